@@ -1,0 +1,217 @@
+"""The frozen records that all other parts speak, and the history that is folded from them.
+
+A sweep is a sequence of three kinds of record: a `Suggestion` (somebody decided to run something), a
+`Report` (a trial reached a step) and an `End` (a trial came to rest). Their fold is the `History`: what every
+searcher and scheduler decides from. Inside the project *loss is minimised*: a metric that the user maximises
+is negated once, where the ledger is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Union
+
+from search.space import Space
+
+Config = Mapping[str, Any]
+"""Parameter name → plain Python value (int, float, bool, str, None), active parameters only."""
+
+
+class Status(str, Enum):
+    """Where a trial stands."""
+
+    RUNNING = "running"  # suggested, no end recorded: a worker has it, or had it when the driver died
+    STOPPED = "stopped"  # left at a step before the horizon; it rests at its checkpoint and may be resumed
+    COMPLETED = "completed"  # reached the horizon
+    DIVERGED = "diverged"  # its loss became NaN or infinite; final
+    FAILED = "failed"  # an error, retries used up; final
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One decision of what to run: start a configuration, resume a resting trial, or fork one.
+
+    Build with `start`, `resume` or `fork`. `trial` is the number of the trial that runs; None until the
+    history numbers it (a start or a fork always makes a new trial).
+    """
+
+    kind: str  # "start" | "resume" | "fork"
+    config: Config
+    trial: int | None = None
+    until: int | None = None  # train to this step; None: to the horizon
+    task: str = "full"
+    origin: str = "model"  # who proposed it: "point", "initial", "model", "random", "grid", "promotion", "fallback", …
+    evidence: str = ""  # one line for people: why (for a fallback: what failed)
+    parent: int | None = None  # fork: the trial whose state is taken over …
+    parent_step: int | None = None  # … and at which step
+
+
+def start(
+    config: Config, *, origin: str = "model", until: int | None = None, task: str = "full", evidence: str = ""
+) -> Suggestion:
+    """Train a new configuration from scratch."""
+    return Suggestion("start", config, until=until, task=task, origin=origin, evidence=evidence)
+
+
+def resume(
+    trial: Trial, *, until: int | None = None, origin: str = "promotion", evidence: str = ""
+) -> Suggestion:
+    """Take a resting trial on, from its checkpoint, to the step `until` (None: to the horizon)."""
+    return Suggestion(
+        "resume", trial.config, trial.number, until, trial.task, origin=origin, evidence=evidence
+    )
+
+
+def fork(
+    parent: Trial, step: int, config: Config, *, origin: str = "model", until: int | None = None, evidence: str = ""
+) -> Suggestion:
+    """Start a new trial with another configuration from `parent`'s checkpoint at `step`."""
+    return Suggestion(
+        "fork", config, until=until, task=parent.task, origin=origin, evidence=evidence,
+        parent=parent.number, parent_step=step,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Report:
+    """Trial `trial` reached `step` (counted from 1; usually an epoch) with this loss.
+
+    `cost_seconds` is what this step alone cost. `metrics` holds all that was measured, with the user's sign.
+    """
+
+    trial: int
+    step: int
+    loss: float
+    cost_seconds: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class End:
+    """Trial `trial` came to rest."""
+
+    trial: int
+    status: Status
+    reason: str = ""
+
+
+Record = Union[Suggestion, Report, End]
+
+
+class Trial:
+    """One configuration and all that is known of it; grown by the `History`, read-only for everybody else."""
+
+    def __init__(self, number: int, suggestion: Suggestion) -> None:
+        self.number = number
+        self.suggestion = suggestion  # the latest one: a resumed trial has a new `until`
+        self.status = Status.RUNNING
+        self.reason = ""
+        self.steps: list[int] = []  # increasing
+        self.losses: list[float] = []  # same length; finite, except that the last may not be
+        self.cost_seconds = 0.0
+
+    @property
+    def config(self) -> Config:
+        return self.suggestion.config
+
+    @property
+    def task(self) -> str:
+        return self.suggestion.task
+
+    @property
+    def step(self) -> int:
+        """Last recorded step; 0 before the first report."""
+        return self.steps[-1] if self.steps else 0
+
+    @property
+    def loss(self) -> float:
+        """Loss at the last recorded step; NaN before the first report."""
+        return self.losses[-1] if self.losses else math.nan
+
+    def loss_at(self, step: int) -> float | None:
+        """Loss recorded at exactly `step`, or None."""
+        index = step - 1 if step <= len(self.steps) and self.steps[step - 1] == step else None
+        if index is None and step in self.steps:  # steps need not be dense: a fork begins at its parent's step
+            index = self.steps.index(step)
+        return None if index is None else self.losses[index]
+
+    def __repr__(self) -> str:
+        return f"Trial({self.number}, {self.status.value}, step={self.step}, loss={self.loss:.4g})"
+
+
+class History:
+    """Everything that happened in a sweep, in order. Searchers and schedulers read it; only the driver appends.
+
+    `len(history)` counts records and never falls: (seed, len(history)) names a point in time, so it seeds every
+    random decision, and a searcher may memoise on it.
+
+    Example::
+
+        history = History(Space({"x": uniform(0, 1)}), horizon=9, seed=1)
+        suggestion = searcher.suggest(history)
+        trial = history.append(suggestion)
+        history.append(Report(trial.number, 1, loss=0.3))
+    """
+
+    def __init__(self, space: Space, *, horizon: int, seed: int = 0) -> None:
+        self.space = space
+        self.horizon = horizon  # steps of a full training
+        self.seed = seed
+        self.trials: list[Trial] = []  # index = number
+        self._length = 0
+        self._at: dict[int, dict[int, float]] = {}
+        self._by_status: dict[Status, dict[int, Trial]] = {status: {} for status in Status}
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Trial]:
+        return iter(self.trials)
+
+    def append(self, record: Record) -> Trial:
+        """Add one record; returns the trial it is about."""
+        self._length += 1
+        if isinstance(record, Suggestion):
+            return self._suggested(record)
+        trial = self.trials[record.trial]
+        if isinstance(record, Report):
+            trial.steps.append(record.step)
+            trial.losses.append(record.loss)
+            trial.cost_seconds += record.cost_seconds
+            self._at.setdefault(record.step, {})[trial.number] = record.loss
+        else:
+            self._move(trial, record.status)
+            trial.reason = record.reason
+        return trial
+
+    def at(self, step: int) -> Mapping[int, float]:
+        """Trial number → loss, for every trial that reported `step` (a rung), in order of arrival."""
+        return self._at.get(step, {})
+
+    def having(self, status: Status) -> list[Trial]:
+        """The trials with this status, in order of their number."""
+        found = self._by_status[status]
+        return [found[number] for number in sorted(found)]
+
+    def count(self, status: Status) -> int:
+        return len(self._by_status[status])
+
+    def _suggested(self, suggestion: Suggestion) -> Trial:
+        if suggestion.kind == "resume":
+            assert suggestion.trial is not None
+            trial = self.trials[suggestion.trial]
+            trial.suggestion = suggestion
+            self._move(trial, Status.RUNNING)
+            return trial
+        trial = Trial(len(self.trials), suggestion)
+        self.trials.append(trial)
+        self._by_status[Status.RUNNING][trial.number] = trial
+        return trial
+
+    def _move(self, trial: Trial, status: Status) -> None:
+        del self._by_status[trial.status][trial.number]
+        trial.status = status
+        self._by_status[status][trial.number] = trial
