@@ -102,7 +102,11 @@ class Driver:
         return self.folder / "pause"
 
     def trial_folder(self, number: int) -> Path:
+        """A trial's own: its checkpoints and what it printed."""
         return self.folder / "trials" / f"{number:05d}"
+
+    def checkpoints(self, number: int) -> Path:
+        return self.trial_folder(number) / "checkpoints"
 
     # What an engine asks.
 
@@ -116,8 +120,7 @@ class Driver:
             return Order(PREPARE, -1)
         if self.stop_reason:
             return None
-        order = self._next_training() or self._next_test()
-        return order
+        return self._next_training() or self._next_test()
 
     def receive(self, number: int, answers: Sequence[Progress]) -> bool:
         """Record what a trial's worker answered, in one transaction. False: leave the trial here.
@@ -153,7 +156,11 @@ class Driver:
             if trial.status is Status.RUNNING:
                 self._fail(trial, kind, text)
             else:  # its result stands
-                self._tell("notice", f"trial {number}, after it was {trial.status.value}: {kind}: {_last_line(text)}", number)
+                self._tell(
+                    "notice",
+                    f"trial {number}, after it was {trial.status.value}: {kind}: {_last_line(text)}",
+                    number,
+                )
         self._leave(number)
 
     def lose(self, number: int, why: str) -> None:
@@ -172,7 +179,11 @@ class Driver:
             if steps.count(trial.step) > self.sweep.retries:
                 self._fail(trial, "WorkerLost", f"{why} ({steps.count(trial.step)} times at step {trial.step})")
             else:
-                self._tell("retry", f"trial {number} lost its worker at step {trial.step} ({why}); going on from its last checkpoint", number)
+                self._tell(
+                    "retry",
+                    f"trial {number} lost its worker at step {trial.step} ({why}); going on from its last checkpoint",
+                    number,
+                )
                 self.waiting.insert(0, number)
 
     def finish_job(self, order: Order, metrics: Mapping[str, float] | None = None, error: str = "") -> None:
@@ -286,20 +297,26 @@ class Driver:
             config=dict(trial.config),
             seed=self._seeds[trial.number],
             until=min(suggestion.until or sweep.workload.horizon, sweep.workload.horizon),
-            folder=self.trial_folder(trial.number),
+            folder=self.checkpoints(trial.number),
             task=trial.task,
             recorded=trial.step,
             threads=max(1, int(sweep.resources.get("cpu", 1))),
             checkpoint_seconds=sweep.checkpoint_seconds,
-            parent=None if suggestion.parent is None else self.trial_folder(suggestion.parent),
+            parent=None if suggestion.parent is None else self.checkpoints(suggestion.parent),
             parent_step=suggestion.parent_step or 0,
             prepared=self.shared_folder,
             pause_file=self.pause_file,
         )
 
     def _to_test(self) -> list[Trial]:
-        chosen = [trial for trial in (self.best, self.baseline) if trial is not None and trial.status is Status.COMPLETED]
-        return [trial for trial in chosen if trial.number not in self._tested] if hasattr(self.sweep.workload, "test") else []
+        chosen = [
+            trial for trial in (self.best, self.baseline) if trial is not None and trial.status is Status.COMPLETED
+        ]
+        return (
+            [trial for trial in chosen if trial.number not in self._tested]
+            if hasattr(self.sweep.workload, "test")
+            else []
+        )
 
     def _next_test(self) -> Order | None:
         """The test part is looked at once, when all decisions have been made."""
@@ -394,7 +411,7 @@ class Driver:
             gone = self.history.trials[self._kept.pop()[1]]
         parents = {t.suggestion.parent for t in self.history.having(Status.RUNNING)}
         if gone is not self.baseline and gone.number not in parents:
-            shutil.rmtree(self.trial_folder(gone.number) / "checkpoints", ignore_errors=True)
+            shutil.rmtree(self.checkpoints(gone.number), ignore_errors=True)
 
     def _leave(self, number: int) -> None:
         self.running.discard(number)
@@ -445,7 +462,9 @@ def _what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, o
             )
     if before["space"] != after["space"]:
         _check_overlap(sweep, ledger)
-    return ", ".join(f"{name}: {_short(before[name])} → {_short(after[name])}" for name in after if before.get(name) != after[name])
+    return ", ".join(
+        f"{name}: {_short(before[name])} → {_short(after[name])}" for name in after if before.get(name) != after[name]
+    )
 
 
 def _check_overlap(sweep: Sweep, ledger: Ledger) -> None:
@@ -467,4 +486,3 @@ def _short(value: object) -> str:
 def _last_line(text: str) -> str:
     lines = [line for line in text.strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else ""
-

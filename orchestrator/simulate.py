@@ -28,7 +28,9 @@ class SimulatedClock:
         return self.seconds
 
 
-def simulate(driver: Driver, clock: SimulatedClock, *, workers: int, refresh: Callable[[], None] = lambda: None) -> None:
+def simulate(
+    driver: Driver, clock: SimulatedClock, *, workers: int, refresh: Callable[[], None] = lambda: None
+) -> None:
     """Run the sweep to its end (or until it is stopped)."""
     free = list(range(workers))
     jobs: dict[int, tuple[Order, worker.Job]] = {}
@@ -79,4 +81,3 @@ def _do(driver: Driver, order: Order) -> None:
             driver.finish_job(order, driver.sweep.workload.test(driver.sweep.policy_for(assignment.config), assignment))
     except Exception:
         driver.finish_job(order, error=traceback.format_exc())
-

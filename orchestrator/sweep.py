@@ -169,11 +169,17 @@ class Sweep:
             if not isinstance(value, kind):
                 raise BadInput(f"Sweep({name}={value!r}): must be a {kind.__name__}.")
         if isinstance(self.workload, type):
-            raise BadInput(f"Sweep(workload={self.workload.__name__}): that is the class; write {self.workload.__name__}().")
+            raise BadInput(
+                f"Sweep(workload={self.workload.__name__}): that is the class; write {self.workload.__name__}()."
+            )
         if not all(hasattr(self.workload, part) for part in ("metric", "mode", "metrics", "horizon", "run")):
-            raise BadInput(f"Sweep(workload={self.workload!r}): must be a Workload (metric, mode, metrics, horizon, run).")
+            raise BadInput(
+                f"Sweep(workload={self.workload!r}): must be a Workload (metric, mode, metrics, horizon, run)."
+            )
         if self.policy is not None and not callable(self.policy) and not hasattr(self.policy, "act"):
-            raise BadInput(f"Sweep(policy={self.policy!r}): must be a Policy, or a function from a configuration to one.")
+            raise BadInput(
+                f"Sweep(policy={self.policy!r}): must be a Policy, or a function from a configuration to one."
+            )
         try:
             self.searcher.check(self.space)
         except ValueError as error:
@@ -205,10 +211,15 @@ class Sweep:
         if isinstance(self.checkpoint_seconds, bool) or not (
             isinstance(self.checkpoint_seconds, (int, float)) and self.checkpoint_seconds >= 0
         ):
-            raise BadInput(f"Sweep(checkpoint_seconds={self.checkpoint_seconds!r}): must be a number of seconds, 0 or more.")
+            raise BadInput(
+                f"Sweep(checkpoint_seconds={self.checkpoint_seconds!r}): must be a number of seconds, 0 or more."
+            )
         for name, amount in self.resources.items():
             if name not in ("cpu", "gpu", "memory"):
-                raise BadInput(f"Sweep(resources={dict(self.resources)!r}): no resource {name!r}." + did_you_mean(name, ("cpu", "gpu", "memory")))
+                raise BadInput(
+                    f"Sweep(resources={dict(self.resources)!r}): no resource {name!r}."
+                    + did_you_mean(name, ("cpu", "gpu", "memory"))
+                )
             if name == "memory":
                 number_of_bytes(amount)
             elif isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount < 1e6:
@@ -226,7 +237,9 @@ class Sweep:
                 raise BadInput(f"Sweep({name}): {dict(point)!r} is not in the space: {reason}")
         if self.baseline is not None and set(self.baseline) != set(self.space.names) and not self.space.is_conditional:
             wrong = sorted(set(self.baseline) ^ set(self.space.names))
-            raise BadInput(f"Sweep(baseline={dict(self.baseline)!r}): {wrong[0]!r} is in one of baseline and space only.")
+            raise BadInput(
+                f"Sweep(baseline={dict(self.baseline)!r}): {wrong[0]!r} is in one of baseline and space only."
+            )
 
     def _whole(self, name: str, least: int) -> None:
         value = getattr(self, name)

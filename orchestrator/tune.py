@@ -30,6 +30,7 @@ for _name, _value in {  # read by Ray when it is imported
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a workload's relative paths mean what they mean in the script
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger replaces Tune's files for each trial
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the driver checks metrics; one bad trial must not end the sweep
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours
@@ -104,7 +105,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
             budget = self._sweep.memory_bytes
             self._memory_limit = None if budget is None else _data_bytes() + budget
         silence = self._sweep.silence_seconds
-        with _log_to(assignment.folder), _watched(assignment.folder, silence), _limited(self._memory_limit):
+        with _log_to(assignment.folder.parent), _watched(assignment.folder.parent, silence), _limited(self._memory_limit):
             answer = self._job.advance(PATIENCE)
         if answer.done:
             self._job = self._order = None
@@ -159,7 +160,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self.lost_in_a_row += 1
         try:
             if order is not None and order.assignment is not None and order.kind == "train":
-                self.driver.lose(order.trial, _why_lost(order.assignment.folder))
+                self.driver.lose(order.trial, _why_lost(order.assignment.folder.parent))
             elif order is not None:
                 self.driver.lose_job(order, "the process or its node died")
             if self.lost_in_a_row >= LOST_IN_A_ROW:
@@ -241,7 +242,9 @@ def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = la
             rounds = rounds + 1 if len(driver.history) == progress else 0
             progress = len(driver.history)
             if rounds >= ROUNDS_WITHOUT_PROGRESS:
-                raise OrchestratorError(f"Ray Tune ended {rounds} times without any progress; see the events in the ledger.")
+                raise OrchestratorError(
+                    f"Ray Tune ended {rounds} times without any progress; see the events in the ledger."
+                )
 
 
 def _round(driver: Driver, dispatcher: Dispatcher) -> None:
@@ -278,7 +281,9 @@ def seats(sweep: Sweep) -> int:
     wanted = min(sweep.max_concurrent or max(fits, 1), sweep.num_samples)
     if fits == 0 and not _can_grow():
         have = {name: ray.cluster_resources().get(name.upper(), 0) for name in sweep.resources if name != "memory"}
-        raise BadInput(f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for more than the cluster has ({have}).")
+        raise BadInput(
+            f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for more than the cluster has ({have})."
+        )
     return wanted if _can_grow() else max(1, min(wanted, fits))
 
 
@@ -361,7 +366,10 @@ def trial_result(result: Mapping[str, Any]) -> dict[str, Any]:
 def _interrupted(driver: Driver, error: Exception) -> None:
     with driver.ledger.transaction():
         driver.ledger.add_event("interruption", f"Ray Tune: {type(error).__name__}: {error}")
-    driver.listen("interruption", f"Ray Tune stopped ({type(error).__name__}: {str(error).splitlines()[-1] if str(error) else ''}); starting it again")
+    driver.listen(
+        "interruption",
+        f"Ray Tune stopped ({type(error).__name__}: {str(error).splitlines()[-1] if str(error) else ''}); starting it again",
+    )
 
 
 def _why_lost(folder: Path) -> str:
@@ -383,7 +391,11 @@ def _error_of(trial: Any) -> str:
 def _log_to(folder: Path) -> Iterator[None]:
     """What a trial prints goes to its own log."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+    with (
+        (folder / "log.txt").open("a") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
         yield
 
 
@@ -421,5 +433,3 @@ def _data_bytes() -> int:
         if line.startswith("VmData:"):
             return int(line.split()[1]) * 1024
     return 0
-
-

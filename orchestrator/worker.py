@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.sweep import Sweep
-from search.work import Assignment, Progress
+from search.work import Assignment, Progress, Run
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Job:
         self._start = lambda: sweep.workload.run(
             sweep.policy_for(assignment.config), assignment, pause.exists if pause is not None else None
         )
-        self._run = None
+        self._run: Run | None = None
 
     def advance(self, patience: float) -> Answer:
         """Train until there is something to tell and `patience` seconds have gone by.
@@ -42,7 +42,7 @@ class Job:
         deadline = time.perf_counter() + patience
         try:
             if self._run is None:
-                self._run = iter(self._start())
+                self._run = self._start()
             for item in self._run:
                 if item is not None:
                     answer.progress.append(item)
@@ -61,7 +61,9 @@ class Job:
         try:
             answer.progress.append(self._run.save())
         except Exception as error:  # the trial's results are safe; only its resumption costs more
-            answer.progress.append(Progress("notice", text=f"no checkpoint on leaving: {type(error).__name__}: {error}"))
+            answer.progress.append(
+                Progress("notice", text=f"no checkpoint on leaving: {type(error).__name__}: {error}")
+            )
         return answer
 
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Union
+from typing import Any
 
 from search.space import Space
 
@@ -56,17 +56,19 @@ def start(
     return Suggestion("start", config, until=until, task=task, origin=origin, evidence=evidence)
 
 
-def resume(
-    trial: Trial, *, until: int | None = None, origin: str = "promotion", evidence: str = ""
-) -> Suggestion:
+def resume(trial: Trial, *, until: int | None = None, origin: str = "promotion", evidence: str = "") -> Suggestion:
     """Take a resting trial on, from its checkpoint, to the step `until` (None: to the horizon)."""
-    return Suggestion(
-        "resume", trial.config, trial.number, until, trial.task, origin=origin, evidence=evidence
-    )
+    return Suggestion("resume", trial.config, trial.number, until, trial.task, origin=origin, evidence=evidence)
 
 
 def fork(
-    parent: Trial, step: int, config: Config, *, origin: str = "model", until: int | None = None, evidence: str = ""
+    parent: Trial,
+    step: int,
+    config: Config,
+    *,
+    origin: str = "model",
+    until: int | None = None,
+    evidence: str = "",
 ) -> Suggestion:
     """Start a new trial with another configuration from `parent`'s checkpoint at `step`."""
     return Suggestion(
@@ -100,7 +102,7 @@ class End:
 
 BASELINE = "baseline"  # origin of the configuration that the others are compared with
 
-Record = Union[Suggestion, Report, End]
+Record = Suggestion | Report | End
 
 
 class Trial:
