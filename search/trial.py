@@ -98,6 +98,8 @@ class End:
     reason: str = ""
 
 
+BASELINE = "baseline"  # origin of the configuration that the others are compared with
+
 Record = Union[Suggestion, Report, End]
 
 
@@ -106,6 +108,7 @@ class Trial:
 
     def __init__(self, number: int, suggestion: Suggestion) -> None:
         self.number = number
+        self.first_origin = suggestion.origin  # who proposed the configuration
         self.suggestion = suggestion  # the latest one: a resumed trial has a new `until`
         self.status = Status.RUNNING
         self.reason = ""
@@ -215,3 +218,15 @@ class History:
         del self._by_status[trial.status][trial.number]
         trial.status = status
         self._by_status[status][trial.number] = trial
+
+
+def incumbent(history: History) -> Trial | None:
+    """The best trial: lowest loss, at its last step, among the completed; before there is one, among those that got
+    furthest. Only a full training counts, and what its checkpoint holds is what was evaluated.
+    """
+    candidates = history.having(Status.COMPLETED)
+    if not candidates:
+        finite = [trial for trial in history.trials if trial.steps and math.isfinite(trial.loss)]
+        furthest = max((trial.step for trial in finite), default=0)
+        candidates = [trial for trial in finite if trial.step == furthest]
+    return min(candidates, key=lambda trial: (trial.loss, trial.number), default=None)
