@@ -56,8 +56,8 @@ class Job:
     def save(self) -> Answer:
         """A checkpoint of where the trial is left by the scheduler."""
         answer = Answer(self.trial, done=True)
-        if self._run is None:
-            return answer
+        if self._run is None or not hasattr(self._run, "save"):
+            return answer  # not begun, or a run that keeps nothing (a recorded curve)
         try:
             answer.progress.append(self._run.save())
         except Exception as error:  # the trial's results are safe; only its resumption costs more
