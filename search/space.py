@@ -14,8 +14,8 @@ Example::
     )
 
 A configuration is a dict of the *active* parameters. On the unit cube every parameter that is not fixed has
-one coordinate, in the order of the definition: a float its place in the range (on its scale), an integer, a power
-or a choice the middle of its bin (a choice by index: its neighbours mean nothing), an inactive one 0.5.
+one coordinate, in the order of the definition: a float its place in the range (on its scale), an integer, a
+power or a choice the middle of its bin (a choice by index: its neighbours mean nothing), an inactive one 0.5.
 """
 
 from __future__ import annotations
@@ -103,8 +103,7 @@ def when(parameter: Any, **conditions: Any) -> Conditional:
     earlier = parameter.conditions if isinstance(parameter, Conditional) else ()
     inner = parameter.parameter if isinstance(parameter, Conditional) else parameter
     as_tuples = tuple(
-        (parent, tuple(value) if isinstance(value, (list, tuple)) else (value,))
-        for parent, value in conditions.items()
+        (parent, tuple(value) if isinstance(value, (list, tuple)) else (value,)) for parent, value in conditions.items()
     )
     return Conditional(inner, earlier + as_tuples)
 
@@ -112,13 +111,9 @@ def when(parameter: Any, **conditions: Any) -> Conditional:
 class Space:
     """Everything that may be tried. Immutable; a definition that cannot work is refused with ValueError."""
 
-    def __init__(
-        self, parameters: Mapping[str, Any], constraints: Mapping[str, Constraint] | None = None
-    ) -> None:
+    def __init__(self, parameters: Mapping[str, Any], constraints: Mapping[str, Constraint] | None = None) -> None:
         _refuse_names(parameters)
-        self._parameters: dict[str, Parameter] = {
-            name: _named(name, value) for name, value in parameters.items()
-        }
+        self._parameters: dict[str, Parameter] = {name: _named(name, value) for name, value in parameters.items()}
         self._conditions: dict[str, Condition] = {
             name: _condition(name, value, self._parameters) if isinstance(value, Conditional) else {}
             for name, value in parameters.items()
@@ -126,8 +121,7 @@ class Space:
         self._order = _parents_first(self._conditions)
         self._parents = {parent for condition in self._conditions.values() for parent in condition}
         self._coordinate = {
-            name: index
-            for index, name in enumerate(n for n, p in self._parameters.items() if not isinstance(p, Fixed))
+            name: index for index, name in enumerate(n for n, p in self._parameters.items() if not isinstance(p, Fixed))
         }
         self._constraints = dict(_checked_constraints(constraints))
         if self._constraints:
@@ -221,9 +215,7 @@ class Space:
         for name in self._order:
             if self._is_active(name, config):
                 config[name] = pick(name, self._parameters[name])
-        return (
-            {name: config[name] for name in self._parameters if name in config} if self._parents else config
-        )
+        return {name: config[name] for name in self._parameters if name in config}
 
     def grid(self, resolution: int) -> Iterator[dict[str, Any]]:
         """All feasible configurations of evenly spread values, `resolution` of them for each number."""
@@ -253,8 +245,7 @@ class Space:
 
     def __repr__(self) -> str:
         parts = [
-            f"{name!r}: {parameter!r}{_when(self._conditions[name])}"
-            for name, parameter in self._parameters.items()
+            f"{name!r}: {parameter!r}{_when(self._conditions[name])}" for name, parameter in self._parameters.items()
         ]
         constraints = f", constraints={list(self._constraints)}" if self._constraints else ""
         return f"Space({{{', '.join(parts)}}}{constraints})"
@@ -272,9 +263,7 @@ class Space:
                 return {}, objection
             if self._is_active(name, settled):
                 parameter = self._parameters[name]
-                settled[name] = (
-                    parameter.value if isinstance(parameter, Fixed) else parameter.plain(config[name])
-                )
+                settled[name] = parameter.value if isinstance(parameter, Fixed) else parameter.plain(config[name])
         settled = {name: settled[name] for name in self._parameters if name in settled}
         broken = self._broken(settled)
         return settled, None if broken is None else f'the constraint "{broken}" is not met by {settled}.'
@@ -283,9 +272,7 @@ class Space:
         """What is wrong with one parameter of `config`, given its settled parents."""
         parameter = self._parameters[name]
         if not self._is_active(name, settled):
-            inactive = (
-                f'"{name}" = {config.get(name)!r} is not active here, only{_when(self._conditions[name])}; '
-            )
+            inactive = f'"{name}" = {config.get(name)!r} is not active here, only{_when(self._conditions[name])}; '
             return inactive + "leave it out." if name in config else None
         if name not in config:
             missing = f'"{name}" is missing; it must be {parameter.allowed()}.'
@@ -311,13 +298,9 @@ class Space:
         return None
 
     def _is_active(self, name: str, config: Mapping[str, Any]) -> bool:
-        return all(
-            parent in config and config[parent] in values for parent, values in self._conditions[name].items()
-        )
+        return all(parent in config and config[parent] in values for parent, values in self._conditions[name].items())
 
-    def _expand(
-        self, values: Mapping[str, list[Any]], config: dict[str, Any], depth: int
-    ) -> Iterator[dict[str, Any]]:
+    def _expand(self, values: Mapping[str, list[Any]], config: dict[str, Any], depth: int) -> Iterator[dict[str, Any]]:
         if depth == len(self._order):
             yield {name: config[name] for name in self._parameters if name in config}
             return
@@ -344,9 +327,7 @@ class Space:
         named = {value for condition in self._conditions.values() for value in condition.get(name, ())}
         split = sum(self._count_from(depth + 1, {**config, name: value}, width) for value in named)
         others = max(total - len(named), 0)  # values that no condition asks for differ in nothing
-        return split + (
-            others * self._count_from(depth + 1, {**config, name: _OTHER}, width) if others else 0
-        )
+        return split + (others * self._count_from(depth + 1, {**config, name: _OTHER}, width) if others else 0)
 
 
 _OTHER = object()
@@ -356,14 +337,10 @@ def _refuse_names(parameters: object) -> None:
     if not isinstance(parameters, Mapping):
         raise ValueError(f"Space: parameters must be a dict of name: parameter, not {parameters!r}.")
     if not parameters:
-        raise ValueError(
-            'Space({}): there is nothing to search; give a parameter, as in {"lr": loguniform(1e-5, 1)}.'
-        )
+        raise ValueError('Space({}): there is nothing to search; give a parameter, as in {"lr": loguniform(1e-5, 1)}.')
     for name in parameters:
         if not isinstance(name, str) or not name.strip():
-            raise ValueError(
-                f"Space: the name {name!r} must be non-empty text; try {str(name).strip() or 'lr'!r}."
-            )
+            raise ValueError(f"Space: the name {name!r} must be non-empty text; try {str(name).strip() or 'lr'!r}.")
 
 
 def _named(name: str, definition: Any) -> Parameter:
@@ -387,9 +364,7 @@ def _condition(name: str, definition: Conditional, parameters: Mapping[str, Para
         if parent in condition:
             raise ValueError(f'{title}: "{parent}" is named twice; name all its values in one condition.')
         if isinstance(parameters[parent], Float):
-            raise ValueError(
-                f'{title}: "{parent}" is a float, never exactly one value; use a choice as parent.'
-            )
+            raise ValueError(f'{title}: "{parent}" is a float, never exactly one value; use a choice as parent.')
         if not values:
             raise ValueError(f'{title}: no value is named, so "{name}" could never be active; name one.')
         for value in values:
@@ -427,9 +402,7 @@ def _checked_constraints(constraints: object) -> Mapping[str, Constraint]:
         raise ValueError(f"Space: constraints must be a dict of name: predicate, not {constraints!r}.")
     for name, constraint in constraints.items():
         if not isinstance(name, str) or not name.strip():
-            raise ValueError(
-                f"Space: the constraint name {name!r} must be non-empty text; say what must hold."
-            )
+            raise ValueError(f"Space: the constraint name {name!r} must be non-empty text; say what must hold.")
         if not callable(constraint):
             raise ValueError(
                 f'Space: the constraint "{name}" must be a function of the configuration, '
