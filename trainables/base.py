@@ -123,8 +123,8 @@ class Workload(ABC):
 
     The methods below import torch themselves; the one loop (`trainables.loop`) calls them in this order:
     `knobs`, `model`, `optimizer`, `scaler`, `samples`, then `loss` for each update and `evaluate` for each
-    epoch. The model is moved to the GPU if there is one, `indices` too: `loss` and `evaluate` bring the data to
-    where the model is. A workload keeps nothing between calls except data that never change.
+    epoch. The model is moved to the GPU if there is one, `indices` too: `loss` and `evaluate` bring the data
+    to where the model is. A workload keeps nothing between calls except data that never change.
     """
 
     metric: ClassVar[str]  # the name in `evaluate`'s answer that is tuned
