@@ -7,15 +7,14 @@ is clearly better than the baseline, for the cost of a few full trainings. Two t
     python experiments/quickstart.py
 """
 
-from search.schedulers.asha import Asha
-from search.searchers.optuna import Tpe
-from trainables.policies.plateau import Plateau
-from trainables.workloads.resnet_finetune import ResNetFinetune
-
 from orchestrator.main import main
 from orchestrator.sweep import Sweep
+from search.schedulers.asha import Asha
+from search.searchers.optuna import Tpe
 from search.space import Space, choice, loguniform, pow2, randint, uniform
 from search.trial import Config
+from trainables.policies.plateau import Plateau
+from trainables.workloads.resnet_finetune import ResNetFinetune
 
 
 def plateau(config: Config) -> Plateau:

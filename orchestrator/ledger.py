@@ -107,6 +107,8 @@ class Ledger:
 
     def close(self) -> None:
         """Close; a writer leaves a fresh copy behind and frees the run."""
+        if self._connection.closed:
+            return
         if self._lock is not None:
             with storage_errors(self.folder):
                 self.copy()

@@ -161,9 +161,8 @@ def _close(driver: Driver, ledger: Ledger, received: list[int], console: Console
     """Record how it ended, print the summary, raise what the exit code must say."""
     from orchestrator.report import STATE, plot, print_summary
 
-    driver.record_spent()
+    driver.close()
     problem = _problem(driver, received)
-    driver.pause_file.unlink(missing_ok=True)
     with ledger.transaction():
         state = "interrupted" if isinstance(problem, Interrupted) else "failed" if problem else "finished"
         ledger.add_event(STATE, state)

@@ -50,7 +50,7 @@ def simulate(
                 _do(driver, order)
                 continue
             number = free.pop(0)
-            jobs[number] = (order, worker.Job(driver.sweep, order.assignment))
+            jobs[number] = (order, worker.Job(driver.sweep, order.assignment, driver.pause_file.exists))
             step(number)
         if not answers:
             return  # nothing runs and nobody has anything to add
@@ -62,7 +62,7 @@ def simulate(
         if go_on and not answer.done:
             step(number)
         else:
-            if not answer.done:
+            if not answer.done and driver.keeps(order.trial):
                 driver.receive(order.trial, job.save().progress)
             del jobs[number]
             free.append(number)
@@ -77,7 +77,6 @@ def _do(driver: Driver, order: Order) -> None:
             worker.prepare(driver.sweep, driver.shared_folder)
             driver.finish_job(order)
         else:
-            assignment = order.assignment
-            driver.finish_job(order, driver.sweep.workload.test(driver.sweep.policy_for(assignment.config), assignment))
+            driver.finish_job(order, driver.sweep.workload.test(order.assignment))
     except Exception:
         driver.finish_job(order, error=traceback.format_exc())

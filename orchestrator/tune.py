@@ -65,27 +65,25 @@ class Seat(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any]) -> None:
         self._sweep: Sweep = ray.get(config["sweep"][0])
         self._shared: Path = config["shared"]
+        self._pause: Path = config["pause"]
         self._order: Order | None = None
         self._job: worker.Job | None = None
         self._next: Order | None = None
-        self._leave = False
+        self._leave = self._save = False
         self._memory_limit: int | None = None
 
-    def assign(self, order: Order | None, leave: bool) -> None:
-        """Called by the driver before the next `step`: leave the present trial (saving it), take on `order`."""
-        self._next = order
-        self._leave = leave
+    def assign(self, order: Order | None, save: bool) -> None:
+        """Called by the driver before the next `step`: leave the present trial (saving it or not), take on `order`."""
+        self._next, self._leave, self._save = order, True, save
 
     def step(self) -> dict[str, Any]:
         """Work until there is something to tell."""
         result: dict[str, Any] = {"pid": os.getpid()}
-        if self._leave and self._job is not None:
-            result["left"] = self._job.save()
-            self._job = self._order = None
-        self._leave = False
-        waiting, self._next = self._next, None
-        if waiting is not None:
-            self._order, self._job = waiting, None
+        if self._leave:
+            if self._save and self._job is not None:
+                result["left"] = self._job.save()
+            self._order, self._job = self._next, None
+            self._leave = False
         if self._order is None:
             if "left" not in result:
                 time.sleep(IDLE)
@@ -101,11 +99,15 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         assignment = order.assignment
         assert assignment is not None
         if self._job is None:
-            self._job = worker.Job(self._sweep, assignment)
+            self._job = worker.Job(self._sweep, assignment, self._pause.exists)
             budget = self._sweep.memory_bytes
             self._memory_limit = None if budget is None else _data_bytes() + budget
         silence = self._sweep.silence_seconds
-        with _log_to(assignment.folder.parent), _watched(assignment.folder.parent, silence), _limited(self._memory_limit):
+        with (
+            _log_to(assignment.folder.parent),
+            _watched(assignment.folder.parent, silence),
+            _limited(self._memory_limit),
+        ):
             answer = self._job.advance(PATIENCE)
         if answer.done:
             self._job = self._order = None
@@ -118,8 +120,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
                 worker.prepare(self._sweep, self._shared)
                 return {}, ""
             assert order.assignment is not None
-            policy = self._sweep.policy_for(order.assignment.config)
-            return dict(self._sweep.workload.test(policy, order.assignment)), ""
+            return dict(self._sweep.workload.test(order.assignment)), ""
         except Exception:
             return {}, traceback.format_exc()
 
@@ -187,14 +188,14 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         elif job is not None and order is not None:
             self.driver.finish_job(order, *job)
         if not go_on:
-            leave = answer is not None and not answer.done
             following = self._next()
+            save = answer is not None and not answer.done and self.driver.keeps(answer.trial)
             self._orders.pop(trial.trial_id, None)
             if following is not None:
                 self._orders[trial.trial_id] = following
-            if following is not None or leave:
+            if following is not None or answer is not None:
                 # Calls from one process to an actor run in order: this one is there before Tune's next `train`.
-                trial.temporary_state.ray_actor.assign.remote(following, leave)
+                trial.temporary_state.ray_actor.assign.remote(following, save)
         return str(TrialScheduler.CONTINUE)
 
     def _next(self) -> Order | None:
@@ -254,7 +255,7 @@ def _round(driver: Driver, dispatcher: Dispatcher) -> None:
     shutil.rmtree(storage, ignore_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(Seat, seat_resources(sweep)),
-        param_space={"sweep": [ray.put(sweep)], "shared": driver.shared_folder},
+        param_space={"sweep": [ray.put(sweep)], "shared": driver.shared_folder, "pause": driver.pause_file},
         tune_config=tune.TuneConfig(num_samples=seats(sweep), scheduler=dispatcher, reuse_actors=False),
         run_config=tune.RunConfig(
             name="seats",

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ def small_sweep(**changes: Any) -> Sweep:
         "searcher": Random(),
         "num_samples": 5,
         "checkpoint_seconds": 0.0,
+        "baseline": None,
     }
     return Sweep(**(fields | changes))
 
@@ -42,7 +43,7 @@ def simulated(folder: Path, sweep: Sweep, workers: int = 1) -> Driver:
         clock = SimulatedClock()
         driver = Driver(sweep, ledger, clock=clock)
         simulate(driver, clock, workers=workers)
-        driver.record_spent()
+        driver.close()
     finally:
         ledger.close()
     return driver
@@ -58,13 +59,17 @@ def recorded(folder: Path, table: str) -> list[dict[str, Any]]:
 
 def sequence(folder: Path) -> list[tuple[Any, ...]]:
     """What must be equal between two runs of the same sweep: every configuration, step and metric, in order."""
-    rows = [(row["seq"], "suggestion", row["trial"], json.dumps(row["config"])) for row in recorded(folder, "suggestion")]
+    rows = [
+        (row["seq"], "suggestion", row["trial"], json.dumps(row["config"])) for row in recorded(folder, "suggestion")
+    ]
     rows += [(row["seq"], "report", row["trial"], row["step"], row["value"]) for row in recorded(folder, "report")]
     rows += [(row["seq"], "ending", row["trial"], row["status"], row["step"]) for row in recorded(folder, "ending")]
     return [row[1:] for row in sorted(rows)]
 
 
-def run_script(script: Path | str, *arguments: str, cwd: Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_script(
+    script: Path | str, *arguments: str, cwd: Path, timeout: float = 120, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run a script as a user would."""
     return subprocess.run(
         [sys.executable, str(script), *arguments], cwd=cwd, text=True, capture_output=True, timeout=timeout,
@@ -85,7 +90,7 @@ class Troubled:
     """A quadratic whose chosen trials go wrong: {trial: kind}. Everything else is the real workload."""
 
     trouble: tuple[tuple[int, str], ...] = ()
-    inner: Quadratic = Quadratic(horizon=4)
+    inner: Quadratic = field(default_factory=lambda: Quadratic(horizon=4))
 
     metric = "loss"
     mode = "min"
@@ -99,11 +104,13 @@ class Troubled:
     def prepare(self, folder: Path) -> None:
         self.inner.prepare(folder)
 
-    def test(self, policy: Any, assignment: Any) -> Any:
-        return self.inner.test(policy, assignment)
+    def test(self, assignment: Any) -> Any:
+        return self.inner.test(assignment)
 
     def run(self, policy: Any, assignment: Any, should_pause: Any = None) -> Any:
-        return _TroubledRun(self.inner.run(policy, assignment, should_pause), dict(self.trouble).get(assignment.trial, ""), assignment)
+        return _TroubledRun(
+            self.inner.run(policy, assignment, should_pause), dict(self.trouble).get(assignment.trial, ""), assignment
+        )
 
 
 class _TroubledRun:

@@ -28,7 +28,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "program", [["-m", "orchestrator", "--help"], [str(SCRIPT), "--help"], [str(ROOT / "experiments" / "quickstart.py"), "--help"]]
+    "program",
+    [
+        ["-m", "orchestrator", "--help"],
+        [str(SCRIPT), "--help"],
+        [str(ROOT / "experiments" / "quickstart.py"), "--help"],
+    ],
 )
 def test_help_loads_neither_torch_nor_ray_nor_other_heavy_things(program: list[str]) -> None:
     done = subprocess.run([sys.executable, "-X", "importtime", *program], capture_output=True, text=True, cwd=ROOT)
@@ -47,14 +52,27 @@ def test_every_flag_of_the_interface_is_there() -> None:
 
 def test_show_json_has_the_promised_keys(place: Path) -> None:
     facts = json.loads(orchestrator("show", "steady", "--json", cwd=place).stdout)
-    assert list(facts) == ["name", "state", "metric", "mode", "trials", "best", "baseline", "cost", "suggestions", "resumes"]
+    assert list(facts) == [
+        "name",
+        "state",
+        "metric",
+        "mode",
+        "trials",
+        "best",
+        "baseline",
+        "cost",
+        "suggestions",
+        "resumes",
+    ]
     assert facts["state"] == "finished"
     assert sum(facts["trials"].values()) == 8
     assert set(facts["trials"]) == {"running", "stopped", "completed", "diverged", "failed"}
     assert {"trial", "config", "value", "task", "step", "checkpoint"} <= set(facts["best"])
     assert Path(facts["best"]["checkpoint"]).is_dir()
     assert facts["cost"]["usd"] is None
-    assert facts["cost"]["full_equivalents"] == pytest.approx(len(recorded(place / "runs" / "steady", "report")) / 6, abs=1e-3)
+    assert facts["cost"]["full_equivalents"] == pytest.approx(
+        len(recorded(place / "runs" / "steady", "report")) / 6, abs=1e-3
+    )
     assert facts["suggestions"] == {"random": 8}
     best = min(row["value"] for row in recorded(place / "runs" / "steady", "report") if row["step"] == 6)
     assert facts["best"]["value"] == best
@@ -203,7 +221,9 @@ def test_exit_codes_say_how_it_went(tmp_path: Path, trouble: str, code: int, wor
 def test_a_sweep_in_which_no_trial_gives_the_metric_exits_with_4(tmp_path: Path) -> None:
     script = tmp_path / "no_metric.py"
     script.write_text(
-        SCRIPT.read_text().replace("workload = Troubled", "workload = Silent").replace("\n\ndef sweep", NO_METRIC + "\n\ndef sweep", 1)
+        SCRIPT.read_text()
+        .replace("workload = Troubled", "workload = Silent")
+        .replace("\n\ndef sweep", NO_METRIC + "\n\ndef sweep", 1)
     )
     done = run_script(script, "--simulate", cwd=tmp_path, PYTHONPATH=str(ROOT), TROUBLE="0:x", SLEEP="0")
     assert done.returncode == 4, done.stderr

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +45,15 @@ def statuses(driver: Driver) -> list[str]:
         ("raise", "failed", "RuntimeError: RuntimeError: trial 2 is broken by design"),
     ],
 )
-@pytest.mark.parametrize("scheduler", [Asha(grace_period=1, reduction_factor=2), AshaPromote(grace_period=1, reduction_factor=2)])
+@pytest.mark.parametrize(
+    "scheduler", [Asha(grace_period=1, reduction_factor=2), AshaPromote(grace_period=1, reduction_factor=2)]
+)
 def test_a_trial_that_goes_wrong_is_recorded_and_the_sweep_goes_on(
     tmp_path: Path, trouble: str, status: str, reason: str, scheduler: Any
 ) -> None:
-    driver = simulated(tmp_path / "small", small_sweep(workload=Troubled(((2, trouble),)), scheduler=scheduler, baseline=POINT))
+    driver = simulated(
+        tmp_path / "small", small_sweep(workload=Troubled(((2, trouble),)), scheduler=scheduler, baseline=POINT)
+    )
     trial = driver.history.trials[2]
     if trial.step < 1 or (trial.status is Status.STOPPED):  # the scheduler stopped it before the trouble
         pytest.skip("stopped before step 2")
@@ -57,7 +63,7 @@ def test_a_trial_that_goes_wrong_is_recorded_and_the_sweep_goes_on(
     assert all(other.status in (Status.COMPLETED, Status.STOPPED) for other in driver.history if other is not trial)
     assert driver.best is not None
     assert driver.best is not trial
-    detail = next(row for row in recorded(tmp_path / "small", "ending") if row["trial"] == 2)["detail"]
+    detail = [row for row in recorded(tmp_path / "small", "ending") if row["trial"] == 2][-1]["detail"]
     if trouble == "raise":
         assert "Traceback" in detail
         assert "broken by design" in detail
@@ -68,7 +74,10 @@ def test_the_first_failure_is_shown_whole_and_at_once(tmp_path: Path) -> None:
     ledger = Ledger.write(tmp_path)
     clock = SimulatedClock()
     driver = Driver(
-        small_sweep(workload=Troubled(((0, "raise"), (1, "raise")))), ledger, clock=clock, listen=lambda *what: told.append(what)
+        small_sweep(workload=Troubled(((0, "raise"), (1, "raise")))),
+        ledger,
+        clock=clock,
+        listen=lambda *what: told.append(what),
     )
     simulate(driver, clock, workers=1)
     ledger.close()
@@ -89,7 +98,10 @@ def test_the_same_failure_three_times_at_the_start_stops_the_sweep_with_the_reas
 
     driver = simulated(tmp_path, small_sweep(workload=Broken(), num_samples=50))
     assert len(driver.history.trials) == SAME_FAILURES
-    assert driver.abort_reason == "the first 3 trials failed in the same way: FileNotFoundError: FileNotFoundError: no data in /data"
+    assert (
+        driver.abort_reason
+        == "the first 3 trials failed in the same way: FileNotFoundError: FileNotFoundError: no data in /data"
+    )
 
 
 def test_a_prepare_that_fails_stops_the_sweep_with_the_reason(tmp_path: Path) -> None:
@@ -123,7 +135,9 @@ def test_a_searcher_that_breaks_is_replaced_for_that_suggestion_and_counted(tmp_
 
 def test_the_baseline_comes_first_and_is_never_stopped(tmp_path: Path) -> None:
     bad = {"learning_rate": 1e-3, "momentum": 0.0, "batch_size": 4}
-    sweep = small_sweep(baseline=bad, num_samples=12, scheduler=Asha(grace_period=1, reduction_factor=2), points_to_evaluate=[POINT])
+    sweep = small_sweep(
+        baseline=bad, num_samples=12, scheduler=Asha(grace_period=1, reduction_factor=2), points_to_evaluate=[POINT]
+    )
     driver = simulated(tmp_path, sweep)
     first, second = driver.history.trials[:2]
     assert (first.first_origin, dict(first.config), first.status) == (BASELINE, bad, Status.COMPLETED)
@@ -177,9 +191,14 @@ def test_another_searcher_and_scheduler_may_take_over(tmp_path: Path) -> None:
 
 def test_a_promoting_scheduler_resumes_what_a_stopping_one_left(tmp_path: Path) -> None:
     workload = Quadratic(horizon=9)
-    simulated(tmp_path, small_sweep(workload=workload, num_samples=9, scheduler=Asha(grace_period=1, reduction_factor=3)))
+    simulated(
+        tmp_path, small_sweep(workload=workload, num_samples=9, scheduler=Asha(grace_period=1, reduction_factor=3))
+    )
     stopped = {row["trial"] for row in recorded(tmp_path, "ending") if row["status"] == "stopped"}
-    driver = simulated(tmp_path, small_sweep(workload=workload, num_samples=9, scheduler=AshaPromote(grace_period=1, reduction_factor=3)))
+    driver = simulated(
+        tmp_path,
+        small_sweep(workload=workload, num_samples=9, scheduler=AshaPromote(grace_period=1, reduction_factor=3)),
+    )
     resumed = [row["trial"] for row in recorded(tmp_path, "suggestion") if row["kind"] == "resume"]
     assert set(resumed) <= stopped
     assert all(trial.steps == list(range(1, trial.step + 1)) for trial in driver.history)
@@ -191,9 +210,12 @@ def test_a_promoting_scheduler_resumes_what_a_stopping_one_left(tmp_path: Path) 
         ({"mode": "max"}, "mode = min, now max"),
         ({"workload": Quadratic(horizon=5)}, "workload = Quadratic"),
         ({"policy": lambda config: None}, "policy = None"),
-        ({"space": Space(SPACE | {"learning_rate": loguniform(0.5, 0.9)})}, "space has changed .* learning_rate"),
-        ({"space": Space({"learning_rate": loguniform(1e-3, 0.3), "batch_size": pow2(4, 32)})}, "space has changed .* momentum"),
-        ({"space": Space(SPACE | {"warmup": uniform(0, 1)})}, "space has changed .* warmup"),
+        ({"space": Space(SPACE | {"learning_rate": loguniform(0.5, 0.9)})}, "space has changed .*learning_rate"),
+        (
+            {"space": Space({"learning_rate": loguniform(1e-3, 0.3), "batch_size": pow2(4, 32)})},
+            "space has changed .*momentum",
+        ),
+        ({"space": Space(SPACE | {"warmup": uniform(0, 1)})}, "space has changed .*warmup"),
     ],
 )
 def test_a_change_that_makes_old_results_meaningless_is_refused_with_the_field(
@@ -233,16 +255,16 @@ def interrupted_after(folder: Path, sweep: Any, answers: int) -> None:
         if left < 0:
             raise Killed
 
-    try:
+    with contextlib.suppress(Killed):
         simulate(driver, clock, workers=2, refresh=count)
-    except Killed:
-        pass
     ledger._connection.close()
     assert ledger._lock is not None
     ledger._lock.release()
 
 
-@pytest.mark.parametrize("scheduler", [None, Asha(grace_period=1, reduction_factor=2), AshaPromote(grace_period=1, reduction_factor=2)])
+@pytest.mark.parametrize(
+    "scheduler", [None, Asha(grace_period=1, reduction_factor=2), AshaPromote(grace_period=1, reduction_factor=2)]
+)
 def test_cut_off_anywhere_a_sweep_ends_complete(tmp_path: Path, scheduler: Any) -> None:
     changes = {"num_samples": 6} | ({} if scheduler is None else {"scheduler": scheduler})
     for answers in range(0, 16, 3):
@@ -312,7 +334,7 @@ def test_reports_that_come_again_shuffled_three_times_change_nothing(tmp_path: P
     assert sequence(tmp_path) == before
     assert not [row for row in recorded(tmp_path, "event") if row["kind"] == "nondeterminism"]
     driver.receive(0, [replace(reports[1], metrics={"loss": 7.0})])
-    event = [row for row in recorded(tmp_path, "event") if row["kind"] == "nondeterminism"][0]
+    event = next(row for row in recorded(tmp_path, "event") if row["kind"] == "nondeterminism")
     assert "trial 0 step 2: loss was 0.5, and 7.0 when trained again" in event["text"]
     assert sequence(tmp_path) == before
     ledger.close()
@@ -367,5 +389,5 @@ def test_driver_time_does_not_grow_with_the_number_of_trials(tmp_path: Path) -> 
     marks = []
     simulate(driver, clock, workers=1, refresh=lambda: marks.append(executed))
     ledger.close()
-    steps = [later - earlier for earlier, later in zip(marks[5:], marks[6:], strict=False)]
+    steps = [later - earlier for earlier, later in pairwise(marks[5:])]
     assert len(set(steps)) <= 2

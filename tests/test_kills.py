@@ -135,7 +135,9 @@ def check_complete(folder: Path, trials: int, steps: int, *, all_full: bool) -> 
     assert not [row for row in recorded(folder, "event") if row["kind"] == "nondeterminism"]
 
 
-def killed(folder: Path, kills: int, seed: int, *, workers: int, scheduler: str, simulate: bool, trials: int = 8) -> Harness:
+def killed(
+    folder: Path, kills: int, seed: int, *, workers: int, scheduler: str, simulate: bool, trials: int = 8
+) -> Harness:
     flags = ["--max-concurrent", str(workers), "--num-samples", str(trials)] + (["--simulate"] if simulate else [])
     harness = Harness(folder, flags, random.Random(seed), {"SCHEDULER": scheduler})
     targets = ("driver",) if simulate else ("driver", "worker", "worker", "everything")
@@ -152,13 +154,13 @@ def reference(folder: Path, *, scheduler: str, trials: int = 8) -> list[tuple[An
     return sequence(folder / "steady")
 
 
-@pytest.mark.ray()
+@pytest.mark.ray
 def test_six_kills_of_a_ray_sweep_lose_nothing(tmp_path: Path) -> None:
     harness = killed(tmp_path, 6, seed=1, workers=2, scheduler="promote", simulate=False)
     assert harness.kills.total() == 6
 
 
-@pytest.mark.ray()
+@pytest.mark.ray
 def test_with_one_worker_the_killed_ray_sweep_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
     killed(tmp_path / "killed", 3, seed=2, workers=1, scheduler="asha", simulate=False)
     assert sequence(tmp_path / "killed" / "steady") == reference(tmp_path / "whole", scheduler="asha")
@@ -170,8 +172,8 @@ def test_kills_of_a_simulated_sweep_lose_nothing_and_change_nothing(tmp_path: Pa
     assert sequence(tmp_path / "killed" / "steady") == reference(tmp_path / "whole", scheduler=scheduler)
 
 
-@pytest.mark.slow()
-@pytest.mark.ray()
+@pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("part", range(20))
 def test_two_hundred_kills(tmp_path: Path, part: int) -> None:

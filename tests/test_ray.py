@@ -42,7 +42,9 @@ def started(folder: Path, *flags: str, **environment: str) -> subprocess.Popen[s
 @pytest.mark.parametrize("scheduler", ["promote"])
 def test_both_engines_decide_the_same_with_one_worker(tmp_path: Path, scheduler: str) -> None:
     for engine in ([], ["--simulate"]):
-        done = steady(tmp_path / "".join(["run", *engine]), "--max-concurrent", "1", *engine, SCHEDULER=scheduler, SLEEP="0")
+        done = steady(
+            tmp_path / "".join(["run", *engine]), "--max-concurrent", "1", *engine, SCHEDULER=scheduler, SLEEP="0"
+        )
         assert done.returncode == 0, done.stderr
     assert sequence(tmp_path / "run" / "steady") == sequence(tmp_path / "run--simulate" / "steady")
 

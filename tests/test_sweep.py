@@ -75,7 +75,13 @@ def test_a_sweep_is_frozen_and_pickles() -> None:
 
 def test_the_fingerprint_changes_only_with_what_gives_results_their_meaning() -> None:
     sweep = small_sweep()
-    for same in ({"num_samples": 9}, {"seed": 3}, {"time_budget": "6h"}, {"max_concurrent": 7}, {"space": Space({"x": uniform(0, 1)})}):
+    for same in (
+        {"num_samples": 9},
+        {"seed": 3},
+        {"time_budget": "6h"},
+        {"max_concurrent": 7},
+        {"space": Space({"x": uniform(0, 1)})},
+    ):
         assert replace(sweep, **same).fingerprint == sweep.fingerprint, same
     for other in ({"workload": Quadratic(horizon=5)}, {"mode": "max"}, {"policy": lambda config: None}):
         assert replace(sweep, **other).fingerprint != sweep.fingerprint, other

@@ -45,7 +45,10 @@ class Parabola:
         from search.work import Progress
 
         loss = assignment.config["x"] ** 2
-        return (Progress("report", step=step, metrics={"loss": loss}) for step in range(assignment.recorded + 1, assignment.until + 1))
+        return (
+            Progress("report", step=step, metrics={"loss": loss})
+            for step in range(assignment.recorded + 1, assignment.until + 1)
+        )
 
 
 def ours(trials: int, steps: int, slots: int, folder: Path) -> dict[str, Any]:
@@ -96,9 +99,27 @@ def ours(trials: int, steps: int, slots: int, folder: Path) -> dict[str, Any]:
 def measure(form: str, trials: int, steps: int, folder: Path | None = None) -> dict[str, Any]:
     """One measurement in a process of its own."""
     if form == "ours":
-        call = [sys.executable, str(Path(__file__).resolve()), "--worker", str(folder), "--trials", str(trials), "--steps", str(steps)]
+        call = [
+            sys.executable,
+            str(Path(__file__).resolve()),
+            "--worker",
+            str(folder),
+            "--trials",
+            str(trials),
+            "--steps",
+            str(steps),
+        ]
     else:
-        call = [sys.executable, str(HERE / "plain_tune.py"), "--form", form, "--trials", str(trials), "--steps", str(steps)]
+        call = [
+            sys.executable,
+            str(HERE / "plain_tune.py"),
+            "--form",
+            form,
+            "--trials",
+            str(trials),
+            "--steps",
+            str(steps),
+        ]
     done = subprocess.run(call, capture_output=True, text=True, timeout=3600)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if not lines:
@@ -106,7 +127,17 @@ def measure(form: str, trials: int, steps: int, folder: Path | None = None) -> d
     return dict(json.loads(lines[-1]))
 
 
-def compare(title: str, key: str, trials: int, steps: int, forms: tuple[str, ...], repeats: int, rows: list[dict[str, Any]], *, more_is_better: bool) -> None:
+def compare(
+    title: str,
+    key: str,
+    trials: int,
+    steps: int,
+    forms: tuple[str, ...],
+    repeats: int,
+    rows: list[dict[str, Any]],
+    *,
+    more_is_better: bool,
+) -> None:
     """Measure the forms in turn and print medians and the ratio of ours, pair by pair (> 1: ours is better)."""
     found: dict[str, list[float]] = {form: [] for form in forms}
     for repeat in range(repeats):
@@ -123,7 +154,9 @@ def report(title: str, found: dict[str, list[float]], *, more_is_better: bool) -
     for form, values in found.items():
         text.append(f"{form} {statistics.median(values):.3g} ({min(values):.3g}–{max(values):.3g})")
         if form != "ours":
-            pairs = [(a / b if more_is_better else b / a) for a, b in zip(found["ours"], values, strict=True) if b and a]
+            pairs = [
+                (a / b if more_is_better else b / a) for a, b in zip(found["ours"], values, strict=True) if b and a
+            ]
             text.append(f"ratio {statistics.median(pairs):.2f} ({min(pairs):.2f}–{max(pairs):.2f})")
     print(f"{title:<44} " + "  ".join(text), flush=True)
 
@@ -142,7 +175,10 @@ def resume(sizes: list[int], repeats: int, rows: list[dict[str, Any]], plain: li
         if size in plain:
             found["class"] = [float(measure("class", size, 1)["resume_s"]) for _ in range(repeats)]
             rows += [{"title": f"resume {size}", "form": "class", "resume_s": value} for value in found["class"]]
-        text = "  ".join(f"{form} {statistics.median(values):.3g} s ({min(values):.3g}–{max(values):.3g})" for form, values in found.items())
+        text = "  ".join(
+            f"{form} {statistics.median(values):.3g} s ({min(values):.3g}–{max(values):.3g})"
+            for form, values in found.items()
+        )
         print(f"resume a sweep of {size:,} trials".ljust(45) + text, flush=True)
 
 
@@ -161,12 +197,18 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     n = 1 if given.quick else given.repeats
     both, best = ("ours", "class", "function"), ("ours", "class")
-    print(f"{platform.platform()}, Python {platform.python_version()}, 2 slots, n = {n}; median (min–max); ratio > 1: ours is better")
-    compare("trials/s, 12 trials of 1 step", "trials_per_s", 12, 1, both, 1 if given.quick else 2, rows, more_is_better=True)
+    print(
+        f"{platform.platform()}, Python {platform.python_version()}, 2 slots, n = {n}; median (min–max); ratio > 1: ours is better"
+    )
+    compare(
+        "trials/s, 12 trials of 1 step", "trials_per_s", 12, 1, both, 1 if given.quick else 2, rows, more_is_better=True
+    )
     compare("start to first result, s", "start_to_first_result_s", 12, 1, best, n, rows, more_is_better=False)
     for size in (100,) if given.quick else (100, 1000, 5000):
         repeats = n if size < 5000 else 1
-        compare(f"trials/s, {size:,} trials of 1 step", "trials_per_s", size, 1, best, repeats, rows, more_is_better=True)
+        compare(
+            f"trials/s, {size:,} trials of 1 step", "trials_per_s", size, 1, best, repeats, rows, more_is_better=True
+        )
         last = [row for row in rows if row["title"].startswith(f"trials/s, {size:,} ")]
         cpu = {form: [float(row["driver_cpu_ms_per_report"]) for row in last if row["form"] == form] for form in best}
         report(f"driver CPU ms/report, {size:,} trials", cpu, more_is_better=False)

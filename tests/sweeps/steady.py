@@ -19,7 +19,9 @@ SCHEDULERS = {
 
 
 def sweep() -> Sweep:
-    workload = Quadratic(horizon=int(os.environ.get("STEPS", "6")), seconds_per_step=float(os.environ.get("SLEEP", "0.03")))
+    workload = Quadratic(
+        horizon=int(os.environ.get("STEPS", "6")), seconds_per_step=float(os.environ.get("SLEEP", "0.03"))
+    )
     trouble = os.environ.get("TROUBLE", "")
     if trouble:
         number, _, kind = trouble.partition(":")
@@ -31,10 +33,12 @@ def sweep() -> Sweep:
         searcher=Random(),
         scheduler=SCHEDULERS[os.environ.get("SCHEDULER", "end")],
         num_samples=8,
+        baseline=None,
         seed=3,
         checkpoint_seconds=0.0,
         max_silence=float(os.environ["SILENCE"]) if "SILENCE" in os.environ else None,
-        resources={"cpu": float(os.environ.get("CPU", "1"))} | ({"memory": os.environ["MEMORY"]} if "MEMORY" in os.environ else {}),
+        resources={"cpu": float(os.environ.get("CPU", "1"))}
+        | ({"memory": os.environ["MEMORY"]} if "MEMORY" in os.environ else {}),
     )
 
 
