@@ -46,7 +46,7 @@ def statuses(driver: Driver) -> list[str]:
     ],
 )
 @pytest.mark.parametrize(
-    "scheduler", [Asha(grace_period=1, reduction_factor=2), AshaPromote(grace_period=1, reduction_factor=2)]
+    "scheduler", [Asha(grace_period=2, reduction_factor=2), AshaPromote(grace_period=2, reduction_factor=2)]
 )
 def test_a_trial_that_goes_wrong_is_recorded_and_the_sweep_goes_on(
     tmp_path: Path, trouble: str, status: str, reason: str, scheduler: Any
@@ -263,7 +263,7 @@ def interrupted_after(folder: Path, sweep: Any, answers: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "scheduler", [None, Asha(grace_period=1, reduction_factor=2), AshaPromote(grace_period=1, reduction_factor=2)]
+    "scheduler", [None, Asha(grace_period=2, reduction_factor=2), AshaPromote(grace_period=2, reduction_factor=2)]
 )
 def test_cut_off_anywhere_a_sweep_ends_complete(tmp_path: Path, scheduler: Any) -> None:
     changes = {"num_samples": 6} | ({} if scheduler is None else {"scheduler": scheduler})
