@@ -67,7 +67,14 @@ def list_runs(runs: Runs = Path("runs")) -> None:
             continue
         best = facts["best"]
         value = "–" if best is None or best["value"] is None else f"{best['value']:.4g}"
-        table.add_row(facts["name"], facts["state"], str(sum(facts["trials"].values())), facts["metric"], value, f"{facts['cost']['full_equivalents']:.1f}")
+        table.add_row(
+            facts["name"],
+            facts["state"],
+            str(sum(facts["trials"].values())),
+            facts["metric"],
+            value,
+            f"{facts['cost']['full_equivalents']:.1f}",
+        )
     if folders:
         Console().print(table)
     else:
@@ -84,8 +91,14 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
         facts = summary(ledger)
         counts = ", ".join(f"{count} {name}" for name, count in facts["trials"].items() if count) or "no trials"
         best = facts["best"]
-        shown = "" if best is None or best["value"] is None else f"; best {facts['metric']} {best['value']:.6g} (trial {best['trial']})"
-        typer.echo(f"{facts['name']}: {facts['state']}; {counts}{shown}; {facts['cost']['full_equivalents']:.1f} full trainings")
+        shown = (
+            ""
+            if best is None or best["value"] is None
+            else f"; best {facts['metric']} {best['value']:.6g} (trial {best['trial']})"
+        )
+        typer.echo(
+            f"{facts['name']}: {facts['state']}; {counts}{shown}; {facts['cost']['full_equivalents']:.1f} full trainings"
+        )
         for row in ledger.rows("event", "WHERE kind NOT IN ('spent', 'state') ORDER BY seq DESC LIMIT 5")[::-1]:
             typer.echo(f"  {row['time'][:19]}  {row['kind']}: {row['text'].splitlines()[0]}")
 
@@ -93,7 +106,9 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
 @app.command()
 @told
 def show(
-    run: Run, runs: Runs = Path("runs"), as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False
+    run: Run,
+    runs: Runs = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Best configuration, gain, cost and counts."""
     from orchestrator.report import print_summary, summary
@@ -128,8 +143,13 @@ def export(
     runs: Runs = Path("runs"),
     jsonl: Annotated[bool, typer.Option("--jsonl", help="The record, a JSON object a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="The record as CSV.")] = False,
-    parquet: Annotated[bool, typer.Option("--parquet", help="The record as Parquet (needs the extra `parquet`).")] = False,
-    output: Annotated[Path | None, typer.Option(help="File to write; default: standard output (parquet: record.parquet in the run).")] = None,
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="The record as Parquet (needs the extra `parquet`).")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write; default: standard output (parquet: record.parquet in the run)."),
+    ] = None,
 ) -> None:
     """The best configuration as YAML, or (--jsonl, --csv, --parquet) everything that was recorded."""
     from orchestrator.report import best_as_yaml, write_record
@@ -157,16 +177,29 @@ def replay(
     run: Run,
     trial: Annotated[int, typer.Argument(help="Number of the trial.")],
     runs: Runs = Path("runs"),
-    go_on: Annotated[int | None, typer.Option(help="Do not start over: train on from its checkpoint to this step.")] = None,
+    go_on: Annotated[
+        int | None, typer.Option(help="Do not start over: train on from its checkpoint to this step.")
+    ] = None,
 ) -> None:
     """Train one recorded trial again, outside the sweep; its numbers must come out the same."""
     with _opened(run, runs) as ledger:
         command = ledger.sweeps()[-1]["command"]
         folder = ledger.folder
-        name = ledger.sweeps()[-1]["description"]["name"]
+        name = folder.absolute().name
     if not command or not Path(command[0]).is_file():
-        raise BadInput(f"{folder}: the script that made this run ({command[0] if command else 'unknown'}) is not there; put it back.")
-    call = [sys.executable, *command, "--name", name, "--runs", str(folder.absolute().parent), "--replay", str(trial)]
+        raise BadInput(
+            f"{folder}: the script that made this run ({command[0] if command else 'unknown'}) is not there; put it back."
+        )
+    call = [
+        sys.executable,
+        *command,
+        "--name",
+        name,
+        "--runs",
+        str(folder.absolute().parent),
+        "--replay",
+        str(trial),
+    ]
     raise typer.Exit(subprocess.call(call + ([] if go_on is None else ["--go-on", str(go_on)])))
 
 

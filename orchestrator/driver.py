@@ -18,13 +18,13 @@ from math import isfinite
 from pathlib import Path
 
 from orchestrator.errors import ResumeRefused, did_you_mean
-from orchestrator.ledger import Fenced, Ledger, to_json
+from orchestrator.ledger import Ledger, to_json
 from orchestrator.sweep import FIXED, Sweep
 from search.base import Verdict, derived_seed, generator
+from search.searchers.points import Points
 from search.trial import BASELINE, End, History, Report, Status, Suggestion, Trial, incumbent, start
 from search.work import Assignment, Progress
 
-POINT = "point"
 PREPARE, TEST = "prepare", "test"
 SAME_FAILURES = 3  # so many equal failures in a row, before anything has worked, stop the sweep
 COPY_SECONDS = 600.0
@@ -55,6 +55,8 @@ class Driver:
         listen: Callable[[str, str], None] = lambda kind, text: None,
     ) -> None:
         self.sweep = sweep
+        points = sweep.points_to_evaluate
+        self.searcher = Points(points, sweep.searcher) if points else sweep.searcher
         self.ledger = ledger
         self.listen = listen
         self.clock = clock
@@ -102,7 +104,11 @@ class Driver:
         return self.folder / "pause"
 
     def trial_folder(self, number: int) -> Path:
+        """A trial's own: its checkpoints and what it printed."""
         return self.folder / "trials" / f"{number:05d}"
+
+    def checkpoints(self, number: int) -> Path:
+        return self.trial_folder(number) / "checkpoints"
 
     # What an engine asks.
 
@@ -116,8 +122,7 @@ class Driver:
             return Order(PREPARE, -1)
         if self.stop_reason:
             return None
-        order = self._next_training() or self._next_test()
-        return order
+        return self._next_training() or self._next_test()
 
     def receive(self, number: int, answers: Sequence[Progress]) -> bool:
         """Record what a trial's worker answered, in one transaction. False: leave the trial here.
@@ -153,7 +158,11 @@ class Driver:
             if trial.status is Status.RUNNING:
                 self._fail(trial, kind, text)
             else:  # its result stands
-                self._tell("notice", f"trial {number}, after it was {trial.status.value}: {kind}: {_last_line(text)}", number)
+                self._tell(
+                    "notice",
+                    f"trial {number}, after it was {trial.status.value}: {kind}: {_last_line(text)}",
+                    number,
+                )
         self._leave(number)
 
     def lose(self, number: int, why: str) -> None:
@@ -172,7 +181,11 @@ class Driver:
             if steps.count(trial.step) > self.sweep.retries:
                 self._fail(trial, "WorkerLost", f"{why} ({steps.count(trial.step)} times at step {trial.step})")
             else:
-                self._tell("retry", f"trial {number} lost its worker at step {trial.step} ({why}); going on from its last checkpoint", number)
+                self._tell(
+                    "retry",
+                    f"trial {number} lost its worker at step {trial.step} ({why}); going on from its last checkpoint",
+                    number,
+                )
                 self.waiting.insert(0, number)
 
     def finish_job(self, order: Order, metrics: Mapping[str, float] | None = None, error: str = "") -> None:
@@ -250,11 +263,10 @@ class Driver:
             return promoted
         if len(history.trials) >= sweep.num_samples:
             return None
-        given = self._given()
-        if given is not None:
-            return given
+        if sweep.baseline_config is not None and self.baseline is None:
+            return start(dict(sweep.baseline_config), origin=BASELINE, evidence="what is compared with")
         try:
-            suggestion = sweep.searcher.suggest(history)
+            suggestion = self.searcher.suggest(history)
             if suggestion is not None:
                 suggestion = replace(suggestion, config=sweep.space.check(suggestion.config))
         except Exception as error:  # a searcher that breaks must not cost the sweep; it is counted and shown
@@ -264,16 +276,6 @@ class Driver:
                 self._tell("fallback", f"{why}; a random configuration instead\n{traceback.format_exc()}")
             return start(config, origin="fallback", evidence=why)
         return suggestion
-
-    def _given(self) -> Suggestion | None:
-        """The baseline and the points to evaluate, which come first."""
-        if self.sweep.baseline_config is not None and self.baseline is None:
-            return start(dict(self.sweep.baseline_config), origin=BASELINE, evidence="what is compared with")
-        for point in self.sweep.points_to_evaluate:
-            config = self.sweep.space.check(point)
-            if all(dict(trial.config) != config for trial in self.history.trials):
-                return start(config, origin=POINT, evidence="points_to_evaluate")
-        return None
 
     def _assign(self, trial: Trial) -> Order:
         self.running.add(trial.number)
@@ -286,20 +288,25 @@ class Driver:
             config=dict(trial.config),
             seed=self._seeds[trial.number],
             until=min(suggestion.until or sweep.workload.horizon, sweep.workload.horizon),
-            folder=self.trial_folder(trial.number),
+            folder=self.checkpoints(trial.number),
             task=trial.task,
             recorded=trial.step,
             threads=max(1, int(sweep.resources.get("cpu", 1))),
             checkpoint_seconds=sweep.checkpoint_seconds,
-            parent=None if suggestion.parent is None else self.trial_folder(suggestion.parent),
+            parent=None if suggestion.parent is None else self.checkpoints(suggestion.parent),
             parent_step=suggestion.parent_step or 0,
             prepared=self.shared_folder,
-            pause_file=self.pause_file,
         )
 
     def _to_test(self) -> list[Trial]:
-        chosen = [trial for trial in (self.best, self.baseline) if trial is not None and trial.status is Status.COMPLETED]
-        return [trial for trial in chosen if trial.number not in self._tested] if hasattr(self.sweep.workload, "test") else []
+        chosen = [
+            trial for trial in (self.best, self.baseline) if trial is not None and trial.status is Status.COMPLETED
+        ]
+        return (
+            [trial for trial in chosen if trial.number not in self._tested]
+            if hasattr(self.sweep.workload, "test")
+            else []
+        )
 
     def _next_test(self) -> Order | None:
         """The test part is looked at once, when all decisions have been made."""
@@ -384,17 +391,27 @@ class Driver:
             self._tell("abort", self.abort_reason)
             self.stop(self.abort_reason)
 
+    def keeps(self, number: int) -> bool:
+        """Whether this trial's checkpoint is worth keeping: it may go on, is the baseline or among the best."""
+        trial = self.history.trials[number]
+        if trial.status in (Status.RUNNING, Status.STOPPED) or trial.first_origin == BASELINE:
+            return True
+        return trial.status is Status.COMPLETED and (trial.loss, number) in self._kept
+
     def _clean(self, trial: Trial) -> None:
-        """Keep the checkpoints of the best completed trials, of the baseline and of all that may be resumed."""
+        """A trial is over: keep the checkpoints of the best, drop those of the one that is no longer among them."""
         gone = trial
         if trial.status is Status.COMPLETED:
             bisect.insort(self._kept, (trial.loss, trial.number))
             if len(self._kept) <= self.sweep.keep_checkpoints:
                 return
             gone = self.history.trials[self._kept.pop()[1]]
-        parents = {t.suggestion.parent for t in self.history.having(Status.RUNNING)}
-        if gone is not self.baseline and gone.number not in parents:
-            shutil.rmtree(self.trial_folder(gone.number) / "checkpoints", ignore_errors=True)
+        self._drop_checkpoints(gone)
+
+    def _drop_checkpoints(self, trial: Trial) -> None:
+        forking = {other.suggestion.parent for other in self.history.having(Status.RUNNING)}
+        if not self.keeps(trial.number) and trial.number not in forking:
+            shutil.rmtree(self.checkpoints(trial.number), ignore_errors=True)
 
     def _leave(self, number: int) -> None:
         self.running.discard(number)
@@ -421,13 +438,14 @@ class Driver:
         rows = self.ledger.rows("event", "WHERE kind = 'spent' ORDER BY seq")
         return sum(float(row["text"]) for row in rows)
 
-    def record_spent(self) -> None:
-        """Note how long this invocation took, for the time budget and the report."""
-        try:
-            with self.ledger.transaction():
-                self.ledger.add_event("spent", f"{self.clock() - self._began:.3f}")
-        except Fenced:
-            return
+    def close(self) -> None:
+        """The invocation is over: drop what came in late, and note how long it took (for the budget)."""
+        for trial in self.history:
+            if trial.status not in (Status.RUNNING, Status.STOPPED):
+                self._drop_checkpoints(trial)
+        self.pause_file.unlink(missing_ok=True)
+        with self.ledger.transaction():
+            self.ledger.add_event("spent", f"{self.clock() - self._began:.3f}")
 
 
 def _what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, object]]) -> str:
@@ -445,13 +463,14 @@ def _what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, o
             )
     if before["space"] != after["space"]:
         _check_overlap(sweep, ledger)
-    return ", ".join(f"{name}: {_short(before[name])} → {_short(after[name])}" for name in after if before.get(name) != after[name])
+    return ", ".join(
+        f"{name}: {_short(before[name])} → {_short(after[name])}" for name in after if before.get(name) != after[name]
+    )
 
 
 def _check_overlap(sweep: Sweep, ledger: Ledger) -> None:
     rows = ledger.rows("suggestion")
-    given = (BASELINE, POINT)
-    configs = [row["config"] for row in rows if row["origin"] not in given] or [row["config"] for row in rows]
+    configs = [row["config"] for row in rows if row["origin"] != BASELINE] or [row["config"] for row in rows]
     if configs and not any(sweep.space.contains(config) for config in configs):
         raise ResumeRefused(
             f"{ledger.folder}: space has changed and holds none of the {len(configs)} configurations on record "
@@ -467,4 +486,3 @@ def _short(value: object) -> str:
 def _last_line(text: str) -> str:
     lines = [line for line in text.strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else ""
-

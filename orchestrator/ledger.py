@@ -107,6 +107,8 @@ class Ledger:
 
     def close(self) -> None:
         """Close; a writer leaves a fresh copy behind and frees the run."""
+        if self._connection.closed:
+            return
         if self._lock is not None:
             with storage_errors(self.folder):
                 self.copy()
@@ -134,7 +136,9 @@ class Ledger:
                 self._connection.exec_driver_sql("BEGIN IMMEDIATE")
                 latest = self._connection.exec_driver_sql("SELECT MAX(epoch) FROM lease").scalar()
                 if latest != self.epoch:
-                    raise Fenced(f"{self.folder}: another driver (epoch {latest}) has taken this run over; this one stops.")
+                    raise Fenced(
+                        f"{self.folder}: another driver (epoch {latest}) has taken this run over; this one stops."
+                    )
                 yield
                 self._connection.exec_driver_sql("COMMIT")
             except BaseException:
@@ -150,7 +154,9 @@ class Ledger:
             command=to_json(list(command)), change=change,
         )  # fmt: skip
         for position, (name, distribution, choices) in enumerate(_distributions(sweep.space)):
-            self._execute("parameter", seq=seq, position=position, name=name, distribution=distribution, choices=choices)
+            self._execute(
+                "parameter", seq=seq, position=position, name=name, distribution=distribution, choices=choices
+            )
 
     def add_suggestion(self, trial: int, suggestion: Suggestion, seed: int) -> None:
         self._insert(
@@ -159,7 +165,9 @@ class Ledger:
             parent=suggestion.parent, parent_step=suggestion.parent_step, seed=seed,
         )  # fmt: skip
 
-    def add_report(self, trial: int, step: int, value: float, cost_seconds: float, metrics: Mapping[str, float]) -> None:
+    def add_report(
+        self, trial: int, step: int, value: float, cost_seconds: float, metrics: Mapping[str, float]
+    ) -> None:
         self._insert(
             "report", trial=trial, step=step, value=None if math.isnan(value) else value, kind=kind_of(value),
             cost_seconds=cost_seconds, metrics=to_json(dict(metrics)),
@@ -202,7 +210,13 @@ class Ledger:
         for row in self.rows("suggestion"):
             records.append((row["seq"], _suggestion(row)))
         for row in self.rows("report"):
-            report = Report(row["trial"], row["step"], sign * number(row["value"], row["kind"]), row["cost_seconds"], row["metrics"])
+            report = Report(
+                row["trial"],
+                row["step"],
+                sign * number(row["value"], row["kind"]),
+                row["cost_seconds"],
+                row["metrics"],
+            )
             records.append((row["seq"], report))
         for row in self.rows("ending"):
             records.append((row["seq"], End(row["trial"], Status(row["status"]), row["reason"])))
@@ -239,7 +253,9 @@ class Ledger:
         version = int(self._connection.exec_driver_sql("PRAGMA user_version").scalar() or 0)
         application = self._connection.exec_driver_sql("PRAGMA application_id").scalar()
         if application != schema.APPLICATION:
-            raise StorageError(f"{self.folder / FILE}: an SQLite file, but not a ledger of this program. Use another --name.")
+            raise StorageError(
+                f"{self.folder / FILE}: an SQLite file, but not a ledger of this program. Use another --name."
+            )
         if version > schema.VERSION:
             raise StorageError(
                 f"{self.folder / FILE}: written by a newer release (ledger version {version}, this one knows "
@@ -264,7 +280,9 @@ class Ledger:
 
     def _take_lease(self) -> None:
         self._connection.exec_driver_sql("BEGIN IMMEDIATE")
-        self.epoch = 1 + int(self._connection.exec_driver_sql("SELECT COALESCE(MAX(epoch), 0) FROM lease").scalar() or 0)
+        self.epoch = 1 + int(
+            self._connection.exec_driver_sql("SELECT COALESCE(MAX(epoch), 0) FROM lease").scalar() or 0
+        )
         self._connection.exec_driver_sql(
             "INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?)",
             (self.epoch, now(), socket.gethostname(), os.getpid(), psutil.Process().create_time(), _boot()),
@@ -279,7 +297,9 @@ class Ledger:
     def _execute(self, table: str, **columns: Any) -> None:
         if table not in self._inserts:
             names = ", ".join(columns)
-            self._inserts[table] = sa.text(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in columns)})")
+            self._inserts[table] = sa.text(
+                f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in columns)})"
+            )
         self._connection.execute(self._inserts[table], columns)
 
     def _end_read(self) -> None:
@@ -338,7 +358,11 @@ def _connect(path: Path, *, read_only: bool) -> sa.Connection:
         # A read-only ledger in WAL mode still needs the shared-memory file; `mode=ro` uses it if it may.
         mode = "ro" if read_only else "rwc"
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=30, isolation_level=None, check_same_thread=False
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=30,
+            isolation_level=None,
+            check_same_thread=False,
         )
         connection.execute("PRAGMA trusted_schema = OFF")
         if not read_only:
@@ -364,7 +388,9 @@ def _make_folder(folder: Path) -> None:
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        raise StorageError(f"{folder}: cannot write here: {error.strerror}. Choose another --runs folder, or make room.") from error
+        raise StorageError(
+            f"{folder}: cannot write here: {error.strerror}. Choose another --runs folder, or make room."
+        ) from error
 
 
 def _lock(folder: Path) -> filelock.FileLock:
@@ -373,7 +399,9 @@ def _lock(folder: Path) -> filelock.FileLock:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         who = _holder(folder)
-        raise RunInUse(f"{folder}: in use by another driver{who}. Wait for it, stop it, or use another --name.") from None
+        raise RunInUse(
+            f"{folder}: in use by another driver{who}. Wait for it, stop it, or use another --name."
+        ) from None
     return lock
 
 
@@ -428,12 +456,24 @@ def _distributions(space: Space) -> Iterator[tuple[str, str, str | None]]:
             continue
         if kind == "choice":
             attributes: dict[str, Any] = {"choices": about["options"]}
-            yield name, to_json({"name": "CategoricalDistribution", "attributes": attributes}), to_json(about["options"])
+            yield (
+                name,
+                to_json({"name": "CategoricalDistribution", "attributes": attributes}),
+                to_json(about["options"]),
+            )
             continue
         whole = kind in ("int", "pow2")
-        attributes = {"low": about["low"], "high": about["high"], "log": bool(about.get("log")) or kind == "pow2"}
+        attributes = {
+            "low": about["low"],
+            "high": about["high"],
+            "log": bool(about.get("log")) or kind == "pow2",
+        }
         attributes["step"] = 1 if whole else None
-        yield name, to_json({"name": "IntDistribution" if whole else "FloatDistribution", "attributes": attributes}), None
+        yield (
+            name,
+            to_json({"name": "IntDistribution" if whole else "FloatDistribution", "attributes": attributes}),
+            None,
+        )
 
 
 def _code() -> dict[str, Any]:
@@ -445,7 +485,12 @@ def _code() -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return {"python": sys.version.split()[0], "platform": platform.platform(), "cpus": os.cpu_count(), "versions": versions}
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "versions": versions,
+    }
 
 
 def _boot() -> str:

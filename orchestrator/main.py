@@ -43,22 +43,38 @@ def main(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         name: Annotated[str | None, typer.Option(help="Name of the run: its folder under --runs.")] = None,
         runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
         num_samples: Annotated[int | None, typer.Option(help="Configurations to try, in all.")] = None,
-        max_concurrent: Annotated[int | None, typer.Option(help="Trials at once; default: what the resources allow.")] = None,
-        time_budget: Annotated[str | None, typer.Option(help="Stop starting trials after so long, in all: 90s, 15m, 6h.")] = None,
+        max_concurrent: Annotated[
+            int | None, typer.Option(help="Trials at once; default: what the resources allow.")
+        ] = None,
+        time_budget: Annotated[
+            str | None, typer.Option(help="Stop starting trials after so long, in all: 90s, 15m, 6h.")
+        ] = None,
         seed: Annotated[int | None, typer.Option(help="One seed for everything.")] = None,
-        simulate: Annotated[bool, typer.Option("--simulate", help="In this process, on a simulated clock; no Ray.")] = False,
-        smoke: Annotated[bool, typer.Option("--smoke", help="The smallest size, seconds: does it all fit together?")] = False,
+        simulate: Annotated[
+            bool, typer.Option("--simulate", help="In this process, on a simulated clock; no Ray.")
+        ] = False,
+        smoke: Annotated[
+            bool, typer.Option("--smoke", help="The smallest size, seconds: does it all fit together?")
+        ] = False,
         address: Annotated[str | None, typer.Option(help="A running Ray cluster, e.g. auto.")] = None,
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Validate, print the plan and its cost, start nothing.")] = False,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Validate, print the plan and its cost, start nothing.")
+        ] = False,
         replay: Annotated[int | None, typer.Option(hidden=True)] = None,
         go_on: Annotated[int | None, typer.Option(hidden=True)] = None,
     ) -> None:
         described = _build(sweep)
         if smoke:
             described = _smallest(described)
-        given = {"name": name, "num_samples": num_samples, "max_concurrent": max_concurrent, "time_budget": time_budget, "seed": seed}
+        given: dict[str, Any] = {
+            "name": name,
+            "num_samples": num_samples,
+            "max_concurrent": max_concurrent,
+            "time_budget": time_budget,
+            "seed": seed,
+        }
         described = replace(described, **{key: value for key, value in given.items() if value is not None})
-        folder = runs / described.name
+        folder = (runs / described.name).absolute()  # workers may stand elsewhere
         if replay is not None:
             from orchestrator.replay import replay_trial
 
@@ -125,7 +141,12 @@ def run(sweep: Sweep, folder: Path, *, simulated: bool = False, address: str | N
                 console.print(text, highlight=False, soft_wrap=True)
         with _signals(driver) as received, display:
             if clock is not None:
-                simulate(driver, clock, workers=sweep.max_concurrent or os.cpu_count() or 1, refresh=display.refresh)
+                simulate(
+                    driver,
+                    clock,
+                    workers=sweep.max_concurrent or os.cpu_count() or 1,
+                    refresh=display.refresh,
+                )
             else:
                 from orchestrator import tune
 
@@ -140,9 +161,8 @@ def _close(driver: Driver, ledger: Ledger, received: list[int], console: Console
     """Record how it ended, print the summary, raise what the exit code must say."""
     from orchestrator.report import STATE, plot, print_summary
 
-    driver.record_spent()
+    driver.close()
     problem = _problem(driver, received)
-    driver.pause_file.unlink(missing_ok=True)
     with ledger.transaction():
         state = "interrupted" if isinstance(problem, Interrupted) else "failed" if problem else "finished"
         ledger.add_event(STATE, state)
@@ -151,7 +171,11 @@ def _close(driver: Driver, ledger: Ledger, received: list[int], console: Console
     picture = plot(ledger, driver.folder / "report" / "incumbent.png")
     if picture is not None:
         out.print(f"Plot         {picture}", highlight=False, soft_wrap=True)
-    out.print(f"More trials  {_again()} --num-samples {2 * driver.sweep.num_samples}", highlight=False, soft_wrap=True)
+    out.print(
+        f"More trials  {_again('--num-samples')} --num-samples {2 * driver.sweep.num_samples}",
+        highlight=False,
+        soft_wrap=True,
+    )
     if driver.stop_reason and problem is None:
         out.print(f"Stopped because {driver.stop_reason}. To go on: {_again()}", highlight=False, soft_wrap=True)
     if problem is not None:
@@ -163,7 +187,9 @@ def _problem(driver: Driver, received: list[int]) -> OrchestratorError | None:
 
     history = driver.history
     if received:
-        return Interrupted(f"interrupted after a clean save. To go on, run the same command: {_again()}", 128 + received[0])
+        return Interrupted(
+            f"interrupted after a clean save. To go on, run the same command: {_again()}", 128 + received[0]
+        )
     failed = history.having(Status.FAILED)
     if driver.stop_reason and not driver.abort_reason:
         return None
@@ -172,10 +198,15 @@ def _problem(driver: Driver, received: list[int]) -> OrchestratorError | None:
     if driver.abort_reason:
         return TrialsFailed(driver.abort_reason)
     if not any(trial.steps for trial in history):
-        return NoMetric(f"no trial gave the metric {driver.sweep.metric_name!r}." + (f" First failure: {failed[0].reason}" if failed else ""))
+        return NoMetric(
+            f"no trial gave the metric {driver.sweep.metric_name!r}."
+            + (f" First failure: {failed[0].reason}" if failed else "")
+        )
     if len(failed) > driver.sweep.allow_failed:
         reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in failed[:3])
-        return TrialsFailed(f"{len(failed)} trials failed, {driver.sweep.allow_failed} are allowed (allow_failed). {reasons}")
+        return TrialsFailed(
+            f"{len(failed)} trials failed, {driver.sweep.allow_failed} are allowed (allow_failed). {reasons}"
+        )
     return None
 
 
@@ -220,7 +251,10 @@ def _build(sweep: Callable[[], Sweep] | Sweep) -> Sweep:
         raise
     except (ValueError, TypeError) as error:
         frame = traceback.extract_tb(error.__traceback__)
-        here = next((entry for entry in reversed(frame) if "orchestrator" not in Path(entry.filename).parts), frame[-1])
+        here = next(
+            (entry for entry in reversed(frame) if "orchestrator" not in Path(entry.filename).parts),
+            frame[-1],
+        )
         script = os.path.abspath(sys.argv[0])
         here = next((entry for entry in reversed(frame) if os.path.abspath(entry.filename) == script), here)
         raise BadInput(f"{error} ({here.filename}, line {here.lineno})") from error
@@ -233,10 +267,9 @@ def _smallest(sweep: Sweep) -> Sweep:
     return replace(sweep, workload=smallest(), num_samples=min(sweep.num_samples, 4), name=f"{sweep.name}-smoke")
 
 
-def _again() -> str:
-    """The command that was typed."""
+def _again(without: str = "") -> str:
+    """The command that was typed, less one option and its value."""
     import shlex
 
-    return shlex.join([Path(sys.executable).name, *sys.argv])
-
-
+    words = [Path(sys.executable).name, *sys.argv]
+    return shlex.join(word for i, word in enumerate(words) if without not in (word, words[i - 1]) or not without)

@@ -23,16 +23,28 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     console.print(f"  tunes      {sweep.metric_name} ({'max' if sweep.maximise else 'min'})")
     console.print(f"  searcher   {sweep.searcher!r}", markup=False)
     console.print(f"  scheduler  {sweep.scheduler!r}", markup=False)
-    console.print(f"  resources  {dict(sweep.resources)} for each trial, {sweep.max_concurrent or 'as many as fit'} at once", markup=False)
+    console.print(
+        f"  resources  {dict(sweep.resources)} for each trial, {sweep.max_concurrent or 'as many as fit'} at once",
+        markup=False,
+    )
     console.print("  space")
     for name, parameter in sweep.space.parameters.items():
         console.print(f"    {name:<18} {parameter!r}", markup=False)
-    console.print(f"  cost       at most {sweep.num_samples} full trainings of {horizon} steps ({sweep.num_samples * horizon} steps); a scheduler that stops trials spends less")
+    console.print(
+        f"  cost       at most {sweep.num_samples} full trainings of {horizon} steps ({sweep.num_samples * horizon} steps); a scheduler that stops trials spends less"
+    )
     for line in _recorded(sweep, folder):
         console.print(f"  {line}")
     console.print(f"  the first {min(FIRST, sweep.num_samples)} configurations, if nothing is known yet:")
     for config in first_configurations(sweep):
-        console.print("    " + ", ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in config.items()), markup=False)
+        console.print(
+            "    "
+            + ", ".join(
+                f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+                for name, value in config.items()
+            ),
+            markup=False,
+        )
     console.print("Nothing was started.")
 
 
@@ -40,7 +52,10 @@ def first_configurations(sweep: Sweep) -> list[dict[str, object]]:
     """What the searcher proposes to an empty history; later ones depend on results."""
     history = History(sweep.space, horizon=sweep.workload.horizon, seed=sweep.seed)
     found: list[dict[str, object]] = []
-    given = [dict(point) for point in ([sweep.baseline_config] if sweep.baseline_config else []) + list(sweep.points_to_evaluate)]
+    given = [
+        dict(point)
+        for point in ([sweep.baseline_config] if sweep.baseline_config else []) + list(sweep.points_to_evaluate)
+    ]
     found += given
     while len(found) < min(FIRST, sweep.num_samples):
         suggestion = sweep.searcher.suggest(history)
@@ -65,5 +80,3 @@ def _recorded(sweep: Sweep, folder: Path) -> list[str]:
         remaining = max(0, sweep.num_samples * sweep.workload.horizon - len(reports))
         lines.append(f"forecast   {mean:.3g} s a step so far: at most {remaining * mean / 3600:.2f} h of training more")
     return lines
-
-

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from orchestrator.driver import Driver
 
 REFRESH = 0.25  # seconds between two drawings of the block
-FIRST_LINE, LONGEST_PAUSE = 2.0, 60.0  # without a terminal: seconds to the first line, and at most between two
+FIRST_LINE, LONGEST_PAUSE = (
+    2.0,
+    60.0,
+)  # without a terminal: seconds to the first line, and at most between two
 TOLD = {  # events that get a line of their own, and its colour
     "failure": "red", "failed": "red", "diverged": "yellow", "retry": "yellow", "fallback": "yellow",
     "interruption": "yellow", "nondeterminism": "red", "abort": "bold red", "notice": "dim",
@@ -31,6 +34,7 @@ class Display:
         self._console = console
         self._driver: Driver | None = None
         self._live: Live | None = None
+        self._done_before = 0
         self._drawn = 0.0
         self._pause = FIRST_LINE
         self._began = time.monotonic()
@@ -50,7 +54,9 @@ class Display:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -66,7 +72,9 @@ class Display:
         if count > MOST_LINES and count & (count - 1):
             return
         lines = text if kind == "failure" else text.splitlines()[0]
-        self._console.print(Text(f"{kind}: {lines}" + (f"  ({count} so far)" if count > MOST_LINES else ""), style=TOLD[kind]))
+        self._console.print(
+            Text(f"{kind}: {lines}" + (f"  ({count} so far)" if count > MOST_LINES else ""), style=TOLD[kind])
+        )
 
     def refresh(self) -> None:
         """Called after every result; draws only when it is time."""
@@ -88,11 +96,21 @@ class Display:
         if best is not None and best.number != self._best:
             self._best = best.number
             sweep = self._driver.sweep
-            self._console.print(Text(f"best so far: trial {best.number}, {sweep.metric_name} {sweep.value(best.loss):.4g}  {_config(best.config)}", style="green"), soft_wrap=True)
+            self._console.print(
+                Text(
+                    f"best so far: trial {best.number}, {sweep.metric_name} {sweep.value(best.loss):.4g}  {_config(best.config)}",
+                    style="green",
+                ),
+                soft_wrap=True,
+            )
 
     def _line(self, driver: Driver) -> str:
         best = driver.best
-        shown = "no result yet" if best is None else f"best {driver.sweep.metric_name} {driver.sweep.value(best.loss):.4g} (trial {best.number})"
+        shown = (
+            "no result yet"
+            if best is None
+            else f"best {driver.sweep.metric_name} {driver.sweep.value(best.loss):.4g} (trial {best.number})"
+        )
         return f"{_duration(driver.spent_seconds)}  {self._counts(driver)}  {shown}  {self._left(driver)}"
 
     def _block(self, driver: Driver) -> Text:
@@ -114,7 +132,11 @@ class Display:
     def _counts(self, driver: Driver) -> str:
         history = driver.history
         parts = [f"{len(driver.running)} running"]
-        parts += [f"{history.count(status)} {status.value}" for status in Status if status is not Status.RUNNING and history.count(status)]
+        parts += [
+            f"{history.count(status)} {status.value}"
+            for status in Status
+            if status is not Status.RUNNING and history.count(status)
+        ]
         return ", ".join(parts)
 
     def _left(self, driver: Driver) -> str:
@@ -133,4 +155,6 @@ def _duration(seconds: float) -> str:
 
 
 def _config(config: Any) -> str:
-    return " ".join(f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in config.items())
+    return " ".join(
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in config.items()
+    )

@@ -30,7 +30,9 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         rows = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq", trial=trial)
         if not rows:
             count = len({row["trial"] for row in ledger.rows("suggestion")})
-            raise BadInput(f"{folder}: no trial {trial}; there are 0 to {count - 1}." if count else f"{folder}: no trials yet.")
+            raise BadInput(
+                f"{folder}: no trial {trial}; there are 0 to {count - 1}." if count else f"{folder}: no trials yet."
+            )
         recorded = ledger.rows("report", "WHERE trial = :trial ORDER BY step", trial=trial)
     finally:
         ledger.close()
@@ -39,7 +41,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     place.mkdir(parents=True, mode=0o700)
     last = recorded[-1]["step"] if recorded else 0
     if go_on is not None:
-        _take_checkpoints(folder / "trials" / f"{trial:05d}", place, go_on, last)
+        _take_checkpoints(folder / "trials" / f"{trial:05d}" / "checkpoints", place, go_on, last)
     elif not recorded:
         raise BadInput(f"{folder}: trial {trial} has reported nothing that could be compared.")
     shared = folder / "prepared"
@@ -49,14 +51,16 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     assignment = Assignment(
         trial=trial, config=rows[0]["config"], seed=rows[0]["seed"], until=go_on or last, folder=place, task=rows[0]["task"],
         recorded=last if go_on else 0, threads=max(1, int(sweep.resources.get("cpu", 1))),
-        checkpoint_seconds=sweep.checkpoint_seconds, parent=None if parent is None else folder / "trials" / f"{parent:05d}",
+        checkpoint_seconds=sweep.checkpoint_seconds, parent=None if parent is None else folder / "trials" / f"{parent:05d}" / "checkpoints",
         parent_step=rows[0]["parent_step"] or 0, prepared=shared,
     )  # fmt: skip
     before = {row["step"]: number(row["value"], row["kind"]) for row in recorded}
     differences = _train(Job(sweep, assignment), before, sweep.metric_name, console)
     console.print(f"checkpoints in {place}", soft_wrap=True)
     if differences:
-        raise ReplayDiffers(f"trial {trial}: {len(differences)} of {len(before)} steps differ from the record, the first at step {differences[0]}.")
+        raise ReplayDiffers(
+            f"trial {trial}: {len(differences)} of {len(before)} steps differ from the record, the first at step {differences[0]}."
+        )
     if go_on is None:
         console.print(f"trial {trial}: all {len(before)} steps equal the record")
 
@@ -69,7 +73,10 @@ def _train(job: Job, before: dict[int, float], metric: str, console: Console) ->
             if item.kind == "report":
                 value, old = float(item.metrics[metric]), before.get(item.step)
                 same = old is None or old == value or (isnan(old) and isnan(value))
-                console.print(f"step {item.step:>4}  {metric} {value!r}" + ("" if old is None else "  as recorded" if same else f"  recorded: {old!r}"))
+                console.print(
+                    f"step {item.step:>4}  {metric} {value!r}"
+                    + ("" if old is None else "  as recorded" if same else f"  recorded: {old!r}")
+                )
                 if not same:
                     differences.append(item.step)
             elif item.kind == "notice":
@@ -83,6 +90,6 @@ def _train(job: Job, before: dict[int, float], metric: str, console: Console) ->
 def _take_checkpoints(source: Path, place: Path, go_on: int, last: int) -> None:
     if go_on <= last:
         raise BadInput(f"--go-on {go_on}: the trial is at step {last} already; name a later step.")
-    if not any(source.glob("*/*/manifest.json")) and not any(source.glob("*/manifest.json")):
+    if not any(source.glob("*/manifest.json")):
         raise BadInput(f"{source}: no checkpoint is left of this trial; train it again without --go-on.")
     shutil.copytree(source, place, dirs_exist_ok=True)

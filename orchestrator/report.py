@@ -92,7 +92,7 @@ def _about(ledger: Ledger, trial: Trial | None, about: Mapping[str, Any]) -> dic
 
 def newest_checkpoint(ledger: Ledger, trial: int) -> Path | None:
     for row in ledger.rows("checkpoint", "WHERE trial = :trial ORDER BY seq DESC", trial=trial):
-        path = ledger.folder / row["path"]
+        path: Path = ledger.folder / row["path"]
         if path.exists():
             return path.absolute()
     return None
@@ -130,7 +130,14 @@ def plot(ledger: Ledger, target: Path) -> Path | None:
     about = ledger.sweeps()[-1]["description"]
     total = len(ledger.rows("report")) / about["horizon"]
     figure, axes = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
-    axes.step([*costs, total], [*values, values[-1]], where="post", color="#1f5fa8", linewidth=2, label="best completed trial so far")
+    axes.step(
+        [*costs, total],
+        [*values, values[-1]],
+        where="post",
+        color="#1f5fa8",
+        linewidth=2,
+        label="best completed trial so far",
+    )
     axes.plot(costs, values, "o", color="#1f5fa8", markersize=3.5)
     if reference is not None:
         axes.axhline(reference, color="#b04a2f", linestyle="--", linewidth=1.2, label=f"baseline {reference:.4g}")
@@ -154,7 +161,9 @@ def print_summary(ledger: Ledger, console: Console) -> None:
     if best is None:
         console.print("  no trial has reported yet")
     else:
-        console.print(f"\n[bold]Best configuration[/bold] (trial {best['trial']}, step {best['step']}, {best['status']})")
+        console.print(
+            f"\n[bold]Best configuration[/bold] (trial {best['trial']}, step {best['step']}, {best['status']})"
+        )
         for line in yaml_text(best["config"]).splitlines():
             console.print(f"  {line}", markup=False, highlight=False)
         console.print("")
@@ -162,9 +171,17 @@ def print_summary(ledger: Ledger, console: Console) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in facts["trials"].items() if count)
     cost = facts["cost"]
     console.print(f"Trials       {counts or 'none'}", highlight=False)
-    console.print(f"Cost         {cost['full_equivalents']:.1f} full trainings, {cost['seconds']:.0f} s of training", highlight=False)
-    origins = ", ".join(f"{count} {name}" for name, count in sorted(facts["suggestions"].items(), key=lambda item: -item[1]))
-    console.print(f"Suggestions  {origins or 'none'}" + (f"; continued {facts['resumes']}×" if facts["resumes"] else ""), highlight=False)
+    console.print(
+        f"Cost         {cost['full_equivalents']:.1f} full trainings, {cost['seconds']:.0f} s of training",
+        highlight=False,
+    )
+    origins = ", ".join(
+        f"{count} {name}" for name, count in sorted(facts["suggestions"].items(), key=lambda item: -item[1])
+    )
+    console.print(
+        f"Suggestions  {origins or 'none'}" + (f"; continued {facts['resumes']}×" if facts["resumes"] else ""),
+        highlight=False,
+    )
     if best is not None and best["checkpoint"]:
         console.print(f"Checkpoint   {best['checkpoint']}", highlight=False, soft_wrap=True)
 
@@ -175,7 +192,7 @@ def _result_table(facts: Mapping[str, Any], best: Mapping[str, Any], baseline: M
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("")
     table.add_column(f"{facts['metric']} (validation)", justify="right")
-    tests = [name for name in (best["test"] or {})]
+    tests = list(best["test"] or {})
     for name in tests:
         table.add_column(f"{name} (test)", justify="right")
 
@@ -189,7 +206,8 @@ def _result_table(facts: Mapping[str, Any], best: Mapping[str, Any], baseline: M
     if baseline is not None and baseline["value"] is not None and best["value"] is not None:
         gains = [best["value"] - baseline["value"]]
         gains += [
-            (best["test"] or {}).get(name, float("nan")) - (baseline["test"] or {}).get(name, float("nan")) for name in tests
+            (best["test"] or {}).get(name, float("nan")) - (baseline["test"] or {}).get(name, float("nan"))
+            for name in tests
         ]
         table.add_row("gain", *[f"{gain:+.4g}" if gain == gain else "–" for gain in gains])
     return table
@@ -217,7 +235,9 @@ def best_as_yaml(ledger: Ledger) -> str:
         "checkpoint": best["checkpoint"],
     }
     if best["checkpoint"]:
-        content["train_on"] = f"orchestrator replay {ledger.folder} {best['trial']} --go-on {max(best['step'], horizon) + horizon}"
+        content["train_on"] = (
+            f"orchestrator replay {ledger.folder} {best['trial']} --go-on {max(best['step'], horizon) + horizon}"
+        )
     content["train_again"] = f"orchestrator replay {ledger.folder} {best['trial']}"
     return yaml_text(content)
 
@@ -244,7 +264,14 @@ def records(ledger: Ledger) -> Iterator[dict[str, Any]]:
         value: Any = row.get("value")
         if table == "report" and row["kind"] != "number":
             value = row["kind"]
-        record = {"seq": seq, "kind": kind, "trial": row.get("trial"), "step": row.get("step"), "value": value, "time": row["time"]}
+        record = {
+            "seq": seq,
+            "kind": kind,
+            "trial": row.get("trial"),
+            "step": row.get("step"),
+            "value": value,
+            "time": row["time"],
+        }
         renamed = {"kind": {"suggestion": "does", "event": "event"}.get(table, "")}
         for name, content in row.items():
             name = renamed.get(name, name)
@@ -264,7 +291,7 @@ def write_record(ledger: Ledger, form: str, target: IO[str] | Path) -> None:
 
         flat = [_flat(record) for record in records(ledger)]
         frame = pd.DataFrame(flat)
-        mixed = frame.columns[frame.dtypes == object]
+        mixed = [name for name in frame if frame[name].map(type).nunique() > 1]
         frame[mixed] = frame[mixed].map(lambda item: None if item is None or item != item else str(item))
         frame.to_parquet(target)
         return
@@ -298,4 +325,3 @@ def runs(folder: Path) -> list[Path]:
     """The run folders below `folder`, newest first."""
     found = [path.parent for path in folder.glob("*/ledger.db")]
     return sorted(found, key=lambda path: (path / "ledger.db").stat().st_mtime, reverse=True)
-

@@ -28,7 +28,9 @@ class SimulatedClock:
         return self.seconds
 
 
-def simulate(driver: Driver, clock: SimulatedClock, *, workers: int, refresh: Callable[[], None] = lambda: None) -> None:
+def simulate(
+    driver: Driver, clock: SimulatedClock, *, workers: int, refresh: Callable[[], None] = lambda: None
+) -> None:
     """Run the sweep to its end (or until it is stopped)."""
     free = list(range(workers))
     jobs: dict[int, tuple[Order, worker.Job]] = {}
@@ -48,7 +50,7 @@ def simulate(driver: Driver, clock: SimulatedClock, *, workers: int, refresh: Ca
                 _do(driver, order)
                 continue
             number = free.pop(0)
-            jobs[number] = (order, worker.Job(driver.sweep, order.assignment))
+            jobs[number] = (order, worker.Job(driver.sweep, order.assignment, driver.pause_file.exists))
             step(number)
         if not answers:
             return  # nothing runs and nobody has anything to add
@@ -60,7 +62,7 @@ def simulate(driver: Driver, clock: SimulatedClock, *, workers: int, refresh: Ca
         if go_on and not answer.done:
             step(number)
         else:
-            if not answer.done:
+            if not answer.done and driver.keeps(order.trial):
                 driver.receive(order.trial, job.save().progress)
             del jobs[number]
             free.append(number)
@@ -75,8 +77,6 @@ def _do(driver: Driver, order: Order) -> None:
             worker.prepare(driver.sweep, driver.shared_folder)
             driver.finish_job(order)
         else:
-            assignment = order.assignment
-            driver.finish_job(order, driver.sweep.workload.test(driver.sweep.policy_for(assignment.config), assignment))
+            driver.finish_job(order, driver.sweep.workload.test(order.assignment))
     except Exception:
         driver.finish_job(order, error=traceback.format_exc())
-

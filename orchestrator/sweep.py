@@ -69,7 +69,7 @@ class Sweep:
     seed: int = 0
     resources: Mapping[str, Any] = field(default_factory=lambda: {"cpu": 1})  # of one trial: cpu, gpu, memory
     points_to_evaluate: Sequence[Config] = ()  # configurations to try first
-    baseline: Config | None = None  # trained in full and compared with; default: the workload's
+    baseline: Config | str | None = "workload"  # trained in full and compared with; "workload": its own, if it fits
     allow_failed: int = 0  # failed trials that are still a success
     retries: int = 3  # times that a trial may lose its worker without having made progress
     max_silence: float | str | None = None  # a trial that reports nothing for so long is killed and retried
@@ -123,7 +123,10 @@ class Sweep:
 
     @property
     def baseline_config(self) -> Config | None:
-        return self.baseline if self.baseline is not None else self.workload.baseline
+        if not isinstance(self.baseline, str):
+            return self.baseline
+        own = self.workload.baseline
+        return own if own is not None and set(own) == set(self.space.names) else None
 
     def policy_for(self, config: Config) -> Any:
         """The policy of one trial; None for fixed knobs."""
@@ -169,11 +172,17 @@ class Sweep:
             if not isinstance(value, kind):
                 raise BadInput(f"Sweep({name}={value!r}): must be a {kind.__name__}.")
         if isinstance(self.workload, type):
-            raise BadInput(f"Sweep(workload={self.workload.__name__}): that is the class; write {self.workload.__name__}().")
+            raise BadInput(
+                f"Sweep(workload={self.workload.__name__}): that is the class; write {self.workload.__name__}()."
+            )
         if not all(hasattr(self.workload, part) for part in ("metric", "mode", "metrics", "horizon", "run")):
-            raise BadInput(f"Sweep(workload={self.workload!r}): must be a Workload (metric, mode, metrics, horizon, run).")
+            raise BadInput(
+                f"Sweep(workload={self.workload!r}): must be a Workload (metric, mode, metrics, horizon, run)."
+            )
         if self.policy is not None and not callable(self.policy) and not hasattr(self.policy, "act"):
-            raise BadInput(f"Sweep(policy={self.policy!r}): must be a Policy, or a function from a configuration to one.")
+            raise BadInput(
+                f"Sweep(policy={self.policy!r}): must be a Policy, or a function from a configuration to one."
+            )
         try:
             self.searcher.check(self.space)
         except ValueError as error:
@@ -205,18 +214,23 @@ class Sweep:
         if isinstance(self.checkpoint_seconds, bool) or not (
             isinstance(self.checkpoint_seconds, (int, float)) and self.checkpoint_seconds >= 0
         ):
-            raise BadInput(f"Sweep(checkpoint_seconds={self.checkpoint_seconds!r}): must be a number of seconds, 0 or more.")
+            raise BadInput(
+                f"Sweep(checkpoint_seconds={self.checkpoint_seconds!r}): must be a number of seconds, 0 or more."
+            )
         for name, amount in self.resources.items():
             if name not in ("cpu", "gpu", "memory"):
-                raise BadInput(f"Sweep(resources={dict(self.resources)!r}): no resource {name!r}." + did_you_mean(name, ("cpu", "gpu", "memory")))
+                raise BadInput(
+                    f"Sweep(resources={dict(self.resources)!r}): no resource {name!r}."
+                    + did_you_mean(name, ("cpu", "gpu", "memory"))
+                )
             if name == "memory":
                 number_of_bytes(amount)
             elif isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount < 1e6:
                 raise BadInput(f"Sweep(resources={dict(self.resources)!r}): {name} must be a number, 0 or more.")
 
     def _check_points(self) -> None:
-        points = [("points_to_evaluate", point) for point in self.points_to_evaluate]
-        if self.baseline is not None:
+        points: list[tuple[str, Any]] = [("points_to_evaluate", point) for point in self.points_to_evaluate]
+        if self.baseline is not None and self.baseline != "workload":
             points.append(("baseline", self.baseline))
         for name, point in points:
             if not isinstance(point, Mapping):
@@ -224,9 +238,10 @@ class Sweep:
             reason = self.space.why_not(point) if name == "points_to_evaluate" else None
             if reason:
                 raise BadInput(f"Sweep({name}): {dict(point)!r} is not in the space: {reason}")
-        if self.baseline is not None and set(self.baseline) != set(self.space.names) and not self.space.is_conditional:
-            wrong = sorted(set(self.baseline) ^ set(self.space.names))
-            raise BadInput(f"Sweep(baseline={dict(self.baseline)!r}): {wrong[0]!r} is in one of baseline and space only.")
+        baseline = self.baseline
+        if isinstance(baseline, Mapping) and not self.space.is_conditional and set(baseline) != set(self.space.names):
+            wrong = sorted(set(baseline) ^ set(self.space.names))
+            raise BadInput(f"Sweep(baseline={dict(baseline)!r}): {wrong[0]!r} is in one of baseline and space only.")
 
     def _whole(self, name: str, least: int) -> None:
         value = getattr(self, name)

@@ -30,6 +30,7 @@ for _name, _value in {  # read by Ray when it is imported
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a workload's relative paths mean what they mean in the script
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger replaces Tune's files for each trial
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the driver checks metrics; one bad trial must not end the sweep
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours
@@ -64,27 +65,25 @@ class Seat(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any]) -> None:
         self._sweep: Sweep = ray.get(config["sweep"][0])
         self._shared: Path = config["shared"]
+        self._pause: Path = config["pause"]
         self._order: Order | None = None
         self._job: worker.Job | None = None
         self._next: Order | None = None
-        self._leave = False
+        self._leave = self._save = False
         self._memory_limit: int | None = None
 
-    def assign(self, order: Order | None, leave: bool) -> None:
-        """Called by the driver before the next `step`: leave the present trial (saving it), take on `order`."""
-        self._next = order
-        self._leave = leave
+    def assign(self, order: Order | None, save: bool) -> None:
+        """Called by the driver before the next `step`: leave the present trial (saving it or not), take on `order`."""
+        self._next, self._leave, self._save = order, True, save
 
     def step(self) -> dict[str, Any]:
         """Work until there is something to tell."""
         result: dict[str, Any] = {"pid": os.getpid()}
-        if self._leave and self._job is not None:
-            result["left"] = self._job.save()
-            self._job = self._order = None
-        self._leave = False
-        waiting, self._next = self._next, None
-        if waiting is not None:
-            self._order, self._job = waiting, None
+        if self._leave:
+            if self._save and self._job is not None:
+                result["left"] = self._job.save()
+            self._order, self._job = self._next, None
+            self._leave = False
         if self._order is None:
             if "left" not in result:
                 time.sleep(IDLE)
@@ -100,11 +99,15 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         assignment = order.assignment
         assert assignment is not None
         if self._job is None:
-            self._job = worker.Job(self._sweep, assignment)
+            self._job = worker.Job(self._sweep, assignment, self._pause.exists)
             budget = self._sweep.memory_bytes
             self._memory_limit = None if budget is None else _data_bytes() + budget
         silence = self._sweep.silence_seconds
-        with _log_to(assignment.folder), _watched(assignment.folder, silence), _limited(self._memory_limit):
+        with (
+            _log_to(assignment.folder.parent),
+            _watched(assignment.folder.parent, silence),
+            _limited(self._memory_limit),
+        ):
             answer = self._job.advance(PATIENCE)
         if answer.done:
             self._job = self._order = None
@@ -117,8 +120,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
                 worker.prepare(self._sweep, self._shared)
                 return {}, ""
             assert order.assignment is not None
-            policy = self._sweep.policy_for(order.assignment.config)
-            return dict(self._sweep.workload.test(policy, order.assignment)), ""
+            return dict(self._sweep.workload.test(order.assignment)), ""
         except Exception:
             return {}, traceback.format_exc()
 
@@ -159,7 +161,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self.lost_in_a_row += 1
         try:
             if order is not None and order.assignment is not None and order.kind == "train":
-                self.driver.lose(order.trial, _why_lost(order.assignment.folder))
+                self.driver.lose(order.trial, _why_lost(order.assignment.folder.parent))
             elif order is not None:
                 self.driver.lose_job(order, "the process or its node died")
             if self.lost_in_a_row >= LOST_IN_A_ROW:
@@ -186,14 +188,14 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         elif job is not None and order is not None:
             self.driver.finish_job(order, *job)
         if not go_on:
-            leave = answer is not None and not answer.done
             following = self._next()
+            save = answer is not None and not answer.done and self.driver.keeps(answer.trial)
             self._orders.pop(trial.trial_id, None)
             if following is not None:
                 self._orders[trial.trial_id] = following
-            if following is not None or leave:
+            if following is not None or answer is not None:
                 # Calls from one process to an actor run in order: this one is there before Tune's next `train`.
-                trial.temporary_state.ray_actor.assign.remote(following, leave)
+                trial.temporary_state.ray_actor.assign.remote(following, save)
         return str(TrialScheduler.CONTINUE)
 
     def _next(self) -> Order | None:
@@ -241,7 +243,9 @@ def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = la
             rounds = rounds + 1 if len(driver.history) == progress else 0
             progress = len(driver.history)
             if rounds >= ROUNDS_WITHOUT_PROGRESS:
-                raise OrchestratorError(f"Ray Tune ended {rounds} times without any progress; see the events in the ledger.")
+                raise OrchestratorError(
+                    f"Ray Tune ended {rounds} times without any progress; see the events in the ledger."
+                )
 
 
 def _round(driver: Driver, dispatcher: Dispatcher) -> None:
@@ -251,7 +255,7 @@ def _round(driver: Driver, dispatcher: Dispatcher) -> None:
     shutil.rmtree(storage, ignore_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(Seat, seat_resources(sweep)),
-        param_space={"sweep": [ray.put(sweep)], "shared": driver.shared_folder},
+        param_space={"sweep": [ray.put(sweep)], "shared": driver.shared_folder, "pause": driver.pause_file},
         tune_config=tune.TuneConfig(num_samples=seats(sweep), scheduler=dispatcher, reuse_actors=False),
         run_config=tune.RunConfig(
             name="seats",
@@ -278,7 +282,9 @@ def seats(sweep: Sweep) -> int:
     wanted = min(sweep.max_concurrent or max(fits, 1), sweep.num_samples)
     if fits == 0 and not _can_grow():
         have = {name: ray.cluster_resources().get(name.upper(), 0) for name in sweep.resources if name != "memory"}
-        raise BadInput(f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for more than the cluster has ({have}).")
+        raise BadInput(
+            f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for more than the cluster has ({have})."
+        )
     return wanted if _can_grow() else max(1, min(wanted, fits))
 
 
@@ -361,7 +367,10 @@ def trial_result(result: Mapping[str, Any]) -> dict[str, Any]:
 def _interrupted(driver: Driver, error: Exception) -> None:
     with driver.ledger.transaction():
         driver.ledger.add_event("interruption", f"Ray Tune: {type(error).__name__}: {error}")
-    driver.listen("interruption", f"Ray Tune stopped ({type(error).__name__}: {str(error).splitlines()[-1] if str(error) else ''}); starting it again")
+    driver.listen(
+        "interruption",
+        f"Ray Tune stopped ({type(error).__name__}: {str(error).splitlines()[-1] if str(error) else ''}); starting it again",
+    )
 
 
 def _why_lost(folder: Path) -> str:
@@ -383,7 +392,11 @@ def _error_of(trial: Any) -> str:
 def _log_to(folder: Path) -> Iterator[None]:
     """What a trial prints goes to its own log."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+    with (
+        (folder / "log.txt").open("a") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
         yield
 
 
@@ -421,5 +434,3 @@ def _data_bytes() -> int:
         if line.startswith("VmData:"):
             return int(line.split()[1]) * 1024
     return 0
-
-

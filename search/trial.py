@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Union
+from typing import Any
 
 from search.space import Space
 
@@ -63,7 +63,13 @@ def resume(trial: Trial, *, until: int | None = None, origin: str = "promotion",
 
 
 def fork(
-    parent: Trial, step: int, config: Config, *, origin: str = "model", until: int | None = None, evidence: str = ""
+    parent: Trial,
+    step: int,
+    config: Config,
+    *,
+    origin: str = "model",
+    until: int | None = None,
+    evidence: str = "",
 ) -> Suggestion:
     """Start a new trial with another configuration from `parent`'s checkpoint at `step`."""
     return Suggestion(
@@ -97,7 +103,7 @@ class End:
 
 BASELINE = "baseline"  # origin of the configuration that the others are compared with
 
-Record = Union[Suggestion, Report, End]
+Record = Suggestion | Report | End
 
 
 class Trial:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,20 +27,22 @@ class Assignment:
     task: str = "full"
     recorded: int = 0
     threads: int = 1  # CPUs granted to the trial
-    checkpoint_seconds: float = 5.0  # at most this often, and never for more than 2 % of the time
+    checkpoint_seconds: float = 5.0  # at most this often, for at most 2 % of the time; 0: after each step
+    keep: int = 2  # checkpoints kept; more where others fork from steps that this trial has left behind
     parent: Path | None = None  # fork: folder of the trial whose state is taken over …
     parent_step: int = 0  # … at this step
     prepared: Path | None = None  # what `prepare` left
-    pause_file: Path | None = None  # while it exists, save and leave off
 
 
 @dataclass(frozen=True)
 class Progress:
     """What a worker answers: a step was reached, a checkpoint was written, or something is worth telling.
 
-    kind "report": `step`, `metrics`, `cost_seconds`. kind "checkpoint": `step`, `path`, `sha256`, `bytes`.
-    kind "notice": `text` (a damaged checkpoint was passed over, …). kind "paused": training left off because
-    it was asked to, after saving a checkpoint.
+    kind "report": `step`, `metrics` (what was evaluated, and "train_loss", the mean over the epoch), `cost_seconds`.
+    After a report in which the tuned metric is not finite nothing follows.
+    kind "checkpoint": `step`, `path`, `sha256` (of its manifest), `bytes`.
+    kind "notice": `text` (a damaged checkpoint was passed over, …).
+    kind "paused": training left off because it was asked to, after a checkpoint.
     """
 
     kind: str
@@ -75,6 +77,6 @@ class Trainable(Protocol):
 
     def prepare(self, folder: Path) -> None: ...
 
-    def run(self, policy: Any, assignment: Assignment, should_pause: Any = None) -> Run: ...
+    def run(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> Run: ...
 
-    def test(self, policy: Any, assignment: Assignment) -> Mapping[str, float]: ...
+    def test(self, assignment: Assignment) -> Mapping[str, float]: ...

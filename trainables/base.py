@@ -6,58 +6,21 @@ Nothing here imports torch, so that a command line can name a workload without p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from search.trial import Config
+from search.work import Assignment
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from trainables.run import Run
+
 S = TypeVar("S")
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What a worker is told: train this configuration in this folder from where it rests to `until`.
-
-    `recorded` is the last step in the ledger: a checkpoint beyond it is not used, so that no step is missing.
-    """
-
-    trial: int
-    config: Config
-    seed: int
-    until: int  # last step to train
-    folder: Path  # checkpoints of this trial
-    task: str = "full"
-    recorded: int = 0
-    threads: int = 1  # CPUs granted to the trial
-    checkpoint_seconds: float = 5.0  # at most this often, and never for more than 2 % of the time
-    parent: Path | None = None  # fork: folder of the trial whose state is taken over …
-    parent_step: int = 0  # … at this step
-    prepared: Path | None = None  # what `Workload.prepare` left
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a worker answers: a step was reached, a checkpoint was written, or something is worth telling.
-
-    kind "report": `step`, `metrics`, `cost_seconds`. kind "checkpoint": `step`, `path`, `sha256`, `bytes`.
-    kind "notice": `text` (a damaged checkpoint was passed over, …). kind "paused": training left off because
-    it was asked to, after saving a checkpoint.
-    """
-
-    kind: str
-    step: int = 0
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    cost_seconds: float = 0.0
-    path: str = ""
-    sha256: str = ""
-    bytes: int = 0
-    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +35,7 @@ class Knobs:
 
 @dataclass(frozen=True)
 class Signals:
-    """What a policy may look at; after every update, and after every evaluation (then `metrics` is filled)."""
+    """What a policy may look at; after each update, and after each evaluation (then `metrics` is filled)."""
 
     samples: int  # samples seen since the start of the trial
     samples_per_epoch: int
@@ -89,14 +52,17 @@ class Action:
 
     knobs: Knobs | None = None
     mark: bool = False
-    rewind: bool = False
+    rewind: bool = False  # weights and optimiser only: knobs stay as they are, the data goes on
+
+
+NOTHING = Action()
 
 
 class Policy(ABC, Generic[S]):
     """Decides from inside the training: two pure functions and a state that is plain data.
 
-    The state must consist of None, bool, int, float, str, tuples, lists and dicts with string keys: it is part
-    of the checkpoint.
+    The state must consist of None, bool, int, float, str, tuples, lists and dicts: it is part of the
+    checkpoint.
     """
 
     @abstractmethod
@@ -112,7 +78,9 @@ class Workload(ABC):
     """What is trained: model, data, loss, evaluation. Settings are the fields of a frozen dataclass.
 
     The methods below import torch themselves; the one loop (`trainables.loop`) calls them in this order:
-    `model`, `optimizer`, `samples`, then per epoch `batch`/`loss`, then `evaluate`.
+    `knobs`, `model`, `optimizer`, `scaler`, `samples`, then `loss` for each update and `evaluate` for each
+    epoch. The model is moved to the GPU if there is one, `indices` too: `loss` and `evaluate` bring the data
+    to where the model is. A workload keeps nothing between calls except data that never change.
     """
 
     metric: ClassVar[str]  # the name in `evaluate`'s answer that is tuned
@@ -129,7 +97,16 @@ class Workload(ABC):
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module: ...
 
     @abstractmethod
-    def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer: ...
+    def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
+        """The optimiser at the start, with the values of `knobs` in its parameter groups.
+
+        A group may have a multiple of a knob (a head with three times the learning rate, biases with no
+        weight decay); it keeps that multiple when a policy turns the knob.
+        """
+
+    def scaler(self, config: Config) -> torch.amp.GradScaler | None:
+        """For mixed precision, if `loss` uses it."""
+        return None
 
     @abstractmethod
     def samples(self) -> int:
@@ -143,6 +120,10 @@ class Workload(ABC):
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
         """The metrics on "valid" (decisions are made from it) or on "test" (asked once, at the end)."""
 
+    def cost_seconds(self, config: Config, step: int) -> float | None:
+        """What this step is declared to cost, for a simulated clock; None: what it took is reported."""
+        return None
+
     def prepare(self, folder: Path) -> None:  # noqa: B027 - most workloads need nothing
         """Make what all trials share (a pre-trained model), once a sweep; must be deterministic."""
 
@@ -151,8 +132,30 @@ class Workload(ABC):
         """The smallest sensible size, for tests and `--smoke`: seconds."""
         return cls()
 
-    def run(self, policy: Policy[Any], assignment: Assignment, should_pause: Any = None) -> Iterator[Progress]:
-        """Carry out an assignment; see `trainables.loop.run`."""
-        from trainables.loop import run  # torch is loaded where training happens, not where it is described
+    def run(
+        self, policy: Policy[Any] | None, assignment: Assignment, should_pause: Callable[[], bool] | None = None
+    ) -> Run:
+        """Carry out an assignment, in this process (policy None: the knobs stay fixed). Iterating trains::
 
-        return run(self, policy, assignment, should_pause)
+            run = workload.run(policy, assignment, should_pause)
+            for progress in run:
+                if progress is None:
+                    continue  # one more update was made: a place to look around
+                if progress.kind == "report" and record(progress) is STOP:
+                    record(run.save())  # a "checkpoint"; nothing is written twice
+                    break
+
+        A report is yielded before the checkpoint of its step is written: who records it before asking for the
+        next item never has a checkpoint beyond the record. Up to `assignment.recorded`, steps may be reported
+        again, with the same metrics. The iteration ends at `until`, after "paused", or with a report of a
+        metric that is not finite. It may be left at any item without harm.
+        """
+        from trainables.run import Run  # torch is loaded where training happens, not where it is described
+
+        return Run(self, policy, assignment, should_pause)
+
+    def test(self, assignment: Assignment) -> Mapping[str, float]:
+        """Metrics on "test" of the newest checkpoint at a step <= `assignment.recorded`."""
+        from trainables.run import test
+
+        return test(self, assignment)

@@ -1,0 +1,272 @@
+"""The one training loop.
+
+    for each epoch:
+        for each batch of the epoch's permutation:
+            update the weights; ask the policy; yield None
+        evaluate; ask the policy; yield a report
+
+`Training` is that loop with all of its state in the open: between two items `state()` is everything that the
+rest of the training depends on, and `load(state)` makes another process go on with the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from search.trial import Config
+from search.work import Progress
+from trainables.base import Action, Knobs, Policy, Signals, Workload
+from trainables.randomness import read_streams, seed_streams, write_streams
+
+_KNOB_OF = {"lr": "learning_rate", "momentum": "momentum", "weight_decay": "weight_decay"}
+_NO_METRICS: Mapping[str, float] = {}
+
+
+def train(
+    workload: Workload,
+    policy: Policy[Any],
+    config: Config,
+    *,
+    seed: int = 0,
+    until: int | None = None,
+    prepared: Path | None = None,
+    state: dict[str, Any] | None = None,
+) -> Iterator[Progress]:
+    """Train from scratch, or on from `state`, to the step `until` (None: the horizon); yields the reports."""
+    training = Training(workload, policy, config, seed=seed, until=until, prepared=prepared)
+    if state is not None:
+        training.load(state)
+    return (item for item in training if item is not None)
+
+
+class Training:
+    """One training; iterating carries it on. It owns the process's random streams: one at a time.
+
+    Yields None after each update, and a report after each evaluation.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        policy: Policy[Any],
+        config: Config,
+        *,
+        seed: int = 0,
+        until: int | None = None,
+        prepared: Path | None = None,
+    ) -> None:
+        seed_streams(seed)
+        self.workload = workload
+        self.policy = policy
+        self.config = config
+        self.until = workload.horizon if until is None else until
+        self.device = compute_device()
+
+        self.knobs = workload.knobs(config)
+        self.model = workload.model(config, prepared).to(self.device)
+        self.optimizer = workload.optimizer(self.model, config)
+        self.scaler = workload.scaler(config)
+        self._multiples = [_multiples(group, self.knobs) for group in self.optimizer.param_groups]
+
+        self.step = 0  # evaluations finished
+        self.cursor = 0  # samples into the next epoch
+        self.samples = 0  # seen since the start
+        self.diverged = False
+        self._seed = seed
+        self._order_seed = seed  # of this epoch's permutation; a fork finishes its parent's
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)  # over this epoch
+        self._seconds = 0.0  # since the last report
+        self._mark: dict[str, Any] | None = None
+        self._size = workload.samples()
+        self._start()
+
+    def __iter__(self) -> Iterator[Progress | None]:
+        resumed = time.perf_counter()  # the time that the consumer takes between two items is not ours
+        while self.step < self.until and not self.diverged:
+            self.model.train()
+            order = self._order()
+            while self.cursor < self._size:
+                self._update(order[self.cursor : self.cursor + self.knobs.batch_size])
+                self._seconds += time.perf_counter() - resumed
+                yield None
+                resumed = time.perf_counter()
+            metrics = self._evaluate()
+            self._seconds += time.perf_counter() - resumed
+            yield self._report(metrics)
+            resumed = time.perf_counter()
+
+    def state(self) -> dict[str, Any]:
+        """A copy of everything that the rest of the training depends on; ask between two items only."""
+        return {
+            "step": self.step,
+            "cursor": self.cursor,
+            "samples": self.samples,
+            "order_seed": self._order_seed,
+            "loss_sum": self._loss_sum.item(),
+            "seconds": self._seconds,
+            "knobs": asdict(self.knobs),
+            "policy": self._policy_state,
+            "weights": _copied(self._weights(), torch.device("cpu")),
+            "mark": _copied(self._mark, torch.device("cpu")),
+            "scaler": self.scaler.state_dict() if self.scaler is not None else None,
+            "threads": torch.get_num_threads(),
+            "streams": read_streams(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, which a training of the same workload, policy, configuration and seed gave."""
+        self.step, self.cursor, self.samples = state["step"], state["cursor"], state["samples"]
+        self._order_seed = state["order_seed"]
+        self._loss_sum.fill_(state["loss_sum"])
+        self._seconds = state["seconds"]
+        self.knobs = Knobs(**state["knobs"])
+        self._policy_state = state["policy"]
+        self._put_weights(state["weights"])
+        self._mark = _copied(state["mark"], self.device)
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
+        torch.set_num_threads(state["threads"])
+        write_streams(state["streams"])
+
+    def fork(self, state: dict[str, Any]) -> None:
+        """Go on from another configuration's `state`, with own knobs, and the own policy from its start."""
+        groups = self.optimizer.state_dict()["param_groups"]
+        optimizer = {"state": state["weights"]["optimizer"]["state"], "param_groups": groups}
+        weights = {**state["weights"], "optimizer": optimizer}
+        self.load({**state, "weights": weights, "mark": None, "seconds": 0.0})
+        if self.cursor == 0:
+            self._order_seed = self._seed
+        self._start()
+
+    def _start(self) -> None:
+        """The configuration's knobs, and what the policy makes of them before the first update."""
+        self.knobs = self.workload.knobs(self.config)
+        self._turn()
+        self._policy_state, action = self.policy.start(self.knobs)
+        self._do(action)
+
+    def _order(self) -> Tensor:
+        """The epoch's permutation, a function of seed and epoch: nothing but the cursor needs to be kept."""
+        order = np.random.default_rng((self._order_seed, self.step)).permutation(self._size)
+        return torch.from_numpy(order).to(self.device)
+
+    def _update(self, indices: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.workload.loss(self.model, indices)
+        if self.scaler is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        else:
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        count = indices.shape[0]
+        self._loss_sum.add_(loss.detach(), alpha=count)  # on the device: no update waits for the number
+        self.cursor += count
+        self.samples += count
+        self._ask(None, _NO_METRICS)
+
+    def _evaluate(self) -> Mapping[str, float]:
+        """Close the epoch: measure, and let the policy see it."""
+        train_loss = self._loss_sum.item() / self._size
+        self._loss_sum.zero_()
+        self.step += 1
+        self.cursor = 0
+        self._order_seed = self._seed
+        if not math.isfinite(train_loss):
+            self.diverged = True
+            return {**dict.fromkeys(self.workload.metrics, math.nan), "train_loss": train_loss}
+        metrics = {**measure(self.workload, self.model, "valid"), "train_loss": train_loss}
+        tuned = metrics.get(self.workload.metric)
+        self.diverged = isinstance(tuned, float) and not math.isfinite(tuned)
+        if not self.diverged:
+            self._ask(train_loss, metrics)
+        return metrics
+
+    def _report(self, metrics: Mapping[str, float]) -> Progress:
+        declared = self.workload.cost_seconds(self.config, self.step)
+        cost_seconds = self._seconds if declared is None else declared
+        self._seconds = 0.0
+        return Progress("report", self.step, metrics, cost_seconds)
+
+    def _ask(self, train_loss: float | None, metrics: Mapping[str, float]) -> None:
+        signals = Signals(self.samples, self._size, self.step, self.workload.horizon, self.knobs, train_loss, metrics)
+        self._policy_state, action = self.policy.act(self._policy_state, signals)
+        self._do(action)
+
+    def _do(self, action: Action) -> None:
+        if action.mark:
+            self._mark = _copied(self._weights(), self.device)
+        if action.rewind:
+            if self._mark is None:
+                raise ValueError(f"{self.policy!r} asks to rewind, but it has not marked anything before")
+            self._put_weights(self._mark)
+        if action.knobs is not None:
+            self.knobs = action.knobs
+        if action.knobs is not None or action.rewind:  # the mark has the knobs of its own time
+            self._turn()
+
+    def _turn(self) -> None:
+        """Bring the knobs into the optimiser."""
+        for group, multiples in zip(self.optimizer.param_groups, self._multiples, strict=True):
+            for key, multiple in multiples.items():
+                group[key] = multiple * getattr(self.knobs, _KNOB_OF[key])
+
+    def _weights(self) -> dict[str, Any]:
+        """The live tensors of model and optimiser; buffers that PyTorch would not save are among them."""
+        model = dict(self.model.state_dict())
+        buffers = {name: value for name, value in self.model.named_buffers() if name not in model}
+        return {"model": model, "buffers": buffers, "optimizer": self.optimizer.state_dict()}
+
+    def _put_weights(self, weights: dict[str, Any]) -> None:
+        put_model(self.model, weights)
+        self.optimizer.load_state_dict(_copied(weights["optimizer"], self.device))
+
+
+def measure(workload: Workload, model: torch.nn.Module, part: str) -> Mapping[str, float]:
+    model.eval()
+    with torch.no_grad():
+        return workload.evaluate(model, part)
+
+
+def put_model(model: torch.nn.Module, weights: dict[str, Any]) -> None:
+    model.load_state_dict(weights["model"])
+    buffers = dict(model.named_buffers())
+    for name, value in weights["buffers"].items():
+        buffers[name].copy_(value)
+
+
+def compute_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _multiples(group: Mapping[str, Any], knobs: Knobs) -> dict[str, float]:
+    """How much of each knob the workload gave to this parameter group; none of those it set on its own."""
+    multiples = {}
+    for key, name in _KNOB_OF.items():
+        if key in group:
+            knob = getattr(knobs, name)
+            if knob != 0:
+                multiples[key] = group[key] / knob
+            elif group[key] == 0:
+                multiples[key] = 1.0
+    return multiples
+
+
+def _copied(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to(device, copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(item, device) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_copied(item, device) for item in value)
+    return value

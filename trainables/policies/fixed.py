@@ -1,0 +1,16 @@
+"""Leave the knobs where the configuration put them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+
+
+@dataclass(frozen=True)
+class Fixed(Policy[None]):
+    def start(self, knobs: Knobs) -> tuple[None, Action]:
+        return None, NOTHING
+
+    def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+        return None, NOTHING

@@ -1,0 +1,52 @@
+"""Multiply the learning rate by a factor when the training loss has stopped falling.
+
+Use when   nothing is known about a good schedule; two settings that a search can tune.
+Costs      nothing.
+Settings   factor: of the learning rate (0: learning ends). patience: epochs without improvement that are
+           let pass. threshold: a relative improvement below it is none.
+Source     torch.optim.lr_scheduler.ReduceLROnPlateau, as SigOpt's study of Stanford Cars used it: on the
+           training loss.
+Differs    factor 0 is allowed; the state is two numbers in the open.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+
+_SMALLEST_CHANGE = 1e-8  # a rate that would change by less stays, as in torch
+
+
+State = tuple[float, int]
+"""The best loss so far, and the epochs since without an improvement on it."""
+
+
+@dataclass(frozen=True)
+class Plateau(Policy[State]):
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.factor < 1:
+            raise ValueError(f"{self}: factor must be >= 0 and < 1; try factor=0.1")
+        if self.patience < 0:
+            raise ValueError(f"{self}: patience must be >= 0; try patience=10")
+
+    def start(self, knobs: Knobs) -> tuple[State, Action]:
+        return (math.inf, 0), NOTHING
+
+    def act(self, state: State, signals: Signals) -> tuple[State, Action]:
+        if signals.train_loss is None:
+            return state, NOTHING
+        best, waited = state
+        if signals.train_loss < best * (1 - self.threshold):
+            return (signals.train_loss, 0), NOTHING
+        if waited < self.patience:
+            return (best, waited + 1), NOTHING
+        rate = signals.knobs.learning_rate
+        if rate - rate * self.factor <= _SMALLEST_CHANGE:
+            return (best, 0), NOTHING
+        return (best, 0), Action(knobs=replace(signals.knobs, learning_rate=rate * self.factor))

@@ -1,0 +1,155 @@
+"""An assignment carried out: the training loop with checkpoints, pauses and forks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.work import Assignment, Progress
+from trainables import checkpoint
+from trainables.base import Policy, Workload
+from trainables.loop import Training, compute_device, measure, put_model
+from trainables.policies.fixed import Fixed
+
+WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
+POLL_SECONDS = 0.2  # a question to `should_pause` may cost a remote call
+
+
+class Run(Iterator["Progress | None"]):
+    """An assignment being carried out; the contract is written at `Workload.run`."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        policy: Policy[Any] | None,
+        assignment: Assignment,
+        should_pause: Callable[[], bool] | None = None,
+    ) -> None:
+        _settle(assignment.threads)
+        self.training = Training(
+            workload,
+            Fixed() if policy is None else policy,
+            assignment.config,
+            seed=assignment.seed,
+            until=assignment.until,
+            prepared=assignment.prepared,
+        )
+        self._assignment = assignment
+        self._should_pause = should_pause or (lambda: False)
+        self._saved: Progress | None = None  # the checkpoint of …
+        self._saved_at: tuple[int, int] | None = None  # … this place in the training
+        self._started = self._saved_time = time.perf_counter()
+        self._writing_seconds = 0.0
+        self._polled = -math.inf
+        self._items = self._carry_out(_restore(self.training, assignment))
+        for found in checkpoint.find(assignment.folder)[-1:]:  # what was just loaded is not written again
+            self._saved, self._saved_at = checkpoint.describe(found), (found.step, found.cursor)
+
+    def __next__(self) -> Progress | None:
+        return next(self._items)
+
+    def save(self) -> Progress:
+        """Write a checkpoint of the present state, unless there is one; ask between any two items."""
+        training, assignment = self.training, self._assignment
+        place = (training.step, training.cursor)
+        if self._saved is None or self._saved_at != place:
+            begun = time.perf_counter()
+            step, cursor = place
+            self._saved = checkpoint.save(assignment.folder, training.state(), step=step, cursor=cursor)
+            self._saved_at = place
+            checkpoint.prune(assignment.folder, assignment.keep, assignment.recorded)
+            self._saved_time = time.perf_counter()
+            self._writing_seconds += self._saved_time - begun
+        return self._saved
+
+    def close(self) -> None:
+        """Leave off without saving."""
+        self._items.close()
+
+    def _carry_out(self, notices: list[str]) -> Generator[Progress | None]:
+        for text in notices:
+            yield Progress("notice", self.training.step, text=text)
+        for item in self.training:
+            yield item
+            if self.training.diverged:
+                return
+            if self.training.step >= self._assignment.until or self._due(reported=item is not None):
+                yield self.save()
+            elif self._asked_to_pause():
+                yield self.save()
+                yield Progress("paused", self.training.step)
+                return
+
+    def _due(self, *, reported: bool) -> bool:
+        if self._assignment.checkpoint_seconds == 0:
+            return reported
+        now = time.perf_counter()
+        if now - self._saved_time < self._assignment.checkpoint_seconds:
+            return False
+        return self._writing_seconds <= WRITING_SHARE * (now - self._started - self._writing_seconds)
+
+    def _asked_to_pause(self) -> bool:
+        now = time.perf_counter()
+        if now - self._polled < POLL_SECONDS:
+            return False
+        self._polled = now
+        return self._should_pause()
+
+
+def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:
+    """Metrics on "test" of the newest checkpoint at a step <= `assignment.recorded`."""
+    _settle(assignment.threads)
+    state, notices = checkpoint.newest(assignment.folder, assignment.recorded)
+    if state is None:
+        raise _missing(assignment.folder, assignment.recorded, notices)
+    model = workload.model(assignment.config, assignment.prepared)
+    put_model(model, state["weights"])
+    return measure(workload, model.to(compute_device()), "test")
+
+
+def _restore(training: Training, assignment: Assignment) -> list[str]:
+    """Bring the training to where the trial rests; answers what people should know about it."""
+    limit = max(assignment.recorded, assignment.parent_step if assignment.parent else 0)
+    state, notices = checkpoint.newest(assignment.folder, limit)
+    if state is not None:
+        training.load(state)
+        checkpoint.clean(assignment.folder, training.step, training.cursor)
+        if state["threads"] != assignment.threads:
+            torch.set_num_threads(assignment.threads)
+            change = f"saved with {state['threads']}, going on with {assignment.threads}"
+            notices.append(f"another number of threads ({change}): the last digits may differ")
+        return notices
+    checkpoint.clean(assignment.folder, -1, 0)
+    if assignment.parent is not None:
+        notices += _fork(training, assignment.parent, assignment.parent_step)
+    if assignment.recorded > training.step:
+        notices.append(f"no usable checkpoint: trained again from step {training.step}")
+    torch.set_num_threads(assignment.threads)
+    return notices
+
+
+def _fork(training: Training, parent: Path, step: int) -> list[str]:
+    state, notices = checkpoint.newest(parent, step, on_the_way=False)
+    if state is None:
+        raise _missing(parent, step, notices)
+    training.fork(state)
+    if training.step < step:
+        notices.append(f"forked from step {training.step}: the parent's checkpoint of step {step} is gone")
+    return notices
+
+
+def _missing(folder: Path, step: int, notices: list[str]) -> FileNotFoundError:
+    return FileNotFoundError("; ".join([f"{folder} has no usable checkpoint up to step {step}", *notices]))
+
+
+def _settle(threads: int) -> None:
+    """Make the process compute the same bits each time, and in the time that the trial was granted."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # a saturated network trains four times slower on denormals
+    torch.backends.cudnn.benchmark = False  # it picks the kernel that happened to be fastest
+    torch.backends.cudnn.deterministic = True
