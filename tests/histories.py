@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from search.space import Space, choice, loguniform, lograndint, pow2, randint, uniform, when
+from search.space import Space, choice, lograndint, loguniform, pow2, randint, uniform, when
 from search.trial import Config, End, History, Report, Status, resume, start
 
 HORIZON = 9
@@ -39,7 +39,9 @@ SPACES = {
         {"fits in memory": lambda c: c["batch"] * c["length"] <= 16384},
     ),
     "finite": Space({"a": choice(["x", "y"]), "n": randint(1, 3), "b": pow2(1, 4)}),
-    "conditions only": Space({"o": choice(["a", "b"]), "n": when(randint(1, 9), o="a"), "x": when(uniform(0, 1), o="b")}),
+    "conditions only": Space(
+        {"o": choice(["a", "b"]), "n": when(randint(1, 9), o="a"), "x": when(uniform(0, 1), o="b")}
+    ),
     "one choice": Space({"o": choice(["a", "b", "c"])}),
     "fixed": Space({"lr": 0.1}),
 }
@@ -47,7 +49,9 @@ SPACES = {
 
 def loss_of(config: Config, step: int) -> float:
     """Any number, the same for the same configuration."""
-    total = sum(math.log(abs(value) + 1e-3) if isinstance(value, float) else len(repr(value)) for value in config.values())
+    total = sum(
+        math.log(abs(value) + 1e-3) if isinstance(value, float) else len(repr(value)) for value in config.values()
+    )
     return abs(total) + 1 / step
 
 
@@ -66,7 +70,10 @@ def _add_trial(history: History, rng: np.random.Generator) -> None:
     if rng.random() < 0.1:
         config = {"of_an_older_space": 3}
     trial = history.append(start(config, task="cheap" if rng.random() < 0.1 else "full"))
-    outcome = rng.choice(["completed", "stopped", "resumed", "running", "new", "diverged", "failed"], p=[0.35, 0.2, 0.1, 0.1, 0.05, 0.1, 0.1])
+    outcome = rng.choice(
+        ["completed", "stopped", "resumed", "running", "new", "diverged", "failed"],
+        p=[0.35, 0.2, 0.1, 0.1, 0.05, 0.1, 0.1],
+    )
     steps = {"completed": horizon, "new": 0}.get(str(outcome), int(rng.integers(1, horizon)))
     for step in range(1, steps + 1):
         history.append(Report(trial.number, step, loss_of(config, step) + rng.normal() / 10, metrics={}))

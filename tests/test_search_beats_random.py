@@ -14,7 +14,9 @@ from search.searchers.random import Random
 from search.space import Space, loguniform, randint, uniform
 from search.trial import Config, End, History, Report, Status
 
-SPACE = Space({"lr": loguniform(1e-5, 1), "momentum": uniform(0, 1), "decay": loguniform(1e-6, 1e-1), "layers": randint(1, 16)})
+SPACE = Space(
+    {"lr": loguniform(1e-5, 1), "momentum": uniform(0, 1), "decay": loguniform(1e-6, 1e-1), "layers": randint(1, 16)}
+)
 SMOOTH = Space({"lr": loguniform(1e-5, 1), "momentum": uniform(0, 1), "decay": loguniform(1e-6, 1e-1)})
 
 

@@ -277,7 +277,11 @@ def test_a_constraint_that_every_proposal_breaks_is_named_in_the_evidence() -> N
 
 def test_points_come_first_and_known_ones_are_skipped() -> None:
     space = SPACES["finite"]
-    points: list[dict[str, Any]] = [{"a": "x", "n": 1, "b": 1}, {"a": "y", "n": 2.0, "b": 4}, {"a": "x", "n": 1, "b": 1}]
+    points: list[dict[str, Any]] = [
+        {"a": "x", "n": 1, "b": 1},
+        {"a": "y", "n": 2.0, "b": 4},
+        {"a": "x", "n": 1, "b": 1},
+    ]
     searcher = Points(points, then=Grid())
     history = History(space, horizon=1)
     suggestions: list[Suggestion] = []

@@ -20,8 +20,8 @@ from search.space import (
     Pow2,
     Space,
     choice,
-    loguniform,
     lograndint,
+    loguniform,
     pow2,
     randint,
     uniform,
@@ -211,7 +211,10 @@ def test_true_is_not_one() -> None:
 
 NAN, INF = math.nan, math.inf
 BAD: list[tuple[dict[Any, Any], str]] = [
-    ({"lr": loguniform(0, 1)}, 'Float("lr", low=0.0, high=1.0, log=True): low must be > 0 on a log scale; try low=1e-5.'),
+    (
+        {"lr": loguniform(0, 1)},
+        'Float("lr", low=0.0, high=1.0, log=True): low must be > 0 on a log scale; try low=1e-5.',
+    ),
     ({"lr": loguniform(-1, 1)}, "low must be > 0 on a log scale"),
     ({"lr": uniform(5, 1)}, "try low=1.0, high=5.0"),
     ({"lr": uniform(1, 1)}, "for one value write just 1.0"),
