@@ -11,7 +11,7 @@ Source     Li et al., A System for Massively Parallel Hyperparameter Tuning, MLS
 Differs    a trial that does not report at a milestone is judged at its first report beyond it; one report
            beyond several milestones enters all those rungs and is judged at the highest (Ray enters the
            highest only, and judges a later loss against a lower rung). Ties continue. Trials of different
-           tasks, and losses that are not finite, are not compared.
+           tasks are not compared; a loss that is not finite takes a place in a rung but never a promotion.
 
 `Asha` lets a trial run on unless it is clearly behind those *before* it, so it never waits and never returns;
 `AshaPromote` rests every trial at each milestone and resumes the best, so a decision uses all that is known
@@ -86,13 +86,13 @@ class AshaPromote(Scheduler):
 
     def _promoted(self, milestone: int, goal: int, task: str, history: History) -> Suggestion | None:
         """The best resting trial that belongs to the top of its rung and has not gone on to `goal`."""
-        rung = _rung(milestone, task, history)
-        places = len(rung) // self.reduction_factor
+        size = sum(history.trials[number].task == task for number in history.reached(milestone))
+        rung, places = _rung(milestone, task, history), size // self.reduction_factor
         best = sorted(rung, key=lambda number: (rung[number], number))[:places]
         for place, number in enumerate(best, start=1):
             trial = history.trials[number]
-            if trial.status is Status.STOPPED and trial.step < goal and number not in history.reached(goal):
-                evidence = f"place {place} of {len(rung)} at step {milestone}, {places} go on to step {goal}"
+            if trial.status is Status.STOPPED and trial.step < goal:
+                evidence = f"place {place} of {size} at step {milestone}, {places} go on to step {goal}"
                 return resume(trial, until=goal, evidence=evidence)
         return None
 

@@ -1,7 +1,7 @@
 """CMA-ES: a normal distribution that moves, stretches and shrinks towards the better half of its draws.
 
 Use when   there are five to fifty numbers that act together, and hundreds of trials.
-Costs      the history is replayed for each suggestion: 0.1 ms for each finished trial.
+Costs      the history is replayed for each suggestion: 0.05 ms for each trial at rest.
 Settings   sigma (1/6): first standard deviation, in units of the ranges. population (None): draws for one
            update, 4 + 3 ln(dimension) by default; more workers than that idle in the model's eyes.
 Not for    choices and conditional parameters (drawn at random here), small integers, fewer than 50 trials.
