@@ -4,7 +4,7 @@ Run   python experiments/benchmarks/plain_tune.py --form class --trials 500 --st
 Prints one JSON line. A trial draws x uniformly and reports the loss x² `steps` times; no checkpoints.
 
 Forms     function: as it comes; a function trainable, every setting left alone.
-          class: at its best; the settings of the table below.
+          class: at its best; reuse_actors, no checkpoints, no output, and the environment of BEST.
 Figures   start_to_first_result_s: from the start of the process; imports and ray.init are included.
           trials_per_s: finished trials after the first one; null unless trials > slots.
           reports_per_s: reports after the first; ask for one long trial a slot to see what a report costs.
@@ -13,7 +13,29 @@ Figures   start_to_first_result_s: from the start of the process; imports and ra
           resume_s: Tuner.restore(...).fit() of the finished experiment in a new process, until it returns:
           the least that a resume costs; nothing is left to run. resume_from_start_s: with imports and Ray.
 
-SETTINGS_TABLE
+Settings tried with the class form (Ray 2.60, 2 slots on 2 shared cores, trials of 1 step). Other work on the
+machine moved trials/s by a factor of two between equal runs; the driver's time per report hardly moved.
+
+                                                trials  trials/s              driver ms  fit s
+    reuse, verbose, BEST; all else default         100  71 72 133             10-11      4-7
+    the same                                       500  49 53 53 55 79 82     9-10       7-15
+                                                        84 94 119
+    the same                                      1000  70 107                8.5-9      13-18
+    TUNE_GLOBAL_CHECKPOINT_S=auto                  500  76 108 117 117        9-10       7-11
+    TUNE_MAX_PENDING_TRIALS_PG=1                   500  61                    9.5        10
+    the same, max_concurrent_trials=2              500  67                    8.9        10
+    TUNE_MAX_PENDING_TRIALS_PG=2                   500  63 64                 9.6        10
+    TUNE_MAX_PENDING_TRIALS_PG=4, 50, 1000         500  64, 46, 107-111       9-10       10, 15, 9
+    max_concurrent_trials=2, 4                     100  75, 72                9-10       3.3
+    checkpoint_at_end=False (chosen)               100  178 (machine busy)    9          4.4
+    loggers left on                                500  33                    17         21
+    reuse_actors=False                              20  0.6                   39         36
+    function form, for comparison                   10  1.2                   150        10
+
+Actor reuse matters most, then the loggers. The effect of the limits on pending trials is not larger than the
+spread: with many pending (the default) some work is done before the first trial ends, which trials_per_s
+does not see and fit_s does. Result buffering showed nothing (641 and 665 reports/s side by side). Much of the
+driver's time is a placement group and look-ups of the trainable in Ray's key-value store, for each trial.
 """
 
 from __future__ import annotations
@@ -50,7 +72,9 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="One measurement of plain Ray Tune, printed as one JSON line.")
+    parser = argparse.ArgumentParser(
+        description="One measurement of plain Ray Tune, printed as one JSON line."
+    )
     parser.add_argument("--form", choices=("function", "class"), required=True)
     parser.add_argument("--trials", type=int, required=True)
     parser.add_argument("--steps", type=int, default=1)
@@ -91,12 +115,6 @@ class Parabola(tune.Trainable):
         self.taken = 0
         return True
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing worth keeping."""
-
-    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Nothing was kept."""
-
 
 def parabola(config: dict[str, Any]) -> None:
     for _ in range(config["steps"]):
@@ -110,7 +128,9 @@ class Clock(tune.Callback):
         self.reports: list[float] = []
         self.ends: list[float] = []
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
+    ) -> None:
         self.reports.append(time.monotonic())
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -125,7 +145,9 @@ def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
     seconds, cpu_seconds = time.monotonic() - begin, time.process_time() - cpu_begin
     expected = arguments.trials * arguments.steps
     if results.errors or len(clock.ends) != arguments.trials or len(clock.reports) != expected:
-        sys.exit(f"{len(clock.ends)} trials ended, {len(clock.reports)} reports, errors: {results.errors[:1]}")
+        sys.exit(
+            f"{len(clock.ends)} trials ended, {len(clock.reports)} reports, errors: {results.errors[:1]}"
+        )
     return {
         "start_to_first_result_s": round(clock.reports[0] - float(arguments.born), 2),
         "trials_per_s": _rate(clock.ends) if arguments.trials > arguments.slots else None,
@@ -159,16 +181,16 @@ def _trainable(arguments: argparse.Namespace) -> Any:
 
 def _tuner(arguments: argparse.Namespace, clock: Clock) -> tune.Tuner:
     at_best = arguments.form == "class"
+    # Tune's default for a class is a checkpoint at the end of each trial.
+    unsaved = tune.CheckpointConfig(checkpoint_at_end=False)
+    quiet: dict[str, Any] = {"verbose": 0, "checkpoint_config": unsaved} if at_best else {}
     return tune.Tuner(
         _trainable(arguments),
         param_space={"x": tune.uniform(-1.0, 1.0), "steps": arguments.steps},
-        tune_config=tune.TuneConfig(num_samples=arguments.trials, **({"reuse_actors": True} if at_best else {})),
-        run_config=tune.RunConfig(
-            name="plain",
-            storage_path=arguments.store,
-            callbacks=[clock],
-            **({"verbose": 0} if at_best else {}),
+        tune_config=tune.TuneConfig(
+            num_samples=arguments.trials, **({"reuse_actors": True} if at_best else {})
         ),
+        run_config=tune.RunConfig(name="plain", storage_path=arguments.store, callbacks=[clock], **quiet),
     )
 
 
