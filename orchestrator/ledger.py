@@ -250,6 +250,8 @@ class Ledger:
         self._seq = max(self._connection.exec_driver_sql(count).scalar() or 0 for count in counts)
 
     def _check_version(self) -> int:
+        if not self._connection.exec_driver_sql("SELECT COUNT(*) FROM sqlite_master").scalar():
+            raise StorageError(f"{self.folder / FILE}: the ledger is only just being made; look again in a moment.")
         version = int(self._connection.exec_driver_sql("PRAGMA user_version").scalar() or 0)
         application = self._connection.exec_driver_sql("PRAGMA application_id").scalar()
         if application != schema.APPLICATION:

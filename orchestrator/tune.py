@@ -19,6 +19,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import threading
 import time
 import traceback
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
 PATIENCE = 0.1  # seconds: reports that come faster than this travel together
+START_SECONDS = 60.0
 IDLE = 0.1  # seconds: how long a seat without work waits before it asks again
 LOST_IN_A_ROW = 6  # seats lost without any answer in between: the workers cannot even start
 ROUNDS_WITHOUT_PROGRESS = 3
@@ -70,6 +72,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         self._job: worker.Job | None = None
         self._next: Order | None = None
         self._leave = self._save = False
+        self._is_new = True
         self._memory_limit: int | None = None
 
     def assign(self, order: Order | None, save: bool) -> None:
@@ -102,13 +105,16 @@ class Seat(tune.Trainable):  # type: ignore[misc]
             self._job = worker.Job(self._sweep, assignment, self._pause.exists)
             budget = self._sweep.memory_bytes
             self._memory_limit = None if budget is None else _data_bytes() + budget
-        silence = self._sweep.silence_seconds
+        silence, patience = self._sweep.silence_seconds, PATIENCE
+        if self._is_new:  # what is imported and loaded before a process's first report is no silence
+            silence, patience = silence and silence + START_SECONDS, 0.0
         with (
             _log_to(assignment.folder.parent),
             _watched(assignment.folder.parent, silence),
             _limited(self._memory_limit),
         ):
-            answer = self._job.advance(PATIENCE)
+            answer = self._job.advance(patience)
+        self._is_new = False
         if answer.done:
             self._job = self._order = None
         return answer
@@ -231,6 +237,8 @@ def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = la
             first = None
             try:
                 _round(driver, dispatcher)
+            except OrchestratorError:
+                raise
             except Exception as error:
                 if dispatcher.failure is None:
                     _interrupted(driver, error)
@@ -313,6 +321,8 @@ def _ray(driver: Driver, address: str | None) -> Iterator[None]:
             # Each trial has its own limit; Ray's monitor would kill the neighbours of the one that is too big.
             os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
         options |= {"include_dashboard": False, "object_store_memory": 256 * 2**20, "num_cpus": _cpus()}
+    else:
+        _check_address(address)
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, **options)
@@ -325,6 +335,23 @@ def _ray(driver: Driver, address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Ray waits for minutes at a wrong address; ask first."""
+    if address.startswith("ray://"):
+        raise BadInput(
+            f"--address {address}: run the script on a node of the cluster (`ray exec`), with --address auto."
+        )
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        if address not in ("auto", "local"):
+            raise BadInput(f"--address {address}: write auto, or host:port of the head node (6379).")
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise BadInput(f"--address {address}: no Ray cluster answers there ({error.strerror or error}).") from error
 
 
 def _cpus() -> int:

@@ -23,7 +23,8 @@ from search.searchers.random import Random
 from search.space import Space, loguniform, pow2, uniform
 from search.trial import BASELINE, History, Status, Suggestion
 from search.work import Progress
-from tests.support import SPACE, Troubled, recorded, sequence, simulated, small_sweep
+from tests.support import SPACE, recorded, sequence, simulated, small_sweep
+from tests.trouble import Troubled
 from trainables.workloads.quadratic import Quadratic
 
 POINT = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}

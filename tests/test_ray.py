@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.tune import capacity
 from tests.support import ROOT, recorded, run_script, sequence, small_sweep
 
@@ -33,8 +35,9 @@ def started(folder: Path, *flags: str, **environment: str) -> subprocess.Popen[s
     )  # fmt: skip
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
-        if (folder / "steady" / "ledger.db").exists() and len(recorded(folder / "steady", "report")) >= 3:
-            return process
+        with contextlib.suppress(OrchestratorError):  # not there yet
+            if len(recorded(folder / "steady", "report")) >= 3:
+                return process
         time.sleep(0.05)
     raise AssertionError(process.communicate()[0])
 
@@ -95,12 +98,12 @@ def test_a_second_driver_is_refused_while_the_first_goes_on(tmp_path: Path) -> N
 
 
 def test_a_worker_that_dies_costs_one_retry_and_nothing_else(tmp_path: Path) -> None:
-    done = steady(tmp_path, TROUBLE="2:die", SLEEP="0", STEPS="4")
+    done = steady(tmp_path, "--max-concurrent", "1", TROUBLE="2:die", SLEEP="0", STEPS="4")
     assert done.returncode == 0, done.stderr
     events = [row["text"] for row in recorded(tmp_path / "steady", "event") if row["kind"] == "retry"]
     assert any("trial 2 lost its worker" in text for text in events)
     assert {row["status"] for row in recorded(tmp_path / "steady", "ending")} == {"completed"}
-    whole = steady(tmp_path / "whole", "--simulate", SLEEP="0", STEPS="4")
+    whole = steady(tmp_path / "whole", "--max-concurrent", "1", "--simulate", SLEEP="0", STEPS="4")
     assert whole.returncode == 0
     values = {
         folder: {(row["trial"], row["step"]): row["value"] for row in recorded(folder, "report")}

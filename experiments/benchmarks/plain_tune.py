@@ -72,9 +72,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="One measurement of plain Ray Tune, printed as one JSON line."
-    )
+    parser = argparse.ArgumentParser(description="One measurement of plain Ray Tune, printed as one JSON line.")
     parser.add_argument("--form", choices=("function", "class"), required=True)
     parser.add_argument("--trials", type=int, required=True)
     parser.add_argument("--steps", type=int, default=1)
@@ -128,9 +126,7 @@ class Clock(tune.Callback):
         self.reports: list[float] = []
         self.ends: list[float] = []
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
-    ) -> None:
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
         self.reports.append(time.monotonic())
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -145,9 +141,7 @@ def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
     seconds, cpu_seconds = time.monotonic() - begin, time.process_time() - cpu_begin
     expected = arguments.trials * arguments.steps
     if results.errors or len(clock.ends) != arguments.trials or len(clock.reports) != expected:
-        sys.exit(
-            f"{len(clock.ends)} trials ended, {len(clock.reports)} reports, errors: {results.errors[:1]}"
-        )
+        sys.exit(f"{len(clock.ends)} trials ended, {len(clock.reports)} reports, errors: {results.errors[:1]}")
     return {
         "start_to_first_result_s": round(clock.reports[0] - float(arguments.born), 2),
         "trials_per_s": _rate(clock.ends) if arguments.trials > arguments.slots else None,
@@ -187,9 +181,7 @@ def _tuner(arguments: argparse.Namespace, clock: Clock) -> tune.Tuner:
     return tune.Tuner(
         _trainable(arguments),
         param_space={"x": tune.uniform(-1.0, 1.0), "steps": arguments.steps},
-        tune_config=tune.TuneConfig(
-            num_samples=arguments.trials, **({"reuse_actors": True} if at_best else {})
-        ),
+        tune_config=tune.TuneConfig(num_samples=arguments.trials, **({"reuse_actors": True} if at_best else {})),
         run_config=tune.RunConfig(name="plain", storage_path=arguments.store, callbacks=[clock], **quiet),
     )
 

@@ -8,7 +8,7 @@ from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.space import Space, loguniform, pow2, uniform
-from tests.support import Troubled
+from tests.trouble import Troubled
 from trainables.workloads.quadratic import Quadratic
 
 SCHEDULERS = {
