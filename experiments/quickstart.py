@@ -40,7 +40,7 @@ def sweep() -> Sweep:
         ),
         searcher=Tpe(),
         scheduler=Asha(grace_period=2, reduction_factor=3),
-        num_samples=32,
+        num_samples=64,
     )
 
 

@@ -212,7 +212,7 @@ def _opened(run: str, runs: Path) -> Iterator[Ledger]:
     if folder is None:
         names = [path.parent.name for path in runs.glob(f"*/{FILE}")]
         raise BadInput(f"no run {run!r} in {runs}." + (did_you_mean(run, names) if names else ""))
-    ledger = Ledger.read(folder)
+    ledger = Ledger.read(folder.absolute())
     try:
         yield ledger
     finally:

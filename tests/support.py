@@ -80,5 +80,5 @@ def orchestrator(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]
     """The `orchestrator` command."""
     return subprocess.run(
         [sys.executable, "-m", "orchestrator", *arguments], cwd=cwd, text=True, capture_output=True, timeout=120,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip

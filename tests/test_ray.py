@@ -72,19 +72,25 @@ def test_a_signal_lets_trials_save_and_prints_the_command_that_goes_on(tmp_path:
 
 
 def test_a_second_signal_leaves_at_once_and_the_next_start_cleans_up(tmp_path: Path) -> None:
-    process = started(tmp_path, SLEEP="0.2", STEPS="8")
+    process = started(tmp_path, TROUBLE="0:hang", STEPS="8")
     process.send_signal(signal.SIGINT)
-    time.sleep(0.05)
+    time.sleep(1)
+    assert process.poll() is None  # it waits for the trial that hangs
     process.send_signal(signal.SIGINT)
-    begin = time.monotonic()
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130, output
     assert "leaving at once" in output
-    assert time.monotonic() - begin < 20
-    done = steady(tmp_path, SLEEP="0", STEPS="8")
-    # SLEEP is part of the workload, so the same command it is:
-    assert done.returncode == 6
-    assert steady(tmp_path, "--num-samples", "3", SLEEP="0.2", STEPS="8").returncode == 0
+    again = steady(tmp_path, "--num-samples", "3", TROUBLE="0:hang", STEPS="8")
+    assert again.returncode == 0, again.stderr
+    left = [p for p in psutil.process_iter() if p.ppid() == 1 and "Trainable" in " ".join(cmdline(p))]
+    assert left == []
+
+
+def cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
 
 
 def test_a_second_driver_is_refused_while_the_first_goes_on(tmp_path: Path) -> None:
