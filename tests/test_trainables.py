@@ -729,6 +729,24 @@ def test_a_fork_of_nothing_is_refused(tmp_path: Path) -> None:
         Quadratic().run(Fixed(), assign(tmp_path, parent=tmp_path / "parent", parent_step=4))
 
 
+def test_denormals_are_flushed_in_the_training_only(tmp_path: Path) -> None:
+    """The flag is the thread's: left on, 5e-324 would be 0.0 in the decisions of the same process."""
+    flushed = []
+
+    class Looking(Policy[None]):
+        def start(self, knobs: Knobs) -> tuple[None, Action]:
+            return None, NOTHING
+
+        def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+            flushed.append(float(np.float64(2e-308) / np.float64(4.0)) == 0.0)
+            return None, NOTHING
+
+    for _ in Quadratic().run(Looking(), assign(tmp_path)):
+        assert float(np.float64(2e-308) / np.float64(4.0)) > 0.0
+    assert flushed
+    assert all(flushed)
+
+
 def test_another_number_of_threads_is_told(tmp_path: Path) -> None:
     reports(Quadratic().run(Fixed(), assign(tmp_path, until=2)))
     run = Quadratic().run(Fixed(), assign(tmp_path, until=3, recorded=2, threads=2))

@@ -82,6 +82,7 @@ class Training:
         self.diverged = False
         self._seed = seed
         self._order_seed = seed  # of this epoch's permutation; a fork finishes its parent's
+        self._order: Tensor | None = None  # this permutation, once it is needed
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)  # over this epoch
         self._seconds = 0.0  # since the last report
         self._mark: dict[str, Any] | None = None
@@ -89,19 +90,15 @@ class Training:
         self._start()
 
     def __iter__(self) -> Iterator[Progress | None]:
-        resumed = time.perf_counter()  # the time that the consumer takes between two items is not ours
         while self.step < self.until and not self.diverged:
-            self.model.train()
-            order = self._order()
-            while self.cursor < self._size:
-                self._update(order[self.cursor : self.cursor + self.knobs.batch_size])
-                self._seconds += time.perf_counter() - resumed
-                yield None
-                resumed = time.perf_counter()
-            metrics = self._evaluate()
-            self._seconds += time.perf_counter() - resumed
-            yield self._report(metrics)
-            resumed = time.perf_counter()
+            begun = time.perf_counter()  # the time that the consumer takes between two items is not ours
+            torch.set_flush_denormal(True)  # a saturated network trains four times slower on denormals
+            try:
+                metrics = self._advance()
+            finally:
+                torch.set_flush_denormal(False)  # it would change the consumer's Python floats as well
+            self._seconds += time.perf_counter() - begun
+            yield None if metrics is None else self._report(metrics)
 
     def state(self) -> dict[str, Any]:
         """A copy of everything that the rest of the training depends on; ask between two items only."""
@@ -124,7 +121,7 @@ class Training:
     def load(self, state: dict[str, Any]) -> None:
         """Go on from `state`, which a training of the same workload, policy, configuration and seed gave."""
         self.step, self.cursor, self.samples = state["step"], state["cursor"], state["samples"]
-        self._order_seed = state["order_seed"]
+        self._order_seed, self._order = state["order_seed"], None
         self._loss_sum.fill_(state["loss_sum"])
         self._seconds = state["seconds"]
         self.knobs = Knobs(**state["knobs"])
@@ -153,10 +150,17 @@ class Training:
         self._policy_state, action = self.policy.start(self.knobs)
         self._do(action)
 
-    def _order(self) -> Tensor:
-        """The epoch's permutation, a function of seed and epoch: nothing but the cursor needs to be kept."""
-        order = np.random.default_rng((self._order_seed, self.step)).permutation(self._size)
-        return torch.from_numpy(order).to(self.device)
+    def _advance(self) -> Mapping[str, float] | None:
+        """One update; or, when the epoch's samples are used up, its evaluation."""
+        if self.cursor >= self._size:
+            return self._evaluate()
+        if self._order is None:
+            # A function of seed and epoch: nothing but the cursor needs to be kept.
+            order = np.random.default_rng((self._order_seed, self.step)).permutation(self._size)
+            self._order = torch.from_numpy(order).to(self.device)
+            self.model.train()
+        self._update(self._order[self.cursor : self.cursor + self.knobs.batch_size])
+        return None
 
     def _update(self, indices: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -180,7 +184,7 @@ class Training:
         self._loss_sum.zero_()
         self.step += 1
         self.cursor = 0
-        self._order_seed = self._seed
+        self._order_seed, self._order = self._seed, None
         if not math.isfinite(train_loss):
             self.diverged = True
             return {**dict.fromkeys(self.workload.metrics, math.nan), "train_loss": train_loss}

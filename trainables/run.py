@@ -146,8 +146,7 @@ def _missing(folder: Path, step: int, notices: list[str]) -> FileNotFoundError:
 
 
 def _settle(threads: int) -> None:
-    """Make the process compute the same bits each time, and in the time that the trial was granted."""
+    """Make the process compute the same bits each time, with the CPUs that the trial was granted."""
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # a saturated network trains four times slower on denormals
     torch.backends.cudnn.benchmark = False  # it picks the kernel that happened to be fastest
     torch.backends.cudnn.deterministic = True
