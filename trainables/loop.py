@@ -128,7 +128,7 @@ class Training:
         self.knobs = Knobs(**state["knobs"])
         self._policy_state = state["policy"]
         self._put_weights(state["weights"])
-        self._mark = _copied(state["mark"], self.device)
+        self._mark = _copied(state["mark"])
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
         torch.set_num_threads(state["threads"])
@@ -212,7 +212,7 @@ class Training:
 
     def _do(self, action: Action) -> None:
         if action.mark:
-            self._mark = _copied(self._weights(), self.device)
+            self._mark = _copied(self._weights())
         if action.rewind:
             if self._mark is None:
                 raise ValueError(f"{self.policy!r} asks to rewind, but it has not marked anything before")
@@ -236,7 +236,7 @@ class Training:
 
     def _put_weights(self, weights: dict[str, Any]) -> None:
         put_model(self.model, weights)
-        self.optimizer.load_state_dict(_copied(weights["optimizer"], self.device))
+        self.optimizer.load_state_dict(_copied(weights["optimizer"]))  # it would share them
 
 
 def measure(workload: Workload, model: torch.nn.Module, part: str) -> Mapping[str, float]:
@@ -269,9 +269,10 @@ def _multiples(group: Mapping[str, Any], knobs: Knobs) -> dict[str, float]:
     return multiples
 
 
-def _copied(value: Any, device: torch.device) -> Any:
+def _copied(value: Any, device: torch.device | None = None) -> Any:
+    """A deep copy, with all tensors on `device` (None: each where it is; optimisers keep some on the CPU)."""
     if isinstance(value, Tensor):
-        return value.detach().to(device, copy=True)
+        return value.detach().to(device or value.device, copy=True)
     if isinstance(value, dict):
         return {key: _copied(item, device) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
