@@ -1,0 +1,1 @@
+"""From a Sweep to a ledger to a report."""

@@ -9,10 +9,11 @@ is negated once, where the ledger is read.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Union
+from typing import Any
 
 from search.space import Space
 
@@ -56,17 +57,19 @@ def start(
     return Suggestion("start", config, until=until, task=task, origin=origin, evidence=evidence)
 
 
-def resume(
-    trial: Trial, *, until: int | None = None, origin: str = "promotion", evidence: str = ""
-) -> Suggestion:
+def resume(trial: Trial, *, until: int | None = None, origin: str = "promotion", evidence: str = "") -> Suggestion:
     """Take a resting trial on, from its checkpoint, to the step `until` (None: to the horizon)."""
-    return Suggestion(
-        "resume", trial.config, trial.number, until, trial.task, origin=origin, evidence=evidence
-    )
+    return Suggestion("resume", trial.config, trial.number, until, trial.task, origin=origin, evidence=evidence)
 
 
 def fork(
-    parent: Trial, step: int, config: Config, *, origin: str = "model", until: int | None = None, evidence: str = ""
+    parent: Trial,
+    step: int,
+    config: Config,
+    *,
+    origin: str = "model",
+    until: int | None = None,
+    evidence: str = "",
 ) -> Suggestion:
     """Start a new trial with another configuration from `parent`'s checkpoint at `step`."""
     return Suggestion(
@@ -98,7 +101,9 @@ class End:
     reason: str = ""
 
 
-Record = Union[Suggestion, Report, End]
+BASELINE = "baseline"  # origin of the configuration that the others are compared with
+
+Record = Suggestion | Report | End
 
 
 class Trial:
@@ -106,7 +111,10 @@ class Trial:
 
     def __init__(self, number: int, suggestion: Suggestion) -> None:
         self.number = number
+        self.first_origin = suggestion.origin  # who proposed the configuration
         self.suggestion = suggestion  # the latest one: a resumed trial has a new `until`
+        self.began = suggestion.parent_step or 0  # step after which its own training began; 0 unless forked
+        self.in_space = True  # False: its configuration is not in the present space (a baseline, an older space)
         self.status = Status.RUNNING
         self.reason = ""
         self.steps: list[int] = []  # increasing
@@ -163,6 +171,8 @@ class History:
         self.trials: list[Trial] = []  # index = number
         self._length = 0
         self._at: dict[int, dict[int, float]] = {}
+        self._reached: dict[int, dict[int, float]] = {}  # for the steps that were asked for
+        self._numbers: dict[str, int] = {}  # configuration and task → its first trial
         self._by_status: dict[Status, dict[int, Trial]] = {status: {} for status in Status}
 
     def __len__(self) -> int:
@@ -178,6 +188,10 @@ class History:
             return self._suggested(record)
         trial = self.trials[record.trial]
         if isinstance(record, Report):
+            before = trial.step or trial.began
+            for step, rung in self._reached.items():
+                if before < step <= record.step:
+                    rung[trial.number] = record.loss
             trial.steps.append(record.step)
             trial.losses.append(record.loss)
             trial.cost_seconds += record.cost_seconds
@@ -190,6 +204,24 @@ class History:
     def at(self, step: int) -> Mapping[int, float]:
         """Trial number → loss, for every trial that reported `step` (a rung), in order of arrival."""
         return self._at.get(step, {})
+
+    def reached(self, step: int) -> Mapping[int, float]:
+        """Trial number → loss at its first report at or beyond `step`; a fork counts beyond where it began.
+
+        The same as `at` for trials that report every step, and a rung also for those that do not.
+        """
+        if step not in self._reached:
+            rung = self._reached[step] = {}
+            for trial in self.trials:
+                index = bisect_left(trial.steps, step)
+                if trial.began < step and index < len(trial.steps):
+                    rung[trial.number] = trial.losses[index]
+        return self._reached[step]
+
+    def known(self, config: Config, task: str = "full") -> Trial | None:
+        """The first trial of exactly this configuration, or None."""
+        number = self._numbers.get(_key(config, task))
+        return None if number is None else self.trials[number]
 
     def having(self, status: Status) -> list[Trial]:
         """The trials with this status, in order of their number."""
@@ -208,6 +240,8 @@ class History:
             return trial
         trial = Trial(len(self.trials), suggestion)
         self.trials.append(trial)
+        trial.in_space = self.space.contains(trial.config)
+        self._numbers.setdefault(_key(trial.config, trial.task), trial.number)
         self._by_status[Status.RUNNING][trial.number] = trial
         return trial
 
@@ -215,3 +249,19 @@ class History:
         del self._by_status[trial.status][trial.number]
         trial.status = status
         self._by_status[status][trial.number] = trial
+
+
+def incumbent(history: History) -> Trial | None:
+    """The best trial: lowest loss, at its last step, among the completed; before there is one, among those that got
+    furthest. Only a full training counts, and what its checkpoint holds is what was evaluated.
+    """
+    candidates = history.having(Status.COMPLETED)
+    if not candidates:
+        finite = [trial for trial in history.trials if trial.steps and math.isfinite(trial.loss)]
+        furthest = max((trial.step for trial in finite), default=0)
+        candidates = [trial for trial in finite if trial.step == furthest]
+    return min(candidates, key=lambda trial: (trial.loss, trial.number), default=None)
+
+
+def _key(config: Config, task: str) -> str:
+    return repr((task, sorted(config.items())))

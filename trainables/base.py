@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from search.trial import Config
+from search.work import Assignment
 
 if TYPE_CHECKING:
     import torch
@@ -20,51 +21,6 @@ if TYPE_CHECKING:
     from trainables.run import Run
 
 S = TypeVar("S")
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What a worker is told: train this configuration in this folder from where it rests to `until`.
-
-    `recorded` is the last step in the ledger: a checkpoint beyond it is not used, so that no step is missing.
-    """
-
-    trial: int
-    config: Config
-    seed: int
-    until: int  # last step to train
-    folder: Path  # checkpoints of this trial
-    task: str = "full"
-    recorded: int = 0
-    threads: int = 1  # CPUs granted to the trial
-    checkpoint_seconds: float = 5.0  # at most this often, for at most 2 % of the time; 0: after each step
-    keep: int = 2  # checkpoints kept; more where others fork from steps that this trial has left behind
-    parent: Path | None = None  # fork: folder of the trial whose state is taken over …
-    parent_step: int = 0  # … at this step
-    prepared: Path | None = None  # what `Workload.prepare` left
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a worker answers: a step was reached, a checkpoint was written, or something is worth telling.
-
-    kind "report": `step`, `metrics`, `cost_seconds`. `metrics` is what `Workload.evaluate` answered and
-    "train_loss", the mean over the epoch. If the training loss has become NaN or infinite, the other metrics
-    are NaN: what a wrecked model scores is no measurement. After such a report, or one in which the tuned
-    metric is not finite, nothing follows.
-    kind "checkpoint": `step`, `path`, `sha256` (of its manifest), `bytes`.
-    kind "notice": `text` (a damaged checkpoint was passed over, …).
-    kind "paused": training left off because it was asked to, after a checkpoint.
-    """
-
-    kind: str
-    step: int = 0
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    cost_seconds: float = 0.0
-    path: str = ""
-    sha256: str = ""
-    bytes: int = 0
-    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -177,9 +133,9 @@ class Workload(ABC):
         return cls()
 
     def run(
-        self, policy: Policy[Any], assignment: Assignment, should_pause: Callable[[], bool] | None = None
+        self, policy: Policy[Any] | None, assignment: Assignment, should_pause: Callable[[], bool] | None = None
     ) -> Run:
-        """Carry out an assignment, in this process. Iterating trains::
+        """Carry out an assignment, in this process (policy None: the knobs stay fixed). Iterating trains::
 
             run = workload.run(policy, assignment, should_pause)
             for progress in run:

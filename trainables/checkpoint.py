@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import safetensors.torch
 
-from trainables.base import Progress
+from search.work import Progress
 from trainables.plain import pack, unpack
 
 FORMAT = 1
@@ -68,9 +68,7 @@ def load(path: Path) -> dict[str, Any]:
     return unpacked
 
 
-def newest(
-    folder: Path, recorded: int, *, on_the_way: bool = True
-) -> tuple[dict[str, Any] | None, list[str]]:
+def newest(folder: Path, recorded: int, *, on_the_way: bool = True) -> tuple[dict[str, Any] | None, list[str]]:
     """The newest undamaged state at a step <= `recorded`, and what had to be passed over to get it.
 
     `on_the_way` allows one that has already seen a part of the epoch after `recorded`.

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from search.trial import Config
-from trainables.base import Action, Knobs, Policy, Progress, Signals, Workload
+from search.work import Progress
+from trainables.base import Action, Knobs, Policy, Signals, Workload
 from trainables.randomness import read_streams, seed_streams, write_streams
 
 _KNOB_OF = {"lr": "learning_rate", "momentum": "momentum", "weight_decay": "weight_decay"}
@@ -204,9 +205,7 @@ class Training:
         return Progress("report", self.step, metrics, cost_seconds)
 
     def _ask(self, train_loss: float | None, metrics: Mapping[str, float]) -> None:
-        signals = Signals(
-            self.samples, self._size, self.step, self.workload.horizon, self.knobs, train_loss, metrics
-        )
+        signals = Signals(self.samples, self._size, self.step, self.workload.horizon, self.knobs, train_loss, metrics)
         self._policy_state, action = self.policy.act(self._policy_state, signals)
         self._do(action)
 

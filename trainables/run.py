@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
+from search.work import Assignment, Progress
 from trainables import checkpoint
-from trainables.base import Assignment, Policy, Progress, Workload
+from trainables.base import Policy, Workload
 from trainables.loop import Training, compute_device, measure, put_model
+from trainables.policies.fixed import Fixed
 
 WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
 POLL_SECONDS = 0.2  # a question to `should_pause` may cost a remote call
@@ -24,14 +26,14 @@ class Run(Iterator["Progress | None"]):
     def __init__(
         self,
         workload: Workload,
-        policy: Policy[Any],
+        policy: Policy[Any] | None,
         assignment: Assignment,
         should_pause: Callable[[], bool] | None = None,
     ) -> None:
         _settle(assignment.threads)
         self.training = Training(
             workload,
-            policy,
+            Fixed() if policy is None else policy,
             assignment.config,
             seed=assignment.seed,
             until=assignment.until,

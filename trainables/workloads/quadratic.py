@@ -81,6 +81,5 @@ def _centres(dimension: int, noise: float, device: str) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(_SEED)
     sizes = {"train": _TRAIN, "valid": _HELD_OUT, "test": _HELD_OUT}
     return {
-        part: (noise * torch.randn(size, dimension, generator=generator)).to(device)
-        for part, size in sizes.items()
+        part: (noise * torch.randn(size, dimension, generator=generator)).to(device) for part, size in sizes.items()
     }

@@ -50,9 +50,7 @@ class ResNetFinetune(Workload):
     }
 
     def knobs(self, config: Config) -> Knobs:
-        return Knobs(
-            config["learning_rate"], config["batch_size"], config["momentum"], config["weight_decay"]
-        )
+        return Knobs(config["learning_rate"], config["batch_size"], config["momentum"], config["weight_decay"])
 
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
         import safetensors.torch

@@ -1,0 +1,219 @@
+"""The `orchestrator` command: look at runs, export them, train one of their trials again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.errors import BadInput, did_you_mean
+from orchestrator.main import explain
+
+if TYPE_CHECKING:
+    from orchestrator.ledger import Ledger
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+Run = Annotated[str, typer.Argument(help="Name of a run under --runs, or the path of its folder.")]
+Runs = Annotated[Path, typer.Option(help="Where runs are kept.")]
+
+
+def told(command: Callable[..., None]) -> Callable[..., None]:
+    """Errors of ours become one message and their exit code."""
+
+    @wraps(command)
+    def wrapped(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except BrokenPipeError:  # `… | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (typer.Exit, typer.Abort, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            raise typer.Exit(explain(error)) from None
+
+    return wrapped
+
+
+@app.command("list")
+@told
+def list_runs(runs: Runs = Path("runs")) -> None:
+    """All runs, newest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from orchestrator.ledger import Ledger
+    from orchestrator.report import runs as found_runs
+    from orchestrator.report import summary
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "state", "trials", "metric", "best", "cost"):
+        table.add_column(heading, justify="right" if heading in ("trials", "best", "cost") else "left")
+    folders = found_runs(runs)
+    for folder in folders:
+        try:
+            ledger = Ledger.read(folder)
+            facts = summary(ledger)
+            ledger.close()
+        except Exception as error:
+            table.add_row(folder.name, f"unreadable: {str(error)[:60]}", "", "", "", "")
+            continue
+        best = facts["best"]
+        value = "–" if best is None or best["value"] is None else f"{best['value']:.4g}"
+        table.add_row(
+            facts["name"],
+            facts["state"],
+            str(sum(facts["trials"].values())),
+            facts["metric"],
+            value,
+            f"{facts['cost']['full_equivalents']:.1f}",
+        )
+    if folders:
+        Console().print(table)
+    else:
+        typer.echo(f"no runs in {runs}")
+
+
+@app.command()
+@told
+def status(run: Run, runs: Runs = Path("runs")) -> None:
+    """One line on where a run stands, and what happened last."""
+    from orchestrator.report import summary
+
+    with _opened(run, runs) as ledger:
+        facts = summary(ledger)
+        counts = ", ".join(f"{count} {name}" for name, count in facts["trials"].items() if count) or "no trials"
+        best = facts["best"]
+        shown = (
+            ""
+            if best is None or best["value"] is None
+            else f"; best {facts['metric']} {best['value']:.6g} (trial {best['trial']})"
+        )
+        typer.echo(
+            f"{facts['name']}: {facts['state']}; {counts}{shown}; {facts['cost']['full_equivalents']:.1f} full trainings"
+        )
+        for row in ledger.rows("event", "WHERE kind NOT IN ('spent', 'state') ORDER BY seq DESC LIMIT 5")[::-1]:
+            typer.echo(f"  {row['time'][:19]}  {row['kind']}: {row['text'].splitlines()[0]}")
+
+
+@app.command()
+@told
+def show(
+    run: Run,
+    runs: Runs = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Best configuration, gain, cost and counts."""
+    from orchestrator.report import print_summary, summary
+
+    with _opened(run, runs) as ledger:
+        if as_json:
+            typer.echo(json.dumps(summary(ledger), indent=2, sort_keys=False))
+        else:
+            from rich.console import Console
+
+            print_summary(ledger, Console())
+
+
+@app.command()
+@told
+def report(run: Run, runs: Runs = Path("runs")) -> None:
+    """Print the summary and draw the incumbent against cost."""
+    from rich.console import Console
+
+    from orchestrator.report import plot, print_summary
+
+    with _opened(run, runs) as ledger:
+        print_summary(ledger, Console())
+        picture = plot(ledger, ledger.folder / "report" / "incumbent.png")
+        typer.echo(f"Plot         {picture}" if picture else "Plot         none: no trial is completed yet")
+
+
+@app.command()
+@told
+def export(
+    run: Run,
+    runs: Runs = Path("runs"),
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="The record, a JSON object a line.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="The record as CSV.")] = False,
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="The record as Parquet (needs the extra `parquet`).")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write; default: standard output (parquet: record.parquet in the run)."),
+    ] = None,
+) -> None:
+    """The best configuration as YAML, or (--jsonl, --csv, --parquet) everything that was recorded."""
+    from orchestrator.report import best_as_yaml, write_record
+
+    if jsonl + as_csv + parquet > 1:
+        raise BadInput("export: choose one of --jsonl, --csv and --parquet.")
+    with _opened(run, runs) as ledger:
+        if not (jsonl or as_csv or parquet):
+            text = best_as_yaml(ledger)
+            if output:
+                output.write_text(text)
+            else:
+                typer.echo(text, nl=False)
+        elif parquet:
+            target = output or ledger.folder / "record.parquet"
+            write_record(ledger, "parquet", target)
+            typer.echo(target)
+        else:
+            write_record(ledger, "jsonl" if jsonl else "csv", output or sys.stdout)
+
+
+@app.command()
+@told
+def replay(
+    run: Run,
+    trial: Annotated[int, typer.Argument(help="Number of the trial.")],
+    runs: Runs = Path("runs"),
+    go_on: Annotated[
+        int | None, typer.Option(help="Do not start over: train on from its checkpoint to this step.")
+    ] = None,
+) -> None:
+    """Train one recorded trial again, outside the sweep; its numbers must come out the same."""
+    with _opened(run, runs) as ledger:
+        command = ledger.sweeps()[-1]["command"]
+        folder = ledger.folder
+        name = folder.absolute().name
+    if not command or not Path(command[0]).is_file():
+        raise BadInput(
+            f"{folder}: the script that made this run ({command[0] if command else 'unknown'}) is not there; put it back."
+        )
+    call = [
+        sys.executable,
+        *command,
+        "--name",
+        name,
+        "--runs",
+        str(folder.absolute().parent),
+        "--replay",
+        str(trial),
+    ]
+    raise typer.Exit(subprocess.call(call + ([] if go_on is None else ["--go-on", str(go_on)])))
+
+
+@contextmanager
+def _opened(run: str, runs: Path) -> Iterator[Ledger]:
+    from orchestrator.ledger import FILE, Ledger
+
+    candidates = [runs / run, Path(run)]
+    folder = next((path for path in candidates if (path / FILE).exists()), None)
+    if folder is None:
+        names = [path.parent.name for path in runs.glob(f"*/{FILE}")]
+        raise BadInput(f"no run {run!r} in {runs}." + (did_you_mean(run, names) if names else ""))
+    ledger = Ledger.read(folder)
+    try:
+        yield ledger
+    finally:
+        ledger.close()

@@ -1,0 +1,488 @@
+"""The driver: asks the deciders, writes the ledger, and tells an engine what to do next.
+
+An engine only moves things: it asks `next` whenever a worker is free, hands the assignment to the worker, and
+passes what the worker answers to `receive`, `fail` or `lose`. All that happened is in the ledger before anybody
+acts on it; what is in memory here can be had again from the ledger, and is, when a run is continued.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import Path
+
+from orchestrator.errors import ResumeRefused, did_you_mean
+from orchestrator.ledger import Ledger, to_json
+from orchestrator.sweep import FIXED, Sweep
+from search.base import Verdict, derived_seed, generator
+from search.searchers.points import Points
+from search.trial import BASELINE, End, History, Report, Status, Suggestion, Trial, incumbent, start
+from search.work import Assignment, Progress
+
+PREPARE, TEST = "prepare", "test"
+SAME_FAILURES = 3  # so many equal failures in a row, before anything has worked, stop the sweep
+COPY_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a free worker shall do: train, or one of the jobs around the training."""
+
+    kind: str  # "train" | "prepare" | "test"
+    trial: int  # -1 for prepare
+    assignment: Assignment | None = None
+
+
+class Driver:
+    """One invocation of a sweep on its ledger.
+
+    `listen` is told of every event, as (kind, text), after it was recorded. `clock` gives seconds, real or simulated.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        ledger: Ledger,
+        *,
+        command: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+        listen: Callable[[str, str], None] = lambda kind, text: None,
+    ) -> None:
+        self.sweep = sweep
+        points = sweep.points_to_evaluate
+        self.searcher = Points(points, sweep.searcher) if points else sweep.searcher
+        self.ledger = ledger
+        self.listen = listen
+        self.clock = clock
+        earlier = ledger.sweeps()
+        change = _what_changed(sweep, ledger, earlier)
+        self.history: History = ledger.history(sweep.space, sweep.workload.horizon, sweep.seed, sweep.maximise)
+        self.waiting = [trial.number for trial in self.history.having(Status.RUNNING)]  # interrupted; first in line
+        self.running: set[int] = set()
+        self.stop_reason = ""  # why nothing new is started any more: a signal, the budget, failures
+        self.abort_reason = ""  # the stop was a failure
+        self.found = self._describe_found(earlier, change)
+        self._tested: set[int] = {row["trial"] for row in ledger.rows("test")}
+        self._prepared = (self.shared_folder / ".complete").exists()
+        self._jobs: set[str] = set()  # prepare and test orders that are out
+        self._lost_jobs: dict[str, int] = {}
+        self._exhausted = False  # nobody has anything more to suggest
+        self._losses: dict[int, list[int]] = {}  # trial → last recorded step at each time its worker was lost
+        self._seeds: dict[int, int] = {row["trial"]: row["seed"] for row in ledger.rows("suggestion")}
+        self._failures: list[str] = []
+        kept = sorted((trial.loss, trial.number) for trial in self.history.having(Status.COMPLETED))
+        self._kept = kept[: sweep.keep_checkpoints]  # completed trials whose checkpoints stay
+        self._spent_before = self._driver_seconds()
+        self._began = clock()
+        self._copied = clock()
+        self.pause_file.unlink(missing_ok=True)
+        with ledger.transaction():
+            ledger.add_sweep(sweep, change, command)
+            for notice in ledger.notices:
+                ledger.add_event("notice", notice)
+
+    # Places.
+
+    @property
+    def folder(self) -> Path:
+        return self.ledger.folder
+
+    @property
+    def shared_folder(self) -> Path:
+        """What `Workload.prepare` made; read by all trials."""
+        return self.folder / "prepared"
+
+    @property
+    def pause_file(self) -> Path:
+        """While this file exists, trials save themselves and leave off at the next update."""
+        return self.folder / "pause"
+
+    def trial_folder(self, number: int) -> Path:
+        """A trial's own: its checkpoints and what it printed."""
+        return self.folder / "trials" / f"{number:05d}"
+
+    def checkpoints(self, number: int) -> Path:
+        return self.trial_folder(number) / "checkpoints"
+
+    # What an engine asks.
+
+    def next(self) -> Order | None:
+        """What a free worker shall do now; None: nothing at the moment, ask again when something was received."""
+        self._check_budget()
+        if not self._prepared:
+            if PREPARE in self._jobs or self.stop_reason:
+                return None
+            self._jobs.add(PREPARE)
+            return Order(PREPARE, -1)
+        if self.stop_reason:
+            return None
+        return self._next_training() or self._next_test()
+
+    def receive(self, number: int, answers: Sequence[Progress]) -> bool:
+        """Record what a trial's worker answered, in one transaction. False: leave the trial here.
+
+        Answers after the one that ended the trial are dropped: they were never asked for.
+        """
+        trial = self.history.trials[number]
+        with self.ledger.transaction():
+            for answer in answers:
+                if answer.kind == "report":
+                    if trial.status is Status.RUNNING:
+                        self._report(trial, answer)
+                elif answer.kind == "checkpoint":
+                    if answer.step <= trial.step:
+                        path = str(Path(answer.path).relative_to(self.folder))
+                        self.ledger.add_checkpoint(number, answer.step, path, answer.sha256, answer.bytes)
+                elif answer.kind == "paused":
+                    self._leave(number)
+                    self.waiting.append(number)
+                else:
+                    self._tell("notice", f"trial {number}: {answer.text}", number)
+        if trial.status is not Status.RUNNING:
+            self._leave(number)
+        if self.clock() - self._copied > COPY_SECONDS:
+            self.ledger.copy()
+            self._copied = self.clock()
+        return trial.status is Status.RUNNING and number in self.running
+
+    def fail(self, number: int, kind: str, text: str) -> None:
+        """A trial raised: `kind` is the class of the error, `text` its traceback or message."""
+        trial = self.history.trials[number]
+        with self.ledger.transaction():
+            if trial.status is Status.RUNNING:
+                self._fail(trial, kind, text)
+            else:  # its result stands
+                self._tell(
+                    "notice",
+                    f"trial {number}, after it was {trial.status.value}: {kind}: {_last_line(text)}",
+                    number,
+                )
+        self._leave(number)
+
+    def lose(self, number: int, why: str) -> None:
+        """A trial's worker is gone (killed, its node lost, silent for too long): go on from the last checkpoint.
+
+        Losing a worker after progress costs nothing (a preemption); a trial that loses it again and again at
+        the same step is given up after `retries`.
+        """
+        self._leave(number)
+        trial = self.history.trials[number]
+        if trial.status is not Status.RUNNING:
+            return
+        steps = self._losses.setdefault(number, [])
+        steps.append(trial.step)
+        with self.ledger.transaction():
+            if steps.count(trial.step) > self.sweep.retries:
+                self._fail(trial, "WorkerLost", f"{why} ({steps.count(trial.step)} times at step {trial.step})")
+            else:
+                self._tell(
+                    "retry",
+                    f"trial {number} lost its worker at step {trial.step} ({why}); going on from its last checkpoint",
+                    number,
+                )
+                self.waiting.insert(0, number)
+
+    def finish_job(self, order: Order, metrics: Mapping[str, float] | None = None, error: str = "") -> None:
+        """A prepare or test order came back."""
+        self._jobs.discard(order.kind if order.kind == PREPARE else f"{TEST} {order.trial}")
+        with self.ledger.transaction():
+            if error and order.kind == PREPARE:
+                self._tell("failure", f"prepare failed:\n{error}")
+                self.stop_reason = self.abort_reason = "the workload's prepare failed: " + _last_line(error)
+            elif order.kind == PREPARE:
+                self._prepared = True
+            elif error:
+                self._tested.add(order.trial)
+                self._tell("notice", f"trial {order.trial}: the test failed: {_last_line(error)}", order.trial)
+            else:
+                self._tested.add(order.trial)
+                self.ledger.add_test(order.trial, self.history.trials[order.trial].step, metrics or {})
+
+    def lose_job(self, order: Order, why: str) -> None:
+        """The worker of a prepare or test order is gone: hand it out again, a few times."""
+        key = order.kind if order.kind == PREPARE else f"{TEST} {order.trial}"
+        self._lost_jobs[key] = self._lost_jobs.get(key, 0) + 1
+        if self._lost_jobs[key] > self.sweep.retries:
+            self.finish_job(order, error=f"WorkerLost: {why}")
+        self._jobs.discard(key)
+
+    def stop(self, reason: str) -> None:
+        """Start nothing new and ask all running trials to save and leave off."""
+        if not self.stop_reason:
+            self.stop_reason = reason
+            if self.running:
+                self.pause_file.touch()
+
+    @property
+    def finished(self) -> bool:
+        """Nothing runs, and nothing more will be handed out."""
+        if self.running or self._jobs:
+            return False
+        if self.stop_reason:
+            return True
+        return self._prepared and self._exhausted and not self._to_test()
+
+    @property
+    def best(self) -> Trial | None:
+        """The incumbent: lowest loss among the completed trials (at their last step); before there is one, among
+        the trials that got furthest."""
+        return incumbent(self.history)
+
+    @property
+    def baseline(self) -> Trial | None:
+        return next((trial for trial in self.history.trials if trial.first_origin == BASELINE), None)
+
+    # Deciding what to run.
+
+    def _next_training(self) -> Order | None:
+        if self.waiting:
+            return self._assign(self.history.trials[self.waiting.pop(0)])
+        suggestion = self._suggest()
+        if suggestion is None:
+            self._exhausted = not self.running and not self.waiting
+            return None
+        self._exhausted = False
+        number = suggestion.trial if suggestion.kind == "resume" else len(self.history.trials)
+        assert number is not None
+        # The trial's seed is derived, so it needs no generator whose state would have to be saved.
+        seed = self._seeds.setdefault(number, derived_seed(self.sweep.seed, number))
+        with self.ledger.transaction():
+            self.ledger.add_suggestion(number, suggestion, seed)
+        return self._assign(self.history.append(replace(suggestion, trial=number)))
+
+    def _suggest(self) -> Suggestion | None:
+        history, sweep = self.history, self.sweep
+        promoted = sweep.scheduler.promote(history)
+        if promoted is not None:
+            return promoted
+        if len(history.trials) >= sweep.num_samples:
+            return None
+        if sweep.baseline_config is not None and self.baseline is None:
+            return start(dict(sweep.baseline_config), origin=BASELINE, evidence="what is compared with")
+        try:
+            suggestion = self.searcher.suggest(history)
+            if suggestion is not None:
+                suggestion = replace(suggestion, config=sweep.space.check(suggestion.config))
+        except Exception as error:  # a searcher that breaks must not cost the sweep; it is counted and shown
+            config = sweep.space.sample(generator(history, "fallback"))
+            why = f"{type(sweep.searcher).__name__} failed: {type(error).__name__}: {error}"
+            with self.ledger.transaction():
+                self._tell("fallback", f"{why}; a random configuration instead\n{traceback.format_exc()}")
+            return start(config, origin="fallback", evidence=why)
+        return suggestion
+
+    def _assign(self, trial: Trial) -> Order:
+        self.running.add(trial.number)
+        return Order("train", trial.number, self._assignment(trial))
+
+    def _assignment(self, trial: Trial) -> Assignment:
+        suggestion, sweep = trial.suggestion, self.sweep
+        return Assignment(
+            trial=trial.number,
+            config=dict(trial.config),
+            seed=self._seeds[trial.number],
+            until=min(suggestion.until or sweep.workload.horizon, sweep.workload.horizon),
+            folder=self.checkpoints(trial.number),
+            task=trial.task,
+            recorded=trial.step,
+            threads=max(1, int(sweep.resources.get("cpu", 1))),
+            checkpoint_seconds=sweep.checkpoint_seconds,
+            parent=None if suggestion.parent is None else self.checkpoints(suggestion.parent),
+            parent_step=suggestion.parent_step or 0,
+            prepared=self.shared_folder,
+        )
+
+    def _to_test(self) -> list[Trial]:
+        chosen = [
+            trial for trial in (self.best, self.baseline) if trial is not None and trial.status is Status.COMPLETED
+        ]
+        return (
+            [trial for trial in chosen if trial.number not in self._tested]
+            if hasattr(self.sweep.workload, "test")
+            else []
+        )
+
+    def _next_test(self) -> Order | None:
+        """The test part is looked at once, when all decisions have been made."""
+        if self.running or not self._exhausted:
+            return None
+        for trial in self._to_test():
+            job = f"{TEST} {trial.number}"
+            if job not in self._jobs:
+                self._jobs.add(job)
+                return Order(TEST, trial.number, self._assignment(trial))
+        return None
+
+    def _check_budget(self) -> None:
+        budget = self.sweep.budget_seconds
+        if budget is not None and not self.stop_reason and self.spent_seconds >= budget:
+            self.stop(f"the time budget of {budget:g} s is used up")
+
+    @property
+    def spent_seconds(self) -> float:
+        """Driver time over all invocations."""
+        return self._spent_before + self.clock() - self._began
+
+    # Recording what came back.
+
+    def _report(self, trial: Trial, answer: Progress) -> None:
+        sweep = self.sweep
+        if answer.step <= trial.step:
+            self._verify_replay(trial, answer)
+            return
+        if sweep.metric_name not in answer.metrics:
+            hint = did_you_mean(sweep.metric_name, answer.metrics) if answer.metrics else ""
+            self._fail(trial, "NoMetric", f"step {answer.step} reported no {sweep.metric_name!r}.{hint}")
+            return
+        value = answer.metrics[sweep.metric_name]
+        if not isinstance(value, (int, float)):
+            self._fail(trial, "NoMetric", f"step {answer.step}: {sweep.metric_name}={value!r} is no number.")
+            return
+        self.ledger.add_report(trial.number, answer.step, float(value), answer.cost_seconds, answer.metrics)
+        loss = sweep.loss(float(value))
+        self.history.append(Report(trial.number, answer.step, loss, answer.cost_seconds, answer.metrics))
+        self._failures.clear()
+        if not isfinite(loss):
+            self._end(trial, Status.DIVERGED, f"{sweep.metric_name} = {value} at step {answer.step}")
+        elif answer.step >= sweep.workload.horizon:
+            self._end(trial, Status.COMPLETED, "reached the horizon")
+        elif answer.step >= (trial.suggestion.until or sweep.workload.horizon):
+            self._end(trial, Status.STOPPED, f"reached step {answer.step} as planned")
+        elif trial.first_origin != BASELINE and sweep.scheduler.judge(trial, self.history) is Verdict.STOP:
+            self.ledger.add_verdict(trial.number, answer.step, Verdict.STOP.value, repr(sweep.scheduler))
+            self._end(trial, Status.STOPPED, f"{type(sweep.scheduler).__name__} at step {answer.step}")
+
+    def _verify_replay(self, trial: Trial, answer: Progress) -> None:
+        """A step that was recorded before comes again after a resume: it must be the same (the first one counts)."""
+        loss = trial.loss_at(answer.step)
+        again = self.sweep.loss(float(answer.metrics.get(self.sweep.metric_name, float("nan"))))
+        if loss is not None and loss != again:
+            first, second = self.sweep.value(loss), self.sweep.value(again)
+            self._tell(
+                "nondeterminism",
+                f"trial {trial.number} step {answer.step}: {self.sweep.metric_name} was {first!r}, and {second!r} when trained "
+                "again from the checkpoint; the first is kept. The training is not deterministic on this machine.",
+                trial.number,
+            )
+
+    def _end(self, trial: Trial, status: Status, reason: str, detail: str = "") -> None:
+        self.ledger.add_ending(trial.number, status, trial.step, reason, detail)
+        self.history.append(End(trial.number, status, reason))
+        self.listen(status.value, f"trial {trial.number} {status.value} at step {trial.step}: {reason}")
+        if status in (Status.COMPLETED, Status.DIVERGED, Status.FAILED):
+            self._clean(trial)
+
+    def _fail(self, trial: Trial, kind: str, text: str) -> None:
+        reason = f"{kind}: {_last_line(text)}"
+        first = not self.history.count(Status.FAILED)
+        self._end(trial, Status.FAILED, reason, text)
+        if first:
+            self.listen("failure", text)  # the first failure is shown whole, at once
+        self._failures.append(f"{kind} {_last_line(text)}")
+        nothing_worked = not any(t.steps for t in self.history.trials)
+        if nothing_worked and self._failures[-SAME_FAILURES:] == [self._failures[-1]] * SAME_FAILURES:
+            self.abort_reason = f"the first {SAME_FAILURES} trials failed in the same way: {reason}"
+            self._tell("abort", self.abort_reason)
+            self.stop(self.abort_reason)
+
+    def keeps(self, number: int) -> bool:
+        """Whether this trial's checkpoint is worth keeping: it may go on, is the baseline or among the best."""
+        trial = self.history.trials[number]
+        if trial.status in (Status.RUNNING, Status.STOPPED) or trial.first_origin == BASELINE:
+            return True
+        return trial.status is Status.COMPLETED and (trial.loss, number) in self._kept
+
+    def _clean(self, trial: Trial) -> None:
+        """A trial is over: keep the checkpoints of the best, drop those of the one that is no longer among them."""
+        gone = trial
+        if trial.status is Status.COMPLETED:
+            bisect.insort(self._kept, (trial.loss, trial.number))
+            if len(self._kept) <= self.sweep.keep_checkpoints:
+                return
+            gone = self.history.trials[self._kept.pop()[1]]
+        self._drop_checkpoints(gone)
+
+    def _drop_checkpoints(self, trial: Trial) -> None:
+        forking = {other.suggestion.parent for other in self.history.having(Status.RUNNING)}
+        if not self.keeps(trial.number) and trial.number not in forking:
+            shutil.rmtree(self.checkpoints(trial.number), ignore_errors=True)
+
+    def _leave(self, number: int) -> None:
+        self.running.discard(number)
+
+    def _tell(self, kind: str, text: str, trial: int | None = None) -> None:
+        self.ledger.add_event(kind, text, trial)
+        self.listen(kind, text)
+
+    # Continuing.
+
+    def _describe_found(self, earlier: Sequence[Mapping[str, object]], change: str) -> str:
+        """One sentence about what an earlier invocation left; empty for a new run."""
+        if not earlier:
+            return ""
+        done = {status: self.history.count(status) for status in Status}
+        parts = [f"{count} {status.value}" for status, count in done.items() if count and status is not Status.RUNNING]
+        if self.waiting:
+            parts.append(f"{len(self.waiting)} interrupted (going on from their last checkpoints)")
+        reports = sum(len(trial.steps) for trial in self.history.trials)
+        text = f"Continuing {self.sweep.name}: {len(self.history.trials)} trials, {reports} reports on record"
+        return text + (": " + ", ".join(parts) if parts else "") + (f". Changed: {change}" if change else "") + "."
+
+    def _driver_seconds(self) -> float:
+        rows = self.ledger.rows("event", "WHERE kind = 'spent' ORDER BY seq")
+        return sum(float(row["text"]) for row in rows)
+
+    def close(self) -> None:
+        """The invocation is over: drop what came in late, and note how long it took (for the budget)."""
+        for trial in self.history:
+            if trial.status not in (Status.RUNNING, Status.STOPPED):
+                self._drop_checkpoints(trial)
+        self.pause_file.unlink(missing_ok=True)
+        with self.ledger.transaction():
+            self.ledger.add_event("spent", f"{self.clock() - self._began:.3f}")
+
+
+def _what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, object]]) -> str:
+    """What differs from the last invocation, in words; raises ResumeRefused if old results would lose their meaning."""
+    if not earlier:
+        return ""
+    before = earlier[-1]["description"]
+    after = json.loads(to_json(sweep.describe()))  # as the ledger reads it back: JSON has no tuples
+    assert isinstance(before, dict)
+    for name in FIXED:
+        if before[name] != after[name]:
+            raise ResumeRefused(
+                f"{ledger.folder}: started with {name} = {before[name]}, now {after[name]}. The old results do not mean the "
+                f"same any more. Use another --name, or move {ledger.folder} away."
+            )
+    if before["space"] != after["space"]:
+        _check_overlap(sweep, ledger)
+    return ", ".join(
+        f"{name}: {_short(before[name])} → {_short(after[name])}" for name in after if before.get(name) != after[name]
+    )
+
+
+def _check_overlap(sweep: Sweep, ledger: Ledger) -> None:
+    rows = ledger.rows("suggestion")
+    configs = [row["config"] for row in rows if row["origin"] != BASELINE] or [row["config"] for row in rows]
+    if configs and not any(sweep.space.contains(config) for config in configs):
+        raise ResumeRefused(
+            f"{ledger.folder}: space has changed and holds none of the {len(configs)} configurations on record "
+            f"(for example {configs[-1]}: {sweep.space.why_not(configs[-1])}). Use another --name, or move {ledger.folder} away."
+        )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""

@@ -1,0 +1,275 @@
+"""The command line that every experiment script shares: `main(sweep)`.
+
+    from orchestrator.main import main
+    from orchestrator.sweep import Sweep
+
+    def sweep() -> Sweep:
+        return Sweep(name="quickstart", ...)
+
+    if __name__ == "__main__":
+        main(sweep)
+
+`sweep` is a function, so that `--help` needs to build nothing and a mistake in it is told in one sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from orchestrator.errors import BadInput, Interrupted, NoMetric, OrchestratorError, TrialsFailed
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.driver import Driver
+    from orchestrator.ledger import Ledger
+    from orchestrator.sweep import Sweep
+
+
+def main(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
+    """Read the flags, run (or continue) the sweep, and exit with the code that says how it went."""
+
+    def command(
+        name: Annotated[str | None, typer.Option(help="Name of the run: its folder under --runs.")] = None,
+        runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+        num_samples: Annotated[int | None, typer.Option(help="Configurations to try, in all.")] = None,
+        max_concurrent: Annotated[
+            int | None, typer.Option(help="Trials at once; default: what the resources allow.")
+        ] = None,
+        time_budget: Annotated[
+            str | None, typer.Option(help="Stop starting trials after so long, in all: 90s, 15m, 6h.")
+        ] = None,
+        seed: Annotated[int | None, typer.Option(help="One seed for everything.")] = None,
+        simulate: Annotated[
+            bool, typer.Option("--simulate", help="In this process, on a simulated clock; no Ray.")
+        ] = False,
+        smoke: Annotated[
+            bool, typer.Option("--smoke", help="The smallest size, seconds: does it all fit together?")
+        ] = False,
+        address: Annotated[str | None, typer.Option(help="A running Ray cluster, e.g. auto.")] = None,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Validate, print the plan and its cost, start nothing.")
+        ] = False,
+        replay: Annotated[int | None, typer.Option(hidden=True)] = None,
+        go_on: Annotated[int | None, typer.Option(hidden=True)] = None,
+    ) -> None:
+        described = _build(sweep)
+        if smoke:
+            described = _smallest(described)
+        given: dict[str, Any] = {
+            "name": name,
+            "num_samples": num_samples,
+            "max_concurrent": max_concurrent,
+            "time_budget": time_budget,
+            "seed": seed,
+        }
+        described = replace(described, **{key: value for key, value in given.items() if value is not None})
+        folder = (runs / described.name).absolute()  # workers may stand elsewhere
+        if replay is not None:
+            from orchestrator.replay import replay_trial
+
+            replay_trial(described, folder, replay, go_on)
+        elif dry_run:
+            from orchestrator.plan import print_plan
+
+            print_plan(described, folder)
+        else:
+            run(described, folder, simulated=simulate, address=address)
+
+    sys.exit(guarded(command))
+
+
+def guarded(command: Callable[..., None]) -> int:
+    """Run a typer command; every error of ours becomes one message and its exit code."""
+    try:
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        app.command()(command)
+        return int(app(standalone_mode=True) or 0)
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else 1
+    except Exception as error:
+        return explain(error)
+
+
+def explain(error: BaseException) -> int:
+    """Print what went wrong, for people; returns the exit code."""
+    if isinstance(error, OrchestratorError):
+        typer.secho(f"{'' if isinstance(error, Interrupted) else 'error: '}{error}", err=True)
+        return error.exit_code
+    log = Path("orchestrator-fault.log")
+    text = "".join(traceback.format_exception(error))
+    try:
+        log.write_text(text)
+        where = f"; the traceback is in {log}"
+    except OSError:
+        where = f"\n{text}"
+    typer.secho(f"error: a fault in the orchestrator: {type(error).__name__}: {error}{where}", err=True)
+    return 1
+
+
+def run(sweep: Sweep, folder: Path, *, simulated: bool = False, address: str | None = None) -> None:
+    """Run or continue a sweep in `folder`; the same call does both. Raises an OrchestratorError for exit codes 2–7."""
+    from rich.console import Console
+
+    from orchestrator.driver import Driver
+    from orchestrator.ledger import Ledger
+    from orchestrator.progress import Display
+    from orchestrator.simulate import SimulatedClock, simulate
+
+    console = Console(stderr=True)
+    ledger = Ledger.write(folder)
+    try:
+        display = Display(console)
+        clock = SimulatedClock() if simulated else None
+        driver = Driver(
+            sweep, ledger, command=[os.path.abspath(sys.argv[0]), *sys.argv[1:]], listen=display.listen,
+            **({"clock": clock} if clock else {}),
+        )  # fmt: skip
+        display.watch(driver)
+        for text in (driver.found, *ledger.notices):
+            if text:
+                console.print(text, highlight=False, soft_wrap=True)
+        with _signals(driver) as received, display:
+            if clock is not None:
+                simulate(
+                    driver,
+                    clock,
+                    workers=sweep.max_concurrent or os.cpu_count() or 1,
+                    refresh=display.refresh,
+                )
+            else:
+                from orchestrator import tune
+
+                tune.end_left_over_processes(folder)
+                tune.run(driver, address=address, refresh=display.refresh)
+        _close(driver, ledger, received, console)
+    finally:
+        ledger.close()
+
+
+def _close(driver: Driver, ledger: Ledger, received: list[int], console: Console) -> None:
+    """Record how it ended, print the summary, raise what the exit code must say."""
+    from orchestrator.report import STATE, plot, print_summary
+
+    driver.close()
+    problem = _problem(driver, received)
+    with ledger.transaction():
+        state = "interrupted" if isinstance(problem, Interrupted) else "failed" if problem else "finished"
+        ledger.add_event(STATE, state)
+    out = type(console)()
+    print_summary(ledger, out)
+    picture = plot(ledger, driver.folder / "report" / "incumbent.png")
+    if picture is not None:
+        out.print(f"Plot         {picture}", highlight=False, soft_wrap=True)
+    out.print(
+        f"More trials  {_again('--num-samples')} --num-samples {2 * driver.sweep.num_samples}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if driver.stop_reason and problem is None:
+        out.print(f"Stopped because {driver.stop_reason}. To go on: {_again()}", highlight=False, soft_wrap=True)
+    if problem is not None:
+        raise problem
+
+
+def _problem(driver: Driver, received: list[int]) -> OrchestratorError | None:
+    from search.trial import Status
+
+    history = driver.history
+    if received:
+        return Interrupted(
+            f"interrupted after a clean save. To go on, run the same command: {_again()}", 128 + received[0]
+        )
+    failed = history.having(Status.FAILED)
+    if driver.stop_reason and not driver.abort_reason:
+        return None
+    if failed and not any(trial.steps for trial in history) and all(t.reason.startswith("NoMetric") for t in failed):
+        return NoMetric(f"no trial gave the metric {driver.sweep.metric_name!r}. {failed[0].reason}")
+    if driver.abort_reason:
+        return TrialsFailed(driver.abort_reason)
+    if not any(trial.steps for trial in history):
+        return NoMetric(
+            f"no trial gave the metric {driver.sweep.metric_name!r}."
+            + (f" First failure: {failed[0].reason}" if failed else "")
+        )
+    if len(failed) > driver.sweep.allow_failed:
+        reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in failed[:3])
+        return TrialsFailed(
+            f"{len(failed)} trials failed, {driver.sweep.allow_failed} are allowed (allow_failed). {reasons}"
+        )
+    return None
+
+
+class _signals:
+    """Ctrl-C and SIGTERM let the trials save and leave off; a second one leaves at once."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._received: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> list[int]:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._before[number] = signal.signal(number, self._on_signal)
+            except ValueError:  # not in the main thread (a notebook's server): leave signals alone
+                break
+        return self._received
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._received.append(number)
+        if len(self._received) > 1:
+            os.write(2, b"leaving at once; what is recorded is safe\n")
+            if "orchestrator.tune" in sys.modules:
+                sys.modules["orchestrator.tune"].end_left_over_processes(self._driver.folder)
+            os._exit(128 + number)
+        os.write(2, b"\nstopping: trials save their checkpoints (once more leaves at once)\n")
+        self._driver.stop("a signal asked for it")
+
+
+def _build(sweep: Callable[[], Sweep] | Sweep) -> Sweep:
+    """Call the script's function; a mistake in the description is the user's, and is told in one sentence."""
+    if not callable(sweep):
+        return sweep
+    try:
+        return sweep()
+    except OrchestratorError:
+        raise
+    except (ValueError, TypeError) as error:
+        frame = traceback.extract_tb(error.__traceback__)
+        here = next(
+            (entry for entry in reversed(frame) if "orchestrator" not in Path(entry.filename).parts),
+            frame[-1],
+        )
+        script = os.path.abspath(sys.argv[0])
+        here = next((entry for entry in reversed(frame) if os.path.abspath(entry.filename) == script), here)
+        raise BadInput(f"{error} ({here.filename}, line {here.lineno})") from error
+
+
+def _smallest(sweep: Sweep) -> Sweep:
+    smallest = getattr(type(sweep.workload), "smallest", None)
+    if smallest is None:
+        raise BadInput(f"--smoke: {type(sweep.workload).__name__} states no smallest size (a classmethod `smallest`).")
+    return replace(sweep, workload=smallest(), num_samples=min(sweep.num_samples, 4), name=f"{sweep.name}-smoke")
+
+
+def _again(without: str = "") -> str:
+    """The command that was typed, less one option and its value."""
+    import shlex
+
+    words = [Path(sys.executable).name, *sys.argv]
+    return shlex.join(word for i, word in enumerate(words) if without not in (word, words[i - 1]) or not without)

@@ -1,0 +1,95 @@
+"""Train one recorded trial again, outside the sweep and apart from its files; on a CPU its numbers must come out the same."""
+
+from __future__ import annotations
+
+import shutil
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestrator.errors import BadInput, OrchestratorError
+from orchestrator.ledger import Ledger, number
+from orchestrator.worker import Job, prepare
+from search.work import Assignment
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
+
+
+class ReplayDiffers(OrchestratorError):
+    """The training is not deterministic, or the code, the data or the machine has changed."""
+
+
+def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> None:
+    """Train `trial` again from scratch and compare, or (`go_on`) take it on from its checkpoint to that step."""
+    console = Console(highlight=False)
+    ledger = Ledger.read(folder)
+    try:
+        rows = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq", trial=trial)
+        if not rows:
+            count = len({row["trial"] for row in ledger.rows("suggestion")})
+            raise BadInput(
+                f"{folder}: no trial {trial}; there are 0 to {count - 1}." if count else f"{folder}: no trials yet."
+            )
+        recorded = ledger.rows("report", "WHERE trial = :trial ORDER BY step", trial=trial)
+    finally:
+        ledger.close()
+    place = folder / "replay" / f"{trial:05d}"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True, mode=0o700)
+    last = recorded[-1]["step"] if recorded else 0
+    if go_on is not None:
+        _take_checkpoints(folder / "trials" / f"{trial:05d}" / "checkpoints", place, go_on, last)
+    elif not recorded:
+        raise BadInput(f"{folder}: trial {trial} has reported nothing that could be compared.")
+    shared = folder / "prepared"
+    if not (shared / ".complete").exists():
+        prepare(sweep, shared)
+    parent = rows[0]["parent"]
+    assignment = Assignment(
+        trial=trial, config=rows[0]["config"], seed=rows[0]["seed"], until=go_on or last, folder=place, task=rows[0]["task"],
+        recorded=last if go_on else 0, threads=max(1, int(sweep.resources.get("cpu", 1))),
+        checkpoint_seconds=sweep.checkpoint_seconds, parent=None if parent is None else folder / "trials" / f"{parent:05d}" / "checkpoints",
+        parent_step=rows[0]["parent_step"] or 0, prepared=shared,
+    )  # fmt: skip
+    before = {row["step"]: number(row["value"], row["kind"]) for row in recorded}
+    differences = _train(Job(sweep, assignment), before, sweep.metric_name, console)
+    console.print(f"checkpoints in {place}", soft_wrap=True)
+    if differences:
+        raise ReplayDiffers(
+            f"trial {trial}: {len(differences)} of {len(before)} steps differ from the record, the first at step {differences[0]}."
+        )
+    if go_on is None:
+        console.print(f"trial {trial}: all {len(before)} steps equal the record")
+
+
+def _train(job: Job, before: dict[int, float], metric: str, console: Console) -> list[int]:
+    differences = []
+    while True:
+        answer = job.advance(patience=0.0)
+        for item in answer.progress:
+            if item.kind == "report":
+                value, old = float(item.metrics[metric]), before.get(item.step)
+                same = old is None or old == value or (isnan(old) and isnan(value))
+                console.print(
+                    f"step {item.step:>4}  {metric} {value!r}"
+                    + ("" if old is None else "  as recorded" if same else f"  recorded: {old!r}")
+                )
+                if not same:
+                    differences.append(item.step)
+            elif item.kind == "notice":
+                console.print(item.text)
+        if answer.failure:
+            raise OrchestratorError(f"trial {job.trial} failed: {answer.failure[1]}")
+        if answer.done:
+            return differences
+
+
+def _take_checkpoints(source: Path, place: Path, go_on: int, last: int) -> None:
+    if go_on <= last:
+        raise BadInput(f"--go-on {go_on}: the trial is at step {last} already; name a later step.")
+    if not any(source.glob("*/manifest.json")):
+        raise BadInput(f"{source}: no checkpoint is left of this trial; train it again without --go-on.")
+    shutil.copytree(source, place, dirs_exist_ok=True)

@@ -1,0 +1,82 @@
+"""Engine 1: this process, n workers on a simulated clock. No Ray.
+
+Every worker's time goes on by the reported cost of its steps; the worker whose step ends first is heard first.
+The trainings are real (or recorded: whatever the workload does), only the waiting is not.
+"""
+
+from __future__ import annotations
+
+import heapq
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from orchestrator import worker
+from orchestrator.driver import Order
+
+if TYPE_CHECKING:
+    from orchestrator.driver import Driver
+
+
+class SimulatedClock:
+    """Seconds since the start of the simulation."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def simulate(
+    driver: Driver, clock: SimulatedClock, *, workers: int, refresh: Callable[[], None] = lambda: None
+) -> None:
+    """Run the sweep to its end (or until it is stopped)."""
+    free = list(range(workers))
+    jobs: dict[int, tuple[Order, worker.Job]] = {}
+    answers: list[tuple[float, int, worker.Answer]] = []  # heap: when heard, worker, what
+
+    def step(number: int) -> None:
+        answer = jobs[number][1].advance(patience=0.0)
+        cost = sum(item.cost_seconds for item in answer.progress)
+        heapq.heappush(answers, (clock.seconds + cost, number, answer))
+
+    while True:
+        while free:
+            order = driver.next()
+            if order is None:
+                break
+            if order.assignment is None or order.kind != "train":
+                _do(driver, order)
+                continue
+            number = free.pop(0)
+            jobs[number] = (order, worker.Job(driver.sweep, order.assignment, driver.pause_file.exists))
+            step(number)
+        if not answers:
+            return  # nothing runs and nobody has anything to add
+        clock.seconds, number, answer = heapq.heappop(answers)
+        order, job = jobs[number]
+        go_on = driver.receive(order.trial, answer.progress)
+        if answer.failure:
+            driver.fail(order.trial, *answer.failure)
+        if go_on and not answer.done:
+            step(number)
+        else:
+            if not answer.done and driver.keeps(order.trial):
+                driver.receive(order.trial, job.save().progress)
+            del jobs[number]
+            free.append(number)
+            free.sort()
+        refresh()
+
+
+def _do(driver: Driver, order: Order) -> None:
+    """The jobs around the training, done on the spot."""
+    try:
+        if order.assignment is None:
+            worker.prepare(driver.sweep, driver.shared_folder)
+            driver.finish_job(order)
+        else:
+            driver.finish_job(order, driver.sweep.workload.test(order.assignment))
+    except Exception:
+        driver.finish_job(order, error=traceback.format_exc())

@@ -1,0 +1,286 @@
+"""Sweep: the frozen description of what to tune, how, and with how much.
+
+It validates itself when it is made, before anything starts. Its fingerprint covers what must not change when
+the same run is continued; everything else (more trials, a longer budget, another searcher) may.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from orchestrator.errors import BadInput, did_you_mean
+from search.base import Scheduler, Searcher
+from search.schedulers.run_to_end import RunToEnd
+from search.space import Space
+from search.trial import Config
+from search.work import Trainable
+
+OTHER_NAMES = {  # what people call our fields elsewhere
+    "n_trials": "num_samples",
+    "max_trials": "num_samples",
+    "num_trials": "num_samples",
+    "n_jobs": "max_concurrent",
+    "n_workers": "max_concurrent",
+    "max_concurrent_trials": "max_concurrent",
+    "timeout": "time_budget",
+    "time_budget_s": "time_budget",
+    "param_space": "space",
+    "search_space": "space",
+    "config_space": "space",
+    "search_alg": "searcher",
+    "sampler": "searcher",
+    "pruner": "scheduler",
+    "objective": "metric",
+    "goal": "mode",
+    "direction": "mode",
+    "random_seed": "seed",
+    "random_state": "seed",
+    "resources_per_trial": "resources",
+    "enqueue_trial": "points_to_evaluate",
+    "initial_points": "points_to_evaluate",
+}
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+BYTES = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What to tune (`workload` over `space`), who decides (`searcher`, `scheduler`, `policy`), and how much of it.
+
+    Raises BadInput, naming the field, the value and the remedy.
+    """
+
+    name: str  # the run's folder under --runs
+    workload: Trainable
+    space: Space
+    searcher: Searcher
+    scheduler: Scheduler = field(default_factory=RunToEnd)
+    policy: Any = None  # a Policy, or a function of the configuration that makes one; None: knobs stay fixed
+    metric: str = ""  # default: the workload's
+    mode: str = ""  # "min" or "max"; default: the workload's
+    num_samples: int = 16  # configurations to try
+    max_concurrent: int | None = None  # trials at once; None: as many as the resources allow
+    time_budget: float | str | None = None  # driver time over all invocations: seconds, or "90m", "6h"
+    seed: int = 0
+    resources: Mapping[str, Any] = field(default_factory=lambda: {"cpu": 1})  # of one trial: cpu, gpu, memory
+    points_to_evaluate: Sequence[Config] = ()  # configurations to try first
+    baseline: Config | str | None = "workload"  # trained in full and compared with; "workload": its own, if it fits
+    allow_failed: int = 0  # failed trials that are still a success
+    retries: int = 3  # times that a trial may lose its worker without having made progress
+    max_silence: float | str | None = None  # a trial that reports nothing for so long is killed and retried
+    checkpoint_seconds: float = 5.0  # at most this often, and never for more than 2 % of the training time
+    keep_checkpoints: int = 5  # of completed trials, the best so many keep theirs
+
+    def __new__(cls, *args: Any, **given: Any) -> Sweep:
+        known = [f.name for f in fields(cls)] if "__dataclass_fields__" in cls.__dict__ else []
+        for name in given:
+            if known and name not in known:
+                other = OTHER_NAMES.get(name)
+                hint = f" Did you mean {other!r}?" if other else did_you_mean(name, known)
+                raise BadInput(f"Sweep has no option {name!r}.{hint}")
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        self._check_types()
+        self._check_metric()
+        self._check_numbers()
+        self._check_points()
+
+    # What the rest of the program asks.
+
+    @property
+    def metric_name(self) -> str:
+        return self.metric or self.workload.metric
+
+    @property
+    def maximise(self) -> bool:
+        return (self.mode or self.workload.mode) == "max"
+
+    def loss(self, value: float) -> float:
+        """The user's metric as the loss that is minimised inside (the one place where the sign is flipped)."""
+        return -value if self.maximise else value
+
+    value = loss  # flipping is its own inverse
+
+    @property
+    def budget_seconds(self) -> float | None:
+        return None if self.time_budget is None else seconds(self.time_budget, "time_budget")
+
+    @property
+    def silence_seconds(self) -> float | None:
+        return None if self.max_silence is None else seconds(self.max_silence, "max_silence")
+
+    @property
+    def memory_bytes(self) -> int | None:
+        memory = self.resources.get("memory")
+        return None if memory is None else number_of_bytes(memory)
+
+    @property
+    def baseline_config(self) -> Config | None:
+        if not isinstance(self.baseline, str):
+            return self.baseline
+        own = self.workload.baseline
+        return own if own is not None and set(own) == set(self.space.names) else None
+
+    def policy_for(self, config: Config) -> Any:
+        """The policy of one trial; None for fixed knobs."""
+        is_function = callable(self.policy) and not hasattr(self.policy, "act")
+        return self.policy(config) if is_function else self.policy
+
+    def describe(self) -> dict[str, Any]:
+        """All settings as plain JSON data, for the ledger."""
+        return {
+            "name": self.name,
+            "workload": identity(self.workload),
+            "policy": identity(self.policy),
+            "metric": self.metric_name,
+            "mode": "max" if self.maximise else "min",
+            "horizon": self.workload.horizon,
+            "space": self.space.describe(),
+            "searcher": identity(self.searcher),
+            "scheduler": identity(self.scheduler),
+            "num_samples": self.num_samples,
+            "max_concurrent": self.max_concurrent,
+            "time_budget": self.budget_seconds,
+            "seed": self.seed,
+            "resources": dict(self.resources),
+            "baseline": None if self.baseline_config is None else dict(self.baseline_config),
+            "points_to_evaluate": [dict(point) for point in self.points_to_evaluate],
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes exactly when old results lose their meaning for sure (see `FIXED`)."""
+        described = self.describe()
+        return hashlib.sha256(json.dumps([described[key] for key in FIXED]).encode()).hexdigest()
+
+    # Checks.
+
+    def _check_types(self) -> None:
+        for name, kind in (("space", Space), ("searcher", Searcher), ("scheduler", Scheduler)):
+            value = getattr(self, name)
+            if isinstance(value, type) and issubclass(value, kind):
+                raise BadInput(f"Sweep({name}={value.__name__}): that is the class; write {value.__name__}().")
+            if name == "space" and isinstance(value, dict):
+                raise BadInput(f"Sweep(space={value!r}): write Space({{…}}) around the dict.")
+            if not isinstance(value, kind):
+                raise BadInput(f"Sweep({name}={value!r}): must be a {kind.__name__}.")
+        if isinstance(self.workload, type):
+            raise BadInput(
+                f"Sweep(workload={self.workload.__name__}): that is the class; write {self.workload.__name__}()."
+            )
+        if not all(hasattr(self.workload, part) for part in ("metric", "mode", "metrics", "horizon", "run")):
+            raise BadInput(
+                f"Sweep(workload={self.workload!r}): must be a Workload (metric, mode, metrics, horizon, run)."
+            )
+        if self.policy is not None and not callable(self.policy) and not hasattr(self.policy, "act"):
+            raise BadInput(
+                f"Sweep(policy={self.policy!r}): must be a Policy, or a function from a configuration to one."
+            )
+        try:
+            self.searcher.check(self.space)
+        except ValueError as error:
+            raise BadInput(f"Sweep(searcher={self.searcher!r}): {error}") from error
+
+    def _check_metric(self) -> None:
+        if self.metric_name not in self.workload.metrics:
+            raise BadInput(
+                f"Sweep(metric={self.metric_name!r}): {type(self.workload).__name__} reports no such metric."
+                + did_you_mean(self.metric_name, self.workload.metrics)
+            )
+        if self.metric and self.metric != self.workload.metric and not self.mode:
+            raise BadInput(f"Sweep(metric={self.metric!r}): say also mode='min' or mode='max'.")
+        if (self.mode or self.workload.mode) not in ("min", "max"):
+            raise BadInput(f"Sweep(mode={self.mode!r}): must be 'min' or 'max'.")
+
+    def _check_numbers(self) -> None:
+        self._whole("num_samples", 1)
+        self._whole("seed", 0)
+        self._whole("allow_failed", 0)
+        self._whole("retries", 0)
+        self._whole("keep_checkpoints", 1)
+        if self.max_concurrent is not None:
+            self._whole("max_concurrent", 1)
+        for name in ("time_budget", "max_silence"):
+            value = getattr(self, name)
+            if value is not None and not seconds(value, name) > 0:
+                raise BadInput(f"Sweep({name}={value!r}): must be more than 0; leave it out for no limit.")
+        if isinstance(self.checkpoint_seconds, bool) or not (
+            isinstance(self.checkpoint_seconds, (int, float)) and self.checkpoint_seconds >= 0
+        ):
+            raise BadInput(
+                f"Sweep(checkpoint_seconds={self.checkpoint_seconds!r}): must be a number of seconds, 0 or more."
+            )
+        for name, amount in self.resources.items():
+            if name not in ("cpu", "gpu", "memory"):
+                raise BadInput(
+                    f"Sweep(resources={dict(self.resources)!r}): no resource {name!r}."
+                    + did_you_mean(name, ("cpu", "gpu", "memory"))
+                )
+            if name == "memory":
+                number_of_bytes(amount)
+            elif isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount < 1e6:
+                raise BadInput(f"Sweep(resources={dict(self.resources)!r}): {name} must be a number, 0 or more.")
+
+    def _check_points(self) -> None:
+        points: list[tuple[str, Any]] = [("points_to_evaluate", point) for point in self.points_to_evaluate]
+        if self.baseline is not None and self.baseline != "workload":
+            points.append(("baseline", self.baseline))
+        for name, point in points:
+            if not isinstance(point, Mapping):
+                raise BadInput(f"Sweep({name}): {point!r} is not a configuration; write a dict of parameter values.")
+            reason = self.space.why_not(point) if name == "points_to_evaluate" else None
+            if reason:
+                raise BadInput(f"Sweep({name}): {dict(point)!r} is not in the space: {reason}")
+        baseline = self.baseline
+        if isinstance(baseline, Mapping) and not self.space.is_conditional and set(baseline) != set(self.space.names):
+            wrong = sorted(set(baseline) ^ set(self.space.names))
+            raise BadInput(f"Sweep(baseline={dict(baseline)!r}): {wrong[0]!r} is in one of baseline and space only.")
+
+    def _whole(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise BadInput(f"Sweep({name}={value!r}): must be a whole number, {least} or more.")
+
+
+FIXED = ("workload", "policy", "metric", "mode", "horizon")
+"""Fields of `Sweep.describe` whose change makes every old result meaningless."""
+
+
+def check_name(name: object) -> None:
+    """A run's name becomes a folder: refuse what is no plain file name."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise BadInput(f"name={name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit.")
+
+
+def seconds(value: float | str, name: str) -> float:
+    """A duration in seconds: a number, or a text such as '90s', '15m', '6h', '2d'."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(value))
+    if not match:
+        raise BadInput(f"{name}={value!r}: write seconds, or a number with a unit: '90s', '15m', '6h', '2d'.")
+    return float(match[1]) * UNITS[match[2] or "s"]
+
+
+def number_of_bytes(value: object) -> int:
+    """An amount of memory in bytes: a whole number, or a text such as '512MiB', '4GiB'."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?b)\s*", str(value).lower())
+    if not match:
+        raise BadInput(f"resources memory={value!r}: write bytes, or a number with a unit: '512MiB', '4GiB'.")
+    return int(float(match[1]) * BYTES[match[2]])
+
+
+def identity(thing: object) -> str:
+    """What the ledger knows a setting by: the `repr` of a record, the qualified name of a function."""
+    if isinstance(thing, Callable) and hasattr(thing, "__qualname__"):  # type: ignore[arg-type]
+        return f"{thing.__qualname__}()"
+    return repr(thing)

@@ -1,0 +1,44 @@
+"""Grid search: all combinations of evenly spread values, in order, once.
+
+Use when   there are one or two parameters, or a table with all combinations is wanted.
+Costs      grows as resolution to the power of the parameters; the list is walked for each suggestion.
+Settings   resolution (5): values of each number, ends included, evenly spread on its scale. A choice always
+           gives all options, an integer with fewer values all of them.
+Not for    more than three numbers: random search covers each of them better.
+Differs    skips combinations that are known already (also those of another searcher), and those that break a
+           constraint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from search.base import Searcher
+from search.space import Space
+from search.trial import History, Suggestion, start
+
+LARGEST = 100_000  # combinations; more could not be trained anyway
+
+
+@dataclass(frozen=True)
+class Grid(Searcher):
+    """Walks the grid; answers None when all of it is known."""
+
+    resolution: int = 5
+
+    def __post_init__(self) -> None:
+        if isinstance(self.resolution, bool) or not isinstance(self.resolution, int) or self.resolution < 1:
+            raise ValueError(f"Grid(resolution={self.resolution!r}): must be a whole number, 1 or more; try 5.")
+
+    def check(self, space: Space) -> None:
+        if (size := space.grid_size(self.resolution)) > LARGEST:
+            raise ValueError(
+                f"Grid(resolution={self.resolution}): {size:.3g} combinations of {', '.join(space.names)}; "
+                f"lower the resolution, fix a parameter, or use Sobol()."
+            )
+
+    def suggest(self, history: History) -> Suggestion | None:
+        for config in history.space.grid(self.resolution):
+            if history.known(config) is None:
+                return start(config, origin="grid")
+        return None

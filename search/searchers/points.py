@@ -1,0 +1,43 @@
+"""Start from known good configurations, then let another searcher go on.
+
+Use when   somebody has a guess: published settings, last month's winner, the defaults of a paper.
+Costs      one trial for each point.
+Settings   points: the configurations, in order. then: the searcher that goes on; it learns from the points.
+Not for    warm starts from many results: give the model their history instead.
+Differs    a point that is a trial already, in whatever way it came in, is not run twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.base import Searcher
+from search.space import Space
+from search.trial import Config, History, Suggestion, start
+
+
+@dataclass(frozen=True)
+class Points(Searcher):
+    """Hands out `points`, then asks `then`."""
+
+    points: Sequence[Config]
+    then: Searcher
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.then, Searcher):
+            raise ValueError(f"Points(then={self.then!r}): must be a searcher, as in Points([...], then=Random()).")
+        object.__setattr__(self, "points", tuple(self.points))
+
+    def check(self, space: Space) -> None:
+        for index, point in enumerate(self.points):
+            if (objection := space.why_not(point)) is not None:
+                raise ValueError(f"Points: point {index}, {point!r}: {objection}")
+        self.then.check(space)
+
+    def suggest(self, history: History) -> Suggestion | None:
+        for index, point in enumerate(self.points):
+            config = history.space.check(point)
+            if history.known(config) is None:
+                return start(config, origin="point", evidence=f"point {index + 1} of {len(self.points)}")
+        return self.then.suggest(history)

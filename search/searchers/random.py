@@ -1,0 +1,25 @@
+"""Random search: every configuration is drawn on its own.
+
+Use when   in doubt, as the baseline that every other searcher has to beat; with any number of workers.
+Costs      nothing.
+Settings   none.
+Not for    expensive trials with few parameters: a model finds better ones sooner.
+Source     Bergstra and Bengio, Random Search for Hyper-Parameter Optimization, JMLR 2012.
+Differs    in a finite space it repeats a configuration only when all are known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from search.base import Searcher
+from search.proposal import propose_random
+from search.trial import History, Suggestion
+
+
+@dataclass(frozen=True)
+class Random(Searcher):
+    """Draws from the space."""
+
+    def suggest(self, history: History) -> Suggestion | None:
+        return propose_random(history)

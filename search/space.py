@@ -1,0 +1,433 @@
+"""The search space: named parameters, conditions between them, and constraints on their values.
+
+Example::
+
+    space = Space(
+        {
+            "optimizer": choice(["sgd", "adam"]),
+            "lr": loguniform(1e-5, 1),
+            "momentum": when(uniform(0, 0.99), optimizer="sgd"),
+            "batch": pow2(16, 1024),
+            "epochs": 20,
+        },
+        constraints={"large batches need a small rate": lambda c: c["lr"] * c["batch"] <= 64},
+    )
+
+A configuration is a dict of the *active* parameters. On the unit cube every parameter that is not fixed has
+one coordinate, in the order of the definition: a float its place in the range (on its scale), an integer, a
+power or a choice the middle of its bin (a choice by index: its neighbours mean nothing), an inactive one 0.5.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
+
+__all__ = [
+    "Choice",
+    "Conditional",
+    "Fixed",
+    "Float",
+    "Int",
+    "Parameter",
+    "Pow2",
+    "Space",
+    "choice",
+    "lograndint",
+    "loguniform",
+    "pow2",
+    "randint",
+    "uniform",
+    "when",
+]
+
+Vector = NDArray[np.float64]
+Constraint = Callable[[Mapping[str, Any]], bool]
+Condition = Mapping[str, tuple[Any, ...]]
+"""Parent name → the values of the parent for which a parameter is active; all parents must agree."""
+
+DRAWS = 1000  # before a constraint counts as impossible
+LISTABLE = 10_000  # a finite space up to this size may be listed whole
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """A parameter that is active only if other parameters have certain values; made by `when`."""
+
+    parameter: Any
+    conditions: tuple[tuple[str, tuple[Any, ...]], ...]
+
+
+def uniform(low: float, high: float) -> Float:
+    """A real number, every value equally likely."""
+    return Float(low, high)
+
+
+def loguniform(low: float, high: float) -> Float:
+    """A positive real number, every order of magnitude equally likely."""
+    return Float(low, high, log=True)
+
+
+def randint(low: int, high: int) -> Int:
+    """A whole number from `low` to `high`, both included."""
+    return Int(low, high)
+
+
+def lograndint(low: int, high: int) -> Int:
+    """A positive whole number from `low` to `high`, both included, on a log scale."""
+    return Int(low, high, log=True)
+
+
+def pow2(low: int, high: int) -> Pow2:
+    """A power of two from `low` to `high`, both included."""
+    return Pow2(low, high)
+
+
+def choice(options: Any) -> Choice:
+    """One of `options`, a list of plain values."""
+    return Choice(options)
+
+
+def when(parameter: Any, **conditions: Any) -> Conditional:
+    """`parameter`, active only if each named parent is active and has the value, or one of the values."""
+    earlier = parameter.conditions if isinstance(parameter, Conditional) else ()
+    inner = parameter.parameter if isinstance(parameter, Conditional) else parameter
+    as_tuples = tuple(
+        (parent, tuple(value) if isinstance(value, (list, tuple)) else (value,)) for parent, value in conditions.items()
+    )
+    return Conditional(inner, earlier + as_tuples)
+
+
+class Space:
+    """Everything that may be tried. Immutable; a definition that cannot work is refused with ValueError."""
+
+    def __init__(self, parameters: Mapping[str, Any], constraints: Mapping[str, Constraint] | None = None) -> None:
+        _refuse_names(parameters)
+        self._parameters: dict[str, Parameter] = {name: _named(name, value) for name, value in parameters.items()}
+        self._conditions: dict[str, Condition] = {
+            name: _condition(name, value, self._parameters) if isinstance(value, Conditional) else {}
+            for name, value in parameters.items()
+        }
+        self._order = _parents_first(self._conditions)
+        self._parents = {parent for condition in self._conditions.values() for parent in condition}
+        self._coordinate = {
+            name: index for index, name in enumerate(n for n, p in self._parameters.items() if not isinstance(p, Fixed))
+        }
+        self._constraints = dict(_checked_constraints(constraints))
+        if self._constraints:
+            self.sample(np.random.default_rng(0))
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return MappingProxyType(self._parameters)
+
+    @property
+    def conditions(self) -> Mapping[str, Condition]:
+        """For every parameter its condition; empty if it is always active."""
+        return MappingProxyType(self._conditions)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._parameters)
+
+    @property
+    def dimension(self) -> int:
+        """Coordinates of the unit cube: one for each parameter that is not fixed."""
+        return len(self._coordinate)
+
+    @property
+    def coordinates(self) -> Mapping[str, int]:
+        """Parameter name → its place in the unit vector."""
+        return MappingProxyType(self._coordinate)
+
+    @property
+    def is_conditional(self) -> bool:
+        return bool(self._parents)
+
+    @property
+    def size(self) -> float:
+        """How many configurations there are, constraints left aside; infinite with any float."""
+        return self._count(lambda parameter: parameter.size)
+
+    @property
+    def is_finite(self) -> bool:
+        return all(math.isfinite(parameter.size) for parameter in self._parameters.values())
+
+    def contains(self, config: Mapping[str, Any]) -> bool:
+        return self.why_not(config) is None
+
+    def why_not(self, config: Mapping[str, Any]) -> str | None:
+        """Why `config` is not in the space, in one sentence; None if it is. Fixed values may be left out."""
+        return self._settle(config)[1]
+
+    def check(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """`config` with plain Python values, in the order of the space; raises ValueError with `why_not`."""
+        settled, objection = self._settle(config)
+        if objection is not None:
+            raise ValueError(f"{dict(config) if isinstance(config, Mapping) else config!r}: {objection}")
+        return settled
+
+    def sample(self, rng: np.random.Generator) -> dict[str, Any]:
+        """A random configuration that meets all constraints."""
+        broken: dict[str, int] = {}
+        for _ in range(DRAWS):
+            config = self.from_unit(rng.random(self.dimension))
+            if (name := self._broken(config)) is None:
+                return config
+            broken[name] = broken.get(name, 0) + 1
+        if self.size <= LISTABLE and (feasible := list(self.grid(LISTABLE))):
+            return feasible[int(rng.integers(len(feasible)))]
+        worst = max(broken, key=lambda name: broken[name])
+        raise ValueError(
+            f"Space: none of {DRAWS} random configurations meets the constraints, and "
+            f'"{worst}" failed {broken[worst]} of them; loosen it or narrow the ranges.'
+        )
+
+    def to_unit(self, config: Mapping[str, Any]) -> Vector:
+        """The place of `config` in the unit cube; inactive parameters at 0.5."""
+        unit = np.full(self.dimension, 0.5)
+        for name, index in self._coordinate.items():
+            if name in config:
+                unit[index] = self._parameters[name].to_unit(config[name])
+        return unit
+
+    def from_unit(self, unit: Vector) -> dict[str, Any]:
+        """The configuration at a place in the unit cube, active parameters only; may break a constraint."""
+        return self.walk(
+            lambda name, parameter: parameter.from_unit(
+                unit[self._coordinate[name]] if name in self._coordinate else 0.5
+            )
+        )
+
+    def walk(self, pick: Callable[[str, Parameter], Any]) -> dict[str, Any]:
+        """The configuration whose active parameters, parents first, have the values that `pick` gives."""
+        config: dict[str, Any] = {}
+        for name in self._order:
+            if self._is_active(name, config):
+                config[name] = pick(name, self._parameters[name])
+        return {name: config[name] for name in self._parameters if name in config}
+
+    def grid(self, resolution: int) -> Iterator[dict[str, Any]]:
+        """All feasible configurations of evenly spread values, `resolution` of them for each number."""
+        if not isinstance(resolution, int) or isinstance(resolution, bool) or resolution < 1:
+            raise ValueError(f"grid(resolution={resolution!r}): must be a whole number, 1 or more; try 5.")
+        values = {name: parameter.values(resolution) for name, parameter in self._parameters.items()}
+        return (config for config in self._expand(values, {}, 0) if self._broken(config) is None)
+
+    def grid_size(self, resolution: int) -> float:
+        """How many configurations `grid` has, constraints left aside."""
+        return self._count(lambda parameter: len(parameter.values(resolution)))
+
+    def describe(self) -> dict[str, Any]:
+        """The definition as JSON, the same in every process. A constraint is known by its name only."""
+        parameters = {}
+        for name, parameter in self._parameters.items():
+            parameters[name] = parameter.describe()
+            if self._conditions[name]:
+                parameters[name]["when"] = {p: list(values) for p, values in self._conditions[name].items()}
+        return {"parameters": parameters, "constraints": list(self._constraints)}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Space) and json.dumps(self.describe()) == json.dumps(other.describe())
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(self.describe()))
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{name!r}: {parameter!r}{_when(self._conditions[name])}" for name, parameter in self._parameters.items()
+        ]
+        constraints = f", constraints={list(self._constraints)}" if self._constraints else ""
+        return f"Space({{{', '.join(parts)}}}{constraints})"
+
+    def _settle(self, config: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """`config` with plain values and all fixed ones, and why it is not in the space."""
+        if not isinstance(config, Mapping):
+            return {}, f"a configuration is a dict of parameter values, not {config!r}."
+        for name in config:
+            if name not in self._parameters:
+                return {}, f'there is no parameter "{name}"{_did_you_mean(name, self._parameters)}.'
+        settled: dict[str, Any] = {}
+        for name in self._order:
+            if (objection := self._objection(name, config, settled)) is not None:
+                return {}, objection
+            if self._is_active(name, settled):
+                parameter = self._parameters[name]
+                settled[name] = parameter.value if isinstance(parameter, Fixed) else parameter.plain(config[name])
+        settled = {name: settled[name] for name in self._parameters if name in settled}
+        broken = self._broken(settled)
+        return settled, None if broken is None else f'the constraint "{broken}" is not met by {settled}.'
+
+    def _objection(self, name: str, config: Mapping[str, Any], settled: Mapping[str, Any]) -> str | None:
+        """What is wrong with one parameter of `config`, given its settled parents."""
+        parameter = self._parameters[name]
+        if not self._is_active(name, settled):
+            inactive = f'"{name}" = {config.get(name)!r} is not active here, only{_when(self._conditions[name])}; '
+            return inactive + "leave it out." if name in config else None
+        if name not in config:
+            missing = f'"{name}" is missing; it must be {parameter.allowed()}.'
+            return None if isinstance(parameter, Fixed) else missing
+        value = config[name]
+        if not parameter.accepts(value):
+            hint = _near(value, parameter)
+            return f'"{name}" = {value!r} is not allowed: it must be {parameter.allowed()}{hint}.'
+        return None
+
+    def _broken(self, config: Mapping[str, Any]) -> str | None:
+        """The name of a constraint that `config` breaks."""
+        for name, constraint in self._constraints.items():
+            try:
+                met = bool(constraint(config))
+            except Exception as error:
+                raise ValueError(
+                    f'Space: the constraint "{name}" failed on {dict(config)} with {error!r}; '
+                    "inactive parameters are absent: use c.get(name)."
+                ) from error
+            if not met:
+                return name
+        return None
+
+    def _is_active(self, name: str, config: Mapping[str, Any]) -> bool:
+        return all(parent in config and config[parent] in values for parent, values in self._conditions[name].items())
+
+    def _expand(self, values: Mapping[str, list[Any]], config: dict[str, Any], depth: int) -> Iterator[dict[str, Any]]:
+        if depth == len(self._order):
+            yield {name: config[name] for name in self._parameters if name in config}
+            return
+        name = self._order[depth]
+        if not self._is_active(name, config):
+            yield from self._expand(values, config, depth + 1)
+            return
+        for value in values[name]:
+            yield from self._expand(values, {**config, name: value}, depth + 1)
+
+    def _count(self, width: Callable[[Parameter], float]) -> float:
+        """How many configurations there are if every parameter takes `width` values."""
+        return self._count_from(0, {}, width)
+
+    def _count_from(self, depth: int, config: dict[str, Any], width: Callable[[Parameter], float]) -> float:
+        if depth == len(self._order):
+            return 1
+        name = self._order[depth]
+        if not self._is_active(name, config):
+            return self._count_from(depth + 1, config, width)
+        total = width(self._parameters[name])
+        if name not in self._parents:
+            return total * self._count_from(depth + 1, config, width)
+        named = {value for condition in self._conditions.values() for value in condition.get(name, ())}
+        split = sum(self._count_from(depth + 1, {**config, name: value}, width) for value in named)
+        others = max(total - len(named), 0)  # values that no condition asks for differ in nothing
+        return split + (others * self._count_from(depth + 1, {**config, name: _OTHER}, width) if others else 0)
+
+
+_OTHER = object()
+
+
+def _refuse_names(parameters: object) -> None:
+    if not isinstance(parameters, Mapping):
+        raise ValueError(f"Space: parameters must be a dict of name: parameter, not {parameters!r}.")
+    if not parameters:
+        raise ValueError('Space({}): there is nothing to search; give a parameter, as in {"lr": loguniform(1e-5, 1)}.')
+    for name in parameters:
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"Space: the name {name!r} must be non-empty text; try {str(name).strip() or 'lr'!r}.")
+
+
+def _named(name: str, definition: Any) -> Parameter:
+    """The parameter of a definition; a plain value is fixed."""
+    inner = definition.parameter if isinstance(definition, Conditional) else definition
+    parameter = inner if isinstance(inner, Parameter) else Fixed(inner)
+    if (problem := parameter.problem()) is not None:
+        raise ValueError(f'{type(parameter).__name__}("{name}", {parameter.arguments()}): {problem}.')
+    return parameter
+
+
+def _condition(name: str, definition: Conditional, parameters: Mapping[str, Parameter]) -> Condition:
+    """The checked condition of one parameter, with the parents' own plain values."""
+    if not definition.conditions:
+        raise ValueError(f'when("{name}"): names no condition; try when(..., optimizer="sgd").')
+    condition: dict[str, tuple[Any, ...]] = {}
+    for parent, values in definition.conditions:
+        title = f'when("{name}", {parent}={values!r})'
+        if parent not in parameters:
+            raise ValueError(f'{title}: there is no parameter "{parent}"{_did_you_mean(parent, parameters)}.')
+        if parent in condition:
+            raise ValueError(f'{title}: "{parent}" is named twice; name all its values in one condition.')
+        if isinstance(parameters[parent], Float):
+            raise ValueError(f'{title}: "{parent}" is a float, never exactly one value; use a choice as parent.')
+        if not values:
+            raise ValueError(f'{title}: no value is named, so "{name}" could never be active; name one.')
+        for value in values:
+            if not parameters[parent].accepts(value):
+                raise ValueError(
+                    f'{title}: "{parent}" cannot be {value!r}; it is {parameters[parent].allowed()}'
+                    f"{_near(value, parameters[parent])}."
+                )
+        condition[parent] = tuple(dict.fromkeys(parameters[parent].plain(value) for value in values))
+    return condition
+
+
+def _parents_first(conditions: Mapping[str, Condition]) -> list[str]:
+    """The names in an order in which every parent precedes its children."""
+    order: list[str] = []
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        if name in trail:
+            circle = " → ".join((*trail[trail.index(name) :], name))
+            raise ValueError(f"Space: the conditions run in a circle ({circle}); remove one of them.")
+        if name not in order:
+            for parent in conditions[name]:
+                visit(parent, (*trail, name))
+            order.append(name)
+
+    for name in conditions:
+        visit(name, ())
+    return order
+
+
+def _checked_constraints(constraints: object) -> Mapping[str, Constraint]:
+    if constraints is None:
+        return {}
+    if not isinstance(constraints, Mapping):
+        raise ValueError(f"Space: constraints must be a dict of name: predicate, not {constraints!r}.")
+    for name, constraint in constraints.items():
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"Space: the constraint name {name!r} must be non-empty text; say what must hold.")
+        if not callable(constraint):
+            raise ValueError(
+                f'Space: the constraint "{name}" must be a function of the configuration, '
+                f'not {constraint!r}; try lambda c: c["batch"] <= 512.'
+            )
+    return constraints
+
+
+def _when(condition: Condition) -> str:
+    texts = [
+        f"{parent}={values[0]!r}" if len(values) == 1 else f"{parent} in {list(values)!r}"
+        for parent, values in condition.items()
+    ]
+    return f" when {' and '.join(texts)}" if texts else ""
+
+
+def _did_you_mean(name: object, names: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
+    return f'; did you mean "{close[0]}"?' if close else f"; there are {', '.join(names)}"
+
+
+def _near(value: object, parameter: Parameter) -> str:
+    """A hint for a misspelt option."""
+    if not isinstance(value, str) or not isinstance(parameter, Choice):
+        return ""
+    texts = [option for option in parameter.options if isinstance(option, str)]
+    close = difflib.get_close_matches(value, texts, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

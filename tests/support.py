@@ -1,0 +1,84 @@
+"""Small real sweeps that many tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from orchestrator.driver import Driver
+from orchestrator.ledger import Ledger
+from orchestrator.simulate import SimulatedClock, simulate
+from orchestrator.sweep import Sweep
+from search.searchers.random import Random
+from search.space import Space, loguniform, pow2, uniform
+from trainables.workloads.quadratic import Quadratic
+
+ROOT = Path(__file__).resolve().parent.parent
+SPACE = {"learning_rate": loguniform(1e-3, 0.3), "momentum": uniform(0.0, 0.9), "batch_size": pow2(4, 32)}
+
+
+def small_sweep(**changes: Any) -> Sweep:
+    """Five quadratics of four steps, random search."""
+    fields: dict[str, Any] = {
+        "name": "small",
+        "workload": Quadratic(horizon=4),
+        "space": Space(SPACE),
+        "searcher": Random(),
+        "num_samples": 5,
+        "checkpoint_seconds": 0.0,
+        "baseline": None,
+    }
+    return Sweep(**(fields | changes))
+
+
+def simulated(folder: Path, sweep: Sweep, workers: int = 1) -> Driver:
+    """Run (or continue) `sweep` in `folder` in this process; returns its driver, the ledger closed."""
+    ledger = Ledger.write(folder)
+    try:
+        clock = SimulatedClock()
+        driver = Driver(sweep, ledger, clock=clock)
+        simulate(driver, clock, workers=workers)
+        driver.close()
+    finally:
+        ledger.close()
+    return driver
+
+
+def recorded(folder: Path, table: str) -> list[dict[str, Any]]:
+    ledger = Ledger.read(folder)
+    try:
+        return ledger.rows(table)
+    finally:
+        ledger.close()
+
+
+def sequence(folder: Path) -> list[tuple[Any, ...]]:
+    """What must be equal between two runs of the same sweep: every configuration, step and metric, in order."""
+    rows = [
+        (row["seq"], "suggestion", row["trial"], json.dumps(row["config"])) for row in recorded(folder, "suggestion")
+    ]
+    rows += [(row["seq"], "report", row["trial"], row["step"], row["value"]) for row in recorded(folder, "report")]
+    rows += [(row["seq"], "ending", row["trial"], row["status"], row["step"]) for row in recorded(folder, "ending")]
+    return [row[1:] for row in sorted(rows)]
+
+
+def run_script(
+    script: Path | str, *arguments: str, cwd: Path, timeout: float = 120, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a script as a user would."""
+    return subprocess.run(
+        [sys.executable, str(script), *arguments], cwd=cwd, text=True, capture_output=True, timeout=timeout,
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"} | environment,
+    )  # fmt: skip
+
+
+def orchestrator(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The `orchestrator` command."""
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator", *arguments], cwd=cwd, text=True, capture_output=True, timeout=120,
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+    )  # fmt: skip

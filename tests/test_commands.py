@@ -1,0 +1,256 @@
+"""The command lines: what they print, how they exit, and how quickly they answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT, orchestrator, recorded, run_script, sequence
+
+SCRIPT = ROOT / "tests" / "sweeps" / "steady.py"
+
+
+def steady(cwd: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run_script(SCRIPT, "--simulate", *flags, cwd=cwd, PYTHONPATH=str(ROOT), SLEEP="0", **environment)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the sweep has been run once."""
+    place = tmp_path_factory.mktemp("place")
+    done = steady(place, SCHEDULER="asha")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ["-m", "orchestrator", "--help"],
+        [str(SCRIPT), "--help"],
+        [str(ROOT / "experiments" / "quickstart.py"), "--help"],
+    ],
+)
+def test_help_loads_neither_torch_nor_ray_nor_other_heavy_things(program: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-X", "importtime", *program], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0
+    assert "--help" in done.stdout
+    loaded = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    heavy = {"torch", "ray", "pandas", "sklearn", "scipy", "optuna", "sqlalchemy", "matplotlib", "botorch"}
+    assert loaded & heavy == set()
+
+
+def test_every_flag_of_the_interface_is_there() -> None:
+    flags = ("--name", "--runs", "--num-samples", "--max-concurrent", "--time-budget", "--seed", "--simulate", "--smoke", "--address", "--dry-run", "--help")  # fmt: skip
+    text = run_script(ROOT / "experiments" / "quickstart.py", "--help", cwd=ROOT).stdout
+    assert [flag for flag in flags if flag not in text] == []
+
+
+def test_show_json_has_the_promised_keys(place: Path) -> None:
+    facts = json.loads(orchestrator("show", "steady", "--json", cwd=place).stdout)
+    assert list(facts) == [
+        "name",
+        "state",
+        "metric",
+        "mode",
+        "trials",
+        "best",
+        "baseline",
+        "cost",
+        "suggestions",
+        "resumes",
+    ]
+    assert facts["state"] == "finished"
+    assert sum(facts["trials"].values()) == 8
+    assert set(facts["trials"]) == {"running", "stopped", "completed", "diverged", "failed"}
+    assert {"trial", "config", "value", "task", "step", "checkpoint"} <= set(facts["best"])
+    assert Path(facts["best"]["checkpoint"]).is_dir()
+    assert facts["cost"]["usd"] is None
+    assert facts["cost"]["full_equivalents"] == pytest.approx(
+        len(recorded(place / "runs" / "steady", "report")) / 6, abs=1e-3
+    )
+    assert facts["suggestions"] == {"random": 8}
+    best = min(row["value"] for row in recorded(place / "runs" / "steady", "report") if row["step"] == 6)
+    assert facts["best"]["value"] == best
+
+
+def test_list_status_show_and_report_say_what_there_is(place: Path) -> None:
+    assert "steady" in orchestrator("list", cwd=place).stdout
+    assert orchestrator("status", "steady", cwd=place).stdout.startswith("steady: finished; ")
+    shown = orchestrator("show", "runs/steady", cwd=place).stdout
+    assert "Best configuration" in shown
+    assert "learning_rate:" in shown
+    reported = orchestrator("report", "steady", cwd=place)
+    picture = place / "runs" / "steady" / "report" / "incumbent.png"
+    assert str(picture.name) in reported.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_is_not_there_gets_a_hint(place: Path) -> None:
+    missing = orchestrator("show", "stead", cwd=place)
+    assert missing.returncode == 2
+    assert "Did you mean 'steady'?" in missing.stderr
+    assert orchestrator("list", cwd=place / "runs").stdout.strip().startswith("no runs in")
+
+
+def test_export_gives_the_best_configuration_as_yaml_that_reads_back(place: Path) -> None:
+    from ruamel.yaml import YAML
+
+    facts = json.loads(orchestrator("show", "steady", "--json", cwd=place).stdout)
+    exported = YAML(typ="safe").load(orchestrator("export", "steady", cwd=place).stdout)
+    assert exported["config"] == facts["best"]["config"]
+    assert exported["checkpoint"] == facts["best"]["checkpoint"]
+    assert exported["train_on"].startswith("orchestrator replay")
+
+
+def test_the_exported_command_trains_on_from_the_checkpoint(place: Path) -> None:
+    from ruamel.yaml import YAML
+
+    exported = YAML(typ="safe").load(orchestrator("export", "steady", cwd=place).stdout)
+    command = exported["train_on"].split()[1:]
+    done = orchestrator(*command, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "step    7" in done.stdout
+    assert "step   12" in done.stdout
+    assert "step    6" not in done.stdout
+
+
+def test_replay_reproduces_every_trial(place: Path) -> None:
+    before = sequence(place / "runs" / "steady")
+    for trial in ("0", "3"):
+        done = orchestrator("replay", "steady", trial, cwd=place)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "equal the record" in done.stdout
+    assert sequence(place / "runs" / "steady") == before
+    missing = orchestrator("replay", "steady", "99", cwd=place)
+    assert missing.returncode == 2
+    assert "no trial 99; there are 0 to 7" in missing.stderr
+
+
+def test_the_record_is_written_as_jsonl_csv_and_parquet(place: Path) -> None:
+    lines = [json.loads(line) for line in orchestrator("export", "steady", "--jsonl", cwd=place).stdout.splitlines()]
+    assert {"suggestion", "report", "decision", "event"} <= {line["kind"] for line in lines}
+    reports = [line for line in lines if line["kind"] == "report"]
+    assert len(reports) == len(recorded(place / "runs" / "steady", "report"))
+    assert all({"kind", "trial", "step", "value", "time"} <= set(line) for line in lines)
+    assert [line["seq"] for line in lines] == sorted(line["seq"] for line in lines)
+    csv = place / "record.csv"
+    assert orchestrator("export", "steady", "--csv", "--output", str(csv), cwd=place).returncode == 0
+    import pandas as pd
+
+    frame = pd.read_csv(csv)
+    assert len(frame) == len(lines)
+    assert "config.learning_rate" in frame.columns
+    parquet = orchestrator("export", "steady", "--parquet", cwd=place)
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        assert parquet.returncode == 2
+        assert "tuning-orchestrator[parquet]" in parquet.stderr
+    else:
+        assert len(pd.read_parquet(parquet.stdout.strip())) == len(lines)
+    assert orchestrator("export", "steady", "--csv", "--jsonl", cwd=place).returncode == 2
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:
+    done = steady(tmp_path, "--dry-run", "--num-samples", "3")
+    assert done.returncode == 0
+    assert "at most 3 full trainings of 6 steps (18 steps)" in done.stdout
+    assert done.stdout.count("learning_rate=") == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_dry_runs_first_configurations_are_the_ones_that_run(place: Path) -> None:
+    plan = steady(place, "--dry-run", SCHEDULER="asha").stdout
+    first = recorded(place / "runs" / "steady", "suggestion")[0]["config"]["learning_rate"]
+    assert f"learning_rate={first:.4g}" in plan
+    assert "on record  8 trials" in plan
+
+
+def test_smoke_is_a_run_of_its_own_and_takes_seconds(tmp_path: Path) -> None:
+    done = steady(tmp_path, "--smoke")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["steady-smoke"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--num-samples", "0"], "num_samples=0"),
+        (["--num-samples", "many"], "many"),
+        (["--num-sample", "3"], "--num-samples"),
+        (["--time-budget", "soon"], "time_budget='soon'"),
+        (["--name", "../up"], "name='../up'"),
+        (["--max-concurrent", "-1"], "max_concurrent=-1"),
+        (["--zebra"], "--zebra"),
+    ],
+)
+def test_bad_flags_exit_with_2_and_start_nothing(tmp_path: Path, flags: list[str], words: str) -> None:
+    done = steady(tmp_path, *flags)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_in_the_script_is_told_with_its_line(tmp_path: Path) -> None:
+    script = tmp_path / "wrong.py"
+    script.write_text(SCRIPT.read_text().replace("loguniform(1e-3, 0.3)", "loguniform(0, 0.3)"))
+    done = run_script(script, "--simulate", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 2
+    assert "learning_rate" in done.stderr
+    assert "low must be > 0" in done.stderr
+    assert "wrong.py, line" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code", "words"),
+    [("1:raise", 3, "1 trials failed, 0 are allowed"), ("1:typo", 3, "reported no 'loss'"), ("1:nan", 0, "1 diverged")],
+)
+def test_exit_codes_say_how_it_went(tmp_path: Path, trouble: str, code: int, words: str) -> None:
+    done = steady(tmp_path, "--num-samples", "4", TROUBLE=trouble)
+    assert done.returncode == code, done.stderr
+    assert words in done.stdout + done.stderr
+
+
+def test_a_sweep_in_which_no_trial_gives_the_metric_exits_with_4(tmp_path: Path) -> None:
+    script = tmp_path / "no_metric.py"
+    script.write_text(
+        SCRIPT.read_text()
+        .replace("workload = Troubled", "workload = Silent")
+        .replace("\n\ndef sweep", NO_METRIC + "\n\ndef sweep", 1)
+    )
+    done = run_script(script, "--simulate", cwd=tmp_path, PYTHONPATH=str(ROOT), TROUBLE="0:x", SLEEP="0")
+    assert done.returncode == 4, done.stderr
+    assert "no trial gave the metric 'loss'" in done.stderr
+    assert "Did you mean 'loses'?" in done.stderr
+
+
+NO_METRIC = """
+
+class Silent(Troubled):
+    def run(self, policy, assignment, should_pause=None):
+        from search.work import Progress
+
+        return iter([Progress("report", step=1, metrics={"loses": 1.0})])
+"""
+
+
+def test_a_changed_metric_direction_exits_with_6_and_names_the_field(place: Path, tmp_path: Path) -> None:
+    script = tmp_path / "other.py"
+    script.write_text(SCRIPT.read_text().replace('name="steady",', 'name="steady", mode="max",'))
+    done = run_script(script, "--simulate", "--runs", str(place / "runs"), cwd=place, PYTHONPATH=str(ROOT), SLEEP="0")
+    assert done.returncode == 6
+    assert "mode = min, now max" in done.stderr
+
+
+def test_the_output_without_a_terminal_is_plain_lines(place: Path) -> None:
+    done = steady(place, "--num-samples", "10", SCHEDULER="asha")
+    assert done.returncode == 0
+    assert "\x1b[" not in done.stdout + done.stderr
+    assert "Continuing steady: 8 trials" in done.stderr

@@ -1,0 +1,394 @@
+"""Whatever a trial does, the sweep goes on and the ledger is right; whatever stops a sweep, the same command goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.driver import SAME_FAILURES, Driver
+from orchestrator.errors import ResumeRefused
+from orchestrator.ledger import Ledger
+from orchestrator.simulate import SimulatedClock, simulate
+from search.base import Searcher
+from search.schedulers.asha import Asha, AshaPromote
+from search.searchers.grid import Grid
+from search.searchers.optuna import Tpe
+from search.searchers.random import Random
+from search.space import Space, loguniform, pow2, uniform
+from search.trial import BASELINE, History, Status, Suggestion
+from search.work import Progress
+from tests.support import SPACE, recorded, sequence, simulated, small_sweep
+from tests.trouble import Troubled
+from trainables.workloads.quadratic import Quadratic
+
+POINT = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
+
+
+def statuses(driver: Driver) -> list[str]:
+    return [trial.status.value for trial in driver.history]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status", "reason"),
+    [
+        ("nan", "diverged", "loss = nan at step 2"),
+        ("inf", "diverged", "loss = inf at step 2"),
+        ("-inf", "diverged", "loss = -inf at step 2"),
+        ("typo", "failed", "NoMetric: step 2 reported no 'loss'. Did you mean 'lose'?"),
+        ("string", "failed", "NoMetric: step 2: loss='low' is no number."),
+        ("memory", "failed", "OutOfMemory: MemoryError: no more"),
+        ("raise", "failed", "RuntimeError: RuntimeError: trial 2 is broken by design"),
+    ],
+)
+@pytest.mark.parametrize(
+    "scheduler", [Asha(grace_period=2, reduction_factor=2), AshaPromote(grace_period=2, reduction_factor=2)]
+)
+def test_a_trial_that_goes_wrong_is_recorded_and_the_sweep_goes_on(
+    tmp_path: Path, trouble: str, status: str, reason: str, scheduler: Any
+) -> None:
+    driver = simulated(
+        tmp_path / "small", small_sweep(workload=Troubled(((2, trouble),)), scheduler=scheduler, baseline=POINT)
+    )
+    trial = driver.history.trials[2]
+    if trial.step < 1 or (trial.status is Status.STOPPED):  # the scheduler stopped it before the trouble
+        pytest.skip("stopped before step 2")
+    assert trial.status.value == status
+    assert trial.reason == reason
+    assert len(driver.history.trials) == 5
+    assert all(other.status in (Status.COMPLETED, Status.STOPPED) for other in driver.history if other is not trial)
+    assert driver.best is not None
+    assert driver.best is not trial
+    detail = [row for row in recorded(tmp_path / "small", "ending") if row["trial"] == 2][-1]["detail"]
+    if trouble == "raise":
+        assert "Traceback" in detail
+        assert "broken by design" in detail
+
+
+def test_the_first_failure_is_shown_whole_and_at_once(tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+    ledger = Ledger.write(tmp_path)
+    clock = SimulatedClock()
+    driver = Driver(
+        small_sweep(workload=Troubled(((0, "raise"), (1, "raise")))),
+        ledger,
+        clock=clock,
+        listen=lambda *what: told.append(what),
+    )
+    simulate(driver, clock, workers=1)
+    ledger.close()
+    failures = [text for kind, text in told if kind == "failure"]
+    assert len(failures) == 1
+    assert "Traceback" in failures[0]
+
+
+def test_the_same_failure_three_times_at_the_start_stops_the_sweep_with_the_reason(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Broken:
+        metric, mode, metrics, horizon, baseline = "loss", "min", ("loss",), 3, None
+
+        def prepare(self, folder: Path) -> None: ...
+
+        def run(self, policy: Any, assignment: Any, should_pause: Any = None) -> Any:
+            raise FileNotFoundError("no data in /data")
+
+    driver = simulated(tmp_path, small_sweep(workload=Broken(), num_samples=50))
+    assert len(driver.history.trials) == SAME_FAILURES
+    assert (
+        driver.abort_reason
+        == "the first 3 trials failed in the same way: FileNotFoundError: FileNotFoundError: no data in /data"
+    )
+
+
+def test_a_prepare_that_fails_stops_the_sweep_with_the_reason(tmp_path: Path) -> None:
+    class Unprepared(Quadratic):
+        def prepare(self, folder: Path) -> None:
+            raise FileNotFoundError("weights are missing")
+
+    driver = simulated(tmp_path, small_sweep(workload=Unprepared(horizon=2)))
+    assert len(driver.history.trials) == 0
+    assert "weights are missing" in driver.abort_reason
+
+
+@dataclass(frozen=True)
+class Stumbling(Searcher):
+    """Breaks at every third suggestion."""
+
+    def suggest(self, history: History) -> Suggestion | None:
+        if len(history.trials) % 3 == 1:
+            raise ArithmeticError("the fit failed")
+        return Random().suggest(history)
+
+
+def test_a_searcher_that_breaks_is_replaced_for_that_suggestion_and_counted(tmp_path: Path) -> None:
+    driver = simulated(tmp_path, small_sweep(searcher=Stumbling(), num_samples=6))
+    origins = [row["origin"] for row in recorded(tmp_path, "suggestion")]
+    assert origins == ["random", "fallback", "random", "random", "fallback", "random"]
+    assert statuses(driver) == ["completed"] * 6
+    assert "the fit failed" in recorded(tmp_path, "suggestion")[1]["evidence"]
+    assert [row["kind"] for row in recorded(tmp_path, "event")].count("fallback") == 2
+
+
+def test_the_baseline_comes_first_and_is_never_stopped(tmp_path: Path) -> None:
+    bad = {"learning_rate": 1e-3, "momentum": 0.0, "batch_size": 4}
+    sweep = small_sweep(
+        baseline=bad, num_samples=12, scheduler=Asha(grace_period=1, reduction_factor=2), points_to_evaluate=[POINT]
+    )
+    driver = simulated(tmp_path, sweep)
+    first, second = driver.history.trials[:2]
+    assert (first.first_origin, dict(first.config), first.status) == (BASELINE, bad, Status.COMPLETED)
+    assert dict(second.config) == POINT
+    assert driver.history.count(Status.STOPPED) > 0
+
+
+def test_the_best_is_a_completed_trial_with_its_own_checkpoint_and_test(tmp_path: Path) -> None:
+    driver = simulated(tmp_path, small_sweep(num_samples=10, keep_checkpoints=2))
+    best = driver.best
+    assert best is not None
+    assert best.loss == min(trial.loss for trial in driver.history)
+    assert [row["trial"] for row in recorded(tmp_path, "test")] == [best.number]
+    kept = {path.parent.parent.name for path in tmp_path.glob("trials/*/checkpoints/*")}
+    two_best = sorted(driver.history.trials, key=lambda trial: trial.loss)[:2]
+    assert kept == {f"{trial.number:05d}" for trial in two_best}
+
+
+# Continuing.
+
+
+def test_the_same_command_on_a_finished_sweep_does_nothing_more(tmp_path: Path) -> None:
+    simulated(tmp_path, small_sweep())
+    before = sequence(tmp_path)
+    driver = simulated(tmp_path, small_sweep())
+    assert sequence(tmp_path) == before
+    assert driver.found == "Continuing small: 5 trials, 20 reports on record: 5 completed."
+
+
+def test_more_trials_use_the_old_results_and_leave_a_line_of_lineage(tmp_path: Path) -> None:
+    simulated(tmp_path, small_sweep())
+    before = sequence(tmp_path)
+    simulated(tmp_path, small_sweep(num_samples=8))
+    assert sequence(tmp_path)[: len(before)] == before
+    assert sequence(tmp_path) == sequence_of_fresh(tmp_path / "fresh", num_samples=8)
+    assert [row["change"] for row in recorded(tmp_path, "sweep")] == ["", "num_samples: 5 → 8"]
+
+
+def sequence_of_fresh(folder: Path, **changes: Any) -> list[tuple[Any, ...]]:
+    simulated(folder, small_sweep(**changes))
+    return sequence(folder)
+
+
+def test_another_searcher_and_scheduler_may_take_over(tmp_path: Path) -> None:
+    simulated(tmp_path, small_sweep(num_samples=12))
+    driver = simulated(tmp_path, small_sweep(num_samples=15, searcher=Tpe(), scheduler=Asha()))
+    assert len(driver.history.trials) == 15
+    assert "searcher: Random() → Tpe(" in recorded(tmp_path, "sweep")[1]["change"]
+    assert [row["origin"] for row in recorded(tmp_path, "suggestion")][12:] == ["model"] * 3  # 12 results were enough
+
+
+def test_a_promoting_scheduler_resumes_what_a_stopping_one_left(tmp_path: Path) -> None:
+    workload = Quadratic(horizon=9)
+    simulated(
+        tmp_path, small_sweep(workload=workload, num_samples=9, scheduler=Asha(grace_period=1, reduction_factor=3))
+    )
+    stopped = {row["trial"] for row in recorded(tmp_path, "ending") if row["status"] == "stopped"}
+    driver = simulated(
+        tmp_path,
+        small_sweep(workload=workload, num_samples=9, scheduler=AshaPromote(grace_period=1, reduction_factor=3)),
+    )
+    resumed = [row["trial"] for row in recorded(tmp_path, "suggestion") if row["kind"] == "resume"]
+    assert set(resumed) <= stopped
+    assert all(trial.steps == list(range(1, trial.step + 1)) for trial in driver.history)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"mode": "max"}, "mode = min, now max"),
+        ({"workload": Quadratic(horizon=5)}, "workload = Quadratic"),
+        ({"policy": lambda config: None}, "policy = None"),
+        ({"space": Space(SPACE | {"learning_rate": loguniform(0.5, 0.9)})}, "space has changed .*learning_rate"),
+        (
+            {"space": Space({"learning_rate": loguniform(1e-3, 0.3), "batch_size": pow2(4, 32)})},
+            "space has changed .*momentum",
+        ),
+        ({"space": Space(SPACE | {"warmup": uniform(0, 1)})}, "space has changed .*warmup"),
+    ],
+)
+def test_a_change_that_makes_old_results_meaningless_is_refused_with_the_field(
+    tmp_path: Path, changes: dict[str, Any], field: str
+) -> None:
+    simulated(tmp_path, small_sweep())
+    before = sequence(tmp_path)
+    with pytest.raises(ResumeRefused, match=field) as caught:
+        simulated(tmp_path, small_sweep(**changes))
+    assert caught.value.exit_code == 6
+    assert "--name" in str(caught.value)
+    assert sequence(tmp_path) == before
+    assert len(recorded(tmp_path, "sweep")) == 1
+
+
+def test_a_narrower_space_goes_on_with_the_results_that_are_still_inside(tmp_path: Path) -> None:
+    simulated(tmp_path, small_sweep(num_samples=10))
+    narrow = Space(SPACE | {"momentum": uniform(0.2, 0.9)})
+    driver = simulated(tmp_path, small_sweep(num_samples=14, space=narrow, searcher=Tpe()))
+    assert all(narrow.contains(trial.config) for trial in driver.history.trials[10:])
+
+
+def interrupted_after(folder: Path, sweep: Any, answers: int) -> None:
+    """Stop dead after so many results, as a SIGKILL would: nothing is closed or said."""
+
+    class Killed(BaseException):
+        pass
+
+    ledger = Ledger.write(folder)
+    clock = SimulatedClock()
+    driver = Driver(sweep, ledger, clock=clock)
+    left = answers
+
+    def count() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+
+    with contextlib.suppress(Killed):
+        simulate(driver, clock, workers=2, refresh=count)
+    ledger._connection.close()
+    assert ledger._lock is not None
+    ledger._lock.release()
+
+
+@pytest.mark.parametrize(
+    "scheduler", [None, Asha(grace_period=2, reduction_factor=2), AshaPromote(grace_period=2, reduction_factor=2)]
+)
+def test_cut_off_anywhere_a_sweep_ends_complete(tmp_path: Path, scheduler: Any) -> None:
+    changes = {"num_samples": 6} | ({} if scheduler is None else {"scheduler": scheduler})
+    for answers in range(0, 16, 3):
+        folder = tmp_path / str(answers)
+        interrupted_after(folder, small_sweep(**changes), answers)
+        before = sequence(folder)
+        driver = simulated(folder, small_sweep(**changes), workers=2)
+        assert sequence(folder)[: len(before)] == before
+        assert len(driver.history.trials) == 6
+        assert all(trial.steps == list(range(1, trial.step + 1)) for trial in driver.history)
+        assert not driver.history.having(Status.RUNNING)
+        assert [row["kind"] for row in recorded(folder, "event")].count("nondeterminism") == 0
+
+
+def test_stopping_by_request_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path)
+    clock = SimulatedClock()
+    driver = Driver(small_sweep(workload=Quadratic(horizon=30), num_samples=3), ledger, clock=clock)
+    results = 0
+
+    def stop_soon() -> None:
+        nonlocal results
+        results += 1
+        if results == 5:
+            driver.stop("a signal asked for it")
+
+    simulate(driver, clock, workers=2, refresh=stop_soon)
+    ledger.close()
+    assert driver.finished
+    running = driver.history.having(Status.RUNNING)
+    assert len(running) == 2
+    checkpoints = {row["trial"] for row in recorded(tmp_path, "checkpoint")}
+    assert {trial.number for trial in running} <= checkpoints
+    again = simulated(tmp_path, small_sweep(workload=Quadratic(horizon=30), num_samples=3))
+    assert "2 interrupted (going on from their last checkpoints)" in again.found
+    assert statuses(again) == ["completed"] * 3
+
+
+def test_the_time_budget_counts_over_all_invocations(tmp_path: Path) -> None:
+    slow = Quadratic(horizon=4, declared_cost=10.0)
+    first = simulated(tmp_path, small_sweep(workload=slow, num_samples=9, time_budget=100))
+    assert "time budget of 100 s" in first.stop_reason
+    done = sum(len(trial.steps) for trial in first.history)
+    assert 8 <= done <= 14
+    second = simulated(tmp_path, small_sweep(workload=slow, num_samples=9, time_budget=100))
+    assert sum(len(trial.steps) for trial in second.history) == done
+    third = simulated(tmp_path, small_sweep(workload=slow, num_samples=9, time_budget="1h"))
+    assert statuses(third) == ["completed"] * 9
+
+
+# What workers answer late, twice or in another order.
+
+
+def test_reports_that_come_again_shuffled_three_times_change_nothing(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path)
+    driver = Driver(small_sweep(num_samples=1), ledger)
+    order = driver.next()
+    while order is None or order.kind != "train":
+        if order is not None:
+            driver.finish_job(order)
+        order = driver.next()
+    reports = [Progress("report", step=step, metrics={"loss": 1.0 / step}) for step in (1, 2, 3)]
+    assert driver.receive(0, reports)
+    before = sequence(tmp_path)
+    for seed in range(3):
+        assert driver.receive(0, random.Random(seed).sample(reports, 3))
+    assert sequence(tmp_path) == before
+    assert not [row for row in recorded(tmp_path, "event") if row["kind"] == "nondeterminism"]
+    driver.receive(0, [replace(reports[1], metrics={"loss": 7.0})])
+    event = next(row for row in recorded(tmp_path, "event") if row["kind"] == "nondeterminism")
+    assert "trial 0 step 2: loss was 0.5, and 7.0 when trained again" in event["text"]
+    assert sequence(tmp_path) == before
+    ledger.close()
+
+
+def test_a_trial_that_loses_its_worker_is_retried_and_given_up_only_without_progress(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path)
+    driver = Driver(small_sweep(num_samples=1, retries=2), ledger)
+
+    def handed_out() -> int:
+        while True:
+            order = driver.next()
+            assert order is not None
+            if order.kind == "train":
+                return order.trial
+            driver.finish_job(order)
+
+    for step in (1, 2, 3):  # with progress in between, a loss is a preemption and costs nothing
+        assert handed_out() == 0
+        driver.receive(0, [Progress("report", step=step, metrics={"loss": 1.0})])
+        driver.lose(0, "killed")
+    for _ in range(2):
+        assert driver.history.trials[0].status is Status.RUNNING
+        assert handed_out() == 0
+        driver.lose(0, "killed")
+    assert driver.history.trials[0].status is Status.FAILED
+    assert "WorkerLost: killed (3 times at step 3)" in driver.history.trials[0].reason
+    ledger.close()
+
+
+def test_grid_search_ends_by_itself(tmp_path: Path) -> None:
+    space = Space({"learning_rate": 0.1, "momentum": 0.5, "batch_size": pow2(4, 16)})
+    driver = simulated(tmp_path, small_sweep(space=space, searcher=Grid(), num_samples=50))
+    assert [trial.config["batch_size"] for trial in driver.history] == [4, 8, 16]
+    assert driver.finished
+
+
+def test_driver_time_does_not_grow_with_the_number_of_trials(tmp_path: Path) -> None:
+    """Counts the driver's SQL statements, not seconds: as many for the 200th trial as for the 20th."""
+    ledger = Ledger.write(tmp_path)
+    clock = SimulatedClock()
+    driver = Driver(small_sweep(num_samples=60, workload=Quadratic(horizon=1)), ledger, clock=clock)
+    executed = 0
+    original = ledger._execute
+
+    def counting(table: str, **columns: Any) -> None:
+        nonlocal executed
+        executed += 1
+        original(table, **columns)
+
+    ledger._execute = counting  # type: ignore[method-assign]
+    marks = []
+    simulate(driver, clock, workers=1, refresh=lambda: marks.append(executed))
+    ledger.close()
+    steps = [later - earlier for earlier, later in pairwise(marks[5:])]
+    assert len(set(steps)) <= 2

@@ -1,0 +1,364 @@
+"""The ledger survives what disks and processes do to it."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator import schema
+from orchestrator.errors import LedgerDamaged, RunInUse, StorageError
+from orchestrator.ledger import Fenced, Ledger, kind_of, number, to_json
+from search.trial import Status, start
+from tests.support import ROOT, recorded, sequence, simulated, small_sweep
+
+
+@pytest.fixture
+def ledger(tmp_path: Path):
+    ledger = Ledger.write(tmp_path / "run")
+    yield ledger
+    ledger.close()
+
+
+def fill(ledger: Ledger, reports: int) -> None:
+    """One transaction for each report, as the driver does it."""
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(), "", [])
+        ledger.add_suggestion(0, start({"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}), seed=1)
+    for step in range(1, reports + 1):
+        with ledger.transaction():
+            ledger.add_report(0, step, 1.0 / step, 0.1, {"loss": 1.0 / step})
+
+
+@pytest.mark.parametrize("table", schema.RECORDS)
+@pytest.mark.parametrize("verb", ["DELETE FROM {}", "UPDATE {} SET time = ''"])
+def test_records_cannot_be_changed_or_deleted(ledger: Ledger, table: str, verb: str) -> None:
+    if table == "parameter":
+        verb = verb.replace("time", "name")
+    fill(ledger, 2)
+    with ledger.transaction():
+        ledger.add_verdict(0, 2, "stop", "Asha()")
+        ledger.add_ending(0, Status.STOPPED, 2, "Asha")
+        ledger.add_checkpoint(0, 2, "p", "s", 1)
+        ledger.add_test(0, 2, {"loss": 1.0})
+        ledger.add_event("notice", "x")
+    connection = sqlite3.connect(ledger.folder / "ledger.db")
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        connection.execute(verb.format(table))
+    connection.close()
+
+
+@pytest.mark.parametrize("value", [1.5, 0.0, -0.0, 1e-300, math.inf, -math.inf, math.nan])
+def test_every_float_comes_back_as_it_was(ledger: Ledger, value: float) -> None:
+    fill(ledger, 0)
+    with ledger.transaction():
+        ledger.add_report(0, 1, value, 0.0, {"loss": value})
+    row = ledger.rows("report")[0]
+    for back in (number(row["value"], row["kind"]), row["metrics"]["loss"]):
+        assert back == value or (math.isnan(back) and math.isnan(value))
+    assert kind_of(value) in to_json([value]) or math.isfinite(value)
+
+
+def test_a_report_is_recorded_once(ledger: Ledger) -> None:
+    fill(ledger, 1)
+    with pytest.raises(StorageError, match="UNIQUE"), ledger.transaction():
+        ledger.add_report(0, 1, 9.0, 0.1, {})
+    assert [row["value"] for row in ledger.rows("report")] == [1.0]
+
+
+def test_a_failed_transaction_leaves_nothing(ledger: Ledger) -> None:
+    fill(ledger, 1)
+
+    def broken() -> None:
+        with ledger.transaction():
+            ledger.add_report(0, 2, 1.0, 0.1, {})
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        broken()
+    with ledger.transaction():
+        ledger.add_report(0, 2, 2.0, 0.1, {})
+    assert [row["value"] for row in ledger.rows("report")] == [1.0, 2.0]
+
+
+def copy_without_closing(folder: Path, target: Path) -> Path:
+    """What a SIGKILL at this instant leaves: the file and its write-ahead log, no shared memory."""
+    target.mkdir(parents=True)
+    for name in ("ledger.db", "ledger.db-wal"):
+        shutil.copy(folder / name, target / name)
+    return target
+
+
+def test_a_log_torn_at_every_byte_opens_on_its_clean_prefix_and_says_so(ledger: Ledger, tmp_path: Path) -> None:
+    fill(ledger, 4)
+    whole = copy_without_closing(ledger.folder, tmp_path / "whole")
+    size = (whole / "ledger.db-wal").stat().st_size
+    before = size
+    with ledger.transaction():
+        ledger.add_report(0, 5, 5.0, 0.1, {})
+    last = copy_without_closing(ledger.folder, tmp_path / "last")
+    after = (last / "ledger.db-wal").stat().st_size
+    assert after > before
+    cuts = random.Random(0).sample(range(before + 1, after), 40)
+    for cut in cuts:
+        torn = tmp_path / f"cut{cut}"
+        shutil.copytree(last, torn)
+        with (torn / "ledger.db-wal").open("r+b") as log:
+            log.truncate(cut)
+        opened = Ledger.write(torn)
+        assert [row["step"] for row in opened.rows("report")] == [1, 2, 3, 4]
+        assert any("torn" in notice for notice in opened.notices), cut
+        with opened.transaction():
+            opened.add_report(0, 5, 5.0, 0.1, {})
+        opened.close()
+        assert len(recorded(torn, "report")) == 5
+        shutil.rmtree(torn)
+
+
+def test_a_clean_log_says_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    fill(ledger, 3)
+    opened = Ledger.write(copy_without_closing(ledger.folder, tmp_path / "copy"))
+    assert opened.notices == []
+    assert len(opened.rows("report")) == 3
+    opened.close()
+
+
+def test_200_flipped_bytes_in_the_log_never_give_wrong_rows(ledger: Ledger, tmp_path: Path) -> None:
+    fill(ledger, 6)
+    source = copy_without_closing(ledger.folder, tmp_path / "source")
+    log = (source / "ledger.db-wal").read_bytes()
+    chance = random.Random(1)
+    prefixes = set()
+    for _ in range(200):
+        place = chance.randrange(len(log))
+        damaged = bytearray(log)
+        damaged[place] ^= 1 << chance.randrange(8)
+        target = tmp_path / "flipped"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+        (target / "ledger.db-wal").write_bytes(damaged)
+        opened = Ledger.write(target)
+        steps = [row["step"] for row in opened.rows("report")]
+        assert steps == list(range(1, len(steps) + 1))
+        assert all(row["value"] == 1.0 / row["step"] for row in opened.rows("report"))
+        if len(steps) < 6:
+            assert opened.notices, place
+        prefixes.add(len(steps))
+        opened.close()
+    assert len(prefixes) > 2  # the flips did reach different transactions
+
+
+def test_a_damaged_file_is_refused_with_the_way_on_from_the_copy(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    simulated(folder, small_sweep())
+    before = sequence(folder)
+    whole = (folder / "ledger.db").read_bytes()
+    (folder / "ledger.db").write_bytes(whole[:100] + b"\x5a" * 9000 + whole[9100:])
+    with pytest.raises(LedgerDamaged, match=r"is damaged .* left as it is.*cp ") as caught:
+        Ledger.write(folder)
+    assert caught.value.exit_code == 7
+    command = re.search(r"go on from it: (.*), then run", str(caught.value))
+    assert command is not None
+    subprocess.run(command[1], shell=True, check=True)
+    assert sequence(folder) == before
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_text("hello " * 1000)
+    with pytest.raises(LedgerDamaged, match="not a database"):
+        Ledger.write(tmp_path)
+
+
+def test_a_stranger_database_is_refused(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "ledger.db")
+    connection.execute("CREATE TABLE trials (x)")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StorageError, match="not a ledger of this program"):
+        Ledger.write(tmp_path)
+
+
+@pytest.mark.parametrize(("version", "words"), [(0, "older than this program"), (99, "newer release")])
+def test_another_version_is_refused_in_words(ledger: Ledger, tmp_path: Path, version: int, words: str) -> None:
+    fill(ledger, 1)
+    ledger.close()
+    connection = sqlite3.connect(ledger.folder / "ledger.db")
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    with pytest.raises(StorageError, match=words):
+        Ledger.write(ledger.folder)
+    if version == 0:
+        assert len(recorded(ledger.folder, "report")) == 1  # reading goes on working
+
+
+def test_a_second_driver_is_refused_and_names_the_first(ledger: Ledger) -> None:
+    with pytest.raises(RunInUse, match=f"pid {os.getpid()}") as caught:
+        Ledger.write(ledger.folder)
+    assert caught.value.exit_code == 5
+
+
+def test_one_of_two_racing_drivers_wins(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from orchestrator.ledger import Ledger\n"
+        "from orchestrator.errors import RunInUse\n"
+        "for round in range(25):\n"
+        "    while time.time() < float(sys.argv[2]) + 0.05 * round: pass\n"
+        "    try:\n"
+        "        ledger = Ledger.write(Path(sys.argv[1]) / str(round)); print(round); time.sleep(0.06); ledger.close()\n"
+        "    except RunInUse: pass\n"
+    )
+    import time
+
+    begin = str(time.time() + 2.0)
+    call = [sys.executable, "-c", program, str(tmp_path), begin]
+    both = [subprocess.Popen(call, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)]
+    won = [int(line) for process in both for line in process.communicate()[0].split()]
+    assert set(won) == set(range(25))
+    for round_number in range(25):
+        leases = recorded(tmp_path / str(round_number), "lease")
+        assert len(leases) == won.count(round_number)
+
+
+def test_a_driver_that_was_taken_over_can_write_no_more(ledger: Ledger) -> None:
+    fill(ledger, 1)
+    connection = sqlite3.connect(ledger.folder / "ledger.db")
+    connection.execute("INSERT INTO lease VALUES (99, '', 'elsewhere', 1, 0, '')")
+    connection.commit()
+    connection.close()
+    with pytest.raises(Fenced, match="epoch 99"), ledger.transaction():
+        ledger.add_report(0, 2, 1.0, 0.1, {})
+    assert len(ledger.rows("report")) == 1
+
+
+def test_readers_see_a_running_sweep_and_do_not_block_it(ledger: Ledger) -> None:
+    fill(ledger, 2)
+    reader = Ledger.read(ledger.folder)
+    assert len(reader.rows("report")) == 2
+    with ledger.transaction():
+        ledger.add_report(0, 3, 1.0, 0.1, {})
+        assert len(reader.rows("report")) == 2
+    assert len(reader.rows("report")) == 3
+    reader.close()
+
+
+IN_A_FULL_DISK = """
+import sys; from pathlib import Path
+from orchestrator.ledger import Ledger
+from orchestrator.errors import StorageError
+from tests.test_ledger import fill
+folder = Path(sys.argv[1]) / "run"
+ledger = Ledger.write(folder)
+fill(ledger, 0)
+done = 0
+try:
+    for step in range(1, 5000):
+        with ledger.transaction():
+            ledger.add_report(0, step, 1.0, 0.1, {"loss": 1.0, "padding": float(step)})
+        done = step
+    print("never full")
+except StorageError as error:
+    print(done, error)
+"""
+
+
+@pytest.mark.parametrize("size", [600, 760, 1000])
+def test_a_full_disk_is_told_and_costs_nothing_that_was_acknowledged(tmp_path: Path, size: int) -> None:
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-Urm", "true"]).returncode:
+        pytest.skip("needs unshare with user namespaces, to mount a small disk")
+    script = tmp_path / "fill.py"
+    script.write_text(IN_A_FULL_DISK)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    # The database file stays inside the namespace: check it there, after making room.
+    check = (
+        "import sqlite3,sys; c = sqlite3.connect(sys.argv[1] + '/run/ledger.db');"
+        "print('integrity', c.execute('PRAGMA integrity_check').fetchone()[0], c.execute('SELECT COUNT(*) FROM report').fetchone()[0])"
+    )
+    command = (
+        f'mount -t tmpfs -o size={size}k tmpfs "{disk}" && cd "{ROOT}" && PYTHONPATH=. "{sys.executable}" "{script}" "{disk}"; '
+        f'mount -o remount,size=8m "{disk}"; "{sys.executable}" -c "{check}" "{disk}"'
+    )
+    out = subprocess.run(["unshare", "-Urm", "sh", "-c", command], capture_output=True, text=True, timeout=120)
+    first, *_, last = out.stdout.strip().splitlines()
+    assert "never full" not in first, out
+    assert "full" in first, out
+    assert last.startswith("integrity ok"), out
+    if not first.startswith("Trace"):
+        assert int(last.split()[-1]) >= int(first.split()[0])
+
+
+def test_a_read_only_folder_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-Urm", "true"]).returncode:
+        pytest.skip("needs unshare with user namespaces, to mount a read-only disk")
+    command = (
+        f'mount -t tmpfs -o ro,size=64k tmpfs "{tmp_path}" && cd "{ROOT}" && PYTHONPATH=. "{sys.executable}" -c '
+        f"\"from pathlib import Path; from orchestrator.ledger import Ledger; Ledger.write(Path('{tmp_path}/run'))\""
+    )
+    out = subprocess.run(["unshare", "-Urm", "sh", "-c", command], capture_output=True, text=True)
+    assert "StorageError" in out.stderr
+    assert "Read-only" in out.stderr
+    assert str(tmp_path) in out.stderr
+
+
+def test_the_ledger_is_an_optuna_study(tmp_path: Path) -> None:
+    import optuna
+    from optuna.storages import RDBStorage
+
+    folder = tmp_path / "small"
+    driver = simulated(folder, small_sweep(num_samples=12))
+    storage = RDBStorage(f"sqlite:///{folder}/ledger.db")
+    assert storage.get_current_version() == storage.get_head_version() == schema.OPTUNA_REVISION
+    study = optuna.load_study(study_name="small", storage=storage)
+    assert len(study.trials) == 12
+    best = driver.best
+    assert best is not None
+    assert study.best_trial.number == best.number
+    assert study.best_value == best.loss
+    assert study.best_params == dict(best.config)
+    assert [trial.intermediate_values for trial in study.trials] == [
+        dict(zip(trial.steps, trial.losses, strict=True)) for trial in driver.history
+    ]
+    importance = optuna.importance.get_param_importances(study)
+    assert set(importance) == {"learning_rate", "momentum", "batch_size"}
+
+
+def test_optunas_states_follow_ours(ledger: Ledger) -> None:
+    import optuna
+
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(), "", [])
+        config = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
+        for trial in range(5):
+            ledger.add_suggestion(trial, start(config), seed=trial)
+            ledger.add_report(trial, 1, math.nan if trial == 2 else 0.5, 0.1, {})
+        for trial, status in enumerate((Status.COMPLETED, Status.STOPPED, Status.DIVERGED, Status.FAILED)):
+            ledger.add_ending(trial, status, 1, "")
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{ledger.folder}/ledger.db")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "FAIL", "FAIL", "RUNNING"]
+    assert study.trials[1].value == 0.5
+
+
+def test_the_sql_in_the_documentation_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    simulated(folder, small_sweep())
+    queries = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "ledger.md").read_text(), re.DOTALL)
+    assert len(queries) == 3
+    connection = sqlite3.connect(folder / "ledger.db")
+    found = [connection.execute(query).fetchall() for query in queries]
+    assert len(found[0]) == 5
+    assert found[1][0][0] == "random"
+    assert found[2] == []
+    connection.close()
+
+
+def test_the_documentation_names_every_table() -> None:
+    text = (ROOT / "docs" / "ledger.md").read_text()
+    assert [name for name in schema.RECORDS if f"| `{name}` |" not in text] == []

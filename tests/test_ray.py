@@ -1,0 +1,173 @@
+"""The Ray Tune engine: real processes, real signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.tune import capacity
+from tests.support import ROOT, recorded, run_script, sequence, small_sweep
+
+SCRIPT = ROOT / "tests" / "sweeps" / "steady.py"
+pytestmark = pytest.mark.ray
+
+
+def steady(folder: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run_script(SCRIPT, "--runs", str(folder), *flags, cwd=ROOT, PYTHONPATH=str(ROOT), **environment)
+
+
+def started(folder: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
+    """Start it and wait until trials have reported."""
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), "--runs", str(folder), *flags], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environment,
+    )  # fmt: skip
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OrchestratorError):  # not there yet
+            if len(recorded(folder / "steady", "report")) >= 3:
+                return process
+        time.sleep(0.05)
+    raise AssertionError(process.communicate()[0])
+
+
+@pytest.mark.parametrize("scheduler", ["promote"])
+def test_both_engines_decide_the_same_with_one_worker(tmp_path: Path, scheduler: str) -> None:
+    for engine in ([], ["--simulate"]):
+        done = steady(
+            tmp_path / "".join(["run", *engine]), "--max-concurrent", "1", *engine, SCHEDULER=scheduler, SLEEP="0"
+        )
+        assert done.returncode == 0, done.stderr
+    assert sequence(tmp_path / "run" / "steady") == sequence(tmp_path / "run--simulate" / "steady")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_lets_trials_save_and_prints_the_command_that_goes_on(tmp_path: Path, number: int, code: int) -> None:
+    process = started(tmp_path, SLEEP="0.05", STEPS="200")
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code, output
+    assert "trials save their checkpoints" in output
+    assert "To go on, run the same command" in output
+    again = re.search(r"run the same command: (.*)", output)
+    assert again is not None
+    assert again[1].endswith(f"steady.py --runs {tmp_path}")
+    folder = tmp_path / "steady"
+    reached = {row["trial"]: row["step"] for row in recorded(folder, "report")}
+    saved = {row["trial"]: row["step"] for row in recorded(folder, "checkpoint")}
+    assert saved == reached  # not one step has to be trained again
+    left = [c for c in psutil.Process().children(recursive=True) if "Trainable" in " ".join(c.cmdline())]
+    assert left == []
+
+
+def test_a_second_signal_leaves_at_once_and_the_next_start_cleans_up(tmp_path: Path) -> None:
+    process = started(tmp_path, SLEEP="0.2", STEPS="8")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    begin = time.monotonic()
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, output
+    assert "leaving at once" in output
+    assert time.monotonic() - begin < 20
+    done = steady(tmp_path, SLEEP="0", STEPS="8")
+    # SLEEP is part of the workload, so the same command it is:
+    assert done.returncode == 6
+    assert steady(tmp_path, "--num-samples", "3", SLEEP="0.2", STEPS="8").returncode == 0
+
+
+def test_a_second_driver_is_refused_while_the_first_goes_on(tmp_path: Path) -> None:
+    process = started(tmp_path, STEPS="60")
+    second = steady(tmp_path, STEPS="60")
+    assert second.returncode == 5
+    assert f"pid {process.pid}" in second.stderr
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
+def test_a_worker_that_dies_costs_one_retry_and_nothing_else(tmp_path: Path) -> None:
+    done = steady(tmp_path, "--max-concurrent", "1", TROUBLE="2:die", SLEEP="0", STEPS="4")
+    assert done.returncode == 0, done.stderr
+    events = [row["text"] for row in recorded(tmp_path / "steady", "event") if row["kind"] == "retry"]
+    assert any("trial 2 lost its worker" in text for text in events)
+    assert {row["status"] for row in recorded(tmp_path / "steady", "ending")} == {"completed"}
+    whole = steady(tmp_path / "whole", "--max-concurrent", "1", "--simulate", SLEEP="0", STEPS="4")
+    assert whole.returncode == 0
+    values = {
+        folder: {(row["trial"], row["step"]): row["value"] for row in recorded(folder, "report")}
+        for folder in (tmp_path / "steady", tmp_path / "whole" / "steady")
+    }
+    assert values[tmp_path / "steady"] == values[tmp_path / "whole" / "steady"]
+
+
+def test_a_silent_trial_is_killed_with_its_stack_and_retried(tmp_path: Path) -> None:
+    done = steady(tmp_path, "--num-samples", "3", TROUBLE="1:hang", SLEEP="0", STEPS="4", SILENCE="4")
+    assert done.returncode == 0, done.stderr
+    events = [row["text"] for row in recorded(tmp_path / "steady", "event") if row["kind"] == "retry"]
+    assert any("silent for too long" in text for text in events), events
+    assert "_spoil" in (tmp_path / "steady" / "trials" / "00001" / "silence-last.txt").read_text()
+
+
+def test_a_trial_that_wants_too_much_memory_fails_alone(tmp_path: Path) -> None:
+    done = steady(tmp_path, "--num-samples", "4", TROUBLE="1:allocate", SLEEP="0", STEPS="4", MEMORY="2GiB")
+    assert done.returncode == 3, done.stderr
+    endings = {row["trial"]: (row["status"], row["reason"]) for row in recorded(tmp_path / "steady", "ending")}
+    assert endings.pop(1)[1].startswith("OutOfMemory")
+    assert {status for status, _ in endings.values()} == {"completed"}
+
+
+def test_more_than_the_cluster_has_is_refused(tmp_path: Path) -> None:
+    done = steady(tmp_path, CPU="64")
+    assert done.returncode == 2
+    assert "asks for more than the cluster has" in done.stderr
+
+
+def test_an_address_where_nobody_answers_is_refused(tmp_path: Path) -> None:
+    done = steady(tmp_path, "--address", "127.0.0.1:1")
+    assert done.returncode == 2, done.stderr
+    assert "no Ray cluster answers" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("resources", "available", "fits"),
+    [
+        ({"cpu": 1}, {"CPU": 2.0}, 2),
+        ({"cpu": 1, "gpu": 0.25}, {"CPU": 16.0, "GPU": 2.0}, 8),
+        ({"cpu": 0.5}, {"CPU": 2.0}, 4),
+        ({"cpu": 1, "gpu": 1}, {"CPU": 4.0}, 0),
+        ({"cpu": 3, "memory": "1GiB"}, {"CPU": 8.0}, 2),
+    ],
+)
+def test_concurrency_follows_the_resources(resources: dict[str, Any], available: dict[str, float], fits: int) -> None:
+    assert capacity(small_sweep(resources=resources), available) == fits
+
+
+def test_half_a_cpu_each_lets_four_trials_run_on_two(tmp_path: Path) -> None:
+    process = started(tmp_path, CPU="0.5", SLEEP="0.05", STEPS="100")
+    time.sleep(3)
+    working = {row["trial"] for row in recorded(tmp_path / "steady", "report")}
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert len(working) >= 2 * min(2, os.cpu_count() or 1)
+
+
+def test_rays_own_files_are_never_needed(tmp_path: Path) -> None:
+    assert steady(tmp_path, "--num-samples", "2", SLEEP="0").returncode == 0
+    for path in (tmp_path / "steady" / "ray").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"\x80\x05broken")
+    done = steady(tmp_path, "--num-samples", "4", SLEEP="0")
+    assert done.returncode == 0, done.stderr
+    assert len({row["trial"] for row in recorded(tmp_path / "steady", "report")}) == 4

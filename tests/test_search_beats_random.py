@@ -1,0 +1,57 @@
+"""The clever searchers beat the plain one: seeds, n and a threshold."""
+
+from __future__ import annotations
+
+import math
+from statistics import mean
+
+import pytest
+
+from search.base import Searcher
+from search.searchers.cmaes import CmaEs
+from search.searchers.optuna import GaussianProcess, Tpe
+from search.searchers.random import Random
+from search.space import Space, loguniform, randint, uniform
+from search.trial import Config, End, History, Report, Status
+
+SPACE = Space(
+    {"lr": loguniform(1e-5, 1), "momentum": uniform(0, 1), "decay": loguniform(1e-6, 1e-1), "layers": randint(1, 16)}
+)
+SMOOTH = Space({"lr": loguniform(1e-5, 1), "momentum": uniform(0, 1), "decay": loguniform(1e-6, 1e-1)})
+
+
+def valley(config: Config) -> float:
+    """A bent bowl over all parameters; its lowest value is 0."""
+    lr, decay = math.log10(config["lr"]) + 2, math.log10(config["decay"]) + 4
+    depth = (config.get("layers", 6) - 6) / 8
+    return lr**2 + 4 * (config["momentum"] - 0.7 + 0.1 * lr) ** 2 + 0.5 * decay**2 + depth**2
+
+
+def best_losses(searcher: Searcher, space: Space, *, trials: int, seeds: int) -> list[float]:
+    best = []
+    for seed in range(seeds):
+        history = History(space, horizon=1, seed=seed)
+        for _ in range(trials):
+            suggestion = searcher.suggest(history)
+            assert suggestion is not None
+            trial = history.append(suggestion)
+            history.append(Report(trial.number, 1, valley(trial.config)))
+            history.append(End(trial.number, Status.COMPLETED))
+        best.append(min(trial.loss for trial in history))
+    return best
+
+
+@pytest.mark.parametrize(
+    ("searcher", "space", "trials", "seeds"),
+    [(Tpe(), SPACE, 60, 10), (CmaEs(), SPACE, 80, 10), (GaussianProcess(n_startup_trials=4), SMOOTH, 13, 10)],
+    ids=lambda value: type(value).__name__ if isinstance(value, Searcher) else None,
+)
+def test_the_model_beats_random_search_with_as_many_trials(
+    searcher: Searcher, space: Space, trials: int, seeds: int
+) -> None:
+    """At most half of random search's mean best loss, and better for at least 3 seeds of 4."""
+    model = best_losses(searcher, space, trials=trials, seeds=seeds)
+    plain = best_losses(Random(), space, trials=trials, seeds=seeds)
+    wins = sum(a < b for a, b in zip(model, plain, strict=True))
+    assert mean(model) <= 0.5 * mean(plain), (mean(model), mean(plain))
+    assert wins >= 0.75 * seeds, wins

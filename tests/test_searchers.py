@@ -1,0 +1,353 @@
+"""One exam that every searcher sits: add a line to SEARCHERS."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import pkgutil
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import search.searchers
+from search.base import Searcher
+from search.searchers.cmaes import CmaEs
+from search.searchers.grid import Grid
+from search.searchers.optuna import GaussianProcess, Tpe
+from search.searchers.points import Points
+from search.searchers.random import Random
+from search.searchers.sobol import Sobol
+from search.space import Space, choice, pow2, randint, uniform
+from search.trial import End, History, Report, Status, Suggestion, start
+from tests.histories import HORIZON, SPACES, random_history, records
+
+SEARCHERS = [
+    Random(),
+    Grid(resolution=3),
+    Sobol(),
+    Tpe(n_startup_trials=4),
+    GaussianProcess(n_startup_trials=4),
+    CmaEs(population=4),
+    Points((), then=Random()),
+]
+SLOW = {GaussianProcess}  # fits a model: fewer examples
+
+every_searcher = pytest.mark.parametrize("searcher", SEARCHERS, ids=lambda s: type(s).__name__)
+spaces = st.sampled_from(sorted(SPACES))
+
+
+def examples(searcher: Searcher, many: int) -> Any:
+    count = 5 if type(searcher) in SLOW else many
+    return settings(max_examples=count, deadline=None, derandomize=True)
+
+
+def suits(searcher: Searcher, space: Space) -> bool:
+    try:
+        searcher.check(space)
+    except ValueError:
+        return False
+    return True
+
+
+def is_plain(value: object) -> bool:
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def test_every_searcher_sits_the_exam() -> None:
+    found = set()
+    for module in pkgutil.iter_modules(search.searchers.__path__):
+        members = vars(importlib.import_module(f"search.searchers.{module.name}")).values()
+        found |= {m for m in members if inspect.isclass(m) and issubclass(m, Searcher) and not inspect.isabstract(m)}
+    assert found == {type(searcher) for searcher in SEARCHERS}
+
+
+@every_searcher
+def test_suggestions_lie_in_the_space_and_repeat_themselves_and_change_nothing(searcher: Searcher) -> None:
+    @examples(searcher, 25)
+    @given(spaces, st.integers(0, 999), st.integers(0, 40))
+    def exam(name: str, seed: int, trials: int) -> None:
+        space = SPACES[name]
+        assume(suits(searcher, space))
+        history = random_history(space, seed=seed, trials=trials)
+        before = records(history)
+        suggestion = searcher.suggest(history)
+        assert records(history) == before
+        assert searcher.suggest(history) == suggestion
+        assert searcher.suggest(random_history(space, seed=seed, trials=trials)) == suggestion
+        if suggestion is not None:
+            assert space.why_not(suggestion.config) is None
+            assert suggestion.config == space.check(suggestion.config)
+            assert all(is_plain(value) for value in suggestion.config.values())
+            assert (suggestion.kind, suggestion.trial, suggestion.until) == ("start", None, None)
+
+    exam()
+
+
+@every_searcher
+def test_a_growing_history_gets_the_same_answers_as_a_fresh_copy_of_it(searcher: Searcher) -> None:
+    """Warm equals cold, also where trials change their status between two suggestions."""
+    space = SPACES["conditional" if type(searcher) not in SLOW else "continuous"]
+    log: list[Any] = []
+    warm = History(space, horizon=HORIZON, seed=3)
+
+    def add(record: Any) -> None:
+        log.append(record)
+        warm.append(record)
+
+    for number in range(14):
+        suggestion = searcher.suggest(warm)
+        cold = History(space, horizon=HORIZON, seed=3)
+        for record in log:
+            cold.append(record)
+        assert searcher.suggest(cold) == suggestion
+        assert suggestion is not None
+        add(suggestion)
+        add(Report(number, 1, float(number % 5)))
+        if number >= 2 and number % 3:
+            add(Report(number - 2, 2, math.nan if number == 8 else 0.3 * number))
+            status = [Status.COMPLETED, Status.STOPPED, Status.DIVERGED, Status.FAILED][number % 4]
+            add(End(number - 2, status))
+
+
+SCRIPT = """
+from tests.test_searchers import SEARCHERS, SPACES, random_history
+for searcher in SEARCHERS:
+    for name in ("mixed", "continuous"):
+        print(searcher.suggest(random_history(SPACES[name], seed=5, trials=20)))
+"""
+
+
+def test_another_process_gives_the_same_answers() -> None:
+    run = [sys.executable, "-c", SCRIPT]
+    there = subprocess.run(run, capture_output=True, text=True, check=True).stdout.splitlines()
+    here = [
+        str(searcher.suggest(random_history(SPACES[name], seed=5, trials=20)))
+        for searcher in SEARCHERS
+        for name in ("mixed", "continuous")
+    ]
+    assert there == here
+
+
+@every_searcher
+def test_a_finite_space_is_tried_whole_before_anything_is_repeated(searcher: Searcher) -> None:
+    space = SPACES["finite"] if type(searcher) not in SLOW else Space({"n": randint(1, 3), "a": choice(["x", "y"])})
+    history = History(space, horizon=HORIZON, seed=1)
+    for number in range(int(space.size)):
+        suggestion = searcher.suggest(history)
+        assert suggestion is not None
+        assert history.known(suggestion.config) is None
+        history.append(suggestion)
+        if number % 2:  # the others stay pending
+            history.append(Report(number, HORIZON, float(number)))
+            history.append(End(number, Status.COMPLETED))
+    last = searcher.suggest(history)
+    assert last is None or last.origin == "fallback"
+
+
+@every_searcher
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf, 1e300, -1e300])
+def test_broken_losses_do_not_break_a_searcher(searcher: Searcher, broken: float) -> None:
+    if type(searcher) in SLOW and not math.isfinite(broken) and not math.isnan(broken):
+        pytest.skip("covered by the random histories")
+    space = SPACES["continuous"]
+    history = History(space, horizon=1, seed=2)
+    for number in range(12):
+        history.append(start({"x": number / 12, "lr": 0.01 + number / 100}))
+        loss = broken if number % 2 else number / 3
+        history.append(Report(number, 1, loss))
+        history.append(End(number, Status.COMPLETED if math.isfinite(loss) else Status.DIVERGED))
+    suggestion = searcher.suggest(history)
+    assert suggestion is not None
+    assert suggestion.origin != "fallback"
+    assert space.contains(suggestion.config)
+
+
+@every_searcher
+@pytest.mark.parametrize("status", [Status.FAILED, Status.DIVERGED, Status.STOPPED, Status.RUNNING])
+def test_a_history_of_one_status_only_does_not_break_a_searcher(searcher: Searcher, status: Status) -> None:
+    space = SPACES["continuous"]
+    history = History(space, horizon=9, seed=2)
+    for number in range(12):
+        history.append(start({"x": number / 12, "lr": 0.01 + number / 100}))
+        if status is not Status.RUNNING:
+            history.append(End(number, status))
+    suggestion = searcher.suggest(history)
+    assert suggestion is not None
+    assert space.contains(suggestion.config)
+
+
+@pytest.mark.parametrize("searcher", [Tpe(), CmaEs()], ids=lambda s: type(s).__name__)
+def test_a_region_that_diverges_is_left_alone(searcher: Searcher) -> None:
+    """Fault F13: low losses and then a break; the model must not come back for more."""
+    late: list[float] = []
+    for seed in range(5):
+        history = History(Space({"x": uniform(0, 1), "y": uniform(0, 1)}), horizon=5, seed=seed)
+        for number in range(60):
+            suggestion = searcher.suggest(history)
+            assert suggestion is not None
+            history.append(suggestion)
+            x = suggestion.config["x"]
+            if x > 0.5:  # looks wonderful until it breaks
+                history.append(Report(number, 4, -100.0))
+                history.append(Report(number, 5, -math.inf))
+                history.append(End(number, Status.DIVERGED))
+            else:
+                history.append(Report(number, 5, abs(x - 0.2)))
+                history.append(End(number, Status.COMPLETED))
+        late += [trial.config["x"] for trial in history.trials[-20:]]
+    assert sum(x > 0.5 for x in late) <= 20  # of 100; random search: 50
+
+
+def test_the_gaussian_process_takes_a_failure_for_the_worst_result() -> None:
+    history = History(Space({"x": uniform(0, 1)}), horizon=1, seed=0)
+    for number, x in enumerate([0.05, 0.3, 0.5, 0.65, 0.8, 0.9, 0.95]):
+        history.append(start({"x": x}))
+        if x > 0.6:
+            history.append(End(number, Status.FAILED))
+            continue
+        history.append(Report(number, 1, 1 - x))
+        history.append(End(number, Status.COMPLETED))
+    suggestion = GaussianProcess(n_startup_trials=3).suggest(history)
+    assert suggestion is not None
+    assert suggestion.origin == "model"
+    assert 0.3 < suggestion.config["x"] < 0.65
+
+
+def test_a_stopped_trial_is_no_full_result_for_optuna() -> None:
+    from search.searchers.optuna import _frozen_trials
+
+    history = random_history(SPACES["mixed"], seed=1, trials=60)
+    shown = {frozen.number: frozen for frozen in _frozen_trials(history)}
+    for trial in history:
+        if trial.number not in shown:
+            assert not trial.in_space or trial.task != "full"
+            continue
+        frozen = shown[trial.number]
+        assert (frozen.state.name == "COMPLETE") == (trial.status is Status.COMPLETED)
+        assert (frozen.state.name == "PRUNED") == (trial.status is Status.STOPPED)
+        if trial.status is Status.STOPPED:
+            assert frozen.intermediate_values == dict(zip(trial.steps, trial.losses, strict=True))
+
+
+def test_powers_of_two_are_shown_to_optuna_as_exponents() -> None:
+    from search.searchers.optuna import _distribution
+
+    distribution = _distribution(pow2(16, 256))
+    assert (distribution.low, distribution.high) == (4, 8)
+
+
+def test_the_start_is_random_and_then_comes_the_model() -> None:
+    history = History(SPACES["continuous"], horizon=1, seed=0)
+    origins = []
+    for number in range(5):
+        suggestion = Tpe(n_startup_trials=3).suggest(history)
+        assert suggestion is not None
+        origins.append(suggestion.origin)
+        history.append(suggestion)
+        history.append(Report(number, 1, 1.0 + number))
+        history.append(End(number, Status.COMPLETED))
+    assert origins == ["initial"] * 3 + ["model"] * 2
+
+
+def test_a_failing_model_falls_back_to_a_random_draw_and_says_why() -> None:
+    from search.proposal import propose
+
+    def fail(seed: int) -> dict[str, Any]:
+        raise RuntimeError("singular matrix")
+
+    suggestion = propose(random_history(SPACES["continuous"], seed=0, trials=3), fail)
+    assert suggestion.origin == "fallback"
+    assert "singular matrix" in suggestion.evidence
+
+
+def test_a_constraint_that_every_proposal_breaks_is_named_in_the_evidence() -> None:
+    from search.proposal import propose
+
+    space = SPACES["constrained"]
+    suggestion = propose(History(space, horizon=1), lambda seed: {"batch": 1024, "length": 512, "x": 0.5})
+    assert space.contains(suggestion.config)
+    assert suggestion.origin == "fallback"
+    assert "fits in memory" in suggestion.evidence
+
+
+def test_points_come_first_and_known_ones_are_skipped() -> None:
+    space = SPACES["finite"]
+    points: list[dict[str, Any]] = [
+        {"a": "x", "n": 1, "b": 1},
+        {"a": "y", "n": 2.0, "b": 4},
+        {"a": "x", "n": 1, "b": 1},
+    ]
+    searcher = Points(points, then=Grid())
+    history = History(space, horizon=1)
+    suggestions: list[Suggestion] = []
+    for _ in range(4):
+        suggestion = searcher.suggest(history)
+        assert suggestion is not None
+        suggestions.append(suggestion)
+        history.append(suggestion)
+    assert [s.origin for s in suggestions] == ["point", "point", "grid", "grid"]
+    assert suggestions[1].config == {"a": "y", "n": 2, "b": 4}
+    history = History(space, horizon=1)
+    history.append(start({"a": "x", "n": 1, "b": 1}))
+    suggestion = searcher.suggest(history)
+    assert suggestion is not None
+    assert suggestion.config["a"] == "y"
+
+
+def test_the_grid_ends() -> None:
+    history = History(SPACES["finite"], horizon=1)
+    while (suggestion := Grid().suggest(history)) is not None:
+        history.append(suggestion)
+    assert len(history.trials) == 2 * 3 * 3
+
+
+def test_sobol_points_fill_the_cube_evenly() -> None:
+    history = History(Space({"x": uniform(0, 1), "y": uniform(0, 1)}), horizon=1)
+    for _ in range(16):
+        suggestion = Sobol().suggest(history)
+        assert suggestion is not None
+        history.append(suggestion)
+    cells = {(int(t.config["x"] * 4), int(t.config["y"] * 4)) for t in history}
+    assert len(cells) == 16
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Grid(resolution=0), "1 or more"),
+        (lambda: Grid(resolution=50).check(SPACES["mixed"]), "lower the resolution"),
+        (lambda: CmaEs(sigma=0), "must be in (0, 1]"),
+        (lambda: CmaEs(population=2), "must be 4 or more"),
+        (lambda: CmaEs().check(SPACES["one choice"]), "use Tpe()"),
+        (lambda: Tpe(n_startup_trials=0), "1 or more"),
+        (lambda: GaussianProcess(n_startup_trials=True), "1 or more"),
+        (lambda: Points([{"lr": 3}], then=Random()).check(SPACES["continuous"]), '"x" is missing'),
+        (lambda: Points([{"lrr": 3}], then=Random()).check(SPACES["continuous"]), 'did you mean "lr"'),
+        (lambda: Points([], then=None), "must be a searcher"),  # type: ignore[arg-type]
+    ],
+)
+def test_wrong_settings_are_refused_with_a_remedy(make: Any, sentence: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        make()
+    assert sentence in str(caught.value)
+
+
+def test_optuna_and_torch_are_not_imported_before_they_are_needed() -> None:
+    modules = "search.searchers.optuna, search.searchers.cmaes, search.searchers.sobol, search.schedulers.asha"
+    script = f"import sys, {modules}\nprint([m for m in ('optuna', 'torch', 'scipy', 'pandas', 'cmaes') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_optuna_is_silent_and_keeps_its_verbosity(caplog: pytest.LogCaptureFixture, capfd: Any) -> None:
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    Tpe(n_startup_trials=4).suggest(random_history(SPACES["conditional"], seed=0, trials=30))
+    assert optuna.logging.get_verbosity() == before
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,99 @@
+"""A sweep that cannot work is refused in one sentence, before anything starts."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from orchestrator.errors import BadInput
+from orchestrator.sweep import Sweep, number_of_bytes, seconds
+from search.searchers.random import Random
+from search.space import Space, uniform
+from tests.support import SPACE, small_sweep
+from trainables.workloads.quadratic import Quadratic
+
+POINT = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
+
+BAD = {
+    "an option that is called otherwise here": ({"n_trials": 3}, r"no option 'n_trials'. Did you mean 'num_samples'"),
+    "a misspelt option": ({"max_concurent": 3}, r"'max_concurent'. Did you mean 'max_concurrent'"),
+    "an option nobody knows": ({"zebra": 3}, r"no option 'zebra'. Known: .*num_samples"),
+    "no samples": ({"num_samples": 0}, r"num_samples=0\): must be a whole number, 1 or more"),
+    "half a sample": ({"num_samples": 1.5}, r"num_samples=1.5"),
+    "true samples": ({"num_samples": True}, r"num_samples=True"),
+    "samples as text": ({"num_samples": "10"}, r"num_samples='10'"),
+    "no worker": ({"max_concurrent": 0}, r"max_concurrent=0"),
+    "a negative seed": ({"seed": -1}, r"seed=-1"),
+    "a budget without unit": ({"time_budget": "six hours"}, r"time_budget='six hours': write seconds"),
+    "no budget": ({"time_budget": 0}, r"time_budget=0\): must be more than 0"),
+    "negative silence": ({"max_silence": -3.0}, r"max_silence"),
+    "a negative checkpoint interval": ({"checkpoint_seconds": -1}, r"checkpoint_seconds=-1"),
+    "a misspelt metric": ({"metric": "los"}, r"metric='los'\): Quadratic reports no such metric. Did you mean 'loss'"),
+    "a wrong mode": ({"mode": "minimise"}, r"mode='minimise'\): must be 'min' or 'max'"),
+    "a name with a slash": ({"name": "a/b"}, r"name='a/b'"),
+    "an empty name": ({"name": ""}, r"name=''"),
+    "a name that is no text": ({"name": 3}, r"name=3"),
+    "a hidden name": ({"name": "..", }, r"name='..'"),
+    "a dict for a space": ({"space": SPACE}, r"write Space\(\{…\}\)"),
+    "a searcher's class": ({"searcher": Random}, r"searcher=Random\): that is the class; write Random\(\)"),
+    "a searcher that is none": ({"searcher": "tpe"}, r"searcher='tpe'\): must be a Searcher"),
+    "a scheduler that is none": ({"scheduler": None}, r"scheduler=None\): must be a Scheduler"),
+    "a workload's class": ({"workload": Quadratic}, r"write Quadratic\(\)"),
+    "a workload that is none": ({"workload": len}, r"must be a Workload"),
+    "a policy that is none": ({"policy": 3}, r"policy=3\): must be a Policy"),
+    "an unknown resource": ({"resources": {"gpus": 1}}, r"no resource 'gpus'. Did you mean 'gpu'"),
+    "a negative resource": ({"resources": {"cpu": -1}}, r"cpu must be a number"),
+    "a resource as text": ({"resources": {"gpu": "half"}}, r"gpu must be a number"),
+    "memory without unit": ({"resources": {"memory": "lots"}}, r"memory='lots': write bytes"),
+    "a point outside the space": ({"points_to_evaluate": [POINT | {"momentum": 2.0}]}, r"momentum"),
+    "a point with a misspelt parameter": ({"points_to_evaluate": [{"learning_rat": 0.1, "momentum": 0.5, "batch_size": 8}]}, r"learning_rat"),
+    "a point without a parameter": ({"points_to_evaluate": [{"learning_rate": 0.1}]}, r"momentum|batch_size"),
+    "a point that is no power of two": ({"points_to_evaluate": [POINT | {"batch_size": 12}]}, r"12"),
+    "a point of the wrong type": ({"points_to_evaluate": [POINT | {"momentum": "0.5"}]}, r"'0.5'"),
+    "a point that is no dict": ({"points_to_evaluate": [3]}, r"3 is not a configuration"),
+    "a baseline without a parameter": ({"baseline": {"learning_rate": 0.1}}, r"baseline.*in one of baseline and space only"),
+    "negative retries": ({"retries": -1}, r"retries=-1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_sweeps_are_refused_with_field_value_and_remedy(case: str) -> None:
+    changes, words = BAD[case]
+    with pytest.raises(BadInput, match=words) as caught:
+        small_sweep(**changes)
+    assert caught.value.exit_code == 2
+
+
+def test_a_sweep_is_frozen_and_pickles() -> None:
+    sweep = small_sweep()
+    with pytest.raises(FrozenInstanceError):
+        sweep.seed = 3  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(sweep)).describe() == sweep.describe()
+
+
+def test_the_fingerprint_changes_only_with_what_gives_results_their_meaning() -> None:
+    sweep = small_sweep()
+    for same in (
+        {"num_samples": 9},
+        {"seed": 3},
+        {"time_budget": "6h"},
+        {"max_concurrent": 7},
+        {"space": Space({"x": uniform(0, 1)})},
+    ):
+        assert replace(sweep, **same).fingerprint == sweep.fingerprint, same
+    for other in ({"workload": Quadratic(horizon=5)}, {"mode": "max"}, {"policy": lambda config: None}):
+        assert replace(sweep, **other).fingerprint != sweep.fingerprint, other
+
+
+def test_durations_and_memory_take_units() -> None:
+    assert [seconds(text, "x") for text in ("90s", "15m", "6h", "2d", "1.5h", 7)] == [90, 900, 21600, 172800, 5400, 7]
+    assert [number_of_bytes(text) for text in ("512MiB", "4 GiB", "1kb", 5)] == [2**29, 2**32, 1000, 5]
+
+
+def test_the_sign_is_flipped_for_a_metric_that_is_maximised() -> None:
+    sweep = small_sweep(mode="max")
+    assert isinstance(sweep, Sweep)
+    assert sweep.loss(0.7) == -0.7
+    assert sweep.value(sweep.loss(0.7)) == 0.7
