@@ -30,9 +30,7 @@ STATE = {"weights": {"w": torch.arange(6.0).reshape(2, 3)}, "optimizer": {0: (0.
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool]
 
 tensors = st.builds(
-    lambda shape, dtype, seed: (
-        torch.randn(shape, generator=torch.Generator().manual_seed(seed)).mul(100).to(dtype)
-    ),
+    lambda shape, dtype, seed: torch.randn(shape, generator=torch.Generator().manual_seed(seed)).mul(100).to(dtype),
     st.lists(st.integers(0, 3), max_size=3),
     st.sampled_from(DTYPES),
     st.integers(0, 9),
@@ -41,9 +39,7 @@ keys = st.text(max_size=4) | st.sampled_from(["$tensor", "$pairs", "__metadata__
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | tensors,
     lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.lists(inner, max_size=3).map(tuple)
-        | st.dictionaries(keys, inner, max_size=3)
+        st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple) | st.dictionaries(keys, inner, max_size=3)
     ),
     max_leaves=12,
 )
@@ -274,9 +270,7 @@ def test_a_full_disk_is_a_clear_error_and_costs_nothing(tmp_path: Path) -> None:
     try:
         for limit in (0, 10, 300, 1000):  # bytes a file may have: each of the files meets it
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
-            with pytest.raises(
-                OSError, match="checkpoint not written, earlier ones are kept: File too large"
-            ):
+            with pytest.raises(OSError, match="checkpoint not written, earlier ones are kept: File too large"):
                 save(tmp_path, {"w": torch.zeros(1000)}, step=2)
             assert os.listdir(tmp_path) == ["step-000001+000000"]
     finally:

@@ -34,8 +34,9 @@ from torch.nn import functional
 import trainables.policies
 import trainables.workloads
 from search.trial import Config
+from search.work import Assignment, Progress
 from trainables import checkpoint
-from trainables.base import NOTHING, Action, Assignment, Knobs, Policy, Progress, Signals, Workload
+from trainables.base import NOTHING, Action, Knobs, Policy, Signals, Workload
 from trainables.loop import Training, train
 from trainables.policies.fixed import Fixed
 from trainables.policies.plateau import Plateau
@@ -261,9 +262,7 @@ def test_the_loss_falls(workload: Workload, prepared: Path) -> None:
 
 
 @each_workload
-def test_each_sample_is_seen_once_an_epoch_whatever_the_batch_size(
-    workload: Workload, prepared: Path
-) -> None:
+def test_each_sample_is_seen_once_an_epoch_whatever_the_batch_size(workload: Workload, prepared: Path) -> None:
     reference = watch(begin(workload, Fixed(), prepared, until=1))
     for policy in (Turning(every=1), Turning(every=2)):
         for training in (
@@ -334,9 +333,7 @@ def watch_model(training: Training, call: Any) -> Counter[bytes]:
 
 
 @each_training
-def test_the_same_seed_gives_the_same_training(
-    workload: Workload, policy: Policy[Any], prepared: Path
-) -> None:
+def test_the_same_seed_gives_the_same_training(workload: Workload, policy: Policy[Any], prepared: Path) -> None:
     curves, states = [], []
     for seed in (1, 1, 2):
         training = begin(workload, policy, prepared, seed=seed)
@@ -387,9 +384,7 @@ def disturb() -> None:
 
 
 @each_training
-def test_the_policy_keeps_plain_data_and_is_pure(
-    workload: Workload, policy: Policy[Any], prepared: Path
-) -> None:
+def test_the_policy_keeps_plain_data_and_is_pure(workload: Workload, policy: Policy[Any], prepared: Path) -> None:
     calls: list[tuple[Any, Signals, Any]] = []
 
     class Recorded(Policy[Any]):
@@ -409,9 +404,7 @@ def test_the_policy_keeps_plain_data_and_is_pure(
     ended = [signals for _, signals, _ in calls if signals.train_loss is not None]
     assert [signals.step for signals in ended] == list(range(1, workload.horizon + 1))
     assert all(workload.metric in signals.metrics for signals in ended)
-    assert [s.samples for s in ended] == [
-        step * workload.samples() for step in range(1, workload.horizon + 1)
-    ]
+    assert [s.samples for s in ended] == [step * workload.samples() for step in range(1, workload.horizon + 1)]
     assert eval(repr(policy), {type(policy).__name__: type(policy)}) == policy
 
 
@@ -602,6 +595,11 @@ def reports(items: Any) -> dict[int, Mapping[str, float]]:
 WHOLE = {item.step: item.metrics for item in train(Quadratic(), Turning(), good(Quadratic()), seed=3)}
 
 
+def test_no_policy_is_a_fixed_one(tmp_path: Path) -> None:
+    without = reports(Quadratic().run(None, assign(tmp_path, folder=tmp_path / "none")))
+    assert without == reports(Quadratic().run(Fixed(), assign(tmp_path)))
+
+
 def test_a_report_comes_before_the_checkpoint_of_its_step(tmp_path: Path) -> None:
     run = Quadratic().run(Fixed(), assign(tmp_path, until=3))
     for item in run:
@@ -646,9 +644,7 @@ def test_a_pause_in_mid_epoch_loses_nothing(updates: int, tmp_path: Path) -> Non
     """Paused, resumed in a process that was used for something else, and paused again."""
     seen: dict[int, Mapping[str, float]] = {}
     for _ in range(100):
-        run = Quadratic().run(
-            Turning(), assign(tmp_path, recorded=max(seen, default=0), checkpoint_seconds=1e9)
-        )
+        run = Quadratic().run(Turning(), assign(tmp_path, recorded=max(seen, default=0), checkpoint_seconds=1e9))
         for _, item in zip(range(updates), run, strict=False):
             seen |= reports([item])
         saved = run.save()
@@ -708,9 +704,7 @@ def test_a_fork_takes_the_weights_and_brings_its_own_knobs(tmp_path: Path) -> No
     assert run.training.knobs == Knobs(0.5, 32, 0.3)
     assert run.training.optimizer.param_groups[0]["lr"] == 0.5
     assert numbers(run.training.state()["weights"]["model"]) == numbers(weights["model"])
-    assert numbers(run.training.state()["weights"]["optimizer"]["state"]) == numbers(
-        weights["optimizer"]["state"]
-    )
+    assert numbers(run.training.state()["weights"]["optimizer"]["state"]) == numbers(weights["optimizer"]["state"])
     uninterrupted = reports(run)
     assert list(uninterrupted) == [5, 6, 7, 8, 9]
 
@@ -800,7 +794,7 @@ def test_the_test_part_is_measured_from_the_checkpoint(prepared: Path, tmp_path:
 RESUMING = """
 import sys, json
 from pathlib import Path
-from trainables.base import Assignment
+from search.work import Assignment
 from trainables.policies.plateau import Plateau
 from trainables.workloads.resnet_finetune import ResNetFinetune
 config, folder, prepared, recorded, updates = json.loads(sys.argv[1])

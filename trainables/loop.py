@@ -33,7 +33,7 @@ _NO_METRICS: Mapping[str, float] = {}
 
 def train(
     workload: Workload,
-    policy: Policy[Any],
+    policy: Policy[Any] | None,
     config: Config,
     *,
     seed: int = 0,
@@ -51,13 +51,13 @@ def train(
 class Training:
     """One training; iterating carries it on. It owns the process's random streams: one at a time.
 
-    Yields None after each update, and a report after each evaluation.
+    Yields None after each update, and a report after each evaluation. With no policy the knobs stay as they are.
     """
 
     def __init__(
         self,
         workload: Workload,
-        policy: Policy[Any],
+        policy: Policy[Any] | None,
         config: Config,
         *,
         seed: int = 0,
@@ -87,6 +87,7 @@ class Training:
         self._order: Tensor | None = None  # this permutation, once it is needed
         self._loss_sum: float | Tensor = 0.0  # over this epoch
         self._seconds = 0.0  # since the last report
+        self._policy_state: Any = None
         self._mark: dict[str, Any] | None = None
         self._size = workload.samples()
         self._start()
@@ -149,8 +150,9 @@ class Training:
         """The configuration's knobs, and what the policy makes of them before the first update."""
         self.knobs = self.workload.knobs(self.config)
         self._turn()
-        self._policy_state, action = self.policy.start(self.knobs)
-        self._do(action)
+        if self.policy is not None:
+            self._policy_state, action = self.policy.start(self.knobs)
+            self._do(action)
 
     def _advance(self) -> Mapping[str, float] | None:
         """One update; or, when the epoch's samples are used up, its evaluation."""
@@ -205,6 +207,8 @@ class Training:
         return Progress("report", self.step, metrics, cost_seconds)
 
     def _ask(self, train_loss: float | None, metrics: Mapping[str, float]) -> None:
+        if self.policy is None:
+            return
         signals = Signals(self.samples, self._size, self.step, self.workload.horizon, self.knobs, train_loss, metrics)
         self._policy_state, action = self.policy.act(self._policy_state, signals)
         self._do(action)

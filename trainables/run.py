@@ -14,7 +14,6 @@ from search.work import Assignment, Progress
 from trainables import checkpoint
 from trainables.base import Policy, Workload
 from trainables.loop import Training, compute_device, measure, put_model
-from trainables.policies.fixed import Fixed
 
 WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
 POLL_SECONDS = 0.2  # a question to `should_pause` may cost a remote call
@@ -33,7 +32,7 @@ class Run(Iterator["Progress | None"]):
         _settle(assignment.threads)
         self.training = Training(
             workload,
-            Fixed() if policy is None else policy,
+            policy,
             assignment.config,
             seed=assignment.seed,
             until=assignment.until,
