@@ -14,7 +14,6 @@ from search.work import Assignment, Progress
 from trainables import checkpoint
 from trainables.base import Policy, Workload
 from trainables.loop import Training, compute_device, measure, put_model
-from trainables.policies.fixed import Fixed
 
 WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
 POLL_SECONDS = 0.2  # a question to `should_pause` may cost a remote call
@@ -33,7 +32,7 @@ class Run(Iterator["Progress | None"]):
         _settle(assignment.threads)
         self.training = Training(
             workload,
-            Fixed() if policy is None else policy,
+            policy,
             assignment.config,
             seed=assignment.seed,
             until=assignment.until,
@@ -148,8 +147,7 @@ def _missing(folder: Path, step: int, notices: list[str]) -> FileNotFoundError:
 
 
 def _settle(threads: int) -> None:
-    """Make the process compute the same bits each time, and in the time that the trial was granted."""
+    """Make the process compute the same bits each time, with the CPUs that the trial was granted."""
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # a saturated network trains four times slower on denormals
     torch.backends.cudnn.benchmark = False  # it picks the kernel that happened to be fastest
     torch.backends.cudnn.deterministic = True
