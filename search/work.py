@@ -39,7 +39,8 @@ class Progress:
     """What a worker answers: a step was reached, a checkpoint was written, or something is worth telling.
 
     kind "report": `step`, `metrics` (what was evaluated, and "train_loss", the mean over the epoch), `cost_seconds`.
-    After a report in which the tuned metric is not finite nothing follows.
+    If the training loss has become NaN or infinite the other metrics are NaN: what a wrecked model scores is no
+    measurement. After a report in which the tuned metric is not finite nothing follows.
     kind "checkpoint": `step`, `path`, `sha256` (of its manifest), `bytes`.
     kind "notice": `text` (a damaged checkpoint was passed over, …).
     kind "paused": training left off because it was asked to, after a checkpoint.

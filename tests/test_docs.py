@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def python_environment(**more: str) -> dict[str, str]:
     return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NO_COLOR": "1"} | more
 
 
-@pytest.mark.ray()
+@pytest.mark.ray
 def test_the_readmes_commands_run_as_printed(tmp_path: Path) -> None:
     setup, session = blocks(README, "sh")
     assert [line.split("#")[0].strip() for line in setup.strip().splitlines()] == ["make demo", "make test"]
@@ -35,7 +36,9 @@ def test_the_readmes_commands_run_as_printed(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "activate").write_text(f'PATH="{Path(sys.executable).parent}:$PATH"\n')
-    done = subprocess.run(["sh", "-exc", session], cwd=tmp_path, capture_output=True, text=True, timeout=280, env=python_environment())
+    done = subprocess.run(
+        ["sh", "-exc", session], cwd=tmp_path, capture_output=True, text=True, timeout=280, env=python_environment()
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     assert "nothing left to do" not in done.stdout
     assert "Continuing quickstart-smoke" in done.stderr
@@ -72,19 +75,25 @@ def test_links_and_paths_in_the_documentation_exist() -> None:
 
 def example(kind: type) -> Any:
     """The class that CONTRIBUTING shows for a contract."""
-    for code in blocks(CONTRIBUTING, "python"):
-        space: dict[str, Any] = {"__name__": "contributed"}
-        exec(compile("from __future__ import annotations\n" + code, "CONTRIBUTING.md", "exec"), space)
-        for value in space.values():
-            if isinstance(value, type) and value.__module__ == "contributed" and issubclass(value, kind):
-                sys.modules.setdefault("contributed", sys)
+    for number, code in enumerate(blocks(CONTRIBUTING, "python")):
+        module = types.ModuleType(f"contributed{number}")
+        sys.modules[module.__name__] = module  # dataclasses look their module up
+        exec(compile(code, "CONTRIBUTING.md", "exec"), module.__dict__)
+        for value in vars(module).values():
+            if isinstance(value, type) and value.__module__ == module.__name__ and issubclass(value, kind):
                 return value
     raise AssertionError(f"CONTRIBUTING shows no {kind.__name__}")
 
 
 def test_each_example_is_short_and_shows_its_file() -> None:
     examples = blocks(CONTRIBUTING, "python")
-    assert [code.splitlines()[0].split("/")[-2] for code in examples] == ["searchers", "schedulers", "policies", "workloads", "experiments"]
+    assert [code.splitlines()[0].strip("# ").split("/")[-2] for code in examples] == [
+        "searchers",
+        "schedulers",
+        "policies",
+        "workloads",
+        "experiments",
+    ]
     for code in examples:
         lines = [line for line in code.splitlines() if line.strip()]
         assert len(lines) <= 30, code
@@ -92,7 +101,9 @@ def test_each_example_is_short_and_shows_its_file() -> None:
 
 def test_the_examples_work_in_a_sweep(tmp_path: Path) -> None:
     searcher, scheduler, policy = example(Searcher)(), example(Scheduler)(step=2, loss=0.5), example(Policy)()
-    driver = simulated(tmp_path / "a", small_sweep(searcher=searcher, scheduler=scheduler, policy=policy, num_samples=12))
+    driver = simulated(
+        tmp_path / "a", small_sweep(searcher=searcher, scheduler=scheduler, policy=policy, num_samples=12)
+    )
     assert {trial.first_origin for trial in driver.history} == {"initial", "model"}
     assert {trial.status.value for trial in driver.history} == {"completed", "stopped"}
     from search.space import Space, loguniform

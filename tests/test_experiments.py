@@ -34,8 +34,8 @@ def test_every_experiment_is_listed() -> None:
     assert sorted(path.name for path in (ROOT / "experiments").glob("*.py")) == sorted(EXPERIMENTS)
 
 
-@pytest.mark.slow()
-@pytest.mark.ray()
+@pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.timeout(1200)
 def test_the_quickstart_is_better_than_the_baseline_on_the_test_part(tmp_path: Path) -> None:
     import json
@@ -44,7 +44,9 @@ def test_the_quickstart_is_better_than_the_baseline_on_the_test_part(tmp_path: P
 
     gains = []
     for seed in ("0", "1", "2"):
-        done = run_script(ROOT / "experiments" / "quickstart.py", "--seed", seed, "--name", f"s{seed}", cwd=tmp_path, timeout=600)
+        done = run_script(
+            ROOT / "experiments" / "quickstart.py", "--seed", seed, "--name", f"s{seed}", cwd=tmp_path, timeout=600
+        )
         assert done.returncode == 0, done.stderr
         facts = json.loads(orchestrator("show", f"s{seed}", "--json", cwd=tmp_path).stdout)
         gains.append(facts["best"]["test"]["accuracy"] - facts["baseline"]["test"]["accuracy"])
@@ -52,7 +54,7 @@ def test_the_quickstart_is_better_than_the_baseline_on_the_test_part(tmp_path: P
     assert sum(gains) / 3 > 0.015, gains
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_make_demo_works_in_a_fresh_copy(tmp_path: Path) -> None:
     import subprocess
