@@ -8,7 +8,6 @@ acts on it; what is in memory here can be had again from the ledger, and is, whe
 from __future__ import annotations
 
 import bisect
-import json
 import shutil
 import time
 import traceback
@@ -17,9 +16,10 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 
-from orchestrator.errors import ResumeRefused, did_you_mean
-from orchestrator.ledger import Ledger, to_json
-from orchestrator.sweep import FIXED, Sweep
+from orchestrator.errors import did_you_mean
+from orchestrator.ledger import Ledger
+from orchestrator.lineage import what_changed
+from orchestrator.sweep import Sweep
 from search.base import Verdict, derived_seed, generator
 from search.searchers.points import Points
 from search.trial import BASELINE, End, History, Report, Status, Suggestion, Trial, incumbent, start
@@ -61,7 +61,7 @@ class Driver:
         self.listen = listen
         self.clock = clock
         earlier = ledger.sweeps()
-        change = _what_changed(sweep, ledger, earlier)
+        change = what_changed(sweep, ledger, earlier)
         self.history: History = ledger.history(sweep.space, sweep.workload.horizon, sweep.seed, sweep.maximise)
         self.waiting = [trial.number for trial in self.history.having(Status.RUNNING)]  # interrupted; first in line
         self.running: set[int] = set()
@@ -446,41 +446,6 @@ class Driver:
         self.pause_file.unlink(missing_ok=True)
         with self.ledger.transaction():
             self.ledger.add_event("spent", f"{self.clock() - self._began:.3f}")
-
-
-def _what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, object]]) -> str:
-    """What differs from the last invocation, in words; raises ResumeRefused if old results would lose their meaning."""
-    if not earlier:
-        return ""
-    before = earlier[-1]["description"]
-    after = json.loads(to_json(sweep.describe()))  # as the ledger reads it back: JSON has no tuples
-    assert isinstance(before, dict)
-    for name in FIXED:
-        if before[name] != after[name]:
-            raise ResumeRefused(
-                f"{ledger.folder}: started with {name} = {before[name]}, now {after[name]}. The old results do not mean the "
-                f"same any more. Use another --name, or move {ledger.folder} away."
-            )
-    if before["space"] != after["space"]:
-        _check_overlap(sweep, ledger)
-    return ", ".join(
-        f"{name}: {_short(before[name])} → {_short(after[name])}" for name in after if before.get(name) != after[name]
-    )
-
-
-def _check_overlap(sweep: Sweep, ledger: Ledger) -> None:
-    rows = ledger.rows("suggestion")
-    configs = [row["config"] for row in rows if row["origin"] != BASELINE] or [row["config"] for row in rows]
-    if configs and not any(sweep.space.contains(config) for config in configs):
-        raise ResumeRefused(
-            f"{ledger.folder}: space has changed and holds none of the {len(configs)} configurations on record "
-            f"(for example {configs[-1]}: {sweep.space.why_not(configs[-1])}). Use another --name, or move {ledger.folder} away."
-        )
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def _last_line(text: str) -> str:

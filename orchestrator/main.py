@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from orchestrator.errors import BadInput, Interrupted, NoMetric, OrchestratorError, TrialsFailed
+from orchestrator.processes import end_left_over_processes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -150,7 +151,7 @@ def run(sweep: Sweep, folder: Path, *, simulated: bool = False, address: str | N
             else:
                 from orchestrator import tune
 
-                tune.end_left_over_processes(folder)
+                end_left_over_processes(folder)
                 tune.run(driver, address=address, refresh=display.refresh)
         _close(driver, ledger, received, console)
     finally:
@@ -234,8 +235,7 @@ class _signals:
         self._received.append(number)
         if len(self._received) > 1:
             os.write(2, b"leaving at once; what is recorded is safe\n")
-            if "orchestrator.tune" in sys.modules:
-                sys.modules["orchestrator.tune"].end_left_over_processes(self._driver.folder)
+            end_left_over_processes(self._driver.folder)
             os._exit(128 + number)
         os.write(2, b"\nstopping: trials save their checkpoints (once more leaves at once)\n")
         self._driver.stop("a signal asked for it")
@@ -271,5 +271,6 @@ def _again(without: str = "") -> str:
     """The command that was typed, less one option and its value."""
     import shlex
 
-    words = [Path(sys.executable).name, *sys.argv]
+    below = os.path.relpath(sys.executable)
+    words = [Path(sys.executable).name if below.startswith("..") else below, *sys.argv]
     return shlex.join(word for i, word in enumerate(words) if without not in (word, words[i - 1]) or not without)

@@ -13,10 +13,8 @@ new round begins.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import logging
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -40,7 +38,6 @@ for _name, _value in {  # read by Ray when it is imported
 }.items():
     os.environ.setdefault(_name, _value)
 
-import psutil
 import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -48,6 +45,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from orchestrator import worker
 from orchestrator.driver import PREPARE, Order
 from orchestrator.errors import BadInput, OrchestratorError
+from orchestrator.guards import data_bytes, limited, log_to, watched, why_lost
+from orchestrator.processes import remember_processes
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
@@ -58,7 +57,6 @@ START_SECONDS = 60.0
 IDLE = 0.1  # seconds: how long a seat without work waits before it asks again
 LOST_IN_A_ROW = 6  # seats lost without any answer in between: the workers cannot even start
 ROUNDS_WITHOUT_PROGRESS = 3
-SILENCE_FILE = "silence.txt"
 
 
 class Seat(tune.Trainable):  # type: ignore[misc]
@@ -104,14 +102,14 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         if self._job is None:
             self._job = worker.Job(self._sweep, assignment, self._pause.exists)
             budget = self._sweep.memory_bytes
-            self._memory_limit = None if budget is None else _data_bytes() + budget
+            self._memory_limit = None if budget is None else data_bytes() + budget
         silence, patience = self._sweep.silence_seconds, PATIENCE
         if self._is_new:  # what is imported and loaded before a process's first report is no silence
             silence, patience = silence and silence + START_SECONDS, 0.0
         with (
-            _log_to(assignment.folder.parent),
-            _watched(assignment.folder.parent, silence),
-            _limited(self._memory_limit),
+            log_to(assignment.folder.parent),
+            watched(assignment.folder.parent, silence),
+            limited(self._memory_limit),
         ):
             answer = self._job.advance(patience)
         self._is_new = False
@@ -167,7 +165,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self.lost_in_a_row += 1
         try:
             if order is not None and order.assignment is not None and order.kind == "train":
-                self.driver.lose(order.trial, _why_lost(order.assignment.folder.parent))
+                self.driver.lose(order.trial, why_lost(order.assignment.folder.parent))
             elif order is not None:
                 self.driver.lose_job(order, "the process or its node died")
             if self.lost_in_a_row >= LOST_IN_A_ROW:
@@ -330,7 +328,7 @@ def _ray(driver: Driver, address: str | None) -> Iterator[None]:
         raise BadInput(f"--address {address}: no Ray cluster answers there ({error}).") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray puts its own there, which loses what runs
-    _remember_processes(driver.folder)
+    remember_processes(driver.folder)
     try:
         yield
     finally:
@@ -361,31 +359,6 @@ def _cpus() -> int:
         return os.cpu_count() or 1
 
 
-PROCESSES = "processes.txt"
-
-
-def _remember_processes(folder: Path) -> None:
-    """Note what was started, so that the next start can end what a SIGKILL of this driver leaves behind."""
-    children = psutil.Process().children(recursive=True)
-    (folder / PROCESSES).write_text("".join(f"{child.pid} {child.create_time()}\n" for child in children))
-
-
-def end_left_over_processes(folder: Path) -> int:
-    """End what an earlier driver of this run left running: by pid *and* start time, never by name."""
-    ended = 0
-    with contextlib.suppress(OSError, ValueError):
-        for line in (folder / PROCESSES).read_text().splitlines():
-            pid, created = line.split()
-            with contextlib.suppress(psutil.Error):
-                process = psutil.Process(int(pid))
-                if abs(process.create_time() - float(created)) < 0.01:
-                    for child in [*process.children(recursive=True), process]:
-                        child.kill()
-                    ended += 1
-        (folder / PROCESSES).unlink()
-    return ended
-
-
 def trial_result(result: Mapping[str, Any]) -> dict[str, Any]:
     """Our own entries of a Tune result."""
     return {key: result[key] for key in ("left", "answer", "job") if key in result}
@@ -400,64 +373,8 @@ def _interrupted(driver: Driver, error: Exception) -> None:
     )
 
 
-def _why_lost(folder: Path) -> str:
-    silence = folder / SILENCE_FILE
-    if silence.exists() and silence.stat().st_size:
-        silence.replace(folder / "silence-last.txt")
-        return f"it was silent for too long; its stack is in {folder / 'silence-last.txt'}"
-    return "the process or its node died"
-
-
 def _error_of(trial: Any) -> str:
     try:
         return str(trial.get_error())
     except Exception:
         return "unknown"
-
-
-@contextlib.contextmanager
-def _log_to(folder: Path) -> Iterator[None]:
-    """What a trial prints goes to its own log."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (
-        (folder / "log.txt").open("a") as log,
-        contextlib.redirect_stdout(log),
-        contextlib.redirect_stderr(log),
-    ):
-        yield
-
-
-@contextlib.contextmanager
-def _watched(folder: Path, seconds: float | None) -> Iterator[None]:
-    """Dump the stack and end the process if a report takes longer than this."""
-    if seconds is None:
-        yield
-        return
-    with (folder / SILENCE_FILE).open("w") as trace:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=trace)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-    (folder / SILENCE_FILE).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _limited(limit: int | None) -> Iterator[None]:
-    """Let a trial that takes more memory than it asked for fail by itself, with a MemoryError."""
-    if limit is None:
-        yield
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-
-
-def _data_bytes() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmData:"):
-            return int(line.split()[1]) * 1024
-    return 0

@@ -1,0 +1,46 @@
+"""May this sweep continue that record, and what is different from the last time?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from orchestrator.errors import ResumeRefused
+from orchestrator.ledger import Ledger, to_json
+from orchestrator.sweep import FIXED, Sweep
+from search.trial import BASELINE
+
+
+def what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, object]]) -> str:
+    """What differs from the last invocation, in words; raises ResumeRefused if old results would lose their meaning."""
+    if not earlier:
+        return ""
+    before = earlier[-1]["description"]
+    after = json.loads(to_json(sweep.describe()))  # as the ledger reads it back: JSON has no tuples
+    assert isinstance(before, dict)
+    for name in FIXED:
+        if before[name] != after[name]:
+            raise ResumeRefused(
+                f"{ledger.folder}: started with {name} = {before[name]}, now {after[name]}. The old results do not mean the "
+                f"same any more. Use another --name, or move {ledger.folder} away."
+            )
+    if before["space"] != after["space"]:
+        _check_overlap(sweep, ledger)
+    return ", ".join(
+        f"{name}: {_short(before[name])} → {_short(after[name])}" for name in after if before.get(name) != after[name]
+    )
+
+
+def _check_overlap(sweep: Sweep, ledger: Ledger) -> None:
+    rows = ledger.rows("suggestion")
+    configs = [row["config"] for row in rows if row["origin"] != BASELINE] or [row["config"] for row in rows]
+    if configs and not any(sweep.space.contains(config) for config in configs):
+        raise ResumeRefused(
+            f"{ledger.folder}: space has changed and holds none of the {len(configs)} configurations on record "
+            f"(for example {configs[-1]}: {sweep.space.why_not(configs[-1])}). Use another --name, or move {ledger.folder} away."
+        )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
