@@ -13,7 +13,6 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
 
 from orchestrator.errors import did_you_mean
@@ -230,9 +229,8 @@ class Driver:
 
     @property
     def best(self) -> Trial | None:
-        """The incumbent: lowest loss among the completed trials (at their last step); before there is one, among
-        the trials that got furthest."""
-        return incumbent(self.history)
+        """The incumbent, without a look at every trial."""
+        return self.history.trials[self._kept[0][1]] if self._kept else incumbent(self.history)
 
     @property
     def baseline(self) -> Trial | None:
@@ -348,7 +346,7 @@ class Driver:
         loss = sweep.loss(float(value))
         self.history.append(Report(trial.number, answer.step, loss, answer.cost_seconds, answer.metrics))
         self._failures.clear()
-        if not isfinite(loss):
+        if sweep.has_diverged(float(value)):
             self._end(trial, Status.DIVERGED, f"{sweep.metric_name} = {value} at step {answer.step}")
         elif answer.step >= sweep.workload.horizon:
             self._end(trial, Status.COMPLETED, "reached the horizon")

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from math import isfinite
 from typing import Any
 
 from orchestrator.errors import BadInput, did_you_mean
@@ -72,6 +73,7 @@ class Sweep:
     baseline: Config | str | None = "workload"  # trained in full and compared with; "workload": its own, if it fits
     allow_failed: int = 0  # failed trials that are still a success
     retries: int = 3  # times that a trial may lose its worker without having made progress
+    diverged_beyond: float | None = None  # a metric worse than this counts as diverged, like NaN
     max_silence: float | str | None = None  # a trial that reports nothing for so long is killed and retried
     checkpoint_seconds: float = 5.0  # at most this often, and never for more than 2 % of the training time
     keep_checkpoints: int = 5  # of completed trials, the best so many keep theirs
@@ -127,6 +129,11 @@ class Sweep:
             return self.baseline
         own = self.workload.baseline
         return own if own is not None and set(own) == set(self.space.names) else None
+
+    def has_diverged(self, value: float) -> bool:
+        """NaN and infinities always have; finite values by `diverged_beyond`."""
+        limit = self.diverged_beyond
+        return not isfinite(value) or (limit is not None and self.loss(value) > self.loss(limit))
 
     def policy_for(self, config: Config) -> Any:
         """The policy of one trial; None for fixed knobs."""
@@ -207,6 +214,11 @@ class Sweep:
         self._whole("keep_checkpoints", 1)
         if self.max_concurrent is not None:
             self._whole("max_concurrent", 1)
+        limit = self.diverged_beyond
+        if limit is not None and (
+            isinstance(limit, bool) or not isinstance(limit, (int, float)) or not isfinite(limit)
+        ):
+            raise BadInput(f"Sweep(diverged_beyond={limit!r}): must be a finite number, a value of the metric.")
         for name in ("time_budget", "max_silence"):
             value = getattr(self, name)
             if value is not None and not seconds(value, name) > 0:

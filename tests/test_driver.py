@@ -70,6 +70,33 @@ def test_a_trial_that_goes_wrong_is_recorded_and_the_sweep_goes_on(
         assert "broken by design" in detail
 
 
+def test_a_loss_that_explodes_ends_the_trial_if_a_limit_is_given(tmp_path: Path) -> None:
+    """F15: learning rate 2.4 is beyond what the bowl bears; the loss grows, but stays finite for long."""
+    sweep = small_sweep(space=Space({"learning_rate": 2.4, "momentum": 0.0, "batch_size": 16}), num_samples=1)
+    free = simulated(tmp_path / "free", sweep).history.trials[0]
+    assert free.status is Status.COMPLETED
+    limit = free.losses[1]
+    limited = simulated(tmp_path / "limited", replace(sweep, diverged_beyond=limit)).history.trials[0]
+    assert limited.losses == free.losses[:3]
+    assert limited.status is Status.DIVERGED
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_told(tmp_path: Path) -> None:
+    sweep = small_sweep(num_samples=2, workload=Quadratic(horizon=6))
+    interrupted_after(tmp_path, sweep, 7)
+    newest = sorted(tmp_path.glob("trials/00000/checkpoints/step-*"))[-1]
+    weights = newest / "tensors.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-3])
+    driver = simulated(tmp_path, sweep)
+    assert statuses(driver) == ["completed"] * 2
+    told = [row["text"] for row in recorded(tmp_path, "event") if row["kind"] == "notice"]
+    assert any(newest.name in text for text in told), told
+    simulated(tmp_path / "whole", sweep, workers=2)
+    ours, whole = recorded(tmp_path, "report"), recorded(tmp_path / "whole", "report")
+    key = ("trial", "step", "value")
+    assert sorted([row[k] for k in key] for row in ours) == sorted([row[k] for k in key] for row in whole)
+
+
 def test_the_first_failure_is_shown_whole_and_at_once(tmp_path: Path) -> None:
     told: list[tuple[str, str]] = []
     ledger = Ledger.write(tmp_path)

@@ -54,6 +54,7 @@ BAD = {
     "a point of the wrong type": ({"points_to_evaluate": [POINT | {"momentum": "0.5"}]}, r"'0.5'"),
     "a point that is no dict": ({"points_to_evaluate": [3]}, r"3 is not a configuration"),
     "a baseline without a parameter": ({"baseline": {"learning_rate": 0.1}}, r"baseline.*in one of baseline and space only"),
+    "a limit that is no number": ({"diverged_beyond": "high"}, r"diverged_beyond='high'"),
     "negative retries": ({"retries": -1}, r"retries=-1"),
 }  # fmt: skip
 

@@ -53,28 +53,31 @@ class Parabola:
 
 def ours(trials: int, steps: int, slots: int, folder: Path) -> dict[str, Any]:
     """Run (or continue) in this process and measure; the record stays in `folder`."""
-    import os
+    from rich.console import Console
 
     from orchestrator import tune
     from orchestrator.driver import Driver
     from orchestrator.ledger import Ledger
+    from orchestrator.progress import Display
     from orchestrator.sweep import Sweep
     from search.searchers.random import Random
     from search.space import Space, uniform
 
-    os.environ["RAY_TMPDIR"] = tempfile.gettempdir()
     tune._cpus = lambda: slots  # the same two slots for everybody, however many cores there are
     sweep = Sweep(
         name="overhead", workload=Parabola(steps), space=Space({"x": uniform(-1.0, 1.0)}), searcher=Random(),
         num_samples=trials, max_concurrent=slots,
     )  # fmt: skip
     ledger = Ledger.write(folder)
-    driver = Driver(sweep, ledger)
+    display = Display(Console(stderr=True))
+    driver = Driver(sweep, ledger, listen=display.listen)
+    display.watch(driver)
     before = len(driver.history)
     loaded = time.time() - BEGUN
     marks: list[tuple[float, int]] = []  # time, records
 
     def refresh() -> None:
+        display.refresh()
         if len(driver.history) > before + slots:
             marks.append((time.time(), len(driver.history)))
 
@@ -120,7 +123,7 @@ def measure(form: str, trials: int, steps: int, folder: Path | None = None) -> d
             "--steps",
             str(steps),
         ]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=3600)
+    done = subprocess.run(call, capture_output=True, text=True, timeout=1800)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if not lines:
         raise SystemExit(f"{' '.join(call)} gave nothing:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
