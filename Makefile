@@ -19,7 +19,7 @@ demo: $(VENV)/installed ## the quickstart: one small sweep
 	@$(BIN)/python experiments/quickstart.py
 
 test: check ## all checks, then the tests that are not slow
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
 
 test-all: check ## all checks, then all tests
 	@$(BIN)/python -m pytest

@@ -1,7 +1,7 @@
 """SIGKILL at random instants: the driver, a worker, or everything. Run the same command again: nothing is lost.
 
-The short form is part of the default tests; `make test-all` runs 200 kills. Without `--kills` nothing is random from
-run to run but the instants at which the machine gets there.
+The short form (ten kills of Ray sweeps) is part of the default tests; `make test-all` runs 200. Targets and waits are
+seeded; the instants at which the machine gets there are its own.
 """
 
 from __future__ import annotations
@@ -155,9 +155,10 @@ def reference(folder: Path, *, scheduler: str, trials: int = 8) -> list[tuple[An
 
 
 @pytest.mark.ray
-def test_six_kills_of_a_ray_sweep_lose_nothing(tmp_path: Path) -> None:
-    harness = killed(tmp_path, 6, seed=1, workers=2, scheduler="promote", simulate=False)
-    assert harness.kills.total() == 6
+def test_seven_kills_of_a_ray_sweep_lose_nothing(tmp_path: Path) -> None:
+    harness = killed(tmp_path, 7, seed=1, workers=2, scheduler="promote", simulate=False)
+    assert harness.kills.total() == 7
+    assert len(harness.kills) > 1  # not only one kind of target
 
 
 @pytest.mark.ray
