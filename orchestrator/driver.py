@@ -12,30 +12,21 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.errors import did_you_mean
 from orchestrator.ledger import Ledger
 from orchestrator.lineage import what_changed
 from orchestrator.sweep import Sweep
+from orchestrator.worker import PREPARE, TEST, Order
 from search.base import Verdict, derived_seed, generator
 from search.searchers.points import Points
 from search.trial import BASELINE, End, History, Report, Status, Suggestion, Trial, incumbent, start
 from search.work import Assignment, Progress
 
-PREPARE, TEST = "prepare", "test"
 SAME_FAILURES = 3  # so many equal failures in a row, before anything has worked, stop the sweep
 COPY_SECONDS = 600.0
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a free worker shall do: train, or one of the jobs around the training."""
-
-    kind: str  # "train" | "prepare" | "test"
-    trial: int  # -1 for prepare
-    assignment: Assignment | None = None
 
 
 class Driver:
@@ -186,6 +177,12 @@ class Driver:
                     number,
                 )
                 self.waiting.insert(0, number)
+
+    def lose_all(self, why: str) -> None:
+        """All workers are gone at once."""
+        for number in sorted(self.running):
+            self.lose(number, why)
+        self._jobs.clear()
 
     def finish_job(self, order: Order, metrics: Mapping[str, float] | None = None, error: str = "") -> None:
         """A prepare or test order came back."""

@@ -149,10 +149,10 @@ def run(sweep: Sweep, folder: Path, *, simulated: bool = False, address: str | N
                     refresh=display.refresh,
                 )
             else:
-                from orchestrator import tune
+                from orchestrator.tune.cluster import run as run_on_ray
 
                 end_left_over_processes(folder)
-                tune.run(driver, address=address, refresh=display.refresh)
+                run_on_ray(driver, address=address, refresh=display.refresh)
         _close(driver, ledger, received, console)
     finally:
         ledger.close()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator import worker
-from orchestrator.driver import Order
+from orchestrator.worker import Order
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver

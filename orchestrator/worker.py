@@ -1,4 +1,4 @@
-"""A training under way, seen from the process that carries it out. Both engines use it; it knows neither Ray nor torch."""
+"""Work as the process that carries it out sees it. Both engines use it; it knows neither Ray nor torch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,24 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestrator.sweep import Sweep
 from search.work import Assignment, Progress, Run
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
+
+
+PREPARE, TEST = "prepare", "test"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a free worker shall do: train, or one of the jobs around the training."""
+
+    kind: str  # "train" | "prepare" | "test"
+    trial: int  # -1 for prepare
+    assignment: Assignment | None = None
 
 
 @dataclass

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.tune import capacity
+from orchestrator.tune.cluster import capacity
 from tests.support import ROOT, recorded, run_script, sequence, small_sweep
 
 SCRIPT = ROOT / "tests" / "sweeps" / "steady.py"

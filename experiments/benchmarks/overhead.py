@@ -55,15 +55,14 @@ def ours(trials: int, steps: int, slots: int, folder: Path) -> dict[str, Any]:
     """Run (or continue) in this process and measure; the record stays in `folder`."""
     from rich.console import Console
 
-    from orchestrator import tune
     from orchestrator.driver import Driver
     from orchestrator.ledger import Ledger
     from orchestrator.progress import Display
     from orchestrator.sweep import Sweep
+    from orchestrator.tune.cluster import run
     from search.searchers.random import Random
     from search.space import Space, uniform
 
-    tune._cpus = lambda: slots  # the same two slots for everybody, however many cores there are
     sweep = Sweep(
         name="overhead", workload=Parabola(steps), space=Space({"x": uniform(-1.0, 1.0)}), searcher=Random(),
         num_samples=trials, max_concurrent=slots,
@@ -82,7 +81,7 @@ def ours(trials: int, steps: int, slots: int, folder: Path) -> dict[str, Any]:
             marks.append((time.time(), len(driver.history)))
 
     used = time.process_time()
-    tune.run(driver, address=None, refresh=refresh)
+    run(driver, address=None, refresh=refresh)
     used = time.process_time() - used
     ledger.close()
     seconds = max(marks[-1][0] - marks[0][0], 1e-9) if marks else float("nan")

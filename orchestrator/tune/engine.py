@@ -1,0 +1,180 @@
+"""One Tune experiment a round: seats, and the dispatcher that hands them their orders."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.guards import why_lost
+from orchestrator.tune.cluster import seat_resources, seats
+from orchestrator.tune.seat import Seat
+from orchestrator.worker import Order
+
+if TYPE_CHECKING:
+    from orchestrator.driver import Driver
+
+LOST_IN_A_ROW = 6  # seats lost without any answer in between: the workers cannot even start
+ROUNDS_WITHOUT_PROGRESS = 3
+
+
+class Dispatcher(FIFOScheduler):  # type: ignore[misc]
+    """Between Tune and the driver: every result of a seat comes by here, and takes the next order back with it."""
+
+    def __init__(self, driver: Driver, first: Order | None, refresh: Callable[[], None]) -> None:
+        super().__init__()
+        self.driver = driver
+        self.failure: BaseException | None = None
+        self.lost_in_a_row = 0
+        self._first = first
+        self._refresh = refresh
+        self._orders: dict[str, Order] = {}  # Tune's id of a seat → what it is doing
+
+    def __reduce__(self) -> Any:  # Tune pickles schedulers into its snapshots; nobody ever reads ours
+        return (FIFOScheduler, ())
+
+    def on_trial_result(self, controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
+        try:
+            return self._on_result(trial, trial_result(result))
+        except BaseException as error:  # Tune would bury it in a TuneError
+            self.failure = error
+            return str(TrialScheduler.STOP)
+        finally:
+            self._refresh()
+
+    def on_trial_error(self, controller: Any, trial: Any) -> None:
+        """The seat is gone; Tune starts a new one."""
+        order = self._orders.pop(trial.trial_id, None)
+        self.lost_in_a_row += 1
+        try:
+            if order is not None and order.assignment is not None and order.kind == "train":
+                self.driver.lose(order.trial, why_lost(order.assignment.folder.parent))
+            elif order is not None:
+                self.driver.lose_job(order, "the process or its node died")
+            if self.lost_in_a_row >= LOST_IN_A_ROW:
+                raise OrchestratorError(
+                    f"{self.lost_in_a_row} workers in a row were lost before they answered. Last error:\n{_error_of(trial)}"
+                )
+        except BaseException as error:
+            self.failure = error
+
+    def finished(self) -> bool:
+        return self.failure is not None or (self._first is None and self.driver.finished)
+
+    def _on_result(self, trial: Any, result: Mapping[str, Any]) -> str:
+        self.lost_in_a_row = 0
+        left, answer, job = result.get("left"), result.get("answer"), result.get("job")
+        if left is not None:
+            self.driver.receive(left.trial, left.progress)
+        go_on = False
+        order = self._orders.get(trial.trial_id)
+        if answer is not None:
+            go_on = self.driver.receive(answer.trial, answer.progress) and not answer.done
+            if answer.failure is not None:
+                self.driver.fail(answer.trial, *answer.failure)
+        elif job is not None and order is not None:
+            self.driver.finish_job(order, *job)
+        if not go_on:
+            following = self._next()
+            save = answer is not None and not answer.done and self.driver.keeps(answer.trial)
+            self._orders.pop(trial.trial_id, None)
+            if following is not None:
+                self._orders[trial.trial_id] = following
+            if following is not None or answer is not None:
+                # Calls from one process to an actor run in order: this one is there before Tune's next `train`.
+                trial.temporary_state.ray_actor.assign.remote(following, save)
+        return str(TrialScheduler.CONTINUE)
+
+    def _next(self) -> Order | None:
+        first, self._first = self._first, None
+        return first or self.driver.next()
+
+
+class WhenFinished(tune.Stopper):  # type: ignore[misc]
+    """Ends Tune's experiment when the driver has no more work."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._dispatcher.finished()
+
+    def __reduce__(self) -> Any:
+        return (tune.stopper.NoopStopper, ())
+
+
+def rounds(driver: Driver, first: Order | None, refresh: Callable[[], None]) -> None:
+    """Tune experiments until the sweep is finished or stopped; one, if nothing breaks. Ray is up.
+
+    `first` is an order that was already taken from the driver.
+    """
+    progress, idle = -1, 0
+    while True:
+        dispatcher = Dispatcher(driver, first, refresh)
+        first = None
+        try:
+            _round(driver, dispatcher)
+        except OrchestratorError:
+            raise
+        except Exception as error:
+            if dispatcher.failure is None:
+                _interrupted(driver, error)
+        if dispatcher.failure is not None:
+            raise dispatcher.failure
+        if driver.finished:
+            return
+        driver.lose_all("Ray Tune's experiment was interrupted")
+        idle = idle + 1 if len(driver.history) == progress else 0
+        progress = len(driver.history)
+        if idle >= ROUNDS_WITHOUT_PROGRESS:
+            raise OrchestratorError(f"Ray Tune ended {idle} times without any progress; see the events in the ledger.")
+
+
+def _round(driver: Driver, dispatcher: Dispatcher) -> None:
+    """One Tune experiment: as many seats as there may be trials at once."""
+    sweep = driver.sweep
+    storage = driver.folder / "ray"
+    shutil.rmtree(storage, ignore_errors=True)
+    tuner = tune.Tuner(
+        tune.with_resources(Seat, seat_resources(sweep)),
+        param_space={"sweep": [ray.put(sweep)], "shared": driver.shared_folder, "pause": driver.pause_file},
+        tune_config=tune.TuneConfig(num_samples=seats(sweep), scheduler=dispatcher, reuse_actors=False),
+        run_config=tune.RunConfig(
+            name="seats",
+            storage_path=str(storage.absolute()),
+            stop=WhenFinished(dispatcher),
+            failure_config=tune.FailureConfig(max_failures=-1),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+def trial_result(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Our own entries of a Tune result."""
+    return {key: result[key] for key in ("left", "answer", "job") if key in result}
+
+
+def _interrupted(driver: Driver, error: Exception) -> None:
+    with driver.ledger.transaction():
+        driver.ledger.add_event("interruption", f"Ray Tune: {type(error).__name__}: {error}")
+    driver.listen(
+        "interruption",
+        f"Ray Tune stopped ({type(error).__name__}: {str(error).splitlines()[-1] if str(error) else ''}); starting it again",
+    )
+
+
+def _error_of(trial: Any) -> str:
+    try:
+        return str(trial.get_error())
+    except Exception:
+        return "unknown"

@@ -1,0 +1,99 @@
+"""A seat: the worker process that Tune starts. Imported in every worker, so it imports little."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import tune
+
+from orchestrator import worker
+from orchestrator.guards import data_bytes, limited, log_to, watched
+from orchestrator.worker import PREPARE, Order
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
+
+PATIENCE = 0.1  # seconds: reports that come faster than this travel together
+START_SECONDS = 60.0  # more than `max_silence` for a process's first report: it loads torch and the data
+IDLE = 0.1  # seconds: how long a seat without work waits before it asks again
+
+
+class Seat(tune.Trainable):  # type: ignore[misc]
+    """A worker process: carries out the orders it is given, one `step` for each answer."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._sweep: Sweep = ray.get(config["sweep"][0])
+        self._shared: Path = config["shared"]
+        self._pause: Path = config["pause"]
+        self._order: Order | None = None
+        self._job: worker.Job | None = None
+        self._next: Order | None = None
+        self._leave = self._save = False
+        self._is_new = True
+        self._memory_limit: int | None = None
+
+    def assign(self, order: Order | None, save: bool) -> None:
+        """Called by the driver before the next `step`: leave the present trial (saving it or not), take on `order`."""
+        self._next, self._leave, self._save = order, True, save
+
+    def step(self) -> dict[str, Any]:
+        """Work until there is something to tell."""
+        result: dict[str, Any] = {"pid": os.getpid()}
+        if self._leave:
+            if self._save and self._job is not None:
+                result["left"] = self._job.save()
+            self._order, self._job = self._next, None
+            self._leave = False
+        if self._order is None:
+            if "left" not in result:
+                time.sleep(IDLE)
+            return result
+        order = self._order
+        if order.kind == "train":
+            result["answer"] = self._train(order)
+        else:
+            result["job"] = self._other(order)
+        return result
+
+    def _train(self, order: Order) -> worker.Answer:
+        assignment = order.assignment
+        assert assignment is not None
+        if self._job is None:
+            self._job = worker.Job(self._sweep, assignment, self._pause.exists)
+            budget = self._sweep.memory_bytes
+            self._memory_limit = None if budget is None else data_bytes() + budget
+        silence, patience = self._sweep.silence_seconds, PATIENCE
+        if self._is_new:  # what is imported and loaded before a process's first report is no silence
+            silence, patience = silence and silence + START_SECONDS, 0.0
+        with (
+            log_to(assignment.folder.parent),
+            watched(assignment.folder.parent, silence),
+            limited(self._memory_limit),
+        ):
+            answer = self._job.advance(patience)
+        self._is_new = False
+        if answer.done:
+            self._job = self._order = None
+        return answer
+
+    def _other(self, order: Order) -> tuple[dict[str, float], str]:
+        self._order = None
+        try:
+            if order.kind == PREPARE:
+                worker.prepare(self._sweep, self._shared)
+                return {}, ""
+            assert order.assignment is not None
+            return dict(self._sweep.workload.test(order.assignment)), ""
+        except Exception:
+            return {}, traceback.format_exc()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        return {}  # a seat has nothing that must survive
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        pass
