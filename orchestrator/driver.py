@@ -13,10 +13,11 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 
 from orchestrator.errors import did_you_mean
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, seconds_between
 from orchestrator.lineage import what_changed
 from orchestrator.sweep import Sweep
 from orchestrator.worker import PREPARE, TEST, Order
@@ -104,7 +105,7 @@ class Driver:
 
     def next(self) -> Order | None:
         """What a free worker shall do now; None: nothing at the moment, ask again when something was received."""
-        self._check_budget()
+        self.check_budget()
         if not self._prepared:
             if PREPARE in self._jobs or self.stop_reason:
                 return None
@@ -136,6 +137,7 @@ class Driver:
                     self._tell("notice", f"trial {number}: {answer.text}", number)
         if trial.status is not Status.RUNNING:
             self._leave(number)
+        self.check_budget()
         if self.clock() - self._copied > COPY_SECONDS:
             self.ledger.copy()
             self._copied = self.clock()
@@ -314,7 +316,8 @@ class Driver:
                 return Order(TEST, trial.number, self._assignment(trial))
         return None
 
-    def _check_budget(self) -> None:
+    def check_budget(self) -> None:
+        """Stop when the time is used up; to be called now and then, also while nothing comes back."""
         budget = self.sweep.budget_seconds
         if budget is not None and not self.stop_reason and self.spent_seconds >= budget:
             self.stop(f"the time budget of {budget:g} s is used up")
@@ -336,12 +339,13 @@ class Driver:
             self._fail(trial, "NoMetric", f"step {answer.step} reported no {sweep.metric_name!r}.{hint}")
             return
         value = answer.metrics[sweep.metric_name]
-        if not isinstance(value, (int, float)):
+        if not isinstance(value, Real):
             self._fail(trial, "NoMetric", f"step {answer.step}: {sweep.metric_name}={value!r} is no number.")
             return
-        self.ledger.add_report(trial.number, answer.step, float(value), answer.cost_seconds, answer.metrics)
+        metrics = {name: float(other) for name, other in answer.metrics.items() if isinstance(other, Real)}
+        self.ledger.add_report(trial.number, answer.step, float(value), answer.cost_seconds, metrics)
         loss = sweep.loss(float(value))
-        self.history.append(Report(trial.number, answer.step, loss, answer.cost_seconds, answer.metrics))
+        self.history.append(Report(trial.number, answer.step, loss, answer.cost_seconds, metrics))
         self._failures.clear()
         if sweep.has_diverged(float(value)):
             self._end(trial, Status.DIVERGED, f"{sweep.metric_name} = {value} at step {answer.step}")
@@ -430,8 +434,14 @@ class Driver:
         return text + (": " + ", ".join(parts) if parts else "") + (f". Changed: {change}" if change else "") + "."
 
     def _driver_seconds(self) -> float:
-        rows = self.ledger.rows("event", "WHERE kind = 'spent' ORDER BY seq")
-        return sum(float(row["text"]) for row in rows)
+        """What earlier invocations took; for one that was killed, up to its last report."""
+        told = {row["epoch"]: float(row["text"]) for row in self.ledger.rows("event", "WHERE kind = 'spent'")}
+        last: dict[int, str] = {}
+        for row in self.ledger.rows("report"):
+            last[row["epoch"]] = max(row["time"], last.get(row["epoch"], ""))
+        begun = {row["epoch"]: row["time"] for row in self.ledger.rows("lease")}
+        killed = [seconds_between(begun[epoch], time) for epoch, time in last.items() if epoch not in told]
+        return sum(told.values()) + sum(killed)
 
     def close(self) -> None:
         """The invocation is over: drop what came in late, and note how long it took (for the budget)."""

@@ -345,6 +345,12 @@ def now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
+def seconds_between(earlier: str, later: str) -> float:
+    """Between two times of the ledger; 0 if the clock was set back."""
+    begin, end = (datetime.strptime(text, "%Y-%m-%d %H:%M:%S.%f") for text in (earlier, later))
+    return max(0.0, (end - begin).total_seconds())
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return kind_of(value)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from orchestrator.driver import SAME_FAILURES, Driver
@@ -341,6 +342,27 @@ def test_the_time_budget_counts_over_all_invocations(tmp_path: Path) -> None:
     assert sum(len(trial.steps) for trial in second.history) == done
     third = simulated(tmp_path, small_sweep(workload=slow, num_samples=9, time_budget="1h"))
     assert statuses(third) == ["completed"] * 9
+
+
+def test_the_time_of_a_killed_invocation_counts_too(tmp_path: Path) -> None:
+    sweep = small_sweep(workload=Quadratic(horizon=8, seconds_per_step=0.1), num_samples=4)
+    interrupted_after(tmp_path, sweep, 8)
+    ledger = Ledger.write(tmp_path)
+    spent = Driver(sweep, ledger, clock=lambda: 0.0).spent_seconds
+    ledger.close()
+    assert 0.6 < spent < 30
+
+
+def test_metrics_of_numpy_are_numbers_and_others_are_left_out(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path)
+    driver = Driver(small_sweep(num_samples=1), ledger)
+    order = driver.next()
+    assert order is not None
+    driver.finish_job(order)
+    assert driver.next() is not None
+    assert driver.receive(0, [Progress("report", step=1, metrics={"loss": np.float32(0.5), "note": "x"})])  # type: ignore[dict-item]
+    ledger.close()
+    assert [(row["value"], row["metrics"]) for row in recorded(tmp_path, "report")] == [(0.5, {"loss": 0.5})]
 
 
 # What workers answer late, twice or in another order.

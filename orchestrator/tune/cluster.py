@@ -77,14 +77,14 @@ def seats(sweep: Sweep) -> int:
 
     A cluster that can grow is asked for `max_concurrent` seats; those that do not fit yet wait for their node.
     """
-    fits = capacity(sweep, ray.cluster_resources())
-    wanted = min(sweep.max_concurrent or max(fits, 1), sweep.num_samples)
-    if fits == 0 and not can_grow():
+    fits, grows = capacity(sweep, ray.cluster_resources()), can_grow()
+    if fits == 0 and not grows:
         have = {name: ray.cluster_resources().get(name.upper(), 0) for name in sweep.resources if name != "memory"}
         raise BadInput(
             f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for more than the cluster has ({have})."
         )
-    return wanted if can_grow() else max(1, min(wanted, fits))
+    wanted = min(sweep.max_concurrent or sweep.num_samples, sweep.num_samples)
+    return wanted if grows else min(wanted, fits)
 
 
 def capacity(sweep: Sweep, available: Mapping[str, float]) -> int:

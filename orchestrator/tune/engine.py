@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -64,6 +65,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
             self.failure = error
 
     def finished(self) -> bool:
+        self.driver.check_budget()  # Tune asks ten times a second, also while the trials are silent
         return self.failure is not None or (self._first is None and self.driver.finished)
 
     def _on_result(self, trial: Any, result: Mapping[str, Any]) -> str:
@@ -174,7 +176,8 @@ def _interrupted(driver: Driver, error: Exception) -> None:
 
 
 def _error_of(trial: Any) -> str:
+    """What Tune wrote down of a seat's last error."""
     try:
-        return str(trial.get_error())
-    except Exception:
-        return "unknown"
+        return Path(trial.error_file).read_text()[-3000:].strip()
+    except (OSError, TypeError):
+        return "unknown; see Ray's logs"
