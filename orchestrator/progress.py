@@ -72,9 +72,8 @@ class Display:
         if count > MOST_LINES and count & (count - 1):
             return
         lines = text if kind == "failure" else text.splitlines()[0]
-        self._console.print(
-            Text(f"{kind}: {lines}" + (f"  ({count} so far)" if count > MOST_LINES else ""), style=TOLD[kind])
-        )
+        so_far = f"  ({count} so far)" if count > MOST_LINES else ""
+        self._console.print(Text(f"{kind}: {lines}{so_far}", style=TOLD[kind]), soft_wrap=True)
 
     def refresh(self) -> None:
         """Called after every result; draws only when it is time."""
