@@ -30,8 +30,6 @@ from orchestrator.errors import BadInput, Interrupted, NoMetric, OrchestratorErr
 from orchestrator.processes import end_left_over_processes
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from orchestrator.driver import Driver
     from orchestrator.ledger import Ledger
     from orchestrator.sweep import Sweep
@@ -153,13 +151,15 @@ def run(sweep: Sweep, folder: Path, *, simulated: bool = False, address: str | N
 
                 end_left_over_processes(folder)
                 run_on_ray(driver, address=address, refresh=display.refresh)
-        _close(driver, ledger, received, console)
+        _close(driver, ledger, received)
     finally:
         ledger.close()
 
 
-def _close(driver: Driver, ledger: Ledger, received: list[int], console: Console) -> None:
+def _close(driver: Driver, ledger: Ledger, received: list[int]) -> None:
     """Record how it ended, print the summary, raise what the exit code must say."""
+    from rich.console import Console
+
     from orchestrator.report import STATE, plot, print_summary
 
     driver.close()
@@ -167,7 +167,7 @@ def _close(driver: Driver, ledger: Ledger, received: list[int], console: Console
     with ledger.transaction():
         state = "interrupted" if isinstance(problem, Interrupted) else "failed" if problem else "finished"
         ledger.add_event(STATE, state)
-    out = type(console)()
+    out = Console()
     print_summary(ledger, out)
     picture = plot(ledger, driver.folder / "report" / "incumbent.png")
     if picture is not None:
