@@ -264,8 +264,9 @@ class Driver:
             return start(dict(sweep.baseline_config), origin=BASELINE, evidence="what is compared with")
         try:
             suggestion = self.searcher.suggest(history)
-            if suggestion is not None:
-                suggestion = replace(suggestion, config=sweep.space.check(suggestion.config))
+            if not isinstance(suggestion, Suggestion):
+                return None
+            suggestion = replace(suggestion, config=sweep.space.check(suggestion.config))
         except Exception as error:  # a searcher that breaks must not cost the sweep; it is counted and shown
             config = sweep.space.sample(generator(history, "fallback"))
             why = f"{type(sweep.searcher).__name__} failed: {type(error).__name__}: {error}"

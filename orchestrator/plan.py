@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator.ledger import FILE, Ledger
-from search.trial import History
+from search.trial import History, Suggestion
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -59,7 +59,7 @@ def first_configurations(sweep: Sweep) -> list[dict[str, object]]:
     found += given
     while len(found) < min(FIRST, sweep.num_samples):
         suggestion = sweep.searcher.suggest(history)
-        if suggestion is None:
+        if not isinstance(suggestion, Suggestion):
             break
         history.append(suggestion)
         found.append(dict(suggestion.config))

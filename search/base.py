@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from enum import Enum
+from typing import ClassVar
 
 import numpy as np
 
 from search.space import Space
-from search.trial import History, Suggestion, Trial
+from search.trial import Enough, History, Suggestion, Trial
 
 
 class Verdict(Enum):
@@ -27,9 +28,13 @@ class Verdict(Enum):
 class Searcher(ABC):
     """Proposes what to run next."""
 
+    continues: ClassVar[bool] = False
+    """True: also resumes or forks trials, so it is asked even when no configuration may be started any more
+    (`history.room` is False); it must not start one then."""
+
     @abstractmethod
-    def suggest(self, history: History) -> Suggestion | None:
-        """The next thing to run, or None: nothing to add until the history grows.
+    def suggest(self, history: History) -> Suggestion | Enough | None:
+        """The next thing to run, or None: nothing to add until the history grows; `Enough`: nothing ever again.
 
         Must depend on `history` alone; randomness comes from `generator(history)`. May memoise, as long as a
         fresh copy given the same history answers the same.

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from search.space import Space
+from search.task import FULL, Task
 
 Config = Mapping[str, Any]
 """Parameter name → plain Python value (int, float, bool, str, None), active parameters only."""
@@ -79,6 +80,13 @@ def fork(
 
 
 @dataclass(frozen=True)
+class Enough:
+    """What a searcher answers instead of a suggestion to end the search: nothing new is worth its cost."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Report:
     """Trial `trial` reached `step` (counted from 1; usually an epoch) with this loss.
 
@@ -102,6 +110,7 @@ class End:
 
 
 BASELINE = "baseline"  # origin of the configuration that the others are compared with
+FINALIST = "finalist"  # origin of a repetition, on a fresh seed, of one of the best configurations
 
 Record = Suggestion | Report | End
 
@@ -164,12 +173,25 @@ class History:
         history.append(Report(trial.number, 1, loss=0.3))
     """
 
-    def __init__(self, space: Space, *, horizon: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        space: Space,
+        *,
+        horizon: int,
+        seed: int = 0,
+        tasks: Sequence[Task] = (),
+        limit: int | None = None,
+        earlier: Sequence[History] = (),
+    ) -> None:
         self.space = space
         self.horizon = horizon  # steps of a full training
         self.seed = seed
+        self.tasks = tuple(sorted(tasks, key=lambda task: task.cost))  # cheapest first; empty: only full trainings
+        self.limit = limit  # configurations that may be started; None: as many as the budget allows
+        self.earlier = tuple(earlier)  # histories of earlier sweeps whose results may teach something
         self.trials: list[Trial] = []  # index = number
         self._length = 0
+        self._started = 0
         self._at: dict[int, dict[int, float]] = {}
         self._reached: dict[int, dict[int, float]] = {}  # for the steps that were asked for
         self._numbers: dict[str, int] = {}  # configuration and task → its first trial
@@ -201,6 +223,11 @@ class History:
             trial.reason = record.reason
         return trial
 
+    @property
+    def room(self) -> bool:
+        """May another configuration be started? Resuming and forking need no room."""
+        return self.limit is None or self._started < self.limit
+
     def at(self, step: int) -> Mapping[int, float]:
         """Trial number → loss, for every trial that reported `step` (a rung), in order of arrival."""
         return self._at.get(step, {})
@@ -218,7 +245,7 @@ class History:
                     rung[trial.number] = trial.losses[index]
         return self._reached[step]
 
-    def known(self, config: Config, task: str = "full") -> Trial | None:
+    def known(self, config: Config, task: str = FULL) -> Trial | None:
         """The first trial of exactly this configuration, or None."""
         number = self._numbers.get(_key(config, task))
         return None if number is None else self.trials[number]
@@ -240,6 +267,7 @@ class History:
             return trial
         trial = Trial(len(self.trials), suggestion)
         self.trials.append(trial)
+        self._started += suggestion.kind == "start" and suggestion.origin != FINALIST
         trial.in_space = self.space.contains(trial.config)
         self._numbers.setdefault(_key(trial.config, trial.task), trial.number)
         self._by_status[Status.RUNNING][trial.number] = trial

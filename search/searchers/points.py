@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from search.base import Searcher
 from search.space import Space
-from search.trial import Config, History, Suggestion, start
+from search.trial import Config, Enough, History, Suggestion, start
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Points(Searcher):
                 raise ValueError(f"Points: point {index}, {point!r}: {objection}")
         self.then.check(space)
 
-    def suggest(self, history: History) -> Suggestion | None:
+    def suggest(self, history: History) -> Suggestion | Enough | None:
         for index, point in enumerate(self.points):
             config = history.space.check(point)
             if history.known(config) is None:

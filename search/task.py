@@ -1,0 +1,72 @@
+"""A task: a cheaper version of the full training, with a known share of its cost.
+
+Trainings on cheap tasks teach a model about full trainings. A task that is a full training cut short is reached
+*on the way*: its trials are ordinary ones that rest at `steps(horizon)` and may be resumed, so a promotion pays
+only the difference. All other tasks (part of the data, a smaller input, a schedule that depends on its own length)
+are trainings of their own, and a trial of such a task names it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+FULL = "full"
+
+
+@dataclass(frozen=True)
+class Task:
+    """`cost` is the share of a full training's cost, in (0, 1]; `share` the share of its steps.
+
+    `changes`: fields of the workload that differ, for instance {"data_share": 0.1} or {"image_size": 32}.
+    `resumes`: a full training passes through this task, and can go on from it.
+    """
+
+    name: str
+    cost: float
+    share: float = 1.0
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    resumes: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("cost", "share"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+                raise ValueError(f"Task({self.name!r}, {name}={value!r}): must be a share, more than 0 and at most 1.")
+        if self.changes and self.resumes:
+            object.__setattr__(self, "resumes", False)  # another workload's checkpoint is no place to go on from
+
+    @staticmethod
+    def epochs(*shares: float) -> tuple[Task, ...]:
+        """Full trainings cut short after these shares of the horizon; the last share must be 1."""
+        return tuple(Task(FULL if share == 1 else f"{share:g} of the epochs", share, share) for share in shares)
+
+    @staticmethod
+    def changed(name: str, cost: float, **changes: Any) -> Task:
+        """A training of the workload with other settings, for instance Task.changed("small", 0.2, image_size=32)."""
+        return Task(name, cost, changes=changes)
+
+    def steps(self, horizon: int) -> int:
+        """How many steps a training of this task has."""
+        return max(1, math.ceil(self.share * horizon - 1e-9))
+
+
+def problem(tasks: Sequence[Task]) -> str | None:
+    """What is wrong with this list of tasks, in words; None if nothing is."""
+    if not tasks:
+        return None
+    fields: dict[str, list[Any]] = {"name": [task.name for task in tasks], "cost": [task.cost for task in tasks]}
+    full = [task for task in tasks if task.cost == 1]
+    if len(full) != 1:
+        return f"exactly one task must cost 1 (the full training), and {len(full)} do"
+    if full[0].name != FULL or full[0].share != 1 or full[0].changes:
+        return f"the task that costs 1 must be the full training itself, Task({FULL!r}, 1.0), not {full[0]!r}"
+    for what, values in fields.items():
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            return f"two tasks have the {what} {twice!r}"
+    if len(tasks) < 2:
+        return "one task is no choice; add a cheaper one, or leave tasks out"
+    return None
