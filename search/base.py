@@ -28,6 +28,9 @@ class Verdict(Enum):
 class Searcher(ABC):
     """Proposes what to run next."""
 
+    finalists: ClassVar[int] = 0
+    """How many of the best configurations a sweep trains again on fresh seeds at the end, unless it says itself."""
+
     continues: ClassVar[bool] = False
     """True: also resumes or forks trials, so it is asked even when no configuration may be started any more
     (`history.room` is False); it must not start one then."""
@@ -38,6 +41,13 @@ class Searcher(ABC):
 
         Must depend on `history` alone; randomness comes from `generator(history)`. May memoise, as long as a
         fresh copy given the same history answers the same.
+        """
+
+    def prepare(self, history: History) -> None:  # noqa: B027 - most searchers decide in no time
+        """Do the expensive part of the next decision ahead, for instance fit a model and memoise it.
+
+        Called now and then while every worker is busy, so that `suggest` is quick when one is free. It must not
+        change what `suggest` answers: a sweep in which it is never called makes the same decisions.
         """
 
     def check(self, space: Space) -> None:  # noqa: B027 - most searchers accept every space

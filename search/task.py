@@ -44,8 +44,19 @@ class Task:
         return tuple(Task(FULL if share == 1 else f"{share:g} of the epochs", share, share) for share in shares)
 
     @staticmethod
+    def data(*shares: float) -> tuple[Task, ...]:
+        """Trainings of full length on these shares of the data: the workload's field `data_share`."""
+        return tuple(
+            Task(FULL, 1) if share == 1 else Task(f"{share:g} of the data", share, changes={"data_share": share})
+            for share in shares
+        )
+
+    @staticmethod
     def changed(name: str, cost: float, **changes: Any) -> Task:
-        """A training of the workload with other settings, for instance Task.changed("small", 0.2, image_size=32)."""
+        """A training of the workload with other settings, for instance Task.changed("small", 0.2, image_size=32).
+
+        What the workload's `prepare` leaves is made once, without the changes, and shared by all tasks.
+        """
         return Task(name, cost, changes=changes)
 
     def steps(self, horizon: int) -> int:
@@ -60,7 +71,8 @@ def problem(tasks: Sequence[Task]) -> str | None:
     fields: dict[str, list[Any]] = {"name": [task.name for task in tasks], "cost": [task.cost for task in tasks]}
     full = [task for task in tasks if task.cost == 1]
     if len(full) != 1:
-        return f"exactly one task must cost 1 (the full training), and {len(full)} do"
+        remedy = f"; add Task({FULL!r}, 1.0)" if not full else ""
+        return f"exactly one task must cost 1 (the full training), and {len(full)} do{remedy}"
     if full[0].name != FULL or full[0].share != 1 or full[0].changes:
         return f"the task that costs 1 must be the full training itself, Task({FULL!r}, 1.0), not {full[0]!r}"
     for what, values in fields.items():

@@ -112,6 +112,8 @@ class End:
 BASELINE = "baseline"  # origin of the configuration that the others are compared with
 FINALIST = "finalist"  # origin of a repetition, on a fresh seed, of one of the best configurations
 
+LEARNING = 1.0  # trainings of a task, and of the full one, after which its measured cost weighs as much as the declared
+
 Record = Suggestion | Report | End
 
 
@@ -195,6 +197,8 @@ class History:
         self._at: dict[int, dict[int, float]] = {}
         self._reached: dict[int, dict[int, float]] = {}  # for the steps that were asked for
         self._numbers: dict[str, int] = {}  # configuration and task → its first trial
+        self._trained: dict[str, int] = {}  # task → steps trained on it
+        self._rates: tuple[int, dict[str, float]] = (-1, {})  # at this length: task → share of a full training a step
         self._by_status: dict[Status, dict[int, Trial]] = {status: {} for status in Status}
 
     def __len__(self) -> int:
@@ -211,6 +215,7 @@ class History:
         trial = self.trials[record.trial]
         if isinstance(record, Report):
             before = trial.step or trial.began
+            self._trained[trial.task] = self._trained.get(trial.task, 0) + record.step - before
             for step, rung in self._reached.items():
                 if before < step <= record.step:
                     rung[trial.number] = record.loss
@@ -227,6 +232,38 @@ class History:
     def room(self) -> bool:
         """May another configuration be started? Resuming and forking need no room."""
         return self.limit is None or self._started < self.limit
+
+    def task(self, name: str) -> Task | None:
+        """The task of this name; None if the sweep has it no more. There is always a full one."""
+        return next((task for task in self.tasks if task.name == name), Task(FULL, 1.0) if name == FULL else None)
+
+    def steps(self, task: str = FULL) -> int:
+        """How many steps a training of this task has."""
+        known = self.task(task)
+        return self.horizon if known is None else known.steps(self.horizon)
+
+    def cost_of(self, task: Task | str) -> float:
+        """What a training of this task costs, as a share of a full one.
+
+        Its steps, if a full training passes through it; else what it has cost so far (seconds a step, against
+        those of full trainings), drawn towards the declared share while little was measured.
+        """
+        name = task if isinstance(task, str) else task.name
+        return self.steps(name) * self._rate(name)
+
+    @property
+    def spent(self) -> float:
+        """What has been trained, in full trainings."""
+        return sum(steps * self._rate(task) for task, steps in sorted(self._trained.items()))
+
+    @property
+    def committed(self) -> float:
+        """What the running trials will still cost until they come to rest, in full trainings."""
+        return sum(self._remaining(trial) * self._rate(trial.task) for trial in self.having(Status.RUNNING))
+
+    def trained(self, task: str = FULL) -> int:
+        """Steps that have been trained on this task."""
+        return self._trained.get(task, 0)
 
     def at(self, step: int) -> Mapping[int, float]:
         """Trial number → loss, for every trial that reported `step` (a rung), in order of arrival."""
@@ -247,7 +284,7 @@ class History:
 
     def known(self, config: Config, task: str = FULL) -> Trial | None:
         """The first trial of exactly this configuration, or None."""
-        number = self._numbers.get(_key(config, task))
+        number = self._numbers.get(key_of(config, task))
         return None if number is None else self.trials[number]
 
     def having(self, status: Status) -> list[Trial]:
@@ -257,6 +294,38 @@ class History:
 
     def count(self, status: Status) -> int:
         return len(self._by_status[status])
+
+    def _remaining(self, trial: Trial) -> int:
+        whole = self.steps(trial.task)
+        return max(0, min(trial.suggestion.until or whole, whole) - (trial.step or trial.began))
+
+    def _rate(self, task: str) -> float:
+        """The share of a full training that one step of this task costs."""
+        if self._rates[0] != self._length:
+            self._rates = (self._length, {})
+        rates = self._rates[1]
+        if task not in rates:
+            known = self.task(task)
+            if known is None or known.name == FULL or known.resumes:
+                rates[task] = 1 / self.horizon
+            else:
+                rates[task] = self._learned(known) / known.steps(self.horizon)
+        return rates[task]
+
+    def _learned(self, task: Task) -> float:
+        """The cost of a training of `task`: declared and measured, averaged on a log scale."""
+        cheap, full = self._seconds_a_step(task.name), self._seconds_a_step(FULL)
+        if not (cheap > 0 and full > 0):
+            return task.cost
+        measured = cheap * task.steps(self.horizon) / (full * self.horizon)
+        evidence = min(self.trained(task.name) / task.steps(self.horizon), self.trained() / self.horizon)
+        weight = evidence / (evidence + LEARNING)
+        return float(task.cost ** (1 - weight) * measured**weight)
+
+    def _seconds_a_step(self, task: str) -> float:
+        """0 if nothing was measured; the same whatever the order in which the reports came."""
+        seconds = math.fsum(trial.cost_seconds for trial in self.trials if trial.task == task)
+        return seconds / self.trained(task) if self.trained(task) else 0.0
 
     def _suggested(self, suggestion: Suggestion) -> Trial:
         if suggestion.kind == "resume":
@@ -269,7 +338,7 @@ class History:
         self.trials.append(trial)
         self._started += suggestion.kind == "start" and suggestion.origin != FINALIST
         trial.in_space = self.space.contains(trial.config)
-        self._numbers.setdefault(_key(trial.config, trial.task), trial.number)
+        self._numbers.setdefault(key_of(trial.config, trial.task), trial.number)
         self._by_status[Status.RUNNING][trial.number] = trial
         return trial
 
@@ -282,14 +351,18 @@ class History:
 def incumbent(history: History) -> Trial | None:
     """The best trial: lowest loss, at its last step, among the completed; before there is one, among those that got
     furthest. Only a full training counts, and what its checkpoint holds is what was evaluated.
+
+    A repetition of a finalist is no candidate: see `search.finalists` for what it is good for.
     """
-    candidates = history.having(Status.COMPLETED)
+    full = [trial for trial in history.having(Status.COMPLETED) if trial.task == FULL]
+    candidates = [trial for trial in full if trial.first_origin != FINALIST]
     if not candidates:
-        finite = [trial for trial in history.trials if trial.steps and math.isfinite(trial.loss)]
+        finite = [t for t in history.trials if t.task == FULL and t.steps and math.isfinite(t.loss)]
         furthest = max((trial.step for trial in finite), default=0)
         candidates = [trial for trial in finite if trial.step == furthest]
     return min(candidates, key=lambda trial: (trial.loss, trial.number), default=None)
 
 
-def _key(config: Config, task: str) -> str:
+def key_of(config: Config, task: str = FULL) -> str:
+    """Equal for equal configurations on the same task."""
     return repr((task, sorted(config.items())))

@@ -63,7 +63,14 @@ class Policy(ABC, Generic[S]):
 
     The state must consist of None, bool, int, float, str, tuples, lists and dicts: it is part of the
     checkpoint.
+
+    `resumable`: a training of some epochs is the beginning of one of more. False for a policy that looks at
+    `signals.horizon` (cosine, polynomial decay, warm-up as a share of the whole): a short training is then
+    another one than a long training cut short, and cannot go on as it. Such a class says `resumable = False`
+    (no annotation: it is no setting); a policy around another has a property that answers for both.
     """
+
+    resumable: bool = True
 
     @abstractmethod
     def start(self, knobs: Knobs) -> tuple[S, Action]:
@@ -125,7 +132,7 @@ class Workload(ABC):
         return None
 
     def prepare(self, folder: Path) -> None:  # noqa: B027 - most workloads need nothing
-        """Make what all trials share (a pre-trained model), once a sweep; must be deterministic."""
+        """Make what all trials of all tasks share (a pre-trained model), once a sweep; must be deterministic."""
 
     @classmethod
     def smallest(cls) -> Workload:

@@ -28,6 +28,8 @@ class Points(Searcher):
         if not isinstance(self.then, Searcher):
             raise ValueError(f"Points(then={self.then!r}): must be a searcher, as in Points([...], then=Random()).")
         object.__setattr__(self, "points", tuple(self.points))
+        object.__setattr__(self, "continues", self.then.continues)
+        object.__setattr__(self, "finalists", self.then.finalists)
 
     def check(self, space: Space) -> None:
         for index, point in enumerate(self.points):
@@ -36,8 +38,11 @@ class Points(Searcher):
         self.then.check(space)
 
     def suggest(self, history: History) -> Suggestion | Enough | None:
-        for index, point in enumerate(self.points):
+        for index, point in enumerate(self.points if history.room else ()):
             config = history.space.check(point)
             if history.known(config) is None:
                 return start(config, origin="point", evidence=f"point {index + 1} of {len(self.points)}")
         return self.then.suggest(history)
+
+    def prepare(self, history: History) -> None:
+        self.then.prepare(history)

@@ -32,7 +32,8 @@ class Quadratic(Workload):
     spread: float = 100.0  # largest curvature over smallest
     noise: float = 0.3  # standard deviation of the samples around the optimum, which is the origin
     seconds_per_step: float = 0.0  # slept, in portions, for tests that interrupt
-    declared_cost: float | None = None  # seconds a step, for a simulated clock
+    declared_cost: float | None = None  # seconds a step on all samples, for a simulated clock
+    data_share: float = 1.0  # of the training samples; what is evaluated stays the same
 
     metric: ClassVar[str] = "loss"
     mode: ClassVar[str] = "min"
@@ -56,7 +57,7 @@ class Quadratic(Workload):
         return torch.optim.SGD(model.parameters(), lr=config["learning_rate"], momentum=config["momentum"])
 
     def samples(self) -> int:
-        return _TRAIN
+        return max(1, round(self.data_share * _TRAIN))
 
     def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
         if self.seconds_per_step:
@@ -71,7 +72,7 @@ class Quadratic(Workload):
         return {"loss": losses.mean().item()}
 
     def cost_seconds(self, config: Config, step: int) -> float | None:
-        return self.declared_cost
+        return None if self.declared_cost is None else self.declared_cost * self.samples() / _TRAIN
 
 
 @lru_cache(maxsize=8)

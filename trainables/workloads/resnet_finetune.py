@@ -35,6 +35,7 @@ class ResNetFinetune(Workload):
     per_class: int = 30  # training images
     widths: tuple[int, ...] = (32, 64, 128)
     pretraining_epochs: int = 6
+    data_share: float = 1.0  # of the training images, the same of each class; what is evaluated stays the same
 
     metric: ClassVar[str] = "accuracy"
     mode: ClassVar[str] = "max"
@@ -75,7 +76,7 @@ class ResNetFinetune(Workload):
         )
 
     def samples(self) -> int:
-        return 5 * self.per_class
+        return 5 * self._images
 
     def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
         from torch.nn import functional
@@ -127,12 +128,17 @@ class ResNetFinetune(Workload):
 
         return ResNet(channels=1, widths=self.widths, blocks=1, classes=5)
 
+    @property
+    def _images(self) -> int:
+        """Training images of each class; those of a smaller share are among those of a larger one."""
+        return max(1, round(self.data_share * self.per_class))
+
     def _part(self, part: str, device: torch.device) -> tuple[Tensor, Tensor]:
-        return _split(self.per_class, str(device))[part]
+        return _split(self.per_class, self._images, str(device))[part]
 
 
 @lru_cache(maxsize=8)
-def _split(per_class: int, device: str) -> dict[str, tuple[Tensor, Tensor]]:
+def _split(per_class: int, used: int, device: str) -> dict[str, tuple[Tensor, Tensor]]:
     import torch
 
     images, labels = _digits(5, device)
@@ -141,8 +147,8 @@ def _split(per_class: int, device: str) -> dict[str, tuple[Tensor, Tensor]]:
     for label in range(5):
         indices = (labels.cpu() == label).nonzero()[:, 0]
         indices = indices[torch.randperm(len(indices), generator=generator)]
-        parts = indices.tensor_split([per_class, per_class + _VALID_PER_CLASS])
-        for part, some in zip(chosen, parts, strict=True):
+        train, valid, test = indices.tensor_split([per_class, per_class + _VALID_PER_CLASS])
+        for part, some in zip(chosen, (train[:used], valid, test), strict=True):
             chosen[part].append(some)
     return {part: (images[torch.cat(some)], labels[torch.cat(some)]) for part, some in chosen.items()}
 
