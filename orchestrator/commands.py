@@ -99,7 +99,9 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
         typer.echo(
             f"{facts['name']}: {facts['state']}; {counts}{shown}; {facts['cost']['full_equivalents']:.1f} full trainings"
         )
-        for row in ledger.rows("event", "WHERE kind NOT IN ('spent', 'state') ORDER BY seq DESC LIMIT 5")[::-1]:
+        for row in ledger.rows(
+            "event", "WHERE kind NOT IN ('spent', 'state', 'waited', 'transfer') ORDER BY seq DESC LIMIT 5"
+        )[::-1]:
             typer.echo(f"  {row['time'][:19]}  {row['kind']}: {row['text'].splitlines()[0]}")
 
 

@@ -8,6 +8,7 @@ acts on it; what is in memory here can be had again from the ledger, and is, whe
 from __future__ import annotations
 
 import bisect
+import contextlib
 import shutil
 import time
 import traceback
@@ -20,12 +21,30 @@ from orchestrator.errors import did_you_mean
 from orchestrator.ledger import Ledger, seconds_between
 from orchestrator.lineage import what_changed
 from orchestrator.sweep import Sweep
+from orchestrator.transfer import TRANSFER, earlier_histories
 from orchestrator.worker import PREPARE, TEST, Order
 from search.base import Verdict, derived_seed, generator
+from search.finalists import confirm, winner
 from search.searchers.points import Points
-from search.trial import BASELINE, End, History, Report, Status, Suggestion, Trial, incumbent, start
+from search.task import FULL
+from search.trial import (
+    BASELINE,
+    FINALIST,
+    End,
+    Enough,
+    History,
+    Report,
+    Status,
+    Suggestion,
+    Trial,
+    incumbent,
+    start,
+)
 from search.work import Assignment, Progress
 
+ENOUGH = "enough"  # kind of the event that says why the search was over
+WAITED = "waited"  # kind of the event that says for how many worker-seconds decisions were waited for
+NEARLY = 1e-9  # of a full training: sums of shares are not exact
 SAME_FAILURES = 3  # so many equal failures in a row, before anything has worked, stop the sweep
 COPY_SECONDS = 600.0
 
@@ -53,22 +72,32 @@ class Driver:
         self.clock = clock
         earlier = ledger.sweeps()
         change = what_changed(sweep, ledger, earlier)
-        self.history: History = ledger.history(sweep.space, sweep.workload.horizon, sweep.seed, sweep.maximise)
+        taught, named = earlier_histories(sweep, ledger.folder, ledger.rows("event", f"WHERE kind = '{TRANSFER}'"))
+        self.history: History = ledger.history(
+            sweep.space, sweep.workload.horizon, sweep.seed, sweep.maximise,
+            tasks=sweep.tasks, limit=sweep.limit, earlier=taught,
+        )  # fmt: skip
+        self.workers = 1  # how many trials may run at once; the engine knows
         self.waiting = [trial.number for trial in self.history.having(Status.RUNNING)]  # interrupted; first in line
         self.running: set[int] = set()
         self.stop_reason = ""  # why nothing new is started any more: a signal, the budget, failures
         self.abort_reason = ""  # the stop was a failure
+        self.over = "" if change else self._over_before(earlier)  # why the search is over; finalists may follow
+        self.waited_seconds = 0.0  # of workers, for decisions
         self.found = self._describe_found(earlier, change)
         self._tested: set[int] = {row["trial"] for row in ledger.rows("test")}
         self._prepared = (self.shared_folder / ".complete").exists()
         self._jobs: set[str] = set()  # prepare and test orders that are out
         self._lost_jobs: dict[str, int] = {}
         self._exhausted = False  # nobody has anything more to suggest
+        self._nothing_at = -1  # length of the history to which nothing was to be added
+        self._thought_at = -1  # … for which the searcher has been asked to think ahead
         self._losses: dict[int, list[int]] = {}  # trial → last recorded step at each time its worker was lost
         self._seeds: dict[int, int] = {row["trial"]: row["seed"] for row in ledger.rows("suggestion")}
         self._failures: list[str] = []
-        kept = sorted((trial.loss, trial.number) for trial in self.history.having(Status.COMPLETED))
-        self._kept = kept[: sweep.keep_checkpoints]  # completed trials whose checkpoints stay
+        kept = sorted((trial.loss, trial.number) for trial in self.history.having(Status.COMPLETED) if _counts(trial))
+        self._keep = max(sweep.keep_checkpoints, sweep.finalist_count)
+        self._kept = kept[: self._keep]  # completed trials whose checkpoints stay
         self._spent_before = self._driver_seconds()
         self._began = clock()
         self._copied = clock()
@@ -77,6 +106,9 @@ class Driver:
             ledger.add_sweep(sweep, change, command)
             for notice in ledger.notices:
                 ledger.add_event("notice", notice)
+            for text in named:
+                ledger.add_event(TRANSFER, text)
+            self._leave_lost_tasks()
 
     # Places.
 
@@ -228,7 +260,9 @@ class Driver:
 
     @property
     def best(self) -> Trial | None:
-        """The incumbent, without a look at every trial."""
+        """The incumbent, without a look at every trial; the winner once finalists are trained again."""
+        if self.over and self.sweep.finalist_count:
+            return winner(self.history)
         return self.history.trials[self._kept[0][1]] if self._kept else incumbent(self.history)
 
     @property
@@ -237,13 +271,25 @@ class Driver:
 
     # Deciding what to run.
 
+    def think(self) -> None:
+        """Let the searcher prepare its next decision; for an engine whose workers are all busy and silent."""
+        if self._thought_at == len(self.history) or len(self.running) < self.workers:
+            return
+        if self.stop_reason or self.over or self._budget_is_used or not self._may_ask:
+            return
+        self._thought_at = len(self.history)
+        with contextlib.suppress(Exception):  # what is wrong will be told when the decision is due
+            self.searcher.prepare(self.history)
+
     def _next_training(self) -> Order | None:
         if self.waiting:
             return self._assign(self.history.trials[self.waiting.pop(0)])
+        begun = self.clock()
         suggestion = self._suggest()
         if suggestion is None:
             self._exhausted = not self.running and not self.waiting
             return None
+        self.waited_seconds += (self.clock() - begun) * max(1, self.workers - len(self.running))
         self._exhausted = False
         number = suggestion.trial if suggestion.kind == "resume" else len(self.history.trials)
         assert number is not None
@@ -254,26 +300,83 @@ class Driver:
         return self._assign(self.history.append(replace(suggestion, trial=number)))
 
     def _suggest(self) -> Suggestion | None:
+        """What to run next: of the search; once it is over and has come to rest, of the finalists."""
+        if not self.over and self._nothing_at != len(self.history):
+            suggestion = self._search()
+            if suggestion is not None:
+                return suggestion
+            self._nothing_at = len(self.history)
+        if not self.over and not self.running:
+            self._end_search(self._why_nothing())
+        return confirm(self.history, self.sweep.finalist_count, self.sweep.confirmations) if self.over else None
+
+    def _search(self) -> Suggestion | None:
         history, sweep = self.history, self.sweep
-        promoted = sweep.scheduler.promote(history)
-        if promoted is not None:
-            return promoted
-        if len(history.trials) >= sweep.num_samples:
+        if self._budget_is_used:
             return None
-        if sweep.baseline_config is not None and self.baseline is None:
+        promoted = sweep.scheduler.promote(history)
+        if promoted is not None and history.task(promoted.task) is not None:
+            return promoted
+        if not self._may_ask:
+            return None
+        if sweep.baseline_config is not None and self.baseline is None and history.room:
             return start(dict(sweep.baseline_config), origin=BASELINE, evidence="what is compared with")
         try:
-            suggestion = self.searcher.suggest(history)
-            if not isinstance(suggestion, Suggestion):
+            answer = self.searcher.suggest(history)
+            if isinstance(answer, Enough):
+                self._end_search(f"{type(sweep.searcher).__name__}: {answer.reason}")
                 return None
-            suggestion = replace(suggestion, config=sweep.space.check(suggestion.config))
+            return None if answer is None else self._checked(answer)
         except Exception as error:  # a searcher that breaks must not cost the sweep; it is counted and shown
-            config = sweep.space.sample(generator(history, "fallback"))
-            why = f"{type(sweep.searcher).__name__} failed: {type(error).__name__}: {error}"
-            with self.ledger.transaction():
-                self._tell("fallback", f"{why}; a random configuration instead\n{traceback.format_exc()}")
-            return start(config, origin="fallback", evidence=why)
-        return suggestion
+            return self._instead(error)
+
+    def _checked(self, suggestion: Suggestion) -> Suggestion | None:
+        """The suggestion if it can be carried out; raises ValueError if it makes no sense."""
+        history = self.history
+        if suggestion.kind == "start" and not history.room:
+            return None
+        if history.task(suggestion.task) is None:
+            raise ValueError(f"no task {suggestion.task!r}")
+        if suggestion.kind == "resume":
+            trial = history.trials[suggestion.trial if suggestion.trial is not None else -1]
+            if trial.status is not Status.STOPPED:
+                raise ValueError(f"trial {trial.number} cannot be resumed: it is {trial.status.value}")
+            return suggestion
+        return replace(suggestion, config=self.sweep.space.check(suggestion.config))
+
+    def _instead(self, error: Exception) -> Suggestion | None:
+        """The searcher broke: a random configuration, or the end of the search if none may be started."""
+        why = f"{type(self.sweep.searcher).__name__} failed: {type(error).__name__}: {error}"
+        instead = "a random configuration instead" if self.history.room else "nothing more may be started"
+        with self.ledger.transaction():
+            self._tell("fallback", f"{why}; {instead}\n{traceback.format_exc()}")
+        if not self.history.room:
+            self._end_search(why)
+            return None
+        config = self.sweep.space.sample(generator(self.history, "fallback"))
+        return start(config, origin="fallback", evidence=why)
+
+    def _end_search(self, why: str) -> None:
+        self.over = why
+        with self.ledger.transaction():
+            self._tell(ENOUGH, why)
+
+    def _why_nothing(self) -> str:
+        if self._budget_is_used:
+            return f"the budget of {self.sweep.budget:g} full trainings is used up"
+        if not self.history.room:
+            return f"{self.sweep.limit} configurations have been started"
+        return f"{type(self.sweep.searcher).__name__} has nothing more to suggest"
+
+    @property
+    def _may_ask(self) -> bool:
+        return self.history.room or self.searcher.continues
+
+    @property
+    def _budget_is_used(self) -> bool:
+        """What was trained and what the running trials will still take have reached the search's part of the budget."""
+        budget = self.sweep.search_budget
+        return budget is not None and self.history.spent + self.history.committed >= budget - NEARLY
 
     def _assign(self, trial: Trial) -> Order:
         self.running.add(trial.number)
@@ -281,11 +384,12 @@ class Driver:
 
     def _assignment(self, trial: Trial) -> Assignment:
         suggestion, sweep = trial.suggestion, self.sweep
+        whole = self.history.steps(trial.task)
         return Assignment(
             trial=trial.number,
             config=dict(trial.config),
             seed=self._seeds[trial.number],
-            until=min(suggestion.until or sweep.workload.horizon, sweep.workload.horizon),
+            until=min(suggestion.until or whole, whole),
             folder=self.checkpoints(trial.number),
             task=trial.task,
             recorded=trial.step,
@@ -345,16 +449,17 @@ class Driver:
             return
         metrics = {name: float(other) for name, other in answer.metrics.items() if isinstance(other, Real)}
         self.ledger.add_report(trial.number, answer.step, float(value), answer.cost_seconds, metrics)
-        loss = sweep.loss(float(value))
+        loss, whole = sweep.loss(float(value)), self.history.steps(trial.task)
         self.history.append(Report(trial.number, answer.step, loss, answer.cost_seconds, metrics))
         self._failures.clear()
         if sweep.has_diverged(float(value)):
             self._end(trial, Status.DIVERGED, f"{sweep.metric_name} = {value} at step {answer.step}")
-        elif answer.step >= sweep.workload.horizon:
-            self._end(trial, Status.COMPLETED, "reached the horizon")
-        elif answer.step >= (trial.suggestion.until or sweep.workload.horizon):
+        elif answer.step >= whole:
+            reached = "the horizon" if trial.task == FULL else f"the end of the task {trial.task!r}"
+            self._end(trial, Status.COMPLETED, f"reached {reached}")
+        elif answer.step >= (trial.suggestion.until or whole):
             self._end(trial, Status.STOPPED, f"reached step {answer.step} as planned")
-        elif trial.first_origin != BASELINE and sweep.scheduler.judge(trial, self.history) is Verdict.STOP:
+        elif _is_judged(trial) and sweep.scheduler.judge(trial, self.history) is Verdict.STOP:
             self.ledger.add_verdict(trial.number, answer.step, Verdict.STOP.value, repr(sweep.scheduler))
             self._end(trial, Status.STOPPED, f"{type(sweep.scheduler).__name__} at step {answer.step}")
 
@@ -396,14 +501,14 @@ class Driver:
         trial = self.history.trials[number]
         if trial.status in (Status.RUNNING, Status.STOPPED) or trial.first_origin == BASELINE:
             return True
-        return trial.status is Status.COMPLETED and (trial.loss, number) in self._kept
+        return trial.status is Status.COMPLETED and _counts(trial) and (trial.loss, number) in self._kept
 
     def _clean(self, trial: Trial) -> None:
         """A trial is over: keep the checkpoints of the best, drop those of the one that is no longer among them."""
         gone = trial
-        if trial.status is Status.COMPLETED:
+        if trial.status is Status.COMPLETED and _counts(trial):
             bisect.insort(self._kept, (trial.loss, trial.number))
-            if len(self._kept) <= self.sweep.keep_checkpoints:
+            if len(self._kept) <= self._keep:
                 return
             gone = self.history.trials[self._kept.pop()[1]]
         self._drop_checkpoints(gone)
@@ -434,6 +539,20 @@ class Driver:
         text = f"Continuing {self.sweep.name}: {len(self.history.trials)} trials, {reports} reports on record"
         return text + (": " + ", ".join(parts) if parts else "") + (f". Changed: {change}" if change else "") + "."
 
+    def _over_before(self, earlier: Sequence[Mapping[str, object]]) -> str:
+        """Why the search was over already, if the sweep has not been changed since."""
+        told = self.ledger.rows("event", f"WHERE kind = '{ENOUGH}' ORDER BY seq DESC LIMIT 1")
+        if not told or any(row["change"] for row in earlier if int(str(row["seq"])) > told[0]["seq"]):
+            return ""
+        return str(told[0]["text"])
+
+    def _leave_lost_tasks(self) -> None:
+        """An interrupted trial of a task that the sweep has no more cannot go on."""
+        for number in [n for n in self.waiting if self.history.task(self.history.trials[n].task) is None]:
+            self.waiting.remove(number)
+            trial = self.history.trials[number]
+            self._end(trial, Status.STOPPED, f"the sweep has no task {trial.task!r} any more")
+
     def _driver_seconds(self) -> float:
         """What earlier invocations took; for one that was killed, up to its last report."""
         told = {row["epoch"]: float(row["text"]) for row in self.ledger.rows("event", "WHERE kind = 'spent'")}
@@ -452,6 +571,16 @@ class Driver:
         self.pause_file.unlink(missing_ok=True)
         with self.ledger.transaction():
             self.ledger.add_event("spent", f"{self.clock() - self._began:.3f}")
+            self.ledger.add_event(WAITED, f"{self.waited_seconds:.3f}")
+
+
+def _counts(trial: Trial) -> bool:
+    """Whether a completed trial is a candidate for the best: a full training, and no repetition of one."""
+    return trial.task == FULL and trial.first_origin != FINALIST
+
+
+def _is_judged(trial: Trial) -> bool:
+    return trial.first_origin != BASELINE and trial.suggestion.origin != FINALIST
 
 
 def _last_line(text: str) -> str:

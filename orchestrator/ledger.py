@@ -31,6 +31,7 @@ from orchestrator import schema
 from orchestrator.errors import LedgerDamaged, OrchestratorError, RunInUse, StorageError
 from orchestrator.wal import torn_bytes
 from search.space import Space
+from search.task import Task
 from search.trial import Config, End, History, Report, Status, Suggestion
 
 if TYPE_CHECKING:
@@ -202,10 +203,21 @@ class Ledger:
         """Every description this run has been driven by; the last one is in force."""
         return self.rows("sweep")
 
-    def history(self, space: Space, horizon: int, seed: int, maximise: bool) -> History:
-        """Fold all records into what searchers and schedulers see."""
+    def history(
+        self,
+        space: Space,
+        horizon: int,
+        seed: int,
+        maximise: bool,
+        *,
+        tasks: Sequence[Task] = (),
+        limit: int | None = None,
+        earlier: Sequence[History] = (),
+        up_to: int | None = None,
+    ) -> History:
+        """Fold all records (or those up to this `seq`) into what searchers and schedulers see."""
         sign = -1.0 if maximise else 1.0
-        history = History(space, horizon=horizon, seed=seed)
+        history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=earlier)
         records: list[tuple[int, Suggestion | Report | End]] = []
         for row in self.rows("suggestion"):
             records.append((row["seq"], _suggestion(row)))
@@ -220,9 +232,17 @@ class Ledger:
             records.append((row["seq"], report))
         for row in self.rows("ending"):
             records.append((row["seq"], End(row["trial"], Status(row["status"]), row["reason"])))
-        for _, record in sorted(records, key=lambda pair: pair[0]):
-            history.append(record)
+        for seq, record in sorted(records, key=lambda pair: pair[0]):
+            if up_to is None or seq <= up_to:
+                history.append(record)
         return history
+
+    @property
+    def last(self) -> int:
+        """The `seq` of the last record; also for a reader, at the moment of asking."""
+        counts = [f"SELECT MAX(seq) FROM {name}" for name in schema.RECORDS if name not in ("lease", "parameter")]
+        with storage_errors(self.folder):
+            return max(self._connection.exec_driver_sql(count).scalar() or 0 for count in counts)
 
     def lease(self) -> Lease | None:
         """Who drove last."""
@@ -246,8 +266,7 @@ class Ledger:
             if problems != "ok":
                 raise LedgerDamaged(_damaged(self.folder, str(problems)))
             self._upgrade()
-        counts = [f"SELECT MAX(seq) FROM {name}" for name in schema.RECORDS if name not in ("lease", "parameter")]
-        self._seq = max(self._connection.exec_driver_sql(count).scalar() or 0 for count in counts)
+        self._seq = self.last
 
     def _check_version(self) -> int:
         if not self._connection.exec_driver_sql("SELECT COUNT(*) FROM sqlite_master").scalar():

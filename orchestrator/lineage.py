@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from orchestrator.errors import ResumeRefused
 from orchestrator.ledger import Ledger, to_json
@@ -11,7 +12,7 @@ from orchestrator.sweep import FIXED, Sweep
 from search.trial import BASELINE
 
 
-def what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, object]]) -> str:
+def what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, Any]]) -> str:
     """What differs from the last invocation, in words; raises ResumeRefused if old results would lose their meaning."""
     if not earlier:
         return ""
@@ -26,9 +27,26 @@ def what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, ob
             )
     if before["space"] != after["space"]:
         _check_overlap(sweep, ledger)
+    _check_tasks(ledger, earlier, after["tasks"])
     return ", ".join(
-        f"{name}: {_short(before[name])} → {_short(after[name])}" for name in after if before.get(name) != after[name]
+        f"{name}: {_short(before.get(name))} → {_short(after[name])}"
+        for name in after
+        if before.get(name) != after[name] and (name in before or after[name])  # older releases knew fewer settings
     )
+
+
+def _check_tasks(ledger: Ledger, earlier: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> None:
+    """A task may come and go; but results under one name must all mean the same training."""
+    known = {task["name"]: task for row in earlier for task in row["description"].get("tasks", ())}
+    for task in tasks:
+        old = known.get(task["name"], task)
+        differing = [field for field in ("share", "changes", "resumes") if old[field] != task[field]]
+        if differing and not (old["resumes"] and task["resumes"]):  # those results are parts of full trainings
+            field = differing[0]
+            raise ResumeRefused(
+                f"{ledger.folder}: task {task['name']!r} was recorded with {field} = {old[field]}, now {task[field]}. The old "
+                f"results of the task do not mean the same any more. Give the task another name, or use another --name."
+            )
 
 
 def _check_overlap(sweep: Sweep, ledger: Ledger) -> None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
     from orchestrator.sweep import Sweep
 
+SMOKE_SAMPLES = 4
+
 
 def main(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
     """Read the flags, run (or continue) the sweep, and exit with the code that says how it went."""
@@ -42,6 +44,7 @@ def main(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         name: Annotated[str | None, typer.Option(help="Name of the run: its folder under --runs.")] = None,
         runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
         num_samples: Annotated[int | None, typer.Option(help="Configurations to try, in all.")] = None,
+        budget: Annotated[float | None, typer.Option(help="What may be trained in all, in full trainings.")] = None,
         max_concurrent: Annotated[
             int | None, typer.Option(help="Trials at once; default: what the resources allow.")
         ] = None,
@@ -68,6 +71,7 @@ def main(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         given: dict[str, Any] = {
             "name": name,
             "num_samples": num_samples,
+            "budget": budget,
             "max_concurrent": max_concurrent,
             "time_budget": time_budget,
             "seed": seed,
@@ -172,11 +176,7 @@ def _close(driver: Driver, ledger: Ledger, received: list[int]) -> None:
     picture = plot(ledger, driver.folder / "report" / "incumbent.png")
     if picture is not None:
         out.print(f"Plot         {picture}", highlight=False, soft_wrap=True)
-    out.print(
-        f"More trials  {_again('--num-samples')} --num-samples {2 * driver.sweep.num_samples}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    out.print(f"More trials  {_more(driver.sweep)}", highlight=False, soft_wrap=True)
     if driver.stop_reason and problem is None:
         out.print(f"Stopped because {driver.stop_reason}. To go on: {_again()}", highlight=False, soft_wrap=True)
     if problem is not None:
@@ -264,7 +264,16 @@ def _smallest(sweep: Sweep) -> Sweep:
     smallest = getattr(type(sweep.workload), "smallest", None)
     if smallest is None:
         raise BadInput(f"--smoke: {type(sweep.workload).__name__} states no smallest size (a classmethod `smallest`).")
-    return replace(sweep, workload=smallest(), num_samples=min(sweep.num_samples, 4), name=f"{sweep.name}-smoke")
+    samples = min(sweep.limit or SMOKE_SAMPLES, SMOKE_SAMPLES)
+    return replace(sweep, workload=smallest(), num_samples=samples, budget=None, name=f"{sweep.name}-smoke")
+
+
+def _more(sweep: Sweep) -> str:
+    """The command for a longer search of the same kind."""
+    if sweep.limit is None:
+        return f"{_again('--budget')} --budget {2 * (sweep.budget or 1):g}"
+    more = f"{_again('--num-samples')} --num-samples {2 * sweep.limit}"
+    return more if sweep.budget is None else f"{more} (within the budget of {sweep.budget:g} full trainings)"
 
 
 def _again(without: str = "") -> str:

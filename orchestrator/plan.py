@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator.ledger import FILE, Ledger
+from orchestrator.transfer import earlier_histories
+from search.task import FULL
 from search.trial import History, Suggestion
 
 if TYPE_CHECKING:
@@ -18,8 +20,8 @@ FIRST = 5  # configurations that are shown
 
 def print_plan(sweep: Sweep, folder: Path) -> None:
     console = Console(soft_wrap=True, highlight=False)
-    horizon = sweep.workload.horizon
-    console.print(f"[bold]{sweep.name}[/bold] in {folder}: {sweep.num_samples} configurations of {sweep.workload!r}")
+    many = "as many as the budget allows" if sweep.limit is None else f"{sweep.limit} configurations"
+    console.print(f"[bold]{sweep.name}[/bold] in {folder}: {many} of {sweep.workload!r}")
     console.print(f"  tunes      {sweep.metric_name} ({'max' if sweep.maximise else 'min'})")
     console.print(f"  searcher   {sweep.searcher!r}", markup=False)
     console.print(f"  scheduler  {sweep.scheduler!r}", markup=False)
@@ -30,13 +32,12 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     console.print("  space")
     for name, parameter in sweep.space.parameters.items():
         console.print(f"    {name:<18} {parameter!r}", markup=False)
-    console.print(
-        f"  cost       at most {sweep.num_samples} full trainings of {horizon} steps ({sweep.num_samples * horizon} steps); a scheduler that stops trials spends less"
-    )
+    for line in [*_tasks(sweep), *_limits(sweep)]:
+        console.print(f"  {line}", markup=False)
     for line in _recorded(sweep, folder):
         console.print(f"  {line}")
-    console.print(f"  the first {min(FIRST, sweep.num_samples)} configurations, if nothing is known yet:")
-    for config in first_configurations(sweep):
+    console.print(f"  the first {_shown(sweep)} configurations, if nothing is known yet:")
+    for config in first_configurations(sweep, folder):
         console.print(
             "    "
             + ", ".join(
@@ -48,22 +49,60 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     console.print("Nothing was started.")
 
 
-def first_configurations(sweep: Sweep) -> list[dict[str, object]]:
+def first_configurations(sweep: Sweep, folder: Path) -> list[dict[str, object]]:
     """What the searcher proposes to an empty history; later ones depend on results."""
-    history = History(sweep.space, horizon=sweep.workload.horizon, seed=sweep.seed)
+    earlier, _ = earlier_histories(sweep, folder, [])
+    history = History(
+        sweep.space, horizon=sweep.workload.horizon, seed=sweep.seed, tasks=sweep.tasks, limit=sweep.limit, earlier=earlier
+    )  # fmt: skip
     found: list[dict[str, object]] = []
     given = [
         dict(point)
         for point in ([sweep.baseline_config] if sweep.baseline_config else []) + list(sweep.points_to_evaluate)
     ]
     found += given
-    while len(found) < min(FIRST, sweep.num_samples):
+    while len(found) < _shown(sweep):
         suggestion = sweep.searcher.suggest(history)
         if not isinstance(suggestion, Suggestion):
             break
         history.append(suggestion)
         found.append(dict(suggestion.config))
     return found[:FIRST]
+
+
+def _shown(sweep: Sweep) -> int:
+    return FIRST if sweep.limit is None else min(FIRST, sweep.limit)
+
+
+def _tasks(sweep: Sweep) -> list[str]:
+    """Each task: its steps, what differs, its declared cost, and what a promotion from it pays."""
+    horizon, lines = sweep.workload.horizon, []
+    for task in sorted(sweep.tasks, key=lambda task: task.cost):
+        differs = "".join(f", {name}={value!r}" for name, value in task.changes.items())
+        cost = task.steps(horizon) / horizon if task.resumes else task.cost
+        then = "" if task.name == FULL else "; resumed later" if task.resumes else "; a promotion starts over"
+        lines.append(f"task       {task.name}: {task.steps(horizon)} steps{differs}, costs {cost:.3g}{then}")
+    return lines
+
+
+def _limits(sweep: Sweep) -> list[str]:
+    horizon, count = sweep.workload.horizon, sweep.finalist_count
+    lines = []
+    if sweep.limit is not None:
+        lines.append(
+            f"cost       at most {sweep.limit} full trainings of {horizon} steps ({sweep.limit * horizon} steps); a scheduler that stops trials spends less"
+        )
+    if sweep.budget is not None:
+        lines.append(
+            f"budget     {sweep.budget:g} full trainings of {horizon} steps, {sweep.search_budget:g} of them to search with"
+        )
+    if count:
+        lines.append(
+            f"finalists  the best {count} are trained again at the end, {sweep.confirmations} × each on fresh seeds"
+        )
+    if sweep.transfer:
+        lines.append(f"transfer   learns from {', '.join(sweep.transfer)}")
+    return lines
 
 
 def _recorded(sweep: Sweep, folder: Path) -> list[str]:
@@ -77,6 +116,7 @@ def _recorded(sweep: Sweep, folder: Path) -> list[str]:
     lines = [f"on record  {len(trials)} trials, {len(reports)} steps: the command will continue them"]
     if reports:
         mean = sum(row["cost_seconds"] for row in reports) / len(reports)
-        remaining = max(0, sweep.num_samples * sweep.workload.horizon - len(reports))
+        most = min(most for most in (sweep.limit, sweep.budget) if most is not None)
+        remaining = max(0.0, most * sweep.workload.horizon - len(reports))
         lines.append(f"forecast   {mean:.3g} s a step so far: at most {remaining * mean / 3600:.2f} h of training more")
     return lines

@@ -22,7 +22,7 @@ FIRST_LINE, LONGEST_PAUSE = (
 )  # without a terminal: seconds to the first line, and at most between two
 TOLD = {  # events that get a line of their own, and its colour
     "failure": "red", "failed": "red", "diverged": "yellow", "retry": "yellow", "fallback": "yellow",
-    "interruption": "yellow", "nondeterminism": "red", "abort": "bold red", "notice": "dim",
+    "interruption": "yellow", "nondeterminism": "red", "abort": "bold red", "notice": "dim", "enough": "dim",
 }  # fmt: skip
 MOST_LINES = 20  # of one kind; then only every power of two
 
@@ -35,6 +35,7 @@ class Display:
         self._driver: Driver | None = None
         self._live: Live | None = None
         self._done_before = 0
+        self._spent_before = 0.0
         self._drawn = 0.0
         self._pause = FIRST_LINE
         self._began = time.monotonic()
@@ -44,6 +45,7 @@ class Display:
     def watch(self, driver: Driver) -> None:
         self._driver = driver
         self._done_before = len(driver.history.trials) - driver.history.count(Status.RUNNING)
+        self._spent_before = driver.history.spent
         best = driver.best
         self._best = best.number if best is not None and best.status is Status.COMPLETED else None
 
@@ -110,14 +112,17 @@ class Display:
             if best is None
             else f"best {driver.sweep.metric_name} {driver.sweep.value(best.loss):.4g} (trial {best.number})"
         )
-        return f"{_duration(driver.spent_seconds)}  {self._counts(driver)}  {shown}  {self._left(driver)}"
+        cost = "" if driver.sweep.budget is None else f"  {_cost(driver)}"
+        return f"{_duration(driver.spent_seconds)}  {self._counts(driver)}{cost}  {shown}  {self._left(driver)}"
 
     def _block(self, driver: Driver) -> Text:
         sweep, best = driver.sweep, driver.best
         text = Text()
         text.append(f"{sweep.name}", style="bold")
         text.append(f"  {_duration(driver.spent_seconds)}  {self._left(driver)}\n")
-        text.append(f"  trials   {self._counts(driver)} of {sweep.num_samples}\n")
+        text.append(f"  trials   {self._counts(driver)}{'' if sweep.limit is None else f' of {sweep.limit}'}\n")
+        if sweep.budget is not None:
+            text.append(f"  cost     {_cost(driver)}\n")
         if best is None:
             text.append("  best     no result yet\n")
         else:
@@ -140,11 +145,22 @@ class Display:
 
     def _left(self, driver: Driver) -> str:
         """Honest only when some trials have ended in this invocation."""
-        ended = len(driver.history.trials) - driver.history.count(Status.RUNNING) - self._done_before
-        remaining = driver.sweep.num_samples - self._done_before - ended
-        if ended < 2 or remaining <= 0:
+        sweep, history = driver.sweep, driver.history
+        ended = len(history.trials) - history.count(Status.RUNNING) - self._done_before
+        if ended < 2:
             return ""
-        return f"about {_duration((time.monotonic() - self._began) / ended * remaining)} left"
+        shares = []  # of what is done in this invocation and what remains: whichever limit comes first
+        if sweep.limit is not None:
+            shares.append((sweep.limit - self._done_before - ended) / ended)
+        if sweep.budget is not None and history.spent > self._spent_before:
+            shares.append((sweep.budget - history.spent) / (history.spent - self._spent_before))
+        if not shares or min(shares) <= 0:
+            return ""
+        return f"about {_duration((time.monotonic() - self._began) * min(shares))} left"
+
+
+def _cost(driver: Driver) -> str:
+    return f"{driver.history.spent:.2f} of {driver.sweep.budget:g} full trainings"
 
 
 def _duration(seconds: float) -> str:

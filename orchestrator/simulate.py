@@ -32,6 +32,7 @@ def simulate(
     driver: Driver, clock: SimulatedClock, *, workers: int, refresh: Callable[[], None] = lambda: None
 ) -> None:
     """Run the sweep to its end (or until it is stopped)."""
+    driver.workers = workers
     free = list(range(workers))
     jobs: dict[int, tuple[Order, worker.Job]] = {}
     answers: list[tuple[float, int, worker.Answer]] = []  # heap: when heard, worker, what

@@ -9,15 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from math import isfinite
+from os import PathLike
 from typing import Any
+
+import numpy as np
 
 from orchestrator.errors import BadInput, did_you_mean
 from search.base import Scheduler, Searcher
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
+from search.task import FULL, Task
+from search.task import problem as problem_with_tasks
 from search.trial import Config
 from search.work import Trainable
 
@@ -43,8 +48,14 @@ OTHER_NAMES = {  # what people call our fields elsewhere
     "random_state": "seed",
     "resources_per_trial": "resources",
     "enqueue_trial": "points_to_evaluate",
+    "warm_start": "transfer",
+    "fidelities": "tasks",
+    "observation_budget": "budget",
+    "total_cost": "budget",
     "initial_points": "points_to_evaluate",
 }
+NUM_SAMPLES = 16  # configurations, where neither they nor a budget are given
+POLICIES_LOOKED_AT = 20  # of random configurations, to learn whether a policy that depends on them is resumable
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
@@ -64,7 +75,9 @@ class Sweep:
     policy: Any = None  # a Policy, or a function of the configuration that makes one; None: knobs stay fixed
     metric: str = ""  # default: the workload's
     mode: str = ""  # "min" or "max"; default: the workload's
-    num_samples: int = 16  # configurations to try
+    num_samples: int | None = None  # configurations to try; None: 16, or as many as the budget allows
+    budget: float | None = None  # what may be trained in all, in full trainings, finalists included
+    tasks: Sequence[Task] = ()  # cheaper versions of the training and the full one, for a searcher that uses them
     max_concurrent: int | None = None  # trials at once; None: as many as the resources allow
     time_budget: float | str | None = None  # driver time over all invocations: seconds, or "90m", "6h"
     seed: int = 0
@@ -77,6 +90,9 @@ class Sweep:
     max_silence: float | str | None = None  # a trial that reports nothing for so long is killed and retried
     checkpoint_seconds: float = 5.0  # at most this often, and never for more than 2 % of the training time
     keep_checkpoints: int = 5  # of completed trials, the best so many keep theirs
+    finalists: int | None = None  # so many of the best are trained again at the end; None: what the searcher says
+    confirmations: int = 1  # … so many times each, on fresh seeds
+    transfer: Sequence[str] = ()  # earlier runs whose results may teach something: names beside this one, or folders
 
     def __new__(cls, *args: Any, **given: Any) -> Sweep:
         known = [f.name for f in fields(cls)] if "__dataclass_fields__" in cls.__dict__ else []
@@ -93,6 +109,9 @@ class Sweep:
         self._check_metric()
         self._check_numbers()
         self._check_points()
+        self._check_tasks()
+        self._check_budget()
+        self._check_transfer()
 
     # What the rest of the program asks.
 
@@ -109,6 +128,30 @@ class Sweep:
         return -value if self.maximise else value
 
     value = loss  # flipping is its own inverse
+
+    @property
+    def limit(self) -> int | None:
+        """Configurations that may be started; None: as many as the budget allows."""
+        return NUM_SAMPLES if self.num_samples is None and self.budget is None else self.num_samples
+
+    @property
+    def finalist_count(self) -> int:
+        return self.searcher.finalists if self.finalists is None else self.finalists
+
+    @property
+    def search_budget(self) -> float | None:
+        """The budget less what is kept for the finalists, in full trainings."""
+        return None if self.budget is None else self.budget - self.finalist_count * self.confirmations
+
+    def workload_for(self, task: str) -> Trainable:
+        """The workload as a trial of this task trains it."""
+        known = next((each for each in self.tasks if each.name == task), None)
+        if known is None or known.resumes or known.name == FULL:
+            return self.workload
+        steps = known.steps(self.workload.horizon)
+        shorter = {"horizon": steps} if steps != self.workload.horizon else {}
+        changed: Trainable = replace(self.workload, **known.changes, **shorter)  # type: ignore[type-var]
+        return changed
 
     @property
     def budget_seconds(self) -> float | None:
@@ -152,7 +195,12 @@ class Sweep:
             "space": self.space.describe(),
             "searcher": identity(self.searcher),
             "scheduler": identity(self.scheduler),
-            "num_samples": self.num_samples,
+            "num_samples": self.limit,
+            "budget": self.budget,
+            "tasks": [_plain(task) for task in self.tasks],
+            "finalists": self.finalist_count,
+            "confirmations": self.confirmations,
+            "transfer": list(self.transfer),
             "max_concurrent": self.max_concurrent,
             "time_budget": self.budget_seconds,
             "seed": self.seed,
@@ -207,7 +255,11 @@ class Sweep:
             raise BadInput(f"Sweep(mode={self.mode!r}): must be 'min' or 'max'.")
 
     def _check_numbers(self) -> None:
-        self._whole("num_samples", 1)
+        if self.num_samples is not None:
+            self._whole("num_samples", 1)
+        if self.finalists is not None:
+            self._whole("finalists", 0)
+        self._whole("confirmations", 1)
         self._whole("seed", 0)
         self._whole("allow_failed", 0)
         self._whole("retries", 0)
@@ -255,6 +307,72 @@ class Sweep:
             wrong = sorted(set(baseline) ^ set(self.space.names))
             raise BadInput(f"Sweep(baseline={dict(baseline)!r}): {wrong[0]!r} is in one of baseline and space only.")
 
+    def _check_tasks(self) -> None:
+        tasks = tuple(_flat(self.tasks))
+        for task in tasks:
+            if not isinstance(task, Task):
+                raise BadInput(
+                    f"Sweep(tasks): {task!r} is no Task; write tasks=Task.epochs(0.1, 0.5, 1.0), or a list of tasks."
+                )
+            self._check_changes(task)
+        wrong = problem_with_tasks(tasks)
+        if wrong:
+            raise BadInput(f"Sweep(tasks={list(tasks)!r}): {wrong}.")
+        if any(task.resumes and task.share < 1 for task in tasks) and not self._policy_resumes():
+            # Its short training is another one than a long training cut short: a promotion starts over.
+            tasks = tuple(replace(task, resumes=task.name == FULL) for task in tasks)
+        object.__setattr__(self, "tasks", tasks)
+        for task in tasks:
+            self._check_workload_for(task)
+
+    def _check_changes(self, task: Task) -> None:
+        workload = self.workload
+        known: list[str] = [f.name for f in fields(workload) if f.init] if is_dataclass(workload) else []
+        for name, value in task.changes.items():
+            if name == "horizon":
+                raise BadInput(f"Sweep(tasks): {task.name!r} changes the horizon; write share= instead, of the steps.")
+            if name not in known:
+                hint = did_you_mean(name, known) if known else " It is no dataclass, and cannot be changed."
+                raise BadInput(
+                    f"Sweep(tasks): {task.name!r} has {name}={value!r}, but {type(workload).__name__} has no field {name!r}.{hint}"
+                )
+
+    def _check_workload_for(self, task: Task) -> None:
+        steps = task.steps(self.workload.horizon)
+        try:
+            horizon = steps if task.resumes else self.workload_for(task.name).horizon
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"Sweep(tasks): {task!r} of {self.workload!r}: {error}") from error
+        if horizon != steps:
+            raise BadInput(f"Sweep(tasks): {task!r} should have {steps} steps, but its workload has horizon={horizon}.")
+
+    def _policy_resumes(self) -> bool:
+        """Whether no configuration gets a policy whose schedule depends on the length of the training."""
+        if not callable(self.policy) or hasattr(self.policy, "act"):
+            return bool(getattr(self.policy, "resumable", True))
+        rng = np.random.default_rng(0)
+        configs = [self.space.sample(rng) for _ in range(POLICIES_LOOKED_AT)]
+        return all(getattr(self.policy_for(config), "resumable", True) for config in configs)
+
+    def _check_budget(self) -> None:
+        budget, reserved = self.budget, self.finalist_count * self.confirmations
+        if budget is None:
+            return
+        if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not (isfinite(budget) and budget > 0):
+            raise BadInput(f"Sweep(budget={budget!r}): must be a number of full trainings, more than 0.")
+        if budget <= reserved:
+            raise BadInput(
+                f"Sweep(budget={budget!r}): {self.finalist_count} finalists × {self.confirmations} confirmations take "
+                f"{reserved} full trainings, and nothing is left to search with; raise the budget, or lower finalists."
+            )
+
+    def _check_transfer(self) -> None:
+        runs = [self.transfer] if isinstance(self.transfer, str) else list(self.transfer)
+        for run in runs:
+            if not isinstance(run, (str, PathLike)) or not str(run):
+                raise BadInput(f"Sweep(transfer): {run!r} is no run; write the names or folders of earlier runs.")
+        object.__setattr__(self, "transfer", tuple(str(run) for run in runs))
+
     def _whole(self, name: str, least: int) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -263,6 +381,21 @@ class Sweep:
 
 FIXED = ("workload", "policy", "metric", "mode", "horizon")
 """Fields of `Sweep.describe` whose change makes every old result meaningless."""
+
+
+def _flat(tasks: Any) -> Iterable[Any]:
+    """`Task.epochs(…)` may stand in a list beside other tasks."""
+    if isinstance(tasks, Task) or not isinstance(tasks, (list, tuple)):
+        return (tasks,)
+    return (task for some in tasks for task in _flat(some))
+
+
+def _plain(task: Task) -> dict[str, Any]:
+    changes = {
+        name: value if value is None or isinstance(value, (bool, int, float, str)) else identity(value)
+        for name, value in sorted(task.changes.items())
+    }
+    return {"name": task.name, "cost": task.cost, "share": task.share, "changes": changes, "resumes": task.resumes}
 
 
 def check_name(name: object) -> None:

@@ -46,7 +46,9 @@ class Job:
         assignment.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
         def begin() -> Run:
-            return sweep.workload.run(sweep.policy_for(assignment.config), assignment, should_pause)
+            return sweep.workload_for(assignment.task).run(
+                sweep.policy_for(assignment.config), assignment, should_pause
+            )
 
         self._begin = begin
         self._run: Run | None = None

@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,8 +84,15 @@ def seats(sweep: Sweep) -> int:
         raise BadInput(
             f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for more than the cluster has ({have})."
         )
-    wanted = min(sweep.max_concurrent or sweep.num_samples, sweep.num_samples)
+    wanted = _wanted(sweep)
     return wanted if grows else min(wanted, fits)
+
+
+def _wanted(sweep: Sweep) -> int:
+    """More trials at once than this could never be used."""
+    cheapest = min((task.cost for task in sweep.tasks), default=1.0)
+    by_budget = None if sweep.budget is None else ceil(sweep.budget / cheapest)
+    return min(wanted for wanted in (sweep.max_concurrent, sweep.limit, by_budget) if wanted is not None)
 
 
 def capacity(sweep: Sweep, available: Mapping[str, float]) -> int:

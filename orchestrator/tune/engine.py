@@ -35,11 +35,13 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self._first = first
         self._refresh = refresh
         self._orders: dict[str, Order] = {}  # Tune's id of a seat → what it is doing
+        self._heard = True  # a result came since Tune asked last whether all is finished
 
     def __reduce__(self) -> Any:  # Tune pickles schedulers into its snapshots; nobody ever reads ours
         return (FIFOScheduler, ())
 
     def on_trial_result(self, controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
+        self._heard = True
         try:
             return self._on_result(trial, trial_result(result))
         except BaseException as error:  # Tune would bury it in a TuneError
@@ -66,6 +68,9 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
 
     def finished(self) -> bool:
         self.driver.check_budget()  # Tune asks ten times a second, also while the trials are silent
+        quiet, self._heard = not self._heard, False
+        if quiet and self._first is None:
+            self.driver.think()
         return self.failure is not None or (self._first is None and self.driver.finished)
 
     def _on_result(self, trial: Any, result: Mapping[str, Any]) -> str:
@@ -143,12 +148,13 @@ def rounds(driver: Driver, first: Order | None, refresh: Callable[[], None]) -> 
 def _round(driver: Driver, dispatcher: Dispatcher) -> None:
     """One Tune experiment: as many seats as there may be trials at once."""
     sweep = driver.sweep
+    driver.workers = seats(sweep)
     storage = driver.folder / "ray"
     shutil.rmtree(storage, ignore_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(Seat, seat_resources(sweep)),
         param_space={"sweep": [ray.put(sweep)], "shared": driver.shared_folder, "pause": driver.pause_file},
-        tune_config=tune.TuneConfig(num_samples=seats(sweep), scheduler=dispatcher, reuse_actors=False),
+        tune_config=tune.TuneConfig(num_samples=driver.workers, scheduler=dispatcher, reuse_actors=False),
         run_config=tune.RunConfig(
             name="seats",
             storage_path=str(storage.absolute()),

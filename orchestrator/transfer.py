@@ -1,0 +1,77 @@
+"""Histories of earlier runs, for searchers that can learn from them.
+
+What was there when a run first named another is what it goes on with: the number of the last record is noted in
+its own ledger, and later records of the other run are left out, so a decision stays a function of the record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import BadInput, did_you_mean
+from orchestrator.ledger import FILE, Ledger
+from orchestrator.sweep import Sweep
+from search.task import Task
+from search.trial import History
+
+TRANSFER = "transfer"  # kind of the event that notes how much of an earlier run is used
+
+
+def earlier_histories(
+    sweep: Sweep, folder: Path, events: Sequence[Mapping[str, Any]]
+) -> tuple[list[History], list[str]]:
+    """The histories of `sweep.transfer`, and texts of events to be recorded for those named for the first time.
+
+    `events` are the transfer events on record. A trial keeps its own task and steps; one whose configuration is not
+    in the present space is marked (`in_space`), as after any change of the space. Raises BadInput for a run of
+    another metric, or with other parameters.
+    """
+    noted = {(note := json.loads(row["text"]))["run"]: note["up_to"] for row in events}
+    histories, texts = [], []
+    for run in sweep.transfer:
+        ledger = Ledger.read(_found(run, folder))
+        try:
+            up_to = noted.get(run)
+            if up_to is None:
+                up_to = ledger.last
+                texts.append(json.dumps({"run": run, "up_to": up_to}))
+            histories.append(_history(sweep, run, ledger, up_to))
+        finally:
+            ledger.close()
+    return histories, texts
+
+
+def _found(run: str, folder: Path) -> Path:
+    """A run beside this one, or any folder."""
+    for place in (folder.parent / run, Path(run)):
+        if (place / FILE).exists():
+            if place.absolute() == folder.absolute():
+                raise BadInput(
+                    f"Sweep(transfer): {run!r} is this run itself; leave it out, its results are used anyway."
+                )
+            return place
+    raise BadInput(
+        f"Sweep(transfer): {run!r} is no run: no {FILE} in {folder.parent / run}, nor in {Path(run).absolute()}."
+    )
+
+
+def _history(sweep: Sweep, run: str, ledger: Ledger, up_to: int) -> History:
+    about = [row["description"] for row in ledger.sweeps() if row["seq"] <= up_to][-1]
+    if about["metric"] != sweep.metric_name:
+        raise BadInput(
+            f"Sweep(transfer): {run!r} was measured by {about['metric']!r}, this sweep by {sweep.metric_name!r}."
+        )
+    names = set(about["space"]["parameters"])
+    for name in sorted(names ^ set(sweep.space.names)):
+        here = name in sweep.space.names
+        raise BadInput(
+            f"Sweep(transfer): {run!r} has {'no ' if here else 'a '}parameter {name!r}, and this sweep has {'one' if here else 'none'};"
+            f" the parameters must be the same.{'' if here else did_you_mean(name, sweep.space.names)}"
+        )
+    tasks = [Task(**task) for task in about.get("tasks", ())]
+    return ledger.history(
+        sweep.space, about["horizon"], about["seed"], about["mode"] == "max", tasks=tasks, up_to=up_to
+    )
