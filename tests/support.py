@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -46,6 +47,30 @@ def simulated(folder: Path, sweep: Sweep, workers: int = 1) -> Driver:
     finally:
         ledger.close()
     return driver
+
+
+def interrupted_after(folder: Path, sweep: Sweep, answers: int, workers: int = 2) -> None:
+    """Stop dead after so many results, as a SIGKILL would: nothing is closed or said."""
+
+    class Killed(BaseException):
+        pass
+
+    ledger = Ledger.write(folder)
+    clock = SimulatedClock()
+    driver = Driver(sweep, ledger, clock=clock)
+    left = answers
+
+    def count() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+
+    with contextlib.suppress(Killed):
+        simulate(driver, clock, workers=workers, refresh=count)
+    ledger._connection.close()
+    assert ledger._lock is not None
+    ledger._lock.release()
 
 
 def recorded(folder: Path, table: str) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -24,7 +23,7 @@ from search.searchers.random import Random
 from search.space import Space, loguniform, pow2, uniform
 from search.trial import BASELINE, History, Status, Suggestion
 from search.work import Progress
-from tests.support import SPACE, recorded, sequence, simulated, small_sweep
+from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep
 from tests.trouble import Troubled
 from trainables.workloads.quadratic import Quadratic
 
@@ -265,30 +264,6 @@ def test_a_narrower_space_goes_on_with_the_results_that_are_still_inside(tmp_pat
     narrow = Space(SPACE | {"momentum": uniform(0.2, 0.9)})
     driver = simulated(tmp_path, small_sweep(num_samples=14, space=narrow, searcher=Tpe()))
     assert all(narrow.contains(trial.config) for trial in driver.history.trials[10:])
-
-
-def interrupted_after(folder: Path, sweep: Any, answers: int) -> None:
-    """Stop dead after so many results, as a SIGKILL would: nothing is closed or said."""
-
-    class Killed(BaseException):
-        pass
-
-    ledger = Ledger.write(folder)
-    clock = SimulatedClock()
-    driver = Driver(sweep, ledger, clock=clock)
-    left = answers
-
-    def count() -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise Killed
-
-    with contextlib.suppress(Killed):
-        simulate(driver, clock, workers=2, refresh=count)
-    ledger._connection.close()
-    assert ledger._lock is not None
-    ledger._lock.release()
 
 
 @pytest.mark.parametrize(
