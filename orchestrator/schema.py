@@ -7,8 +7,7 @@ on a running sweep, and no second copy of anything has to be kept in step.
 
 from __future__ import annotations
 
-VERSION = 1  # PRAGMA user_version of a ledger; raise it with every change, and add the way up to UPGRADES
-UPGRADES: dict[int, tuple[str, ...]] = {}  # version → statements that lead to the next one
+VERSION = 2  # PRAGMA user_version of a ledger; raise it with every change, and add the way up to UPGRADES
 APPLICATION = 0x54554E45  # PRAGMA application_id: "TUNE"
 OPTUNA_SCHEMA, OPTUNA_REVISION = 12, "v3.2.0.a"  # what Optuna 5.0 writes; a test compares
 
@@ -55,6 +54,15 @@ INDICES = (
 
 FINITE = "CASE WHEN r.kind = 'number' THEN 'FINITE' WHEN r.kind = 'nan' THEN 'NAN' WHEN r.kind = 'inf' THEN 'INF_POS' ELSE 'INF_NEG' END"
 
+# A completed training of a cheaper task is no full result: Optuna must not take it for the best.
+TRIALS = """CREATE VIEW trials AS SELECT s.trial + 1 AS trial_id, s.trial AS number, 1 AS study_id,
+        CASE e.status WHEN 'completed' THEN CASE s.task WHEN 'full' THEN 'COMPLETE' ELSE 'PRUNED' END WHEN 'stopped' THEN 'PRUNED' WHEN 'failed' THEN 'FAIL'
+            WHEN 'diverged' THEN 'FAIL' ELSE 'RUNNING' END AS state,
+        s.time AS datetime_start, e.time AS datetime_complete
+        FROM suggestion s LEFT JOIN ending e ON e.seq = (SELECT MAX(seq) FROM ending WHERE trial = s.trial)
+            AND e.seq > (SELECT MAX(seq) FROM suggestion WHERE trial = s.trial)
+        WHERE s.kind <> 'resume'"""
+
 OPTUNA = (
     "CREATE TABLE version_info (version_info_id INTEGER PRIMARY KEY, schema_version INTEGER, library_version VARCHAR(256))",
     "CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)",
@@ -73,13 +81,7 @@ OPTUNA = (
     """CREATE VIEW study_directions AS SELECT 1 AS study_direction_id,
         CASE json_extract(description, '$.mode') WHEN 'max' THEN 'MAXIMIZE' ELSE 'MINIMIZE' END AS direction,
         1 AS study_id, 0 AS objective FROM sweep WHERE seq = (SELECT MAX(seq) FROM sweep)""",
-    """CREATE VIEW trials AS SELECT s.trial + 1 AS trial_id, s.trial AS number, 1 AS study_id,
-        CASE e.status WHEN 'completed' THEN 'COMPLETE' WHEN 'stopped' THEN 'PRUNED' WHEN 'failed' THEN 'FAIL'
-            WHEN 'diverged' THEN 'FAIL' ELSE 'RUNNING' END AS state,
-        s.time AS datetime_start, e.time AS datetime_complete
-        FROM suggestion s LEFT JOIN ending e ON e.seq = (SELECT MAX(seq) FROM ending WHERE trial = s.trial)
-            AND e.seq > (SELECT MAX(seq) FROM suggestion WHERE trial = s.trial)
-        WHERE s.kind <> 'resume'""",
+    TRIALS,
     """CREATE VIEW trial_params AS SELECT s.seq * 1000 + p.position AS param_id, s.trial + 1 AS trial_id,
         p.name AS param_name, p.distribution AS distribution_json,
         CASE WHEN p.choices IS NULL THEN CAST(c.value AS REAL) ELSE
@@ -98,6 +100,10 @@ OPTUNA = (
     """CREATE VIEW trial_user_attributes AS SELECT s.seq AS trial_user_attribute_id, s.trial + 1 AS trial_id,
         'origin' AS "key", json_quote(s.origin) AS value_json FROM suggestion s WHERE s.kind <> 'resume'""",
 )
+
+UPGRADES: dict[int, tuple[str, ...]] = {  # version → statements that lead to the next one
+    1: ("DROP VIEW trials", TRIALS),
+}
 
 
 def statements() -> list[str]:
