@@ -17,6 +17,7 @@ from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 
+from orchestrator.accounts import ENOUGH, FALLBACK, WAITED
 from orchestrator.errors import did_you_mean
 from orchestrator.ledger import Ledger, seconds_between
 from orchestrator.lineage import what_changed
@@ -42,8 +43,6 @@ from search.trial import (
 )
 from search.work import Assignment, Progress
 
-ENOUGH = "enough"  # kind of the event that says why the search was over
-WAITED = "waited"  # kind of the event that says for how many worker-seconds decisions were waited for
 NEARLY = 1e-9  # of a full training: sums of shares are not exact
 SAME_FAILURES = 3  # so many equal failures in a row, before anything has worked, stop the sweep
 COPY_SECONDS = 600.0
@@ -349,12 +348,12 @@ class Driver:
         why = f"{type(self.sweep.searcher).__name__} failed: {type(error).__name__}: {error}"
         instead = "a random configuration instead" if self.history.room else "nothing more may be started"
         with self.ledger.transaction():
-            self._tell("fallback", f"{why}; {instead}\n{traceback.format_exc()}")
+            self._tell(FALLBACK, f"{why}; {instead}\n{traceback.format_exc()}")
         if not self.history.room:
             self._end_search(why)
             return None
         config = self.sweep.space.sample(generator(self.history, "fallback"))
-        return start(config, origin="fallback", evidence=why)
+        return start(config, origin=FALLBACK, evidence=why)
 
     def _end_search(self, why: str) -> None:
         self.over = why

@@ -14,10 +14,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 
+from orchestrator.accounts import accounts, observations, print_accounts
 from orchestrator.errors import BadInput
 from orchestrator.ledger import Ledger, to_json
+from orchestrator.sweep import described_tasks
+from search.finalists import winner
 from search.space import Space
-from search.trial import BASELINE, History, Status, Trial, incumbent
+from search.task import FULL
+from search.trial import BASELINE, FINALIST, History, Status, Trial
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,9 +34,8 @@ def summary(ledger: Ledger) -> dict[str, Any]:
     sweeps = ledger.sweeps()
     about = sweeps[-1]["description"]
     history = load_history(ledger)
-    best = incumbent(history)
+    best = winner(history)
     baseline = next((trial for trial in history if trial.first_origin == BASELINE), None)
-    steps = sum(len(trial.steps) for trial in history)
     return {
         "name": about["name"],
         "state": state(ledger),
@@ -43,18 +46,22 @@ def summary(ledger: Ledger) -> dict[str, Any]:
         "baseline": _about(ledger, baseline, about),
         "cost": {
             "seconds": round(sum(trial.cost_seconds for trial in history), 3),
-            "full_equivalents": round(steps / about["horizon"], 3),
+            "full_equivalents": round(history.spent, 3),
+            "budget": about.get("budget"),
             "usd": None,
         },
         "suggestions": dict(Counter(row["origin"] for row in ledger.rows("suggestion"))),
         "resumes": len(sweeps) - 1,
+        **accounts(ledger, history, about["mode"] == "max"),
     }
 
 
 def load_history(ledger: Ledger) -> History:
     about = ledger.sweeps()[-1]["description"]
     # The space is only described in the ledger, and reading needs no more.
-    return ledger.history(Space({"unknown": None}), about["horizon"], about["seed"], about["mode"] == "max")
+    return ledger.history(
+        Space({"unknown": None}), about["horizon"], about["seed"], about["mode"] == "max", tasks=described_tasks(about)
+    )
 
 
 def state(ledger: Ledger) -> str:
@@ -102,17 +109,21 @@ def cost_curve(ledger: Ledger) -> tuple[list[float], list[float], float | None]:
     """(cost in full trainings, incumbent's value) at each completed trial, in order of recording; the baseline's value."""
     about = ledger.sweeps()[-1]["description"]
     sign = -1.0 if about["mode"] == "max" else 1.0
-    reports = ledger.rows("report")
-    completed = {row["trial"]: row["step"] for row in ledger.rows("ending") if row["status"] == Status.COMPLETED.value}
-    baseline = {row["trial"] for row in ledger.rows("suggestion") if row["origin"] == BASELINE}
+    history = load_history(ledger)
     costs, values, reference = [], [], None
-    best = float("inf")
-    for count, row in enumerate(reports, start=1):
-        if completed.get(row["trial"]) == row["step"] and row["kind"] == "number":
+    best, cost = float("inf"), 0.0
+    before = {trial.number: trial.began for trial in history}
+    for row in ledger.rows("report"):
+        trial = history.trials[row["trial"]]
+        share = history.cost_of(trial.task) / history.steps(trial.task)
+        cost += (row["step"] - before[trial.number]) * share
+        before[trial.number] = row["step"]
+        is_full = trial.task == FULL and trial.status is Status.COMPLETED and trial.first_origin != FINALIST
+        if is_full and trial.step == row["step"] and row["kind"] == "number":
             best = min(best, sign * row["value"])
-            costs.append(count / about["horizon"])
+            costs.append(cost)
             values.append(sign * best)
-            if row["trial"] in baseline:
+            if trial.first_origin == BASELINE:
                 reference = row["value"]
     return costs, values, reference
 
@@ -128,7 +139,7 @@ def plot(ledger: Ledger, target: Path) -> Path | None:
     import matplotlib.pyplot as plt
 
     about = ledger.sweeps()[-1]["description"]
-    total = len(ledger.rows("report")) / about["horizon"]
+    total = load_history(ledger).spent
     figure, axes = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
     axes.step(
         [*costs, total],
@@ -159,7 +170,7 @@ def print_summary(ledger: Ledger, console: Console) -> None:
     best, baseline = facts["best"], facts["baseline"]
     console.print(f"\n[bold]{facts['name']}[/bold]: {facts['state']}")
     if best is None:
-        console.print("  no trial has reported yet")
+        console.print(f"  no {'full training' if facts['tasks'] else 'trial'} has reported yet")
     else:
         console.print(
             f"\n[bold]Best configuration[/bold] (trial {best['trial']}, step {best['step']}, {best['status']})"
@@ -170,9 +181,10 @@ def print_summary(ledger: Ledger, console: Console) -> None:
         console.print(_result_table(facts, best, baseline))
     counts = ", ".join(f"{count} {name}" for name, count in facts["trials"].items() if count)
     cost = facts["cost"]
+    budget = "" if cost["budget"] is None else f" of {cost['budget']:g}"
     console.print(f"Trials       {counts or 'none'}", highlight=False)
     console.print(
-        f"Cost         {cost['full_equivalents']:.1f} full trainings, {cost['seconds']:.0f} s of training",
+        f"Cost         {cost['full_equivalents']:.1f}{budget} full trainings, {cost['seconds']:.0f} s of training",
         highlight=False,
     )
     origins = ", ".join(
@@ -182,6 +194,7 @@ def print_summary(ledger: Ledger, console: Console) -> None:
         f"Suggestions  {origins or 'none'}" + (f"; continued {facts['resumes']}×" if facts["resumes"] else ""),
         highlight=False,
     )
+    print_accounts(facts, console)
     if best is not None and best["checkpoint"]:
         console.print(f"Checkpoint   {best['checkpoint']}", highlight=False, soft_wrap=True)
 
@@ -203,6 +216,11 @@ def _result_table(facts: Mapping[str, Any], best: Mapping[str, Any], baseline: M
     if baseline is not None:
         row(f"baseline (trial {baseline['trial']})", baseline)
     row(f"best (trial {best['trial']})", best)
+    chosen = next((finalist for finalist in facts["finalists"] if finalist["winner"]), None)
+    if chosen is not None:  # the score that it was not chosen for
+        table.add_row(
+            f"best, {len(chosen['confirmed'])} × on fresh seeds", _number(chosen["mean"]), *["–"] * len(tests)
+        )
     if baseline is not None and baseline["value"] is not None and best["value"] is not None:
         gains = [best["value"] - baseline["value"]]
         gains += [
@@ -259,6 +277,7 @@ def yaml_text(content: Mapping[str, Any]) -> str:
 def records(ledger: Ledger) -> Iterator[dict[str, Any]]:
     """Every record in the order in which it was written, as flat dicts with `kind, trial, step, value, time`."""
     kinds = {"suggestion": "suggestion", "report": "report", "verdict": "decision", "ending": "decision", "checkpoint": "checkpoint", "test": "test", "event": "event", "sweep": "sweep"}  # fmt: skip
+    about = observations(ledger)
     rows = [(row["seq"], kind, table, row) for table, kind in kinds.items() for row in ledger.rows(table)]
     for seq, kind, table, row in sorted(rows, key=lambda item: item[0]):
         value: Any = row.get("value")
@@ -272,6 +291,9 @@ def records(ledger: Ledger) -> Iterator[dict[str, Any]]:
             "value": value,
             "time": row["time"],
         }
+        if table == "report" and seq in about:
+            task, paid = about[seq]
+            record |= {"task": task, "paid": str(paid), "resumed": paid.how in ("went on", "forked")}
         renamed = {"kind": {"suggestion": "does", "event": "event"}.get(table, "")}
         for name, content in row.items():
             name = renamed.get(name, name)

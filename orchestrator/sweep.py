@@ -398,6 +398,11 @@ def _plain(task: Task) -> dict[str, Any]:
     return {"name": task.name, "cost": task.cost, "share": task.share, "changes": changes, "resumes": task.resumes}
 
 
+def described_tasks(description: Mapping[str, Any]) -> list[Task]:
+    """The tasks of a recorded `Sweep.describe`; none in one of an older release."""
+    return [Task(**task) for task in description.get("tasks", ())]
+
+
 def check_name(name: object) -> None:
     """A run's name becomes a folder: refuse what is no plain file name."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):

@@ -13,8 +13,7 @@ from typing import Any
 
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.ledger import FILE, Ledger
-from orchestrator.sweep import Sweep
-from search.task import Task
+from orchestrator.sweep import Sweep, described_tasks
 from search.trial import History
 
 TRANSFER = "transfer"  # kind of the event that notes how much of an earlier run is used
@@ -71,7 +70,7 @@ def _history(sweep: Sweep, run: str, ledger: Ledger, up_to: int) -> History:
             f"Sweep(transfer): {run!r} has {'no ' if here else 'a '}parameter {name!r}, and this sweep has {'one' if here else 'none'};"
             f" the parameters must be the same.{'' if here else did_you_mean(name, sweep.space.names)}"
         )
-    tasks = [Task(**task) for task in about.get("tasks", ())]
+    tasks = described_tasks(about)
     return ledger.history(
         sweep.space, about["horizon"], about["seed"], about["mode"] == "max", tasks=tasks, up_to=up_to
     )

@@ -65,6 +65,12 @@ def test_show_json_has_the_promised_keys(place: Path) -> None:
         "cost",
         "suggestions",
         "resumes",
+        "fallbacks",
+        "tasks",
+        "promotions",
+        "finalists",
+        "waited_seconds",
+        "over",
     ]
     assert facts["state"] == "finished"
     assert sum(facts["trials"].values()) == 8
