@@ -48,7 +48,8 @@ def tasks(history: History) -> list[dict[str, Any]]:
         steps = task.steps(history.horizon)
         if task.resumes:
             took = sum(_between(trial.began, trial.step, passed, steps) for trial in history if trial.task == FULL)
-            results, passed = len(history.reached(steps)), steps
+            results = sum(history.trials[number].task == FULL for number in history.reached(steps))
+            passed = steps
         else:
             took = history.trained(task.name)
             results = sum(trial.task == task.name for trial in history.having(Status.COMPLETED))
@@ -189,7 +190,7 @@ def _who_won(found: list[dict[str, Any]], metric: str) -> str:
 
 
 def _task_table(found: list[dict[str, Any]]) -> Table:
-    table = _table("task", "steps", "results", "cost declared", "measured", "spent (full trainings)")
+    table = _table("task", "steps", "results", "cost declared", "measured", "spent")
     for task in found:
         table.add_row(
             task["task"], str(task["steps"]), str(task["results"]), f"{task['declared']:.3g}", f"{task['cost']:.3g}",
@@ -202,7 +203,7 @@ def _table(first: str, *others: str) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column(first)
+    table.add_column(first, no_wrap=True)
     for heading in others:
         table.add_column(heading, justify="right")
     return table

@@ -362,7 +362,8 @@ class Driver:
 
     def _why_nothing(self) -> str:
         if self._budget_is_used:
-            return f"the budget of {self.sweep.budget:g} full trainings is used up"
+            kept = " but for the finalists" if self.sweep.finalist_count else ""
+            return f"the budget of {self.sweep.budget:g} full trainings is used up{kept}"
         if not self.history.room:
             return f"{self.sweep.limit} configurations have been started"
         return f"{type(self.sweep.searcher).__name__} has nothing more to suggest"

@@ -52,6 +52,18 @@ def test_both_engines_decide_the_same_with_one_worker(tmp_path: Path, scheduler:
     assert sequence(tmp_path / "run" / "steady") == sequence(tmp_path / "run--simulate" / "steady")
 
 
+def test_tasks_finalists_and_thinking_ahead_are_the_same_on_both_engines(tmp_path: Path) -> None:
+    script = ROOT / "tests" / "sweeps" / "climb.py"
+    for engine in ([], ["--simulate"]):
+        flags = ["--runs", str(tmp_path / "".join(["run", *engine])), "--max-concurrent", "1", *engine]
+        done = run_script(script, *flags, cwd=ROOT, PYTHONPATH=str(ROOT), SLEEP="0" if engine else "0.4")
+        assert done.returncode == 0, done.stderr
+        assert ("thinking at" in done.stderr) == (engine == [])  # asked only where there is time to use
+    assert sequence(tmp_path / "run" / "climb") == sequence(tmp_path / "run--simulate" / "climb")
+    assert {row["task"] for row in recorded(tmp_path / "run" / "climb", "suggestion")} == {"full", "little data"}
+    assert {row["origin"] for row in recorded(tmp_path / "run" / "climb", "suggestion")} >= {"finalist", "promotion"}
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_lets_trials_save_and_prints_the_command_that_goes_on(tmp_path: Path, number: int, code: int) -> None:
     process = started(tmp_path, SLEEP="0.05", STEPS="200")

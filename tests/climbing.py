@@ -1,0 +1,46 @@
+"""A small searcher that uses tasks: no model, everything that a model-based one does around its model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from search.base import Searcher
+from search.searchers.random import Random
+from search.task import FULL, Task
+from search.trial import Enough, History, Status, Suggestion, Trial, resume, start
+
+
+def on(task: Task, config: Mapping[str, Any], history: History) -> Suggestion:
+    """A training of `config` on `task`."""
+    if task.resumes:
+        return start(config, until=task.steps(history.horizon), origin="initial")
+    return start(config, task=task.name, origin="initial")
+
+
+def completes(trial: Trial, task: Task, history: History) -> bool:
+    """Whether the trial has the result of this task."""
+    return trial.step >= task.steps(history.horizon) if task.resumes and trial.task == FULL else trial.task == task.name
+
+
+@dataclass(frozen=True)
+class Climbing(Searcher):
+    """Draws on the cheapest task; the best half of a task that has `many` results goes on to the next one."""
+
+    many: int = 4
+    enough: int | None = None
+    continues = True
+
+    def suggest(self, history: History) -> Suggestion | Enough | None:
+        for task, following in zip(history.tasks[-2::-1], history.tasks[:0:-1], strict=True):
+            done = [t for t in history if t.status is not Status.RUNNING and completes(t, task, history)]
+            best = sorted(done, key=lambda trial: trial.losses[min(task.steps(history.horizon), trial.step) - 1])
+            for trial in best[: len(done) // self.many]:
+                if following.resumes and trial.task == FULL and trial.step < following.steps(history.horizon):
+                    return resume(trial, until=following.steps(history.horizon))
+                if not task.resumes and history.known(trial.config, following.name) is None:
+                    return replace(on(following, trial.config, history), origin="promotion")
+        if self.enough is not None and len(history.trials) >= self.enough:
+            return Enough(f"{len(history.trials)} trials are enough for anybody")
+        return on(history.tasks[0], Random().suggest(history).config, history) if history.room else None  # type: ignore[union-attr]
