@@ -179,7 +179,9 @@ def _finalist_table(facts: Mapping[str, Any]) -> Table:
 
 def _who_won(found: list[dict[str, Any]], metric: str) -> str:
     first, best = found[0], next((finalist for finalist in found if finalist["winner"]), None)
-    if best is None or best["mean"] is None:
+    if best is None:
+        return "A later configuration has a better first score, and has not been trained again."
+    if best["mean"] is None:
         return "No fresh run has ended yet; the first score decides for now."
     if best is first:
         return "The winner did not change: the best by its first score is the best on fresh seeds too."

@@ -87,10 +87,11 @@ def confirm(history: History, count: int, confirmations: int) -> Suggestion | No
 
 
 def winner(history: History) -> Trial | None:
-    """The incumbent; if finalists were trained again, the one with the lowest mean loss over its fresh runs."""
-    candidates = [finalist for finalist in confirmed(history) if math.isfinite(finalist.mean)]
-    if not candidates:
-        return incumbent(history)
+    """The incumbent; if it was trained again as a finalist, the one with the lowest mean loss over its fresh runs."""
+    best, found = incumbent(history), confirmed(history)
+    candidates = [finalist for finalist in found if math.isfinite(finalist.mean)]
+    if not candidates or all(finalist.trial is not best for finalist in found):
+        return best  # where the incumbent came later than the finalists, they are out of date
     return min(candidates, key=lambda finalist: (finalist.mean, finalist.trial.number)).trial
 
 

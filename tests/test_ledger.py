@@ -346,16 +346,41 @@ def test_optunas_states_follow_ours(ledger: Ledger) -> None:
     assert study.trials[1].value == 0.5
 
 
+def test_a_completed_training_of_a_cheaper_task_is_no_complete_trial_for_optuna(ledger: Ledger) -> None:
+    """Ledger version 1 called it COMPLETE; opening such a ledger puts it right."""
+    import optuna
+
+    config = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(), "", [])
+        for trial, (task, value) in enumerate((("small", 0.1), ("full", 0.5))):
+            ledger.add_suggestion(trial, start(config, task=task), seed=trial)
+            ledger.add_report(trial, 1, value, 0.1, {})
+            ledger.add_ending(trial, Status.COMPLETED, 1, "")
+    ledger.close()
+    connection = sqlite3.connect(ledger.folder / "ledger.db")
+    connection.execute("DROP VIEW trials")
+    connection.execute(schema.TRIALS.replace("CASE s.task WHEN 'full' THEN 'COMPLETE' ELSE 'PRUNED' END", "'COMPLETE'"))
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    for expected in ("COMPLETE", "PRUNED"):
+        study = optuna.load_study(study_name="small", storage=f"sqlite:///{ledger.folder}/ledger.db")
+        assert [trial.state.name for trial in study.trials] == [expected, "COMPLETE"]
+        Ledger.write(ledger.folder).close()
+    assert study.best_trial.number == 1
+
+
 def test_the_sql_in_the_documentation_runs(tmp_path: Path) -> None:
     folder = tmp_path / "small"
     simulated(folder, small_sweep())
     queries = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "ledger.md").read_text(), re.DOTALL)
-    assert len(queries) == 3
+    assert len(queries) == 4
     connection = sqlite3.connect(folder / "ledger.db")
     found = [connection.execute(query).fetchall() for query in queries]
     assert len(found[0]) == 5
     assert found[1][0][0] == "random"
     assert found[2] == []
+    assert found[3] == [("full", "from the start", 0, 20)]
     connection.close()
 
 

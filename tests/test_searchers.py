@@ -77,6 +77,8 @@ def test_suggestions_lie_in_the_space_and_repeat_themselves_and_change_nothing(s
         before = records(history)
         suggestion = searcher.suggest(history)
         assert records(history) == before
+        searcher.prepare(history)
+        assert records(history) == before
         assert searcher.suggest(history) == suggestion
         assert searcher.suggest(random_history(space, seed=seed, trials=trials)) == suggestion
         if suggestion is not None:

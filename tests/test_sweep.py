@@ -11,6 +11,7 @@ from orchestrator.errors import BadInput
 from orchestrator.sweep import Sweep, number_of_bytes, seconds
 from search.searchers.random import Random
 from search.space import Space, uniform
+from search.task import Task
 from tests.support import SPACE, small_sweep
 from trainables.workloads.quadratic import Quadratic
 
@@ -56,6 +57,21 @@ BAD = {
     "a baseline without a parameter": ({"baseline": {"learning_rate": 0.1}}, r"baseline.*in one of baseline and space only"),
     "a limit that is no number": ({"diverged_beyond": "high"}, r"diverged_beyond='high'"),
     "negative retries": ({"retries": -1}, r"retries=-1"),
+    "tasks that are none": ({"tasks": [0.1, 1.0]}, r"tasks\): 0.1 is no Task; write tasks=Task.epochs"),
+    "a task alone": ({"tasks": Task("full", 1.0)}, r"one task is no choice"),
+    "no full task": ({"tasks": Task.data(0.1, 0.5)}, r"exactly one task must cost 1 .* and 0 do; add Task\('full', 1.0\)"),
+    "two full tasks": ({"tasks": [*Task.epochs(0.5, 1.0), *Task.data(1.0)]}, r"exactly one task must cost 1 .* and 2 do"),
+    "two tasks of one cost": ({"tasks": [*Task.epochs(0.5, 1.0), *Task.data(0.5)]}, r"two tasks have the cost 0.5"),
+    "a task with a misspelt field": ({"tasks": [Task.changed("s", 0.1, data_shar=0.1), *Task.epochs(1.0)]}, r"'s' has data_shar=0.1, but Quadratic has no field 'data_shar'. Did you mean 'data_share'"),
+    "a task that changes the horizon": ({"tasks": [Task.changed("s", 0.1, horizon=2), *Task.epochs(1.0)]}, r"'s' changes the horizon; write share="),
+    "a budget as text": ({"budget": "ten"}, r"budget='ten'\): must be a number of full trainings"),
+    "a budget of nothing": ({"budget": 0}, r"budget=0\): must be a number of full trainings, more than 0"),
+    "an endless budget": ({"budget": float("inf")}, r"budget=inf"),
+    "a budget that finalists use up": ({"budget": 6, "finalists": 3, "confirmations": 2}, r"3 finalists × 2 confirmations take 6 full trainings"),
+    "negative finalists": ({"finalists": -1}, r"finalists=-1"),
+    "no confirmation": ({"confirmations": 0}, r"confirmations=0\): must be a whole number, 1 or more"),
+    "a transfer from a history": ({"transfer": [3]}, r"3 is no run; write the names or folders"),
+    "fidelities": ({"fidelities": ()}, r"Did you mean 'tasks'"),
 }  # fmt: skip
 
 
@@ -65,6 +81,20 @@ def test_bad_sweeps_are_refused_with_field_value_and_remedy(case: str) -> None:
     with pytest.raises(BadInput, match=words) as caught:
         small_sweep(**changes)
     assert caught.value.exit_code == 2
+
+
+def test_tasks_may_be_mixed_and_nested() -> None:
+    sweep = small_sweep(tasks=[Task.epochs(0.5, 1.0), Task.changed("quiet", 0.9, noise=0.1), Task.data(0.1)])
+    assert [task.name for task in sweep.tasks] == ["0.5 of the epochs", "full", "quiet", "0.1 of the data"]
+    assert sweep.workload_for("quiet") == replace(sweep.workload, noise=0.1)  # type: ignore[type-var]
+    assert sweep.workload_for("full") is sweep.workload_for("0.5 of the epochs") is sweep.workload
+
+
+def test_without_a_number_of_samples_the_budget_decides() -> None:
+    assert small_sweep(num_samples=None).limit == 16
+    assert small_sweep(num_samples=None, budget=3.5).limit is None
+    assert small_sweep(num_samples=7, budget=3.5).limit == 7
+    assert small_sweep(budget=10, finalists=2, confirmations=2).search_budget == 6
 
 
 def test_a_sweep_is_frozen_and_pickles() -> None:
@@ -82,6 +112,8 @@ def test_the_fingerprint_changes_only_with_what_gives_results_their_meaning() ->
         {"time_budget": "6h"},
         {"max_concurrent": 7},
         {"space": Space({"x": uniform(0, 1)})},
+        {"tasks": Task.epochs(0.5, 1.0)},
+        {"budget": 9.0, "finalists": 2, "transfer": ("old",)},
     ):
         assert replace(sweep, **same).fingerprint == sweep.fingerprint, same
     for other in ({"workload": Quadratic(horizon=5)}, {"mode": "max"}, {"policy": lambda config: None}):

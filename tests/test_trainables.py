@@ -830,3 +830,28 @@ def test_fresh_processes_go_on_with_the_same_bits(prepared: Path, tmp_path: Path
     state, _ = checkpoint.newest(tmp_path, recorded=3)
     assert state is not None
     assert numbers(state["weights"]) == numbers(expected.state()["weights"])
+
+
+def test_a_share_of_the_data_keeps_the_classes_even_and_the_evaluation_as_it_is() -> None:
+    whole = ResNetFinetune(per_class=20)
+    small = replace(whole, data_share=0.25)
+    assert (whole.samples(), small.samples()) == (100, 25)
+    cpu = torch.device("cpu")
+    images, labels = small._part("train", cpu)
+    assert Counter(labels.tolist()) == dict.fromkeys(range(5), 5)
+    everything = {image.numpy().tobytes() for image in whole._part("train", cpu)[0]}
+    assert all(image.numpy().tobytes() in everything for image in images)
+    for part in ("valid", "test"):
+        assert torch.equal(small._part(part, cpu)[0], whole._part(part, cpu)[0])
+    assert replace(whole, data_share=0.001).samples() == 5
+
+
+def test_policies_say_whether_a_short_training_is_the_beginning_of_a_long_one() -> None:
+    """A policy that calls itself resumable makes the same start of it whatever the horizon."""
+    for policy in POLICIES:
+        if policy.resumable:
+            short, long = (
+                [item.metrics for item in train(Quadratic(horizon=horizon), policy, good(Quadratic()), until=3)]
+                for horizon in (3, 9)
+            )
+            assert short == long, policy
