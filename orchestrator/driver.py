@@ -340,6 +340,10 @@ class Driver:
             trial = history.trials[suggestion.trial if suggestion.trial is not None else -1]
             if trial.status is not Status.STOPPED:
                 raise ValueError(f"trial {trial.number} cannot be resumed: it is {trial.status.value}")
+            if suggestion.until is not None and suggestion.until <= trial.step:
+                raise ValueError(
+                    f"trial {trial.number} is at step {trial.step} already, and cannot be taken to step {suggestion.until}"
+                )
             return suggestion
         return replace(suggestion, config=self.sweep.space.check(suggestion.config))
 

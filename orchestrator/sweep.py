@@ -199,7 +199,7 @@ class Sweep:
             "budget": self.budget,
             "tasks": [_plain(task) for task in self.tasks],
             "finalists": self.finalist_count,
-            "confirmations": self.confirmations,
+            "confirmations": self.confirmations if self.finalist_count else 0,
             "transfer": list(self.transfer),
             "max_concurrent": self.max_concurrent,
             "time_budget": self.budget_seconds,
