@@ -44,6 +44,7 @@ from search.trial import (
 from search.work import Assignment, Progress
 
 NEARLY = 1e-9  # of a full training: sums of shares are not exact
+THINKING_SHARE = 0.1  # of the time: while the searcher thinks ahead, results that come have to wait
 SAME_FAILURES = 3  # so many equal failures in a row, before anything has worked, stop the sweep
 COPY_SECONDS = 600.0
 
@@ -91,6 +92,7 @@ class Driver:
         self._exhausted = False  # nobody has anything more to suggest
         self._nothing_at = -1  # length of the history to which nothing was to be added
         self._thought_at = -1  # … for which the searcher has been asked to think ahead
+        self._think_from = clock()  # not before this time again
         self._losses: dict[int, list[int]] = {}  # trial → last recorded step at each time its worker was lost
         self._seeds: dict[int, int] = {row["trial"]: row["seed"] for row in ledger.rows("suggestion")}
         self._failures: list[str] = []
@@ -272,13 +274,16 @@ class Driver:
 
     def think(self) -> None:
         """Let the searcher prepare its next decision; for an engine whose workers are all busy and silent."""
-        if self._thought_at == len(self.history) or len(self.running) < self.workers:
+        begun, is_new = self.clock(), self._thought_at != len(self.history)
+        if not is_new or len(self.running) < self.workers or begun < self._think_from:
             return
         if self.stop_reason or self.over or self._budget_is_used or not self._may_ask:
             return
         self._thought_at = len(self.history)
         with contextlib.suppress(Exception):  # what is wrong will be told when the decision is due
             self.searcher.prepare(self.history)
+        ended = self.clock()
+        self._think_from = ended + (ended - begun) * (1 / THINKING_SHARE - 1)
 
     def _next_training(self) -> Order | None:
         if self.waiting:

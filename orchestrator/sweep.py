@@ -351,8 +351,14 @@ class Sweep:
         if not callable(self.policy) or hasattr(self.policy, "act"):
             return bool(getattr(self.policy, "resumable", True))
         rng = np.random.default_rng(0)
-        configs = [self.space.sample(rng) for _ in range(POLICIES_LOOKED_AT)]
-        return all(getattr(self.policy_for(config), "resumable", True) for config in configs)
+        for config in [self.space.sample(rng) for _ in range(POLICIES_LOOKED_AT)]:
+            try:
+                policy = self.policy_for(config)
+            except Exception as error:
+                raise BadInput(f"Sweep(policy): no policy for {config!r}: {type(error).__name__}: {error}") from error
+            if not getattr(policy, "resumable", True):
+                return False
+        return True
 
     def _check_budget(self) -> None:
         budget, reserved = self.budget, self.finalist_count * self.confirmations

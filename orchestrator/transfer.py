@@ -1,17 +1,19 @@
 """Histories of earlier runs, for searchers that can learn from them.
 
 What was there when a run first named another is what it goes on with: the number of the last record is noted in
-its own ledger, and later records of the other run are left out, so a decision stays a function of the record.
+its own ledger, and later records of the other run are left out, so a decision stays a function of the record. A
+fingerprint of those records is noted too: another run under the same name is refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import BadInput, did_you_mean
+from orchestrator.errors import BadInput, ResumeRefused, did_you_mean
 from orchestrator.ledger import FILE, Ledger
 from orchestrator.sweep import Sweep, described_tasks
 from search.trial import History
@@ -28,18 +30,24 @@ def earlier_histories(
     in the present space is marked (`in_space`), as after any change of the space. Raises BadInput for a run of
     another metric, or with other parameters.
     """
-    noted = {(note := json.loads(row["text"]))["run"]: note["up_to"] for row in events}
+    noted = {(note := json.loads(row["text"]))["run"]: note for row in events}
     histories, texts = [], []
     for run in sweep.transfer:
         ledger = Ledger.read(_found(run, folder))
         try:
-            up_to = noted.get(run)
-            if up_to is None:
-                up_to = ledger.last
-                texts.append(json.dumps({"run": run, "up_to": up_to}))
-            histories.append(_history(sweep, run, ledger, up_to))
+            up_to = noted[run]["up_to"] if run in noted else ledger.last
+            history = _history(sweep, run, ledger, up_to)
         finally:
             ledger.close()
+        fingerprint = _fingerprint(history)
+        if run not in noted:
+            texts.append(json.dumps({"run": run, "up_to": up_to, "fingerprint": fingerprint}))
+        elif noted[run]["fingerprint"] != fingerprint:
+            raise ResumeRefused(
+                f"{folder}: transfer={run!r} does not hold the records that this run has begun with. Bring that run "
+                "back, transfer from it under another name, or use another --name."
+            )
+        histories.append(history)
     return histories, texts
 
 
@@ -58,7 +66,10 @@ def _found(run: str, folder: Path) -> Path:
 
 
 def _history(sweep: Sweep, run: str, ledger: Ledger, up_to: int) -> History:
-    about = [row["description"] for row in ledger.sweeps() if row["seq"] <= up_to][-1]
+    known = [row["description"] for row in ledger.sweeps() if row["seq"] <= up_to]
+    if not known:
+        raise BadInput(f"Sweep(transfer): {run!r} has no records yet; wait for it, or leave it out.")
+    about = known[-1]
     if about["metric"] != sweep.metric_name:
         raise BadInput(
             f"Sweep(transfer): {run!r} was measured by {about['metric']!r}, this sweep by {sweep.metric_name!r}."
@@ -74,3 +85,8 @@ def _history(sweep: Sweep, run: str, ledger: Ledger, up_to: int) -> History:
     return ledger.history(
         sweep.space, about["horizon"], about["seed"], about["mode"] == "max", tasks=tasks, up_to=up_to
     )
+
+
+def _fingerprint(history: History) -> str:
+    told = [(sorted(t.config.items()), t.task, t.status.value, t.steps, t.losses) for t in history]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]

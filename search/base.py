@@ -28,7 +28,7 @@ class Verdict(Enum):
 class Searcher(ABC):
     """Proposes what to run next."""
 
-    finalists: ClassVar[int] = 0
+    finalists: int = 0
     """How many of the best configurations a sweep trains again on fresh seeds at the end, unless it says itself."""
 
     continues: ClassVar[bool] = False

@@ -23,7 +23,7 @@ from search.searchers.points import Points
 from search.searchers.random import Random
 from search.searchers.sobol import Sobol
 from search.space import Space, choice, pow2, randint, uniform
-from search.trial import End, History, Report, Status, Suggestion, start
+from search.trial import End, History, Report, Status, Suggestion, incumbent, start
 from tests.histories import HORIZON, SPACES, random_history, records
 
 SEARCHERS = [
@@ -114,6 +114,22 @@ def test_a_growing_history_gets_the_same_answers_as_a_fresh_copy_of_it(searcher:
             add(Report(number - 2, 2, math.nan if number == 8 else 0.3 * number))
             status = [Status.COMPLETED, Status.STOPPED, Status.DIVERGED, Status.FAILED][number % 4]
             add(End(number - 2, status))
+
+
+@pytest.mark.parametrize("searcher", [Tpe(4), GaussianProcess(4), CmaEs(population=4)], ids=lambda s: type(s).__name__)
+def test_results_of_a_cheaper_task_are_not_taken_for_full_ones(searcher: Searcher) -> None:
+    suggestions = []
+    for loss in (-1e6, 1e6):
+        history = random_history(SPACES["continuous"], seed=5, trials=20)
+        for number in range(6):
+            trial = history.append(start({"x": number / 9, "lr": 0.1}, task="cheap"))
+            history.append(Report(trial.number, HORIZON, loss))
+            history.append(End(trial.number, Status.COMPLETED))
+        suggestions.append(searcher.suggest(history))
+        best = incumbent(history)
+        assert best is not None
+        assert best.task == "full"
+    assert suggestions[0] == suggestions[1]
 
 
 SCRIPT = """

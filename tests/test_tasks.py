@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -424,6 +425,26 @@ def test_thinking_ahead_happens_once_a_record_while_all_are_busy_and_changes_not
     assert sequence(tmp_path / "ahead") == sequence(tmp_path / "plain")
 
 
+def test_thinking_ahead_takes_a_tenth_of_the_time_at_most(tmp_path: Path) -> None:
+    """While the searcher thinks, results wait; a report a second would make it think all the time."""
+    ledger, clock, thought = Ledger.write(tmp_path), SimulatedClock(), 0.0
+
+    class Deep(Searcher):
+        def prepare(self, history: History) -> None:
+            nonlocal thought
+            thought += 3.0
+            clock.seconds += 3.0
+
+        def suggest(self, history: History) -> Suggestion | None:
+            return Random().suggest(history)
+
+    workload = Quadratic(horizon=40, declared_cost=1.0)
+    driver = Driver(small_sweep(searcher=Deep(), workload=workload, num_samples=3), ledger, clock=clock)
+    simulate(driver, clock, workers=1, refresh=driver.think)
+    ledger.close()
+    assert 0.05 * clock.seconds < thought < 0.11 * clock.seconds
+
+
 def test_worker_seconds_that_wait_for_a_decision_are_recorded(tmp_path: Path) -> None:
     ledger = Ledger.write(tmp_path)
     clock = SimulatedClock()
@@ -490,6 +511,15 @@ def test_an_earlier_run_is_used_as_it_was_when_it_was_named(tmp_path: Path) -> N
     assert len([row for row in recorded(tmp_path / "new", "event") if row["kind"] == "transfer"]) == 1
     fresh = simulated(tmp_path / "newer", replace(sweep, transfer=(str(tmp_path / "old"),)))
     assert len(fresh.history.earlier[0].trials) == 9
+
+
+def test_another_run_under_the_name_of_an_earlier_one_is_refused(tmp_path: Path) -> None:
+    simulated(tmp_path / "old", small_sweep(name="old", num_samples=3))
+    simulated(tmp_path / "new", small_sweep(transfer=["old"], num_samples=1))
+    shutil.rmtree(tmp_path / "old")
+    simulated(tmp_path / "old", small_sweep(name="old", num_samples=3, seed=7))
+    with pytest.raises(ResumeRefused, match="transfer='old' does not hold the records"):
+        simulated(tmp_path / "new", small_sweep(transfer=["old"], num_samples=1))
 
 
 def test_an_earlier_run_keeps_its_own_tasks_and_steps(tmp_path: Path) -> None:
