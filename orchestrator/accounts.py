@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ def accounts(ledger: Ledger, history: History, maximise: bool) -> dict[str, Any]
         "promotions": dict(Counter(paid.how for paid in stretches(ledger).values() if paid.is_promotion)),
         "finalists": finalists(history, maximise),
         "waited_seconds": round(sum(float(row["text"]) for row in _events(ledger, WAITED)), 3),
-        "over": next((row["text"] for row in _events(ledger, ENOUGH)[-1:]), None),
+        "over": why_over(ledger) or None,
     }
 
 
@@ -39,6 +40,12 @@ def fallbacks(ledger: Ledger) -> dict[str, int]:
     """Why → how often something random was run instead of what the searcher would have liked."""
     reasons = [row["evidence"] for row in ledger.rows("suggestion", f"WHERE origin = '{FALLBACK}' ORDER BY seq")]
     return dict(Counter(reason[:LONGEST_REASON] or "unknown" for reason in reasons).most_common())
+
+
+def why_over(ledger: Ledger) -> str:
+    """Why the search is over; empty if it is not, or if the sweep has been changed since."""
+    changed = max((row["seq"] for row in ledger.sweeps() if row["change"]), default=0)
+    return next((str(row["text"]) for row in _events(ledger, ENOUGH)[-1:] if row["seq"] > changed), "")
 
 
 def tasks(history: History) -> list[dict[str, Any]]:
@@ -81,13 +88,13 @@ def finalists(history: History, maximise: bool) -> list[dict[str, Any]]:
     ]
 
 
+@dataclass(frozen=True)
 class Paid:
     """What a stretch of training, from a suggestion on, built upon."""
 
-    def __init__(self, how: str, step: int = 0, trial: int | None = None) -> None:
-        self.how = how  # "from the start" | "went on" | "restarted" | "forked"
-        self.step = step
-        self.trial = trial
+    how: str  # "from the start" | "went on" | "restarted" | "forked"
+    step: int = 0  # … from this step
+    trial: int | None = None  # … of this one, if of another
 
     @property
     def is_promotion(self) -> bool:

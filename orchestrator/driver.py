@@ -17,7 +17,7 @@ from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 
-from orchestrator.accounts import ENOUGH, FALLBACK, WAITED
+from orchestrator.accounts import ENOUGH, FALLBACK, WAITED, why_over
 from orchestrator.errors import did_you_mean
 from orchestrator.ledger import Ledger, seconds_between
 from orchestrator.lineage import what_changed
@@ -82,7 +82,7 @@ class Driver:
         self.running: set[int] = set()
         self.stop_reason = ""  # why nothing new is started any more: a signal, the budget, failures
         self.abort_reason = ""  # the stop was a failure
-        self.over = "" if change else self._over_before(earlier)  # why the search is over; finalists may follow
+        self.over = "" if change else why_over(ledger)  # why the search is over; finalists may follow
         self.waited_seconds = 0.0  # of workers, for decisions
         self.found = self._describe_found(earlier, change)
         self._tested: set[int] = {row["trial"] for row in ledger.rows("test")}
@@ -547,13 +547,6 @@ class Driver:
         reports = sum(len(trial.steps) for trial in self.history.trials)
         text = f"Continuing {self.sweep.name}: {len(self.history.trials)} trials, {reports} reports on record"
         return text + (": " + ", ".join(parts) if parts else "") + (f". Changed: {change}" if change else "") + "."
-
-    def _over_before(self, earlier: Sequence[Mapping[str, object]]) -> str:
-        """Why the search was over already, if the sweep has not been changed since."""
-        told = self.ledger.rows("event", f"WHERE kind = '{ENOUGH}' ORDER BY seq DESC LIMIT 1")
-        if not told or any(row["change"] for row in earlier if int(str(row["seq"])) > told[0]["seq"]):
-            return ""
-        return str(told[0]["text"])
 
     def _leave_lost_tasks(self) -> None:
         """An interrupted trial of a task that the sweep has no more cannot go on."""
