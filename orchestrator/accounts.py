@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.ledger import Ledger
 from search.finalists import confirmed, winner
 from search.task import FULL
-from search.trial import BASELINE, FINALIST, History, Status, key_of
+from search.trial import BASELINE, FINALIST, History, key_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,16 +55,14 @@ def tasks(history: History) -> list[dict[str, Any]]:
         steps = task.steps(history.horizon)
         if task.resumes:
             took = sum(_between(trial.began, trial.step, passed, steps) for trial in history if trial.task == FULL)
-            results = sum(history.trials[number].task == FULL for number in history.reached(steps))
             passed = steps
         else:
             took = history.trained(task.name)
-            results = sum(trial.task == task.name for trial in history.having(Status.COMPLETED))
         found.append(
             {
                 "task": task.name,
                 "steps": steps,
-                "results": results,
+                "results": len(history.results(task)),
                 "declared": task.cost,
                 "cost": round(history.cost_of(task), 4),
                 "spent": round(took * history.cost_of(task) / steps, 3),

@@ -282,6 +282,15 @@ class History:
                     rung[trial.number] = trial.losses[index]
         return self._reached[step]
 
+    def results(self, task: Task) -> dict[int, float]:
+        """Trial number → finite loss, for every trial that has the result of this task, at its end or on the way."""
+        if task.name == FULL or task.resumes:
+            reached = self.reached(task.steps(self.horizon))
+            found = {number: loss for number, loss in reached.items() if self.trials[number].task == FULL}
+        else:
+            found = {t.number: t.loss for t in self.having(Status.COMPLETED) if t.task == task.name}
+        return {number: loss for number, loss in found.items() if math.isfinite(loss)}
+
     def known(self, config: Config, task: str = FULL) -> Trial | None:
         """The first trial of exactly this configuration, or None."""
         number = self._numbers.get(key_of(config, task))

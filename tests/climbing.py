@@ -9,7 +9,7 @@ from typing import Any
 from search.base import Searcher
 from search.searchers.random import Random
 from search.task import FULL, Task
-from search.trial import Enough, History, Status, Suggestion, Trial, resume, start
+from search.trial import Enough, History, Status, Suggestion, resume, start
 
 
 def on(task: Task, config: Mapping[str, Any], history: History) -> Suggestion:
@@ -17,11 +17,6 @@ def on(task: Task, config: Mapping[str, Any], history: History) -> Suggestion:
     if task.resumes:
         return start(config, until=task.steps(history.horizon), origin="initial")
     return start(config, task=task.name, origin="initial")
-
-
-def completes(trial: Trial, task: Task, history: History) -> bool:
-    """Whether the trial has the result of this task."""
-    return trial.step >= task.steps(history.horizon) if task.resumes and trial.task == FULL else trial.task == task.name
 
 
 @dataclass(frozen=True)
@@ -34,8 +29,9 @@ class Climbing(Searcher):
 
     def suggest(self, history: History) -> Suggestion | Enough | None:
         for task, following in zip(history.tasks[-2::-1], history.tasks[:0:-1], strict=True):
-            done = [t for t in history if t.status is not Status.RUNNING and completes(t, task, history)]
-            best = sorted(done, key=lambda trial: trial.losses[min(task.steps(history.horizon), trial.step) - 1])
+            results = history.results(task)
+            done = [history.trials[n] for n in results if history.trials[n].status is not Status.RUNNING]
+            best = sorted(done, key=lambda trial: results[trial.number])
             for trial in best[: len(done) // self.many]:
                 if following.resumes and trial.task == FULL and trial.step < following.steps(history.horizon):
                     return resume(trial, until=following.steps(history.horizon))

@@ -149,6 +149,17 @@ def test_costs_go_from_the_declared_to_the_measured_share() -> None:
     assert history.spent == pytest.approx(20 * (1 + costs[-1]))
 
 
+def test_results_of_a_task_are_those_at_its_end_or_on_the_way() -> None:
+    history = history_of([0.5, math.nan])
+    add(history, 0.3, 0.2, task="small")
+    trial = history.append(start({"x": 0.4}, until=1))
+    history.append(Report(trial.number, 1, 0.7))
+    small, half, full = TASKS
+    assert history.results(small) == {2: 0.2}
+    assert history.results(half) == {0: 0.5, 3: 0.7}
+    assert history.results(full) == {0: 0.5}
+
+
 def test_costs_do_not_depend_on_the_order_of_arrival() -> None:
     rng = random.Random(0)
     reports = [(n, step, rng.random()) for n in range(12) for step in (1, 2)]
