@@ -47,20 +47,29 @@ class Suggestion:
     task: str = "full"
     origin: str = "model"  # who proposed it: "point", "initial", "model", "random", "grid", "promotion", "fallback", …
     evidence: str = ""  # one line for people: why (for a fallback: what failed)
+    memo: str = ""  # what the searcher wants to find again in the history: the settings of its model
     parent: int | None = None  # fork: the trial whose state is taken over …
     parent_step: int | None = None  # … and at which step
 
 
 def start(
-    config: Config, *, origin: str = "model", until: int | None = None, task: str = "full", evidence: str = ""
+    config: Config,
+    *,
+    origin: str = "model",
+    until: int | None = None,
+    task: str = FULL,
+    evidence: str = "",
+    memo: str = "",
 ) -> Suggestion:
     """Train a new configuration from scratch."""
-    return Suggestion("start", config, until=until, task=task, origin=origin, evidence=evidence)
+    return Suggestion("start", config, until=until, task=task, origin=origin, evidence=evidence, memo=memo)
 
 
-def resume(trial: Trial, *, until: int | None = None, origin: str = "promotion", evidence: str = "") -> Suggestion:
+def resume(
+    trial: Trial, *, until: int | None = None, origin: str = "promotion", evidence: str = "", memo: str = ""
+) -> Suggestion:
     """Take a resting trial on, from its checkpoint, to the step `until` (None: to the horizon)."""
-    return Suggestion("resume", trial.config, trial.number, until, trial.task, origin=origin, evidence=evidence)
+    return Suggestion("resume", trial.config, trial.number, until, trial.task, origin, evidence, memo)
 
 
 def fork(
@@ -124,6 +133,7 @@ class Trial:
         self.number = number
         self.first_origin = suggestion.origin  # who proposed the configuration
         self.suggestion = suggestion  # the latest one: a resumed trial has a new `until`
+        self.asked = 0  # its latest suggestion was the history's so-many-th
         self.began = suggestion.parent_step or 0  # step after which its own training began; 0 unless forked
         self.in_space = True  # False: its configuration is not in the present space (a baseline, an older space)
         self.status = Status.RUNNING
@@ -192,6 +202,8 @@ class History:
         self.limit = limit  # configurations that may be started; None: as many as the budget allows
         self.earlier = tuple(earlier)  # histories of earlier sweeps whose results may teach something
         self.trials: list[Trial] = []  # index = number
+        self.memo = ""  # the latest that a searcher left with a suggestion
+        self.asked = 0  # suggestions so far
         self._length = 0
         self._started = 0
         self._at: dict[int, dict[int, float]] = {}
@@ -337,13 +349,17 @@ class History:
         return seconds / self.trained(task) if self.trained(task) else 0.0
 
     def _suggested(self, suggestion: Suggestion) -> Trial:
+        self.asked += 1
+        self.memo = suggestion.memo or self.memo
         if suggestion.kind == "resume":
             assert suggestion.trial is not None
             trial = self.trials[suggestion.trial]
             trial.suggestion = suggestion
+            trial.asked = self.asked
             self._move(trial, Status.RUNNING)
             return trial
         trial = Trial(len(self.trials), suggestion)
+        trial.asked = self.asked
         self.trials.append(trial)
         self._started += suggestion.kind == "start" and suggestion.origin != FINALIST
         trial.in_space = self.space.contains(trial.config)

@@ -1,0 +1,236 @@
+"""The Gaussian process over configurations and fidelities: what a little training says about all of it.
+
+An observation is a place (a configuration in the unit cube), a fidelity (how much of its training it has had, on
+a log scale), a task (0: the full training; others: cheaper ones, earlier sweeps) and a value. The covariance of
+two values is
+
+    T[k, k'] · g(s) g(s') · M(x, x') · (shared + own · M(s, s'))  +  drift · RBF(s, s') · [k = k']
+
+with M Matern-5/2 kernels: configurations that are alike have curves that are alike, most of the difference between
+two of them holds at every fidelity, and differences grow as training goes on (g(s) = exp(growth (s − 1))).
+T is the coregionalisation of a one-factor model, T[k, k'] = w_k w_k' + [k = k'] v_k, with w = 1, v = 0 for the full
+training: a task that has nothing to say gets w near 0, one that says the opposite a negative one.
+
+Sources: Swersky et al., Multi-Task Bayesian Optimization, NeurIPS 2013 (the coregionalisation); Swersky et al.,
+Freeze-Thaw Bayesian Optimization, 2014 (a curve for each configuration). The settings are the most probable ones
+under log-normal priors, found by BoTorch; the posterior of single points is computed here, because BoTorch's
+would build the joint covariance of all the candidates.
+
+All tensors stay in this file.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import gpytorch
+import numpy as np
+import torch
+from botorch.models import SingleTaskGP
+from botorch.optim.fit import fit_gpytorch_mll_scipy
+from gpytorch.constraints import GreaterThan
+from gpytorch.kernels import Kernel
+from gpytorch.likelihoods import GaussianLikelihood
+from gpytorch.means import ConstantMean
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from gpytorch.priors import NormalPrior
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.float64]
+
+ROOT5 = math.sqrt(5.0)
+JITTER = 1e-6
+FIT_STEPS = 40  # of L-BFGS-B; more does not show in the race
+
+
+class CurveKernel(Kernel):  # type: ignore[misc]
+    """The covariance of this file's first lines. Inputs: (n, dimension + 2), the last two fidelity and task.
+
+    Every positive setting is held as its logarithm, with a normal prior.
+    """
+
+    has_lengthscale = False
+
+    def __init__(self, dimension: int, tasks: int = 1, earlier: int = 0) -> None:
+        super().__init__()
+        self.dimension = dimension
+        wide = 0.5 * math.log(max(dimension, 1)) + math.log(0.5)
+        self._setting("log_widths", [wide] * dimension, 1.0)  # of M(x, x'), one for each coordinate
+        self._setting("log_reach", [0.0], 0.7)  # of M(s, s')
+        self._setting("log_drift_reach", [math.log(0.7)], 0.5)
+        self._setting("log_shared", [math.log(0.7)], 1.0)
+        self._setting("log_own", [math.log(0.3)], 1.0)
+        self._setting("log_drift", [math.log(0.3)], 1.0)
+        self._setting("growth", [0.5], 1.0)
+        cheap = max(0, tasks - 1 - earlier)
+        if tasks > 1:  # a cheaper task is trusted at first, an earlier sweep half
+            self._setting("weights", [0.9] * cheap + [0.5] * earlier, 0.4)
+            self._setting("log_apart", [math.log(0.1)] * cheap + [math.log(0.3)] * earlier, 1.0)
+
+    def _setting(self, name: str, centre: Sequence[float], spread: float) -> None:
+        values = torch.tensor(centre, dtype=torch.float64)
+        self.register_parameter(name, torch.nn.Parameter(values))
+        prior = NormalPrior(values.clone(), torch.full_like(values, spread))
+        self.register_prior(f"{name}_prior", prior, lambda module, name=name: getattr(module, name))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
+        d = self.dimension
+        if diag:
+            return self.variance(x1)
+        widths = self.log_widths.exp()
+        inside = _matern(_distance(x1[..., :d] / widths, x2[..., :d] / widths))
+        s1, rows = torch.unique(x1[..., d:], dim=0, return_inverse=True)
+        s2, columns = torch.unique(x2[..., d:], dim=0, return_inverse=True)
+        scale, drift = self._between(s1, s2)  # few fidelities and tasks are distinct
+        if len(s2) == 1:
+            return inside * scale[rows] + drift[rows]
+        return inside * scale[rows][:, columns] + drift[rows][:, columns]
+
+    def variance(self, x: Tensor) -> Tensor:
+        """The diagonal: prior variance of each row."""
+        s, rows = torch.unique(x[..., self.dimension :], dim=0, return_inverse=True)
+        scale, drift = self._between(s, s)
+        return (scale.diagonal() + drift.diagonal())[rows]
+
+    def _between(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """The factor and the summand that depend on fidelity and task only; rows (fidelity, task)."""
+        apart = (a[:, None, 0] - b[None, :, 0]).abs()
+        same = a[:, None, 1] == b[None, :, 1]
+        scale = self.log_shared.exp() + self.log_own.exp() * _matern(apart / self.log_reach.exp())
+        scale = scale * torch.exp(self.growth * (a[:, None, 0] + b[None, :, 0] - 2))
+        drift = self.log_drift.exp() * torch.exp(-0.5 * (apart / self.log_drift_reach.exp()) ** 2) * same
+        if hasattr(self, "weights"):
+            one, zero = self.weights.new_ones(1), self.weights.new_zeros(1)
+            weight, own = torch.cat([one, self.weights]), torch.cat([zero, self.log_apart.exp()])
+            k, m = a[:, 1].long(), b[:, 1].long()
+            scale = scale * (weight[k][:, None] * weight[m][None, :] + own[k][:, None] * same)
+        return scale, drift
+
+
+class CurveModel:
+    """A Gaussian process with `CurveKernel`: `fit` its settings, `condition` it on data, `predict`.
+
+    `places`: (n, dimension) encoded configurations; `fidelities`: (n,) in [0, 1]; `tasks`: (n,) whole numbers.
+    `values` should be about standardised.
+    """
+
+    def __init__(self, dimension: int, *, tasks: int = 1, earlier: int = 0) -> None:
+        self.dimension = dimension
+        with _one_thread():
+            self._kernel = CurveKernel(dimension, tasks, earlier).double()
+            self._mean = ConstantMean(constant_prior=NormalPrior(0.0, 1.0)).double()
+            constraint = GreaterThan(JITTER, transform=torch.exp, inv_transform=torch.log)
+            self._likelihood = GaussianLikelihood(noise_constraint=constraint).double()
+            noise = self._likelihood.noise_covar
+            noise.register_prior("raw_prior", NormalPrior(math.log(1e-3), 1.5), lambda module: module.raw_noise)
+            noise.raw_noise.data.fill_(math.log(1e-3))
+
+    @property
+    def settings(self) -> list[float]:
+        """All fitted numbers, in a fixed order."""
+        return [round(float(v), 6) for parameter in self._parameters() for v in parameter.detach().flatten()]
+
+    @settings.setter
+    def settings(self, values: Sequence[float]) -> None:
+        """Raises ValueError if they are not as many as this model has."""
+        parameters = self._parameters()
+        if len(values) != sum(parameter.numel() for parameter in parameters):
+            raise ValueError(f"{len(values)} settings for a model of {sum(p.numel() for p in parameters)}.")
+        left = list(values)
+        for parameter in parameters:
+            taken, left = left[: parameter.numel()], left[parameter.numel() :]
+            parameter.data.copy_(torch.tensor(taken, dtype=torch.float64).reshape(parameter.shape))
+
+    def fit(self, places: Array, fidelities: Array, tasks: Array, values: Array) -> None:
+        """Find the most probable settings, from where they are."""
+        with _one_thread():
+            y = torch.from_numpy(values)[:, None]
+            model = SingleTaskGP(
+                _rows(places, fidelities, tasks), y, likelihood=self._likelihood, covar_module=self._kernel,
+                mean_module=self._mean, outcome_transform=None,
+            )  # fmt: skip
+            likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
+            with warnings.catch_warnings():  # the limit of steps is on purpose
+                warnings.simplefilter("ignore")
+                fit_gpytorch_mll_scipy(likelihood, options={"maxiter": FIT_STEPS})
+            self.settings = self.settings  # as they are written down
+
+    def condition(self, places: Array, fidelities: Array, tasks: Array, values: Array) -> None:
+        """Take these observations for known; replaces earlier ones."""
+        with _one_thread(), torch.no_grad():
+            self._rows = _rows(places, fidelities, tasks)
+            self._values = torch.from_numpy(values)
+            self._factor()
+
+    def believe(self, places: Array, fidelities: Array, tasks: Array, values: Array | None = None) -> None:
+        """Add observations that are still to come; without values, as if they came out as expected."""
+        if not len(places):
+            return
+        values = self.predict(places, fidelities, tasks)[0] if values is None else values
+        with _one_thread(), torch.no_grad():
+            self._rows = torch.cat([self._rows, _rows(places, fidelities, tasks)])
+            self._values = torch.cat([self._values, torch.from_numpy(values)])
+            self._factor()
+
+    def predict(self, places: Array, fidelities: Array, tasks: Array) -> tuple[Array, Array]:
+        """Posterior mean and standard deviation at each row, (n,) and (n,)."""
+        with _one_thread(), torch.no_grad():
+            rows = _rows(places, fidelities, tasks)
+            between = self._kernel.forward(self._rows, rows)
+            mean = self._mean.constant + between.T @ self._weights
+            explained = torch.linalg.solve_triangular(self._root, between, upper=False).square_().sum(0)
+            variance = (self._kernel.variance(rows) - explained).clamp_min(1e-10)
+            return mean.numpy(), variance.sqrt().numpy()
+
+    def _factor(self) -> None:
+        covariance = self._kernel.forward(self._rows, self._rows)
+        covariance.diagonal().add_(self._likelihood.noise + JITTER)
+        self._root = torch.linalg.cholesky(covariance)
+        self._weights = torch.cholesky_solve((self._values - self._mean.constant)[:, None], self._root)[:, 0]
+
+    def _parameters(self) -> list[Tensor]:
+        own = [parameter for _, parameter in sorted(self._kernel.named_parameters())]
+        return [*own, self._mean.raw_constant, self._likelihood.noise_covar.raw_noise]
+
+
+def _rows(places: Array, fidelities: Array, tasks: Array) -> Tensor:
+    return torch.from_numpy(np.column_stack([places, fidelities, tasks]).astype(np.float64))
+
+
+def _matern(distance: Tensor) -> Tensor:
+    """Matern-5/2 of a scaled distance."""
+    scaled = ROOT5 * distance
+    return (1 + scaled + scaled * scaled / 3) * torch.exp(-scaled)
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    squares = (a * a).sum(-1)[:, None] + (b * b).sum(-1)[None, :] - 2 * a @ b.T
+    return squares.clamp_min(1e-12).sqrt()
+
+
+class _one_thread:  # noqa: N801 - used like a function
+    """Torch on one thread meanwhile: the matrices are small, and the other cores belong to the trials."""
+
+    def __enter__(self) -> None:
+        self._before = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self._before)
+
+
+def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
+    """log E[max(best − Y, 0)] of normal Y, accurate also where it is tiny (Ament et al., NeurIPS 2023, eq. 8)."""
+    from scipy.special import erfcx, ndtr
+
+    z = (best - mean) / deviation
+    density = -0.5 * z * z - 0.5 * math.log(2 * math.pi)
+    near = np.log(np.maximum(np.exp(density) + z * ndtr(z), 1e-300))
+    below = np.minimum(z, -1.0)
+    rest = np.maximum(below * erfcx(-below / math.sqrt(2)) * math.sqrt(math.pi / 2), -1 + 1e-14)
+    far = -0.5 * below * below - 0.5 * math.log(2 * math.pi) + np.log1p(rest)
+    return np.asarray(np.where(z < -1, far, near) + np.log(deviation))

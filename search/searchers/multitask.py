@@ -1,0 +1,580 @@
+"""Multitask Bayesian optimisation: a little training of many configurations teaches a model about full trainings.
+
+Use when   trainings are long, and a part of one (its first epochs, some of the data, a smaller input) says
+           something about all of it. With or without `tasks` on the sweep: without them, trials rest at every
+           rung (1, 2, 3, 5, 8, … steps) and at each free worker a new one or any resting one goes on.
+Costs      for a suggestion about 20 ms at 200 observations; the model's settings are found again (0.2 s to 0.6 s)
+           whenever there are 30 % more trials. Of more than 400 observations it takes the latest of each trial,
+           the better half of the trials first, and of the rest a spread, so that memory and time stay bounded.
+Settings   rule ("horizon"): how the next training is chosen, see below. n_initial (8): configurations at random
+           before the model. greedy (0.25): share of the turns that take the trial with the best forecast on,
+           whatever else looks promising. full_every (60): at least one of so many suggestions goes to the
+           horizon. cost_power (0.5): 0 ignores what a step of a configuration costs, 1 is improvement per
+           second. first (1), factor (1.5): the rungs, if the sweep has no tasks. stop_below (None): end the
+           search when the expected improvement of the loss for the cost of one full training falls under this.
+           finalists (3): configurations trained again on fresh seeds at the end.
+Not for    schedules that depend on the length of the training, unless tasks are given: a promoted trial goes on
+           from its checkpoint. Thousands of cheap trials: Tpe with Asha.
+Source     rule "horizon": Rakotoarison et al., In-Context Freeze-Thaw Bayesian Optimization, ICML 2024 (a random
+           horizon for each decision), on the model of Swersky et al., 2013 and 2014, see `search.gp`.
+           rule "sigopt": the task is drawn with P ∝ exp(−cost), then x maximises the expected improvement there;
+           as in SigOpt's open-sourced service. rule "target_ei": the task drawn alike, x by the expected
+           improvement of a *full* training. Beliefs: Hvarfner et al., πBO, ICLR 2022.
+Differs    expected improvement takes the place of the probability of a random improvement; costs count; a random
+           share of greedy turns and the bound of `full_every` keep it from camping on cheap tasks. Failed and
+           diverged trials are shown with the worst value where they broke. Losses are put on a logarithmic
+           scale from the best one, so units, sign and a few enormous losses do not matter.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.base import Searcher, generator
+from search.candidates import Encoding, best_configurations
+from search.proposal import NUMERICAL, propose_random
+from search.space import Space, Vector
+from search.task import FULL, Task
+from search.trial import FINALIST, Config, Enough, History, Status, Suggestion, Trial, key_of, resume, start
+
+if TYPE_CHECKING:
+    from search.gp import CurveModel
+
+Array = NDArray[np.float64]
+
+RULES = ("horizon", "target_ei", "sigopt")
+MOST = 400  # observations that the model is conditioned on
+FITTED = 160  # of them, those that its settings are found with
+GROWTH = 1.3  # settings are found again when there are so many times more trials
+EARLIER = 60  # observations of an earlier sweep
+BELIEF = 10.0  # πBO's β: beliefs weigh as much as this many trials
+OFFSET = 0.5  # of the logarithmic scale, in units of the distance from the best to the median loss
+
+
+@dataclass(frozen=True)
+class MultitaskSearch(Searcher):
+    """Chooses between new configurations and the continuation of known ones by what a full training promises."""
+
+    rule: str = "horizon"
+    n_initial: int = 8
+    greedy: float = 0.25
+    full_every: int = 60
+    cost_power: float = 0.5
+    first: int = 1
+    factor: float = 1.5
+    stop_below: float | None = None
+    finalists: int = 3
+
+    continues: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise ValueError(f"MultitaskSearch(rule={self.rule!r}): must be one of {', '.join(map(repr, RULES))}.")
+        for name, least in (("n_initial", 2), ("full_every", 1), ("first", 1), ("finalists", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"MultitaskSearch({name}={value!r}): must be a whole number, {least} or more.")
+        for name, low, high in (("greedy", 0.0, 1.0), ("cost_power", 0.0, 1.0), ("factor", 1.1, 100.0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+                raise ValueError(f"MultitaskSearch({name}={value!r}): must be a number from {low:g} to {high:g}.")
+        if self.stop_below is not None and not (isinstance(self.stop_below, (int, float)) and self.stop_below > 0):
+            raise ValueError(
+                f"MultitaskSearch(stop_below={self.stop_below!r}): must be an improvement of the loss, more than 0; "
+                "leave it out to search until the budget is used up."
+            )
+
+    def check(self, space: Space) -> None:
+        if not space.coordinates:
+            raise ValueError("MultitaskSearch(): every parameter of the space is fixed, there is nothing to search.")
+
+    def suggest(self, history: History) -> Suggestion | Enough | None:
+        if not history.space.coordinates:
+            return (
+                propose_random(history, origin="fallback", evidence="no parameter to search") if history.room else None
+            )
+        ladder = stages(history, self.first, self.factor)
+        known = [arm for arm in arms(history, ladder) if arm.trials]
+        seen = sum(arm.stage >= 0 or arm.broken for arm in known)
+        if len(known) < self.n_initial or not seen:
+            if not history.room:
+                return None if not seen else self._decide(history, ladder, known)
+            evidence = f"{seen} of the {self.n_initial} results it starts with"
+            return _at(ladder[0], propose_random(history, origin="initial", evidence=evidence))
+        return self._decide(history, ladder, known)
+
+    def _decide(self, history: History, ladder: Sequence[Stage], known: list[Arm]) -> Suggestion | Enough | None:
+        try:
+            return _Decision(self, history, ladder, known).made()
+        except NUMERICAL as error:
+            if not history.room:
+                return None
+            evidence = f"random, because the model failed with {type(error).__name__}: {error}"
+            return _at(ladder[0], propose_random(history, origin="fallback", evidence=evidence))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A place on the way to a full training: `steps` steps on a task."""
+
+    task: str
+    steps: int
+    index: int  # of the task for the model: 0 is the full training
+    cost: float  # of getting here from nothing, as a share of a full training
+    fidelity: float  # log of the steps: 0 at the first, 1 at the last
+
+    @property
+    def is_full(self) -> bool:
+        return self.task == FULL
+
+
+def stages(history: History, first: int = 1, factor: float = 1.5) -> list[Stage]:
+    """The stages of this sweep, the cheapest first, the full training last.
+
+    With tasks they are those; without, rungs at `first`, then `factor` times further each (at least one step).
+    """
+    horizon = history.horizon
+    if not history.tasks:
+        steps = [min(first, horizon)]
+        while steps[-1] < horizon:
+            steps.append(min(horizon, max(steps[-1] + 1, round(steps[-1] * factor))))
+        return [Stage(FULL, step, 0, step / horizon, _fidelity(step, horizon)) for step in steps]
+    separate = [task.name for task in history.tasks if task.name != FULL and not task.resumes]
+
+    def stage(task: Task) -> Stage:
+        if task.name in separate:
+            return Stage(task.name, task.steps(horizon), 1 + separate.index(task.name), history.cost_of(task), 1.0)
+        steps = task.steps(horizon)
+        return Stage(FULL, steps, 0, steps / horizon, _fidelity(steps, horizon))
+
+    return sorted(map(stage, history.tasks), key=lambda stage: (stage.is_full and stage.steps == horizon, stage.cost))
+
+
+def _fidelity(step: int, horizon: int) -> float:
+    return math.log(step) / math.log(horizon) if horizon > 1 else 1.0
+
+
+@dataclass
+class Arm:
+    """A configuration and its trials: one, or one for each task that is a training of its own."""
+
+    config: Config
+    unit: Vector
+    trials: list[Trial] = field(default_factory=list)
+    stage: int = -1  # the highest that has a result
+    step: int = 0  # of the full training, if there is one
+    running: Stage | None = None  # where it will be when its worker is free again
+    broken: bool = False  # failed or diverged: it will not go on
+
+    @cached_property
+    def full(self) -> Trial | None:
+        """Its full training, begun or done."""
+        return next((trial for trial in self.trials if trial.task == FULL), None)
+
+
+def arms(history: History, ladder: Sequence[Stage]) -> list[Arm]:
+    """Every configuration of the present space that was tried, in order of its first trial."""
+    units = _units.setdefault(history, {})
+    found: dict[str, Arm] = {}
+    names = {stage.task: number for number, stage in enumerate(ladder) if not stage.is_full}
+    for trial in history.trials:
+        if not trial.in_space or trial.first_origin == FINALIST or trial.began:
+            continue
+        if trial.task != FULL and trial.task not in names:
+            continue
+        if trial.number not in units:
+            units[trial.number] = (key_of(trial.config), history.space.to_unit(trial.config))
+        key, unit = units[trial.number]
+        arm = found.setdefault(key, Arm(trial.config, unit))
+        arm.trials.append(trial)
+        arm.broken |= trial.status in (Status.FAILED, Status.DIVERGED) or not _is_finite(trial)
+        if trial.task == FULL:
+            arm.step = max(arm.step, trial.step)
+            reached = max((n for n, s in enumerate(ladder) if s.is_full and s.steps <= trial.step), default=-1)
+        else:
+            reached = names[trial.task] if trial.status is Status.COMPLETED else -1
+        arm.stage = max(arm.stage, reached)
+        if trial.status is Status.RUNNING:
+            arm.running = _goal(trial, ladder)
+    return list(found.values())
+
+
+_units: WeakKeyDictionary[History, dict[int, tuple[str, Vector]]] = WeakKeyDictionary()
+
+
+def _is_finite(trial: Trial) -> bool:
+    return not trial.steps or math.isfinite(trial.loss)
+
+
+def _goal(trial: Trial, ladder: Sequence[Stage]) -> Stage:
+    """The stage a running trial is on its way to."""
+    own = [stage for stage in ladder if stage.task == trial.task]
+    until = trial.suggestion.until or own[-1].steps
+    return next((stage for stage in own if stage.steps >= until), own[-1])
+
+
+class _Decision:
+    """One decision: everything that is computed from one history."""
+
+    def __init__(self, searcher: MultitaskSearch, history: History, ladder: Sequence[Stage], known: list[Arm]) -> None:
+        self.searcher, self.history, self.ladder, self.arms = searcher, history, ladder, known
+        self.rng = generator(history, "multitask")
+        self.encode = Encoding(history.space)
+        self.top = ladder[-1]
+        self.scale = _Scale(history, ladder)
+        self.memo = ""
+        self.model = self._model()
+        self.resting = [
+            arm for arm in known if arm.stage >= 0 and not arm.running and not arm.broken and self._next(arm)
+        ]
+        self.cost = _step_costs(known, self.encode)
+
+    # What may be chosen.
+
+    def made(self) -> Suggestion | Enough | None:
+        searcher, history = self.searcher, self.history
+        if not self.resting and not history.room:
+            return None
+        if searcher.stop_below is not None and (reason := self._not_worth_it(searcher.stop_below)):
+            return Enough(reason)
+        if searcher.rule != "horizon":
+            return (
+                self._drawn_task()
+                if history.room
+                else self._climb(self._forecasts_best(), self.top, "no room for more")
+            )
+        if self.resting and history.asked - self._last_full() >= searcher.full_every:
+            return self._climb(self._forecasts_best(), self.top, f"none of {searcher.full_every} went to the horizon")
+        if self.resting and (not history.room or self.rng.random() < searcher.greedy):
+            arm = self._forecasts_best()
+            return self._climb(arm, self._next(arm), "best forecast of a full training")
+        return self._horizon_rule()
+
+    def _horizon_rule(self) -> Suggestion | None:
+        """Expected improvement on the best loss so far, so many steps from now, for the cost of getting there."""
+        horizon, power = self.history.horizon, self.searcher.cost_power
+        ahead = horizon
+        if all(stage.is_full for stage in self.ladder):
+            ahead = round(math.exp(self.rng.uniform(0.0, math.log(horizon)))) if horizon > 1 else 1
+        best = self.scale.best if math.isfinite(self.scale.best) else self._expected_best()
+
+        def new(units: Array) -> Array:
+            places = self.encode(units)
+            promise = self._log_improvement(places, _fidelity(ahead, horizon), best)
+            return promise - power * self.cost(places) + self._belief(units)
+
+        rest, rest_score = None, -math.inf
+        if self.resting:
+            units = np.array([arm.unit for arm in self.resting])
+            goals = np.array([min(horizon, arm.step + ahead) for arm in self.resting])
+            fidelities = np.array([_fidelity(goal, horizon) for goal in goals])
+            places = self.encode(units)
+            scores = self._log_improvement(places, fidelities, best) - power * self.cost(places) + self._belief(units)
+            scores -= np.log([(goal - arm.step) / ahead for goal, arm in zip(goals, self.resting, strict=True)])
+            rest = self.resting[int(np.argmax(scores))]
+            rest_score = float(scores.max())
+        for config, _, score in best_configurations(new, self._centres(), self.history.space, self.rng):
+            if rest is not None and rest_score >= score:
+                return self._climb(rest, self._next(rest), f"log improvement {rest_score:.3g} {ahead} steps from now")
+            if self._is_new(config):
+                evidence = f"log improvement {score:.3g} {ahead} steps from now"
+                return _at(self.ladder[0], start(config, evidence=evidence), self.memo)
+        return self._random()
+
+    def _drawn_task(self) -> Suggestion:
+        """The rules that draw the task first, and then look for a configuration that is worth it."""
+        chances = np.exp([-stage.cost for stage in self.ladder])
+        stage = self.ladder[int(self.rng.choice(len(self.ladder), p=chances / chances.sum()))]
+        if self.history.asked - self._last_full() >= self.searcher.full_every:
+            stage = self.top
+        aim = stage if self.searcher.rule == "sigopt" else self.top
+        best = self.scale.lowest if aim is stage and self.searcher.rule == "sigopt" else self._expected_best()
+
+        def score(units: Array) -> Array:
+            return self._log_improvement(self.encode(units), aim.fidelity, best, aim.index) + self._belief(units)
+
+        for config, _, value in best_configurations(score, self._centres(), self.history.space, self.rng):
+            if self._is_new(config):
+                evidence = f"log improvement {value:.3g} at {aim.task}, {aim.steps} steps"
+                return _at(stage, start(config, evidence=evidence), self.memo)
+        return self._random()
+
+    def _random(self) -> Suggestion:
+        evidence = "random, because every candidate of the model is known or breaks a constraint"
+        return _at(self.ladder[0], propose_random(self.history, origin="fallback", evidence=evidence))
+
+    def _climb(self, arm: Arm, stage: Stage | None, why: str) -> Suggestion | None:
+        """Take `arm` on to `stage`: from its checkpoint, or by a training of its own."""
+        if stage is None:
+            return None
+        until = None if stage.steps >= self.history.steps(stage.task) else stage.steps
+        if stage.is_full and arm.full is not None:
+            return resume(arm.full, until=until, evidence=why, memo=self.memo)
+        return start(arm.config, task=stage.task, until=until, origin="promotion", evidence=why, memo=self.memo)
+
+    def _next(self, arm: Arm) -> Stage | None:
+        """The first stage that `arm` has not reached."""
+        for stage in self.ladder[arm.stage + 1 :]:
+            if not stage.is_full or stage.steps > arm.step:
+                return stage
+        return None
+
+    def _is_new(self, config: dict[str, Any]) -> bool:
+        return all(self.history.known(config, stage.task) is None for stage in self.ladder)
+
+    def _last_full(self) -> int:
+        """The number of the latest suggestion that was to be trained to the horizon."""
+        horizon = self.history.horizon
+        full = [t for t in self.history.trials if t.task == FULL and (t.suggestion.until or horizon) >= horizon]
+        return max((trial.asked for trial in full), default=0)
+
+    # What the model says.
+
+    def _model(self) -> CurveModel:
+        from search.gp import CurveModel
+
+        history, scale = self.history, self.scale
+        separate = 1 + sum(not stage.is_full for stage in self.ladder)
+        rows = _rows(self.arms, self.ladder, scale)
+        trials = sum(arm.stage >= 0 or arm.broken for arm in self.arms)
+        for number, earlier in enumerate(history.earlier):
+            rows += _earlier_rows(earlier, history.space, separate + number)
+        rows.sort(key=lambda row: row.rank)
+        rows = rows[:MOST]
+        places = self.encode(np.array([row.unit for row in rows]))
+        fidelities, tasks = np.array([row.fidelity for row in rows]), np.array([row.task for row in rows])
+        values = np.array([row.value for row in rows])
+        model = CurveModel(places.shape[1], tasks=separate + len(history.earlier), earlier=len(history.earlier))
+        remembered = json.loads(history.memo) if history.memo else {}
+        shape = [places.shape[1], separate + len(history.earlier)]
+        if remembered.get("shape") == shape and trials < GROWTH * remembered["trials"]:
+            model.settings = remembered["settings"]
+        else:
+            chosen = np.random.default_rng(len(rows)).permutation(len(rows))[:FITTED]
+            model.fit(places[chosen], fidelities[chosen], tasks[chosen], values[chosen])
+            self.memo = json.dumps({"trials": trials, "shape": shape, "settings": model.settings})
+        model.condition(places, fidelities, tasks, values)
+        pending = [(arm.unit, arm.running) for arm in self.arms if arm.running]
+        if pending:
+            goals = [stage for _, stage in pending]
+            model.believe(
+                self.encode(np.array([unit for unit, _ in pending])),
+                np.array([stage.fidelity for stage in goals]),
+                np.array([stage.index for stage in goals]),
+                np.full(len(goals), values.max()) if self.searcher.rule == "sigopt" else None,
+            )
+        return model
+
+    def _log_improvement(self, places: Array, fidelity: Any, best: float, task: int = 0) -> Array:
+        from search.gp import log_expected_improvement
+
+        mean, deviation = self.model.predict(places, np.broadcast_to(fidelity, len(places)), np.full(len(places), task))
+        return log_expected_improvement(mean, deviation, best)
+
+    @cached_property
+    def _forecasts(self) -> Array:
+        """Expected value of a full training, for each arm."""
+        places = self.encode(np.array([arm.unit for arm in self.arms]))
+        return self.model.predict(places, np.ones(len(places)), np.zeros(len(places)))[0]
+
+    def _forecasts_best(self) -> Arm:
+        of = {id(arm): value for arm, value in zip(self.arms, self._forecasts, strict=True)}
+        return min(self.resting, key=lambda arm: of[id(arm)])
+
+    def _expected_best(self) -> float:
+        return float(self._forecasts.min())
+
+    def _centres(self) -> Array:
+        """Where the best is so far, by the forecasts."""
+        order = np.argsort(self._forecasts, kind="stable")[:10]
+        return np.array([self.arms[index].unit for index in order])
+
+    def _belief(self, units: Array) -> Array:
+        if not self.history.space.has_beliefs:
+            return np.zeros(len(units))
+        return BELIEF / max(1, len(self.arms)) * self.history.space.log_belief(units)
+
+    def _not_worth_it(self, threshold: float) -> str | None:
+        """Why nothing is expected to gain `threshold` for the cost of a full training; None if something is."""
+        best = self.scale.best
+        if not math.isfinite(best):
+            return None
+
+        def gain(units: Array) -> Array:
+            return self._log_improvement(self.encode(units), 1.0, best)
+
+        candidates = best_configurations(gain, self._centres(), self.history.space, generator(self.history, "worth"))
+        gains = [score for _, _, score in candidates]
+        if self.resting:
+            units = np.array([arm.unit for arm in self.resting])
+            left = np.array([1 - arm.step / self.history.horizon for arm in self.resting])
+            gains += list(gain(units) - np.log(left))
+        expected = math.exp(max(gains, default=-math.inf)) * self.scale.slope
+        if expected >= threshold:
+            return None
+        return f"an expected improvement of {expected:.3g} for a full training's cost is less than {threshold:g}"
+
+
+def _at(stage: Stage, suggestion: Suggestion, memo: str = "") -> Suggestion:
+    """A start, to be trained up to `stage`."""
+    from dataclasses import replace
+
+    return replace(suggestion, task=stage.task, until=None if stage.fidelity == 1 else stage.steps, memo=memo)
+
+
+class _Scale:
+    """Losses as numbers near 0, lower is better: logarithms of the distance from the best one, bad ones drawn in.
+
+    The same for losses in other units, and for an accuracy of which the negative is minimised. Every task has its
+    own scale.
+    """
+
+    def __init__(self, history: History, ladder: Sequence[Stage]) -> None:
+        own = {stage.task: stage for stage in ladder}
+        self._of = {
+            task: _scale([trial for trial in history.trials if trial.task == task and trial.in_space]) for task in own
+        }
+        low = self._of[FULL][0]
+        self.best = float(self(FULL, np.array([low]))[0]) if math.isfinite(low) else math.inf
+        bests = [float(self(task, np.array([low]))[0]) for task, (low, *_) in self._of.items() if math.isfinite(low)]
+        self.lowest = min(bests, default=math.inf)
+
+    @property
+    def slope(self) -> float:
+        """Loss for one unit of the scale, at the best loss."""
+        _, unit, _, spread = self._of[FULL]
+        return unit * OFFSET * spread
+
+    def __call__(self, task: str, losses: Array) -> Array:
+        low, unit, middle, spread = self._of[task]
+        if not math.isfinite(low):
+            return np.zeros(len(losses))
+        values = (np.log((np.maximum(losses, low) - low) / unit + OFFSET) - middle) / spread
+        return np.asarray(np.where(values > 0, 3 * np.tanh(values / 3), values))
+
+
+def _scale(trials: list[Trial]) -> tuple[float, float, float, float]:
+    """Best loss, unit, and the middle and the spread of the logarithms; of every trial's latest finite loss."""
+    finite = [(min(losses), losses[-1]) for t in trials if (losses := [x for x in t.losses if math.isfinite(x)])]
+    if not finite:
+        return math.inf, 1.0, 0.0, 1.0
+    low = min(best for best, _ in finite)
+    last = np.array([loss for _, loss in finite])
+    unit = max(float(np.median(last)) - low, 1e-9 * abs(low) + 1e-12)
+    logs = np.log((last - low) / unit + OFFSET)
+    middle = float(np.median(logs))
+    return low, unit, middle, max(middle - float(np.quantile(logs, 0.1)), 1e-3)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One observation for the model; `rank` orders them by how much they are needed."""
+
+    unit: Vector
+    fidelity: float
+    task: int
+    value: float
+    rank: tuple[int, int, int]
+
+
+def _rows(known: list[Arm], ladder: Sequence[Stage], scale: _Scale) -> list[_Row]:
+    """What the trials have shown: of the better quarter every rung, of the others the first and the latest."""
+    horizon = max(stage.steps for stage in ladder if stage.is_full)
+    rungs = [stage for stage in ladder if stage.is_full]
+    shown: list[tuple[Vector, float, int, float, int, bool]] = []  # unit, fidelity, task, value, place, latest?
+    latest = [_latest(arm, scale) for arm in known]
+    places = {index: place for place, index in enumerate(np.argsort(latest, kind="stable"))}
+    many = max(30, len(known) // 4)
+    for index, arm in enumerate(known):
+        for trial in arm.trials:
+            own = {s.steps: s.fidelity for s in rungs if s.steps <= trial.step} if trial.task == FULL else {}
+            task = 0
+            if trial.task != FULL:
+                stage = next(stage for stage in ladder if stage.task == trial.task)
+                task = stage.index
+                own = {trial.step: 1.0} if trial.status is Status.COMPLETED else {}
+            elif trial.step and trial.step not in own:
+                own[trial.step] = _fidelity(min(trial.step, horizon), horizon)
+            steps = sorted(own)
+            if places[index] >= many and len(steps) > 2:
+                steps = [steps[0], steps[-1]]
+            for step in steps:
+                loss = trial.loss_at(step)
+                if loss is None:  # not every trial reports every step
+                    loss = next(x for at, x in zip(trial.steps, trial.losses, strict=True) if at >= step)
+                if math.isfinite(loss):
+                    value = float(scale(trial.task, np.array([loss]))[0])
+                    shown.append((arm.unit, own[step], task, value, places[index], step == trial.step))
+        if arm.broken:
+            last = next(
+                t for t in reversed(arm.trials) if t.status in (Status.FAILED, Status.DIVERGED) or not _is_finite(t)
+            )
+            task = next(stage.index for stage in ladder if stage.task == last.task)
+            at = _fidelity(min(max(1, last.step), horizon), horizon) if task == 0 else 1.0
+            shown.append((arm.unit, at, task, 3.0, places[index], True))
+    good = len(known) // 2 if len(shown) > MOST else len(known)
+
+    def rank(place: int, is_latest: bool) -> tuple[int, int, int]:
+        if place < good:
+            return (0 if is_latest else 2, place, 0)
+        return (1 if is_latest else 3, place * 7919 % 1009, place)  # a spread over the worse half
+
+    # The better half may not fill the model: keep room for what is bad.
+    rows = [_Row(unit, at, task, value, rank(place, is_latest)) for unit, at, task, value, place, is_latest in shown]
+    return rows
+
+
+def _latest(arm: Arm, scale: _Scale) -> float:
+    """The latest value of its highest task; the worst if there is none."""
+    for trial in reversed(arm.trials):
+        if trial.steps and math.isfinite(trial.loss) and not arm.broken:
+            return float(scale(trial.task, np.array([trial.loss]))[0])
+    return 4.0
+
+
+def _earlier_rows(earlier: History, space: Space, task: int) -> list[_Row]:
+    """The latest result of each trial of an earlier sweep, the best and a spread of the others."""
+    trials = [
+        t for t in earlier.trials if t.task == FULL and t.steps and math.isfinite(t.loss) and space.contains(t.config)
+    ]
+    low, unit, middle, spread = _scale(trials)
+    trials.sort(key=lambda trial: (trial.loss, trial.number))
+    if len(trials) > EARLIER:
+        others = trials[EARLIER // 2 :]
+        trials = trials[: EARLIER // 2] + others[:: math.ceil(len(others) / (EARLIER // 2))]
+    rows = []
+    for place, trial in enumerate(trials):
+        value = (math.log((trial.loss - low) / unit + OFFSET) - middle) / spread
+        value = 3 * math.tanh(value / 3) if value > 0 else value
+        fidelity = _fidelity(min(trial.step, earlier.horizon), earlier.horizon)
+        rows.append(_Row(space.to_unit(trial.config), fidelity, task, value, (0, place, 1)))
+    return rows
+
+
+def _step_costs(known: list[Arm], encode: Encoding) -> Any:
+    """Encoded places → log of what a step costs there, by a ridge regression; zeros if nothing was measured."""
+    measured = [arm.full for arm in known if arm.full is not None and arm.full.step and arm.full.cost_seconds > 0]
+    if len(measured) < 3:
+        return lambda places: np.zeros(len(places))
+    by_number = {arm.full.number: arm.unit for arm in known if arm.full is not None}
+    logs = np.log([trial.cost_seconds / trial.step for trial in measured])
+    places = encode(np.array([by_number[trial.number] for trial in measured]))
+    middle = float(logs.mean())
+
+    def features(places: Array) -> Array:
+        return np.column_stack([np.ones(len(places)), places, places**2])
+
+    inputs = features(places)
+    ridge = np.diag(np.r_[1e-6, np.ones(inputs.shape[1] - 1)])
+    weights = np.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ (logs - middle))
+    lowest, highest = logs.min() - 0.5, logs.max() + 0.5
+    return lambda places: np.clip(features(places) @ weights + middle, lowest, highest)
