@@ -49,12 +49,15 @@ class Peer:
             return "resume", self._theirs[trial.number]
         if suggestion.kind == "fork" or not self._is_full(trial):
             what = "a fork" if suggestion.kind == "fork" else f"the task {trial.task!r}"
-            raise ValueError(f"{self.tuning.searcher!r} suggested {what}, and recorded curves have none; use Task.epochs.")
+            raise ValueError(
+                f"{self.tuning.searcher!r} suggested {what}, and recorded curves have none; use Task.epochs."
+            )
         self._asked = trial
         return "start", dict(trial.config)
 
     def started(self, trial_id: Any, config: Mapping[str, Any]) -> None:
-        assert self._asked is not None and dict(config) == dict(self._asked.config)
+        assert self._asked is not None
+        assert dict(config) == dict(self._asked.config)
         self._ours[trial_id] = self._asked
         self._theirs[self._asked.number] = trial_id
         self._asked = None
