@@ -9,20 +9,22 @@ Example::
                 break
 
 `ask` gives a trial to run now: a new one, or one that rests and goes on from where it was left (then `trial.step`
-is not 0). Several may run at once; None means that there is nothing to run until more was told.
+is not 0). Several may run at once; None means that there is nothing to run until more was told. `save` gives all
+that happened as text; `load` in another process, and go on.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from search.base import Scheduler, Searcher, Verdict
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
 from search.task import Task
-from search.trial import End, Enough, History, Report, Status, Trial
+from search.trial import End, Enough, History, Record, Report, Status, Suggestion, Trial, resume
 
 
 class AskAndTell:
@@ -44,6 +46,7 @@ class AskAndTell:
         self.searcher = searcher
         self.scheduler = scheduler or RunToEnd()
         self.history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=earlier)
+        self.records: list[Record] = []  # what `history` was folded from
         self.enough = ""  # why the searcher ended the search; empty: it did not
 
     def ask(self) -> Trial | None:
@@ -59,7 +62,7 @@ class AskAndTell:
         if suggestion is None:
             return None
         number = suggestion.trial if suggestion.kind == "resume" else len(history.trials)
-        return history.append(replace(suggestion, trial=number))
+        return self.append(replace(suggestion, trial=number))
 
     def steps(self, trial: Trial) -> range:
         """The steps that `trial` has yet to train, if it is not stopped before."""
@@ -82,7 +85,7 @@ class AskAndTell:
 
         After False it rests: keep its checkpoint if its status is STOPPED, it may be resumed.
         """
-        self.history.append(Report(trial.number, step, loss, cost_seconds, metrics or {}))
+        self.append(Report(trial.number, step, loss, cost_seconds, metrics or {}))
         if not math.isfinite(loss):
             self._rest(trial, Status.DIVERGED, f"loss = {loss} at step {step}")
         elif step >= self._end(trial):
@@ -97,10 +100,42 @@ class AskAndTell:
         """`trial` broke and will not go on."""
         self._rest(trial, Status.FAILED, reason)
 
+    def leave(self, trial: Trial, reason: str) -> None:
+        """`trial` was stopped by somebody else; it rests where it is."""
+        self._rest(trial, Status.STOPPED, reason)
+
+    def end(self, trial: Trial, reason: str) -> None:
+        """`trial` ended by itself, maybe before the horizon; its last loss is its result."""
+        self._rest(trial, Status.COMPLETED, reason)
+
+    def retry(self, trial: Trial, reason: str) -> None:
+        """A trial at rest goes on after all."""
+        self.append(resume(trial, until=trial.suggestion.until, origin="retry", evidence=reason))
+
+    def append(self, record: Record) -> Trial:
+        """Add a record of anything else that happened: a trial that somebody tried already, …"""
+        self.records.append(record)
+        return self.history.append(record)
+
+    def save(self) -> str:
+        """All records, as JSON."""
+        return json.dumps([{"record": type(record).__name__, **asdict(record)} for record in self.records])
+
+    def load(self, text: str) -> None:
+        """Take over the records of `save`, in place of nothing; the next `ask` answers as it would have there."""
+        if self.records:
+            raise ValueError(f"AskAndTell.load: there are {len(self.records)} records already; load into a new one.")
+        for row in json.loads(text):
+            kind = row.pop("record")
+            if kind == "End":
+                self.append(End(**row | {"status": Status(row["status"])}))
+            else:
+                self.append(Suggestion(**row) if kind == "Suggestion" else Report(**row))
+
     def _end(self, trial: Trial) -> int:
         """The last step of its training: the horizon, or fewer for a task with a shorter schedule of its own."""
         task = next((task for task in self.history.tasks if task.name == trial.task), None)
         return self.history.horizon if task is None or task.resumes else task.steps(self.history.horizon)
 
     def _rest(self, trial: Trial, status: Status, reason: str) -> None:
-        self.history.append(End(trial.number, status, reason))
+        self.append(End(trial.number, status, reason))

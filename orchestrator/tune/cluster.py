@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 
 from orchestrator.errors import BadInput
