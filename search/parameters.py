@@ -47,7 +47,7 @@ class Parameter(ABC):
         """
         if isinstance(self, Fixed):
             raise ValueError(f"{self!r}.believed({centre!r}): one value needs no belief; leave it out.")
-        return replace(self, belief=Belief(plain_scalar(centre), confidence))  # type: ignore[type-var]
+        return replace(self, belief=Belief(plain_scalar(centre), plain_scalar(confidence)))  # type: ignore[type-var]
 
     def belief_problem(self) -> str | None:
         """What is wrong with the belief and what to write instead, or None."""

@@ -117,7 +117,8 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
             self.tuning.leave(trial, f"Tune ended it at step {trial.step}")
 
     def save(self, checkpoint_path: str) -> None:
-        state = {"trials": self._ours, "closed": self.closed, "records": self.tuning.save()}
+        limit = self.tuning.history.limit  # a restored Tuner no longer knows its num_samples
+        state = {"trials": self._ours, "closed": self.closed, "limit": limit, "records": self.tuning.save()}
         Path(checkpoint_path).write_text(json.dumps(state))
 
     def restore(self, checkpoint_path: str) -> None:
@@ -126,7 +127,7 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
         history = before.history
         self.tuning = AskAndTell(
             history.space, before.searcher, before.scheduler, horizon=history.horizon, seed=history.seed,
-            tasks=history.tasks, limit=history.limit,
+            tasks=history.tasks, limit=state["limit"],
         )  # fmt: skip
         self.tuning.load(state["records"])
         self._ours, self.closed = state["trials"], state["closed"]
