@@ -122,7 +122,7 @@ class AskAndTell:
         return json.dumps([{"record": type(record).__name__, **asdict(record)} for record in self.records])
 
     def load(self, text: str) -> None:
-        """Take over the records of `save`, in place of nothing; the next `ask` answers as it would have there."""
+        """Take over the records of `save`, in a new object; the next `ask` answers as it would have there."""
         if self.records:
             raise ValueError(f"AskAndTell.load: there are {len(self.records)} records already; load into a new one.")
         for row in json.loads(text):

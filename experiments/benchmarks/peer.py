@@ -15,7 +15,7 @@ from search.ask_and_tell import AskAndTell
 from search.base import Scheduler, Searcher
 from search.space import Float, Int, Space
 from search.task import FULL, Task
-from search.trial import Status, Trial
+from search.trial import History, Status, Trial
 
 
 class Peer:
@@ -30,10 +30,11 @@ class Peer:
         searcher: Searcher,
         scheduler: Scheduler | None = None,
         tasks: Sequence[Task] = (),
+        earlier: Sequence[History] = (),
     ) -> None:
         self.tuning = AskAndTell(
-            space_of(params), searcher, scheduler, horizon=max_epoch, seed=seed, tasks=tasks
-        )  # fmt: skip
+            space_of(params), searcher, scheduler, horizon=max_epoch, seed=seed, tasks=tasks, earlier=earlier
+        )
         self._asked: Trial | None = None  # handed out, its harness number not known yet
         self._ours: dict[Any, Trial] = {}  # their number → our trial
         self._theirs: dict[int, Any] = {}

@@ -39,6 +39,10 @@ from search.task import Task
 from search.trial import Status, Trial
 
 STEP, COST = "training_iteration", "time_this_iter_s"
+TUNES_OWN = {  # numbers of a result that are no measurements
+    "done", "training_iteration", "timestamp", "time_this_iter_s", "time_total_s", "pid", "time_since_restore",
+    "iterations_since_restore", "should_checkpoint",
+}  # fmt: skip
 
 
 class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
@@ -165,6 +169,9 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
             self.tuning.tell(trial, step, loss, cost_seconds=float(result.get(COST, 0.0)), metrics=metrics)
         return trial.status is Status.RUNNING
 
+    def knows(self, trial_id: str) -> bool:
+        return trial_id in self._ours
+
     def trial(self, trial_id: str) -> Trial:
         return self.tuning.history.trials[self._ours[trial_id]]
 
@@ -205,7 +212,7 @@ class TrialScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
         """A new trial; or one of a restored experiment, of which Tune makes all unfinished ones pending."""
-        if trial.trial_id not in self.search._ours:
+        if not self.search.knows(trial.trial_id):
             raise BadInput(
                 "TrialScheduler: the Tuner has another search_alg; give it the SearchAlgorithm of the scheduler."
             )
@@ -286,9 +293,3 @@ def _check(searcher: object, space: object, mode: object, horizon: object, tasks
 def _is_measured(name: str, value: object) -> bool:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and name not in TUNES_OWN and not name.startswith("config/")
-
-
-TUNES_OWN = {
-    "done", "training_iteration", "timestamp", "time_this_iter_s", "time_total_s", "pid", "time_since_restore",
-    "iterations_since_restore", "should_checkpoint",
-}  # fmt: skip
