@@ -10,16 +10,78 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 LARGEST_INTEGER = 10**12  # up to here a log scale in double precision still tells neighbours apart
 
 
+BELIEF_WIDTH = 0.1  # of the range: an expert's "about there"
+
+Self = TypeVar("Self", bound="Parameter")
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Where somebody expects the best value: near `centre`, with this probability; otherwise it may be anywhere."""
+
+    centre: Any
+    confidence: float = 0.5
+
+    def __str__(self) -> str:
+        return f".believed({self.centre!r}, confidence={self.confidence!r})"
+
+
 class Parameter(ABC):
     """The values that one hyper-parameter may take."""
+
+    belief: Belief | None = None
+
+    def believed(self: Self, centre: Any, *, confidence: float = 0.5) -> Self:
+        """The same values, with a guess where the best one is; the search leans on it at first, and never only on it.
+
+        `confidence`, between 0 and 1: how probable it is that the best value lies about there, within a tenth of
+        the range on its scale (a choice: is that option).
+        """
+        if isinstance(self, Fixed):
+            raise ValueError(f"{self!r}.believed({centre!r}): one value needs no belief; leave it out.")
+        return replace(self, belief=Belief(plain_scalar(centre), plain_scalar(confidence)))  # type: ignore[type-var]
+
+    def belief_problem(self) -> str | None:
+        """What is wrong with the belief and what to write instead, or None."""
+        if self.belief is None:
+            return None
+        centre, confidence = self.belief.centre, self.belief.confidence
+        if not is_number(confidence) or not 0 < confidence < 1:
+            return f"confidence must be more than 0 and less than 1, not {confidence!r}; try confidence=0.5"
+        if not self.accepts(centre):
+            return f"the centre of a belief must be {self.allowed()}, not {centre!r}; move it, or widen the range"
+        return None
+
+    def believed_density(self, units: Any) -> Any:
+        """Prior density at places in [0, 1], 1 on average and nowhere 0; without a belief 1 everywhere."""
+        if self.belief is None:
+            return np.ones_like(units)
+        near = self._near_centre(np.asarray(units, dtype=np.float64), self.to_unit(self.belief.centre))
+        return (1 - self.belief.confidence) + self.belief.confidence * near
+
+    def sample_believed(self, rng: np.random.Generator) -> float:
+        """A place in [0, 1] drawn from `believed_density`."""
+        if self.belief is None or rng.random() >= self.belief.confidence:
+            return float(rng.random())
+        return self._draw_near(self.to_unit(self.belief.centre), rng)
+
+    def _near_centre(self, units: Any, centre: float) -> Any:
+        """A normal density around the centre, cut off at the ends of the range."""
+        mass = sum(math.erf(side / BELIEF_WIDTH / math.sqrt(2)) / 2 for side in (centre, 1 - centre))
+        return np.exp(-0.5 * ((units - centre) / BELIEF_WIDTH) ** 2) / (BELIEF_WIDTH * math.sqrt(2 * math.pi) * mass)
+
+    def _draw_near(self, centre: float, rng: np.random.Generator) -> float:
+        while not 0 <= (unit := rng.normal(centre, BELIEF_WIDTH)) <= 1:
+            pass
+        return float(unit)
 
     @abstractmethod
     def arguments(self) -> str:
@@ -63,7 +125,7 @@ class Parameter(ABC):
         """The definition as JSON."""
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.arguments()})"
+        return f"{type(self).__name__}({self.arguments()}){self.belief or ''}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,6 +135,7 @@ class Float(Parameter):
     low: float
     high: float
     log: bool = False
+    belief: Belief | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for end in ("low", "high"):
@@ -131,6 +194,7 @@ class Int(Parameter):
     low: int
     high: int
     log: bool = False
+    belief: Belief | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _make_ends_plain(self)
@@ -190,6 +254,7 @@ class Pow2(Parameter):
 
     low: int
     high: int
+    belief: Belief | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _make_ends_plain(self)
@@ -249,6 +314,7 @@ class Choice(Parameter):
     """One of a few plain values without an order."""
 
     options: tuple[Any, ...]
+    belief: Belief | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if isinstance(self.options, (list, tuple, range, np.ndarray)):
@@ -298,6 +364,14 @@ class Choice(Parameter):
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "choice", "options": list(self.options)}
+
+    def _near_centre(self, units: Any, centre: float) -> Any:
+        """All in the option's own bin: its neighbours mean nothing."""
+        bins = np.minimum((units * len(self.options)).astype(int), len(self.options) - 1)
+        return np.where(bins == _from_bin(centre, len(self.options)), float(len(self.options)), 0.0)
+
+    def _draw_near(self, centre: float, rng: np.random.Generator) -> float:
+        return float((_from_bin(centre, len(self.options)) + rng.random()) / len(self.options))
 
     def _index(self, value: object) -> int | None:
         value = plain_scalar(value)

@@ -16,6 +16,9 @@ Example::
 A configuration is a dict of the *active* parameters. On the unit cube every parameter that is not fixed has
 one coordinate, in the order of the definition: a float its place in the range (on its scale), an integer, a
 power or a choice the middle of its bin (a choice by index: its neighbours mean nothing), an inactive one 0.5.
+
+Whoever has a guess where the best value is says so: `loguniform(1e-5, 1).believed(1e-3, confidence=0.5)`. A belief
+changes what is tried first, never what is allowed or what a result means.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import difflib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -177,11 +180,41 @@ class Space:
             raise ValueError(f"{dict(config) if isinstance(config, Mapping) else config!r}: {objection}")
         return settled
 
+    @property
+    def has_beliefs(self) -> bool:
+        """Whether somebody has a guess where the best value of some parameter is (`believed`)."""
+        return any(parameter.belief is not None for parameter in self._parameters.values())
+
+    def log_belief(self, units: Vector) -> Vector:
+        """Log prior density of points in the unit cube, (n, dimension) → (n,); 0 everywhere without beliefs.
+
+        Finite everywhere: with a probability of 1 − confidence the best value of a parameter may be anywhere. An
+        inactive parameter counts nothing.
+        """
+        units = np.asarray(units, dtype=np.float64)
+        total = np.zeros(len(units))
+        if not self.has_beliefs:
+            return total
+        active = [self.from_unit(unit) for unit in units] if self.is_conditional else None
+        for name, index in self._coordinate.items():
+            if (parameter := self._parameters[name]).belief is not None:
+                counts = 1.0 if active is None else np.array([name in config for config in active], dtype=np.float64)
+                total += np.log(parameter.believed_density(units[:, index])) * counts
+        return total
+
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
         """A random configuration that meets all constraints."""
+        return self._sample(rng, lambda: rng.random(self.dimension))
+
+    def sample_believed(self, rng: np.random.Generator) -> dict[str, Any]:
+        """A configuration drawn from the beliefs that meets all constraints."""
+        searched = [self._parameters[name] for name in self._coordinate]
+        return self._sample(rng, lambda: np.array([parameter.sample_believed(rng) for parameter in searched]))
+
+    def _sample(self, rng: np.random.Generator, draw: Callable[[], Vector]) -> dict[str, Any]:
         broken: dict[str, int] = {}
         for _ in range(DRAWS):
-            config = self.from_unit(rng.random(self.dimension))
+            config = self.from_unit(draw())
             if (name := self._broken(config)) is None:
                 return config
             broken[name] = broken.get(name, 0) + 1
@@ -233,6 +266,8 @@ class Space:
         parameters = {}
         for name, parameter in self._parameters.items():
             parameters[name] = parameter.describe()
+            if parameter.belief is not None:
+                parameters[name]["belief"] = asdict(parameter.belief)
             if self._conditions[name]:
                 parameters[name]["when"] = {p: list(values) for p, values in self._conditions[name].items()}
         return {"parameters": parameters, "constraints": list(self._constraints)}
@@ -347,8 +382,9 @@ def _named(name: str, definition: Any) -> Parameter:
     """The parameter of a definition; a plain value is fixed."""
     inner = definition.parameter if isinstance(definition, Conditional) else definition
     parameter = inner if isinstance(inner, Parameter) else Fixed(inner)
-    if (problem := parameter.problem()) is not None:
-        raise ValueError(f'{type(parameter).__name__}("{name}", {parameter.arguments()}): {problem}.')
+    if (problem := parameter.problem() or parameter.belief_problem()) is not None:
+        title = f'{type(parameter).__name__}("{name}", {parameter.arguments()}){parameter.belief or ""}'
+        raise ValueError(f"{title}: {problem}.")
     return parameter
 
 

@@ -18,6 +18,7 @@ from trainables.base import Policy, Workload
 
 README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+ASK_AND_TELL = (ROOT / "docs" / "ask_and_tell.md").read_text()
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -57,6 +58,25 @@ def test_the_readmes_python_runs_as_printed(tmp_path: Path) -> None:
         assert done.stdout
 
 
+def test_the_python_of_ask_and_tell_runs_as_printed(tmp_path: Path) -> None:
+    *alone, _ = blocks(ASK_AND_TELL, "python")
+    for number, code in enumerate(alone):
+        script = tmp_path / f"block{number}.py"
+        script.write_text(code)
+        done = run_script(script, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+@pytest.mark.ray
+def test_the_plain_tuner_of_ask_and_tell_runs_as_printed(tmp_path: Path) -> None:
+    script = tmp_path / "tuner.py"
+    script.write_text(blocks(ASK_AND_TELL, "python")[-1])
+    done = run_script(script, cwd=tmp_path, timeout=200, HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "4 trials" in done.stdout
+
+
 def test_the_makefile_has_what_the_readme_and_ci_call() -> None:
     for target in ("demo", "test", "check", "test-all"):
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
@@ -65,7 +85,7 @@ def test_the_makefile_has_what_the_readme_and_ci_call() -> None:
 
 
 def test_links_and_paths_in_the_documentation_exist() -> None:
-    for text in (README, CONTRIBUTING):
+    for text in (README, CONTRIBUTING, ASK_AND_TELL):
         for link in re.findall(r"\]\(([^)#]+)\)", text):
             if not link.startswith("http"):
                 assert (ROOT / link).exists(), link

@@ -15,6 +15,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 
 from orchestrator.errors import BadInput

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler

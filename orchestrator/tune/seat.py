@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 from ray import tune
 

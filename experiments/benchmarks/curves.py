@@ -1,0 +1,262 @@
+"""Learning curves to search on without any training: a made-up family, and recorded tables.
+
+`made_up` is a family of six-parameter trainings with what makes real ones hard: a curved valley between learning
+rate, momentum and batch size; curves that cross (what is regularised learns slowly and ends well); a bias of the
+first epochs towards narrow networks; costs that differ tenfold; noise with spikes from a heavy tail; and, beyond an
+edge of the learning rate, divergence, mostly at once and sometimes late. A task is a seed; a configuration of a task
+always has the same curve.
+
+`tables` reads recorded runs from a folder; see `Table`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from peer import space_of
+
+from search.base import derived_seed
+from search.space import Float, Int, Space, lograndint, loguniform, pow2, uniform
+from search.trial import Config
+
+Vector = NDArray[np.float64]
+
+SPACE = Space(
+    {
+        "learning_rate": loguniform(1e-5, 1.0),
+        "momentum": uniform(0.0, 0.99),
+        "weight_decay": loguniform(1e-6, 0.1),
+        "batch_size": pow2(16, 512),
+        "width": lograndint(16, 1024),
+        "dropout": uniform(0.0, 0.8),
+    }
+)
+RATE, MOMENTUM, DECAY, BATCH, WIDTH, DROPOUT = range(6)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one configuration shows: loss after and cost of step 1, 2, …; NaN from where it diverged."""
+
+    losses: Vector
+    cost_seconds: Vector
+
+
+class Problem(Protocol):
+    """Something to search. Regret is 0 at the loss `best` and 1 at `typical`, a random full training's."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def space(self) -> Space: ...
+
+    @property
+    def horizon(self) -> int: ...
+
+    @property
+    def best(self) -> float: ...
+
+    @property
+    def typical(self) -> float: ...
+
+    @property
+    def full_cost(self) -> float:
+        """Mean cost in seconds of the full training of a random configuration."""
+
+    def curve(self, config: Config) -> Curve: ...
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """One task of the made-up family. U: (configurations, 6), unit cube, in the order of SPACE."""
+
+    task: int
+    horizon: int = 27
+    space: Space = field(default=SPACE, repr=False)
+
+    @property
+    def name(self) -> str:
+        return f"made up {self.task}"
+
+    @cached_property
+    def best(self) -> float:
+        """The lowest loss without noise at the horizon: random points, then smaller and smaller steps around the best."""
+        rng = np.random.default_rng(derived_seed("best", self.task))
+        points = rng.random((4096, 6))
+        for width in (0.1, 0.05, 0.02, 0.01, 0.005):
+            points = points[np.argsort(self.expected(points)[:, -1])[:64]]
+            nearby = points[:, None, :] + width * rng.standard_normal((64, 32, 6))
+            points = np.concatenate([points, np.clip(nearby.reshape(-1, 6), 0.0, 1.0)])
+        return float(self.expected(points)[:, -1].min())
+
+    @cached_property
+    def typical(self) -> float:
+        finals = [curve.losses[-1] for curve in self._random]
+        return float(np.median(np.nan_to_num(finals, nan=self._start)))
+
+    @cached_property
+    def full_cost(self) -> float:
+        return float(np.mean([curve.cost_seconds.sum() for curve in self._random]))
+
+    def curve(self, config: Config) -> Curve:
+        unit = self.space.to_unit(config)
+        rng = np.random.default_rng(derived_seed("curve", self.task, sorted(config.items())))
+        height, steps = self._start - self._floor, self.horizon
+        losses = self.expected(unit[None])[0] + 0.004 * height * rng.standard_normal(steps)
+        spikes = 0.05 * height * rng.pareto(1.5, steps)
+        losses += np.where(rng.random(steps) < 0.04, np.minimum(spikes, 100.0), 0.0)
+        beyond = self._rate(unit) - self._edge
+        diverges = rng.random() < 1 / (1 + math.exp(-30 * min(max(beyond, -1.0), 1.0)))
+        step = 1 + 2 * rng.pareto(0.7)  # when: half of them within three steps, a fifth after ten
+        if diverges and step <= steps:
+            losses[int(step) - 1 :] = np.nan
+        seconds = (0.2 + config["width"] / 256) * (128 / config["batch_size"]) ** 0.5 * rng.lognormal(0.0, 0.1)
+        return Curve(losses, np.full(steps, seconds))
+
+    def expected(self, units: Vector) -> Vector:
+        """(configurations, horizon): the losses without noise and divergence."""
+        share = np.arange(1, self.horizon + 1) / self.horizon
+        places = units.copy()
+        places[:, RATE] = self._rate(units)
+        distance = ((places - self._optimum) ** 2 * self._weights).sum(axis=1)
+        final = self._floor + (self._start - self._floor) * (1 - np.exp(-distance))
+        slow = np.maximum(self._optimum[RATE] - places[:, RATE], 0.0) * 3 + units[:, DECAY] + units[:, DROPOUT]
+        scale = 0.01 * np.exp(2.0 * slow)  # share of the horizon in which the curve falls by half
+        falling = (1 + share / scale[:, None]) ** -1.2
+        bias = 0.4 * units[:, [WIDTH]] * (1 - share) ** 2  # narrow networks look good at first
+        return np.asarray(final[:, None] + (self._start - final[:, None]) * np.minimum(falling + bias, 1.0))
+
+    def _rate(self, units: Vector) -> Any:
+        """The effective learning rate: momentum multiplies it, a large batch divides it."""
+        return units[..., RATE] + 0.35 * (units[..., MOMENTUM] - 0.5) - 0.25 * (units[..., BATCH] - 0.5)
+
+    @cached_property
+    def _shape(self) -> tuple[Vector, Vector, float, float]:
+        rng = np.random.default_rng(derived_seed("shape", self.task))
+        optimum = rng.uniform(0.25, 0.75, 6)
+        weights = np.array([9.0, *rng.permutation([4.0, 2.0, 1.0, 0.5, 0.2])])  # few parameters matter much
+        floor = rng.uniform(0.05, 0.3)
+        return optimum, weights, floor, floor + rng.uniform(0.4, 0.7)
+
+    @property
+    def _optimum(self) -> Vector:
+        return self._shape[0]
+
+    @property
+    def _weights(self) -> Vector:
+        return self._shape[1]
+
+    @property
+    def _floor(self) -> float:
+        return self._shape[2]
+
+    @property
+    def _start(self) -> float:
+        """The loss of a network that has learned nothing."""
+        return self._shape[3]
+
+    @property
+    def _edge(self) -> float:
+        return float(self._optimum[RATE]) + 0.2
+
+    @cached_property
+    def _random(self) -> list[Curve]:
+        rng = np.random.default_rng(derived_seed("random", self.task))
+        return [self.curve(self.space.sample(rng)) for _ in range(512)]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Recorded runs of random configurations; a proposal is answered by the nearest row in the unit cube.
+
+    A folder holds `space.json`, a list of {"name", "type": "int" | "float", "low", "high", "log"}, and one `.npz`
+    for each task, with the arrays (n runs, p parameters, s steps):
+
+        configs         (n, p)    in the order of space.json
+        val             (n, 1+s)  validation loss before training and after each step, or
+        val_err         (n, s)    … after each step
+        cost            (n, 1+s)  seconds of each step (column 0 is not read), or
+        cost_per_epoch  (n,)      the same for all steps of a run; neither: every step costs 1
+
+    What diverged reads as 1.5 times the median loss before training (or after the first step), as does all beyond.
+    """
+
+    name: str
+    space: Space
+    units: Vector  # (n, p)
+    losses: Vector  # (n, s)
+    cost_seconds: Vector  # (n, s)
+
+    @property
+    def horizon(self) -> int:
+        return int(self.losses.shape[1])
+
+    @cached_property
+    def best(self) -> float:
+        return float(self.losses.min())
+
+    @cached_property
+    def typical(self) -> float:
+        return float(np.median(self.losses[:, -1]))
+
+    @cached_property
+    def full_cost(self) -> float:
+        return float(self.cost_seconds.sum(axis=1).mean())
+
+    def curve(self, config: Config) -> Curve:
+        row = int(((self.units - self.space.to_unit(config)) ** 2).sum(axis=1).argmin())
+        return Curve(self.losses[row], self.cost_seconds[row])
+
+
+def made_up(count: int) -> list[MadeUp]:
+    """The first tasks of the family."""
+    return [MadeUp(task) for task in range(count)]
+
+
+def tables(folder: Path) -> list[Table]:
+    """All tables of a folder, in order of their names; raises ValueError if there is none."""
+    description = folder / "space.json"
+    if not description.is_file():
+        raise ValueError(
+            f"{folder}: has no space.json; give a folder of tables, as described in {Path(__file__).name}."
+        )
+    space = space_of(json.loads(description.read_text()))
+    found = [table for path in sorted(folder.glob("*.npz")) if (table := _read(path, space)) is not None]
+    if not found:
+        raise ValueError(f"{folder}: no .npz with the arrays configs and val or val_err; see {Path(__file__).name}.")
+    return found
+
+
+def _read(path: Path, space: Space) -> Table | None:
+    arrays = np.load(path)
+    if "configs" not in arrays or not {"val", "val_err"} & set(arrays):
+        return None
+    has_start = "val" in arrays
+    losses = np.asarray(arrays["val" if has_start else "val_err"], dtype=np.float64)
+    cap = 1.5 * float(np.nanmedian(losses[:, 0]))
+    losses = np.minimum(np.nan_to_num(losses, nan=cap, posinf=cap), cap)[:, 1 if has_start else 0 :]
+    if "cost" in arrays:
+        costs = np.asarray(arrays["cost"], dtype=np.float64)[:, 1 if has_start else 0 :]
+    elif "cost_per_epoch" in arrays:
+        costs = np.repeat(np.asarray(arrays["cost_per_epoch"], dtype=np.float64)[:, None], losses.shape[1], axis=1)
+    else:
+        costs = np.ones_like(losses)
+    units = [space.to_unit(_config(row, space)) for row in arrays["configs"].tolist()]
+    return Table(path.stem, space, np.array(units), losses, costs)
+
+
+def _config(row: list[float], space: Space) -> dict[str, Any]:
+    """The values of a row, within the ranges (files round them)."""
+    config = {}
+    for (name, parameter), value in zip(space.parameters.items(), row, strict=True):
+        ends = (parameter.low, parameter.high) if isinstance(parameter, (Float, Int)) else (value, value)
+        config[name] = parameter.plain(min(max(value, ends[0]), ends[1]))
+    return config

@@ -1,0 +1,295 @@
+"""Our searchers and schedulers in a plain `ray.tune.Tuner`: no sweep, no ledger, Tune keeps the record.
+
+Example::
+
+    search = SearchAlgorithm(Tpe(), space, metric="loss", mode="min", horizon=27)
+    scheduler = TrialScheduler(AshaPromote(), search)
+    tune.Tuner(
+        train, tune_config=tune.TuneConfig(search_alg=search, scheduler=scheduler, num_samples=50)
+    ).fit()
+
+Both decide from the one history that `search` keeps; it is saved in Tune's snapshots, and `Tuner.restore` goes on
+from it. A step is a call of `tune.report` (Tune's training_iteration), the horizon how many of them a full training
+has. What rests and may go on is paused, and unpaused when our scheduler or searcher resumes it: then the trainable
+must report checkpoints, and start from `tune.get_checkpoint()`. A trial that returns before the horizon has ended by
+itself, and its last loss is its result.
+
+Tune asks for a configuration one ahead of the free workers, so a decision knows of one trial less than in a sweep.
+Not here, as Tune has no words for it: forks (population based training) and tasks that change the workload; both are
+refused. `SearchAlgorithm` works with Tune's own schedulers too; `TrialScheduler` needs a `SearchAlgorithm`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher as TuneSearcher
+from ray.tune.search.variant_generator import parse_spec_vars
+
+from orchestrator.errors import BadInput
+from search.ask_and_tell import AskAndTell
+from search.base import Scheduler, Searcher
+from search.space import Space
+from search.task import Task
+from search.trial import Status, Trial
+
+STEP, COST = "training_iteration", "time_this_iter_s"
+TUNES_OWN = {  # numbers of a result that are no measurements
+    "done", "training_iteration", "timestamp", "time_this_iter_s", "time_total_s", "pid", "time_since_restore",
+    "iterations_since_restore", "should_checkpoint",
+}  # fmt: skip
+
+
+class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
+    """One of our searchers, as Tune's `search_alg`."""
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        space: Space,
+        *,
+        metric: str,
+        mode: str,
+        horizon: int,
+        seed: int = 0,
+        tasks: Sequence[Task] = (),
+    ) -> None:
+        _check(searcher, space, mode, horizon, tasks)
+        super().__init__(metric=metric, mode=mode)
+        self.tuning = AskAndTell(space, searcher, horizon=horizon, seed=seed, tasks=tasks)
+        self.max_concurrent: int | None = None
+        self.pauses = False  # a TrialScheduler of ours is there, which can take resting trials on
+        self.closed = False  # Tune was told that there will be no new configuration
+        self.due: list[str] = []  # resumed in the history, still paused in Tune
+        self._ours: dict[str, int] = {}  # Tune's trial id → our number
+        self._ids: dict[int, str] = {}
+
+    # What Tune calls.
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        if metric not in (None, self.metric) or mode not in (None, self.mode):
+            raise BadInput(
+                f"TuneConfig(metric={metric!r}, mode={mode!r}): SearchAlgorithm has metric={self.metric!r}, "
+                f"mode={self.mode!r}; leave them out of TuneConfig."
+            )
+        _, domains, grids = parse_spec_vars(config or {})
+        if domains or grids:
+            path = "/".join((domains or grids)[0][0])
+            raise BadInput(
+                f"param_space[{path!r}]: the space is SearchAlgorithm's; put it there, and only constants here."
+            )
+        return True
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        self.max_concurrent = max_concurrent  # counted here: for Tune a paused trial would count as well
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        history = self.tuning.history
+        if self.closed:
+            return str(self.FINISHED)
+        if self.due or self.is_full:
+            return None
+        trial = self.ask()
+        if trial is not None and trial.suggestion.kind == "start":
+            self._ours[trial_id], self._ids[trial.number] = trial.number, trial_id
+            return dict(trial.config)
+        if self.tuning.enough or (trial is None and not history.count(Status.RUNNING)):
+            self.closed = True  # nothing runs, so nothing will be learned that could change the answer
+            return str(self.FINISHED)
+        return None
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self.tell(trial_id, result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        trial = self.trial(trial_id)
+        if result:
+            self.tell(trial_id, result)
+        if trial.status is not Status.RUNNING:
+            return
+        if error:
+            self.tuning.fail(trial, "the trainable raised; see error.txt in its folder")
+        elif result and self.pauses:
+            self.tuning.end(trial, f"ended by itself at step {trial.step}")
+        else:
+            self.tuning.leave(trial, f"Tune ended it at step {trial.step}")
+
+    def save(self, checkpoint_path: str) -> None:
+        limit = self.tuning.history.limit  # a restored Tuner no longer knows its num_samples
+        state = {"trials": self._ours, "closed": self.closed, "limit": limit, "records": self.tuning.save()}
+        Path(checkpoint_path).write_text(json.dumps(state))
+
+    def restore(self, checkpoint_path: str) -> None:
+        state = json.loads(Path(checkpoint_path).read_text())
+        before = self.tuning
+        history = before.history
+        self.tuning = AskAndTell(
+            history.space, before.searcher, before.scheduler, horizon=history.horizon, seed=history.seed,
+            tasks=history.tasks, limit=state["limit"],
+        )  # fmt: skip
+        self.tuning.load(state["records"])
+        self._ours, self.closed = state["trials"], state["closed"]
+        self._ids = {number: trial_id for trial_id, number in self._ours.items()}
+
+    # What both share.
+
+    def ask(self) -> Trial | None:
+        """What to run now; a trial to be resumed is put among those that are `due`."""
+        trial = self.tuning.ask()
+        if trial is None:
+            return None
+        suggestion = trial.suggestion
+        if suggestion.kind == "fork":
+            raise BadInput(
+                f"{self.tuning.searcher!r} forks trials, which a plain Tuner cannot; run it as a Sweep "
+                "(orchestrator.main), or use ray.tune.schedulers.PopulationBasedTraining."
+            )
+        if suggestion.kind == "resume":
+            if not self.pauses:
+                raise BadInput(
+                    f"{self.tuning.searcher!r} resumes trials; add TuneConfig(scheduler=TrialScheduler(RunToEnd(), search))."
+                )
+            self.due.append(self._ids[trial.number])
+        return trial
+
+    def tell(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Record a result, unless it is known; may the trial go on?"""
+        trial = self.trial(trial_id)
+        step = int(result.get(STEP, 0))
+        if trial.status is Status.RUNNING and step > trial.step and self.metric in result:
+            value = float(result[self.metric])
+            loss = -value if self.mode == "max" else value
+            metrics = {name: float(other) for name, other in result.items() if _is_measured(name, other)}
+            self.tuning.tell(trial, step, loss, cost_seconds=float(result.get(COST, 0.0)), metrics=metrics)
+        return trial.status is Status.RUNNING
+
+    def knows(self, trial_id: str) -> bool:
+        return trial_id in self._ours
+
+    def trial(self, trial_id: str) -> Trial:
+        return self.tuning.history.trials[self._ours[trial_id]]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many trials run as `max_concurrent_trials` allows."""
+        return self.max_concurrent is not None and self.tuning.history.count(Status.RUNNING) >= self.max_concurrent
+
+    @property
+    def may_resume(self) -> bool:
+        """Whether a trial at rest may be taken on, by the scheduler or by the searcher."""
+        scheduler, searcher = self.tuning.scheduler, self.tuning.searcher
+        return self.pauses and (type(scheduler).promote is not Scheduler.promote or searcher.continues)
+
+
+class TrialScheduler(FIFOScheduler):  # type: ignore[misc]
+    """One of our schedulers, as Tune's `scheduler`; `search` is the SearchAlgorithm of the same Tuner."""
+
+    def __init__(self, scheduler: Scheduler, search: SearchAlgorithm) -> None:
+        if not isinstance(scheduler, Scheduler):
+            raise BadInput(f"TrialScheduler({scheduler!r}): must be a scheduler of search.schedulers, such as Asha().")
+        if not isinstance(search, SearchAlgorithm):
+            raise BadInput(
+                f"TrialScheduler(search={search!r}): must be the Tuner's SearchAlgorithm, to share its history."
+            )
+        super().__init__()
+        self.search = search
+        search.tuning.scheduler = scheduler
+        search.pauses = True
+        self._metric = search.metric
+        self._tune_trials: dict[str, TuneTrial] = {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Called before each start; a searcher is told the same only if there is a param_space."""
+        samples = spec.get("num_samples", 1)
+        self.search.tuning.history.limit = samples if samples > 0 else None
+        return self.search.set_search_properties(metric, mode, {})
+
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """A new trial; or one of a restored experiment, of which Tune makes all unfinished ones pending."""
+        if not self.search.knows(trial.trial_id):
+            raise BadInput(
+                "TrialScheduler: the Tuner has another search_alg; give it the SearchAlgorithm of the scheduler."
+            )
+        self._tune_trials[trial.trial_id] = trial
+        ours = self.search.trial(trial.trial_id)
+        if trial.status == TuneTrial.PENDING and ours.status is Status.STOPPED and self.search.may_resume:
+            trial.set_status(TuneTrial.PAUSED)
+        elif trial.status == TuneTrial.PENDING and ours.status is Status.FAILED:
+            self.search.tuning.retry(ours, "restarted by Tuner.restore")
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        if self.search.tell(trial.trial_id, result):
+            return str(self.CONTINUE)
+        rests = self.search.trial(trial.trial_id).status is Status.STOPPED and self.search.may_resume
+        return str(self.PAUSE if rests and not result.get("done") else self.STOP)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        for trial in list(self._tune_trials.values()):  # decided, but the snapshot came before Tune did it
+            if trial.status == TuneTrial.PENDING and self.search.trial(trial.trial_id).status is not Status.RUNNING:
+                tune_controller.stop_trial(trial)
+        live = [trial for trial in self._tune_trials.values() if not trial.is_finished()]
+        pending = next((trial for trial in live if trial.status == TuneTrial.PENDING), None)
+        if pending is None and not self.search.due and (self.search.closed or not self.search.tuning.history.room):
+            self._ask_where_tune_does_not(tune_controller, live)
+        for trial_id in self.search.due:
+            trial = self._tune_trials[trial_id]
+            if trial.status == TuneTrial.PAUSED:  # otherwise it is still being saved
+                self.search.due.remove(trial_id)
+                return self._resumable(trial)
+        return pending
+
+    def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
+        self._tune_trials.pop(trial.trial_id, None)
+
+    def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
+        self._tune_trials.pop(trial.trial_id, None)
+
+    def debug_string(self) -> str:
+        history = self.search.tuning.history
+        counts = ", ".join(f"{history.count(status)} {status.value}" for status in Status if history.count(status))
+        return f"{self.search.tuning.searcher!r}, {self.search.tuning.scheduler!r}: {counts}"
+
+    def _ask_where_tune_does_not(self, tune_controller: Any, live: list[TuneTrial]) -> None:
+        """All configurations are out: there may be trials to take on; if not, and nothing runs, let go of the rest."""
+        if self.search.is_full or self.search.ask() is not None:
+            return
+        if all(trial.status == TuneTrial.PAUSED for trial in live):
+            for trial in live:
+                tune_controller.stop_trial(trial)
+
+    def _resumable(self, trial: TuneTrial) -> TuneTrial:
+        if trial.checkpoint is None:
+            raise BadInput(
+                f"{self.search.tuning.scheduler!r} resumes trials, and trial {trial.trial_id} has no checkpoint to go on "
+                "from: report one with tune.report(..., checkpoint=...), or use a scheduler that only stops, as Asha()."
+            )
+        return trial
+
+
+def _check(searcher: object, space: object, mode: object, horizon: object, tasks: Sequence[Task]) -> None:
+    if not isinstance(searcher, Searcher):
+        raise BadInput(f"SearchAlgorithm({searcher!r}): must be a searcher of search.searchers, such as Tpe().")
+    if not isinstance(space, Space):
+        raise BadInput(f"SearchAlgorithm(space={space!r}): must be a Space; write Space({{...}}) around the dict.")
+    if mode not in ("min", "max"):
+        raise BadInput(f"SearchAlgorithm(mode={mode!r}): must be 'min' or 'max'.")
+    if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
+        raise BadInput(
+            f"SearchAlgorithm(horizon={horizon!r}): must be a whole number, 1 or more: how often a full training reports."
+        )
+    changed = next((task for task in tasks if task.cost < 1 and not task.resumes), None)
+    if changed is not None:
+        raise BadInput(
+            f"SearchAlgorithm(tasks={changed!r}): Tune cannot train a changed workload; use Task.epochs, or run a Sweep."
+        )
+
+
+def _is_measured(name: str, value: object) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and name not in TUNES_OWN and not name.startswith("config/")

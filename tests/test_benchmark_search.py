@@ -1,0 +1,291 @@
+"""The exam on learning curves: its problems, its clock, its sums; and the adapter for a harness with its own clock."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.sweep import Sweep
+from search.ask_and_tell import AskAndTell
+from search.base import Searcher
+from search.schedulers.asha import Asha, AshaPromote
+from search.schedulers.run_to_end import RunToEnd
+from search.searchers.random import Random
+from search.task import Task
+from search.trial import History, Status, Suggestion, start
+from search.work import Progress
+from tests.support import ROOT, run_script, simulated
+
+BENCHMARKS = ROOT / "experiments" / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import curves  # noqa: E402
+import peer  # noqa: E402
+import regret  # noqa: E402
+
+PARAMS = [
+    {"name": "lr", "type": "float", "low": 1e-4, "high": 1.0, "log": True},
+    {"name": "layers", "type": "int", "low": 1, "high": 4, "log": False},
+]
+
+
+def table(folder: Path, **arrays: Any) -> Path:
+    """A folder with one recorded table of 20 runs of 5 steps."""
+    rng = np.random.default_rng(0)
+    configs = np.stack([10 ** rng.uniform(-4, 0, 20), rng.integers(1, 5, 20)], axis=1)
+    losses = 1 + np.log10(configs[:, [0]]) ** 2 / np.arange(1, 7)
+    losses[3, 4:] = np.inf
+    folder.mkdir(exist_ok=True)
+    (folder / "space.json").write_text(json.dumps(PARAMS))
+    np.savez(folder / "wine.npz", **({"configs": configs, "val": losses} | arrays))
+    np.savez(folder / "weights.npz", weights=losses)
+    return folder
+
+
+def test_a_made_up_task_is_the_same_in_every_process_and_no_two_are() -> None:
+    one, again, other = curves.MadeUp(3), curves.MadeUp(3), curves.MadeUp(4)
+    config = one.space.sample(np.random.default_rng(0))
+    assert np.array_equal(one.curve(config).losses, again.curve(config).losses, equal_nan=True)
+    assert one.best == again.best < one.typical
+    assert one.best != other.best
+    assert one.curve(config).losses.shape == one.curve(config).cost_seconds.shape == (one.horizon,)
+
+
+@pytest.mark.parametrize("task", range(4))
+def test_the_made_up_family_is_as_hard_as_it_says(task: int) -> None:
+    problem = curves.MadeUp(task)
+    rng = np.random.default_rng(1)
+    found = [problem.curve(problem.space.sample(rng)) for _ in range(400)]
+    diverged = [curve for curve in found if np.isnan(curve.losses[-1])]
+    assert 0.02 < len(diverged) / 400 < 0.5
+    assert any(np.isfinite(curve.losses[9]) for curve in diverged)  # some late
+    sound = np.array([curve.losses for curve in found if np.isfinite(curve.losses).all()])
+    top = sound[np.argsort(sound[:, -1])[: len(sound) // 4]]
+    ranks = [np.argsort(np.argsort(top[:, step])) for step in (0, -1)]
+    assert np.corrcoef(*ranks)[0, 1] < 0.8  # the curves of the good ones cross
+    costs = [curve.cost_seconds[0] for curve in found]
+    assert np.quantile(costs, 0.9) > 5 * np.quantile(costs, 0.1)
+    assert problem.best < sound[:, -1].min() + 0.05
+
+
+def test_a_table_answers_with_its_nearest_row_and_tames_what_diverged(tmp_path: Path) -> None:
+    (problem,) = curves.tables(table(tmp_path))
+    assert (problem.name, problem.horizon) == ("wine", 5)
+    stored = np.load(tmp_path / "wine.npz")
+    config = {"lr": float(stored["configs"][7, 0]), "layers": int(stored["configs"][7, 1])}
+    assert np.array_equal(problem.curve(config).losses, stored["val"][7, 1:])
+    assert np.all(np.isfinite(problem.losses))
+    assert problem.losses[3, -1] == 1.5 * np.median(stored["val"][:, 0])
+    assert problem.full_cost == 5
+
+
+def test_a_table_may_have_errors_after_each_epoch_and_seconds(tmp_path: Path) -> None:
+    seconds = np.arange(1.0, 21.0)
+    errors = np.random.default_rng(0).random((20, 6))
+    stored = np.load(table(tmp_path) / "wine.npz")["configs"]
+    np.savez(tmp_path / "wine.npz", configs=stored, val_err=errors, cost_per_epoch=seconds)
+    (problem,) = curves.tables(tmp_path)
+    assert problem.horizon == 6
+    assert problem.full_cost == pytest.approx(6 * seconds.mean())
+
+
+def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"space\.json"):
+        curves.tables(tmp_path)
+    done = run_script(BENCHMARKS / "regret.py", "--tables", str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "space.json" in done.stderr
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A problem's curves as something that a sweep can tune."""
+
+    problem: Any
+    metric = "loss"
+    mode = "min"
+    metrics = ("loss",)
+    baseline = None
+
+    @property
+    def horizon(self) -> int:
+        return int(self.problem.horizon)
+
+    def prepare(self, folder: Path) -> None: ...
+
+    def run(self, policy: Any, assignment: Any, should_pause: Any = None) -> Run:
+        return Run(self.problem.curve(assignment.config), assignment)
+
+
+class Run:
+    def __init__(self, curve: Any, assignment: Any) -> None:
+        self.curve, self.step, self.until = curve, assignment.recorded, assignment.until
+
+    def __iter__(self) -> Iterator[Progress | None]:
+        return self
+
+    def __next__(self) -> Progress | None:
+        if self.step >= self.until:
+            raise StopIteration
+        self.step += 1
+        loss, cost = (float(values[self.step - 1]) for values in (self.curve.losses, self.curve.cost_seconds))
+        return Progress("report", step=self.step, metrics={"loss": loss}, cost_seconds=cost)
+
+    def save(self) -> Progress:
+        return Progress("notice", text="recorded curves need no checkpoint")
+
+
+@pytest.mark.parametrize("scheduler", [Asha(), AshaPromote(reduction_factor=2)])
+def test_the_short_loop_decides_as_the_simulated_engine_does(tmp_path: Path, scheduler: Any) -> None:
+    problem = curves.MadeUp(0, horizon=6)
+    sweep = Sweep(
+        name="recorded", workload=Recorded(problem), space=problem.space, searcher=Random(), scheduler=scheduler,
+        num_samples=12, seed=3,
+    )  # fmt: skip
+    engine = simulated(tmp_path, sweep, workers=3).history
+    tuning = AskAndTell(problem.space, Random(), scheduler, horizon=6, seed=3, limit=12)
+    regret.race(problem, tuning, workers=3, seconds=math.inf)
+    loop = tuning.history
+    assert [(t.config, t.status, t.steps, t.losses) for t in loop if t.status is not Status.DIVERGED] == [
+        (t.config, t.status, t.steps, t.losses) for t in engine if t.status is not Status.DIVERGED
+    ]
+    assert len(loop) == len(engine)
+
+
+def test_costs_budget_and_both_rules() -> None:
+    problem = curves.MadeUp(1)
+    seconds = 3 * problem.full_cost
+    for charge in (0.0, 3.0):
+        tuning = AskAndTell(problem.space, Random(), AshaPromote(), horizon=problem.horizon, seed=0)
+        outcome = regret.race(problem, tuning, workers=2, seconds=seconds, resume_charge=charge)
+        assert all(when <= seconds for when, _ in outcome.any)
+        assert sum(trial.cost_seconds for trial in tuning.history) <= 2 * seconds
+        best = min(loss for trial in tuning.history for loss in trial.losses if math.isfinite(loss))
+        assert outcome.any[-1][1] == best
+        finals = [trial.loss for trial in tuning.history.having(Status.COMPLETED)]
+        assert [loss for _, loss in outcome.full[-1:]] == ([min(finals)] if finals else [])
+        values = [regret.regret(problem, outcome.any, share * seconds) for share in regret.SHARES]
+        assert values == sorted(values, reverse=True)
+        assert all(0 <= value <= 1 for value in values)
+        assert outcome.resumes > 0
+        for trial in tuning.history:  # each resume costs `charge` steps more
+            resumes = sum(r.trial == trial.number for r in tuning.records if getattr(r, "kind", "") == "resume")
+            resumes -= (
+                trial.suggestion.kind == "resume" and trial.status is Status.RUNNING and not _went_on(trial, tuning)
+            )
+            step = problem.curve(trial.config).cost_seconds[0]
+            assert trial.cost_seconds == pytest.approx(step * (len(trial.steps) + charge * resumes))
+
+
+def _went_on(trial: Any, tuning: AskAndTell) -> bool:
+    """Whether a trial that was running at the end had reported since its last suggestion."""
+    mine = [r for r in tuning.records if r.trial == trial.number]
+    return type(mine[-1]).__name__ == "Report"
+
+
+def test_errors_are_taken_over_seeds_of_the_mean_over_tasks() -> None:
+    rows = [
+        {"method": "a", "seed": seed, "task": task, "any_1.00": value}
+        for seed, task, value in [(0, "x", 0.0), (0, "y", 1.0), (1, "x", 0.5), (1, "y", 0.5)]
+    ]
+    assert regret.over_seeds(rows, "a", "any_1.00") == (0.5, 0.0)
+
+
+def test_the_script_writes_rows_and_a_picture_and_repeats_nothing(tmp_path: Path) -> None:
+    arguments = ["--methods", "random,asha", "--tasks", "2", "--seeds", "2", "--evals", "4", "--output", "out"]
+    for _ in range(2):
+        done = run_script(BENCHMARKS / "regret.py", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "full trainings only" in done.stdout
+        assert "±" in done.stdout
+    with (tmp_path / "out" / "regret.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) == 2 * 2 * 2
+    assert {row["method"] for row in rows} == {"random", "asha"}
+    assert (tmp_path / "out" / "regret.png").stat().st_size > 10_000
+
+
+def test_an_unknown_method_or_task_is_refused(tmp_path: Path) -> None:
+    for flags, words in ((["--methods", "magic"], "there is no method 'magic'"), (["--tasks", "a"], "no task 'a'")):
+        done = run_script(BENCHMARKS / "regret.py", *flags, cwd=tmp_path)
+        assert done.returncode == 2
+        assert words in done.stderr
+
+
+def test_every_method_of_the_exam_can_search_its_space() -> None:
+    for searcher, _ in regret.METHODS.values():
+        searcher.check(curves.SPACE)
+
+
+class Harness:
+    """A harness of the other kind, one worker: it owns the clock and the curves, and speaks to a peer."""
+
+    def __init__(self, optimiser: peer.Peer, epochs: int) -> None:
+        self.optimiser, self.epochs, self.now = optimiser, epochs, 0.0
+        self.at: dict[str, int] = {}
+        self.configs: dict[str, dict[str, Any]] = {}
+
+    def one_turn(self) -> str:
+        answer = self.optimiser.suggest(self.now)
+        assert answer is not None
+        kind, what = answer
+        if kind == "start":
+            number = f"trial {len(self.at)}"
+            self.at[number], self.configs[number] = 0, what
+            self.optimiser.started(number, what)
+        else:
+            number = what
+        while True:
+            self.at[number] += 1
+            self.now += self.configs[number]["layers"]
+            verdict = self.optimiser.report(
+                number, self.at[number], self.configs[number]["lr"] / self.at[number], self.now
+            )
+            if self.at[number] == self.epochs:
+                self.optimiser.finished(number, self.epochs, 0.0)
+                return "stop"
+            if verdict != "continue":
+                return verdict
+
+
+def test_the_peer_pauses_resumes_and_learns_the_cost_of_each_step() -> None:
+    optimiser = peer.Peer(PARAMS, 9, seed=2, searcher=Random(), scheduler=AshaPromote(reduction_factor=3))
+    harness = Harness(optimiser, 9)
+    verdicts = [harness.one_turn() for _ in range(40)]
+    history = optimiser.tuning.history
+    assert {"pause", "stop"} == set(verdicts)
+    assert history.count(Status.COMPLETED) == verdicts.count("stop") > 0
+    assert len(history.trials) < 40  # the others were resumed
+    for trial in history:
+        assert trial.steps == list(range(1, trial.step + 1))
+        assert trial.cost_seconds == pytest.approx(trial.step * trial.config["layers"])
+
+
+def test_a_peer_stops_what_diverged() -> None:
+    optimiser = peer.Peer(PARAMS, 9, searcher=Random())
+    answer = optimiser.suggest(0.0)
+    assert answer is not None
+    optimiser.started(0, answer[1])
+    assert optimiser.report(0, 1, math.nan, 1.0) == "stop"
+    assert optimiser.tuning.history.trials[0].status is Status.DIVERGED
+
+
+@dataclass(frozen=True)
+class Small(Searcher):
+    def suggest(self, history: History) -> Suggestion | None:
+        return start(history.space.sample(np.random.default_rng(0)), task="small")
+
+
+def test_a_peer_refuses_a_task_that_curves_do_not_have() -> None:
+    tasks = (Task.changed("small", 0.1, width=2), Task("full", 1.0))
+    with pytest.raises(ValueError, match=r"use Task\.epochs"):
+        peer.Peer(PARAMS, 9, searcher=Small(), scheduler=RunToEnd(), tasks=tasks).suggest(0.0)

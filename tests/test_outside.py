@@ -1,0 +1,246 @@
+"""Our searchers and schedulers in a plain Ray Tuner."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import BadInput
+from orchestrator.tune import SearchAlgorithm, TrialScheduler
+from search.base import Searcher
+from search.schedulers.asha import Asha, AshaPromote
+from search.schedulers.run_to_end import RunToEnd
+from search.searchers.random import Random
+from search.space import Space, uniform
+from search.task import Task
+from search.trial import History, Report, Status, Suggestion, fork, resume, start
+from tests.support import ROOT
+
+HORIZON = 4
+SPACE = Space({"x": uniform(0.0, 1.0)})
+
+
+def algorithm(searcher: Searcher | None = None, **changes: Any) -> SearchAlgorithm:
+    fields: dict[str, Any] = {"metric": "loss", "mode": "min", "horizon": HORIZON}
+    return SearchAlgorithm(searcher or Random(), SPACE, **(fields | changes))
+
+
+@dataclass(frozen=True)
+class OneStepAtATime(Searcher):
+    """Starts up to four trials for one step each, then takes the best on, a step at a time."""
+
+    continues = True
+
+    def suggest(self, history: History) -> Suggestion | None:
+        if history.room and len(history.trials) < 4:
+            return start({"x": len(history.trials) / 4}, until=1)
+        resting = history.having(Status.STOPPED)
+        if not resting or history.count(Status.COMPLETED):
+            return None
+        best = min(resting, key=lambda trial: trial.loss)
+        return resume(best, until=best.step + 1, origin="model")
+
+
+@dataclass(frozen=True)
+class Forks(Searcher):
+    def suggest(self, history: History) -> Suggestion | None:
+        return fork(history.trials[0], 1, {"x": 0.5}) if history.trials else start({"x": 0.1})
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def fit(search: SearchAlgorithm, scheduler: Any, folder: Path, *, checkpoints: bool = True, **tuning: Any) -> Any:
+    from ray import tune
+
+    def train(config: dict[str, Any]) -> None:
+        checkpoint = tune.get_checkpoint()
+        began = int(Path(checkpoint.path, "step").read_text()) if checkpoint else 0
+        for step in range(began + 1, 5):
+            with tempfile.TemporaryDirectory() as place:
+                Path(place, "step").write_text(str(step))
+                saved = tune.Checkpoint.from_directory(place) if checkpoints else None
+                tune.report({"loss": (config["x"] - 0.3) ** 2 + 1 / step, "began": began}, checkpoint=saved)
+
+    return tune.Tuner(
+        train,
+        tune_config=tune.TuneConfig(search_alg=search, scheduler=scheduler, reuse_actors=True, **tuning),
+        run_config=tune.RunConfig(name="plain", storage_path=str(folder), verbose=0),
+    ).fit()
+
+
+def assert_each_step_is_there_once(search: SearchAlgorithm) -> None:
+    for trial in search.tuning.history:
+        assert trial.steps == list(range(1, trial.step + 1))
+
+
+@pytest.mark.ray
+def test_a_scheduler_that_stops_and_a_limit_of_concurrency(local_ray: None, tmp_path: Path) -> None:
+    search = algorithm()
+    results = fit(search, TrialScheduler(Asha(), search), tmp_path, num_samples=6, max_concurrent_trials=1)
+    history = search.tuning.history
+    assert len(results) == len(history.trials) == 6
+    assert sorted(r.metrics["training_iteration"] for r in results) == sorted(trial.step for trial in history)
+    assert history.count(Status.COMPLETED) >= 1
+    assert history.count(Status.COMPLETED) + history.count(Status.STOPPED) == 6
+    assert_each_step_is_there_once(search)
+
+
+@pytest.mark.ray
+def test_a_searcher_that_resumes_trials(local_ray: None, tmp_path: Path) -> None:
+    search = algorithm(OneStepAtATime())
+    results = fit(search, TrialScheduler(RunToEnd(), search), tmp_path, num_samples=50)
+    assert not results.errors
+    assert len(results) == 4
+    best = search.tuning.history.having(Status.COMPLETED)[0]
+    assert best.config["x"] == 0.25
+    assert_each_step_is_there_once(search)
+    report = [r for r in search.tuning.records if isinstance(r, Report) and r.trial == best.number][-1]
+    assert report.metrics["began"] == HORIZON - 1  # it went on from its checkpoint
+
+
+@pytest.mark.ray
+def test_tunes_own_scheduler_works_with_our_searcher(local_ray: None, tmp_path: Path) -> None:
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+
+    search = algorithm(seed=1)
+    scheduler = AsyncHyperBandScheduler(metric="loss", mode="min", max_t=HORIZON, reduction_factor=2)
+    fit(search, scheduler, tmp_path, num_samples=6)
+    history = search.tuning.history
+    assert history.count(Status.RUNNING) == 0
+    assert history.count(Status.COMPLETED) >= 1
+    assert_each_step_is_there_once(search)
+
+
+@pytest.mark.ray
+def test_resuming_without_checkpoints_is_refused_with_a_remedy(local_ray: None, tmp_path: Path) -> None:
+    search = algorithm()
+    with pytest.raises(Exception, match=r"tune.report\(..., checkpoint=...\)"):
+        fit(search, TrialScheduler(AshaPromote(reduction_factor=2), search), tmp_path, num_samples=4, checkpoints=False)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_tuner_is_restored_and_ends_with_every_step_once(tmp_path: Path, number: int) -> None:
+    run = [sys.executable, str(ROOT / "tests" / "sweeps" / "plain.py"), str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TUNE_GLOBAL_CHECKPOINT_S": "0.2"}
+    process = subprocess.Popen(
+        run, env=environment | {"SLEEP": "0.3"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while len(reports(tmp_path)) < 4:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.wait(60)
+    before = reports(tmp_path)
+    assert len(before) < 15
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    steps = [row["step"] for row in json.loads(done.stdout.splitlines()[-1])]
+    assert len(steps) == 8
+    assert HORIZON in steps
+    after = reports(tmp_path)
+    assert after[: len(before)] == before
+    seen = [(row["trial"], row["step"]) for row in after]
+    assert len(seen) == len(set(seen)) == sum(steps)
+
+
+def reports(folder: Path) -> list[dict[str, Any]]:
+    """The reports in the searcher's newest snapshot."""
+    snapshots = sorted((folder / "plain").glob("searcher-state-*.pkl"))
+    if not snapshots:
+        return []
+    try:
+        records = json.loads(json.loads(snapshots[-1].read_text())["records"])
+    except ValueError:  # it is being written
+        return []
+    return [row for row in records if row["record"] == "Report"]
+
+
+def test_the_saved_state_of_a_searcher_gives_the_same_next_suggestion(tmp_path: Path) -> None:
+    one, two = algorithm(), algorithm()
+    for name in ("a", "b"):
+        one.suggest(name)
+    one.tell("a", {"loss": 0.5, "training_iteration": 1, "time_this_iter_s": 2.0, "done": False})
+    one.save(str(tmp_path / "state"))
+    two.restore(str(tmp_path / "state"))
+    assert two.trial("a").losses == [0.5]
+    assert two.trial("a").cost_seconds == 2.0
+    assert two.suggest("c") == one.suggest("c")
+
+
+def test_a_metric_to_be_maximised_is_negated_once() -> None:
+    search = algorithm(mode="max", metric="accuracy")
+    search.suggest("a")
+    search.tell("a", {"accuracy": 0.9, "training_iteration": 1})
+    assert search.trial("a").loss == -0.9
+
+
+def test_what_tune_has_no_words_for_is_refused_with_a_remedy() -> None:
+    search = algorithm(Forks())
+    search.suggest("a")
+    with pytest.raises(BadInput, match="run it as a Sweep"):
+        search.suggest("b")
+    with pytest.raises(BadInput, match=r"use Task\.epochs"):
+        algorithm(tasks=(Task.changed("small", 0.1, width=2), Task("full", 1.0)))
+    alone = algorithm(OneStepAtATime())
+    for name in "abcd":
+        alone.suggest(name)
+    alone.tell("a", {"loss": 0.5, "training_iteration": 1})
+    with pytest.raises(BadInput, match="add TuneConfig"):
+        alone.suggest("e")
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: algorithm(mode="up"), "must be 'min' or 'max'"),
+        (lambda: algorithm(horizon=0), "1 or more"),
+        (lambda: SearchAlgorithm(Random, SPACE, metric="a", mode="min", horizon=3), "must be a searcher"),  # type: ignore[arg-type]
+        (lambda: SearchAlgorithm(Random(), {}, metric="a", mode="min", horizon=3), "write Space"),  # type: ignore[arg-type]
+        (lambda: TrialScheduler(Asha(), Random()), "share its history"),  # type: ignore[arg-type]
+        (lambda: TrialScheduler(Random(), algorithm()), "must be a scheduler"),  # type: ignore[arg-type]
+        (lambda: algorithm().set_search_properties("acc", "max", {}), "leave them out of TuneConfig"),
+    ],
+)
+def test_wrong_settings_are_refused(make: Any, sentence: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        make()
+    assert sentence in str(caught.value)
+
+
+def test_a_space_given_twice_is_refused() -> None:
+    from ray import tune
+
+    with pytest.raises(BadInput, match="only constants here"):
+        algorithm().set_search_properties(None, None, {"lr": tune.uniform(0, 1)})
+
+
+def test_a_plain_tuner_keeps_its_own_settings() -> None:
+    """Importing the pair must not switch off Tune's snapshots, which Tuner.restore needs."""
+    script = "import os\nfrom orchestrator.tune import SearchAlgorithm\nprint([n for n in os.environ if n.startswith('TUNE_')])"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout.strip() == "[]", done.stderr
