@@ -26,7 +26,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import gpytorch
 import numpy as np
 import torch
 from botorch.models import SingleTaskGP
@@ -212,7 +211,7 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
     return squares.clamp_min(1e-12).sqrt()
 
 
-class _one_thread:  # noqa: N801 - used like a function
+class _one_thread:
     """Torch on one thread meanwhile: the matrices are small, and the other cores belong to the trials."""
 
     def __enter__(self) -> None:
