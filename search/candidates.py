@@ -23,7 +23,7 @@ EVERYWHERE = 1000  # random candidates
 NEAR = 15  # candidates around each centre
 STEPS = (0.15, 0.05)  # then around the best few: how far, in units of the range
 BEST = 6  # the best few
-ROUNDED = 12  # of the best are made configurations
+ROUNDED = 30  # of the best are made configurations
 
 
 class Encoding:

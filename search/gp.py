@@ -43,6 +43,7 @@ Array = NDArray[np.float64]
 
 ROOT5 = math.sqrt(5.0)
 JITTER = 1e-6
+FLOOR = 1e-4  # of the noise's variance: what is smaller than a hundredth of the usual spread is no signal
 FIT_STEPS = 40  # of L-BFGS-B; more does not show in the race
 
 
@@ -122,7 +123,7 @@ class CurveModel:
         with _one_thread():
             self._kernel = CurveKernel(dimension, tasks, earlier).double()
             self._mean = ConstantMean(constant_prior=NormalPrior(0.0, 1.0)).double()
-            constraint = GreaterThan(JITTER, transform=torch.exp, inv_transform=torch.log)
+            constraint = GreaterThan(FLOOR, transform=torch.exp, inv_transform=torch.log)
             self._likelihood = GaussianLikelihood(noise_constraint=constraint).double()
             noise = self._likelihood.noise_covar
             noise.register_prior("raw_prior", NormalPrior(math.log(1e-3), 1.5), lambda module: module.raw_noise)

@@ -57,6 +57,12 @@ FITTED = 160  # of them, those that its settings are found with
 GROWTH = 1.3  # settings are found again when there are so many times more trials
 EARLIER = 60  # observations of an earlier sweep
 BELIEF = 10.0  # πBO's β: beliefs weigh as much as this many trials
+AMBITION = 0.0
+BYSTEP = True
+GAINS = True
+SMALLEST = 0.01  # on the scale of the losses: less is no gain
+APART = 0.01  # in units of a range: what is nearer to a known configuration is a copy of it
+EXPLORE = 0.0
 OFFSET = 0.5  # of the logarithmic scale, in units of the distance from the best to the median loss
 
 
@@ -256,7 +262,8 @@ class _Decision:
             return self._climb(self._forecasts_best(), self.top, f"none of {searcher.full_every} went to the horizon")
         if self.resting and (not history.room or self.rng.random() < searcher.greedy):
             arm = self._forecasts_best()
-            return self._climb(arm, self._next(arm), "best forecast of a full training")
+            if not history.room or not GAINS or self._may_gain(arm):
+                return self._climb(arm, self._next(arm), "best forecast of a full training")
         return self._horizon_rule()
 
     def _horizon_rule(self) -> Suggestion | None:
@@ -265,7 +272,13 @@ class _Decision:
         ahead = horizon
         if all(stage.is_full for stage in self.ladder):
             ahead = round(math.exp(self.rng.uniform(0.0, math.log(horizon)))) if horizon > 1 else 1
-        best = self.scale.best if math.isfinite(self.scale.best) else self._expected_best()
+        level = self.scale.levels(horizon) if BYSTEP else np.full(horizon + 1, self.scale.best)
+        level = np.where(np.isfinite(level), level, self._expected_best())
+        best = float(level[min(horizon, ahead)])
+        if AMBITION:
+            best -= 10 ** self.rng.uniform(-3, AMBITION)
+        if self.history.room and self.rng.random() < EXPLORE:
+            return _at(self.ladder[0], propose_random(self.history, evidence="at random, to see what the model does not"), self.memo)
 
         def new(units: Array) -> Array:
             places = self.encode(units)
@@ -278,14 +291,14 @@ class _Decision:
             goals = np.array([min(horizon, arm.step + ahead) for arm in self.resting])
             fidelities = np.array([_fidelity(goal, horizon) for goal in goals])
             places = self.encode(units)
-            scores = self._log_improvement(places, fidelities, best) - power * self.cost(places) + self._belief(units)
+            scores = self._log_improvement(places, fidelities, level[goals]) - power * self.cost(places) + self._belief(units)
             scores -= np.log([(goal - arm.step) / ahead for goal, arm in zip(goals, self.resting, strict=True)])
             rest = self.resting[int(np.argmax(scores))]
             rest_score = float(scores.max())
-        for config, _, score in best_configurations(new, self._centres(), self.history.space, self.rng):
+        for config, unit, score in best_configurations(new, self._centres(), self.history.space, self.rng):
             if rest is not None and rest_score >= score:
                 return self._climb(rest, self._next(rest), f"log improvement {rest_score:.3g} {ahead} steps from now")
-            if self._is_new(config):
+            if self._is_new(config, unit):
                 evidence = f"log improvement {score:.3g} {ahead} steps from now"
                 return _at(self.ladder[0], start(config, evidence=evidence), self.memo)
         return self._random()
@@ -302,8 +315,8 @@ class _Decision:
         def score(units: Array) -> Array:
             return self._log_improvement(self.encode(units), aim.fidelity, best, aim.index) + self._belief(units)
 
-        for config, _, value in best_configurations(score, self._centres(), self.history.space, self.rng):
-            if self._is_new(config):
+        for config, unit, value in best_configurations(score, self._centres(), self.history.space, self.rng):
+            if self._is_new(config, unit):
                 evidence = f"log improvement {value:.3g} at {aim.task}, {aim.steps} steps"
                 return _at(stage, start(config, evidence=evidence), self.memo)
         return self._random()
@@ -328,8 +341,14 @@ class _Decision:
                 return stage
         return None
 
-    def _is_new(self, config: dict[str, Any]) -> bool:
+    def _is_new(self, config: dict[str, Any], unit: Vector) -> bool:
+        if not self.history.space.is_finite and np.abs(self._places_known - unit).max(axis=1).min() < APART:
+            return False
         return all(self.history.known(config, stage.task) is None for stage in self.ladder)
+
+    @cached_property
+    def _places_known(self) -> Array:
+        return np.array([arm.unit for arm in self.arms])
 
     def _last_full(self) -> int:
         """The number of the latest suggestion that was to be trained to the horizon."""
@@ -374,7 +393,7 @@ class _Decision:
             )
         return model
 
-    def _log_improvement(self, places: Array, fidelity: Any, best: float, task: int = 0) -> Array:
+    def _log_improvement(self, places: Array, fidelity: Any, best: Any, task: int = 0) -> Array:
         from search.gp import log_expected_improvement
 
         mean, deviation = self.model.predict(places, np.broadcast_to(fidelity, len(places)), np.full(len(places), task))
@@ -389,6 +408,11 @@ class _Decision:
     def _forecasts_best(self) -> Arm:
         of = {id(arm): value for arm, value in zip(self.arms, self._forecasts, strict=True)}
         return min(self.resting, key=lambda arm: of[id(arm)])
+
+    def _may_gain(self, arm: Arm) -> bool:
+        """Whether a full training of it may well become the best: no copy of what was trained already."""
+        mean, deviation = self.model.predict(self.encode(arm.unit[None]), np.ones(1), np.zeros(1))
+        return bool(mean[0] - 2 * deviation[0] < self.scale.best - SMALLEST)
 
     def _expected_best(self) -> float:
         return float(self._forecasts.min())
@@ -443,10 +467,21 @@ class _Scale:
         self._of = {
             task: _scale([trial for trial in history.trials if trial.task == task and trial.in_space]) for task in own
         }
+        self._full = [trial for trial in history.trials if trial.task == FULL and trial.in_space and not trial.began]
         low = self._of[FULL][0]
         self.best = float(self(FULL, np.array([low]))[0]) if math.isfinite(low) else math.inf
         bests = [float(self(task, np.array([low]))[0]) for task, (low, *_) in self._of.items() if math.isfinite(low)]
         self.lowest = min(bests, default=math.inf)
+
+    def levels(self, horizon: int) -> Array:
+        """Best value seen at or before each step, (horizon + 1,); infinite where nothing was."""
+        lowest = np.full(horizon + 1, math.inf)
+        for trial in self._full:
+            for step, loss in zip(trial.steps, trial.losses, strict=True):
+                if loss < lowest[min(step, horizon)]:
+                    lowest[min(step, horizon)] = loss
+        lowest = np.minimum.accumulate(lowest)
+        return np.where(np.isfinite(lowest), self(FULL, np.where(np.isfinite(lowest), lowest, 0.0)), math.inf)
 
     @property
     def slope(self) -> float:
