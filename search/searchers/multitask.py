@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 from search.base import Searcher, generator
 from search.candidates import Encoding, best_configurations
 from search.proposal import NUMERICAL, propose_random
+from search.scale import LossScale, Scales
 from search.space import Space, Vector
 from search.task import FULL, Task
 from search.trial import FINALIST, Config, Enough, History, Status, Suggestion, Trial, key_of, resume, start
@@ -57,7 +58,6 @@ FITTED = 160  # of them, those that its settings are found with
 GROWTH = 1.3  # settings are found again when there are so many times more trials
 EARLIER = 60  # observations of an earlier sweep
 BELIEF = 10.0  # πBO's β: beliefs weigh as much as this many trials
-OFFSET = 0.5  # of the logarithmic scale, in units of the distance from the best to the median loss
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ class _Decision:
         self.rng = generator(history, "multitask")
         self.encode = Encoding(history.space)
         self.top = ladder[-1]
-        self.scale = _Scale(history, ladder)
+        self.scale = Scales(history, [stage.task for stage in ladder])
         self.memo = ""
         self.model = self._model()
         self.resting = [
@@ -431,50 +431,6 @@ def _at(stage: Stage, suggestion: Suggestion, memo: str = "") -> Suggestion:
     return replace(suggestion, task=stage.task, until=None if stage.fidelity == 1 else stage.steps, memo=memo)
 
 
-class _Scale:
-    """Losses as numbers near 0, lower is better: logarithms of the distance from the best one, bad ones drawn in.
-
-    The same for losses in other units, and for an accuracy of which the negative is minimised. Every task has its
-    own scale.
-    """
-
-    def __init__(self, history: History, ladder: Sequence[Stage]) -> None:
-        own = {stage.task: stage for stage in ladder}
-        self._of = {
-            task: _scale([trial for trial in history.trials if trial.task == task and trial.in_space]) for task in own
-        }
-        low = self._of[FULL][0]
-        self.best = float(self(FULL, np.array([low]))[0]) if math.isfinite(low) else math.inf
-        bests = [float(self(task, np.array([low]))[0]) for task, (low, *_) in self._of.items() if math.isfinite(low)]
-        self.lowest = min(bests, default=math.inf)
-
-    @property
-    def slope(self) -> float:
-        """Loss for one unit of the scale, at the best loss."""
-        _, unit, _, spread = self._of[FULL]
-        return unit * OFFSET * spread
-
-    def __call__(self, task: str, losses: Array) -> Array:
-        low, unit, middle, spread = self._of[task]
-        if not math.isfinite(low):
-            return np.zeros(len(losses))
-        values = (np.log((np.maximum(losses, low) - low) / unit + OFFSET) - middle) / spread
-        return np.asarray(np.where(values > 0, 3 * np.tanh(values / 3), values))
-
-
-def _scale(trials: list[Trial]) -> tuple[float, float, float, float]:
-    """Best loss, unit, and the middle and the spread of the logarithms; of every trial's latest finite loss."""
-    finite = [(min(losses), losses[-1]) for t in trials if (losses := [x for x in t.losses if math.isfinite(x)])]
-    if not finite:
-        return math.inf, 1.0, 0.0, 1.0
-    low = min(best for best, _ in finite)
-    last = np.array([loss for _, loss in finite])
-    unit = max(float(np.median(last)) - low, 1e-9 * abs(low) + 1e-12)
-    logs = np.log((last - low) / unit + OFFSET)
-    middle = float(np.median(logs))
-    return low, unit, middle, max(middle - float(np.quantile(logs, 0.1)), 1e-3)
-
-
 @dataclass(frozen=True)
 class _Row:
     """One observation for the model; `rank` orders them by how much they are needed."""
@@ -486,7 +442,7 @@ class _Row:
     rank: tuple[int, int, int]
 
 
-def _rows(known: list[Arm], ladder: Sequence[Stage], scale: _Scale) -> list[_Row]:
+def _rows(known: list[Arm], ladder: Sequence[Stage], scale: Scales) -> list[_Row]:
     """What the trials have shown: of the better quarter every rung, of the others the first and the latest."""
     horizon = max(stage.steps for stage in ladder if stage.is_full)
     rungs = [stage for stage in ladder if stage.is_full]
@@ -533,7 +489,7 @@ def _rows(known: list[Arm], ladder: Sequence[Stage], scale: _Scale) -> list[_Row
     return rows
 
 
-def _latest(arm: Arm, scale: _Scale) -> float:
+def _latest(arm: Arm, scale: Scales) -> float:
     """The latest value of its highest task; the worst if there is none."""
     for trial in reversed(arm.trials):
         if trial.steps and math.isfinite(trial.loss) and not arm.broken:
@@ -546,15 +502,14 @@ def _earlier_rows(earlier: History, space: Space, task: int) -> list[_Row]:
     trials = [
         t for t in earlier.trials if t.task == FULL and t.steps and math.isfinite(t.loss) and space.contains(t.config)
     ]
-    low, unit, middle, spread = _scale(trials)
+    scale = LossScale.of(trials)
     trials.sort(key=lambda trial: (trial.loss, trial.number))
     if len(trials) > EARLIER:
         others = trials[EARLIER // 2 :]
         trials = trials[: EARLIER // 2] + others[:: math.ceil(len(others) / (EARLIER // 2))]
     rows = []
     for place, trial in enumerate(trials):
-        value = (math.log((trial.loss - low) / unit + OFFSET) - middle) / spread
-        value = 3 * math.tanh(value / 3) if value > 0 else value
+        value = float(scale(np.array([trial.loss]))[0])
         fidelity = _fidelity(min(trial.step, earlier.horizon), earlier.horizon)
         rows.append(_Row(space.to_unit(trial.config), fidelity, task, value, (0, place, 1)))
     return rows
