@@ -33,6 +33,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -96,6 +97,11 @@ class MultitaskSearch(Searcher):
     def check(self, space: Space) -> None:
         if not space.coordinates:
             raise ValueError("MultitaskSearch(): every parameter of the space is fixed, there is nothing to search.")
+        if find_spec("botorch") is None:
+            raise ValueError(
+                "MultitaskSearch(): its model needs botorch, which is not installed; pip install botorch "
+                "(Python 3.11 or later), or use Tpe()."
+            )
 
     def suggest(self, history: History) -> Suggestion | Enough | None:
         if not history.space.coordinates:
@@ -270,7 +276,7 @@ class _Decision:
         def new(units: Array) -> Array:
             places = self.encode(units)
             promise = self._log_improvement(places, _fidelity(ahead, horizon), best)
-            return promise - power * self.cost(places) + self._belief(units)
+            return np.asarray(promise - power * self.cost(places) + self._belief(units))
 
         rest, rest_score = None, -math.inf
         if self.resting:
@@ -310,7 +316,7 @@ class _Decision:
 
     def _random(self) -> Suggestion:
         evidence = "random, because every candidate of the model is known or breaks a constraint"
-        return _at(self.ladder[0], propose_random(self.history, origin="fallback", evidence=evidence))
+        return _at(self.ladder[0], propose_random(self.history, origin="fallback", evidence=evidence), self.memo)
 
     def _climb(self, arm: Arm, stage: Stage | None, why: str) -> Suggestion | None:
         """Take `arm` on to `stage`: from its checkpoint, or by a training of its own."""
@@ -485,8 +491,7 @@ def _rows(known: list[Arm], ladder: Sequence[Stage], scale: Scales) -> list[_Row
         return (1 if is_latest else 3, place * 7919 % 1009, place)  # a spread over the worse half
 
     # The better half may not fill the model: keep room for what is bad.
-    rows = [_Row(unit, at, task, value, rank(place, is_latest)) for unit, at, task, value, place, is_latest in shown]
-    return rows
+    return [_Row(unit, at, task, value, rank(place, is_latest)) for unit, at, task, value, place, is_latest in shown]
 
 
 def _latest(arm: Arm, scale: Scales) -> float:
