@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.task import FULL
-from search.trial import History, Trial
+from search.trial import History, Status, Trial
 
 Array = NDArray[np.float64]
 
@@ -61,7 +61,7 @@ class Scales:
 
     def __init__(self, history: History, tasks: Iterable[str]) -> None:
         self._of = {
-            task: LossScale.of(trial for trial in history.trials if trial.task == task and trial.in_space)
+            task: LossScale.of(t for t in history.trials if t.task == task and t.in_space and not _broke(t))
             for task in dict.fromkeys(tasks)
         }
         bests = {
@@ -77,3 +77,8 @@ class Scales:
 
     def __call__(self, task: str, losses: Array) -> Array:
         return self._of[task](losses)
+
+
+def _broke(trial: Trial) -> bool:
+    """Its losses looked as they liked before it broke; they are no measure for the others."""
+    return trial.status in (Status.FAILED, Status.DIVERGED) or (bool(trial.steps) and not math.isfinite(trial.loss))

@@ -457,7 +457,7 @@ def _rows(known: list[Arm], ladder: Sequence[Stage], scale: Scales) -> list[_Row
     places = {index: place for place, index in enumerate(np.argsort(latest, kind="stable"))}
     many = max(30, len(known) // 4)
     for index, arm in enumerate(known):
-        for trial in arm.trials:
+        for trial in arm.trials if not arm.broken else ():  # what looked well before it broke must not attract
             own = {s.steps: s.fidelity for s in rungs if s.steps <= trial.step} if trial.task == FULL else {}
             task = 0
             if trial.task != FULL:
