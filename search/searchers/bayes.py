@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from search.base import Searcher, derived_seed, generator
 from search.candidates import Encoding, best_configurations
 from search.proposal import NUMERICAL, propose_random
-from search.scale import LossScale
+from search.scale import WORST, LossScale
 from search.space import Space
 from search.task import FULL
 from search.trial import Config, History, Status, Suggestion, Trial, start
@@ -117,7 +117,7 @@ def _values(results: list[Trial]) -> Array:
     scale = LossScale.of(trial for trial, is_sound in zip(results, sound, strict=True) if is_sound)
     values = np.zeros(len(results))
     values[sound] = scale(np.array([trial.loss for trial, is_sound in zip(results, sound, strict=True) if is_sound]))
-    values[~np.array(sound)] = max(values.max(), 1.0)
+    values[~np.array(sound)] = max(values.max(), WORST)
     return np.asarray((values - values.mean()) / max(float(values.std()), 1e-6))
 
 
