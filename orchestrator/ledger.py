@@ -164,6 +164,7 @@ class Ledger:
             "suggestion", trial=trial, kind=suggestion.kind, config=to_json(dict(suggestion.config)),
             task=suggestion.task, until=suggestion.until, origin=suggestion.origin, evidence=suggestion.evidence,
             parent=suggestion.parent, parent_step=suggestion.parent_step, seed=seed,
+            memo=suggestion.memo,
         )  # fmt: skip
 
     def add_report(
@@ -471,7 +472,8 @@ def _suggestion(row: Mapping[str, Any]) -> Suggestion:
     config: Config = row["config"]
     return Suggestion(
         row["kind"], config, row["trial"], row["until"], row["task"], row["origin"], row["evidence"],
-        row["parent"], row["parent_step"],
+        memo=row.get("memo", ""),  # a reader may look at an older ledger
+        parent=row["parent"], parent_step=row["parent_step"],
     )  # fmt: skip
 
 

@@ -24,7 +24,8 @@ RECORDS = {
     "suggestion": """
         seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL, trial INTEGER NOT NULL,
         kind TEXT NOT NULL, config TEXT NOT NULL, task TEXT NOT NULL, until INTEGER, origin TEXT NOT NULL,
-        evidence TEXT NOT NULL, parent INTEGER, parent_step INTEGER, seed INTEGER NOT NULL""",
+        evidence TEXT NOT NULL, parent INTEGER, parent_step INTEGER, seed INTEGER NOT NULL,
+        memo TEXT NOT NULL DEFAULT ''""",
     "report": """
         trial INTEGER NOT NULL, step INTEGER NOT NULL, seq INTEGER NOT NULL UNIQUE, time TEXT NOT NULL,
         epoch INTEGER NOT NULL, value REAL, kind TEXT NOT NULL, cost_seconds REAL NOT NULL,
@@ -102,7 +103,11 @@ OPTUNA = (
 )
 
 UPGRADES: dict[int, tuple[str, ...]] = {  # version → statements that lead to the next one
-    1: ("DROP VIEW trials", TRIALS),
+    1: (
+        "DROP VIEW trials",
+        TRIALS,
+        "ALTER TABLE suggestion ADD COLUMN memo TEXT NOT NULL DEFAULT ''",
+    ),
 }
 
 

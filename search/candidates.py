@@ -53,7 +53,7 @@ def near(centres: Array, space: Space, rng: np.random.Generator, count: int, ste
     scale = np.full((len(points), 1), step) if step else rng.choice([0.05, 0.2], size=(len(points), 1))
     moved = rng.random(points.shape) < 0.5
     moved[np.arange(len(points)), rng.integers(points.shape[1], size=len(points))] = True
-    shifted = np.clip(points + moved * scale * rng.normal(size=points.shape), 0.0, 1.0)
+    shifted: Array = np.clip(points + moved * scale * rng.normal(size=points.shape), 0.0, 1.0)
     for name, index in space.coordinates.items():
         if isinstance(space.parameters[name], Choice):
             shifted[:, index] = np.where(moved[:, index], rng.random(len(points)), points[:, index])

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from orchestrator import schema
 from orchestrator.errors import LedgerDamaged, RunInUse, StorageError
 from orchestrator.ledger import Fenced, Ledger, kind_of, number, to_json
-from search.trial import Status, start
+from search.trial import Status, Trial, fork, start
 from tests.support import ROOT, recorded, sequence, simulated, small_sweep
 
 
@@ -65,6 +66,22 @@ def test_every_float_comes_back_as_it_was(ledger: Ledger, value: float) -> None:
     for back in (number(row["value"], row["kind"]), row["metrics"]["loss"]):
         assert back == value or (math.isnan(back) and math.isnan(value))
     assert kind_of(value) in to_json([value]) or math.isfinite(value)
+
+
+def test_a_suggestion_comes_back_whole_and_the_history_has_its_memo(ledger: Ledger) -> None:
+    config = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
+    first = start(config, until=2, origin="model", evidence="why", memo='{"settings": [1.5]}')
+    parent = Trial(0, first)
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(), "", [])
+        ledger.add_suggestion(0, first, seed=1)
+        ledger.add_suggestion(1, fork(parent, 2, config), seed=2)
+    history = ledger.history(small_sweep().space, 4, 0, maximise=False)
+    assert [trial.suggestion for trial in history] == [
+        replace(first, trial=0),
+        replace(fork(parent, 2, config), trial=1),
+    ]
+    assert history.memo == first.memo
 
 
 def test_a_report_is_recorded_once(ledger: Ledger) -> None:
@@ -361,6 +378,7 @@ def test_a_completed_training_of_a_cheaper_task_is_no_complete_trial_for_optuna(
     connection = sqlite3.connect(ledger.folder / "ledger.db")
     connection.execute("DROP VIEW trials")
     connection.execute(schema.TRIALS.replace("CASE s.task WHEN 'full' THEN 'COMPLETE' ELSE 'PRUNED' END", "'COMPLETE'"))
+    connection.execute("ALTER TABLE suggestion DROP COLUMN memo")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
     for expected in ("COMPLETE", "PRUNED"):

@@ -33,6 +33,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -42,6 +43,7 @@ from numpy.typing import NDArray
 from search.base import Searcher, generator
 from search.candidates import Encoding, best_configurations
 from search.proposal import NUMERICAL, propose_random
+from search.scale import LossScale, Scales
 from search.space import Space, Vector
 from search.task import FULL, Task
 from search.trial import FINALIST, Config, Enough, History, Status, Suggestion, Trial, key_of, resume, start
@@ -63,7 +65,6 @@ GAINS = True
 SMALLEST = 0.01  # on the scale of the losses: less is no gain
 APART = 0.01  # in units of a range: what is nearer to a known configuration is a copy of it
 EXPLORE = 0.0
-OFFSET = 0.5  # of the logarithmic scale, in units of the distance from the best to the median loss
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,11 @@ class MultitaskSearch(Searcher):
     def check(self, space: Space) -> None:
         if not space.coordinates:
             raise ValueError("MultitaskSearch(): every parameter of the space is fixed, there is nothing to search.")
+        if find_spec("botorch") is None:
+            raise ValueError(
+                "MultitaskSearch(): its model needs botorch, which is not installed; pip install botorch "
+                "(Python 3.11 or later), or use Tpe()."
+            )
 
     def suggest(self, history: History) -> Suggestion | Enough | None:
         if not history.space.coordinates:
@@ -236,7 +242,7 @@ class _Decision:
         self.rng = generator(history, "multitask")
         self.encode = Encoding(history.space)
         self.top = ladder[-1]
-        self.scale = _Scale(history, ladder)
+        self.scale = Scales(history, [stage.task for stage in ladder])
         self.memo = ""
         self.model = self._model()
         self.resting = [
@@ -272,8 +278,7 @@ class _Decision:
         ahead = horizon
         if all(stage.is_full for stage in self.ladder):
             ahead = round(math.exp(self.rng.uniform(0.0, math.log(horizon)))) if horizon > 1 else 1
-        level = self.scale.levels(horizon) if BYSTEP else np.full(horizon + 1, self.scale.best)
-        level = np.where(np.isfinite(level), level, self._expected_best())
+        level = self._levels(horizon) if BYSTEP else np.full(horizon + 1, self.scale.best)
         best = float(level[min(horizon, ahead)])
         if AMBITION:
             best -= 10 ** self.rng.uniform(-3, AMBITION)
@@ -283,7 +288,7 @@ class _Decision:
         def new(units: Array) -> Array:
             places = self.encode(units)
             promise = self._log_improvement(places, _fidelity(ahead, horizon), best)
-            return promise - power * self.cost(places) + self._belief(units)
+            return np.asarray(promise - power * self.cost(places) + self._belief(units))
 
         rest, rest_score = None, -math.inf
         if self.resting:
@@ -323,7 +328,7 @@ class _Decision:
 
     def _random(self) -> Suggestion:
         evidence = "random, because every candidate of the model is known or breaks a constraint"
-        return _at(self.ladder[0], propose_random(self.history, origin="fallback", evidence=evidence))
+        return _at(self.ladder[0], propose_random(self.history, origin="fallback", evidence=evidence), self.memo)
 
     def _climb(self, arm: Arm, stage: Stage | None, why: str) -> Suggestion | None:
         """Take `arm` on to `stage`: from its checkpoint, or by a training of its own."""
@@ -409,6 +414,19 @@ class _Decision:
         of = {id(arm): value for arm, value in zip(self.arms, self._forecasts, strict=True)}
         return min(self.resting, key=lambda arm: of[id(arm)])
 
+    def _levels(self, horizon: int) -> Array:
+        """What is to be improved on at each step, (horizon + 1,): the best value seen there or before."""
+        lowest = np.full(horizon + 1, math.inf)
+        for arm in self.arms:
+            if arm.full is not None and not arm.broken:
+                for step, loss in zip(arm.full.steps, arm.full.losses, strict=True):
+                    lowest[min(step, horizon)] = min(loss, lowest[min(step, horizon)])
+        lowest = np.minimum.accumulate(lowest)
+        seen = np.isfinite(lowest)
+        levels = np.full(horizon + 1, self._expected_best() if not seen.all() else 0.0)
+        levels[seen] = self.scale(FULL, lowest[seen])
+        return levels
+
     def _may_gain(self, arm: Arm) -> bool:
         """Whether a full training of it may well become the best: no copy of what was trained already."""
         mean, deviation = self.model.predict(self.encode(arm.unit[None]), np.ones(1), np.zeros(1))
@@ -455,61 +473,6 @@ def _at(stage: Stage, suggestion: Suggestion, memo: str = "") -> Suggestion:
     return replace(suggestion, task=stage.task, until=None if stage.fidelity == 1 else stage.steps, memo=memo)
 
 
-class _Scale:
-    """Losses as numbers near 0, lower is better: logarithms of the distance from the best one, bad ones drawn in.
-
-    The same for losses in other units, and for an accuracy of which the negative is minimised. Every task has its
-    own scale.
-    """
-
-    def __init__(self, history: History, ladder: Sequence[Stage]) -> None:
-        own = {stage.task: stage for stage in ladder}
-        self._of = {
-            task: _scale([trial for trial in history.trials if trial.task == task and trial.in_space]) for task in own
-        }
-        self._full = [trial for trial in history.trials if trial.task == FULL and trial.in_space and not trial.began]
-        low = self._of[FULL][0]
-        self.best = float(self(FULL, np.array([low]))[0]) if math.isfinite(low) else math.inf
-        bests = [float(self(task, np.array([low]))[0]) for task, (low, *_) in self._of.items() if math.isfinite(low)]
-        self.lowest = min(bests, default=math.inf)
-
-    def levels(self, horizon: int) -> Array:
-        """Best value seen at or before each step, (horizon + 1,); infinite where nothing was."""
-        lowest = np.full(horizon + 1, math.inf)
-        for trial in self._full:
-            for step, loss in zip(trial.steps, trial.losses, strict=True):
-                if loss < lowest[min(step, horizon)]:
-                    lowest[min(step, horizon)] = loss
-        lowest = np.minimum.accumulate(lowest)
-        return np.where(np.isfinite(lowest), self(FULL, np.where(np.isfinite(lowest), lowest, 0.0)), math.inf)
-
-    @property
-    def slope(self) -> float:
-        """Loss for one unit of the scale, at the best loss."""
-        _, unit, _, spread = self._of[FULL]
-        return unit * OFFSET * spread
-
-    def __call__(self, task: str, losses: Array) -> Array:
-        low, unit, middle, spread = self._of[task]
-        if not math.isfinite(low):
-            return np.zeros(len(losses))
-        values = (np.log((np.maximum(losses, low) - low) / unit + OFFSET) - middle) / spread
-        return np.asarray(np.where(values > 0, 3 * np.tanh(values / 3), values))
-
-
-def _scale(trials: list[Trial]) -> tuple[float, float, float, float]:
-    """Best loss, unit, and the middle and the spread of the logarithms; of every trial's latest finite loss."""
-    finite = [(min(losses), losses[-1]) for t in trials if (losses := [x for x in t.losses if math.isfinite(x)])]
-    if not finite:
-        return math.inf, 1.0, 0.0, 1.0
-    low = min(best for best, _ in finite)
-    last = np.array([loss for _, loss in finite])
-    unit = max(float(np.median(last)) - low, 1e-9 * abs(low) + 1e-12)
-    logs = np.log((last - low) / unit + OFFSET)
-    middle = float(np.median(logs))
-    return low, unit, middle, max(middle - float(np.quantile(logs, 0.1)), 1e-3)
-
-
 @dataclass(frozen=True)
 class _Row:
     """One observation for the model; `rank` orders them by how much they are needed."""
@@ -521,7 +484,7 @@ class _Row:
     rank: tuple[int, int, int]
 
 
-def _rows(known: list[Arm], ladder: Sequence[Stage], scale: _Scale) -> list[_Row]:
+def _rows(known: list[Arm], ladder: Sequence[Stage], scale: Scales) -> list[_Row]:
     """What the trials have shown: of the better quarter every rung, of the others the first and the latest."""
     horizon = max(stage.steps for stage in ladder if stage.is_full)
     rungs = [stage for stage in ladder if stage.is_full]
@@ -530,7 +493,7 @@ def _rows(known: list[Arm], ladder: Sequence[Stage], scale: _Scale) -> list[_Row
     places = {index: place for place, index in enumerate(np.argsort(latest, kind="stable"))}
     many = max(30, len(known) // 4)
     for index, arm in enumerate(known):
-        for trial in arm.trials:
+        for trial in arm.trials if not arm.broken else ():  # what looked well before it broke must not attract
             own = {s.steps: s.fidelity for s in rungs if s.steps <= trial.step} if trial.task == FULL else {}
             task = 0
             if trial.task != FULL:
@@ -564,11 +527,10 @@ def _rows(known: list[Arm], ladder: Sequence[Stage], scale: _Scale) -> list[_Row
         return (1 if is_latest else 3, place * 7919 % 1009, place)  # a spread over the worse half
 
     # The better half may not fill the model: keep room for what is bad.
-    rows = [_Row(unit, at, task, value, rank(place, is_latest)) for unit, at, task, value, place, is_latest in shown]
-    return rows
+    return [_Row(unit, at, task, value, rank(place, is_latest)) for unit, at, task, value, place, is_latest in shown]
 
 
-def _latest(arm: Arm, scale: _Scale) -> float:
+def _latest(arm: Arm, scale: Scales) -> float:
     """The latest value of its highest task; the worst if there is none."""
     for trial in reversed(arm.trials):
         if trial.steps and math.isfinite(trial.loss) and not arm.broken:
@@ -581,15 +543,14 @@ def _earlier_rows(earlier: History, space: Space, task: int) -> list[_Row]:
     trials = [
         t for t in earlier.trials if t.task == FULL and t.steps and math.isfinite(t.loss) and space.contains(t.config)
     ]
-    low, unit, middle, spread = _scale(trials)
+    scale = LossScale.of(trials)
     trials.sort(key=lambda trial: (trial.loss, trial.number))
     if len(trials) > EARLIER:
         others = trials[EARLIER // 2 :]
         trials = trials[: EARLIER // 2] + others[:: math.ceil(len(others) / (EARLIER // 2))]
     rows = []
     for place, trial in enumerate(trials):
-        value = (math.log((trial.loss - low) / unit + OFFSET) - middle) / spread
-        value = 3 * math.tanh(value / 3) if value > 0 else value
+        value = float(scale(np.array([trial.loss]))[0])
         fidelity = _fidelity(min(trial.step, earlier.horizon), earlier.horizon)
         rows.append(_Row(space.to_unit(trial.config), fidelity, task, value, (0, place, 1)))
     return rows

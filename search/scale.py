@@ -1,0 +1,84 @@
+"""Losses as numbers that a model likes: the same for losses in other units, and not drawn away by a few enormous ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.task import FULL
+from search.trial import History, Status, Trial
+
+Array = NDArray[np.float64]
+
+OFFSET = 0.5  # of the logarithmic scale, in units of the distance from the best to the median loss
+WORST = 3.0  # no value is higher
+
+
+@dataclass(frozen=True)
+class LossScale:
+    """Losses as numbers near 0, lower is better: logarithms of the distance from the best one, bad ones drawn in.
+
+    The same for losses in other units, and for an accuracy of which the negative is minimised.
+    """
+
+    low: float  # the best loss; infinite if there is none
+    unit: float
+    middle: float
+    spread: float
+
+    @staticmethod
+    def of(trials: Iterable[Trial]) -> LossScale:
+        """Of every trial's latest finite loss."""
+        finite = [(min(losses), losses[-1]) for t in trials if (losses := [x for x in t.losses if math.isfinite(x)])]
+        if not finite:
+            return LossScale(math.inf, 1.0, 0.0, 1.0)
+        low = min(best for best, _ in finite)
+        last = np.array([loss for _, loss in finite])
+        unit = max(float(np.median(last)) - low, 1e-9 * abs(low) + 1e-12)
+        logs = np.log((last - low) / unit + OFFSET)
+        middle = float(np.median(logs))
+        return LossScale(low, unit, middle, max(middle - float(np.quantile(logs, 0.1)), 1e-3))
+
+    def __call__(self, losses: Array) -> Array:
+        """Values of finite losses; zeros if no loss is known."""
+        if not math.isfinite(self.low):
+            return np.zeros(len(losses))
+        values = (np.log((np.maximum(losses, self.low) - self.low) / self.unit + OFFSET) - self.middle) / self.spread
+        return np.asarray(np.where(values > 0, WORST * np.tanh(values / WORST), values))
+
+    @property
+    def slope(self) -> float:
+        """Loss for one unit of the scale, at the best loss."""
+        return self.unit * OFFSET * self.spread
+
+
+class Scales:
+    """A scale for each task."""
+
+    def __init__(self, history: History, tasks: Iterable[str]) -> None:
+        self._of = {
+            task: LossScale.of(t for t in history.trials if t.task == task and t.in_space and not _broke(t))
+            for task in dict.fromkeys(tasks)
+        }
+        bests = {
+            task: float(scale(np.array([scale.low]))[0]) for task, scale in self._of.items() if math.isfinite(scale.low)
+        }
+        self.best = bests.get(FULL, math.inf)
+        self.lowest = min(bests.values(), default=math.inf)
+
+    @property
+    def slope(self) -> float:
+        """Of the full training."""
+        return self._of[FULL].slope
+
+    def __call__(self, task: str, losses: Array) -> Array:
+        return self._of[task](losses)
+
+
+def _broke(trial: Trial) -> bool:
+    """Its losses looked as they liked before it broke; they are no measure for the others."""
+    return trial.status in (Status.FAILED, Status.DIVERGED) or (bool(trial.steps) and not math.isfinite(trial.loss))

@@ -1,0 +1,152 @@
+"""Bayesian optimisation on full trainings: a Gaussian process, and the noisy expected improvement it promises.
+
+The plain one of the family: every result counts as the end of a full training, nothing is learned on the way.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.base import Searcher, derived_seed, generator
+from search.candidates import Encoding, best_configurations
+from search.proposal import NUMERICAL, propose_random
+from search.scale import WORST, LossScale
+from search.space import Space
+from search.task import FULL
+from search.trial import Config, History, Status, Suggestion, Trial, start
+
+if TYPE_CHECKING:
+    from search.noisy_improvement import NoisyImprovement
+
+Array = NDArray[np.float64]
+
+MOST = 300  # results that the model is conditioned on
+FITTED = 160  # of them, those that its settings are found with
+GROWTH = 1.3  # settings are found again when there are so many times more results
+WATCHED = 30  # trials without a result that candidates keep away from, the latest
+CENTRES = 10  # of the best, around which candidates are drawn
+BELIEF = 10.0  # πBO's β: beliefs weigh as much as this many results
+APART = 1e-3  # of the range: nearer to a running trial nothing is proposed
+
+
+@dataclass(frozen=True)
+class BayesSearch(Searcher):
+    """Takes the configuration of the largest noisy expected improvement; any space, any number of workers.
+
+    Use when   trials are expensive, few (up to some hundreds) and noisy, and there is nothing cheaper to learn from.
+    Costs      for a suggestion 0.05 s at 200 results; the model's settings are found again (0.3 s) whenever there
+               are 30 % more. Of more than 300 results it takes the better ones and a spread of the others, so
+               that time and memory stay bounded.
+    Settings   n_initial (8): configurations at random before the model.
+    Not for    early stopping and tasks: it learns from full results only, MultitaskSearch from all of them.
+    Source     Letham et al., Constrained Bayesian Optimization with Noisy Experiments, Bayesian Analysis 2019;
+               qLogNoisyExpectedImprovement of BoTorch (Ament et al., NeurIPS 2023). Beliefs: Hvarfner et al.,
+               πBO, ICLR 2022.
+    Differs    the criterion is compared at random and nearby candidates instead of climbed by gradients, so that
+               conditions, choices and constraints need no special case. Failed and diverged trials are shown with
+               the worst result; stopped ones count as running.
+    """
+
+    n_initial: int = 8
+
+    def __post_init__(self) -> None:
+        if isinstance(self.n_initial, bool) or not isinstance(self.n_initial, int) or self.n_initial < 2:
+            raise ValueError(f"BayesSearch(n_initial={self.n_initial!r}): must be a whole number, 2 or more.")
+
+    def check(self, space: Space) -> None:
+        if not space.coordinates:
+            raise ValueError("BayesSearch(): every parameter of the space is fixed, there is nothing to search.")
+        if find_spec("botorch") is None:
+            raise ValueError(
+                "BayesSearch(): its model needs botorch, which is not installed; pip install botorch "
+                "(Python 3.11 or later), or use Tpe()."
+            )
+
+    def suggest(self, history: History) -> Suggestion:
+        if not history.space.coordinates:
+            return propose_random(history, origin="fallback", evidence="no parameter to search")
+        shown = [trial for trial in history.trials if trial.in_space and trial.task == FULL and not trial.began]
+        results = [trial for trial in shown if _is_result(trial)]
+        if len(shown) < self.n_initial or len(results) < self.n_initial // 2:
+            evidence = f"random: BayesSearch has {len(results)} of the {self.n_initial} results it starts with"
+            return propose_random(history, origin="initial", evidence=evidence)
+        try:
+            return _model_based(history, results, [trial for trial in shown if not _is_result(trial)][-WATCHED:])
+        except NUMERICAL as error:
+            evidence = f"random, because the model failed with {type(error).__name__}: {error}"
+            return propose_random(history, origin="fallback", evidence=evidence)
+
+
+def _model_based(history: History, results: list[Trial], pending: list[Trial]) -> Suggestion:
+    space, encode = history.space, Encoding(history.space)
+    values = _values(results)
+    order = np.argsort(values, kind="stable")
+    kept = _kept(order)
+    units = np.array([space.to_unit(results[index].config) for index in kept])
+    model, memo = _model(history, encode(units), values[kept], len(results))
+    awaited = np.array([space.to_unit(trial.config) for trial in pending]).reshape(len(pending), space.dimension)
+    model.watch(encode(awaited), derived_seed(history.seed, len(history), "improvement"))
+    weight = BELIEF / len(results) if space.has_beliefs else 0.0
+
+    def promise(points: Array) -> Array:
+        score = model(encode(points))
+        return score + weight * space.log_belief(points) if weight else score
+
+    for config, unit, score in best_configurations(promise, units[:CENTRES], space, generator(history, "bayes")):
+        if _is_new(history, config, unit, awaited):
+            evidence = f"log improvement {score:.3g}, from {len(results)} results with {len(pending)} pending"
+            return start(config, evidence=evidence, memo=memo)
+    evidence = "random, because every candidate of the model is known or breaks a constraint"
+    return propose_random(history, origin="fallback", evidence=evidence)
+
+
+def _is_result(trial: Trial) -> bool:
+    return trial.status in (Status.COMPLETED, Status.FAILED, Status.DIVERGED)
+
+
+def _values(results: list[Trial]) -> Array:
+    """A value for each result, standardised, lower is better; what broke has the worst."""
+    sound = [trial.status is Status.COMPLETED and math.isfinite(trial.loss) for trial in results]
+    scale = LossScale.of(trial for trial, is_sound in zip(results, sound, strict=True) if is_sound)
+    values = np.zeros(len(results))
+    values[sound] = scale(np.array([trial.loss for trial, is_sound in zip(results, sound, strict=True) if is_sound]))
+    values[~np.array(sound)] = max(values.max(), WORST)
+    return np.asarray((values - values.mean()) / max(float(values.std()), 1e-6))
+
+
+def _kept(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The better ones and a spread of the others, the best first."""
+    if len(order) <= MOST:
+        return order
+    spread = np.linspace(MOST // 2, len(order) - 1, MOST - MOST // 2).astype(int)
+    return np.concatenate([order[: MOST // 2], order[spread]])
+
+
+def _model(history: History, places: Array, values: Array, results: int) -> tuple[NoisyImprovement, str]:
+    """The model, and its settings to be remembered, if they had to be found; else the history has them."""
+    from search.noisy_improvement import NoisyImprovement
+
+    remembered = json.loads(history.memo).get("bayes", {}) if history.memo else {}
+    model = NoisyImprovement(places, values)
+    if remembered.get("dimension") == places.shape[1] and results < GROWTH * remembered["results"]:
+        model.settings = remembered["settings"]
+        return model, ""
+    chosen = np.random.default_rng(len(values)).permutation(len(values))[:FITTED]
+    teacher = NoisyImprovement(places[chosen], values[chosen])
+    teacher.fit()
+    model.settings = teacher.settings
+    about = {"dimension": places.shape[1], "results": results, "settings": model.settings}
+    return model, json.dumps({"bayes": about})
+
+
+def _is_new(history: History, config: Config, unit: Array, awaited: Array) -> bool:
+    if history.known(config) is not None:
+        return False
+    return not len(awaited) or bool(np.abs(awaited - unit).max(axis=1).min() > APART)
