@@ -30,7 +30,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
@@ -43,7 +44,7 @@ from numpy.typing import NDArray
 from search.base import Searcher, generator
 from search.candidates import Encoding, best_configurations
 from search.proposal import NUMERICAL, propose_random
-from search.scale import LossScale, Scales
+from search.scale import WORST, LossScale, Scales
 from search.space import Space, Vector
 from search.task import FULL, Task
 from search.trial import FINALIST, Config, Enough, History, Status, Suggestion, Trial, key_of, resume, start
@@ -59,7 +60,8 @@ FITTED = 160  # of them, those that its settings are found with
 GROWTH = 1.3  # settings are found again when there are so many times more trials
 EARLIER = 60  # observations of an earlier sweep
 BELIEF = 10.0  # πBO's β: beliefs weigh as much as this many trials
-AMBITION = 0.0
+AMBITION = -0.3
+BOTH = False
 BYSTEP = True
 GAINS = True
 SMALLEST = 0.01  # on the scale of the losses: less is no gain
@@ -73,7 +75,7 @@ class MultitaskSearch(Searcher):
 
     rule: str = "horizon"
     n_initial: int = 8
-    greedy: float = 0.25
+    greedy: float = 0.1
     full_every: int = 60
     cost_power: float = 0.5
     first: int = 1
@@ -208,7 +210,7 @@ def arms(history: History, ladder: Sequence[Stage]) -> list[Arm]:
         key, unit = units[trial.number]
         arm = found.setdefault(key, Arm(trial.config, unit))
         arm.trials.append(trial)
-        arm.broken |= trial.status in (Status.FAILED, Status.DIVERGED) or not _is_finite(trial)
+        arm.broken |= _broke(trial)
         if trial.task == FULL:
             arm.step = max(arm.step, trial.step)
             reached = max((n for n, s in enumerate(ladder) if s.is_full and s.steps <= trial.step), default=-1)
@@ -223,8 +225,8 @@ def arms(history: History, ladder: Sequence[Stage]) -> list[Arm]:
 _units: WeakKeyDictionary[History, dict[int, tuple[str, Vector]]] = WeakKeyDictionary()
 
 
-def _is_finite(trial: Trial) -> bool:
-    return not trial.steps or math.isfinite(trial.loss)
+def _broke(trial: Trial) -> bool:
+    return trial.status in (Status.FAILED, Status.DIVERGED) or (bool(trial.steps) and not math.isfinite(trial.loss))
 
 
 def _goal(trial: Trial, ladder: Sequence[Stage]) -> Stage:
@@ -281,9 +283,16 @@ class _Decision:
         level = self._levels(horizon) if BYSTEP else np.full(horizon + 1, self.scale.best)
         best = float(level[min(horizon, ahead)])
         if AMBITION:
-            best -= 10 ** self.rng.uniform(-3, AMBITION)
+            margin = 10 ** self.rng.uniform(-3, AMBITION)
+            best -= margin
+            if BOTH:
+                level = level - margin
         if self.history.room and self.rng.random() < EXPLORE:
-            return _at(self.ladder[0], propose_random(self.history, evidence="at random, to see what the model does not"), self.memo)
+            return _at(
+                self.ladder[0],
+                propose_random(self.history, evidence="at random, to see what the model does not"),
+                self.memo,
+            )
 
         def new(units: Array) -> Array:
             places = self.encode(units)
@@ -296,7 +305,11 @@ class _Decision:
             goals = np.array([min(horizon, arm.step + ahead) for arm in self.resting])
             fidelities = np.array([_fidelity(goal, horizon) for goal in goals])
             places = self.encode(units)
-            scores = self._log_improvement(places, fidelities, level[goals]) - power * self.cost(places) + self._belief(units)
+            scores = (
+                self._log_improvement(places, fidelities, level[goals])
+                - power * self.cost(places)
+                + self._belief(units)
+            )
             scores -= np.log([(goal - arm.step) / ahead for goal, arm in zip(goals, self.resting, strict=True)])
             rest = self.resting[int(np.argmax(scores))]
             rest_score = float(scores.max())
@@ -368,12 +381,10 @@ class _Decision:
 
         history, scale = self.history, self.scale
         separate = 1 + sum(not stage.is_full for stage in self.ladder)
-        rows = _rows(self.arms, self.ladder, scale)
+        rows = _thinned(_rows(self.arms, self.ladder, scale), MOST)
         trials = sum(arm.stage >= 0 or arm.broken for arm in self.arms)
         for number, earlier in enumerate(history.earlier):
             rows += _earlier_rows(earlier, history.space, separate + number)
-        rows.sort(key=lambda row: row.rank)
-        rows = rows[:MOST]
         places = self.encode(np.array([row.unit for row in rows]))
         fidelities, tasks = np.array([row.fidelity for row in rows]), np.array([row.task for row in rows])
         values = np.array([row.value for row in rows])
@@ -475,85 +486,100 @@ def _at(stage: Stage, suggestion: Suggestion, memo: str = "") -> Suggestion:
 
 @dataclass(frozen=True)
 class _Row:
-    """One observation for the model; `rank` orders them by how much they are needed."""
+    """One observation for the model."""
 
     unit: Vector
     fidelity: float
     task: int
-    value: float
-    rank: tuple[int, int, int]
+    value: float  # on the scale of its task
+    place: int  # of its configuration, by the latest results; 0 is the best
+    is_latest: bool  # of its trial
 
 
 def _rows(known: list[Arm], ladder: Sequence[Stage], scale: Scales) -> list[_Row]:
     """What the trials have shown: of the better quarter every rung, of the others the first and the latest."""
     horizon = max(stage.steps for stage in ladder if stage.is_full)
-    rungs = [stage for stage in ladder if stage.is_full]
-    shown: list[tuple[Vector, float, int, float, int, bool]] = []  # unit, fidelity, task, value, place, latest?
-    latest = [_latest(arm, scale) for arm in known]
-    places = {index: place for place, index in enumerate(np.argsort(latest, kind="stable"))}
+    rungs = {stage.steps: stage.fidelity for stage in ladder if stage.is_full}
+    indices = {stage.task: stage.index for stage in ladder}
+    order = np.argsort([_latest(arm, scale) for arm in known], kind="stable")
+    places = {int(index): place for place, index in enumerate(order)}
     many = max(30, len(known) // 4)
-    for index, arm in enumerate(known):
-        for trial in arm.trials if not arm.broken else ():  # what looked well before it broke must not attract
-            own = {s.steps: s.fidelity for s in rungs if s.steps <= trial.step} if trial.task == FULL else {}
-            task = 0
-            if trial.task != FULL:
-                stage = next(stage for stage in ladder if stage.task == trial.task)
-                task = stage.index
-                own = {trial.step: 1.0} if trial.status is Status.COMPLETED else {}
-            elif trial.step and trial.step not in own:
-                own[trial.step] = _fidelity(min(trial.step, horizon), horizon)
-            steps = sorted(own)
-            if places[index] >= many and len(steps) > 2:
-                steps = [steps[0], steps[-1]]
-            for step in steps:
-                loss = trial.loss_at(step)
-                if loss is None:  # not every trial reports every step
-                    loss = next(x for at, x in zip(trial.steps, trial.losses, strict=True) if at >= step)
-                if math.isfinite(loss):
-                    value = float(scale(trial.task, np.array([loss]))[0])
-                    shown.append((arm.unit, own[step], task, value, places[index], step == trial.step))
-        if arm.broken:
-            last = next(
-                t for t in reversed(arm.trials) if t.status in (Status.FAILED, Status.DIVERGED) or not _is_finite(t)
-            )
-            task = next(stage.index for stage in ladder if stage.task == last.task)
-            at = _fidelity(min(max(1, last.step), horizon), horizon) if task == 0 else 1.0
-            shown.append((arm.unit, at, task, 3.0, places[index], True))
-    good = len(known) // 2 if len(shown) > MOST else len(known)
+    shown: dict[str, list[tuple[Arm, float, float, int, bool]]] = {}  # task → arm, fidelity, loss, place, latest?
+    rows = []
+    for number, arm in enumerate(known):
+        place = places[number]
+        if arm.broken:  # what looked well before it broke must not attract
+            last = next(t for t in reversed(arm.trials) if _broke(t))
+            at = _fidelity(min(max(1, last.step), horizon), horizon) if last.task == FULL else 1.0
+            rows.append(_Row(arm.unit, at, indices[last.task], WORST, place, True))
+            continue
+        for trial in arm.trials:
+            for step in _shown_steps(trial, rungs, place < many):
+                at = rungs.get(step, _fidelity(min(step, horizon), horizon)) if trial.task == FULL else 1.0
+                found = (arm, at, _loss_from(trial, step), place, step == trial.step)
+                shown.setdefault(trial.task, []).append(found)
+    for task, found_here in shown.items():
+        values = scale(task, np.array([loss for _, _, loss, _, _ in found_here]))
+        for (arm, at, _, place, is_latest), value in zip(found_here, values, strict=True):
+            rows.append(_Row(arm.unit, at, indices[task], float(value), place, is_latest))
+    return rows
 
-    def rank(place: int, is_latest: bool) -> tuple[int, int, int]:
-        if place < good:
-            return (0 if is_latest else 2, place, 0)
-        return (1 if is_latest else 3, place * 7919 % 1009, place)  # a spread over the worse half
 
-    # The better half may not fill the model: keep room for what is bad.
-    return [_Row(unit, at, task, value, rank(place, is_latest)) for unit, at, task, value, place, is_latest in shown]
+def _shown_steps(trial: Trial, rungs: Mapping[int, float], every: bool) -> list[int]:
+    """The steps at which the model is shown `trial`: its rungs (`every`), or the first of them, and the latest."""
+    if not trial.step or (trial.task != FULL and trial.status is not Status.COMPLETED):
+        return []
+    if trial.task != FULL:
+        return [trial.step]
+    steps = sorted({step for step in rungs if step <= trial.step} | {trial.step})
+    return steps if every or len(steps) < 3 else [steps[0], steps[-1]]
+
+
+def _loss_from(trial: Trial, step: int) -> float:
+    """The loss at `step`, or at the first report beyond it."""
+    loss = trial.loss_at(step)
+    return trial.losses[bisect_left(trial.steps, step)] if loss is None else loss
+
+
+def _thinned(rows: list[_Row], most: int) -> list[_Row]:
+    """At most `most` rows: the latest of the best, a spread of the latest of the others, then the rungs of the best."""
+    if len(rows) <= most:
+        return rows
+    latest = sorted((row for row in rows if row.is_latest), key=lambda row: (row.place, row.task))
+    rungs = sorted((row for row in rows if not row.is_latest), key=lambda row: (row.place, row.fidelity))
+    best, others = latest[: most * 4 // 10], latest[most * 4 // 10 :]
+    spread = others[:: math.ceil(len(others) / (most * 3 // 10))] if others else []
+    return best + spread + rungs[: most - len(best) - len(spread)]
 
 
 def _latest(arm: Arm, scale: Scales) -> float:
     """The latest value of its highest task; the worst if there is none."""
     for trial in reversed(arm.trials):
-        if trial.steps and math.isfinite(trial.loss) and not arm.broken:
+        if trial.steps and not arm.broken:
             return float(scale(trial.task, np.array([trial.loss]))[0])
-    return 4.0
+    return WORST + 1
 
 
 def _earlier_rows(earlier: History, space: Space, task: int) -> list[_Row]:
-    """The latest result of each trial of an earlier sweep, the best and a spread of the others."""
+    """The latest result of each trial of an earlier sweep; of many, the best half and a spread of the others."""
     trials = [
         t for t in earlier.trials if t.task == FULL and t.steps and math.isfinite(t.loss) and space.contains(t.config)
     ]
-    scale = LossScale.of(trials)
-    trials.sort(key=lambda trial: (trial.loss, trial.number))
-    if len(trials) > EARLIER:
-        others = trials[EARLIER // 2 :]
-        trials = trials[: EARLIER // 2] + others[:: math.ceil(len(others) / (EARLIER // 2))]
-    rows = []
-    for place, trial in enumerate(trials):
-        value = float(scale(np.array([trial.loss]))[0])
-        fidelity = _fidelity(min(trial.step, earlier.horizon), earlier.horizon)
-        rows.append(_Row(space.to_unit(trial.config), fidelity, task, value, (0, place, 1)))
-    return rows
+    if not trials:
+        return []
+    values = LossScale.of(trials)(np.array([trial.loss for trial in trials]))
+    order = sorted(range(len(trials)), key=lambda index: (trials[index].loss, trials[index].number))
+    if len(order) > EARLIER:
+        others = order[EARLIER // 2 :]
+        order = order[: EARLIER // 2] + others[:: math.ceil(len(others) / (EARLIER // 2))]
+    return [
+        _Row(
+            space.to_unit(trials[index].config),
+            _fidelity(min(trials[index].step, earlier.horizon), earlier.horizon),
+            task, float(values[index]), place, True,
+        )
+        for place, index in enumerate(order)
+    ]  # fmt: skip
 
 
 def _step_costs(known: list[Arm], encode: Encoding) -> Any:
