@@ -6,13 +6,15 @@ first epochs towards narrow networks; costs that differ tenfold; noise with spik
 edge of the learning rate, divergence, mostly at once and sometimes late. A task is a seed; a configuration of a task
 always has the same curve.
 
-`tables` reads recorded runs from a folder; see `Table`.
+`tables` reads recorded runs from a folder; see `Table`. `borrowed` takes the problems of another harness.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
+import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -233,6 +235,35 @@ def tables(folder: Path) -> list[Table]:
     if not found:
         raise ValueError(f"{folder}: no .npz with the arrays configs and val or val_err; see {Path(__file__).name}.")
     return found
+
+
+class Borrowed:
+    """A problem of another harness, of which the module `sim` says what an optimiser sees and what a curve is."""
+
+    def __init__(self, problem: Any) -> None:
+        self._problem = problem
+        self.name = str(problem.name)
+        self.space = space_of(problem.space.params)
+        self.horizon = int(problem.max_epoch)
+        self.best = float(problem.best)
+        self.typical = float(problem.median)
+        self.full_cost = float(problem.full_cost)
+
+    def curve(self, config: Config) -> Curve:
+        curve = self._problem.curve(config)
+        losses = [curve.at(step)[0] for step in range(1, self.horizon + 1)]
+        return Curve(np.array(losses, dtype=np.float64), np.asarray(curve.cost, dtype=np.float64)[: self.horizon])
+
+
+def borrowed(folder: Path, bench: str) -> list[Borrowed]:
+    """The problems of the harness in `folder`, whose module `run_peer` lists them; raises ValueError if it has none."""
+    if not (folder / "run_peer.py").is_file():
+        raise ValueError(
+            f"{folder}: has no run_peer.py; give the folder of a harness whose `problems` lists its tasks."
+        )
+    sys.path.insert(0, str(folder))
+    harness = importlib.import_module("run_peer")
+    return [Borrowed(problem) for problem in harness.problems(bench, "99")]
 
 
 def _read(path: Path, space: Space) -> Table | None:

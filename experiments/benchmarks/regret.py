@@ -2,6 +2,7 @@
 
     python experiments/benchmarks/regret.py                        # the made-up family: about two minutes
     python experiments/benchmarks/regret.py --tasks 6 --seeds 5 --methods random,tpe,gp
+    python experiments/benchmarks/regret.py --harness FOLDER --bench lcbench --tasks NAME,NAME --methods multitask
     python experiments/benchmarks/regret.py --tables FOLDER --evals 50 --output runs/regret   # recorded curves
 
 Protocol   `--workers` workers; a step takes its recorded seconds, a decision none (its processor time is shown).
@@ -35,29 +36,49 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from curves import Curve, Problem, made_up, tables
+from curves import Curve, Problem, borrowed, made_up, tables
 
 from search.ask_and_tell import AskAndTell
 from search.base import Scheduler, Searcher
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.median import Median
 from search.schedulers.run_to_end import RunToEnd
+from search.searchers.bayes import BayesSearch
 from search.searchers.cmaes import CmaEs
+from search.searchers.multitask import MultitaskSearch
 from search.searchers.optuna import GaussianProcess, Tpe
 from search.searchers.random import Random
 from search.searchers.sobol import Sobol
+from search.task import Task
 
-METHODS: dict[str, tuple[Searcher, Scheduler]] = {
-    "random": (Random(), RunToEnd()),
-    "sobol": (Sobol(), RunToEnd()),
-    "median": (Random(), Median()),
-    "asha": (Random(), Asha()),
-    "asha-promote": (Random(), AshaPromote()),
-    "tpe": (Tpe(), RunToEnd()),
-    "tpe-asha": (Tpe(), Asha()),
-    "tpe-asha-promote": (Tpe(), AshaPromote()),
-    "cmaes": (CmaEs(), RunToEnd()),
-    "gp": (GaussianProcess(), RunToEnd()),
+COARSE = Task.epochs(0.1, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Method:
+    """What decides in a run."""
+
+    searcher: Searcher
+    scheduler: Scheduler = field(default_factory=RunToEnd)
+    tasks: tuple[Task, ...] = ()
+
+
+METHODS = {
+    "random": Method(Random()),
+    "sobol": Method(Sobol()),
+    "median": Method(Random(), Median()),
+    "asha": Method(Random(), Asha()),
+    "asha-promote": Method(Random(), AshaPromote()),
+    "tpe": Method(Tpe()),
+    "tpe-asha": Method(Tpe(), Asha()),
+    "tpe-asha-promote": Method(Tpe(), AshaPromote()),
+    "cmaes": Method(CmaEs()),
+    "gp": Method(GaussianProcess()),
+    "bayes": Method(BayesSearch()),
+    "multitask": Method(MultitaskSearch()),
+    "multitask-coarse": Method(MultitaskSearch(), tasks=COARSE),
+    "target-ei": Method(MultitaskSearch(rule="target_ei"), tasks=COARSE),
+    "sigopt": Method(MultitaskSearch(rule="sigopt"), tasks=COARSE),
 }
 DEFAULT = "random,asha,asha-promote,tpe,tpe-asha"
 RULES = {"any": "any step of any trial", "full": "full trainings only"}
@@ -139,9 +160,9 @@ def regret(problem: Problem, trace: Sequence[tuple[float, float]], until: float)
 
 def run(problem: Problem, method: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     """One run, as a row of the CSV."""
-    searcher, scheduler = METHODS[method]
+    how = METHODS[method]
     seconds = given.evals * problem.full_cost / given.workers
-    tuning = AskAndTell(problem.space, searcher, scheduler, horizon=problem.horizon, seed=seed)
+    tuning = AskAndTell(problem.space, how.searcher, how.scheduler, horizon=problem.horizon, seed=seed, tasks=how.tasks)
     outcome = race(problem, tuning, workers=given.workers, seconds=seconds, resume_charge=given.resume_charge)
     key = dict(zip(KEY, _key(problem.name, method, seed, given), strict=True))
     regrets = {
@@ -159,9 +180,10 @@ KEY = ("task", "method", "settings", "seed", "workers", "evals", "resume_charge"
 
 def _key(task: str, method: str, seed: int, given: argparse.Namespace) -> tuple[str, ...]:
     """What a row is known by; a method whose settings have changed is another one."""
-    searcher, scheduler = METHODS[method]
+    how = METHODS[method]
     numbers = (str(seed), str(given.workers), str(given.evals), str(given.resume_charge))
-    return (task, method, f"{searcher!r} {scheduler!r}", *numbers)
+    tasks = " ".join(task.name for task in how.tasks)
+    return (task, method, f"{how.searcher!r} {how.scheduler!r} {tasks}".strip(), *numbers)
 
 
 def _column(rule: str, share: float) -> str:
@@ -174,7 +196,7 @@ def run_missing(problems: Sequence[Problem], given: argparse.Namespace) -> list[
     file.parent.mkdir(parents=True, exist_ok=True)
     there = {tuple(row[name] for name in KEY): row for row in _rows(file)}
     asked = []
-    for seed in range(given.seeds):
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
         for problem in problems:
             for method in given.methods:
                 key = _key(problem.name, method, seed, given)
@@ -266,9 +288,12 @@ def _ticks(limits: tuple[float, float]) -> tuple[list[float], list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, help="folder of recorded curves; default: the made-up family")
+    parser.add_argument("--harness", type=Path, help="folder of another harness, with its module run_peer")
+    parser.add_argument("--bench", default="lcbench", help="which problems of that harness")
     parser.add_argument("--tasks", default="3", help="names of tasks, or how many")
     parser.add_argument("--methods", default=DEFAULT, help=f"of {', '.join(METHODS)}")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--evals", type=float, default=50.0, help="budget, in full trainings")
     parser.add_argument("--resume-charge", type=float, default=0.0, help="steps that a resume costs")
@@ -289,7 +314,13 @@ def main() -> None:
 
 def _problems(given: argparse.Namespace, parser: argparse.ArgumentParser) -> list[Problem]:
     try:
-        every: list[Problem] = list(tables(given.tables) if given.tables else made_up(12))
+        every: list[Problem] = list(
+            tables(given.tables)
+            if given.tables
+            else borrowed(given.harness, given.bench)
+            if given.harness
+            else made_up(12)
+        )
     except ValueError as error:
         parser.error(str(error))
     if given.tasks.isdigit():
