@@ -7,7 +7,7 @@ Costs      for a suggestion about 20 ms at 200 observations; the model's setting
            whenever there are 30 % more trials. Of more than 400 observations it takes the latest of each trial,
            the better half of the trials first, and of the rest a spread, so that memory and time stay bounded.
 Settings   rule ("horizon"): how the next training is chosen, see below. n_initial (8): configurations at random
-           before the model. greedy (0.25): share of the turns that take the trial with the best forecast on,
+           before the model. greedy (0.1): share of the turns that take the trial with the best forecast on,
            whatever else looks promising. full_every (60): at least one of so many suggestions goes to the
            horizon. cost_power (0.5): 0 ignores what a step of a configuration costs, 1 is improvement per
            second. first (1), factor (1.5): the rungs, if the sweep has no tasks. stop_below (None): end the
@@ -32,7 +32,7 @@ import json
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -60,13 +60,9 @@ FITTED = 160  # of them, those that its settings are found with
 GROWTH = 1.3  # settings are found again when there are so many times more trials
 EARLIER = 60  # observations of an earlier sweep
 BELIEF = 10.0  # πBO's β: beliefs weigh as much as this many trials
-AMBITION = -0.3
-BOTH = False
-BYSTEP = True
-GAINS = True
+MARGIN = (-3.0, -0.3)  # powers of ten, on the scale of the losses: by how much a new configuration must be better
 SMALLEST = 0.01  # on the scale of the losses: less is no gain
 APART = 0.01  # in units of a range: what is nearer to a known configuration is a copy of it
-EXPLORE = 0.0
 
 
 @dataclass(frozen=True)
@@ -270,29 +266,22 @@ class _Decision:
             return self._climb(self._forecasts_best(), self.top, f"none of {searcher.full_every} went to the horizon")
         if self.resting and (not history.room or self.rng.random() < searcher.greedy):
             arm = self._forecasts_best()
-            if not history.room or not GAINS or self._may_gain(arm):
+            if not history.room or self._may_gain(arm):
                 return self._climb(arm, self._next(arm), "best forecast of a full training")
         return self._horizon_rule()
 
     def _horizon_rule(self) -> Suggestion | None:
-        """Expected improvement on the best loss so far, so many steps from now, for the cost of getting there."""
+        """Expected improvement so many steps from now on what was the best after as many, for the cost of getting there.
+
+        Sooner and later count alike, as the number of steps is drawn on a log scale. A new configuration has to be
+        better by a margin, drawn too: a resting one was worth its start already.
+        """
         horizon, power = self.history.horizon, self.searcher.cost_power
         ahead = horizon
         if all(stage.is_full for stage in self.ladder):
             ahead = round(math.exp(self.rng.uniform(0.0, math.log(horizon)))) if horizon > 1 else 1
-        level = self._levels(horizon) if BYSTEP else np.full(horizon + 1, self.scale.best)
-        best = float(level[min(horizon, ahead)])
-        if AMBITION:
-            margin = 10 ** self.rng.uniform(-3, AMBITION)
-            best -= margin
-            if BOTH:
-                level = level - margin
-        if self.history.room and self.rng.random() < EXPLORE:
-            return _at(
-                self.ladder[0],
-                propose_random(self.history, evidence="at random, to see what the model does not"),
-                self.memo,
-            )
+        level = self._levels(horizon)
+        best = float(level[min(horizon, ahead)]) - 10 ** self.rng.uniform(*MARGIN)
 
         def new(units: Array) -> Array:
             places = self.encode(units)
@@ -305,11 +294,7 @@ class _Decision:
             goals = np.array([min(horizon, arm.step + ahead) for arm in self.resting])
             fidelities = np.array([_fidelity(goal, horizon) for goal in goals])
             places = self.encode(units)
-            scores = (
-                self._log_improvement(places, fidelities, level[goals])
-                - power * self.cost(places)
-                + self._belief(units)
-            )
+            scores = self._log_improvement(places, fidelities, level[goals]) - power * self.cost(places)
             scores -= np.log([(goal - arm.step) / ahead for goal, arm in zip(goals, self.resting, strict=True)])
             rest = self.resting[int(np.argmax(scores))]
             rest_score = float(scores.max())
@@ -479,8 +464,6 @@ class _Decision:
 
 def _at(stage: Stage, suggestion: Suggestion, memo: str = "") -> Suggestion:
     """A start, to be trained up to `stage`."""
-    from dataclasses import replace
-
     return replace(suggestion, task=stage.task, until=None if stage.fidelity == 1 else stage.steps, memo=memo)
 
 
