@@ -6,7 +6,7 @@ the few that matter, and its score is taken again there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ NEAR = 15  # candidates around each centre
 STEPS = (0.15, 0.05)  # then around the best few: how far, in units of the range
 BEST = 6  # the best few
 ROUNDED = 12  # of the best are made configurations
+APART = 1e-3  # of the range: nearer to a running trial there is nothing to learn
 
 
 class Encoding:
@@ -79,3 +80,8 @@ def best_configurations(
     again = score(units)
     for index in np.argsort(-again, kind="stable"):
         yield configs[index], units[index], float(again[index])
+
+
+def is_apart(unit: Vector, others: Sequence[Vector]) -> bool:
+    """Is it a different place from all `others`, in at least one coordinate?"""
+    return all(float(np.abs(unit - other).max()) > APART for other in others)

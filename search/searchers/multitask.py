@@ -41,7 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.base import Searcher, generator
-from search.candidates import Encoding, best_configurations
+from search.candidates import Encoding, best_configurations, is_apart
 from search.proposal import NUMERICAL, propose_random
 from search.scale import LossScale, Scales
 from search.space import Space, Vector
@@ -288,10 +288,10 @@ class _Decision:
             scores -= np.log([(goal - arm.step) / ahead for goal, arm in zip(goals, self.resting, strict=True)])
             rest = self.resting[int(np.argmax(scores))]
             rest_score = float(scores.max())
-        for config, _, score in best_configurations(new, self._centres(), self.history.space, self.rng):
+        for config, unit, score in best_configurations(new, self._centres(), self.history.space, self.rng):
             if rest is not None and rest_score >= score:
                 return self._climb(rest, self._next(rest), f"log improvement {rest_score:.3g} {ahead} steps from now")
-            if self._is_new(config):
+            if self._is_new(config, unit):
                 evidence = f"log improvement {score:.3g} {ahead} steps from now"
                 return _at(self.ladder[0], start(config, evidence=evidence), self.memo)
         return self._random()
@@ -308,8 +308,8 @@ class _Decision:
         def score(units: Array) -> Array:
             return self._log_improvement(self.encode(units), aim.fidelity, best, aim.index) + self._belief(units)
 
-        for config, _, value in best_configurations(score, self._centres(), self.history.space, self.rng):
-            if self._is_new(config):
+        for config, unit, value in best_configurations(score, self._centres(), self.history.space, self.rng):
+            if self._is_new(config, unit):
                 evidence = f"log improvement {value:.3g} at {aim.task}, {aim.steps} steps"
                 return _at(stage, start(config, evidence=evidence), self.memo)
         return self._random()
@@ -334,7 +334,9 @@ class _Decision:
                 return stage
         return None
 
-    def _is_new(self, config: dict[str, Any]) -> bool:
+    def _is_new(self, config: dict[str, Any], unit: Vector) -> bool:
+        if not is_apart(unit, [arm.unit for arm in self.arms if arm.running]):
+            return False
         return all(self.history.known(config, stage.task) is None for stage in self.ladder)
 
     def _last_full(self) -> int:
