@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from search.parameters import Choice
 from search.space import Space, Vector
+from search.trial import key_of
 
 Array = NDArray[np.float64]
 Score = Callable[[Array], Array]
@@ -23,7 +24,8 @@ EVERYWHERE = 1000  # random candidates
 NEAR = 15  # candidates around each centre
 STEPS = (0.15, 0.05)  # then around the best few: how far, in units of the range
 BEST = 6  # the best few
-ROUNDED = 30  # of the best are made configurations
+ROUNDED = 20  # of the best are made configurations
+LOOKED = 200  # of the best, for so many that differ and break no constraint
 
 
 class Encoding:
@@ -71,11 +73,27 @@ def best_configurations(
     for step in STEPS:
         closer = near(points[np.argsort(-scores)[:BEST]], space, rng, NEAR, step)
         points, scores = np.concatenate([points, closer]), np.concatenate([scores, score(closer)])
-    found = [space.from_unit(points[index]) for index in np.argsort(-scores, kind="stable")[:ROUNDED]]
-    configs = [config for config in found if space.why_not(config) is None]
+    configs = _allowed(points[np.argsort(-scores, kind="stable")[:LOOKED]], space)
     if not configs:
         return
     units = np.array([space.to_unit(config) for config in configs])
     again = score(units)
     for index in np.argsort(-again, kind="stable"):
         yield configs[index], units[index], float(again[index])
+
+
+def _allowed(points: Array, space: Space) -> list[dict[str, Any]]:
+    """The first few different configurations that break no constraint."""
+    found: dict[str, dict[str, Any]] = {}
+    for point in points:
+        config = space.from_unit(point)
+        if (key := key_of(config)) not in found and space.why_not(config) is None:
+            found[key] = config
+            if len(found) == ROUNDED:
+                break
+    return list(found.values())
+
+
+def is_apart(unit: Vector, others: Array, distance: float) -> bool:
+    """Is it farther than `distance` of the range from each of `others`, (n, dimension), in at least one coordinate?"""
+    return not len(others) or float(np.abs(others - unit).max(axis=1).min()) > distance

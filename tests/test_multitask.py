@@ -2,13 +2,79 @@
 
 from __future__ import annotations
 
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+
+pytest.importorskip("botorch")
+
 from orchestrator.sweep import Sweep
-from search.searchers.multitask import MultitaskSearch
+from search.ask_and_tell import AskAndTell
+from search.base import Searcher
+from search.searchers.bayes import BayesSearch
+from search.searchers.multitask import MultitaskSearch, _Decision, arms, stages
+from search.space import Space, uniform
+from search.task import FULL, Task
+from search.trial import Config, End, History, Record, Report, Status, Suggestion, Trial, start
 from tests.support import interrupted_after, recorded, sequence, simulated, small_sweep
 from trainables.workloads.quadratic import Quadratic
+
+SPACE = Space({"x": uniform(0.0, 1.0), "y": uniform(0.0, 1.0)})
+LINE = Space({"x": uniform(0.0, 1.0)})
+Loss = Callable[[Config, int], float]
+
+
+def bowl(config: Config, step: int) -> float:
+    """Lowest at (0.3, 0.6); every curve falls in the same way."""
+    return float((config["x"] - 0.3) ** 2 + (config.get("y", 0.6) - 0.6) ** 2 + 0.3 / step)
+
+
+def trained(tuning: AskAndTell, loss: Loss, *, workers: int = 1, asks: int) -> AskAndTell:
+    """Ask so many times; the running trials take turns, one step each."""
+    running: list[Trial] = []
+    while asks or running:
+        while asks and len(running) < workers:
+            asks -= 1
+            trial = tuning.ask()
+            if trial is None:
+                break
+            running.append(trial)
+        if not running:
+            break
+        running = [t for t in running if tuning.tell(t, t.step + 1, loss(t.config, t.step + 1), cost_seconds=1.0)]
+    return tuning
+
+
+def tuned(
+    searcher: Searcher,
+    loss: Loss = bowl,
+    *,
+    asks: int,
+    workers: int = 1,
+    space: Space = SPACE,
+    horizon: int = 9,
+    **more: Any,
+) -> AskAndTell:
+    return trained(AskAndTell(space, searcher, horizon=horizon, **more), loss, workers=workers, asks=asks)
+
+
+def suggestions(tuning: AskAndTell) -> list[Suggestion]:
+    return [record for record in tuning.records if isinstance(record, Suggestion)]
+
+
+def replayed(
+    records: Sequence[Record], space: Space = SPACE, *, horizon: int = 9, seed: int = 0, **more: Any
+) -> History:
+    history = History(space, horizon=horizon, seed=seed, **more)
+    for record in records:
+        history.append(record)
+    return history
 
 
 def sweep_of(**changes: Any) -> Sweep:
@@ -23,10 +89,234 @@ def test_a_sweep_that_was_cut_off_makes_the_same_suggestions(tmp_path: Path) -> 
     simulated(tmp_path / "whole", sweep_of())
     rows = recorded(tmp_path / "whole", "suggestion")
     assert sum(bool(row["memo"]) for row in rows) >= 2  # the settings were found more than once
-    for cut in (5, 11, 16):
+    for cut in (6, 15):
         folder = tmp_path / str(cut)
         interrupted_after(folder, sweep_of(), cut, workers=1)
         driver = simulated(folder, sweep_of())
         assert sequence(folder) == sequence(tmp_path / "whole")
         assert [row["memo"] for row in recorded(folder, "suggestion")] == [row["memo"] for row in rows]
         assert driver.history.memo == next(row["memo"] for row in reversed(rows) if row["memo"])
+
+
+SCRIPT = """
+from tests.test_multitask import MultitaskSearch, suggestions, tuned
+print([(s.trial, s.kind, s.until, s.config, s.memo) for s in suggestions(tuned(MultitaskSearch(n_initial=4), asks=16, workers=3))])
+"""
+
+
+def test_another_process_makes_the_same_suggestions() -> None:
+    there = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout.strip()
+    here = suggestions(tuned(MultitaskSearch(n_initial=4), asks=16, workers=3))
+    assert there == str([(s.trial, s.kind, s.until, s.config, s.memo) for s in here])
+
+
+@pytest.mark.parametrize(
+    "searcher", [MultitaskSearch(n_initial=4), BayesSearch(n_initial=4)], ids=lambda s: type(s).__name__
+)
+def test_the_order_in_which_parallel_results_came_does_not_matter(searcher: Searcher) -> None:
+    rng = np.random.default_rng(0)
+    configs = [SPACE.sample(rng) for _ in range(12)]
+    starts: list[Record] = [start(config) for config in configs]
+    own: list[list[Record]] = []
+    for number, config in enumerate(configs):
+        steps = (9, 3, 5)[number % 3]
+        reports = [Report(number, step, bowl(config, step), 1.0) for step in range(1, steps + 1)]
+        status = Status.COMPLETED if steps == 9 else Status.STOPPED if steps == 5 else Status.FAILED
+        own.append([*reports, End(number, status)] if number < 10 else reports)
+    answers = []
+    for seed in range(4):
+        left = [list(records) for records in own]
+        mixed: list[Record] = []
+        mixing = np.random.default_rng(seed)
+        while any(left):
+            mixed.append(left[mixing.choice([i for i, records in enumerate(left) if records])].pop(0))
+        answers.append(searcher.suggest(replayed([*starts, *mixed])))
+    assert all(answer == answers[0] for answer in answers)
+
+
+@pytest.mark.parametrize(
+    "searcher", [MultitaskSearch(n_initial=4), BayesSearch(n_initial=4)], ids=lambda s: type(s).__name__
+)
+def test_no_two_running_trials_are_the_same(searcher: Searcher) -> None:
+    tuning = tuned(searcher, asks=40, workers=8, horizon=5, space=LINE)
+    history = History(LINE, horizon=5)
+    for record in tuning.records:
+        if isinstance(record, Suggestion) and record.kind == "start":
+            for other in history.having(Status.RUNNING):
+                assert abs(other.config["x"] - record.config["x"]) > 1e-3, (record, other)
+        history.append(record)
+
+
+def test_one_worker_of_the_engine_does_what_a_loop_does(tmp_path: Path) -> None:
+    history = simulated(tmp_path, sweep_of()).history
+    tuning = AskAndTell(history.space, sweep_of().searcher, horizon=6, seed=sweep_of().seed)
+    while len(tuning.records) < len(history):
+        trial = tuning.ask()
+        assert trial is not None
+        known = history.trials[trial.number]
+        for step in tuning.steps(trial):
+            if not tuning.tell(trial, step, known.losses[step - 1], cost_seconds=1.0):
+                break
+    assert [trial.config for trial in tuning.history] == [trial.config for trial in history]
+    assert [trial.losses for trial in tuning.history] == [trial.losses for trial in history]
+
+
+def test_the_rule_of_sigopt_draws_tasks_with_its_frequencies() -> None:
+    tasks = Task.epochs(0.1, 0.5, 1.0)
+    searcher = MultitaskSearch(rule="sigopt", n_initial=4, full_every=10_000)
+    tuning = tuned(searcher, asks=5, space=LINE, horizon=10, tasks=tasks)  # the last has the memo
+    drawn = []
+    for seed in range(400):
+        suggestion = searcher.suggest(replayed(tuning.records, LINE, horizon=10, seed=seed, tasks=tasks))
+        assert isinstance(suggestion, Suggestion)
+        drawn.append(suggestion.until)
+    shares = [drawn.count(until) / len(drawn) for until in (1, 5, None)]
+    assert shares == pytest.approx([0.481, 0.323, 0.196], abs=0.06)  # 2.4 standard deviations
+
+
+def test_nobody_waits_longer_than_full_every_for_a_full_training() -> None:
+    tuning = tuned(MultitaskSearch(n_initial=4, greedy=0.0, full_every=6), asks=45, horizon=30)
+    waits, waited = [], 0
+    for suggestion in suggestions(tuning):
+        waited = 0 if suggestion.until in (None, 30) else waited + 1
+        waits.append(waited)
+    assert max(waits) <= 6
+    assert max(waits) >= 3  # it is not all that it does
+
+
+def test_without_room_resting_trials_go_on_until_all_are_done() -> None:
+    tuning = tuned(MultitaskSearch(n_initial=3), asks=200, limit=5)
+    assert len(tuning.history.trials) == 5
+    assert all(trial.status is Status.COMPLETED for trial in tuning.history)
+    assert tuning.ask() is None
+
+
+@pytest.mark.parametrize("rule", ["horizon", "target_ei", "sigopt"])
+def test_every_rule_gets_near_the_optimum(rule: str) -> None:
+    tuning = tuned(MultitaskSearch(rule=rule, n_initial=4), asks=30)
+    assert min(bowl(trial.config, 9) for trial in tuning.history if trial.status is Status.COMPLETED) < 0.3 / 9 + 0.01
+
+
+def test_a_flat_search_ends_and_a_steep_one_goes_on() -> None:
+    flat = tuned(
+        MultitaskSearch(n_initial=4, stop_below=0.01), lambda config, step: 0.5 + 1e-5 * bowl(config, step), asks=30
+    )
+    assert "is less than 0.01" in flat.enough
+    steep = tuned(MultitaskSearch(n_initial=4, stop_below=0.01), lambda config, step: 100 * bowl(config, step), asks=15)
+    assert steep.enough == ""
+
+
+def test_a_region_that_fails_is_avoided() -> None:
+    late: list[float] = []
+    for seed in range(3):
+        tuning = AskAndTell(SPACE, MultitaskSearch(n_initial=4), horizon=4, seed=seed)
+        for _ in range(30):
+            trial = tuning.ask()
+            assert trial is not None
+            for step in tuning.steps(trial):
+                if trial.config["x"] > 0.5:
+                    tuning.fail(trial, "out of memory")
+                    break
+                if not tuning.tell(trial, step, 1 - trial.config["x"] + bowl(trial.config, step)):
+                    break
+        late += [trial.config["x"] for trial in tuning.history.trials[-8:]]
+    assert sum(x > 0.5 for x in late) <= 0.3 * len(late), late
+
+
+@pytest.mark.parametrize("broken", [1e30, math.nan, -math.inf])
+def test_one_absurd_loss_leaves_the_ranking_as_it_was(broken: float) -> None:
+    records = tuned(MultitaskSearch(n_initial=12), asks=12, horizon=1).records
+    units = np.random.default_rng(1).random((200, 2))
+    units = units[np.abs(units - [0.9, 0.1]).max(axis=1) > 0.25]
+    ranks = []
+    for last in (False, True):
+        history = replayed(records, horizon=1)
+        if last:
+            trial = history.append(start({"x": 0.9, "y": 0.1}))
+            history.append(Report(trial.number, 1, broken))
+            history.append(End(trial.number, Status.COMPLETED if math.isfinite(broken) else Status.DIVERGED))
+        model = decision(MultitaskSearch(), history).model
+        ranks.append(np.argsort(np.argsort(model.predict(units, np.ones(len(units)), np.zeros(len(units)))[0])))
+    assert np.corrcoef(ranks)[0, 1] > 0.9
+
+
+def decision(searcher: MultitaskSearch, history: History) -> _Decision:
+    ladder = stages(history)
+    return _Decision(searcher, history, ladder, [arm for arm in arms(history, ladder) if arm.trials])
+
+
+def test_a_task_of_its_own_comes_first_and_a_promotion_is_a_new_trial() -> None:
+    tasks = Task.data(0.25, 1.0)
+    tuning = tuned(MultitaskSearch(n_initial=4), asks=25, horizon=3, tasks=tasks)
+    history = tuning.history
+    cheap = [trial for trial in history if trial.task != FULL]
+    full = [trial for trial in history if trial.task == FULL]
+    assert [trial.task for trial in history.trials[:4]] == [tasks[0].name] * 4
+    assert cheap
+    assert full
+    for trial in full:
+        twin = history.known(trial.config, tasks[0].name)
+        assert twin is not None
+        assert twin.number < trial.number
+        assert twin.status is Status.COMPLETED
+        assert trial.suggestion.kind == "start"
+        assert trial.steps == [1, 2, 3]  # from scratch
+
+
+def test_the_model_learns_which_task_says_something() -> None:
+    tasks = (Task.changed("alike", 0.2, size=8), Task.changed("unlike", 0.3, size=9), Task(FULL, 1.0))
+    history = History(SPACE, horizon=1, tasks=tasks)
+    rng = np.random.default_rng(0)
+    for _ in range(25):
+        config = SPACE.sample(rng)
+        losses = {"alike": bowl(config, 1) + 3, "unlike": math.sin(9 * config["x"]) * math.cos(7 * config["y"])}
+        for task in ("alike", "unlike", FULL):
+            trial = history.append(start(config, task=task))
+            history.append(Report(trial.number, 1, losses.get(task, bowl(config, 1))))
+            history.append(End(trial.number, Status.COMPLETED))
+    model = decision(MultitaskSearch(), history).model
+    alike, unlike = (float(weight) for weight in model._kernel.weights.detach())
+    assert alike > 0.7
+    assert alike > abs(unlike) + 0.3
+
+
+# What others know: earlier sweeps and beliefs, on one step, so that only configurations matter.
+
+
+def earlier(loss: Loss) -> History:
+    """A sweep at random that knew this loss."""
+    history = History(SPACE, horizon=1)
+    rng = np.random.default_rng(7)
+    for _ in range(30):
+        trial = history.append(start(SPACE.sample(rng)))
+        history.append(Report(trial.number, 1, loss(trial.config, 1)))
+        history.append(End(trial.number, Status.COMPLETED))
+    return history
+
+
+def regrets(asks: int, *, space: Space = SPACE, **more: Any) -> list[float]:
+    """Of the best after 1, 2, … trials; means over seeds."""
+    best = []
+    for seed in range(10):
+        history = tuned(MultitaskSearch(n_initial=2), asks=asks, space=space, horizon=1, seed=seed, **more).history
+        best.append(np.minimum.accumulate([trial.loss for trial in history]) - 0.3)
+    return [0.0, *np.mean(best, axis=0)]
+
+
+def test_a_helpful_earlier_sweep_helps_at_once_and_a_misleading_one_does_no_lasting_harm() -> None:
+    helpful = earlier(lambda config, step: 5 * bowl(config, step) + 1)
+    negated = earlier(lambda config, step: -bowl(config, step))
+    alone = regrets(10)
+    assert regrets(4, earlier=[helpful])[4] < 0.5 * alone[4]
+    assert alone[10] < 0.01
+    assert regrets(10, earlier=[negated])[10] < 0.01
+
+
+def test_a_right_belief_helps_at_once_and_a_wrong_one_is_recovered_from() -> None:
+    def believed(x: float, y: float) -> Space:
+        return Space({name: uniform(0.0, 1.0).believed(at, confidence=0.8) for name, at in (("x", x), ("y", y))})
+
+    assert regrets(4, space=believed(0.3, 0.6))[4] < 0.5 * regrets(4)[4]
+    wrong = regrets(16, space=believed(0.9, 0.1))
+    assert wrong[4] > 0.1  # it did mislead
+    assert wrong[16] < 0.02

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from statistics import mean
 
 import pytest
 
 from search.base import Searcher
+from search.searchers.bayes import BayesSearch
 from search.searchers.cmaes import CmaEs
 from search.searchers.optuna import GaussianProcess, Tpe
 from search.searchers.random import Random
 from search.space import Space, loguniform, randint, uniform
 from search.trial import Config, End, History, Report, Status
 
+needs_botorch = pytest.mark.skipif(find_spec("botorch") is None, reason="Python 3.10 has no botorch")
 SPACE = Space(
     {"lr": loguniform(1e-5, 1), "momentum": uniform(0, 1), "decay": loguniform(1e-6, 1e-1), "layers": randint(1, 16)}
 )
@@ -43,7 +46,12 @@ def best_losses(searcher: Searcher, space: Space, *, trials: int, seeds: int) ->
 
 @pytest.mark.parametrize(
     ("searcher", "space", "trials", "seeds"),
-    [(Tpe(), SPACE, 60, 10), (CmaEs(), SPACE, 80, 10), (GaussianProcess(n_startup_trials=4), SMOOTH, 13, 10)],
+    [
+        (Tpe(), SPACE, 60, 10),
+        (CmaEs(), SPACE, 80, 10),
+        (GaussianProcess(n_startup_trials=4), SMOOTH, 13, 10),
+        pytest.param(BayesSearch(n_initial=4), SMOOTH, 13, 10, marks=needs_botorch),
+    ],
     ids=lambda value: type(value).__name__ if isinstance(value, Searcher) else None,
 )
 def test_the_model_beats_random_search_with_as_many_trials(

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.base import Searcher, derived_seed, generator
-from search.candidates import Encoding, best_configurations
+from search.candidates import Encoding, best_configurations, is_apart
 from search.proposal import NUMERICAL, propose_random
 from search.scale import WORST, LossScale
 from search.space import Space
 from search.task import FULL
-from search.trial import Config, History, Status, Suggestion, Trial, start
+from search.trial import History, Status, Suggestion, Trial, start
 
 if TYPE_CHECKING:
     from search.noisy_improvement import NoisyImprovement
@@ -32,8 +32,8 @@ FITTED = 160  # of them, those that its settings are found with
 GROWTH = 1.3  # settings are found again when there are so many times more results
 WATCHED = 30  # trials without a result that candidates keep away from, the latest
 CENTRES = 10  # of the best, around which candidates are drawn
+APART = 1e-3  # of the range: nearer to a running trial there is nothing to learn
 BELIEF = 10.0  # πBO's β: beliefs weigh as much as this many results
-APART = 1e-3  # of the range: nearer to a running trial nothing is proposed
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,11 @@ def _model_based(history: History, results: list[Trial], pending: list[Trial]) -
     kept = _kept(order)
     units = np.array([space.to_unit(results[index].config) for index in kept])
     model, memo = _model(history, encode(units), values[kept], len(results))
-    awaited = np.array([space.to_unit(trial.config) for trial in pending]).reshape(len(pending), space.dimension)
-    model.watch(encode(awaited), derived_seed(history.seed, len(history), "improvement"))
+    awaited = np.reshape([space.to_unit(trial.config) for trial in pending], (len(pending), space.dimension))
+    model.watch(
+        encode(awaited),
+        derived_seed(history.seed, len(history), "improvement"),
+    )
     weight = BELIEF / len(results) if space.has_beliefs else 0.0
 
     def promise(points: Array) -> Array:
@@ -100,7 +103,7 @@ def _model_based(history: History, results: list[Trial], pending: list[Trial]) -
         return score + weight * space.log_belief(points) if weight else score
 
     for config, unit, score in best_configurations(promise, units[:CENTRES], space, generator(history, "bayes")):
-        if _is_new(history, config, unit, awaited):
+        if history.known(config) is None and is_apart(unit, awaited, APART):
             evidence = f"log improvement {score:.3g}, from {len(results)} results with {len(pending)} pending"
             return start(config, evidence=evidence, memo=memo)
     evidence = "random, because every candidate of the model is known or breaks a constraint"
@@ -144,9 +147,3 @@ def _model(history: History, places: Array, values: Array, results: int) -> tupl
     model.settings = teacher.settings
     about = {"dimension": places.shape[1], "results": results, "settings": model.settings}
     return model, json.dumps({"bayes": about})
-
-
-def _is_new(history: History, config: Config, unit: Array, awaited: Array) -> bool:
-    if history.known(config) is not None:
-        return False
-    return not len(awaited) or bool(np.abs(awaited - unit).max(axis=1).min() > APART)

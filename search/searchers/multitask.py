@@ -42,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.base import Searcher, generator
-from search.candidates import Encoding, best_configurations
+from search.candidates import Encoding, best_configurations, is_apart
 from search.proposal import NUMERICAL, propose_random
 from search.scale import WORST, LossScale, Scales
 from search.space import Space, Vector
@@ -345,7 +345,7 @@ class _Decision:
         return None
 
     def _is_new(self, config: dict[str, Any], unit: Vector) -> bool:
-        if not self.history.space.is_finite and np.abs(self._places_known - unit).max(axis=1).min() < APART:
+        if not is_apart(unit, self._places_known, 0.0 if self.history.space.is_finite else APART):
             return False
         return all(self.history.known(config, stage.task) is None for stage in self.ladder)
 
