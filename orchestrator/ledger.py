@@ -162,7 +162,7 @@ class Ledger:
         self._insert(
             "suggestion", trial=trial, kind=suggestion.kind, config=to_json(dict(suggestion.config)),
             task=suggestion.task, until=suggestion.until, origin=suggestion.origin, evidence=suggestion.evidence,
-            parent=suggestion.parent, parent_step=suggestion.parent_step, seed=seed,
+            parent=suggestion.parent, parent_step=suggestion.parent_step, seed=seed, replaces=suggestion.replaces,
         )  # fmt: skip
 
     def add_report(
@@ -452,7 +452,7 @@ def _suggestion(row: Mapping[str, Any]) -> Suggestion:
     config: Config = row["config"]
     return Suggestion(
         row["kind"], config, row["trial"], row["until"], row["task"], row["origin"], row["evidence"],
-        row["parent"], row["parent_step"],
+        row["parent"], row["parent_step"], row.get("replaces"),
     )  # fmt: skip
 
 

@@ -7,8 +7,10 @@ on a running sweep, and no second copy of anything has to be kept in step.
 
 from __future__ import annotations
 
-VERSION = 1  # PRAGMA user_version of a ledger; raise it with every change, and add the way up to UPGRADES
-UPGRADES: dict[int, tuple[str, ...]] = {}  # version → statements that lead to the next one
+VERSION = 2  # PRAGMA user_version of a ledger; raise it with every change, and add the way up to UPGRADES
+UPGRADES: dict[int, tuple[str, ...]] = {  # version → statements that lead to the next one
+    1: ("ALTER TABLE suggestion ADD COLUMN replaces INTEGER",),
+}
 APPLICATION = 0x54554E45  # PRAGMA application_id: "TUNE"
 OPTUNA_SCHEMA, OPTUNA_REVISION = 12, "v3.2.0.a"  # what Optuna 5.0 writes; a test compares
 
@@ -25,7 +27,8 @@ RECORDS = {
     "suggestion": """
         seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL, trial INTEGER NOT NULL,
         kind TEXT NOT NULL, config TEXT NOT NULL, task TEXT NOT NULL, until INTEGER, origin TEXT NOT NULL,
-        evidence TEXT NOT NULL, parent INTEGER, parent_step INTEGER, seed INTEGER NOT NULL""",
+        evidence TEXT NOT NULL, parent INTEGER, parent_step INTEGER, seed INTEGER NOT NULL,
+        replaces INTEGER""",
     "report": """
         trial INTEGER NOT NULL, step INTEGER NOT NULL, seq INTEGER NOT NULL UNIQUE, time TEXT NOT NULL,
         epoch INTEGER NOT NULL, value REAL, kind TEXT NOT NULL, cost_seconds REAL NOT NULL,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from enum import Enum
 from typing import ClassVar
 
@@ -39,6 +40,13 @@ class Searcher(ABC):
         Must depend on `history` alone; randomness comes from `generator(history)`. May memoise, as long as a
         fresh copy given the same history answers the same.
         """
+
+    def forkable(self, history: History) -> Collection[tuple[int, int]]:
+        """The checkpoints, (trial, step), that a later suggestion may fork from: the driver keeps them.
+
+        A checkpoint that has left this answer does not come back to it. Only searchers that fork answer here.
+        """
+        return ()
 
     def check(self, space: Space) -> None:  # noqa: B027 - most searchers accept every space
         """Raise ValueError, naming the parameter and a remedy, if this searcher cannot search `space`."""

@@ -49,6 +49,7 @@ class Suggestion:
     evidence: str = ""  # one line for people: why (for a fallback: what failed)
     parent: int | None = None  # fork: the trial whose state is taken over …
     parent_step: int | None = None  # … and at which step
+    replaces: int | None = None  # the trial whose place in a population this one takes
 
 
 def start(
@@ -71,11 +72,12 @@ def fork(
     origin: str = "model",
     until: int | None = None,
     evidence: str = "",
+    replaces: int | None = None,
 ) -> Suggestion:
     """Start a new trial with another configuration from `parent`'s checkpoint at `step`."""
     return Suggestion(
         "fork", config, until=until, task=parent.task, origin=origin, evidence=evidence,
-        parent=parent.number, parent_step=step,
+        parent=parent.number, parent_step=step, replaces=replaces,
     )  # fmt: skip
 
 
@@ -122,7 +124,9 @@ class Trial:
         self.number = number
         self.first_origin = suggestion.origin  # who proposed the configuration
         self.suggestion = suggestion  # the latest one: a resumed trial has a new `until`
+        self.parent = suggestion.parent  # the trial it was forked from
         self.began = suggestion.parent_step or 0  # step after which its own training began; 0 unless forked
+        self.replaces = suggestion.replaces  # the trial whose place in a population it took
         self.in_space = True  # False: its configuration is not in the present space (a baseline, an older space)
         self.status = Status.RUNNING
         self.reason = ""

@@ -9,8 +9,8 @@ Differs    a point that is a trial already, in whatever way it came in, is not r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from search.base import Searcher
 from search.space import Space
@@ -28,6 +28,7 @@ class Points(Searcher):
         if not isinstance(self.then, Searcher):
             raise ValueError(f"Points(then={self.then!r}): must be a searcher, as in Points([...], then=Random()).")
         object.__setattr__(self, "points", tuple(self.points))
+        object.__setattr__(self, "continues", self.then.continues)
 
     def check(self, space: Space) -> None:
         for index, point in enumerate(self.points):
@@ -36,8 +37,17 @@ class Points(Searcher):
         self.then.check(space)
 
     def suggest(self, history: History) -> Suggestion | Enough | None:
-        for index, point in enumerate(self.points):
+        for index, point in enumerate(self.points if history.room else ()):
             config = history.space.check(point)
             if history.known(config) is None:
-                return start(config, origin="point", evidence=f"point {index + 1} of {len(self.points)}")
+                evidence = f"point {index + 1} of {len(self.points)}"
+                if not self.continues:
+                    return start(config, origin="point", evidence=evidence)
+                wish = self.then.suggest(history)  # a searcher that goes on with its trials says how far the first goes
+                if not isinstance(wish, Suggestion) or wish.kind != "start":
+                    return wish
+                return replace(wish, config=config, origin="point", evidence=evidence)
         return self.then.suggest(history)
+
+    def forkable(self, history: History) -> Collection[tuple[int, int]]:
+        return self.then.forkable(history)
