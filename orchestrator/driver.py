@@ -23,7 +23,7 @@ from orchestrator.sweep import Sweep
 from orchestrator.worker import PREPARE, TEST, Order
 from search.base import Verdict, derived_seed, generator
 from search.searchers.points import Points
-from search.trial import BASELINE, End, History, Report, Status, Suggestion, Trial, incumbent, start
+from search.trial import BASELINE, End, History, Report, Status, Suggestion, Trial, incumbent, resume, start
 from search.work import Assignment, Progress
 
 SAME_FAILURES = 3  # so many equal failures in a row, before anything has worked, stop the sweep
@@ -53,7 +53,9 @@ class Driver:
         self.clock = clock
         earlier = ledger.sweeps()
         change = what_changed(sweep, ledger, earlier)
-        self.history: History = ledger.history(sweep.space, sweep.workload.horizon, sweep.seed, sweep.maximise)
+        self.history: History = ledger.history(
+            sweep.space, sweep.workload.horizon, sweep.seed, sweep.maximise, limit=sweep.num_samples
+        )
         self.waiting = [trial.number for trial in self.history.having(Status.RUNNING)]  # interrupted; first in line
         self.running: set[int] = set()
         self.stop_reason = ""  # why nothing new is started any more: a signal, the budget, failures
@@ -66,6 +68,7 @@ class Driver:
         self._exhausted = False  # nobody has anything more to suggest
         self._losses: dict[int, list[int]] = {}  # trial → last recorded step at each time its worker was lost
         self._seeds: dict[int, int] = {row["trial"]: row["seed"] for row in ledger.rows("suggestion")}
+        self._replaced = {trial.replaces for trial in self.history if trial.replaces is not None}
         self._failures: list[str] = []
         kept = sorted((trial.loss, trial.number) for trial in self.history.having(Status.COMPLETED))
         self._kept = kept[: sweep.keep_checkpoints]  # completed trials whose checkpoints stay
@@ -115,10 +118,11 @@ class Driver:
             return None
         return self._next_training() or self._next_test()
 
-    def receive(self, number: int, answers: Sequence[Progress]) -> bool:
+    def receive(self, number: int, answers: Sequence[Progress], *, done: bool = False) -> bool:
         """Record what a trial's worker answered, in one transaction. False: leave the trial here.
 
-        Answers after the one that ended the trial are dropped: they were never asked for.
+        Answers after the one that ended the trial are dropped: they were never asked for. `done`: the worker has
+        nothing more to say.
         """
         trial = self.history.trials[number]
         with self.ledger.transaction():
@@ -130,11 +134,15 @@ class Driver:
                     if answer.step <= trial.step:
                         path = str(Path(answer.path).relative_to(self.folder))
                         self.ledger.add_checkpoint(number, answer.step, path, answer.sha256, answer.bytes)
+                        if answer.step == trial.step:
+                            self._rest(trial)
                 elif answer.kind == "paused":
                     self._leave(number)
                     self.waiting.append(number)
                 else:
                     self._tell("notice", f"trial {number}: {answer.text}", number)
+            if done:
+                self._rest(trial)
         if trial.status is not Status.RUNNING:
             self._leave(number)
         self.check_budget()
@@ -241,6 +249,8 @@ class Driver:
         if self.waiting:
             return self._assign(self.history.trials[self.waiting.pop(0)])
         suggestion = self._suggest()
+        if suggestion is not None and suggestion.kind == "fork":
+            suggestion = self._with_parent(suggestion)
         if suggestion is None:
             self._exhausted = not self.running and not self.waiting
             return None
@@ -251,14 +261,17 @@ class Driver:
         seed = self._seeds.setdefault(number, derived_seed(self.sweep.seed, number))
         with self.ledger.transaction():
             self.ledger.add_suggestion(number, suggestion, seed)
-        return self._assign(self.history.append(replace(suggestion, trial=number)))
+        trial = self.history.append(replace(suggestion, trial=number))
+        if trial.replaces is not None:
+            self._replaced.add(trial.replaces)
+        return self._assign(trial)
 
     def _suggest(self) -> Suggestion | None:
         history, sweep = self.history, self.sweep
         promoted = sweep.scheduler.promote(history)
         if promoted is not None:
             return promoted
-        if len(history.trials) >= sweep.num_samples:
+        if not history.room and not self.searcher.continues:
             return None
         if sweep.baseline_config is not None and self.baseline is None:
             return start(dict(sweep.baseline_config), origin=BASELINE, evidence="what is compared with")
@@ -274,6 +287,23 @@ class Driver:
                 self._tell("fallback", f"{why}; a random configuration instead\n{traceback.format_exc()}")
             return start(config, origin="fallback", evidence=why)
         return suggestion
+
+    def _with_parent(self, suggestion: Suggestion) -> Suggestion:
+        """The fork, if its parent's checkpoint is there; else (a damaged disk, a population that was made larger)
+        what it would have replaced goes on, or its configuration starts afresh.
+        """
+        place = {"trial": suggestion.parent, "step": suggestion.parent_step}
+        saved = self.ledger.rows("checkpoint", "WHERE trial = :trial AND step = :step", **place)
+        if any((self.folder / row["path"]).is_dir() for row in saved):
+            return suggestion
+        why = f"no checkpoint of trial {suggestion.parent} at step {suggestion.parent_step} to fork from"
+        with self.ledger.transaction():
+            self._tell("fallback", why)
+        replaced = None if suggestion.replaces is None else self.history.trials[suggestion.replaces]
+        if replaced is not None and replaced.status is Status.STOPPED:
+            return resume(replaced, until=suggestion.until, origin="fallback", evidence=why)
+        afresh = start(suggestion.config, origin="fallback", until=suggestion.until, evidence=why)
+        return replace(afresh, replaces=suggestion.replaces)
 
     def _assign(self, trial: Trial) -> Order:
         self.running.add(trial.number)
@@ -291,10 +321,20 @@ class Driver:
             recorded=trial.step,
             threads=max(1, int(sweep.resources.get("cpu", 1))),
             checkpoint_seconds=sweep.checkpoint_seconds,
-            parent=None if suggestion.parent is None else self.checkpoints(suggestion.parent),
-            parent_step=suggestion.parent_step or 0,
+            pinned=self._pinned(trial.number),
+            parent=None if trial.parent is None else self.checkpoints(trial.parent),
+            parent_step=trial.began,
             prepared=self.shared_folder,
         )
+
+    def _pinned(self, number: int) -> tuple[int, ...]:
+        """The steps of this trial that others fork from, or may: its worker must not delete them.
+
+        While it trains no step is added but the one at which it will rest.
+        """
+        forkable = {step for parent, step in self.searcher.forkable(self.history) if parent == number}
+        forking = {trial.began for trial in self.history.having(Status.RUNNING) if trial.parent == number}
+        return tuple(sorted(forkable | forking))
 
     def _to_test(self) -> list[Trial]:
         chosen = [
@@ -352,11 +392,17 @@ class Driver:
             self._end(trial, Status.DIVERGED, f"{sweep.metric_name} = {value} at step {answer.step}")
         elif answer.step >= sweep.workload.horizon:
             self._end(trial, Status.COMPLETED, "reached the horizon")
-        elif answer.step >= (trial.suggestion.until or sweep.workload.horizon):
-            self._end(trial, Status.STOPPED, f"reached step {answer.step} as planned")
+        elif trial.suggestion.until is not None and answer.step >= trial.suggestion.until:
+            return  # it rests once its checkpoint is there
         elif trial.first_origin != BASELINE and sweep.scheduler.judge(trial, self.history) is Verdict.STOP:
             self.ledger.add_verdict(trial.number, answer.step, Verdict.STOP.value, repr(sweep.scheduler))
             self._end(trial, Status.STOPPED, f"{type(sweep.scheduler).__name__} at step {answer.step}")
+
+    def _rest(self, trial: Trial) -> None:
+        """A trial that was to come so far and no farther, and whose checkpoint is written, can be forked or resumed."""
+        until = trial.suggestion.until
+        if trial.status is Status.RUNNING and until is not None and trial.step >= until:
+            self._end(trial, Status.STOPPED, f"reached step {trial.step} as planned")
 
     def _verify_replay(self, trial: Trial, answer: Progress) -> None:
         """A step that was recorded before comes again after a resume: it must be the same (the first one counts)."""
@@ -377,6 +423,8 @@ class Driver:
         self.listen(status.value, f"trial {trial.number} {status.value} at step {trial.step}: {reason}")
         if status in (Status.COMPLETED, Status.DIVERGED, Status.FAILED):
             self._clean(trial)
+        elif self._replaced:
+            self._drop_checkpoints(*(self.history.trials[number] for number in self._replaced))
 
     def _fail(self, trial: Trial, kind: str, text: str) -> None:
         reason = f"{kind}: {_last_line(text)}"
@@ -394,8 +442,10 @@ class Driver:
     def keeps(self, number: int) -> bool:
         """Whether this trial's checkpoint is worth keeping: it may go on, is the baseline or among the best."""
         trial = self.history.trials[number]
-        if trial.status in (Status.RUNNING, Status.STOPPED) or trial.first_origin == BASELINE:
+        if trial.status is Status.RUNNING or trial.first_origin == BASELINE:
             return True
+        if trial.status is Status.STOPPED:
+            return number not in self._replaced
         return trial.status is Status.COMPLETED and (trial.loss, number) in self._kept
 
     def _clean(self, trial: Trial) -> None:
@@ -408,10 +458,13 @@ class Driver:
             gone = self.history.trials[self._kept.pop()[1]]
         self._drop_checkpoints(gone)
 
-    def _drop_checkpoints(self, trial: Trial) -> None:
-        forking = {other.suggestion.parent for other in self.history.having(Status.RUNNING)}
-        if not self.keeps(trial.number) and trial.number not in forking:
-            shutil.rmtree(self.checkpoints(trial.number), ignore_errors=True)
+    def _drop_checkpoints(self, *trials: Trial) -> None:
+        """Delete what is not worth keeping, unless a fork begins there, or still may."""
+        needed = {other.parent for other in self.history.having(Status.RUNNING)}
+        needed |= {number for number, _ in self.searcher.forkable(self.history)}
+        for trial in trials:
+            if trial.number not in needed and not self.keeps(trial.number):
+                shutil.rmtree(self.checkpoints(trial.number), ignore_errors=True)
 
     def _leave(self, number: int) -> None:
         self.running.discard(number)
@@ -446,9 +499,8 @@ class Driver:
 
     def close(self) -> None:
         """The invocation is over: drop what came in late, and note how long it took (for the budget)."""
-        for trial in self.history:
-            if trial.status not in (Status.RUNNING, Status.STOPPED):
-                self._drop_checkpoints(trial)
+        over = (trial for trial in self.history if trial.status is not Status.RUNNING)
+        self._drop_checkpoints(*over)
         self.pause_file.unlink(missing_ok=True)
         with self.ledger.transaction():
             self.ledger.add_event("spent", f"{self.clock() - self._began:.3f}")

@@ -202,10 +202,10 @@ class Ledger:
         """Every description this run has been driven by; the last one is in force."""
         return self.rows("sweep")
 
-    def history(self, space: Space, horizon: int, seed: int, maximise: bool) -> History:
+    def history(self, space: Space, horizon: int, seed: int, maximise: bool, *, limit: int | None = None) -> History:
         """Fold all records into what searchers and schedulers see."""
         sign = -1.0 if maximise else 1.0
-        history = History(space, horizon=horizon, seed=seed)
+        history = History(space, horizon=horizon, seed=seed, limit=limit)
         records: list[tuple[int, Suggestion | Report | End]] = []
         for row in self.rows("suggestion"):
             records.append((row["seq"], _suggestion(row)))

@@ -719,7 +719,7 @@ def test_a_fork_takes_the_weights_and_brings_its_own_knobs(tmp_path: Path) -> No
 
 
 def test_a_fork_of_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no usable checkpoint up to step 4"):
+    with pytest.raises(FileNotFoundError, match="no usable checkpoint at step 4"):
         Quadratic().run(Fixed(), assign(tmp_path, parent=tmp_path / "parent", parent_step=4))
 
 
