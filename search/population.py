@@ -79,11 +79,11 @@ def is_sound(trial: Trial) -> bool:
 
 
 def members(history: History) -> list[Member]:
-    """The population, in order of the first trial of each. A trial belongs to it if it was given a step to rest at."""
+    """The population, in order of the first trial of each."""
     chains: dict[int, list[Trial]] = {}
     place: dict[int, int] = {}  # trial → the first of its chain
     for trial in history.trials:
-        if trial.suggestion.until is None or trial.task != FULL:
+        if not is_member(trial):
             continue
         replaced = trial.replaces
         first = place[replaced] if replaced is not None and replaced in place else trial.number
@@ -116,7 +116,9 @@ def forkable(history: History, rules: Rules) -> set[tuple[int, int]]:
     Nobody is replaced at a step that the last living member has left behind.
     """
     living = [member for member in members(history) if member.is_alive]
-    last = min((member.step for member in living), default=0) // rules.interval * rules.interval
+    if not living:
+        return set()
+    last = min(member.step for member in living) // rules.interval * rules.interval
     return {
         (number, step)
         for step in range(max(last, rules.interval), history.horizon, rules.interval)
@@ -192,11 +194,12 @@ def _rung(step: int, history: History) -> dict[int, float]:
     return {
         number: loss
         for number, loss in sorted(history.at(step).items())
-        if math.isfinite(loss) and _is_member(history.trials[number])
+        if math.isfinite(loss) and is_member(history.trials[number])
     }
 
 
-def _is_member(trial: Trial) -> bool:
+def is_member(trial: Trial) -> bool:
+    """A trial belongs to the population if it was given a step to rest at."""
     return trial.suggestion.until is not None and trial.task == FULL
 
 

@@ -154,7 +154,7 @@ class Trial:
 
     def loss_at(self, step: int) -> float | None:
         """Loss recorded at exactly `step`, or None."""
-        index = step - 1 if step <= len(self.steps) and self.steps[step - 1] == step else None
+        index = step - 1 if 0 < step <= len(self.steps) and self.steps[step - 1] == step else None
         if index is None and step in self.steps:  # steps need not be dense: a fork begins at its parent's step
             index = self.steps.index(step)
         return None if index is None else self.losses[index]
