@@ -60,8 +60,8 @@ class Member:
 
     @property
     def step(self) -> int:
-        """How far it has got."""
-        return max(self.trial.step, self.trial.began)
+        """How far it has got; the step at which it is to rest counts when it does."""
+        return max(self.trial.step, self.trial.began) - (1 if _is_arriving(self.trial) else 0)
 
     @property
     def is_alive(self) -> bool:
@@ -191,16 +191,21 @@ def _parents(step: int, history: History, count: int, below: float = math.inf) -
 
 
 def _rung(step: int, history: History) -> dict[int, float]:
-    return {
-        number: loss
-        for number, loss in sorted(history.at(step).items())
-        if math.isfinite(loss) and is_member(history.trials[number])
-    }
+    def counts(number: int, loss: float) -> bool:
+        trial = history.trials[number]
+        return math.isfinite(loss) and is_member(trial) and not (trial.step == step and _is_arriving(trial))
+
+    return {number: loss for number, loss in sorted(history.at(step).items()) if counts(number, loss)}
 
 
 def is_member(trial: Trial) -> bool:
     """A trial belongs to the population if it was given a step to rest at."""
     return trial.suggestion.until is not None and trial.task == FULL
+
+
+def _is_arriving(trial: Trial) -> bool:
+    """It has reported the step at which it will rest, but its checkpoint may not be written yet."""
+    return trial.status is Status.RUNNING and trial.step >= (trial.suggestion.until or math.inf)
 
 
 def _share_at(step: int, living: list[Member]) -> float:
