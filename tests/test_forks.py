@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -19,6 +20,7 @@ from search.searchers.pbt import PopulationBasedTraining
 from search.space import Space, loguniform
 from search.trial import History, Status
 from tests.support import SPACE, recorded, sequence, simulated, small_sweep
+from tests.test_kills import Harness
 from trainables.workloads.quadratic import Quadratic
 
 
@@ -180,3 +182,17 @@ def test_lineage_is_recorded_and_an_older_ledger_gets_the_column(tmp_path: Path)
     rows = forks(tmp_path)
     assert rows
     assert all(row["replaces"] is not None for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("simulate", "kills"), [(True, 4), pytest.param(False, 5, marks=pytest.mark.ray)], ids=["simulated", "ray"]
+)
+def test_sigkills_at_random_instants_leave_every_fork_its_parents_state(
+    tmp_path: Path, simulate: bool, kills: int
+) -> None:
+    flags = ["--max-concurrent", "2", *(["--simulate"] if simulate else [])]
+    environment = {"SEARCHER": "population", "STEPS": "24", "SLEEP": "0.06"}
+    harness = Harness(tmp_path, flags, 4, random.Random(11), environment)
+    harness.run_to_the_end(kills, ("driver",) if simulate else ("driver", "worker", "everything"))
+    assert harness.trials == 4, "it ended before it was killed so often"
+    check_forks(tmp_path / "steady")

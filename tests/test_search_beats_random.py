@@ -8,6 +8,7 @@ from statistics import mean
 import pytest
 
 from search.base import Searcher
+from search.searchers.bohb import BohbSearch
 from search.searchers.cmaes import CmaEs
 from search.searchers.optuna import GaussianProcess, Tpe
 from search.searchers.random import Random
@@ -43,7 +44,12 @@ def best_losses(searcher: Searcher, space: Space, *, trials: int, seeds: int) ->
 
 @pytest.mark.parametrize(
     ("searcher", "space", "trials", "seeds"),
-    [(Tpe(), SPACE, 60, 10), (CmaEs(), SPACE, 80, 10), (GaussianProcess(n_startup_trials=4), SMOOTH, 13, 10)],
+    [
+        (Tpe(), SPACE, 60, 10),
+        (BohbSearch(), SPACE, 80, 10),
+        (CmaEs(), SPACE, 80, 10),
+        (GaussianProcess(n_startup_trials=4), SMOOTH, 13, 10),
+    ],
     ids=lambda value: type(value).__name__ if isinstance(value, Searcher) else None,
 )
 def test_the_model_beats_random_search_with_as_many_trials(

@@ -10,20 +10,24 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import search.searchers
 from search.base import Searcher
+from search.searchers.bohb import BohbSearch
 from search.searchers.cmaes import CmaEs
 from search.searchers.grid import Grid
 from search.searchers.optuna import GaussianProcess, Tpe
+from search.searchers.pb2 import Pb2
+from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.points import Points
 from search.searchers.random import Random
 from search.searchers.sobol import Sobol
-from search.space import Space, choice, pow2, randint, uniform
-from search.trial import End, History, Report, Status, Suggestion, start
+from search.space import Space, choice, pow2, randint, uniform, when
+from search.trial import End, History, Report, Status, Suggestion, resume, start
 from tests.histories import HORIZON, SPACES, random_history, records
 
 SEARCHERS = [
@@ -34,6 +38,9 @@ SEARCHERS = [
     GaussianProcess(n_startup_trials=4),
     CmaEs(population=4),
     Points((), then=Random()),
+    BohbSearch(),
+    PopulationBasedTraining(population=60),  # many members: tests/test_population.py goes beyond the starts
+    Pb2(population=60),
 ]
 SLOW = {GaussianProcess}  # fits a model: fewer examples
 
@@ -83,7 +90,8 @@ def test_suggestions_lie_in_the_space_and_repeat_themselves_and_change_nothing(s
             assert space.why_not(suggestion.config) is None
             assert suggestion.config == space.check(suggestion.config)
             assert all(is_plain(value) for value in suggestion.config.values())
-            assert (suggestion.kind, suggestion.trial, suggestion.until) == ("start", None, None)
+            assert (suggestion.kind, suggestion.trial) == ("start", None)
+            assert (suggestion.until is None) == (not searcher.continues)
 
     exam()
 
@@ -181,7 +189,7 @@ def test_a_history_of_one_status_only_does_not_break_a_searcher(searcher: Search
     assert space.contains(suggestion.config)
 
 
-@pytest.mark.parametrize("searcher", [Tpe(), CmaEs()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("searcher", [Tpe(), CmaEs(), BohbSearch()], ids=lambda s: type(s).__name__)
 def test_a_region_that_diverges_is_left_alone(searcher: Searcher) -> None:
     """Fault F13: low losses and then a break; the model must not come back for more."""
     late: list[float] = []
@@ -328,6 +336,8 @@ def test_sobol_points_fill_the_cube_evenly() -> None:
         (lambda: GaussianProcess(n_startup_trials=True), "1 or more"),
         (lambda: Points([{"lr": 3}], then=Random()).check(SPACES["continuous"]), '"x" is missing'),
         (lambda: Points([{"lrr": 3}], then=Random()).check(SPACES["continuous"]), 'did you mean "lr"'),
+        (lambda: BohbSearch(good_share=1.5), "must be a share"),
+        (lambda: BohbSearch(samples=0), "more than 0"),
         (lambda: Points([], then=None), "must be a searcher"),  # type: ignore[arg-type]
     ],
 )
@@ -338,7 +348,7 @@ def test_wrong_settings_are_refused_with_a_remedy(make: Any, sentence: str) -> N
 
 
 def test_optuna_and_torch_are_not_imported_before_they_are_needed() -> None:
-    modules = "search.searchers.optuna, search.searchers.cmaes, search.searchers.sobol, search.schedulers.asha"
+    modules = "search.searchers.pb2, search.searchers.bohb, search.searchers.optuna, search.searchers.cmaes, search.searchers.sobol, search.schedulers.asha"
     script = f"import sys, {modules}\nprint([m for m in ('optuna', 'torch', 'scipy', 'pandas', 'cmaes') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
@@ -351,3 +361,46 @@ def test_optuna_is_silent_and_keeps_its_verbosity(caplog: pytest.LogCaptureFixtu
     Tpe(n_startup_trials=4).suggest(random_history(SPACES["conditional"], seed=0, trials=30))
     assert optuna.logging.get_verbosity() == before
     assert capfd.readouterr() == ("", "")
+
+
+def bohb_history(space: Space, *, trials: int, steps: int, seed: int = 0) -> History:
+    """Random configurations, each reported at every step up to `steps`; x near 0.3 is good."""
+    history, rng = History(space, horizon=9, seed=seed), np.random.default_rng(seed)
+    for number in range(trials):
+        config = space.sample(rng)
+        history.append(start(config))
+        for step in range(1, steps + 1):
+            history.append(Report(number, step, abs(config["x"] - 0.3)))
+        history.append(End(number, Status.STOPPED))
+    return history
+
+
+def test_bohb_learns_on_the_last_step_with_enough_results() -> None:
+    space = Space({"x": uniform(0, 1), "y": uniform(0, 1)})
+    history = bohb_history(space, trials=5, steps=1)
+    first = BohbSearch().suggest(history)
+    assert first is not None
+    assert first.origin == "initial"
+    history = bohb_history(space, trials=20, steps=1)
+    for number in range(6):
+        history.append(resume(history.trials[number], until=3))
+        history.append(Report(number, 2, 0.5))
+        history.append(Report(number, 3, 0.5 + number))
+        history.append(End(number, Status.STOPPED))
+    suggestion = BohbSearch(random_share=0.0).suggest(history)
+    assert suggestion is not None
+    assert suggestion.evidence == "densities of 3 good and 3 bad results at step 3"
+
+
+def test_bohb_draws_a_third_at_random_and_the_rest_where_the_good_are() -> None:
+    space = Space({"x": uniform(0, 1), "o": choice(["a", "b"]), "n": when(uniform(0, 1), o="a")})
+    origins: list[str] = []
+    drawn: list[float] = []
+    for seed in range(150):
+        suggestion = BohbSearch().suggest(bohb_history(space, trials=60, steps=2, seed=seed))
+        assert suggestion is not None
+        origins.append(suggestion.origin)
+        if suggestion.origin == "model":
+            drawn.append(abs(suggestion.config["x"] - 0.3))
+    assert 0.2 < origins.count("random") / 150 < 0.47
+    assert np.median(drawn) < 0.1  # at random: 0.23
