@@ -224,6 +224,10 @@ class Ledger:
             history.append(record)
         return history
 
+    def begun(self) -> dict[int, Suggestion]:
+        """For every trial the suggestion that it began with: a start or a fork."""
+        return {row["trial"]: _suggestion(row) for row in self.rows("suggestion") if row["kind"] != "resume"}
+
     def lease(self) -> Lease | None:
         """Who drove last."""
         rows = self.rows("lease", "ORDER BY epoch DESC LIMIT 1")

@@ -4,12 +4,15 @@ Use when   trials are cut at rungs (Hyperband, ASHA): early results steer the se
 Costs      milliseconds for each suggestion.
 Settings   good_share (0.15): the best so many are the good ones. samples (64): draws from the good density, of
            which the one with the highest ratio is taken. widening (3): of the bandwidths for drawing.
-           random_share (1/3): of the suggestions, drawn at random. min_bandwidth (1e-3).
+           random_share (1/3): of the suggestions, drawn at random. min_bandwidth (0.03): in the unit cube.
 Not for    fewer than 2 (d + 1) results at one step, d parameters: it draws at random until then.
 Source     Falkner, Klein and Hutter, BOHB, ICML 2018, and HpBandSter; with Hyperband as the scheduler it is BOHB.
            Kernels: Gaussian, and Aitchison and Aitken's for choices; bandwidths by the normal reference rule.
-Differs    the good and the bad do not overlap. A parameter that a result does not have (a condition) counts as
-           uniform there, where HpBandSter imputes a random value. Diverged and failed trials are bad at every step.
+Differs    min_bandwidth is 1e-3 there: without noise the good then collapse onto one point (best loss of the
+           valley in tests/test_search_beats_random.py at the cost of 60 full trainings, mean of 20 seeds: 0.25,
+           with 0.03 0.12, at random 0.28). The weight of one point is spread evenly, so that a ratio of two
+           tails means nothing. A parameter that a result does not have (a condition) counts as uniform there,
+           where HpBandSter imputes a random value. Diverged and failed trials are bad at every step.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ class BohbSearch(Searcher):
     samples: int = 64
     widening: float = 3.0
     random_share: float = 1 / 3
-    min_bandwidth: float = 1e-3
+    min_bandwidth: float = 0.03
 
     def __post_init__(self) -> None:
         for name in ("good_share", "random_share"):
@@ -88,7 +91,9 @@ class Density(NamedTuple):
             kernel = self._kernel(x[:, d][:, None], self.x[:, d][None, :], self.width[d], int(options))
             kernel = np.where(self.active[:, d][None, :], kernel, 1.0 / max(int(options), 1))
             factors *= np.where(active[:, d][:, None], kernel, 1.0)
-        logs: Vector = np.log(np.maximum(factors.mean(axis=1), 1e-32))
+        uniform = 1.0 / np.maximum(self.options, 1)[None, :]
+        even = np.where(active, uniform, 1.0).prod(axis=1)
+        logs: Vector = np.log((factors.sum(axis=1) + even) / (len(self.x) + 1))
         return logs
 
     def draw(self, widening: float, rng: np.random.Generator) -> Vector:
