@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import sqlite3
@@ -19,8 +20,10 @@ from orchestrator.simulate import SimulatedClock, simulate
 from search.searchers.pbt import PopulationBasedTraining
 from search.space import Space, loguniform
 from search.trial import History, Status
-from tests.support import SPACE, recorded, sequence, simulated, small_sweep
+from tests.support import SPACE, orchestrator, recorded, sequence, simulated, small_sweep
 from tests.test_kills import Harness
+from trainables.loop import Training
+from trainables.policies.scheduled import Scheduled
 from trainables.workloads.quadratic import Quadratic
 
 
@@ -196,3 +199,39 @@ def test_sigkills_at_random_instants_leave_every_fork_its_parents_state(
     harness.run_to_the_end(kills, ("driver",) if simulate else ("driver", "worker", "everything"))
     assert harness.trials == 4, "it ended before it was killed so often"
     check_forks(tmp_path / "steady")
+
+
+def test_the_schedule_of_a_member_is_shown_and_a_training_afresh_follows_it(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    driver = simulated(folder, sweep())
+    child = max((row for row in forks(folder)), key=lambda row: row["trial"])["trial"]
+    shown = orchestrator("schedule", "small", "--runs", str(tmp_path), "--trial", str(child), cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    stretches = json.loads(shown.stdout)
+    assert [stretch["trial"] for stretch in stretches] != [child]
+    covered = [step for stretch in stretches for step in range(stretch["first"], stretch["last"] + 1)]
+    assert covered == list(range(1, driver.history.trials[child].step + 1))
+    for stretch in stretches:
+        trial = driver.history.trials[stretch["trial"]]
+        assert stretch["config"] == trial.config
+        assert all(trial.loss_at(step) is not None for step in range(stretch["first"], stretch["last"] + 1))
+
+    policy = Scheduled.of(Quadratic(), stretches)
+    knobs: dict[int, Any] = {}
+    training = Training(Quadratic(horizon=10), policy, stretches[0]["config"])
+    for item in training:
+        if item is None:
+            knobs[training.step + 1] = training.knobs
+    for stretch in stretches:
+        for step in range(stretch["first"], stretch["last"] + 1):
+            assert knobs[step] == Quadratic().knobs(stretch["config"])
+
+
+def test_the_schedule_of_the_best_is_shown_by_default_and_an_unknown_trial_is_refused(tmp_path: Path) -> None:
+    driver = simulated(tmp_path / "small", sweep())
+    assert driver.best is not None
+    best = orchestrator("schedule", "small", "--runs", str(tmp_path), cwd=tmp_path)
+    assert json.loads(best.stdout)[-1]["trial"] == driver.best.number
+    unknown = orchestrator("schedule", "small", "--runs", str(tmp_path), "--trial", "99", cwd=tmp_path)
+    assert unknown.returncode == 2
+    assert "no trial 99" in unknown.stderr
