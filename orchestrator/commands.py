@@ -222,7 +222,11 @@ def schedule(
         best = summary(ledger)["best"] if trial is None else None
         number = best["trial"] if best is not None else trial
         if number not in begun:
-            raise BadInput(f"{ledger.folder}: no trial {number}; there are {len(begun)}.")
+            raise BadInput(
+                f"{ledger.folder}: no trial {number}; there are {len(begun)}."
+                if begun
+                else f"{ledger.folder}: no trials yet."
+            )
         reports = ledger.rows("report", "WHERE trial = :trial ORDER BY step DESC LIMIT 1", trial=number)
         step = reports[0]["step"] if reports else begun[number].parent_step or 0
         typer.echo(json.dumps([stretch._asdict() for stretch in stretches(number, step, begun)], indent=2))

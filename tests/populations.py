@@ -84,6 +84,5 @@ class Recording(History):
 
     def append(self, record):  # type: ignore[no-untyped-def]
         trial = super().append(record)
-        # a suggestion gets its number from the history
         self.records.append(record)
         return trial

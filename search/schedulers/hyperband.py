@@ -16,7 +16,6 @@ Differs    asynchronous: every bracket is an ASHA that promotes, over all rounds
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -62,8 +61,9 @@ class Hyperband(Scheduler):
             cohorts = sorted({self._cohort(trial, history) for trial in resting})
             suggestions = (self._promoted_together(cohort, history) for cohort in cohorts)
             return next((suggestion for suggestion in suggestions if suggestion is not None), None)
-        groups = {(trial.task, self._bracket(trial, history)) for trial in resting}
         table = self._table(history)
+        turns = _turns(table)
+        groups = {(trial.task, turns[trial.number % len(turns)]) for trial in resting}
         places = [
             (here.step, following.step, task, bracket)
             for task, bracket in groups
@@ -72,7 +72,7 @@ class Hyperband(Scheduler):
         for step, goal, task, bracket in sorted(places, reverse=True):  # the top rung first
 
             def belongs(trial: Trial, task: str = task, bracket: int = bracket) -> bool:
-                return trial.task == task and self._bracket(trial, history) == bracket
+                return turns[trial.number % len(turns)] == bracket and trial.task == task
 
             if (suggestion := promoted(step, goal, self.reduction_factor, history, belongs)) is not None:
                 return suggestion
@@ -121,7 +121,7 @@ def brackets(max_t: int, reduction_factor: int = 3, grace_period: int = 1) -> tu
 
 
 def _halving(s: int, most: int, max_t: int, factor: int) -> tuple[Rung, ...]:
-    trials = math.ceil((most + 1) * factor**s / (s + 1))
+    trials = -((most + 1) * factor**s // -(s + 1))  # rounded up
     return tuple(Rung(trials // factor**i, max(1, round(max_t / factor ** (s - i)))) for i in range(s + 1))
 
 

@@ -3,11 +3,12 @@
 Use when   the best setting changes during a training, and members can train side by side: it finds a schedule.
 Costs      nothing beyond the members' own trainings, which are full ones: `population` of them. Disk: a checkpoint
            for each member and each boundary between the slowest member and the fastest.
-Settings   population (8): members. interval (5): steps between two decisions; a tenth of the horizon or less.
-           quantile (0.2): the share at the top and at the bottom. resample (0.25): probability that a setting is
-           drawn afresh; otherwise it is multiplied by 1.2 or 0.8 and kept inside its bounds. quorum (0.75): the
-           share of the living members that must have reached a boundary before anybody is judged there; 1 waits
-           for all (synchronous), 0 for nobody, so that the first to arrive always goes on.
+Settings   population (8): members; num_samples limits their starts, and a baseline takes one of them.
+           interval (5): steps between two decisions; a tenth of the horizon or less. quantile (0.2): the share at
+           the top and at the bottom. resample (0.25): probability that a setting is drawn afresh; otherwise it is
+           multiplied by 1.2 or 0.8 and kept inside its bounds. quorum (0.75): the share of the living members
+           that must have reached a boundary before anybody is judged there; 1 waits for all (synchronous), 0 for
+           nobody, so that the first to arrive always goes on.
 Not for    one schedule for all time: it is greedy, and prefers what helps within an interval. Settings that
            change the model's shape: its weights could not be taken over. Schedulers that stop trials: use RunToEnd.
 Source     Jaderberg et al., Population Based Training of Neural Networks, 2017: truncation selection.
