@@ -1,6 +1,7 @@
 """Population based training and PB2 where the best setting drifts during the training, in the simulated engine.
 
-Claims: PBT ends better than the best fixed setting of a generous grid; PB2 ends better than PBT at population 4. Two
+Claims: PBT ends better than the best fixed setting of a generous grid; PB2 ends better than PBT at population 4 (this
+does not hold on the second problem: experiments/results/population.md). Two
 problems, both of two settings on a log scale and a linear one, 120 steps, a decision every 5, loss minimised:
 
 tracking   the setting of the theory of PB2, a bandit whose payoff moves. A step gains exp(-d²/2 0.15²) of progress,
