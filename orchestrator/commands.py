@@ -205,6 +205,35 @@ def replay(
     raise typer.Exit(subprocess.call(call + ([] if go_on is None else ["--go-on", str(go_on)])))
 
 
+@app.command()
+@told
+def schedule(
+    run: Run,
+    runs: Runs = Path("runs"),
+    trial: Annotated[int | None, typer.Option(help="Number of the trial; default: the best.")] = None,
+) -> None:
+    """The settings that a trial trained with, step by step, as JSON: its own, and those it was forked from.
+
+    A script trains afresh with it: policy=Scheduled.of(workload, json.load(open("schedule.json"))).
+    """
+    from orchestrator.report import summary
+    from search.lineage import schedule as stretches
+
+    with _opened(run, runs) as ledger:
+        begun = ledger.begun()
+        best = summary(ledger)["best"] if trial is None else None
+        number = best["trial"] if best is not None else trial
+        if number not in begun:
+            raise BadInput(
+                f"{ledger.folder}: no trial {number}; there are {len(begun)}."
+                if begun
+                else f"{ledger.folder}: no trials yet."
+            )
+        reports = ledger.rows("report", "WHERE trial = :trial ORDER BY step DESC LIMIT 1", trial=number)
+        step = reports[0]["step"] if reports else begun[number].parent_step or 0
+        typer.echo(json.dumps([stretch._asdict() for stretch in stretches(number, step, begun)], indent=2))
+
+
 @contextmanager
 def _opened(run: str, runs: Path) -> Iterator[Ledger]:
     from orchestrator.ledger import FILE, Ledger

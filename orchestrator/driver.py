@@ -39,6 +39,7 @@ from search.trial import (
     Suggestion,
     Trial,
     incumbent,
+    resume,
     start,
 )
 from search.work import Assignment, Progress
@@ -95,6 +96,7 @@ class Driver:
         self._think_from = clock()  # not before this time again
         self._losses: dict[int, list[int]] = {}  # trial → last recorded step at each time its worker was lost
         self._seeds: dict[int, int] = {row["trial"]: row["seed"] for row in ledger.rows("suggestion")}
+        self._replaced = {trial.replaces for trial in self.history if trial.replaces is not None}
         self._failures: list[str] = []
         kept = sorted((trial.loss, trial.number) for trial in self.history.having(Status.COMPLETED) if _counts(trial))
         self._keep = max(sweep.keep_checkpoints, sweep.finalist_count)
@@ -148,10 +150,11 @@ class Driver:
             return None
         return self._next_training() or self._next_test()
 
-    def receive(self, number: int, answers: Sequence[Progress]) -> bool:
+    def receive(self, number: int, answers: Sequence[Progress], *, done: bool = False) -> bool:
         """Record what a trial's worker answered, in one transaction. False: leave the trial here.
 
-        Answers after the one that ended the trial are dropped: they were never asked for.
+        Answers after the one that ended the trial are dropped: they were never asked for. `done`: the worker has
+        nothing more to say.
         """
         trial = self.history.trials[number]
         with self.ledger.transaction():
@@ -163,11 +166,15 @@ class Driver:
                     if answer.step <= trial.step:
                         path = str(Path(answer.path).relative_to(self.folder))
                         self.ledger.add_checkpoint(number, answer.step, path, answer.sha256, answer.bytes)
+                        if answer.step == trial.step:
+                            self._rest(trial)
                 elif answer.kind == "paused":
                     self._leave(number)
                     self.waiting.append(number)
                 else:
                     self._tell("notice", f"trial {number}: {answer.text}", number)
+            if done:
+                self._rest(trial)
         if trial.status is not Status.RUNNING:
             self._leave(number)
         self.check_budget()
@@ -290,6 +297,8 @@ class Driver:
             return self._assign(self.history.trials[self.waiting.pop(0)])
         begun = self.clock()
         suggestion = self._suggest()
+        if suggestion is not None and suggestion.kind == "fork":
+            suggestion = self._with_parent(suggestion)
         if suggestion is None:
             self._exhausted = not self.running and not self.waiting
             return None
@@ -301,7 +310,10 @@ class Driver:
         seed = self._seeds.setdefault(number, derived_seed(self.sweep.seed, number))
         with self.ledger.transaction():
             self.ledger.add_suggestion(number, suggestion, seed)
-        return self._assign(self.history.append(replace(suggestion, trial=number)))
+        trial = self.history.append(replace(suggestion, trial=number))
+        if trial.replaces is not None:
+            self._replaced.add(trial.replaces)
+        return self._assign(trial)
 
     def _suggest(self) -> Suggestion | None:
         """What to run next: of the search; once it is over and has come to rest, of the finalists."""
@@ -387,6 +399,23 @@ class Driver:
         budget = self.sweep.search_budget
         return budget is not None and self.history.spent + self.history.committed >= budget - NEARLY
 
+    def _with_parent(self, suggestion: Suggestion) -> Suggestion:
+        """The fork, if its parent's checkpoint is there; else (a damaged disk, a population that was made larger)
+        what it would have replaced goes on, or its configuration starts afresh.
+        """
+        place = {"trial": suggestion.parent, "step": suggestion.parent_step}
+        saved = self.ledger.rows("checkpoint", "WHERE trial = :trial AND step = :step", **place)
+        if any((self.folder / row["path"]).is_dir() for row in saved):
+            return suggestion
+        why = f"no checkpoint of trial {suggestion.parent} at step {suggestion.parent_step} to fork from"
+        with self.ledger.transaction():
+            self._tell("fallback", why)
+        replaced = None if suggestion.replaces is None else self.history.trials[suggestion.replaces]
+        if replaced is not None and replaced.status is Status.STOPPED:
+            return resume(replaced, until=suggestion.until, origin="fallback", evidence=why)
+        afresh = start(suggestion.config, origin="fallback", until=suggestion.until, evidence=why)
+        return replace(afresh, replaces=suggestion.replaces)
+
     def _assign(self, trial: Trial) -> Order:
         self.running.add(trial.number)
         return Order("train", trial.number, self._assignment(trial))
@@ -404,10 +433,20 @@ class Driver:
             recorded=trial.step,
             threads=max(1, int(sweep.resources.get("cpu", 1))),
             checkpoint_seconds=sweep.checkpoint_seconds,
-            parent=None if suggestion.parent is None else self.checkpoints(suggestion.parent),
-            parent_step=suggestion.parent_step or 0,
+            pinned=self._pinned(trial.number),
+            parent=None if trial.parent is None else self.checkpoints(trial.parent),
+            parent_step=trial.began,
             prepared=self.shared_folder,
         )
+
+    def _pinned(self, number: int) -> tuple[int, ...]:
+        """The steps of this trial that others fork from, or may: its worker must not delete them.
+
+        While it trains no step is added but the one at which it will rest.
+        """
+        forkable = {step for parent, step in self.searcher.forkable(self.history) if parent == number}
+        forking = {trial.began for trial in self.history.having(Status.RUNNING) if trial.parent == number}
+        return tuple(sorted(forkable | forking))
 
     def _to_test(self) -> list[Trial]:
         chosen = [
@@ -466,11 +505,17 @@ class Driver:
         elif answer.step >= whole:
             reached = "the horizon" if trial.task == FULL else f"the end of the task {trial.task!r}"
             self._end(trial, Status.COMPLETED, f"reached {reached}")
-        elif answer.step >= (trial.suggestion.until or whole):
-            self._end(trial, Status.STOPPED, f"reached step {answer.step} as planned")
+        elif trial.suggestion.until is not None and answer.step >= trial.suggestion.until:
+            return  # it rests once its checkpoint is there
         elif _is_judged(trial) and sweep.scheduler.judge(trial, self.history) is Verdict.STOP:
             self.ledger.add_verdict(trial.number, answer.step, Verdict.STOP.value, repr(sweep.scheduler))
             self._end(trial, Status.STOPPED, f"{type(sweep.scheduler).__name__} at step {answer.step}")
+
+    def _rest(self, trial: Trial) -> None:
+        """A trial that was to come so far and no farther, and whose checkpoint is written, can be forked or resumed."""
+        until = trial.suggestion.until
+        if trial.status is Status.RUNNING and until is not None and trial.step >= until:
+            self._end(trial, Status.STOPPED, f"reached step {trial.step} as planned")
 
     def _verify_replay(self, trial: Trial, answer: Progress) -> None:
         """A step that was recorded before comes again after a resume: it must be the same (the first one counts)."""
@@ -491,6 +536,8 @@ class Driver:
         self.listen(status.value, f"trial {trial.number} {status.value} at step {trial.step}: {reason}")
         if status in (Status.COMPLETED, Status.DIVERGED, Status.FAILED):
             self._clean(trial)
+        elif self._replaced:
+            self._drop_checkpoints(*(self.history.trials[number] for number in self._replaced))
 
     def _fail(self, trial: Trial, kind: str, text: str) -> None:
         reason = f"{kind}: {_last_line(text)}"
@@ -508,8 +555,10 @@ class Driver:
     def keeps(self, number: int) -> bool:
         """Whether this trial's checkpoint is worth keeping: it may go on, is the baseline or among the best."""
         trial = self.history.trials[number]
-        if trial.status in (Status.RUNNING, Status.STOPPED) or trial.first_origin == BASELINE:
+        if trial.status is Status.RUNNING or trial.first_origin == BASELINE:
             return True
+        if trial.status is Status.STOPPED:
+            return number not in self._replaced
         return trial.status is Status.COMPLETED and _counts(trial) and (trial.loss, number) in self._kept
 
     def _clean(self, trial: Trial) -> None:
@@ -522,10 +571,13 @@ class Driver:
             gone = self.history.trials[self._kept.pop()[1]]
         self._drop_checkpoints(gone)
 
-    def _drop_checkpoints(self, trial: Trial) -> None:
-        forking = {other.suggestion.parent for other in self.history.having(Status.RUNNING)}
-        if not self.keeps(trial.number) and trial.number not in forking:
-            shutil.rmtree(self.checkpoints(trial.number), ignore_errors=True)
+    def _drop_checkpoints(self, *trials: Trial) -> None:
+        """Delete what is not worth keeping, unless a fork begins there, or still may."""
+        needed = {other.parent for other in self.history.having(Status.RUNNING)}
+        needed |= {number for number, _ in self.searcher.forkable(self.history)}
+        for trial in trials:
+            if trial.number not in needed and not self.keeps(trial.number):
+                shutil.rmtree(self.checkpoints(trial.number), ignore_errors=True)
 
     def _leave(self, number: int) -> None:
         self.running.discard(number)
@@ -567,9 +619,8 @@ class Driver:
 
     def close(self) -> None:
         """The invocation is over: drop what came in late, and note how long it took (for the budget)."""
-        for trial in self.history:
-            if trial.status not in (Status.RUNNING, Status.STOPPED):
-                self._drop_checkpoints(trial)
+        over = (trial for trial in self.history if trial.status is not Status.RUNNING)
+        self._drop_checkpoints(*over)
         self.pause_file.unlink(missing_ok=True)
         with self.ledger.transaction():
             self.ledger.add_event("spent", f"{self.clock() - self._began:.3f}")

@@ -163,7 +163,7 @@ class Ledger:
         self._insert(
             "suggestion", trial=trial, kind=suggestion.kind, config=to_json(dict(suggestion.config)),
             task=suggestion.task, until=suggestion.until, origin=suggestion.origin, evidence=suggestion.evidence,
-            parent=suggestion.parent, parent_step=suggestion.parent_step, seed=seed,
+            parent=suggestion.parent, parent_step=suggestion.parent_step, seed=seed, replaces=suggestion.replaces,
             memo=suggestion.memo,
         )  # fmt: skip
 
@@ -244,6 +244,10 @@ class Ledger:
         counts = [f"SELECT MAX(seq) FROM {name}" for name in schema.RECORDS if name not in ("lease", "parameter")]
         with storage_errors(self.folder):
             return max(self._connection.exec_driver_sql(count).scalar() or 0 for count in counts)
+
+    def begun(self) -> dict[int, Suggestion]:
+        """For every trial the suggestion that it began with: a start or a fork."""
+        return {row["trial"]: _suggestion(row) for row in self.rows("suggestion") if row["kind"] != "resume"}
 
     def lease(self) -> Lease | None:
         """Who drove last."""
@@ -473,7 +477,7 @@ def _suggestion(row: Mapping[str, Any]) -> Suggestion:
     return Suggestion(
         row["kind"], config, row["trial"], row["until"], row["task"], row["origin"], row["evidence"],
         memo=row.get("memo", ""),  # a reader may look at an older ledger
-        parent=row["parent"], parent_step=row["parent_step"],
+        parent=row["parent"], parent_step=row["parent_step"], replaces=row.get("replaces"),
     )  # fmt: skip
 
 

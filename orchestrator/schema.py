@@ -25,7 +25,7 @@ RECORDS = {
         seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL, trial INTEGER NOT NULL,
         kind TEXT NOT NULL, config TEXT NOT NULL, task TEXT NOT NULL, until INTEGER, origin TEXT NOT NULL,
         evidence TEXT NOT NULL, parent INTEGER, parent_step INTEGER, seed INTEGER NOT NULL,
-        memo TEXT NOT NULL DEFAULT ''""",
+        replaces INTEGER, memo TEXT NOT NULL DEFAULT ''""",
     "report": """
         trial INTEGER NOT NULL, step INTEGER NOT NULL, seq INTEGER NOT NULL UNIQUE, time TEXT NOT NULL,
         epoch INTEGER NOT NULL, value REAL, kind TEXT NOT NULL, cost_seconds REAL NOT NULL,
@@ -106,6 +106,7 @@ UPGRADES: dict[int, tuple[str, ...]] = {  # version → statements that lead to 
     1: (
         "DROP VIEW trials",
         TRIALS,
+        "ALTER TABLE suggestion ADD COLUMN replaces INTEGER",
         "ALTER TABLE suggestion ADD COLUMN memo TEXT NOT NULL DEFAULT ''",
     ),
 }

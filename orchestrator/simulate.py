@@ -57,7 +57,7 @@ def simulate(
             return  # nothing runs and nobody has anything to add
         clock.seconds, number, answer = heapq.heappop(answers)
         order, job = jobs[number]
-        go_on = driver.receive(order.trial, answer.progress)
+        go_on = driver.receive(order.trial, answer.progress, done=answer.done)
         if answer.failure:
             driver.fail(order.trial, *answer.failure)
         if go_on and not answer.done:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from enum import Enum
 from typing import ClassVar
 
@@ -49,6 +50,13 @@ class Searcher(ABC):
         Called now and then while every worker is busy, so that `suggest` is quick when one is free. It must not
         change what `suggest` answers: a sweep in which it is never called makes the same decisions.
         """
+
+    def forkable(self, history: History) -> Collection[tuple[int, int]]:
+        """The checkpoints, (trial, step), that a later suggestion may fork from: the driver keeps them.
+
+        A checkpoint that has left this answer does not come back to it. Only searchers that fork answer here.
+        """
+        return ()
 
     def check(self, space: Space) -> None:  # noqa: B027 - most searchers accept every space
         """Raise ValueError, naming the parameter and a remedy, if this searcher cannot search `space`."""

@@ -365,6 +365,15 @@ class Space:
         return split + (others * self._count_from(depth + 1, {**config, name: _OTHER}, width) if others else 0)
 
 
+def numeric_coordinates(space: Space) -> list[int]:
+    """The coordinates of numbers that every configuration has."""
+    return [
+        space.coordinates[name]
+        for name, parameter in space.parameters.items()
+        if not isinstance(parameter, (Choice, Fixed)) and not space.conditions[name]
+    ]
+
+
 _OTHER = object()
 
 

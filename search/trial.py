@@ -50,6 +50,7 @@ class Suggestion:
     memo: str = ""  # what the searcher wants to find again in the history: the settings of its model
     parent: int | None = None  # fork: the trial whose state is taken over …
     parent_step: int | None = None  # … and at which step
+    replaces: int | None = None  # the trial whose place in a population this one takes
 
 
 def start(
@@ -80,11 +81,12 @@ def fork(
     origin: str = "model",
     until: int | None = None,
     evidence: str = "",
+    replaces: int | None = None,
 ) -> Suggestion:
     """Start a new trial with another configuration from `parent`'s checkpoint at `step`."""
     return Suggestion(
         "fork", config, until=until, task=parent.task, origin=origin, evidence=evidence,
-        parent=parent.number, parent_step=step,
+        parent=parent.number, parent_step=step, replaces=replaces,
     )  # fmt: skip
 
 
@@ -134,7 +136,9 @@ class Trial:
         self.first_origin = suggestion.origin  # who proposed the configuration
         self.suggestion = suggestion  # the latest one: a resumed trial has a new `until`
         self.asked = 0  # its latest suggestion was the history's so-many-th
+        self.parent = suggestion.parent  # the trial it was forked from
         self.began = suggestion.parent_step or 0  # step after which its own training began; 0 unless forked
+        self.replaces = suggestion.replaces  # the trial whose place in a population it took
         self.in_space = True  # False: its configuration is not in the present space (a baseline, an older space)
         self.status = Status.RUNNING
         self.reason = ""
@@ -162,7 +166,7 @@ class Trial:
 
     def loss_at(self, step: int) -> float | None:
         """Loss recorded at exactly `step`, or None."""
-        index = step - 1 if step <= len(self.steps) and self.steps[step - 1] == step else None
+        index = step - 1 if 0 < step <= len(self.steps) and self.steps[step - 1] == step else None
         if index is None and step in self.steps:  # steps need not be dense: a fork begins at its parent's step
             index = self.steps.index(step)
         return None if index is None else self.losses[index]

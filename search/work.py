@@ -28,7 +28,8 @@ class Assignment:
     recorded: int = 0
     threads: int = 1  # CPUs granted to the trial
     checkpoint_seconds: float = 5.0  # at most this often, for at most 2 % of the time; 0: after each step
-    keep: int = 2  # checkpoints kept; more where others fork from steps that this trial has left behind
+    keep: int = 2  # checkpoints kept, the newest …
+    pinned: tuple[int, ...] = ()  # … and those of these steps: others may fork from them
     parent: Path | None = None  # fork: folder of the trial whose state is taken over …
     parent_step: int = 0  # … at this step
     prepared: Path | None = None  # what `prepare` left

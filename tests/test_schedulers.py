@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 import search.schedulers
 from search.base import Scheduler, Verdict
-from search.schedulers.asha import Asha, AshaPromote, milestones
+from search.rungs import milestones
+from search.schedulers.asha import Asha, AshaPromote
+from search.schedulers.hyperband import Hyperband, brackets
 from search.schedulers.median import Median
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space, uniform
@@ -28,7 +30,9 @@ SCHEDULERS = [
     Median(grace_period=1, min_trials=3),
     Asha(grace_period=1, reduction_factor=2),
     AshaPromote(grace_period=1, reduction_factor=2),
+    Hyperband(reduction_factor=2),
 ]
+PROMOTING = (AshaPromote, Hyperband)  # rest a trial at every milestone
 
 every_scheduler = pytest.mark.parametrize("scheduler", SCHEDULERS, ids=lambda s: type(s).__name__)
 few = settings(max_examples=20, deadline=None, derandomize=True)
@@ -153,7 +157,7 @@ def test_a_broken_loss_stops_at_once_and_harms_nobody_else(scheduler: Scheduler,
         history.append(End(trial.number, Status.DIVERGED))
     sound = begin(history)
     history.append(Report(sound.number, 1, 1.0))
-    if not isinstance(scheduler, AshaPromote):
+    if not isinstance(scheduler, PROMOTING):
         assert scheduler.judge(sound, history) is Verdict.CONTINUE
         return
     history.append(End(sound.number, Status.STOPPED))
@@ -168,7 +172,7 @@ def test_the_first_trial_is_not_stopped_for_being_alone(scheduler: Scheduler) ->
     trial = begin(history)
     for step in range(1, 16):
         history.append(Report(trial.number, step, 100.0))
-        if not isinstance(scheduler, AshaPromote):
+        if not isinstance(scheduler, PROMOTING):
             assert scheduler.judge(trial, history) is Verdict.CONTINUE
 
 
@@ -405,3 +409,62 @@ def test_five_thousand_trials_are_judged_without_looking_at_all_of_them(schedule
 
     history.__class__ = Untouchable
     assert scheduler.judge(history.trials[7], history) is Verdict.CONTINUE
+
+
+def test_the_brackets_of_hyperband_are_those_of_the_paper() -> None:
+    table = [[f"{rung.trials}@{rung.step}" for rung in bracket] for bracket in brackets(81, 3)]
+    assert table == [
+        ["81@1", "27@3", "9@9", "3@27", "1@81"],
+        ["34@3", "11@9", "3@27", "1@81"],
+        ["15@9", "5@27", "1@81"],
+        ["8@27", "2@81"],
+        ["5@81"],
+    ]
+    assert [bracket[0].step for bracket in brackets(100, 3, 10)] == [11, 33, 100]
+
+
+def test_trials_are_assigned_to_brackets_in_hyperbands_proportions() -> None:
+    history = empty(81)
+    scheduler = Hyperband()
+    counts = [0] * 5
+    for number in range(286):
+        counts[scheduler._bracket(begin(history), history)] += 1
+        if number == 28:  # a fifth of a round
+            assert counts == [16, 7, 3, 2, 1]
+    assert counts == [162, 68, 30, 16, 10]
+
+
+@pytest.mark.parametrize("workers", [1, 7])
+def test_a_synchronous_round_has_exactly_the_rungs_of_the_table(workers: int) -> None:
+    scheduler = Hyperband(synchronous=True)
+    history, _ = sweep(scheduler, trials=143, horizon=81, workers=workers)
+    for index, bracket in enumerate(brackets(81, 3)):
+        members = [trial for trial in history if scheduler._bracket(trial, history) == index]
+        assert [(sum(t.step >= rung.step for t in members), rung.step) for rung in bracket] == list(bracket)
+    assert history.count(Status.COMPLETED) == 1 + 1 + 1 + 2 + 5
+
+
+def test_asynchronous_hyperband_compares_within_a_bracket_and_rests_at_its_rungs_only() -> None:
+    scheduler = Hyperband()
+    history, _ = sweep(scheduler, trials=143, horizon=81, workers=3)
+    for trial in history:
+        bracket = brackets(81, 3)[scheduler._bracket(trial, history)]
+        assert trial.step in {rung.step for rung in bracket}
+    assert 8 <= history.count(Status.COMPLETED) <= 20
+
+
+def test_a_failed_trial_does_not_hold_up_a_synchronous_round() -> None:
+    scheduler, history = Hyperband(reduction_factor=2, synchronous=True), empty(4)
+    size = sum(bracket[0].trials for bracket in brackets(4, 2))
+    for number in range(size):
+        trial = begin(history, number / size)
+        if number % 3 == 0:
+            history.append(End(trial.number, Status.FAILED))
+            continue
+        while trial.status is Status.RUNNING:
+            report(scheduler, history, trial, trial.step + 1, float(number))
+    while (suggestion := scheduler.promote(history)) is not None:
+        trial = history.append(suggestion)
+        while trial.status is Status.RUNNING:
+            report(scheduler, history, trial, trial.step + 1, float(trial.number))
+    assert history.count(Status.COMPLETED) >= 3

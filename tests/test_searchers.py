@@ -11,6 +11,7 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -18,15 +19,18 @@ from hypothesis import strategies as st
 import search.searchers
 from search.base import Searcher
 from search.searchers.bayes import BayesSearch
+from search.searchers.bohb import BohbSearch
 from search.searchers.cmaes import CmaEs
 from search.searchers.grid import Grid
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.optuna import GaussianProcess, Tpe
+from search.searchers.pb2 import Pb2
+from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.points import Points
 from search.searchers.random import Random
 from search.searchers.sobol import Sobol
-from search.space import Space, choice, pow2, randint, uniform
-from search.trial import End, History, Report, Status, Suggestion, Trial, incumbent, start
+from search.space import Space, choice, pow2, randint, uniform, when
+from search.trial import End, History, Report, Status, Suggestion, Trial, incumbent, resume, start
 from tests.histories import HORIZON, SPACES, random_history, records
 
 SEARCHERS = [
@@ -39,6 +43,9 @@ SEARCHERS = [
     Points((), then=Random()),
     BayesSearch(n_initial=4),
     MultitaskSearch(n_initial=4),
+    BohbSearch(),
+    PopulationBasedTraining(population=60),  # many members: tests/test_population.py goes beyond the starts
+    Pb2(population=60),
 ]
 SLOW = {GaussianProcess, BayesSearch, MultitaskSearch}  # fits a model: fewer examples
 ON_BOTORCH = (BayesSearch, MultitaskSearch)
@@ -224,7 +231,7 @@ def test_a_history_of_one_status_only_does_not_break_a_searcher(searcher: Search
 @pytest.mark.parametrize(
     ("searcher", "most"),
     # The last is sure of the optimum after 30 trials, and then looks where it is least sure: at the break.
-    [(Tpe(), 20), (CmaEs(), 20), (MultitaskSearch(), 20), (BayesSearch(), 33)],
+    [(Tpe(), 20), (CmaEs(), 20), (BohbSearch(), 20), (MultitaskSearch(), 20), (BayesSearch(), 33)],
     ids=lambda value: type(value).__name__,
 )
 def test_a_region_that_diverges_is_left_alone(searcher: Searcher, most: int) -> None:
@@ -380,6 +387,8 @@ def test_sobol_points_fill_the_cube_evenly() -> None:
         (lambda: MultitaskSearch().check(SPACES["fixed"]), "nothing to search"),
         (lambda: Points([{"lr": 3}], then=Random()).check(SPACES["continuous"]), '"x" is missing'),
         (lambda: Points([{"lrr": 3}], then=Random()).check(SPACES["continuous"]), 'did you mean "lr"'),
+        (lambda: BohbSearch(good_share=1.5), "must be a share"),
+        (lambda: BohbSearch(samples=0), "more than 0"),
         (lambda: Points([], then=None), "must be a searcher"),  # type: ignore[arg-type]
     ],
 )
@@ -415,3 +424,46 @@ def test_optuna_is_silent_and_keeps_its_verbosity(caplog: pytest.LogCaptureFixtu
     Tpe(n_startup_trials=4).suggest(random_history(SPACES["conditional"], seed=0, trials=30))
     assert optuna.logging.get_verbosity() == before
     assert capfd.readouterr() == ("", "")
+
+
+def bohb_history(space: Space, *, trials: int, steps: int, seed: int = 0) -> History:
+    """Random configurations, each reported at every step up to `steps`; x near 0.3 is good."""
+    history, rng = History(space, horizon=9, seed=seed), np.random.default_rng(seed)
+    for number in range(trials):
+        config = space.sample(rng)
+        history.append(start(config))
+        for step in range(1, steps + 1):
+            history.append(Report(number, step, abs(config["x"] - 0.3)))
+        history.append(End(number, Status.STOPPED))
+    return history
+
+
+def test_bohb_learns_on_the_last_step_with_enough_results() -> None:
+    space = Space({"x": uniform(0, 1), "y": uniform(0, 1)})
+    history = bohb_history(space, trials=5, steps=1)
+    first = BohbSearch().suggest(history)
+    assert first is not None
+    assert first.origin == "initial"
+    history = bohb_history(space, trials=20, steps=1)
+    for number in range(6):
+        history.append(resume(history.trials[number], until=3))
+        history.append(Report(number, 2, 0.5))
+        history.append(Report(number, 3, 0.5 + number))
+        history.append(End(number, Status.STOPPED))
+    suggestion = BohbSearch(random_share=0.0).suggest(history)
+    assert suggestion is not None
+    assert suggestion.evidence == "densities of 3 good and 3 bad results at step 3"
+
+
+def test_bohb_draws_a_third_at_random_and_the_rest_where_the_good_are() -> None:
+    space = Space({"x": uniform(0, 1), "o": choice(["a", "b"]), "n": when(uniform(0, 1), o="a")})
+    origins: list[str] = []
+    drawn: list[float] = []
+    for seed in range(150):
+        suggestion = BohbSearch().suggest(bohb_history(space, trials=60, steps=2, seed=seed))
+        assert suggestion is not None
+        origins.append(suggestion.origin)
+        if suggestion.origin == "model":
+            drawn.append(abs(suggestion.config["x"] - 0.3))
+    assert 0.2 < origins.count("random") / 150 < 0.47
+    assert np.median(drawn) < 0.1  # at random: 0.23

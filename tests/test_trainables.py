@@ -40,6 +40,7 @@ from trainables.base import NOTHING, Action, Knobs, Policy, Signals, Workload
 from trainables.loop import Training, train
 from trainables.policies.fixed import Fixed
 from trainables.policies.plateau import Plateau
+from trainables.policies.scheduled import Scheduled
 from trainables.run import Run
 from trainables.workloads.quadratic import Quadratic
 from trainables.workloads.resnet_finetune import ResNetFinetune
@@ -51,6 +52,7 @@ WORKLOADS: list[Workload] = [
 POLICIES: list[Policy[Any]] = [
     Fixed(),
     Plateau(factor=0.5, patience=0, threshold=0.9),
+    Scheduled(((1, Knobs(0.1, 16)), (2, Knobs(0.05, 8, 0.5)))),
 ]
 
 
@@ -405,7 +407,7 @@ def test_the_policy_keeps_plain_data_and_is_pure(workload: Workload, policy: Pol
     assert [signals.step for signals in ended] == list(range(1, workload.horizon + 1))
     assert all(workload.metric in signals.metrics for signals in ended)
     assert [s.samples for s in ended] == [step * workload.samples() for step in range(1, workload.horizon + 1)]
-    assert eval(repr(policy), {type(policy).__name__: type(policy)}) == policy
+    assert eval(repr(policy), {type(policy).__name__: type(policy), "Knobs": Knobs}) == policy
 
 
 # What the checkpoint must hold
@@ -719,7 +721,7 @@ def test_a_fork_takes_the_weights_and_brings_its_own_knobs(tmp_path: Path) -> No
 
 
 def test_a_fork_of_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no usable checkpoint up to step 4"):
+    with pytest.raises(FileNotFoundError, match="no usable checkpoint at step 4"):
         Quadratic().run(Fixed(), assign(tmp_path, parent=tmp_path / "parent", parent_step=4))
 
 
@@ -855,3 +857,21 @@ def test_policies_say_whether_a_short_training_is_the_beginning_of_a_long_one() 
                 for horizon in (3, 9)
             )
             assert short == long, policy
+
+
+def test_a_schedule_turns_the_knobs_at_its_steps_and_refuses_disorder() -> None:
+    policy = Scheduled.of(
+        Quadratic(),
+        [
+            {"first": 1, "last": 3, "config": good(Quadratic())},
+            {"first": 4, "last": 9, "config": {**good(Quadratic()), "batch_size": 64}},
+        ],
+    )
+    training = Training(Quadratic(), policy, good(Quadratic()))
+    sizes: dict[int, int] = {}
+    for item in training:
+        if item is None:
+            sizes[training.step + 1] = training.knobs.batch_size
+    assert [sizes[step] for step in range(1, 10)] == [good(Quadratic())["batch_size"]] * 3 + [64] * 6
+    with pytest.raises(ValueError, match="growing steps"):
+        Scheduled(((4, Knobs(0.1, 16)), (2, Knobs(0.1, 16))))

@@ -17,7 +17,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,8 +99,8 @@ def describe(found: Found) -> Progress:
     return Progress("checkpoint", found.step, path=str(found.path), sha256=digest, bytes=size)
 
 
-def prune(folder: Path, keep: int = 2, recorded: int | None = None) -> None:
-    """Delete all but the `keep` newest checkpoints, and the newest one at a step <= `recorded`.
+def prune(folder: Path, keep: int = 2, recorded: int | None = None, pinned: Collection[int] = ()) -> None:
+    """Delete all but the `keep` newest checkpoints, the newest one at a step <= `recorded`, and those at `pinned` steps.
 
     Nothing is deleted if the newest one turns out to be damaged.
     """
@@ -108,7 +108,7 @@ def prune(folder: Path, keep: int = 2, recorded: int | None = None) -> None:
     kept = checkpoints[-max(keep, 1) :]
     if recorded is not None:
         kept += [found for found in checkpoints if found.step <= recorded][-1:]
-    superfluous = [found for found in checkpoints if found not in kept]
+    superfluous = [found for found in checkpoints if found not in kept and found.step not in pinned]
     if superfluous:
         try:
             _read(checkpoints[-1].path)

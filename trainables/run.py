@@ -61,7 +61,7 @@ class Run(Iterator["Progress | None"]):
             step, cursor = place
             self._saved = checkpoint.save(assignment.folder, training.state(), step=step, cursor=cursor)
             self._saved_at = place
-            checkpoint.prune(assignment.folder, assignment.keep, assignment.recorded)
+            checkpoint.prune(assignment.folder, assignment.keep, assignment.recorded, assignment.pinned)
             self._saved_time = time.perf_counter()
             self._writing_seconds += self._saved_time - begun
         return self._saved
@@ -73,6 +73,8 @@ class Run(Iterator["Progress | None"]):
     def _carry_out(self, notices: list[str]) -> Generator[Progress | None]:
         for text in notices:
             yield Progress("notice", self.training.step, text=text)
+        if self.training.step >= self._assignment.until:  # nothing is left to train: the checkpoint is told again
+            yield self.save()
         for item in self.training:
             yield item
             if self.training.diverged:
@@ -105,7 +107,7 @@ def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:
     _settle(assignment.threads)
     state, notices = checkpoint.newest(assignment.folder, assignment.recorded)
     if state is None:
-        raise _missing(assignment.folder, assignment.recorded, notices)
+        raise _missing(assignment.folder, f"up to step {assignment.recorded}", notices)
     model = workload.model(assignment.config, assignment.prepared)
     put_model(model, state["weights"])
     return measure(workload, model.to(compute_device()), "test")
@@ -133,17 +135,16 @@ def _restore(training: Training, assignment: Assignment) -> list[str]:
 
 
 def _fork(training: Training, parent: Path, step: int) -> list[str]:
+    """The parent's state at exactly this step: an older one would be another training."""
     state, notices = checkpoint.newest(parent, step, on_the_way=False)
-    if state is None:
-        raise _missing(parent, step, notices)
+    if state is None or state["step"] != step:
+        raise _missing(parent, f"at step {step}", notices)
     training.fork(state)
-    if training.step < step:
-        notices.append(f"forked from step {training.step}: the parent's checkpoint of step {step} is gone")
     return notices
 
 
-def _missing(folder: Path, step: int, notices: list[str]) -> FileNotFoundError:
-    return FileNotFoundError("; ".join([f"{folder} has no usable checkpoint up to step {step}", *notices]))
+def _missing(folder: Path, where: str, notices: list[str]) -> FileNotFoundError:
+    return FileNotFoundError("; ".join([f"{folder} has no usable checkpoint {where}", *notices]))
 
 
 def _settle(threads: int) -> None:

@@ -82,7 +82,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         go_on = False
         order = self._orders.get(trial.trial_id)
         if answer is not None:
-            go_on = self.driver.receive(answer.trial, answer.progress) and not answer.done
+            go_on = self.driver.receive(answer.trial, answer.progress, done=answer.done) and not answer.done
             if answer.failure is not None:
                 self.driver.fail(answer.trial, *answer.failure)
         elif job is not None and order is not None:

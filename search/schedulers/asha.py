@@ -20,13 +20,23 @@ by then, at the price of checkpoints.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from search.base import Scheduler, Verdict
-from search.trial import History, Status, Suggestion, Trial, resume
+from search.rungs import (
+    crossed,
+    judged_at_the_ends,
+    milestones,
+    promoted,
+    refuse_settings,
+    rested_at,
+    rung,
+    top_step,
+)
+from search.trial import History, Status, Suggestion, Trial
 
 
 @dataclass(frozen=True)
@@ -41,13 +51,14 @@ class Asha(Scheduler):
         _check_settings(self)
 
     def judge(self, trial: Trial, history: History) -> Verdict:
-        top = _top(self, history)
-        if (verdict := _judged_at_the_ends(trial, top, history)) is not None:
+        top = top_step(self.max_t, history)
+        if (verdict := judged_at_the_ends(trial, top, history)) is not None:
             return verdict
-        milestone = _crossed(trial, milestones(self.grace_period, self.reduction_factor, top))
+        milestone = crossed(trial, milestones(self.grace_period, self.reduction_factor, top))
         if milestone is None:
             return Verdict.CONTINUE
-        before = [loss for number, loss in _rung(milestone, trial.task, history).items() if number != trial.number]
+        losses = rung(milestone, history, partial(_is_of, trial.task))
+        before = [loss for number, loss in losses.items() if number != trial.number]
         if not before:
             return Verdict.CONTINUE
         cutoff = np.quantile(before, 1 / self.reduction_factor)
@@ -66,85 +77,36 @@ class AshaPromote(Scheduler):
         _check_settings(self)
 
     def judge(self, trial: Trial, history: History) -> Verdict:
-        top = _top(self, history)
-        if (verdict := _judged_at_the_ends(trial, top, history)) is not None:
-            return verdict
-        crossed = _crossed(trial, milestones(self.grace_period, self.reduction_factor, top))
-        return Verdict.CONTINUE if crossed is None else Verdict.STOP
+        top = top_step(self.max_t, history)
+        return rested_at(trial, milestones(self.grace_period, self.reduction_factor, top), top, history)
 
     def promote(self, history: History) -> Suggestion | None:
         if not history.count(Status.STOPPED):
             return None
-        top = _top(self, history)
+        top = top_step(self.max_t, history)
+        tasks = sorted({trial.task for trial in history.having(Status.STOPPED)})
         goal = top
         for milestone in reversed(milestones(self.grace_period, self.reduction_factor, top)):
-            for task in sorted({trial.task for trial in history.having(Status.STOPPED)}):
-                if (promoted := self._promoted(milestone, goal, task, history)) is not None:
-                    return promoted
+            for task in tasks:
+                suggestion = promoted(milestone, goal, self.reduction_factor, history, partial(_is_of, task))
+                if suggestion is not None:
+                    return suggestion
             goal = milestone
         return None
 
-    def _promoted(self, milestone: int, goal: int, task: str, history: History) -> Suggestion | None:
-        """The best resting trial that belongs to the top of its rung and has not gone on to `goal`."""
-        size = sum(history.trials[number].task == task for number in history.reached(milestone))
-        rung, places = _rung(milestone, task, history), size // self.reduction_factor
-        best = sorted(rung, key=lambda number: (rung[number], number))[:places]
-        for place, number in enumerate(best, start=1):
-            trial = history.trials[number]
-            if trial.status is Status.STOPPED and trial.step < goal:
-                evidence = f"place {place} of {size} at step {milestone}, {places} go on to step {goal}"
-                return resume(trial, until=goal, evidence=evidence)
-        return None
 
-
-def milestones(grace_period: int, reduction_factor: int, top: int) -> list[int]:
-    """The steps below `top` at which trials are compared."""
-    steps = []
-    step = grace_period
-    while step < top:
-        steps.append(step)
-        step *= reduction_factor
-    return steps
-
-
-def _top(settings: Asha | AshaPromote, history: History) -> int:
-    return min(settings.max_t or history.horizon, history.horizon)
-
-
-def _judged_at_the_ends(trial: Trial, top: int, history: History) -> Verdict | None:
-    """The verdict where no rung is needed: before the first report, on a broken loss, at the end."""
-    if not trial.losses:
-        return Verdict.CONTINUE
-    if not math.isfinite(trial.loss):
-        return Verdict.STOP
-    if trial.step >= top:
-        return Verdict.CONTINUE if top >= history.horizon else Verdict.STOP
-    return None
-
-
-def _crossed(trial: Trial, steps: list[int]) -> int | None:
-    """The highest milestone that the last report reached and the one before did not."""
-    before = trial.steps[-2] if len(trial.steps) > 1 else trial.began
-    return next((step for step in reversed(steps) if before < step <= trial.step), None)
-
-
-def _rung(milestone: int, task: str, history: History) -> dict[int, float]:
-    """Trial number → loss at the milestone, for this task, without what is not finite."""
-    return {
-        number: loss
-        for number, loss in history.reached(milestone).items()
-        if math.isfinite(loss) and history.trials[number].task == task
-    }
+def _is_of(task: str, trial: Trial) -> bool:
+    return trial.task == task
 
 
 def _check_settings(settings: Asha | AshaPromote) -> None:
     title = type(settings).__name__
-    for name, least in (("grace_period", 1), ("reduction_factor", 2), ("max_t", 1)):
-        value = getattr(settings, name)
-        if value is None and name == "max_t":
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{title}({name}={value!r}): must be a whole number, {least} or more.")
+    refuse_settings(
+        title,
+        settings.max_t,
+        grace_period=(settings.grace_period, 1),
+        reduction_factor=(settings.reduction_factor, 2),
+    )
     if settings.max_t is not None and settings.max_t < settings.grace_period:
         raise ValueError(
             f"{title}(grace_period={settings.grace_period}, max_t={settings.max_t}): every trial is given "

@@ -23,9 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search.base import Searcher, derived_seed
-from search.parameters import Choice, Fixed
 from search.proposal import propose, propose_random
-from search.space import Space, Vector
+from search.space import Space, Vector, numeric_coordinates
 from search.trial import History, Status, Suggestion, Trial
 
 if TYPE_CHECKING:
@@ -94,15 +93,6 @@ class CmaEs(Searcher):
             seed=seed,
             population_size=population * 2**restarts,
         )
-
-
-def numeric_coordinates(space: Space) -> list[int]:
-    """The coordinates of numbers that every configuration has."""
-    return [
-        space.coordinates[name]
-        for name, parameter in space.parameters.items()
-        if not isinstance(parameter, (Choice, Fixed)) and not space.conditions[name]
-    ]
 
 
 def _at_rest(history: History) -> Iterator[Trial]:

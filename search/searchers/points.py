@@ -9,8 +9,8 @@ Differs    a point that is a trial already, in whatever way it came in, is not r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from search.base import Searcher
 from search.space import Space
@@ -41,8 +41,17 @@ class Points(Searcher):
         for index, point in enumerate(self.points if history.room else ()):
             config = history.space.check(point)
             if history.known(config) is None:
-                return start(config, origin="point", evidence=f"point {index + 1} of {len(self.points)}")
+                evidence = f"point {index + 1} of {len(self.points)}"
+                if not self.continues:
+                    return start(config, origin="point", evidence=evidence)
+                wish = self.then.suggest(history)  # a searcher that goes on with its trials says how far the first goes
+                if not isinstance(wish, Suggestion) or wish.kind != "start":
+                    return wish
+                return replace(wish, config=config, origin="point", evidence=evidence)
         return self.then.suggest(history)
 
     def prepare(self, history: History) -> None:
         self.then.prepare(history)
+
+    def forkable(self, history: History) -> Collection[tuple[int, int]]:
+        return self.then.forkable(history)

@@ -6,6 +6,7 @@ from orchestrator.main import main
 from orchestrator.sweep import Sweep
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
+from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.random import Random
 from search.space import Space, loguniform, pow2, uniform
 from tests.trouble import Troubled
@@ -15,6 +16,10 @@ SCHEDULERS = {
     "end": RunToEnd(),
     "asha": Asha(grace_period=1, reduction_factor=2),
     "promote": AshaPromote(grace_period=1, reduction_factor=2),
+}
+SEARCHERS = {
+    "random": Random(),
+    "population": PopulationBasedTraining(population=4, interval=3, quantile=0.25),
 }
 
 
@@ -30,7 +35,7 @@ def sweep() -> Sweep:
         name="steady",
         workload=workload,
         space=Space({"learning_rate": loguniform(1e-3, 0.3), "momentum": uniform(0.0, 0.9), "batch_size": pow2(4, 32)}),
-        searcher=Random(),
+        searcher=SEARCHERS[os.environ.get("SEARCHER", "random")],
         scheduler=SCHEDULERS[os.environ.get("SCHEDULER", "end")],
         num_samples=8,
         baseline=None,

@@ -1,0 +1,213 @@
+"""A population: members that train in segments, and take over each other's state.
+
+A *member* is a place in the population, held by a chain of trials: it begins with a start, and whenever a fork
+`replaces` the trial that holds the place, the fork goes on in it. After every `interval` steps (a *boundary*) a
+member rests; then it is resumed, or, if it is behind, replaced by a fork of a leading one at the same step.
+All of it is read off the history. Decisions are made for one member at a time, when a worker is free, and depend
+on what was reported, never on the order in which it came in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from search.base import derived_seed
+from search.proposal import propose_random
+from search.task import FULL
+from search.trial import Config, History, Status, Suggestion, Trial, fork, resume
+
+DEATHS = 3  # trials in a row that end without finishing a segment, before a member is given up
+
+Explore = Callable[[Trial, int, np.random.Generator], tuple[Config, str, str]]
+"""From the parent, the step of the fork and a generator: the child's configuration, its origin and the evidence."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a population lives; searchers have these as their settings."""
+
+    population: int
+    interval: int
+    quantile: float
+    quorum: float
+
+    def problem(self) -> str | None:
+        """What is wrong with the settings, in words; None if nothing is."""
+        for name, least in (("population", 2), ("interval", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                return f"{name}={value!r}): must be a whole number, {least} or more."
+        if not 0 < self.quantile <= 0.5:
+            return f"quantile={self.quantile!r}): must be more than 0 and at most 0.5; try 0.25."
+        if not 0 <= self.quorum <= 1:
+            return f"quorum={self.quorum!r}): must be a share from 0 (never wait) to 1 (wait for all)."
+        return None
+
+
+@dataclass(frozen=True)
+class Member:
+    """One place in the population; `chain` are the trials that held it, the present one last."""
+
+    chain: tuple[Trial, ...]
+
+    @property
+    def trial(self) -> Trial:
+        return self.chain[-1]
+
+    @property
+    def step(self) -> int:
+        """How far it has got; the step at which it is to rest counts when it does."""
+        return max(self.trial.step, self.trial.began) - (1 if _is_arriving(self.trial) else 0)
+
+    @property
+    def is_alive(self) -> bool:
+        return is_sound(self.trial)
+
+    def is_lost(self, interval: int) -> bool:
+        """So many of its trials in a row came to nothing that it is given up."""
+        last = self.chain[-DEATHS:]
+        return len(last) == DEATHS and not any(is_sound(t) or t.step - t.began >= interval for t in last)
+
+
+def is_sound(trial: Trial) -> bool:
+    """Whether the trial's state is worth anything: it did not go wrong, and is in the space."""
+    return trial.in_space and trial.status not in (Status.FAILED, Status.DIVERGED)
+
+
+def members(history: History) -> list[Member]:
+    """The population, in order of the first trial of each."""
+    chains: dict[int, list[Trial]] = {}
+    place: dict[int, int] = {}  # trial → the first of its chain
+    for trial in history.trials:
+        if not is_member(trial):
+            continue
+        replaced = trial.replaces
+        first = place[replaced] if replaced is not None and replaced in place else trial.number
+        place[trial.number] = first
+        chains.setdefault(first, []).append(trial)
+    return [Member(tuple(chain)) for chain in chains.values()]
+
+
+def decide(history: History, rules: Rules, explore: Explore) -> Suggestion | None:
+    """What the population needs next: a new member, a fork in place of one that died or is behind, a resumption."""
+    population = members(history)
+    if len(population) < rules.population and history.room:
+        return replace(propose_random(history, origin="initial"), until=min(rules.interval, history.horizon))
+    living = [member for member in population if member.is_alive]
+    for member in population:
+        if not member.is_alive and not member.is_lost(rules.interval):
+            suggestion = _replaced(member, living, history, rules, explore)
+            if suggestion is not None:
+                return suggestion
+    resting = [member for member in living if member.trial.status is Status.STOPPED]
+    for member in sorted(resting, key=lambda member: (member.step, member.trial.number)):
+        if _share_at(member.step, living) >= rules.quorum:
+            return _judged(member, history, rules, explore)
+    return None
+
+
+def forkable(history: History, rules: Rules) -> set[tuple[int, int]]:
+    """The checkpoints (trial, step) that `decide` may fork from, now or later: none may be lost.
+
+    Nobody is replaced at a step that the last living member has left behind.
+    """
+    living = [member for member in members(history) if member.is_alive]
+    if not living:
+        return set()
+    last = min(member.step for member in living) // rules.interval * rules.interval
+    return {
+        (number, step)
+        for step in range(max(last, rules.interval), history.horizon, rules.interval)
+        for number in _rung(step, history)
+        if is_sound(history.trials[number])
+    }
+
+
+def quantiles(step: int, history: History, quantile: float) -> tuple[list[int], list[int]]:
+    """The trials at the top and at the bottom of those that reported at this step, best first.
+
+    Both are empty while there is only one; a trial as good as the last of the top is not at the bottom.
+    """
+    rung = _rung(step, history)
+    order = sorted(rung, key=lambda number: (rung[number], number))
+    count = min(math.ceil(quantile * len(order) - 1e-9), len(order) // 2)
+    if count == 0:
+        return [], []
+    top = order[:count]
+    return top, [number for number in order[-count:] if rung[number] > rung[top[-1]]]
+
+
+def _judged(member: Member, history: History, rules: Rules, explore: Explore) -> Suggestion:
+    """A resting member goes on, or is replaced by a fork of one at the top."""
+    trial, step = member.trial, member.step
+    until = min((step // rules.interval + 1) * rules.interval, history.horizon)
+    top, bottom = quantiles(step, history, rules.quantile)
+    if trial.number in bottom and step % rules.interval == 0:
+        parents = _parents(step, history, len(top), below=trial.loss)
+        if parents:
+            return _forked(member, parents, step, until, history, explore)
+    evidence = f"one of {len(_rung(step, history))} at step {step}"
+    return resume(trial, until=until, origin="resumed", evidence=evidence)
+
+
+def _replaced(
+    member: Member, living: list[Member], history: History, rules: Rules, explore: Explore
+) -> Suggestion | None:
+    """A fork in place of a member that died, at the last boundary that enough of the others have reached."""
+    for step in range((history.horizon - 1) // rules.interval * rules.interval, 0, -rules.interval):
+        if not living or _share_at(step, living) < max(rules.quorum, 1e-9):
+            continue
+        top, _ = quantiles(step, history, rules.quantile)
+        parents = _parents(step, history, max(len(top), 1))
+        if parents:
+            until = min(step + rules.interval, history.horizon)
+            return _forked(member, parents, step, until, history, explore)
+    if not living and history.room:
+        fresh = propose_random(history, origin="initial", evidence=f"in place of trial {member.trial.number}")
+        return replace(fresh, until=min(rules.interval, history.horizon), replaces=member.trial.number)
+    return None
+
+
+def _forked(
+    member: Member, parents: list[int], step: int, until: int, history: History, explore: Explore
+) -> Suggestion:
+    # Not a function of the history's length: the same, in whatever order the others came in.
+    rng = np.random.default_rng(derived_seed(history.seed, "fork", member.trial.number, step))
+    parent = history.trials[parents[int(rng.integers(len(parents)))]]
+    config, origin, evidence = explore(parent, step, rng)
+    why = f"in place of trial {member.trial.number}; {evidence}"
+    return fork(parent, step, config, until=until, origin=origin, evidence=why, replaces=member.trial.number)
+
+
+def _parents(step: int, history: History, count: int, below: float = math.inf) -> list[int]:
+    """The best trials at this step, of those with a loss below `below` whose state can be taken over."""
+    rung = _rung(step, history)
+    sound = [number for number, loss in rung.items() if loss < below and is_sound(history.trials[number])]
+    return sorted(sound, key=lambda number: (rung[number], number))[:count]
+
+
+def _rung(step: int, history: History) -> dict[int, float]:
+    def counts(number: int, loss: float) -> bool:
+        trial = history.trials[number]
+        return math.isfinite(loss) and is_member(trial) and not (trial.step == step and _is_arriving(trial))
+
+    return {number: loss for number, loss in sorted(history.at(step).items()) if counts(number, loss)}
+
+
+def is_member(trial: Trial) -> bool:
+    """A trial belongs to the population if it was given a step to rest at."""
+    return trial.suggestion.until is not None and trial.task == FULL
+
+
+def _is_arriving(trial: Trial) -> bool:
+    """It has reported the step at which it will rest, but its checkpoint may not be written yet."""
+    return trial.status is Status.RUNNING and trial.step >= (trial.suggestion.until or math.inf)
+
+
+def _share_at(step: int, living: list[Member]) -> float:
+    """The share of the living that have reached this step."""
+    return sum(member.step >= step for member in living) / max(len(living), 1)

@@ -1,0 +1,64 @@
+"""A configuration near another one: every setting is drawn afresh, or moved a little on its own scale."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from search.parameters import Choice, Fixed, Float, Int, Parameter, Pow2, is_number
+from search.space import Space
+from search.trial import Config
+
+FACTORS = (0.8, 1.2)
+ATTEMPTS = 20  # before a constraint that every variation breaks leaves the configuration as it is
+
+
+def varied(
+    config: Config, space: Space, rng: np.random.Generator, *, resample: float, keep: Collection[str] = ()
+) -> dict[str, Any]:
+    """A feasible variation of `config`; settings in `keep` stay, where the conditions let them."""
+
+    def pick(name: str, parameter: Parameter) -> Any:
+        if isinstance(parameter, Fixed):
+            return parameter.value
+        if name not in config:  # became active
+            return parameter.from_unit(rng.random())
+        if name in keep:
+            return config[name]
+        if rng.random() < resample:
+            return parameter.from_unit(rng.random())
+        return moved(config[name], parameter, up=bool(rng.random() < 0.5))
+
+    for _ in range(ATTEMPTS):
+        variation = space.walk(pick)
+        if space.contains(variation):
+            return variation
+    return dict(config)
+
+
+def moved(value: Any, parameter: Parameter, *, up: bool) -> Any:
+    """The value a little higher or lower, inside the bounds."""
+    factor = FACTORS[up]
+    if isinstance(parameter, Float):
+        return min(max(value * factor, parameter.low), parameter.high)
+    if isinstance(parameter, Int):
+        step = max(1, round(abs(value) * abs(factor - 1)))
+        return min(max(value + (step if up else -step), parameter.low), parameter.high)
+    if isinstance(parameter, Pow2):
+        return min(max(value * 2 if up else value // 2, parameter.low), parameter.high)
+    if isinstance(parameter, Choice) and _is_ordered(parameter):
+        index = parameter.options.index(value) + (1 if up else -1)
+        return parameter.options[min(max(index, 0), len(parameter.options) - 1)]
+    return value
+
+
+def _is_ordered(choice: Choice) -> bool:
+    numbers = all(is_number(option) for option in choice.options)
+    return numbers and list(choice.options) == sorted(choice.options)
+
+
+def refuse_probability(title: str, name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError(f"{title}({name}={value!r}): must be a probability from 0 to 1.")
