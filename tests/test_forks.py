@@ -174,7 +174,8 @@ def test_a_fork_whose_parents_checkpoint_is_lost_resumes_what_it_would_have_repl
 def test_lineage_is_recorded_and_an_older_ledger_gets_the_column(tmp_path: Path) -> None:
     simulated(tmp_path, small_sweep(num_samples=2))
     connection = sqlite3.connect(tmp_path / "ledger.db")
-    connection.execute("ALTER TABLE suggestion DROP COLUMN replaces")
+    for column in ("replaces", "memo"):
+        connection.execute(f"ALTER TABLE suggestion DROP COLUMN {column}")
     connection.execute("PRAGMA user_version = 1")
     connection.commit()
     connection.close()

@@ -378,7 +378,8 @@ def test_a_completed_training_of_a_cheaper_task_is_no_complete_trial_for_optuna(
     connection = sqlite3.connect(ledger.folder / "ledger.db")
     connection.execute("DROP VIEW trials")
     connection.execute(schema.TRIALS.replace("CASE s.task WHEN 'full' THEN 'COMPLETE' ELSE 'PRUNED' END", "'COMPLETE'"))
-    connection.execute("ALTER TABLE suggestion DROP COLUMN memo")
+    for column in ("memo", "replaces"):
+        connection.execute(f"ALTER TABLE suggestion DROP COLUMN {column}")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
     for expected in ("COMPLETE", "PRUNED"):

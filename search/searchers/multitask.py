@@ -61,8 +61,11 @@ GROWTH = 1.3  # settings are found again when there are so many times more trial
 EARLIER = 60  # observations of an earlier sweep
 BELIEF = 10.0  # πBO's β: beliefs weigh as much as this many trials
 MARGIN = (-3.0, -0.3)  # powers of ten, on the scale of the losses: by how much a new configuration must be better
+HOPELESS = -15.0  # log of an improvement that is none
+NEARBY = 0.1  # of a range, in each dimension
 SMALLEST = 0.01  # on the scale of the losses: less is no gain
 APART = 0.01  # in units of a range: what is nearer to a known configuration is a copy of it
+FEW = 2  # dimensions in which there are so few places that only a tenth of this is a copy
 
 
 @dataclass(frozen=True)
@@ -286,7 +289,7 @@ class _Decision:
         def new(units: Array) -> Array:
             places = self.encode(units)
             promise = self._log_improvement(places, _fidelity(ahead, horizon), best)
-            return np.asarray(promise - power * self.cost(places) + self._belief(units))
+            return np.asarray(promise - power * self.cost(places) + self._prior(units))
 
         rest, rest_score = None, -math.inf
         if self.resting:
@@ -304,7 +307,7 @@ class _Decision:
             if self._is_new(config, unit):
                 evidence = f"log improvement {score:.3g} {ahead} steps from now"
                 return _at(self.ladder[0], start(config, evidence=evidence), self.memo)
-        return self._random()
+        return self._random(self.ladder[0])
 
     def _drawn_task(self) -> Suggestion:
         """The rules that draw the task first, and then look for a configuration that is worth it."""
@@ -316,17 +319,17 @@ class _Decision:
         best = self.scale.lowest if aim is stage and self.searcher.rule == "sigopt" else self._expected_best()
 
         def score(units: Array) -> Array:
-            return self._log_improvement(self.encode(units), aim.fidelity, best, aim.index) + self._belief(units)
+            return self._log_improvement(self.encode(units), aim.fidelity, best, aim.index) + self._prior(units)
 
         for config, unit, value in best_configurations(score, self._centres(), self.history.space, self.rng):
             if self._is_new(config, unit):
                 evidence = f"log improvement {value:.3g} at {aim.task}, {aim.steps} steps"
                 return _at(stage, start(config, evidence=evidence), self.memo)
-        return self._random()
+        return self._random(stage)
 
-    def _random(self) -> Suggestion:
+    def _random(self, stage: Stage) -> Suggestion:
         evidence = "random, because every candidate of the model is known or breaks a constraint"
-        return _at(self.ladder[0], propose_random(self.history, origin="fallback", evidence=evidence), self.memo)
+        return _at(stage, propose_random(self.history, origin="fallback", evidence=evidence), self.memo)
 
     def _climb(self, arm: Arm, stage: Stage | None, why: str) -> Suggestion | None:
         """Take `arm` on to `stage`: from its checkpoint, or by a training of its own."""
@@ -345,9 +348,14 @@ class _Decision:
         return None
 
     def _is_new(self, config: dict[str, Any], unit: Vector) -> bool:
-        if not is_apart(unit, self._places_known, 0.0 if self.history.space.is_finite else APART):
+        space = self.history.space
+        if not is_apart(unit, self._places_known, 0.0 if space.is_finite else self._apart):
             return False
         return all(self.history.known(config, stage.task) is None for stage in self.ladder)
+
+    @property
+    def _apart(self) -> float:
+        return APART if self.history.space.dimension > FEW else APART / 10
 
     @cached_property
     def _places_known(self) -> Array:
@@ -395,10 +403,16 @@ class _Decision:
         return model
 
     def _log_improvement(self, places: Array, fidelity: Any, best: Any, task: int = 0) -> Array:
+        """Log of the expected improvement; where there is next to none, by the lower confidence bound.
+
+        Alone, improvements of e^-50 would be compared: they are largest where the model knows least, and not where
+        it expects most.
+        """
         from search.gp import log_expected_improvement
 
         mean, deviation = self.model.predict(places, np.broadcast_to(fidelity, len(places)), np.full(len(places), task))
-        return log_expected_improvement(mean, deviation, best)
+        bound = HOPELESS - (mean - 2 * deviation)
+        return np.asarray(np.logaddexp(log_expected_improvement(mean, deviation, best), bound))
 
     @cached_property
     def _forecasts(self) -> Array:
@@ -436,10 +450,22 @@ class _Decision:
         order = np.argsort(self._forecasts, kind="stable")[:10]
         return np.array([self.arms[index].unit for index in order])
 
-    def _belief(self, units: Array) -> Array:
-        if not self.history.space.has_beliefs:
+    def _prior(self, units: Array) -> Array:
+        """Log of what speaks for a place beside the model: beliefs, and that trainings near it did not break."""
+        total = self._log_soundness(units)
+        if self.history.space.has_beliefs:
+            total = total + BELIEF / max(1, len(self.arms)) * self.history.space.log_belief(units)
+        return total
+
+    def _log_soundness(self, units: Array) -> Array:
+        """Log of the share of the trainings nearby that neither failed nor diverged; alone, a place counts as sound."""
+        broken = np.array([arm.broken for arm in self.arms])
+        if not broken.any():
             return np.zeros(len(units))
-        return BELIEF / max(1, len(self.arms)) * self.history.space.log_belief(units)
+        places, known = self.encode(units), self.encode(self._places_known)
+        squares = (places**2).sum(1)[:, None] + (known**2).sum(1)[None, :] - 2 * places @ known.T
+        near = np.exp(-np.maximum(squares, 0.0) / (2 * NEARBY**2 * places.shape[1]))
+        return np.asarray(np.log((1 + near[:, ~broken].sum(1)) / (1 + near.sum(1))))
 
     def _not_worth_it(self, threshold: float) -> str | None:
         """Why nothing is expected to gain `threshold` for the cost of a full training; None if something is."""
