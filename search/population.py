@@ -10,42 +10,78 @@ on what was reported, never on the order in which it came in.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
-from search.base import derived_seed
+from search.base import Searcher, derived_seed
 from search.proposal import propose_random
 from search.task import FULL
 from search.trial import Config, History, Status, Suggestion, Trial, fork, resume
 
 DEATHS = 3  # trials in a row that end without finishing a segment, before a member is given up
 
-Explore = Callable[[Trial, int, np.random.Generator], tuple[Config, str, str]]
-"""From the parent, the step of the fork and a generator: the child's configuration, its origin and the evidence."""
-
 
 @dataclass(frozen=True)
-class Rules:
-    """How a population lives; searchers have these as their settings."""
+class Population(Searcher):
+    """The rules by which a population lives; a concrete searcher says how children explore."""
 
-    population: int
-    interval: int
-    quantile: float
-    quorum: float
+    population: int = 8
+    interval: int = 5
+    quantile: float = 0.2
+    quorum: float = 0.75
 
-    def problem(self) -> str | None:
-        """What is wrong with the settings, in words; None if nothing is."""
+    continues: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        title = type(self).__name__
         for name, least in (("population", 2), ("interval", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                return f"{name}={value!r}): must be a whole number, {least} or more."
+                raise ValueError(f"{title}({name}={value!r}): must be a whole number, {least} or more.")
         if not 0 < self.quantile <= 0.5:
-            return f"quantile={self.quantile!r}): must be more than 0 and at most 0.5; try 0.25."
+            raise ValueError(f"{title}(quantile={self.quantile!r}): must be more than 0 and at most 0.5; try 0.25.")
         if not 0 <= self.quorum <= 1:
-            return f"quorum={self.quorum!r}): must be a share from 0 (never wait) to 1 (wait for all)."
+            raise ValueError(
+                f"{title}(quorum={self.quorum!r}): must be a share from 0 (never wait) to 1 (wait for all)."
+            )
+
+    def suggest(self, history: History) -> Suggestion | None:
+        """What the population needs next: a new member, a fork in place of one that died or is behind, a resumption."""
+        population = members(history)
+        if len(population) < self.population and history.room:
+            return replace(propose_random(history, origin="initial"), until=min(self.interval, history.horizon))
+        living = [member for member in population if member.is_alive]
+        for member in population:
+            if not member.is_alive and not member.is_lost(self.interval):
+                suggestion = _replaced(member, living, history, self)
+                if suggestion is not None:
+                    return suggestion
+        resting = [member for member in living if member.trial.status is Status.STOPPED]
+        for member in sorted(resting, key=lambda member: (member.step, member.trial.number)):
+            if _share_at(member.step, living) >= self.quorum:
+                return _judged(member, history, self)
         return None
+
+    def forkable(self, history: History) -> Collection[tuple[int, int]]:
+        """Nobody is replaced at a step that the last living member has left behind."""
+        living = [member for member in members(history) if member.is_alive]
+        if not living:
+            return ()
+        last = min(member.step for member in living) // self.interval * self.interval
+        return {
+            (number, step)
+            for step in range(max(last, self.interval), history.horizon, self.interval)
+            for number in _rung(step, history)
+            if is_sound(history.trials[number])
+        }
+
+    @abstractmethod
+    def explore(self, parent: Trial, step: int, history: History, rng: np.random.Generator) -> tuple[Config, str, str]:
+        """For a fork of `parent` at `step`: the child's configuration, its origin and the evidence."""
 
 
 @dataclass(frozen=True)
@@ -92,41 +128,6 @@ def members(history: History) -> list[Member]:
     return [Member(tuple(chain)) for chain in chains.values()]
 
 
-def decide(history: History, rules: Rules, explore: Explore) -> Suggestion | None:
-    """What the population needs next: a new member, a fork in place of one that died or is behind, a resumption."""
-    population = members(history)
-    if len(population) < rules.population and history.room:
-        return replace(propose_random(history, origin="initial"), until=min(rules.interval, history.horizon))
-    living = [member for member in population if member.is_alive]
-    for member in population:
-        if not member.is_alive and not member.is_lost(rules.interval):
-            suggestion = _replaced(member, living, history, rules, explore)
-            if suggestion is not None:
-                return suggestion
-    resting = [member for member in living if member.trial.status is Status.STOPPED]
-    for member in sorted(resting, key=lambda member: (member.step, member.trial.number)):
-        if _share_at(member.step, living) >= rules.quorum:
-            return _judged(member, history, rules, explore)
-    return None
-
-
-def forkable(history: History, rules: Rules) -> set[tuple[int, int]]:
-    """The checkpoints (trial, step) that `decide` may fork from, now or later: none may be lost.
-
-    Nobody is replaced at a step that the last living member has left behind.
-    """
-    living = [member for member in members(history) if member.is_alive]
-    if not living:
-        return set()
-    last = min(member.step for member in living) // rules.interval * rules.interval
-    return {
-        (number, step)
-        for step in range(max(last, rules.interval), history.horizon, rules.interval)
-        for number in _rung(step, history)
-        if is_sound(history.trials[number])
-    }
-
-
 def quantiles(step: int, history: History, quantile: float) -> tuple[list[int], list[int]]:
     """The trials at the top and at the bottom of those that reported at this step, best first.
 
@@ -141,7 +142,7 @@ def quantiles(step: int, history: History, quantile: float) -> tuple[list[int], 
     return top, [number for number in order[-count:] if rung[number] > rung[top[-1]]]
 
 
-def _judged(member: Member, history: History, rules: Rules, explore: Explore) -> Suggestion:
+def _judged(member: Member, history: History, rules: Population) -> Suggestion:
     """A resting member goes on, or is replaced by a fork of one at the top."""
     trial, step = member.trial, member.step
     until = min((step // rules.interval + 1) * rules.interval, history.horizon)
@@ -149,14 +150,12 @@ def _judged(member: Member, history: History, rules: Rules, explore: Explore) ->
     if trial.number in bottom and step % rules.interval == 0:
         parents = _parents(step, history, len(top), below=trial.loss)
         if parents:
-            return _forked(member, parents, step, until, history, explore)
+            return _forked(member, parents, step, until, history, rules)
     evidence = f"one of {len(_rung(step, history))} at step {step}"
     return resume(trial, until=until, origin="resumed", evidence=evidence)
 
 
-def _replaced(
-    member: Member, living: list[Member], history: History, rules: Rules, explore: Explore
-) -> Suggestion | None:
+def _replaced(member: Member, living: list[Member], history: History, rules: Population) -> Suggestion | None:
     """A fork in place of a member that died, at the last boundary that enough of the others have reached."""
     for step in range((history.horizon - 1) // rules.interval * rules.interval, 0, -rules.interval):
         if not living or _share_at(step, living) < max(rules.quorum, 1e-9):
@@ -165,7 +164,7 @@ def _replaced(
         parents = _parents(step, history, max(len(top), 1))
         if parents:
             until = min(step + rules.interval, history.horizon)
-            return _forked(member, parents, step, until, history, explore)
+            return _forked(member, parents, step, until, history, rules)
     if not living and history.room:
         fresh = propose_random(history, origin="initial", evidence=f"in place of trial {member.trial.number}")
         return replace(fresh, until=min(rules.interval, history.horizon), replaces=member.trial.number)
@@ -173,12 +172,12 @@ def _replaced(
 
 
 def _forked(
-    member: Member, parents: list[int], step: int, until: int, history: History, explore: Explore
+    member: Member, parents: list[int], step: int, until: int, history: History, rules: Population
 ) -> Suggestion:
     # Not a function of the history's length: the same, in whatever order the others came in.
     rng = np.random.default_rng(derived_seed(history.seed, "fork", member.trial.number, step))
     parent = history.trials[parents[int(rng.integers(len(parents)))]]
-    config, origin, evidence = explore(parent, step, rng)
+    config, origin, evidence = rules.explore(parent, step, history, rng)
     why = f"in place of trial {member.trial.number}; {evidence}"
     return fork(parent, step, config, until=until, origin=origin, evidence=why, replaces=member.trial.number)
 

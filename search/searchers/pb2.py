@@ -16,18 +16,16 @@ Differs    the bound adds kappa standard deviations (their code: variances); tim
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.base import Searcher
 from search.parameters import Parameter
-from search.population import Rules, decide, forkable, is_member
+from search.population import Population, is_member
 from search.space import Space, Vector, numeric_coordinates
-from search.trial import Config, History, Status, Suggestion, Trial
+from search.trial import Config, History, Status, Trial
 from search.variation import varied
 
 FEWEST = 4  # changes to learn from; before, children are varied at random
@@ -49,19 +47,11 @@ class Changes(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pb2(Searcher):
+class Pb2(Population):
     """Truncation selection; the children's settings maximise an upper confidence bound of the improvement."""
 
     population: int = 4
-    interval: int = 5
     quantile: float = 0.25
-    quorum: float = 0.75
-
-    continues: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if (problem := self._rules.problem()) is not None:
-            raise ValueError(f"Pb2({problem}")
 
     def check(self, space: Space) -> None:
         if not numeric_coordinates(space):
@@ -70,17 +60,7 @@ class Pb2(Searcher):
                 "use PopulationBasedTraining()."
             )
 
-    def suggest(self, history: History) -> Suggestion | None:
-        return decide(history, self._rules, lambda parent, step, rng: self._chosen(parent, step, history, rng))
-
-    def forkable(self, history: History) -> Collection[tuple[int, int]]:
-        return forkable(history, self._rules)
-
-    @property
-    def _rules(self) -> Rules:
-        return Rules(self.population, self.interval, self.quantile, self.quorum)
-
-    def _chosen(self, parent: Trial, step: int, history: History, rng: np.random.Generator) -> tuple[Config, str, str]:
+    def explore(self, parent: Trial, step: int, history: History, rng: np.random.Generator) -> tuple[Config, str, str]:
         space = history.space
         modelled = set(numeric_coordinates(space))
         numbers = {name: d for name, d in space.coordinates.items() if d in modelled}

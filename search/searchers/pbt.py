@@ -20,46 +20,25 @@ Differs    members are compared at the same step only, and a fork begins at that
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from search.base import Searcher
-from search.population import Rules, decide, forkable
-from search.space import Space
-from search.trial import Config, History, Suggestion, Trial
+from search.population import Population
+from search.trial import Config, History, Trial
 from search.variation import refuse_probability, varied
 
 
 @dataclass(frozen=True)
-class PopulationBasedTraining(Searcher):
+class PopulationBasedTraining(Population):
     """Truncation selection; the children's settings are perturbed or drawn afresh."""
 
-    population: int = 8
-    interval: int = 5
-    quantile: float = 0.2
     resample: float = 0.25
-    quorum: float = 0.75
-
-    continues: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if (problem := self._rules.problem()) is not None:
-            raise ValueError(f"PopulationBasedTraining({problem}")
+        super().__post_init__()
         refuse_probability("PopulationBasedTraining", "resample", self.resample)
 
-    def suggest(self, history: History) -> Suggestion | None:
-        return decide(history, self._rules, lambda parent, step, rng: self._explored(parent, history.space, rng))
-
-    def forkable(self, history: History) -> Collection[tuple[int, int]]:
-        return forkable(history, self._rules)
-
-    @property
-    def _rules(self) -> Rules:
-        return Rules(self.population, self.interval, self.quantile, self.quorum)
-
-    def _explored(self, parent: Trial, space: Space, rng: np.random.Generator) -> tuple[Config, str, str]:
-        config = varied(parent.config, space, rng, resample=self.resample)
+    def explore(self, parent: Trial, step: int, history: History, rng: np.random.Generator) -> tuple[Config, str, str]:
+        config = varied(parent.config, history.space, rng, resample=self.resample)
         return config, "explored", f"trial {parent.number} is at the top"
