@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import inspect
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from orchestrator.driver import Driver
@@ -71,6 +75,13 @@ def interrupted_after(folder: Path, sweep: Sweep, answers: int, workers: int = 2
     ledger._connection.close()
     assert ledger._lock is not None
     ledger._lock.release()
+
+
+def concrete(package: ModuleType, contract: type) -> set[type]:
+    """Every class of the package's modules that fulfils the contract."""
+    names = [f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
+    members = [member for name in names for member in vars(importlib.import_module(name)).values()]
+    return {m for m in members if inspect.isclass(m) and issubclass(m, contract) and not inspect.isabstract(m)}
 
 
 def recorded(folder: Path, table: str) -> list[dict[str, Any]]:

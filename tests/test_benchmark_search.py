@@ -7,23 +7,26 @@ import json
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import search.schedulers
+import search.searchers
 from orchestrator.sweep import Sweep
 from search.ask_and_tell import AskAndTell
-from search.base import Searcher
+from search.base import Scheduler, Searcher
+from search.population import Population
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.task import Task
 from search.trial import History, Status, Suggestion, start
 from search.work import Progress
-from tests.support import ROOT, run_script, simulated
+from tests.support import ROOT, concrete, run_script, simulated
 
 BENCHMARKS = ROOT / "experiments" / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -219,6 +222,15 @@ def test_an_unknown_method_or_task_is_refused(tmp_path: Path) -> None:
         done = run_script(BENCHMARKS / "regret.py", *flags, cwd=tmp_path)
         assert done.returncode == 2
         assert words in done.stderr
+
+
+def test_every_searcher_and_scheduler_is_in_a_method() -> None:
+    """But for populations, which fork, and for what has no settings of its own to start with (`Points`)."""
+    searchers = {kind for kind in concrete(search.searchers, Searcher) if not issubclass(kind, Population)}
+    found = {kind for kind in searchers if all(field.default is not MISSING for field in fields(kind))}
+    assert found == {type(method.searcher) for method in regret.METHODS.values()}
+    schedulers = {type(method.scheduler) for method in regret.METHODS.values()}
+    assert schedulers == concrete(search.schedulers, Scheduler)
 
 
 def test_every_method_of_the_exam_can_search_its_space() -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import math
-import pkgutil
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +21,7 @@ from search.schedulers.run_to_end import RunToEnd
 from search.space import Space, uniform
 from search.trial import End, History, Report, Status, Trial, fork, start
 from tests.histories import SPACES, random_history, records
+from tests.support import concrete
 
 SCHEDULERS = [
     RunToEnd(),
@@ -90,11 +88,7 @@ def sweep(
 
 
 def test_every_scheduler_sits_the_exam() -> None:
-    found = set()
-    for module in pkgutil.iter_modules(search.schedulers.__path__):
-        members = vars(importlib.import_module(f"search.schedulers.{module.name}")).values()
-        found |= {m for m in members if inspect.isclass(m) and issubclass(m, Scheduler) and not inspect.isabstract(m)}
-    assert found == {type(scheduler) for scheduler in SCHEDULERS}
+    assert concrete(search.schedulers, Scheduler) == {type(scheduler) for scheduler in SCHEDULERS}
 
 
 @every_scheduler

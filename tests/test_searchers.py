@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import math
 import pkgutil
 import subprocess
@@ -32,6 +30,7 @@ from search.searchers.sobol import Sobol
 from search.space import Space, choice, pow2, randint, uniform, when
 from search.trial import End, History, Report, Status, Suggestion, Trial, incumbent, resume, start
 from tests.histories import HORIZON, SPACES, random_history, records
+from tests.support import concrete
 
 SEARCHERS = [
     Random(),
@@ -85,11 +84,7 @@ def is_plain(value: object) -> bool:
 
 
 def test_every_searcher_sits_the_exam() -> None:
-    found = set()
-    for module in pkgutil.iter_modules(search.searchers.__path__):
-        members = vars(importlib.import_module(f"search.searchers.{module.name}")).values()
-        found |= {m for m in members if inspect.isclass(m) and issubclass(m, Searcher) and not inspect.isabstract(m)}
-    assert found == {type(searcher) for searcher in SEARCHERS}
+    assert concrete(search.searchers, Searcher) == {type(searcher) for searcher in SEARCHERS}
 
 
 @every_searcher

@@ -15,7 +15,7 @@ Errors     mean over tasks for each seed, then mean ± standard error over the s
            their first draws.
 Output     regret.csv: one row for each run (rows that are there are not run again), regret.png: the curves and
            their bands (± one standard error). Tables: the format is that of `Table` in curves.py.
-To add     a method: one line in METHODS.
+To add     a method: one line in METHODS. Not a population: recorded curves have no state that a fork could take over.
 
 The runs are driven by `AskAndTell`, not by the simulated engine, whose ledger makes every report durable: that costs
 6 ms a report here, a hundred times the rest. A test holds the two to the same decisions.
@@ -41,10 +41,13 @@ from curves import Curve, Problem, borrowed, made_up, tables
 from search.ask_and_tell import AskAndTell
 from search.base import Scheduler, Searcher
 from search.schedulers.asha import Asha, AshaPromote
+from search.schedulers.hyperband import Hyperband
 from search.schedulers.median import Median
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.bayes import BayesSearch
+from search.searchers.bohb import BohbSearch
 from search.searchers.cmaes import CmaEs
+from search.searchers.grid import Grid
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.optuna import GaussianProcess, Tpe
 from search.searchers.random import Random
@@ -66,9 +69,12 @@ class Method:
 METHODS = {
     "random": Method(Random()),
     "sobol": Method(Sobol()),
+    "grid": Method(Grid(resolution=3)),
     "median": Method(Random(), Median()),
     "asha": Method(Random(), Asha()),
     "asha-promote": Method(Random(), AshaPromote()),
+    "hyperband": Method(Random(), Hyperband()),
+    "bohb": Method(BohbSearch(), Hyperband()),
     "tpe": Method(Tpe()),
     "tpe-asha": Method(Tpe(), Asha()),
     "tpe-asha-promote": Method(Tpe(), AshaPromote()),
