@@ -7,12 +7,13 @@ with other seeds; then a feasible random configuration is taken, marked "fallbac
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from search.base import derived_seed
-from search.space import LISTABLE
+from search.space import LISTABLE, Space
 from search.trial import History, Suggestion, start
 
 BELIEVED = 0.5  # of the initial configurations; the others keep a wrong belief from narrowing the view
@@ -49,6 +50,17 @@ def propose_random(history: History, *, origin: str = "random", evidence: str = 
     if not is_new:
         return start(config, origin="fallback", evidence="every configuration is known; this repeats one")
     return start(config, origin=origin, evidence=evidence)
+
+
+def refuse_for_model(title: str, space: Space) -> None:
+    """Raise ValueError if there is nothing in `space` for a model to search, or no BoTorch to make the model with."""
+    if not space.coordinates:
+        raise ValueError(f"{title}(): every parameter of the space is fixed, there is nothing to search.")
+    if find_spec("botorch") is None:
+        raise ValueError(
+            f"{title}(): its model needs botorch, which is not installed; pip install botorch "
+            "(Python 3.11 or later), or use Tpe()."
+        )
 
 
 def _objection(history: History, config: dict[str, Any]) -> str | None:

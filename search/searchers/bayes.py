@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from search.base import Searcher, derived_seed, generator
 from search.candidates import Encoding, best_configurations, is_apart
-from search.proposal import NUMERICAL, propose_random
+from search.proposal import NUMERICAL, propose_random, refuse_for_model
 from search.scale import WORST, LossScale
 from search.space import Space
 from search.task import FULL
@@ -61,13 +60,7 @@ class BayesSearch(Searcher):
             raise ValueError(f"BayesSearch(n_initial={self.n_initial!r}): must be a whole number, 2 or more.")
 
     def check(self, space: Space) -> None:
-        if not space.coordinates:
-            raise ValueError("BayesSearch(): every parameter of the space is fixed, there is nothing to search.")
-        if find_spec("botorch") is None:
-            raise ValueError(
-                "BayesSearch(): its model needs botorch, which is not installed; pip install botorch "
-                "(Python 3.11 or later), or use Tpe()."
-            )
+        refuse_for_model("BayesSearch", space)
 
     def suggest(self, history: History) -> Suggestion:
         if not history.space.coordinates:
