@@ -421,13 +421,12 @@ class Driver:
         return Order("train", trial.number, self._assignment(trial))
 
     def _assignment(self, trial: Trial) -> Assignment:
-        suggestion, sweep = trial.suggestion, self.sweep
-        whole = self.history.steps(trial.task)
+        sweep = self.sweep
         return Assignment(
             trial=trial.number,
             config=dict(trial.config),
             seed=self._seeds[trial.number],
-            until=min(suggestion.until or whole, whole),
+            until=self.history.goal(trial),
             folder=self.checkpoints(trial.number),
             task=trial.task,
             recorded=trial.step,

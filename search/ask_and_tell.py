@@ -70,7 +70,7 @@ class AskAndTell:
 
     def goal(self, trial: Trial) -> int:
         """The step at which `trial` rests: what was suggested, or the end of its task."""
-        return trial.suggestion.until or self._end(trial)
+        return self.history.goal(trial)
 
     def tell(
         self,
@@ -88,7 +88,7 @@ class AskAndTell:
         self.append(Report(trial.number, step, loss, cost_seconds, metrics or {}))
         if not math.isfinite(loss):
             self._rest(trial, Status.DIVERGED, f"loss = {loss} at step {step}")
-        elif step >= self._end(trial):
+        elif step >= self.history.steps(trial.task):
             self._rest(trial, Status.COMPLETED, "reached its end")
         elif step >= self.goal(trial):
             self._rest(trial, Status.STOPPED, f"reached step {step} as planned")
@@ -131,11 +131,6 @@ class AskAndTell:
                 self.append(End(**row | {"status": Status(row["status"])}))
             else:
                 self.append(Suggestion(**row) if kind == "Suggestion" else Report(**row))
-
-    def _end(self, trial: Trial) -> int:
-        """The last step of its training: the horizon, or fewer for a task with a shorter schedule of its own."""
-        task = next((task for task in self.history.tasks if task.name == trial.task), None)
-        return self.history.horizon if task is None or task.resumes else task.steps(self.history.horizon)
 
     def _rest(self, trial: Trial, status: Status, reason: str) -> None:
         self.append(End(trial.number, status, reason))

@@ -258,6 +258,11 @@ class History:
         known = self.task(task)
         return self.horizon if known is None else known.steps(self.horizon)
 
+    def goal(self, trial: Trial) -> int:
+        """The step at which `trial` comes to rest: what was suggested, or the end of its task."""
+        whole = self.steps(trial.task)
+        return min(trial.suggestion.until or whole, whole)
+
     def cost_of(self, task: Task | str) -> float:
         """What a training of this task costs, as a share of a full one.
 
@@ -321,8 +326,7 @@ class History:
         return len(self._by_status[status])
 
     def _remaining(self, trial: Trial) -> int:
-        whole = self.steps(trial.task)
-        return max(0, min(trial.suggestion.until or whole, whole) - (trial.step or trial.began))
+        return max(0, self.goal(trial) - (trial.step or trial.began))
 
     def _rate(self, task: str) -> float:
         """The share of a full training that one step of this task costs."""
