@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from search.base import Searcher, derived_seed, generator
 from search.candidates import Encoding, best_configurations, is_apart
 from search.proposal import NUMERICAL, propose_random, refuse_for_model
-from search.scale import WORST, LossScale
+from search.scale import LossScale
+from search.soundness import Soundness
 from search.space import Space
 from search.task import FULL
 from search.trial import History, Status, Suggestion, Trial, start
@@ -47,10 +48,11 @@ class BayesSearch(Searcher):
     Not for    early stopping and tasks: it learns from full results only, MultitaskSearch from all of them.
     Source     Letham et al., Constrained Bayesian Optimization with Noisy Experiments, Bayesian Analysis 2019;
                qLogNoisyExpectedImprovement of BoTorch (Ament et al., NeurIPS 2023). Beliefs: Hvarfner et al.,
-               πBO, ICLR 2022.
+               πBO, ICLR 2022. Broken trials: Gelbart et al., see `search.soundness`.
     Differs    the criterion is compared at random and nearby candidates instead of climbed by gradients, so that
                conditions, choices and constraints need no special case. Failed and diverged trials are shown with
-               the worst result; stopped ones count as running.
+               the worst result of the others, and the probability to break as they did counts against a place;
+               stopped ones count as running.
     """
 
     n_initial: int = 8
@@ -70,8 +72,11 @@ class BayesSearch(Searcher):
         if len(shown) < self.n_initial or len(results) < self.n_initial // 2:
             evidence = f"random: BayesSearch has {len(results)} of the {self.n_initial} results it starts with"
             return propose_random(history, origin="initial", evidence=evidence)
+        from threadpoolctl import threadpool_limits
+
         try:
-            return _model_based(history, results, [trial for trial in shown if not _is_result(trial)][-WATCHED:])
+            with threadpool_limits(limits=1):  # the other cores belong to the trials; more are slower on busy ones
+                return _model_based(history, results, [trial for trial in shown if not _is_result(trial)][-WATCHED:])
         except NUMERICAL as error:
             evidence = f"random, because the model failed with {type(error).__name__}: {error}"
             return propose_random(history, origin="fallback", evidence=evidence)
@@ -83,7 +88,9 @@ def _model_based(history: History, results: list[Trial], pending: list[Trial]) -
     order = np.argsort(values, kind="stable")
     kept = _kept(order)
     units = np.array([space.to_unit(results[index].config) for index in kept])
-    model, memo = _model(history, encode(units), values[kept], len(results))
+    places = encode(units)
+    model, memo = _model(history, places, values[kept], len(results))
+    soundness = Soundness(places, np.array([not _is_sound(results[index]) for index in kept]))
     awaited = np.reshape([space.to_unit(trial.config) for trial in pending], (len(pending), space.dimension))
     model.watch(
         encode(awaited),
@@ -92,7 +99,8 @@ def _model_based(history: History, results: list[Trial], pending: list[Trial]) -
     weight = BELIEF / len(results) if space.has_beliefs else 0.0
 
     def promise(points: Array) -> Array:
-        score = model(encode(points))
+        at = encode(points)
+        score = model(at) + soundness(at)
         return score + weight * space.log_belief(points) if weight else score
 
     for config, unit, score in best_configurations(promise, units[:CENTRES], space, generator(history, "bayes")):
@@ -107,13 +115,17 @@ def _is_result(trial: Trial) -> bool:
     return trial.status in (Status.COMPLETED, Status.FAILED, Status.DIVERGED)
 
 
+def _is_sound(trial: Trial) -> bool:
+    return trial.status is Status.COMPLETED and math.isfinite(trial.loss)
+
+
 def _values(results: list[Trial]) -> Array:
-    """A value for each result, standardised, lower is better; what broke has the worst."""
-    sound = [trial.status is Status.COMPLETED and math.isfinite(trial.loss) for trial in results]
-    scale = LossScale.of(trial for trial, is_sound in zip(results, sound, strict=True) if is_sound)
+    """A value for each result, standardised, lower is better; what broke has the worst of the others."""
+    sound = np.array([_is_sound(trial) for trial in results])
+    scale = LossScale.of(trial for trial in results if _is_sound(trial))
     values = np.zeros(len(results))
-    values[sound] = scale(np.array([trial.loss for trial, is_sound in zip(results, sound, strict=True) if is_sound]))
-    values[~np.array(sound)] = max(values.max(), WORST)
+    values[sound] = scale(np.array([trial.loss for trial in results if _is_sound(trial)]))
+    values[~sound] = values.max()
     return np.asarray((values - values.mean()) / max(float(values.std()), 1e-6))
 
 
