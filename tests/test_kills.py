@@ -1,6 +1,7 @@
 """SIGKILL at random instants: the driver, a worker, or everything. Run the same command again: nothing is lost.
 
-The short form (ten kills of Ray sweeps) is part of the default tests; `make test-all` runs 200. Targets and waits are
+The short form (three kills of a Ray sweep with one worker, and in tests/test_forks.py three with two) is part of the
+default tests; `make test-all` runs 200 more. Each kind of target is hit before one is hit again. Targets and waits are
 seeded; the instants at which the machine gets there are its own.
 """
 
@@ -47,7 +48,7 @@ class Harness:
             try:
                 while process.poll() is None and self.kills.total() < kills:
                     self._wait_for_work(process)
-                    target = self.chance.choice(targets)
+                    target = self.chance.choice([t for t in targets if not self.kills[t]] or targets)
                     if process.poll() is None and self._kill(process, target):
                         self.kills[target] += 1
                         if target != "worker":
@@ -160,19 +161,14 @@ def reference(folder: Path, *, scheduler: str, trials: int = 8) -> list[tuple[An
 
 
 @pytest.mark.ray
-def test_seven_kills_of_a_ray_sweep_lose_nothing(tmp_path: Path) -> None:
-    harness = killed(tmp_path, 7, seed=1, workers=2, scheduler="promote", simulate=False)
-    assert len(harness.kills) > 1  # not only one kind of target
-
-
-@pytest.mark.ray
 def test_with_one_worker_the_killed_ray_sweep_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
     harness = killed(tmp_path / "killed", 3, seed=2, workers=1, scheduler="asha", simulate=False)
     whole = reference(tmp_path / "whole", scheduler="asha", trials=harness.trials)
+    assert set(harness.kills) == {"driver", "worker", "everything"}
     assert sequence(tmp_path / "killed" / "steady") == whole
 
 
-@pytest.mark.parametrize("scheduler", ["promote", "asha"])
+@pytest.mark.parametrize("scheduler", ["promote", pytest.param("asha", marks=pytest.mark.slow)])  # asha: on Ray above
 def test_kills_of_a_simulated_sweep_lose_nothing_and_change_nothing(tmp_path: Path, scheduler: str) -> None:
     harness = killed(tmp_path / "killed", 4, seed=5, workers=1, scheduler=scheduler, simulate=True)
     whole = reference(tmp_path / "whole", scheduler=scheduler, trials=harness.trials)

@@ -56,7 +56,7 @@ def test_tasks_finalists_and_thinking_ahead_are_the_same_on_both_engines(tmp_pat
     script = ROOT / "tests" / "sweeps" / "climb.py"
     for engine in ([], ["--simulate"]):
         flags = ["--runs", str(tmp_path / "".join(["run", *engine])), "--max-concurrent", "1", *engine]
-        done = run_script(script, *flags, cwd=ROOT, PYTHONPATH=str(ROOT), SLEEP="0" if engine else "0.4")
+        done = run_script(script, *flags, cwd=ROOT, PYTHONPATH=str(ROOT), SLEEP="0" if engine else "0.2")
         assert done.returncode == 0, done.stderr
         assert ("thinking at" in done.stderr) == (engine == [])  # asked only where there is time to use
     assert sequence(tmp_path / "run" / "climb") == sequence(tmp_path / "run--simulate" / "climb")
@@ -84,7 +84,9 @@ def test_a_signal_lets_trials_save_and_prints_the_command_that_goes_on(tmp_path:
     assert left == []
 
 
-def test_a_second_signal_leaves_at_once_and_the_next_start_cleans_up(tmp_path: Path) -> None:
+def test_a_second_signal_leaves_at_once_and_the_next_start_cleans_up_and_needs_none_of_rays_own_files(
+    tmp_path: Path,
+) -> None:
     process = started(tmp_path, TROUBLE="0:hang", STEPS="8")
     noted = {int(line.split()[0]) for line in (tmp_path / "steady" / "processes.txt").read_text().splitlines()}
     process.send_signal(signal.SIGINT)
@@ -94,6 +96,9 @@ def test_a_second_signal_leaves_at_once_and_the_next_start_cleans_up(tmp_path: P
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130, output
     assert "leaving at once" in output
+    rays = [path for path in (tmp_path / "steady" / "ray").rglob("*") if path.is_file()]
+    for path in rays:
+        path.write_bytes(b"\x80\x05broken")
     again = steady(tmp_path, "--num-samples", "3", TROUBLE="0:hang", STEPS="8")
     assert again.returncode == 0, again.stderr
     left = [p for p in psutil.process_iter() if p.pid in noted and "ray" in " ".join(cmdline(p))]
@@ -182,13 +187,3 @@ def test_half_a_cpu_each_lets_four_trials_run_on_two(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert len(working) >= 2 * min(2, os.cpu_count() or 1)
-
-
-def test_rays_own_files_are_never_needed(tmp_path: Path) -> None:
-    assert steady(tmp_path, "--num-samples", "2", SLEEP="0").returncode == 0
-    for path in (tmp_path / "steady" / "ray").rglob("*"):
-        if path.is_file():
-            path.write_bytes(b"\x80\x05broken")
-    done = steady(tmp_path, "--num-samples", "4", SLEEP="0")
-    assert done.returncode == 0, done.stderr
-    assert len({row["trial"] for row in recorded(tmp_path / "steady", "report")}) == 4
