@@ -20,8 +20,8 @@ Array = NDArray[np.float64]
 Score = Callable[[Array], Array]
 """Unit points (n, dimension) → scores (n,), higher is better."""
 
-EVERYWHERE = 1000  # random candidates
-NEAR = 15  # candidates around each centre
+EVERYWHERE = 500  # random candidates
+NEAR = 10  # candidates around each centre
 STEPS = (0.15, 0.05)  # then around the best few: how far, in units of the range
 BEST = 6  # the best few
 ROUNDED = 20  # of the best are made configurations

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ Array = NDArray[np.float64]
 ROOT5 = math.sqrt(5.0)
 JITTER = 1e-6
 FLOOR = 1e-4  # of the noise's variance: what is smaller than a hundredth of the usual spread is no signal
+AT_ONCE = 256  # places predicted together: more do not fit the processor's cache
 FIT_STEPS = 40  # of L-BFGS-B; more does not show in the race
 
 
@@ -120,7 +122,7 @@ class CurveModel:
 
     def __init__(self, dimension: int, *, tasks: int = 1, earlier: int = 0) -> None:
         self.dimension = dimension
-        with _one_thread():
+        with quietly():
             self._kernel = CurveKernel(dimension, tasks, earlier).double()
             self._mean = ConstantMean(constant_prior=NormalPrior(0.0, 1.0)).double()
             constraint = GreaterThan(FLOOR, transform=torch.exp, inv_transform=torch.log)
@@ -147,49 +149,61 @@ class CurveModel:
 
     def fit(self, places: Array, fidelities: Array, tasks: Array, values: Array) -> None:
         """Find the most probable settings, from where they are."""
-        with _one_thread():
+        with quietly():
             y = torch.from_numpy(values)[:, None]
             model = SingleTaskGP(
                 _rows(places, fidelities, tasks), y, likelihood=self._likelihood, covar_module=self._kernel,
                 mean_module=self._mean, outcome_transform=None,
             )  # fmt: skip
             likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
-            with warnings.catch_warnings():  # the limit of steps is on purpose
-                warnings.simplefilter("ignore")
-                fit_gpytorch_mll_scipy(likelihood, options={"maxiter": FIT_STEPS})
+            fit_gpytorch_mll_scipy(likelihood, options={"maxiter": FIT_STEPS})
             self.settings = self.settings  # as they are written down
 
     def condition(self, places: Array, fidelities: Array, tasks: Array, values: Array) -> None:
         """Take these observations for known; replaces earlier ones."""
-        with _one_thread(), torch.no_grad():
+        with quietly(), torch.no_grad():
             self._rows = _rows(places, fidelities, tasks)
             self._values = torch.from_numpy(values)
-            self._factor()
+            self._root = torch.linalg.cholesky(self._noisy(self._rows))
+            self._weigh()
 
     def believe(self, places: Array, fidelities: Array, tasks: Array, values: Array | None = None) -> None:
         """Add observations that are still to come; without values, as if they came out as expected."""
         if not len(places):
             return
         values = self.predict(places, fidelities, tasks)[0] if values is None else values
-        with _one_thread(), torch.no_grad():
-            self._rows = torch.cat([self._rows, _rows(places, fidelities, tasks)])
+        with quietly(), torch.no_grad():
+            rows = _rows(places, fidelities, tasks)
+            across = torch.linalg.solve_triangular(self._root, self._kernel.forward(self._rows, rows), upper=False)
+            corner = torch.linalg.cholesky(self._noisy(rows) - across.T @ across)
+            self._root = torch.cat([
+                torch.cat([self._root, torch.zeros_like(across)], dim=1), torch.cat([across.T, corner], dim=1)
+            ])  # fmt: skip
+            self._rows = torch.cat([self._rows, rows])
             self._values = torch.cat([self._values, torch.from_numpy(values)])
-            self._factor()
+            self._weigh()
 
     def predict(self, places: Array, fidelities: Array, tasks: Array) -> tuple[Array, Array]:
         """Posterior mean and standard deviation at each row, (n,) and (n,)."""
-        with _one_thread(), torch.no_grad():
-            rows = _rows(places, fidelities, tasks)
-            between = self._kernel.forward(self._rows, rows)
-            mean = self._mean.constant + between.T @ self._weights
-            explained = torch.linalg.solve_triangular(self._root, between, upper=False).square_().sum(0)
-            variance = (self._kernel.variance(rows) - explained).clamp_min(1e-10)
-            return mean.numpy(), variance.sqrt().numpy()
+        with quietly(), torch.no_grad():
+            parts = [self._predict(rows) for rows in torch.split(_rows(places, fidelities, tasks), AT_ONCE)]
+            means, deviations = zip(*parts, strict=True)
+            return torch.cat(means).numpy(), torch.cat(deviations).numpy()
 
-    def _factor(self) -> None:
-        covariance = self._kernel.forward(self._rows, self._rows)
+    def _predict(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        between = self._kernel.forward(self._rows, rows)
+        mean = self._mean.constant + between.T @ self._weights
+        explained = torch.linalg.solve_triangular(self._root, between, upper=False).square_().sum(0)
+        variance = (self._kernel.variance(rows) - explained).clamp_min(1e-10)
+        return mean, variance.sqrt()
+
+    def _noisy(self, rows: Tensor) -> Tensor:
+        """Covariance of observations."""
+        covariance: Tensor = self._kernel.forward(rows, rows)
         covariance.diagonal().add_(self._likelihood.noise + JITTER)
-        self._root = torch.linalg.cholesky(covariance)
+        return covariance
+
+    def _weigh(self) -> None:
         self._weights = torch.cholesky_solve((self._values - self._mean.constant)[:, None], self._root)[:, 0]
 
     def _parameters(self) -> list[Tensor]:
@@ -211,7 +225,7 @@ def _rows(places: Array, fidelities: Array, tasks: Array) -> Tensor:
 def _matern(distance: Tensor) -> Tensor:
     """Matern-5/2 of a scaled distance."""
     scaled = ROOT5 * distance
-    return (1 + scaled + scaled * scaled / 3) * torch.exp(-scaled)
+    return torch.addcmul(1 + scaled, scaled, scaled, value=1 / 3) * torch.exp(-scaled)
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
@@ -219,15 +233,17 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
     return squares.clamp_min(1e-12).sqrt()
 
 
-class _one_thread:
-    """Torch on one thread meanwhile: the matrices are small, and the other cores belong to the trials."""
-
-    def __enter__(self) -> None:
-        self._before = torch.get_num_threads()
-        torch.set_num_threads(1)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_num_threads(self._before)
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Torch on one thread, as the matrices are small and the other cores belong to the trials; no advice from BoTorch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Array:

@@ -13,9 +13,7 @@ All tensors stay in this file.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -31,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 from torch import Tensor
 
-from search.gp import log_expected_improvement
+from search.gp import log_expected_improvement, quietly
 
 Array = NDArray[np.float64]
 
@@ -48,7 +46,7 @@ class NoisyImprovement:
     """
 
     def __init__(self, places: Array, values: Array) -> None:
-        with _quietly():
+        with quietly():
             kernel = get_covar_module_with_dim_scaled_prior(ard_num_dims=places.shape[1], use_rbf_kernel=False)
             self._model = SingleTaskGP(
                 torch.from_numpy(places), -torch.from_numpy(values)[:, None], covar_module=kernel,
@@ -75,7 +73,7 @@ class NoisyImprovement:
 
     def fit(self) -> None:
         """Find the most probable settings, from where they are."""
-        with _quietly():
+        with quietly():
             self._model.train()
             likelihood = ExactMarginalLogLikelihood(self._model.likelihood, self._model)
             fit_gpytorch_mll_scipy(likelihood, options={"maxiter": FIT_STEPS})
@@ -84,7 +82,7 @@ class NoisyImprovement:
 
     def watch(self, pending: Array, seed: int) -> None:
         """Take the best places and those `pending` for known, whatever comes out there; draw what may."""
-        with _quietly(), torch.no_grad():
+        with quietly(), torch.no_grad():
             places, values = self._model.train_inputs[0], self._model.train_targets
             covariance = self._covariance(places, places)
             covariance.diagonal().add_(self._model.likelihood.noise + JITTER)
@@ -101,7 +99,7 @@ class NoisyImprovement:
 
     def __call__(self, places: Array) -> Array:
         """The logarithm of the expected improvement at each place, (n,); after `watch`."""
-        with _quietly(), torch.no_grad():
+        with quietly(), torch.no_grad():
             rows = torch.from_numpy(places)
             means, known = self._posterior(rows)
             left = self._covariance(self._watched, rows) - self._known.T @ known
@@ -130,16 +128,3 @@ class NoisyImprovement:
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for _, parameter in sorted(self._model.named_parameters())]
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Torch on one thread, as the matrices are small and the other cores belong to the trials; no advice from BoTorch."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        torch.set_num_threads(before)

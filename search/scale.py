@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.task import FULL
-from search.trial import History, Status, Trial
+from search.trial import Trial
 
 Array = NDArray[np.float64]
 
 OFFSET = 0.5  # of the logarithmic scale, in units of the distance from the best to the median loss
+UNCHOSEN = ("initial", "random", "sobol", "grid", "fallback")  # origins of configurations that cover the space
+FEWEST = 5  # of those, for a scale
 WORST = 3.0  # no value is higher
 
 
@@ -32,12 +34,20 @@ class LossScale:
 
     @staticmethod
     def of(trials: Iterable[Trial]) -> LossScale:
-        """Of every trial's latest finite loss."""
-        finite = [(min(losses), losses[-1]) for t in trials if (losses := [x for x in t.losses if math.isfinite(x)])]
+        """Of the latest finite losses, but for the best one those of the trials that nobody chose.
+
+        What a model chooses gathers around the best, and a scale made of it would show nothing else.
+        """
+        finite = [
+            (min(losses), losses[-1], t.first_origin in UNCHOSEN)
+            for t in trials
+            if (losses := [x for x in t.losses if math.isfinite(x)])
+        ]
         if not finite:
             return LossScale(math.inf, 1.0, 0.0, 1.0)
-        low = min(best for best, _ in finite)
-        last = np.array([loss for _, loss in finite])
+        low = min(best for best, _, _ in finite)
+        unchosen = [loss for _, loss, is_unchosen in finite if is_unchosen]
+        last = np.array(unchosen if len(unchosen) >= FEWEST else [loss for _, loss, _ in finite])
         unit = max(float(np.median(last)) - low, 1e-9 * abs(low) + 1e-12)
         logs = np.log((last - low) / unit + OFFSET)
         middle = float(np.median(logs))
@@ -59,9 +69,9 @@ class LossScale:
 class Scales:
     """A scale for each task."""
 
-    def __init__(self, history: History, tasks: Iterable[str]) -> None:
+    def __init__(self, trials: Sequence[Trial], tasks: Iterable[str]) -> None:
         self._of = {
-            task: LossScale.of(t for t in history.trials if t.task == task and t.in_space and not _broke(t))
+            task: LossScale.of(t for t in trials if t.task == task and t.in_space and not t.broke)
             for task in dict.fromkeys(tasks)
         }
         bests = {
@@ -77,8 +87,3 @@ class Scales:
 
     def __call__(self, task: str, losses: Array) -> Array:
         return self._of[task](losses)
-
-
-def _broke(trial: Trial) -> bool:
-    """Its losses looked as they liked before it broke; they are no measure for the others."""
-    return trial.status in (Status.FAILED, Status.DIVERGED) or (bool(trial.steps) and not math.isfinite(trial.loss))

@@ -164,6 +164,13 @@ class Trial:
         """Loss at the last recorded step; NaN before the first report."""
         return self.losses[-1] if self.losses else math.nan
 
+    @property
+    def broke(self) -> bool:
+        """It failed or diverged, or its latest loss is not finite."""
+        return self.status in (Status.FAILED, Status.DIVERGED) or (
+            bool(self.losses) and not math.isfinite(self.losses[-1])
+        )
+
     def loss_at(self, step: int) -> float | None:
         """Loss recorded at exactly `step`, or None."""
         index = step - 1 if 0 < step <= len(self.steps) and self.steps[step - 1] == step else None
@@ -208,6 +215,7 @@ class History:
         self.trials: list[Trial] = []  # index = number
         self.memo = ""  # the latest that a searcher left with a suggestion
         self.asked = 0  # suggestions so far
+        self.under_way: frozenset[int] = frozenset()  # the trials that were running after the latest suggestion
         self._length = 0
         self._started = 0
         self._at: dict[int, dict[int, float]] = {}
@@ -227,7 +235,9 @@ class History:
         """Add one record; returns the trial it is about."""
         self._length += 1
         if isinstance(record, Suggestion):
-            return self._suggested(record)
+            trial = self._suggested(record)
+            self.under_way = frozenset(self._by_status[Status.RUNNING])
+            return trial
         trial = self.trials[record.trial]
         if isinstance(record, Report):
             before = trial.step or trial.began

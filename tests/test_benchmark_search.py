@@ -217,6 +217,33 @@ def test_the_script_writes_rows_and_a_picture_and_repeats_nothing(tmp_path: Path
     assert (tmp_path / "out" / "regret.png").stat().st_size > 10_000
 
 
+def test_the_cost_to_reach_a_level_is_counted_in_full_trainings(tmp_path: Path) -> None:
+    fields = ["task", "method", "seed", "evals", "any_trace", "full_trace"]
+    rows = [
+        ["a", "slow", 0, 40.0, "0.10000:0.900000 0.90000:0.300000", "0.50000:0.400000"],
+        ["a", "quick", 0, 20.0, "0.05000:0.500000 0.10000:0.200000", "0.50000:0.100000"],
+        ["a", "quick", 1, 20.0, "0.05000:0.500000 0.40000:0.300000", "0.50000:0.900000"],
+    ]
+    with (tmp_path / "regret.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows([fields, *rows])
+    given = ["--method", "quick", "--level", "slow"]
+    done = run_script(BENCHMARKS / "reaching.py", str(tmp_path), *given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    any_step, full = (line.split() for line in done.stdout.splitlines() if line.startswith("a "))
+    assert any_step == ["a", "0.300", "5.00", "8.00", "2/2", "12.5%"]
+    assert full == ["a", "0.400", "inf", "inf", "1/2", "inf%"]
+    done = run_script(BENCHMARKS / "reaching.py", str(tmp_path), "--method", "none", cwd=tmp_path)
+    assert "none" in done.stderr
+
+
+def test_what_a_suggestion_costs_is_measured_for_ours_and_for_optunas(tmp_path: Path) -> None:
+    done = run_script(BENCHMARKS / "deciding.py", "--sizes", "12", "--methods", "tpe,optuna-tpe", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if "MiB" in line]
+    assert [line[0] for line in lines] == ["tpe", "optuna-tpe"]
+    assert all(float(line[3]) > 0 for line in lines)
+
+
 def test_an_unknown_method_or_task_is_refused(tmp_path: Path) -> None:
     for flags, words in ((["--methods", "magic"], "there is no method 'magic'"), (["--tasks", "a"], "no task 'a'")):
         done = run_script(BENCHMARKS / "regret.py", *flags, cwd=tmp_path)

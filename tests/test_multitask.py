@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ import pytest
 pytest.importorskip("botorch")
 
 from orchestrator.sweep import Sweep
+from search.arms import arms, stages
 from search.ask_and_tell import AskAndTell
 from search.base import Searcher
 from search.searchers.bayes import BayesSearch
-from search.searchers.multitask import MultitaskSearch, _Decision, arms, stages
+from search.searchers.multitask import MultitaskSearch, _Decision
 from search.space import Space, uniform
 from search.task import FULL, Task
 from search.trial import Config, End, History, Record, Report, Status, Suggestion, Trial, start
@@ -161,10 +164,55 @@ def test_one_worker_of_the_engine_does_what_a_loop_does(tmp_path: Path) -> None:
     assert [trial.losses for trial in tuning.history] == [trial.losses for trial in history]
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_who_thought_ahead_decides_the_same_and_has_the_settings_ready(workers: int) -> None:
+    records = tuned(MultitaskSearch(n_initial=4), asks=30, workers=workers).records
+    searcher = MultitaskSearch(n_initial=4)
+    history = History(SPACE, horizon=9, seed=0)
+    found = []
+    for record in records:
+        if isinstance(record, Suggestion):
+            suggestion = searcher.suggest(history)
+            assert isinstance(suggestion, Suggestion)
+            assert replace(suggestion, trial=record.trial) == record
+            found.append(bool(record.memo))
+        history.append(record)
+        searcher.prepare(history)  # at the worst of times, too
+        if found and not isinstance(record, Suggestion):
+            before = history.under_way
+            with without_fitting():
+                searcher.suggest(history)
+            assert history.under_way == before
+    assert sum(found) >= 3
+
+
+@contextmanager
+def without_fitting() -> Iterator[None]:
+    """Whoever looks for the settings of a model meanwhile fails the test."""
+    from search.gp import CurveModel
+
+    def fit(*_: object) -> None:
+        raise AssertionError("the settings were looked for again")
+
+    kept, CurveModel.fit = CurveModel.fit, fit  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        CurveModel.fit = kept  # type: ignore[method-assign]
+
+
+def test_a_memo_of_another_searcher_is_not_taken_for_its_own() -> None:
+    history = replayed(tuned(BayesSearch(n_initial=4), asks=12, horizon=3).records, horizon=3)
+    assert "bayes" in history.memo
+    suggestion = MultitaskSearch(n_initial=4).suggest(history)
+    assert isinstance(suggestion, Suggestion)
+    assert suggestion.origin in ("model", "promotion")
+
+
 def test_the_rule_of_sigopt_draws_tasks_with_its_frequencies() -> None:
     tasks = Task.epochs(0.1, 0.5, 1.0)
-    searcher = MultitaskSearch(rule="sigopt", n_initial=4, full_every=10_000)
-    tuning = tuned(searcher, asks=5, space=LINE, horizon=10, tasks=tasks)  # the last has the memo
+    searcher = MultitaskSearch(rule="sigopt", n_initial=4, full_every=1e4)
+    tuning = tuned(searcher, asks=8, space=LINE, horizon=10, tasks=tasks)  # its settings are remembered
     drawn = []
     for seed in range(400):
         suggestion = searcher.suggest(replayed(tuning.records, LINE, horizon=10, seed=seed, tasks=tasks))
@@ -174,14 +222,17 @@ def test_the_rule_of_sigopt_draws_tasks_with_its_frequencies() -> None:
     assert shares == pytest.approx([0.481, 0.323, 0.196], abs=0.06)  # 2.4 standard deviations
 
 
-def test_nobody_waits_longer_than_full_every_for_a_full_training() -> None:
-    tuning = tuned(MultitaskSearch(n_initial=4, greedy=0.0, full_every=6), asks=45, horizon=30)
-    waits, waited = [], 0
-    for suggestion in suggestions(tuning):
-        waited = 0 if suggestion.until in (None, 30) else waited + 1
-        waits.append(waited)
-    assert max(waits) <= 6
-    assert max(waits) >= 3  # it is not all that it does
+def test_when_too_little_went_to_the_horizon_the_best_forecast_goes_there() -> None:
+    history = History(SPACE, horizon=50, seed=0)
+    while history.spent < 1:
+        suggestion = MultitaskSearch(n_initial=4, full_every=1).suggest(history)
+        assert isinstance(suggestion, Suggestion)
+        trial = history.append(suggestion)
+        history.append(Report(trial.number, trial.step + 1, bowl(trial.config, trial.step + 1)))
+        history.append(End(trial.number, Status.STOPPED))
+    suggestion = MultitaskSearch(n_initial=4, full_every=1).suggest(history)
+    assert isinstance(suggestion, Suggestion)
+    assert (suggestion.kind, suggestion.until) == ("resume", None)
 
 
 def test_without_room_resting_trials_go_on_until_all_are_done() -> None:

@@ -178,7 +178,13 @@ def run(problem: Problem, method: str, seed: int, given: argparse.Namespace) -> 
     }
     milliseconds = 1e3 * outcome.decision_seconds / max(1, outcome.decisions)
     counts = {"trials": outcome.trials, "complete": outcome.complete, "resumes": outcome.resumes}
-    return key | regrets | counts | {"cpu_ms_per_suggestion": round(milliseconds, 3)}
+    traces = {f"{rule}_trace": _trace(problem, getattr(outcome, rule), seconds) for rule in RULES}
+    return key | regrets | counts | {"cpu_ms_per_suggestion": round(milliseconds, 3)} | traces
+
+
+def _trace(problem: Problem, trace: Sequence[tuple[float, float]], seconds: float) -> str:
+    """Every improvement, as "share of the budget:regret share:regret …"."""
+    return " ".join(f"{when / seconds:.5f}:{regret(problem, trace, when):.6f}" for when, _ in trace)
 
 
 KEY = ("task", "method", "settings", "seed", "workers", "evals", "resume_charge")
