@@ -34,6 +34,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -120,6 +121,7 @@ class MultitaskSearch(Searcher):
 
     def prepare(self, history: History) -> None:
         if history.space.coordinates:
+            import_module("search.gp")  # two seconds, the first time
             ladder = stages(history, self.first, self.factor)
             known = arms(history, ladder)
             if len(known) >= self.n_initial:
