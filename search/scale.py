@@ -18,6 +18,7 @@ OFFSET = 0.5  # of the logarithmic scale, in units of the distance from the best
 UNCHOSEN = ("initial", "random", "sobol", "grid", "fallback")  # origins of configurations that cover the space
 FEWEST = 5  # of those, for a scale
 WORST = 3.0  # no value is higher
+DEEPEST = 4.0  # the best loss is not lower than minus this, however few trials learn anything
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class LossScale:
         unit = max(float(np.median(last)) - low, 1e-9 * abs(low) + 1e-12)
         logs = np.log((last - low) / unit + OFFSET)
         middle = float(np.median(logs))
-        return LossScale(low, unit, middle, max(middle - float(np.quantile(logs, 0.1)), 1e-3))
+        spread = max(middle - float(np.quantile(logs, 0.1)), (middle - math.log(OFFSET)) / DEEPEST, 1e-3)
+        return LossScale(low, unit, middle, spread)
 
     def __call__(self, losses: Array) -> Array:
         """Values of finite losses; zeros if no loss is known."""
