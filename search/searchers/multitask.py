@@ -10,10 +10,11 @@ Costs      processor time for a suggestion: `experiments/benchmarks/deciding.py`
 Settings   rule ("horizon"): how the next training is chosen, see below. n_initial (8): configurations at random
            before the model. greedy (0.1): share of the turns that take the trial with the best forecast on,
            whatever else looks promising. full_every (5): for the cost of so many full trainings at least one goes
-           to the horizon. cost_power (0.5): 0 ignores what a step of a configuration costs, 1 is improvement per
-           second. first (1), factor (1.5): the rungs, if the sweep has no tasks. stop_below (None): end the
-           search when the expected improvement of the loss for the cost of one full training falls under this.
-           finalists (3): configurations trained again on fresh seeds at the end.
+           to the horizon. hedge (0.5): while nothing gets better, this share of the cost goes to successive halving
+           of random configurations, see `search.hedge`. cost_power (0.5): 0 ignores what a step of a configuration
+           costs, 1 is improvement per second. first (1), factor (1.5): the rungs, if the sweep has no tasks.
+           stop_below (None): end the search when the expected improvement of the loss for the cost of one full
+           training falls under this. finalists (3): configurations trained again on fresh seeds at the end.
 Not for    schedules that depend on the length of the training, unless tasks are given: a promoted trial goes on
            from its checkpoint. Thousands of cheap trials: Tpe with Asha.
 Source     rule "horizon": Rakotoarison et al., In-Context Freeze-Thaw Bayesian Optimization, ICML 2024 (a random
@@ -22,7 +23,8 @@ Source     rule "horizon": Rakotoarison et al., In-Context Freeze-Thaw Bayesian 
            as in SigOpt's open-sourced service. rule "target_ei": the task drawn alike, x by the expected
            improvement of a *full* training. Beliefs: Hvarfner et al., πBO, ICLR 2022.
 Differs    expected improvement takes the place of the probability of a random improvement; costs count; a random
-           share of greedy turns and the bound of `full_every` keep it from camping on cheap tasks. Failed and
+           share of greedy turns and the bound of `full_every` keep it from camping on cheap tasks, and successive
+           halving takes over half of the cost while nothing improves. Failed and
            diverged trials are shown with the worst value where they broke, and places near them count for less.
            Losses are put on a logarithmic scale from the best one, so units, sign and a few enormous losses do
            not matter. Turns take one of three models of different parts of the data, see `search.opinions`.
@@ -43,6 +45,7 @@ from numpy.typing import NDArray
 from search.arms import Arm, Stage, arms, fidelity, stages
 from search.base import Searcher, generator
 from search.candidates import Encoding, best_configurations, is_apart
+from search.hedge import halved, overdue
 from search.observations import observed
 from search.opinions import opinions
 from search.proposal import NUMERICAL, propose_random, refuse_for_model
@@ -75,6 +78,7 @@ class MultitaskSearch(Searcher):
     n_initial: int = 8
     greedy: float = 0.1
     full_every: float = 5.0
+    hedge: float = 0.5
     cost_power: float = 0.5
     first: int = 1
     factor: float = 1.5
@@ -90,7 +94,10 @@ class MultitaskSearch(Searcher):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"MultitaskSearch({name}={value!r}): must be a whole number, {least} or more.")
-        ranges = (("greedy", 0.0, 1.0), ("cost_power", 0.0, 1.0), ("factor", 1.1, 100.0), ("full_every", 1.0, math.inf))
+        ranges = (
+            ("greedy", 0.0, 1.0), ("full_every", 1.0, math.inf), ("hedge", 0.0, 1.0), ("cost_power", 0.0, 1.0),
+            ("factor", 1.1, 100.0),
+        )  # fmt: skip
         for name, low, high in ranges:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
@@ -169,6 +176,11 @@ class _Decision:
         if self.resting and self._owes_a_full():
             evidence = f"one for every {searcher.full_every:g} full trainings' cost goes to the horizon"
             return self._climb(self._forecasts_best(), self.top, evidence)
+        if why := overdue(history, self.arms, self.scale, searcher.hedge):
+            if halving := halved(history, self.arms, self.resting, self.ladder):
+                return self._climb(*halving, f"one of the best third of the random ones, {why}")
+            if history.room:
+                return _at(self.ladder[0], propose_random(history, evidence=why), self.memo)
         if self.resting and (not history.room or self.rng.random() < searcher.greedy):
             arm = self._forecasts_best()
             if not history.room or self._may_gain(arm):
