@@ -373,25 +373,18 @@ def test_a_right_belief_helps_at_once_and_a_wrong_one_is_recovered_from() -> Non
     assert wrong[16] < 0.02
 
 
-def trap(config: Config, step: int) -> float:
-    """Most of the space is at 0.69 from the first step on; a small part of it starts worse and gets to 0.3."""
-    learns = abs(config["x"] - 0.3) < 0.1 and abs(config["y"] - 0.8) < 0.15
-    return 0.75 - 0.45 * step / 27 if learns else 0.69 + 0.02 * abs(config["x"] - 0.9)
+def level(config: Config, step: int) -> float:
+    """Curves that fall at once and then stay where they are: after a while nothing gets better."""
+    return 0.69 + 0.02 * abs(config["x"] - 0.9)
 
 
-def test_while_nothing_gets_better_half_of_the_cost_goes_to_successive_halving() -> None:
-    tuning = tuned(MultitaskSearch(n_initial=4), lambda config, step: 0.5, asks=300, horizon=27)
-    later = [trial for trial in tuning.history if trial.number > 0]
-    random = [trial for trial in later if trial.first_origin == "random"]
-    assert sum(trial.step for trial in random) == pytest.approx(0.5 * sum(trial.step for trial in later), rel=0.2)
-    reached = [sum(trial.step >= step for trial in random) for step in (1, 9, 27)]
-    assert reached[0] > 2 * reached[1] > 4 * reached[2] > 0
-    assert not any(t.first_origin == "random" for t in tuned(MultitaskSearch(hedge=0.0), asks=60, horizon=27).history)
-
-
-def test_it_comes_out_of_a_place_that_is_wrongly_believed_the_best() -> None:
-    def found(hedge: float) -> int:
-        runs = [tuned(MultitaskSearch(hedge=hedge), trap, asks=250, horizon=27, seed=seed) for seed in range(4)]
-        return sum(min(trial.loss for trial in run.history if trial.steps) < 0.4 for run in runs)
-
-    assert found(0.5) >= 3
+def test_while_nothing_gets_better_a_share_of_the_cost_goes_to_successive_halving() -> None:
+    tuning = tuned(MultitaskSearch(), level, asks=150, horizon=27)
+    random = [trial for trial in tuning.history if trial.first_origin == "random"]
+    cost = sum(trial.step for trial in random) / 27
+    assert 0.2 < cost / tuning.history.spent < 0.5
+    reached = [sum(trial.step >= step for trial in random) for step in (1, 3, 9)]
+    assert reached[0] >= 2 * reached[1] > 2 * reached[2] > 0
+    assert "full trainings" in random[0].suggestion.evidence
+    without = tuned(MultitaskSearch(hedge=0.0), level, asks=150, horizon=27)
+    assert not any(trial.first_origin == "random" for trial in without.history)

@@ -48,7 +48,7 @@ from search.candidates import Encoding, best_configurations, is_apart
 from search.hedge import halved, overdue
 from search.observations import observed
 from search.opinions import opinions
-from search.proposal import NUMERICAL, propose_random, refuse_for_model
+from search.proposal import DRAWS, NUMERICAL, propose_random, refuse_for_model
 from search.scale import Scales
 from search.space import Space, Vector
 from search.step_costs import StepCosts
@@ -180,7 +180,7 @@ class _Decision:
             if halving := halved(history, self.arms, self.resting, self.ladder):
                 return self._climb(*halving, f"one of the best third of the random ones, {why}")
             if history.room:
-                return _at(self.ladder[0], propose_random(history, evidence=why), self.memo)
+                return self._anywhere_sound(why)
         if self.resting and (not history.room or self.rng.random() < searcher.greedy):
             arm = self._forecasts_best()
             if not history.room or self._may_gain(arm):
@@ -244,6 +244,18 @@ class _Decision:
     def _random(self, stage: Stage) -> Suggestion:
         evidence = "random, because every candidate of the model is known or breaks a constraint"
         return _at(stage, propose_random(self.history, origin="fallback", evidence=evidence), self.memo)
+
+    def _anywhere_sound(self, why: str) -> Suggestion:
+        """A random configuration; where trainings nearby broke, as much more rarely."""
+        space, rng = self.history.space, generator(self.history, "sound")
+        suggestion = propose_random(self.history, evidence=why)
+        for _ in range(DRAWS):
+            if rng.random() <= math.exp(self._log_soundness(space.to_unit(suggestion.config)[None])[0]):
+                break
+            config = space.sample(rng)
+            if not space.is_finite or self.history.known(config) is None:
+                suggestion = replace(suggestion, config=config)
+        return _at(self.ladder[0], suggestion, self.memo)
 
     def _climb(self, arm: Arm, stage: Stage | None, why: str) -> Suggestion | None:
         """Take `arm` on to `stage`: from its checkpoint, or by a training of its own."""
