@@ -33,6 +33,33 @@ class Knobs:
     weight_decay: float = 0.0
 
 
+PRECISIONS = ("float32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a training is computed: what changes speed and memory and, up to rounding, nothing else.
+
+    `precision`: "float32", or "bf16" or "fp16" for an autocast forward pass (fp16 with loss scaling).
+    `micro_batch`: so many samples at once; a larger batch is made of several passes whose gradients add up (only
+    batch normalisation sees the difference). None: the whole batch.
+    `compile`: through torch.compile; pays when a training takes minutes, as the first steps take long.
+    `channels_last`: image tensors with the channels innermost, which convolutions like.
+    """
+
+    precision: str = "float32"
+    micro_batch: int | None = None
+    compile: bool = False
+    channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            known = ", ".join(map(repr, PRECISIONS))
+            raise ValueError(f"Execution(precision={self.precision!r}): must be one of {known}.")
+        if self.micro_batch is not None and (isinstance(self.micro_batch, bool) or self.micro_batch < 1):
+            raise ValueError(f"Execution(micro_batch={self.micro_batch!r}): must be 1 or more, or None.")
+
+
 @dataclass(frozen=True)
 class Signals:
     """What a policy may look at; after each update, and after each evaluation (then `metrics` is filled)."""
@@ -85,7 +112,7 @@ class Workload(ABC):
     """What is trained: model, data, loss, evaluation. Settings are the fields of a frozen dataclass.
 
     The methods below import torch themselves; the one loop (`trainables.loop`) calls them in this order:
-    `knobs`, `model`, `optimizer`, `scaler`, `samples`, then `loss` for each update and `evaluate` for each
+    `knobs`, `model`, `optimizer`, `clip_norm`, `scaler`, `samples`, then `loss` for each update and `evaluate` for each
     epoch. The model is moved to the GPU if there is one, `indices` too: `loss` and `evaluate` bring the data
     to where the model is. A workload keeps nothing between calls except data that never change.
     """
@@ -95,6 +122,7 @@ class Workload(ABC):
     metrics: ClassVar[tuple[str, ...]]  # all names that `evaluate` answers
     horizon: int  # steps (evaluations, usually epochs) of a full training
     baseline: ClassVar[Config | None] = None  # what a careful user would run without tuning
+    execution: Execution = Execution()
 
     @abstractmethod
     def knobs(self, config: Config) -> Knobs:
@@ -111,9 +139,17 @@ class Workload(ABC):
         weight decay); it keeps that multiple when a policy turns the knob.
         """
 
-    def scaler(self, config: Config) -> torch.amp.GradScaler | None:
-        """For mixed precision, if `loss` uses it."""
+    def clip_norm(self, config: Config) -> float | None:
+        """The largest norm that the gradient of an update may have; longer ones are shortened to it. None: any."""
         return None
+
+    def scaler(self, config: Config) -> torch.amp.GradScaler | None:
+        """Of the loss, so that its gradients do not vanish in fp16; None: not needed."""
+        if self.execution.precision != "fp16":
+            return None
+        import torch
+
+        return torch.amp.GradScaler("cuda" if torch.cuda.is_available() else "cpu")
 
     @abstractmethod
     def samples(self) -> int:
@@ -121,7 +157,11 @@ class Workload(ABC):
 
     @abstractmethod
     def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
-        """Mean training loss of the samples with these indices (long, (batch,)); differentiable."""
+        """Mean training loss of the samples with these indices (long, (batch,)); differentiable.
+
+        Each sample counts the same, so that the parts of a batch add up. What is drawn at random (augmentation,
+        masks) comes from torch's global stream, which is part of the state.
+        """
 
     @abstractmethod
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:

@@ -2,7 +2,8 @@
 
     for each epoch:
         for each batch of the epoch's permutation:
-            update the weights; ask the policy; yield None
+            for each part of it that fits into memory: add up the gradients; yield None
+            update the weights; ask the policy
         evaluate; ask the policy; yield a report
 
 `Training` is that loop with all of its state in the open: between two items `state()` is everything that the
@@ -14,9 +15,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from torch import Tensor
 
 from search.trial import Config
 from search.work import Progress
-from trainables.base import Action, Knobs, Policy, Signals, Workload
+from trainables.base import Action, Execution, Knobs, Policy, Signals, Workload
 from trainables.randomness import read_streams, seed_streams, write_streams
 
 _KNOB_OF = {"lr": "learning_rate", "momentum": "momentum", "weight_decay": "weight_decay"}
@@ -51,7 +53,8 @@ def train(
 class Training:
     """One training; iterating carries it on. It owns the process's random streams: one at a time.
 
-    Yields None after each update, and a report after each evaluation. With no policy the knobs stay as they are.
+    Yields None after each backward pass (the last of a batch has updated the weights as well), and a report after
+    each evaluation. With no policy the knobs stay as they are.
     """
 
     def __init__(
@@ -73,13 +76,18 @@ class Training:
         self._on_gpu = self.device.type == "cuda"
 
         self.knobs = workload.knobs(config)
-        self.model = workload.model(config, prepared).to(self.device)
+        self.model = placed(workload.model(config, prepared), workload.execution, self.device)
         self.optimizer = workload.optimizer(self.model, config)
         self.scaler = workload.scaler(config)
+        self._clip_norm = workload.clip_norm(config)
+        self._model = self.model  # the same weights
+        if workload.execution.compile:
+            self._model = cast("torch.nn.Module", torch.compile(self.model))
         self._multiples = [_multiples(group, self.knobs) for group in self.optimizer.param_groups]
 
         self.step = 0  # evaluations finished
         self.cursor = 0  # samples into the next epoch
+        self.accumulated = 0  # of the next update, whose gradients are added up already
         self.samples = 0  # seen since the start
         self.diverged = False
         self._seed = seed
@@ -103,11 +111,18 @@ class Training:
             self._seconds += time.perf_counter() - begun
             yield None if metrics is None else self._report(metrics)
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Evaluations finished, and samples of the next epoch that a backward pass has seen."""
+        return self.step, self.cursor + self.accumulated
+
     def state(self) -> dict[str, Any]:
         """A copy of everything that the rest of the training depends on; ask between two items only."""
         return {
             "step": self.step,
             "cursor": self.cursor,
+            "accumulated": self.accumulated,
+            "gradients": _copied(self._gradients(), torch.device("cpu")) if self.accumulated else None,
             "samples": self.samples,
             "order_seed": self._order_seed,
             "loss_sum": float(self._loss_sum),
@@ -130,6 +145,10 @@ class Training:
         self.knobs = Knobs(**state["knobs"])
         self._policy_state = state["policy"]
         self._put_weights(state["weights"])
+        self.accumulated = state.get("accumulated", 0)  # a checkpoint of version 0.1.0 has neither of these
+        if (gradients := state.get("gradients")) is not None:
+            for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
+                parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
         self._mark = _copied(state["mark"])
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
@@ -163,24 +182,48 @@ class Training:
             order = np.random.default_rng((self._order_seed, self.step)).permutation(self._size)
             self._order = torch.from_numpy(order).to(self.device)
             self.model.train()
-        self._update(self._order[self.cursor : self.cursor + self.knobs.batch_size])
+        end = self.cursor + self.knobs.batch_size
+        if self._size - end == 1 and self.knobs.batch_size > 1:
+            end = self._size  # batch normalisation cannot do with a single sample
+        batch = self._order[self.cursor : end]
+        self._backward(batch)
+        if self.accumulated == len(batch):
+            self._update()
         return None
 
-    def _update(self, indices: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self.workload.loss(self.model, indices)
-        if self.scaler is None:
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-        else:
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+    def _backward(self, batch: Tensor) -> None:
+        """Add the gradients of the next part of `batch`."""
+        if self.accumulated == 0:
+            self.optimizer.zero_grad(set_to_none=True)
+        execution = self.workload.execution
+        indices = batch[self.accumulated :]
+        if execution.micro_batch is not None:
+            parts = math.ceil(len(indices) / execution.micro_batch)
+            indices = indices[: math.ceil(len(indices) / parts)]  # as even as can be
+        with autocast(execution, self.device):
+            loss = self.workload.loss(self._model, indices)
         count = indices.shape[0]
+        scaled = loss if self.scaler is None else self.scaler.scale(loss)
+        share = scaled if count == len(batch) else scaled * (count / len(batch))
+        share.backward()  # type: ignore[no-untyped-call]
         # A GPU is not waited for; on a CPU the plain number is ten times cheaper than a tensor.
         self._loss_sum += (loss.detach().double() if self._on_gpu else loss.item()) * count
-        self.cursor += count
-        self.samples += count
+        self.accumulated += count
+
+    def _update(self) -> None:
+        """Move the weights by the gradients that were added up."""
+        if self._clip_norm is not None:
+            if self.scaler is not None:
+                self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm)
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.cursor += self.accumulated
+        self.samples += self.accumulated
+        self.accumulated = 0
         self._ask(None, _NO_METRICS)
 
     def _evaluate(self) -> Mapping[str, float]:
@@ -193,7 +236,7 @@ class Training:
         if not math.isfinite(train_loss):
             self.diverged = True
             return {**dict.fromkeys(self.workload.metrics, math.nan), "train_loss": train_loss}
-        metrics = {**measure(self.workload, self.model, "valid"), "train_loss": train_loss}
+        metrics = {**measure(self.workload, self._model, "valid"), "train_loss": train_loss}
         tuned = metrics.get(self.workload.metric)
         self.diverged = isinstance(tuned, float) and not math.isfinite(tuned)
         if not self.diverged:
@@ -231,6 +274,9 @@ class Training:
             for key, multiple in multiples.items():
                 group[key] = multiple * getattr(self.knobs, _KNOB_OF[key])
 
+    def _gradients(self) -> list[Tensor | None]:
+        return [parameter.grad for parameter in self.model.parameters()]
+
     def _weights(self) -> dict[str, Any]:
         """The live tensors of model and optimiser; buffers that PyTorch would not save are among them."""
         model = dict(self.model.state_dict())
@@ -244,8 +290,22 @@ class Training:
 
 def measure(workload: Workload, model: torch.nn.Module, part: str) -> Mapping[str, float]:
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), autocast(workload.execution, next(model.parameters()).device):
         return workload.evaluate(model, part)
+
+
+def placed(model: torch.nn.Module, execution: Execution, device: torch.device) -> torch.nn.Module:
+    model = model.to(device)
+    if execution.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def autocast(execution: Execution, device: torch.device) -> AbstractContextManager[None]:
+    if execution.precision == "float32":
+        return nullcontext()
+    kind = torch.bfloat16 if execution.precision == "bf16" else torch.float16
+    return torch.autocast(device.type, kind)
 
 
 def put_model(model: torch.nn.Module, weights: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import torch
 from search.work import Assignment, Progress
 from trainables import checkpoint
 from trainables.base import Policy, Workload
-from trainables.loop import Training, compute_device, measure, put_model
+from trainables.loop import Training, compute_device, measure, placed, put_model
 
 WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
 POLL_SECONDS = 0.2  # a question to `should_pause` may cost a remote call
@@ -55,7 +55,7 @@ class Run(Iterator["Progress | None"]):
     def save(self) -> Progress:
         """Write a checkpoint of the present state, unless there is one; ask between any two items."""
         training, assignment = self.training, self._assignment
-        place = (training.step, training.cursor)
+        place = training.place
         if self._saved is None or self._saved_at != place:
             begun = time.perf_counter()
             step, cursor = place
@@ -110,7 +110,7 @@ def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:
         raise _missing(assignment.folder, f"up to step {assignment.recorded}", notices)
     model = workload.model(assignment.config, assignment.prepared)
     put_model(model, state["weights"])
-    return measure(workload, model.to(compute_device()), "test")
+    return measure(workload, placed(model, workload.execution, compute_device()), "test")
 
 
 def _restore(training: Training, assignment: Assignment) -> list[str]:
@@ -119,7 +119,7 @@ def _restore(training: Training, assignment: Assignment) -> list[str]:
     state, notices = checkpoint.newest(assignment.folder, limit)
     if state is not None:
         training.load(state)
-        checkpoint.clean(assignment.folder, training.step, training.cursor)
+        checkpoint.clean(assignment.folder, *training.place)
         if state["threads"] != assignment.threads:
             torch.set_num_threads(assignment.threads)
             change = f"saved with {state['threads']}, going on with {assignment.threads}"
