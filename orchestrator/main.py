@@ -77,6 +77,7 @@ def main(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             "seed": seed,
         }
         described = replace(described, **{key: value for key, value in given.items() if value is not None})
+        described.check_workloads()
         folder = (runs / described.name).absolute()  # workers may stand elsewhere
         if replay is not None:
             from orchestrator.replay import replay_trial

@@ -215,6 +215,15 @@ class Sweep:
         described = self.describe()
         return hashlib.sha256(json.dumps([described[key] for key in FIXED]).encode()).hexdigest()
 
+    def check_workloads(self) -> None:
+        """Raise BadInput if the data or weights of a task are missing; looks at files, which describing a sweep does not."""
+        for task in self.tasks or (Task(FULL, 1.0),):
+            workload = self.workload_for(task.name)
+            try:
+                getattr(workload, "check", lambda: None)()
+            except (ValueError, OSError) as error:
+                raise BadInput(f"{workload!r}: {error}") from error
+
     # Checks.
 
     def _check_types(self) -> None:

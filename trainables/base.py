@@ -124,6 +124,12 @@ class Workload(ABC):
     baseline: ClassVar[Config | None] = None  # what a careful user would run without tuning
     execution: Execution = Execution()
 
+    def check(self) -> None:  # noqa: B027 - most workloads need nothing
+        """Raise ValueError if its data or weights are not there or not of the right kind.
+
+        Called where the sweep is started, before anything expensive; so it should take a second at most.
+        """
+
     @abstractmethod
     def knobs(self, config: Config) -> Knobs:
         """The knobs at the start. Also the place that names every parameter which the workload reads."""
