@@ -19,7 +19,7 @@ def network(width: int = 3) -> nn.Module:
 def test_a_file_and_a_checkpoint_give_the_same_weights(tmp_path: Path) -> None:
     model = network()
     safetensors.torch.save_file(model.state_dict(), tmp_path / "model.safetensors")
-    saved = checkpoint.save(tmp_path, {"weights": {"model": model.state_dict()}}, step=3)
+    saved = checkpoint.save(tmp_path, {"weights": {"model": dict(model.state_dict())}}, step=3)
     for place in (tmp_path / "model.safetensors", saved.path):
         other = network()
         weights.put(other, weights.read(place))
@@ -40,16 +40,16 @@ def test_what_cannot_be_read_is_named_with_a_remedy(tmp_path: Path) -> None:
         weights.read(tmp_path / "half.safetensors")
     with pytest.raises(ValueError, match=r"nothing'.*checkpoint folder of a trial"):
         weights.read(tmp_path / "nothing")
-    saved = checkpoint.save(tmp_path, {"weights": {"model": network().state_dict()}}, step=3)
+    saved = checkpoint.save(tmp_path, {"weights": {"model": dict(network().state_dict())}}, step=3)
     (Path(saved.path) / "tensors.safetensors").write_bytes(b"abc")
     with pytest.raises(ValueError, match="bytes instead of"):
         weights.read(saved.path)
 
 
 def test_another_architecture_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'0.weight' is \(3, 2\), the model's is \(5, 2\)"):
+    with pytest.raises(ValueError, match=r"'0.bias' is \(3,\), the model's is \(5,\)"):
         weights.put(network(5), network(3).state_dict())
-    with pytest.raises(ValueError, match="they lack '1.bias'"):
+    with pytest.raises(ValueError, match=r"they lack '1\.bias'"):
         weights.put(network(), {k: v for k, v in network().state_dict().items() if k != "1.bias"})
     with pytest.raises(ValueError, match="the model has no 'extra'"):
         weights.put(network(), {**network().state_dict(), "extra": torch.zeros(1)})

@@ -20,7 +20,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
     place = Path(path)
     if place.is_file() and place.suffix == ".safetensors":
         try:
-            return safetensors.torch.load_file(place)
+            return dict(safetensors.torch.load_file(place))
         except Exception as error:  # safetensors raises its own for a damaged file
             raise ValueError(f"weights={str(path)!r}: not a whole .safetensors file ({error}).") from error
     if (place / checkpoint.MANIFEST).is_file():
