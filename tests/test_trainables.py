@@ -558,7 +558,7 @@ def test_plateau_with_factor_zero_ends_learning() -> None:
 def test_a_diverged_training_says_so_and_ends(rate: float, prepared: Path, tmp_path: Path) -> None:
     workload = Quadratic(horizon=100)
     config = {**good(workload), "learning_rate": rate}
-    *_, last = list(Run(workload, Fixed(), Assignment(0, config, 1, until=100, folder=tmp_path)))
+    *_, last = list(workload.run(Fixed(), Assignment(0, config, 1, until=100, folder=tmp_path)))
     assert last is not None
     assert last.kind == "report"
     assert last.step < 100

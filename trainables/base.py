@@ -203,9 +203,15 @@ class Workload(ABC):
         again, with the same metrics. The iteration ends at `until`, after "paused", or with a report of a
         metric that is not finite. It may be left at any item without harm.
         """
-        from trainables.run import Run  # torch is loaded where training happens, not where it is described
+        from trainables.loop import Training  # torch is loaded where training happens, not where it is described
+        from trainables.run import Run
 
-        return Run(self, policy, assignment, should_pause)
+        def begin() -> Training:
+            return Training(
+                self, policy, assignment.config, seed=assignment.seed, until=assignment.until, prepared=assignment.prepared
+            )  # fmt: skip
+
+        return Run(begin, assignment, should_pause)
 
     def test(self, assignment: Assignment) -> Mapping[str, float]:
         """Metrics on "test" of the newest checkpoint at a step <= `assignment.recorded`."""

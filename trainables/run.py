@@ -6,38 +6,46 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from search.work import Assignment, Progress
 from trainables import checkpoint
-from trainables.base import Policy, Workload
-from trainables.loop import Training, compute_device, measure, placed, put_model
+from trainables.base import Workload
+from trainables.loop import compute_device, measure, placed, put_model
 
 WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
 POLL_SECONDS = 0.2  # a question to `should_pause` may cost a remote call
+
+
+class Training(Protocol):
+    """What can be carried out: `trainables.loop.Training`, or somebody else's loop (`trainables.yielding`)."""
+
+    step: int  # reports so far
+    diverged: bool
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it stands: the step, and how far into the next one."""
+
+    def __iter__(self) -> Iterator[Progress | None]: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load(self, state: dict[str, Any]) -> None: ...
+
+    def fork(self, state: dict[str, Any]) -> None: ...
 
 
 class Run(Iterator["Progress | None"]):
     """An assignment being carried out; the contract is written at `Workload.run`."""
 
     def __init__(
-        self,
-        workload: Workload,
-        policy: Policy[Any] | None,
-        assignment: Assignment,
-        should_pause: Callable[[], bool] | None = None,
+        self, begin: Callable[[], Training], assignment: Assignment, should_pause: Callable[[], bool] | None = None
     ) -> None:
         _settle(assignment.threads)
-        self.training = Training(
-            workload,
-            policy,
-            assignment.config,
-            seed=assignment.seed,
-            until=assignment.until,
-            prepared=assignment.prepared,
-        )
+        self.training = begin()
         self._assignment = assignment
         self._should_pause = should_pause or (lambda: False)
         self._saved: Progress | None = None  # the checkpoint of …
@@ -105,12 +113,18 @@ class Run(Iterator["Progress | None"]):
 def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:
     """Metrics on "test" of the newest checkpoint at a step <= `assignment.recorded`."""
     _settle(assignment.threads)
-    state, notices = checkpoint.newest(assignment.folder, assignment.recorded)
-    if state is None:
-        raise _missing(assignment.folder, f"up to step {assignment.recorded}", notices)
+    state = saved(assignment)
     model = workload.model(assignment.config, assignment.prepared)
     put_model(model, state["weights"])
     return measure(workload, placed(model, workload.execution, compute_device()), "test")
+
+
+def saved(assignment: Assignment) -> dict[str, Any]:
+    """The state of the newest checkpoint at a step <= `assignment.recorded`; raises FileNotFoundError if there is none."""
+    state, notices = checkpoint.newest(assignment.folder, assignment.recorded)
+    if state is None:
+        raise _missing(assignment.folder, f"up to step {assignment.recorded}", notices)
+    return state
 
 
 def _restore(training: Training, assignment: Assignment) -> list[str]:

@@ -1,0 +1,104 @@
+"""A training that somebody else's code carries out and tells about step by step.
+
+The code is a generator function of (configuration, state) that yields after each step what it measured, and if it
+can go on from there, its state. Then an interruption costs what came after the last checkpoint; else the training
+starts over, and what is recorded stays as it is. A first, empty `yield` says that all is set up: the random streams
+are restored there once more, so that a new model's first weights, drawn and thrown away, do not shift them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from search.trial import Config
+from search.work import Progress
+from trainables.randomness import read_streams, seed_streams, write_streams
+
+Steps = Callable[[Config, Any], Iterator[Any]]
+"""(configuration, state or None) → metrics, or (metrics, state), after each step; `state` may be a function of nothing."""
+
+
+class Yielding:
+    """`steps`, as a training that can be carried out."""
+
+    def __init__(self, steps: Steps, metric: str, config: Config, *, seed: int, until: int) -> None:
+        self.step = 0
+        self.diverged = False
+        self._steps, self._metric, self._config, self._until = steps, metric, config, until
+        self._state: Any = None
+        self._seed = seed
+        self._streams: dict[str, Any] | None = None  # as they were at the step of the state
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.step, 0
+
+    def __iter__(self) -> Iterator[Progress]:
+        if self._streams is None:
+            seed_streams(self._seed)
+        else:
+            write_streams(self._streams)
+        steps = self._steps(self._config, self._state)
+        try:
+            while self.step < self._until and not self.diverged:
+                yield self._next(steps)
+        finally:
+            if hasattr(steps, "close"):
+                steps.close()  # whatever it started ends with it
+
+    def _next(self, steps: Iterator[Any]) -> Progress:
+        begun = time.perf_counter()
+        try:
+            told = next(steps)
+            if told is None:
+                if self._streams is not None:
+                    write_streams(self._streams)
+                told = next(steps)
+        except StopIteration:
+            raise RuntimeError(f"the training ended after step {self.step} of {self._until}") from None
+        metrics, self._state = told if isinstance(told, tuple) else (told, None)
+        self._streams = read_streams()
+        self.step += 1
+        metrics = _checked(metrics, self._metric, self.step)
+        self.diverged = not math.isfinite(metrics[self._metric])
+        return Progress("report", self.step, metrics, time.perf_counter() - begun)
+
+    def state(self) -> dict[str, Any]:
+        state = self._state() if callable(self._state) else self._state
+        return {
+            "step": 0 if state is None else self.step,  # without a state it starts over
+            "state": _plain(state),
+            "streams": None if state is None else self._streams,
+            "threads": torch.get_num_threads(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.step, self._state, self._streams = state["step"], state["state"], state["streams"]
+        torch.set_num_threads(state["threads"])
+
+    def fork(self, state: dict[str, Any]) -> None:
+        """Raises ValueError if the parent left no state to go on from."""
+        if state["state"] is None:
+            raise ValueError("a fork needs the parent's state; yield (metrics, state) after each step.")
+        self.load(state)
+
+
+def _checked(metrics: Any, metric: str, step: int) -> dict[str, float]:
+    """The metrics as plain floats. Raises ValueError if the tuned one is not among them."""
+    if not isinstance(metrics, Mapping) or metric not in metrics:
+        raise ValueError(f"step {step} yielded {metrics!r}; it must be a dict with the tuned metric {metric!r}.")
+    return {str(name): float(value) for name, value in metrics.items()}
+
+
+def _plain(value: Any) -> Any:
+    """With dicts for other mappings (a state_dict is an OrderedDict), as a checkpoint wants them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(item) for item in value)
+    return value
