@@ -72,6 +72,7 @@ class Job:
                         return answer
         except Exception as error:
             answer.failure = (error_class(error), traceback.format_exc())
+        self._leave()
         answer.done = True
         return answer
 
@@ -86,7 +87,14 @@ class Job:
             answer.progress.append(
                 Progress("notice", text=f"no checkpoint on leaving: {type(error).__name__}: {error}")
             )
+        self._leave()
         return answer
+
+    def _leave(self) -> None:
+        """End what the run has started (a user's script), now and not when memory is cleaned up."""
+        close = getattr(self._run, "close", None)
+        if close is not None:
+            close()
 
 
 def error_class(error: BaseException) -> str:
