@@ -1,0 +1,157 @@
+"""What our training loop costs beside the shortest one that a person would write for the same work.
+
+    python experiments/benchmarks/training.py                              # every workload, a few minutes
+    python experiments/benchmarks/training.py --workloads digits,quadratic --rounds 3
+
+Both take the same model, data, optimiser and batches, one thread, denormals flushed; no policy, no checkpoints. A round
+is `--updates` updates of one loop and then of the other, taking turns to be first; shown is the median over the rounds
+of ours / hand-written in samples per second, with the smallest and the largest. Peak memory: each loop in a process of
+its own, ours / hand-written. Checkpoint: time to write it durably, its size, and how long a restore takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from search.trial import Config
+from trainables import checkpoint
+from trainables.base import Workload
+from trainables.loop import Training
+from trainables.workloads.quadratic import Quadratic
+from trainables.workloads.resnet_finetune import ResNetFinetune
+
+Made = Callable[[], tuple[Workload, Config]]
+
+
+def _digits(**changes: object) -> tuple[Workload, Config]:
+    assert ResNetFinetune.baseline is not None
+    return ResNetFinetune(**changes), ResNetFinetune.baseline  # type: ignore[arg-type]
+
+
+def _quadratic() -> tuple[Workload, Config]:
+    assert Quadratic.baseline is not None
+    return Quadratic(dimension=64), Quadratic.baseline
+
+
+WORKLOADS: dict[str, Made] = {"quadratic": _quadratic, "digits": lambda: _digits(per_class=100)}
+
+
+def by_hand(workload: Workload, config: Config, folder: Path, updates: int) -> float:
+    """Seconds for so many updates of the loop that anybody would write."""
+    torch.manual_seed(0)
+    model = workload.model(config, folder)
+    optimizer = workload.optimizer(model, config)
+    batch_size = workload.knobs(config).batch_size
+    model.train()
+    total = 0.0
+    begun = time.perf_counter()
+    while updates:
+        for indices in torch.randperm(workload.samples()).split(batch_size)[:updates]:
+            optimizer.zero_grad()
+            loss = workload.loss(model, indices)
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(indices)
+            updates -= 1
+    return time.perf_counter() - begun
+
+
+def ours(workload: Workload, config: Config, folder: Path, updates: int) -> float:
+    """Seconds for so many updates of our loop; evaluations are left out."""
+    training = Training(workload, None, config, prepared=folder)
+    items, seconds = iter(training), 0.0
+    while updates:
+        begun = time.perf_counter()
+        item = next(items)
+        if item is None:
+            seconds += time.perf_counter() - begun
+            updates -= 1
+    return seconds
+
+
+LOOPS = {"ours": ours, "by hand": by_hand}
+
+
+def speed(workload: Workload, config: Config, folder: Path, updates: int, rounds: int) -> list[float]:
+    """Ours / hand-written in samples per second, for each round."""
+    ratios = []
+    torch.set_flush_denormal(True)
+    for loop in LOOPS.values():
+        loop(workload, config, folder, 3)
+    for number in range(rounds):
+        order = ("ours", "by hand") if number % 2 else ("by hand", "ours")
+        seconds = {name: LOOPS[name](workload, config, folder, updates) for name in order}
+        ratios.append(seconds["by hand"] / seconds["ours"])
+    return ratios
+
+
+def peak(name: str, loop: str, folder: Path) -> int:
+    """Bytes, of a process that runs one of the loops."""
+    command = [sys.executable, __file__, "--workloads", name, "--memory-of", loop, "--prepared", str(folder)]
+    return int(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def checkpoint_costs(workload: Workload, config: Config, prepared: Path) -> tuple[float, int, float]:
+    """Seconds to write one, bytes, seconds to restore it; the medians of five."""
+    training = Training(workload, None, config, prepared=prepared)
+    items = iter(training)
+    next(items)
+    writing, reading, size = [], [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        for step in range(5):
+            begun = time.perf_counter()
+            saved = checkpoint.save(Path(folder), training.state(), step=step)
+            writing.append(time.perf_counter() - begun)
+            begun = time.perf_counter()
+            training.load(checkpoint.load(Path(saved.path)))
+            reading.append(time.perf_counter() - begun)
+            size = saved.bytes
+    return statistics.median(writing), size, statistics.median(reading)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workloads", default=",".join(WORKLOADS), help=f"of {', '.join(WORKLOADS)}")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--updates", type=int, default=30)
+    parser.add_argument("--memory-of", choices=list(LOOPS), help=argparse.SUPPRESS)
+    parser.add_argument("--prepared", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    names = given.workloads.split(",")
+    if unknown := sorted(set(names) - set(WORKLOADS)):
+        parser.error(f"no workload {unknown[0]!r}; there are {', '.join(WORKLOADS)}")
+    torch.set_num_threads(1)
+    if given.memory_of:
+        LOOPS[given.memory_of](*WORKLOADS[names[0]](), given.prepared, 10)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        return
+    print("| workload | samples/s, ours / by hand | peak memory, ours / by hand | checkpoint: write, size, restore |")
+    print("| --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            prepared = Path(folder) / name
+            workload, config = WORKLOADS[name]()
+            workload.prepare(prepared)
+            ratios = speed(workload, config, prepared, given.updates, given.rounds)
+            memory = peak(name, "ours", prepared) / peak(name, "by hand", prepared)
+            write, size, restore = checkpoint_costs(workload, config, prepared)
+            print(
+                f"| {name} | {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}, "
+                f"n = {len(ratios)}) | {memory:.3f} | {1e3 * write:.0f} ms, {size / 2**20:.1f} MiB, {1e3 * restore:.0f} ms |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
