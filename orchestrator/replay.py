@@ -50,7 +50,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     parent = rows[0]["parent"]
     assignment = Assignment(
         trial=trial, config=rows[0]["config"], seed=rows[0]["seed"], until=go_on or last, folder=place, task=rows[0]["task"],
-        recorded=last if go_on else 0, threads=max(1, int(sweep.resources.get("cpu", 1))),
+        recorded=last if go_on else 0, threads=sweep.threads, workers=sweep.workers,
         checkpoint_seconds=sweep.checkpoint_seconds, parent=None if parent is None else folder / "trials" / f"{parent:05d}" / "checkpoints",
         parent_step=rows[0]["parent_step"] or 0, prepared=shared,
     )  # fmt: skip

@@ -82,6 +82,7 @@ class Sweep:
     time_budget: float | str | None = None  # driver time over all invocations: seconds, or "90m", "6h"
     seed: int = 0
     resources: Mapping[str, Any] = field(default_factory=lambda: {"cpu": 1})  # of one trial: cpu, gpu, memory
+    workers: int = 1  # processes of one trial, on one machine, that share its batches and its resources
     points_to_evaluate: Sequence[Config] = ()  # configurations to try first
     baseline: Config | str | None = "workload"  # trained in full and compared with; "workload": its own, if it fits
     allow_failed: int = 0  # failed trials that are still a success
@@ -128,6 +129,11 @@ class Sweep:
         return -value if self.maximise else value
 
     value = loss  # flipping is its own inverse
+
+    @property
+    def threads(self) -> int:
+        """CPUs for each worker of a trial."""
+        return max(1, int(self.resources.get("cpu", 1)) // self.workers)
 
     @property
     def limit(self) -> int | None:
@@ -205,6 +211,7 @@ class Sweep:
             "time_budget": self.budget_seconds,
             "seed": self.seed,
             "resources": dict(self.resources),
+            "workers": self.workers,
             "baseline": None if self.baseline_config is None else dict(self.baseline_config),
             "points_to_evaluate": [dict(point) for point in self.points_to_evaluate],
         }
@@ -269,6 +276,7 @@ class Sweep:
         if self.finalists is not None:
             self._whole("finalists", 0)
         self._whole("confirmations", 1)
+        self._whole("workers", 1)
         self._whole("seed", 0)
         self._whole("allow_failed", 0)
         self._whole("retries", 0)
@@ -300,6 +308,14 @@ class Sweep:
                 number_of_bytes(amount)
             elif isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount < 1e6:
                 raise BadInput(f"Sweep(resources={dict(self.resources)!r}): {name} must be a number, 0 or more.")
+
+        for name in ("cpu", "gpu"):
+            amount = self.resources.get(name, 0)
+            if self.workers > 1 and amount < self.workers and (name == "cpu" or amount):
+                raise BadInput(
+                    f"Sweep(workers={self.workers}): the trial has resources={dict(self.resources)!r}; "
+                    f"give it {name}={self.workers} or more, one for each worker."
+                )
 
     def _check_points(self) -> None:
         points: list[tuple[str, Any]] = [("points_to_evaluate", point) for point in self.points_to_evaluate]

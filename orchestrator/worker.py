@@ -72,7 +72,7 @@ class Job:
                         return answer
         except Exception as error:
             answer.failure = (error_class(error), traceback.format_exc())
-        self._leave()
+        self.leave()
         answer.done = True
         return answer
 
@@ -87,10 +87,10 @@ class Job:
             answer.progress.append(
                 Progress("notice", text=f"no checkpoint on leaving: {type(error).__name__}: {error}")
             )
-        self._leave()
+        self.leave()
         return answer
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """End what the run has started (a user's script), now and not when memory is cleaned up."""
         close = getattr(self._run, "close", None)
         if close is not None:

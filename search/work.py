@@ -26,7 +26,8 @@ class Assignment:
     folder: Path  # checkpoints of this trial
     task: str = "full"
     recorded: int = 0
-    threads: int = 1  # CPUs granted to the trial
+    threads: int = 1  # CPUs granted to each of its workers
+    workers: int = 1  # processes with a share of every batch each
     checkpoint_seconds: float = 5.0  # at most this often, for at most 2 % of the time; 0: after each step
     keep: int = 2  # checkpoints kept, the newest …
     pinned: tuple[int, ...] = ()  # … and those of these steps: others may fork from them

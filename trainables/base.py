@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from trainables.parallel import ParallelRun
     from trainables.run import Run
 
 S = TypeVar("S")
@@ -187,7 +188,7 @@ class Workload(ABC):
 
     def run(
         self, policy: Policy[Any] | None, assignment: Assignment, should_pause: Callable[[], bool] | None = None
-    ) -> Run:
+    ) -> Run | ParallelRun:
         """Carry out an assignment, in this process (policy None: the knobs stay fixed). Iterating trains::
 
             run = workload.run(policy, assignment, should_pause)
@@ -203,6 +204,10 @@ class Workload(ABC):
         again, with the same metrics. The iteration ends at `until`, after "paused", or with a report of a
         metric that is not finite. It may be left at any item without harm.
         """
+        if assignment.workers > 1:
+            from trainables.parallel import ParallelRun
+
+            return ParallelRun(self, policy, assignment, should_pause)
         from trainables.loop import Training  # torch is loaded where training happens, not where it is described
         from trainables.run import Run
 

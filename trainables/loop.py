@@ -27,6 +27,7 @@ from torch import Tensor
 from search.trial import Config
 from search.work import Progress
 from trainables.base import Action, Execution, Knobs, Policy, Signals, Workload
+from trainables.group import Alone
 from trainables.randomness import read_streams, seed_streams, write_streams
 
 _KNOB_OF = {"lr": "learning_rate", "momentum": "momentum", "weight_decay": "weight_decay"}
@@ -66,8 +67,10 @@ class Training:
         seed: int = 0,
         until: int | None = None,
         prepared: Path | None = None,
+        group: Alone | None = None,
     ) -> None:
         seed_streams(seed)
+        self.group = group or Alone()
         self.workload = workload
         self.policy = policy
         self.config = config
@@ -83,6 +86,7 @@ class Training:
         self._model = self.model  # the same weights
         if workload.execution.compile:
             self._model = cast("torch.nn.Module", torch.compile(self.model))
+        self._shared = self.group.wrapped(self._model)  # … whose gradients are those of all workers
         self._multiples = [_multiples(group, self.knobs) for group in self.optimizer.param_groups]
 
         self.step = 0  # evaluations finished
@@ -94,6 +98,7 @@ class Training:
         self._order_seed = seed  # of this epoch's permutation; a fork finishes its parent's
         self._order: Tensor | None = None  # this permutation, once it is needed
         self._loss_sum: float | Tensor = 0.0  # over this epoch
+        self._share_sum: float | Tensor = 0.0  # over this batch, of several workers' this one
         self._seconds = 0.0  # since the last report
         self._policy_state: Any = None
         self._mark: dict[str, Any] | None = None
@@ -101,6 +106,8 @@ class Training:
         self._start()
 
     def __iter__(self) -> Iterator[Progress | None]:
+        if self.group.size > 1:
+            self.load(self.group.told(self.state()))  # where the first of them stands
         while self.step < self.until and not self.diverged:
             begun = time.perf_counter()  # the time that the consumer takes between two items is not ours
             torch.set_flush_denormal(True)  # a saturated network trains four times slower on denormals
@@ -186,32 +193,42 @@ class Training:
         if self._size - end == 1 and self.knobs.batch_size > 1:
             end = self._size  # batch normalisation cannot do with a single sample
         batch = self._order[self.cursor : end]
-        self._backward(batch)
-        if self.accumulated == len(batch):
-            self._update()
+        share = self.group.share(batch)
+        self.group.reseed(self._seed, self.samples)
+        while self.accumulated < len(share):
+            self._backward(share, len(batch))
+            if self.group.size == 1:  # several workers have no common place within a batch
+                break
+        if self.accumulated == len(share):
+            self._update(len(batch))
         return None
 
-    def _backward(self, batch: Tensor) -> None:
-        """Add the gradients of the next part of `batch`."""
+    def _backward(self, share: Tensor, total: int) -> None:
+        """Add the gradients of the next part of this worker's `share` of a batch of `total` samples."""
         if self.accumulated == 0:
             self.optimizer.zero_grad(set_to_none=True)
         execution = self.workload.execution
-        indices = batch[self.accumulated :]
+        indices = share[self.accumulated :]
         if execution.micro_batch is not None:
             parts = math.ceil(len(indices) / execution.micro_batch)
             indices = indices[: math.ceil(len(indices) / parts)]  # as even as can be
-        with autocast(execution, self.device):
-            loss = self.workload.loss(self._model, indices)
         count = indices.shape[0]
-        scaled = loss if self.scaler is None else self.scaler.scale(loss)
-        share = scaled if count == len(batch) else scaled * (count / len(batch))
-        share.backward()  # type: ignore[no-untyped-call]
+        with self.group.adding(self._shared, is_last=self.accumulated + count == len(share)):
+            with autocast(execution, self.device):
+                loss = self.workload.loss(self._shared, indices)
+            scaled = loss if self.scaler is None else self.scaler.scale(loss)
+            weight = self.group.weight(count, total)
+            (scaled if weight == 1 else scaled * weight).backward()  # type: ignore[no-untyped-call]
         # A GPU is not waited for; on a CPU the plain number is ten times cheaper than a tensor.
-        self._loss_sum += (loss.detach().double() if self._on_gpu else loss.item()) * count
+        value = (loss.detach().double() if self._on_gpu else loss.item()) * (count if weight else 0)
+        if self.group.size == 1:
+            self._loss_sum += value
+        else:
+            self._share_sum += value
         self.accumulated += count
 
-    def _update(self) -> None:
-        """Move the weights by the gradients that were added up."""
+    def _update(self, total: int) -> None:
+        """Move the weights by the gradients that were added up over `total` samples."""
         if self._clip_norm is not None:
             if self.scaler is not None:
                 self.scaler.unscale_(self.optimizer)
@@ -221,8 +238,11 @@ class Training:
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        self.cursor += self.accumulated
-        self.samples += self.accumulated
+        if self.group.size > 1:
+            self._loss_sum += self.group.total(self._share_sum)
+            self._share_sum = 0.0
+        self.cursor += total
+        self.samples += total
         self.accumulated = 0
         self._ask(None, _NO_METRICS)
 
@@ -236,7 +256,8 @@ class Training:
         if not math.isfinite(train_loss):
             self.diverged = True
             return {**dict.fromkeys(self.workload.metrics, math.nan), "train_loss": train_loss}
-        metrics = {**measure(self.workload, self._model, "valid"), "train_loss": train_loss}
+        measured = measure(self.workload, self._model, "valid") if self.group.rank == 0 else {}
+        metrics = {**self.group.told(measured), "train_loss": train_loss}
         tuned = metrics.get(self.workload.metric)
         self.diverged = isinstance(tuned, float) and not math.isfinite(tuned)
         if not self.diverged:

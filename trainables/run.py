@@ -44,7 +44,7 @@ class Run(Iterator["Progress | None"]):
     def __init__(
         self, begin: Callable[[], Training], assignment: Assignment, should_pause: Callable[[], bool] | None = None
     ) -> None:
-        _settle(assignment.threads)
+        settle(assignment.threads)
         self.training = begin()
         self._assignment = assignment
         self._should_pause = should_pause or (lambda: False)
@@ -112,7 +112,7 @@ class Run(Iterator["Progress | None"]):
 
 def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:
     """Metrics on "test" of the newest checkpoint at a step <= `assignment.recorded`."""
-    _settle(assignment.threads)
+    settle(assignment.threads)
     state = saved(assignment)
     model = workload.model(assignment.config, assignment.prepared)
     put_model(model, state["weights"])
@@ -161,7 +161,7 @@ def _missing(folder: Path, where: str, notices: list[str]) -> FileNotFoundError:
     return FileNotFoundError("; ".join([f"{folder} has no usable checkpoint {where}", *notices]))
 
 
-def _settle(threads: int) -> None:
+def settle(threads: int) -> None:
     """Make the process compute the same bits each time, with the CPUs that the trial was granted."""
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False  # it picks the kernel that happened to be fastest

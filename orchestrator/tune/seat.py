@@ -46,8 +46,10 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         """Work until there is something to tell."""
         result: dict[str, Any] = {"pid": os.getpid()}
         if self._leave:
-            if self._save and self._job is not None:
+            if self._job is not None and self._save:
                 result["left"] = self._job.save()
+            elif self._job is not None:
+                self._job.leave()
             self._order, self._job = self._next, None
             self._leave = False
         if self._order is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.trial import Config
-from trainables.base import Knobs, Workload
+from trainables.base import Execution, Knobs, Workload
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +34,7 @@ class Quadratic(Workload):
     seconds_per_step: float = 0.0  # slept, in portions, for tests that interrupt
     declared_cost: float | None = None  # seconds a step on all samples, for a simulated clock
     data_share: float = 1.0  # of the training samples; what is evaluated stays the same
+    execution: Execution = Execution()
 
     metric: ClassVar[str] = "loss"
     mode: ClassVar[str] = "min"

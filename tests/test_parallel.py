@@ -1,0 +1,106 @@
+"""A trial on several workers: the same training, exact to resume, and not lost with one of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from orchestrator.errors import BadInput
+from search.work import Assignment, Progress
+from tests.support import simulated, small_sweep
+from tests.test_trainables import Exploring
+from trainables.base import Execution
+from trainables.workloads.quadratic import Quadratic
+
+WORKLOAD = Quadratic(horizon=4)
+CONFIG = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 24}  # the last batch of an epoch is smaller
+
+
+def assignment(folder: Path, **changes: Any) -> Assignment:
+    return replace(Assignment(0, CONFIG, 7, until=4, folder=folder, checkpoint_seconds=0), **changes)
+
+
+def reports(run: Any) -> dict[int, dict[str, float]]:
+    return {item.step: dict(item.metrics) for item in run if isinstance(item, Progress) and item.kind == "report"}
+
+
+def curve(run: Any) -> list[float]:
+    return [metrics[name] for metrics in reports(run).values() for name in ("loss", "train_loss")]
+
+
+def test_two_workers_train_as_one_does(tmp_path: Path) -> None:
+    one = curve(WORKLOAD.run(None, assignment(tmp_path / "one")))
+    two = curve(WORKLOAD.run(None, assignment(tmp_path / "two", workers=2)))
+    assert len(one) == 8
+    assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_parts_of_a_batch_and_a_policy_are_the_same_on_two_workers(tmp_path: Path) -> None:
+    workload = Quadratic(horizon=3, execution=Execution(micro_batch=5))
+    whole = curve(Quadratic(horizon=3).run(Exploring(), assignment(tmp_path / "one", until=3)))
+    parts = curve(workload.run(Exploring(), assignment(tmp_path / "two", until=3, workers=2)))
+    assert parts == pytest.approx(whole, rel=1e-4)
+
+
+def test_a_worker_without_a_sample_of_the_batch_changes_nothing(tmp_path: Path) -> None:
+    config = CONFIG | {"batch_size": 1}
+    workload = Quadratic(horizon=1, data_share=0.1)
+    one = curve(workload.run(None, assignment(tmp_path / "one", config=config, until=1)))
+    two = curve(workload.run(None, assignment(tmp_path / "two", config=config, until=1, workers=2)))
+    assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_two_workers_resume_with_the_same_bits_in_mid_epoch(tmp_path: Path) -> None:
+    whole = reports(WORKLOAD.run(None, assignment(tmp_path / "whole", workers=2)))
+    run = WORKLOAD.run(None, assignment(tmp_path / "cut", workers=2))
+    first: dict[int, dict[str, float]] = {}
+    for count, item in enumerate(run):
+        if item is not None and item.kind == "report":
+            first[item.step] = dict(item.metrics)
+        if count == 8:  # within the second epoch
+            break
+    run.save()
+    run.close()
+    later = reports(WORKLOAD.run(None, assignment(tmp_path / "cut", workers=2, recorded=max(first))))
+    assert first | later == whole
+    assert not psutil.Process().children()
+
+
+def test_the_loss_of_a_worker_costs_a_restart_from_the_last_checkpoint(tmp_path: Path) -> None:
+    whole = reports(WORKLOAD.run(None, assignment(tmp_path / "whole", workers=2)))
+    run = WORKLOAD.run(None, assignment(tmp_path / "killed", workers=2))
+    seen: dict[int, dict[str, float]] = {}
+    notices = []
+    for item in run:
+        if item is None:
+            continue
+        if item.kind == "report":
+            assert seen.setdefault(item.step, dict(item.metrics)) == dict(item.metrics)
+            if item.step == 2 and not notices:
+                (worker,) = [child for child in psutil.Process().children() if "parallel" in " ".join(child.cmdline())]
+                os.kill(worker.pid, signal.SIGKILL)
+        if item.kind == "notice":
+            notices.append(item.text)
+    assert seen == whole
+    assert len(notices) == 1
+    assert "worker 1 was lost (exit code -9)" in notices[0]
+    assert not psutil.Process().children()
+
+
+def test_a_sweep_of_trials_with_two_workers(tmp_path: Path) -> None:
+    sweep = small_sweep(workload=Quadratic(horizon=2), num_samples=2, workers=2, resources={"cpu": 2}, baseline=None)
+    history = simulated(tmp_path, sweep).history
+    assert [trial.step for trial in history] == [2, 2]
+
+
+def test_more_workers_than_resources_are_refused() -> None:
+    with pytest.raises(BadInput, match="give it cpu=4 or more"):
+        small_sweep(workers=4, resources={"cpu": 2})
+    with pytest.raises(BadInput, match="give it gpu=4 or more"):
+        small_sweep(workers=4, resources={"cpu": 4, "gpu": 2})

@@ -1,0 +1,94 @@
+"""The workers that carry out one training together: each has its share of every batch, all have the same weights.
+
+Every worker goes through the same permutation, asks the same policy and makes the same updates; the first one also
+evaluates, reports and writes the checkpoints. What the others draw at random (dropout, augmentation) is a function of
+seed, worker and samples seen, so that a checkpoint of the first worker is one of all.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+from torch.nn.parallel import DistributedDataParallel
+
+from trainables.randomness import seed_streams
+
+
+class Alone:
+    """One worker: nothing to share."""
+
+    rank = 0
+    size = 1
+
+    def wrapped(self, model: torch.nn.Module) -> torch.nn.Module:
+        """`model`, such that a backward pass through it gives the gradient of all workers."""
+        return model
+
+    def share(self, batch: Tensor) -> Tensor:
+        """This worker's part of `batch`."""
+        return batch
+
+    def weight(self, count: int, total: int) -> float:
+        """What the mean loss of `count` samples is multiplied by in a batch of `total`."""
+        return count / total
+
+    def adding(self, model: torch.nn.Module, *, is_last: bool) -> AbstractContextManager[Any]:
+        """Around the passes whose gradients add up; the workers' are brought together in the last."""
+        return nullcontext()
+
+    def reseed(self, seed: int, samples: int) -> None:
+        """Before each batch."""
+
+    def total(self, value: float | Tensor) -> float | Tensor:
+        """The sum over all workers."""
+        return value
+
+    def told(self, value: Any) -> Any:
+        """What the first worker says."""
+        return value
+
+
+class Group(Alone):
+    """The workers of torch's default process group."""
+
+    def __init__(self) -> None:
+        self.rank = distributed.get_rank()
+        self.size = distributed.get_world_size()
+        self._too_few = False
+
+    def wrapped(self, model: torch.nn.Module) -> torch.nn.Module:
+        return DistributedDataParallel(model)
+
+    def share(self, batch: Tensor) -> Tensor:
+        self._too_few = self.rank >= len(batch)
+        if self._too_few:  # it has to take part in the pass, and counts for nothing
+            return batch[:1]
+        return batch[self.rank :: self.size]
+
+    def weight(self, count: int, total: int) -> float:
+        return 0.0 if self._too_few else count * self.size / total  # the gradients are averaged over the workers
+
+    def adding(self, model: torch.nn.Module, *, is_last: bool) -> AbstractContextManager[Any]:
+        assert isinstance(model, DistributedDataParallel)
+        return nullcontext() if is_last else model.no_sync()
+
+    def reseed(self, seed: int, samples: int) -> None:
+        if self.rank:
+            seed_streams(int(np.random.SeedSequence((seed, self.rank, samples)).generate_state(1)[0]))
+
+    def total(self, value: float | Tensor) -> float | Tensor:
+        if isinstance(value, Tensor):
+            distributed.all_reduce(value)
+            return value
+        summed = torch.tensor(value, dtype=torch.float64)
+        distributed.all_reduce(summed)
+        return float(summed)
+
+    def told(self, value: Any) -> Any:
+        box = [value]
+        distributed.broadcast_object_list(box)
+        return box[0]
