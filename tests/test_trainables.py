@@ -257,7 +257,7 @@ def test_it_says_what_it_is(workload: Workload, prepared: Path) -> None:
     assert workload.baseline is not None
     assert type(workload)().knobs(workload.baseline).batch_size > 0
     assert pickle.loads(pickle.dumps(workload)) == workload
-    assert eval(repr(workload), {type(workload).__name__: type(workload)}) == workload
+    assert eval(repr(workload), {type(workload).__name__: type(workload), "Execution": Execution}) == workload
 
 
 @each_workload
