@@ -47,13 +47,22 @@ def test_the_readmes_commands_run_as_printed(tmp_path: Path) -> None:
     assert (tmp_path / "record.csv").stat().st_size > 1000
 
 
+TRAIN = """
+import sys
+rate = float(sys.argv[1].removeprefix("--lr="))
+for epoch in range(1, 21):
+    print(f"epoch {epoch}: valid_loss={(1 - rate) ** epoch} epoch={epoch}")
+"""
+
+
 def test_the_readmes_python_runs_as_printed(tmp_path: Path) -> None:
-    sweep, ask_and_tell, study = blocks(README, "python")
+    sweep, *others = blocks(README, "python")
     assert len(sweep.strip().splitlines()) <= 10
-    for number, code in enumerate((sweep, ask_and_tell, study)):
+    (tmp_path / "train.py").write_text(TRAIN)
+    for number, code in enumerate((sweep, *others)):
         script = tmp_path / f"block{number}.py"
         script.write_text(code)
-        done = run_script(script, *(["--simulate"] if number == 0 else []), cwd=tmp_path)
+        done = run_script(script, *(["--simulate"] if "main(Sweep(" in code else []), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout
 
