@@ -32,7 +32,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
         return model
     raise ValueError(
         f"weights={str(path)!r}: must be a .safetensors file, or the checkpoint folder of a trial "
-        "(trials/000007/step-000012+000000 in the folder of a run)."
+        "(trials/00007/checkpoints/step-000012+000000 in the folder of a run)."
     )
 
 
