@@ -21,7 +21,7 @@ PARTS = ("train", "valid", "test")
 SEED = 20_240_601  # of the split, which is the same for every trial
 VALID_SHARE = 0.2  # of each class of the training part, where there is no validation part
 SHIFT = 8  # images are shifted by up to one part in so many of their side
-_AT_ONCE = 1000  # images that are evaluated together
+_AT_ONCE, _NUMBERS_AT_ONCE = 1000, 2**24  # images that are evaluated together, and how many bytes they may have
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +168,8 @@ def loss(model: nn.Module, images: Images, rows: Tensor, *, augment: bool) -> Te
 
 
 def evaluate(forward: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor) -> Mapping[str, float]:
-    """Accuracy and mean loss of `forward` on `inputs`, a thousand at a time."""
-    logits = torch.cat([forward(some) for some in torch.split(inputs, _AT_ONCE)])
+    """Accuracy and mean loss of `forward` on `inputs`, a thousand at a time, or fewer if they are large."""
+    logits = _in_turns(forward, inputs)
     return {
         "accuracy": (logits.argmax(1) == labels).double().mean().item(),
         "loss": functional.cross_entropy(logits, labels).item(),
@@ -179,8 +179,12 @@ def evaluate(forward: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor
 def features(body: Callable[[Tensor], Tensor], images: Images, part: str) -> Tensor:
     """What `body` answers to the images of a part, (n, width), on the CPU."""
     with torch.no_grad():
-        chunks = torch.split(images.parts[part], _AT_ONCE // 10)
-        return torch.cat([body(images.floats(some)).cpu() for some in chunks])
+        return _in_turns(lambda some: body(images.floats(some)), images.parts[part]).cpu()
+
+
+def _in_turns(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    together = min(_AT_ONCE, max(1, _NUMBERS_AT_ONCE // inputs[0].numel()))
+    return torch.cat([forward(some) for some in torch.split(inputs, together)])
 
 
 def _resized(floats: Tensor, side: int) -> Tensor:

@@ -22,7 +22,7 @@ class Head(nn.Module):
         self.head = nn.Linear(self.known("train", "cpu").shape[1], classes)
 
     def known(self, part: str, device: str) -> Tensor:
-        """The features of a part, (n, width)."""
+        """The features of a part, (n, width); or "side", the pixels of the images that gave them."""
         return _features(*self._source, device)[part]
 
     def forward(self, features: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ Baseline   the usual recipe for transfer learning: SGD with momentum 0.9 and a l
 Source     SigOpt, Multitask Optimization (2019): ResNet-18, all weights tuned, 83.41 % with the baseline and 87.33 %
            tuned; ResNet-50, the last layer only, 46.41 and 47.99 %; 35 epochs of 196 classes at 224 pixels.
 Differs    validation is cut from the training part alone; SigOpt cut it from all annotated images. With scope "head"
-           images are not augmented: the frozen body's features are computed once.
+           images are not augmented: the frozen body's features are computed once. Images are normalised by their own
+           mean and deviation, not by ImageNet's.
 """
 
 from __future__ import annotations
@@ -165,22 +166,26 @@ class ResNetFinetune(Workload):
         from trainables.models.head import Head
 
         model = Head(path, self._split.classes)
-        known, expected = len(model.known("train", "cpu")), len(self._split.labels["train"])
-        if known != expected:
+        images, side = len(model.known("train", "cpu")), int(model.known("side", "cpu"))
+        expected = len(self._split.labels["train"]), self._split.side
+        if (images, side) != expected:
             raise ValueError(
-                f"{path}: features of {known} training images, and there are {expected}; a task cannot change what is "
-                "prepared once for all. Change data_share or per_class instead, or train with scope='all'."
+                f"{path}: features of {images} training images of side {side}, and there are {expected[0]} of side "
+                f"{expected[1]}; a task cannot change what is prepared once for all. Change data_share instead, or train "
+                "with scope='all'."
             )
         return model
 
     def _features(self, model: ResNet | HuggingResNet) -> dict[str, Tensor]:
+        import torch
+
         from trainables.images import PARTS, features, load
         from trainables.loop import compute_device
 
-        device = compute_device()
-        model = model.to(device).eval()
-        images = load(self._split, str(device))
-        return {part: features(model.features, images, part) for part in PARTS}
+        model = model.to(compute_device()).eval()
+        images = load(self._split, str(next(model.parameters()).device))
+        known = {part: features(model.features, images, part) for part in PARTS}
+        return {**known, "side": torch.tensor(images.side)}
 
     def _pretrained_on_digits(self) -> ResNet | HuggingResNet:
         import torch
