@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,19 @@ from tests.support import ROOT, run_script
 
 EXPERIMENTS = [
     "quickstart.py",
+    "transfer.py",
 ]
+WITH_GAUSSIAN_PROCESS = ("transfer.py",)
+needs_botorch = pytest.mark.skipif(find_spec("botorch") is None, reason="Python 3.10 has no botorch")
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+each_experiment = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[needs_botorch] if name in WITH_GAUSSIAN_PROCESS else []) for name in EXPERIMENTS],
+)
+
+
+@each_experiment
 def test_an_experiment_runs_at_its_smallest_size_and_again(name: str, tmp_path: Path) -> None:
     for words in ("finished", "Continuing"):
         done = run_script(ROOT / "experiments" / name, "--smoke", "--simulate", cwd=tmp_path, timeout=300)
@@ -22,7 +32,7 @@ def test_an_experiment_runs_at_its_smallest_size_and_again(name: str, tmp_path: 
         assert words in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@each_experiment
 def test_an_experiment_says_what_it_would_do(name: str, tmp_path: Path) -> None:
     done = run_script(ROOT / "experiments" / name, "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,600 @@
+"""Images and digits from files: read as they are meant, refused with a remedy; augmentation; a frozen body."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+
+from trainables import checkpoint, idx
+from trainables.image_files import listing
+from trainables.images import PARTS, Images, augmented, load, split
+from trainables.loop import Training, train
+from trainables.models.hugging_resnet import from_torchvision, renamed
+from trainables.models.lstm import RowLstm
+from trainables.models.resnets import Architecture, is_published
+from trainables.workloads.lstm_mnist import LstmMnist
+from trainables.workloads.resnet_finetune import ResNetFinetune
+from trainables.workloads.resnet_pretrain import ResNetPretrain
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+RANDOM = np.random.default_rng(1)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+# Small data of every kind
+
+
+def archives(folder: Path, *, classes: int = 3, side: int = 8, **changes: Any) -> str:
+    """train.npz with ten images of each class, test.npz with five; class k is brighter than class k - 1."""
+    folder.mkdir(exist_ok=True)
+    for part, each in (("train", 10), ("test", 5)):
+        labels = np.repeat(np.arange(classes, dtype=np.uint8), each)
+        images = RANDOM.integers(0, 60, (len(labels), side, side, 3)) + 60 * labels[:, None, None, None]
+        arrays = {"images": images.astype(np.uint8), "labels": labels, **changes}
+        np.savez(folder / f"{part}.npz", **{key: value for key, value in arrays.items() if value is not None})
+    return str(folder)
+
+
+def class_folders(folder: Path, parts: tuple[str, ...] = ("train", "test")) -> str:
+    for part in parts:
+        for name, colour in (("cat", (250, 0, 0)), ("dog", (0, 250, 0))):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(4):
+                Image.new("RGB", (10 + number, 12), colour).save(folder / part / name / f"{number}.png")
+    return str(folder)
+
+
+def cars(folder: Path, *, official_test: bool = False) -> str:
+    """Two classes of eight; the box of each holds its class's colour, the rest is black."""
+    (folder / "devkit").mkdir(parents=True)
+    _annotated(folder / "devkit" / "cars_train_annos.mat", folder / "cars_train")
+    if official_test:
+        _annotated(folder / "cars_test_annos_withlabels.mat", folder / "cars_test")
+    names = np.array(["Acura", "BMW"], dtype=object)
+    scipy.io.savemat(folder / "devkit" / "cars_meta.mat", {"class_names": names})
+    return str(folder)
+
+
+def _annotated(path: Path, images: Path) -> None:
+    kinds = [(name, object) for name in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")]
+    images.mkdir()
+    rows = []
+    for number in range(16):
+        image = Image.new("RGB", (20, 10))
+        image.paste((255, 0, 0) if number % 2 else (0, 0, 255), (5, 2, 15, 8))
+        name = f"{number + 1:05d}.jpg"
+        image.save(images / name, quality=100, subsampling=0)
+        rows.append((6, 3, 15, 8, number % 2 + 1, name))
+    scipy.io.savemat(path, {"annotations": np.array(rows, dtype=kinds)})
+
+
+def mnist(folder: Path) -> str:
+    for part, count in (("train", 24), ("test", 6)):
+        images, labels = idx.FILES[part]
+        header = b"".join(number.to_bytes(4, "big") for number in (0x803, count, 5, 4))
+        (folder / images).write_bytes(gzip.compress(header + bytes(range(count)) * 20))
+        header = b"".join(number.to_bytes(4, "big") for number in (0x801, count))
+        (folder / labels).write_bytes(gzip.compress(header + bytes(number % 10 for number in range(count))))
+    return str(folder)
+
+
+# What is read
+
+
+def test_archives_are_read_class_by_class_and_as_they_are(tmp_path: Path) -> None:
+    images = read(archives(tmp_path))
+    assert {part: tuple(images.parts[part].shape) for part in PARTS} == {
+        "train": (24, 3, 8, 8),
+        "valid": (6, 3, 8, 8),
+        "test": (15, 3, 8, 8),
+    }
+    assert images.labels["train"].tolist() == [0] * 8 + [1] * 8 + [2] * 8
+    assert images.labels["valid"].tolist() == [0, 0, 1, 1, 2, 2]
+    for part in PARTS:
+        assert torch.equal(images.parts[part].amin(dim=(1, 2, 3)) // 60, images.labels[part])
+    with np.load(tmp_path / "test.npz") as archive:
+        assert np.array_equal(images.parts["test"].permute(0, 2, 3, 1), archive["images"])
+
+
+def read(data: str, side: int | None = None, classes_every: int = 1) -> Images:
+    return load(split(data, side, classes_every), "cpu")
+
+
+def test_what_the_model_sees_is_normalised_by_the_training_part(tmp_path: Path) -> None:
+    images = read(archives(tmp_path))
+    floats = images.floats(images.parts["train"])
+    assert floats.mean(dim=(0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
+    assert floats.square().mean(dim=(0, 2, 3)).tolist() == pytest.approx([1, 1, 1], abs=1e-4)
+    smaller = read(str(tmp_path), side=4)
+    assert smaller.floats(smaller.parts["valid"]).shape == (6, 3, 4, 4)
+
+
+def test_images_of_one_colour_are_no_division_by_zero(tmp_path: Path) -> None:
+    images = read(class_folders(tmp_path), side=8)
+    assert torch.isfinite(images.floats(images.parts["test"])).all()
+
+
+def test_class_folders_are_read_in_the_order_of_their_names_and_squeezed(tmp_path: Path) -> None:
+    found = listing(class_folders(tmp_path), 8)
+    assert found.class_names == ("cat", "dog")
+    images = read(str(tmp_path), side=8)
+    assert images.parts["test"].shape == (8, 3, 8, 8)
+    red = images.parts["test"][images.labels["test"] == 0]
+    assert red[:, 0].float().mean() == 250
+    assert red[:, 1:].float().mean() == 0
+
+
+def test_a_validation_part_of_ones_own_is_taken(tmp_path: Path) -> None:
+    images = read(class_folders(tmp_path, ("train", "valid", "test")), side=8)
+    assert [len(images.labels[part]) for part in PARTS] == [8, 8, 8]
+    assert images.labels["train"].tolist() == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize("official_test", [True, False])
+def test_cars_are_cut_to_their_boxes(official_test: bool, tmp_path: Path) -> None:
+    images = read(cars(tmp_path / "cars", official_test=official_test), side=8)
+    assert [len(images.labels[part]) for part in PARTS] == ([12, 4, 16] if official_test else [10, 2, 4])
+    for part in PARTS:
+        colours = images.parts[part].float().mean(dim=(2, 3))
+        assert colours[images.labels[part] == 0, 2].min() > 240  # nothing black came with it
+        assert colours[images.labels[part] == 1, 0].min() > 240
+    assert listing(str(tmp_path / "cars"), 8).class_names == ("Acura", "BMW")
+
+
+def test_every_nth_class_can_be_taken(tmp_path: Path) -> None:
+    images = read(archives(tmp_path, classes=4), classes_every=2)
+    assert set(images.labels["test"].tolist()) == {0, 1}
+    assert torch.equal(images.parts["test"].amin(dim=(1, 2, 3)) // 120, images.labels["test"])
+
+
+@pytest.mark.parametrize("make", [archives, class_folders, cars])
+def test_validation_never_overlaps_training_or_test(make: Callable[[Path], str], tmp_path: Path) -> None:
+    """Each image is in exactly one part, and test is what it would be without any validation."""
+    data = make(tmp_path / "data")
+    found = listing(data, 8)
+    rows = {part: [] for part in PARTS}
+    marked = {
+        part: listed._replace(read=lambda chosen, part=part: _marked(rows, part, chosen))
+        for part, listed in found.parts.items()
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainables.images.listing", lambda *_: replace(found, parts=marked))
+        images = split.__wrapped__(data, 8, 1)
+    for part in PARTS:
+        images.read[part]()
+    cut, kept = rows["train"]
+    assert sorted([*cut, *kept]) == list(range(len(found.parts["train"].labels)))
+    assert rows["test"] == [list(range(len(found.parts["test"].labels)))]
+
+
+def _marked(rows: dict[str, Any], part: str, chosen: Any) -> Any:
+    rows[part].append(chosen.tolist())
+    return np.zeros((len(chosen), 8, 8, 3), np.uint8)
+
+
+def test_mnist_is_validated_on_the_end_of_its_training_part(tmp_path: Path) -> None:
+    workload = LstmMnist(data=mnist(tmp_path), hidden=4)
+    workload.check()
+    parts = idx.read(str(tmp_path))
+    assert parts["train"].images.shape == (24, 5, 4)
+    held, labels = workload._part("valid", "cpu")
+    assert np.array_equal(held, parts["train"].images[-2:])
+    assert labels.tolist() == [2, 3]
+    assert workload.samples() == 22
+    assert replace(workload, data_share=0.5).samples() == 11
+    assert len(workload._part("test", "cpu")[1]) == 6
+
+
+def test_a_layer_before_the_lstm_makes_its_rows_wider() -> None:
+    model = RowLstm(columns=4, hidden=6, classes=3, projection=5)
+    assert model.lstm.input_size == 5
+    assert model(torch.randn(2, 7, 4)).shape == (2, 3)
+
+
+# What is refused
+
+
+def rewritten(part: str, **arrays: Any) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        data = archives(folder)
+        with np.load(folder / f"{part}.npz") as archive:
+            whole = {**archive, **arrays}
+        np.savez(folder / f"{part}.npz", **{key: value for key, value in whole.items() if value is not None})
+        return data
+
+    return make
+
+
+def damaged(make: Callable[[Path], str], name: str, content: bytes | None = b"abc") -> Callable[[Path], str]:
+    def damage(folder: Path) -> str:
+        folder.mkdir(exist_ok=True)
+        data = make(folder)
+        (folder / name).unlink() if content is None else (folder / name).write_bytes(content)
+        return data
+
+    return damage
+
+
+def without_images(folder: Path) -> str:
+    data = class_folders(folder)
+    (folder / "train" / "bird").mkdir()
+    return data
+
+
+def with_an_unknown_class(folder: Path) -> str:
+    data = class_folders(folder)
+    (folder / "test" / "emu").mkdir()
+    return data
+
+
+def empty(folder: Path) -> str:
+    folder.mkdir()
+    return str(folder)
+
+
+BAD = {
+    "no folder": (str, r"data'.*no such folder.*train\.npz and test\.npz"),
+    "an empty folder": (empty, r"nothing in this folder.*Download the data"),
+    "no test archive": (damaged(archives, "test.npz", None), r"no test part \(test\.npz\).*hold some out"),
+    "no test folder": (lambda folder: class_folders(folder, ("train",)), r"no test part \(test/<class>"),
+    "no archive": (damaged(archives, "train.npz"), r"train\.npz: not a whole \.npz archive"),
+    "half an archive": (damaged(archives, "test.npz", b"PK\x03\x04abc"), r"test\.npz: not a whole \.npz archive"),
+    "floats": (rewritten("train", images=np.zeros((30, 8, 8, 3))), r"float64; must be uint8"),
+    "channels first": (rewritten("train", images=np.zeros((30, 3, 8, 8), np.uint8)), r"\(30, 3, 8, 8\).*channels last"),
+    "another size": (rewritten("test", images=np.zeros((15, 9, 9, 3), np.uint8)), r"test\.npz: images are \(9, 9, 3\)"),
+    "too few labels": (rewritten("train", labels=np.zeros(3, int)), r"\(3,\) of int64; must be \(30,\) integers"),
+    "no labels": (rewritten("train", labels=None), r"has no array 'labels'; write np\.savez"),
+    "a high label": (rewritten("test", labels=np.arange(15)), r"label 3 of the test part is out of range.*0 to 2"),
+    "a low label": (rewritten("train", labels=np.arange(30) // 10 - 1), r"label -1 of the train part is out of range"),
+    "an empty class": (rewritten("train", labels=np.arange(30) // 10 * 2), r"class '1' has no training images"),
+    "one image": (rewritten("train", labels=np.r_[0, [1] * 19, [2] * 10]), r"class 0 has one training image"),
+    "an empty class folder": (without_images, r"class 'bird' has no training images; add some"),
+    "an unknown class": (with_an_unknown_class, r"test/emu: a class that train/ does not have"),
+    "a missing car": (damaged(cars, "cars_train/00003.jpg", None), r"00003\.jpg: named in .*unpack cars_train\.tgz"),
+    "no annotations": (damaged(cars, "devkit/cars_train_annos.mat"), r"not a MATLAB file with 'annotations'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_data_are_refused_before_anything_starts(name: str, tmp_path: Path) -> None:
+    make, message = BAD[name]
+    workload = ResNetPretrain(data=make(tmp_path / "data"))
+    with pytest.raises(ValueError, match=message):
+        workload.check()
+
+
+def test_too_few_classes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"classes_every=3: leaves fewer than two of 3 classes"):
+        ResNetPretrain(data=archives(tmp_path), classes_every=3).check()
+
+
+def test_an_unreadable_image_is_named_when_it_is_read(tmp_path: Path) -> None:
+    data = damaged(class_folders, "train/cat/2.png")(tmp_path / "data")
+    ResNetPretrain(data=data).check()
+    with pytest.raises(ValueError, match=r"cat/2\.png: not an image that can be read .*replace or remove it"):
+        read(data)
+
+
+def test_a_box_beside_the_image_is_named(tmp_path: Path) -> None:
+    data = cars(tmp_path / "cars")
+    Image.new("RGB", (3, 3)).save(tmp_path / "cars" / "cars_train" / "00001.jpg")
+    with pytest.raises(ValueError, match=r"00001\.jpg: the box \(5, 2, 15, 8\) has nothing of the image"):
+        read(data)
+
+
+IMAGES, LABELS = idx.FILES["train"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (IMAGES, None, r"lacks train-images-idx3-ubyte\.gz\. Expected are MNIST's four \.gz files"),
+        (IMAGES, b"abc", r"not a whole gzip file"),
+        (IMAGES, gzip.compress(b"\0\0\x08\x01" + b"\0" * 30), r"says it is 0x801"),
+        (LABELS, gzip.compress(b"\0\0\x08\x01\0\0\0\x02\1\2"), r"has 24 images, and .* 2 labels"),
+        (LABELS, gzip.compress(b"\0\0\x08\x01\0\0\0\x18" + b"\x0b" * 24), r"label 11 is out of range"),
+    ],
+)
+def test_bad_idx_files_are_refused(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
+    data = damaged(mnist, name, content)(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        LstmMnist(data=data).samples()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scope": "body"}, r"scope='body': must be one of 'all', 'head'"),
+        ({"scope": "head", "weights": "none"}, r"a frozen body must have learnt"),
+        ({"network": "vgg"}, r"network='vgg': must be one of 'small', 'resnet18'"),
+        ({"network": "resnet18", "blocks": 2}, r"settings of network='small'"),
+        ({"network": "resnet18", "widths": (8,) * 5}, r"four widths at most"),
+        ({"widths": ()}, r"widths=\(\): must be channels"),
+        ({"data_share": 0.0}, r"data_share=0.0: must be more than 0"),
+        ({"per_class": 101}, r"per_class=101: of the digits must be 1 to 100"),
+        ({"classes_every": 2}, r"classes_every=2: is for folders"),
+        ({"data": "somewhere"}, r"weights=None: pre-training on digits goes with the digits"),
+        ({"weights": "nothing.safetensors"}, r"nothing\.safetensors'.*checkpoint folder of a trial"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(ResNetFinetune.smallest(), **settings).check()
+
+
+# Augmentation
+
+
+def test_augmented_images_are_mirrored_and_shifted_copies_and_the_stream_decides() -> None:
+    images = torch.from_numpy(RANDOM.integers(1, 255, (40, 3, 16, 16), dtype=np.uint8))
+    torch.manual_seed(3)
+    once = augmented(images)
+    torch.manual_seed(3)
+    assert torch.equal(augmented(images), once)
+    assert not torch.equal(augmented(images), once)
+    assert (once.shape, once.dtype) == (images.shape, images.dtype)
+    padded = functional.pad(images, (2, 2, 2, 2))
+    places = [(down, right) for down in range(5) for right in range(5)]
+    seen = set()
+    for before, after in zip(padded, once, strict=True):
+        crops = {
+            (mirror, *place): (before.flip(2) if mirror else before)[
+                :, place[0] : place[0] + 16, place[1] : place[1] + 16
+            ]
+            for place in places
+            for mirror in (False, True)
+        }
+        seen.add(next(how for how, crop in crops.items() if torch.equal(crop, after)))
+    assert len(seen) > 15
+    assert {mirror for mirror, *_ in seen} == {False, True}
+
+
+def test_a_training_with_augmentation_is_resumed_exactly(tmp_path: Path) -> None:
+    workload = ResNetPretrain(horizon=2, data=archives(tmp_path), widths=(4, 8))
+    config = {**ResNetPretrain.baseline, "batch_size": 5}
+    whole = Training(workload, None, config)
+    items = iter(whole)
+    for _ in range(3):
+        next(items)
+    state = whole.state()
+    expected = [item.metrics for item in items if item]
+    resumed = Training(workload, None, config)
+    torch.rand(7)
+    resumed.load(state)
+    assert [item.metrics for item in resumed if item] == expected
+    assert len(expected) == 2
+
+
+def test_digits_are_not_augmented() -> None:
+    workload = ResNetPretrain.smallest()
+    model = workload.model({}, None)
+    torch.manual_seed(1)
+    workload.loss(model, torch.arange(8))
+    after = torch.get_rng_state()
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), after)
+
+
+# Weights
+
+
+def test_a_fine_tune_starts_from_a_checkpoint_of_the_pretraining(tmp_path: Path) -> None:
+    data = archives(tmp_path / "data")
+    source = ResNetPretrain(horizon=1, data=data, widths=(4, 8), stem_stride=2)
+    training = Training(source, None, source.baseline)
+    list(training)
+    path = checkpoint.save(tmp_path, training.state(), step=1).path
+    workload = ResNetFinetune(data=data, widths=(4, 8), stem_stride=2, weights=path, classes_every=2)
+    workload.check()
+    workload.prepare(tmp_path / "prepared")
+    model = workload.model({}, tmp_path / "prepared")
+    own, given = model.state_dict(), training.model.state_dict()
+    assert all(torch.equal(own[name], given[name]) for name in given if not name.startswith("head."))
+    assert own["head.weight"].shape == (2, 8)
+    with pytest.raises(ValueError, match=r"weights=.*another architecture"):
+        replace(workload, widths=(4, 16)).check()
+    with pytest.raises(ValueError, match=r"and 1 channels: the weights are of another architecture"):
+        replace(workload, data=None, classes_every=1).check()
+
+
+def test_from_scratch_nothing_is_prepared(tmp_path: Path) -> None:
+    workload = replace(ResNetFinetune.smallest(), weights="none")
+    workload.check()
+    workload.prepare(tmp_path / "prepared")
+    assert not (tmp_path / "prepared").exists()
+    assert len(list(train(workload, None, workload.baseline))) == 3
+
+
+@pytest.mark.parametrize("network", ["resnet18", "resnet50"])
+def test_a_published_network_gives_its_body(network: str, tmp_path: Path) -> None:
+    """As from_pretrained finds it: a folder with config.json and model.safetensors."""
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    bottleneck = network == "resnet50"
+    config = ResNetConfig(
+        embedding_size=4 if bottleneck else 16,
+        hidden_sizes=[16, 32],
+        depths=[3, 4] if bottleneck else [2, 2],
+        layer_type="bottleneck" if bottleneck else "basic",
+    )
+    published = ResNetForImageClassification(config).eval()
+    published.save_pretrained(tmp_path / "model")
+    workload = ResNetFinetune(
+        data=archives(tmp_path / "data", side=32), network=network, widths=(16, 32), weights=str(tmp_path / "model")
+    )
+    workload.check()
+    workload.prepare(tmp_path / "prepared")
+    model: Any = workload.model({}, tmp_path / "prepared").eval()
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(model.features(images), published.resnet(images).pooler_output.flatten(1))
+    (tmp_path / "model" / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"transformers cannot load this .*give its folder"):
+        workload.check()
+
+
+def test_names_of_published_weights_are_told_from_paths() -> None:
+    assert is_published("microsoft/resnet-50")
+    assert not any(map(is_published, ("runs/x/step-1", "/weights/x", "./x/y", "x/y.safetensors", "none", "tests/x/")))
+
+
+@pytest.mark.parametrize("network", ["resnet18", "resnet34", "resnet50"])
+def test_torchvisions_names_become_those_of_the_network(network: str) -> None:
+    """Each of ours is found, with its shape, from a state dict with the names and shapes of torchvision's ResNets."""
+    model = Architecture(network).build(3, 2)
+    ours = {name: tuple(value.shape) for name, value in model.state_dict().items() if not name.startswith("head.")}
+    given = torchvision_shapes(network)
+    assert {name: tuple(value.shape) for name, value in renamed(given).items()} == ours
+
+
+def torchvision_shapes(network: str) -> dict[str, torch.Tensor]:
+    depths = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}[network]
+    expansion = 4 if network == "resnet50" else 1
+    state = {"conv1.weight": torch.empty(64, 3, 7, 7), **norm("bn1", 64)}
+    inputs = 64
+    for stage, depth in enumerate(depths):
+        inner = 64 * 2**stage
+        for block in range(depth):
+            name = f"layer{stage + 1}.{block}"
+            sizes = [(inner, inputs, 1), (inner, inner, 3), (4 * inner, inner, 1)]
+            for place, (after, before, side) in enumerate(
+                sizes if expansion == 4 else [(inner, inputs, 3), (inner, inner, 3)], start=1
+            ):
+                state[f"{name}.conv{place}.weight"] = torch.empty(after, before, side, side)
+                state |= norm(f"{name}.bn{place}", after)
+            if inputs != inner * expansion:
+                state[f"{name}.downsample.0.weight"] = torch.empty(inner * expansion, inputs, 1, 1)
+                state |= norm(f"{name}.downsample.1", inner * expansion)
+            inputs = inner * expansion
+    return {**state, "fc.weight": torch.empty(1000, inputs), "fc.bias": torch.empty(1000)}
+
+
+def norm(name: str, width: int) -> dict[str, torch.Tensor]:
+    parts = {part: torch.empty(width) for part in ("weight", "bias", "running_mean", "running_var")}
+    return {f"{name}.{part}": value for part, value in {**parts, "num_batches_tracked": torch.tensor(0)}.items()}
+
+
+def test_a_missing_and_a_broken_torchvision_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(ValueError, match=r"torchvision is not installed; pip install 'tuning-orchestrator\[vision\]'"):
+        from_torchvision("resnet18")
+
+    class Broken(types.ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setitem(sys.modules, "torchvision", Broken("torchvision"))
+    with pytest.raises(ValueError, match=r"cannot be imported \(RuntimeError: operator torchvision::nms"):
+        from_torchvision("resnet18")
+
+
+# A frozen body
+
+
+@pytest.fixture
+def frozen(tmp_path: Path) -> tuple[ResNetFinetune, Path]:
+    workload = replace(ResNetFinetune.smallest(), scope="head")
+    workload.prepare(tmp_path / "prepared")
+    return workload, tmp_path / "prepared"
+
+
+def test_only_the_head_is_trained(frozen: tuple[ResNetFinetune, Path]) -> None:
+    workload, prepared = frozen
+    training = Training(workload, None, workload.baseline, prepared=prepared)
+    assert set(training.model.state_dict()) == {"head.weight", "head.bias"}
+    before = (prepared / "features.safetensors").read_bytes()
+    list(training)
+    assert (prepared / "features.safetensors").read_bytes() == before
+
+
+def test_a_head_on_known_features_is_trained_as_on_the_frozen_body(frozen: tuple[ResNetFinetune, Path]) -> None:
+    workload, prepared = frozen
+    config = {**ResNetFinetune.baseline, "learning_rate": 0.05}
+    known = Training(workload, None, config, prepared=prepared)
+    settings = {field.name: getattr(ResNetFinetune.smallest(), field.name) for field in fields(ResNetFinetune)}
+    whole = Training(Whole(**settings), None, config, prepared=prepared)
+    whole.model.head.load_state_dict(known.model.head.state_dict())
+    curves = [[item.metrics for item in training if item] for training in (known, whole)]
+    for ours, theirs in zip(*curves, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    assert torch.allclose(known.model.head.weight, whole.model.head.weight, rtol=1e-4, atol=1e-6)
+    body = replace(workload, scope="all").model(config, prepared).state_dict()
+    assert all(torch.equal(value, body[name]) for name, value in whole.model.state_dict().items() if "head" not in name)
+
+
+class FrozenBody(nn.Module):
+    def __init__(self, whole: Any) -> None:
+        super().__init__()
+        self.whole = whole
+        self.head = whole.head
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.whole.eval()
+        with torch.no_grad():
+            features = self.whole.features(images)
+        return self.head(features)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self.whole.state_dict(*args, **kwargs)
+
+
+class Whole(ResNetFinetune):
+    """The same images, shown to the body each time."""
+
+    def model(self, config: Any, prepared: Path | None) -> nn.Module:
+        return FrozenBody(super().model(config, prepared))
+
+    def optimizer(self, model: Any, config: Any) -> torch.optim.Optimizer:
+        return super().optimizer(model.head, config)
+
+
+def test_a_share_of_the_data_uses_the_same_features(frozen: tuple[ResNetFinetune, Path]) -> None:
+    workload, prepared = frozen
+    small = replace(workload, data_share=0.25)
+    assert small.samples() == 25
+    assert len(list(train(small, None, small.baseline, prepared=prepared))) == 3
+    with pytest.raises(ValueError, match=r"features of 100 training images of side 16, and there are 50"):
+        replace(workload, per_class=10).model({}, prepared)
+    with pytest.raises(ValueError, match=r"and there are 100 of side 8; a task cannot change"):
+        replace(workload, side=8).model({}, prepared)
+
+
+# The real data, where they are
+
+
+def real(name: str) -> str:
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"{name} is not among the shared data")
+    return str(SHARED / name)
+
+
+def test_the_real_cars_are_read_by_every_fourth_class() -> None:
+    images = read(real("stanford-cars-32"), classes_every=4)
+    assert int(images.labels["test"].max()) == 48
+    assert len(images.labels["test"]) == 494
+    assert len(images.labels["train"]) + len(images.labels["valid"]) == 1551
+    same = set(map(bytes, images.parts["valid"].numpy())) & set(map(bytes, images.parts["test"].numpy()))
+    assert not same
+
+
+def test_the_real_mnist_is_read() -> None:
+    workload = LstmMnist(data=real("mnist"))
+    workload.check()
+    assert workload.samples() == 55_000
+    assert [len(workload._part(part, "cpu")[1]) for part in ("valid", "test")] == [5_000, 10_000]

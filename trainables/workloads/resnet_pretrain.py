@@ -1,0 +1,117 @@
+"""Train a residual network from scratch, for others to start from: the source task of transfer learning.
+
+A checkpoint of it is a value of `weights` for ResNetFinetune with the same `network`, `widths`, `blocks` and
+`stem_stride`; `ResNetPretrain` and a fine-tune must agree on the channels (3 of colour images, 1 of digits).
+
+Data       None: the digits 0 to 4 of scikit-learn's, enlarged to 16x16; 90 of each to train on, 40 to validate on, about
+           50 to test on. Or a folder, see `trainables.image_files`, validated on a fifth of each class of its training part.
+Baseline   the usual recipe for CIFAR-10: SGD with Nesterov's momentum 0.9, learning rate 0.1, batches of 64, weight decay
+           5e-4, images mirrored and shifted; a warm-up and a cosine are a policy's business.
+Source     He et al., Deep Residual Learning for Image Recognition, 2015, section 4.2: ResNet-20, 164 epochs of CIFAR-10's
+           50,000 images, 91.25 % on the test part.
+Differs    15 epochs; 8 layers if nothing else is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from search.trial import Config
+from trainables.base import Execution, Knobs, Workload
+from trainables.models.resnets import Architecture
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from trainables.images import Split
+
+_DIGITS_PER_CLASS, _DIGITS_VALID = 90, 40  # images
+_DIGITS_SIDE = 16  # pixels
+
+
+@dataclass(frozen=True)
+class ResNetPretrain(Workload):
+    horizon: int = 15
+    data: str | None = None  # a folder; None: the digits 0 to 4
+    network: str = "small"  # or "resnet18", "resnet34", "resnet50"
+    widths: tuple[int, ...] | None = None  # channels of the stages; None: (32, 64, 128), or the paper's
+    blocks: int = 1  # of each stage; network "small" only
+    stem_stride: int = 1  # 2 is four times cheaper; network "small" only
+    side: int | None = None  # pixels; None: 16 of the digits, an archive's own, 64 of image files
+    classes_every: int = 1  # every so many-th class only
+    data_share: float = 1.0  # of the training images, the same of each class; what is evaluated stays the same
+    augment: bool = True  # not the digits
+    execution: Execution = Execution()
+
+    metric: ClassVar[str] = "accuracy"
+    mode: ClassVar[str] = "max"
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "loss")
+    baseline: ClassVar[Config | None] = {
+        "learning_rate": 0.1,
+        "batch_size": 64,
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 5e-4,
+    }
+
+    def check(self) -> None:
+        if not 0 < self.data_share <= 1:
+            raise ValueError(f"data_share={self.data_share!r}: must be more than 0 and at most 1.")
+        if self.data is None and self.classes_every != 1:
+            raise ValueError(f"classes_every={self.classes_every}: is for folders; the digits are five classes.")
+        _ = self._architecture
+        if self.data is not None:
+            _ = self._split
+
+    def knobs(self, config: Config) -> Knobs:
+        return Knobs(config["learning_rate"], config["batch_size"], config["momentum"], config["weight_decay"])
+
+    def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
+        return self._architecture.build(self._split.channels, self._split.classes)
+
+    def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
+        from trainables.optimizers import optimizer
+
+        default = "nesterov" if config.get("nesterov", False) else "sgd"
+        return optimizer(config.get("optimizer", default), model.parameters(), self.knobs(config))
+
+    def samples(self) -> int:
+        return len(self._rows("cpu"))
+
+    def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
+        from trainables.images import load, loss
+
+        device = str(indices.device)
+        augment = self.augment and self.data is not None
+        return loss(model, load(self._split, device), self._rows(device)[indices], augment=augment)
+
+    def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
+        from trainables.images import evaluate, load
+
+        data = load(self._split, str(next(model.parameters()).device))
+        return evaluate(lambda images: model(data.floats(images)), data.parts[part], data.labels[part])
+
+    @classmethod
+    def smallest(cls) -> ResNetPretrain:
+        return cls(horizon=3, widths=(8, 16), data_share=0.3)
+
+    @property
+    def _architecture(self) -> Architecture:
+        return Architecture(self.network, self.widths, self.blocks, self.stem_stride)
+
+    @property
+    def _split(self) -> Split:
+        from trainables.images import split, split_digits
+
+        if self.data is None:
+            return split_digits(0, _DIGITS_PER_CLASS, _DIGITS_VALID, self.side or _DIGITS_SIDE)
+        return split(self.data, self.side, self.classes_every)
+
+    def _rows(self, device: str) -> Tensor:
+        from trainables.images import share
+
+        return share(self._split, self.data_share, None, device)
