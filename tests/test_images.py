@@ -307,9 +307,9 @@ IMAGES, LABELS = idx.FILES["train"]
     [
         (IMAGES, None, r"lacks train-images-idx3-ubyte\.gz\. Expected are MNIST's four \.gz files"),
         (IMAGES, b"abc", r"not a whole gzip file"),
-        (IMAGES, gzip.compress(b"\0\0\x08\x01" + b"\0" * 30), r"says it is 0x801"),
-        (LABELS, gzip.compress(b"\0\0\x08\x01\0\0\0\x02\1\2"), r"has 24 images, and .* 2 labels"),
-        (LABELS, gzip.compress(b"\0\0\x08\x01\0\0\0\x18" + b"\x0b" * 24), r"label 11 is out of range"),
+        (IMAGES, gzip.compress(b"\0\0\x08\x01" + b"\0" * 30, mtime=0), r"says it is 0x801"),
+        (LABELS, gzip.compress(b"\0\0\x08\x01\0\0\0\x02\1\2", mtime=0), r"has 24 images, and .* 2 labels"),
+        (LABELS, gzip.compress(b"\0\0\x08\x01\0\0\0\x18" + b"\x0b" * 24, mtime=0), r"label 11 is out of range"),
     ],
 )
 def test_bad_idx_files_are_refused(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
