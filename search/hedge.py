@@ -17,7 +17,7 @@ from search.arms import Arm, Stage
 from search.scale import UNCHOSEN, Scales
 from search.trial import History, Status, Trial
 
-PATIENCE = 0.25  # of all that was spent may pass without anything better,
+PATIENCE = 0.5  # of all that was spent may pass without anything better,
 LEAST = 3.0  # and so many full trainings' cost
 NEXT_TO_NOTHING = 0.01  # on the scale of the losses: who is better by less is no better
 ETA = 3  # one in so many goes on, to so many times the cost
