@@ -42,12 +42,15 @@ from trainables.policies.fixed import Fixed
 from trainables.policies.plateau import Plateau
 from trainables.policies.scheduled import Scheduled
 from trainables.run import Run
+from trainables.workloads.lstm_lm import LstmLm
 from trainables.workloads.quadratic import Quadratic
 from trainables.workloads.resnet_finetune import ResNetFinetune
 
 WORKLOADS: list[Workload] = [
     Quadratic.smallest(),
     ResNetFinetune.smallest(),
+    LstmLm.smallest(),
+    replace(LstmLm.smallest(), level="characters", cutoffs=(16,), data_share=0.003),
 ]
 POLICIES: list[Policy[Any]] = [
     Fixed(),
@@ -180,8 +183,13 @@ each_training = pytest.mark.parametrize(
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     for workload in WORKLOADS:
-        workload.prepare(folder / type(workload).__name__)
+        workload.prepare(place(folder, workload))
     return folder
+
+
+def place(prepared: Path, workload: Workload) -> Path:
+    """Where what `workload` prepared lies."""
+    return prepared / hashlib.sha256(repr(workload).encode()).hexdigest()
 
 
 @pytest.fixture(autouse=True)
@@ -194,14 +202,14 @@ def _one_thread() -> Iterator[None]:
 
 def begin(workload: Workload, policy: Policy[Any], prepared: Path, **options: Any) -> Training:
     config = options.pop("config", None) or good(workload)
-    options = {"seed": 3, "prepared": prepared / type(workload).__name__, **options}
+    options = {"seed": 3, "prepared": place(prepared, workload), **options}
     return Training(workload, policy, config, **options)
 
 
 def good(workload: Workload) -> Config:
     """A configuration that learns within the smallest size."""
     assert workload.baseline is not None
-    return {**workload.baseline, "learning_rate": 0.05}
+    return {**workload.baseline, "learning_rate": max(0.05, workload.baseline["learning_rate"])}
 
 
 def metrics(training: Training) -> list[Mapping[str, float]]:
@@ -244,7 +252,9 @@ def test_every_workload_and_policy_sits_the_exam() -> None:
 @each_workload
 def test_naming_a_workload_does_not_load_torch(workload: Workload) -> None:
     module = type(workload).__module__
-    code = f"import sys, {module}; sys.exit(bool({{'torch', 'sklearn'}} & set(sys.modules)))"
+    code = (
+        f"import sys, {module}; sys.exit(bool({{'torch', 'sklearn', 'transformers', 'tokenizers'}} & set(sys.modules)))"
+    )
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
@@ -257,7 +267,8 @@ def test_it_says_what_it_is(workload: Workload, prepared: Path) -> None:
     assert workload.baseline is not None
     assert type(workload)().knobs(workload.baseline).batch_size > 0
     assert pickle.loads(pickle.dumps(workload)) == workload
-    assert eval(repr(workload), {type(workload).__name__: type(workload)}) == workload
+    names = {type(workload).__name__: type(workload), "Execution": Execution}
+    assert eval(repr(workload), names) == workload
 
 
 @each_workload
@@ -306,7 +317,7 @@ def test_it_answers_its_metrics_as_plain_floats(workload: Workload, prepared: Pa
 @each_workload
 def test_preparing_twice_gives_the_same(workload: Workload, prepared: Path, tmp_path: Path) -> None:
     workload.prepare(tmp_path)
-    before = prepared / type(workload).__name__
+    before = place(prepared, workload)
     names = sorted(os.listdir(tmp_path))
     assert names == (sorted(os.listdir(before)) if before.exists() else [])
     assert all((tmp_path / name).read_bytes() == (before / name).read_bytes() for name in names)
@@ -790,7 +801,7 @@ def test_the_cost_of_a_step_survives_an_interruption(tmp_path: Path) -> None:
 
 def test_the_test_part_is_measured_from_the_checkpoint(prepared: Path, tmp_path: Path) -> None:
     workload = ResNetFinetune.smallest()
-    folder = prepared / "ResNetFinetune"
+    folder = place(prepared, workload)
     assignment = assign(tmp_path, config=good(workload), until=3, prepared=folder)
     run = workload.run(Fixed(), assignment)
     reports(run)
@@ -830,7 +841,7 @@ def test_fresh_processes_go_on_with_the_same_bits(prepared: Path, tmp_path: Path
         given = [
             dict(good(workload)),
             str(tmp_path),
-            str(prepared / "ResNetFinetune"),
+            str(place(prepared, workload)),
             max(found, default=0),
             updates,
         ]
