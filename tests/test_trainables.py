@@ -42,6 +42,8 @@ from trainables.policies.fixed import Fixed
 from trainables.policies.plateau import Plateau
 from trainables.policies.scheduled import Scheduled
 from trainables.run import Run
+from trainables.workloads.bert_classify import BertClassify
+from trainables.workloads.bert_mlm import BertMlm
 from trainables.workloads.lstm_lm import LstmLm
 from trainables.workloads.quadratic import Quadratic
 from trainables.workloads.resnet_finetune import ResNetFinetune
@@ -51,7 +53,10 @@ WORKLOADS: list[Workload] = [
     ResNetFinetune.smallest(),
     LstmLm.smallest(),
     replace(LstmLm.smallest(), level="characters", cutoffs=(16,), data_share=0.003),
+    BertMlm.smallest(),
+    BertClassify.smallest(),
 ]
+RATES: dict[type[Workload], float] = {LstmLm: 1.0, BertMlm: 0.01, BertClassify: 0.01}  # where 0.05 learns nothing
 POLICIES: list[Policy[Any]] = [
     Fixed(),
     Plateau(factor=0.5, patience=0, threshold=0.9),
@@ -209,7 +214,7 @@ def begin(workload: Workload, policy: Policy[Any], prepared: Path, **options: An
 def good(workload: Workload) -> Config:
     """A configuration that learns within the smallest size."""
     assert workload.baseline is not None
-    return {**workload.baseline, "learning_rate": max(0.05, workload.baseline["learning_rate"])}
+    return {**workload.baseline, "learning_rate": RATES.get(type(workload), 0.05)}
 
 
 def metrics(training: Training) -> list[Mapping[str, float]]:

@@ -90,10 +90,11 @@ def numbers(data: str | None, part: str, level: str, size: int, device: str) -> 
 
 
 def paragraphs(topic: str) -> list[str]:
-    """The paragraphs of a topic of Python's reference, each on one line."""
+    """The paragraphs of a topic of Python's reference, each on one line, without the rules of headings and tables."""
     from pydoc_data.topics import topics
 
-    found = (" ".join(text.split()) for text in re.split(r"\n\s*\n", topics.get(topic, "")))
+    bare = re.sub(r"[-=*~^+|]{3,}", " ", topics.get(topic, ""))
+    found = (" ".join(text.split()) for text in re.split(r"\n\s*\n", bare))
     return [text for text in found if text]
 
 
