@@ -52,7 +52,7 @@ WORKLOADS: list[Workload] = [
     Quadratic.smallest(),
     ResNetFinetune.smallest(),
     LstmLm.smallest(),
-    replace(LstmLm.smallest(), level="characters", cutoffs=(16,), data_share=0.003),
+    replace(LstmLm.smallest(), level="characters", cutoffs=(16,), data_share=0.002),
     BertMlm.smallest(),
     BertClassify.smallest(),
 ]

@@ -148,7 +148,7 @@ class BertMlm(Workload):
 
     @classmethod
     def smallest(cls) -> BertMlm:
-        return cls(horizon=3, vocabulary_size=300, length=24, layers=1, hidden=16, data_share=0.012)
+        return cls(horizon=3, vocabulary_size=600, length=32, layers=1, hidden=16, data_share=0.02)
 
     @property
     def _pieces(self) -> wordpiece.Pieces:
