@@ -11,6 +11,8 @@ import pytest
 from tests.support import ROOT, run_script
 
 EXPERIMENTS = [
+    "bert.py",
+    "language_model.py",
     "quickstart.py",
     "transfer.py",
 ]

@@ -42,6 +42,9 @@ from trainables.policies.fixed import Fixed
 from trainables.policies.plateau import Plateau
 from trainables.policies.scheduled import Scheduled
 from trainables.run import Run
+from trainables.workloads.bert_classify import BertClassify
+from trainables.workloads.bert_mlm import BertMlm
+from trainables.workloads.lstm_lm import LstmLm
 from trainables.workloads.lstm_mnist import LstmMnist
 from trainables.workloads.quadratic import Quadratic
 from trainables.workloads.resnet_finetune import ResNetFinetune
@@ -54,7 +57,12 @@ WORKLOADS: list[Workload] = [
     replace(ResNetFinetune.smallest(), network="resnet18"),
     ResNetPretrain.smallest(),
     LstmMnist.smallest(),
+    LstmLm.smallest(),
+    replace(LstmLm.smallest(), level="characters", cutoffs=(16,), data_share=0.002),
+    BertMlm.smallest(),
+    BertClassify.smallest(),
 ]
+RATES: dict[type[Workload], float] = {LstmLm: 1.0, BertMlm: 0.01, BertClassify: 0.01}  # where 0.05 learns nothing
 POLICIES: list[Policy[Any]] = [
     Fixed(),
     Plateau(factor=0.5, patience=0, threshold=0.9),
@@ -214,7 +222,7 @@ def begin(workload: Workload, policy: Policy[Any], prepared: Path, **options: An
 def good(workload: Workload) -> Config:
     """A configuration that learns within the smallest size."""
     assert workload.baseline is not None
-    return {**workload.baseline, "learning_rate": 0.05}
+    return {**workload.baseline, "learning_rate": RATES.get(type(workload), 0.05)}
 
 
 def metrics(training: Training) -> list[Mapping[str, float]]:
@@ -257,7 +265,9 @@ def test_every_workload_and_policy_sits_the_exam() -> None:
 @each_workload
 def test_naming_a_workload_does_not_load_torch(workload: Workload) -> None:
     module = type(workload).__module__
-    code = f"import sys, {module}; sys.exit(bool({{'torch', 'sklearn'}} & set(sys.modules)))"
+    code = (
+        f"import sys, {module}; sys.exit(bool({{'torch', 'sklearn', 'transformers', 'tokenizers'}} & set(sys.modules)))"
+    )
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 

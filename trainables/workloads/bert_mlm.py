@@ -1,0 +1,193 @@
+"""Pre-training a BERT: guess masked words from what stands around them.
+
+What       transformers' BertForMaskedLM, tiny unless told otherwise (2 layers, 128 wide), AdamW; biases and the gains of
+           normalisations are not decayed.
+Data       a folder of text (see `trainables.text`); none: Python's language reference. The pieces of words come from a
+           vocabulary file, or are trained on the training part; `prepare` leaves them as `vocab.txt`, with which a
+           BertClassify can start from these weights.
+Baseline   AdamW with a learning rate of 1e-3, batches of 32, weight decay 0.01.
+Source     Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers, 2019, sections 3.1 and A.1; the sizes
+           are BERT-tiny's of Turc et al., Well-Read Students Learn Better, 2019.
+Differs    no next-sentence task; a sample is [CLS] and running text, not two sentences; exactly 15 % of its places are
+           masked (rounded), so that samples count the same. The learning rate is constant: schedules are policies.
+Published  BERT-base: 1,000,000 updates of 256 x 512 pieces; held-out perplexity 3.99 (table 6, 12 layers). No such run
+           was tried here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from search.trial import Config
+from trainables import text, wordpiece
+from trainables.base import Execution, Knobs, Workload
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_SEED = 20_240_601  # of the masks that evaluations use: the same each time
+_MASKED = 0.15  # of the places
+_ROWS = 256  # that an evaluation takes at once
+_FILE = "vocab.txt"
+
+
+@dataclass(frozen=True)
+class BertMlm(Workload):
+    """`evaluations_per_pass`: with more than 1, an epoch is a part of the text, drawn anew: a sample is then one of so
+    many neighbouring rows of `length` pieces, another one each time.
+    """
+
+    horizon: int = 10
+    data: str | None = None  # a folder; None: Python's own text
+    vocabulary: str | None = None  # a file; None: trained on the text
+    vocabulary_size: int = 4096  # of one that is trained
+    length: int = 64
+    layers: int = 2
+    hidden: int = 128
+    heads: int = 2
+    dropout: float = 0.1
+    evaluations_per_pass: int = 1
+    data_share: float = 1.0  # of the training rows, from the beginning; what is evaluated stays the same
+    execution: Execution = Execution()
+
+    metric: ClassVar[str] = "loss"
+    mode: ClassVar[str] = "min"
+    metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+    baseline: ClassVar[Config | None] = {"learning_rate": 1e-3, "batch_size": 32, "weight_decay": 0.01}
+
+    def check(self) -> None:
+        if self.hidden % self.heads:
+            raise ValueError(f"BertMlm(hidden={self.hidden}, heads={self.heads}): the heads must divide hidden.")
+        if self.length < 8:
+            raise ValueError(f"BertMlm(length={self.length}): must be 8 or more, so that a place can be masked.")
+        if self.evaluations_per_pass < 1:
+            raise ValueError(f"BertMlm(evaluations_per_pass={self.evaluations_per_pass}): must be 1 or more.")
+        text.check(self.data)
+        if self.vocabulary is not None:
+            wordpiece.read(self.vocabulary)
+
+    def knobs(self, config: Config) -> Knobs:
+        """May be tuned besides: momentum, optimizer, dropout, clip_norm."""
+        return Knobs(
+            config["learning_rate"],
+            config["batch_size"],
+            momentum=config.get("momentum", 0.0),
+            weight_decay=config["weight_decay"],
+        )
+
+    def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
+        from trainables.models.bert import MaskedBert, Shape
+
+        pieces = self._pieces
+        if prepared is not None and wordpiece.read(str(prepared / _FILE)) != pieces:
+            raise ValueError(
+                f"{prepared / _FILE} is not the vocabulary that this process has: another version of tokenizers, or of "
+                f"the text. Go on with vocabulary={str(prepared / _FILE)!r}."
+            )
+        shape = Shape(
+            entries=len(pieces),
+            vocabulary=wordpiece.fingerprint(pieces),
+            length=self.length,
+            layers=self.layers,
+            hidden=self.hidden,
+            heads=self.heads,
+            dropout=config.get("dropout", self.dropout),
+        )
+        return MaskedBert(shape, pad=pieces.index(wordpiece.PAD))
+
+    def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
+        from trainables.optimizers import optimizer, without_decay
+
+        knobs = self.knobs(config)
+        return optimizer(config.get("optimizer", "adamw"), without_decay(model, knobs), knobs)
+
+    def clip_norm(self, config: Config) -> float:
+        norm: float = config.get("clip_norm", 1.0)
+        return norm
+
+    def samples(self) -> int:
+        rows = len(self._rows("train", "cpu")) // self.evaluations_per_pass
+        return max(1, round(self.data_share * rows))
+
+    def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
+        import torch
+        from torch.nn import functional
+
+        if self.evaluations_per_pass > 1:
+            drawn = torch.randint(self.evaluations_per_pass, indices.shape, device=indices.device)
+            indices = self.evaluations_per_pass * indices + drawn
+        tokens = self._rows("train", str(indices.device))[indices]
+        places, shown = masks(tokens, self._pieces)
+        logits = model(tokens, places, shown)
+        return functional.cross_entropy(logits.flatten(0, 1), tokens.gather(1, places).flatten())
+
+    def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
+        import torch
+        from torch.nn import functional
+
+        device = next(model.parameters()).device
+        total = torch.zeros((), dtype=torch.double, device=device)
+        right = torch.zeros((), dtype=torch.long, device=device)
+        rows, places, shown = self._masked(part, str(device))
+        for begin in range(0, len(rows), _ROWS):
+            now = slice(begin, begin + _ROWS)
+            logits = model(rows[now], places[now], shown[now]).flatten(0, 1).float()
+            hidden = rows[now].gather(1, places[now]).flatten()
+            total += functional.cross_entropy(logits, hidden, reduction="sum").double()
+            right += (logits.argmax(1) == hidden).sum()
+        count = places.numel()
+        return {"loss": total.item() / count, "accuracy": right.item() / count}
+
+    def prepare(self, folder: Path) -> None:
+        wordpiece.write(folder / _FILE, self._pieces)
+
+    @classmethod
+    def smallest(cls) -> BertMlm:
+        return cls(horizon=3, vocabulary_size=600, length=32, layers=1, hidden=16, data_share=0.02)
+
+    @property
+    def _pieces(self) -> wordpiece.Pieces:
+        return _vocabulary(self.data, self.vocabulary, self.vocabulary_size)
+
+    def _rows(self, part: str, device: str) -> Tensor:
+        return _packed(self.data, part, self.vocabulary, self.vocabulary_size, self.length, device)
+
+    def _masked(self, part: str, device: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows, places and what is shown there; the same in every process and on every device."""
+        import torch
+
+        rows = self._rows(part, "cpu")
+        places, shown = masks(rows, self._pieces, torch.Generator().manual_seed(_SEED))
+        return rows.to(device), places.to(device), shown.to(device)
+
+
+def masks(tokens: Tensor, pieces: wordpiece.Pieces, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    """Places to guess in each row, never its [CLS], and what is shown there; both (rows, masked).
+
+    Of the places 80 % show [MASK], 10 % any piece, 10 % what was there. Drawn from `generator`, or torch's own stream.
+    """
+    import torch
+
+    rows, length = tokens.shape
+    device = tokens.device
+    order = torch.rand(rows, length - 1, generator=generator, device=device)
+    places = order.topk(round(_MASKED * length)).indices + 1
+    fate = torch.rand(places.shape, generator=generator, device=device)
+    any_piece = torch.randint(len(pieces), places.shape, generator=generator, device=device)
+    unmasked = torch.where(fate < 0.9, any_piece, tokens.gather(1, places))
+    return places, torch.where(fate < 0.8, pieces.index(wordpiece.MASK), unmasked)
+
+
+@lru_cache(maxsize=4)
+def _vocabulary(data: str | None, path: str | None, size: int) -> wordpiece.Pieces:
+    return wordpiece.read(path) if path is not None else wordpiece.train(text.lines(data, "train"), size)
+
+
+@lru_cache(maxsize=8)
+def _packed(data: str | None, part: str, path: str | None, size: int, length: int, device: str) -> Tensor:
+    return wordpiece.packed(text.lines(data, part), _vocabulary(data, path, size), length).to(device)
