@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,17 +17,19 @@ EXPERIMENTS = [
     "quickstart.py",
     "transfer.py",
 ]
+SLOW = ("language_model.py", "transfer.py")  # their smallest sizes are trained by `make test-all`
 WITH_GAUSSIAN_PROCESS = ("transfer.py",)
 needs_botorch = pytest.mark.skipif(find_spec("botorch") is None, reason="Python 3.10 has no botorch")
 
 
-each_experiment = pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[needs_botorch] if name in WITH_GAUSSIAN_PROCESS else []) for name in EXPERIMENTS],
-)
+def experiments(slow: Sequence[str] = ()) -> pytest.MarkDecorator:
+    marks = {name: [needs_botorch] * (name in WITH_GAUSSIAN_PROCESS) for name in EXPERIMENTS}
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=[*marks[name], *[pytest.mark.slow] * (name in slow)]) for name in EXPERIMENTS]
+    )
 
 
-@each_experiment
+@experiments(slow=SLOW)
 def test_an_experiment_runs_at_its_smallest_size_and_again(name: str, tmp_path: Path) -> None:
     for words in ("finished", "Continuing"):
         done = run_script(ROOT / "experiments" / name, "--smoke", "--simulate", cwd=tmp_path, timeout=300)
@@ -34,7 +37,7 @@ def test_an_experiment_runs_at_its_smallest_size_and_again(name: str, tmp_path: 
         assert words in done.stdout + done.stderr
 
 
-@each_experiment
+@experiments()
 def test_an_experiment_says_what_it_would_do(name: str, tmp_path: Path) -> None:
     done = run_script(ROOT / "experiments" / name, "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
