@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support import ROOT, run_script
 from trainables.base import Execution, Knobs
 from trainables.loop import Training, train
 from trainables.optimizers import NAMES, optimizer, without_decay
@@ -104,3 +105,15 @@ def test_what_does_not_exist_is_refused() -> None:
         Execution(precision="half")
     with pytest.raises(ValueError, match="must be 1 or more"):
         Execution(micro_batch=0)
+
+
+def test_the_benchmark_of_the_loop_measures_speed_memory_and_checkpoints(tmp_path: Path) -> None:
+    script = ROOT / "experiments" / "benchmarks" / "training.py"
+    done = run_script(script, "--workloads", "quadratic", "--rounds", "2", "--updates", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    row = done.stdout.splitlines()[-1].split("|")
+    assert row[1].strip() == "quadratic"
+    assert "n = 2" in row[2]
+    assert float(row[3]) > 0.5
+    wrong = run_script(script, "--workloads", "cubic", cwd=tmp_path)
+    assert "no workload 'cubic'" in wrong.stderr
