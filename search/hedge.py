@@ -47,9 +47,11 @@ def halved(
     may_go_on = {id(arm) for arm in resting}
     rungs = _rungs(ladder)
     for rung, goal in reversed(list(pairwise(rungs))):
-        seen = history.reached(ladder[rung].steps)
+        task, seen = ladder[rung].task, history.reached(ladder[rung].steps)
         losses = {
-            index: next((seen[trial.number] for trial in arm.trials if trial.task == ladder[rung].task), math.inf)
+            index: min(
+                (seen.get(t.number, math.inf) for t in arm.trials if t.task == task and not t.broke), default=math.inf
+            )
             for index, arm in enumerate(unchosen)
             if arm.stage >= rung
         }

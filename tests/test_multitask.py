@@ -20,6 +20,7 @@ from orchestrator.sweep import Sweep
 from search.arms import arms, stages
 from search.ask_and_tell import AskAndTell
 from search.base import Searcher
+from search.hedge import halved
 from search.searchers.bayes import BayesSearch
 from search.searchers.multitask import MultitaskSearch, _Decision
 from search.space import Space, uniform
@@ -388,3 +389,31 @@ def test_while_nothing_gets_better_a_share_of_the_cost_goes_to_successive_halvin
     assert "full trainings" in random[0].suggestion.evidence
     without = tuned(MultitaskSearch(hedge=0.0), level, asks=150, horizon=27)
     assert not any(trial.first_origin == "random" for trial in without.history)
+
+
+def test_halving_takes_the_best_third_on_and_passes_over_what_broke() -> None:
+    history = History(SPACE, horizon=9, seed=0)
+    losses = [0.5, 0.4, math.nan, 0.9, 0.3, 0.8, 0.7]
+    for number, loss in enumerate(losses):
+        history.append(start({"x": number / 10, "y": 0.5}, origin="random", until=1))
+        history.append(Report(number, 1, loss))
+        history.append(End(number, Status.STOPPED if math.isfinite(loss) else Status.DIVERGED))
+    ladder = stages(history)
+    known = arms(history, ladder)
+    taken = []
+    for _ in range(3):
+        resting = [arm for arm in known if not arm.broken and arm.trials[0].number not in taken]
+        found = halved(history, known, resting, ladder)
+        taken += [] if found is None else [found[0].trials[0].number]
+    assert taken == [4, 1]  # two places of seven
+
+
+def test_halving_does_not_mind_a_task_that_is_still_running() -> None:
+    history = History(SPACE, horizon=9, seed=0, tasks=[*Task.data(0.2, 1.0)])
+    cheap = next(task.name for task in history.tasks if task.name != FULL)
+    history.append(start({"x": 0.1, "y": 0.5}, origin="random"))
+    history.append(Report(0, 9, 0.3))
+    history.append(End(0, Status.COMPLETED))
+    history.append(start({"x": 0.1, "y": 0.5}, origin="random", task=cheap))
+    ladder = stages(history)
+    assert halved(history, arms(history, ladder), [], ladder) is None
