@@ -72,6 +72,21 @@ def test_two_workers_resume_with_the_same_bits_in_mid_epoch(tmp_path: Path) -> N
     assert not psutil.Process().children()
 
 
+def test_a_batch_that_one_worker_had_begun_begins_anew_on_two(tmp_path: Path) -> None:
+    workload = Quadratic(horizon=4, execution=Execution(micro_batch=5))
+    whole = reports(workload.run(None, assignment(tmp_path / "whole")))
+    run = workload.run(None, assignment(tmp_path / "cut"))
+    for count, _ in enumerate(run):
+        if count == 6:  # within the second batch
+            break
+    run.save()
+    run.close()
+    later = reports(workload.run(None, assignment(tmp_path / "cut", workers=2)))
+    assert list(later) == [1, 2, 3, 4]
+    for step, metrics in later.items():
+        assert metrics == pytest.approx(whole[step], rel=1e-4)
+
+
 def test_the_loss_of_a_worker_costs_a_restart_from_the_last_checkpoint(tmp_path: Path) -> None:
     whole = reports(WORKLOAD.run(None, assignment(tmp_path / "whole", workers=2)))
     run = WORKLOAD.run(None, assignment(tmp_path / "killed", workers=2))

@@ -442,7 +442,7 @@ def test_the_policy_keeps_plain_data_and_is_pure(workload: Workload, policy: Pol
 
 
 LEFT_OUT = [
-    "step", "cursor", "accumulated", "gradients", "samples", "order_seed", "loss_sum", "knobs", "policy", "mark", "scaler",
+    "step", "cursor", "accumulated", "gradients", "samples", "order_seed", "loss_sum", "share_sum", "knobs", "policy", "mark", "scaler",
     "weights/model", "weights/buffers", "weights/optimizer",
     "streams/torch", "streams/numpy", "streams/python",
 ]  # fmt: skip

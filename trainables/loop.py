@@ -98,7 +98,7 @@ class Training:
         self._order_seed = seed  # of this epoch's permutation; a fork finishes its parent's
         self._order: Tensor | None = None  # this permutation, once it is needed
         self._loss_sum: float | Tensor = 0.0  # over this epoch
-        self._share_sum: float | Tensor = 0.0  # over this batch, of several workers' this one
+        self._share_sum: float | Tensor = 0.0  # over what is accumulated
         self._seconds = 0.0  # since the last report
         self._policy_state: Any = None
         self._mark: dict[str, Any] | None = None
@@ -108,6 +108,7 @@ class Training:
     def __iter__(self) -> Iterator[Progress | None]:
         if self.group.size > 1:
             self.load(self.group.told(self.state()))  # where the first of them stands
+            self.accumulated, self._share_sum = 0, 0.0  # a batch that one worker had begun begins anew
         while self.step < self.until and not self.diverged:
             begun = time.perf_counter()  # the time that the consumer takes between two items is not ours
             torch.set_flush_denormal(True)  # a saturated network trains four times slower on denormals
@@ -133,6 +134,7 @@ class Training:
             "samples": self.samples,
             "order_seed": self._order_seed,
             "loss_sum": float(self._loss_sum),
+            "share_sum": float(self._share_sum),
             "seconds": self._seconds,
             "knobs": asdict(self.knobs),
             "policy": self._policy_state,
@@ -152,7 +154,8 @@ class Training:
         self.knobs = Knobs(**state["knobs"])
         self._policy_state = state["policy"]
         self._put_weights(state["weights"])
-        self.accumulated = state.get("accumulated", 0)  # a checkpoint of version 0.1.0 has neither of these
+        self.accumulated = state.get("accumulated", 0)  # earlier checkpoints have none of these three
+        self._share_sum = state.get("share_sum", 0.0)
         if (gradients := state.get("gradients")) is not None:
             for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
@@ -220,11 +223,7 @@ class Training:
             weight = self.group.weight(count, total)
             (scaled if weight == 1 else scaled * weight).backward()  # type: ignore[no-untyped-call]
         # A GPU is not waited for; on a CPU the plain number is ten times cheaper than a tensor.
-        value = (loss.detach().double() if self._on_gpu else loss.item()) * (count if weight else 0)
-        if self.group.size == 1:
-            self._loss_sum += value
-        else:
-            self._share_sum += value
+        self._share_sum += (loss.detach().double() if self._on_gpu else loss.item()) * (count if weight else 0)
         self.accumulated += count
 
     def _update(self, total: int) -> None:
@@ -238,9 +237,8 @@ class Training:
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        if self.group.size > 1:
-            self._loss_sum += self.group.total(self._share_sum)
-            self._share_sum = 0.0
+        self._loss_sum += self.group.total(self._share_sum)
+        self._share_sum = 0.0
         self.cursor += total
         self.samples += total
         self.accumulated = 0
