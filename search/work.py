@@ -46,6 +46,8 @@ class Progress:
     kind "checkpoint": `step`, `path`, `sha256` (of its manifest), `bytes`.
     kind "notice": `text` (a damaged checkpoint was passed over, …).
     kind "paused": training left off because it was asked to, after a checkpoint.
+    kind "decision": the policy turned knobs after `samples` samples; `changed` (name → before, after), why (`text`), what
+    it rests on (`metrics`), what deciding took (`cost_seconds`).
     """
 
     kind: str
@@ -56,6 +58,8 @@ class Progress:
     sha256: str = ""
     bytes: int = 0
     text: str = ""
+    samples: int = 0
+    changed: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class Run(Protocol):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import psutil
 import pytest
+import torch
 
 from orchestrator.errors import BadInput
 from search.work import Assignment, Progress
 from tests.support import simulated, small_sweep
 from tests.test_trainables import Exploring
-from trainables.base import Execution
+from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals
+from trainables.loop import Training
 from trainables.workloads.quadratic import Quadratic
 
 WORKLOAD = Quadratic(horizon=4)
@@ -106,6 +110,44 @@ def test_the_loss_of_a_worker_costs_a_restart_from_the_last_checkpoint(tmp_path:
     assert len(notices) == 1
     assert "worker 1 was lost (exit code -9)" in notices[0]
     assert not psutil.Process().children()
+
+
+@dataclass(frozen=True)
+class Watching(Policy[tuple[Any, ...]]):
+    """Keeps the norms that it is shown."""
+
+    watches: ClassVar[frozenset[str]] = frozenset({"gradient", "loss"})
+
+    def start(self, knobs: Knobs) -> tuple[tuple[Any, ...], Action]:
+        return (), NOTHING
+
+    def act(self, state: tuple[Any, ...], signals: Signals) -> tuple[tuple[Any, ...], Action]:
+        if signals.gradient is None:
+            return state, NOTHING
+        return (*state, (signals.loss, *asdict(signals.gradient).values())), NOTHING
+
+
+@pytest.mark.parametrize("micro_batch", [None, 5])
+def test_the_gradients_of_the_workers_are_shown(micro_batch: int | None, tmp_path: Path) -> None:
+    """Of the update as one worker sees it, and of each worker as taken by hand."""
+    workload = replace(WORKLOAD, execution=Execution(micro_batch=micro_batch))
+    seen = []
+    for workers in (1, 2):
+        run = workload.run(Watching(), assignment(tmp_path / str(workers), until=1, workers=workers))
+        while isinstance(item := next(run), type(None)) or item.kind != "report":
+            training = getattr(run, "training", None) or run._run.training  # type: ignore[union-attr]
+            state = training.state()["policy"]
+        run.close()
+        seen.append(state)
+    one, two = seen
+    for column in (0, 1, 3):  # loss, batch size, |gradient|^2
+        assert [row[column] for row in two] == pytest.approx([row[column] for row in one], rel=1e-4)
+    batch = torch.from_numpy(np.random.default_rng((7, 0)).permutation(WORKLOAD.samples()))[:24]
+    model = Training(WORKLOAD, None, CONFIG, seed=7).model
+    for rank, norm in enumerate(two[0][5]):
+        model.zero_grad()
+        WORKLOAD.loss(model, batch[rank::2]).backward()  # type: ignore[no-untyped-call]
+        assert norm == pytest.approx(math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters())), rel=1e-4)
 
 
 def test_a_sweep_of_trials_with_two_workers(tmp_path: Path) -> None:

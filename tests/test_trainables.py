@@ -37,11 +37,12 @@ from search.trial import Config
 from search.work import Assignment, Progress
 from trainables import checkpoint
 from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, Workload
-from trainables.loop import Training, train
+from trainables.loop import Training, measure, train
 from trainables.policies.fixed import Fixed
 from trainables.policies.plateau import Plateau
 from trainables.policies.scheduled import Scheduled
 from trainables.run import Run
+from trainables.signals import Gradient
 from trainables.workloads.bert_classify import BertClassify
 from trainables.workloads.bert_mlm import BertMlm
 from trainables.workloads.lstm_lm import LstmLm
@@ -109,6 +110,31 @@ class Exploring(Policy[dict[str, Any]]):
         if phase == 3:
             return state, Action(rewind=True, knobs=replace(signals.knobs, learning_rate=state["rate"]))
         return state, Action(mark=phase == 0)
+
+
+@dataclass(frozen=True)
+class Trying(Policy[int]):
+    """Tries learning rates from the same weights, watches all that can be watched, and gives reasons."""
+
+    turns: ClassVar[frozenset[str]] = frozenset({"learning_rate", "mark"})
+    watches: ClassVar[frozenset[str]] = frozenset({"loss", "gradient"})
+
+    def start(self, knobs: Knobs) -> tuple[int, Action]:
+        return 0, Action(explore=True, why="first")
+
+    def act(self, state: int, signals: Signals) -> tuple[int, Action]:
+        if signals.train_loss is not None or signals.metrics:
+            return state, NOTHING
+        assert signals.loss is not None
+        assert signals.gradient is not None
+        state += 1
+        knobs = replace(signals.knobs, learning_rate=0.01 * (1 + state % 4))
+        evidence = {"loss": signals.loss, "norm": signals.gradient.norm, "parts": signals.gradient.part_square}
+        if state % 9 == 0:
+            return state, Action(rewind=True, knobs=knobs, why="chosen", evidence=evidence)
+        if state % 9 == 4:
+            return state, Action(explore=True, knobs=knobs, why="tries", evidence=evidence)
+        return state, Action(rewind=state % 9 in (6, 8), explore=state % 9 in (6, 8), measure=state % 9 == 2)
 
 
 class Noisy(nn.Module):
@@ -184,8 +210,8 @@ def everything_data() -> tuple[Tensor, Tensor]:
 
 
 # Each workload with the policies that do all that one may do, each policy with the workload that needs all of the state.
-TRAININGS = [(workload, policy) for workload in WORKLOADS for policy in (Turning(), Exploring())]
-TRAININGS += [(Everything(), policy) for policy in (*POLICIES, Turning(), Exploring())]
+TRAININGS = [(workload, policy) for workload in WORKLOADS for policy in (Turning(), Trying())]
+TRAININGS += [(Everything(), policy) for policy in (*POLICIES, Turning(), Exploring(), Trying())]
 each_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda w: type(w).__name__)
 each_training = pytest.mark.parametrize(
     ("workload", "policy"), TRAININGS, ids=[f"{type(w).__name__}-{type(p).__name__}" for w, p in TRAININGS]
@@ -226,12 +252,18 @@ def good(workload: Workload) -> Config:
 
 
 def metrics(training: Training) -> list[Mapping[str, float]]:
-    return [item.metrics for item in training if item is not None]
+    return [item.metrics for item in training if item is not None and item.kind == "report"]
+
+
+def told(training: Training) -> list[Any]:
+    """Reports and decisions."""
+    return [(item.kind, item.metrics, item.changed, item.text) for item in training if item is not None]
 
 
 def timeless(state: dict[str, Any]) -> str:
     """A fingerprint of all bits of a state, but for the time that was taken."""
-    return hashlib.sha256(repr(numbers({**state, "seconds": 0})).encode()).hexdigest()
+    decisions = [{**decision, "cost_seconds": 0.0} for decision in state["decisions"]]
+    return hashlib.sha256(repr(numbers({**state, "seconds": 0, "decisions": decisions})).encode()).hexdigest()
 
 
 def numbers(value: Any) -> Any:
@@ -418,6 +450,8 @@ def test_the_policy_keeps_plain_data_and_is_pure(workload: Workload, policy: Pol
     calls: list[tuple[Any, Signals, Any]] = []
 
     class Recorded(Policy[Any]):
+        watches = policy.watches
+
         def start(self, knobs: Knobs) -> Any:
             return policy.start(knobs)
 
@@ -446,40 +480,42 @@ LEFT_OUT = [
     "weights/model", "weights/buffers", "weights/optimizer",
     "streams/torch", "streams/numpy", "streams/python",
 ]  # fmt: skip
+OF_TRIALS = ["kept", "last_loss", "part_squares", "exploring", "decisions"]  # matter to a policy that tries and watches
 
 
-@pytest.mark.parametrize("left_out", [None, *LEFT_OUT])
+@pytest.mark.parametrize("left_out", [None, *LEFT_OUT, *OF_TRIALS])
 def test_nothing_can_be_left_out_of_the_state(left_out: str | None, prepared: Path) -> None:
     """The exam above can fail: a state with one item as at the start gives another training.
 
     Cut at several places, within a batch and between two: a rewind makes some items matter less.
     """
-    identical = [resumes_identically(cut, left_out, prepared) for cut in range(11, 19)]
+    identical = [resumes_identically(cut, left_out, prepared) for cut in range(3, 43, 2)]
     assert all(identical) if left_out is None else not all(identical)
 
 
 def resumes_identically(cut: int, left_out: str | None, prepared: Path) -> bool:
-    training = begin(Everything(), Exploring(), prepared)
+    policy = Trying() if left_out in OF_TRIALS else Exploring()
+    training = begin(Everything(), policy, prepared)
     for _ in zip(range(cut), training, strict=False):
         pass
     state = training.state()
-    expected = [*metrics(training), timeless(training.state())]
+    expected = [*told(training), timeless(training.state())]
 
-    other = begin(Everything(), Exploring(), prepared, seed=11 if left_out == "order_seed" else 3)
+    other = begin(Everything(), policy, prepared, seed=11 if left_out == "order_seed" else 3)
     if left_out is not None:
         *path, last = left_out.split("/")
         inner, start = state, other.state()
         for key in path:
             inner, start = inner[key], start[key]
         inner[last] = start[last]
-    resumed = begin(Everything(), Exploring(), prepared)
+    resumed = begin(Everything(), policy, prepared)
     resumed.load(state)
-    return [*metrics(resumed), timeless(resumed.state())] == expected
+    return [*told(resumed), timeless(resumed.state())] == expected
 
 
 def test_the_state_has_no_item_that_nobody_tries_to_leave_out(prepared: Path) -> None:
     state = begin(Everything(), Exploring(), prepared).state()
-    tried = {name.split("/")[0] for name in LEFT_OUT}
+    tried = {name.split("/")[0] for name in (*LEFT_OUT, *OF_TRIALS)}
     assert set(state) == tried | {"seconds", "threads"}
     assert {f"weights/{key}" for key in state["weights"]} <= set(LEFT_OUT)
     assert set(state["streams"]) == {"torch", "cuda", "numpy", "python"}
@@ -904,3 +940,91 @@ def test_a_schedule_turns_the_knobs_at_its_steps_and_refuses_disorder() -> None:
     assert [sizes[step] for step in range(1, 10)] == [good(Quadratic())["batch_size"]] * 3 + [64] * 6
     with pytest.raises(ValueError, match="growing steps"):
         Scheduled(((4, Knobs(0.1, 16)), (2, Knobs(0.1, 16))))
+
+
+# Trials of other weights, and what is watched
+
+
+def test_an_evaluation_amid_a_trial_measures_the_marked_weights(prepared: Path, tmp_path: Path) -> None:
+    """Wild trials leave no trace: neither in metrics and training loss, nor in the test's result."""
+
+    @dataclass(frozen=True)
+    class Wild(Policy[int]):
+        def start(self, knobs: Knobs) -> tuple[int, Action]:
+            return 0, Action(explore=True, knobs=replace(knobs, learning_rate=1e30))
+
+        def act(self, state: int, signals: Signals) -> tuple[int, Action]:
+            return state, NOTHING
+
+    workload = ResNetPretrain.smallest()
+    folder = place(prepared, workload)
+    training = begin(workload, Wild(), prepared)
+    untrained = begin(workload, Fixed(), prepared)
+    expected = measure(workload, untrained.model, "valid")
+    reports = metrics(training)
+    assert [{name: report[name] for name in expected} for report in reports] == [expected] * workload.horizon
+    assert all(report["train_loss"] == reports[0]["train_loss"] < math.inf for report in reports)
+    checkpoint.save(tmp_path, training.state(), step=training.step)
+    assignment = Assignment(0, good(workload), 3, training.step, tmp_path, recorded=training.step, prepared=folder)
+    assert workload.test(assignment) == measure(workload, begin(workload, Fixed(), prepared).model, "test")
+
+
+def test_what_a_rewind_undoes_is_not_in_the_training_loss(prepared: Path) -> None:
+    """Half of the updates are undone; the epoch's loss is the mean of the other half."""
+    kept: list[float] = []
+
+    @dataclass(frozen=True)
+    class Halving(Policy[int]):
+        watches: ClassVar[frozenset[str]] = frozenset({"loss"})
+
+        def start(self, knobs: Knobs) -> tuple[int, Action]:
+            return 0, NOTHING
+
+        def act(self, state: int, signals: Signals) -> tuple[int, Action]:
+            if signals.loss is None:
+                assert signals.train_loss == pytest.approx(sum(kept) / len(kept), rel=1e-12)
+                kept.clear()
+                return 0, Action(mark=True)
+            if state % 2 == 0:
+                kept.append(signals.loss)
+                return state + 1, Action(explore=True)
+            return state + 1, Action(rewind=True)
+
+    metrics(begin(Quadratic.smallest(), Halving(), prepared))
+
+
+@pytest.mark.parametrize("micro_batch", [None, 4, 5])
+def test_the_watched_gradient_is_the_one_of_the_update(micro_batch: int | None, prepared: Path) -> None:
+    """Against gradients that are taken by hand, of all samples and of the parts."""
+    workload = replace(Quadratic.smallest(), execution=Execution(micro_batch=micro_batch))
+    seen: list[Gradient] = []
+
+    @dataclass(frozen=True)
+    class Watching(Policy[None]):
+        watches: ClassVar[frozenset[str]] = frozenset({"gradient"})
+
+        def start(self, knobs: Knobs) -> tuple[None, Action]:
+            return None, NOTHING
+
+        def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+            if signals.gradient is not None:
+                seen.append(signals.gradient)
+            return None, NOTHING
+
+    training = begin(workload, Watching(), prepared)
+    squares: list[float] = []
+    step = training.optimizer.step
+
+    def look(*args: Any, **options: Any) -> Any:
+        squares.append(sum(float(p.grad.square().sum()) for p in training.model.parameters() if p.grad is not None))
+        return step(*args, **options)
+
+    training.optimizer.step = look  # type: ignore[method-assign]
+    plain = begin(replace(workload, execution=Execution(micro_batch=micro_batch or 8)), Fixed(), prepared)
+    assert metrics(training) == metrics(plain)
+    assert [gradient.square for gradient in seen] == pytest.approx(squares, rel=1e-5)
+    for gradient in seen:
+        count = len(gradient.part_norms)
+        assert gradient.part_size == gradient.batch_size / count
+        assert count >= 2 or gradient.batch_size < 4
+        assert gradient.part_square >= gradient.square * (1 - 1e-5)  # a mean is no longer than its parts

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from search.trial import Config
 from search.work import Assignment
+from trainables.signals import Gradient
 
 if TYPE_CHECKING:
     import torch
@@ -72,15 +73,38 @@ class Signals:
     knobs: Knobs
     train_loss: float | None = None  # mean over the epoch, at its end; None within it
     metrics: Mapping[str, float] = field(default_factory=dict)
+    loss: float | None = None  # mean over the batch of this update; for a policy that watches "loss"
+    gradient: Gradient | None = None  # of this update, unclipped; for a policy that watches "gradient"
+
+    @property
+    def epochs(self) -> float:
+        """Samples seen, in epochs."""
+        return self.samples / self.samples_per_epoch
+
+    @property
+    def progress(self) -> float:
+        """The share of the whole training that is behind, 0 to 1."""
+        return min(1.0, self.epochs / self.horizon)
 
 
 @dataclass(frozen=True)
 class Action:
-    """What a policy wants: new knobs, a mark on the present weights, or a return to the mark."""
+    """What a policy wants: new knobs, a mark on the present weights, or a return to the mark.
+
+    `explore` marks too, and what follows until the next rewind is a trial: an evaluation that falls into it
+    measures the weights at the mark, and the epoch's training loss leaves it out.
+    `why` makes the change a decision, which is recorded with its `evidence`; a schedule that turns a knob after
+    every update gives none.
+    """
 
     knobs: Knobs | None = None
     mark: bool = False
     rewind: bool = False  # weights and optimiser only: knobs stay as they are, the data goes on
+    explore: bool = False
+    measure: bool = False  # ask at once again, with `signals.metrics` of the present weights on "valid"
+    stop: bool = False  # give the training up as diverged
+    why: str = ""
+    evidence: Mapping[str, float] = field(default_factory=dict)
 
 
 NOTHING = Action()
@@ -96,9 +120,14 @@ class Policy(ABC, Generic[S]):
     `signals.horizon` (cosine, polynomial decay, warm-up as a share of the whole): a short training is then
     another one than a long training cut short, and cannot go on as it. Such a class says `resumable = False`
     (no annotation: it is no setting); a policy around another has a property that answers for both.
+
+    `turns`: the knobs that it writes, and "mark" if it marks or explores. `watches`: "loss", "gradient", what the
+    loop measures for it after every update; each costs a little.
     """
 
     resumable: bool = True
+    turns: frozenset[str] = frozenset()
+    watches: frozenset[str] = frozenset()
 
     @abstractmethod
     def start(self, knobs: Knobs) -> tuple[S, Action]:

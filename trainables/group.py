@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, distributed
+from torch._C._distributed_c10d import GradBucket
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from trainables.randomness import seed_streams
@@ -24,8 +26,8 @@ class Alone:
     rank = 0
     size = 1
 
-    def wrapped(self, model: torch.nn.Module) -> torch.nn.Module:
-        """`model`, such that a backward pass through it gives the gradient of all workers."""
+    def wrapped(self, model: torch.nn.Module, watch: bool = False) -> torch.nn.Module:
+        """`model`, such that a backward pass through it gives the gradient of all workers; `watch`: see `parts`."""
         return model
 
     def share(self, batch: Tensor) -> Tensor:
@@ -47,6 +49,10 @@ class Alone:
         """The sum over all workers."""
         return value
 
+    def parts(self) -> list[tuple[float, float]]:
+        """Of each worker, |its share of the gradient|^2 in the last update, and its share of the samples."""
+        return []
+
     def told(self, value: Any) -> Any:
         """What the first worker says."""
         return value
@@ -59,9 +65,19 @@ class Group(Alone):
         self.rank = distributed.get_rank()
         self.size = distributed.get_world_size()
         self._too_few = False
+        self._square: float | Tensor = 0.0  # of this worker's own gradient, before it is shared
+        self._weight = 0.0
 
-    def wrapped(self, model: torch.nn.Module) -> torch.nn.Module:
-        return DistributedDataParallel(model)
+    def wrapped(self, model: torch.nn.Module, watch: bool = False) -> torch.nn.Module:
+        parallel = DistributedDataParallel(model)
+        if watch:
+            # A hook with annotations that are text is refused, hence the lambda.
+            parallel.register_comm_hook(None, lambda group, bucket: self._measured_and_shared(group, bucket))
+        return parallel
+
+    def _measured_and_shared(self, group: Any, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+        self._square = self._square + bucket.buffer().double().square().sum()
+        return allreduce_hook(group, bucket)
 
     def share(self, batch: Tensor) -> Tensor:
         self._too_few = self.rank >= len(batch)
@@ -70,7 +86,9 @@ class Group(Alone):
         return batch[self.rank :: self.size]
 
     def weight(self, count: int, total: int) -> float:
-        return 0.0 if self._too_few else count * self.size / total  # the gradients are averaged over the workers
+        weight = 0.0 if self._too_few else count * self.size / total  # the gradients are averaged over the workers
+        self._weight += weight / self.size
+        return weight
 
     def adding(self, model: torch.nn.Module, *, is_last: bool) -> AbstractContextManager[Any]:
         assert isinstance(model, DistributedDataParallel)
@@ -87,6 +105,13 @@ class Group(Alone):
         summed = torch.tensor(value, dtype=torch.float64)
         distributed.all_reduce(summed)
         return float(summed)
+
+    def parts(self) -> list[tuple[float, float]]:
+        square, self._square = float(self._square) / self.size**2, 0.0
+        weight, self._weight = self._weight, 0.0
+        everybody: list[Any] = [None] * self.size
+        distributed.all_gather_object(everybody, (square, weight))
+        return everybody
 
     def told(self, value: Any) -> Any:
         box = [value]

@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,9 +29,9 @@ from search.work import Progress
 from trainables.base import Action, Execution, Knobs, Policy, Signals, Workload
 from trainables.group import Alone
 from trainables.randomness import read_streams, seed_streams, write_streams
+from trainables.signals import Gradient
 
 _KNOB_OF = {"lr": "learning_rate", "momentum": "momentum", "weight_decay": "weight_decay"}
-_NO_METRICS: Mapping[str, float] = {}
 
 
 def train(
@@ -48,14 +48,14 @@ def train(
     training = Training(workload, policy, config, seed=seed, until=until, prepared=prepared)
     if state is not None:
         training.load(state)
-    return (item for item in training if item is not None)
+    return (item for item in training if item is not None and item.kind == "report")
 
 
 class Training:
     """One training; iterating carries it on. It owns the process's random streams: one at a time.
 
-    Yields None after each backward pass (the last of a batch has updated the weights as well), and a report after
-    each evaluation. With no policy the knobs stay as they are.
+    Yields None after each backward pass (the last of a batch has updated the weights as well), a report after each
+    evaluation; after either, what the policy decided. With no policy the knobs stay as they are.
     """
 
     def __init__(
@@ -86,7 +86,9 @@ class Training:
         self._model = self.model  # the same weights
         if workload.execution.compile:
             self._model = cast("torch.nn.Module", torch.compile(self.model))
-        self._shared = self.group.wrapped(self._model)  # … whose gradients are those of all workers
+        watched = frozenset() if policy is None else policy.watches
+        self._watches_loss, self._watches_gradient = "loss" in watched, "gradient" in watched
+        self._shared = self.group.wrapped(self._model, self._watches_gradient)  # … whose gradients are those of all
         self._multiples = [_multiples(group, self.knobs) for group in self.optimizer.param_groups]
 
         self.step = 0  # evaluations finished
@@ -97,19 +99,28 @@ class Training:
         self._seed = seed
         self._order_seed = seed  # of this epoch's permutation; a fork finishes its parent's
         self._order: Tensor | None = None  # this permutation, once it is needed
-        self._loss_sum: float | Tensor = 0.0  # over this epoch
+        self._loss_sum: float | Tensor = 0.0  # over the samples of this epoch that …
+        self._kept = 0  # … no rewind has undone, so many
+        self._last_loss: float | Tensor = math.inf  # of the last update outside an exploration, or the first in one
         self._share_sum: float | Tensor = 0.0  # over what is accumulated
+        self._part_squares: list[tuple[float, float]] = []  # |gradient|^2 of each part accumulated, and its share
         self._seconds = 0.0  # since the last report
         self._policy_state: Any = None
         self._mark: dict[str, Any] | None = None
+        self._exploring = False  # the next rewind undoes what is done now
+        self._decisions: list[Progress] = []
         self._size = workload.samples()
         self._start()
 
     def __iter__(self) -> Iterator[Progress | None]:
         if self.group.size > 1:
             self.load(self.group.told(self.state()))  # where the first of them stands
-            self.accumulated, self._share_sum = 0, 0.0  # a batch that one worker had begun begins anew
-        while self.step < self.until and not self.diverged:
+            self.accumulated, self._share_sum, self._part_squares = 0, 0.0, []  # what one worker had begun begins anew
+        while True:
+            while self._decisions:
+                yield self._decisions.pop(0)
+            if self.step >= self.until or self.diverged:
+                return
             begun = time.perf_counter()  # the time that the consumer takes between two items is not ours
             torch.set_flush_denormal(True)  # a saturated network trains four times slower on denormals
             try:
@@ -134,6 +145,11 @@ class Training:
             "samples": self.samples,
             "order_seed": self._order_seed,
             "loss_sum": float(self._loss_sum),
+            "kept": self._kept,
+            "last_loss": float(self._last_loss),
+            "part_squares": list(self._part_squares),
+            "exploring": self._exploring,
+            "decisions": [asdict(decision) for decision in self._decisions],
             "share_sum": float(self._share_sum),
             "seconds": self._seconds,
             "knobs": asdict(self.knobs),
@@ -150,6 +166,11 @@ class Training:
         self.step, self.cursor, self.samples = state["step"], state["cursor"], state["samples"]
         self._order_seed, self._order = state["order_seed"], None
         self._loss_sum = state["loss_sum"]
+        self._kept = state.get("kept", self.cursor)  # earlier checkpoints have none of these five
+        self._last_loss = state.get("last_loss", math.inf)
+        self._part_squares = [(square, share) for square, share in state.get("part_squares", ())]
+        self._exploring = state.get("exploring", False)
+        self._decisions = [Progress(**decision) for decision in state.get("decisions", ())]
         self._seconds = state["seconds"]
         self.knobs = Knobs(**state["knobs"])
         self._policy_state = state["policy"]
@@ -168,9 +189,10 @@ class Training:
     def fork(self, state: dict[str, Any]) -> None:
         """Go on from another configuration's `state`, with own knobs, and the own policy from its start."""
         groups = self.optimizer.state_dict()["param_groups"]
-        optimizer = {"state": state["weights"]["optimizer"]["state"], "param_groups": groups}
-        weights = {**state["weights"], "optimizer": optimizer}
-        self.load({**state, "weights": weights, "mark": None, "seconds": 0.0})
+        weights = measured_weights(state)
+        weights = {**weights, "optimizer": {"state": weights["optimizer"]["state"], "param_groups": groups}}
+        own = {"mark": None, "exploring": False, "decisions": (), "seconds": 0.0}
+        self.load({**state, **own, "weights": weights})
         if self.cursor == 0:
             self._order_seed = self._seed
         self._start()
@@ -181,7 +203,7 @@ class Training:
         self._turn()
         if self.policy is not None:
             self._policy_state, action = self.policy.start(self.knobs)
-            self._do(action)
+            self._do(action, 0.0)
 
     def _advance(self) -> Mapping[str, float] | None:
         """One update; or, when the epoch's samples are used up, its evaluation."""
@@ -212,22 +234,30 @@ class Training:
             self.optimizer.zero_grad(set_to_none=True)
         execution = self.workload.execution
         indices = share[self.accumulated :]
-        if execution.micro_batch is not None:
-            parts = math.ceil(len(indices) / execution.micro_batch)
-            indices = indices[: math.ceil(len(indices) / parts)]  # as even as can be
+        size = execution.micro_batch or len(indices)
+        if self._watches_gradient and self.group.size == 1 and len(share) >= 4:
+            # Noise shows between two parts at least; batch normalisation cannot do with a single sample.
+            size = min(size, math.ceil(len(share) / 2))
+        parts = math.ceil(len(indices) / size)
+        indices = indices[: math.ceil(len(indices) / parts)]  # as even as can be
         count = indices.shape[0]
+        before = self._set_aside() if self._watches_gradient and self.group.size == 1 else None
         with self.group.adding(self._shared, is_last=self.accumulated + count == len(share)):
             with autocast(execution, self.device):
                 loss = self.workload.loss(self._shared, indices)
             scaled = loss if self.scaler is None else self.scaler.scale(loss)
             weight = self.group.weight(count, total)
             (scaled if weight == 1 else scaled * weight).backward()  # type: ignore[no-untyped-call]
+        if before is not None:
+            self._part_squares.append((self._square(), weight))
+            self._put_back(before)
         # A GPU is not waited for; on a CPU the plain number is ten times cheaper than a tensor.
         self._share_sum += (loss.detach().double() if self._on_gpu else loss.item()) * (count if weight else 0)
         self.accumulated += count
 
     def _update(self, total: int) -> None:
         """Move the weights by the gradients that were added up over `total` samples."""
+        gradient = self._gradient(total) if self._watches_gradient else None
         if self._clip_norm is not None:
             if self.scaler is not None:
                 self.scaler.unscale_(self.optimizer)
@@ -237,30 +267,101 @@ class Training:
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        self._loss_sum += self.group.total(self._share_sum)
+        summed = self.group.total(self._share_sum)
+        self._loss_sum += summed
+        self._kept += total
+        if not self._exploring or self._last_loss == math.inf:
+            self._last_loss = summed / total
         self._share_sum = 0.0
         self.cursor += total
         self.samples += total
         self.accumulated = 0
-        self._ask(None, _NO_METRICS)
+        if self.policy is not None:
+            self._ask(Signals(
+                self.samples, self._size, self.step, self.workload.horizon, self.knobs,
+                loss=float(summed) / total if self._watches_loss else None, gradient=gradient,
+            ))  # fmt: skip
+
+    def _gradient(self, total: int) -> Gradient:
+        """The norms of the gradients that were added up over `total` samples, and of their parts."""
+        if self.group.size > 1:
+            self._part_squares = self.group.parts()
+        parts = [(square, share) for square, share in self._part_squares if share > 0]
+        self._part_squares = []
+        # A loss scale has multiplied all of them, and is a power of two.
+        scale = 1.0 if self.scaler is None else float(self.scaler.get_scale()) ** 2
+        norms = tuple(math.sqrt(square / scale) / share for square, share in parts)
+        return Gradient(
+            batch_size=total,
+            part_size=total / len(parts),
+            square=self._square() / scale,
+            part_square=sum(square / share for square, share in parts) / scale,
+            part_norms=norms,
+        )
+
+    def _square(self) -> float:
+        gradients = [gradient for gradient in self._gradients() if gradient is not None]
+        return float(torch.nn.utils.get_total_norm(gradients)) ** 2
+
+    def _set_aside(self) -> list[Tensor | None]:
+        """The gradients added up so far, out of the way of the next part's."""
+        before = self._gradients()
+        self.optimizer.zero_grad(set_to_none=True)
+        return before
+
+    def _put_back(self, before: list[Tensor | None]) -> None:
+        for parameter, gradient in zip(self.model.parameters(), before, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else gradient.add_(parameter.grad)
 
     def _evaluate(self) -> Mapping[str, float]:
         """Close the epoch: measure, and let the policy see it."""
-        train_loss = float(self._loss_sum) / self._size
-        self._loss_sum = 0.0
+        train_loss = self._train_loss()
+        self._loss_sum, self._kept = 0.0, 0
         self.step += 1
         self.cursor = 0
         self._order_seed, self._order = self._seed, None
         if not math.isfinite(train_loss):
             self.diverged = True
             return {**dict.fromkeys(self.workload.metrics, math.nan), "train_loss": train_loss}
-        measured = measure(self.workload, self._model, "valid") if self.group.rank == 0 else {}
-        metrics = {**self.group.told(measured), "train_loss": train_loss}
+        metrics = {**self._measured(), "train_loss": train_loss}
         tuned = metrics.get(self.workload.metric)
         self.diverged = isinstance(tuned, float) and not math.isfinite(tuned)
-        if not self.diverged:
-            self._ask(train_loss, metrics)
+        if self.diverged or self.policy is None:
+            return metrics
+        self._ask(Signals(
+            self.samples, self._size, self.step, self.workload.horizon, self.knobs,
+            train_loss=train_loss, metrics=metrics,
+        ))  # fmt: skip
         return metrics
+
+    def _train_loss(self) -> float:
+        """Mean over the samples of this epoch that count; if none does, what the weights returned to have lost."""
+        loss_sum, kept = self._loss_sum, self._kept
+        if self._exploring:
+            assert self._mark is not None
+            loss_sum, kept = self._counted_at_mark()
+        return float(loss_sum) / kept if kept else float(self._last_loss)
+
+    def _counted_at_mark(self) -> tuple[float, int]:
+        """Loss sum and samples of this epoch, as they were at the mark."""
+        assert self._mark is not None
+        return (self._mark["loss_sum"], self._mark["kept"]) if self._mark["step"] == self.step else (0.0, 0)
+
+    def _measured(self) -> Mapping[str, float]:
+        """What the weights are worth on "valid"; those at the mark, while others are tried."""
+        if not self._exploring:
+            return self._measured_now()
+        assert self._mark is not None
+        tried = _copied({key: self._weights()[key] for key in ("model", "buffers")})
+        put_model(self.model, self._mark["weights"])
+        measured = self._measured_now()
+        put_model(self.model, tried)
+        return measured
+
+    def _measured_now(self) -> Mapping[str, float]:
+        measured = measure(self.workload, self._model, "valid") if self.group.rank == 0 else {}
+        return cast("Mapping[str, float]", self.group.told(measured))
 
     def _report(self, metrics: Mapping[str, float]) -> Progress:
         declared = self.workload.cost_seconds(self.config, self.step)
@@ -268,24 +369,48 @@ class Training:
         self._seconds = 0.0
         return Progress("report", self.step, metrics, cost_seconds)
 
-    def _ask(self, train_loss: float | None, metrics: Mapping[str, float]) -> None:
-        if self.policy is None:
-            return
-        signals = Signals(self.samples, self._size, self.step, self.workload.horizon, self.knobs, train_loss, metrics)
+    def _ask(self, signals: Signals) -> None:
+        assert self.policy is not None
+        begun = time.perf_counter()
         self._policy_state, action = self.policy.act(self._policy_state, signals)
-        self._do(action)
+        self._do(action, time.perf_counter() - begun)
+        if action.measure:
+            metrics = self._measured_now()
+            self.model.train()
+            self._ask(replace(signals, knobs=self.knobs, metrics=metrics, train_loss=None, loss=None, gradient=None))
 
-    def _do(self, action: Action) -> None:
-        if action.mark:
-            self._mark = _copied(self._weights())
+    def _do(self, action: Action, cost_seconds: float) -> None:
         if action.rewind:
-            if self._mark is None:
-                raise ValueError(f"{self.policy!r} asks to rewind, but it has not marked anything before")
-            self._put_weights(self._mark)
+            self._rewind()
+        if action.mark or (action.explore and not action.rewind):
+            self._mark = {
+                "weights": _copied(self._weights()), "step": self.step,
+                "loss_sum": float(self._loss_sum), "kept": self._kept,
+            }  # fmt: skip
+        if action.mark or action.rewind or action.explore:
+            self._exploring = action.explore
+        if action.why:
+            self._decisions.append(self._decision(action, cost_seconds))
         if action.knobs is not None:
             self.knobs = action.knobs
         if action.knobs is not None or action.rewind:  # the mark has the knobs of its own time
             self._turn()
+        self.diverged = self.diverged or action.stop
+
+    def _rewind(self) -> None:
+        if self._mark is None:
+            raise ValueError(f"{self.policy!r} asks to rewind, but it has not marked anything before")
+        self._put_weights(self._mark["weights"])
+        self._loss_sum, self._kept = self._counted_at_mark()
+
+    def _decision(self, action: Action, cost_seconds: float) -> Progress:
+        """A record of what the policy changes, and why."""
+        before, after = asdict(self.knobs), asdict(action.knobs or self.knobs)
+        changed = {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+        return Progress(
+            "decision", self.step, dict(action.evidence), cost_seconds, text=action.why,
+            samples=self.samples, changed=changed,
+        )  # fmt: skip
 
     def _turn(self) -> None:
         """Bring the knobs into the optimiser."""
@@ -325,6 +450,12 @@ def autocast(execution: Execution, device: torch.device) -> AbstractContextManag
         return nullcontext()
     kind = torch.bfloat16 if execution.precision == "bf16" else torch.float16
     return torch.autocast(device.type, kind)
+
+
+def measured_weights(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights that an evaluation in this state measures: those at the mark, while others are tried."""
+    weights = state["mark"]["weights"] if state.get("exploring") else state["weights"]
+    return cast("dict[str, Any]", weights)
 
 
 def put_model(model: torch.nn.Module, weights: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import torch
 from search.work import Assignment, Progress
 from trainables import checkpoint
 from trainables.base import Workload
-from trainables.loop import compute_device, measure, placed, put_model
+from trainables.loop import compute_device, measure, measured_weights, placed, put_model
 
 WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
 POLL_SECONDS = 0.2  # a question to `should_pause` may cost a remote call
@@ -86,8 +86,10 @@ class Run(Iterator["Progress | None"]):
         for item in self.training:
             yield item
             if self.training.diverged:
-                return
-            if self.training.step >= self._assignment.until or self._due(reported=item is not None):
+                continue  # to the end: such weights are not kept
+            if self.training.step >= self._assignment.until or self._due(
+                reported=item is not None and item.kind == "report"
+            ):
                 yield self.save()
             elif self._asked_to_pause():
                 yield self.save()
@@ -115,7 +117,7 @@ def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:
     settle(assignment.threads)
     state = saved(assignment)
     model = workload.model(assignment.config, assignment.prepared)
-    put_model(model, state["weights"])
+    put_model(model, measured_weights(state))
     return measure(workload, placed(model, workload.execution, compute_device()), "test")
 
 
