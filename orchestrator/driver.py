@@ -48,6 +48,7 @@ NEARLY = 1e-9  # of a full training: sums of shares are not exact
 THINKING_SHARE = 0.1  # of the time: while the searcher thinks ahead, results that come have to wait
 SAME_FAILURES = 3  # so many equal failures in a row, before anything has worked, stop the sweep
 COPY_SECONDS = 600.0
+TARGET = "the target is reached"
 
 
 class Driver:
@@ -394,6 +395,10 @@ class Driver:
         return self.history.room or self.searcher.continues
 
     @property
+    def _target_reached(self) -> bool:
+        return self.over.startswith(TARGET)
+
+    @property
     def _budget_is_used(self) -> bool:
         """What was trained and what the running trials will still take have reached the search's part of the budget."""
         budget = self.sweep.search_budget
@@ -505,6 +510,13 @@ class Driver:
         elif answer.step >= whole:
             reached = "the horizon" if trial.task == FULL else f"the end of the task {trial.task!r}"
             self._end(trial, Status.COMPLETED, f"reached {reached}")
+        elif _is_judged(trial) and trial.task == FULL and sweep.is_enough(float(value)):
+            self._end(trial, Status.COMPLETED, f"reached the target of {sweep.target:g}")
+            if not self._target_reached:
+                self.over = f"{TARGET}: trial {trial.number} at step {answer.step}, {sweep.metric_name} {value:.6g}"
+                self._tell(ENOUGH, self.over)
+        elif _is_judged(trial) and self._target_reached:
+            self._end(trial, Status.STOPPED, f"another one has reached the target, at step {answer.step}")
         elif trial.suggestion.until is not None and answer.step >= trial.suggestion.until:
             return  # it rests once its checkpoint is there
         elif _is_judged(trial) and sweep.scheduler.judge(trial, self.history) is Verdict.STOP:

@@ -34,6 +34,8 @@ OTHER_NAMES = {  # what people call our fields elsewhere
     "n_workers": "max_concurrent",
     "max_concurrent_trials": "max_concurrent",
     "timeout": "time_budget",
+    "stop": "target",
+    "target_value": "target",
     "time_budget_s": "time_budget",
     "param_space": "space",
     "search_space": "space",
@@ -88,6 +90,7 @@ class Sweep:
     allow_failed: int = 0  # failed trials that are still a success
     retries: int = 3  # times that a trial may lose its worker without having made progress
     diverged_beyond: float | None = None  # a metric worse than this counts as diverged, like NaN
+    target: float | None = None  # good enough: a full training that reaches this metric ends, and with it the search
     max_silence: float | str | None = None  # a trial that reports nothing for so long is killed and retried
     checkpoint_seconds: float = 5.0  # at most this often, and never for more than 2 % of the training time
     keep_checkpoints: int = 5  # of completed trials, the best so many keep theirs
@@ -184,6 +187,9 @@ class Sweep:
         limit = self.diverged_beyond
         return not isfinite(value) or (limit is not None and self.loss(value) > self.loss(limit))
 
+    def is_enough(self, value: float) -> bool:
+        return self.target is not None and self.loss(value) <= self.loss(self.target)
+
     def policy_for(self, config: Config) -> Any:
         """The policy of one trial; None for fixed knobs."""
         is_function = callable(self.policy) and not hasattr(self.policy, "act")
@@ -209,6 +215,7 @@ class Sweep:
             "transfer": list(self.transfer),
             "max_concurrent": self.max_concurrent,
             "time_budget": self.budget_seconds,
+            "target": self.target,
             "seed": self.seed,
             "resources": dict(self.resources),
             "workers": self.workers,
@@ -283,11 +290,16 @@ class Sweep:
         self._whole("keep_checkpoints", 1)
         if self.max_concurrent is not None:
             self._whole("max_concurrent", 1)
-        limit = self.diverged_beyond
-        if limit is not None and (
-            isinstance(limit, bool) or not isinstance(limit, (int, float)) or not isfinite(limit)
-        ):
-            raise BadInput(f"Sweep(diverged_beyond={limit!r}): must be a finite number, a value of the metric.")
+        for name in ("diverged_beyond", "target"):
+            limit = getattr(self, name)
+            number = isinstance(limit, (int, float)) and not isinstance(limit, bool) and isfinite(limit)
+            if limit is not None and not number:
+                raise BadInput(f"Sweep({name}={limit!r}): must be a finite number, a value of the metric.")
+        if self.target is not None and self.has_diverged(self.target):
+            raise BadInput(
+                f"Sweep(target={self.target!r}): is beyond diverged_beyond={self.diverged_beyond!r}; "
+                f"mode is {'max' if self.maximise else 'min'!r}: which one is meant the other way round?"
+            )
         for name in ("time_budget", "max_silence"):
             value = getattr(self, name)
             if value is not None and not seconds(value, name) > 0:

@@ -56,6 +56,8 @@ BAD = {
     "a point that is no dict": ({"points_to_evaluate": [3]}, r"3 is not a configuration"),
     "a baseline without a parameter": ({"baseline": {"learning_rate": 0.1}}, r"baseline.*in one of baseline and space only"),
     "a limit that is no number": ({"diverged_beyond": "high"}, r"diverged_beyond='high'"),
+    "a target that is no number": ({"target": "low"}, r"target='low'\): must be a finite number"),
+    "a target that would have diverged": ({"target": 9.0, "diverged_beyond": 5.0}, r"target=9.0\): is beyond diverged_beyond=5.0; mode is 'min'"),
     "negative retries": ({"retries": -1}, r"retries=-1"),
     "tasks that are none": ({"tasks": [0.1, 1.0]}, r"tasks\): 0.1 is no Task; write tasks=Task.epochs"),
     "a task alone": ({"tasks": Task("full", 1.0)}, r"one task is no choice"),
