@@ -148,18 +148,34 @@ def export(
     parquet: Annotated[
         bool, typer.Option("--parquet", help="The record as Parquet (needs the extra `parquet`).")
     ] = False,
+    as_schedule: Annotated[
+        bool, typer.Option("--schedule", help="What a trial trained with, from place to place, as JSON.")
+    ] = False,
+    trial: Annotated[int | None, typer.Option(help="Of --schedule: the trial's number; default: the best.")] = None,
     output: Annotated[
         Path | None,
         typer.Option(help="File to write; default: standard output (parquet: record.parquet in the run)."),
     ] = None,
 ) -> None:
-    """The best configuration as YAML, or (--jsonl, --csv, --parquet) everything that was recorded."""
+    """The best configuration as YAML; (--jsonl, --csv, --parquet) everything that was recorded; or --schedule.
+
+    The schedule is what a policy turned while the model trained, or what a member of a population trained with, forks
+    included. A script trains afresh with it: policy=Scheduled.of(workload, json.load(open("schedule.json"))).
+    """
     from orchestrator.report import best_as_yaml, write_record
 
-    if jsonl + as_csv + parquet > 1:
-        raise BadInput("export: choose one of --jsonl, --csv and --parquet.")
+    if jsonl + as_csv + parquet + as_schedule > 1:
+        raise BadInput("export: choose one of --jsonl, --csv, --parquet and --schedule.")
+    if trial is not None and not as_schedule:
+        raise BadInput(f"export --trial {trial}: goes with --schedule.")
     with _opened(run, runs) as ledger:
-        if not (jsonl or as_csv or parquet):
+        if as_schedule:
+            text = json.dumps(_schedule(ledger, trial), indent=2) + "\n"
+            if output:
+                output.write_text(text)
+            else:
+                typer.echo(text, nl=False)
+        elif not (jsonl or as_csv or parquet):
             text = best_as_yaml(ledger)
             if output:
                 output.write_text(text)
@@ -205,33 +221,29 @@ def replay(
     raise typer.Exit(subprocess.call(call + ([] if go_on is None else ["--go-on", str(go_on)])))
 
 
-@app.command()
-@told
-def schedule(
-    run: Run,
-    runs: Runs = Path("runs"),
-    trial: Annotated[int | None, typer.Option(help="Number of the trial; default: the best.")] = None,
-) -> None:
-    """The settings that a trial trained with, step by step, as JSON: its own, and those it was forked from.
-
-    A script trains afresh with it: policy=Scheduled.of(workload, json.load(open("schedule.json"))).
-    """
+def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
+    """What the trial (None: the best) trained with: in samples if a policy turned knobs, else in steps."""
     from orchestrator.report import summary
-    from search.lineage import schedule as stretches
+    from search.lineage import schedule
 
-    with _opened(run, runs) as ledger:
-        begun = ledger.begun()
-        best = summary(ledger)["best"] if trial is None else None
-        number = best["trial"] if best is not None else trial
-        if number not in begun:
-            raise BadInput(
-                f"{ledger.folder}: no trial {number}; there are {len(begun)}."
-                if begun
-                else f"{ledger.folder}: no trials yet."
-            )
-        reports = ledger.rows("report", "WHERE trial = :trial ORDER BY step DESC LIMIT 1", trial=number)
-        step = reports[0]["step"] if reports else begun[number].parent_step or 0
-        typer.echo(json.dumps([stretch._asdict() for stretch in stretches(number, step, begun)], indent=2))
+    begun = ledger.begun()
+    best = summary(ledger)["best"] if trial is None else None
+    number = best["trial"] if best is not None else trial
+    if number not in begun:
+        raise BadInput(
+            f"{ledger.folder}: no trial {number}; there are {len(begun)}."
+            if begun
+            else f"{ledger.folder}: no trials yet."
+        )
+    kept = ledger.rows("decision", "WHERE trial = :trial AND position IS NOT NULL ORDER BY seq", trial=number)
+    if kept and begun[number].parent is None:
+        first = {"samples": 0, "knobs": kept[0]["before"], "why": "configuration"}
+        turned = [{"samples": row["position"], "knobs": row["after"], "why": row["why"]} for row in kept]
+        at = {each["samples"]: each for each in [first, *turned]}  # the last word at each place
+        return [at[samples] for samples in sorted(at)]
+    reports = ledger.rows("report", "WHERE trial = :trial ORDER BY step DESC LIMIT 1", trial=number)
+    step = reports[0]["step"] if reports else begun[number].parent_step or 0
+    return [stretch._asdict() for stretch in schedule(number, step, begun)]
 
 
 @contextmanager

@@ -97,6 +97,7 @@ class Driver:
         self._think_from = clock()  # not before this time again
         self._losses: dict[int, list[int]] = {}  # trial → last recorded step at each time its worker was lost
         self._seeds: dict[int, int] = {row["trial"]: row["seed"] for row in ledger.rows("suggestion")}
+        self._decided = {(row["trial"], row["samples"], row["why"]) for row in ledger.rows("decision")}
         self._replaced = {trial.replaces for trial in self.history if trial.replaces is not None}
         self._failures: list[str] = []
         kept = sorted((trial.loss, trial.number) for trial in self.history.having(Status.COMPLETED) if _counts(trial))
@@ -169,6 +170,8 @@ class Driver:
                         self.ledger.add_checkpoint(number, answer.step, path, answer.sha256, answer.bytes)
                         if answer.step == trial.step:
                             self._rest(trial)
+                elif answer.kind == "decision":
+                    self._decide(number, answer)
                 elif answer.kind == "paused":
                     self._leave(number)
                     self.waiting.append(number)
@@ -522,6 +525,13 @@ class Driver:
         elif _is_judged(trial) and sweep.scheduler.judge(trial, self.history) is Verdict.STOP:
             self.ledger.add_verdict(trial.number, answer.step, Verdict.STOP.value, repr(sweep.scheduler))
             self._end(trial, Status.STOPPED, f"{type(sweep.scheduler).__name__} at step {answer.step}")
+
+    def _decide(self, number: int, decision: Progress) -> None:
+        """Once: what came before an interruption comes again after it."""
+        key = (number, decision.samples, decision.text)
+        if key not in self._decided:
+            self._decided.add(key)
+            self.ledger.add_decision(number, decision)
 
     def _rest(self, trial: Trial) -> None:
         """A trial that was to come so far and no farther, and whose checkpoint is written, can be forked or resumed."""

@@ -33,6 +33,7 @@ from orchestrator.wal import torn_bytes
 from search.space import Space
 from search.task import Task
 from search.trial import Config, End, History, Report, Status, Suggestion
+from search.work import Progress
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -66,6 +67,7 @@ class Ledger:
         self.epoch = 0
         self._connection = connection
         self._lock = lock
+        self._version = schema.VERSION  # of the file
         self._seq = 0
         self._inserts: dict[str, sa.TextClause] = {}
 
@@ -187,13 +189,23 @@ class Ledger:
     def add_test(self, trial: int, step: int, metrics: Mapping[str, float]) -> None:
         self._insert("test", trial=trial, step=step, metrics=to_json(dict(metrics)))
 
+    def add_decision(self, trial: int, decision: Progress) -> None:
+        self._insert(
+            "decision", trial=trial, step=decision.step, samples=decision.samples, position=decision.position,
+            why=decision.text, before=to_json(dict(decision.before)),
+            after=to_json(dict(decision.after)), metrics=to_json(dict(decision.metrics)),
+            cost_seconds=decision.cost_seconds,
+        )  # fmt: skip
+
     def add_event(self, kind: str, text: str, trial: int | None = None) -> None:
         self._insert("event", kind=kind, trial=trial, text=text)
 
     # Reading.
 
     def rows(self, table: str, condition: str = "", **values: Any) -> list[dict[str, Any]]:
-        """All rows of a table in order, as dicts; JSON columns are parsed."""
+        """All rows of a table in order, as dicts; JSON columns are parsed. None of a table that is newer than the file."""
+        if schema.SINCE.get(table, 0) > self._version:
+            return []
         query = sa.text(f"SELECT * FROM {table} {condition or ('' if table == 'parameter' else _order(table))}")
         with storage_errors(self.folder):
             found = self._connection.execute(query, values).mappings().all()
@@ -241,7 +253,8 @@ class Ledger:
     @property
     def last(self) -> int:
         """The `seq` of the last record; also for a reader, at the moment of asking."""
-        counts = [f"SELECT MAX(seq) FROM {name}" for name in schema.RECORDS if name not in ("lease", "parameter")]
+        known = [name for name in schema.RECORDS if schema.SINCE.get(name, 0) <= self._version]
+        counts = [f"SELECT MAX(seq) FROM {name}" for name in known if name not in ("lease", "parameter")]
         with storage_errors(self.folder):
             return max(self._connection.exec_driver_sql(count).scalar() or 0 for count in counts)
 
@@ -287,6 +300,7 @@ class Ledger:
                 f"{self.folder / FILE}: written by a newer release (ledger version {version}, this one knows "
                 f"{schema.VERSION}). Upgrade this program, or use another --name."
             )
+        self._version = version
         return version
 
     def _upgrade(self) -> None:
@@ -303,6 +317,7 @@ class Ledger:
             version += 1
             self._connection.exec_driver_sql(f"PRAGMA user_version = {version}")
             self._connection.exec_driver_sql("COMMIT")
+        self._version = version
 
     def _take_lease(self) -> None:
         self._connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -464,7 +479,7 @@ def _order(table: str) -> str:
 
 
 def _parsed(row: dict[str, Any]) -> dict[str, Any]:
-    for column in ("config", "metrics", "description", "code", "command"):
+    for column in ("config", "metrics", "description", "code", "command", "before", "after"):
         if isinstance(row.get(column), str):
             row[column] = json.loads(row[column])
     if isinstance(row.get("metrics"), dict):

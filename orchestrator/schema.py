@@ -7,7 +7,7 @@ on a running sweep, and no second copy of anything has to be kept in step.
 
 from __future__ import annotations
 
-VERSION = 2  # PRAGMA user_version of a ledger; raise it with every change, and add the way up to UPGRADES
+VERSION = 3  # PRAGMA user_version of a ledger; raise it with every change, and add the way up to UPGRADES
 APPLICATION = 0x54554E45  # PRAGMA application_id: "TUNE"
 OPTUNA_SCHEMA, OPTUNA_REVISION = 12, "v3.2.0.a"  # what Optuna 5.0 writes; a test compares
 
@@ -42,10 +42,25 @@ RECORDS = {
     "test": """
         seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL, trial INTEGER NOT NULL,
         step INTEGER NOT NULL, metrics TEXT NOT NULL""",
+    "decision": """
+        seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL, trial INTEGER NOT NULL,
+        step INTEGER NOT NULL, samples INTEGER NOT NULL, position INTEGER, why TEXT NOT NULL,
+        before TEXT NOT NULL, after TEXT NOT NULL, metrics TEXT NOT NULL, cost_seconds REAL NOT NULL""",
     "event": """
         seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL, kind TEXT NOT NULL,
         trial INTEGER, text TEXT NOT NULL""",
 }
+
+
+def _made(name: str) -> tuple[str, ...]:
+    """The table, and what guards it."""
+    guards = [
+        f"CREATE TRIGGER {name}_no_{verb.lower()} BEFORE {verb} ON {name} "
+        f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: no {verb} on {name}'); END"
+        for verb in ("UPDATE", "DELETE")
+    ]
+    return (f"CREATE TABLE {name} ({RECORDS[name]})", *guards)
+
 
 INDICES = (
     "CREATE INDEX suggestion_of_trial ON suggestion (trial, seq)",
@@ -102,6 +117,8 @@ OPTUNA = (
         'origin' AS "key", json_quote(s.origin) AS value_json FROM suggestion s WHERE s.kind <> 'resume'""",
 )
 
+SINCE = {"decision": 3}  # tables that ledgers of older versions do not have
+
 UPGRADES: dict[int, tuple[str, ...]] = {  # version → statements that lead to the next one
     1: (
         "DROP VIEW trials",
@@ -109,16 +126,11 @@ UPGRADES: dict[int, tuple[str, ...]] = {  # version → statements that lead to 
         "ALTER TABLE suggestion ADD COLUMN replaces INTEGER",
         "ALTER TABLE suggestion ADD COLUMN memo TEXT NOT NULL DEFAULT ''",
     ),
+    2: _made("decision"),
 }
 
 
 def statements() -> list[str]:
     """Everything that makes a new ledger."""
-    tables = [f"CREATE TABLE {name} ({columns})" for name, columns in RECORDS.items()]
-    guards = [
-        f"CREATE TRIGGER {name}_no_{verb.lower()} BEFORE {verb} ON {name} "
-        f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: no {verb} on {name}'); END"
-        for name in RECORDS
-        for verb in ("UPDATE", "DELETE")
-    ]
-    return [*tables, *INDICES, *guards, *OPTUNA]
+    tables = [statement for name in RECORDS for statement in _made(name)]
+    return [*tables, *INDICES, *OPTUNA]

@@ -46,8 +46,9 @@ class Progress:
     kind "checkpoint": `step`, `path`, `sha256` (of its manifest), `bytes`.
     kind "notice": `text` (a damaged checkpoint was passed over, …).
     kind "paused": training left off because it was asked to, after a checkpoint.
-    kind "decision": the policy turned knobs after `samples` samples; `changed` (name → before, after), why (`text`), what
-    it rests on (`metrics`), what deciding took (`cost_seconds`).
+    kind "decision": the policy turned knobs after `samples` samples: the knobs `before` and `after`, why (`text`), what it
+    rests on (`metrics`), what deciding took (`cost_seconds`). `position`: the same place in samples that no rewind
+    has undone; None for something that is only tried.
     """
 
     kind: str
@@ -59,7 +60,9 @@ class Progress:
     bytes: int = 0
     text: str = ""
     samples: int = 0
-    changed: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    position: int | None = None
+    before: Mapping[str, float] = field(default_factory=dict)
+    after: Mapping[str, float] = field(default_factory=dict)
 
 
 class Run(Protocol):

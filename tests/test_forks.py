@@ -176,6 +176,7 @@ def test_lineage_is_recorded_and_an_older_ledger_gets_the_column(tmp_path: Path)
     connection = sqlite3.connect(tmp_path / "ledger.db")
     for column in ("replaces", "memo"):
         connection.execute(f"ALTER TABLE suggestion DROP COLUMN {column}")
+    connection.execute("DROP TABLE decision")
     connection.execute("PRAGMA user_version = 1")
     connection.commit()
     connection.close()
@@ -209,7 +210,7 @@ def test_the_schedule_of_a_member_is_shown_and_a_training_afresh_follows_it(tmp_
     folder = tmp_path / "small"
     driver = simulated(folder, sweep())
     child = max((row for row in forks(folder)), key=lambda row: row["trial"])["trial"]
-    shown = orchestrator("schedule", "small", "--runs", str(tmp_path), "--trial", str(child), cwd=tmp_path)
+    shown = orchestrator("export", "small", "--schedule", "--runs", str(tmp_path), "--trial", str(child), cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     stretches = json.loads(shown.stdout)
     assert [stretch["trial"] for stretch in stretches] != [child]
@@ -234,8 +235,8 @@ def test_the_schedule_of_a_member_is_shown_and_a_training_afresh_follows_it(tmp_
 def test_the_schedule_of_the_best_is_shown_by_default_and_an_unknown_trial_is_refused(tmp_path: Path) -> None:
     driver = simulated(tmp_path / "small", sweep())
     assert driver.best is not None
-    best = orchestrator("schedule", "small", "--runs", str(tmp_path), cwd=tmp_path)
+    best = orchestrator("export", "small", "--schedule", "--runs", str(tmp_path), cwd=tmp_path)
     assert json.loads(best.stdout)[-1]["trial"] == driver.best.number
-    unknown = orchestrator("schedule", "small", "--runs", str(tmp_path), "--trial", "99", cwd=tmp_path)
+    unknown = orchestrator("export", "small", "--schedule", "--runs", str(tmp_path), "--trial", "99", cwd=tmp_path)
     assert unknown.returncode == 2
     assert "no trial 99" in unknown.stderr

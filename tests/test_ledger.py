@@ -19,6 +19,7 @@ from orchestrator import schema
 from orchestrator.errors import LedgerDamaged, RunInUse, StorageError
 from orchestrator.ledger import Fenced, Ledger, kind_of, number, to_json
 from search.trial import Status, Trial, fork, start
+from search.work import Progress
 from tests.support import ROOT, recorded, sequence, simulated, small_sweep
 
 
@@ -50,6 +51,7 @@ def test_records_cannot_be_changed_or_deleted(ledger: Ledger, table: str, verb: 
         ledger.add_ending(0, Status.STOPPED, 2, "Asha")
         ledger.add_checkpoint(0, 2, "p", "s", 1)
         ledger.add_test(0, 2, {"loss": 1.0})
+        ledger.add_decision(0, Progress("decision", 2, {"loss": 1.0}, text="why", samples=64))
         ledger.add_event("notice", "x")
     connection = sqlite3.connect(ledger.folder / "ledger.db")
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
@@ -380,6 +382,7 @@ def test_a_completed_training_of_a_cheaper_task_is_no_complete_trial_for_optuna(
     connection.execute(schema.TRIALS.replace("CASE s.task WHEN 'full' THEN 'COMPLETE' ELSE 'PRUNED' END", "'COMPLETE'"))
     for column in ("memo", "replaces"):
         connection.execute(f"ALTER TABLE suggestion DROP COLUMN {column}")
+    connection.execute("DROP TABLE decision")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
     for expected in ("COMPLETE", "PRUNED"):

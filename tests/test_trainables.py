@@ -257,7 +257,11 @@ def metrics(training: Training) -> list[Mapping[str, float]]:
 
 def told(training: Training) -> list[Any]:
     """Reports and decisions."""
-    return [(item.kind, item.metrics, item.changed, item.text) for item in training if item is not None]
+    return [
+        (item.kind, item.metrics, item.before, item.after, item.text, item.position)
+        for item in training
+        if item is not None
+    ]
 
 
 def timeless(state: dict[str, Any]) -> str:
@@ -480,7 +484,15 @@ LEFT_OUT = [
     "weights/model", "weights/buffers", "weights/optimizer",
     "streams/torch", "streams/numpy", "streams/python",
 ]  # fmt: skip
-OF_TRIALS = ["kept", "last_loss", "part_squares", "exploring", "decisions"]  # matter to a policy that tries and watches
+OF_TRIALS = [
+    "kept",
+    "last_loss",
+    "part_squares",
+    "exploring",
+    "decisions",
+    "undone",
+    "told_knobs",
+]  # matter to a policy that tries and watches
 
 
 @pytest.mark.parametrize("left_out", [None, *LEFT_OUT, *OF_TRIALS])

@@ -108,7 +108,9 @@ class Training:
         self._policy_state: Any = None
         self._mark: dict[str, Any] | None = None
         self._exploring = False  # the next rewind undoes what is done now
-        self._decisions: list[Progress] = []
+        self._undone = 0  # samples that were seen, and undone since
+        self._decisions: list[Progress] = []  # not told yet
+        self._told_knobs = self.knobs  # as recorded, but for what was only tried
         self._size = workload.samples()
         self._start()
 
@@ -149,6 +151,8 @@ class Training:
             "last_loss": float(self._last_loss),
             "part_squares": list(self._part_squares),
             "exploring": self._exploring,
+            "undone": self._undone,
+            "told_knobs": asdict(self._told_knobs),
             "decisions": [asdict(decision) for decision in self._decisions],
             "share_sum": float(self._share_sum),
             "seconds": self._seconds,
@@ -166,10 +170,12 @@ class Training:
         self.step, self.cursor, self.samples = state["step"], state["cursor"], state["samples"]
         self._order_seed, self._order = state["order_seed"], None
         self._loss_sum = state["loss_sum"]
-        self._kept = state.get("kept", self.cursor)  # earlier checkpoints have none of these five
+        self._kept = state.get("kept", self.cursor)  # earlier checkpoints have none of these seven
         self._last_loss = state.get("last_loss", math.inf)
         self._part_squares = [(square, share) for square, share in state.get("part_squares", ())]
         self._exploring = state.get("exploring", False)
+        self._undone = state.get("undone", 0)
+        self._told_knobs = Knobs(**state.get("told_knobs", state["knobs"]))
         self._decisions = [Progress(**decision) for decision in state.get("decisions", ())]
         self._seconds = state["seconds"]
         self.knobs = Knobs(**state["knobs"])
@@ -199,11 +205,12 @@ class Training:
 
     def _start(self) -> None:
         """The configuration's knobs, and what the policy makes of them before the first update."""
-        self.knobs = self.workload.knobs(self.config)
+        self.knobs = self._told_knobs = self.workload.knobs(self.config)
         self._turn()
         if self.policy is not None:
             self._policy_state, action = self.policy.start(self.knobs)
             self._do(action, 0.0)
+            self._tell_schedule()
 
     def _advance(self) -> Mapping[str, float] | None:
         """One update; or, when the epoch's samples are used up, its evaluation."""
@@ -333,6 +340,7 @@ class Training:
             self.samples, self._size, self.step, self.workload.horizon, self.knobs,
             train_loss=train_loss, metrics=metrics,
         ))  # fmt: skip
+        self._tell_schedule()
         return metrics
 
     def _train_loss(self) -> float:
@@ -384,17 +392,18 @@ class Training:
             self._rewind()
         if action.mark or (action.explore and not action.rewind):
             self._mark = {
-                "weights": _copied(self._weights()), "step": self.step,
+                "weights": _copied(self._weights()), "step": self.step, "position": self.samples - self._undone,
                 "loss_sum": float(self._loss_sum), "kept": self._kept,
             }  # fmt: skip
         if action.mark or action.rewind or action.explore:
             self._exploring = action.explore
-        if action.why:
-            self._decisions.append(self._decision(action, cost_seconds))
+        before = self.knobs
         if action.knobs is not None:
             self.knobs = action.knobs
         if action.knobs is not None or action.rewind:  # the mark has the knobs of its own time
             self._turn()
+        if action.why:
+            self._tell(action.why, before if self._exploring else self._told_knobs, action.evidence, cost_seconds)
         self.diverged = self.diverged or action.stop
 
     def _rewind(self) -> None:
@@ -402,15 +411,22 @@ class Training:
             raise ValueError(f"{self.policy!r} asks to rewind, but it has not marked anything before")
         self._put_weights(self._mark["weights"])
         self._loss_sum, self._kept = self._counted_at_mark()
+        self._undone = self.samples - self._mark["position"]
 
-    def _decision(self, action: Action, cost_seconds: float) -> Progress:
-        """A record of what the policy changes, and why."""
-        before, after = asdict(self.knobs), asdict(action.knobs or self.knobs)
-        changed = {name: (before[name], after[name]) for name in before if before[name] != after[name]}
-        return Progress(
-            "decision", self.step, dict(action.evidence), cost_seconds, text=action.why,
-            samples=self.samples, changed=changed,
-        )  # fmt: skip
+    def _tell(self, why: str, before: Knobs, evidence: Mapping[str, float], cost_seconds: float) -> None:
+        """Record that the knobs are no longer what they were `before`."""
+        self._decisions.append(Progress(
+            "decision", self.step, dict(evidence), cost_seconds, text=why, samples=self.samples,
+            position=None if self._exploring else self.samples - self._undone,
+            before=asdict(before), after=asdict(self.knobs),
+        ))  # fmt: skip
+        if not self._exploring:
+            self._told_knobs = self.knobs
+
+    def _tell_schedule(self) -> None:
+        """What a policy turns bit by bit, now and then."""
+        if not self._exploring and self._told_knobs != self.knobs:
+            self._tell("schedule", self._told_knobs, {}, 0.0)
 
     def _turn(self) -> None:
         """Bring the knobs into the optimiser."""
