@@ -52,9 +52,11 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("tries", [False, True])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_decisions_are_recorded_once_whatever_interrupts(tries: bool, workers: int, tmp_path: Path) -> None:
+    points = [{"learning_rate": rate, "momentum": 0.1, "batch_size": 8} for rate in (0.02, 0.1, 0.3)]
     sweep = small_sweep(
-        policy=Halving(tries), num_samples=3, checkpoint_seconds=1000.0
-    )  # all since the start comes again
+        policy=Halving(tries), points_to_evaluate=points, num_samples=3,
+        checkpoint_seconds=1000.0,  # all since the start comes again
+    )  # fmt: skip
     simulated(tmp_path / "whole", sweep, workers)
     for answers in (2, 5, 3):
         interrupted_after(tmp_path / "cut", sweep, answers, workers)
