@@ -75,7 +75,7 @@ class BertClassify(Workload):
             self.model({}, None)
 
     def knobs(self, config: Config) -> Knobs:
-        """May be tuned besides: momentum, optimizer, dropout, clip_norm."""
+        """May be tuned besides: momentum, optimizer, trust_coefficient, dropout, clip_norm."""
         return Knobs(
             config["learning_rate"],
             config["batch_size"],
@@ -101,10 +101,10 @@ class BertClassify(Workload):
         return model
 
     def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
-        from trainables.optimizers import optimizer, without_decay
+        from trainables.optimizers import configured, without_decay
 
         knobs = self.knobs(config)
-        return optimizer(config.get("optimizer", "adamw"), without_decay(model, knobs), knobs)
+        return configured(config, "adamw", without_decay(model, knobs), knobs)
 
     def clip_norm(self, config: Config) -> float:
         norm: float = config.get("clip_norm", 1.0)

@@ -90,7 +90,7 @@ class LstmLm(Workload):
             )
 
     def knobs(self, config: Config) -> Knobs:
-        """May be tuned besides: momentum, weight_decay, optimizer, dropout, clip_norm."""
+        """May be tuned besides: momentum, weight_decay, optimizer, trust_coefficient, dropout, clip_norm."""
         return Knobs(
             config["learning_rate"],
             config["batch_size"],
@@ -105,9 +105,9 @@ class LstmLm(Workload):
         return Model(self._entries, self.hidden, self.layers, dropout, self.cutoffs, self.scale)
 
     def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
-        from trainables.optimizers import optimizer
+        from trainables.optimizers import configured
 
-        return optimizer(config.get("optimizer", "sgd"), model.parameters(), self.knobs(config))
+        return configured(config, "sgd", model.parameters(), self.knobs(config))
 
     def clip_norm(self, config: Config) -> float:
         norm: float = config.get("clip_norm", self.clip_at)

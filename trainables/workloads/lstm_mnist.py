@@ -56,6 +56,7 @@ class LstmMnist(Workload):
             check(self.data)
 
     def knobs(self, config: Config) -> Knobs:
+        """May be tuned besides: weight_decay, optimizer, trust_coefficient."""
         return Knobs(config["learning_rate"], config["batch_size"], config["momentum"], config.get("weight_decay", 0.0))
 
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
@@ -65,9 +66,9 @@ class LstmMnist(Workload):
         return RowLstm(images.shape[2], self.hidden, 10, self.projection)
 
     def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
-        from trainables.optimizers import optimizer
+        from trainables.optimizers import configured
 
-        return optimizer(config.get("optimizer", "sgd"), model.parameters(), self.knobs(config))
+        return configured(config, "sgd", model.parameters(), self.knobs(config))
 
     def samples(self) -> int:
         return max(1, round(self.data_share * len(self._part("train", "cpu")[1])))

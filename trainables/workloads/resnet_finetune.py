@@ -96,6 +96,7 @@ class ResNetFinetune(Workload):
             architecture.trained(str(self.weights), split.channels, split.classes)
 
     def knobs(self, config: Config) -> Knobs:
+        """May be tuned besides: nesterov, optimizer, trust_coefficient."""
         return Knobs(config["learning_rate"], config["batch_size"], config["momentum"], config["weight_decay"])
 
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
@@ -113,10 +114,10 @@ class ResNetFinetune(Workload):
         return model
 
     def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
-        from trainables.optimizers import optimizer
+        from trainables.optimizers import configured
 
         default = "nesterov" if config.get("nesterov", False) else "sgd"
-        return optimizer(config.get("optimizer", default), model.parameters(), self.knobs(config))
+        return configured(config, default, model.parameters(), self.knobs(config))
 
     def samples(self) -> int:
         return len(self._rows("cpu"))

@@ -1,0 +1,69 @@
+"""Which tensors get a trust ratio of their own, and their norms: what LARS and LAMB have in common.
+
+Norms stay on the device as tensors: nothing here waits for a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+class Part(NamedTuple):
+    """Tensors of a parameter group that are treated alike, and have a gradient."""
+
+    weights: list[Tensor]
+    gradients: list[Tensor]
+    weight_decay: float
+    adapts: bool  # a trust ratio for each of them
+
+
+def parts(group: dict[str, Any]) -> Iterator[Part]:
+    """The group's matrices (tensors of two dimensions or more), and its vectors.
+
+    `adapt` False: no trust ratio for any of them. `exclude_vectors`: neither trust ratio nor weight decay for biases
+    and gains of normalisations; a rate that suits their large matrices would be led by noise there.
+    """
+    trained = [weight for weight in group["params"] if weight.grad is not None]
+    for are_vectors in (False, True):
+        weights = [weight for weight in trained if (weight.ndim <= 1) == are_vectors]
+        if weights:
+            excluded = are_vectors and group["exclude_vectors"]
+            yield Part(
+                weights,
+                [weight.grad for weight in weights],
+                weight_decay=0.0 if excluded else group["weight_decay"],
+                adapts=group["adapt"] and not excluded,
+            )
+
+
+def norms(tensors: Tensors) -> Tensor:
+    """Of each tensor for itself: (tensors,)."""
+    return torch.stack(torch._foreach_norm(tensors))
+
+
+def scaled_by(tensors: Tensors, ratios: Tensor | None, factor: float) -> Tensors:
+    """New tensors: each times its ratio (None: 1) and the factor."""
+    if ratios is None:
+        return torch._foreach_mul(tensors, factor)
+    return torch._foreach_mul(tensors, (ratios * factor).unbind())
+
+
+def move(weights: Tensors, steps: Tensors, ratios: Tensor | None, rate: float) -> None:
+    """Against the steps, each times its ratio (None: 1) and the learning rate."""
+    if ratios is None:
+        torch._foreach_add_(weights, steps, alpha=-rate)
+    else:
+        torch._foreach_addcmul_(weights, steps, ratios.unbind(), value=-rate)
+
+
+def check(**settings: float) -> None:
+    """Raise ValueError for a setting that is negative or no number."""
+    for name, value in settings.items():
+        if not value >= 0:
+            raise ValueError(f"{name}={value!r}: must be 0 or more.")
