@@ -38,7 +38,10 @@ from search.work import Assignment, Progress
 from trainables import checkpoint
 from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, Workload
 from trainables.loop import Training, measure, train
+from trainables.policies.adascale import AdaScale
+from trainables.policies.date import Date
 from trainables.policies.fixed import Fixed
+from trainables.policies.noise_scale import NoiseScaleBatch
 from trainables.policies.plateau import Plateau
 from trainables.policies.scheduled import Scheduled
 from trainables.run import Run
@@ -68,6 +71,9 @@ POLICIES: list[Policy[Any]] = [
     Fixed(),
     Plateau(factor=0.5, patience=0, threshold=0.9),
     Scheduled(((1, Knobs(0.1, 16)), (2, Knobs(0.05, 8, 0.5)))),
+    NoiseScaleBatch(most=40, scaling="sqrt", decay=0.5),
+    Date(base_batch=8, most=40, warm_up=0.1, decay="cosine", target=100.0, patience=1, period=1, evidence=1),
+    AdaScale(base_batch=4, power=0.5),
 ]
 
 

@@ -80,6 +80,7 @@ class Training:
 
         self.knobs = workload.knobs(config)
         self.model = placed(workload.model(config, prepared), workload.execution, self.device)
+        self._parameters = list(self.model.parameters())  # walking through the modules takes longer than a small norm
         self.optimizer = workload.optimizer(self.model, config)
         self.scaler = workload.scaler(config)
         self._clip_norm = workload.clip_norm(config)
@@ -184,7 +185,7 @@ class Training:
         self.accumulated = state.get("accumulated", 0)  # earlier checkpoints have none of these three
         self._share_sum = state.get("share_sum", 0.0)
         if (gradients := state.get("gradients")) is not None:
-            for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
+            for parameter, gradient in zip(self._parameters, gradients, strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
         self._mark = _copied(state["mark"])
         if self.scaler is not None:
@@ -248,16 +249,18 @@ class Training:
         parts = math.ceil(len(indices) / size)
         indices = indices[: math.ceil(len(indices) / parts)]  # as even as can be
         count = indices.shape[0]
-        before = self._set_aside() if self._watches_gradient and self.group.size == 1 else None
+        apart = self._watches_gradient and self.group.size == 1
+        before = self._set_aside() if apart and self.accumulated else []
         with self.group.adding(self._shared, is_last=self.accumulated + count == len(share)):
             with autocast(execution, self.device):
                 loss = self.workload.loss(self._shared, indices)
             scaled = loss if self.scaler is None else self.scaler.scale(loss)
             weight = self.group.weight(count, total)
             (scaled if weight == 1 else scaled * weight).backward()  # type: ignore[no-untyped-call]
-        if before is not None:
+        if apart:
             self._part_squares.append((self._square(), weight))
-            self._put_back(before)
+            if before:
+                self._put_back(before)
         # A GPU is not waited for; on a CPU the plain number is ten times cheaper than a tensor.
         self._share_sum += (loss.detach().double() if self._on_gpu else loss.item()) * (count if weight else 0)
         self.accumulated += count
@@ -268,7 +271,7 @@ class Training:
         if self._clip_norm is not None:
             if self.scaler is not None:
                 self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm)
+            torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
         if self.scaler is None:
             self.optimizer.step()
         else:
@@ -307,19 +310,27 @@ class Training:
         )
 
     def _square(self) -> float:
-        gradients = [gradient for gradient in self._gradients() if gradient is not None]
-        return float(torch.nn.utils.get_total_norm(gradients)) ** 2
+        norms = torch._foreach_norm([gradient for gradient in self._gradients() if gradient is not None])
+        return float(torch.linalg.vector_norm(torch.stack(norms))) ** 2
 
     def _set_aside(self) -> list[Tensor | None]:
         """The gradients added up so far, out of the way of the next part's."""
         before = self._gradients()
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
         return before
 
     def _put_back(self, before: list[Tensor | None]) -> None:
-        for parameter, gradient in zip(self.model.parameters(), before, strict=True):
+        """Add those set aside to the last part's, in the order in which the loop would have added them up."""
+        sums, added = [], []
+        for parameter, gradient in zip(self._parameters, before, strict=True):
             if gradient is not None:
-                parameter.grad = gradient if parameter.grad is None else gradient.add_(parameter.grad)
+                if parameter.grad is not None:
+                    sums.append(gradient)
+                    added.append(parameter.grad)
+                parameter.grad = gradient
+        if sums:
+            torch._foreach_add_(sums, added)
 
     def _evaluate(self) -> Mapping[str, float]:
         """Close the epoch: measure, and let the policy see it."""
@@ -435,7 +446,7 @@ class Training:
                 group[key] = multiple * getattr(self.knobs, _KNOB_OF[key])
 
     def _gradients(self) -> list[Tensor | None]:
-        return [parameter.grad for parameter in self.model.parameters()]
+        return [parameter.grad for parameter in self._parameters]
 
     def _weights(self) -> dict[str, Any]:
         """The live tensors of model and optimiser; buffers that PyTorch would not save are among them."""

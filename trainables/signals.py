@@ -94,3 +94,11 @@ def noise_scale(estimate: NoiseScale) -> float | None:
     if not value(signal) > 0 or not value(noise) >= 0:
         return None
     return value(noise) / value(signal)
+
+
+def gain(times: float, ratio: float) -> float:
+    """What an update of `times` the base batch is worth in updates of the base batch, 1 to `times`.
+
+    `ratio`: noise scale / base batch. AdaScale's gain, and McCandlish's best rate at a batch by that at the base batch.
+    """
+    return times * (1 + ratio) / (times + ratio) if times else 0.0

@@ -1,0 +1,241 @@
+"""What the gradient noise scale costs to watch, and what policies make of it.
+
+    python experiments/benchmarks/noise_scale.py                    # all three parts, some minutes on one core
+    python experiments/benchmarks/noise_scale.py --parts overhead --rounds 21
+
+overhead    samples per second with a policy that watches the gradient and does nothing, by those without it: where the
+            batch is made of several passes anyway, and where it is split in two for the watching. Both in one process,
+            taking turns; median of the rounds, smallest and largest.
+policies    digits: updates, test accuracy and seconds with the noise-scale policies, the tuned base batch and the
+            largest batch (its learning rate by the same rule), `--seeds` each.
+growth      digits: the noise scale where the training loss is about 1, and where it is about 0.1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from search.trial import Config
+from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, Workload
+from trainables.loop import Training, measure
+from trainables.policies.adascale import AdaScale
+from trainables.policies.date import Date
+from trainables.policies.fixed import Fixed
+from trainables.policies.noise_scale import NoiseScaleBatch
+from trainables.signals import UNKNOWN, Smoothed, smoothed, value
+from trainables.workloads.lstm_mnist import LstmMnist
+from trainables.workloads.quadratic import Quadratic
+from trainables.workloads.resnet_pretrain import ResNetPretrain
+
+
+@dataclass(frozen=True)
+class Watching(Policy[None]):
+    """Has the gradient measured, and does nothing."""
+
+    watches = frozenset({"gradient"})
+
+    def start(self, knobs: Knobs) -> tuple[None, Action]:
+        return None, NOTHING
+
+    def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+        return None, NOTHING
+
+
+# Overhead
+
+WATCHED: dict[str, Workload] = {
+    "resnet_pretrain": ResNetPretrain(),
+    "lstm_mnist": LstmMnist(),
+    "quadratic": Quadratic(dimension=64),  # an update of 0.1 ms: what the loop itself takes
+}
+
+
+def baseline(workload: Workload) -> Config:
+    assert workload.baseline is not None
+    return workload.baseline
+
+
+def seconds(workload: Workload, policy: Policy[Any], updates: int) -> float:
+    """For so many updates; evaluations are left out."""
+    training = Training(workload, policy, baseline(workload), until=1_000_000)
+    items, total = iter(training), 0.0
+    while updates:
+        begun = time.perf_counter()
+        item = next(items)
+        if item is None:
+            total += time.perf_counter() - begun
+            updates -= not training.accumulated
+    return total
+
+
+def overhead(workload: Workload, updates: int, rounds: int) -> list[float]:
+    """Seconds with watching by those without, less one, for each round."""
+    policies: dict[str, Policy[Any]] = {"watching": Watching(), "none": Fixed()}
+    for policy in policies.values():
+        seconds(workload, policy, 3)
+    found = []
+    for number in range(rounds):
+        order = sorted(policies, reverse=bool(number % 2))
+        took = {name: seconds(workload, policies[name], updates) for name in order}
+        found.append(took["watching"] / took["none"] - 1)
+    return found
+
+
+def print_overhead(rounds: int) -> None:
+    print("| workload | batch | passes without watching | overhead of watching, median (smallest to largest) |")
+    print("| --- | --- | --- | --- |")
+    for name, workload in WATCHED.items():
+        batch_size = workload.knobs(baseline(workload)).batch_size
+        for passes in (4, 2, 1):
+            split = replace(workload, execution=Execution(micro_batch=batch_size // passes))  # type: ignore[call-arg]
+            found = overhead(split, {"quadratic": 400}.get(name, 20), rounds)
+            print(
+                f"| {name} | {batch_size} | {passes} | {statistics.median(found):+.1%} "
+                f"({min(found):+.1%} to {max(found):+.1%}, n = {rounds}) |",
+                flush=True,
+            )
+
+
+# Policies
+
+BASE, MOST, RATE = 32, 512, 0.2  # the rate: the middle of the three best of 0.01 to 0.4 at this batch, on "valid"
+
+
+@dataclass(frozen=True)
+class Arm:
+    policy: Policy[Any]
+    batch_size: int = BASE
+    rate: float = RATE
+
+
+ARMS = {
+    "fixed base batch": Arm(Fixed()),
+    "fixed largest batch, same rate": Arm(Fixed(), MOST),
+    "fixed largest batch, rate x sqrt(16)": Arm(Fixed(), MOST, RATE * math.sqrt(MOST / BASE)),
+    "Date, sqrt": Arm(Date(base_batch=BASE, most=MOST, warm_up=0.5)),
+    "Date, adascale": Arm(Date(base_batch=BASE, most=MOST, warm_up=0.5, rule="adascale")),
+    "NoiseScaleBatch, as published": Arm(NoiseScaleBatch(most=MOST)),
+    "NoiseScaleBatch, sqrt": Arm(NoiseScaleBatch(most=MOST, scaling="sqrt")),
+    "AdaScale at 8 times the base batch": Arm(AdaScale(base_batch=BASE), 8 * BASE),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    updates: int
+    accuracy: float  # on "test"
+    seconds: float
+    batch_size: int  # in the end
+    decisions: tuple[str, ...]
+
+
+def trained(arm: Arm, seed: int) -> Outcome:
+    workload = LstmMnist()
+    config = {**baseline(workload), "learning_rate": arm.rate, "batch_size": arm.batch_size}
+    training = Training(workload, arm.policy, config, seed=seed)
+    begun, updates, decisions = time.perf_counter(), 0, []
+    for item in training:
+        updates += item is None and not training.accumulated
+        if item is not None and item.kind == "decision":
+            decisions.append(f"{training.samples / workload.samples():.1f} {item.text}")
+    took = time.perf_counter() - begun
+    accuracy = measure(workload, training.model, "test")["accuracy"]
+    return Outcome(updates, accuracy, took, training.knobs.batch_size, tuple(decisions))
+
+
+def print_policies(seeds: int) -> None:
+    print("| | updates | test accuracy, mean (smallest to largest) | seconds, median | batch in the end |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, arm in ARMS.items():
+        found = [trained(arm, seed) for seed in range(seeds)]
+        accuracies = [100 * outcome.accuracy for outcome in found]
+        updates = sorted(outcome.updates for outcome in found)
+        print(
+            f"| {name} | {statistics.median(updates):.0f} ({updates[0]} to {updates[-1]}) "
+            f"| {statistics.mean(accuracies):.1f} ({min(accuracies):.1f} to {max(accuracies):.1f}) "
+            f"| {statistics.median(outcome.seconds for outcome in found):.1f} "
+            f"| {', '.join(str(outcome.batch_size) for outcome in found)} |",
+            flush=True,
+        )
+
+
+# Growth
+
+
+Seen = tuple[Smoothed, tuple[tuple[float, float, float], ...]]
+"""The average loss; of each update that average, signal and noise."""
+
+
+@dataclass(frozen=True)
+class Recording(Policy[Seen]):
+    """Watches, and keeps what it saw."""
+
+    watches = frozenset({"loss", "gradient"})
+
+    def start(self, knobs: Knobs) -> tuple[Seen, Action]:
+        return (UNKNOWN, ()), NOTHING
+
+    def act(self, state: Seen, signals: Signals) -> tuple[Seen, Action]:
+        if signals.loss is None or signals.gradient is None:
+            return state, NOTHING
+        loss = smoothed(state[0], signals.loss, 0.8)
+        return (loss, (*state[1], (value(loss), signals.gradient.signal, signals.gradient.noise))), NOTHING
+
+
+def noise_scale_at(level: float, seen: Seen) -> float:
+    """From all updates at which the average loss was within a factor sqrt(2) of `level`; NaN if no signal stood out."""
+    near = [(signal, noise) for loss, signal, noise in seen[1] if abs(math.log(loss / level)) < math.log(2) / 2]
+    signal, noise = sum(signal for signal, _ in near), sum(noise for _, noise in near)
+    return noise / signal if signal > 0 else math.nan
+
+
+def print_growth(seeds: int) -> None:
+    print("| seed | noise scale at loss 1 | at loss 0.1 | ratio |")
+    print("| --- | --- | --- | --- |")
+    found = []
+    for seed in range(seeds):
+        config = {
+            **baseline(LstmMnist()),
+            "learning_rate": 0.02,
+            "batch_size": BASE,
+        }  # slow: many updates at each level
+        training = Training(LstmMnist(), Recording(), config, seed=seed)
+        for _ in training:
+            pass
+        early, late = (noise_scale_at(level, training.state()["policy"]) for level in (1.0, 0.1))
+        found.append((early, late, late / early))
+        print(f"| {seed} | {early:.1f} | {late:.1f} | {late / early:.1f} |", flush=True)
+    early, late, ratio = (statistics.median(numbers) for numbers in zip(*found, strict=True))
+    print(f"| median | {early:.1f} | {late:.1f} | {ratio:.1f} |", flush=True)
+
+
+PARTS = ("overhead", "policies", "growth")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--rounds", type=int, default=15, help="of the overhead")
+    parser.add_argument("--seeds", type=int, default=5)
+    given = parser.parse_args()
+    parts = given.parts.split(",")
+    if unknown := sorted(set(parts) - set(PARTS)):
+        parser.error(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
+    torch.set_num_threads(1)
+    if "overhead" in parts:
+        print_overhead(given.rounds)
+    if "policies" in parts:
+        print_policies(given.seeds)
+    if "growth" in parts:
+        print_growth(given.seeds)
+
+
+if __name__ == "__main__":
+    main()

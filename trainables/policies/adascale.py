@@ -1,0 +1,53 @@
+"""Multiply the learning rate by what a larger batch is worth, measured from the gradient while the model trains.
+
+Use when   the learning rate was tuned at `base_batch` and the batch is larger now, or another policy makes it larger.
+Costs      the norms of the gradients (`watches`).
+Settings   base_batch: samples an update for which the configuration's learning rate was tuned. power (1): 0.5 for Adam
+           and its like. The gain is 1 where signal dominates and B / base_batch where noise does.
+Not for    counting updates: the source also lets its schedule run by the sum of the gains, and trains fewer epochs;
+           here the epochs stay as they are.
+Source     Johnson et al., AdaScale SGD: A User-Friendly Algorithm for Distributed Training, ICML 2020; the power for Adam
+           is AdaptDL's.
+Differs    signal and noise are smoothed each for itself, over about a hundred updates; an invalid estimate changes
+           nothing; Adam's moments are not rescaled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.signals import NO_ESTIMATE, NoiseScale, gain, noise_scale, observed
+
+_DECAY = 0.99  # of the averages, per update
+
+State = tuple[float, NoiseScale]
+"""The configuration's learning rate, and the estimate."""
+
+
+@dataclass(frozen=True)
+class AdaScale(Policy[State]):
+    base_batch: int
+    power: float = 1.0
+
+    turns = frozenset({"learning_rate"})
+    watches = frozenset({"gradient"})
+
+    def __post_init__(self) -> None:
+        if self.base_batch < 1:
+            raise ValueError(f"{self}: base_batch must be >= 1; try the batch size that was tuned")
+        if not 0 < self.power <= 1:
+            raise ValueError(f"{self}: power must be > 0 and <= 1; try 1 for SGD, 0.5 for Adam")
+
+    def start(self, knobs: Knobs) -> tuple[State, Action]:
+        return (knobs.learning_rate, NO_ESTIMATE), NOTHING
+
+    def act(self, state: State, signals: Signals) -> tuple[State, Action]:
+        if signals.gradient is None:
+            return state, NOTHING
+        rate, estimate = state[0], observed(state[1], signals.gradient, _DECAY)
+        scale = noise_scale(estimate)
+        if scale is None:
+            return (rate, estimate), NOTHING
+        worth = gain(signals.knobs.batch_size / self.base_batch, scale / self.base_batch)
+        return (rate, estimate), Action(knobs=replace(signals.knobs, learning_rate=rate * worth**self.power))

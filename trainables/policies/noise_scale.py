@@ -1,0 +1,73 @@
+"""Double the batch after an epoch in which the gradient noise scale grew, measured in batches.
+
+Use when   devices stand idle at a small batch, and the best batch at each time of the training is not known.
+Costs      the norms of the gradients (`watches`); a larger batch makes fewer updates of the same epochs.
+Settings   most (1024): samples an update at most. scaling ("none"): what the learning rate does when the batch grows by
+           a factor: nothing as published, times its "sqrt", or "linear". decay (0.9): of the averages, per update.
+Not for    fewer than some ten updates an epoch: an average that grew by chance doubles the batch as well.
+Source     Mai et al., KungFu: Making Training in Distributed Machine Learning Adaptive, OSDI 2020; the policy of its
+           repository, examples/policies/gns_policy.
+Differs    the noise scale is that of all parts of the batch, where the source sums one of each worker (which grows with
+           the cluster); an invalid estimate is passed over, where the source takes a negative one for a large one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.signals import NO_ESTIMATE, NoiseScale, noise_scale, observed
+
+_SCALING = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}  # the power of the batch's factor
+
+State = tuple[NoiseScale, float | None, float | None]
+"""The estimate, the average of noise scale / batch, and what that was at the end of the last epoch."""
+
+
+@dataclass(frozen=True)
+class NoiseScaleBatch(Policy[State]):
+    most: int = 1024
+    scaling: str = "none"
+    decay: float = 0.9
+
+    turns = frozenset({"batch_size", "learning_rate"})
+    watches = frozenset({"gradient"})
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise ValueError(f"{self}: most must be >= 1; try most=1024")
+        if self.scaling not in _SCALING:
+            raise ValueError(f"{self}: scaling must be one of {', '.join(_SCALING)}; try scaling='none'")
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"{self}: decay must be >= 0 and < 1; try decay=0.9")
+
+    def start(self, knobs: Knobs) -> tuple[State, Action]:
+        return (NO_ESTIMATE, None, None), NOTHING
+
+    def act(self, state: State, signals: Signals) -> tuple[State, Action]:
+        estimate, average, last = state
+        if signals.train_loss is not None:
+            return (estimate, average, average), self._grown(average, last, signals.knobs)
+        estimate = observed(estimate, signals.gradient, self.decay)
+        scale = noise_scale(estimate)
+        if signals.gradient is not None and scale is not None:
+            average = self._averaged(average, scale / signals.knobs.batch_size)
+        return (estimate, average, last), NOTHING
+
+    def _averaged(self, average: float | None, ratio: float) -> float:
+        if average is None:
+            return ratio
+        ratio = min(max(ratio, average / 2), average * 2)
+        return self.decay * average + (1 - self.decay) * ratio
+
+    def _grown(self, average: float | None, last: float | None, knobs: Knobs) -> Action:
+        batch_size = min(2 * knobs.batch_size, self.most)
+        if average is None or last is None or average <= last or batch_size <= knobs.batch_size:
+            return NOTHING
+        factor = math.pow(batch_size / knobs.batch_size, _SCALING[self.scaling])
+        return Action(
+            knobs=replace(knobs, batch_size=batch_size, learning_rate=knobs.learning_rate * factor),
+            why="the noise scale grew in this epoch",
+            evidence={"noise_scale_by_batch": average, "last_epoch": last},
+        )
