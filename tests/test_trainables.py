@@ -38,9 +38,14 @@ from search.work import Assignment, Progress
 from trainables import checkpoint
 from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, Workload
 from trainables.loop import Training, measure, train
+from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.fixed import Fixed
 from trainables.policies.plateau import Plateau
+from trainables.policies.schedule import Schedule
 from trainables.policies.scheduled import Scheduled
+from trainables.policies.together import Together
+from trainables.policies.warmup import Warmup
+from trainables.policies.watchdog import Watchdog
 from trainables.run import Run
 from trainables.signals import Gradient
 from trainables.workloads.bert_classify import BertClassify
@@ -68,6 +73,13 @@ POLICIES: list[Policy[Any]] = [
     Fixed(),
     Plateau(factor=0.5, patience=0, threshold=0.9),
     Scheduled(((1, Knobs(0.1, 16)), (2, Knobs(0.05, 8, 0.5)))),
+    Schedule("cosine"),
+    Warmup(0.4, base_batch=8),
+    Warmup(0.7, then=Schedule("polynomial", begin_at=0.3)),
+    Warmup(0.7, then=Plateau(factor=0.5, patience=0, threshold=0.9)),
+    BatchRamp((0.3, 0.6), decay=0.5, most=50),
+    Together(Schedule("linear"), BatchRamp((0.3, 0.6), decay=None, growth=1.5, most=50)),
+    Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=Schedule("cosine")), factor=1.01, window=0.1),
 ]
 
 
@@ -469,7 +481,8 @@ def test_the_policy_keeps_plain_data_and_is_pure(workload: Workload, policy: Pol
     assert [signals.step for signals in ended] == list(range(1, workload.horizon + 1))
     assert all(workload.metric in signals.metrics for signals in ended)
     assert [s.samples for s in ended] == [step * workload.samples() for step in range(1, workload.horizon + 1)]
-    assert eval(repr(policy), {type(policy).__name__: type(policy), "Knobs": Knobs}) == policy
+    names = {type(known).__name__: type(known) for known in (*POLICIES, policy)}
+    assert eval(repr(policy), {**names, "Knobs": Knobs}) == policy
 
 
 # What the checkpoint must hold

@@ -202,7 +202,8 @@ class Training:
         self.knobs = self.workload.knobs(self.config)
         self._turn()
         if self.policy is not None:
-            self._policy_state, action = self.policy.start(self.knobs)
+            signals = Signals(self.samples, self._size, self.step, self.workload.horizon, self.knobs)
+            self._policy_state, action = self.policy.begin(signals)
             self._do(action, 0.0)
 
     def _advance(self) -> Mapping[str, float] | None:
@@ -272,6 +273,8 @@ class Training:
         self._kept += total
         if not self._exploring or self._last_loss == math.inf:
             self._last_loss = summed / total
+        if self._mark is not None and self._mark.get("loss") is None:
+            self._mark["loss"] = float(summed) / total
         self._share_sum = 0.0
         self.cursor += total
         self.samples += total
@@ -385,7 +388,7 @@ class Training:
         if action.mark or (action.explore and not action.rewind):
             self._mark = {
                 "weights": _copied(self._weights()), "step": self.step,
-                "loss_sum": float(self._loss_sum), "kept": self._kept,
+                "loss_sum": float(self._loss_sum), "kept": self._kept, "loss": None,
             }  # fmt: skip
         if action.mark or action.rewind or action.explore:
             self._exploring = action.explore
@@ -402,6 +405,8 @@ class Training:
             raise ValueError(f"{self.policy!r} asks to rewind, but it has not marked anything before")
         self._put_weights(self._mark["weights"])
         self._loss_sum, self._kept = self._counted_at_mark()
+        if self._mark.get("loss") is not None:  # that of the weights undone may be no number
+            self._last_loss = self._mark["loss"]
 
     def _decision(self, action: Action, cost_seconds: float) -> Progress:
         """A record of what the policy changes, and why."""
