@@ -40,6 +40,7 @@ from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, 
 from trainables.loop import Training, measure, train
 from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.fixed import Fixed
+from trainables.policies.lr_range import LrRange
 from trainables.policies.plateau import Plateau
 from trainables.policies.schedule import Schedule
 from trainables.policies.scheduled import Scheduled
@@ -79,7 +80,8 @@ POLICIES: list[Policy[Any]] = [
     Warmup(0.7, then=Plateau(factor=0.5, patience=0, threshold=0.9)),
     BatchRamp((0.3, 0.6), decay=0.5, most=50),
     Together(Schedule("linear"), BatchRamp((0.3, 0.6), decay=None, growth=1.5, most=50)),
-    Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=Schedule("cosine")), factor=1.01, window=0.1),
+    LrRange(low=1e-3, high=1e3, then=Schedule("steps", at=(0.5,))),
+    Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=Schedule("cosine")), 1.01, most=99, window=0.1),
 ]
 
 

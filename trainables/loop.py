@@ -398,7 +398,13 @@ class Training:
             self.knobs = action.knobs
         if action.knobs is not None or action.rewind:  # the mark has the knobs of its own time
             self._turn()
-        self.diverged = self.diverged or action.stop
+        if action.stop:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Close the epoch as one whose training loss is no number: a report says so, and nothing follows."""
+        self._exploring = False
+        self._loss_sum, self._kept, self.cursor = math.nan, 1, self._size
 
     def _rewind(self) -> None:
         if self._mark is None:
