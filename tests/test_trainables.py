@@ -39,11 +39,17 @@ from trainables import checkpoint
 from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, Workload
 from trainables.loop import Training, measure, train
 from trainables.policies.adascale import AdaScale
+from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.date import Date
 from trainables.policies.fixed import Fixed
+from trainables.policies.lr_range import LrRange
 from trainables.policies.noise_scale import NoiseScaleBatch
 from trainables.policies.plateau import Plateau
+from trainables.policies.schedule import Schedule
 from trainables.policies.scheduled import Scheduled
+from trainables.policies.together import Together
+from trainables.policies.warmup import Warmup
+from trainables.policies.watchdog import Watchdog
 from trainables.run import Run
 from trainables.signals import Gradient
 from trainables.workloads.bert_classify import BertClassify
@@ -74,6 +80,14 @@ POLICIES: list[Policy[Any]] = [
     NoiseScaleBatch(most=40, scaling="sqrt", decay=0.5),
     Date(base_batch=8, most=40, warm_up=0.1, decay="cosine", target=100.0, patience=1, period=1, evidence=1),
     AdaScale(base_batch=4, power=0.5),
+    Schedule("cosine"),
+    Warmup(0.4, base_batch=8),
+    Warmup(0.7, then=Schedule("polynomial", begin_at=0.3)),
+    Warmup(0.7, then=Plateau(factor=0.5, patience=0, threshold=0.9)),
+    BatchRamp((0.3, 0.6), decay=0.5, most=50),
+    Together(Schedule("linear"), BatchRamp((0.3, 0.6), decay=None, growth=1.5, most=50)),
+    LrRange(low=1e-3, high=1e3, then=Schedule("steps", at=(0.5,))),
+    Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=Schedule("cosine")), 1.01, most=99, window=0.1),
 ]
 
 
@@ -479,7 +493,8 @@ def test_the_policy_keeps_plain_data_and_is_pure(workload: Workload, policy: Pol
     assert [signals.step for signals in ended] == list(range(1, workload.horizon + 1))
     assert all(workload.metric in signals.metrics for signals in ended)
     assert [s.samples for s in ended] == [step * workload.samples() for step in range(1, workload.horizon + 1)]
-    assert eval(repr(policy), {type(policy).__name__: type(policy), "Knobs": Knobs}) == policy
+    names = {type(known).__name__: type(known) for known in (*POLICIES, policy)}
+    assert eval(repr(policy), {**names, "Knobs": Knobs}) == policy
 
 
 # What the checkpoint must hold

@@ -209,7 +209,8 @@ class Training:
         self.knobs = self._told_knobs = self.workload.knobs(self.config)
         self._turn()
         if self.policy is not None:
-            self._policy_state, action = self.policy.start(self.knobs)
+            signals = Signals(self.samples, self._size, self.step, self.workload.horizon, self.knobs)
+            self._policy_state, action = self.policy.begin(signals)
             self._do(action, 0.0)
             self._tell_schedule()
 
@@ -282,6 +283,8 @@ class Training:
         self._kept += total
         if not self._exploring or self._last_loss == math.inf:
             self._last_loss = summed / total
+        if self._mark is not None and self._mark.get("loss") is None:
+            self._mark["loss"] = float(summed) / total
         self._share_sum = 0.0
         self.cursor += total
         self.samples += total
@@ -404,7 +407,7 @@ class Training:
         if action.mark or (action.explore and not action.rewind):
             self._mark = {
                 "weights": _copied(self._weights()), "step": self.step, "position": self.samples - self._undone,
-                "loss_sum": float(self._loss_sum), "kept": self._kept,
+                "loss_sum": float(self._loss_sum), "kept": self._kept, "loss": None,
             }  # fmt: skip
         if action.mark or action.rewind or action.explore:
             self._exploring = action.explore
@@ -415,7 +418,13 @@ class Training:
             self._turn()
         if action.why:
             self._tell(action.why, before if self._exploring else self._told_knobs, action.evidence, cost_seconds)
-        self.diverged = self.diverged or action.stop
+        if action.stop:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Close the epoch as one whose training loss is no number: a report says so, and nothing follows."""
+        self._exploring = False
+        self._loss_sum, self._kept, self.cursor = math.nan, 1, self._size
 
     def _rewind(self) -> None:
         if self._mark is None:
@@ -423,6 +432,8 @@ class Training:
         self._put_weights(self._mark["weights"])
         self._loss_sum, self._kept = self._counted_at_mark()
         self._undone = self.samples - self._mark["position"]
+        if self._mark.get("loss") is not None:  # that of the weights undone may be no number
+            self._last_loss = self._mark["loss"]
 
     def _tell(self, why: str, before: Knobs, evidence: Mapping[str, float], cost_seconds: float) -> None:
         """Record that the knobs are no longer what they were `before`."""

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trainables.policies.schedule import Schedule
-from trainables.policies.warmup import Warmup
 
 from search.trial import Config
 from search.work import Assignment
 from trainables import checkpoint
 from trainables.base import Execution, Policy, Workload
+from trainables.policies.schedule import Schedule
+from trainables.policies.warmup import Warmup
 from trainables.workloads.bert_classify import BertClassify
 from trainables.workloads.bert_mlm import BertMlm
 from trainables.workloads.lstm_lm import LstmLm

@@ -29,6 +29,8 @@ class Plateau(Policy[State]):
     patience: int = 10
     threshold: float = 1e-4
 
+    turns = frozenset({"learning_rate"})
+
     def __post_init__(self) -> None:
         if not 0 <= self.factor < 1:
             raise ValueError(f"{self}: factor must be >= 0 and < 1; try factor=0.1")

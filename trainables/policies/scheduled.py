@@ -28,6 +28,8 @@ class Scheduled(Policy[int]):
     stretches: tuple[tuple[int, Knobs], ...]
     by: str = "steps"
 
+    turns = frozenset({"learning_rate", "batch_size", "momentum", "weight_decay"})
+
     def __post_init__(self) -> None:
         firsts = [first for first, _ in self.stretches]
         if not firsts or firsts != sorted(set(firsts)):

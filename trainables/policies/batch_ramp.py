@@ -1,0 +1,73 @@
+"""Enlarge the batch at milestones where a baseline would lower the learning rate: the same noise, fewer updates.
+
+Use when   a schedule of steps works and larger batches are faster: the same samples in fewer updates.
+Costs      nothing.
+Settings   at: shares of the training at which the baseline multiplies its rate by `decay`. decay (0.1).
+           growth (None: 1 / decay): of the batch at each. The rate is multiplied by growth * decay, so that rate / batch,
+           and with it the noise of SGD, follows the baseline's. A batch that would be more than `most` (None: a tenth of
+           an epoch) stays, and only the rate is lowered then.
+           decay=None: only the batch grows, and the rate is another policy's business (`Together`).
+Recipes    BatchRamp((0.3, 0.6, 0.8), decay=0.2) is "don't decay the learning rate, increase the batch size".
+           BatchRamp(at, decay=0.375, growth=2) is AdaBatch as published: rate times 0.75, the baseline's times 0.375.
+Not for    Adam and its like, whose noise does not follow rate / batch. Batch normalisation notices the change.
+Source     Smith et al., Don't Decay the Learning Rate, Increase the Batch Size, ICLR 2018; Devarakonda et al., AdaBatch,
+           2017.
+Differs    the rate is computed from the whole number that the batch becomes, so rate / batch is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.decay import passed
+
+State = tuple[float, int]
+"""Learning rate and batch of the configuration."""
+
+
+@dataclass(frozen=True)
+class BatchRamp(Policy[State]):
+    resumable = False
+
+    at: tuple[float, ...] = (0.3, 0.6, 0.8)
+    decay: float | None = 0.1
+    growth: float | None = None
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.at or list(self.at) != sorted(set(self.at)) or not all(0 < share < 1 for share in self.at):
+            raise ValueError(f"{self}: at must be growing shares of the training, between 0 and 1; try at=(0.5, 0.75).")
+        if self.decay is None and self.growth is None:
+            raise ValueError(
+                f"{self}: needs decay or growth; try growth=2 to double the batch and leave the rate alone."
+            )
+        if self.decay is not None and not 0 < self.decay < 1:
+            raise ValueError(f"{self}: decay must be > 0 and < 1; try decay=0.2, or None to leave the rate alone.")
+        if self.growth is not None and not self.growth > 1:
+            raise ValueError(f"{self}: growth must be > 1; try growth=2, or None for 1 / decay.")
+        if self.most is not None and self.most < 1:
+            raise ValueError(f"{self}: most must be >= 1 sample, or None for a tenth of an epoch.")
+
+    @property
+    def turns(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"batch_size"} if self.decay is None else {"batch_size", "learning_rate"})
+
+    def start(self, knobs: Knobs) -> tuple[State, Action]:
+        return (knobs.learning_rate, knobs.batch_size), Action(ask=True)
+
+    def act(self, state: State, signals: Signals) -> tuple[State, Action]:
+        rate, first = state
+        behind = passed(self.at, signals.progress)
+        batch = self._batch(first, behind, signals.samples_per_epoch)
+        knobs = replace(signals.knobs, batch_size=batch)
+        if self.decay is not None:
+            knobs = replace(knobs, learning_rate=rate * self.decay**behind * (batch / first))
+        return state, NOTHING if knobs == signals.knobs else Action(knobs=knobs)
+
+    def _batch(self, first: int, behind: int, samples_per_epoch: int) -> int:
+        """After so many milestones; one that has reached the limit stays."""
+        growth = self.growth or 1 / (self.decay or 1.0)
+        most = samples_per_epoch // 10 if self.most is None else self.most
+        fitting = [first] + [batch for n in range(1, behind + 1) if (batch := round(first * growth**n)) <= most]
+        return fitting[-1]

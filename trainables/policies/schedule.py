@@ -1,0 +1,58 @@
+"""Lower the learning rate along a given curve, from the configuration's rate on.
+
+Use when   the number of epochs is fixed: nearly every good recipe ends at a small rate. Cosine is a safe first choice.
+Costs      nothing.
+Settings   shape: "constant", "cosine", "linear", "polynomial" or "steps", see `trainables.decay`. power (2): of the
+           polynomial. factor (0.1), at (half and three quarters of the training): of the steps.
+           begin_at (0): the rate stays until this share of the training. The epochs of a warm-up as a share of all make a
+           polynomial that begins after the warm-up, as in the public LARS code; 0.8 with "linear" is warm-up, stable, decay.
+Not for    trainings that may be cut short or extended: all but "constant" depend on the horizon. Plateau does not.
+Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019, whose tables use steps, polynomials and constants;
+           Loshchilov & Hutter, SGDR, ICLR 2017 (cosine, here without restarts).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.decay import SHAPES, decay
+
+
+@dataclass(frozen=True)
+class Schedule(Policy[float]):
+    """The state is the configuration's learning rate."""
+
+    shape: str = "cosine"
+    power: float = 2.0
+    factor: float = 0.1
+    at: tuple[float, ...] = (0.5, 0.75)
+    begin_at: float = 0.0
+
+    turns = frozenset({"learning_rate"})
+
+    def __post_init__(self) -> None:
+        if self.shape not in SHAPES:
+            raise ValueError(f"{self}: shape must be one of {', '.join(SHAPES)}.")
+        if not self.power > 0:
+            raise ValueError(f"{self}: power must be > 0; try power=2.0.")
+        if not 0 <= self.factor <= 1:
+            raise ValueError(f"{self}: factor must be from 0 to 1; try factor=0.1.")
+        if list(self.at) != sorted(set(self.at)) or not all(0 < share < 1 for share in self.at):
+            raise ValueError(f"{self}: at must be growing shares of the training, between 0 and 1; try at=(0.5, 0.75).")
+        if not 0 <= self.begin_at < 1:
+            raise ValueError(f"{self}: begin_at must be a share of the training, >= 0 and < 1; try begin_at=0.0.")
+
+    @property
+    def resumable(self) -> bool:  # type: ignore[override]
+        return self.shape == "constant"
+
+    def start(self, knobs: Knobs) -> tuple[float, Action]:
+        return knobs.learning_rate, Action(ask=True)
+
+    def act(self, state: float, signals: Signals) -> tuple[float, Action]:
+        share = max(0.0, (signals.progress - self.begin_at) / (1 - self.begin_at))
+        rate = state * decay(self.shape, share, power=self.power, factor=self.factor, at=self.at)
+        if rate == signals.knobs.learning_rate:
+            return state, NOTHING
+        return state, Action(knobs=replace(signals.knobs, learning_rate=rate))

@@ -1,0 +1,92 @@
+"""Several policies side by side, each for knobs of its own.
+
+Use when   one policy turns the learning rate and another the batch: Together(Schedule("cosine"), BatchRamp(...)).
+Costs      what they cost.
+Settings   the policies. Each sees the knobs as they are, and writes those that its `turns` names.
+Not for    two that turn the same knob: one has to go around the other (Warmup(..., then=...), Watchdog(...)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from typing import Any
+
+from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+
+State = list[tuple[Any, bool]]
+"""Of each policy its state, and whether it has asked for a measurement, which then is its alone."""
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Together(Policy[State]):
+    policies: tuple[Policy[Any], ...]
+
+    def __init__(self, *policies: Policy[Any]) -> None:
+        object.__setattr__(self, "policies", policies)
+        if len(policies) < 2:
+            raise ValueError(f"{self}: needs two policies or more; write a single one without Together.")
+        for one, other in combinations(policies, 2):
+            if both := sorted(one.turns & other.turns):
+                raise ValueError(
+                    f"{self}: {one} and {other} both turn {', '.join(both)}; leave one of them out, or put one around the "
+                    f"other: Warmup(..., then=...), Watchdog(...); BatchRamp(..., decay=None) leaves the rate alone."
+                )
+
+    def __repr__(self) -> str:
+        return f"Together({', '.join(map(repr, self.policies))})"
+
+    @property
+    def resumable(self) -> bool:  # type: ignore[override]
+        return all(policy.resumable for policy in self.policies)
+
+    @property
+    def turns(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset().union(*(policy.turns for policy in self.policies))
+
+    @property
+    def watches(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset().union(*(policy.watches for policy in self.policies))
+
+    def start(self, knobs: Knobs) -> tuple[State, Action]:
+        return [], Action(ask=True)
+
+    def act(self, state: State, signals: Signals) -> tuple[State, Action]:
+        if not state:
+            answers = [policy.begin(signals) for policy in self.policies]
+        else:
+            is_measurement = bool(signals.metrics) and signals.train_loss is None
+            answers = [
+                policy.act(inner, signals) if asked or not is_measurement else (inner, NOTHING)
+                for policy, (inner, asked) in zip(self.policies, state, strict=True)
+            ]
+        changes = {
+            name: value
+            for policy, (_, action) in zip(self.policies, answers, strict=True)
+            for name, value in _changes(policy, action, signals.knobs).items()
+        }
+        merged = _merged([action for _, action in answers])
+        knobs = replace(signals.knobs, **changes) if changes else None
+        return [(inner, action.measure) for inner, action in answers], replace(merged, knobs=knobs)
+
+
+def _changes(policy: Policy[Any], action: Action, knobs: Knobs) -> dict[str, Any]:
+    """The knobs that the action turns, which must be among those that the policy has said."""
+    before, after = asdict(knobs), asdict(action.knobs or knobs)
+    changes = {name: after[name] for name in before if after[name] != before[name]}
+    if unsaid := sorted(set(changes) - policy.turns):
+        raise ValueError(f"{policy} turned {', '.join(unsaid)}, which its `turns` does not name; add it there.")
+    return changes
+
+
+def _merged(actions: list[Action]) -> Action:
+    """All but the knobs."""
+    return Action(
+        mark=any(action.mark for action in actions),
+        rewind=any(action.rewind for action in actions),
+        explore=any(action.explore for action in actions),
+        measure=any(action.measure for action in actions),
+        stop=any(action.stop for action in actions),
+        why="; ".join(action.why for action in actions if action.why),
+        evidence={name: number for action in actions for name, number in action.evidence.items()},
+    )

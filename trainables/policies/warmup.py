@@ -1,0 +1,102 @@
+"""Start with a small learning rate that grows in a line, and scale its peak with the batch (LEGW).
+
+Use when   the batch is larger than the one that the rate was tuned for, or the first updates at the full rate do harm.
+Costs      nothing.
+Settings   epochs: of the warm-up (at the base batch, if there is one); 0: none, only the scaling.
+           base_batch: samples an update for which learning rate and `epochs` are meant; k below is the batch at the
+           start divided by it. None: they are meant for this batch, k = 1.
+           scaling ("sqrt"): the peak rate is the configuration's times sqrt(k); "linear": k; "none": 1.
+           stretch (True): the warm-up takes `epochs` * k, which is the same number of updates whatever the batch.
+           then: the policy that goes on from the peak. It sees the rate without the ramp, and is asked from the start,
+           unless it tries rates itself (turns "mark"): then only when the warm-up is over.
+Recipes    Warmup(0.3, base_batch=128) is LEGW. Warmup(5, 256, "linear", stretch=False) is Goyal et al., Accurate, Large
+           Minibatch SGD, 2017. Warmup(0, 256, "linear") scales without warm-up.
+Not for    a timid base rate: then "linear" is better, and sqrt looks useless. Batches below the base batch are computed
+           by the same formula; nobody's experiments cover them.
+Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019.
+Differs    a warm-up longer than half of the training is shortened to it, with a decision that says so.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+
+_SCALINGS = ("sqrt", "linear", "none")
+_LONGEST = 0.5  # of the training
+
+
+State = tuple[float, float, tuple[Any, ...]]
+"""Epochs of the warm-up, the learning rate without the ramp, the state of `then` (empty: not begun)."""
+
+
+@dataclass(frozen=True)
+class Warmup(Policy[State | None]):
+    epochs: float
+    base_batch: int | None = None
+    scaling: str = "sqrt"
+    stretch: bool = True
+    then: Policy[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.epochs < math.inf:
+            raise ValueError(f"{self}: epochs must be >= 0; try epochs=1.0, or 0 for no warm-up.")
+        if self.base_batch is not None and self.base_batch < 1:
+            raise ValueError(
+                f"{self}: base_batch must be >= 1 sample, or None if the rate is meant for the batch at hand."
+            )
+        if self.scaling not in _SCALINGS:
+            raise ValueError(f"{self}: scaling must be one of {', '.join(_SCALINGS)}.")
+
+    @property
+    def resumable(self) -> bool:  # type: ignore[override]
+        """What `then` is: a warm-up is counted in epochs, and the limit to half of the training is for mistakes."""
+        return self.then is None or self.then.resumable
+
+    @property
+    def turns(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"learning_rate"}) | (self.then.turns if self.then else frozenset())
+
+    @property
+    def watches(self) -> frozenset[str]:  # type: ignore[override]
+        return self.then.watches if self.then else frozenset()
+
+    def start(self, knobs: Knobs) -> tuple[State | None, Action]:
+        return None, Action(ask=True)
+
+    def act(self, state: State | None, signals: Signals) -> tuple[State, Action]:
+        if state is not None:
+            return self._ramped(state, signals)
+        knobs = signals.knobs
+        times = knobs.batch_size / self.base_batch if self.base_batch else 1.0
+        scale = {"sqrt": math.sqrt(times), "linear": times, "none": 1.0}[self.scaling]
+        wanted = self.epochs * (times if self.stretch else 1.0)
+        length = min(wanted, _LONGEST * signals.horizon)
+        state, action = self._ramped((length, scale * knobs.learning_rate, ()), signals)
+        if length == wanted:
+            return state, action
+        why = "; ".join(
+            filter(None, [f"a warm-up of {wanted:g} epochs is shortened to half of the training", action.why])
+        )
+        return state, replace(action, why=why, evidence={**action.evidence, "wanted": wanted, "epochs": length})
+
+    def _ramped(self, state: State, signals: Signals) -> tuple[State, Action]:
+        """What `then` wants, with the ramp on its learning rate."""
+        length, rate, inner = state
+        bare = replace(signals.knobs, learning_rate=rate)
+        inner, action = self._then(inner, replace(signals, knobs=bare), is_warm=signals.epochs >= length)
+        bare = action.knobs or bare
+        # Update i of W has (i + 1) / W, so that the first is not wasted.
+        coming = length * signals.samples_per_epoch
+        ramp = (signals.samples + bare.batch_size) / coming if coming else 1.0
+        knobs = replace(bare, learning_rate=bare.learning_rate * (ramp if ramp < 1 - 1e-9 else 1.0))
+        return (length, bare.learning_rate, inner), replace(action, knobs=None if knobs == signals.knobs else knobs)
+
+    def _then(self, inner: tuple[Any, ...], signals: Signals, *, is_warm: bool) -> tuple[tuple[Any, ...], Action]:
+        if self.then is None or (not inner and not is_warm and "mark" in self.then.turns):
+            return (), NOTHING
+        state, action = self.then.act(inner[0], signals) if inner else self.then.begin(signals)
+        return (state,), action

@@ -1,0 +1,110 @@
+"""Return to the last good weights when the loss blows up, and go on with a smaller learning rate.
+
+Use when   rates near the largest stable one are searched, or a long training must not be lost to one bad stretch.
+Costs      the loss of each update (`watches`), a copy of the weights after each good epoch.
+Settings   policy: the one inside; it sees the rate without the cuts. factor (1.5): alarm when the smoothed loss is above
+           its best times this, or no finite number. cut (0.5): what the rate is multiplied by from an alarm on. most (3):
+           returns; the next alarm ends the training. window (0.5): epochs that the loss is smoothed over. A tenth raised
+           false alarms on three small workloads of 4 to 9 updates an epoch, a quarter on one, a half on none.
+Not for    losses that rise by design (restarts of the rate, growing sequences), or come near 0; wild batches of a tiny
+           training set: lengthen the window. An epoch whose last update alone breaks the weights is not saved.
+Source     the first rule of many hand-run trainings; numbers as in our DATE-like controller.
+Differs    weights and optimiser go back; data, schedule and the inner policy's state go on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trainables.base import Action, Knobs, Policy, Signals
+from trainables.signals import UNKNOWN, smoothed, value
+
+_KNOWN = 0.5  # the weight that the average must have collected before it counts
+
+State = dict[str, Any]
+"""`rate` is the inner policy's; `loss` is smoothed since the last return, `best` the lowest that it was; `samples` seen."""
+
+
+@dataclass(frozen=True)
+class Watchdog(Policy[State]):
+    policy: Policy[Any]
+    factor: float = 1.5
+    cut: float = 0.5
+    most: int = 3
+    window: float = 0.5
+
+    def __post_init__(self) -> None:
+        if "mark" in self.policy.turns:
+            raise ValueError(
+                f"{self}: {self.policy} marks weights itself, and there is one mark only; watch another policy, or leave "
+                f"the Watchdog out."
+            )
+        if not self.factor > 1:
+            raise ValueError(f"{self}: factor must be > 1; try factor=1.5.")
+        if not 0 < self.cut < 1:
+            raise ValueError(f"{self}: cut must be > 0 and < 1; try cut=0.5.")
+        if self.most < 0:
+            raise ValueError(f"{self}: most must be >= 0; try most=3.")
+        if not self.window > 0:
+            raise ValueError(f"{self}: window must be > 0 epochs; try window=0.5.")
+
+    @property
+    def resumable(self) -> bool:  # type: ignore[override]
+        return self.policy.resumable
+
+    @property
+    def turns(self) -> frozenset[str]:  # type: ignore[override]
+        return self.policy.turns | {"learning_rate", "mark"}
+
+    @property
+    def watches(self) -> frozenset[str]:  # type: ignore[override]
+        return self.policy.watches | {"loss"}
+
+    def start(self, knobs: Knobs) -> tuple[State, Action]:
+        return {}, Action(ask=True)
+
+    def act(self, state: State, signals: Signals) -> tuple[State, Action]:
+        if not state:
+            inner, action = self.policy.begin(signals)
+            rate = (action.knobs or signals.knobs).learning_rate
+            state = {"inner": inner, "rate": rate, "multiplier": 1.0, "returns": 0}
+            state |= {"loss": UNKNOWN, "best": math.inf, "samples": signals.samples}
+            return state, replace(action, mark=True)
+        bare = replace(signals.knobs, learning_rate=state["rate"])
+        inner, action = self.policy.act(state["inner"], replace(signals, knobs=bare))
+        bare = action.knobs or bare
+        state = {**self._listened(state, signals), "inner": inner, "rate": bare.learning_rate}
+        if signals.loss is not None and self._is_alarming(state, signals.loss):
+            state, action = self._returned(state, action, signals.loss)
+        elif signals.train_loss is not None and value(state["loss"]) <= (1 + self.factor) / 2 * state["best"]:
+            action = replace(action, mark=True)
+        knobs = replace(bare, learning_rate=bare.learning_rate * state["multiplier"])
+        return state, replace(action, knobs=None if knobs == signals.knobs else knobs)
+
+    def _listened(self, state: State, signals: Signals) -> State:
+        if signals.loss is None:
+            return state
+        seen = (signals.samples - state["samples"]) / signals.samples_per_epoch
+        loss = smoothed(state["loss"], signals.loss, math.exp(-seen / self.window))
+        best = min(state["best"], value(loss)) if loss[1] >= _KNOWN else state["best"]
+        return {**state, "loss": loss, "best": best, "samples": signals.samples}
+
+    def _is_alarming(self, state: State, loss: float) -> bool:
+        known = state["loss"][1] >= _KNOWN
+        return not math.isfinite(loss) or (known and value(state["loss"]) > self.factor * state["best"])
+
+    def _returned(self, state: State, action: Action, loss: float) -> tuple[State, Action]:
+        why = "the loss rose" if math.isfinite(loss) else "the loss is no finite number"
+        measured = {"loss": value(state["loss"]), "best": state["best"], "returns": state["returns"]}
+        evidence = {name: float(number) for name, number in measured.items() if math.isfinite(number)}
+        if state["returns"] == self.most:
+            return state, replace(action, stop=True, why=f"{why}, once too often", evidence=evidence)
+        returned = {
+            **state,
+            "loss": UNKNOWN,
+            "multiplier": state["multiplier"] * self.cut,
+            "returns": state["returns"] + 1,
+        }
+        return returned, replace(action, rewind=True, why=f"{why}: back to the mark", evidence=evidence)
