@@ -83,26 +83,32 @@ class Lamb(torch.optim.Optimizer):
 
 
 def _update(part: Part, states: list[dict[str, Any]], group: dict[str, Any]) -> None:
-    rate, (beta1, beta2) = group["lr"], group["betas"]
+    rate, (beta1, beta2), corrects = group["lr"], group["betas"], group["bias_correction"]
     means, squares = [state["exp_avg"] for state in states], [state["exp_avg_sq"] for state in states]
     torch._foreach_lerp_(means, part.gradients, 1 - beta1)
     torch._foreach_mul_(squares, beta2)
     torch._foreach_addcmul_(squares, part.gradients, part.gradients, 1 - beta2)
-
-    corrects = group["bias_correction"]
-    corrections1 = [1 - beta1 ** state["step"] if corrects else 1.0 for state in states]
-    corrections2 = [1 - beta2 ** state["step"] if corrects else 1.0 for state in states]
     roots = torch._foreach_sqrt(squares)
-    torch._foreach_div_(roots, [correction**0.5 for correction in corrections2])
+    torch._foreach_div_(roots, [(1 - beta2 ** state["step"]) ** 0.5 if corrects else 1.0 for state in states])
     torch._foreach_add_(roots, group["eps"])
+    corrections = [1 - beta1 ** state["step"] if corrects else 1.0 for state in states]
+    if part.adapts:
+        steps = _steps(part, means, roots, corrections)
+        move(part.weights, steps, _trust_ratios(part.weights, steps, group["norm_limit"]), rate)
+    else:  # in the order of operations of torch's AdamW
+        if part.weight_decay:
+            torch._foreach_mul_(part.weights, 1 - rate * part.weight_decay)
+        torch._foreach_addcdiv_(part.weights, means, roots, [-(rate / correction) for correction in corrections])
 
-    if not part.adapts:  # torch's AdamW, in its order of operations
-        torch._foreach_mul_(part.weights, 1 - rate * part.weight_decay)
-        torch._foreach_addcdiv_(part.weights, means, roots, [-(rate / correction) for correction in corrections1])
-        return
-    steps = torch._foreach_mul(part.weights, part.weight_decay)
-    torch._foreach_addcdiv_(steps, means, roots, [1 / correction for correction in corrections1])
-    move(part.weights, steps, _trust_ratios(part.weights, steps, group["norm_limit"]), rate)
+
+def _steps(part: Part, means: Tensors, roots: Tensors, corrections: list[float]) -> Tensors:
+    """Adam's, with weight decay. In place of `roots`: on a CPU another copy of the model takes a tenth to a third longer."""
+    torch._foreach_mul_(roots, corrections)
+    torch._foreach_reciprocal_(roots)
+    torch._foreach_mul_(roots, means)
+    if part.weight_decay:
+        torch._foreach_add_(roots, part.weights, alpha=part.weight_decay)
+    return roots
 
 
 def _trust_ratios(weights: Tensors, steps: Tensors, norm_limit: float | None) -> Tensor:
