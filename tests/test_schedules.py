@@ -337,6 +337,27 @@ def test_a_watchdog_saves_a_training_whose_rate_is_too_high() -> None:
     assert reports(told)[-1]["loss"] < reports(trained(Fixed(), learning_rate=0.001)[1])[0]["loss"]
 
 
+def test_a_late_return_is_to_the_end_of_the_last_good_epoch() -> None:
+    """To its weights, bit for bit; and the loss that the alarm was about is forgotten."""
+    jump = Scheduled(((1, Knobs(0.5, 16)), (6, Knobs(9.0, 16))))
+    training = Training(Quadratic(horizon=30), Watchdog(jump, most=9), CONFIG)
+    weights: list[dict[str, torch.Tensor]] = []
+    returned: list[tuple[int, int]] = []
+    reported: list[float] = []
+    for item in training:
+        now = {name: value.clone() for name, value in training.model.state_dict().items()}
+        if item is not None and item.kind == "report":
+            weights.append(now)
+            reported.append(item.metrics["loss"])
+        elif item is not None:
+            same = [n for n, then in enumerate(weights) if all(torch.equal(then[name], now[name]) for name in now)]
+            returned.append((item.samples // 16, same[-1] + 1 if same else 0))
+    assert returned[0][0] in range(5 * 4 + 1, 6 * 4 + 1)
+    assert returned[0][1] == 5
+    assert len(returned) <= 4
+    assert reported[-1] < 0.2
+
+
 def test_the_cuts_hold_for_the_rates_of_the_policy_within() -> None:
     knobs, told = trained(Watchdog(Schedule("linear")), Quadratic(horizon=30), learning_rate=5.0)
     cuts = sum(item.kind == "decision" for item in told)
