@@ -244,6 +244,13 @@ def test_an_invalid_estimate_waits(signal: float) -> None:
     assert set(batches(steps)) == {16}
 
 
+def test_the_gain_stays_where_it_was_while_no_estimate_is_valid() -> None:
+    policy = Date(base_batch=16, warm_up=0.0, rule="adascale", most=128)
+    steps = play(policy, lambda _: 160.0, signal=lambda now: 1.0 if now < 2 else -1e3, batch_size=128)
+    assert noise_scale(steps[-1].state["estimate"]) is None
+    assert steps[-1].knobs.learning_rate == pytest.approx(0.1 * gain(8, 10.0))
+
+
 def test_the_most_is_a_tenth_of_an_epoch_if_nothing_is_said() -> None:
     assert play(replace(DATE, most=None), lambda _: 1e6, epochs=30)[-1].knobs.batch_size == 256  # of 320
 
@@ -323,7 +330,7 @@ def test_the_estimates_are_what_the_streams_say() -> None:
         (lambda: Date(16, most=8), "most must be"),
         (lambda: Date(16, rule="cubic"), "rule must be one of"),
         (lambda: Date(16, decay="step"), "decay must be one of"),
-        (lambda: Date(16, target=0), "target must be"),
+        (lambda: Date(16, target=0), "target > 0"),
         (lambda: NoiseScaleBatch(most=0), "most must be"),
         (lambda: NoiseScaleBatch(scaling="cubic"), "scaling must be one of"),
         (lambda: NoiseScaleBatch(decay=1.0), "decay must be"),

@@ -6,14 +6,14 @@ Engine", but its text gives no algorithm: this is not it.
 Use when   a small batch was tuned and larger ones would be faster, but not how large, nor when.
 Costs      the norms of the gradients (`watches`), a copy of the weights after an epoch that was the best yet.
 Settings   base_batch: for which the configuration's learning rate was tuned. warm_up: epochs, at the base batch.
-           most: samples an update at most (None: a tenth of an epoch). rule: the learning rate at k times the base batch:
-           "sqrt" (LEGW), "linear", or "adascale", its gain at the present noise scale (McCandlish's best rate as well).
-           decay: "constant", "cosine" or "linear" to 0 over the whole training. target: the batch wanted, in noise
-           scales. patience: so many periods in a row must ask for growth. period: updates (and a tenth of an epoch
-           at least). evidence: updates before the first growth.
-Rules      In this order. Loss not finite, or its average 1.5 times its best: back to the mark, half the learning rate, a
-           pause twice as long; the fourth time it stops. No valid estimate: wait. Ramp or pause: wait. Noise scale
-           sqrt(2) batches or more: double the batch. From k1 to k2 the rate goes in warm_up * (k2 - k1) epochs.
+           most: samples an update (None: a tenth of an epoch). rule: the learning rate at k times the base batch, "sqrt"
+           (LEGW), "linear", or "adascale": its gain at the present noise scale, McCandlish's best rate as well.
+           decay: "constant", "cosine" or "linear" to 0 over the training. target: the batch wanted, in noise scales.
+           patience: so many periods in a row must ask for more; period: of so many updates, a tenth of an epoch at
+           least. evidence: updates before the first growth.
+Rules      In this order. Loss not finite, or its average 1.5 times its best: back to the mark, half the learning rate,
+           waits twice as long; the fourth time it stops. No valid estimate: wait. In a ramp: wait. Noise scale above
+           sqrt(2) batches: double the batch, and ramp the rate from k to 2 k times the base for warm_up * k epochs.
 Not for    short trainings: the ramps up to k take warm_up * k epochs, as in LEGW.
 Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019; McCandlish et al., An Empirical Model of
            Large-Batch Training, 2018.
@@ -22,6 +22,7 @@ Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019; McCand
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,7 +35,11 @@ _GROWTH = math.sqrt(2)  # the middle between staying and doubling
 _RISE = 1.5  # of the average loss by its best
 _RETURNS = 3
 _RULES = ("sqrt", "linear", "adascale")
-_DECAYS = ("constant", "cosine", "linear")
+_DECAYS: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "cosine": lambda progress: (1 + math.cos(math.pi * progress)) / 2,
+    "linear": lambda progress: 1 - progress,
+}
 
 State = dict[str, Any]
 """`rate` is the configuration's, `multiplier` what returns made of it, `ramp` (from k, to k, at epoch, epochs long),
@@ -59,18 +64,17 @@ class Date(Policy[State]):
     watches = frozenset({"loss", "gradient"})
 
     def __post_init__(self) -> None:
+        known: tuple[tuple[str, Iterable[str]], ...] = (("rule", _RULES), ("decay", _DECAYS))
+        for name, values in known:
+            if getattr(self, name) not in values:
+                raise ValueError(f"{self}: {name} must be one of {', '.join(values)}")
         for name in ("base_batch", "patience", "period", "evidence"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{self}: {name} must be >= 1")
-        if self.warm_up < 0:
-            raise ValueError(f"{self}: warm_up must be >= 0 epochs; try warm_up=0.5")
         if self.most is not None and self.most < self.base_batch:
             raise ValueError(f"{self}: most must be >= base_batch, or None for a tenth of an epoch")
-        if not self.target > 0:
-            raise ValueError(f"{self}: target must be > 0 noise scales; try target=1.0")
-        for name, known in (("rule", _RULES), ("decay", _DECAYS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{self}: {name} must be one of {', '.join(known)}")
+        if self.warm_up < 0 or not self.target > 0:
+            raise ValueError(f"{self}: warm_up must be >= 0 epochs, target > 0 noise scales; try 0.5 and 1.0")
 
     @property
     def resumable(self) -> bool:  # type: ignore[override]
@@ -81,19 +85,18 @@ class Date(Policy[State]):
         state: State = {
             "rate": knobs.learning_rate, "multiplier": 1.0, "returns": 0,
             "batch_size": knobs.batch_size, "ramp": (0.0, times, 0.0, self.warm_up * times), "calm": self.warm_up * times,
-            "estimate": NO_ESTIMATE, "loss": UNKNOWN, "best_loss": math.inf, "best_epoch": math.inf,
+            "estimate": NO_ESTIMATE, "noise_scale": 0.0, "loss": UNKNOWN, "best_loss": math.inf, "best_epoch": math.inf,
             "updates": 0, "decided": 0.0, "votes": 0, "epochs": 0.0,
         }  # fmt: skip
-        return {**state, "mark": state}, Action(
-            knobs=replace(knobs, learning_rate=self._rate(state, 0.0, 0.0)), mark=True
-        )
+        knobs = replace(knobs, learning_rate=self._rate(state, 0.0, 0.0))
+        return {**state, "mark": state}, Action(knobs=knobs, mark=True)
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         if signals.train_loss is not None:
             return self._marked(state, signals.train_loss)
         if signals.loss is None:
             return state, NOTHING
-        state, action = self._decided(self._watched(state, signals), signals)
+        state, action = self._decided(self._watched(state, signals, signals.loss), signals, signals.loss)
         rate = self._rate(state, signals.epochs, signals.progress)
         knobs = replace(signals.knobs, batch_size=state["batch_size"], learning_rate=rate)
         return state, action if knobs == signals.knobs else replace(action, knobs=knobs)
@@ -105,17 +108,16 @@ class Date(Policy[State]):
         state = {**state, "best_epoch": train_loss}
         return {**state, "mark": {key: item for key, item in state.items() if key != "mark"}}, Action(mark=True)
 
-    def _watched(self, state: State, signals: Signals) -> State:
-        assert signals.loss is not None
-        loss = smoothed(state["loss"], signals.loss, _DECAY)
+    def _watched(self, state: State, signals: Signals, loss: float) -> State:
+        average, estimate = smoothed(state["loss"], loss, _DECAY), observed(state["estimate"], signals.gradient, _DECAY)
+        scale = noise_scale(estimate)
         return {
-            **state, "loss": loss, "best_loss": min(state["best_loss"], value(loss)), "epochs": signals.epochs,
-            "estimate": observed(state["estimate"], signals.gradient, _DECAY), "updates": state["updates"] + 1,
+            **state, "loss": average, "best_loss": min(state["best_loss"], value(average)), "updates": state["updates"] + 1,
+            "estimate": estimate, "noise_scale": state["noise_scale"] if scale is None else scale, "epochs": signals.epochs,
         }  # fmt: skip
 
-    def _decided(self, state: State, signals: Signals) -> tuple[State, Action]:
-        assert signals.loss is not None
-        if not math.isfinite(signals.loss):
+    def _decided(self, state: State, signals: Signals, loss: float) -> tuple[State, Action]:
+        if not math.isfinite(loss):
             return self._returned(state, "the loss is not finite")
         if state["updates"] < self.period or signals.epochs - state["decided"] < _PERIOD_EPOCHS:
             return state, NOTHING
@@ -123,30 +125,27 @@ class Date(Policy[State]):
         warm = state["ramp"][0] > 0 or signals.epochs >= state["calm"]
         if warm and value(state["loss"]) > _RISE * state["best_loss"]:
             return self._returned(state, "the loss rose")
-        scale = noise_scale(state["estimate"])
-        if scale is None or state["estimate"][2] < self.evidence or signals.epochs < state["calm"]:
-            return {**state, "votes": 0}, NOTHING
-        if self.target * scale < _GROWTH * state["batch_size"]:
-            return {**state, "votes": 0}, NOTHING
-        state = {**state, "votes": state["votes"] + 1}
+        valid = noise_scale(state["estimate"]) is not None and state["estimate"][2] >= self.evidence
+        above = self.target * state["noise_scale"] >= _GROWTH * state["batch_size"]
+        votes = state["votes"] + 1 if valid and signals.epochs >= state["calm"] and above else 0
         most = signals.samples_per_epoch // 10 if self.most is None else self.most
-        if state["votes"] < self.patience or 2 * state["batch_size"] > most:
-            return state, NOTHING
-        return self._grown(state, scale)
+        if votes < self.patience or 2 * state["batch_size"] > most:
+            return {**state, "votes": votes}, NOTHING
+        return self._grown(state)
 
-    def _grown(self, state: State, scale: float) -> tuple[State, Action]:
+    def _grown(self, state: State) -> tuple[State, Action]:
         before = state["batch_size"] / self.base_batch
         length = self.warm_up * before  # warm_up * (2 k - k): all ramps up to k take as long as LEGW's warm-up at k
         state = {
             **state, "batch_size": 2 * state["batch_size"], "votes": 0, "ramp": (before, 2 * before, state["epochs"], length),
             "calm": state["epochs"] + length * 2 ** state["returns"],
         }  # fmt: skip
-        return state, Action(why="the noise scale is above the batch", evidence={"noise_scale": scale})
+        return state, Action(why="the noise scale is above the batch", evidence={"noise_scale": state["noise_scale"]})
 
     def _returned(self, state: State, why: str) -> tuple[State, Action]:
         """Back to weights, batch, ramp and averages as they were at the mark."""
-        evidence = {"loss": value(state["loss"]), "best": state["best_loss"]}
-        evidence = {name: number for name, number in evidence.items() if math.isfinite(number)}
+        losses = (("loss", value(state["loss"])), ("best_loss", state["best_loss"]))
+        evidence = {name: number for name, number in losses if math.isfinite(number)}
         returns, now, mark = state["returns"] + 1, state["epochs"], state["mark"]
         if returns > _RETURNS:
             return {**state, "returns": returns}, Action(stop=True, why=why + ", once too often", evidence=evidence)
@@ -163,15 +162,9 @@ class Date(Policy[State]):
         first, last, begin, length = state["ramp"]
         share = min(1.0, (epochs - begin) / length) if length else 1.0
         scale = (1 - share) * self._scale(state, first) + share * self._scale(state, last)
-        return float(state["multiplier"] * state["rate"] * scale * _decayed(self.decay, progress))
+        return float(state["multiplier"] * state["rate"] * scale * _DECAYS[self.decay](progress))
 
     def _scale(self, state: State, times: float) -> float:
         if self.rule == "adascale":
-            return gain(times, (noise_scale(state["estimate"]) or 0.0) / self.base_batch)
+            return gain(times, state["noise_scale"] / self.base_batch)  # the last valid one
         return math.sqrt(times) if self.rule == "sqrt" else times
-
-
-def _decayed(shape: str, progress: float) -> float:
-    if shape == "cosine":
-        return (1 + math.cos(math.pi * progress)) / 2
-    return 1 - progress if shape == "linear" else 1.0
