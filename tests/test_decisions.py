@@ -14,7 +14,7 @@ import pytest
 from orchestrator.ledger import Ledger
 from search.work import Assignment
 from tests.support import interrupted_after, orchestrator, recorded, simulated, small_sweep
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.base import NOTHING, Action, Policy, Signals
 from trainables.policies.scheduled import Scheduled
 from trainables.workloads.quadratic import Quadratic
 
@@ -26,8 +26,8 @@ class Halving(Policy[int]):
     tries: bool = False
     watches: ClassVar[frozenset[str]] = frozenset({"loss"})
 
-    def start(self, knobs: Knobs) -> tuple[int, Action]:
-        return 0, Action(knobs=replace(knobs, momentum=0.5))
+    def start(self, signals: Signals) -> tuple[int, Action]:
+        return 0, Action(knobs=replace(signals.knobs, momentum=0.5))
 
     def act(self, state: int, signals: Signals) -> tuple[int, Action]:
         if signals.loss is None:

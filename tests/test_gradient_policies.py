@@ -53,7 +53,7 @@ def play(
 ) -> list[Step]:
     """A training without a model. `cut`: after so many calls it goes on from a copy of state and knobs."""
     knobs = Knobs(learning_rate=0.1, batch_size=batch_size)
-    state, action = policy.start(knobs)
+    state, action = policy.start(Signals(0, SIZE, 0, epochs, knobs))
     knobs = action.knobs or knobs
     steps: list[Step] = []
     samples, step, losses = 0, 0, [math.nan][:0]

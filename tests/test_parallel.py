@@ -18,7 +18,7 @@ from orchestrator.errors import BadInput
 from search.work import Assignment, Progress
 from tests.support import simulated, small_sweep
 from tests.test_trainables import Exploring
-from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals
+from trainables.base import NOTHING, Action, Execution, Policy, Signals
 from trainables.loop import Training
 from trainables.workloads.quadratic import Quadratic
 
@@ -118,7 +118,7 @@ class Watching(Policy[tuple[Any, ...]]):
 
     watches: ClassVar[frozenset[str]] = frozenset({"gradient", "loss"})
 
-    def start(self, knobs: Knobs) -> tuple[tuple[Any, ...], Action]:
+    def start(self, signals: Signals) -> tuple[tuple[Any, ...], Action]:
         return (), NOTHING
 
     def act(self, state: tuple[Any, ...], signals: Signals) -> tuple[tuple[Any, ...], Action]:

@@ -41,7 +41,7 @@ def simulated(
     """Samples seen before each update of a training that is only counted, and the knobs of the update."""
     losses = iter(train_losses)
     samples, updates = 0, []
-    state, action = policy.begin(Signals(0, epoch, 0, horizon, knobs))
+    state, action = policy.start(Signals(0, epoch, 0, horizon, knobs))
     knobs = action.knobs or knobs
     for step in range(horizon):
         while samples < (step + 1) * epoch:
@@ -156,19 +156,19 @@ def test_legw_gives_the_table_of_resnet_50() -> None:
     for i in range(7):
         policy = Warmup(10 / 2**6, base_batch=512, then=Schedule("polynomial"))
         knobs = Knobs(4.0, 512 * 2**i)
-        (length, rate, _), _ = policy.begin(Signals(0, 1_281_167, 0, 90, knobs))
+        (length, rate, _), _ = policy.start(Signals(0, 1_281_167, 0, 90, knobs))
         assert rate == pytest.approx(2 ** (2 + i / 2), rel=1e-12)
         assert length == 10 / 2 ** (6 - i)
 
 
 def test_the_other_recipes_can_be_written() -> None:
     goyal, bare, plain = Warmup(5, 256, "linear", stretch=False), Warmup(0, 256, "linear"), Warmup(2)
-    begins = {p: p.begin(Signals(0, 8192, 0, 90, Knobs(0.1, 2048)))[0] for p in (goyal, bare, plain)}
+    begins = {p: p.start(Signals(0, 8192, 0, 90, Knobs(0.1, 2048)))[0] for p in (goyal, bare, plain)}
     assert begins[goyal][:2] == (5, 0.8)
     assert begins[bare][:2] == (0, 0.8)
     assert begins[plain][:2] == (2, 0.1)
     assert {k.learning_rate for _, k in simulated(bare, Knobs(0.1, 2048), epoch=8192, horizon=3)} == {0.8}
-    assert Warmup(1, 256, "none").begin(Signals(0, 8192, 0, 90, Knobs(0.1, 128)))[0][:2] == (0.5, 0.1)
+    assert Warmup(1, 256, "none").start(Signals(0, 8192, 0, 90, Knobs(0.1, 128)))[0][:2] == (0.5, 0.1)
 
 
 def test_a_warm_up_that_would_not_end_is_shortened_and_says_so() -> None:
@@ -224,7 +224,7 @@ def test_a_growing_batch_has_the_noise_of_the_falling_rate(
     start = Knobs(0.1, batch, momentum=0.9)
     epoch, horizon = 2000, 7
     baseline = Schedule("steps", factor=fall, at=at)
-    state, _ = baseline.start(start)
+    state, _ = baseline.start(Signals(0, epoch, 0, horizon, start))
     ramped = simulated(BatchRamp(at, fall, growth, most), start, epoch=epoch, horizon=horizon)
     turns = [ramped[0], *(after for before, after in pairwise(ramped) if before[1] != after[1]), ramped[-1]]
     for samples, knobs in turns:
@@ -287,7 +287,7 @@ class Looking(Policy[list[str]]):
     momentum: float = 0.0
     turns: ClassVar[frozenset[str]] = frozenset()
 
-    def start(self, knobs: Knobs) -> tuple[list[str], Action]:
+    def start(self, signals: Signals) -> tuple[list[str], Action]:
         return [], NOTHING
 
     def act(self, state: list[str], signals: Signals) -> tuple[list[str], Action]:

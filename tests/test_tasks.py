@@ -31,7 +31,7 @@ from search.task import FULL, Task
 from search.trial import FINALIST, History, Report, Status, Suggestion, Trial, resume, start
 from tests.climbing import Climbing
 from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.base import NOTHING, Action, Policy, Signals
 from trainables.loop import train
 from trainables.workloads.quadratic import Quadratic
 
@@ -44,7 +44,7 @@ class Decaying(Policy[None]):
 
     resumable = False
 
-    def start(self, knobs: Knobs) -> tuple[None, Action]:
+    def start(self, signals: Signals) -> tuple[None, Action]:
         return None, NOTHING
 
     def act(self, state: None, signals: Signals) -> tuple[None, Action]:

@@ -100,7 +100,7 @@ class Turning(Policy[int]):
 
     every: int = 3
 
-    def start(self, knobs: Knobs) -> tuple[int, Action]:
+    def start(self, signals: Signals) -> tuple[int, Action]:
         return 0, NOTHING
 
     def act(self, state: int, signals: Signals) -> tuple[int, Action]:
@@ -116,8 +116,8 @@ class Turning(Policy[int]):
 class Exploring(Policy[dict[str, Any]]):
     """Marks, trains a few updates with another learning rate, rewinds, goes on; again and again."""
 
-    def start(self, knobs: Knobs) -> tuple[dict[str, Any], Action]:
-        state = {"phase": 0, "rate": knobs.learning_rate, "losses": (math.inf,)}
+    def start(self, signals: Signals) -> tuple[dict[str, Any], Action]:
+        state = {"phase": 0, "rate": signals.knobs.learning_rate, "losses": (math.inf,)}
         return state, Action(mark=True)
 
     def act(self, state: dict[str, Any], signals: Signals) -> tuple[dict[str, Any], Action]:
@@ -139,7 +139,7 @@ class Trying(Policy[int]):
     turns: ClassVar[frozenset[str]] = frozenset({"learning_rate", "mark"})
     watches: ClassVar[frozenset[str]] = frozenset({"loss", "gradient"})
 
-    def start(self, knobs: Knobs) -> tuple[int, Action]:
+    def start(self, signals: Signals) -> tuple[int, Action]:
         return 0, Action(explore=True, why="first")
 
     def act(self, state: int, signals: Signals) -> tuple[int, Action]:
@@ -476,8 +476,8 @@ def test_the_policy_keeps_plain_data_and_is_pure(workload: Workload, policy: Pol
     class Recorded(Policy[Any]):
         watches = policy.watches
 
-        def start(self, knobs: Knobs) -> Any:
-            return policy.start(knobs)
+        def start(self, signals: Signals) -> Any:
+            return policy.start(signals)
 
         def act(self, state: Any, signals: Signals) -> Any:
             before = copy.deepcopy(state)
@@ -600,7 +600,7 @@ def test_a_rewind_brings_back_every_bit_of_weights_and_optimiser(prepared: Path)
 
 def test_a_rewind_without_a_mark_is_refused(prepared: Path) -> None:
     class Lost(Policy[None]):
-        def start(self, knobs: Knobs) -> tuple[None, Action]:
+        def start(self, signals: Signals) -> tuple[None, Action]:
             return None, NOTHING
 
         def act(self, state: None, signals: Signals) -> tuple[None, Action]:
@@ -618,7 +618,7 @@ def test_plateau_does_what_torch_does(factor: float, patience: int, threshold: f
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, "min", factor, patience, threshold, threshold_mode="rel"
     )
-    state, action = policy.start(knobs)
+    state, action = policy.start(Signals(0, 1, 0, 300, knobs))
     assert action == NOTHING
     generator = random.Random(1)
     changes = 0
@@ -688,7 +688,7 @@ def assign(tmp_path: Path, **changes: Any) -> Assignment:
 
 
 def kinds(run: Run) -> list[tuple[str, int]]:
-    return [(item.kind, item.step) for item in run if item is not None]
+    return [(item.kind, item.step) for item in run if item is not None and item.kind != "decision"]
 
 
 def reports(items: Any) -> dict[int, Mapping[str, float]]:
@@ -832,7 +832,7 @@ def test_denormals_are_flushed_in_the_training_only(tmp_path: Path) -> None:
     flushed = []
 
     class Looking(Policy[None]):
-        def start(self, knobs: Knobs) -> tuple[None, Action]:
+        def start(self, signals: Signals) -> tuple[None, Action]:
             return None, NOTHING
 
         def act(self, state: None, signals: Signals) -> tuple[None, Action]:
@@ -983,8 +983,8 @@ def test_an_evaluation_amid_a_trial_measures_the_marked_weights(prepared: Path, 
 
     @dataclass(frozen=True)
     class Wild(Policy[int]):
-        def start(self, knobs: Knobs) -> tuple[int, Action]:
-            return 0, Action(explore=True, knobs=replace(knobs, learning_rate=1e30))
+        def start(self, signals: Signals) -> tuple[int, Action]:
+            return 0, Action(explore=True, knobs=replace(signals.knobs, learning_rate=1e30))
 
         def act(self, state: int, signals: Signals) -> tuple[int, Action]:
             return state, NOTHING
@@ -1010,7 +1010,7 @@ def test_what_a_rewind_undoes_is_not_in_the_training_loss(prepared: Path) -> Non
     class Halving(Policy[int]):
         watches: ClassVar[frozenset[str]] = frozenset({"loss"})
 
-        def start(self, knobs: Knobs) -> tuple[int, Action]:
+        def start(self, signals: Signals) -> tuple[int, Action]:
             return 0, NOTHING
 
         def act(self, state: int, signals: Signals) -> tuple[int, Action]:
@@ -1036,7 +1036,7 @@ def test_the_watched_gradient_is_the_one_of_the_update(micro_batch: int | None, 
     class Watching(Policy[None]):
         watches: ClassVar[frozenset[str]] = frozenset({"gradient"})
 
-        def start(self, knobs: Knobs) -> tuple[None, Action]:
+        def start(self, signals: Signals) -> tuple[None, Action]:
             return None, NOTHING
 
         def act(self, state: None, signals: Signals) -> tuple[None, Action]:

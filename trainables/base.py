@@ -103,7 +103,6 @@ class Action:
     explore: bool = False
     measure: bool = False  # ask at once again, with `signals.metrics` of the present weights on "valid"
     stop: bool = False  # give the training up as diverged
-    ask: bool = False  # from `start`, and then alone: `act` is to say it, which sees where the training stands
     why: str = ""
     evidence: Mapping[str, float] = field(default_factory=dict)
 
@@ -131,17 +130,12 @@ class Policy(ABC, Generic[S]):
     watches: frozenset[str] = frozenset()
 
     @abstractmethod
-    def start(self, knobs: Knobs) -> tuple[S, Action]:
-        """The first state, and what to change before the first update."""
+    def start(self, signals: Signals) -> tuple[S, Action]:
+        """The first state, and what to change before the first update; a fork begins amid a training."""
 
     @abstractmethod
     def act(self, state: S, signals: Signals) -> tuple[S, Action]:
         """The next state, and what to change now."""
-
-    def begin(self, signals: Signals) -> tuple[S, Action]:
-        """`start`, and `act` if that asks for it: a fork begins amid a training, and epochs have a length."""
-        state, action = self.start(signals.knobs)
-        return self.act(state, signals) if action.ask else (state, action)
 
 
 class Workload(ABC):

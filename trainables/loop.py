@@ -210,7 +210,7 @@ class Training:
         self._turn()
         if self.policy is not None:
             signals = Signals(self.samples, self._size, self.step, self.workload.horizon, self.knobs)
-            self._policy_state, action = self.policy.begin(signals)
+            self._policy_state, action = self.policy.start(signals)
             self._do(action, 0.0)
             self._tell_schedule()
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.base import NOTHING, Action, Policy, Signals
 from trainables.signals import NO_ESTIMATE, NoiseScale, gain, noise_scale, observed
 
 _DECAY = 0.99  # of the averages, per update
@@ -39,8 +39,8 @@ class AdaScale(Policy[State]):
         if not 0 < self.power <= 1:
             raise ValueError(f"{self}: power must be > 0 and <= 1; try 1 for SGD, 0.5 for Adam")
 
-    def start(self, knobs: Knobs) -> tuple[State, Action]:
-        return (knobs.learning_rate, NO_ESTIMATE), NOTHING
+    def start(self, signals: Signals) -> tuple[State, Action]:
+        return (signals.knobs.learning_rate, NO_ESTIMATE), NOTHING
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         if signals.gradient is None:

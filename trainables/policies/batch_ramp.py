@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.base import NOTHING, Action, Policy, Signals
 from trainables.decay import passed
 
 State = tuple[float, int]
@@ -53,8 +53,8 @@ class BatchRamp(Policy[State]):
     def turns(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset({"batch_size"} if self.decay is None else {"batch_size", "learning_rate"})
 
-    def start(self, knobs: Knobs) -> tuple[State, Action]:
-        return (knobs.learning_rate, knobs.batch_size), Action(ask=True)
+    def start(self, signals: Signals) -> tuple[State, Action]:
+        return self.act((signals.knobs.learning_rate, signals.knobs.batch_size), signals)
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         rate, first = state

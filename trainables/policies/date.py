@@ -22,11 +22,11 @@ Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019; McCand
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.base import NOTHING, Action, Policy, Signals
+from trainables.decay import decay
 from trainables.signals import NO_ESTIMATE, UNKNOWN, gain, noise_scale, observed, smoothed, value
 
 _DECAY = 0.99  # of the averages, per update
@@ -35,11 +35,7 @@ _GROWTH = math.sqrt(2)  # the middle between staying and doubling
 _RISE = 1.5  # of the average loss by its best
 _RETURNS = 3
 _RULES = ("sqrt", "linear", "adascale")
-_DECAYS: dict[str, Callable[[float], float]] = {
-    "constant": lambda progress: 1.0,
-    "cosine": lambda progress: (1 + math.cos(math.pi * progress)) / 2,
-    "linear": lambda progress: 1 - progress,
-}
+_DECAYS = ("constant", "cosine", "linear")
 
 State = dict[str, Any]
 """`rate` is the configuration's, `multiplier` what returns made of it, `ramp` (from k, to k, at epoch, epochs long),
@@ -64,7 +60,7 @@ class Date(Policy[State]):
     watches = frozenset({"loss", "gradient"})
 
     def __post_init__(self) -> None:
-        known: tuple[tuple[str, Iterable[str]], ...] = (("rule", _RULES), ("decay", _DECAYS))
+        known = (("rule", _RULES), ("decay", _DECAYS))
         for name, values in known:
             if getattr(self, name) not in values:
                 raise ValueError(f"{self}: {name} must be one of {', '.join(values)}")
@@ -80,15 +76,16 @@ class Date(Policy[State]):
     def resumable(self) -> bool:  # type: ignore[override]
         return self.decay == "constant"
 
-    def start(self, knobs: Knobs) -> tuple[State, Action]:
+    def start(self, signals: Signals) -> tuple[State, Action]:
+        knobs, epochs = signals.knobs, signals.epochs
         times = knobs.batch_size / self.base_batch
         state: State = {
             "rate": knobs.learning_rate, "multiplier": 1.0, "returns": 0,
-            "batch_size": knobs.batch_size, "ramp": (0.0, times, 0.0, self.warm_up * times), "calm": self.warm_up * times,
+            "batch_size": knobs.batch_size, "ramp": (0.0, times, epochs, self.warm_up * times), "calm": epochs + self.warm_up * times,
             "estimate": NO_ESTIMATE, "noise_scale": 0.0, "loss": UNKNOWN, "best_loss": math.inf, "best_epoch": math.inf,
-            "updates": 0, "decided": 0.0, "votes": 0, "epochs": 0.0,
+            "updates": 0, "decided": epochs, "votes": 0, "epochs": epochs,
         }  # fmt: skip
-        knobs = replace(knobs, learning_rate=self._rate(state, 0.0, 0.0))
+        knobs = replace(knobs, learning_rate=self._rate(state, epochs, signals.progress))
         return {**state, "mark": state}, Action(knobs=knobs, mark=True)
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
@@ -162,7 +159,7 @@ class Date(Policy[State]):
         first, last, begin, length = state["ramp"]
         share = min(1.0, (epochs - begin) / length) if length else 1.0
         scale = (1 - share) * self._scale(state, first) + share * self._scale(state, last)
-        return float(state["multiplier"] * state["rate"] * scale * _DECAYS[self.decay](progress))
+        return float(state["multiplier"] * state["rate"] * scale * decay(self.decay, progress))
 
     def _scale(self, state: State, times: float) -> float:
         if self.rule == "adascale":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.base import NOTHING, Action, Policy, Signals
 
 
 @dataclass(frozen=True)
 class Fixed(Policy[None]):
-    def start(self, knobs: Knobs) -> tuple[None, Action]:
+    def start(self, signals: Signals) -> tuple[None, Action]:
         return None, NOTHING
 
     def act(self, state: None, signals: Signals) -> tuple[None, Action]:

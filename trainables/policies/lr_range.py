@@ -22,7 +22,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.base import NOTHING, Action, Policy, Signals
 from trainables.signals import UNKNOWN, smoothed, value
 
 _WINDOW = 0.05  # of the sweep, that the loss is smoothed over
@@ -65,13 +65,11 @@ class LrRange(Policy[State]):
     def watches(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset({"loss"}) | (self.then.watches if self.then else frozenset())
 
-    def start(self, knobs: Knobs) -> tuple[State, Action]:
-        return {}, Action(ask=True)
+    def start(self, signals: Signals) -> tuple[State, Action]:
+        begun = {"begun": signals.samples, "share": 0.0, "loss": UNKNOWN, "lowest": math.inf, "rate": self.low}
+        return begun, Action(explore=True, knobs=replace(signals.knobs, learning_rate=self.low))
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
-        if not state:
-            begun = {"begun": signals.samples, "share": 0.0, "loss": UNKNOWN, "lowest": math.inf, "rate": self.low}
-            return begun, Action(explore=True, knobs=replace(signals.knobs, learning_rate=self.low))
         if "then" in state:
             return self._then(state, signals)
         if signals.loss is None:
@@ -99,7 +97,7 @@ class LrRange(Policy[State]):
         knobs = replace(signals.knobs, learning_rate=rate)
         evidence = {"lowest_at": state["rate"], "ended_at": signals.knobs.learning_rate, "lowest": state["lowest"]}
         evidence = {name: number for name, number in evidence.items() if math.isfinite(number)}
-        inner, action = self.then.begin(replace(signals, knobs=knobs)) if self.then else (None, NOTHING)
+        inner, action = self.then.start(replace(signals, knobs=knobs)) if self.then else (None, NOTHING)
         why = f"the smoothed loss was lowest at {state['rate']:.3g}: a rate {self.divisor:g} times smaller"
         return {"then": inner}, replace(action, rewind=True, knobs=action.knobs or knobs, why=why, evidence=evidence)
 

@@ -42,7 +42,7 @@ class NoiseScaleBatch(Policy[State]):
         if not 0 <= self.decay < 1:
             raise ValueError(f"{self}: decay must be >= 0 and < 1; try decay=0.9")
 
-    def start(self, knobs: Knobs) -> tuple[State, Action]:
+    def start(self, signals: Signals) -> tuple[State, Action]:
         return (NO_ESTIMATE, None, None), NOTHING
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:

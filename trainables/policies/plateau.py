@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.base import NOTHING, Action, Policy, Signals
 
 _SMALLEST_CHANGE = 1e-8  # a rate that would change by less stays, as in torch
 
@@ -37,7 +37,7 @@ class Plateau(Policy[State]):
         if self.patience < 0:
             raise ValueError(f"{self}: patience must be >= 0; try patience=10")
 
-    def start(self, knobs: Knobs) -> tuple[State, Action]:
+    def start(self, signals: Signals) -> tuple[State, Action]:
         return (math.inf, 0), NOTHING
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:

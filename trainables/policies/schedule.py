@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.base import NOTHING, Action, Policy, Signals
 from trainables.decay import SHAPES, decay
 
 
@@ -47,8 +47,8 @@ class Schedule(Policy[float]):
     def resumable(self) -> bool:  # type: ignore[override]
         return self.shape == "constant"
 
-    def start(self, knobs: Knobs) -> tuple[float, Action]:
-        return knobs.learning_rate, Action(ask=True)
+    def start(self, signals: Signals) -> tuple[float, Action]:
+        return self.act(signals.knobs.learning_rate, signals)
 
     def act(self, state: float, signals: Signals) -> tuple[float, Action]:
         share = max(0.0, (signals.progress - self.begin_at) / (1 - self.begin_at))

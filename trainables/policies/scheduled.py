@@ -50,7 +50,7 @@ class Scheduled(Policy[int]):
             return cls(tuple((int(each["samples"]), Knobs(**each["knobs"])) for each in given), by="samples")
         return cls(tuple((int(each["first"]), workload.knobs(each["config"])) for each in given))
 
-    def start(self, knobs: Knobs) -> tuple[int, Action]:
+    def start(self, signals: Signals) -> tuple[int, Action]:
         return 0, Action(knobs=self.stretches[0][1])
 
     def act(self, state: int, signals: Signals) -> tuple[int, Action]:

@@ -48,26 +48,26 @@ class Together(Policy[State]):
     def watches(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset().union(*(policy.watches for policy in self.policies))
 
-    def start(self, knobs: Knobs) -> tuple[State, Action]:
-        return [], Action(ask=True)
+    def start(self, signals: Signals) -> tuple[State, Action]:
+        return self._merged([policy.start(signals) for policy in self.policies], signals.knobs)
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
-        if not state:
-            answers = [policy.begin(signals) for policy in self.policies]
-        else:
-            is_measurement = bool(signals.metrics) and signals.train_loss is None
-            answers = [
-                policy.act(inner, signals) if asked or not is_measurement else (inner, NOTHING)
-                for policy, (inner, asked) in zip(self.policies, state, strict=True)
-            ]
+        is_measurement = bool(signals.metrics) and signals.train_loss is None
+        answers = [
+            policy.act(inner, signals) if asked or not is_measurement else (inner, NOTHING)
+            for policy, (inner, asked) in zip(self.policies, state, strict=True)
+        ]
+        return self._merged(answers, signals.knobs)
+
+    def _merged(self, answers: list[tuple[Any, Action]], knobs: Knobs) -> tuple[State, Action]:
         changes = {
             name: value
             for policy, (_, action) in zip(self.policies, answers, strict=True)
-            for name, value in _changes(policy, action, signals.knobs).items()
+            for name, value in _changes(policy, action, knobs).items()
         }
         merged = _merged([action for _, action in answers])
-        knobs = replace(signals.knobs, **changes) if changes else None
-        return [(inner, action.measure) for inner, action in answers], replace(merged, knobs=knobs)
+        turned = replace(knobs, **changes) if changes else None
+        return [(inner, action.measure) for inner, action in answers], replace(merged, knobs=turned)
 
 
 def _changes(policy: Policy[Any], action: Action, knobs: Knobs) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.base import NOTHING, Action, Policy, Signals
 
 _SCALINGS = ("sqrt", "linear", "none")
 _LONGEST = 0.5  # of the training
@@ -34,7 +34,7 @@ State = tuple[float, float, tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
-class Warmup(Policy[State | None]):
+class Warmup(Policy[State]):
     epochs: float
     base_batch: int | None = None
     scaling: str = "sqrt"
@@ -64,12 +64,7 @@ class Warmup(Policy[State | None]):
     def watches(self) -> frozenset[str]:  # type: ignore[override]
         return self.then.watches if self.then else frozenset()
 
-    def start(self, knobs: Knobs) -> tuple[State | None, Action]:
-        return None, Action(ask=True)
-
-    def act(self, state: State | None, signals: Signals) -> tuple[State, Action]:
-        if state is not None:
-            return self._ramped(state, signals)
+    def start(self, signals: Signals) -> tuple[State, Action]:
         knobs = signals.knobs
         times = knobs.batch_size / self.base_batch if self.base_batch else 1.0
         scale = {"sqrt": math.sqrt(times), "linear": times, "none": 1.0}[self.scaling]
@@ -82,6 +77,9 @@ class Warmup(Policy[State | None]):
             filter(None, [f"a warm-up of {wanted:g} epochs is shortened to half of the training", action.why])
         )
         return state, replace(action, why=why, evidence={**action.evidence, "wanted": wanted, "epochs": length})
+
+    def act(self, state: State, signals: Signals) -> tuple[State, Action]:
+        return self._ramped(state, signals)
 
     def _ramped(self, state: State, signals: Signals) -> tuple[State, Action]:
         """What `then` wants, with the ramp on its learning rate."""
@@ -98,5 +96,5 @@ class Warmup(Policy[State | None]):
     def _then(self, inner: tuple[Any, ...], signals: Signals, *, is_warm: bool) -> tuple[tuple[Any, ...], Action]:
         if self.then is None or (not inner and not is_warm and "mark" in self.then.turns):
             return (), NOTHING
-        state, action = self.then.act(inner[0], signals) if inner else self.then.begin(signals)
+        state, action = self.then.act(inner[0], signals) if inner else self.then.start(signals)
         return (state,), action

@@ -18,7 +18,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainables.base import Action, Knobs, Policy, Signals
+from trainables.base import Action, Policy, Signals
 from trainables.signals import UNKNOWN, smoothed, value
 
 _KNOWN = 0.5  # the weight that the average must have collected before it counts
@@ -62,16 +62,14 @@ class Watchdog(Policy[State]):
     def watches(self) -> frozenset[str]:  # type: ignore[override]
         return self.policy.watches | {"loss"}
 
-    def start(self, knobs: Knobs) -> tuple[State, Action]:
-        return {}, Action(ask=True)
+    def start(self, signals: Signals) -> tuple[State, Action]:
+        inner, action = self.policy.start(signals)
+        rate = (action.knobs or signals.knobs).learning_rate
+        state = {"inner": inner, "rate": rate, "multiplier": 1.0, "returns": 0}
+        state |= {"loss": UNKNOWN, "best": math.inf, "samples": signals.samples}
+        return state, replace(action, mark=True)
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
-        if not state:
-            inner, action = self.policy.begin(signals)
-            rate = (action.knobs or signals.knobs).learning_rate
-            state = {"inner": inner, "rate": rate, "multiplier": 1.0, "returns": 0}
-            state |= {"loss": UNKNOWN, "best": math.inf, "samples": signals.samples}
-            return state, replace(action, mark=True)
         bare = replace(signals.knobs, learning_rate=state["rate"])
         inner, action = self.policy.act(state["inner"], replace(signals, knobs=bare))
         bare = action.knobs or bare
