@@ -749,7 +749,8 @@ def test_a_pause_in_mid_epoch_loses_nothing(updates: int, tmp_path: Path) -> Non
     seen: dict[int, Mapping[str, float]] = {}
     for _ in range(100):
         run = Quadratic().run(Turning(), assign(tmp_path, recorded=max(seen, default=0), checkpoint_seconds=1e9))
-        for _, item in zip(range(updates), run, strict=False):
+        trained = (item for item in run if item is None or item.kind != "decision")
+        for _, item in zip(range(updates), trained, strict=False):
             seen |= reports([item])
         saved = run.save()
         assert saved is run.save()

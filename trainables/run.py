@@ -85,8 +85,8 @@ class Run(Iterator["Progress | None"]):
             yield self.save()
         for item in self.training:
             yield item
-            if self.training.diverged:
-                continue  # to the end: such weights are not kept
+            if self.training.diverged or (item is not None and item.kind == "decision"):
+                continue  # such weights are not kept, and nothing was trained for a decision
             if self.training.step >= self._assignment.until or self._due(
                 reported=item is not None and item.kind == "report"
             ):
