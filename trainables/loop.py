@@ -104,7 +104,7 @@ class Training:
         self._kept = 0  # … no rewind has undone, so many
         self._last_loss: float | Tensor = math.inf  # of the last update outside an exploration, or the first in one
         self._share_sum: float | Tensor = 0.0  # over what is accumulated
-        self._part_squares: list[tuple[float, float]] = []  # |gradient|^2 of each part accumulated, and its share
+        self._part_squares: list[tuple[float | Tensor, float]] = []  # |gradient|^2 and share of each part accumulated
         self._seconds = 0.0  # since the last report
         self._policy_state: Any = None
         self._mark: dict[str, Any] | None = None
@@ -150,7 +150,7 @@ class Training:
             "loss_sum": float(self._loss_sum),
             "kept": self._kept,
             "last_loss": float(self._last_loss),
-            "part_squares": list(self._part_squares),
+            "part_squares": [(float(square), share) for square, share in self._part_squares],
             "exploring": self._exploring,
             "undone": self._undone,
             "told_knobs": asdict(self._told_knobs),
@@ -298,8 +298,8 @@ class Training:
     def _gradient(self, total: int) -> Gradient:
         """The norms of the gradients that were added up over `total` samples, and of their parts."""
         if self.group.size > 1:
-            self._part_squares = self.group.parts()
-        parts = [(square, share) for square, share in self._part_squares if share > 0]
+            self._part_squares = [*self.group.parts()]
+        parts = [(float(square), share) for square, share in self._part_squares if share > 0]
         self._part_squares = []
         # A loss scale has multiplied all of them, and is a power of two.
         scale = 1.0 if self.scaler is None else float(self.scaler.get_scale()) ** 2
@@ -307,14 +307,15 @@ class Training:
         return Gradient(
             batch_size=total,
             part_size=total / len(parts),
-            square=self._square() / scale,
+            square=float(self._square()) / scale,
             part_square=sum(square / share for square, share in parts) / scale,
             part_norms=norms,
         )
 
-    def _square(self) -> float:
+    def _square(self) -> float | Tensor:
         norms = torch._foreach_norm([gradient for gradient in self._gradients() if gradient is not None])
-        return float(torch.linalg.vector_norm(torch.stack(norms))) ** 2
+        norm = torch.linalg.vector_norm(torch.stack(norms))
+        return norm.double().square() if self._on_gpu else float(norm) ** 2  # a GPU is waited for once an update
 
     def _set_aside(self) -> list[Tensor | None]:
         """The gradients added up so far, out of the way of the next part's."""
