@@ -94,7 +94,7 @@ def print_overhead(rounds: int) -> None:
     for name, workload in WATCHED.items():
         batch_size = workload.knobs(baseline(workload)).batch_size
         for passes in (4, 2, 1):
-            split = replace(workload, execution=Execution(micro_batch=batch_size // passes))  # type: ignore[call-arg]
+            split = replace(workload, execution=Execution(micro_batch=batch_size // passes))  # type: ignore[type-var]
             found = overhead(split, {"quadratic": 400}.get(name, 20), rounds)
             print(
                 f"| {name} | {batch_size} | {passes} | {statistics.median(found):+.1%} "
