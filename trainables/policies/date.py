@@ -85,7 +85,7 @@ class Date(Policy[State]):
             "estimate": NO_ESTIMATE, "noise_scale": 0.0, "loss": UNKNOWN, "best_loss": math.inf, "best_epoch": math.inf,
             "updates": 0, "decided": epochs, "votes": 0, "epochs": epochs,
         }  # fmt: skip
-        knobs = replace(knobs, learning_rate=self._rate(state, epochs, signals.progress))
+        knobs = replace(knobs, learning_rate=self._rate(state, signals))
         return {**state, "mark": state}, Action(knobs=knobs, mark=True)
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
@@ -94,7 +94,7 @@ class Date(Policy[State]):
         if signals.loss is None:
             return state, NOTHING
         state, action = self._decided(self._watched(state, signals, signals.loss), signals, signals.loss)
-        rate = self._rate(state, signals.epochs, signals.progress)
+        rate = self._rate(state, signals)
         knobs = replace(signals.knobs, batch_size=state["batch_size"], learning_rate=rate)
         return state, action if knobs == signals.knobs else replace(action, knobs=knobs)
 
@@ -155,11 +155,13 @@ class Date(Policy[State]):
         }  # fmt: skip
         return state, Action(rewind=True, why=why, evidence=evidence)
 
-    def _rate(self, state: State, epochs: float, progress: float) -> float:
+    def _rate(self, state: State, signals: Signals) -> float:
+        """Of the coming update: the first of a ramp is not wasted on where it begins."""
         first, last, begin, length = state["ramp"]
-        share = min(1.0, (epochs - begin) / length) if length else 1.0
+        coming = signals.epochs + state["batch_size"] / signals.samples_per_epoch
+        share = min(1.0, max(0.0, coming - begin) / length) if length else 1.0
         scale = (1 - share) * self._scale(state, first) + share * self._scale(state, last)
-        return float(state["multiplier"] * state["rate"] * scale * decay(self.decay, progress))
+        return float(state["multiplier"] * state["rate"] * scale * decay(self.decay, signals.progress))
 
     def _scale(self, state: State, times: float) -> float:
         if self.rule == "adascale":
