@@ -38,6 +38,7 @@ from search.work import Assignment, Progress
 from trainables import checkpoint
 from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, Workload
 from trainables.loop import Training, measure, train
+from trainables.policies.autolrs import AutoLrs
 from trainables.policies.fixed import Fixed
 from trainables.policies.plateau import Plateau
 from trainables.policies.scheduled import Scheduled
@@ -68,6 +69,7 @@ POLICIES: list[Policy[Any]] = [
     Fixed(),
     Plateau(factor=0.5, patience=0, threshold=0.9),
     Scheduled(((1, Knobs(0.1, 16)), (2, Knobs(0.05, 8, 0.5)))),
+    AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2),
 ]
 
 
