@@ -39,6 +39,7 @@ from trainables import checkpoint
 from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, Workload
 from trainables.loop import Training, measure, train
 from trainables.policies.adascale import AdaScale
+from trainables.policies.autolrs import AutoLrs
 from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.date import Date
 from trainables.policies.fixed import Fixed
@@ -88,6 +89,7 @@ POLICIES: list[Policy[Any]] = [
     Together(Schedule("linear"), BatchRamp((0.3, 0.6), decay=None, growth=1.5, most=50)),
     LrRange(low=1e-3, high=1e3, then=Schedule("steps", at=(0.5,))),
     Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=Schedule("cosine")), 1.01, most=99, window=0.1),
+    AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2),
 ]
 
 
