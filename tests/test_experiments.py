@@ -14,11 +14,12 @@ from tests.support import ROOT, run_script
 EXPERIMENTS = [
     "bert.py",
     "language_model.py",
+    "policies.py",
     "quickstart.py",
     "transfer.py",
 ]
-SLOW = ("language_model.py", "transfer.py")  # their smallest sizes are trained by `make test-all`
-WITH_GAUSSIAN_PROCESS = ("transfer.py",)
+SLOW = ("language_model.py", "policies.py", "transfer.py")  # their smallest sizes are trained by `make test-all`
+WITH_GAUSSIAN_PROCESS = ("policies.py", "transfer.py")
 needs_botorch = pytest.mark.skipif(find_spec("botorch") is None, reason="Python 3.10 has no botorch")
 
 

@@ -1,0 +1,69 @@
+"""Which policy wins at equal cost, and what each is worth: `experiments/policies.py` with all policies, and with each alone.
+
+    python experiments/benchmarks/choosing.py --seeds 5
+
+Every sweep has the same budget in full trainings, finalists included, and runs in this process. Shown: the test accuracy of
+the winner, how often which policy won where all were to choose from, and what the search spent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "experiments"))
+
+from policies import NAMES  # noqa: E402 - the experiment beside this folder
+
+
+def found(only: str | None, seed: int, runs: Path) -> dict[str, Any]:
+    """The summary of the sweep with this policy (None: all to choose from); carried out unless it is there."""
+    name = f"{only or 'choice'}-{seed}"
+    environment = {**os.environ, **({"POLICY": only} if only else {}), "OMP_NUM_THREADS": "1"}
+    script = [sys.executable, str(ROOT / "experiments" / "policies.py"), "--simulate", "--max-concurrent", "1"]
+    subprocess.run(
+        [*script, "--seed", str(seed), "--name", name, "--runs", str(runs)],
+        env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    shown = [sys.executable, "-m", "orchestrator", "show", name, "--runs", str(runs), "--json"]
+    told = subprocess.run(shown, check=True, capture_output=True, text=True, cwd=ROOT)
+    summary: dict[str, Any] = json.loads(told.stdout)
+    return summary
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--runs", type=Path, default=Path("runs/choosing"))
+    given = parser.parse_args()
+    print("| policies | test accuracy of the winner | validation | full trainings | n |")
+    print("| --- | --- | --- | --- | --- |")
+    baseline: list[float] = []
+    for only in (None, *NAMES):
+        rows = [found(only, seed, given.runs.absolute()) for seed in range(given.seeds)]
+        tests = [row["best"]["test"]["accuracy"] for row in rows]
+        valid = statistics.mean(row["best"]["value"] for row in rows)
+        cost = statistics.mean(row["cost"]["full_equivalents"] for row in rows)
+        label = only or "all to choose from"
+        print(f"| {label} | {spread(tests)} | {valid:.4f} | {cost:.1f} | {len(rows)} |", flush=True)
+        if only is None:
+            baseline = [row["baseline"]["test"]["accuracy"] for row in rows]
+            won = Counter(row["best"]["config"]["policy"] for row in rows)
+    print(f"\nBaseline, momentum SGD at a constant rate: {spread(baseline)}. Chosen where all were there: {dict(won)}.")
+
+
+def spread(values: list[float]) -> str:
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.4f} ±{deviation:.4f}"
+
+
+if __name__ == "__main__":
+    main()
