@@ -14,6 +14,7 @@ from tests.support import ROOT, run_script
 EXPERIMENTS = [
     "bert.py",
     "language_model.py",
+    "large_batch.py",
     "policies.py",
     "quickstart.py",
     "transfer.py",
