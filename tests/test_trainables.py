@@ -38,15 +38,18 @@ from search.work import Assignment, Progress
 from trainables import checkpoint
 from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, Workload
 from trainables.loop import Training, measure, train
+from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.fixed import Fixed
 from trainables.policies.plateau import Plateau
 from trainables.policies.scheduled import Scheduled
+from trainables.policies.sma import Sma
 from trainables.run import Run
 from trainables.signals import Gradient
 from trainables.workloads.bert_classify import BertClassify
 from trainables.workloads.bert_mlm import BertMlm
 from trainables.workloads.lstm_lm import LstmLm
 from trainables.workloads.lstm_mnist import LstmMnist
+from trainables.workloads.mlp_digits import MlpDigits
 from trainables.workloads.quadratic import Quadratic
 from trainables.workloads.resnet_finetune import ResNetFinetune
 from trainables.workloads.resnet_pretrain import ResNetPretrain
@@ -58,6 +61,7 @@ WORKLOADS: list[Workload] = [
     replace(ResNetFinetune.smallest(), network="resnet18"),
     ResNetPretrain.smallest(),
     LstmMnist.smallest(),
+    MlpDigits.smallest(),
     LstmLm.smallest(),
     replace(LstmLm.smallest(), level="characters", cutoffs=(16,), data_share=0.002),
     BertMlm.smallest(),
@@ -68,6 +72,9 @@ POLICIES: list[Policy[Any]] = [
     Fixed(),
     Plateau(factor=0.5, patience=0, threshold=0.9),
     Scheduled(((1, Knobs(0.1, 16)), (2, Knobs(0.05, 8, 0.5)))),
+    Sma(replicas=2),
+    AdaptiveSync(replicas=2, share=0.6),
+    AdaptiveSync(replicas=2, share=None, patience=1),
 ]
 
 

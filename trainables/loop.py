@@ -26,9 +26,10 @@ from torch import Tensor
 
 from search.trial import Config
 from search.work import Progress
-from trainables.base import Action, Execution, Knobs, Policy, Signals, Workload
+from trainables.base import Action, Averaging, Execution, Knobs, Policy, Signals, Workload
 from trainables.group import Alone
 from trainables.randomness import read_streams, seed_streams, write_streams
+from trainables.replicas import Replicas
 from trainables.signals import Gradient
 
 _KNOB_OF = {"lr": "learning_rate", "momentum": "momentum", "weight_decay": "weight_decay"}
@@ -90,6 +91,7 @@ class Training:
         self._watches_loss, self._watches_gradient = "loss" in watched, "gradient" in watched
         self._shared = self.group.wrapped(self._model, self._watches_gradient)  # … whose gradients are those of all
         self._multiples = [_multiples(group, self.knobs) for group in self.optimizer.param_groups]
+        self.replicas: Replicas | None = None  # that are trained in place of the model, which is their average
 
         self.step = 0  # evaluations finished
         self.cursor = 0  # samples into the next epoch
@@ -184,7 +186,7 @@ class Training:
         self.accumulated = state.get("accumulated", 0)  # earlier checkpoints have none of these three
         self._share_sum = state.get("share_sum", 0.0)
         if (gradients := state.get("gradients")) is not None:
-            for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
+            for parameter, gradient in zip(self._parameters(), gradients, strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
         self._mark = _copied(state["mark"])
         if self.scaler is not None:
@@ -201,6 +203,7 @@ class Training:
         self.load({**state, **own, "weights": weights})
         if self.cursor == 0:
             self._order_seed = self._seed
+        self._average(Averaging(1))  # the own policy says how many
         self._start()
 
     def _start(self) -> None:
@@ -222,8 +225,8 @@ class Training:
             self._order = torch.from_numpy(order).to(self.device)
             self.model.train()
         end = self.cursor + self.knobs.batch_size
-        if self._size - end == 1 and self.knobs.batch_size > 1:
-            end = self._size  # batch normalisation cannot do with a single sample
+        if 0 < self._size - end < self._fewest():
+            end = self._size
         batch = self._order[self.cursor : end]
         share = self.group.share(batch)
         self.group.reseed(self._seed, self.samples)
@@ -235,26 +238,29 @@ class Training:
             self._update(len(batch))
         return None
 
+    def _fewest(self) -> int:
+        """Samples that a batch must have: batch normalisation cannot do with a single one, in no replica."""
+        replicas = 1 if self.replicas is None else self.replicas.averaging.replicas
+        return replicas * min(2, self.knobs.batch_size // replicas)
+
     def _backward(self, share: Tensor, total: int) -> None:
         """Add the gradients of the next part of this worker's `share` of a batch of `total` samples."""
         if self.accumulated == 0:
             self.optimizer.zero_grad(set_to_none=True)
-        execution = self.workload.execution
         indices = share[self.accumulated :]
-        size = execution.micro_batch or len(indices)
-        if self._watches_gradient and self.group.size == 1 and len(share) >= 4:
-            # Noise shows between two parts at least; batch normalisation cannot do with a single sample.
-            size = min(size, math.ceil(len(share) / 2))
-        parts = math.ceil(len(indices) / size)
-        indices = indices[: math.ceil(len(indices) / parts)]  # as even as can be
+        indices = indices[: self._part_size(len(indices), len(share))]
         count = indices.shape[0]
-        before = self._set_aside() if self._watches_gradient and self.group.size == 1 else None
+        weight = self.group.weight(count, total)
+        before = self._set_aside() if self._watches_parts else None
         with self.group.adding(self._shared, is_last=self.accumulated + count == len(share)):
-            with autocast(execution, self.device):
-                loss = self.workload.loss(self._shared, indices)
-            scaled = loss if self.scaler is None else self.scaler.scale(loss)
-            weight = self.group.weight(count, total)
-            (scaled if weight == 1 else scaled * weight).backward()  # type: ignore[no-untyped-call]
+            with autocast(self.workload.execution, self.device):
+                if self.replicas is None:
+                    loss = self.workload.loss(self._shared, indices)
+                    descended = loss if weight == 1 else loss * weight
+                else:
+                    descended, loss = self.replicas.loss(indices, total)
+            scaled = descended if self.scaler is None else self.scaler.scale(descended)
+            scaled.backward()  # type: ignore[no-untyped-call]
         if before is not None:
             self._part_squares.append((self._square(), weight))
             self._put_back(before)
@@ -262,18 +268,38 @@ class Training:
         self._share_sum += (loss.detach().double() if self._on_gpu else loss.item()) * (count if weight else 0)
         self.accumulated += count
 
+    def _part_size(self, left: int, whole: int) -> int:
+        """How many of the samples that are left of a batch are computed next; as even as can be."""
+        size = self.workload.execution.micro_batch or left
+        if self._watches_parts and whole >= 4:
+            # Noise shows between two parts at least; batch normalisation cannot do with a single sample.
+            size = min(size, math.ceil(whole / 2))
+        if self.replicas is None:
+            return math.ceil(left / math.ceil(left / size))
+        replicas = self.replicas.averaging.replicas
+        rows = max(1, size // replicas)  # of one sample for each
+        rows = math.ceil(left / replicas / math.ceil(left / replicas / rows))
+        return left if left - rows * replicas < replicas else rows * replicas
+
+    @property
+    def _watches_parts(self) -> bool:
+        """Whether the gradients of parts of a batch are measured here; workers and replicas are parts by themselves."""
+        return self._watches_gradient and self.group.size == 1 and self.replicas is None
+
     def _update(self, total: int) -> None:
         """Move the weights by the gradients that were added up over `total` samples."""
         gradient = self._gradient(total) if self._watches_gradient else None
         if self._clip_norm is not None:
             if self.scaler is not None:
                 self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm)
-        if self.scaler is None:
-            self.optimizer.step()
+            if self.replicas is None:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm)
+            else:
+                self.replicas.clip(self._clip_norm)
+        if self.replicas is None:
+            self._descend()
         else:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            self.replicas.step(self._descend)
         summed = self.group.total(self._share_sum)
         self._loss_sum += summed
         self._kept += total
@@ -289,8 +315,19 @@ class Training:
                 loss=float(summed) / total if self._watches_loss else None, gradient=gradient,
             ))  # fmt: skip
 
+    def _descend(self) -> None:
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+
     def _gradient(self, total: int) -> Gradient:
         """The norms of the gradients that were added up over `total` samples, and of their parts."""
+        if self.replicas is not None:
+            self._part_squares, whole = self.replicas.gradient_parts(total)
+        else:
+            whole = self._square()
         if self.group.size > 1:
             self._part_squares = self.group.parts()
         parts = [(square, share) for square, share in self._part_squares if share > 0]
@@ -301,7 +338,7 @@ class Training:
         return Gradient(
             batch_size=total,
             part_size=total / len(parts),
-            square=self._square() / scale,
+            square=whole / scale,
             part_square=sum(square / share for square, share in parts) / scale,
             part_norms=norms,
         )
@@ -317,7 +354,7 @@ class Training:
         return before
 
     def _put_back(self, before: list[Tensor | None]) -> None:
-        for parameter, gradient in zip(self.model.parameters(), before, strict=True):
+        for parameter, gradient in zip(self._parameters(), before, strict=True):
             if gradient is not None:
                 parameter.grad = gradient if parameter.grad is None else gradient.add_(parameter.grad)
 
@@ -402,8 +439,18 @@ class Training:
             self.knobs = action.knobs
         if action.knobs is not None or action.rewind:  # the mark has the knobs of its own time
             self._turn()
-        if action.why:
-            self._tell(action.why, before if self._exploring else self._told_knobs, action.evidence, cost_seconds)
+        averaging = action.average
+        if self.replicas is not None and action.why and self.knobs.learning_rate != before.learning_rate:
+            averaging = averaging or self.replicas.averaging  # a restart, as Crossbow does when the rate drops
+        reasons = [action.why] if action.why else []
+        if averaging is not None:
+            reasons.append(self._average(averaging))
+        if self.replicas is not None and self.knobs.batch_size < self.replicas.averaging.replicas:
+            raise ValueError(f"batch_size={self.knobs.batch_size}: must be a sample for each replica; {averaging}")
+        if reasons:
+            self._tell(
+                "; ".join(reasons), before if self._exploring else self._told_knobs, action.evidence, cost_seconds
+            )
         self.diverged = self.diverged or action.stop
 
     def _rewind(self) -> None:
@@ -412,6 +459,22 @@ class Training:
         self._put_weights(self._mark["weights"])
         self._loss_sum, self._kept = self._counted_at_mark()
         self._undone = self.samples - self._mark["position"]
+
+    def _average(self, averaging: Averaging) -> str:
+        """Train so many replicas from here on; answers how they are computed."""
+        obstacle = None
+        if self.replicas is not None:
+            obstacle = self.replicas.obstacle
+            self.replicas.leave()
+            self.replicas = None
+        if averaging.replicas == 1:
+            return "one model"
+        if self.group.size > 1:
+            raise ValueError(f"{averaging}: replicas live in one process; train with workers=1, not {self.group.size}.")
+        with autocast(self.workload.execution, self.device):
+            self.replicas = Replicas(self.workload, self.model, self.optimizer, averaging, obstacle)
+        how = f"one after the other ({self.replicas.obstacle})" if self.replicas.obstacle else "all at once"
+        return f"{averaging.replicas} replicas, {how}"
 
     def _tell(self, why: str, before: Knobs, evidence: Mapping[str, float], cost_seconds: float) -> None:
         """Record that the knobs are no longer what they were `before`."""
@@ -434,17 +497,27 @@ class Training:
             for key, multiple in multiples.items():
                 group[key] = multiple * getattr(self.knobs, _KNOB_OF[key])
 
+    def _parameters(self) -> list[Tensor]:
+        """What the optimiser moves."""
+        return list(self.model.parameters() if self.replicas is None else self.replicas.parameters.values())
+
     def _gradients(self) -> list[Tensor | None]:
-        return [parameter.grad for parameter in self.model.parameters()]
+        return [parameter.grad for parameter in self._parameters()]
 
     def _weights(self) -> dict[str, Any]:
         """The live tensors of model and optimiser; buffers that PyTorch would not save are among them."""
         model = dict(self.model.state_dict())
         buffers = {name: value for name, value in self.model.named_buffers() if name not in model}
-        return {"model": model, "buffers": buffers, "optimizer": self.optimizer.state_dict()}
+        weights = {"model": model, "buffers": buffers, "optimizer": self.optimizer.state_dict()}
+        return weights if self.replicas is None else {**weights, "replicas": self.replicas.state()}
 
     def _put_weights(self, weights: dict[str, Any]) -> None:
+        self._average(Averaging(1))
         put_model(self.model, weights)
+        if (replicas := weights.get("replicas")) is not None:
+            averaging = Averaging(**replicas["averaging"])
+            self.replicas = Replicas(self.workload, self.model, self.optimizer, averaging, replicas["obstacle"])
+            self.replicas.load(replicas)
         self.optimizer.load_state_dict(_copied(weights["optimizer"]))  # it would share them
 
 
