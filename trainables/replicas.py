@@ -67,7 +67,7 @@ class Replicas:
         self._buffers: Tensors = {name: self._stacked(b) for name, b in self._central_buffers.items()}
         moved = {self._central[name]: stack for name, stack in self.parameters.items()}
         _exchange(optimizer, moved, self._stacked)
-        self.obstacle = self._found_obstacle() if obstacle is None else obstacle
+        self.obstacle = self._found_obstacle(obstacle)
 
     def leave(self) -> None:
         """Let the optimiser move the central model, with the mean of what it kept for the replicas."""
@@ -191,22 +191,28 @@ class Replicas:
             self._buffers[name] = self._buffers[name].clone()  # the old one may be part of a gradient
             self._buffers[name][rows] = value.detach()
 
-    def _found_obstacle(self) -> str:
-        """Tries to compute all replicas at once, without a trace."""
+    def _found_obstacle(self, known: str | None) -> str:
+        """Tries to compute one loss, and then all at once, unless it is `known` whether that can be; without a trace.
+
+        The first also makes the workload read its data, which are no replica's, before they can be taken for one's.
+        """
         streams, training = read_streams(), self._module.training
         device = next(iter(self.parameters.values())).device
-        indices = (torch.arange(2 * self.averaging.replicas) % self._workload.samples()).to(device)
+        k = self.averaging.replicas
+        shares = (torch.arange(2 * k) % self._workload.samples()).to(device).chunk(k)
+        buffers = {name: stack.clone() for name, stack in self._buffers.items()}
         self._module.train()
         try:
-            buffers = {name: stack.clone() for name, stack in self._buffers.items()}
-            losses, _ = self._at_once(self.parameters, buffers, indices.chunk(self.averaging.replicas))
-            torch.autograd.grad(losses.sum(), list(self.parameters.values()), allow_unused=True)
+            self._one(*({name: stack[0] for name, stack in stacks.items()} for stacks in (self.parameters, buffers)), shares[0])
+            if known is None:
+                losses, _ = self._at_once(self.parameters, buffers, shares)
+                torch.autograd.grad(losses.sum(), list(self.parameters.values()), allow_unused=True)
         except Exception as error:
             return str(error).strip().split("\n")[0].split(". ")[0]
         finally:
             self._module.train(training)
             write_streams(streams)
-        return ""
+        return known or ""
 
 
 class _Loss(nn.Module):
