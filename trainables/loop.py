@@ -274,7 +274,7 @@ class Training:
         if self._watches_parts and whole >= 4:
             # Noise shows between two parts at least; batch normalisation cannot do with a single sample.
             size = min(size, math.ceil(whole / 2))
-        if self.replicas is None:
+        if self.replicas is None or size >= left:
             return math.ceil(left / math.ceil(left / size))
         replicas = self.replicas.averaging.replicas
         rows = max(1, size // replicas)  # of one sample for each

@@ -203,7 +203,10 @@ class Replicas:
         buffers = {name: stack.clone() for name, stack in self._buffers.items()}
         self._module.train()
         try:
-            self._one(*({name: stack[0] for name, stack in stacks.items()} for stacks in (self.parameters, buffers)), shares[0])
+            self._one(
+                *({name: stack[0] for name, stack in stacks.items()} for stacks in (self.parameters, buffers)),
+                shares[0],
+            )
             if known is None:
                 losses, _ = self._at_once(self.parameters, buffers, shares)
                 torch.autograd.grad(losses.sum(), list(self.parameters.values()), allow_unused=True)
