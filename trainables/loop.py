@@ -445,8 +445,11 @@ class Training:
         reasons = [action.why] if action.why else []
         if averaging is not None:
             reasons.append(self._average(averaging))
-        if self.replicas is not None and self.knobs.batch_size < self.replicas.averaging.replicas:
-            raise ValueError(f"batch_size={self.knobs.batch_size}: must be a sample for each replica; {averaging}")
+        if self.replicas is not None and min(self.knobs.batch_size, self._size) < self.replicas.averaging.replicas:
+            raise ValueError(
+                f"{self.replicas.averaging}: batch_size={self.knobs.batch_size} of {self._size} samples is less than "
+                "one for each replica; make the batch larger, or the replicas fewer."
+            )
         if reasons:
             self._tell(
                 "; ".join(reasons), before if self._exploring else self._told_knobs, action.evidence, cost_seconds
@@ -464,7 +467,7 @@ class Training:
         """Train so many replicas from here on; answers how they are computed."""
         obstacle = None
         if self.replicas is not None:
-            obstacle = self.replicas.obstacle
+            obstacle = self.replicas.losses.obstacle
             self.replicas.leave()
             self.replicas = None
         if averaging.replicas == 1:
@@ -473,7 +476,9 @@ class Training:
             raise ValueError(f"{averaging}: replicas live in one process; train with workers=1, not {self.group.size}.")
         with autocast(self.workload.execution, self.device):
             self.replicas = Replicas(self.workload, self.model, self.optimizer, averaging, obstacle)
-        how = f"one after the other ({self.replicas.obstacle})" if self.replicas.obstacle else "all at once"
+        how = (
+            f"one after the other ({self.replicas.losses.obstacle})" if self.replicas.losses.obstacle else "all at once"
+        )
         return f"{averaging.replicas} replicas, {how}"
 
     def _tell(self, why: str, before: Knobs, evidence: Mapping[str, float], cost_seconds: float) -> None:

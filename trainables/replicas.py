@@ -7,8 +7,7 @@ One round, with k replicas w_j, the central model z (the one that is measured an
     z   ← z + sum of c_j + mu (z - z')
 
 Parameters and buffers of all replicas are stacked to (k, *shape). The optimiser moves the stacks: its rule is
-elementwise, so it is k optimisers. One call computes all losses (torch.func); where that cannot be, one replica after the
-other is computed.
+elementwise, so it is k optimisers.
 
 Source     Koliousis et al., Crossbow: Scaling Deep Learning with Small Batch Sizes on Multi-GPU Servers, VLDB 2019.
 Differs    at a restart the replicas share the mean of their optimiser's states (momentum, …); Crossbow's code lets each
@@ -17,29 +16,26 @@ Differs    at a restart the replicas share the mean of their optimiser's states 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from trainables.base import Averaging, Workload
-from trainables.randomness import read_streams, write_streams
+from trainables.stacked import Losses, LossOf, Tensors
 
 ELEMENTWISE = (
     torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam,
     torch.optim.RMSprop, torch.optim.Adagrad,
 )  # fmt: skip
-Tensors = dict[str, Tensor]
 
 
 class Replicas:
     """`averaging.replicas` copies of `model`, which becomes their central model; `optimizer` moves them, until `leave`.
 
-    `obstacle`: why they are computed one after the other; "": all at once. None: to be found out.
+    `obstacle`: see `Losses`.
     """
 
     def __init__(
@@ -57,17 +53,15 @@ class Replicas:
             )
         self.averaging = averaging
         self._rounds = 0
-        self._workload, self._optimizer = workload, optimizer
-        self._module = _Loss(workload, model)
-        self._central: Tensors = {name: p for name, p in self._module.named_parameters() if p.requires_grad}
-        self._central_buffers: Tensors = dict(self._module.named_buffers())
-        self._aliases = _aliases(self._module, self._central)
+        self._optimizer = optimizer
+        module = LossOf(workload, model)
+        self._central: Tensors = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self._central_buffers: Tensors = dict(module.named_buffers())
         self._before: Tensors = {name: p.detach().clone() for name, p in self._central.items()}
         self.parameters: Tensors = {name: self._stacked(p).requires_grad_() for name, p in self._central.items()}
         self._buffers: Tensors = {name: self._stacked(b) for name, b in self._central_buffers.items()}
-        moved = {self._central[name]: stack for name, stack in self.parameters.items()}
-        _exchange(optimizer, moved, self._stacked)
-        self.obstacle = self._found_obstacle(obstacle)
+        _exchange(optimizer, {self._central[name]: stack for name, stack in self.parameters.items()}, self._stacked)
+        self.losses = Losses(module, self.parameters, self._buffers, obstacle)
 
     def leave(self) -> None:
         """Let the optimiser move the central model, with the mean of what it kept for the replicas."""
@@ -80,7 +74,7 @@ class Replicas:
         """
         k = self.averaging.replicas
         shares = [indices[j::k] for j in range(min(k, len(indices)))]
-        losses = self._losses(shares)
+        losses = self.losses(shares)
         counts = torch.tensor([len(share) for share in shares], dtype=losses.dtype)
         wholes = torch.tensor([len(range(j, total, k)) for j in range(len(shares))], dtype=losses.dtype)
         descended = (losses * (counts / wholes).to(losses.device)).sum()
@@ -94,7 +88,7 @@ class Replicas:
         """|its share of the mean gradient|^2 and its share of the samples, by replica; |the mean gradient|^2."""
         k = self.averaging.replicas
         shares = [len(range(j, total, k)) / total for j in range(k)]
-        weights = torch.tensor(shares, device=self._gradients()[0].device)
+        weights = torch.tensor(shares, dtype=torch.float64, device=self._gradients()[0].device)
         means = [torch.tensordot(weights.to(gradient.dtype), gradient, 1) for gradient in self._gradients()]
         squares = self.squares().tolist()
         return (
@@ -130,7 +124,7 @@ class Replicas:
     def state(self) -> dict[str, Any]:
         """The live tensors, the central model's not among them."""
         return {
-            "averaging": asdict(self.averaging), "obstacle": self.obstacle, "rounds": self._rounds,
+            "averaging": asdict(self.averaging), "obstacle": self.losses.obstacle, "rounds": self._rounds,
             "parameters": dict(self.parameters), "buffers": dict(self._buffers), "before": dict(self._before),
         }  # fmt: skip
 
@@ -146,95 +140,6 @@ class Replicas:
 
     def _gradients(self) -> list[Tensor]:
         return [stack.grad for stack in self.parameters.values() if stack.grad is not None]
-
-    def _losses(self, shares: Sequence[Tensor]) -> Tensor:
-        """Mean losses of the replicas that have samples, in order; the first few may have one sample more."""
-        if self.obstacle:
-            each = [stack.unbind() for stack in self.parameters.values()]  # its gradient is stacked once, not k times
-            found = []
-            for j, share in enumerate(shares):
-                parameters = {name: one[j] for name, one in zip(self.parameters, each, strict=True)}
-                loss, changed = self._one(parameters, {name: stack[j] for name, stack in self._buffers.items()}, share)
-                self._keep(changed, j)
-                found.append(loss)
-            return torch.stack(found)
-        most = sum(len(share) == len(shares[0]) for share in shares)
-        found = []
-        for first, last in pairwise(sorted({0, most, len(shares)})):
-            rows = slice(first, last)
-            losses, changed = self._at_once(
-                self._of(self.parameters, rows), self._of(self._buffers, rows), shares[rows]
-            )
-            self._keep(changed, rows)
-            found.append(losses)
-        return torch.cat(found)
-
-    def _of(self, stacks: Tensors, rows: slice) -> Tensors:
-        if rows == slice(0, self.averaging.replicas):
-            return stacks
-        return {name: stack[rows] for name, stack in stacks.items()}
-
-    def _at_once(self, parameters: Tensors, buffers: Tensors, shares: Sequence[Tensor]) -> tuple[Tensor, Tensors]:
-        answer: tuple[Tensor, Tensors] = torch.vmap(self._one, randomness="different")(
-            parameters, buffers, torch.stack(list(shares))
-        )
-        return answer
-
-    def _one(self, parameters: Tensors, buffers: Tensors, indices: Tensor) -> tuple[Tensor, Tensors]:
-        """The loss of one replica, and the buffers that the model did not change in place but exchanged."""
-        used = {alias: parameters[name] for alias, name in self._aliases.items()} | buffers
-        loss: Tensor = functional_call(self._module, used, (indices,), tie_weights=False)
-        return loss, {name: used[name] for name, buffer in buffers.items() if used[name] is not buffer}
-
-    def _keep(self, changed: Tensors, rows: int | slice) -> None:
-        for name, value in changed.items():
-            self._buffers[name] = self._buffers[name].clone()  # the old one may be part of a gradient
-            self._buffers[name][rows] = value.detach()
-
-    def _found_obstacle(self, known: str | None) -> str:
-        """Tries to compute one loss, and then all at once, unless it is `known` whether that can be; without a trace.
-
-        The first also makes the workload read its data, which are no replica's, before they can be taken for one's.
-        """
-        streams, training = read_streams(), self._module.training
-        device = next(iter(self.parameters.values())).device
-        k = self.averaging.replicas
-        shares = (torch.arange(2 * k) % self._workload.samples()).to(device).chunk(k)
-        buffers = {name: stack.clone() for name, stack in self._buffers.items()}
-        self._module.train()
-        try:
-            self._one(
-                *({name: stack[0] for name, stack in stacks.items()} for stacks in (self.parameters, buffers)),
-                shares[0],
-            )
-            if known is None:
-                losses, _ = self._at_once(self.parameters, buffers, shares)
-                torch.autograd.grad(losses.sum(), list(self.parameters.values()), allow_unused=True)
-        except Exception as error:
-            return str(error).strip().split("\n")[0].split(". ")[0]
-        finally:
-            self._module.train(training)
-            write_streams(streams)
-        return known or ""
-
-
-class _Loss(nn.Module):
-    """A workload's loss as a module, whose tensors can be exchanged for a replica's."""
-
-    def __init__(self, workload: Workload, model: nn.Module) -> None:
-        super().__init__()
-        self.training = model.training
-        self.model = model
-        self._workload = workload
-
-    def forward(self, indices: Tensor) -> Tensor:
-        return self._workload.loss(self.model, indices)
-
-
-def _aliases(module: nn.Module, parameters: Tensors) -> dict[str, str]:
-    """All names of the parameters (tied ones have several) → the one in `parameters`."""
-    first = {parameter: name for name, parameter in parameters.items()}
-    return {name: first[p] for name, p in module.named_parameters(remove_duplicate=False) if p in first}
 
 
 def _exchange(

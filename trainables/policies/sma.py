@@ -6,7 +6,8 @@ Costs      the memory of `replicas` models and optimisers; small models are comp
            other. Slower per epoch than one model where the learning rate is small.
 Settings   replicas: `batch_size` is shared by them. alpha: how fast they give up their distance to the central model
            (None: 1 / replicas). momentum: of the central model, beside that of the optimiser. One replica: plain training.
-Not for    several workers, and optimisers with norms of whole tensors (LARS, LAMB).
+Not for    several workers, and optimisers with norms of whole tensors (LARS, LAMB): refused. `Execution(compile=True)`
+           speeds up the evaluations only.
 Source     Koliousis et al., Crossbow: Scaling Deep Learning with Small Batch Sizes on Multi-GPU Servers, VLDB 2019.
 Differs    the replicas live in one process (`trainables.replicas` has the formulas).
 """
