@@ -38,6 +38,7 @@ from search.work import Assignment, Progress
 from trainables import checkpoint
 from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, Workload
 from trainables.loop import Training, measure, train
+from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.adascale import AdaScale
 from trainables.policies.autolrs import AutoLrs
 from trainables.policies.batch_ramp import BatchRamp
@@ -48,6 +49,7 @@ from trainables.policies.noise_scale import NoiseScaleBatch
 from trainables.policies.plateau import Plateau
 from trainables.policies.schedule import Schedule
 from trainables.policies.scheduled import Scheduled
+from trainables.policies.sma import Sma
 from trainables.policies.together import Together
 from trainables.policies.warmup import Warmup
 from trainables.policies.watchdog import Watchdog
@@ -57,6 +59,7 @@ from trainables.workloads.bert_classify import BertClassify
 from trainables.workloads.bert_mlm import BertMlm
 from trainables.workloads.lstm_lm import LstmLm
 from trainables.workloads.lstm_mnist import LstmMnist
+from trainables.workloads.mlp_digits import MlpDigits
 from trainables.workloads.quadratic import Quadratic
 from trainables.workloads.resnet_finetune import ResNetFinetune
 from trainables.workloads.resnet_pretrain import ResNetPretrain
@@ -68,6 +71,7 @@ WORKLOADS: list[Workload] = [
     replace(ResNetFinetune.smallest(), network="resnet18"),
     ResNetPretrain.smallest(),
     LstmMnist.smallest(),
+    MlpDigits.smallest(),
     LstmLm.smallest(),
     replace(LstmLm.smallest(), level="characters", cutoffs=(16,), data_share=0.002),
     BertMlm.smallest(),
@@ -90,6 +94,9 @@ POLICIES: list[Policy[Any]] = [
     LrRange(low=1e-3, high=1e3, then=Schedule("steps", at=(0.5,))),
     Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=Schedule("cosine")), 1.01, most=99, window=0.1),
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2),
+    Sma(replicas=2),
+    AdaptiveSync(replicas=2, share=0.6),
+    AdaptiveSync(replicas=2, share=None, patience=1),
 ]
 
 

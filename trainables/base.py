@@ -88,11 +88,44 @@ class Signals:
 
 
 @dataclass(frozen=True)
+class Averaging:
+    """So many replicas of the model, each with its share of every batch, held together by a central model.
+
+    `alpha`: how much of its distance to the central model each replica gives up in a round; None: 1 / replicas.
+    `momentum`: of the central model; that of the optimiser is each replica's own. `period`: rounds between two of the
+    corrections. One replica is the model itself: plain training.
+    """
+
+    replicas: int
+    alpha: float | None = None
+    momentum: float = 0.9
+    period: int = 1
+
+    def __post_init__(self) -> None:
+        if self.replicas < 1:
+            raise ValueError(f"{self}: replicas must be 1 or more; try replicas=8")
+        if self.alpha is not None and not 0 < self.alpha < 2 / (1 + self.replicas):
+            limit = f"2 / (1 + replicas) = {2 / (1 + self.replicas):.3g}"
+            raise ValueError(f"{self}: alpha must be > 0 and < {limit}, or the replicas part; try alpha=None")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"{self}: momentum must be >= 0 and < 1; try momentum=0.9")
+        if self.period < 1:
+            raise ValueError(f"{self}: period must be 1 or more; try period=1")
+
+    @property
+    def pull(self) -> float:
+        """alpha, as a number."""
+        return 1 / self.replicas if self.alpha is None else self.alpha
+
+
+@dataclass(frozen=True)
 class Action:
     """What a policy wants: new knobs, a mark on the present weights, or a return to the mark.
 
     `explore` marks too, and what follows until the next rewind is a trial: an evaluation that falls into it
     measures the weights at the mark, and the epoch's training loss leaves it out.
+    `average`: train so many replicas from here on (one: the model alone). They start afresh, all where the central model
+    is, and again whenever a decision turns the learning rate.
     `why` makes the change a decision, which is recorded with its `evidence`; a schedule that turns a knob after
     every update gives none.
     """
@@ -103,6 +136,7 @@ class Action:
     explore: bool = False
     measure: bool = False  # ask at once again, with `signals.metrics` of the present weights on "valid"
     stop: bool = False  # give the training up as diverged
+    average: Averaging | None = None  # None: as before
     why: str = ""
     evidence: Mapping[str, float] = field(default_factory=dict)
 
@@ -121,7 +155,7 @@ class Policy(ABC, Generic[S]):
     another one than a long training cut short, and cannot go on as it. Such a class says `resumable = False`
     (no annotation: it is no setting); a policy around another has a property that answers for both.
 
-    `turns`: the knobs that it writes, and "mark" if it marks or explores. `watches`: "loss", "gradient", what the
+    `turns`: the knobs that it writes, "mark" if it marks or explores, "average" if it averages. `watches`: "loss", "gradient", what the
     loop measures for it after every update; each costs a little.
     """
 

@@ -26,9 +26,10 @@ from torch import Tensor
 
 from search.trial import Config
 from search.work import Progress
-from trainables.base import Action, Execution, Knobs, Policy, Signals, Workload
+from trainables.base import Action, Averaging, Execution, Knobs, Policy, Signals, Workload
 from trainables.group import Alone
 from trainables.randomness import read_streams, seed_streams, write_streams
+from trainables.replicas import Replicas
 from trainables.signals import Gradient
 
 _KNOB_OF = {"lr": "learning_rate", "momentum": "momentum", "weight_decay": "weight_decay"}
@@ -80,7 +81,9 @@ class Training:
 
         self.knobs = workload.knobs(config)
         self.model = placed(workload.model(config, prepared), workload.execution, self.device)
-        self._parameters = list(self.model.parameters())  # walking through the modules takes longer than a small norm
+        self._parameters: list[Tensor] = [
+            *self.model.parameters()
+        ]  # walking through the modules takes longer than a small norm
         self.optimizer = workload.optimizer(self.model, config)
         self.scaler = workload.scaler(config)
         self._clip_norm = workload.clip_norm(config)
@@ -91,6 +94,7 @@ class Training:
         self._watches_loss, self._watches_gradient = "loss" in watched, "gradient" in watched
         self._shared = self.group.wrapped(self._model, self._watches_gradient)  # … whose gradients are those of all
         self._multiples = [_multiples(group, self.knobs) for group in self.optimizer.param_groups]
+        self.replicas: Replicas | None = None  # that are trained in place of the model, which is their average
 
         self.step = 0  # evaluations finished
         self.cursor = 0  # samples into the next epoch
@@ -202,6 +206,7 @@ class Training:
         self.load({**state, **own, "weights": weights})
         if self.cursor == 0:
             self._order_seed = self._seed
+        self._average(Averaging(1))  # the own policy says how many
         self._start()
 
     def _start(self) -> None:
@@ -224,8 +229,8 @@ class Training:
             self._order = torch.from_numpy(order).to(self.device)
             self.model.train()
         end = self.cursor + self.knobs.batch_size
-        if self._size - end == 1 and self.knobs.batch_size > 1:
-            end = self._size  # batch normalisation cannot do with a single sample
+        if 0 < self._size - end < self._fewest():
+            end = self._size
         batch = self._order[self.cursor : end]
         share = self.group.share(batch)
         self.group.reseed(self._seed, self.samples)
@@ -237,28 +242,30 @@ class Training:
             self._update(len(batch))
         return None
 
+    def _fewest(self) -> int:
+        """Samples that a batch must have: batch normalisation cannot do with a single one, in no replica."""
+        replicas = 1 if self.replicas is None else self.replicas.averaging.replicas
+        return replicas * min(2, self.knobs.batch_size // replicas)
+
     def _backward(self, share: Tensor, total: int) -> None:
         """Add the gradients of the next part of this worker's `share` of a batch of `total` samples."""
         if self.accumulated == 0:
             self.optimizer.zero_grad(set_to_none=True)
-        execution = self.workload.execution
         indices = share[self.accumulated :]
-        size = execution.micro_batch or len(indices)
-        if self._watches_gradient and self.group.size == 1 and len(share) >= 4:
-            # Noise shows between two parts at least; batch normalisation cannot do with a single sample.
-            size = min(size, math.ceil(len(share) / 2))
-        parts = math.ceil(len(indices) / size)
-        indices = indices[: math.ceil(len(indices) / parts)]  # as even as can be
+        indices = indices[: self._part_size(len(indices), len(share))]
         count = indices.shape[0]
-        apart = self._watches_gradient and self.group.size == 1
-        before = self._set_aside() if apart and self.accumulated else []
+        weight = self.group.weight(count, total)
+        before = self._set_aside() if self._watches_parts and self.accumulated else []
         with self.group.adding(self._shared, is_last=self.accumulated + count == len(share)):
-            with autocast(execution, self.device):
-                loss = self.workload.loss(self._shared, indices)
-            scaled = loss if self.scaler is None else self.scaler.scale(loss)
-            weight = self.group.weight(count, total)
-            (scaled if weight == 1 else scaled * weight).backward()  # type: ignore[no-untyped-call]
-        if apart:
+            with autocast(self.workload.execution, self.device):
+                if self.replicas is None:
+                    loss = self.workload.loss(self._shared, indices)
+                    descended = loss if weight == 1 else loss * weight
+                else:
+                    descended, loss = self.replicas.loss(indices, total)
+            scaled = descended if self.scaler is None else self.scaler.scale(descended)
+            scaled.backward()  # type: ignore[no-untyped-call]
+        if self._watches_parts:
             self._part_squares.append((self._square(), weight))
             if before:
                 self._put_back(before)
@@ -266,18 +273,38 @@ class Training:
         self._share_sum += (loss.detach().double() if self._on_gpu else loss.item()) * (count if weight else 0)
         self.accumulated += count
 
+    def _part_size(self, left: int, whole: int) -> int:
+        """How many of the samples that are left of a batch are computed next; as even as can be."""
+        size = self.workload.execution.micro_batch or left
+        if self._watches_parts and whole >= 4:
+            # Noise shows between two parts at least; batch normalisation cannot do with a single sample.
+            size = min(size, math.ceil(whole / 2))
+        if self.replicas is None or size >= left:
+            return math.ceil(left / math.ceil(left / size))
+        replicas = self.replicas.averaging.replicas
+        rows = max(1, size // replicas)  # of one sample for each
+        rows = math.ceil(left / replicas / math.ceil(left / replicas / rows))
+        return left if left - rows * replicas < replicas else rows * replicas
+
+    @property
+    def _watches_parts(self) -> bool:
+        """Whether the gradients of parts of a batch are measured here; workers and replicas are parts by themselves."""
+        return self._watches_gradient and self.group.size == 1 and self.replicas is None
+
     def _update(self, total: int) -> None:
         """Move the weights by the gradients that were added up over `total` samples."""
         gradient = self._gradient(total) if self._watches_gradient else None
         if self._clip_norm is not None:
             if self.scaler is not None:
                 self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
-        if self.scaler is None:
-            self.optimizer.step()
+            if self.replicas is None:
+                torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
+            else:
+                self.replicas.clip(self._clip_norm)
+        if self.replicas is None:
+            self._descend()
         else:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            self.replicas.step(self._descend)
         summed = self.group.total(self._share_sum)
         self._loss_sum += summed
         self._kept += total
@@ -295,8 +322,20 @@ class Training:
                 loss=float(summed) / total if self._watches_loss else None, gradient=gradient,
             ))  # fmt: skip
 
+    def _descend(self) -> None:
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+
     def _gradient(self, total: int) -> Gradient:
         """The norms of the gradients that were added up over `total` samples, and of their parts."""
+        if self.replicas is None:
+            whole = self._square()
+        else:
+            squares, whole = self.replicas.gradient_parts(total)
+            self._part_squares = [*squares]
         if self.group.size > 1:
             self._part_squares = [*self.group.parts()]
         parts = [(float(square), share) for square, share in self._part_squares if share > 0]
@@ -307,7 +346,7 @@ class Training:
         return Gradient(
             batch_size=total,
             part_size=total / len(parts),
-            square=float(self._square()) / scale,
+            square=float(whole) / scale,
             part_square=sum(square / share for square, share in parts) / scale,
             part_norms=norms,
         )
@@ -417,8 +456,8 @@ class Training:
             self.knobs = action.knobs
         if action.knobs is not None or action.rewind:  # the mark has the knobs of its own time
             self._turn()
-        if action.why:
-            self._tell(action.why, before if self._exploring else self._told_knobs, action.evidence, cost_seconds)
+        if why := "; ".join(filter(None, (action.why, self._averaged(action, before)))):
+            self._tell(why, before if self._exploring else self._told_knobs, action.evidence, cost_seconds)
         if action.stop:
             self._give_up()
 
@@ -435,6 +474,38 @@ class Training:
         self._undone = self.samples - self._mark["position"]
         if self._mark.get("loss") is not None:  # that of the weights undone may be no number
             self._last_loss = self._mark["loss"]
+
+    def _averaged(self, action: Action, before: Knobs) -> str:
+        """Begin to average, or end, or begin again; answers what was done."""
+        averaging = action.average
+        if self.replicas is not None and action.why and self.knobs.learning_rate != before.learning_rate:
+            averaging = averaging or self.replicas.averaging  # a restart, as Crossbow does when the rate drops
+        how = "" if averaging is None else self._average(averaging)
+        if self.replicas is not None and min(self.knobs.batch_size, self._size) < self.replicas.averaging.replicas:
+            raise ValueError(
+                f"{self.replicas.averaging}: batch_size={self.knobs.batch_size} of {self._size} samples is less than "
+                "one for each replica; make the batch larger, or the replicas fewer."
+            )
+        return how
+
+    def _average(self, averaging: Averaging) -> str:
+        """Train so many replicas from here on; answers how they are computed."""
+        obstacle = None
+        if self.replicas is not None:
+            obstacle = self.replicas.losses.obstacle
+            self.replicas.leave()
+            self.replicas, self._parameters = None, [*self.model.parameters()]
+        if averaging.replicas == 1:
+            return "one model"
+        if self.group.size > 1:
+            raise ValueError(f"{averaging}: replicas live in one process; train with workers=1, not {self.group.size}.")
+        with autocast(self.workload.execution, self.device):
+            self.replicas = Replicas(self.workload, self.model, self.optimizer, averaging, obstacle)
+        self._parameters = list(self.replicas.parameters.values())
+        how = (
+            f"one after the other ({self.replicas.losses.obstacle})" if self.replicas.losses.obstacle else "all at once"
+        )
+        return f"{averaging.replicas} replicas, {how}"
 
     def _tell(self, why: str, before: Knobs, evidence: Mapping[str, float], cost_seconds: float) -> None:
         """Record that the knobs are no longer what they were `before`."""
@@ -464,10 +535,17 @@ class Training:
         """The live tensors of model and optimiser; buffers that PyTorch would not save are among them."""
         model = dict(self.model.state_dict())
         buffers = {name: value for name, value in self.model.named_buffers() if name not in model}
-        return {"model": model, "buffers": buffers, "optimizer": self.optimizer.state_dict()}
+        weights = {"model": model, "buffers": buffers, "optimizer": self.optimizer.state_dict()}
+        return weights if self.replicas is None else {**weights, "replicas": self.replicas.state()}
 
     def _put_weights(self, weights: dict[str, Any]) -> None:
+        self._average(Averaging(1))
         put_model(self.model, weights)
+        if (replicas := weights.get("replicas")) is not None:
+            averaging = Averaging(**replicas["averaging"])
+            self.replicas = Replicas(self.workload, self.model, self.optimizer, averaging, replicas["obstacle"])
+            self.replicas.load(replicas)
+            self._parameters = list(self.replicas.parameters.values())
         self.optimizer.load_state_dict(_copied(weights["optimizer"]))  # it would share them
 
 

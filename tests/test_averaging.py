@@ -1,0 +1,526 @@
+"""Replicas that are trained together and averaged do what the formulas of synchronous model averaging say."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from search.trial import Config
+from search.work import Assignment
+from tests.test_trainables import Everything, begin, good, metrics, numbers, resume, timeless
+from trainables.base import NOTHING, Action, Averaging, Execution, Knobs, Policy, Signals
+from trainables.group import Alone
+from trainables.loop import Training
+from trainables.policies.adaptive_sync import AdaptiveSync
+from trainables.policies.fixed import Fixed
+from trainables.policies.sma import Sma
+from trainables.replicas import Replicas
+from trainables.signals import Gradient
+from trainables.workloads.lstm_mnist import LstmMnist
+from trainables.workloads.mlp_digits import MlpDigits
+from trainables.workloads.quadratic import Quadratic
+
+
+@dataclass(frozen=True)
+class Small(MlpDigits):
+    """A network on digits in double precision, if wanted with batch normalisation, clipping and uneven groups."""
+
+    horizon: int = 3
+    hidden: int = 8
+    data_share: float = 0.06
+    normed: bool = False
+    clip: float | None = None
+
+    def model(self, config: Config, prepared: Path | None) -> nn.Module:
+        norm = nn.BatchNorm1d(self.hidden) if self.normed else nn.Identity()
+        layers = nn.Linear(64, self.hidden), norm, nn.Tanh(), nn.Linear(self.hidden, 10)
+        return _Double(*layers).double()
+
+    def optimizer(self, model: nn.Module, config: Config) -> torch.optim.Optimizer:
+        from trainables.optimizers import optimizer
+
+        knobs = self.knobs(config)
+        weights, biases = ([p for p in model.parameters() if (p.ndim > 1) == large] for large in (True, False))
+        groups = [{"params": weights}, {"params": biases, "lr": 3 * knobs.learning_rate, "weight_decay": 0.0}]
+        return optimizer(config.get("optimizer", "sgd"), groups, knobs)
+
+    def clip_norm(self, config: Config) -> float | None:
+        return self.clip
+
+
+class _Double(nn.Sequential):
+    def forward(self, pixels: Tensor) -> Tensor:
+        answer: Tensor = super().forward(pixels.double())
+        return answer
+
+
+CONFIG = {"learning_rate": 0.1, "batch_size": 13, "momentum": 0.5, "weight_decay": 0.01}
+
+
+@dataclass(frozen=True)
+class Acting(Policy[int]):
+    """Does what stands in the list after so many updates."""
+
+    actions: tuple[tuple[int, Action], ...]
+
+    def start(self, signals: Signals) -> tuple[int, Action]:
+        return 0, dict(self.actions).get(0, NOTHING)
+
+    def act(self, state: int, signals: Signals) -> tuple[int, Action]:
+        if signals.train_loss is not None:
+            return state, NOTHING
+        return state + 1, dict(self.actions).get(state + 1, NOTHING)
+
+
+def training(averaging: Averaging | None, workload: MlpDigits | None = None, **config: Any) -> Training:
+    policy = Acting(() if averaging is None else ((0, Action(average=averaging)),))
+    return Training(workload or Small(), policy, {**CONFIG, **config}, seed=3)
+
+
+def after(training: Training, updates: int) -> Training:
+    items = iter(training)
+    done = 0
+    while done < updates:
+        done += next(items) is None and not training.accumulated
+    return training
+
+
+def weights(training: Training) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in training.model.parameters()])
+
+
+def replicas_of(training: Training) -> Tensor:
+    assert training.replicas is not None
+    return torch.cat([stack.detach().flatten(1) for stack in training.replicas.parameters.values()], 1)
+
+
+def still() -> None:
+    """In place of the optimiser's step: no gradients."""
+
+
+# The rule
+
+
+def scattered(averaging: Averaging, draw: Callable[..., Tensor] = torch.randn) -> tuple[Replicas, Tensor, nn.Parameter]:
+    """Replicas of a point somewhere, their stack, and the central point somewhere else."""
+    model = nn.Linear(5, 1, bias=False).double()
+    replicas = Replicas(Quadratic(), model, torch.optim.SGD(model.parameters(), lr=0.1), averaging, obstacle="")
+    (stack,) = replicas.parameters.values()
+    with torch.no_grad():
+        stack.copy_(draw(stack.shape))
+        model.weight.copy_(draw(model.weight.shape))
+        replicas.load({**copy.deepcopy(replicas.state()), "before": {"model.weight": model.weight.clone()}})
+    return replicas, stack, model.weight
+
+
+averagings = st.builds(
+    lambda k, share: Averaging(k, alpha=share * 2 / (1 + k), momentum=0.0), st.integers(2, 9), st.floats(0.05, 0.95)
+)
+
+
+@given(averaging=averagings, seed=st.integers(0, 99), rounds=st.integers(1, 5))
+@settings(deadline=None, max_examples=30)
+def test_without_gradients_nothing_is_lost_and_the_gap_shrinks_by_its_factor(
+    averaging: Averaging, seed: int, rounds: int
+) -> None:
+    torch.manual_seed(seed)
+    replicas, stack, z = scattered(averaging)
+    total, gap = stack.sum(0) + z, stack.mean(0) - z
+    for _ in range(rounds):
+        replicas.step(still)
+    factor = (1 - averaging.pull * (1 + averaging.replicas)) ** rounds
+    assert torch.allclose(stack.sum(0) + z, total, rtol=0, atol=1e-12)
+    assert torch.allclose(stack.mean(0) - z, factor * gap, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("replicas", [2, 4, 16])
+def test_with_one_kth_the_central_model_is_exactly_the_mean_of_the_old_replicas(replicas: int) -> None:
+    torch.manual_seed(1)
+    whole = lambda shape: torch.randint(-64, 64, shape).double()  # noqa: E731 - no rounding
+    averaged, stack, z = scattered(Averaging(replicas, momentum=0.0), whole)
+    old = stack.detach().mean(0)
+    averaged.step(lambda: stack.data.add_(1.0))  # the gradient step comes too late to matter
+    assert torch.equal(z, old)
+
+
+def test_replicas_at_the_limit_of_alpha_or_beyond_are_refused() -> None:
+    for k in (2, 5, 16):
+        Averaging(k, alpha=0.999 * 2 / (1 + k))
+        with pytest.raises(ValueError, match="or the replicas part; try alpha=None"):
+            Averaging(k, alpha=2 / (1 + k))
+
+
+@given(averaging=averagings, momentum=st.floats(0, 0.99), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=30)
+def test_left_alone_they_come_together_with_any_momentum(averaging: Averaging, momentum: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    replicas, stack, z = scattered(replace(averaging, momentum=momentum))
+    begun = float((stack - z).detach().abs().max())
+    for _ in range(3000):
+        replicas.step(still)
+    assert float((stack - z).detach().abs().max()) < 0.01 * begun
+
+
+def test_the_order_of_the_replicas_does_not_matter() -> None:
+    """Other places for replicas and samples: the same central model."""
+    order = torch.tensor([2, 0, 3, 1])
+    one, other = (after(training(Averaging(4)), 3) for _ in range(2))
+    assert other.replicas is not None
+    with torch.no_grad():
+        for stack in other.replicas.parameters.values():
+            stack.copy_(stack[order])
+            other.optimizer.state[stack]["momentum_buffer"].copy_(
+                other.optimizer.state[stack]["momentum_buffer"][order]
+            )
+    batch = torch.arange(12)
+    for each, indices in ((one, batch), (other, batch.view(3, 4)[:, order].flatten())):
+        assert each.replicas is not None
+        descended, _ = each.replicas.loss(indices, 12)
+        each.optimizer.zero_grad()
+        descended.backward()
+        each.replicas.step(each._descend)
+    assert torch.allclose(replicas_of(one)[order], replicas_of(other), rtol=0, atol=1e-12)
+    assert torch.allclose(weights(one), weights(other), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adam", "adamw"])
+@pytest.mark.parametrize("period", [1, 2])
+def test_rounds_are_what_separate_models_with_separate_optimisers_make(
+    name: str, clip: float | None, period: int
+) -> None:
+    """By the formulas, with batches that three replicas cannot share evenly."""
+    workload, averaging = Small(clip=clip), Averaging(3, alpha=0.3, momentum=0.6, period=period)
+    config = {**CONFIG, "optimizer": name}
+    for rounds in range(5):
+        expected = by_hand(workload, averaging, config, training(averaging, workload, optimizer=name).model, rounds)
+        found = weights(after(training(averaging, workload, optimizer=name), rounds))
+        assert torch.allclose(found, expected, rtol=0, atol=1e-10)
+
+
+def by_hand(workload: Small, averaging: Averaging, config: Config, z: nn.Module, rounds: int) -> Tensor:
+    k, order = averaging.replicas, torch.from_numpy(np.random.default_rng((3, 0)).permutation(workload.samples()))
+    models = [copy.deepcopy(z) for _ in range(k)]
+    optimizers = [workload.optimizer(model, config) for model in models]
+    before = [copy.deepcopy(list(z.parameters()))]
+    for round_, batch in enumerate(order.split(config["batch_size"])[:rounds], start=1):
+        corrections = [[averaging.pull * (w - c).detach() for w, c in paired(model, z)] for model in models]
+        for j, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
+            optimizer.zero_grad()
+            workload.loss(model, batch[j::k]).backward()
+            if workload.clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), workload.clip)
+            optimizer.step()
+        if round_ % averaging.period:
+            continue
+        before.append(copy.deepcopy(list(z.parameters())))
+        with torch.no_grad():
+            for i, (c, old) in enumerate(zip(z.parameters(), before[-2], strict=True)):
+                c += sum(of[i] for of in corrections) + averaging.momentum * (c - old)
+            for model, of in zip(models, corrections, strict=True):
+                for w, correction in zip(model.parameters(), of, strict=True):
+                    w -= correction
+    return torch.cat([p.detach().flatten() for p in z.parameters()])
+
+
+def paired(one: nn.Module, other: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(one.parameters(), other.parameters(), strict=True)
+
+
+# How they are computed
+
+
+@pytest.mark.parametrize("normed", [False, True])
+def test_all_at_once_is_one_after_the_other(normed: bool) -> None:
+    """Weights and statistics, over two epochs with uneven batches."""
+    workload = Small(normed=normed)
+    at_once, singly = (after(training(Averaging(3), workload), 1) for _ in range(2))
+    assert at_once.replicas is not None
+    assert singly.replicas is not None
+    assert at_once.replicas.losses.obstacle == ""
+    singly.replicas.losses.obstacle = "as told"
+    for each in (at_once, singly):
+        assert len(metrics(each)) == 3
+    for name, value in at_once.model.state_dict().items():
+        assert torch.allclose(value, singly.model.state_dict()[name], rtol=0, atol=1e-9), name
+
+
+def test_statistics_of_the_central_model_are_the_means_of_the_replicas() -> None:
+    normed = after(training(Averaging(3), Small(normed=True)), 4)
+    assert normed.replicas is not None
+    stacks = normed.replicas.state()["buffers"]
+    central = dict(normed.model.named_buffers())
+    assert stacks["model.1.running_mean"].std(0).min() > 0
+    for name in ("1.running_mean", "1.running_var"):
+        assert torch.allclose(central[name], stacks[f"model.{name}"].mean(0))
+    assert central["1.num_batches_tracked"] == 4
+
+
+def test_buffers_that_a_model_exchanges_are_kept() -> None:
+    class Counting(_Double):
+        seen: Tensor
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            if self.training:
+                self.seen = self.seen + len(pixels)  # another tensor, not the same changed
+            return super().forward(pixels)
+
+    @dataclass(frozen=True)
+    class Counted(Small):
+        def model(self, config: Config, prepared: Path | None) -> nn.Module:
+            model = Counting(*super().model(config, prepared).double())  # type: ignore[arg-type]
+            model.register_buffer("seen", torch.zeros(()).double())
+            return model
+
+    for obstacle in ("", "as told"):
+        counted = training(Averaging(3), Counted())
+        assert counted.replicas is not None
+        counted.replicas.losses.obstacle = obstacle
+        after(counted, 3)
+        assert counted.replicas.state()["buffers"]["model.seen"].tolist() == [15.0, 12.0, 12.0]
+
+
+def test_a_model_that_cannot_be_computed_at_once_is_said_to_be_and_trains() -> None:
+    recurrent = Training(LstmMnist.smallest(), Sma(2), good(LstmMnist()), until=1)
+    told, *_, report = [item for item in recurrent if item is not None]
+    assert told.text.startswith("2 replicas, one after the other (Batching rule not implemented for aten::lstm")
+    assert math.isfinite(report.metrics["train_loss"])
+    (told, *_) = Training(MlpDigits.smallest(), Sma(2), good(MlpDigits()), until=1)
+    assert told is not None
+    assert told.text == "2 replicas, all at once"
+
+
+def test_every_sample_is_seen_once_an_epoch_by_one_replica() -> None:
+    seen: Counter[int] = Counter()
+
+    @dataclass(frozen=True)
+    class Watched(Small):
+        def loss(self, model: nn.Module, indices: Tensor) -> Tensor:
+            if model.training:
+                seen.update(indices.tolist())  # which also forbids to compute all at once
+            return super().loss(model, indices)
+
+    for k in (1, 2, 3, 7):
+        for batch_size in (7, 13, 29):
+            for micro_batch in (None, 4, 9):
+                workload = Watched(horizon=2, execution=Execution(micro_batch=micro_batch))
+                watched = training(Averaging(k), workload, batch_size=batch_size)
+                seen.clear()
+                metrics(watched)
+                assert seen == Counter(dict.fromkeys(range(60), 2)), (k, batch_size, micro_batch)
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_batches_in_parts_make_the_same_rounds(clip: float | None) -> None:
+    whole = training(Averaging(3), Small(clip=clip))
+    parts = training(Averaging(3), Small(clip=clip, execution=Execution(micro_batch=6)))
+    assert sum(item is None for item in whole) < sum(item is None for item in parts)
+    assert torch.allclose(weights(whole), weights(parts), rtol=0, atol=1e-10)
+
+
+def test_one_replica_is_plain_training(tmp_path: Path) -> None:
+    found = []
+    for policy in (Fixed(), Sma(1)):
+        whole = begin(Everything(), policy, tmp_path)
+        found.append([*metrics(whole), timeless(whole.state())])
+    assert found[0] == found[1]
+
+
+# Restarts, marks, states
+
+
+TURN = Action(knobs=Knobs(0.01, 13, 0.5, 0.01), why="time for it")
+
+
+@pytest.mark.parametrize(("action", "restarts"), [
+    (TURN, True),
+    (replace(TURN, why=""), False),  # a schedule
+    (replace(TURN, knobs=Knobs(0.1, 7, 0.5, 0.01)), False),
+    (Action(average=Averaging(3)), True),
+    (Action(average=Averaging(5)), True),
+])  # fmt: skip
+def test_replicas_start_afresh_when_a_decision_turns_the_learning_rate(action: Action, restarts: bool) -> None:
+    policy = Acting(((0, Action(average=Averaging(3))), (3, action)))
+    turned = after(Training(Small(), policy, CONFIG, seed=3), 3)
+    apart = (replicas_of(turned) - weights(turned)).abs().max()
+    assert (apart == 0) == restarts
+    assert turned.replicas is not None
+    before = torch.cat([value.flatten() for value in turned.replicas.state()["before"].values()])
+    assert torch.equal(before, weights(turned)) == restarts
+    assert all(map(math.isfinite, (report["loss"] for report in metrics(turned))))
+
+
+def test_the_way_back_to_one_model_keeps_the_mean_of_what_the_optimisers_kept() -> None:
+    averaged = after(training(Averaging(3), optimizer="adam"), 3)
+    moments = [dict(averaged.optimizer.state[p]) for group in averaged.optimizer.param_groups for p in group["params"]]
+    averaged._do(Action(average=Averaging(1)), 0.0)
+    assert averaged.replicas is None
+    parameters = [p for group in averaged.optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in parameters} == {id(p) for p in averaged.model.parameters()}
+    for parameter, old in zip(parameters, moments, strict=True):
+        new = averaged.optimizer.state[parameter]
+        assert torch.allclose(new["exp_avg"], old["exp_avg"].mean(0), rtol=0, atol=1e-15)
+        assert new["step"] == old["step"] == 3
+    assert len(metrics(averaged)) == 3
+
+
+@pytest.mark.parametrize("at_mark", [1, 3])
+def test_a_rewind_brings_back_as_many_replicas_as_there_were(at_mark: int) -> None:
+    begun, other = Action(average=Averaging(at_mark)), Action(average=Averaging(4))
+    policy = Acting(((2, begun), (4, Action(mark=True)), (6, other), (8, Action(rewind=True))))
+    marked = after(Training(Small(), policy, CONFIG, seed=3), 4).state()["weights"]
+    rewound = Training(Small(), policy, CONFIG, seed=3)
+    assert ("replicas" in marked) == (at_mark > 1)
+    assert numbers(after(rewound, 8).state()["weights"]) == numbers(marked)
+    assert len(metrics(rewound)) == 2  # of three, one was over
+
+
+LEFT_OUT = [None, "parameters", "buffers", "before", "rounds", "averaging", "obstacle"]
+
+
+@pytest.mark.parametrize("left_out", LEFT_OUT)
+def test_nothing_can_be_left_out_of_the_state_of_replicas(left_out: str | None, tmp_path: Path) -> None:
+    """One item as at the start, and the rest of the training is another."""
+    policy = Acting(((2, Action(average=Averaging(2, period=2))), (7, Action(average=Averaging(2, 0.3, period=2)))))
+    workload = Everything()
+    start = after(begin(workload, policy, tmp_path), 2).state()["weights"]["replicas"]
+    whole = after(begin(workload, policy, tmp_path), 8)
+    state = whole.state()
+    expected = [*metrics(whole), timeless(whole.state())]
+    replicas = state["weights"]["replicas"]
+    assert set(replicas) == {name for name in LEFT_OUT if name}
+    if left_out is not None:
+        replicas[left_out] = "as told" if left_out == "obstacle" else start[left_out]
+    resumed = resume(state, workload, policy, tmp_path)
+    assert ([*metrics(resumed), timeless(resumed.state())] == expected) == (left_out is None)
+
+
+def test_a_fork_of_averaged_replicas_goes_on_from_their_average(tmp_path: Path) -> None:
+    workload = Small()
+    parent = Assignment(0, CONFIG, 3, 2, tmp_path / "parent", checkpoint_seconds=0)
+    for _ in workload.run(Sma(3), parent):
+        pass
+    averaged = Training(workload, Sma(3), CONFIG, seed=3, until=2)
+    metrics(averaged)
+    for policy, replicas in ((Fixed(), 1), (Sma(4), 4)):
+        folder = tmp_path / str(replicas)
+        child = replace(parent, until=3, folder=folder, parent=parent.folder, parent_step=2, seed=5)
+        run = workload.run(policy, child)
+        forked = run.training  # type: ignore[union-attr]
+        assert isinstance(forked, Training)
+        assert torch.equal(weights(forked), weights(averaged))
+        assert (1 if forked.replicas is None else len(replicas_of(forked))) == replicas
+        assert [item.step for item in run if item is not None and item.kind == "report"] == [3]
+
+
+# Refusals
+
+
+def test_what_replicas_cannot_do_is_refused_in_words() -> None:
+    class Layerwise(torch.optim.SGD):
+        """Might use norms of whole tensors."""
+
+    @dataclass(frozen=True)
+    class Large(Small):
+        def optimizer(self, model: nn.Module, config: Config) -> torch.optim.Optimizer:
+            return Layerwise(model.parameters(), lr=0.1)
+
+    several = Alone()
+    several.size = 2
+    with pytest.raises(ValueError, match="Layerwise may use norms of whole tensors"):
+        Training(Large(), Sma(2), CONFIG)
+    with pytest.raises(ValueError, match="train with workers=1, not 2"):
+        Training(Small(), Sma(2), CONFIG, group=several)
+    with pytest.raises(ValueError, match="batch_size=13 of 60 samples is less than one for each replica"):
+        Training(Small(), Sma(14), CONFIG)
+    for wrong in ({"replicas": 0}, {"replicas": 2, "momentum": 1.0}, {"replicas": 2, "period": 0}):
+        with pytest.raises(ValueError, match="; try"):
+            Averaging(**wrong)  # type: ignore[arg-type]
+    for settings_ in ({"replicas": 1}, {"share": 1.0}, {"patience": 0}, {"decay": 1.0}, {"alpha": 1.0}):
+        with pytest.raises(ValueError, match="; try"):
+            AdaptiveSync(**{"replicas": 4, **settings_})  # type: ignore[arg-type]
+
+
+# Watching, and the switch
+
+
+def test_watched_gradients_of_replicas_are_those_that_they_descend_on() -> None:
+    seen: list[Gradient] = []
+
+    @dataclass(frozen=True)
+    class Watching(Sma):
+        watches = frozenset({"gradient"})
+
+        def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+            seen.extend([signals.gradient] if signals.gradient is not None else [])
+            return None, NOTHING
+
+    workload = Small()
+    watching = Training(workload, Watching(3), CONFIG, seed=3)
+    model = copy.deepcopy(watching.model)  # where all replicas are in the first round
+    after(watching, 1)
+    batch = torch.from_numpy(np.random.default_rng((3, 0)).permutation(60))[:13]
+    parts = [squared_gradient(workload, model, batch[j::3]) for j in range(3)]
+    (gradient,) = seen
+    assert gradient.square == pytest.approx(squared_gradient(workload, model, batch), rel=1e-9)
+    assert gradient.part_norms == pytest.approx([math.sqrt(part) for part in parts], rel=1e-6)
+    assert gradient.part_square == pytest.approx((5 * parts[0] + 4 * parts[1] + 4 * parts[2]) / 13, rel=1e-6)
+    assert timeless(after(watching, 4).state()) == timeless(
+        after(Training(workload, Sma(3), CONFIG, seed=3), 5).state()
+    )
+
+
+def squared_gradient(workload: Small, model: nn.Module, indices: Tensor) -> float:
+    gradients = torch.autograd.grad(workload.loss(model, indices), list(model.parameters()))
+    return float(sum(gradient.square().sum() for gradient in gradients))
+
+
+def switches(policy: AdaptiveSync, noise: list[float], batch_size: int = 64) -> list[int]:
+    """The evaluations at which it goes back to one model; `noise`: the noise scale in each epoch of four updates."""
+    knobs = Knobs(0.1, batch_size)
+    state, action = policy.start(Signals(0, 256, 0, len(noise), knobs))
+    assert action.average == Averaging(policy.replicas)
+    found = []
+    for epoch, scale in enumerate(noise, start=1):
+        part = batch_size / policy.replicas
+        gradient = Gradient(batch_size, part, 1 + scale / batch_size, 1 + scale / part)
+        for update in range(1, 6):
+            signals = Signals(epoch * 4 * 64 - max(0, 4 - update) * 64, 256, epoch - 1, len(noise), knobs)
+            signals = (
+                replace(signals, gradient=gradient) if update < 5 else replace(signals, step=epoch, train_loss=1.0)
+            )
+            state, action = policy.act(state, signals)
+            if action != NOTHING:
+                assert action.average == Averaging(1)
+                assert action.why
+                assert all(map(math.isfinite, action.evidence.values()))
+                found.append(epoch)
+    return found
+
+
+def test_one_model_goes_on_once_the_noise_has_stayed_above_the_batch() -> None:
+    policy = AdaptiveSync(4, share=None, patience=2, decay=0.0)
+    assert switches(policy, [10, 30, 90, 50, 90, 100, 10, 500, 500]) == [6]
+    assert switches(policy, [63] * 9) == []
+    assert switches(replace(policy, patience=1), [10, 65]) == [2]
+    assert policy.resumable
+    assert policy.watches == {"gradient"}
+
+
+def test_one_model_goes_on_after_its_share_of_the_training() -> None:
+    policy = AdaptiveSync(4, share=0.5)
+    assert switches(policy, [1000] * 8) == [4]
+    assert not policy.resumable
+    assert policy.watches == frozenset()

@@ -1,0 +1,80 @@
+"""Average replicas early, which explores; average gradients late, which converges.
+
+Use when   `Sma` trains well at first and loses to plain training at the end.
+Costs      what `Sma` costs, until the switch; with share=None the norms of the gradients as well.
+Settings   replicas, alpha, momentum: see `Sma`. share: of the training, after which one model goes on from the average.
+           None: when the gradient noise scale has been above the batch of all replicas for `patience` evaluations in a
+           row, so that averaging their gradients pays. decay: of the noise scale's moving averages, per update.
+Not for    share=None where the replicas lie far apart (large learning rates): their gradients are taken at their own
+           weights, which adds to the noise and makes the switch early.
+Source     Mai et al., KungFu, OSDI 2020: AdaptiveSGD, with a step given by the user. The noise rule is ours.
+Differs    central model with momentum (Crossbow's) in place of KungFu's plain averaging; what is kept by the optimisers is
+           averaged at the switch too, where KungFu takes the first worker's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainables.base import NOTHING, Action, Averaging, Policy, Signals
+from trainables.signals import NO_ESTIMATE, NoiseScale, noise_scale, observed
+
+State = tuple[NoiseScale, int] | None
+"""What is known of the noise scale, and evaluations in a row with one above the batch; None after the switch."""
+
+
+@dataclass(frozen=True)
+class AdaptiveSync(Policy[State]):
+    replicas: int
+    share: float | None = 0.5
+    alpha: float | None = None
+    momentum: float = 0.9
+    patience: int = 2
+    decay: float = 0.95
+
+    turns = frozenset({"average"})
+
+    def __post_init__(self) -> None:
+        self._averaging()
+        if self.replicas < 2:
+            raise ValueError(f"{self}: replicas must be 2 or more; try replicas=8")
+        if self.share is not None and not 0 < self.share < 1:
+            raise ValueError(f"{self}: share must be > 0 and < 1, or None; try share=0.5")
+        if self.patience < 1:
+            raise ValueError(f"{self}: patience must be 1 or more; try patience=2")
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"{self}: decay must be >= 0 and < 1; try decay=0.95")
+
+    @property
+    def resumable(self) -> bool:  # type: ignore[override]
+        return self.share is None
+
+    @property
+    def watches(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"gradient"}) if self.share is None else frozenset()
+
+    def start(self, signals: Signals) -> tuple[State, Action]:
+        return (NO_ESTIMATE, 0), Action(average=self._averaging())
+
+    def act(self, state: State, signals: Signals) -> tuple[State, Action]:
+        if state is None:
+            return None, NOTHING
+        if self.share is not None:
+            if signals.progress < self.share:
+                return state, NOTHING
+            return None, _switch("the averaging's share is over", progress=signals.progress)
+        estimate, above = observed(state[0], signals.gradient, self.decay), state[1]
+        if signals.train_loss is None:
+            return (estimate, above), NOTHING
+        scale, batch_size = noise_scale(estimate), signals.knobs.batch_size
+        above = above + 1 if scale is not None and scale > batch_size else 0
+        if scale is None or above < self.patience:
+            return (estimate, above), NOTHING
+        return None, _switch("the noise scale is above the batch", noise_scale=scale, batch_size=batch_size)
+
+    def _averaging(self) -> Averaging:
+        return Averaging(self.replicas, self.alpha, self.momentum)
+
+
+def _switch(why: str, **evidence: float) -> Action:
+    return Action(average=Averaging(1), why=why, evidence=evidence)
