@@ -1,6 +1,7 @@
 """AutoLRS on a noisy quadratic, against every constant learning rate of a grid and against tuned schedules.
 
-The claim that is tested: without tuning, its median final loss is at most 0.8 times that of the best constant rate. Not
+The claim that is tested: without tuning, its median final loss is at most 0.8 times that of the best constant rate. With its
+search counted among the updates it does not hold, with the search on top it does: experiments/results/autolrs.md. Not
 claimed: that it is as good as a tuned decay.
 
 The problem: the noisy quadratic model of Zhang et al. (2019), 60 dimensions of curvature h from 10^-3.5 to 1, SGD with
@@ -41,7 +42,7 @@ from trainables.workloads.lstm_mnist import LstmMnist
 
 DIMENSION, SMALLEST, NOISE, MOMENTUM = 60, -3.5, 0.3, 0.9
 UPDATES, EPOCHS = 15_000, 15
-FIRST_SEED = 100
+FIRST_SEED = 200  # nothing was changed after these were seen
 RATES = (0.001, 0.0018, 0.0032, 0.0056, 0.01)  # above it is worse and worse: 0.04 at 0.03, 0.18 at 0.1
 PEAKS = (0.01, 0.03, 0.1)
 AUTO = AutoLrs(low=0.001, high=0.3, stage=1 / 30)
@@ -177,16 +178,18 @@ def report(updates: int, seeds: Sequence[int]) -> None:
             each = 1e3 * asked / (AUTO.candidates * sum(len(done.rates) for done in found[setting]))
     print()
     for seen in ("exact", "noisy"):
-        ratio = medians[f"AutoLRS, {seen}"] / medians["constant"]
-        verdict = "holds" if ratio <= 0.8 else "FAILS"
-        print(f"{seen}: {ratio:.2f} of the best constant rate; the claim (at most 0.8) {verdict}.")
-        print(f"{seen}: {medians[f'AutoLRS, {seen}'] / medians['steps']:.2f} of the tuned steps.")
+        for row in (f"AutoLRS, {seen}", f"AutoLRS, {seen}, search not counted"):
+            ratio, to_steps = (medians[row] / medians[rival] for rival in ("constant", "steps"))
+            verdict = "holds" if ratio <= 0.8 else "FAILS"
+            print(
+                f"{row}: {ratio:.2f} of the best constant rate (at most 0.8: {verdict}), {to_steps:.1f} of the tuned steps."
+            )
     print(f"Outside of updates, on the quadratic: {share:.1%} of the time, {each:.1f} ms for each rate tried.")
 
 
-def overhead() -> None:
-    """Where an update takes some milliseconds: one stage on the digits LSTM, ten trials of 100 updates."""
-    workload = LstmMnist(horizon=250)  # of 8 updates each
+def overhead(updates: int) -> None:
+    """Where an update takes some milliseconds: one stage on the digits LSTM, as a rule with ten trials of 100 updates."""
+    workload = LstmMnist(horizon=max(2, updates // 60))  # epochs of 8 updates
     config = {"learning_rate": 0.1, "batch_size": 128, "momentum": 0.9}
     done = trained(workload, AutoLrs(low=0.01, high=0.5, stage=0.5), config, seed=FIRST_SEED)
     print(
@@ -200,7 +203,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=UPDATES)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    overhead()
+    overhead(given.updates)
     report(given.updates, range(FIRST_SEED, FIRST_SEED + given.seeds))
 
 
