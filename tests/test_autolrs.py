@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import ROOT, run_script
 from trainables.base import Action, Knobs, Signals
 from trainables.forecast import FITS, forecast
 from trainables.loop import Training
@@ -87,6 +88,16 @@ def test_rising_flat_and_slowly_falling_losses_do_not_explode(
         assert math.isfinite(found)
         if fit == "robust":
             assert low <= found <= high
+
+
+@given(st.integers(0, 1000), st.floats(0.5, 20))
+def test_a_loss_that_has_risen_is_not_forecast_below_where_it_ended(seed: int, rise: float) -> None:
+    """Large rates won by this: the noise that they have made falls for a while, and a fall goes on to 0."""
+    after = np.linspace(1.3, 1.1, 99) + 0.02 * np.random.default_rng(seed).standard_normal(99)
+    losses = [1.0, *(rise * after / 0.9)] if rise >= 0.9 else [2.0, *(rise * after)]
+    end = float(np.median(losses[-25:]))
+    found = forecast(losses, 1000)
+    assert found >= end if rise >= 0.9 else found < end
 
 
 # The next rate
@@ -312,3 +323,11 @@ def test_the_longest_stages_are_judged_by_the_metric() -> None:
 def test_bad_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must"):
         replace(POLICY, **settings)
+
+
+def test_the_benchmark_runs_at_a_small_size() -> None:
+    script = ROOT / "experiments" / "benchmarks" / "autolrs.py"
+    done = run_script(script, "--seeds", "1", "--updates", "300", cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("| AutoLRS") == 9
+    assert done.stdout.count("of the best constant rate") == 4

@@ -5,7 +5,8 @@ The model is L(t) = a exp(-r t) + c, with t counted in the points of the series,
 robust     Points that stand far from a running median are left out; then, for each of a row of rates r between
            1 / horizon and 2, (a, c) by least squares that count large residuals less (soft-L1); c >= 0 where the losses are
            positive. The row is narrowed around its best. The bounds matter: a line that falls slowly has the best
-           unbounded fit at r near 0 and a in the millions.
+           unbounded fit at r near 0 and a in the millions. A loss that ends higher than it began is not forecast below its
+           end: what falls there is the noise that a large rate has made (the authors have such a rule for validation losses).
 reference  As the authors of AutoLRS published it: the series is replaced by a smoothing spline of degree 2, outliers in
            its first half are dropped ten times, r is found by a simplex search from 1. With losses of order 1 that
            spline has no inner knots and is a parabola: robust, and biased a little downwards.
@@ -50,6 +51,8 @@ def forecast(losses: Sequence[float], horizon: float, fit: str = "robust") -> fl
 
 
 def _robust(t: Array, y: Array, horizon: float) -> float:
+    end = float(np.median(y[-math.ceil(len(y) / 4) :]))
+    least = end if end > y[0] else -math.inf
     away = np.abs(y - _running_median(y))
     scale = max(1.4826 * float(np.median(away)), 1e-4 * float(np.abs(y).max()))
     t, y = t[away <= _FAR * scale], y[away <= _FAR * scale]
@@ -64,7 +67,7 @@ def _robust(t: Array, y: Array, horizon: float) -> float:
         best = float(a[at] * np.exp(-np.exp(logs[at]) * horizon) + c[at])
         step = logs[1] - logs[0]
         low, high = max(lowest, logs[at] - step), min(highest, logs[at] + step)
-    return best
+    return max(best, least)
 
 
 def _fitted(t: Array, y: Array, rates: Array, scale: float, floor: float) -> tuple[Array, Array, Array]:
