@@ -90,8 +90,8 @@ class Decayed(Policy[float]):
 
     shape: str
 
-    def start(self, knobs: Knobs) -> tuple[float, Action]:
-        return knobs.learning_rate, NOTHING
+    def start(self, signals: Signals) -> tuple[float, Action]:
+        return signals.knobs.learning_rate, NOTHING
 
     def act(self, state: float, signals: Signals) -> tuple[float, Action]:
         done = signals.progress

@@ -41,7 +41,7 @@ class Watching(Policy[None]):
 
     watches = frozenset({"gradient"})
 
-    def start(self, knobs: Knobs) -> tuple[None, Action]:
+    def start(self, signals: Signals) -> tuple[None, Action]:
         return None, NOTHING
 
     def act(self, state: None, signals: Signals) -> tuple[None, Action]:
@@ -185,7 +185,7 @@ class Recording(Policy[Seen]):
 
     watches = frozenset({"loss", "gradient"})
 
-    def start(self, knobs: Knobs) -> tuple[Seen, Action]:
+    def start(self, signals: Signals) -> tuple[Seen, Action]:
         return (UNKNOWN, ()), NOTHING
 
     def act(self, state: Seen, signals: Signals) -> tuple[Seen, Action]:
