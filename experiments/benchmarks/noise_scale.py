@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from search.trial import Config
-from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, Workload
+from trainables.base import NOTHING, Action, Execution, Policy, Signals, Workload
 from trainables.loop import Training, measure
 from trainables.policies.adascale import AdaScale
 from trainables.policies.date import Date
