@@ -355,6 +355,7 @@ def regrets(asks: int, *, space: Space = SPACE, **more: Any) -> list[float]:
     return [0.0, *np.mean(best, axis=0)]
 
 
+@pytest.mark.slow
 def test_a_helpful_earlier_sweep_helps_at_once_and_a_misleading_one_does_no_lasting_harm() -> None:
     helpful = earlier(lambda config, step: 5 * bowl(config, step) + 1)
     negated = earlier(lambda config, step: -bowl(config, step))

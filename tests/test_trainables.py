@@ -242,9 +242,15 @@ def everything_data() -> tuple[Tensor, Tensor]:
 TRAININGS = [(workload, policy) for workload in WORKLOADS for policy in (Turning(), Trying())]
 TRAININGS += [(Everything(), policy) for policy in (*POLICIES, Turning(), Exploring(), Trying())]
 each_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda w: type(w).__name__)
-each_training = pytest.mark.parametrize(
-    ("workload", "policy"), TRAININGS, ids=[f"{type(w).__name__}-{type(p).__name__}" for w, p in TRAININGS]
-)
+
+
+def trainings(some: list[tuple[Workload, Policy[Any]]]) -> pytest.MarkDecorator:
+    names = [f"{type(workload).__name__}-{type(policy).__name__}" for workload, policy in some]
+    return pytest.mark.parametrize(("workload", "policy"), some, ids=names)
+
+
+each_training = trainings(TRAININGS)
+each_once = trainings([(workload, policy) for workload, policy in TRAININGS if policy != Turning()])
 
 
 @pytest.fixture(scope="session")
@@ -427,7 +433,7 @@ def watch_model(training: Training, call: Any) -> Counter[bytes]:
 # The exam of a policy, with every workload
 
 
-@each_training
+@each_once
 def test_the_same_seed_gives_the_same_training(workload: Workload, policy: Policy[Any], prepared: Path) -> None:
     curves, states = [], []
     for seed in (1, 1, 2):
@@ -478,7 +484,7 @@ def disturb() -> None:
     random.random()
 
 
-@each_training
+@each_once
 def test_the_policy_keeps_plain_data_and_is_pure(workload: Workload, policy: Policy[Any], prepared: Path) -> None:
     calls: list[tuple[Any, Signals, Any]] = []
 

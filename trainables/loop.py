@@ -26,6 +26,7 @@ from torch import Tensor
 
 from search.trial import Config
 from search.work import Progress
+from trainables import gradients
 from trainables.base import Action, Averaging, Execution, Knobs, Policy, Signals, Workload
 from trainables.group import Alone
 from trainables.randomness import read_streams, seed_streams, write_streams
@@ -81,9 +82,7 @@ class Training:
 
         self.knobs = workload.knobs(config)
         self.model = placed(workload.model(config, prepared), workload.execution, self.device)
-        self._parameters: list[Tensor] = [
-            *self.model.parameters()
-        ]  # walking through the modules takes longer than a small norm
+        self._parameters: list[Tensor] = [*self.model.parameters()]  # a walk through the modules takes its time
         self.optimizer = workload.optimizer(self.model, config)
         self.scaler = workload.scaler(config)
         self._clip_norm = workload.clip_norm(config)
@@ -188,8 +187,8 @@ class Training:
         self._put_weights(state["weights"])
         self.accumulated = state.get("accumulated", 0)  # earlier checkpoints have none of these three
         self._share_sum = state.get("share_sum", 0.0)
-        if (gradients := state.get("gradients")) is not None:
-            for parameter, gradient in zip(self._parameters, gradients, strict=True):
+        if (added := state.get("gradients")) is not None:
+            for parameter, gradient in zip(self._parameters, added, strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
         self._mark = _copied(state["mark"])
         if self.scaler is not None:
@@ -255,7 +254,7 @@ class Training:
         indices = indices[: self._part_size(len(indices), len(share))]
         count = indices.shape[0]
         weight = self.group.weight(count, total)
-        before = self._set_aside() if self._watches_parts and self.accumulated else []
+        before = gradients.set_aside(self._parameters) if self._watches_parts and self.accumulated else []
         with self.group.adding(self._shared, is_last=self.accumulated + count == len(share)):
             with autocast(self.workload.execution, self.device):
                 if self.replicas is None:
@@ -266,9 +265,9 @@ class Training:
             scaled = descended if self.scaler is None else self.scaler.scale(descended)
             scaled.backward()  # type: ignore[no-untyped-call]
         if self._watches_parts:
-            self._part_squares.append((self._square(), weight))
+            self._part_squares.append((gradients.square(self._parameters), weight))
             if before:
-                self._put_back(before)
+                gradients.put_back(self._parameters, before)
         # A GPU is not waited for; on a CPU the plain number is ten times cheaper than a tensor.
         self._share_sum += (loss.detach().double() if self._on_gpu else loss.item()) * (count if weight else 0)
         self.accumulated += count
@@ -331,49 +330,18 @@ class Training:
 
     def _gradient(self, total: int) -> Gradient:
         """The norms of the gradients that were added up over `total` samples, and of their parts."""
-        if self.replicas is None:
-            whole = self._square()
+        parts: gradients.Parts = self._part_squares
+        whole: float | Tensor
+        if self.replicas is not None:
+            parts, whole = self.replicas.gradient_parts(total)
         else:
-            squares, whole = self.replicas.gradient_parts(total)
-            self._part_squares = [*squares]
-        if self.group.size > 1:
-            self._part_squares = [*self.group.parts()]
-        parts = [(float(square), share) for square, share in self._part_squares if share > 0]
-        self._part_squares = []
-        # A loss scale has multiplied all of them, and is a power of two.
+            whole = gradients.square(self._parameters)
+            if self.group.size > 1:
+                parts = self.group.parts()
         scale = 1.0 if self.scaler is None else float(self.scaler.get_scale()) ** 2
-        norms = tuple(math.sqrt(square / scale) / share for square, share in parts)
-        return Gradient(
-            batch_size=total,
-            part_size=total / len(parts),
-            square=float(whole) / scale,
-            part_square=sum(square / share for square, share in parts) / scale,
-            part_norms=norms,
-        )
-
-    def _square(self) -> float | Tensor:
-        norms = torch._foreach_norm([gradient for gradient in self._gradients() if gradient is not None])
-        norm = torch.linalg.vector_norm(torch.stack(norms))
-        return norm.double().square() if self._on_gpu else float(norm) ** 2  # a GPU is waited for once an update
-
-    def _set_aside(self) -> list[Tensor | None]:
-        """The gradients added up so far, out of the way of the next part's."""
-        before = self._gradients()
-        for parameter in self._parameters:
-            parameter.grad = None
-        return before
-
-    def _put_back(self, before: list[Tensor | None]) -> None:
-        """Add those set aside to the last part's, in the order in which the loop would have added them up."""
-        sums, added = [], []
-        for parameter, gradient in zip(self._parameters, before, strict=True):
-            if gradient is not None:
-                if parameter.grad is not None:
-                    sums.append(gradient)
-                    added.append(parameter.grad)
-                parameter.grad = gradient
-        if sums:
-            torch._foreach_add_(sums, added)
+        measured = gradients.norms(total, whole, parts, scale)
+        self._part_squares = []
+        return measured
 
     def _evaluate(self) -> Mapping[str, float]:
         """Close the epoch: measure, and let the policy see it."""

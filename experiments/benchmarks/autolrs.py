@@ -33,11 +33,12 @@ import torch
 from torch import Tensor, nn
 
 from search.trial import Config
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals, Workload
+from trainables.base import Knobs, Policy, Signals, Workload
 from trainables.loop import Training
 from trainables.models.quadratic import Point
 from trainables.policies.autolrs import AutoLrs
 from trainables.policies.fixed import Fixed
+from trainables.policies.schedule import Schedule
 from trainables.workloads.lstm_mnist import LstmMnist
 
 DIMENSION, SMALLEST, NOISE, MOMENTUM = 60, -3.5, 0.3, 0.9
@@ -85,22 +86,6 @@ class NoisyQuadratic(Workload):
 
 
 @dataclass(frozen=True)
-class Decayed(Policy[float]):
-    """The configured rate times half a cosine of the progress; or a tenth of it from 1/2 on and a hundredth from 3/4."""
-
-    shape: str
-
-    def start(self, signals: Signals) -> tuple[float, Action]:
-        return signals.knobs.learning_rate, NOTHING
-
-    def act(self, state: float, signals: Signals) -> tuple[float, Action]:
-        done = signals.progress
-        steps = 1.0 if done < 0.5 else 0.1 if done < 0.75 else 0.01
-        factor = steps if self.shape == "steps" else (1 + math.cos(math.pi * done)) / 2
-        return state, Action(knobs=replace(signals.knobs, learning_rate=state * factor))
-
-
-@dataclass(frozen=True)
 class Done:
     """What came of one training."""
 
@@ -119,7 +104,7 @@ def trained(workload: Workload, policy: Policy[Any], config: Config, seed: int) 
     for item in training:
         if item is not None and item.kind == "report":
             loss = item.metrics["loss"]
-        elif item is not None and item.kind == "decision":
+        elif item is not None and "search_samples" in item.metrics:
             searched += item.metrics["search_samples"] / training.knobs.batch_size
             rates.append(training.knobs.learning_rate)
     return Done(loss, time.perf_counter() - begun, sum(asked), searched, tuple(rates))
@@ -144,8 +129,8 @@ def rows(updates: int) -> Iterator[tuple[str, Workload, list[tuple[str, Policy[A
     rates: list[Config] = [{"learning_rate": rate} for rate in RATES]
     peaks: list[Config] = [{"learning_rate": peak} for peak in PEAKS]
     yield "constant", once, [(f"{c['learning_rate']:g}", Fixed(), c) for c in rates]
-    yield "cosine", once, [(f"{c['learning_rate']:g}", Decayed("cosine"), c) for c in peaks]
-    yield "steps", once, [(f"{c['learning_rate']:g}", Decayed("steps"), c) for c in peaks]
+    yield "cosine", once, [(f"{c['learning_rate']:g}", Schedule("cosine"), c) for c in peaks]
+    yield "steps", once, [(f"{c['learning_rate']:g}", Schedule("steps", at=(0.5, 0.75), factor=0.1), c) for c in peaks]
     for seen in ("exact", "noisy"):
         shown = replace(once, noisy=seen == "noisy")
         yield f"AutoLRS, {seen}", shown, [("", AUTO, START)]
