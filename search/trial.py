@@ -123,6 +123,7 @@ class End:
 BASELINE = "baseline"  # origin of the configuration that the others are compared with
 FINALIST = "finalist"  # origin of a repetition, on a fresh seed, of one of the best configurations
 
+HELD_UP = 20.0  # times the median seconds a step: no configuration of a sweep is as slow as that
 LEARNING = 1.0  # trainings of a task, and of the full one, after which its measured cost weighs as much as the declared
 
 Record = Suggestion | Report | End
@@ -362,9 +363,18 @@ class History:
         return float(task.cost ** (1 - weight) * measured**weight)
 
     def _seconds_a_step(self, task: str) -> float:
-        """0 if nothing was measured; the same whatever the order in which the reports came."""
-        seconds = math.fsum(trial.cost_seconds for trial in self.trials if trial.task == task)
-        return seconds / self.trained(task) if self.trained(task) else 0.0
+        """0 if nothing was measured; the same whatever the order in which the reports came.
+
+        A trial that was held up (a suspended laptop, a process that was stopped) says nothing about the task.
+        """
+        ours = [trial for trial in self.trials if trial.task == task and trial.steps]
+        measured = [(trial.cost_seconds, trial.step - trial.began) for trial in ours]
+        rates = sorted(seconds / steps for seconds, steps in measured)
+        if not rates:
+            return 0.0
+        likely = HELD_UP * rates[len(rates) // 2]
+        counted = [(seconds, steps) for seconds, steps in measured if seconds / steps <= likely]
+        return math.fsum(seconds for seconds, _ in counted) / sum(steps for _, steps in counted)
 
     def _suggested(self, suggestion: Suggestion) -> Trial:
         self.asked += 1

@@ -28,7 +28,7 @@ from search.searchers.points import Points
 from search.searchers.random import Random
 from search.space import Space, uniform
 from search.task import FULL, Task
-from search.trial import FINALIST, History, Report, Status, Suggestion, Trial, resume, start
+from search.trial import FINALIST, End, History, Report, Status, Suggestion, Trial, resume, start
 from tests.climbing import Climbing
 from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep
 from trainables.base import NOTHING, Action, Policy, Signals
@@ -223,6 +223,21 @@ def test_a_task_that_costs_more_than_declared_is_charged_so(tmp_path: Path) -> N
     assert history.spent == pytest.approx(
         (history.trained(FULL) + history.trained("half") * history.cost_of("half")) / 4
     )
+
+
+def test_a_training_that_was_held_up_is_no_measurement_of_its_task() -> None:
+    """A process was stopped for a quarter of an hour; the search's budget was used up by that."""
+    tasks = Task.data(0.25, 1.0)
+    history = History(Space({"x": uniform(0, 1)}), horizon=4, seed=0, tasks=tasks)
+    for number in range(12):
+        task = tasks[number % 2].name
+        history.append(replace(start({"x": 0.1}, task=task), trial=number))
+        for step in range(1, 5):
+            seconds = 824.0 if (number, step) == (6, 3) else (0.05 if number % 2 == 0 else 0.2) * (1 + number % 3)
+            history.append(Report(number, step, 1.0, seconds))
+        history.append(End(number, Status.COMPLETED))
+    assert history.cost_of(tasks[0]) == pytest.approx(0.25, rel=0.2)
+    assert history.spent == pytest.approx(6 * 0.25 + 6, rel=0.1)
 
 
 # Enough, and searchers that go on without room.
