@@ -25,7 +25,9 @@ from trainables.group import Alone
 from trainables.loop import Training
 from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.fixed import Fixed
+from trainables.policies.schedule import Schedule
 from trainables.policies.sma import Sma
+from trainables.policies.together import Together
 from trainables.replicas import Replicas
 from trainables.signals import Gradient
 from trainables.workloads.lstm_mnist import LstmMnist
@@ -524,3 +526,15 @@ def test_one_model_goes_on_after_its_share_of_the_training() -> None:
     assert switches(policy, [1000] * 8) == [4]
     assert not policy.resumable
     assert policy.watches == frozenset()
+
+
+def test_averaging_goes_together_with_a_schedule_and_not_with_other_averaging() -> None:
+    policy = Together(Sma(2), Schedule("cosine"))
+    training = Training(Quadratic.smallest(), policy, Quadratic.baseline or {})
+    items = iter(training)
+    next(items)
+    assert training.replicas is not None
+    list(items)
+    assert training.knobs.learning_rate < 0.01
+    with pytest.raises(ValueError, match="both turn average"):
+        Together(Sma(2), AdaptiveSync(2))

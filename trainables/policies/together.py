@@ -87,6 +87,7 @@ def _merged(actions: list[Action]) -> Action:
         explore=any(action.explore for action in actions),
         measure=any(action.measure for action in actions),
         stop=any(action.stop for action in actions),
+        average=next((action.average for action in actions if action.average is not None), None),
         why="; ".join(action.why for action in actions if action.why),
         evidence={name: number for action in actions for name, number in action.evidence.items()},
     )
