@@ -1018,6 +1018,28 @@ def test_an_evaluation_amid_a_trial_measures_the_marked_weights(prepared: Path, 
     assert workload.test(assignment) == measure(workload, begin(workload, Fixed(), prepared).model, "test")
 
 
+def test_a_rewind_brings_back_the_scale_of_the_loss(prepared: Path) -> None:
+    """Wild trials overflow, and the scaler halves its scale each time; what follows should not pay for that."""
+
+    @dataclass(frozen=True)
+    class Overflowing(Policy[int]):
+        def start(self, signals: Signals) -> tuple[int, Action]:
+            return 0, Action(explore=True, knobs=replace(signals.knobs, learning_rate=1e30))
+
+        def act(self, state: int, signals: Signals) -> tuple[int, Action]:
+            return state + 1, Action(rewind=True) if state == 6 else NOTHING
+
+    training = begin(Everything(), Overflowing(), prepared)
+    assert training.scaler is not None
+    first, scales = training.scaler.get_scale(), []
+    for _ in training:
+        scales.append(training.scaler.get_scale())
+        if training.state()["policy"] == 7:
+            break
+    assert min(scales) < first
+    assert scales[-1] == first
+
+
 def test_what_a_rewind_undoes_is_not_in_the_training_loss(prepared: Path) -> None:
     """Half of the updates are undone; the epoch's loss is the mean of the other half."""
     kept: list[float] = []

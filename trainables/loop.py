@@ -416,6 +416,7 @@ class Training:
             self._mark = {
                 "weights": _copied(self._weights()), "step": self.step, "position": self.samples - self._undone,
                 "loss_sum": float(self._loss_sum), "kept": self._kept, "loss": None,
+                "scaler": None if self.scaler is None else self.scaler.state_dict(),
             }  # fmt: skip
         if action.mark or action.rewind or action.explore:
             self._exploring = action.explore
@@ -438,6 +439,8 @@ class Training:
         if self._mark is None:
             raise ValueError(f"{self.policy!r} asks to rewind, but it has not marked anything before")
         self._put_weights(self._mark["weights"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(self._mark["scaler"])
         self._loss_sum, self._kept = self._counted_at_mark()
         self._undone = self.samples - self._mark["position"]
         if self._mark.get("loss") is not None:  # that of the weights undone may be no number
