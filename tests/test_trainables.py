@@ -143,9 +143,9 @@ class Exploring(Policy[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class Trying(Policy[int]):
-    """Tries learning rates from the same weights, watches all that can be watched, and gives reasons."""
+    """Tries learning rates and batch sizes from the same weights, watches all that can be watched, and gives reasons."""
 
-    turns: ClassVar[frozenset[str]] = frozenset({"learning_rate", "mark"})
+    turns: ClassVar[frozenset[str]] = frozenset({"learning_rate", "batch_size", "mark"})
     watches: ClassVar[frozenset[str]] = frozenset({"loss", "gradient"})
 
     def start(self, signals: Signals) -> tuple[int, Action]:
@@ -157,7 +157,7 @@ class Trying(Policy[int]):
         assert signals.loss is not None
         assert signals.gradient is not None
         state += 1
-        knobs = replace(signals.knobs, learning_rate=0.01 * (1 + state % 4))
+        knobs = replace(signals.knobs, learning_rate=0.01 * (1 + state % 4), batch_size=7 if state % 2 else 24)
         evidence = {"loss": signals.loss, "norm": signals.gradient.norm, "parts": signals.gradient.part_square}
         if state % 9 == 0:
             return state, Action(rewind=True, knobs=knobs, why="chosen", evidence=evidence)
@@ -239,7 +239,7 @@ def everything_data() -> tuple[Tensor, Tensor]:
 
 
 # Each workload with the policies that do all that one may do, each policy with the workload that needs all of the state.
-TRAININGS = [(workload, policy) for workload in WORKLOADS for policy in (Turning(), Trying())]
+TRAININGS: list[tuple[Workload, Policy[Any]]] = [(workload, Trying()) for workload in WORKLOADS]
 TRAININGS += [(Everything(), policy) for policy in (*POLICIES, Turning(), Exploring(), Trying())]
 each_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda w: type(w).__name__)
 
@@ -250,7 +250,6 @@ def trainings(some: list[tuple[Workload, Policy[Any]]]) -> pytest.MarkDecorator:
 
 
 each_training = trainings(TRAININGS)
-each_once = trainings([(workload, policy) for workload, policy in TRAININGS if policy != Turning()])
 
 
 @pytest.fixture(scope="session")
@@ -433,7 +432,7 @@ def watch_model(training: Training, call: Any) -> Counter[bytes]:
 # The exam of a policy, with every workload
 
 
-@each_once
+@each_training
 def test_the_same_seed_gives_the_same_training(workload: Workload, policy: Policy[Any], prepared: Path) -> None:
     curves, states = [], []
     for seed in (1, 1, 2):
@@ -484,7 +483,7 @@ def disturb() -> None:
     random.random()
 
 
-@each_once
+@each_training
 def test_the_policy_keeps_plain_data_and_is_pure(workload: Workload, policy: Policy[Any], prepared: Path) -> None:
     calls: list[tuple[Any, Signals, Any]] = []
 
