@@ -57,15 +57,15 @@ WORKLOADS: dict[str, Made] = {
 
 
 def by_hand(workload: Workload, config: Config, folder: Path, updates: int) -> float:
-    """Seconds for so many updates of the loop that anybody would write."""
+    """Seconds for so many updates of the loop that anybody would write; evaluations are left out."""
     torch.manual_seed(0)
     model = workload.model(config, folder)
     optimizer = workload.optimizer(model, config)
     batch_size = workload.knobs(config).batch_size
-    model.train()
-    total = 0.0
-    begun = time.perf_counter()
+    total, seconds = 0.0, 0.0
     while updates:
+        begun = time.perf_counter()
+        model.train()
         for indices in torch.randperm(workload.samples()).split(batch_size)[:updates]:
             optimizer.zero_grad()
             loss = workload.loss(model, indices)
@@ -75,7 +75,11 @@ def by_hand(workload: Workload, config: Config, folder: Path, updates: int) -> f
             optimizer.step()
             total += loss.item() * len(indices)
             updates -= 1
-    return time.perf_counter() - begun
+        seconds += time.perf_counter() - begun
+        model.eval()
+        with torch.no_grad():
+            workload.evaluate(model, "valid")
+    return seconds
 
 
 def ours(workload: Workload, config: Config, folder: Path, updates: int) -> float:
@@ -154,6 +158,9 @@ def main() -> None:
             prepared = Path(folder) / name
             workload, config = WORKLOADS[name]()
             workload.prepare(prepared)
+            most = workload.horizon * -(-workload.samples() // workload.knobs(config).batch_size)
+            if given.updates > most:
+                parser.error(f"--updates {given.updates}: a training of {name} has {most}; take fewer")
             ratios = speed(workload, config, prepared, given.updates, given.rounds)
             memory = peak(name, "ours", prepared) / peak(name, "by hand", prepared)
             write, size, restore = checkpoint_costs(workload, config, prepared)
