@@ -141,6 +141,14 @@ class Training:
         """Evaluations finished, and samples of the next epoch that a backward pass has seen."""
         return self.step, self.cursor + self.accumulated
 
+    @property
+    def position(self) -> int:
+        """Samples that went into the weights which an evaluation would measure: without what was undone or is tried."""
+        if self._exploring:
+            assert self._mark is not None
+            return int(self._mark["position"])
+        return self.samples - self._undone
+
     def state(self) -> dict[str, Any]:
         """A copy of everything that the rest of the training depends on; ask between two items only."""
         return {
@@ -484,7 +492,7 @@ class Training:
         """Record that the knobs are no longer what they were `before`."""
         self._decisions.append(Progress(
             "decision", self.step, dict(evidence), cost_seconds, text=why, samples=self.samples,
-            position=None if self._exploring else self.samples - self._undone,
+            position=None if self._exploring else self.position,
             before=asdict(before), after=asdict(self.knobs),
         ))  # fmt: skip
         if not self._exploring:

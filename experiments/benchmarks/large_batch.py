@@ -1,13 +1,17 @@
 """Large batches without tuning again: LEGW beside the other rules, and how wide the good learning rates are.
 
     python experiments/benchmarks/large_batch.py scaling                 # digits: a few minutes
-    python experiments/benchmarks/large_batch.py scaling --data MNIST --share 0.22 --batch 32 --rates 0.03,0.06 --seeds 3
+    python experiments/benchmarks/large_batch.py scaling --data MNIST --share 0.22 --epochs 25 --batch 32 --factors 64 \
+        --rates 0.06 --warmup 0.0625 --seeds 3
+    python experiments/benchmarks/large_batch.py scaling --text PTB --share 0.25 --epochs 13 --batch 20 --factors 32 \
+        --rates 1 --warmup 0.1 --seeds 2
     python experiments/benchmarks/large_batch.py widths                  # SGD, Adam, LARS and LAMB at the largest batch
 
 `scaling`: an LSTM is trained with a base batch and, in the same number of epochs and with nothing tuned again, with k
 times that batch, by each rule. Every base rate is a reading of its own: near the largest rate that is stable, and a timid
-one. Shown: accuracy on the test part at the end (mean, spread over the seeds), updates, and at what share of the base
-batch's updates the base batch's final validation accuracy less half a point was reached.
+one. Shown: accuracy, or of text perplexity, on the test part at the end (mean, spread over the seeds), updates, and at what
+share of the base batch's updates what it ends with on the validation part was reached, but for half a point of accuracy, or
+3 % of perplexity. Text: one LSTM layer of 128, adaptive softmax; from the fifth epoch on each has half the rate of the last.
 `widths`: at k times the base batch, which learning rates reach --target; the width of the interval in decades.
 """
 
@@ -18,7 +22,7 @@ import csv
 import math
 import statistics
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +30,21 @@ import torch
 
 from search.trial import Config
 from search.work import Assignment
-from trainables.base import Policy
+from trainables.base import Policy, Workload
+from trainables.policies.schedule import Schedule
 from trainables.policies.warmup import Warmup
+from trainables.workloads.lstm_lm import LstmLm
 from trainables.workloads.lstm_mnist import LstmMnist
 
 RULES = ("LEGW", "sqrt, no warm-up", "linear", "linear, 5 epochs of warm-up", "unchanged")
+GUESS = {"accuracy": 0.1, "perplexity": 10_000.0}
+HALVED = Schedule(  # of text, as published for 13 epochs
+    "steps", factor=0.5, at=tuple(epoch / 13 for epoch in range(4, 13))
+)
 OPTIMIZERS = {"sgd": (-2.0, 1.5), "adam": (-4.0, -0.5), "lars": (-1.0, 3.0), "lamb": (-3.5, 0.5)}  # decades of rates
 
 
-def rule(name: str, base_batch: int, warmup: float) -> Policy[Any]:
+def rule(name: str, base_batch: int, warmup: float) -> Warmup:
     """What the configuration's rate, meant for the base batch, becomes at its own batch size."""
     return {
         "LEGW": Warmup(warmup, base_batch),
@@ -47,39 +57,40 @@ def rule(name: str, base_batch: int, warmup: float) -> Policy[Any]:
 
 @dataclass(frozen=True)
 class Outcome:
-    curve: list[float]  # validation accuracy after each epoch; shorter if the training diverged
-    test: float  # accuracy; that of a coin with ten sides if it diverged
+    curve: list[float]  # validation metric after each epoch; shorter if the training diverged
+    test: float  # metric; that of a guess if it diverged
 
 
-def train(workload: LstmMnist, config: Config, policy: Policy[Any] | None, seed: int) -> Outcome:
+def train(workload: Workload, config: Config, policy: Policy[Any] | None, seed: int) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
-        steps = workload.horizon
+        steps, metric = workload.horizon, workload.metric
         assignment = Assignment(0, config, seed, steps, Path(folder), recorded=steps, checkpoint_seconds=1e6)
         items = workload.run(policy, assignment)
-        curve = [item.metrics["accuracy"] for item in items if item is not None and item.kind == "report"]
+        curve = [item.metrics[metric] for item in items if item is not None and item.kind == "report"]
         whole = len(curve) == steps and math.isfinite(curve[-1])
-        return Outcome(curve, workload.test(assignment)["accuracy"] if whole else 0.1)
+        return Outcome(curve, workload.test(assignment)[metric] if whole else GUESS[metric])
 
 
-def scaling(given: argparse.Namespace, workload: LstmMnist, write: Any) -> None:
-    size = workload.samples()
+def scaling(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any) -> None:
+    size, rules = workload.samples(), given.rules.split("; ")
+    then = HALVED if isinstance(workload, LstmLm) else None
     for rate in map(float, given.rates.split(",")):
-        config = {"learning_rate": rate, "momentum": 0.9}
-        base = {}
+        config = {"learning_rate": rate, "momentum": 0.0 if isinstance(workload, LstmLm) else 0.9}
+        base: dict[int, float] = {}
         print(f"\nbase rate {rate:g}, base batch {given.batch}, warm-up {given.warmup:g} epochs, {workload.horizon} epochs, "
-              f"{size} images, n = {given.seeds}\n")  # fmt: skip
+              f"{size} samples, n = {given.seeds}\n")  # fmt: skip
         print(
-            "| rule | k | batch | updates | test accuracy | share of the base's updates to its accuracy - 0.5 points |"
+            f"| rule | k | batch | updates | test {workload.metric} | share of the base's updates to nearly its end |"
         )
-        print("| --- | --- | --- | --- | --- | --- |")
-        arms = [("LEGW", 1)] + [(name, k) for k in map(int, given.factors.split(",")) for name in RULES]
+        print("| --- | --- | --- | --- | --- | --- |", flush=True)
+        arms = [("LEGW", 1)] + [(name, k) for k in map(int, given.factors.split(",")) for name in rules if name]
         for name, times in arms:
             batch = given.batch * times
-            policy = rule(name, given.batch, given.warmup)
+            policy = replace(rule(name, given.batch, given.warmup), then=then)
             found = [train(workload, {**config, "batch_size": batch}, policy, seed) for seed in range(given.seeds)]
             if times == 1:
-                base = {seed: outcome.curve[-1] - 0.005 for seed, outcome in enumerate(found) if outcome.curve}
-            reached = [first(outcome.curve, base.get(seed, 1.0)) for seed, outcome in enumerate(found)]
+                base = {seed: nearly(workload, outcome.curve[-1]) for seed, outcome in enumerate(found)}
+            reached = [first(workload, outcome.curve, base[seed]) for seed, outcome in enumerate(found)]
             shares = [epoch / times / workload.horizon for epoch in reached if epoch is not None]
             tests = [outcome.test for outcome in found]
             share = f"{statistics.mean(shares):.3f} ({len(shares)} of {len(found)})" if shares else "not reached"
@@ -111,21 +122,41 @@ def widths(given: argparse.Namespace, workload: LstmMnist, write: Any) -> None:
             print(f"| {name} | {warmup * times:g} epochs | {means[best]:.3f}, {best:.2g} | {width:.2f} |", flush=True)
 
 
-def first(curve: list[float], wanted: float) -> int | None:
+def nearly(workload: Workload, value: float) -> float:
+    """What counts as no loss beside `value`."""
+    return value - 0.005 if workload.mode == "max" else value * 1.03
+
+
+def first(workload: Workload, curve: list[float], wanted: float) -> int | None:
     """The first epoch, from 1, whose value is as good; None if there is none."""
-    return next((epoch for epoch, value in enumerate(curve, start=1) if value >= wanted), None)
+    sign = 1 if workload.mode == "max" else -1
+    return next((epoch for epoch, value in enumerate(curve, start=1) if sign * value >= sign * wanted), None)
 
 
 def spread(values: list[float]) -> str:
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.3f} ±{deviation:.3f}"
+    digits = 1 if min(values) > 1 else 3  # perplexities, accuracies
+    return f"{statistics.mean(values):.{digits}f} ±{deviation:.{digits}f}"
+
+
+def made(given: argparse.Namespace) -> LstmMnist | LstmLm:
+    if given.text:
+        return LstmLm(
+            given.epochs, given.text, hidden=given.hidden or 128, layers=1, cutoffs=(1000, 4000), data_share=given.share
+        )
+    hidden = given.hidden or (128 if given.data else 64)
+    return LstmMnist(given.epochs, given.data, hidden, data_share=given.share)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("scaling", "widths"))
     parser.add_argument("--data", help="a folder with MNIST's files; default: digits")
-    parser.add_argument("--share", type=float, default=1.0, help="of the training images")
+    parser.add_argument("--text", help="a folder with the Penn Treebank or other text, in place of images")
+    parser.add_argument(
+        "--rules", default="; ".join(RULES), help="of scaling, separated by '; ' (none: the base batch alone)"
+    )
+    parser.add_argument("--share", type=float, default=1.0, help="of the training part")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--hidden", type=int, default=None, help="default: 64 for digits, 128 for MNIST")
     parser.add_argument("--batch", type=int, default=16, help="the base batch")
@@ -137,13 +168,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--output", type=Path, help="a CSV of all trainings")
     given = parser.parse_args()
+    if unknown := [name for name in given.rules.split("; ") if name and name not in RULES]:
+        parser.error(f"no rule {unknown[0]!r}; there are {'; '.join(RULES)}")
     torch.set_num_threads(1)
-    workload = LstmMnist(
-        horizon=given.epochs,
-        data=given.data,
-        hidden=given.hidden or (128 if given.data else 64),
-        data_share=given.share,
-    )
+    workload = made(given)
     workload.check()
 
     def write(row: dict[str, Any]) -> None:
@@ -155,7 +183,12 @@ def main() -> None:
                     writer.writeheader()
                 writer.writerow(row)
 
-    (scaling if given.part == "scaling" else widths)(given, workload, write)
+    if given.part == "scaling":
+        scaling(given, workload, write)
+    elif isinstance(workload, LstmMnist):
+        widths(given, workload, write)
+    else:
+        parser.error("widths is for images; leave --text out")
 
 
 if __name__ == "__main__":

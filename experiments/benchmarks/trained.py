@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -29,8 +29,10 @@ from search.trial import Config
 from search.work import Assignment
 from trainables import checkpoint
 from trainables.base import Execution, Policy, Workload
+from trainables.loop import Training
 from trainables.policies.schedule import Schedule
 from trainables.policies.warmup import Warmup
+from trainables.run import Run
 from trainables.workloads.bert_classify import BertClassify
 from trainables.workloads.bert_mlm import BertMlm
 from trainables.workloads.lstm_lm import LstmLm
@@ -97,15 +99,16 @@ class Record:
         shutil.rmtree(folder, ignore_errors=True)  # half a training, whose first epochs nobody has written down
         assignment = Assignment(0, config, seed, workload.horizon, folder, recorded=workload.horizon, prepared=prepared)
         begun = time.perf_counter()
-        curve = [
-            item.metrics[workload.metric]
-            for item in workload.run(arm.policy, assignment)
-            if item is not None and item.kind == "report"
-        ]
+        run = cast("Run", workload.run(arm.policy, assignment))
+        curve, samples = [], []
+        for item in run:
+            if item is not None and item.kind == "report":
+                curve.append(item.metrics[workload.metric])
+                samples.append(cast("Training", run.training).position)
         seconds = time.perf_counter() - begun
         # A training that diverged has left no checkpoint of its end, and no test result.
         test = dict(workload.test(assignment)) if len(curve) == workload.horizon else {}
-        return {"valid": curve, "test": test, "seconds": round(seconds, 1)}
+        return {"valid": curve, "samples": samples, "test": test, "seconds": round(seconds, 1)}
 
 
 def compared(record: Record, arm: Arm, seeds: int) -> float:
