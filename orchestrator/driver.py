@@ -440,6 +440,7 @@ class Driver:
             recorded=trial.step,
             threads=sweep.threads,
             workers=sweep.workers,
+            gpu=float(sweep.resources.get("gpu", 0)),
             checkpoint_seconds=sweep.checkpoint_seconds,
             pinned=self._pinned(trial.number),
             parent=None if trial.parent is None else self.checkpoints(trial.parent),

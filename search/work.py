@@ -28,6 +28,7 @@ class Assignment:
     recorded: int = 0
     threads: int = 1  # CPUs granted to each of its workers
     workers: int = 1  # processes with a share of every batch each
+    gpu: float = 0.0  # GPUs granted to the trial; a fraction: that share of one's memory
     checkpoint_seconds: float = 5.0  # at most this often, for at most 2 % of the time; 0: after each step
     keep: int = 2  # checkpoints kept, the newest …
     pinned: tuple[int, ...] = ()  # … and those of these steps: others may fork from them

@@ -13,6 +13,7 @@ from torch import nn
 
 from tests.support import ROOT, run_script
 from trainables.base import Execution, Knobs
+from trainables.gpu_share import GpuTaken, check_room, claim
 from trainables.loop import Training, train
 from trainables.optimizers import NAMES, optimizer, without_decay
 from trainables.workloads.quadratic import Quadratic
@@ -117,3 +118,21 @@ def test_the_benchmark_of_the_loop_measures_speed_memory_and_checkpoints(tmp_pat
     assert float(row[3]) > 0.5
     wrong = run_script(script, "--workloads", "cubic", cwd=tmp_path)
     assert "no workload 'cubic'" in wrong.stderr
+
+
+def test_a_packed_trial_is_told_when_somebody_else_has_its_part_of_the_gpu() -> None:
+    gib = 2**30
+    check_room(0.25, free=3 * gib, total=16 * gib)
+    with pytest.raises(GpuTaken, match=r"granted 0.25 of a GPU, 4.0 GiB, and 1.0 GiB of 16.0 are free"):
+        check_room(0.25, free=gib, total=16 * gib)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_packed_trial_cannot_take_more_than_its_part_of_the_gpu() -> None:
+    whole = torch.cuda.get_device_properties(0).total_memory
+    claim(0.1)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(whole // 5, dtype=torch.uint8, device="cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

@@ -154,9 +154,10 @@ def test_a_trial_that_wants_too_much_memory_fails_alone(tmp_path: Path) -> None:
 
 
 def test_more_than_the_cluster_has_is_refused(tmp_path: Path) -> None:
-    done = steady(tmp_path, CPU="64")
+    done = steady(tmp_path, CPU="64", MEMORY="9000GiB")
     assert done.returncode == 2
     assert "asks for more than the cluster has" in done.stderr
+    assert "GiB for trials" in done.stderr
 
 
 def test_an_address_where_nobody_answers_is_refused(tmp_path: Path) -> None:
@@ -172,7 +173,8 @@ def test_an_address_where_nobody_answers_is_refused(tmp_path: Path) -> None:
         ({"cpu": 1, "gpu": 0.25}, {"CPU": 16.0, "GPU": 2.0}, 8),
         ({"cpu": 0.5}, {"CPU": 2.0}, 4),
         ({"cpu": 1, "gpu": 1}, {"CPU": 4.0}, 0),
-        ({"cpu": 3, "memory": "1GiB"}, {"CPU": 8.0}, 2),
+        ({"cpu": 3, "memory": "1GiB"}, {"CPU": 8.0, "memory": 16.0 * 2**30}, 2),
+        ({"cpu": 1, "memory": "6GiB"}, {"CPU": 8.0, "memory": 16.0 * 2**30}, 2),
     ],
 )
 def test_concurrency_follows_the_resources(resources: dict[str, Any], available: dict[str, float], fits: int) -> None:

@@ -153,7 +153,7 @@ def _follow() -> None:
     workload, policy, assignment, rank, port, parent = cloudpickle.loads(sys.stdin.buffer.read())
     from trainables.run import settle
 
-    settle(assignment.threads)
+    settle(assignment)
     store = TCPStore(HOST, port, is_master=False)
     for _ in _training(workload, policy, assignment, rank, store):
         if os.getppid() != parent:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from search.work import Assignment, Progress
-from trainables import checkpoint
+from trainables import checkpoint, gpu_share
 from trainables.base import Workload
 from trainables.loop import compute_device, measure, measured_weights, placed, put_model
 
@@ -44,7 +44,7 @@ class Run(Iterator["Progress | None"]):
     def __init__(
         self, begin: Callable[[], Training], assignment: Assignment, should_pause: Callable[[], bool] | None = None
     ) -> None:
-        settle(assignment.threads)
+        settle(assignment)
         self.training = begin()
         self._assignment = assignment
         self._should_pause = should_pause or (lambda: False)
@@ -114,7 +114,7 @@ class Run(Iterator["Progress | None"]):
 
 def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:
     """Metrics on "test" of the newest checkpoint at a step <= `assignment.recorded`."""
-    settle(assignment.threads)
+    settle(assignment)
     state = saved(assignment)
     model = workload.model(assignment.config, assignment.prepared)
     put_model(model, measured_weights(state))
@@ -163,8 +163,9 @@ def _missing(folder: Path, where: str, notices: list[str]) -> FileNotFoundError:
     return FileNotFoundError("; ".join([f"{folder} has no usable checkpoint {where}", *notices]))
 
 
-def settle(threads: int) -> None:
-    """Make the process compute the same bits each time, with the CPUs that the trial was granted."""
-    torch.set_num_threads(threads)
+def settle(assignment: Assignment) -> None:
+    """Make the process compute the same bits each time, with the CPUs and the part of a GPU that the trial was granted."""
+    torch.set_num_threads(assignment.threads)
+    gpu_share.claim(assignment.gpu / assignment.workers)
     torch.backends.cudnn.benchmark = False  # it picks the kernel that happened to be fastest
     torch.backends.cudnn.deterministic = True

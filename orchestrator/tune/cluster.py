@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
 
+RAYS_NAMES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
+
+
 def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = lambda: None) -> None:
     """Run the sweep to its end (or until it is stopped) on a local Ray or on the cluster at `address`."""
     first = driver.next()
@@ -71,7 +74,9 @@ def connected(driver: Driver, address: str | None) -> Iterator[None]:
 
 
 def seat_resources(sweep: Sweep) -> dict[str, float]:
-    return {name: float(amount) for name, amount in sweep.resources.items() if name in ("cpu", "gpu") and amount}
+    """What a trial needs to be started: by their memory, too, no more trials share a node than fit there."""
+    asked = {name: float(amount) for name, amount in sweep.resources.items() if name in ("cpu", "gpu") and amount}
+    return asked if sweep.memory_bytes is None else {**asked, "memory": float(sweep.memory_bytes)}
 
 
 def seats(sweep: Sweep) -> int:
@@ -81,7 +86,9 @@ def seats(sweep: Sweep) -> int:
     """
     fits, grows = capacity(sweep, ray.cluster_resources()), can_grow()
     if fits == 0 and not grows:
-        have = {name: ray.cluster_resources().get(name.upper(), 0) for name in sweep.resources if name != "memory"}
+        have = {name: ray.cluster_resources().get(RAYS_NAMES[name], 0) for name in sweep.resources}
+        if "memory" in have:
+            have["memory"] = f"{have['memory'] / 2**30:.1f} GiB for trials"
         raise BadInput(
             f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for more than the cluster has ({have})."
         )
@@ -98,7 +105,7 @@ def _wanted(sweep: Sweep) -> int:
 
 def capacity(sweep: Sweep, available: Mapping[str, float]) -> int:
     """How many trials of this sweep fit into these resources (whole cluster, not node by node)."""
-    fits = [int(available.get(name.upper(), 0.0) / amount + 1e-9) for name, amount in seat_resources(sweep).items()]
+    fits = [int(available.get(RAYS_NAMES[name], 0.0) / amount + 1e-9) for name, amount in seat_resources(sweep).items()]
     return min(fits, default=os.cpu_count() or 1)
 
 
