@@ -25,17 +25,16 @@ What others call LAMB, at their defaults; eps is 1e-6 in all of them:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from trainables.optim.trust import Part, Tensors, check, move, norms, parts
+from trainables.optim.trust import ByParts, Part, Tensors, check, move, norms
 
 
-class Lamb(torch.optim.Optimizer):
+class Lamb(ByParts):
     def __init__(
         self,
         params: ParamsT,
@@ -58,20 +57,8 @@ class Lamb(torch.optim.Optimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for part in parts(group):
-                _update(part, [self._counted(weight) for weight in part.weights], group)
-        return loss
+    def move(self, part: Part, group: dict[str, Any]) -> None:
+        _update(part, [self._counted(weight) for weight in part.weights], group)
 
     def _counted(self, weight: Tensor) -> dict[str, Any]:
         """This weight's state, which has seen one more gradient."""

@@ -27,19 +27,18 @@ What others call LARS, at their defaults:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from trainables.optim.trust import Part, Tensors, check, move, norms, parts, scaled_by
+from trainables.optim.trust import ByParts, Part, Tensors, check, move, norms, scaled_by
 
 MOMENTUM_FORMS = ("unscaled", "scaled", "ratio")
 
 
-class Lars(torch.optim.Optimizer):
+class Lars(ByParts):
     def __init__(
         self,
         params: ParamsT,
@@ -66,20 +65,8 @@ class Lars(torch.optim.Optimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for part in parts(group):
-                _update(part, [self._buffer(weight) for weight in part.weights], group)
-        return loss
+    def move(self, part: Part, group: dict[str, Any]) -> None:
+        _update(part, [self._buffer(weight) for weight in part.weights], group)
 
     def _buffer(self, weight: Tensor) -> Tensor:
         state = self.state[weight]

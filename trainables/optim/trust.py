@@ -5,8 +5,9 @@ Norms stay on the device as tensors: nothing here waits for a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -21,6 +22,28 @@ class Part(NamedTuple):
     gradients: list[Tensor]
     weight_decay: float
     adapts: bool  # a trust ratio for each of them
+
+
+class ByParts(torch.optim.Optimizer):
+    """Moves the parts of each parameter group, one after the other."""
+
+    @abstractmethod
+    def move(self, part: Part, group: dict[str, Any]) -> None: ...
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for part in parts(group):
+                self.move(part, group)
+        return loss
 
 
 def parts(group: dict[str, Any]) -> Iterator[Part]:
