@@ -237,9 +237,11 @@ def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
         )
     kept = ledger.rows("decision", "WHERE trial = :trial AND position IS NOT NULL ORDER BY seq", trial=number)
     if kept and begun[number].parent is None:
-        first = {"samples": 0, "knobs": kept[0]["before"], "why": "configuration"}
-        turned = [{"samples": row["position"], "knobs": row["after"], "why": row["why"]} for row in kept]
-        at = {each["samples"]: each for each in [first, *turned]}  # the last word at each place
+        at = {0: {"samples": 0, "knobs": kept[0]["before"], "why": "configuration"}}
+        for row in kept:  # the last word at each place
+            begun_there = {"averaging": row["after"].pop("averaging")} if "averaging" in row["after"] else {}
+            turned = {"samples": row["position"], "knobs": row["after"], "why": row["why"], **begun_there}
+            at[row["position"]] = at.get(row["position"], {}) | turned
         return [at[samples] for samples in sorted(at)]
     reports = ledger.rows("report", "WHERE trial = :trial ORDER BY step DESC LIMIT 1", trial=number)
     step = reports[0]["step"] if reports else begun[number].parent_step or 0

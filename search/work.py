@@ -48,7 +48,7 @@ class Progress:
     kind "notice": `text` (a damaged checkpoint was passed over, …).
     kind "paused": training left off because it was asked to, after a checkpoint.
     kind "decision": the policy turned knobs after `samples` samples: the knobs `before` and `after`, why (`text`), what it
-    rests on (`metrics`), what deciding took (`cost_seconds`). `position`: the same place in samples that no rewind
+    rests on (`metrics`), what deciding took (`cost_seconds`). `after` says as "averaging" what begins, or begins again, there. `position`: the same place in samples that no rewind
     has undone; None for something that is only tried.
     """
 
@@ -62,8 +62,8 @@ class Progress:
     text: str = ""
     samples: int = 0
     position: int | None = None
-    before: Mapping[str, float] = field(default_factory=dict)
-    after: Mapping[str, float] = field(default_factory=dict)
+    before: Mapping[str, Any] = field(default_factory=dict)
+    after: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Run(Protocol):

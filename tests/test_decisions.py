@@ -15,7 +15,10 @@ from orchestrator.ledger import Ledger
 from search.work import Assignment
 from tests.support import interrupted_after, orchestrator, recorded, simulated, small_sweep
 from trainables.base import NOTHING, Action, Policy, Signals
+from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.scheduled import Scheduled
+from trainables.policies.sma import Sma
+from trainables.policies.together import Together
 from trainables.workloads.quadratic import Quadratic
 
 
@@ -25,6 +28,7 @@ class Halving(Policy[int]):
 
     tries: bool = False
     watches: ClassVar[frozenset[str]] = frozenset({"loss"})
+    turns: ClassVar[frozenset[str]] = frozenset({"learning_rate", "batch_size", "momentum", "mark"})
 
     def start(self, signals: Signals) -> tuple[int, Action]:
         return 0, Action(knobs=replace(signals.knobs, momentum=0.5))
@@ -77,8 +81,13 @@ def curve(policy: Policy[Any] | None, config: Mapping[str, Any], seed: int, fold
     return [item.metrics for item in run if item is not None and item.kind == "report"]
 
 
-def test_the_exported_schedule_trains_the_same_bits_without_the_policy(tmp_path: Path) -> None:
-    simulated(tmp_path / "small", small_sweep(policy=Halving(), num_samples=3))
+@pytest.mark.parametrize(
+    "found_by",
+    [Halving(), AdaptiveSync(2, share=0.5), Together(Halving(), Sma(2))],
+    ids=["knobs", "averaging that ends", "averaging that begins again"],
+)
+def test_the_exported_schedule_trains_the_same_bits_without_the_policy(found_by: Policy[Any], tmp_path: Path) -> None:
+    simulated(tmp_path / "small", small_sweep(policy=found_by, num_samples=3))
     for trial in range(3):
         file = tmp_path / f"{trial}.json"
         told = orchestrator("export", "small", "--schedule", "--runs", str(tmp_path), "--trial", str(trial), "--output", str(file), cwd=tmp_path)  # fmt: skip
@@ -87,6 +96,7 @@ def test_the_exported_schedule_trains_the_same_bits_without_the_policy(tmp_path:
         expected = [row["metrics"] for row in recorded(tmp_path / "small", "report") if row["trial"] == trial]
         policy = Scheduled.of(Quadratic(horizon=4), json.loads(file.read_text()))
         assert policy.by == "samples"
+        assert ("average" in policy.turns) == ("average" in found_by.turns)
         assert curve(policy, begun["config"], begun["seed"], tmp_path / f"again {trial}") == expected
         assert curve(None, begun["config"], begun["seed"], tmp_path / f"without {trial}") != expected
 

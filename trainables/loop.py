@@ -435,8 +435,10 @@ class Training:
             self.knobs = action.knobs
         if action.knobs is not None or action.rewind:  # the mark has the knobs of its own time
             self._turn()
-        if why := "; ".join(filter(None, (action.why, self._averaged(action, before)))):
-            self._tell(why, before if self._exploring else self._told_knobs, action.evidence, cost_seconds)
+        averaged = self._averaged(action, before)
+        if why := "; ".join(filter(None, (action.why, averaged))):
+            begun = None if not averaged else Averaging(1) if self.replicas is None else self.replicas.averaging
+            self._tell(why, before if self._exploring else self._told_knobs, action.evidence, cost_seconds, begun)
         if action.stop:
             self._give_up()
 
@@ -488,12 +490,19 @@ class Training:
         )
         return f"{averaging.replicas} replicas, {how}"
 
-    def _tell(self, why: str, before: Knobs, evidence: Mapping[str, float], cost_seconds: float) -> None:
-        """Record that the knobs are no longer what they were `before`."""
+    def _tell(
+        self,
+        why: str,
+        before: Knobs,
+        evidence: Mapping[str, float],
+        cost_seconds: float,
+        begun: Averaging | None = None,
+    ) -> None:
+        """Record that the knobs are no longer what they were `before`, or which averaging has `begun`."""
         self._decisions.append(Progress(
             "decision", self.step, dict(evidence), cost_seconds, text=why, samples=self.samples,
             position=None if self._exploring else self.position,
-            before=asdict(before), after=asdict(self.knobs),
+            before=asdict(before), after=asdict(self.knobs) | ({"averaging": asdict(begun)} if begun else {}),
         ))  # fmt: skip
         if not self._exploring:
             self._told_knobs = self.knobs

@@ -4,7 +4,8 @@ Use when   a population or a policy has found a schedule, and a training afresh 
            export --schedule` prints it, `Scheduled.of` reads it.
 Costs      nothing.
 Settings   stretches: (first step, knobs) in order; the knobs hold from that step on, the first also before it.
-           by: "steps" (evaluations, the first is 1), or "samples": from so many samples seen on.
+           by: "steps" (evaluations, the first is 1), or "samples": from so many samples seen on. averaging: (first
+           sample, what begins there, or begins again), of a schedule in which replicas were averaged.
 Not for    settings that are no knobs (dropout, augmentation): only learning rate, batch size, momentum and
            weight decay can be turned while a model trains.
 Differs    what a fork takes over is the parent's state, data order included; a training afresh has its own
@@ -14,30 +15,36 @@ Differs    what a fork takes over is the parent's state, data order included; a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals, Workload
+from trainables.base import NOTHING, Action, Averaging, Knobs, Policy, Signals, Workload
+
+KNOBS = frozenset({"learning_rate", "batch_size", "momentum", "weight_decay"})
 
 
 @dataclass(frozen=True)
-class Scheduled(Policy[int]):
-    """The state is the place in the list."""
+class Scheduled(Policy[tuple[int, int]]):
+    """The state is the place in either list: so many of their entries are behind."""
 
     stretches: tuple[tuple[int, Knobs], ...]
     by: str = "steps"
-
-    turns = frozenset({"learning_rate", "batch_size", "momentum", "weight_decay"})
+    averaging: tuple[tuple[int, Averaging], ...] = ()
 
     def __post_init__(self) -> None:
-        firsts = [first for first, _ in self.stretches]
-        if not firsts or firsts != sorted(set(firsts)):
-            raise ValueError(
-                f"Scheduled(stretches={self.stretches!r}): must be (first step, knobs) with growing steps."
-            )
+        for name, given in (("stretches", self.stretches), ("averaging", self.averaging)):
+            firsts = [entry[0] for entry in given]
+            if firsts != sorted(set(firsts)) or (name == "stretches" and not firsts):
+                raise ValueError(
+                    f"Scheduled({name}={given!r}): must be (first step, what holds then) with growing steps."
+                )
         if self.by not in ("steps", "samples"):
             raise ValueError(f"Scheduled(by={self.by!r}): must be 'steps' or 'samples'.")
+
+    @property
+    def turns(self) -> frozenset[str]:  # type: ignore[override]
+        return KNOBS | {"average"} if self.averaging else KNOBS
 
     @classmethod
     def of(cls, workload: Workload, stretches: Iterable[Mapping[str, Any]]) -> Scheduled:
@@ -46,15 +53,33 @@ class Scheduled(Policy[int]):
         Of a population [{"first": 1, "last": 10, "config": {...}}, ...], of a policy [{"samples": 0, "knobs": {...}}, ...].
         """
         given = list(stretches)
-        if given and "samples" in given[0]:
-            return cls(tuple((int(each["samples"]), Knobs(**each["knobs"])) for each in given), by="samples")
-        return cls(tuple((int(each["first"]), workload.knobs(each["config"])) for each in given))
+        if not given or "samples" not in given[0]:
+            return cls(tuple((int(each["first"]), workload.knobs(each["config"])) for each in given))
+        return cls(
+            tuple((int(each["samples"]), Knobs(**each["knobs"])) for each in given),
+            by="samples",
+            averaging=tuple(
+                (int(each["samples"]), Averaging(**each["averaging"])) for each in given if "averaging" in each
+            ),
+        )
 
-    def start(self, signals: Signals) -> tuple[int, Action]:
-        return 0, Action(knobs=self.stretches[0][1])
+    def start(self, signals: Signals) -> tuple[tuple[int, int], Action]:
+        averaging, action = self._averaged(0, signals)
+        return (1, averaging), replace(action, knobs=self.stretches[0][1])
 
-    def act(self, state: int, signals: Signals) -> tuple[int, Action]:
-        place, here = state, signals.samples if self.by == "samples" else signals.step + 1
-        while place + 1 < len(self.stretches) and self.stretches[place + 1][0] <= here:
-            place += 1
-        return place, NOTHING if place == state else Action(knobs=self.stretches[place][1])
+    def act(self, state: tuple[int, int], signals: Signals) -> tuple[tuple[int, int], Action]:
+        behind = _behind(self.stretches, state[0], signals.samples if self.by == "samples" else signals.step + 1)
+        averaging, action = self._averaged(state[1], signals)
+        if behind > state[0]:
+            action = replace(action, knobs=self.stretches[behind - 1][1])
+        return (behind, averaging), action
+
+    def _averaged(self, behind: int, signals: Signals) -> tuple[int, Action]:
+        reached = _behind(self.averaging, behind, signals.samples)
+        return reached, Action(average=self.averaging[reached - 1][1]) if reached > behind else NOTHING
+
+
+def _behind(entries: Sequence[tuple[int, Any]], behind: int, here: int) -> int:
+    while behind < len(entries) and entries[behind][0] <= here:
+        behind += 1
+    return behind
