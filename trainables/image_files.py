@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 SIDE = 64  # pixels, of image files if nothing else is asked for
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+SLOW_BYTES = 2**26  # of archives; as many are inflated in about a second
 CARS_HELD_OUT = 4  # every so many-th image of a class is test, where the official labels are missing
 
 Labels = NDArray[np.int64]
@@ -33,6 +34,7 @@ class Listed(NamedTuple):
 
     labels: Labels
     read: Callable[[NDArray[np.int64]], Pixels]  # the images of these rows
+    sources: tuple[Path, ...]  # the files that they are read from, and those that say how
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Listing:
     class_names: tuple[str, ...]
     channels: int
     side: int  # of the square images
+    slow: bool  # to read: more than a second, if there are some thousands
 
 
 def listing(data: str, side: int | None = None, classes_every: int = 1) -> Listing:
@@ -75,7 +78,7 @@ _EXPECTED = (
 
 def _check_labels(folder: Path, found: Listing) -> None:
     classes = len(found.class_names)
-    for part, (labels, _) in found.parts.items():
+    for part, (labels, _, _) in found.parts.items():
         wrong = labels[(labels < 0) | (labels >= classes)]
         if len(wrong):
             raise ValueError(
@@ -102,7 +105,7 @@ def _every(so_many: int, found: Listing) -> Listing:
 
 def _thinned(so_many: int, listed: Listed) -> Listed:
     rows = np.flatnonzero(listed.labels % so_many == 0)
-    return Listed(listed.labels[rows] // so_many, lambda chosen: listed.read(rows[chosen]))
+    return Listed(listed.labels[rows] // so_many, lambda chosen: listed.read(rows[chosen]), listed.sources)
 
 
 # Archives
@@ -123,8 +126,10 @@ def _archives(folder: Path) -> Listing:
     count = int(labels["train"].max(initial=0)) + 1
     named = tuple(map(str, names)) if names is not None else tuple(map(str, range(count)))
     height, _, channels = shapes["train"]
-    parts = {part: Listed(labels[part], _archive_reader(folder / f"{part}.npz")) for part in present}
-    return Listing(parts, named, channels, height)
+    paths = {part: folder / f"{part}.npz" for part in present}
+    parts = {part: Listed(labels[part], _archive_reader(path), (path,)) for part, path in paths.items()}
+    slow = sum(path.stat().st_size for path in paths.values()) > SLOW_BYTES
+    return Listing(parts, named, channels, height, slow)
 
 
 def _archive_reader(path: Path) -> Callable[[NDArray[np.int64]], Pixels]:
@@ -181,23 +186,25 @@ def _class_folders(folder: Path, side: int) -> Listing:
                     f"{folder / part / min(others)}: a class that train/ does not have; rename or remove it."
                 )
             parts[part] = _listed_files(folder / part, names, side)
-    return Listing(parts, names, 3, side)
+    return Listing(parts, names, 3, side, slow=True)
 
 
 def _listed_files(folder: Path, names: Sequence[str], side: int) -> Listed:
     found: list[tuple[Path, int]] = []
     for label, name in enumerate(names):
-        paths = sorted(path for path in folder.glob(f"{name}/*") if path.suffix.lower() in SUFFIXES)
-        found += [(path, label) for path in paths]
+        of_class = sorted(path for path in folder.glob(f"{name}/*") if path.suffix.lower() in SUFFIXES)
+        found += [(path, label) for path in of_class]
     labels = np.array([label for _, label in found], dtype=np.int64)
-    return Listed(labels, lambda rows: _decoded([_File(found[row][0]) for row in rows], side))
+    paths = tuple(path for path, _ in found)
+    return Listed(labels, lambda rows: _decoded([_File(paths[row]) for row in rows], side), paths)
 
 
 # Stanford Cars
 
 
 def _cars(folder: Path, side: int) -> Listing:
-    files, labels = _annotations(folder, folder / "devkit" / "cars_train_annos.mat", folder / "cars_train")
+    boxes = folder / "devkit" / "cars_train_annos.mat"
+    files, labels = _annotations(folder, boxes, folder / "cars_train")
     official = [
         place / "cars_test_annos_withlabels.mat"
         for place in (folder, folder / "devkit")
@@ -205,18 +212,22 @@ def _cars(folder: Path, side: int) -> Listing:
     ]
     if official:
         tests, test_labels = _annotations(folder, official[0], folder / "cars_test")
-        parts = {"train": _listed_cars(files, labels, side), "test": _listed_cars(tests, test_labels, side)}
+        parts = {
+            "train": _listed_cars(files, labels, side, boxes),
+            "test": _listed_cars(tests, test_labels, side, official[0]),
+        }
     else:
         held = _every_fourth(labels)
         parts = {
-            part: _listed_cars([files[row] for row in np.flatnonzero(rows)], labels[rows], side)
+            part: _listed_cars([files[row] for row in np.flatnonzero(rows)], labels[rows], side, boxes)
             for part, rows in (("train", ~held), ("test", held))
         }
-    return Listing(parts, _car_names(folder, labels), 3, side)
+    return Listing(parts, _car_names(folder, labels), 3, side, slow=True)
 
 
-def _listed_cars(files: list[_File], labels: Labels, side: int) -> Listed:
-    return Listed(labels, lambda rows: _decoded([files[row] for row in rows], side))
+def _listed_cars(files: list[_File], labels: Labels, side: int, boxes: Path) -> Listed:
+    sources = (boxes, *(file.path for file in files))
+    return Listed(labels, lambda rows: _decoded([files[row] for row in rows], side), sources)
 
 
 def _annotations(folder: Path, path: Path, images: Path) -> tuple[list[_File], Labels]:

@@ -1,7 +1,7 @@
 """Labelled images in three parts, as tensors: what image workloads train on, decide by and are tested on.
 
 Validation is cut from the training part, class by class and always alike; the test part is never touched for it.
-Images stay bytes until a batch is made of them, on the model's device.
+Images stay bytes until a batch is made of them, on the model's device. Those that take long to read are read once per node.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.image_files import Listed, listing
+from trainables.image_files import Listed, Listing, listing
+from trainables.node_cache import once
 
 PARTS = ("train", "valid", "test")
 SEED = 20_240_601  # of the split, which is the same for every trial
@@ -37,6 +39,15 @@ class Split:
     channels: int
     side: int  # pixels that the model sees
     scale: tuple[float, float] | None = None  # mean and deviation of the bytes; None: those of the training part
+    kept: Kept | None = None  # None: read so quickly that each process does it
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What determines the bytes of a split: see `trainables.node_cache`."""
+
+    key_parts: tuple[object, ...]
+    sources: tuple[Path, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +86,7 @@ def split(data: str, side: int | None = None, classes_every: int = 1) -> Split:
         classes=len(found.class_names),
         channels=found.channels,
         side=side or found.side,
+        kept=_kept(found, classes_every, chosen) if found.slow else None,
     )
 
 
@@ -116,16 +128,12 @@ def digits_as_floats(images: Tensor, side: int) -> Tensor:
 @lru_cache(maxsize=4)
 def load(split: Split, device: str) -> Images:
     """Read all images, and put them on `device`."""
-    parts = {part: split.read[part]() for part in PARTS}
-    if split.scale is None:
-        mean, deviation = _moments(parts["train"])
-    else:
-        mean, deviation = (torch.full((split.channels, 1, 1), value) for value in split.scale)
+    found = _read(split) if split.kept is None else once(split.kept.key_parts, split.kept.sources, lambda: _read(split))
     return Images(
-        parts={part: images.to(device) for part, images in parts.items()},
+        parts={part: found[part].to(device) for part in PARTS},
         labels={part: labels.to(device) for part, labels in split.labels.items()},
-        mean=mean.to(device),
-        deviation=deviation.to(device),
+        mean=found["mean"].to(device),
+        deviation=found["deviation"].to(device),
         side=split.side,
     )
 
@@ -196,6 +204,24 @@ def _resized(floats: Tensor, side: int) -> Tensor:
 
 def _reader(listed: Listed, rows: Tensor) -> Callable[[], Tensor]:
     return lambda: torch.from_numpy(np.ascontiguousarray(listed.read(rows.numpy()).transpose(0, 3, 1, 2)))
+
+
+def _kept(found: Listing, classes_every: int, chosen: Mapping[str, Tensor]) -> Kept:
+    from PIL import __version__ as decoder  # whose next version may decode a little differently
+
+    rows = {part: chosen[part].tolist() for part in PARTS}
+    sources = tuple(path for listed in found.parts.values() for path in listed.sources)
+    return Kept(("images", found.side, classes_every, rows, decoder), sources)
+
+
+def _read(split: Split) -> dict[str, Tensor]:
+    """The bytes of each part, and their "mean" and "deviation"."""
+    parts = {part: split.read[part]() for part in PARTS}
+    if split.scale is None:
+        mean, deviation = _moments(parts["train"])
+    else:
+        mean, deviation = (torch.full((split.channels, 1, 1), value) for value in split.scale)
+    return {**parts, "mean": mean, "deviation": deviation}
 
 
 def _cut(labels: Tensor, data: str) -> tuple[Tensor, Tensor]:

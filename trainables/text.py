@@ -3,13 +3,15 @@
 A folder of text holds `train.txt`, `valid.txt` and `test.txt`; a single file with the part's name in its own will do
 (`ptb.train.txt`). Without a test part the second half of the lines of the valid part is the test part. One sentence or
 paragraph a line; lines are stripped, blank ones left out. Without a folder the text is what Python carries for
-`help()`: 340,000 characters of the language reference, the same for all users of a Python version.
+`help()`: 340,000 characters of the language reference, the same for all users of a Python version. What is made of a
+folder is made once per node.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,12 +83,21 @@ def vocabulary(data: str | None, level: str, size: int) -> dict[str, int]:
 @lru_cache(maxsize=16)
 def numbers(data: str | None, part: str, level: str, size: int, device: str) -> Tensor:
     """The whole part as one stream of numbers of the vocabulary; long, (units,)."""
-    import torch
+    return _streams(data, level, size)[part].to(device)
 
-    known = vocabulary(data, level, size)
-    unknown = known[UNKNOWN]
-    stream = [known.get(unit, unknown) for line in lines(data, part) for unit in units(line, level)]
-    return torch.tensor(stream, device=device)
+
+def entries(data: str | None, level: str, size: int) -> int:
+    """How many units the vocabulary has; reads no text where a process of this node has read it."""
+    return int(_streams(data, level, size)["entries"])
+
+
+def once(
+    data: str | None, key_parts: tuple[object, ...], make: Callable[[], Mapping[str, Tensor]]
+) -> Mapping[str, Tensor]:
+    """What `make` makes of the text, kept for all processes of the node; Python's own text is too short for that."""
+    from trainables import node_cache
+
+    return make() if data is None else node_cache.once(key_parts, list(_files(data).values()), make)
 
 
 def paragraphs(topic: str) -> list[str]:
@@ -107,6 +118,24 @@ def _reference() -> dict[str, tuple[str, ...]]:
     for place, text in enumerate(each_once):
         parts[_TURNS[place // _BLOCK % len(_TURNS)]].append(text)
     return {part: tuple(found) for part, found in parts.items()}
+
+
+@lru_cache(maxsize=4)
+def _streams(data: str | None, level: str, size: int) -> Mapping[str, Tensor]:
+    """Of each part its stream, and "entries"."""
+    return once(data, ("text", level, size), lambda: _numbered(data, level, size))
+
+
+def _numbered(data: str | None, level: str, size: int) -> dict[str, Tensor]:
+    import torch
+
+    known = vocabulary(data, level, size)
+    unknown = known[UNKNOWN]
+    streams = {
+        part: torch.tensor([known.get(unit, unknown) for line in lines(data, part) for unit in units(line, level)])
+        for part in PARTS
+    }
+    return {**streams, "entries": torch.tensor(len(known))}
 
 
 def _files(data: str) -> dict[str, Path]:

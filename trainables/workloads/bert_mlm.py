@@ -185,9 +185,33 @@ def masks(tokens: Tensor, pieces: wordpiece.Pieces, generator: torch.Generator |
 
 @lru_cache(maxsize=4)
 def _vocabulary(data: str | None, path: str | None, size: int) -> wordpiece.Pieces:
-    return wordpiece.read(path) if path is not None else wordpiece.train(text.lines(data, "train"), size)
+    import tokenizers
+    import torch
+
+    if path is not None:
+        return wordpiece.read(path)
+
+    def trained() -> dict[str, Tensor]:
+        pieces = wordpiece.train(text.lines(data, "train"), size)
+        return {"pieces": torch.frombuffer(bytearray("\n".join(pieces).encode()), dtype=torch.uint8)}
+
+    found = text.once(data, ("wordpiece", size, tokenizers.__version__), trained)
+    return tuple(bytes(found["pieces"].numpy()).decode().split("\n"))
 
 
 @lru_cache(maxsize=8)
 def _packed(data: str | None, part: str, path: str | None, size: int, length: int, device: str) -> Tensor:
-    return wordpiece.packed(text.lines(data, part), _vocabulary(data, path, size), length).to(device)
+    return _all_packed(data, path, size, length)[part].to(device)
+
+
+@lru_cache(maxsize=4)
+def _all_packed(data: str | None, path: str | None, size: int, length: int) -> Mapping[str, Tensor]:
+    import tokenizers
+
+    pieces = _vocabulary(data, path, size)
+
+    def packed() -> dict[str, Tensor]:
+        return {part: wordpiece.packed(text.lines(data, part), pieces, length) for part in text.PARTS}
+
+    key_parts = ("packed", wordpiece.fingerprint(pieces), length, tokenizers.__version__)
+    return text.once(data, key_parts, packed)

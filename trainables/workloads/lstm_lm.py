@@ -84,9 +84,10 @@ class LstmLm(Workload):
                 f"one before; take at least hidden={4 ** len(self.cutoffs)}, or fewer cut-offs."
             )
         text.check(self.data)
-        if self.cutoffs and self.cutoffs[-1] >= self._entries:
+        entries = len(text.vocabulary(self.data, self.level, self.vocabulary_size)) if self.cutoffs else 0
+        if self.cutoffs and self.cutoffs[-1] >= entries:
             raise ValueError(
-                f"LstmLm(cutoffs={self.cutoffs}): must stay below the {self._entries} entries of the vocabulary."
+                f"LstmLm(cutoffs={self.cutoffs}): must stay below the {entries} entries of the vocabulary."
             )
 
     def knobs(self, config: Config) -> Knobs:
@@ -102,7 +103,8 @@ class LstmLm(Workload):
         from trainables.models.lstm_lm import LstmLm as Model
 
         dropout = config.get("dropout", self.dropout)
-        return Model(self._entries, self.hidden, self.layers, dropout, self.cutoffs, self.scale)
+        entries = text.entries(self.data, self.level, self.vocabulary_size)
+        return Model(entries, self.hidden, self.layers, dropout, self.cutoffs, self.scale)
 
     def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
         from trainables.optimizers import configured
@@ -148,10 +150,6 @@ class LstmLm(Workload):
     @classmethod
     def smallest(cls) -> LstmLm:
         return cls(horizon=3, vocabulary_size=64, hidden=12, layers=1, steps=8, data_share=0.012)
-
-    @property
-    def _entries(self) -> int:
-        return len(text.vocabulary(self.data, self.level, self.vocabulary_size))
 
     def _stream(self, part: str, device: str) -> Tensor:
         return text.numbers(self.data, part, self.level, self.vocabulary_size, device)
