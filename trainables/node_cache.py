@@ -74,9 +74,8 @@ def _folder() -> Path:
 
 def _found(entry: Path) -> Tensors | None:
     try:
-        found: Tensors = safetensors.torch.load_file(
-            entry
-        )  # maps the file, privately: nothing is copied until written to
+        # Maps the file, privately: nothing is copied until it is written to.
+        found: Tensors = safetensors.torch.load_file(entry)
     except (OSError, SafetensorError):
         return None  # not there, or damaged
     with suppress(OSError):  # a folder that others fill may be closed to us
