@@ -18,6 +18,7 @@ from orchestrator.errors import BadInput
 from search.work import Assignment, Progress
 from tests.support import simulated, small_sweep
 from tests.test_trainables import Exploring
+from trainables import parallel
 from trainables.base import NOTHING, Action, Execution, Policy, Signals
 from trainables.loop import Training
 from trainables.workloads.quadratic import Quadratic
@@ -110,6 +111,25 @@ def test_the_loss_of_a_worker_costs_a_restart_from_the_last_checkpoint(tmp_path:
     assert len(notices) == 1
     assert "worker 1 was lost (exit code -9)" in notices[0]
     assert not psutil.Process().children()
+
+
+def test_a_worker_that_is_lost_again_and_again_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "RESTARTS", 0)
+    whole = reports(WORKLOAD.run(None, assignment(tmp_path / "whole")))
+    seen: dict[int, dict[str, float]] = {}
+    notices = []
+    for item in WORKLOAD.run(None, assignment(tmp_path / "killed", workers=2)):
+        if item is not None and item.kind == "report":
+            seen[item.step] = dict(item.metrics)
+            for worker in psutil.Process().children():
+                os.kill(worker.pid, signal.SIGKILL)
+        if item is not None and item.kind == "notice":
+            notices.append(item.text)
+    assert len(notices) == 1
+    assert "going on with 1 from step" in notices[0]
+    assert sorted(seen) == sorted(whole)
+    for step, metrics in seen.items():
+        assert metrics == pytest.approx(whole[step], rel=1e-4)
 
 
 @dataclass(frozen=True)

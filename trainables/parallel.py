@@ -1,7 +1,8 @@
 """A trial on several workers of one machine: processes with a share of every batch each (PyTorch's DDP).
 
 The process that has the trial is the first worker. It starts the others, which do what it does until it ends them;
-if one of them is lost, all start again from the last checkpoint, and nothing is reported twice.
+if one of them is lost, all start again from the last checkpoint, and nothing is reported twice. If that does not help they
+go on with one fewer: the same batches, in larger shares.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from trainables.loop import Training
 from trainables.run import Run
 
 HOST = "127.0.0.1"
-RESTARTS = 3  # after the loss of a worker
+RESTARTS = 2  # with as many workers, without a report in between; then one fewer
 
 
 class ParallelRun(Iterator["Progress | None"]):
@@ -54,6 +55,7 @@ class ParallelRun(Iterator["Progress | None"]):
         except Exception as error:
             return self._begin_again(error)
         if item is not None and item.kind == "report":
+            self._restarts = 0
             self._assignment = replace(self._assignment, recorded=max(self._assignment.recorded, item.step))
         return item
 
@@ -76,13 +78,16 @@ class ParallelRun(Iterator["Progress | None"]):
         self.close()
         if not lost:
             raise error
-        if self._restarts == RESTARTS:
-            raise RuntimeError(f"{lost}; {RESTARTS} restarts did not help") from error
+        how = "all workers started again"
         self._restarts += 1
+        if self._restarts > RESTARTS:
+            self._restarts = 0
+            self._assignment = replace(self._assignment, workers=self._assignment.workers - 1)
+            how = f"{RESTARTS} restarts did not help; going on with {self._assignment.workers}"
         self._team = _Team(self._workload, self._policy, self._assignment)
         self._run = self._begun()
         step = self._run.training.step
-        return Progress("notice", step, text=f"{lost}: all workers started again from step {step}")
+        return Progress("notice", step, text=f"{lost}: {how} from step {step}")
 
 
 class _Team:
