@@ -390,6 +390,10 @@ def test_while_nothing_gets_better_a_share_of_the_cost_goes_to_successive_halvin
     assert "full trainings" in random[0].suggestion.evidence
     without = tuned(MultitaskSearch(hedge=0.0), level, asks=150, horizon=27)
     assert not any(trial.first_origin == "random" for trial in without.history)
+    tasks = Task.epochs(1 / 9, 1.0)
+    for hedge, expected in ((None, False), (0.5, True)):
+        tuning = tuned(MultitaskSearch(hedge=hedge), level, asks=60, horizon=27, tasks=tasks)
+        assert any("nothing better" in each.evidence for each in suggestions(tuning)) == expected
 
 
 def test_halving_takes_the_best_third_on_and_passes_over_what_broke() -> None:

@@ -10,8 +10,8 @@ Costs      processor time for a suggestion: `experiments/benchmarks/deciding.py`
 Settings   rule ("horizon"): how the next training is chosen, see below. n_initial (8): configurations at random
            before the model. greedy (0.1): share of the turns that take the trial with the best forecast on,
            whatever else looks promising. full_every (5): for the cost of so many full trainings at least one goes
-           to the horizon. hedge (0.5): while nothing gets better, this share of the cost goes to successive halving
-           of random configurations, see `search.hedge`. cost_power (0.5): 0 ignores what a step of a configuration
+           to the horizon. hedge (None): while nothing gets better, this share of the cost goes to successive halving
+           of random configurations, see `search.hedge`; None: half, but nothing if the sweep has tasks. cost_power (0.5): 0 ignores what a step of a configuration
            costs, 1 is improvement per second. first (1), factor (1.5): the rungs, if the sweep has no tasks.
            stop_below (None): end the search when the expected improvement of the loss for the cost of one full
            training falls under this. finalists (3): configurations trained again on fresh seeds at the end.
@@ -62,6 +62,7 @@ Array = NDArray[np.float64]
 
 RULES = ("horizon", "target_ei", "sigopt")
 BELIEF = 10.0  # πBO's β: beliefs weigh as much as this many trials
+HEDGE = 0.5  # of the cost, while nothing gets better
 MARGIN = (-3.0, -0.3)  # powers of ten, on the scale of the losses: by how much a new configuration must be better
 HOPELESS = -15.0  # log of an improvement that is none
 NEARBY = 0.1  # of a range, in each dimension
@@ -78,7 +79,7 @@ class MultitaskSearch(Searcher):
     n_initial: int = 8
     greedy: float = 0.1
     full_every: float = 5.0
-    hedge: float = 0.5
+    hedge: float | None = None
     cost_power: float = 0.5
     first: int = 1
     factor: float = 1.5
@@ -100,6 +101,8 @@ class MultitaskSearch(Searcher):
         )  # fmt: skip
         for name, low, high in ranges:
             value = getattr(self, name)
+            if name == "hedge" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
                 raise ValueError(f"MultitaskSearch({name}={value!r}): must be a number from {low:g} to {high:g}.")
         if self.stop_below is not None and not (isinstance(self.stop_below, (int, float)) and self.stop_below > 0):
@@ -176,7 +179,7 @@ class _Decision:
         if self.resting and self._owes_a_full():
             evidence = f"one for every {searcher.full_every:g} full trainings' cost goes to the horizon"
             return self._climb(self._forecasts_best(), self.top, evidence)
-        if why := overdue(history, self.arms, self.scale, searcher.hedge):
+        if why := overdue(history, self.arms, self.scale, self._hedge):
             if halving := halved(history, self.arms, self.resting, self.ladder):
                 return self._climb(*halving, f"one of the best third of the random ones, {why}")
             if history.room:
@@ -186,6 +189,13 @@ class _Decision:
             if not history.room or self._may_gain(arm):
                 return self._climb(arm, self._next(arm), "best forecast of a full training")
         return self._horizon_rule()
+
+    @property
+    def _hedge(self) -> float:
+        """With a few tasks every turn costs so much that it came dearer than what it saved from."""
+        if self.searcher.hedge is not None:
+            return self.searcher.hedge
+        return HEDGE if all(stage.is_full for stage in self.ladder) else 0.0
 
     def _horizon_rule(self) -> Suggestion | None:
         """Expected improvement so many steps from now on what was the best after as many, for the cost of getting there.
