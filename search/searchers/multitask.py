@@ -195,7 +195,7 @@ class _Decision:
         """With a few tasks every turn costs so much that it came dearer than what it saved from."""
         if self.searcher.hedge is not None:
             return self.searcher.hedge
-        return HEDGE if all(stage.is_full for stage in self.ladder) else 0.0
+        return 0.0 if self.history.tasks else HEDGE
 
     def _horizon_rule(self) -> Suggestion | None:
         """Expected improvement so many steps from now on what was the best after as many, for the cost of getting there.
