@@ -83,8 +83,8 @@ def test_a_loss_that_explodes_ends_the_trial_if_a_limit_is_given(tmp_path: Path)
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_target_ends_the_training_that_reaches_it_and_then_the_search(workers: int, tmp_path: Path) -> None:
-    sweep = small_sweep(num_samples=12)
-    whole = simulated(tmp_path / "whole", sweep).history
+    sweep = small_sweep(num_samples=12, workload=Quadratic(horizon=4, declared_cost=1.0))  # who is first is no accident
+    whole = simulated(tmp_path / "whole", sweep, workers).history
     target = sorted(loss for trial in whole for loss in trial.losses)[3]
     driver = simulated(tmp_path / "target", replace(sweep, target=target), workers)
     reached = [trial for trial in driver.history if trial.losses and trial.loss <= target]
