@@ -509,16 +509,17 @@ class Driver:
         loss, whole = sweep.loss(float(value)), self.history.steps(trial.task)
         self.history.append(Report(trial.number, answer.step, loss, answer.cost_seconds, metrics))
         self._failures.clear()
+        is_enough = _is_judged(trial) and trial.task == FULL and sweep.is_enough(float(value))
+        if is_enough and not self._target_reached:
+            self.over = f"{TARGET}: trial {trial.number} at step {answer.step}, {sweep.metric_name} {value:.6g}"
+            self._tell(ENOUGH, self.over)
         if sweep.has_diverged(float(value)):
             self._end(trial, Status.DIVERGED, f"{sweep.metric_name} = {value} at step {answer.step}")
         elif answer.step >= whole:
             reached = "the horizon" if trial.task == FULL else f"the end of the task {trial.task!r}"
             self._end(trial, Status.COMPLETED, f"reached {reached}")
-        elif _is_judged(trial) and trial.task == FULL and sweep.is_enough(float(value)):
+        elif is_enough:
             self._end(trial, Status.COMPLETED, f"reached the target of {sweep.target:g}")
-            if not self._target_reached:
-                self.over = f"{TARGET}: trial {trial.number} at step {answer.step}, {sweep.metric_name} {value:.6g}"
-                self._tell(ENOUGH, self.over)
         elif _is_judged(trial) and self._target_reached:
             self._end(trial, Status.STOPPED, f"another one has reached the target, at step {answer.step}")
         elif trial.suggestion.until is not None and answer.step >= trial.suggestion.until:
