@@ -10,7 +10,8 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -44,6 +45,14 @@ def source(tmp_path: Path) -> Path:
 
 PROCESSES = multiprocessing.get_context("forkserver")  # torch is imported once for all of them
 PROCESSES.set_forkserver_preload(["trainables.node_cache"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_helper_is_left() -> Iterator[None]:
+    """Other tests count the children of this process: what multiprocessing keeps running for its own use has to end."""
+    yield
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
 
 
 def started(do: Callable[..., None], *arguments: object) -> tuple[BaseProcess, Connection]:
