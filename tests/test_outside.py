@@ -137,7 +137,7 @@ def test_resuming_without_checkpoints_is_refused_with_a_remedy(local_ray: None, 
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_an_interrupted_tuner_is_restored_and_ends_with_every_step_once(tmp_path: Path, number: int) -> None:
     run = [sys.executable, str(ROOT / "tests" / "sweeps" / "plain.py"), str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TUNE_GLOBAL_CHECKPOINT_S": "0.2"}
