@@ -11,8 +11,9 @@ Settings   rule ("horizon"): how the next training is chosen, see below. n_initi
            before the model. greedy (0.1): share of the turns that take the trial with the best forecast on,
            whatever else looks promising. full_every (5): for the cost of so many full trainings at least one goes
            to the horizon. hedge (None): while nothing gets better, this share of the cost goes to successive halving
-           of random configurations, see `search.hedge`; None: half, but nothing if the sweep has tasks. cost_power (0.5): 0 ignores what a step of a configuration
-           costs, 1 is improvement per second. first (1), factor (1.5): the rungs, if the sweep has no tasks.
+           of random configurations, see `search.hedge`; None: half, but nothing if the sweep has tasks. cost_power
+           (0.5): 0 ignores what a step of a configuration costs, 1 is improvement per second. first (1), factor
+           (1.5): the rungs, if the sweep has no tasks.
            stop_below (None): end the search when the expected improvement of the loss for the cost of one full
            training falls under this. finalists (3): configurations trained again on fresh seeds at the end.
 Not for    schedules that depend on the length of the training, unless tasks are given: a promoted trial goes on
