@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -291,6 +291,44 @@ def test_after_each_trial_all_weights_are_those_at_the_mark_bit_for_bit() -> Non
         before = state
     assert chosen >= 3
     assert compared >= 3 * chosen
+
+
+@dataclass(frozen=True)
+class Seen(Quadratic):
+    """Notes what each update sees: its samples, and a random number."""
+
+    seen: list[tuple[int, ...]] = field(default_factory=list)
+
+    def loss(self, model: torch.nn.Module, indices: torch.Tensor) -> torch.Tensor:
+        self.seen.append((*indices.tolist(), torch.randint(10**6, ()).item()))
+        return super().loss(model, indices)
+
+
+@pytest.mark.parametrize("data", ["fresh", "replay"])
+def test_replayed_trials_and_their_stage_see_the_same_samples_and_numbers(data: str) -> None:
+    workload, policy = Seen(horizon=40), replace(TRIED, data=data)
+    size = workload.samples()
+    training = Training(workload, policy, {**CONFIG, "batch_size": 16}, seed=1)
+    stages: list[list[list[tuple[int, ...]]]] = [[[]]]
+    for item in training:
+        if item is not None:
+            continue
+        state = training.state()["policy"]
+        stages[-1][-1].append(workload.seen[-1])
+        begins = state["until"] is None and state["updates"] == 0
+        if begins and not state["tried"]:
+            stages.append([[]])
+        elif begins or (state["until"] is not None and len(stages[-1]) == TRIED.candidates):
+            stages[-1].append([])
+    samples = [[[i for batch in part for i in batch[:-1]] for part in stage] for stage in stages]
+    assert len(stages) >= 3
+    for stage, drawn in zip(stages, samples, strict=True):
+        assert len(stage) == TRIED.candidates + 1
+        for part, indices in zip(stage[1:], drawn[1:], strict=True):
+            same = min(len(indices), len(drawn[0]))
+            assert same > size / 2
+            assert (indices[:same] == drawn[0][:same]) == (data == "replay")
+            assert (part[0][-1] == stage[0][0][-1]) == (data == "replay")
 
 
 def test_a_search_within_a_training_leaves_decisions_and_lowers_the_loss() -> None:

@@ -440,10 +440,10 @@ def test_what_replicas_cannot_do_is_refused_in_words() -> None:
             return Layerwise(model.parameters(), lr=0.1)
 
     several = Alone()
-    several.size = 2
+    several.size = 3
     with pytest.raises(ValueError, match="Layerwise may use norms of whole tensors"):
         Training(Large(), Sma(2), CONFIG)
-    with pytest.raises(ValueError, match="train with workers=1, not 2"):
+    with pytest.raises(ValueError, match="each of 3 workers needs a replica; make it replicas=3 or more"):
         Training(Small(), Sma(2), CONFIG, group=several)
     with pytest.raises(ValueError, match="batch_size=13 of 60 samples is less than one for each replica"):
         Training(Small(), Sma(14), CONFIG)
@@ -519,6 +519,17 @@ def test_one_model_goes_on_once_the_noise_has_stayed_above_the_batch() -> None:
     assert switches(replace(policy, patience=1), [10, 65]) == [2]
     assert policy.resumable
     assert policy.watches == {"gradient"}
+
+
+@pytest.mark.parametrize(("schedule", "switched"), [(Schedule("steps", at=(0.5,), factor=0.5), 2), (Fixed(), None)])
+def test_one_model_goes_on_when_the_learning_rate_comes_down(schedule: Policy[Any], switched: int | None) -> None:
+    policy = Together(schedule, AdaptiveSync(2, share=None, patience=99))
+    training = Training(Small(horizon=4), policy, CONFIG)
+    told = [item for item in training if item is not None and item.text.startswith("the learning rate has come down")]
+    assert [item.samples // training.workload.samples() for item in told] == ([] if switched is None else [switched])
+    assert (training.replicas is None) == (switched is not None)
+    for item in told:
+        assert item.metrics == {"learning_rate": 0.05, "highest": 0.1}
 
 
 def test_one_model_goes_on_after_its_share_of_the_training() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,12 +16,17 @@ import pytest
 import torch
 
 from orchestrator.errors import BadInput
+from search.trial import Config
 from search.work import Assignment, Progress
 from tests.support import simulated, small_sweep
 from tests.test_trainables import Exploring
 from trainables import parallel
-from trainables.base import NOTHING, Action, Execution, Policy, Signals
+from trainables.base import NOTHING, Action, Averaging, Execution, Policy, Signals
 from trainables.loop import Training
+from trainables.policies.adaptive_sync import AdaptiveSync
+from trainables.policies.sma import Sma
+from trainables.policies.watchdog import Watchdog
+from trainables.workloads.mlp_digits import MlpDigits
 from trainables.workloads.quadratic import Quadratic
 
 WORKLOAD = Quadratic(horizon=4)
@@ -181,3 +187,99 @@ def test_more_workers_than_resources_are_refused() -> None:
         small_sweep(workers=4, resources={"cpu": 2})
     with pytest.raises(BadInput, match="give it gpu=4 or more"):
         small_sweep(workers=4, resources={"cpu": 4, "gpu": 2})
+
+
+# Replicas on several workers
+
+AVERAGED = MlpDigits(horizon=3, hidden=8, data_share=0.1)  # 100 images: a last batch that is smaller
+
+
+@dataclass(frozen=True)
+class Normed(MlpDigits):
+    """With statistics of batches, which are averaged too."""
+
+    def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
+        layers = torch.nn.Linear(64, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh(), torch.nn.Linear(8, 10)
+        return torch.nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize(("workload", "replicas"), [
+    (AVERAGED, 2), (replace(AVERAGED, execution=Execution(micro_batch=7)), 3), (Normed(horizon=3, data_share=0.1), 4),
+])  # fmt: skip
+def test_replicas_on_two_workers_are_those_of_one(workload: MlpDigits, replicas: int, tmp_path: Path) -> None:
+    given = {"until": 3, "config": CONFIG | {"momentum": 0.9}}
+    one = curve(workload.run(Sma(replicas), assignment(tmp_path / "one", **given)))
+    two = curve(workload.run(Sma(replicas), assignment(tmp_path / "two", workers=2, **given)))
+    assert len(one) == 6
+    assert two == pytest.approx(one, rel=1e-4)
+
+
+SWITCHING = (Sma(3), Watchdog(AdaptiveSync(2, share=0.5)))  # the second one marks as well
+
+
+@pytest.mark.parametrize("policy", SWITCHING, ids=lambda policy: type(policy).__name__)
+def test_replicas_on_two_workers_resume_with_the_same_bits(policy: Policy[Any], tmp_path: Path) -> None:
+    """Cut within an epoch before and after the switch; the last cut goes on in one process, where only digits differ."""
+    whole = reports(AVERAGED.run(policy, assignment(tmp_path / "whole", workers=2, until=3)))
+    seen: dict[int, dict[str, float]] = {}
+    for updates in (2, 5, None):
+        given = assignment(tmp_path / "cut", workers=2, until=3, recorded=max(seen, default=0))
+        run, count = AVERAGED.run(policy, given), 0
+        for item in run:
+            count += item is None
+            if item is not None and item.kind == "report":
+                seen[item.step] = dict(item.metrics)
+            if count == updates:
+                run.save()
+                break
+        run.close()
+        assert not psutil.Process().children()
+        if updates == 2:
+            shutil.copytree(tmp_path / "cut", tmp_path / "alone")
+    assert seen == whole
+    alone = reports(AVERAGED.run(policy, assignment(tmp_path / "alone", until=3)))
+    assert [alone[step]["loss"] for step in whole] == pytest.approx([one["loss"] for one in whole.values()], rel=1e-4)
+
+
+def test_the_loss_of_a_worker_with_replicas_costs_a_restart(tmp_path: Path) -> None:
+    whole = reports(AVERAGED.run(Sma(2), assignment(tmp_path / "whole", workers=2, until=3)))
+    seen: dict[int, dict[str, float]] = {}
+    notices = []
+    for item in AVERAGED.run(Sma(2), assignment(tmp_path / "killed", workers=2, until=3)):
+        if item is not None and item.kind == "report":
+            assert seen.setdefault(item.step, dict(item.metrics)) == dict(item.metrics)
+            if item.step == 2 and not notices:
+                for worker in psutil.Process().children():
+                    os.kill(worker.pid, signal.SIGKILL)
+        if item is not None and item.kind == "notice":
+            notices.append(item.text)
+    assert seen == whole
+    assert len(notices) == 1
+    assert "worker 1 was lost" in notices[0]
+
+
+class WatchingReplicas(Watching):
+    """Of which there are four."""
+
+    def start(self, signals: Signals) -> tuple[tuple[Any, ...], Action]:
+        return (), Action(average=Averaging(4))
+
+
+def test_watched_gradients_of_replicas_on_two_workers_are_those_of_one(tmp_path: Path) -> None:
+    seen = []
+    for workers in (1, 2):
+        run = AVERAGED.run(WatchingReplicas(), assignment(tmp_path / str(workers), until=1, workers=workers))
+        for item in run:
+            if item is not None and item.kind == "report":
+                training = getattr(run, "training", None) or run._run.training  # type: ignore[union-attr]
+                rows = training.state()["policy"]
+                break
+        run.close()
+        seen.append([(*row[:5], *sorted(row[5])) for row in rows])
+    assert [value for row in seen[1] for value in row] == pytest.approx([v for row in seen[0] for v in row], rel=1e-3)
+
+
+def test_fewer_replicas_than_workers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="each of 3 workers needs a replica; make it replicas=3 or more"):
+        AVERAGED.run(Sma(2), assignment(tmp_path, workers=3))
+    assert not psutil.Process().children()

@@ -93,7 +93,7 @@ POLICIES: list[Policy[Any]] = [
     Together(Schedule("linear"), BatchRamp((0.3, 0.6), decay=None, growth=1.5, most=50)),
     LrRange(low=1e-3, high=1e3, then=Schedule("steps", at=(0.5,))),
     Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=Schedule("cosine")), 1.01, most=99, window=0.1),
-    AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2),
+    AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"),
     Sma(replicas=2),
     AdaptiveSync(replicas=2, share=0.6),
     AdaptiveSync(replicas=2, share=None, patience=1),
@@ -163,7 +163,8 @@ class Trying(Policy[int]):
             return state, Action(rewind=True, knobs=knobs, why="chosen", evidence=evidence)
         if state % 9 == 4:
             return state, Action(explore=True, knobs=knobs, why="tries", evidence=evidence)
-        return state, Action(rewind=state % 9 in (6, 8), explore=state % 9 in (6, 8), measure=state % 9 == 2)
+        returns = state % 9 in (6, 8)
+        return state, Action(rewind=returns, replay=state % 9 == 8, explore=returns, measure=state % 9 == 2)
 
 
 class Noisy(nn.Module):
@@ -520,6 +521,7 @@ LEFT_OUT = [
     "streams/torch", "streams/numpy", "streams/python",
 ]  # fmt: skip
 OF_TRIALS = [
+    "behind",
     "kept",
     "last_loss",
     "part_squares",

@@ -133,6 +133,7 @@ class Action:
     knobs: Knobs | None = None
     mark: bool = False
     rewind: bool = False  # weights and optimiser only: knobs stay as they are, the data goes on
+    replay: bool = False  # with a rewind: the same samples and random numbers come again as after the mark
     explore: bool = False
     measure: bool = False  # ask at once again, with `signals.metrics` of the present weights on "valid"
     stop: bool = False  # give the training up as diverged

@@ -2,11 +2,13 @@
 
 Every worker goes through the same permutation, asks the same policy and makes the same updates; the first one also
 evaluates, reports and writes the checkpoints. What the others draw at random (dropout, augmentation) is a function of
-seed, worker and samples seen, so that a checkpoint of the first worker is one of all.
+seed, worker and samples seen, so that a checkpoint of the first worker is one of all; where each has replicas of its own
+(`trainables.replicas`), it asks the others for theirs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -30,8 +32,8 @@ class Alone:
         """`model`, such that a backward pass through it gives the gradient of all workers; `watch`: see `parts`."""
         return model
 
-    def share(self, batch: Tensor) -> Tensor:
-        """This worker's part of `batch`."""
+    def share(self, batch: Tensor, replicas: int | None = None) -> Tensor:
+        """This worker's part of `batch`; of `replicas`, which have every so many-th sample each, those of its own."""
         return batch
 
     def weight(self, count: int, total: int) -> float:
@@ -49,9 +51,17 @@ class Alone:
         """The sum over all workers."""
         return value
 
+    def totals(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """The sums over all workers, fetched at once."""
+        return [*values]
+
     def parts(self) -> list[tuple[float, float]]:
         """Of each worker, |its share of the gradient|^2 in the last update, and its share of the samples."""
         return []
+
+    def everybody(self, value: Any) -> list[Any]:
+        """What each worker says."""
+        return [value]
 
     def told(self, value: Any) -> Any:
         """What the first worker says."""
@@ -79,8 +89,10 @@ class Group(Alone):
         self._square = self._square + bucket.buffer().double().square().sum()
         return allreduce_hook(group, bucket)
 
-    def share(self, batch: Tensor) -> Tensor:
+    def share(self, batch: Tensor, replicas: int | None = None) -> Tensor:
         self._too_few = self.rank >= len(batch)
+        if replicas is not None:
+            return batch[torch.arange(len(batch), device=batch.device) % replicas % self.size == self.rank]
         if self._too_few:  # it has to take part in the pass, and counts for nothing
             return batch[:1]
         return batch[self.rank :: self.size]
@@ -106,12 +118,23 @@ class Group(Alone):
         distributed.all_reduce(summed)
         return float(summed)
 
+    def totals(self, values: Sequence[Tensor]) -> list[Tensor]:
+        if not values:
+            return []
+        flat = torch.cat([value.flatten() for value in values])
+        distributed.all_reduce(flat)
+        pieces = torch.split(flat, [value.numel() for value in values])
+        return [piece.view_as(value) for piece, value in zip(pieces, values, strict=True)]
+
     def parts(self) -> list[tuple[float, float]]:
         square, self._square = float(self._square) / self.size**2, 0.0
         weight, self._weight = self._weight, 0.0
-        everybody: list[Any] = [None] * self.size
-        distributed.all_gather_object(everybody, (square, weight))
-        return everybody
+        return self.everybody((square, weight))
+
+    def everybody(self, value: Any) -> list[Any]:
+        said: list[Any] = [None] * self.size
+        distributed.all_gather_object(said, value)
+        return said
 
     def told(self, value: Any) -> Any:
         box = [value]

@@ -20,7 +20,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,8 +28,9 @@ from search.work import Progress
 from trainables import gradients
 from trainables.base import Action, Averaging, Execution, Knobs, Policy, Signals, Workload
 from trainables.group import Alone
+from trainables.order import Order
 from trainables.randomness import read_streams, seed_streams, write_streams
-from trainables.replicas import Replicas
+from trainables.replicas import Replicas, gathered, own
 from trainables.signals import Gradient
 
 _KNOB_OF = {"lr": "learning_rate", "momentum": "momentum", "weight_decay": "weight_decay"}
@@ -101,8 +101,6 @@ class Training:
         self.samples = 0  # seen since the start
         self.diverged = False
         self._seed = seed
-        self._order_seed = seed  # of this epoch's permutation; a fork finishes its parent's
-        self._order: Tensor | None = None  # this permutation, once it is needed
         self._loss_sum: float | Tensor = 0.0  # over the samples of this epoch that …
         self._kept = 0  # … no rewind has undone, so many
         self._last_loss: float | Tensor = math.inf  # of the last update outside an exploration, or the first in one
@@ -111,22 +109,28 @@ class Training:
         self._seconds = 0.0  # since the last report
         self._policy_state: Any = None
         self._mark: dict[str, Any] | None = None
+        self._sharing = False  # the replicas are spread over the workers
         self._exploring = False  # the next rewind undoes what is done now
         self._undone = 0  # samples that were seen, and undone since
         self._decisions: list[Progress] = []  # not told yet
         self._told_knobs = self.knobs  # as recorded, but for what was only tried
         self._size = workload.samples()
+        self._order = Order(seed, self._size, self.device)
         self._start()
 
     def __iter__(self) -> Iterator[Progress | None]:
         if self.group.size > 1:
-            self.load(self.group.told(self.state()))  # where the first of them stands
+            state = self.group.told(self.state())  # where the first of them stands
+            self._sharing = True
+            self.load(state)
             self.accumulated, self._share_sum, self._part_squares = 0, 0.0, []  # what one worker had begun begins anew
         while True:
             while self._decisions:
                 yield self._decisions.pop(0)
             if self.step >= self.until or self.diverged:
+                self._attend(until_ended=True)
                 return
+            self._attend()
             begun = time.perf_counter()  # the time that the consumer takes between two items is not ours
             torch.set_flush_denormal(True)  # a saturated network trains four times slower on denormals
             try:
@@ -149,15 +153,43 @@ class Training:
             return int(self._mark["position"])
         return self.samples - self._undone
 
+    def _attend(self, *, until_ended: bool = False) -> None:
+        """Take part in as many calls of the first worker's `state` as there are before it goes on."""
+        if self._scattered and not (until_ended and self.group.rank == 0):
+            while self.group.total(torch.zeros(1, device=self.device)) or until_ended:
+                self._gathered()
+
+    @property
+    def _scattered(self) -> bool:
+        """Whether no worker has all of what the training depends on."""
+        marked = self._mark is not None and "replicas" in self._mark["weights"]
+        return self._sharing and (self.replicas is not None or marked)
+
+    def _gathered(self) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """The weights and the mark, with the replicas of all workers."""
+        cpu = torch.device("cpu")
+        weights, mark = _copied(self._weights(), cpu), _copied(self._mark, cpu)
+        if self._sharing:
+            weights = gathered(weights, self.group)
+            mark = mark and {**mark, "weights": gathered(mark["weights"], self.group)}
+        return weights, mark
+
     def state(self) -> dict[str, Any]:
-        """A copy of everything that the rest of the training depends on; ask between two items only."""
+        """A copy of everything that the rest of the training depends on; ask between two items only.
+
+        Of several workers the first is asked, and the others answer it when they come to their next update.
+        """
+        if self._scattered:
+            self.group.total(torch.ones(1, device=self.device))
+        weights, mark = self._gathered()
         return {
             "step": self.step,
             "cursor": self.cursor,
             "accumulated": self.accumulated,
             "gradients": _copied(self._gradients(), torch.device("cpu")) if self.accumulated else None,
             "samples": self.samples,
-            "order_seed": self._order_seed,
+            "order_seed": self._order.seed,
+            "behind": self._order.behind,
             "loss_sum": float(self._loss_sum),
             "kept": self._kept,
             "last_loss": float(self._last_loss),
@@ -170,8 +202,8 @@ class Training:
             "seconds": self._seconds,
             "knobs": asdict(self.knobs),
             "policy": self._policy_state,
-            "weights": _copied(self._weights(), torch.device("cpu")),
-            "mark": _copied(self._mark, torch.device("cpu")),
+            "weights": weights,
+            "mark": mark,
             "scaler": self.scaler.state_dict() if self.scaler is not None else None,
             "threads": torch.get_num_threads(),
             "streams": read_streams(),
@@ -180,9 +212,10 @@ class Training:
     def load(self, state: dict[str, Any]) -> None:
         """Go on from `state`, which a training of the same workload, policy, configuration and seed gave."""
         self.step, self.cursor, self.samples = state["step"], state["cursor"], state["samples"]
-        self._order_seed, self._order = state["order_seed"], None
+        self._order.seed = state["order_seed"]
         self._loss_sum = state["loss_sum"]
-        self._kept = state.get("kept", self.cursor)  # earlier checkpoints have none of these seven
+        self._order.behind = state.get("behind", 0)  # earlier checkpoints have none of these eight
+        self._kept = state.get("kept", self.cursor)
         self._last_loss = state.get("last_loss", math.inf)
         self._part_squares = [(square, share) for square, share in state.get("part_squares", ())]
         self._exploring = state.get("exploring", False)
@@ -192,13 +225,17 @@ class Training:
         self._seconds = state["seconds"]
         self.knobs = Knobs(**state["knobs"])
         self._policy_state = state["policy"]
-        self._put_weights(state["weights"])
+        weights, mark = state["weights"], _copied(state["mark"])
+        if self._sharing:
+            weights = own(weights, self.group)
+            mark = mark and {**mark, "weights": own(mark["weights"], self.group)}
+        self._put_weights(weights)
+        self._mark = mark
         self.accumulated = state.get("accumulated", 0)  # earlier checkpoints have none of these three
         self._share_sum = state.get("share_sum", 0.0)
         if (added := state.get("gradients")) is not None:
             for parameter, gradient in zip(self._parameters, added, strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
-        self._mark = _copied(state["mark"])
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
         torch.set_num_threads(state["threads"])
@@ -209,10 +246,10 @@ class Training:
         groups = self.optimizer.state_dict()["param_groups"]
         weights = measured_weights(state)
         weights = {**weights, "optimizer": {"state": weights["optimizer"]["state"], "param_groups": groups}}
-        own = {"mark": None, "exploring": False, "decisions": (), "seconds": 0.0}
-        self.load({**state, **own, "weights": weights})
+        fresh = {"mark": None, "exploring": False, "decisions": (), "seconds": 0.0, "behind": 0}
+        self.load({**state, **fresh, "weights": weights})
         if self.cursor == 0:
-            self._order_seed = self._seed
+            self._order.end_epoch()
         self._average(Averaging(1))  # the own policy says how many
         self._start()
 
@@ -230,19 +267,17 @@ class Training:
         """One update; or, when the epoch's samples are used up, its evaluation."""
         if self.cursor >= self._size:
             return self._evaluate()
-        if self._order is None:
-            # A function of seed and epoch: nothing but the cursor needs to be kept.
-            order = np.random.default_rng((self._order_seed, self.step)).permutation(self._size)
-            self._order = torch.from_numpy(order).to(self.device)
+        if not self.model.training:  # it was measured
             self.model.train()
         end = self.cursor + self.knobs.batch_size
         left = self._size - end
         if 0 < left < self.knobs.batch_size and left < self._fewest():
             end = self._size
         total = min(end, self._size) - self.cursor
-        share = self.group.share(self._order[self.cursor : end])
+        replicas = None if self.replicas is None else self.replicas.averaging.replicas
+        share = self.group.share(self._order.drawn(self.samples, total), replicas)
         whole = len(share)
-        self.group.reseed(self._seed, self.samples)
+        self.group.reseed(self._seed, self.samples - self._order.behind)
         while self.accumulated < whole:
             self._backward(share, whole, total)
             if self.group.size == 1:  # several workers have no common place within a batch
@@ -290,7 +325,7 @@ class Training:
             size = min(size, math.ceil(whole / 2))
         if self.replicas is None or size >= left:
             return math.ceil(left / math.ceil(left / size))
-        replicas = self.replicas.averaging.replicas
+        replicas = len(self.replicas.own)
         rows = max(1, size // replicas)  # of one sample for each
         rows = math.ceil(left / replicas / math.ceil(left / replicas / rows))
         return left if left - rows * replicas < replicas else rows * replicas
@@ -359,7 +394,7 @@ class Training:
         self._loss_sum, self._kept = 0.0, 0
         self.step += 1
         self.cursor = 0
-        self._order_seed, self._order = self._seed, None
+        self._order.end_epoch()
         if not math.isfinite(train_loss):
             self.diverged = True
             return {**dict.fromkeys(self.workload.metrics, math.nan), "train_loss": train_loss}
@@ -416,16 +451,16 @@ class Training:
         self._do(action, time.perf_counter() - begun)
         if action.measure:
             metrics = self._measured_now()
-            self.model.train()
             self._ask(replace(signals, knobs=self.knobs, metrics=metrics, train_loss=None, loss=None, gradient=None))
 
     def _do(self, action: Action, cost_seconds: float) -> None:
         if action.rewind:
-            self._rewind()
+            self._rewind(action.replay)
         if action.mark or (action.explore and not action.rewind):
             self._mark = {
                 "weights": _copied(self._weights()), "step": self.step, "position": self.samples - self._undone,
                 "loss_sum": float(self._loss_sum), "kept": self._kept, "loss": None,
+                "drawn": self.samples - self._order.behind, "streams": read_streams(),
                 "scaler": None if self.scaler is None else self.scaler.state_dict(),
             }  # fmt: skip
         if action.mark or action.rewind or action.explore:
@@ -447,7 +482,7 @@ class Training:
         self._exploring = False
         self._loss_sum, self._kept, self.cursor = math.nan, 1, self._size
 
-    def _rewind(self) -> None:
+    def _rewind(self, replay: bool) -> None:
         if self._mark is None:
             raise ValueError(f"{self.policy!r} asks to rewind, but it has not marked anything before")
         self._put_weights(self._mark["weights"])
@@ -455,6 +490,9 @@ class Training:
             self.scaler.load_state_dict(self._mark["scaler"])
         self._loss_sum, self._kept = self._counted_at_mark()
         self._undone = self.samples - self._mark["position"]
+        if replay:
+            self._order.behind = self.samples - self._mark["drawn"]
+            write_streams(self._mark["streams"])
         if self._mark.get("loss") is not None:  # that of the weights undone may be no number
             self._last_loss = self._mark["loss"]
 
@@ -480,15 +518,24 @@ class Training:
             self.replicas, self._parameters = None, [*self.model.parameters()]
         if averaging.replicas == 1:
             return "one model"
+        self._replicate(averaging, obstacle)
+        assert self.replicas is not None
+        obstacle = self.replicas.losses.obstacle
+        how = "all at once" if not obstacle else f"one after the other ({obstacle})"
         if self.group.size > 1:
-            raise ValueError(f"{averaging}: replicas live in one process; train with workers=1, not {self.group.size}.")
-        with autocast(self.workload.execution, self.device):
-            self.replicas = Replicas(self.workload, self.model, self.optimizer, averaging, obstacle)
-        self._parameters = list(self.replicas.parameters.values())
-        how = (
-            f"one after the other ({self.replicas.losses.obstacle})" if self.replicas.losses.obstacle else "all at once"
-        )
+            how = f"on {self.group.size} workers"
         return f"{averaging.replicas} replicas, {how}"
+
+    def _replicate(self, averaging: Averaging, obstacle: str | None) -> None:
+        if averaging.replicas < self.group.size:
+            raise ValueError(
+                f"{averaging}: each of {self.group.size} workers needs a replica; make it replicas={self.group.size} "
+                "or more, or train with fewer workers."
+            )
+        with autocast(self.workload.execution, self.device):
+            group = self.group if self._sharing else None
+            self.replicas = Replicas(self.workload, self.model, self.optimizer, averaging, obstacle, group)
+        self._parameters = list(self.replicas.parameters.values())
 
     def _tell(
         self,
@@ -532,10 +579,9 @@ class Training:
         self._average(Averaging(1))
         put_model(self.model, weights)
         if (replicas := weights.get("replicas")) is not None:
-            averaging = Averaging(**replicas["averaging"])
-            self.replicas = Replicas(self.workload, self.model, self.optimizer, averaging, replicas["obstacle"])
+            self._replicate(Averaging(**replicas["averaging"]), replicas["obstacle"])
+            assert self.replicas is not None
             self.replicas.load(replicas)
-            self._parameters = list(self.replicas.parameters.values())
         self.optimizer.load_state_dict(_copied(weights["optimizer"]))  # it would share them
 
 

@@ -22,7 +22,7 @@ Tensors = dict[str, Tensor]
 class Losses:
     """Of replicas of `model`, with their `parameters` and `buffers`, which are named as in `module`.
 
-    `obstacle`: why they are computed one after the other; "": all at once. None: to be found out.
+    `obstacle`: why they are computed one after the other; "": all at once. None: to be found out, unless there is but one.
     """
 
     def __init__(self, module: LossOf, parameters: Tensors, buffers: Tensors, obstacle: str | None) -> None:
@@ -36,7 +36,7 @@ class Losses:
 
     def __call__(self, shares: Sequence[Tensor]) -> Tensor:
         """Mean losses of the first replicas, one for each share of the samples, none of which is longer than the one before."""
-        if self.obstacle:
+        if self.obstacle or self._replicas == 1:
             return self._singly(shares)
         longest = sum(len(share) == len(shares[0]) for share in shares)
         found = []
@@ -78,7 +78,7 @@ class Losses:
             self._buffers[name] = self._buffers[name].clone()  # the old one may be part of a gradient
             self._buffers[name][rows] = value.detach()
 
-    def _found_obstacle(self, known: str | None) -> str:
+    def _found_obstacle(self, known: str | None) -> str | None:
         """Tries to compute one loss, and then all at once, unless it is `known` whether that can be; without a trace.
 
         The first also makes the workload read its data, which are no replica's, before they can be taken for one's.
@@ -93,7 +93,7 @@ class Losses:
                 {name: stack[0] for name, stack in stacks.items()} for stacks in (self._parameters, buffers)
             )
             self._one(first, firsts, shares[0])
-            if known is None:
+            if known is None and k > 1:
                 losses, _ = self._at_once(self._parameters, buffers, shares)
                 torch.autograd.grad(losses.sum(), list(self._parameters.values()), allow_unused=True)
         except Exception as error:
@@ -101,7 +101,7 @@ class Losses:
         finally:
             self._module.train(training)
             write_streams(streams)
-        return known or ""
+        return known if known is not None or k == 1 else ""
 
 
 class LossOf(nn.Module):

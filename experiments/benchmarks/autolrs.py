@@ -136,6 +136,7 @@ def rows(updates: int) -> Iterator[tuple[str, Workload, list[tuple[str, Policy[A
         yield f"AutoLRS, {seen}", shown, [("", AUTO, START)]
         yield f"AutoLRS, {seen}, kappa 2", shown, [("", replace(AUTO, kappa=2.0), START)]
         yield f"AutoLRS, {seen}, reference fit", shown, [("", replace(AUTO, fit="reference"), START)]
+        yield f"AutoLRS, {seen}, replayed data", shown, [("", replace(AUTO, data="replay"), START)]
         yield f"AutoLRS, {seen}, search not counted", replace(shown, updates=2 * updates), [("", AUTO, START)]
     yield "AutoLRS, exact, rates from 0.0001", once, [("", replace(AUTO, low=1e-4), START)]
 

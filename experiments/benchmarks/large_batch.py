@@ -6,6 +6,8 @@
     python experiments/benchmarks/large_batch.py scaling --text PTB --epochs 3 --batch 20 --factors 32 --rates 1 \
         --warmup 0.02 --seeds 2
     python experiments/benchmarks/large_batch.py widths                  # SGD, Adam, LARS and LAMB at the largest batch
+    python experiments/benchmarks/large_batch.py needs --data MNIST --share 0.22 --epochs 25 --batch 32 --factors 64 \
+        --rates 0.06,0.24,0.48,0.96,1.92 --warmups 0,1,4 --seeds 3
 
 `scaling`: an LSTM is trained with a base batch and, in the same number of epochs and with nothing tuned again, with k
 times that batch, by each rule. Every base rate is a reading of its own: near the largest rate that is stable, and a timid
@@ -13,6 +15,8 @@ one. Shown: accuracy, or of text perplexity, on the test part at the end (mean, 
 share of the base batch's updates what it ends with on the validation part was reached, but for half a point of accuracy, or
 3 % of perplexity. Text: one LSTM layer of 128, adaptive softmax, a cosine after the warm-up.
 `widths`: at k times the base batch, which learning rates reach --target; the width of the interval in decades.
+`needs`: at k times the base batch, every rate (as it is) with every warm-up (in epochs, as it is) and --optimizers: what would be
+needed there to lose nothing, whatever rule finds it.
 """
 
 from __future__ import annotations
@@ -98,6 +102,28 @@ def scaling(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any)
                        "curve": " ".join(f"{value:.4f}" for value in outcome.curve)})  # fmt: skip
 
 
+def needs(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any) -> None:
+    times = max(map(int, given.factors.split(",")))
+    batch = given.batch * times
+    warmups = [float(warmup) for warmup in given.warmups.split(",")]
+    print(
+        f"\nbatch {batch}, {workload.horizon} epochs of {workload.samples()} samples, n = {given.seeds}: test {workload.metric}\n"
+    )
+    print("| optimiser | rate | " + " | ".join(f"{warmup:g} epochs of warm-up" for warmup in warmups) + " |")
+    print("| --- | --- |" + " --- |" * len(warmups), flush=True)
+    for name in given.optimizers.split(","):
+        for rate in map(float, given.rates.split(",")):
+            config = {"learning_rate": rate, "momentum": 0.9, "batch_size": batch, "optimizer": name}
+            cells = []
+            for warmup in warmups:
+                found = [train(workload, config, Warmup(warmup), seed) for seed in range(given.seeds)]
+                cells.append(spread([outcome.test for outcome in found]))
+                for seed, outcome in enumerate(found):
+                    write({"part": "needs", "rule": f"{name}, warm-up {warmup:g}", "k": times, "rate": rate, "seed": seed,
+                           "test": outcome.test, "curve": " ".join(f"{value:.4f}" for value in outcome.curve)})  # fmt: skip
+            print(f"| {name} | {rate:g} | " + " | ".join(cells) + " |", flush=True)
+
+
 def widths(given: argparse.Namespace, workload: LstmMnist, write: Any) -> None:
     times = max(map(int, given.factors.split(",")))
     print(f"\nbatch {given.batch * times}, target {given.target}, {given.points} rates a decade, n = {given.seeds}\n")
@@ -148,7 +174,7 @@ def made(given: argparse.Namespace) -> LstmMnist | LstmLm:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("scaling", "widths"))
+    parser.add_argument("part", choices=("scaling", "widths", "needs"))
     parser.add_argument("--data", help="a folder with MNIST's files; default: digits")
     parser.add_argument("--text", help="a folder with the Penn Treebank or other text, in place of images")
     parser.add_argument(
@@ -161,6 +187,8 @@ def main() -> None:
     parser.add_argument("--factors", default="8,32", help="k, the batch by the base batch")
     parser.add_argument("--rates", default="0.2,0.05", help="base rates")
     parser.add_argument("--warmup", type=float, default=0.3, help="epochs at the base batch")
+    parser.add_argument("--warmups", default="0,1,4", help="of needs: epochs at the large batch")
+    parser.add_argument("--optimizers", default="sgd", help="of needs, of sgd, adam, lars, lamb, nesterov")
     parser.add_argument("--target", type=float, default=0.95, help="of widths: test accuracy")
     parser.add_argument("--points", type=int, default=3, help="of widths: learning rates a decade")
     parser.add_argument("--seeds", type=int, default=5)
@@ -183,6 +211,8 @@ def main() -> None:
 
     if given.part == "scaling":
         scaling(given, workload, write)
+    elif given.part == "needs":
+        needs(given, workload, write)
     elif isinstance(workload, LstmMnist):
         widths(given, workload, write)
     else:

@@ -4,10 +4,11 @@ Use when   `Sma` trains well at first and loses to plain training at the end.
 Costs      what `Sma` costs, until the switch; with share=None the norms of the gradients as well.
 Settings   replicas, alpha, momentum: see `Sma`. share: of the training, after which one model goes on from the average.
            None: when the gradient noise scale has been above the batch of all replicas for `patience` evaluations in a
-           row, so that averaging their gradients pays. decay: of the noise scale's moving averages, per update.
+           row, so that averaging their gradients pays; or when another policy has brought the learning rate down to half of
+           the highest, if that is earlier. decay: of the noise scale's moving averages, per update.
 Not for    share=None where the replicas lie far apart (large learning rates): their gradients are taken at their own
            weights, which adds to the noise and makes the switch early.
-Source     Mai et al., KungFu, OSDI 2020: AdaptiveSGD, with a step given by the user. The noise rule is ours.
+Source     Mai et al., KungFu, OSDI 2020: AdaptiveSGD, with a step given by the user. The rules of share=None are ours.
 Differs    central model with momentum (Crossbow's) in place of KungFu's plain averaging; what is kept by the optimisers is
            averaged at the switch too, where KungFu takes the first worker's.
 """
@@ -19,8 +20,10 @@ from dataclasses import dataclass
 from trainables.base import NOTHING, Action, Averaging, Policy, Signals
 from trainables.signals import NO_ESTIMATE, NoiseScale, noise_scale, observed
 
-State = tuple[NoiseScale, int] | None
-"""What is known of the noise scale, and evaluations in a row with one above the batch; None after the switch."""
+_DECAYED = 0.5  # the learning rate, as a share of the highest yet
+
+State = tuple[NoiseScale, int, float] | None
+"""What is known of the noise scale, evaluations in a row with one above the batch, the highest rate; None after the switch."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class AdaptiveSync(Policy[State]):
         return frozenset({"gradient"}) if self.share is None else frozenset()
 
     def start(self, signals: Signals) -> tuple[State, Action]:
-        return (NO_ESTIMATE, 0), Action(average=self._averaging())
+        return (NO_ESTIMATE, 0, signals.knobs.learning_rate), Action(average=self._averaging())
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         if state is None:
@@ -63,13 +66,17 @@ class AdaptiveSync(Policy[State]):
             if signals.progress < self.share:
                 return state, NOTHING
             return None, _switch("the averaging's share is over", progress=signals.progress)
-        estimate, above = observed(state[0], signals.gradient, self.decay), state[1]
+        estimate, above, highest = state
+        rate, highest = signals.knobs.learning_rate, max(highest, signals.knobs.learning_rate)
+        if rate <= _DECAYED * highest:
+            return None, _switch("the learning rate has come down", learning_rate=rate, highest=highest)
+        estimate = observed(estimate, signals.gradient, self.decay)
         if signals.train_loss is None:
-            return (estimate, above), NOTHING
+            return (estimate, above, highest), NOTHING
         scale, batch_size = noise_scale(estimate), signals.knobs.batch_size
         above = above + 1 if scale is not None and scale > batch_size else 0
         if scale is None or above < self.patience:
-            return (estimate, above), NOTHING
+            return (estimate, above, highest), NOTHING
         return None, _switch("the noise scale is above the batch", noise_scale=scale, batch_size=batch_size)
 
     def _averaging(self) -> Averaging:

@@ -12,6 +12,8 @@ Settings   low, high: the rates, as a range test finds them (`high` just where t
            trials evenly over log(rate); 2 looks near the good ones. metric: once stages are at their longest, forecast
            this one of the workload's validation metrics (a loss: smaller is better), measured 16 times a trial. None:
            the training loss throughout. The trap: a metric that was decided on is no honest report any more.
+           data: "fresh", as published: each trial and then the stage see other samples. "replay": the same samples and random
+           numbers for all of them, so that their losses differ by the rate alone.
 Not for    trials of few updates or of very noisy losses: a tenfold extrapolation of those is a guess. At equal cost, search
            counted, it was no better than the best constant rate, and tuned decays were seven times better
            (experiments/results/autolrs.md). Warm-up: it has no loss to win; wrap.
@@ -33,6 +35,7 @@ from trainables.forecast import FITS, forecast
 from trainables.next_rate import next_rate
 
 _MEASURED = 16  # times in a trial
+_DATA = ("fresh", "replay")
 _ALIKE = 1e-3  # forecasts that differ by less, as a share of the largest, are no reason to change
 
 
@@ -59,6 +62,7 @@ class AutoLrs(Policy[State]):
     kappa: float = 1e6
     fit: str = "robust"
     metric: str | None = None
+    data: str = "fresh"
 
     resumable = False  # lengths are shares of the horizon
     turns = frozenset({"learning_rate", "mark"})
@@ -73,6 +77,8 @@ class AutoLrs(Policy[State]):
             raise ValueError(f"{self}: the first stage and its trials must fit; try stage={0.1 / self._cost:.2g}")
         if self.fit not in FITS:
             raise ValueError(f"{self}: fit must be one of {', '.join(map(repr, FITS))}")
+        if self.data not in _DATA:
+            raise ValueError(f"{self}: data must be one of {', '.join(map(repr, _DATA))}")
 
     @property
     def _cost(self) -> float:
@@ -104,7 +110,7 @@ class AutoLrs(Policy[State]):
         if length < 0.999 * self.stage:  # those before were rounded to whole updates
             return {**state, "until": math.inf}, NOTHING
         state = {**state, "length": length, "begun": signals.samples, "until": None, "tried": ()}
-        return _trial(state, signals.knobs, state["rate"], rewind=False)
+        return self._trial(state, signals.knobs, state["rate"], rewind=False)
 
     def _try(self, state: State, signals: Signals) -> tuple[State, Action]:
         """After an update of a trial, and again once the metric that it asked for is there."""
@@ -131,7 +137,7 @@ class AutoLrs(Policy[State]):
         if len(state["tried"]) == self.candidates:
             return self._choose(state, signals)
         low = min(self.low, state["high"] / 10)
-        return _trial(state, signals.knobs, next_rate(state["tried"], low, state["high"], self.kappa))
+        return self._trial(state, signals.knobs, next_rate(state["tried"], low, state["high"], self.kappa))
 
     def _choose(self, state: State, signals: Signals) -> tuple[State, Action]:
         """Train the stage with the best of the rates tried; if all diverged, look lower, once."""
@@ -148,17 +154,25 @@ class AutoLrs(Policy[State]):
             evidence |= {"forecast": finite[rate], "worst_forecast": worst}
             state = {**state, "rate": rate, "until": signals.samples + state["length"] * _whole(signals)}
             knobs = replace(signals.knobs, learning_rate=rate)
-            return state, Action(rewind=True, knobs=knobs, why="best of the rates tried", evidence=evidence)
+            return state, Action(
+                rewind=True, replay=self._replays, knobs=knobs, why="best of the rates tried", evidence=evidence
+            )
         if state["high"] < self.high:
             return state, Action(rewind=True, stop=True, why="all rates diverged, lower ones too", evidence=evidence)
         state = {**state, "high": self.low, "tried": ()}
-        return _trial(state, signals.knobs, self.low, why="all rates diverged: tries lower ones", evidence=evidence)
+        return self._trial(
+            state, signals.knobs, self.low, why="all rates diverged: tries lower ones", evidence=evidence
+        )
 
+    def _trial(self, state: State, knobs: Knobs, rate: float, rewind: bool = True, **told: Any) -> tuple[State, Action]:
+        """Try this rate, from the stage's first weights."""
+        state = {**state, "trying": rate, "updates": 0, "losses": ()}
+        knobs, replay = replace(knobs, learning_rate=rate), rewind and self._replays
+        return state, Action(rewind=rewind, replay=replay, explore=True, knobs=knobs, **told)
 
-def _trial(state: State, knobs: Knobs, rate: float, rewind: bool = True, **told: Any) -> tuple[State, Action]:
-    """Try this rate, from the stage's first weights."""
-    state = {**state, "trying": rate, "updates": 0, "losses": ()}
-    return state, Action(rewind=rewind, explore=True, knobs=replace(knobs, learning_rate=rate), **told)
+    @property
+    def _replays(self) -> bool:
+        return self.data == "replay"
 
 
 def _whole(signals: Signals) -> int:

@@ -3,13 +3,14 @@
 Use when   batches are to grow (more samples a round) without another learning rate: the batch of a replica, on which
            the rate depends, stays as it is.
 Costs      the memory of `replicas` models and optimisers; small models are computed all at once, others one after the
-           other. Slower per epoch than one model where the learning rate is small.
+           other. Several workers share the replicas, and add up one model's size in each round. Slower per epoch than one
+           model where the learning rate is small.
 Settings   replicas: `batch_size` is shared by them. alpha: how fast they give up their distance to the central model
            (None: 1 / replicas). momentum: of the central model, beside that of the optimiser. One replica: plain training.
-Not for    several workers, and optimisers with norms of whole tensors (LARS, LAMB): refused. `Execution(compile=True)`
+Not for    fewer replicas than workers, and optimisers with norms of whole tensors (LARS, LAMB): refused. `Execution(compile=True)`
            speeds up the evaluations only.
 Source     Koliousis et al., Crossbow: Scaling Deep Learning with Small Batch Sizes on Multi-GPU Servers, VLDB 2019.
-Differs    the replicas live in one process (`trainables.replicas` has the formulas).
+Differs    several replicas may live in one process (`trainables.replicas` has the formulas).
 """
 
 from __future__ import annotations

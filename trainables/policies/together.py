@@ -84,6 +84,7 @@ def _merged(actions: list[Action]) -> Action:
     return Action(
         mark=any(action.mark for action in actions),
         rewind=any(action.rewind for action in actions),
+        replay=any(action.replay for action in actions),
         explore=any(action.explore for action in actions),
         measure=any(action.measure for action in actions),
         stop=any(action.stop for action in actions),

@@ -1,0 +1,39 @@
+"""Which samples a training sees next: each epoch a permutation of its own, a function of seed and epoch.
+
+So nothing but the place needs to be kept. A training that sees samples again (a replayed trial) lets its data fall behind:
+they go on in the same permutations, so many samples later.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Order:
+    """Of `size` samples; the indices are on `device`."""
+
+    def __init__(self, seed: int, size: int, device: torch.device) -> None:
+        self.seed = seed  # of the present epoch's permutation: a fork finishes its parent's
+        self.behind = 0  # samples
+        self._own_seed, self._size, self._device = seed, size, device
+        self._kept: tuple[tuple[int, int], Tensor] | None = None
+
+    def end_epoch(self) -> None:
+        self.seed = self._own_seed
+
+    def drawn(self, place: int, count: int) -> Tensor:
+        """`count` indices; `place`: samples since the start of the training."""
+        epoch, offset = divmod(place - self.behind, self._size)
+        present = place // self._size
+        found = self._permutation(epoch, present)[offset : offset + count]
+        if len(found) < count:
+            found = torch.cat([found, self._permutation(epoch + 1, present)[: count - len(found)]])
+        return found
+
+    def _permutation(self, epoch: int, present: int) -> Tensor:
+        key = (self.seed if epoch == present else self._own_seed, epoch)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = key, torch.from_numpy(np.random.default_rng(key).permutation(self._size)).to(self._device)
+        return self._kept[1]
