@@ -367,5 +367,5 @@ def test_the_benchmark_runs_at_a_small_size() -> None:
     script = ROOT / "experiments" / "benchmarks" / "autolrs.py"
     done = run_script(script, "--seeds", "1", "--updates", "300", cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| AutoLRS") == 9
+    assert done.stdout.count("| AutoLRS") == 11
     assert done.stdout.count("of the best constant rate") == 4

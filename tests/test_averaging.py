@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -314,14 +315,12 @@ def test_every_sample_is_seen_once_an_epoch_by_one_replica() -> None:
                 seen.update(indices.tolist())  # which also forbids to compute all at once
             return super().loss(model, indices)
 
-    for k in (1, 2, 3, 7):
-        for batch_size in (7, 13, 29):
-            for micro_batch in (None, 4, 9):
-                workload = Watched(horizon=2, execution=Execution(micro_batch=micro_batch))
-                watched = training(Averaging(k), workload, batch_size=batch_size)
-                seen.clear()
-                metrics(watched)
-                assert seen == Counter(dict.fromkeys(range(60), 2)), (k, batch_size, micro_batch)
+    for k, batch_size, micro_batch in product((2, 3, 7), (7, 29), (None, 4, 9)):
+        workload = Watched(horizon=2, execution=Execution(micro_batch=micro_batch))
+        watched = training(Averaging(k), workload, batch_size=batch_size)
+        seen.clear()
+        metrics(watched)
+        assert seen == Counter(dict.fromkeys(range(60), 2)), (k, batch_size, micro_batch)
 
 
 @pytest.mark.parametrize("clip", [None, 0.5])

@@ -214,7 +214,10 @@ def test_replicas_on_two_workers_are_those_of_one(workload: MlpDigits, replicas:
     assert two == pytest.approx(one, rel=1e-4)
 
 
-SWITCHING = (Sma(3), Watchdog(AdaptiveSync(2, share=0.5)))  # the second one marks as well
+SWITCHING = (
+    pytest.param(Sma(2), marks=pytest.mark.slow),
+    Watchdog(AdaptiveSync(3, share=0.5)),
+)  # the second marks as well
 
 
 @pytest.mark.parametrize("policy", SWITCHING, ids=lambda policy: type(policy).__name__)
@@ -241,6 +244,7 @@ def test_replicas_on_two_workers_resume_with_the_same_bits(policy: Policy[Any], 
     assert [alone[step]["loss"] for step in whole] == pytest.approx([one["loss"] for one in whole.values()], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_worker_with_replicas_costs_a_restart(tmp_path: Path) -> None:
     whole = reports(AVERAGED.run(Sma(2), assignment(tmp_path / "whole", workers=2, until=3)))
     seen: dict[int, dict[str, float]] = {}

@@ -42,6 +42,7 @@ def started(folder: Path, *flags: str, **environment: str) -> subprocess.Popen[s
     raise AssertionError(process.communicate()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["promote"])
 def test_both_engines_decide_the_same_with_one_worker(tmp_path: Path, scheduler: str) -> None:
     for engine in ([], ["--simulate"]):
@@ -64,7 +65,9 @@ def test_tasks_finalists_and_thinking_ahead_are_the_same_on_both_engines(tmp_pat
     assert {row["origin"] for row in recorded(tmp_path / "run" / "climb", "suggestion")} >= {"finalist", "promotion"}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [
+    (signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+])  # fmt: skip
 def test_a_signal_lets_trials_save_and_prints_the_command_that_goes_on(tmp_path: Path, number: int, code: int) -> None:
     process = started(tmp_path, SLEEP="0.05", STEPS="200")
     process.send_signal(number)

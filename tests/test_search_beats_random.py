@@ -54,7 +54,7 @@ def best_losses(searcher: Searcher, space: Space, *, trials: int, seeds: int) ->
     [
         (Tpe(), SPACE, 60, 10),
         (CmaEs(), SPACE, 80, 10),
-        (GaussianProcess(n_startup_trials=4), SMOOTH, 13, 10),
+        pytest.param(GaussianProcess(n_startup_trials=4), SMOOTH, 13, 10, marks=pytest.mark.slow),
         pytest.param(BayesSearch(n_initial=4), SMOOTH, 13, 10, marks=needs_botorch),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Searcher) else None,

@@ -230,7 +230,8 @@ def test_a_history_of_one_status_only_does_not_break_a_searcher(searcher: Search
 def test_a_region_that_diverges_is_left_alone(searcher: Searcher) -> None:
     """Fault F13: low losses and then a break; the model must not come back for more."""
     late: list[float] = []
-    for seed in range(5):
+    seeds = 2 if isinstance(searcher, (MultitaskSearch, BayesSearch)) else 5  # these take seconds
+    for seed in range(seeds):
         history = History(Space({"x": uniform(0, 1), "y": uniform(0, 1)}), horizon=5, seed=seed)
         for _ in range(60):
             suggestion = searcher.suggest(history)
@@ -245,7 +246,7 @@ def test_a_region_that_diverges_is_left_alone(searcher: Searcher) -> None:
                 history.append(Report(number, 5, abs(x - 0.2)))
                 history.append(End(number, Status.COMPLETED))
         late += [trial.config["x"] for trial in history.trials[-20:]]
-    assert sum(x > 0.5 for x in late) <= 20  # of 100; random search: 50
+    assert sum(x > 0.5 for x in late) <= 4 * seeds  # of 20 for each; random search: 10
 
 
 def test_a_place_among_broken_trainings_is_hardly_sound_and_far_from_all_it_may_be() -> None:
