@@ -37,7 +37,8 @@ from search.trial import Config
 from search.work import Assignment, Progress
 from trainables import checkpoint
 from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, Workload
-from trainables.loop import Training, measure, train
+from trainables.device import measure
+from trainables.loop import Training, train
 from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.adascale import AdaScale
 from trainables.policies.autolrs import AutoLrs

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +25,8 @@ from torch import Tensor
 from search.trial import Config
 from search.work import Progress
 from trainables import gradients
-from trainables.base import Action, Averaging, Execution, Knobs, Policy, Signals, Workload
+from trainables.base import Action, Averaging, Knobs, Policy, Signals, Workload
+from trainables.device import autocast, compute_device, measure, placed
 from trainables.group import Alone
 from trainables.order import Order
 from trainables.randomness import read_streams, seed_streams, write_streams
@@ -585,26 +585,6 @@ class Training:
         self.optimizer.load_state_dict(_copied(weights["optimizer"]))  # it would share them
 
 
-def measure(workload: Workload, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-    model.eval()
-    with torch.no_grad(), autocast(workload.execution, next(model.parameters()).device):
-        return workload.evaluate(model, part)
-
-
-def placed(model: torch.nn.Module, execution: Execution, device: torch.device) -> torch.nn.Module:
-    model = model.to(device)
-    if execution.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model
-
-
-def autocast(execution: Execution, device: torch.device) -> AbstractContextManager[None]:
-    if execution.precision == "float32":
-        return nullcontext()
-    kind = torch.bfloat16 if execution.precision == "bf16" else torch.float16
-    return torch.autocast(device.type, kind)
-
-
 def measured_weights(state: Mapping[str, Any]) -> dict[str, Any]:
     """The weights that an evaluation in this state measures: those at the mark, while others are tried."""
     weights = state["mark"]["weights"] if state.get("exploring") else state["weights"]
@@ -616,10 +596,6 @@ def put_model(model: torch.nn.Module, weights: dict[str, Any]) -> None:
     buffers = dict(model.named_buffers())
     for name, value in weights["buffers"].items():
         buffers[name].copy_(value)
-
-
-def compute_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _multiples(group: Mapping[str, Any], knobs: Knobs) -> dict[str, float]:

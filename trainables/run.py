@@ -13,7 +13,8 @@ import torch
 from search.work import Assignment, Progress
 from trainables import checkpoint, gpu_share
 from trainables.base import Workload
-from trainables.loop import compute_device, measure, measured_weights, placed, put_model
+from trainables.device import compute_device, measure, placed
+from trainables.loop import measured_weights, put_model
 
 WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
 POLL_SECONDS = 0.2  # a question to `should_pause` may cost a remote call

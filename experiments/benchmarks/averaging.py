@@ -27,7 +27,8 @@ from typing import Any
 import torch
 
 from trainables.base import Averaging, Policy, Workload
-from trainables.loop import Training, measure
+from trainables.device import measure
+from trainables.loop import Training
 from trainables.policies.fixed import Fixed
 from trainables.policies.sma import Sma
 from trainables.workloads.bert_mlm import BertMlm

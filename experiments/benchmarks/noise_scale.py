@@ -24,7 +24,8 @@ import torch
 
 from search.trial import Config
 from trainables.base import NOTHING, Action, Execution, Policy, Signals, Workload
-from trainables.loop import Training, measure
+from trainables.device import measure
+from trainables.loop import Training
 from trainables.policies.adascale import AdaScale
 from trainables.policies.date import Date
 from trainables.policies.fixed import Fixed

@@ -180,8 +180,8 @@ class ResNetFinetune(Workload):
     def _features(self, model: ResNet | HuggingResNet) -> dict[str, Tensor]:
         import torch
 
+        from trainables.device import compute_device
         from trainables.images import PARTS, features, load
-        from trainables.loop import compute_device
 
         model = model.to(compute_device()).eval()
         images = load(self._split, str(next(model.parameters()).device))
