@@ -11,9 +11,9 @@
 
 `scaling`: an LSTM is trained with a base batch and, in the same number of epochs and with nothing tuned again, with k
 times that batch, by each rule. Every base rate is a reading of its own: near the largest rate that is stable, and a timid
-one. Shown: accuracy, or of text perplexity, on the test part at the end (mean, spread over the seeds), updates, and at what
-share of the base batch's updates what it ends with on the validation part was reached, but for half a point of accuracy, or
-3 % of perplexity. Text: one LSTM layer of 128, adaptive softmax, a cosine after the warm-up.
+one. Shown: accuracy, or of text perplexity, on the test part at the end (mean, spread over the seeds), updates, at what share
+of the base batch's updates what it ends with on the validation part was reached, but for half a point of accuracy, or 3 % of
+perplexity, and processor seconds. Text: one LSTM layer of 128, adaptive softmax, a cosine after the warm-up.
 `widths`: at k times the base batch, which learning rates reach --target; the width of the interval in decades.
 `needs`: at k times the base batch, every rate (as it is) with every warm-up (in epochs, as it is) and --optimizers: what would be
 needed there to lose nothing, whatever rule finds it.
@@ -26,6 +26,7 @@ import csv
 import math
 import statistics
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def rule(name: str, base_batch: int, warmup: float) -> Warmup:
 @dataclass(frozen=True)
 class Outcome:
     curve: list[float]  # validation metric after each epoch; shorter if the training diverged
+    seconds: list[float]  # of processor time until then
     test: float  # metric; that of a guess if it diverged
 
 
@@ -66,10 +68,13 @@ def train(workload: Workload, config: Config, policy: Policy[Any] | None, seed: 
     with tempfile.TemporaryDirectory() as folder:
         steps, metric = workload.horizon, workload.metric
         assignment = Assignment(0, config, seed, steps, Path(folder), recorded=steps, checkpoint_seconds=1e6)
-        items = workload.run(policy, assignment)
-        curve = [item.metrics[metric] for item in items if item is not None and item.kind == "report"]
+        begun, curve, seconds = time.process_time(), [], []
+        for item in workload.run(policy, assignment):
+            if item is not None and item.kind == "report":
+                curve.append(item.metrics[metric])
+                seconds.append(time.process_time() - begun)
         whole = len(curve) == steps and math.isfinite(curve[-1])
-        return Outcome(curve, workload.test(assignment)[metric] if whole else GUESS[metric])
+        return Outcome(curve, seconds, workload.test(assignment)[metric] if whole else GUESS[metric])
 
 
 def scaling(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any) -> None:
@@ -80,10 +85,12 @@ def scaling(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any)
         base: dict[int, float] = {}
         print(f"\nbase rate {rate:g}, base batch {given.batch}, warm-up {given.warmup:g} epochs, {workload.horizon} epochs, "
               f"{size} samples, n = {given.seeds}\n")  # fmt: skip
+        level = "" if given.level is None else f" seconds to {given.level:g} |"
         print(
-            f"| rule | k | batch | updates | test {workload.metric} | share of the base's updates to nearly its end |"
+            f"| rule | k | batch | updates | test {workload.metric} | share of the base's updates to nearly its end | "
+            f"seconds |{level}"
         )
-        print("| --- | --- | --- | --- | --- | --- |", flush=True)
+        print("| --- | --- | --- | --- | --- | --- | --- |" + " --- |" * bool(level), flush=True)
         arms = [("LEGW", 1)] + [(name, k) for k in map(int, given.factors.split(",")) for name in rules if name]
         for name, times in arms:
             batch = given.batch * times
@@ -96,7 +103,15 @@ def scaling(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any)
             tests = [outcome.test for outcome in found]
             share = f"{statistics.mean(shares):.3f} ({len(shares)} of {len(found)})" if shares else "not reached"
             label = "base batch, with its warm-up" if times == 1 else name
-            print(f"| {label} | {times} | {batch} | {workload.horizon * -(-size // batch)} | {spread(tests)} | {share} |", flush=True)  # fmt: skip
+            times_taken = f"{statistics.mean(outcome.seconds[-1] for outcome in found):.1f} |"
+            if level:
+                epochs = [first(workload, outcome.curve, given.level) for outcome in found]
+                taken = [outcome.seconds[epoch - 1] for outcome, epoch in zip(found, epochs, strict=True) if epoch]
+                times_taken += (
+                    f" {statistics.mean(taken):.1f} ({len(taken)} of {len(found)}) |" if taken else " never |"
+                )
+            print(f"| {label} | {times} | {batch} | {workload.horizon * -(-size // batch)} | {spread(tests)} | {share} | "
+                  f"{times_taken}", flush=True)  # fmt: skip
             for seed, outcome in enumerate(found):
                 write({"part": "scaling", "rule": label, "k": times, "rate": rate, "seed": seed, "test": outcome.test,
                        "curve": " ".join(f"{value:.4f}" for value in outcome.curve)})  # fmt: skip
@@ -186,6 +201,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="the base batch")
     parser.add_argument("--factors", default="8,32", help="k, the batch by the base batch")
     parser.add_argument("--rates", default="0.2,0.05", help="base rates")
+    parser.add_argument("--level", type=float, help="of scaling: also shown is the time until validation is as good")
     parser.add_argument("--warmup", type=float, default=0.3, help="epochs at the base batch")
     parser.add_argument("--warmups", default="0,1,4", help="of needs: epochs at the large batch")
     parser.add_argument("--optimizers", default="sgd", help="of needs, of sgd, adam, lars, lamb, nesterov")

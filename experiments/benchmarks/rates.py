@@ -42,6 +42,7 @@ def resnet(data: Path) -> list[Arm]:
         Arm("recipe: 0.1, a tenth at 1/2 and 3/4", _same(workload), config, (0.1,), Schedule("steps")),
         Arm("cosine", _same(workload), config, rates, Schedule("cosine")),
         Arm("AutoLRS", _same(workload), config, (0.1,), auto),
+        Arm("AutoLRS, replayed data", _same(workload), config, (0.1,), replace(auto, data="replay")),
         Arm("AutoLRS, search on top", _same(_longer(workload)), config, (0.1,), replace(auto, stage=1 / 32)),
     ]
 
@@ -59,6 +60,7 @@ def bert(data: Path) -> list[Arm]:
         Arm("recipe: warm-up, a line to 0", _same(workload), config, (1e-3,), Warmup(warm, then=Schedule("linear"))),
         Arm("cosine, after a warm-up", _same(workload), config, rates, Warmup(warm, then=Schedule("cosine"))),
         Arm("AutoLRS", _same(workload), config, (1e-3,), auto),
+        Arm("AutoLRS, replayed data", _same(workload), config, (1e-3,), replace(auto, data="replay")),
         Arm("AutoLRS, search on top", _same(_longer(workload)), config, (1e-3,), replace(auto, stage=1 / 32)),
     ]
 
