@@ -196,7 +196,7 @@ class Driver:
             else:  # its result stands
                 self._tell(
                     "notice",
-                    f"trial {number}, after it was {trial.status.value}: {kind}: {_last_line(text)}",
+                    f"trial {number}, after it was {trial.status.value}: {_reason(kind, text)}",
                     number,
                 )
         self._leave(number)
@@ -564,12 +564,12 @@ class Driver:
             self._drop_checkpoints(*(self.history.trials[number] for number in self._replaced))
 
     def _fail(self, trial: Trial, kind: str, text: str) -> None:
-        reason = f"{kind}: {_last_line(text)}"
+        reason = _reason(kind, text)
         first = not self.history.count(Status.FAILED)
         self._end(trial, Status.FAILED, reason, text)
         if first:
             self.listen("failure", text)  # the first failure is shown whole, at once
-        self._failures.append(f"{kind} {_last_line(text)}")
+        self._failures.append(reason)
         nothing_worked = not any(t.steps for t in self.history.trials)
         if nothing_worked and self._failures[-SAME_FAILURES:] == [self._failures[-1]] * SAME_FAILURES:
             self.abort_reason = f"the first {SAME_FAILURES} trials failed in the same way: {reason}"
@@ -658,6 +658,12 @@ def _counts(trial: Trial) -> bool:
 
 def _is_judged(trial: Trial) -> bool:
     return trial.first_origin != BASELINE and trial.suggestion.origin != FINALIST
+
+
+def _reason(kind: str, text: str) -> str:
+    """In one line; a traceback's last one mostly names the class itself."""
+    line = _last_line(text)
+    return line if line.startswith(f"{kind}: ") else f"{kind}: {line}"
 
 
 def _last_line(text: str) -> str:
