@@ -43,7 +43,7 @@ def statuses(driver: Driver) -> list[str]:
         ("typo", "failed", "NoMetric: step 2 reported no 'loss'. Did you mean 'lose'?"),
         ("string", "failed", "NoMetric: step 2: loss='low' is no number."),
         ("memory", "failed", "OutOfMemory: MemoryError: no more"),
-        ("raise", "failed", "RuntimeError: RuntimeError: trial 2 is broken by design"),
+        ("raise", "failed", "RuntimeError: trial 2 is broken by design"),
     ],
 )
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_the_same_failure_three_times_at_the_start_stops_the_sweep_with_the_reas
     assert len(driver.history.trials) == SAME_FAILURES
     assert (
         driver.abort_reason
-        == "the first 3 trials failed in the same way: FileNotFoundError: FileNotFoundError: no data in /data"
+        == "the first 3 trials failed in the same way: FileNotFoundError: no data in /data"
     )
 
 
