@@ -148,10 +148,7 @@ def test_the_same_failure_three_times_at_the_start_stops_the_sweep_with_the_reas
 
     driver = simulated(tmp_path, small_sweep(workload=Broken(), num_samples=50))
     assert len(driver.history.trials) == SAME_FAILURES
-    assert (
-        driver.abort_reason
-        == "the first 3 trials failed in the same way: FileNotFoundError: no data in /data"
-    )
+    assert driver.abort_reason == "the first 3 trials failed in the same way: FileNotFoundError: no data in /data"
 
 
 def test_a_prepare_that_fails_stops_the_sweep_with_the_reason(tmp_path: Path) -> None:

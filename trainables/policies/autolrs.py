@@ -15,8 +15,8 @@ Settings   low, high: the rates, as a range test finds them (`high` just where t
            data: "fresh", as published: each trial and then the stage see other samples. "replay": the same samples and random
            numbers for all of them, so that their losses differ by the rate alone.
 Not for    trials of few updates or of very noisy losses: a tenfold extrapolation of those is a guess. At equal cost, search
-           counted, it was no better than the best constant rate, and tuned decays were seven times better
-           (experiments/results/autolrs.md). Warm-up: it has no loss to win; wrap.
+           counted, it was a quarter better than the best constant rate where it saw exact losses, a quarter worse where it
+           saw noisy ones, and tuned decays were five times better (experiments/results/autolrs.md). Warm-up: it has no loss to win; wrap.
 Source     Jin et al., AutoLRS, ICLR 2021. Its code: tau = 1000 updates (trials of 100) up to 8000, kappa 1e6.
 Differs    lengths are shares of the horizon, in updates of the present batch size; the last stage is as long as fits. The
            first candidate is the rate in use, not a random one. The robust fit (fit="reference": theirs). A trial ends
