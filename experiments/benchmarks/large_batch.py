@@ -43,7 +43,13 @@ from trainables.workloads.lstm_mnist import LstmMnist
 
 RULES = ("LEGW", "sqrt, no warm-up", "linear", "linear, 5 epochs of warm-up", "unchanged")
 GUESS = {"accuracy": 0.1, "perplexity": 10_000.0}
-OPTIMIZERS = {"sgd": (-2.0, 1.5), "adam": (-4.0, -0.5), "lars": (-1.0, 3.0), "lamb": (-3.5, 0.5)}  # decades of rates
+OPTIMIZERS: dict[str, tuple[Config, float, float]] = {  # settings, and the decades of rates
+    "sgd": ({"optimizer": "sgd"}, -2.0, 1.5),
+    "adam": ({"optimizer": "adam"}, -4.0, -0.5),
+    "lars": ({"optimizer": "lars"}, -1.0, 3.0),
+    "lars with trust 0.02": ({"optimizer": "lars", "trust_coefficient": 0.02}, -1.5, 1.5),
+    "lamb": ({"optimizer": "lamb"}, -3.5, 0.5),
+}
 
 
 def rule(name: str, base_batch: int, warmup: float) -> Warmup:
@@ -126,9 +132,10 @@ def needs(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any) -
     )
     print("| optimiser | rate | " + " | ".join(f"{warmup:g} epochs of warm-up" for warmup in warmups) + " |")
     print("| --- | --- |" + " --- |" * len(warmups), flush=True)
-    for name in given.optimizers.split(","):
+    for name in (given.optimizers or "sgd").split(","):
+        settings, _, _ = OPTIMIZERS[name]
         for rate in map(float, given.rates.split(",")):
-            config = {"learning_rate": rate, "momentum": 0.9, "batch_size": batch, "optimizer": name}
+            config = {**settings, "learning_rate": rate, "momentum": 0.9, "batch_size": batch}
             cells = []
             for warmup in warmups:
                 found = [train(workload, config, Warmup(warmup), seed) for seed in range(given.seeds)]
@@ -144,12 +151,14 @@ def widths(given: argparse.Namespace, workload: LstmMnist, write: Any) -> None:
     print(f"\nbatch {given.batch * times}, target {given.target}, {given.points} rates a decade, n = {given.seeds}\n")
     print("| optimiser | warm-up | best mean accuracy, at | decades of rates that reach the target |")
     print("| --- | --- | --- | --- |")
-    for name, (low, high) in OPTIMIZERS.items():
+    chosen = given.optimizers.split(",") if given.optimizers else [*OPTIMIZERS]
+    for name in chosen:
+        settings, low, high = OPTIMIZERS[name]
         for warmup in (0.0, given.warmup):
             rates = [10 ** (low + i / given.points) for i in range(round((high - low) * given.points) + 1)]
             means = {}
             for rate in rates:
-                config = {"learning_rate": rate, "momentum": 0.9, "batch_size": given.batch * times, "optimizer": name}
+                config = {**settings, "learning_rate": rate, "momentum": 0.9, "batch_size": given.batch * times}
                 policy = Warmup(warmup, given.batch, "none")
                 tests = [train(workload, config, policy, seed).test for seed in range(given.seeds)]
                 means[rate] = statistics.mean(tests)
@@ -204,7 +213,9 @@ def main() -> None:
     parser.add_argument("--level", type=float, help="of scaling: also shown is the time until validation is as good")
     parser.add_argument("--warmup", type=float, default=0.3, help="epochs at the base batch")
     parser.add_argument("--warmups", default="0,1,4", help="of needs: epochs at the large batch")
-    parser.add_argument("--optimizers", default="sgd", help="of needs, of sgd, adam, lars, lamb, nesterov")
+    parser.add_argument(
+        "--optimizers", help=f"of widths (default: all) and needs (default: sgd), of {', '.join(OPTIMIZERS)}"
+    )
     parser.add_argument("--target", type=float, default=0.95, help="of widths: test accuracy")
     parser.add_argument("--points", type=int, default=3, help="of widths: learning rates a decade")
     parser.add_argument("--seeds", type=int, default=5)
@@ -212,6 +223,8 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := [name for name in given.rules.split("; ") if name and name not in RULES]:
         parser.error(f"no rule {unknown[0]!r}; there are {'; '.join(RULES)}")
+    if unknown := [name for name in (given.optimizers or "sgd").split(",") if name not in OPTIMIZERS]:
+        parser.error(f"no optimiser {unknown[0]!r}; there are {', '.join(OPTIMIZERS)}")
     torch.set_num_threads(1)
     workload = made(given)
     workload.check()
