@@ -77,6 +77,7 @@ def test_the_python_of_ask_and_tell_runs_as_printed(tmp_path: Path) -> None:
         assert done.stdout
 
 
+@pytest.mark.slow  # test_outside trains such a tuner
 @pytest.mark.ray
 def test_the_plain_tuner_of_ask_and_tell_runs_as_printed(tmp_path: Path) -> None:
     script = tmp_path / "tuner.py"

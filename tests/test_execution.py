@@ -108,6 +108,7 @@ def test_what_does_not_exist_is_refused() -> None:
         Execution(micro_batch=0)
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_the_loop_measures_speed_memory_and_checkpoints(tmp_path: Path) -> None:
     script = ROOT / "experiments" / "benchmarks" / "training.py"
     done = run_script(script, "--workloads", "quadratic", "--rounds", "2", "--updates", "3", cwd=tmp_path)

@@ -191,7 +191,7 @@ def test_lineage_is_recorded_and_an_older_ledger_gets_the_column(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("simulate", "kills"),
-    [(True, 4), pytest.param(False, 3, marks=[pytest.mark.ray, pytest.mark.slow])],
+    [(True, 3), pytest.param(False, 3, marks=[pytest.mark.ray, pytest.mark.slow])],
     ids=["simulated", "ray"],
 )
 def test_sigkills_at_random_instants_leave_every_fork_its_parents_state(

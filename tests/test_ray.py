@@ -87,6 +87,7 @@ def test_a_signal_lets_trials_save_and_prints_the_command_that_goes_on(tmp_path:
     assert left == []
 
 
+@pytest.mark.slow
 def test_a_second_signal_leaves_at_once_and_the_next_start_cleans_up_and_needs_none_of_rays_own_files(
     tmp_path: Path,
 ) -> None:
