@@ -29,6 +29,7 @@ from trainables.policies.fixed import Fixed
 from trainables.policies.schedule import Schedule
 from trainables.policies.sma import Sma
 from trainables.policies.together import Together
+from trainables.policies.warmup import Warmup
 from trainables.replicas import Replicas
 from trainables.signals import Gradient
 from trainables.workloads.lstm_mnist import LstmMnist
@@ -520,7 +521,9 @@ def test_one_model_goes_on_once_the_noise_has_stayed_above_the_batch() -> None:
     assert policy.watches == {"gradient"}
 
 
-@pytest.mark.parametrize(("schedule", "switched"), [(Schedule("steps", at=(0.5,), factor=0.5), 2), (Fixed(), None)])
+@pytest.mark.parametrize(("schedule", "switched"), [
+    (Schedule("steps", at=(0.5,), factor=0.5), 2), (Fixed(), None), (Warmup(2.0), None),
+])  # fmt: skip
 def test_one_model_goes_on_when_the_learning_rate_comes_down(schedule: Policy[Any], switched: int | None) -> None:
     policy = Together(schedule, AdaptiveSync(2, share=None, patience=99))
     training = Training(Small(horizon=4), policy, CONFIG)

@@ -57,7 +57,7 @@ class AdaptiveSync(Policy[State]):
         return frozenset({"gradient"}) if self.share is None else frozenset()
 
     def start(self, signals: Signals) -> tuple[State, Action]:
-        return (NO_ESTIMATE, 0, signals.knobs.learning_rate), Action(average=self._averaging())
+        return (NO_ESTIMATE, 0, 0.0), Action(average=self._averaging())
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         if state is None:
