@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
-import signal
+import subprocess
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +22,7 @@ from search.trial import Config
 from search.work import Assignment, Progress
 from tests.support import simulated, small_sweep
 from tests.test_trainables import Exploring
-from trainables import parallel
+from trainables import checkpoint, parallel
 from trainables.base import NOTHING, Action, Averaging, Execution, Policy, Signals
 from trainables.loop import Training
 from trainables.policies.adaptive_sync import AdaptiveSync
@@ -39,6 +41,13 @@ def assignment(folder: Path, **changes: Any) -> Assignment:
 
 def reports(run: Any) -> dict[int, dict[str, float]]:
     return {item.step: dict(item.metrics) for item in run if isinstance(item, Progress) and item.kind == "report"}
+
+
+def policy_state(folder: Path) -> Any:
+    """In the last checkpoint."""
+    state, _ = checkpoint.newest(folder, 100)
+    assert state is not None
+    return state["policy"]
 
 
 def curve(run: Any) -> list[float]:
@@ -98,7 +107,14 @@ def test_a_batch_that_one_worker_had_begun_begins_anew_on_two(tmp_path: Path) ->
         assert metrics == pytest.approx(whole[step], rel=1e-4)
 
 
-def test_the_loss_of_a_worker_costs_a_restart_from_the_last_checkpoint(tmp_path: Path) -> None:
+def process(rank: int) -> psutil.Process:
+    """The worker's."""
+    (worker,) = [one for one in psutil.Process().children() if f"parallel_worker {rank} " in " ".join(one.cmdline())]
+    return worker
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_loss_of_a_worker_costs_a_restart_from_the_last_checkpoint(rank: int, tmp_path: Path) -> None:
     whole = reports(WORKLOAD.run(None, assignment(tmp_path / "whole", workers=2)))
     run = WORKLOAD.run(None, assignment(tmp_path / "killed", workers=2))
     seen: dict[int, dict[str, float]] = {}
@@ -109,13 +125,77 @@ def test_the_loss_of_a_worker_costs_a_restart_from_the_last_checkpoint(tmp_path:
         if item.kind == "report":
             assert seen.setdefault(item.step, dict(item.metrics)) == dict(item.metrics)
             if item.step == 2 and not notices:
-                (worker,) = [child for child in psutil.Process().children() if "parallel" in " ".join(child.cmdline())]
-                os.kill(worker.pid, signal.SIGKILL)
+                process(rank).kill()
         if item.kind == "notice":
             notices.append(item.text)
     assert seen == whole
     assert len(notices) == 1
-    assert "worker 1 was lost (exit code -9)" in notices[0]
+    # The first worker may still have written the checkpoint of step 2.
+    assert re.fullmatch(
+        rf"worker {rank} was lost \(exit code -9\).*: all workers started again from step [12]", notices[0]
+    )
+    assert not psutil.Process().children()
+
+
+def test_a_loss_that_the_others_do_not_notice(tmp_path: Path) -> None:
+    """As one that waits in an exchange and is never told: the first worker is stopped while the other is killed."""
+    notices = []
+    for item in WORKLOAD.run(None, assignment(tmp_path, workers=2, until=2)):
+        if item is not None and item.kind == "report" and not notices:
+            process(0).suspend()
+            process(1).kill()
+        if item is not None and item.kind == "notice":
+            notices.append(item.text)
+    assert notices[0] == "worker 1 was lost (exit code -9): all workers started again from step 0"
+    assert not psutil.Process().children()
+
+
+ENDLESS = """
+import pathlib, sys
+from tests.test_parallel import WORKLOAD, assignment
+for item in WORKLOAD.run(None, assignment(pathlib.Path(sys.argv[1]), workers=2)):
+    print("item", flush=True)
+"""
+
+
+def test_no_worker_outlives_the_process_that_has_the_trial(tmp_path: Path) -> None:
+    """Not even one that waits for another."""
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
+    owner = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    assert owner.stdout is not None
+    assert owner.stdout.readline() == "item\n"
+    first, second = psutil.Process(owner.pid).children()
+    first.suspend()
+    owner.kill()
+    owner.wait()
+    second.wait(60)
+    first.resume()
+    first.wait(60)
+
+
+@dataclass(frozen=True)
+class Failing(Quadratic):
+    """A loss that cannot be computed after some updates."""
+
+    def loss(self, model: torch.nn.Module, indices: torch.Tensor) -> torch.Tensor:
+        if len(indices) < 12:
+            raise RuntimeError("a last batch that is smaller")
+        return super().loss(model, indices)
+
+
+def test_an_error_in_the_training_is_no_loss(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"^a last batch that is smaller$") as caught:
+        list(Failing(horizon=2).run(None, assignment(tmp_path, workers=2)))
+    assert "in worker" in str(caught.value.__cause__)
+    assert "test_parallel.py" in str(caught.value.__cause__)
+    assert not psutil.Process().children()
+
+
+def test_a_pause_is_asked_for_in_the_first_worker_too(tmp_path: Path) -> None:
+    items = [item for item in WORKLOAD.run(None, assignment(tmp_path, workers=2), lambda: True) if item is not None]
+    assert [item.kind for item in items] == ["checkpoint", "paused"]
     assert not psutil.Process().children()
 
 
@@ -127,8 +207,8 @@ def test_a_worker_that_is_lost_again_and_again_is_done_without(tmp_path: Path, m
     for item in WORKLOAD.run(None, assignment(tmp_path / "killed", workers=2)):
         if item is not None and item.kind == "report":
             seen[item.step] = dict(item.metrics)
-            for worker in psutil.Process().children():
-                os.kill(worker.pid, signal.SIGKILL)
+            if not notices:
+                process(1).kill()
         if item is not None and item.kind == "notice":
             notices.append(item.text)
     assert len(notices) == 1
@@ -160,11 +240,8 @@ def test_the_gradients_of_the_workers_are_shown(micro_batch: int | None, tmp_pat
     seen = []
     for workers in (1, 2):
         run = workload.run(Watching(), assignment(tmp_path / str(workers), until=1, workers=workers))
-        while isinstance(item := next(run), type(None)) or item.kind != "report":
-            training = getattr(run, "training", None) or run._run.training  # type: ignore[union-attr]
-            state = training.state()["policy"]
-        run.close()
-        seen.append(state)
+        reports(run)
+        seen.append(policy_state(tmp_path / str(workers)))
     one, two = seen
     for column in (0, 1, 3):  # loss, batch size, |gradient|^2
         assert [row[column] for row in two] == pytest.approx([row[column] for row in one], rel=1e-4)
@@ -253,8 +330,7 @@ def test_the_loss_of_a_worker_with_replicas_costs_a_restart(tmp_path: Path) -> N
         if item is not None and item.kind == "report":
             assert seen.setdefault(item.step, dict(item.metrics)) == dict(item.metrics)
             if item.step == 2 and not notices:
-                for worker in psutil.Process().children():
-                    os.kill(worker.pid, signal.SIGKILL)
+                process(1).kill()
         if item is not None and item.kind == "notice":
             notices.append(item.text)
     assert seen == whole
@@ -273,13 +349,8 @@ def test_watched_gradients_of_replicas_on_two_workers_are_those_of_one(tmp_path:
     seen = []
     for workers in (1, 2):
         run = AVERAGED.run(WatchingReplicas(), assignment(tmp_path / str(workers), until=1, workers=workers))
-        for item in run:
-            if item is not None and item.kind == "report":
-                training = getattr(run, "training", None) or run._run.training  # type: ignore[union-attr]
-                rows = training.state()["policy"]
-                break
-        run.close()
-        seen.append([(*row[:5], *sorted(row[5])) for row in rows])
+        reports(run)
+        seen.append([(*row[:5], *sorted(row[5])) for row in policy_state(tmp_path / str(workers))])
     assert [value for row in seen[1] for value in row] == pytest.approx([v for row in seen[0] for v in row], rel=1e-3)
 
 

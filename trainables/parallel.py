@@ -1,33 +1,36 @@
 """A trial on several workers of one machine: processes with a share of every batch each (PyTorch's DDP).
 
-The process that has the trial is the first worker. It starts the others, which do what it does until it ends them;
-if one of them is lost, all start again from the last checkpoint, and nothing is reported twice. If that does not help they
-go on with one fewer: the same batches, in larger shares.
+The process that has the trial only watches over them, and asks the first for one item after the other. If one of them is
+lost, all start again from the last checkpoint, and nothing is reported twice; if that does not help they go on with
+one fewer: the same batches, in larger shares. It takes no part itself because a process group may wait half an hour for a
+member that has ended (Gloo overlooks one such end in a hundred), which nothing but the end of the process interrupts.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import cloudpickle
-import torch
-from torch import distributed
 from torch._C._distributed_c10d import TCPStore
 
 from search.work import Assignment, Progress
 from trainables.base import Policy, Workload
-from trainables.group import Group
-from trainables.loop import Training
-from trainables.run import Run
+from trainables.parallel_worker import HOST, Answer, Order
+from trainables.run import POLL_SECONDS
 
-HOST = "127.0.0.1"
 RESTARTS = 2  # with as many workers, without a report in between; then one fewer
+LOSS_SECONDS = 1.0  # in which the end of a worker is seen here that the others have noticed
 
 
 class ParallelRun(Iterator["Progress | None"]):
@@ -43,127 +46,153 @@ class ParallelRun(Iterator["Progress | None"]):
         self._workload, self._policy, self._should_pause = workload, policy, should_pause
         self._restarts = 0
         self._assignment = assignment
+        self._pausing, self._polled = False, -math.inf
         self._team = _Team(workload, policy, assignment)
-        self._run = self._begun()
 
     def __next__(self) -> Progress | None:
         try:
-            item = next(self._run)
-        except StopIteration:
+            told = self._team.ask("next", self._asked_to_pause())
+        except _Lost as lost:
+            return self._begin_again(lost)
+        if told.ended:
             self.close()
-            raise
-        except Exception as error:
-            return self._begin_again(error)
+            raise StopIteration
+        item = told.item
         if item is not None and item.kind == "report":
             self._restarts = 0
             self._assignment = replace(self._assignment, recorded=max(self._assignment.recorded, item.step))
         return item
 
     def save(self) -> Progress:
-        return self._run.save()
+        item = self._team.ask("save").item
+        assert item is not None
+        return item
 
     def close(self) -> None:
-        self._run.close()
         self._team.close()
 
-    def _begun(self) -> Run:
-        try:
-            return Run(self._team.begin, self._assignment, self._should_pause)
-        except BaseException:
-            self._team.close()
-            raise
+    def _begin_again(self, lost: _Lost) -> Progress:
+        while True:
+            how = self._fewer(lost)
+            try:
+                self._team = _Team(self._workload, self._policy, self._assignment)
+            except _Lost as again:
+                lost = again
+            else:
+                return Progress("notice", self._team.step, text=f"{lost}: {how} from step {self._team.step}")
 
-    def _begin_again(self, error: Exception) -> Progress:
-        lost = self._team.lost()
-        self.close()
-        if not lost:
-            raise error
-        how = "all workers started again"
+    def _fewer(self, lost: _Lost) -> str:
+        """Take one worker away if restarts do not help; answers what is done about the loss."""
         self._restarts += 1
-        if self._restarts > RESTARTS:
-            self._restarts = 0
-            self._assignment = replace(self._assignment, workers=self._assignment.workers - 1)
-            how = f"{RESTARTS} restarts did not help; going on with {self._assignment.workers}"
-        self._team = _Team(self._workload, self._policy, self._assignment)
-        self._run = self._begun()
-        step = self._run.training.step
-        return Progress("notice", step, text=f"{lost}: {how} from step {step}")
+        if self._restarts <= RESTARTS:
+            return "all workers started again"
+        if self._assignment.workers == 1:
+            raise lost
+        self._restarts = 0
+        self._assignment = replace(self._assignment, workers=self._assignment.workers - 1)
+        return f"{RESTARTS} restarts did not help; going on with {self._assignment.workers}"
+
+    def _asked_to_pause(self) -> bool:
+        now = time.perf_counter()
+        if self._should_pause is not None and now - self._polled >= POLL_SECONDS:
+            self._polled = now
+            self._pausing = self._should_pause()
+        return self._pausing
+
+
+class _Lost(RuntimeError):
+    """A worker has ended before its time."""
 
 
 class _Team:
-    """The other workers, and the process group that this process forms with them."""
+    """The workers, from their start until one of them fails or is lost."""
 
     def __init__(self, workload: Workload, policy: Policy[Any] | None, assignment: Assignment) -> None:
-        self._given = workload, policy, assignment
-        self._processes: list[subprocess.Popen[bytes]] = []
-
-    def begin(self) -> Training:
-        """Start the others; the training as this worker sees it."""
-        workload, policy, assignment = self._given
-        store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
         assignment.folder.mkdir(parents=True, exist_ok=True)
-        environment = os.environ | {"OMP_NUM_THREADS": str(assignment.threads)}
-        for rank in range(1, assignment.workers):
-            with open(_output(assignment, rank), "wb") as output:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "trainables.parallel"], env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
-                    stdin=subprocess.PIPE, stdout=output, stderr=output,
-                )  # fmt: skip
-            self._processes.append(process)
-            assert process.stdin is not None
-            with process.stdin as pipe:
-                pipe.write(cloudpickle.dumps((workload, policy, assignment, rank, store.port, os.getpid())))
-        return _training(workload, policy, assignment, 0, store)
+        self._folder = assignment.folder
+        self._store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._pipes: dict[int, Connection] = {}  # of those that may still say something
+        work = cloudpickle.dumps((workload, policy, assignment, self._store.port))
+        try:
+            for rank in range(assignment.workers):
+                self._start(rank, assignment.threads)
+            for pipe in self._pipes.values():
+                with suppress(ConnectionError):  # it has ended; that is heard below
+                    pipe.send_bytes(work)
+            self.step = self._answered().step
+        except BaseException:
+            self.close()
+            raise
 
-    def lost(self) -> str:
-        """Which worker has ended, and its last words; "" if all are there."""
-        for rank, process in enumerate(self._processes, start=1):
-            try:
-                process.wait(1.0)  # its end is noticed here a moment later than in the group
-            except subprocess.TimeoutExpired:
+    def _start(self, rank: int, threads: int) -> None:
+        self._pipes[rank], theirs = Pipe()
+        command = [sys.executable, "-m", "trainables.parallel_worker", str(rank), str(theirs.fileno())]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(sys.path)}
+        with theirs, open(self._output(rank), "wb") as output:
+            # In a session of its own, or the Ctrl-C that asks for a pause would end it.
+            self._processes.append(subprocess.Popen(
+                command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                stdout=output, stderr=output, start_new_session=True,
+            ))  # fmt: skip
+
+    def ask(self, what: str, pausing: bool = False) -> Answer:
+        """What the first worker answers; raises what a worker raised, or that one was lost. Then all have ended."""
+        if not self._pipes:
+            raise RuntimeError("the workers of this trial have ended")
+        try:
+            with suppress(ConnectionError):
+                self._pipes[0].send(Order(what, pausing))
+            return self._answered()
+        except BaseException:
+            self.close()
+            raise
+
+    def _answered(self) -> Answer:
+        while True:
+            for rank, answer in self._heard():
+                if answer is None:
+                    raise self._lost(rank)
+                if answer.error is not None:
+                    self._raise(answer)
+                if rank == 0:
+                    return answer
+
+    def _heard(self, seconds: float | None = None) -> Iterator[tuple[int, Answer | None]]:
+        """What the workers have said, the first one's first; None of one that has ended without a word."""
+        ready = wait([*self._pipes.values()], seconds)
+        for rank, pipe in [*self._pipes.items()]:
+            if pipe not in ready:
                 continue
-            said = _output(self._given[2], rank).read_text(errors="replace").strip().splitlines()[-1:]
-            return f"worker {rank} was lost (exit code {process.returncode})" + "".join(f": {line}" for line in said)
-        return ""
+            answer: Answer | None = None
+            with suppress(EOFError, ConnectionError):
+                answer = pipe.recv()
+            if answer is None or answer.ends:
+                del self._pipes[rank]
+            yield rank, answer
+
+    def _raise(self, answer: Answer) -> NoReturn:
+        """What a worker raised; but a lost one shows in the others as a failed exchange."""
+        assert answer.error is not None
+        deadline = time.perf_counter() + LOSS_SECONDS
+        while isinstance(answer.error, RuntimeError) and self._pipes and (left := deadline - time.perf_counter()) > 0:
+            for rank, other in self._heard(left):
+                if other is None:
+                    raise self._lost(rank)
+        raise answer.error from RuntimeError(answer.traceback)
+
+    def _lost(self, rank: int) -> _Lost:
+        code = self._processes[rank].wait()
+        said = self._output(rank).read_text(errors="replace").strip().splitlines()[-1:]
+        return _Lost(f"worker {rank} was lost (exit code {code})" + "".join(f": {line}" for line in said))
 
     def close(self) -> None:
         for process in self._processes:
             process.kill()
             process.wait()
-        self._processes = []
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
+        for pipe in self._pipes.values():
+            pipe.close()
+        self._processes, self._pipes = [], {}
 
-
-def _training(
-    workload: Workload, policy: Policy[Any] | None, assignment: Assignment, rank: int, store: TCPStore
-) -> Training:
-    backend = "gloo"
-    if torch.cuda.is_available():
-        backend = "nccl"
-        torch.cuda.set_device(rank)
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=assignment.workers)
-    return Training(
-        workload, policy, assignment.config, seed=assignment.seed, until=assignment.until,
-        prepared=assignment.prepared, group=Group(),
-    )  # fmt: skip
-
-
-def _output(assignment: Assignment, rank: int) -> Path:
-    return assignment.folder / f"worker-{rank}.txt"
-
-
-def _follow() -> None:
-    """What another worker's process does: everything that the first one does, but for telling about it."""
-    workload, policy, assignment, rank, port, parent = cloudpickle.loads(sys.stdin.buffer.read())
-    from trainables.run import settle
-
-    settle(assignment)
-    store = TCPStore(HOST, port, is_master=False)
-    for _ in _training(workload, policy, assignment, rank, store):
-        if os.getppid() != parent:
-            return
-
-
-if __name__ == "__main__":
-    _follow()
+    def _output(self, rank: int) -> Path:
+        return self._folder / f"worker-{rank}.txt"
