@@ -663,7 +663,8 @@ def _is_judged(trial: Trial) -> bool:
 def _reason(kind: str, text: str) -> str:
     """In one line; a traceback's last one mostly names the class itself."""
     line = _last_line(text)
-    return line if line.startswith(f"{kind}: ") else f"{kind}: {line}"
+    name, _, said = line.partition(": ")
+    return f"{kind}: {said if name.rpartition('.')[2] == kind else line}"
 
 
 def _last_line(text: str) -> str:

@@ -57,7 +57,7 @@ OTHER_NAMES = {  # what people call our fields elsewhere
     "initial_points": "points_to_evaluate",
 }
 NUM_SAMPLES = 16  # configurations, where neither they nor a budget are given
-POLICIES_LOOKED_AT = 20  # of random configurations, to learn whether a policy that depends on them is resumable
+EXAMPLES = 20  # random configurations that are tried on workload and policy before anything starts
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
@@ -113,6 +113,7 @@ class Sweep:
         self._check_metric()
         self._check_numbers()
         self._check_points()
+        self._check_parameters()
         self._check_tasks()
         self._check_budget()
         self._check_transfer()
@@ -344,6 +345,26 @@ class Sweep:
             wrong = sorted(set(baseline) ^ set(self.space.names))
             raise BadInput(f"Sweep(baseline={dict(baseline)!r}): {wrong[0]!r} is in one of baseline and space only.")
 
+    def _check_parameters(self) -> None:
+        """Whether the workload finds in a configuration what it reads."""
+        knobs = getattr(self.workload, "knobs", None)
+        if knobs is None:  # somebody else's training, which says it itself
+            return
+        for config in self._examples():
+            try:
+                knobs(config)
+            except KeyError as error:
+                if not error.args or error.args[0] in config:
+                    raise
+                raise BadInput(
+                    f"Sweep(space): {type(self.workload).__name__} reads the parameter {error}, which {config!r} has not; "
+                    "add it to the space: a range, or a plain value that holds for all trials."
+                ) from None
+
+    def _examples(self) -> list[Config]:
+        rng = np.random.default_rng(0)
+        return [self.space.sample(rng) for _ in range(EXAMPLES)]
+
     def _check_tasks(self) -> None:
         tasks = tuple(_flat(self.tasks))
         for task in tasks:
@@ -387,8 +408,7 @@ class Sweep:
         """Whether no configuration gets a policy whose schedule depends on the length of the training."""
         if not callable(self.policy) or hasattr(self.policy, "act"):
             return bool(getattr(self.policy, "resumable", True))
-        rng = np.random.default_rng(0)
-        for config in [self.space.sample(rng) for _ in range(POLICIES_LOOKED_AT)]:
+        for config in self._examples():
             try:
                 policy = self.policy_for(config)
             except Exception as error:

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
@@ -148,6 +149,26 @@ def test_a_loss_that_the_others_do_not_notice(tmp_path: Path) -> None:
             notices.append(item.text)
     assert notices[0] == "worker 1 was lost (exit code -9): all workers started again from step 0"
     assert not psutil.Process().children()
+
+
+@dataclass(frozen=True)
+class DyingOnce(Quadratic):
+    """Its process is killed while it sets up, unless that has happened before."""
+
+    trace: str = ""
+
+    def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
+        if not Path(self.trace).exists():
+            Path(self.trace).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().model(config, prepared)
+
+
+def test_a_loss_at_the_start_is_one_as_well(tmp_path: Path) -> None:
+    workload = DyingOnce(horizon=1, trace=str(tmp_path / "trace"))
+    items = [item for item in workload.run(None, assignment(tmp_path, workers=2, until=1)) if item is not None]
+    assert [item.kind for item in items] == ["notice", "report", "checkpoint"]
+    assert "all workers started again from step 0" in items[0].text
 
 
 ENDLESS = """

@@ -37,6 +37,10 @@ BAD = {
     "an empty name": ({"name": ""}, r"name=''"),
     "a name that is no text": ({"name": 3}, r"name=3"),
     "a hidden name": ({"name": "..", }, r"name='..'"),
+    "a parameter that the workload misses": (
+        {"space": Space({"learning_rate": uniform(0.1, 1.0), "batch_size": 8}), "baseline": None},
+        r"Quadratic reads the parameter 'momentum', which \{'learning_rate': .*\} has not; add it to the space",
+    ),
     "a dict for a space": ({"space": SPACE}, r"write Space\(\{…\}\)"),
     "a searcher's class": ({"searcher": Random}, r"searcher=Random\): that is the class; write Random\(\)"),
     "a searcher that is none": ({"searcher": "tpe"}, r"searcher='tpe'\): must be a Searcher"),
@@ -113,7 +117,7 @@ def test_the_fingerprint_changes_only_with_what_gives_results_their_meaning() ->
         {"seed": 3},
         {"time_budget": "6h"},
         {"max_concurrent": 7},
-        {"space": Space({"x": uniform(0, 1)})},
+        {"space": Space({**POINT, "x": uniform(0, 1)}), "baseline": None},
         {"tasks": Task.epochs(0.5, 1.0)},
         {"budget": 9.0, "finalists": 2, "transfer": ("old",)},
     ):

@@ -47,12 +47,18 @@ class ParallelRun(Iterator["Progress | None"]):
         self._restarts = 0
         self._assignment = assignment
         self._pausing, self._polled = False, -math.inf
-        self._team = _Team(workload, policy, assignment)
+        self._notices: list[Progress] = []
+        try:
+            self._team = _Team(workload, policy, assignment)
+        except WorkerLost as lost:
+            self._notices.append(self._begin_again(lost))
 
     def __next__(self) -> Progress | None:
+        if self._notices:
+            return self._notices.pop()
         try:
             told = self._team.ask("next", self._asked_to_pause())
-        except _Lost as lost:
+        except WorkerLost as lost:
             return self._begin_again(lost)
         if told.ended:
             self.close()
@@ -71,17 +77,17 @@ class ParallelRun(Iterator["Progress | None"]):
     def close(self) -> None:
         self._team.close()
 
-    def _begin_again(self, lost: _Lost) -> Progress:
+    def _begin_again(self, lost: WorkerLost) -> Progress:
         while True:
             how = self._fewer(lost)
             try:
                 self._team = _Team(self._workload, self._policy, self._assignment)
-            except _Lost as again:
+            except WorkerLost as again:
                 lost = again
             else:
                 return Progress("notice", self._team.step, text=f"{lost}: {how} from step {self._team.step}")
 
-    def _fewer(self, lost: _Lost) -> str:
+    def _fewer(self, lost: WorkerLost) -> str:
         """Take one worker away if restarts do not help; answers what is done about the loss."""
         self._restarts += 1
         if self._restarts <= RESTARTS:
@@ -100,7 +106,7 @@ class ParallelRun(Iterator["Progress | None"]):
         return self._pausing
 
 
-class _Lost(RuntimeError):
+class WorkerLost(RuntimeError):
     """A worker has ended before its time."""
 
 
@@ -181,10 +187,10 @@ class _Team:
                     raise self._lost(rank)
         raise answer.error from RuntimeError(answer.traceback)
 
-    def _lost(self, rank: int) -> _Lost:
+    def _lost(self, rank: int) -> WorkerLost:
         code = self._processes[rank].wait()
         said = self._output(rank).read_text(errors="replace").strip().splitlines()[-1:]
-        return _Lost(f"worker {rank} was lost (exit code {code})" + "".join(f": {line}" for line in said))
+        return WorkerLost(f"worker {rank} was lost (exit code {code})" + "".join(f": {line}" for line in said))
 
     def close(self) -> None:
         for process in self._processes:
