@@ -363,6 +363,7 @@ def test_bad_settings_are_refused(settings: dict[str, Any]) -> None:
         replace(POLICY, **settings)
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs_at_a_small_size() -> None:
     script = ROOT / "experiments" / "benchmarks" / "autolrs.py"
     done = run_script(script, "--seeds", "1", "--updates", "300", cwd=ROOT, timeout=120)

@@ -19,7 +19,8 @@ EXPERIMENTS = [
     "quickstart.py",
     "transfer.py",
 ]
-SLOW = ("language_model.py", "policies.py", "transfer.py")  # their smallest sizes are trained by `make test-all`
+# Their smallest sizes are trained by `make test-all`; that of the quickstart is in the README too.
+SLOW = ("language_model.py", "policies.py", "quickstart.py", "transfer.py")
 WITH_GAUSSIAN_PROCESS = ("policies.py", "transfer.py")
 needs_botorch = pytest.mark.skipif(find_spec("botorch") is None, reason="Python 3.10 has no botorch")
 

@@ -225,7 +225,9 @@ def test_a_history_of_one_status_only_does_not_break_a_searcher(searcher: Search
 
 
 @pytest.mark.parametrize(
-    "searcher", [Tpe(), CmaEs(), BohbSearch(), MultitaskSearch(), BayesSearch()], ids=lambda s: type(s).__name__
+    "searcher",
+    [Tpe(), CmaEs(), BohbSearch(), BayesSearch(), pytest.param(MultitaskSearch(), marks=pytest.mark.slow)],
+    ids=lambda s: type(s).__name__,
 )
 def test_a_region_that_diverges_is_left_alone(searcher: Searcher) -> None:
     """Fault F13: low losses and then a break; the model must not come back for more."""

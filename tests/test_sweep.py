@@ -38,8 +38,8 @@ BAD = {
     "a name that is no text": ({"name": 3}, r"name=3"),
     "a hidden name": ({"name": "..", }, r"name='..'"),
     "a parameter that the workload misses": (
-        {"space": Space({"learning_rate": uniform(0.1, 1.0), "batch_size": 8}), "baseline": None},
-        r"Quadratic reads the parameter 'momentum', which \{'learning_rate': .*\} has not; add it to the space",
+        {"space": Space({"learning_rate": uniform(0.1, 1.0)}), "baseline": None},
+        r"Quadratic reads the parameter 'batch_size', which \{'learning_rate': .*\} has not; add it to the space",
     ),
     "a dict for a space": ({"space": SPACE}, r"write Space\(\{…\}\)"),
     "a searcher's class": ({"searcher": Random}, r"searcher=Random\): that is the class; write Random\(\)"),

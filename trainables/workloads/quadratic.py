@@ -42,7 +42,7 @@ class Quadratic(Workload):
     baseline: ClassVar[Config | None] = {"learning_rate": 0.1, "momentum": 0.0, "batch_size": 16}
 
     def knobs(self, config: Config) -> Knobs:
-        return Knobs(config["learning_rate"], config["batch_size"], config["momentum"])
+        return Knobs(config["learning_rate"], config["batch_size"], config.get("momentum", 0.0))
 
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
         import torch
@@ -55,7 +55,7 @@ class Quadratic(Workload):
     def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
         import torch
 
-        return torch.optim.SGD(model.parameters(), lr=config["learning_rate"], momentum=config["momentum"])
+        return torch.optim.SGD(model.parameters(), lr=config["learning_rate"], momentum=config.get("momentum", 0.0))
 
     def samples(self) -> int:
         return max(1, round(self.data_share * _TRAIN))
