@@ -20,7 +20,7 @@ EXPERIMENTS = [
     "transfer.py",
 ]
 # Their smallest sizes are trained by `make test-all`; that of the quickstart is in the README too.
-SLOW = ("language_model.py", "policies.py", "quickstart.py", "transfer.py")
+SLOW = ("bert.py", "language_model.py", "policies.py", "quickstart.py", "transfer.py")
 WITH_GAUSSIAN_PROCESS = ("policies.py", "transfer.py")
 needs_botorch = pytest.mark.skipif(find_spec("botorch") is None, reason="Python 3.10 has no botorch")
 

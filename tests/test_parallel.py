@@ -99,6 +99,7 @@ def test_two_workers_resume_with_the_same_bits_in_mid_epoch(whole: dict[int, dic
     assert not psutil.Process().children()
 
 
+@pytest.mark.slow
 def test_a_batch_that_one_worker_had_begun_begins_anew_on_two(tmp_path: Path) -> None:
     workload = Quadratic(horizon=4, execution=Execution(micro_batch=5))
     whole = reports(workload.run(None, assignment(tmp_path / "whole")))
@@ -197,6 +198,8 @@ def test_no_worker_outlives_the_process_that_has_the_trial(tmp_path: Path) -> No
     second.wait(60)
     first.resume()
     first.wait(60)
+    for rank in (0, 1):  # where it was, for who wonders why a trial was silent
+        assert "trainables/loop.py" in (tmp_path / f"worker-{rank}.txt").read_text()
 
 
 @dataclass(frozen=True)
@@ -374,6 +377,7 @@ class WatchingReplicas(Watching):
         return (), Action(average=Averaging(4))
 
 
+@pytest.mark.slow
 def test_watched_gradients_of_replicas_on_two_workers_are_those_of_one(tmp_path: Path) -> None:
     seen = []
     for workers in (1, 2):

@@ -5,6 +5,7 @@ All train, as `trainables.group` describes; the first does so item by item, as i
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
 import sys
@@ -75,11 +76,12 @@ def work(rank: int, pipe: Connection) -> None:
 
 
 def _listen(pipe: Connection, heard: SimpleQueue[bytes]) -> None:
-    """Pass on what comes; end this process when the other end is gone, whatever the process is waiting for."""
+    """Pass on what comes; end this process when the other end is gone, and say where it was (a silent trial is ended so)."""
     try:
         while True:
             heard.put(pipe.recv_bytes())
     except (EOFError, OSError):
+        faulthandler.dump_traceback()
         os._exit(1)
 
 
