@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import ne
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,7 @@ def test_an_interrupted_tuner_is_restored_and_ends_with_every_step_once(tmp_path
     while len(reports(tmp_path)) < 4:
         assert process.poll() is None
         time.sleep(0.05)
+    wait_for_snapshot(tmp_path)
     process.send_signal(number)
     process.wait(60)
     before = reports(tmp_path)
@@ -160,6 +163,30 @@ def test_an_interrupted_tuner_is_restored_and_ends_with_every_step_once(tmp_path
     assert after[: len(before)] == before
     seen = [(row["trial"], row["step"]) for row in after]
     assert len(seen) == len(set(seen)) == sum(steps)
+
+
+def wait_for_snapshot(folder: Path) -> None:
+    """Until Tune has just written one, as it writes them in place, file after file: from half a one it starts over."""
+    files = [
+        file
+        for part in ("experiment_", "search_gen_", "searcher-")
+        for file in (folder / "plain").glob(f"{part}state-*")
+    ]
+    assert len(files) == 3
+    before = [file.stat().st_mtime_ns for file in files]
+    while True:
+        time.sleep(0.001)
+        now = [file.stat().st_mtime_ns for file in files]
+        if all(map(ne, now, before)) and max(now) - min(now) < 5e7 and all(map(is_whole, files)):
+            return
+
+
+def is_whole(file: Path) -> bool:
+    try:
+        pickle.loads(file.read_bytes()) if "search_gen" in file.name else json.loads(file.read_text())
+    except (EOFError, pickle.UnpicklingError, json.JSONDecodeError):
+        return False
+    return True
 
 
 def reports(folder: Path) -> list[dict[str, Any]]:

@@ -226,6 +226,7 @@ def test_a_pause_is_asked_for_in_the_first_worker_too(tmp_path: Path) -> None:
     assert not psutil.Process().children()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_lost_again_and_again_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "RESTARTS", 0)
     whole = reports(WORKLOAD.run(None, assignment(tmp_path / "whole")))
