@@ -127,12 +127,11 @@ def test_the_exported_command_trains_on_from_the_checkpoint(place: Path) -> None
     assert "step    6" not in done.stdout
 
 
-def test_replay_reproduces_every_trial(place: Path) -> None:
+def test_replay_reproduces_a_trial(place: Path) -> None:
     before = sequence(place / "runs" / "steady")
-    for trial in ("0", "3"):
-        done = orchestrator("replay", "steady", trial, cwd=place)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "equal the record" in done.stdout
+    done = orchestrator("replay", "steady", "3", cwd=place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "equal the record" in done.stdout
     assert sequence(place / "runs" / "steady") == before
     missing = orchestrator("replay", "steady", "99", cwd=place)
     assert missing.returncode == 2
