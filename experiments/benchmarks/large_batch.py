@@ -90,7 +90,7 @@ def scaling(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any)
         config = {"learning_rate": rate, "momentum": 0.0 if isinstance(workload, LstmLm) else 0.9}
         base: dict[int, float] = {}
         print(f"\nbase rate {rate:g}, base batch {given.batch}, warm-up {given.warmup:g} epochs, {workload.horizon} epochs, "
-              f"{size} samples, n = {given.seeds}\n")  # fmt: skip
+              f"{size} samples, n = {len(given.seeds)}\n")  # fmt: skip
         level = "" if given.level is None else f" seconds to {given.level:g} |"
         print(
             f"| rule | k | batch | updates | test {workload.metric} | share of the base's updates to nearly its end | "
@@ -101,10 +101,14 @@ def scaling(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any)
         for name, times in arms:
             batch = given.batch * times
             policy = replace(rule(name, given.batch, given.warmup), then=then)
-            found = [train(workload, {**config, "batch_size": batch}, policy, seed) for seed in range(given.seeds)]
+            found = [train(workload, {**config, "batch_size": batch}, policy, seed) for seed in given.seeds]
             if times == 1:
-                base = {seed: nearly(workload, outcome.curve[-1]) for seed, outcome in enumerate(found)}
-            reached = [first(workload, outcome.curve, base[seed]) for seed, outcome in enumerate(found)]
+                base = {
+                    seed: nearly(workload, outcome.curve[-1]) for seed, outcome in zip(given.seeds, found, strict=True)
+                }
+            reached = [
+                first(workload, outcome.curve, base[seed]) for seed, outcome in zip(given.seeds, found, strict=True)
+            ]
             shares = [epoch / times / workload.horizon for epoch in reached if epoch is not None]
             tests = [outcome.test for outcome in found]
             share = f"{statistics.mean(shares):.3f} ({len(shares)} of {len(found)})" if shares else "not reached"
@@ -118,7 +122,7 @@ def scaling(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any)
                 )
             print(f"| {label} | {times} | {batch} | {workload.horizon * -(-size // batch)} | {spread(tests)} | {share} | "
                   f"{times_taken}", flush=True)  # fmt: skip
-            for seed, outcome in enumerate(found):
+            for seed, outcome in zip(given.seeds, found, strict=True):
                 write({"part": "scaling", "rule": label, "k": times, "rate": rate, "seed": seed, "test": outcome.test,
                        "curve": " ".join(f"{value:.4f}" for value in outcome.curve)})  # fmt: skip
 
@@ -128,7 +132,7 @@ def needs(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any) -
     batch = given.batch * times
     warmups = [float(warmup) for warmup in given.warmups.split(",")]
     print(
-        f"\nbatch {batch}, {workload.horizon} epochs of {workload.samples()} samples, n = {given.seeds}: test {workload.metric}\n"
+        f"\nbatch {batch}, {workload.horizon} epochs of {workload.samples()} samples, n = {len(given.seeds)}: test {workload.metric}\n"
     )
     print("| optimiser | rate | " + " | ".join(f"{warmup:g} epochs of warm-up" for warmup in warmups) + " |")
     print("| --- | --- |" + " --- |" * len(warmups), flush=True)
@@ -138,9 +142,9 @@ def needs(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any) -
             config = {**settings, "learning_rate": rate, "momentum": 0.9, "batch_size": batch}
             cells = []
             for warmup in warmups:
-                found = [train(workload, config, Warmup(warmup), seed) for seed in range(given.seeds)]
+                found = [train(workload, config, Warmup(warmup), seed) for seed in given.seeds]
                 cells.append(spread([outcome.test for outcome in found]))
-                for seed, outcome in enumerate(found):
+                for seed, outcome in zip(given.seeds, found, strict=True):
                     write({"part": "needs", "rule": f"{name}, warm-up {warmup:g}", "k": times, "rate": rate, "seed": seed,
                            "test": outcome.test, "curve": " ".join(f"{value:.4f}" for value in outcome.curve)})  # fmt: skip
             print(f"| {name} | {rate:g} | " + " | ".join(cells) + " |", flush=True)
@@ -148,7 +152,9 @@ def needs(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any) -
 
 def widths(given: argparse.Namespace, workload: LstmMnist, write: Any) -> None:
     times = max(map(int, given.factors.split(",")))
-    print(f"\nbatch {given.batch * times}, target {given.target}, {given.points} rates a decade, n = {given.seeds}\n")
+    print(
+        f"\nbatch {given.batch * times}, target {given.target}, {given.points} rates a decade, n = {len(given.seeds)}\n"
+    )
     print("| optimiser | warm-up | best mean accuracy, at | decades of rates that reach the target |")
     print("| --- | --- | --- | --- |")
     chosen = given.optimizers.split(",") if given.optimizers else [*OPTIMIZERS]
@@ -160,7 +166,7 @@ def widths(given: argparse.Namespace, workload: LstmMnist, write: Any) -> None:
             for rate in rates:
                 config = {**settings, "learning_rate": rate, "momentum": 0.9, "batch_size": given.batch * times}
                 policy = Warmup(warmup, given.batch, "none")
-                tests = [train(workload, config, policy, seed).test for seed in range(given.seeds)]
+                tests = [train(workload, config, policy, seed).test for seed in given.seeds]
                 means[rate] = statistics.mean(tests)
                 write({"part": "widths", "rule": name, "k": times, "rate": rate, "seed": -1, "test": means[rate],
                        "curve": f"warm-up {warmup:g}"})  # fmt: skip
@@ -218,9 +224,11 @@ def main() -> None:
     )
     parser.add_argument("--target", type=float, default=0.95, help="of widths: test accuracy")
     parser.add_argument("--points", type=int, default=3, help="of widths: learning rates a decade")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0, help="to add to trainings that are there")
     parser.add_argument("--output", type=Path, help="a CSV of all trainings")
     given = parser.parse_args()
+    given.seeds = range(given.first_seed, given.first_seed + given.seeds)
     if unknown := [name for name in given.rules.split("; ") if name and name not in RULES]:
         parser.error(f"no rule {unknown[0]!r}; there are {'; '.join(RULES)}")
     if unknown := [name for name in (given.optimizers or "sgd").split(",") if name not in OPTIMIZERS]:
