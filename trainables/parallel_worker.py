@@ -13,6 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
@@ -29,6 +30,9 @@ from trainables.loop import Training
 from trainables.run import Run, settle
 
 HOST = "127.0.0.1"
+PATIENCE = timedelta(
+    days=1
+)  # the others wait while the first evaluates; of a lost one they need not learn by themselves
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,9 @@ def _training(
     if torch.cuda.is_available():
         backend = "nccl"
         torch.cuda.set_device(rank)
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=assignment.workers)
+    distributed.init_process_group(
+        backend, timeout=PATIENCE, store=store, rank=rank, world_size=assignment.workers
+    )  # fmt: skip
     return Training(
         workload, policy, assignment.config, seed=assignment.seed, until=assignment.until,
         prepared=assignment.prepared, group=Group(),
