@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/large_batch.py scaling                 # digits: a few minutes
     python experiments/benchmarks/large_batch.py scaling --data MNIST --share 0.22 --epochs 25 --batch 32 --factors 64 \
-        --rates 0.06 --warmup 0.0625 --seeds 3
+        --rates 0.06 --warmup 0.0625 --seeds 5
     python experiments/benchmarks/large_batch.py scaling --text PTB --epochs 3 --batch 20 --factors 32 --rates 1 \
         --warmup 0.02 --seeds 2
     python experiments/benchmarks/large_batch.py widths                  # SGD, Adam, LARS and LAMB at the largest batch
