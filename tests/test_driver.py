@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.driver import SAME_FAILURES, Driver
+from orchestrator.driver import SAME_FAILURES, Driver, _reason
 from orchestrator.errors import ResumeRefused
 from orchestrator.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
@@ -149,6 +149,12 @@ def test_the_same_failure_three_times_at_the_start_stops_the_sweep_with_the_reas
     driver = simulated(tmp_path, small_sweep(workload=Broken(), num_samples=50))
     assert len(driver.history.trials) == SAME_FAILURES
     assert driver.abort_reason == "the first 3 trials failed in the same way: FileNotFoundError: no data in /data"
+
+
+def test_a_reason_names_its_error_once() -> None:
+    assert _reason("ValueError", "Traceback …\nValueError: no") == "ValueError: no"
+    assert _reason("WorkerLost", "Traceback …\ntrainables.parallel.WorkerLost: worker 1") == "WorkerLost: worker 1"
+    assert _reason("OutOfMemory", "torch.OutOfMemoryError: 1 GiB") == "OutOfMemory: torch.OutOfMemoryError: 1 GiB"
 
 
 def test_a_prepare_that_fails_stops_the_sweep_with_the_reason(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 The process that has the trial only watches over them, and asks the first for one item after the other. If one of them is
 lost, all start again from the last checkpoint, and nothing is reported twice; if that does not help they go on with
-one fewer: the same batches, in larger shares. It takes no part itself because a process group may wait half an hour for a
-member that has ended (Gloo overlooks one such end in a hundred), which nothing but the end of the process interrupts.
+one fewer: the same batches, in larger shares. It takes no part itself because a process group may wait for a member that
+has ended until its timeout (Gloo overlooks one such end in a hundred), and only the end of the process interrupts that.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ Example::
     ).fit()
 
 Both decide from the one history that `search` keeps; it is saved in Tune's snapshots, and `Tuner.restore` goes on
-from it. A step is a call of `tune.report` (Tune's training_iteration), the horizon how many of them a full training
-has. A process that is killed while it writes a snapshot leaves half of one, from which Tune starts over, with one
-trial (a sweep's ledger has no such moment). What rests and may go on is paused, and unpaused when our scheduler or searcher resumes it: then the trainable
-must report checkpoints, and start from `tune.get_checkpoint()`. A trial that returns before the horizon has ended by
-itself, and its last loss is its result.
+from it. (Killed while it writes one, Tune finds half a snapshot and starts over, with one trial; a sweep's ledger has
+no such moment.) A step is a call of `tune.report` (Tune's training_iteration), the horizon how many of them a full
+training has. What rests and may go on is paused, and unpaused when our scheduler or searcher resumes it: then the
+trainable must report checkpoints, and start from `tune.get_checkpoint()`. A trial that returns before the horizon has
+ended by itself, and its last loss is its result.
 
 Tune asks for a configuration one ahead of the free workers, so a decision knows of one trial less than in a sweep.
 Not here, as Tune has no words for it: forks (population based training) and tasks that change the workload; both are
