@@ -16,7 +16,7 @@ the first one's summary names, and reads by the same pieces of words; without `B
 import os
 from pathlib import Path
 
-from orchestrator.main import main
+from orchestrator import launch
 from orchestrator.sweep import Sweep
 from search.schedulers.asha import Asha
 from search.searchers.optuna import Tpe
@@ -76,4 +76,4 @@ def tune() -> Sweep:
 
 
 if __name__ == "__main__":
-    main(tune if os.environ.get("BERT_STEP") == "tune" else pretrain)
+    launch(tune if os.environ.get("BERT_STEP") == "tune" else pretrain)

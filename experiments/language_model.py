@@ -13,7 +13,7 @@ As it stands it learns from Python's language reference. For text of your own, a
 import os
 from pathlib import Path
 
-from orchestrator.main import main
+from orchestrator import launch
 from orchestrator.sweep import Sweep
 from search.schedulers.asha import Asha
 from search.searchers.optuna import Tpe
@@ -49,4 +49,4 @@ def sweep() -> Sweep:
 
 
 if __name__ == "__main__":
-    main(sweep)
+    launch(sweep)

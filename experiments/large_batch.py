@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.main import main
+from orchestrator import launch
 from orchestrator.sweep import Sweep
 from search.schedulers.asha import Asha
 from search.searchers.optuna import Tpe
@@ -87,4 +87,4 @@ def show() -> None:
 
 if __name__ == "__main__":
     show()
-    main(sweep)
+    launch(sweep)

@@ -14,7 +14,7 @@ Gaussian process.
 import os
 from pathlib import Path
 
-from orchestrator.main import main
+from orchestrator import launch
 from orchestrator.sweep import Sweep
 from search.searchers.multitask import MultitaskSearch
 from search.space import Space, choice, loguniform, pow2, uniform, when
@@ -88,4 +88,4 @@ def sweep() -> Sweep:
 if __name__ == "__main__":
     if ONLY and ONLY not in NAMES:
         raise SystemExit(f"POLICY={ONLY}: must be one of {', '.join(NAMES)}")
-    main(sweep)
+    launch(sweep)

@@ -7,7 +7,7 @@ is clearly better than the baseline, for the cost of a few full trainings. Two t
     python experiments/quickstart.py
 """
 
-from orchestrator.main import main
+from orchestrator import launch
 from orchestrator.sweep import Sweep
 from search.schedulers.asha import Asha
 from search.searchers.optuna import Tpe
@@ -45,4 +45,4 @@ def sweep() -> Sweep:
 
 
 if __name__ == "__main__":
-    main(sweep)
+    launch(sweep)

@@ -15,7 +15,7 @@ Needs Python 3.11, for the Gaussian process.
 import os
 from pathlib import Path
 
-from orchestrator.main import main
+from orchestrator import launch
 from orchestrator.sweep import Sweep
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.random import Random
@@ -95,4 +95,4 @@ def sweep() -> Sweep:
 
 
 if __name__ == "__main__":
-    main(source if SOURCE else sweep)
+    launch(source if SOURCE else sweep)

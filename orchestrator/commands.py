@@ -50,8 +50,8 @@ def list_runs(runs: Runs = Path("runs")) -> None:
     from rich.table import Table
 
     from orchestrator.ledger import Ledger
-    from orchestrator.report import runs as found_runs
-    from orchestrator.report import summary
+    from orchestrator.summary import runs as found_runs
+    from orchestrator.summary import summary
 
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "state", "trials", "metric", "best", "cost"):
@@ -85,7 +85,7 @@ def list_runs(runs: Runs = Path("runs")) -> None:
 @told
 def status(run: Run, runs: Runs = Path("runs")) -> None:
     """One line on where a run stands, and what happened last."""
-    from orchestrator.report import summary
+    from orchestrator.summary import summary
 
     with _opened(run, runs) as ledger:
         facts = summary(ledger)
@@ -113,7 +113,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Best configuration, gain, cost and counts."""
-    from orchestrator.report import print_summary, summary
+    from orchestrator.summary import print_summary, summary
 
     with _opened(run, runs) as ledger:
         if as_json:
@@ -130,7 +130,7 @@ def report(run: Run, runs: Runs = Path("runs")) -> None:
     """Print the summary and draw the incumbent against cost."""
     from rich.console import Console
 
-    from orchestrator.report import plot, print_summary
+    from orchestrator.summary import plot, print_summary
 
     with _opened(run, runs) as ledger:
         print_summary(ledger, Console())
@@ -162,7 +162,7 @@ def export(
     The schedule is what a policy turned while the model trained, or what a member of a population trained with, forks
     included. A script trains afresh with it: policy=Scheduled.of(workload, json.load(open("schedule.json"))).
     """
-    from orchestrator.report import best_as_yaml, write_record
+    from orchestrator.summary import best_as_yaml, write_record
 
     if jsonl + as_csv + parquet + as_schedule > 1:
         raise BadInput("export: choose one of --jsonl, --csv, --parquet and --schedule.")
@@ -223,7 +223,7 @@ def replay(
 
 def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
     """What the trial (None: the best) trained with: in samples if a policy turned knobs, else in steps."""
-    from orchestrator.report import summary
+    from orchestrator.summary import summary
     from search.lineage import schedule
 
     begun = ledger.begun()

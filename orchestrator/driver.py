@@ -172,6 +172,12 @@ class Driver:
                             self._rest(trial)
                 elif answer.kind == "decision":
                     self._decide(number, answer)
+                elif answer.kind == "ended":
+                    if trial.status is Status.RUNNING:
+                        whole = self.history.steps(trial.task)
+                        self._end(
+                            trial, Status.COMPLETED, f"ended by itself at step {trial.step} of {whole}: {answer.text}"
+                        )
                 elif answer.kind == "paused":
                     self._leave(number)
                     self.waiting.append(number)

@@ -1,13 +1,13 @@
-"""The command line that every experiment script shares: `main(sweep)`.
+"""The command line that every experiment script shares: `launch(sweep)`.
 
-    from orchestrator.main import main
+    from orchestrator import launch
     from orchestrator.sweep import Sweep
 
     def sweep() -> Sweep:
         return Sweep(name="quickstart", ...)
 
     if __name__ == "__main__":
-        main(sweep)
+        launch(sweep)
 
 `sweep` is a function, so that `--help` needs to build nothing and a mistake in it is told in one sentence.
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SMOKE_SAMPLES = 4
 
 
-def main(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
+def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
     """Read the flags, run (or continue) the sweep, and exit with the code that says how it went."""
 
     def command(
@@ -165,7 +165,7 @@ def _close(driver: Driver, ledger: Ledger, received: list[int]) -> None:
     """Record how it ended, print the summary, raise what the exit code must say."""
     from rich.console import Console
 
-    from orchestrator.report import STATE, plot, print_summary
+    from orchestrator.summary import STATE, plot, print_summary
 
     driver.close()
     problem = _problem(driver, received)

@@ -46,6 +46,8 @@ class Progress:
     measurement. After a report in which the tuned metric is not finite nothing follows.
     kind "checkpoint": `step`, `path`, `sha256` (of its manifest), `bytes`.
     kind "notice": `text` (a damaged checkpoint was passed over, …).
+    kind "ended": the training came to an end of its own (early stopping, a patience rule) at `step`, before `until`, after at
+    least one report; `text` says how. It is complete; nothing follows.
     kind "paused": training left off because it was asked to, after a checkpoint.
     kind "decision": the policy turned knobs after `samples` samples: the knobs `before` and `after`, why (`text`), what it
     rests on (`metrics`), what deciding took (`cost_seconds`). `after` says as "averaging" what begins, or begins again, there. `position`: the same place in samples that no rewind

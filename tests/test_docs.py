@@ -62,7 +62,7 @@ def test_the_readmes_python_runs_as_printed(tmp_path: Path) -> None:
     for number, code in enumerate((sweep, *others)):
         script = tmp_path / f"block{number}.py"
         script.write_text(code)
-        done = run_script(script, *(["--simulate"] if "main(Sweep(" in code else []), cwd=tmp_path)
+        done = run_script(script, *(["--simulate"] if "launch(" in code else []), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout
 

@@ -19,8 +19,8 @@ from orchestrator.errors import BadInput, ResumeRefused
 from orchestrator.ledger import Ledger
 from orchestrator.plan import print_plan
 from orchestrator.progress import Display
-from orchestrator.report import print_summary, records, summary
 from orchestrator.simulate import SimulatedClock, simulate
+from orchestrator.summary import print_summary, records, summary
 from orchestrator.sweep import Sweep
 from search.base import Searcher, Verdict
 from search.schedulers.asha import Asha, AshaPromote

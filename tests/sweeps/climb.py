@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import dataclass
 
-from orchestrator.main import main
+from orchestrator import launch
 from orchestrator.sweep import Sweep
 from search.base import Searcher
 from search.space import Space, loguniform, pow2, uniform
@@ -44,4 +44,4 @@ def sweep() -> Sweep:
 
 
 if __name__ == "__main__":
-    main(sweep)
+    launch(sweep)

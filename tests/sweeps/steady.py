@@ -2,7 +2,7 @@
 
 import os
 
-from orchestrator.main import main
+from orchestrator import launch
 from orchestrator.sweep import Sweep
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
@@ -48,4 +48,4 @@ def sweep() -> Sweep:
 
 
 if __name__ == "__main__":
-    main(sweep)
+    launch(sweep)

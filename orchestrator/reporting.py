@@ -1,0 +1,153 @@
+"""Report from inside a training: what was measured at a step, and whether to go on.
+
+    from orchestrator import parameters, report, resumed_from
+
+    config = parameters()                                 # {"lr": 0.003, "batch_size": 32}
+    if (checkpoint := resumed_from()) is not None:        # the path that was reported last, after an interruption
+        state = torch.load(checkpoint)
+    for epoch in range(first, 21):
+        ...
+        if not report(epoch, valid_loss=0.52, checkpoint=path):
+            break                                         # the sweep needs no more of this trial
+
+Works in a script, a callback, a notebook cell and in every rank of a distributed job. Where no sweep runs the script,
+`report` answers True and writes nothing. This file imports the standard library only; it may be copied into a project
+that cannot install this one.
+
+It talks through files in `TRIAL_FOLDER`/.reports: `parameters.json` is there before the script starts, `reports.jsonl`
+is appended to, and `answer.json` says up to which step the sweep has heard, and whether the trial goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FOLDER = "TRIAL_FOLDER"  # environment: the trial's own folder; set only by a sweep
+RUNNER = "TRIAL_RUNNER"  # environment: host:pid of the process that reads the reports
+PLACE, PARAMETERS, REPORTS, ANSWER = ".reports", "parameters.json", "reports.jsonl", "answer.json"
+RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")  # environment: which process of a job this is
+SHORTEST, LONGEST = 0.002, 0.1  # seconds between two looks for the answer
+
+_last_step = -1
+
+
+def report(step: int, metrics: Mapping[str, Any] | None = None, *, checkpoint: Any = None, **values: Any) -> bool:
+    """Tell the sweep what was measured at `step` (each later than the last). May the training go on?
+
+    Metrics are numbers, NumPy scalars or tensors of one element, as keywords or as a mapping. `checkpoint`: the path of a
+    file or folder from which `resumed_from` lets the training go on at this step. Blocks until the sweep has answered, which takes
+    milliseconds. After False, save what you like and leave. In a distributed job only rank 0 is heard; the others
+    get the same answer.
+
+    Raises ValueError for a step that is not above the last one, TypeError for a metric that is no number.
+    """
+    global _last_step
+    where = _place()
+    if isinstance(step, bool) or not hasattr(step, "__index__") or int(step) < 0:
+        raise TypeError(f"report(step={step!r}): must be a whole number, 0 or more: the epoch or the update.")
+    step = int(step)
+    measured = {name: _number(name, value) for name, value in {**(metrics or {}), **values}.items()}
+    if not measured:
+        raise ValueError(f"report(step={step}): names no metric; write report({step}, valid_loss=0.52).")
+    if where is None:
+        return True
+    if step <= _last_step:
+        raise ValueError(f"report(step={step}): step {_last_step} was reported before; each report needs a later step.")
+    if _rank() == 0:
+        path = None if checkpoint is None else os.path.abspath(os.fspath(checkpoint))
+        if path is not None and not os.path.exists(path):
+            raise ValueError(
+                f"report(step={step}, checkpoint={path!r}): there is no such file or folder; save it first."
+            )
+        _append(where / REPORTS, {"step": step, "metrics": measured, "checkpoint": path})
+    _last_step = step
+    return _answer(where / ANSWER, step)
+
+
+def parameters() -> dict[str, Any]:
+    """The configuration of this trial; an empty dict where no sweep runs the script."""
+    where = _place()
+    if where is None:
+        return {}
+    found: dict[str, Any] = json.loads((where / PARAMETERS).read_text())
+    return found
+
+
+def resumed_from() -> Path | None:
+    """The checkpoint that was reported last and is still there; None: begin at the first step."""
+    where = _place()
+    if where is None or not (where / REPORTS).exists():
+        return None
+    for line in reversed((where / REPORTS).read_bytes().splitlines()):
+        try:
+            path = json.loads(line)["checkpoint"]
+        except ValueError:  # the last line of a process that was killed while it wrote
+            continue
+        if path is not None and os.path.exists(path):
+            return Path(path)
+    return None
+
+
+def _place() -> Path | None:
+    folder = os.environ.get(FOLDER)
+    place = None if folder is None else Path(folder) / PLACE
+    return place if place is not None and (place / PARAMETERS).exists() else None
+
+
+def _rank() -> int:
+    return next((int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()), 0)
+
+
+def _number(name: str, value: Any) -> float | str:
+    """JSON has no NaN: what is not finite is told by name."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"report({name}={value!r}): must be one number ({error}).") from None
+    return number if number - number == 0 else repr(number)
+
+
+def _append(path: Path, content: Mapping[str, Any]) -> None:
+    """One write: a process that is killed leaves the line whole, or not there, or without its end."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        size = os.fstat(descriptor).st_size
+        torn = size and os.pread(descriptor, 1, size - 1) != b"\n"
+        os.write(descriptor, (b"\n" if torn else b"") + json.dumps(content).encode() + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+def _answer(path: Path, step: int) -> bool:
+    """Wait for the word on `step`; False if nobody is there to give it."""
+    pause = SHORTEST
+    while True:
+        try:
+            answer = json.loads(path.read_text())
+            if answer["step"] >= step or not answer["go_on"]:
+                return bool(answer["go_on"])
+        except (FileNotFoundError, ValueError):
+            pass
+        if not _runner_lives():
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST)
+
+
+def _runner_lives() -> bool:
+    host, _, pid = os.environ.get(RUNNER, "").rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return True  # on another machine: nobody can tell from here
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
