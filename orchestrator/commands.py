@@ -221,6 +221,16 @@ def replay(
     raise typer.Exit(subprocess.call(call + ([] if go_on is None else ["--go-on", str(go_on)])))
 
 
+@app.command()
+@told
+def repair(run: Run, runs: Runs = Path("runs")) -> None:
+    """Put the most that is whole in a damaged ledger's place: its records before the damage, or its copy's."""
+    from orchestrator.repair import repair as repair_run
+
+    folder = next((path for path in (runs / run, Path(run)) if path.is_dir()), runs / run)
+    typer.echo(repair_run(folder.absolute()))
+
+
 def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
     """What the trial (None: the best) trained with: in samples if a policy turned knobs, else in steps."""
     from orchestrator.summary import summary

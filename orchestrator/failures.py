@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # In this order: what an earlier pattern takes, a later one does not see.
@@ -24,14 +22,6 @@ _LEFT_OUT = (
 )  # fmt: skip
 
 
-class Cause(NamedTuple):
-    """Failures of one cause: how many, and the first of them."""
-
-    reason: str
-    count: int
-    first: int  # trial
-
-
 def same_cause(reason: str) -> str:
     """Equal for reasons that differ only in numbers, paths, addresses, times and the values of flags.
 
@@ -42,13 +32,3 @@ def same_cause(reason: str) -> str:
     for pattern, instead in _LEFT_OUT:
         text = pattern.sub(instead, text)
     return text.strip()
-
-
-def causes(reasons: Iterable[tuple[int, str]]) -> list[Cause]:
-    """(trial, reason) of failures, grouped; the most frequent first, then in the order of their first trial."""
-    found: dict[str, Cause] = {}
-    for trial, reason in sorted(reasons):
-        key = same_cause(reason)
-        before = found.get(key, Cause(reason, 0, trial))
-        found[key] = before._replace(count=before.count + 1)
-    return sorted(found.values(), key=lambda cause: (-cause.count, cause.first))

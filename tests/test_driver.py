@@ -430,10 +430,10 @@ def test_driver_time_does_not_grow_with_the_number_of_trials(tmp_path: Path) -> 
     executed = 0
     original = ledger._execute
 
-    def counting(table: str, **columns: Any) -> None:
+    def counting(table: str, row: tuple[Any, ...]) -> None:
         nonlocal executed
         executed += 1
-        original(table, **columns)
+        original(table, row)
 
     ledger._execute = counting  # type: ignore[method-assign]
     marks = []
