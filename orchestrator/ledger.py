@@ -84,6 +84,7 @@ class Ledger:
         self._head: chain.Head | None = None
         self._found_epoch = 0  # the lease before ours
         self._inode = (0, 0)
+        self._sweep: Sweep | None = None  # that drives us
 
     # Opening.
 
@@ -183,12 +184,13 @@ class Ledger:
         self._head.set(self._at)
 
     def add_sweep(self, sweep: Sweep, change: str, command: Sequence[str]) -> None:
+        self._sweep = sweep
         parameters = [
             {"name": name, "distribution": distribution, "choices": choices}
             for name, distribution, choices in _distributions(sweep.space)
         ]
         self._insert(
-            "sweep", fingerprint=sweep.fingerprint, description=to_json(masked_value(sweep.describe())),
+            "sweep", fingerprint=sweep.fingerprint, description=to_json(sweep.describe() | {"trains_on": hasattr(sweep.workload, "knobs")}),
             parameters=to_json(parameters), code=to_json(_code()), command=to_json(masked_value(list(command))),
             change=masked(change),
         )  # fmt: skip
@@ -198,7 +200,7 @@ class Ledger:
             "suggestion", trial=trial, kind=suggestion.kind, config=to_json(masked_value(dict(suggestion.config))),
             task=suggestion.task, until=suggestion.until, origin=suggestion.origin, evidence=masked(suggestion.evidence),
             parent=suggestion.parent, parent_step=suggestion.parent_step, seed=seed, replaces=suggestion.replaces,
-            memo=suggestion.memo,
+            memo=suggestion.memo, command=to_json(masked_value(self._command_of(suggestion.config))),
         )  # fmt: skip
 
     def add_report(
@@ -420,6 +422,14 @@ class Ledger:
 
     def _execute(self, table: str, row: tuple[Any, ...]) -> None:
         self._connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+
+    def _command_of(self, config: Config) -> list[str]:
+        """The words with which a script is started for this configuration; none for a training that is no script."""
+        arguments = getattr(getattr(self._sweep, "workload", None), "arguments", None)
+        try:
+            return [] if arguments is None else [str(word) for word in arguments(config)]
+        except Exception:  # the trial will fail with it, and tell
+            return []
 
     def _in_place(self) -> bool:
         """Whether the file that we write is still the one that others see."""

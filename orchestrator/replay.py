@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator.errors import BadInput, OrchestratorError
-from orchestrator.ledger import Ledger, number
+from orchestrator.ledger import Ledger, number, unmasked
 from orchestrator.worker import Job, prepare
 from search.work import Assignment
 
@@ -49,7 +49,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         prepare(sweep, shared)
     parent = rows[0]["parent"]
     assignment = Assignment(
-        trial=trial, config=rows[0]["config"], seed=rows[0]["seed"], until=go_on or last, folder=place, task=rows[0]["task"],
+        trial=trial, config=unmasked(rows[0]["config"], sweep.space), seed=rows[0]["seed"], until=go_on or last, folder=place, task=rows[0]["task"],
         recorded=last if go_on else 0, threads=sweep.threads, workers=sweep.workers,
         checkpoint_seconds=sweep.checkpoint_seconds, parent=None if parent is None else folder / "trials" / f"{parent:05d}" / "checkpoints",
         parent_step=rows[0]["parent_step"] or 0, prepared=shared,

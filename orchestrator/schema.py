@@ -20,7 +20,7 @@ RECORDS = {  # table → its own columns, between those that all have: COMMON be
     "suggestion": """
         trial INTEGER NOT NULL, kind TEXT NOT NULL, config TEXT NOT NULL, task TEXT NOT NULL, until INTEGER,
         origin TEXT NOT NULL, evidence TEXT NOT NULL, parent INTEGER, parent_step INTEGER, seed INTEGER NOT NULL,
-        replaces INTEGER, memo TEXT NOT NULL""",
+        replaces INTEGER, memo TEXT NOT NULL, command TEXT NOT NULL""",
     "report": """
         trial INTEGER NOT NULL, step INTEGER NOT NULL, value REAL, kind TEXT NOT NULL, cost_seconds REAL NOT NULL,
         metrics TEXT NOT NULL""",
