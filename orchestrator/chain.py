@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import heapq
 import json
 import os
 import sqlite3
@@ -51,17 +50,36 @@ def following(before: Link, table: str, row: Row) -> Link:
 
 def walk(connection: sqlite3.Connection) -> Iterator[tuple[str, Row]]:
     """All records in order, as (table, row with its hash); raises Broken at the first that is not what was written."""
-    at, last = Link(), "the beginning"
+    at, last = Link(), ("", ())  # type: tuple[Link, tuple[str, Row]]
     try:
-        for seq, table, row in heapq.merge(*(_rows(connection, table) for table in schema.RECORDS)):
-            if seq != at.seq + 1:
-                raise Broken(f"record {at.seq + 1} is missing, after {last}")
-            at, last = following(at, table, row[:-1]), name_of(table, row)
+        upcoming: dict[int, tuple[str, Row, Iterator[Row]]] = {}  # seq → the next record of a table
+
+        def advance(table: str, rows: Iterator[Row]) -> None:
+            row = next(rows, None)
+            if row is not None:
+                if row[0] in upcoming:
+                    raise Broken(f"record {row[0]} is there twice")
+                upcoming[row[0]] = (table, row, rows)
+
+        for table in schema.RECORDS:
+            columns = ", ".join(schema.COLUMNS[table])
+            advance(table, connection.execute(f"SELECT {columns} FROM {table} ORDER BY seq"))
+        while upcoming:
+            if at.seq + 1 not in upcoming:
+                raise Broken(f"record {at.seq + 1} is missing, {_after(last)}")
+            table, row, rows = upcoming.pop(at.seq + 1)
+            at = following(at, table, row[:-1])
             if row[-1] != at.hash:
-                raise Broken(f"the {last} is not what was written")
-            yield table, row
+                raise Broken(f"the {name_of(table, row)} is not what was written")
+            last = (table, row)
+            yield last
+            advance(table, rows)
     except (sqlite3.Error, UnicodeError, TypeError, ValueError, OverflowError) as error:
-        raise Broken(f"what follows {last} cannot be read: {error}") from error
+        raise Broken(f"what comes {_after(last)} cannot be read: {error}") from error
+
+
+def _after(last: tuple[str, Row]) -> str:
+    return f"after the {name_of(*last)}" if last[1] else "at the beginning"
 
 
 def name_of(table: str, row: Row) -> str:
@@ -112,11 +130,6 @@ def read_head(folder: Path) -> Link:
 def _sealed(link: Link) -> bytes:
     text = f"{link.seq:012d} {link.hash}"
     return f"{text} {hashlib.sha256(text.encode()).hexdigest()[:DIGITS]}\n".encode()
-
-
-def _rows(connection: sqlite3.Connection, table: str) -> Iterator[tuple[int, str, Row]]:
-    for row in connection.execute(f"SELECT {', '.join(schema.COLUMNS[table])} FROM {table} ORDER BY seq"):
-        yield row[0], table, row
 
 
 def _storable(value: Any) -> str:

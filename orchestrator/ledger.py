@@ -449,7 +449,9 @@ class Ledger:
 
 def _refuse_a_lost_ledger(folder: Path, *, is_empty: bool = False) -> None:
     """A run that has lost its ledger must not be taken for a new one: its copy and its checkpoints would be lost, too."""
-    if (folder / FILE).exists() and not is_empty:
+    log = folder / f"{FILE}-wal"
+    has_content = (folder / FILE).exists() and ((folder / FILE).stat().st_size or log.exists())
+    if has_content and not is_empty:
         return
     if _last_of(folder / COPY) or any((folder / "trials").glob("*")) or chain.read_head(folder).seq:
         raise _no_ledger(folder)

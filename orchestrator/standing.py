@@ -9,7 +9,7 @@ from orchestrator.failures import same_cause
 from orchestrator.ledger import Ledger, number
 from orchestrator.sweep import described_tasks
 from search.space import Space
-from search.trial import End, History, Report, Status
+from search.trial import Config, End, History, Report, Status
 
 _STANDS = """
     SELECT s.trial, s.origin, s.task, COALESCE(s.parent_step, 0), COALESCE(e.status, 'running'), COALESCE(e.reason, ''),
@@ -67,18 +67,18 @@ def causes(found: Iterable[Stand]) -> list[Cause]:
     return sorted(grouped.values(), key=lambda cause: (-cause.times, cause.trial))
 
 
-def load_history(ledger: Ledger, *, whole: bool = False) -> History:
+def load_history(ledger: Ledger, found: Iterable[Stand]) -> History:
     """What the record says, for readers: the space is only described in it, and reading needs no more.
 
-    Unless `whole` is asked for, or tasks need what lies on the way, every trial has only its last report.
+    Unless tasks need what lies on the way, every trial has only its last report. `found`: where the trials stand.
     """
     about = ledger.sweeps()[-1]["description"]
     tasks, maximise = described_tasks(about), about["mode"] == "max"
-    if whole or tasks:
+    if tasks:
         return ledger.history(_NO_SPACE, about["horizon"], about["seed"], maximise, tasks=tasks)
     history, sign = History(_NO_SPACE, horizon=about["horizon"], seed=about["seed"]), -1.0 if maximise else 1.0
     begun = ledger.begun()
-    for stand in stands(ledger):
+    for stand in found:
         history.append(begun[stand.trial])
         if stand.step:
             history.append(Report(stand.trial, stand.step, stand.loss(sign), stand.cost_seconds))
@@ -87,4 +87,11 @@ def load_history(ledger: Ledger, *, whole: bool = False) -> History:
     return history
 
 
-_NO_SPACE = Space({"unknown": None})
+class _Undescribed(Space):
+    """No configuration is looked at."""
+
+    def contains(self, config: Config) -> bool:
+        return False
+
+
+_NO_SPACE = _Undescribed({"unknown": None})

@@ -25,6 +25,8 @@ def storage_errors(folder: Path, doing: str = "write") -> Iterator[None]:
     """Turn what SQLite and the system say of a full, read-only or broken disk into one clear error."""
     try:
         yield
+    except UnicodeDecodeError as error:  # even SQLite's own message about it can be damaged
+        raise damaged(folder, str(error)) from error
     except (sqlite3.Error, OSError) as error:
         text = str(error)
         words = ("malformed", "not a database", "file is encrypted", "decode", "corrupt")

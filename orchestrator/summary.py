@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import shlex
@@ -15,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import isfinite
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
@@ -41,7 +42,8 @@ def summary(ledger: Ledger) -> dict[str, Any]:
     with ledger.snapshot():
         sweeps = ledger.sweeps()
         about = _description(ledger)
-        history = load_history(ledger)
+        found = stands(ledger)
+        history = load_history(ledger, found)
         best = winner(history)
         baseline = next((trial for trial in history if trial.first_origin == BASELINE), None)
         origins = ledger.query("SELECT origin, COUNT(*) FROM suggestion GROUP BY origin ORDER BY MIN(seq)")
@@ -62,7 +64,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             },
             "suggestions": dict(origins),
             "resumes": len(sweeps) - 1,
-            "failures": [_failure(ledger, cause) for cause in causes(stands(ledger))],
+            "failures": [_failure(ledger, cause) for cause in causes(found)],
             **accounts(ledger, history, about["mode"] == "max"),
         }
 
@@ -74,7 +76,7 @@ def glance(ledger: Ledger) -> dict[str, Any]:
         found = stands(ledger)
         sign = -1.0 if about["mode"] == "max" else 1.0
         if about.get("tasks") or any(stand.origin == FINALIST for stand in found):
-            history = load_history(ledger)
+            history = load_history(ledger, found)
             best, spent = winner(history), history.spent
             shown = None if best is None else (best.number, sign * best.loss)
         else:
@@ -174,19 +176,29 @@ def _about(ledger: Ledger, trial: Trial | None, about: Mapping[str, Any]) -> dic
 
 
 def newest_checkpoint(ledger: Ledger, trial: int) -> Path | None:
+    """The last checkpoint of a trial that is there and is the one on record."""
     for row in ledger.rows("checkpoint", "WHERE trial = :trial ORDER BY seq DESC", trial=trial):
         path: Path = ledger.folder / row["path"]
-        if path.exists():
-            return path.absolute()
+        with contextlib.suppress(OSError):  # deleted since, or of another kind: then there is no manifest
+            if hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest() == row["sha256"]:
+                return path.absolute()
     return None
 
 
-def cost_curve(ledger: Ledger) -> tuple[list[float], list[float], float | None]:
-    """(cost in full trainings, incumbent's value) at each completed trial, in order of recording; the baseline's value."""
-    about = _description(ledger)
-    sign = -1.0 if about["mode"] == "max" else 1.0
+class CostCurve(NamedTuple):
+    """The incumbent's value against what was trained, in full trainings: a point for each completed trial."""
+
+    costs: list[float]
+    values: list[float]
+    baseline: float | None
+    total: float  # cost of all that was trained
+
+
+def cost_curve(ledger: Ledger) -> CostCurve:
+    """Points in order of recording."""
+    sign = -1.0 if _description(ledger)["mode"] == "max" else 1.0
     with ledger.snapshot():
-        history = load_history(ledger)
+        history = load_history(ledger, stands(ledger))
         reports = ledger.query("SELECT trial, step, value, kind FROM report ORDER BY seq")
     costs, values, reference = [], [], None
     best, cost = float("inf"), 0.0
@@ -203,12 +215,12 @@ def cost_curve(ledger: Ledger) -> tuple[list[float], list[float], float | None]:
             values.append(sign * best)
             if trial.first_origin == BASELINE:
                 reference = value
-    return costs, values, reference
+    return CostCurve(costs, values, reference, cost)
 
 
 def plot(ledger: Ledger, target: Path) -> Path | None:
     """The incumbent against cost as a picture; None if no trial was completed yet."""
-    costs, values, reference = cost_curve(ledger)
+    costs, values, reference, total = cost_curve(ledger)
     if not costs:
         return None
     import matplotlib
@@ -217,7 +229,6 @@ def plot(ledger: Ledger, target: Path) -> Path | None:
     import matplotlib.pyplot as plt
 
     about = _description(ledger)
-    total = load_history(ledger).spent
     figure, axes = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
     axes.step(
         [*costs, total],
@@ -235,7 +246,7 @@ def plot(ledger: Ledger, target: Path) -> Path | None:
     axes.set_title(f"{about['name']}: incumbent against cost")
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, loc="best")
+    axes.legend(frameon=False, loc="upper right" if about["mode"] == "min" else "lower right")  # where no curve is
     picture = io.BytesIO()
     figure.savefig(picture, dpi=130, format=target.suffix[1:] or "png")
     plt.close(figure)

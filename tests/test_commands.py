@@ -140,7 +140,7 @@ def test_replay_reproduces_a_trial(place: Path) -> None:
 
 def test_the_record_is_written_as_jsonl_csv_and_parquet(place: Path) -> None:
     lines = [json.loads(line) for line in orchestrator("export", "steady", "--jsonl", cwd=place).stdout.splitlines()]
-    assert {"suggestion", "report", "decision", "event"} <= {line["kind"] for line in lines}
+    assert {"suggestion", "report", "verdict", "ending", "checkpoint", "event"} <= {line["kind"] for line in lines}
     reports = [line for line in lines if line["kind"] == "report"]
     assert len(reports) == len(recorded(place / "runs" / "steady", "report"))
     assert all({"kind", "trial", "step", "value", "time"} <= set(line) for line in lines)
@@ -217,7 +217,7 @@ def test_a_mistake_in_the_script_is_told_with_its_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("trouble", "code", "words"),
-    [("1:raise", 3, "1 trials failed, 0 are allowed"), ("1:typo", 3, "reported no 'loss'"), ("1:nan", 0, "1 diverged")],
+    [("1:raise", 3, "1 trial failed, 0 are allowed"), ("1:typo", 3, "reported no 'loss'"), ("1:nan", 0, "1 diverged")],
 )
 def test_exit_codes_say_how_it_went(tmp_path: Path, trouble: str, code: int, words: str) -> None:
     done = steady(tmp_path, "--num-samples", "4", TROUBLE=trouble)

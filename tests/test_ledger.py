@@ -18,9 +18,10 @@ import pytest
 from orchestrator import schema
 from orchestrator.errors import LedgerDamaged, RunInUse, StorageError
 from orchestrator.ledger import Fenced, Ledger, kind_of, number, to_json
+from orchestrator.summary import plot, summary
 from search.trial import Status, Trial, fork, start
 from search.work import Progress
-from tests.support import ROOT, recorded, sequence, simulated, small_sweep
+from tests.support import ROOT, orchestrator, recorded, sequence, simulated, small_sweep
 
 
 @pytest.fixture
@@ -209,6 +210,214 @@ def repaired_as_told(message: str, place: Path) -> str:
         capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     return done.stdout
+
+
+def everything(folder: Path) -> list[object]:
+    """All that a reader gets to see."""
+    ledger = Ledger.read(folder)
+    try:
+        return [ledger.rows(table) for table in schema.RECORDS] + [summary(ledger)]
+    finally:
+        ledger.close()
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(300, marks=pytest.mark.slow)])
+def test_flipped_bits_in_the_file_are_never_wrong_in_silence(tmp_path: Path, count: int) -> None:
+    folder = tmp_path / "small"
+    simulated(folder, small_sweep())
+    whole, before = (folder / "ledger.db").read_bytes(), everything(folder)
+    chance = random.Random(count)
+    named = refused = 0
+    for _ in range(count):
+        data = bytearray(whole)
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        (folder / "ledger.db").write_bytes(data)
+        try:
+            assert everything(folder) == before
+        except StorageError as error:
+            named += "(record " in str(error)
+            refused += 1
+    assert refused > named > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("UPDATE report SET value = value + 1e-9 WHERE trial = 3 AND step = 2", r"the report of trial 3 at step 2 \(record \d+\) is not what"),
+        ("UPDATE suggestion SET config = replace(config, '8', '9') WHERE trial = 0", "the suggestion of trial 0"),
+        ("UPDATE ending SET hash = replace(hash, 'a', 'b') || 'c' WHERE trial = 1", "the ending of trial 1"),
+        ("DELETE FROM report WHERE trial = 2 AND step = 1", r"record \d+ is missing, after the suggestion of trial 2"),
+        ("DELETE FROM event WHERE seq = (SELECT MAX(seq) FROM event)", "was acknowledged, and cannot be read any more"),
+        ("UPDATE report SET metrics = x'ff' WHERE trial = 1 AND step = 1", "after the suggestion of trial 1"),
+        ("DROP VIEW trials", "trials is not as it was made"),
+    ],
+)  # fmt: skip
+def test_a_record_that_was_changed_lost_or_put_in_is_named(tmp_path: Path, change: str, words: str) -> None:
+    folder = tmp_path / "small"
+    simulated(folder, small_sweep())
+    forge(folder, change)
+    for how in (Ledger.read, Ledger.write):
+        with pytest.raises(LedgerDamaged, match=words) as caught:
+            how(folder)
+        assert caught.value.exit_code == 7
+
+
+def forge(folder: Path, change: str) -> None:
+    """Change what may not be changed, as somebody with SQLite could."""
+    connection = sqlite3.connect(folder / "ledger.db")
+    triggers = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
+    connection.execute(change)
+    for _, sql in triggers:
+        connection.execute(sql)
+    connection.commit()
+    connection.close()
+
+
+def test_without_a_copy_repair_keeps_the_records_before_the_damage(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    simulated(folder, small_sweep())
+    whole = sequence(folder)
+    (folder / "ledger.copy.db").unlink()
+    forge(folder, "UPDATE report SET value = 0 WHERE trial = 3 AND step = 2")
+    with pytest.raises(LedgerDamaged, match="there is none") as caught:
+        Ledger.write(folder)
+    assert "records of" in repaired_as_told(str(caught.value), tmp_path)
+    kept = sequence(folder)
+    assert 0 < len(kept) < len(whole)
+    assert kept == whole[: len(kept)]
+    assert (folder / "ledger.db.damaged").exists()
+    simulated(folder, small_sweep())
+    assert sorted(sequence(folder)) == sorted(whole)  # what was lost was trained again
+
+
+def test_a_whole_ledger_is_not_repaired(tmp_path: Path) -> None:
+    simulated(tmp_path / "small", small_sweep())
+    done = orchestrator("repair", "small", "--runs", str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 7
+    assert "nothing to repair" in done.stderr
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_lost_ledger_is_never_taken_for_a_new_run(tmp_path: Path, is_there: bool) -> None:
+    folder = tmp_path / "small"
+    simulated(folder, small_sweep())
+    before = sequence(folder)
+    (folder / "ledger.db").unlink()
+    if is_there:
+        (folder / "ledger.db").touch()
+    others = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for how in (Ledger.write, Ledger.read):
+        with pytest.raises(
+            LedgerDamaged, match=r"but its copy is there, with \d+ records; nothing was changed"
+        ) as caught:
+            how(folder)
+    now = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert all(now[path] == data for path, data in others.items() if path.suffix != ".lock")
+    repaired_as_told(str(caught.value), tmp_path)
+    assert sequence(folder) == before
+    (folder / "ledger.db").unlink()
+    (folder / "ledger.copy.db").unlink()
+    with pytest.raises(LedgerDamaged, match="this run has begun before"):
+        Ledger.write(folder)
+    assert list((folder / "trials").iterdir())
+
+
+@pytest.mark.parametrize("fate", ["moved", "removed", "replaced"])
+def test_a_driver_whose_ledger_is_gone_stops_and_touches_nothing(tmp_path: Path, fate: str) -> None:
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    ledger = Ledger.write(folder)
+    fill(ledger, 3)
+    if fate == "moved":
+        folder.rename(elsewhere)
+    else:
+        shutil.copytree(folder, elsewhere)
+        (folder / "ledger.db").unlink()
+    if fate == "replaced":
+        shutil.copy(elsewhere / "ledger.db", folder / "ledger.db")
+    copy = (elsewhere / "ledger.copy.db").read_bytes()
+    with pytest.raises(StorageError, match="was moved, removed or replaced") as caught, ledger.transaction():
+        ledger.add_report(0, 4, 1.0, 0.1, {})
+    assert caught.value.exit_code == 7
+    ledger.close()
+    assert not folder.exists() or (folder / "ledger.copy.db").read_bytes() == copy
+    if fate == "moved":
+        assert len(recorded(elsewhere, "report")) == 3
+
+
+READ_ONLY = """
+cp -r "$1" "$2/run" && mount --bind "$2" "$2" && mount -o remount,ro,bind "$2" && cd / || exit 9
+for command in "status" "show" "report" "export --jsonl" "logs"; do
+    "$3" -m orchestrator $command "$2/run" > "$4/${command%% *}.txt" 2>&1 || exit 8
+done
+"""
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_run_that_cannot_be_written_to_can_be_read(tmp_path: Path, is_killed: bool) -> None:
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-Urm", "true"]).returncode:
+        pytest.skip("needs unshare with user namespaces, to mount a read-only disk")
+    folder, place, out = tmp_path / "small", tmp_path / "mount", tmp_path / "out"
+    place.mkdir()
+    out.mkdir()
+    simulated(folder, small_sweep())
+    if is_killed:
+        ledger = Ledger.write(folder)
+        with ledger.transaction():
+            ledger.add_event("notice", "the last words")
+        source = copy_without_closing(folder, tmp_path / "killed")
+        ledger.close()
+        assert (source / "ledger.db-wal").stat().st_size
+    else:
+        source = folder
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", READ_ONLY, "sh", str(source), str(place), sys.executable, str(out)],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    told = {path.stem: path.read_text() for path in out.iterdir()}
+    assert done.returncode == 0, (done.stderr, told)
+    assert "5 completed" in told["status"]
+    assert ("the last words" in told["status"]) == is_killed
+    picture = re.search(r"Plot +(.*)", told["report"])
+    assert picture is not None
+    assert Path(picture[1]).stat().st_size > 1000
+    assert not picture[1].startswith(str(place))
+
+
+@pytest.mark.parametrize(
+    "name", ["ledger.copy.db", "ledger.copy.db.tmp", "ledger.head", "ledger.db-wal", "pause", "report", "trials"]
+)
+def test_a_link_planted_in_a_run_leads_nowhere(tmp_path: Path, name: str) -> None:
+    folder, victim = tmp_path / "small", tmp_path / "victim"
+    simulated(folder, small_sweep())
+    if name in ("report", "trials"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        victim.mkdir()
+    else:
+        (folder / name).unlink(missing_ok=True)
+        victim.write_text("mine")
+    (folder / name).symlink_to(victim)
+    with pytest.raises(StorageError, match=rf"{name} is a symbolic link to .*victim"):
+        Ledger.write(folder)
+    assert list(victim.iterdir()) == [] if victim.is_dir() else victim.read_text() == "mine"
+
+
+def test_links_in_a_trials_folder_and_in_place_of_the_plot_lead_nowhere(tmp_path: Path) -> None:
+    folder, victim = tmp_path / "small", tmp_path / "victim"
+    simulated(folder, small_sweep(num_samples=2))
+    victim.write_text("mine")
+    (folder / "report").mkdir()
+    (folder / "report" / "incumbent.png").symlink_to(victim)
+    ledger = Ledger.read(folder)
+    assert plot(ledger, folder / "report" / "incumbent.png") is not None
+    ledger.close()
+    assert not (folder / "report" / "incumbent.png").is_symlink()
+    (folder / "trials" / "00002").mkdir()
+    (folder / "trials" / "00002" / "log.txt").symlink_to(victim)
+    with pytest.raises(StorageError, match=r"log\.txt is a symbolic link"):
+        simulated(folder, small_sweep(num_samples=3))
+    assert victim.read_text() == "mine"
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
