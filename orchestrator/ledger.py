@@ -449,9 +449,8 @@ class Ledger:
 
 def _refuse_a_lost_ledger(folder: Path, *, is_empty: bool = False) -> None:
     """A run that has lost its ledger must not be taken for a new one: its copy and its checkpoints would be lost, too."""
-    log = folder / f"{FILE}-wal"
-    has_content = (folder / FILE).exists() and ((folder / FILE).stat().st_size or log.exists())
-    if has_content and not is_empty:
+    sizes = [path.stat().st_size for path in (folder / FILE, folder / f"{FILE}-wal") if path.exists()]
+    if (folder / FILE).exists() and any(sizes) and not is_empty:
         return
     if _last_of(folder / COPY) or any((folder / "trials").glob("*")) or chain.read_head(folder).seq:
         raise _no_ledger(folder)
@@ -572,18 +571,19 @@ def _suggestion(row: Mapping[str, Any], space: Space | None = None) -> Suggestio
 
 
 def unmasked(config: Config, space: Space) -> Config:
-    """A recorded configuration with the secrets that its record does not show; the space knows them."""
+    """A recorded configuration with the secrets that its record does not show; the space knows them.
+
+    One of several that look the same on record stays masked: a training that needs it fails, and is not run with another.
+    """
     if not any(isinstance(value, str) and MASK in value for value in config.values()):
         return config
-    known = {
-        (name, masked_value({name: value})[name]): value
-        for name, parameter in space.parameters.items()
-        for value in parameter.values(2)
-        if isinstance(value, str)
-    }
-    return {
-        name: known.get((name, value), value) if isinstance(value, str) else value for name, value in config.items()
-    }
+
+    def real(name: str, shown: str) -> str:
+        options = space.parameters[name].values(2) if name in space.parameters else []
+        meant = [text for text in options if isinstance(text, str) and masked_value({name: text})[name] == shown]
+        return meant[0] if len(meant) == 1 else shown
+
+    return {name: real(name, value) if isinstance(value, str) else value for name, value in config.items()}
 
 
 def _distributions(space: Space) -> Iterator[tuple[str, str, str | None]]:

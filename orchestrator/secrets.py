@@ -86,9 +86,16 @@ def masked_words(words: Sequence[str]) -> list[str]:
 
 
 def _named(name: str, value: Any) -> Any:
-    if is_secret(name) and isinstance(value, str) and not _PLAIN.fullmatch(value):
-        return MASK
-    return masked_value(value)
+    return _hidden(value) if is_secret(name) else masked_value(value)
+
+
+def _hidden(value: Any) -> Any:
+    """What stands under a secret's name, however deep: every text but a plain number or word."""
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) else MASK
+    if isinstance(value, Mapping):
+        return {key: item if key == "kind" else _hidden(item) for key, item in value.items()}  # a parameter's
+    return [_hidden(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _mask_pair(match: re.Match[str]) -> str:
