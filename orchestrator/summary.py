@@ -50,7 +50,6 @@ def summary(ledger: Ledger) -> dict[str, Any]:
         return {
             "name": about["name"],
             "state": state(ledger),
-            "state_words": state_words(ledger),
             "metric": about["metric"],
             "mode": about["mode"],
             "trials": {status.value: history.count(status) for status in Status},
@@ -269,7 +268,7 @@ def print_summary(ledger: Ledger, console: Console) -> None:
     """What a person wants to read at the end: best configuration, gain, cost, where things are, how to go on."""
     facts = summary(ledger)
     best, baseline = facts["best"], facts["baseline"]
-    console.print(f"\n[bold]{facts['name']}[/bold]: {facts['state_words']}", highlight=False)
+    console.print(f"\n[bold]{facts['name']}[/bold]: {state_words(ledger)}", highlight=False)
     if best is None:
         console.print(f"  no {'full training' if facts['tasks'] else 'trial'} has reported yet")
     else:

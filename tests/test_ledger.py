@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import random
@@ -611,6 +613,22 @@ def test_a_completed_training_of_a_cheaper_task_is_no_complete_trial_for_optuna(
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{ledger.folder}/ledger.db")
     assert [trial.state.name for trial in study.trials] == ["PRUNED", "COMPLETE"]
     assert study.best_trial.number == 1
+
+
+def test_the_documentation_names_the_version_and_every_table(ledger: Ledger) -> None:
+    text = (ROOT / "docs" / "ledger.md").read_text()
+    assert f"the version of the schema ({schema.VERSION})" in " ".join(text.split())
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(schema.RECORDS)
+
+
+def test_a_hash_can_be_computed_as_the_documentation_says(ledger: Ledger) -> None:
+    fill(ledger, 2)
+    before = ""
+    records = [(row[0], table, row) for table in schema.RECORDS for row in ledger.query(f"SELECT * FROM {table}")]
+    for _, table, row in sorted(records):
+        text = before + table + json.dumps(row[:-1], separators=(",", ":"))
+        before = hashlib.sha256(text.encode()).hexdigest()[:32]
+        assert row[-1] == before
 
 
 def test_the_sql_in_the_documentation_runs(tmp_path: Path) -> None:
