@@ -196,6 +196,7 @@ def export(
     The schedule is what a policy turned while the model trained, or what a member of a population trained with, forks
     included. A script trains afresh with it: policy=Scheduled.of(workload, json.load(open("schedule.json"))).
     """
+    from orchestrator.storage import refuse_links
     from orchestrator.summary import best_as_yaml, write_record
 
     if jsonl + as_csv + parquet + as_schedule > 1:
@@ -211,6 +212,7 @@ def export(
             _give(text, output)
         elif parquet:
             target = output or ledger.folder / "record.parquet"
+            refuse_links(*([] if output else [target]))
             write_record(ledger, "parquet", target)
             typer.echo(target)
         else:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from orchestrator.errors import BadInput, OrchestratorError
 from orchestrator.ledger import Ledger, number, unmasked
+from orchestrator.storage import refuse_links
 from orchestrator.worker import Job, prepare
 from search.work import Assignment
 
@@ -40,6 +41,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     finally:
         ledger.close()
     place = folder / "replay" / f"{trial:05d}"
+    refuse_links(place.parent, place, folder / "prepared")
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True, mode=0o700)
     last = recorded[-1]["step"] if recorded else 0

@@ -268,7 +268,7 @@ def print_summary(ledger: Ledger, console: Console) -> None:
     """What a person wants to read at the end: best configuration, gain, cost, where things are, how to go on."""
     facts = summary(ledger)
     best, baseline = facts["best"], facts["baseline"]
-    console.print(f"\n[bold]{facts['name']}[/bold]: {state_words(ledger)}", highlight=False)
+    console.print(f"\n[bold]{ledger.folder.name}[/bold]: {state_words(ledger)}", highlight=False)
     if best is None:
         console.print(f"  no {'full training' if facts['tasks'] else 'trial'} has reported yet")
     else:

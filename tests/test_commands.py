@@ -11,16 +11,22 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from orchestrator.ledger import Ledger
-from orchestrator.summary import best_as_yaml, print_summary, records, state, state_words
+from orchestrator.summary import best_as_yaml, glance, print_summary, records, state, state_words, summary
+from orchestrator.words import plural
+from search.finalists import winner
+from search.schedulers.asha import Asha, AshaPromote
 from search.space import Space, loguniform
+from search.task import Task
 from search.trial import BASELINE, Status, start
 from search.work import Progress
 from tests.support import ROOT, orchestrator, recorded, run_script, sequence, simulated, small_sweep
+from trainables.workloads.quadratic import Quadratic
 from trainables.workloads.script import Script
 
 SCRIPT = ROOT / "tests" / "sweeps" / "steady.py"
@@ -229,6 +235,43 @@ def test_a_gain_is_told_in_words(tmp_path: Path, mode: str, first: float, second
     ledger.close()
     better = (second > first) == (mode == "max")
     assert ("better by 0.25" if better else "equal") in shown(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scheduler": Asha(), "num_samples": 12},
+        {"scheduler": AshaPromote(), "num_samples": 12},
+        {"tasks": Task.epochs(0.25, 0.5, 1.0), "scheduler": AshaPromote(), "workload": Quadratic(horizon=8), "num_samples": 9},
+        {"tasks": Task.data(0.25, 1.0), "num_samples": 6},
+        {"finalists": 2, "confirmations": 2, "num_samples": 5},
+    ],
+    ids=["asha", "promoting", "tasks on the way", "tasks of their own", "finalists"],
+)  # fmt: skip
+def test_a_glance_and_the_summary_say_what_the_whole_history_says(tmp_path: Path, changes: dict[str, Any]) -> None:
+    sweep = small_sweep(**changes)
+    history = simulated(tmp_path, sweep, workers=2).history
+    best = winner(history)
+    assert best is not None
+    ledger = Ledger.read(tmp_path)
+    short, whole = glance(ledger), summary(ledger)
+    ledger.close()
+    assert short["best"] == (best.number, best.loss)
+    assert (whole["best"]["trial"], whole["best"]["value"]) == (best.number, best.loss)
+    assert short["spent"] == pytest.approx(history.spent)
+    assert whole["cost"]["full_equivalents"] == pytest.approx(history.spent, abs=1e-3)
+    assert whole["cost"]["seconds"] == pytest.approx(sum(trial.cost_seconds for trial in history), abs=1e-3)
+    assert whole["trials"] == {status.value: history.count(status) for status in Status}
+    assert short["trials"] == {name: count for name, count in whole["trials"].items() if count}
+    went_on = sum(row["kind"] == "resume" for row in recorded(tmp_path, "suggestion"))
+    assert whole["promotions"].get("went on", 0) == went_on
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 trials were lost"), (1, "1 trial was lost"), (2000, "2,000 trials were lost")]
+)
+def test_a_count_agrees_with_its_noun_and_verb(count: int, said: str) -> None:
+    assert plural(count, "trial", "were lost") == said
 
 
 def test_a_run_on_another_machine_is_not_called_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -643,8 +643,3 @@ def test_the_sql_in_the_documentation_runs(tmp_path: Path) -> None:
     assert found[2] == []
     assert found[3] == [("full", "from the start", 0, 20)]
     connection.close()
-
-
-def test_the_documentation_names_every_table() -> None:
-    text = (ROOT / "docs" / "ledger.md").read_text()
-    assert [name for name in schema.RECORDS if f"| `{name}` |" not in text] == []
