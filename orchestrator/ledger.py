@@ -362,6 +362,7 @@ class Ledger:
         self._inode = (status.st_dev, status.st_ino)
         self._found_epoch = self._latest_epoch()
         self._head = chain.Head(self.folder)
+        self._head.set(self._at)
         self._open.callback(self._head.close)
 
     def _check_version(self) -> None:
@@ -452,7 +453,8 @@ def _refuse_a_lost_ledger(folder: Path, *, is_empty: bool = False) -> None:
     sizes = [path.stat().st_size for path in (folder / FILE, folder / f"{FILE}-wal") if path.exists()]
     if (folder / FILE).exists() and any(sizes) and not is_empty:
         return
-    if _last_of(folder / COPY) or any((folder / "trials").glob("*")) or chain.read_head(folder).seq:
+    acknowledged = chain.read_head(folder).seq if is_empty else 0  # who has removed the file has meant it
+    if acknowledged or _last_of(folder / COPY) or any((folder / "trials").glob("*")):
         raise _no_ledger(folder)
 
 

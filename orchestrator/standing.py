@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from orchestrator.failures import same_cause
+from orchestrator.failures import signature
 from orchestrator.ledger import Ledger, number
 from orchestrator.sweep import described_tasks
 from search.space import Space
@@ -61,7 +61,7 @@ def causes(found: Iterable[Stand]) -> list[Cause]:
     grouped: dict[tuple[str, str], Cause] = {}
     for stand in found:
         if stand.status in _DEAD:
-            key = (stand.status, same_cause(stand.reason))
+            key = (stand.status, signature(stand.reason))
             before = grouped.get(key, Cause(stand.status, stand.reason, 0, stand.trial))
             grouped[key] = before._replace(times=before.times + 1)
     return sorted(grouped.values(), key=lambda cause: (-cause.times, cause.trial))

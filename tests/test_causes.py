@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.failures import same_cause
+from orchestrator.failures import signature
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from orchestrator.failures import same_cause
     ],
 )
 def test_reasons_that_differ_in_numbers_and_names_are_one_cause(first: str, second: str) -> None:
-    assert same_cause(first) == same_cause(second)
+    assert signature(first) == signature(second)
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ def test_reasons_that_differ_in_numbers_and_names_are_one_cause(first: str, seco
     ],
 )
 def test_other_causes_stay_apart(first: str, second: str) -> None:
-    assert same_cause(first) != same_cause(second)
+    assert signature(first) != signature(second)
