@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import ResumeRefused
-from orchestrator.ledger import Ledger, to_json
+from orchestrator.ledger import Ledger, to_json, unmasked
 from orchestrator.sweep import FIXED, Sweep
 from search.trial import BASELINE
 
@@ -51,7 +51,8 @@ def _check_tasks(ledger: Ledger, earlier: Sequence[Mapping[str, Any]], tasks: Se
 
 def _check_overlap(sweep: Sweep, ledger: Ledger) -> None:
     rows = ledger.rows("suggestion")
-    configs = [row["config"] for row in rows if row["origin"] != BASELINE] or [row["config"] for row in rows]
+    real = [(row["origin"], unmasked(row["config"], sweep.space)) for row in rows]
+    configs = [config for origin, config in real if origin != BASELINE] or [config for _, config in real]
     if configs and not any(sweep.space.contains(config) for config in configs):
         raise ResumeRefused(
             f"{ledger.folder}: space has changed and holds none of the {len(configs)} configurations on record "

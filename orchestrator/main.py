@@ -28,6 +28,7 @@ import typer
 
 from orchestrator.errors import BadInput, Interrupted, NoMetric, OrchestratorError, TrialsFailed
 from orchestrator.processes import end_left_over_processes
+from orchestrator.words import plural
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
@@ -204,10 +205,11 @@ def _problem(driver: Driver, received: list[int]) -> OrchestratorError | None:
             f"no trial gave the metric {driver.sweep.metric_name!r}."
             + (f" First failure: {failed[0].reason}" if failed else "")
         )
-    if len(failed) > driver.sweep.allow_failed:
+    allowed = driver.sweep.allow_failed
+    if len(failed) > allowed:
         reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in failed[:3])
         return TrialsFailed(
-            f"{len(failed)} trials failed, {driver.sweep.allow_failed} are allowed (allow_failed). {reasons}"
+            f"{plural(len(failed), 'trial')} failed, {allowed} {'is' if allowed == 1 else 'are'} allowed (allow_failed). {reasons}"
         )
     return None
 

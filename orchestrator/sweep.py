@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import BadInput, did_you_mean
+from orchestrator.secrets import masked_value
 from search.base import Scheduler, Searcher
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
@@ -197,7 +198,11 @@ class Sweep:
         return self.policy(config) if is_function else self.policy
 
     def describe(self) -> dict[str, Any]:
-        """All settings as plain JSON data, for the ledger."""
+        """All settings as plain JSON data, for the ledger; what looks like a secret is masked."""
+        described: dict[str, Any] = masked_value(self._settings())
+        return described
+
+    def _settings(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "workload": identity(self.workload),
