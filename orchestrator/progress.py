@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from orchestrator.screen import Unbreakable
 from search.trial import Status
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Display:
     """Shows the driver's state on stderr; use as a context manager around the engine."""
 
     def __init__(self, console: Console) -> None:
+        console.file = Unbreakable(console.file)  # type: ignore[assignment]
         self._console = console
         self._driver: Driver | None = None
         self._live: Live | None = None

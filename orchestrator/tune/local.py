@@ -1,0 +1,124 @@
+"""A small Ray of our own on this machine, which ends with this process (see keeper.py)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import EngineLost, OrchestratorError, StorageError
+from orchestrator.processes import VARIABLE, forget_processes, mark_processes, temporary_folder
+from orchestrator.tune.settings import ENVIRONMENT, unless_set
+
+SERVERS_MEMORY = 256 * 2**20  # bytes of the object store: what passes between our processes is small
+PATIENCE = 20.0  # seconds for the keeper to end everything
+LAST_SECONDS = 40.0  # after the death of one of Ray's servers; Ray itself waits for 60
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+BEGIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1])\nfrom orchestrator.tune import keeper\nkeeper.main(json.loads(sys.argv[2]))"
+
+
+class LocalRay:
+    """Started at once; `address` is there when `is_up`. `lost` says what of it has died."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.address = ""
+        self.lost = ""
+        # A token of this Ray's own: it needs no file, so no home that can be written, and is not the user's.
+        self.token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self._failure: dict[str, Any] | None = None
+        self._answered = threading.Event()
+        self._ending = False
+        mark = mark_processes(folder)
+        self._temporary = temporary_folder(mark)
+        try:
+            self._temporary.mkdir(mode=0o700)
+            log = (self._temporary / "keeper.log").open("w")
+        except OSError as error:
+            raise self._storage_error(str(error)) from error
+        options = {"num_cpus": _cpus(), "object_store_memory": SERVERS_MEMORY, "temp_dir": str(self._temporary)}
+        variables = {**os.environ, **unless_set(ENVIRONMENT), **environment, **self.token, VARIABLE: mark}
+        with log:
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-c", BEGIN, json.dumps(sys.path), json.dumps(options)], env=variables,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def is_up(self, seconds: float) -> bool:
+        """Wait so long for it; raises if it cannot be started."""
+        if not self._answered.wait(seconds):
+            return False
+        if self._failure is not None:
+            raise self._why_not(self._failure)
+        return True
+
+    def end(self) -> None:
+        """End all of it. Ray's logs stay if it was lost."""
+        assert self._keeper.stdin is not None
+        self._ending = True
+        with contextlib.suppress(OSError):
+            self._keeper.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._keeper.wait(PATIENCE)
+            forget_processes(self.folder)
+        if not self.lost and self._failure is None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _listen(self) -> None:
+        assert self._keeper.stdout is not None
+        for line in self._keeper.stdout:
+            said = json.loads(line)
+            if "lost" in said:
+                self._lose(said["lost"])
+            elif "address" in said:
+                self.address = said["address"]
+            else:
+                self._failure = said
+            self._answered.set()
+        if not self._answered.is_set():
+            self._failure = {"error": f"its process ended (exit code {self._keeper.wait()})", "errno": None}
+        self._lose("Ray's parent process has ended")
+        self._answered.set()
+
+    def _lose(self, why: str) -> None:
+        if self.lost or self._ending:
+            return
+        self.lost = f"{why}; Ray's logs are in {self._temporary}"
+        timer = threading.Timer(LAST_SECONDS, self._leave)
+        timer.daemon = True
+        timer.start()
+
+    def _leave(self) -> None:
+        """The main thread hangs in a call to Ray, which would end this process a little later, with no word of ours."""
+        if not self._ending:
+            with contextlib.suppress(OSError):
+                os.write(2, f"{self.lost}. What is recorded is safe; to go on, run the same command.\n".encode())
+            os._exit(EngineLost.exit_code)
+
+    def _why_not(self, failure: Mapping[str, Any]) -> OrchestratorError:
+        if failure["errno"] in STORAGE:
+            return self._storage_error(failure["error"])
+        return EngineLost(f"Ray could not be started: {failure['error']}. Its logs are in {self._temporary}.")
+
+    def _storage_error(self, why: str) -> StorageError:
+        return StorageError(
+            f"Ray could not be started in {self._temporary}: {why}. Make room there, or name another folder with a short "
+            "path: TMPDIR=/var/tmp."
+        )
+
+
+def _cpus() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
