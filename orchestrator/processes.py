@@ -55,17 +55,24 @@ def end_left_over_processes(folder: Path) -> int:
     forget_processes(folder)
     if not re.fullmatch("[0-9a-f]{32}", secret):
         return 0  # of an older release, which noted processes that were not its own
-    mark, ended = _mark(folder, secret), 0
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(VARIABLE) == mark:
-                process.kill()
-                ended += 1
+    mark = _mark(folder, secret)
+    ended = end_marked(mark)
     temporary = temporary_folder(mark)
     with contextlib.suppress(OSError):
         found = temporary.lstat()
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
             shutil.rmtree(temporary, ignore_errors=True)
+    return ended
+
+
+def end_marked(mark: str) -> int:
+    """Kill every process that carries this mark; answers how many there were."""
+    ended = 0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(VARIABLE) == mark:
+                process.kill()
+                ended += 1
     return ended
 
 

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import logging
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -161,6 +162,8 @@ def _in_thread(connect: Callable[[], None], *, on_loopback: bool = False) -> Non
             thread.join(STOP_SECONDS)  # signals are heard in between
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+    if threading.current_thread() is threading.main_thread() and (handler := signal.getsignal(signal.SIGTERM)):
+        signal.signal(signal.SIGTERM, handler)  # Ray's C++ has put its own before it, which prints a stack
     if failure:
         raise failure[0]
 

@@ -16,6 +16,7 @@ import ctypes
 import json
 import os
 import select
+import shutil
 import signal
 import sys
 import threading
@@ -37,10 +38,13 @@ def main(options: dict[str, Any]) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
     driver = os.fdopen(os.dup(1), "w")  # what Ray prints goes elsewhere
     os.dup2(2, 1)
-    threading.Thread(target=_end_with_driver, args=(os.getppid(),), daemon=True).start()
+    trouble: list[str] = []
+    arguments = (os.getppid(), trouble, options["temp_dir"])
+    threading.Thread(target=_end_with_driver, args=arguments, daemon=True).start()
     try:
         node = _start(options)
     except BaseException as error:
+        trouble.append("start")
         _tell(driver, error=f"{type(error).__name__}: {error}", errno=getattr(error, "errno", None))
         threading.Event().wait()
     _tell(driver, address=node.gcs_address)
@@ -49,6 +53,7 @@ def main(options: dict[str, Any]) -> None:
     while True:
         time.sleep(POLL_SECONDS)
         for name in [name for name, process in servers.items() if process.poll() is not None]:
+            trouble.append(name)
             _tell(driver, lost=f"Ray's {name} has ended (exit code {servers.pop(name).returncode})")
         _bury(own)
 
@@ -70,13 +75,18 @@ def _tell(driver: IO[str], **message: Any) -> None:
         print(json.dumps(message), file=driver, flush=True)
 
 
-def _end_with_driver(driver: int) -> None:
-    """Wait for the end of the pipe, or for another parent: a fork of the driver may hold the pipe open."""
+def _end_with_driver(driver: int, trouble: list[str], temporary: str) -> None:
+    """Wait for the end of the pipe, or for another parent: a fork of the driver may hold the pipe open.
+
+    Ray's logs are deleted, but after trouble.
+    """
     while os.getppid() == driver:
         if select.select([0], [], [], POLL_SECONDS)[0] and not os.read(0, 1):
             break
     try:
         end_descendants()
+        if not trouble:
+            shutil.rmtree(temporary, ignore_errors=True)
     finally:
         os._exit(0)
 

@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import EngineLost, OrchestratorError, StorageError
-from orchestrator.processes import VARIABLE, forget_processes, mark_processes, temporary_folder
+from orchestrator.processes import VARIABLE, end_marked, forget_processes, mark_processes, temporary_folder
 from orchestrator.tune.settings import ENVIRONMENT, unless_set
 
 SERVERS_MEMORY = 256 * 2**20  # bytes of the object store: what passes between our processes is small
@@ -38,15 +37,15 @@ class LocalRay:
         self._failure: dict[str, Any] | None = None
         self._answered = threading.Event()
         self._ending = False
-        mark = mark_processes(folder)
-        self._temporary = temporary_folder(mark)
+        self._mark = mark_processes(folder)
+        self._temporary = temporary_folder(self._mark)
         try:
             self._temporary.mkdir(mode=0o700)
             log = (self._temporary / "keeper.log").open("w")
         except OSError as error:
             raise self._storage_error(str(error)) from error
         options = {"num_cpus": _cpus(), "object_store_memory": SERVERS_MEMORY, "temp_dir": str(self._temporary)}
-        variables = {**os.environ, **unless_set(ENVIRONMENT), **environment, **self.token, VARIABLE: mark}
+        variables = {**os.environ, **unless_set(ENVIRONMENT), **environment, **self.token, VARIABLE: self._mark}
         with log:
             self._keeper = subprocess.Popen(
                 [sys.executable, "-c", BEGIN, json.dumps(sys.path), json.dumps(options)], env=variables,
@@ -63,16 +62,17 @@ class LocalRay:
         return True
 
     def end(self) -> None:
-        """End all of it. Ray's logs stay if it was lost."""
+        """End all of it. Ray's logs stay until the next start if it was lost."""
         assert self._keeper.stdin is not None
         self._ending = True
         with contextlib.suppress(OSError):
             self._keeper.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._keeper.wait(PATIENCE)
-            forget_processes(self.folder)
-        if not self.lost and self._failure is None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            if not self.lost and self._failure is None:
+                forget_processes(self.folder)
+        if self.lost:  # perhaps the keeper itself has been killed
+            end_marked(self._mark)
 
     def _listen(self) -> None:
         assert self._keeper.stdout is not None
