@@ -48,9 +48,7 @@ def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = la
         try:
             rounds(driver, first, refresh, lost=lambda: connection.lost)
         except EngineLost:
-            driver.close()
-            with driver.ledger.transaction():
-                driver.ledger.add_event(STATE, "interrupted")
+            connection.record_loss()
             raise
 
 
@@ -60,6 +58,7 @@ class _Connection:
 
     users: int = 0
     local: LocalRay | None = None
+    record_loss: Callable[[], None] = lambda: None
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -93,14 +92,14 @@ def connected(driver: Driver, address: str | None) -> Iterator[_Connection]:
 def _open(connection: _Connection, driver: Driver, address: str | None) -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(settings.environment(settings.unless_set(settings.ENVIRONMENT)))
+        stack.enter_context(_quiet())
         if not ray.is_initialized():
-            stack.enter_context(_quiet())
             if address is None:
                 _open_local(connection, driver, stack)
             else:
                 _check_address(address)
                 stack.callback(ray.shutdown)
-                _join(driver, address)
+                _join(address)
         connection.closing = stack.pop_all()
 
 
@@ -109,7 +108,8 @@ def _open_local(connection: _Connection, driver: Driver, stack: contextlib.ExitS
     if driver.sweep.memory_bytes is not None:
         # Each trial has its own limit; Ray's monitor would kill the neighbours of the one that is too big.
         environment = settings.unless_set({"RAY_memory_monitor_refresh_ms": "0"})
-    local = LocalRay(driver.folder, environment)
+    connection.record_loss = _once(lambda: _record_loss(driver))
+    local = LocalRay(driver.folder, environment, connection.record_loss)
     stack.callback(local.end)
     importlib.import_module("orchestrator.tune.engine")  # Tune is loaded while Ray's servers start
     while not local.is_up(STOP_SECONDS):
@@ -121,7 +121,19 @@ def _open_local(connection: _Connection, driver: Driver, stack: contextlib.ExitS
     connection.local = local
 
 
-def _join(driver: Driver, address: str) -> None:
+def _once(do: Callable[[], None]) -> Callable[[], None]:
+    """Whichever thread comes first."""
+    free = threading.Lock()
+    return lambda: do() if free.acquire(blocking=False) else None
+
+
+def _record_loss(driver: Driver) -> None:
+    driver.close()
+    with driver.ledger.transaction():
+        driver.ledger.add_event(STATE, "interrupted")
+
+
+def _join(address: str) -> None:
     """Connect to the user's cluster; whatever is in the way there is in the user's hands."""
     try:
         _in_thread(lambda: _init(address))

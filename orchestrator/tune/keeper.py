@@ -83,9 +83,10 @@ def _end_with_driver(driver: int, trouble: list[str], temporary: str) -> None:
     while os.getppid() == driver:
         if select.select([0], [], [], POLL_SECONDS)[0] and not os.read(0, 1):
             break
+    is_well = not trouble  # what comes now is of the end itself
     try:
         end_descendants()
-        if not trouble:
+        if is_well:
             shutil.rmtree(temporary, ignore_errors=True)
     finally:
         os._exit(0)

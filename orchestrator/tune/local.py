@@ -10,7 +10,7 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from orchestrator.tune.settings import ENVIRONMENT, unless_set
 
 SERVERS_MEMORY = 256 * 2**20  # bytes of the object store: what passes between our processes is small
 PATIENCE = 20.0  # seconds for the keeper to end everything
-LAST_SECONDS = 40.0  # after the death of one of Ray's servers; Ray itself waits for 60
+LAST_SECONDS = 25.0  # after the death of one of Ray's servers; Ray itself waits for 60
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 BEGIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1])\nfrom orchestrator.tune import keeper\nkeeper.main(json.loads(sys.argv[2]))"
 
@@ -28,8 +28,11 @@ BEGIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1])\nfrom orchestra
 class LocalRay:
     """Started at once; `address` is there when `is_up`. `lost` says what of it has died."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], record_loss: Callable[[], None] = lambda: None
+    ) -> None:
         self.folder = folder
+        self._record_loss = record_loss
         self.address = ""
         self.lost = ""
         # A token of this Ray's own: it needs no file, so no home that can be written, and is not the user's.
@@ -65,11 +68,12 @@ class LocalRay:
         """End all of it. Ray's logs stay until the next start if it was lost."""
         assert self._keeper.stdin is not None
         self._ending = True
+        is_well = not self.lost and self._failure is None
         with contextlib.suppress(OSError):
             self._keeper.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._keeper.wait(PATIENCE)
-            if not self.lost and self._failure is None:
+            if is_well:
                 forget_processes(self.folder)
         if self.lost:  # perhaps the keeper itself has been killed
             end_marked(self._mark)
@@ -101,6 +105,8 @@ class LocalRay:
     def _leave(self) -> None:
         """The main thread hangs in a call to Ray, which would end this process a little later, with no word of ours."""
         if not self._ending:
+            with contextlib.suppress(Exception):
+                self._record_loss()
             with contextlib.suppress(OSError):
                 os.write(2, f"{self.lost}. What is recorded is safe; to go on, run the same command.\n".encode())
             os._exit(EngineLost.exit_code)
