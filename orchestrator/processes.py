@@ -66,11 +66,17 @@ def end_left_over_processes(folder: Path) -> int:
 
 
 def end_marked(mark: str) -> int:
-    """Kill every process that carries this mark; answers how many there were."""
-    ended = 0
+    """Kill every process that carries this mark; answers how many there were.
+
+    Some of Ray's write their title over their environment: those have a log in the mark's own folder open.
+    """
+    ended, logs = 0, f"{temporary_folder(mark)}{os.sep}"
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(VARIABLE) == mark:
+            if process.pid == os.getpid():
+                continue
+            is_marked = process.environ().get(VARIABLE) == mark
+            if is_marked or any(file.path.startswith(logs) for file in process.open_files()):
                 process.kill()
                 ended += 1
     return ended

@@ -18,6 +18,7 @@ from orchestrator.errors import StorageError
 from orchestrator.processes import PROCESSES, VARIABLE, end_left_over_processes, mark_processes, temporary_folder
 from orchestrator.remedies import remedy_for
 from orchestrator.tune.local import LocalRay
+from orchestrator.tune.loss import Loss
 from orchestrator.tune.nodes import error_line
 from tests.support import ROOT, recorded
 
@@ -25,13 +26,16 @@ STEADY = [sys.executable, str(ROOT / "tests" / "sweeps" / "steady.py"), "--simul
 
 
 @pytest.fixture
-def sleeper() -> Iterator[Callable[[dict[str, str]], subprocess.Popen[bytes]]]:
+def sleeper() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts a process of the user's that does nothing."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    def start(environment: dict[str, str], log: Path = Path(os.devnull)) -> subprocess.Popen[bytes]:
         call = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
-        process = subprocess.Popen(call, env=os.environ | environment, stdout=subprocess.PIPE, start_new_session=True)
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                call, env=os.environ | environment, stdout=subprocess.PIPE, stderr=file, start_new_session=True
+            )
         assert process.stdout is not None
         process.stdout.readline()  # from here on its environment is its own
         started.append(process)
@@ -49,8 +53,9 @@ def test_what_carries_the_runs_mark_is_ended_and_nothing_else(
     mark = mark_processes(tmp_path)
     temporary_folder(mark).mkdir()
     ours, users = sleeper({VARIABLE: mark}), sleeper({})
-    assert end_left_over_processes(tmp_path) == 1
-    assert ours.wait(30) == -signal.SIGKILL
+    logs = sleeper({}, temporary_folder(mark) / "agent.log")  # its environment is gone
+    assert end_left_over_processes(tmp_path) == 2
+    assert ours.wait(30) == logs.wait(30) == -signal.SIGKILL
     assert users.poll() is None
     assert not temporary_folder(mark).exists()
     assert not (tmp_path / PROCESSES).exists()
@@ -95,7 +100,7 @@ def test_a_temporary_folder_in_which_ray_cannot_be_started_is_named(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/proc/none")
     with pytest.raises(StorageError, match=r"/proc/none/orchestrator-\w+: .*TMPDIR=") as caught:
-        LocalRay(tmp_path, {})
+        LocalRay(tmp_path, {}, Loss())
     assert caught.value.exit_code == 7
 
 

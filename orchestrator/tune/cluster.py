@@ -25,6 +25,7 @@ from orchestrator.errors import BadInput, EngineLost, StorageError
 from orchestrator.summary import STATE
 from orchestrator.tune.keeper import LOOPBACK
 from orchestrator.tune.local import LocalRay
+from orchestrator.tune.loss import Loss
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
@@ -46,9 +47,9 @@ def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = la
         from orchestrator.tune.engine import rounds
 
         try:
-            rounds(driver, first, refresh, lost=lambda: connection.lost)
+            rounds(driver, first, refresh, lost=lambda: connection.loss.why)
         except EngineLost:
-            connection.record_loss()
+            connection.loss.record()
             raise
 
 
@@ -57,15 +58,9 @@ class _Connection:
     """This process's one connection to Ray: sweeps in several threads share it, and the last one ends it."""
 
     users: int = 0
-    local: LocalRay | None = None
-    record_loss: Callable[[], None] = lambda: None
+    loss: Loss = field(default_factory=Loss)
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def lost(self) -> str:
-        """Why nothing can go on: a server of our own Ray has died."""
-        return "" if self.local is None else self.local.lost
 
 
 _CONNECTION = _Connection()
@@ -86,13 +81,14 @@ def connected(driver: Driver, address: str | None) -> Iterator[_Connection]:
             connection.users -= 1
             if not connection.users:
                 connection.closing.close()
-                connection.local = None
 
 
 def _open(connection: _Connection, driver: Driver, address: str | None) -> None:
+    connection.loss = Loss(lambda: _record_loss(driver))
     with contextlib.ExitStack() as stack:
         stack.enter_context(settings.environment(settings.unless_set(settings.ENVIRONMENT)))
         stack.enter_context(_quiet())
+        stack.callback(connection.loss.close)  # after Ray's shutdown, which may hang too
         if not ray.is_initialized():
             if address is None:
                 _open_local(connection, driver, stack)
@@ -100,6 +96,8 @@ def _open(connection: _Connection, driver: Driver, address: str | None) -> None:
                 _check_address(address)
                 stack.callback(ray.shutdown)
                 _join(address)
+        if ray.is_initialized() and not driver.stop_reason:
+            connection.loss.watch(ray.get_runtime_context().gcs_address)
         connection.closing = stack.pop_all()
 
 
@@ -108,8 +106,7 @@ def _open_local(connection: _Connection, driver: Driver, stack: contextlib.ExitS
     if driver.sweep.memory_bytes is not None:
         # Each trial has its own limit; Ray's monitor would kill the neighbours of the one that is too big.
         environment = settings.unless_set({"RAY_memory_monitor_refresh_ms": "0"})
-    connection.record_loss = _once(lambda: _record_loss(driver))
-    local = LocalRay(driver.folder, environment, connection.record_loss)
+    local = LocalRay(driver.folder, environment, connection.loss)
     stack.callback(local.end)
     importlib.import_module("orchestrator.tune.engine")  # Tune is loaded while Ray's servers start
     while not local.is_up(STOP_SECONDS):
@@ -118,13 +115,6 @@ def _open_local(connection: _Connection, driver: Driver, stack: contextlib.ExitS
     stack.enter_context(_token(local.token))
     stack.callback(ray.shutdown)
     _in_thread(lambda: _init(local.address, _node_ip_address=LOOPBACK), on_loopback=True)
-    connection.local = local
-
-
-def _once(do: Callable[[], None]) -> Callable[[], None]:
-    """Whichever thread comes first."""
-    free = threading.Lock()
-    return lambda: do() if free.acquire(blocking=False) else None
 
 
 def _record_loss(driver: Driver) -> None:

@@ -14,9 +14,11 @@ import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from orchestrator.errors import EngineLost, OrchestratorError
+from orchestrator.errors import EngineLost, OrchestratorError, StorageError
 from orchestrator.guards import why_lost
 from orchestrator.tune.cluster import RAYS_NAMES, seat_resources, seats
+from orchestrator.tune.local import STORAGE
+from orchestrator.tune.loss import words
 from orchestrator.tune.nodes import unfit_nodes
 from orchestrator.tune.seat import Seat
 from orchestrator.worker import Order
@@ -178,8 +180,12 @@ def rounds(
         except OrchestratorError:
             raise
         except RayDied as died:
-            raise EngineLost(f"{died}. What is recorded is safe; to go on, run the same command.") from None
+            raise EngineLost(words(str(died))) from None
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in STORAGE:
+                raise StorageError(
+                    f"Ray cannot write: {error}. Make room there; to go on, run the same command."
+                ) from error
             if dispatcher.failure is None:
                 _interrupted(driver, error)
         if dispatcher.failure is not None:

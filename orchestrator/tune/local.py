@@ -10,36 +10,32 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import EngineLost, OrchestratorError, StorageError
 from orchestrator.processes import VARIABLE, end_marked, forget_processes, mark_processes, temporary_folder
+from orchestrator.tune.loss import Loss
 from orchestrator.tune.settings import ENVIRONMENT, unless_set
 
 SERVERS_MEMORY = 256 * 2**20  # bytes of the object store: what passes between our processes is small
 PATIENCE = 20.0  # seconds for the keeper to end everything
-LAST_SECONDS = 25.0  # after the death of one of Ray's servers; Ray itself waits for 60
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 BEGIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1])\nfrom orchestrator.tune import keeper\nkeeper.main(json.loads(sys.argv[2]))"
 
 
 class LocalRay:
-    """Started at once; `address` is there when `is_up`. `lost` says what of it has died."""
+    """Started at once; `address` is there when `is_up`. `loss` hears what of it has died."""
 
-    def __init__(
-        self, folder: Path, environment: Mapping[str, str], record_loss: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], loss: Loss) -> None:
         self.folder = folder
-        self._record_loss = record_loss
+        self._loss = loss
         self.address = ""
-        self.lost = ""
         # A token of this Ray's own: it needs no file, so no home that can be written, and is not the user's.
         self.token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self._failure: dict[str, Any] | None = None
         self._answered = threading.Event()
-        self._ending = False
         self._mark = mark_processes(folder)
         self._temporary = temporary_folder(self._mark)
         try:
@@ -67,15 +63,15 @@ class LocalRay:
     def end(self) -> None:
         """End all of it. Ray's logs stay until the next start if it was lost."""
         assert self._keeper.stdin is not None
-        self._ending = True
-        is_well = not self.lost and self._failure is None
+        self._loss.close()
+        is_well = not self._loss.why and self._failure is None
         with contextlib.suppress(OSError):
             self._keeper.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._keeper.wait(PATIENCE)
             if is_well:
                 forget_processes(self.folder)
-        if self.lost:  # perhaps the keeper itself has been killed
+        if self._loss.why:  # perhaps the keeper itself has been killed
             end_marked(self._mark)
 
     def _listen(self) -> None:
@@ -95,21 +91,7 @@ class LocalRay:
         self._answered.set()
 
     def _lose(self, why: str) -> None:
-        if self.lost or self._ending:
-            return
-        self.lost = f"{why}; Ray's logs are in {self._temporary}"
-        timer = threading.Timer(LAST_SECONDS, self._leave)
-        timer.daemon = True
-        timer.start()
-
-    def _leave(self) -> None:
-        """The main thread hangs in a call to Ray, which would end this process a little later, with no word of ours."""
-        if not self._ending:
-            with contextlib.suppress(Exception):
-                self._record_loss()
-            with contextlib.suppress(OSError):
-                os.write(2, f"{self.lost}. What is recorded is safe; to go on, run the same command.\n".encode())
-            os._exit(EngineLost.exit_code)
+        self._loss.happened(f"{why}; Ray's logs are in {self._temporary}")
 
     def _why_not(self, failure: Mapping[str, Any]) -> OrchestratorError:
         if failure["errno"] in STORAGE:
