@@ -266,6 +266,17 @@ def test_a_node_that_dies_with_most_of_the_seats_costs_each_trial_a_retry(cluste
 
 
 @pytest.mark.slow
+def test_the_end_of_a_clusters_head_is_an_interruption(cluster: Any, tmp_path: Path) -> None:
+    cluster.add_node(num_cpus=2)
+    process = started(tmp_path, "--address", cluster.address, SLEEP="0.05", STEPS="400")
+    cluster.head_node.kill_gcs_server(check_alive=False)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 8, output
+    assert f"the head of the Ray cluster at {cluster.address} has ended" in output
+    assert [row["text"] for row in recorded(tmp_path / "steady", "event") if row["kind"] == "state"] == ["interrupted"]
+
+
+@pytest.mark.slow
 def test_what_no_single_node_can_give_is_refused(cluster: Any, tmp_path: Path) -> None:
     cluster.add_node(num_cpus=2)
     cluster.add_node(num_cpus=2)
