@@ -577,11 +577,7 @@ class Driver:
             self.listen("failure", text)  # the first failure is shown whole, at once
         self._failures.append(reason)
         nothing_worked = not any(t.steps for t in self.history.trials)
-        if (
-            nothing_worked
-            and not self.abort_reason
-            and self._failures[-SAME_FAILURES:] == [self._failures[-1]] * SAME_FAILURES
-        ):
+        if nothing_worked and self._failures[-SAME_FAILURES:] == [self._failures[-1]] * SAME_FAILURES:
             self.abort_reason = f"the first {SAME_FAILURES} trials failed in the same way: {reason}"
             self._tell("abort", self.abort_reason)
             self.stop(self.abort_reason)

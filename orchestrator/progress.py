@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from orchestrator.remedies import remedy_for
 from orchestrator.screen import Unbreakable
 from search.trial import Status
 
@@ -75,7 +76,9 @@ class Display:
         self._told[kind] = count = self._told.get(kind, 0) + 1
         if count > MOST_LINES and count & (count - 1):
             return
-        lines = text if kind == "failure" else text.splitlines()[0]
+        lines = text.splitlines()[0]
+        if kind == "failure":  # whole
+            lines = f"{text.rstrip()}\nRemedy: {remedy}" if (remedy := remedy_for(text)) else text
         so_far = f"  ({count} so far)" if count > MOST_LINES else ""
         self._console.print(Text(f"{kind}: {lines}{so_far}", style=TOLD[kind]), soft_wrap=True)
 

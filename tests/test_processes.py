@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pty
 import signal
@@ -13,9 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from orchestrator.errors import StorageError
 from orchestrator.processes import PROCESSES, VARIABLE, end_left_over_processes, mark_processes, temporary_folder
+from orchestrator.progress import Display
 from orchestrator.remedies import remedy_for
 from orchestrator.tune.local import LocalRay
 from orchestrator.tune.loss import Loss
@@ -144,6 +147,17 @@ def test_a_sweep_goes_on_when_its_terminal_is_closed(tmp_path: Path) -> None:
 def test_errors_of_spawned_processes_get_a_remedy(error: str, words: str) -> None:
     assert words in remedy_for(error)
     assert bool(words) == bool(remedy_for(error))
+
+
+def test_the_remedy_is_shown_with_the_first_failure() -> None:
+    screen = io.StringIO()
+    display = Display(Console(file=screen, width=200))
+    display.listen(
+        "failure", "Traceback …\nAttributeError: Can't get attribute 'Data' on <module '__main__' (built-in)>\n"
+    )
+    display.listen("failure", "ValueError: too few")
+    assert screen.getvalue().count("Remedy: ") == 1
+    assert "top level of a module" in screen.getvalue()
 
 
 def test_the_line_that_names_the_error_is_found_in_rays_text() -> None:
