@@ -90,9 +90,10 @@ def _open(connection: _Connection, driver: Driver, address: str | None) -> None:
         stack.enter_context(_quiet())
         stack.callback(connection.loss.close)  # after Ray's shutdown, which may hang too
         if not ray.is_initialized():
-            if address is None:
+            if address in (None, "local"):
                 _open_local(connection, driver, stack)
             else:
+                assert address is not None
                 _check_address(address)
                 stack.callback(ray.shutdown)
                 _join(address)
@@ -216,7 +217,7 @@ def seats(sweep: Sweep, unfit: Collection[str] = ()) -> int:
     if fits == 0 and not grows:
         raise BadInput(
             f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for more than the cluster has on any node "
-            f"({'; '.join(_has(sweep, have) for have in nodes.values())})."
+            f"({'; '.join(sorted({_has(sweep, have) for have in nodes.values()}, reverse=True))})."
         )
     wanted = _wanted(sweep)
     return wanted if grows else min(wanted, fits)
@@ -261,7 +262,7 @@ def _check_address(address: str) -> None:
         )
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit():
-        if address not in ("auto", "local"):
+        if address != "auto":
             raise BadInput(f"--address {address}: write auto, or host:port of the head node (6379).")
         return
     try:

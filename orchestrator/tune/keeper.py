@@ -27,6 +27,7 @@ import psutil
 
 LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.2
+BURIAL_SECONDS = 10.0  # to look for dead orphans, all processes of the machine are gone through
 SERVERS = ("gcs_server", "raylet")  # without one of these nothing goes on
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -50,12 +51,15 @@ def main(options: dict[str, Any]) -> None:
     _tell(driver, address=node.gcs_address)
     servers = {name: node.all_processes[name][0].process for name in SERVERS}
     own = {info.process.pid for infos in node.all_processes.values() for info in infos}
+    buried = time.monotonic()
     while True:
         time.sleep(POLL_SECONDS)
         for name in [name for name, process in servers.items() if process.poll() is not None]:
             trouble.append(name)
             _tell(driver, lost=f"Ray's {name} has ended (exit code {servers.pop(name).returncode})")
-        _bury(own)
+        if time.monotonic() - buried > BURIAL_SECONDS:
+            _bury(own)
+            buried = time.monotonic()
 
 
 def _start(options: dict[str, Any]) -> Any:
