@@ -40,7 +40,7 @@ def main(options: dict[str, Any]) -> None:
     driver = os.fdopen(os.dup(1), "w")  # what Ray prints goes elsewhere
     os.dup2(2, 1)
     trouble: list[str] = []
-    arguments = (os.getppid(), trouble, options["temp_dir"])
+    arguments = (os.getppid(), trouble, options["temp_dir"], options.pop("logs"))
     threading.Thread(target=_end_with_driver, args=arguments, daemon=True).start()
     try:
         node = _start(options)
@@ -79,10 +79,10 @@ def _tell(driver: IO[str], **message: Any) -> None:
         print(json.dumps(message), file=driver, flush=True)
 
 
-def _end_with_driver(driver: int, trouble: list[str], temporary: str) -> None:
+def _end_with_driver(driver: int, trouble: list[str], temporary: str, logs: str) -> None:
     """Wait for the end of the pipe, or for another parent: a fork of the driver may hold the pipe open.
 
-    Ray's logs are deleted, but after trouble.
+    After trouble Ray's logs are left in `logs`.
     """
     while os.getppid() == driver:
         if select.select([0], [], [], POLL_SECONDS)[0] and not os.read(0, 1):
@@ -90,8 +90,11 @@ def _end_with_driver(driver: int, trouble: list[str], temporary: str) -> None:
     is_well = not trouble  # what comes now is of the end itself
     try:
         end_descendants()
-        if is_well:
-            shutil.rmtree(temporary, ignore_errors=True)
+        if not is_well:
+            shutil.rmtree(logs, ignore_errors=True)
+            with contextlib.suppress(OSError, shutil.Error):
+                shutil.copytree(os.path.join(temporary, "session_latest", "logs"), logs)
+        shutil.rmtree(temporary, ignore_errors=True)
     finally:
         os._exit(0)
 

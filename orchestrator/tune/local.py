@@ -38,12 +38,16 @@ class LocalRay:
         self._answered = threading.Event()
         self._mark = mark_processes(folder)
         self._temporary = temporary_folder(self._mark)
+        self._logs = folder / "ray-logs"
         try:
             self._temporary.mkdir(mode=0o700)
             log = (self._temporary / "keeper.log").open("w")
         except OSError as error:
             raise self._storage_error(str(error)) from error
-        options = {"num_cpus": _cpus(), "object_store_memory": SERVERS_MEMORY, "temp_dir": str(self._temporary)}
+        options = {
+            "num_cpus": _cpus(), "object_store_memory": SERVERS_MEMORY, "temp_dir": str(self._temporary),
+            "logs": str(self._logs),
+        }  # fmt: skip
         variables = {**os.environ, **unless_set(ENVIRONMENT), **environment, **self.token, VARIABLE: self._mark}
         with log:
             self._keeper = subprocess.Popen(
@@ -61,15 +65,13 @@ class LocalRay:
         return True
 
     def end(self) -> None:
-        """End all of it. Ray's logs stay until the next start if it was lost."""
+        """End all of it. Ray's logs are left in the run's folder if it was lost."""
         assert self._keeper.stdin is not None
         self._loss.close()
-        is_well = not self._loss.why and self._failure is None
         with contextlib.suppress(OSError):
             self._keeper.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._keeper.wait(PATIENCE)
-            if is_well:
+            if self._keeper.wait(PATIENCE) == 0:
                 forget_processes(self.folder)
         if self._loss.why:  # perhaps the keeper itself has been killed
             end_marked(self._mark)
@@ -91,12 +93,12 @@ class LocalRay:
         self._answered.set()
 
     def _lose(self, why: str) -> None:
-        self._loss.happened(f"{why}; Ray's logs are in {self._temporary}")
+        self._loss.happened(f"{why}; Ray's logs are in {self._logs}")
 
     def _why_not(self, failure: Mapping[str, Any]) -> OrchestratorError:
         if failure["errno"] in STORAGE:
             return self._storage_error(failure["error"])
-        return EngineLost(f"Ray could not be started: {failure['error']}. Its logs are in {self._temporary}.")
+        return EngineLost(f"Ray could not be started: {failure['error']}. Its logs are in {self._logs}.")
 
     def _storage_error(self, why: str) -> StorageError:
         return StorageError(
