@@ -20,7 +20,7 @@ import psutil
 
 PROCESSES = "processes.txt"
 VARIABLE = "ORCHESTRATOR_MARK"
-LONGEST_TEMPORARY = 30  # characters; Ray puts sockets below, whose paths may have 107
+LONGEST_TEMPORARY = 14  # characters; Ray puts sockets below, whose paths may have 107
 
 
 def mark_processes(folder: Path) -> str:

@@ -94,7 +94,7 @@ def _end_with_driver(driver: int, trouble: list[str], temporary: str, logs: str)
             shutil.rmtree(logs, ignore_errors=True)
             with contextlib.suppress(OSError, shutil.Error):
                 shutil.copytree(os.path.join(temporary, "session_latest", "logs"), logs)
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(os.path.dirname(temporary), ignore_errors=True)
     finally:
         os._exit(0)
 

@@ -44,8 +44,9 @@ class LocalRay:
             log = (self._temporary / "keeper.log").open("w")
         except OSError as error:
             raise self._storage_error(str(error)) from error
+        # Ray opens its folder to all users; the one above it stays ours.
         options = {
-            "num_cpus": _cpus(), "object_store_memory": SERVERS_MEMORY, "temp_dir": str(self._temporary),
+            "num_cpus": _cpus(), "object_store_memory": SERVERS_MEMORY, "temp_dir": str(self._temporary / "r"),
             "logs": str(self._logs),
         }  # fmt: skip
         variables = {**os.environ, **unless_set(ENVIRONMENT), **environment, **self.token, VARIABLE: self._mark}
