@@ -6,9 +6,10 @@ OrchestratorError            1  a fault of ours
 ├── NoMetric                 4  finished, and no trial gave the metric
 ├── RunInUse                 5  another driver works in this run's folder
 ├── ResumeRefused            6  the sweep has changed so that its old results mean nothing
-└── StorageError             7  the disk is full, read-only, unreachable, or the ledger is damaged
-    └── LedgerDamaged
-Interrupted                  130 (Ctrl-C) or 143 (SIGTERM), after a clean save
+├── StorageError             7  the disk is full, read-only, unreachable, or the ledger is damaged
+│   └── LedgerDamaged
+├── EngineLost               8  Ray could not be started, or has died; the same command goes on
+└── Interrupted              130 (Ctrl-C) or 143 (SIGTERM), after a clean save
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ class Interrupted(OrchestratorError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class EngineLost(OrchestratorError):
+    exit_code = 8
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -14,9 +14,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,10 +38,15 @@ if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
 SMOKE_SAMPLES = 4
+ONE_REQUEST_SECONDS = 0.4  # timeout(1) signals the process and then its group: that is one request
 
 
 def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
     """Read the flags, run (or continue) the sweep, and exit with the code that says how it went."""
+
+    from orchestrator.screen import go_on_without_a_screen
+
+    go_on_without_a_screen()
 
     def command(
         name: Annotated[str | None, typer.Option(help="Name of the run: its folder under --runs.")] = None,
@@ -220,6 +227,7 @@ class _signals:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._received: list[int] = []
+        self._at = 0.0  # when the last one came
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> list[int]:
@@ -235,13 +243,20 @@ class _signals:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._received and now - self._at < ONE_REQUEST_SECONDS:
+            return
+        self._at = now
         self._received.append(number)
         if len(self._received) > 1:
-            os.write(2, b"leaving at once; what is recorded is safe\n")
-            end_left_over_processes(self._driver.folder)
-            os._exit(128 + number)
-        os.write(2, b"\nstopping: trials save their checkpoints (once more leaves at once)\n")
+            self._say("leaving at once; what is recorded is safe\n")
+            os._exit(128 + number)  # with this process all that it has started ends
+        self._say("\nstopping: trials save their checkpoints (once more leaves at once)\n")
         self._driver.stop("a signal asked for it")
+
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # no screen any more
+            os.write(2, text.encode())
 
 
 def _build(sweep: Callable[[], Sweep] | Sweep) -> Sweep:
