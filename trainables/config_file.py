@@ -5,6 +5,7 @@ A dot in a parameter's name goes one level down: {"optimizer.lr": 0.1} → optim
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import math
@@ -19,7 +20,7 @@ FORMATS = ("json", "yaml", "toml")
 
 
 def kind_of(config: str) -> str:
-    """"json", "yaml" or "toml", for such a word or the name of such a file; raises ValueError."""
+    """ "json", "yaml" or "toml", for such a word or the name of such a file; raises ValueError."""
     kind = config.rpartition(".")[2].lower().replace("yml", "yaml")
     if kind not in FORMATS:
         raise ValueError(
@@ -54,7 +55,7 @@ def read(path: Path) -> dict[str, Any]:
         found = YAML(typ="safe").load(text)
     else:
         try:
-            import tomllib
+            tomllib = importlib.import_module("tomllib")
         except ImportError:
             raise ValueError(f"{path}: Python 3.11 or later reads TOML; give a YAML or JSON file.") from None
         found = tomllib.loads(text)

@@ -23,7 +23,12 @@ from typing import Any
 
 from search.trial import Config
 
-_SHORT_FORMS = ({"lr", "learningrate"}, {"bs", "batchsize"}, {"wd", "weightdecay"}, {"epochs", "numepochs", "numtrainepochs"})
+_SHORT_FORMS = (
+    {"lr", "learningrate"},
+    {"bs", "batchsize"},
+    {"wd", "weightdecay"},
+    {"epochs", "numepochs", "numtrainepochs"},
+)
 PATIENCE = 60.0  # seconds for a script to say its flags: it may import torch first
 _ASKABLE = re.compile(
     r"\b(?:argparse|ArgumentParser|click|typer|absl|HfArgumentParser|jsonargparse|simple_parsing|tyro|configargparse)\b"
@@ -63,7 +68,10 @@ class Flag:
 
 
 def command_words(
-    command: str, config: Config, flag: str | None = None, known: Mapping[str, Flag] | None = None,
+    command: str,
+    config: Config,
+    flag: str | None = None,
+    known: Mapping[str, Flag] | None = None,
     elsewhere: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """The command for a configuration, word by word.
@@ -112,7 +120,9 @@ def nearest(name: str, known: Mapping[str, Flag]) -> str | None:
         if key in same and (found := sorted(same & set(by_key))):
             return by_key[found[0]]
     close = difflib.get_close_matches(key, list(by_key), n=1, cutoff=0.6)
-    close += [other for other in by_key if min(len(other), len(key)) > 2 and (other.endswith(key) or key.endswith(other))]
+    close += [
+        other for other in by_key if min(len(other), len(key)) > 2 and (other.endswith(key) or key.endswith(other))
+    ]
     return by_key[close[0]] if close else None
 
 

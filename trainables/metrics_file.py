@@ -18,60 +18,64 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.printed import STEP_WORDS, Line, Value, key_of
+from trainables.printed import STEP_WORDS, Line, Value, key_of, read
 
 REST = 20.0  # times as long as reading took, no file is read again
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)", re.I)
 
 
 class MetricsFile:
-    """All that matches `pattern` below `folder`; `poll` gives the rows that are new, in order."""
+    """All that matches `pattern` below `folder`; `marks`: how far it had been read when the script was started."""
 
-    def __init__(self, folder: Path, pattern: str) -> None:
+    def __init__(self, folder: Path, pattern: str, marks: Mapping[str, int] | None = None) -> None:
         self._folder, self._pattern = folder, pattern
+        self._known = dict(marks or {})  # rows, or bytes of events, that are no news
         self._seen: dict[Path, tuple[int, int, int]] = {}  # how a file was when it was read: inode, size, time
-        self._rows: dict[Path, int] = {}
-        self._events: dict[Path, int] = {}
         self._wait_until = 0.0
+        self.names: list[str] = []  # of what was found in it
+
+    @property
+    def marks(self) -> dict[str, int]:
+        return dict(self._known)
 
     @property
     def paths(self) -> list[Path]:
         """The oldest first."""
-        whole = str(self._folder / self._pattern)
-        found = [Path(path) for path in glob.glob(whole, recursive=True, include_hidden=False)]
+        found = [Path(path) for path in glob.glob(str(self._folder / self._pattern), recursive=True)]
         return sorted((path for path in found if path.is_file()), key=lambda path: (path.stat().st_mtime, str(path)))
 
-    def poll(self, ended: bool) -> Iterator[Line]:
-        """`ended`: the script has ended, so that the last row is whole."""
+    def poll(self, metric: str, ended: bool) -> list[tuple[Line, int]]:
+        """The new rows with this metric, each with its number among those; `ended`: the last row is whole, too."""
         begun = time.monotonic()
         if begun < self._wait_until and not ended:
-            return
+            return []
+        news: list[tuple[Line, int]] = []
         for path in self.paths:
             state = path.stat()
             now = (state.st_ino, state.st_size, state.st_mtime_ns)
-            if self._seen.get(path) == now and not ended:
-                continue
-            self._seen[path] = now
-            yield from self._new(path, ended)
+            if self._seen.get(path) != now or ended:
+                self._seen[path] = now
+                news += self._new(path, metric, ended)
         self._wait_until = time.monotonic() + REST * (time.monotonic() - begun)
+        return news
 
-    def _new(self, path: Path, ended: bool) -> Iterator[Line]:
+    def _new(self, path: Path, metric: str, ended: bool) -> list[tuple[Line, int]]:
+        known = self._known.get(str(path), 0)
         if "tfevents" in path.name:
-            position = self._events.get(path, 0)
             with open(path, "rb") as file:
-                file.seek(position)
-                data = file.read()
-            lines, used = events(data)
-            self._events[path] = position + used
-            yield from lines
-            return
-        text = path.read_text(errors="replace")
-        if not ended:
-            text = text[: text.rfind("\n") + 1]
-        found = list(rows(text))
-        known = self._rows.get(path, 0)
-        self._rows[path] = len(found)
-        yield from found[known:] if known <= len(found) else found
+                file.seek(known)
+                found, used = events(file.read())
+            self._known[str(path)] = known + used
+            known = 0
+        else:
+            text = path.read_text(errors="replace")
+            found = list(rows(text if ended else text[: text.rfind("\n") + 1]))
+            self._known[str(path)] = len(found)
+        for line in found:
+            self.names += [value.name for value in line.values if value.name not in self.names]
+        told = [line.value(metric) is not None for line in found]
+        begin = known if known <= len(found) else 0  # shorter than it was: it was begun anew
+        return [(found[at], sum(told[: at + 1])) for at in range(begin, len(found)) if told[at]]
 
 
 def rows(text: str) -> Iterator[Line]:
@@ -103,12 +107,11 @@ def _json(text: str) -> Any:
 
 
 def _row(row: Mapping[str, Any], text: str) -> Line:
-    from trainables.printed import read
-
     told = {name: value.strip() if isinstance(value, str) else value for name, value in row.items()}
     if any(isinstance(value, (dict, list)) for value in told.values()):
         return read(json.dumps(told))
-    values, steps = [], {}
+    values: list[Value] = []
+    steps: dict[str, float] = {}
     for name, value in told.items():
         shown = value if isinstance(value, str) else repr(value)
         if isinstance(value, bool) or value is None or not _NUMBER.fullmatch(shown):

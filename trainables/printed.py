@@ -26,7 +26,19 @@ STEP_WORDS = (
 NAME_LENGTH = 100  # characters before a number that may be its name
 LONGEST = 20_000  # characters of a line that anybody reads
 
-SPLITS = ("train", "training", "train_inner", "valid", "val", "validation", "test", "testing", "eval", "evaluation", "dev")
+SPLITS = (
+    "train",
+    "training",
+    "train_inner",
+    "valid",
+    "val",
+    "validation",
+    "test",
+    "testing",
+    "eval",
+    "evaluation",
+    "dev",
+)
 _SAME = {"val": "valid", "validation": "valid", "training": "train", "testing": "test", "evaluation": "eval"}
 _OTHERS = {*SPLITS, "best", "min", "max", "lowest", "highest", "final", "last", "previous", "old", "smoothed", "ema"}
 
@@ -43,7 +55,7 @@ _STEP = re.compile(
     r"(?<![\w/.-])(?:(?P<before>best|last|from|until|till|since|at|previous|max|total|of)[\s_]+)?"
     r"(?P<word>(?:current[ _]|train(?:er)?/)?(?:epoch|global[_ ]step|step|iteration|iter|num_updates|update|round|episode)|\b(?:ep|it)(?=\s*[=:]))"
     r"(?:_?(?:num(?:ber)?|idx|index|i))?(?:\((?P<split>\w+)\))?[\"']?\s*(?:[=:#_-]\s*|no\.?\s*)?[\"'\[(]*\s*"
-    rf"(?P<number>(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:\s*(?:/|of)\s*(?P<total>\d+))?(?![\w.]*\w)[\"'\])]?",
+    r"(?P<number>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:\s*(?:/|of)\s*(?P<total>\d+))?(?![\w.]*\w)[\"'\])]?",
     re.I,
 )  # fmt: skip
 _LEADING = re.compile(r"^\s*(?:\[\s*(?P<bracket>\d+)\s*(?:/\s*\d+\s*)?\]|(?P<index>\d+):(?=\s))(?!\s*\[)")
@@ -156,16 +168,17 @@ _SAYING = r"epoch|step|iter|update|round|episode|=|[a-z_@\"'\])](?:: |:[-.\d])|\
 class Reader:
     """The lines of one stream, in order: what a line says with the help of those before it."""
 
-    def __init__(self, names: Sequence[str] = ()) -> None:
+    def __init__(self, names: Sequence[str] = (), steps: Mapping[str, float] | None = None) -> None:
         ends = [re.split(r"[\s_/.-]+", name.strip())[-1] for name in names]
         self._worth = re.compile("|".join([_SAYING, *(re.escape(end.lower()) for end in ends)]))
-        self._steps: dict[str, float] = {}  # of the last heading
+        self.steps = dict(steps or {})  # of the last heading
         self._columns: list[str] = []  # of a table, while its rows come
         self._repeats = False  # the next line repeats an earlier one ("best iteration is:")
 
-    def read(self, text: str) -> Line:
+    def read(self, text: str) -> Line | None:
+        """None for a line that speaks of nothing that anybody asks for; most do."""
         if not self._columns and not self._worth.search(text.lower()):
-            return Line(text[:LONGEST])
+            return None
         line = read(text)
         if self._repeats:
             self._repeats = False
@@ -173,9 +186,9 @@ class Reader:
         self._repeats = bool(re.search(r"\bbest\b[^:]*:\s*$", line.text, re.I))
         line = self._row(line)
         if line.is_heading:
-            self._steps = {**self._steps, **line.steps}
-        if not line.steps and self._steps:
-            return replace(line, steps=dict(self._steps))
+            self.steps = {**self.steps, **line.steps}
+        if not line.steps and self.steps:
+            return replace(line, steps=dict(self.steps))
         return line
 
     def _row(self, line: Line) -> Line:
@@ -190,7 +203,7 @@ class Reader:
                 self._columns = []
             return line
         steps, values = dict(line.steps), []
-        for name, cell, number in zip(self._columns, cells, numeric, strict=True):
+        for name, number in zip(self._columns, numeric, strict=True):
             if number is None:
                 continue
             if (key := key_of(name)) in STEP_WORDS:
@@ -281,7 +294,8 @@ def _structure(text: str) -> Mapping[str, Any] | None:
 
 
 def _of_mapping(text: str, found: Mapping[str, Any]) -> Line:
-    values, steps = [], {}
+    values: list[Value] = []
+    steps: dict[str, float] = {}
     for name, value in _flat(found):
         shown = value.strip() if isinstance(value, str) else repr(value)
         if isinstance(value, bool) or value is None or not re.fullmatch(_NUMBER, shown, re.I):

@@ -32,9 +32,7 @@ kill -KILL -- "-$group" 2>/dev/null
 class ScriptProcess:
     """`words`, running; what it prints is appended to two files."""
 
-    def __init__(
-        self, words: Sequence[str], environment: Mapping[str, str], output: Path, errors: Path
-    ) -> None:
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], output: Path, errors: Path) -> None:
         self._guard = subprocess.Popen(
             ["/bin/sh", "-c", _GUARD], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -104,12 +102,13 @@ class ScriptProcess:
         self._guard.wait()
 
 
-def end_leftovers(variable: str, value: str) -> int:
-    """Kill the processes whose environment says that they belong to an earlier start; how many there were."""
+def end_leftovers(environment: Mapping[str, str], runner: str) -> int:
+    """Kill what an earlier start has left: the processes with this in their environment, and a `runner` of ours."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(variable) == value:
+            found_there = process.environ()
+            if runner in found_there and all(found_there.get(name) == value for name, value in environment.items()):
                 process.kill()
                 found.append(process)
     psutil.wait_procs(found, timeout=GRACE)

@@ -49,15 +49,15 @@ class StepCount:
     memory: dict[str, Any] = field(default_factory=dict)
     values: dict[int, Value] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    counted: int = 0  # lines of this start
     _last: int = 0  # step of this start …
     _last_reading: Reading | None = None
-    _counted: int = 0
     _passed_over: bool = False
     _differs: bool = False
 
     def begin(self) -> None:
         """The script is started, perhaps again."""
-        self._last, self._last_reading, self._counted = 0, None, 0
+        self._last, self._last_reading, self.counted = 0, None, 0
         self._passed_over = self._differs = False
 
     @property
@@ -78,7 +78,8 @@ class StepCount:
         if self.kind == COUNTED:
             return self._by_order(reading, key)
         if key is None:
-            return self._without_step(reading)
+            self._pass_over(reading)
+            return None
         return self._by_step(reading, key)
 
     def _key(self, reading: Reading) -> str | None:
@@ -94,7 +95,7 @@ class StepCount:
                 raise Refused(f"Script(step={self.name!r}): {reading} has no {self.name!r}; print {self.name}=3 in it.")
             return key_of(self.name)
         fitting = [key for key in known if reading.steps[key].is_integer() and reading.steps[key] <= self.horizon]
-        return (fitting or known or [None])[0]
+        return next(iter(fitting or known), None)
 
     def _by_order(self, reading: Reading, key: str | None) -> int | None:
         if key is not None:
@@ -102,8 +103,8 @@ class StepCount:
                 f"earlier lines with {self.metric!r} named no step, and {reading} names {key}={reading.steps[key]:g}; "
                 "print the step in each of them."
             )
-        self._counted = self._counted + 1 if reading.row is None else reading.row
-        step = self._counted
+        self.counted = self.counted + 1 if reading.row is None else reading.row
+        step = self.counted
         if step > self.horizon:
             return None
         known = self.values.get(step)
@@ -116,7 +117,7 @@ class StepCount:
             )
         return None
 
-    def _without_step(self, reading: Reading) -> None:
+    def _pass_over(self, reading: Reading) -> None:
         if not self._last and self.values:
             raise Refused(
                 f"{reading} names no step, and before the script was interrupted its lines did "
@@ -142,7 +143,8 @@ class StepCount:
             others = [f"Script(step={other!r})" for other in reading.steps if other not in (key, "index")]
             raise Refused(
                 f"the script is at {key} {number:g} and Script(horizon={self.horizon}) ends before; the horizon is the "
-                f"script's last {key}" + (f" (or name what else the line counts: {', '.join(others)})." if others else ".")
+                f"script's last {key}"
+                + (f" (or name what else the line counts: {', '.join(others)})." if others else ".")
             )
         if step < 1 or step < self._last:
             raise Refused(
