@@ -406,10 +406,9 @@ def test_a_script_that_goes_wrong_fails_its_trial_with_its_error(text: str, word
 def test_a_metric_by_another_name_is_told_at_once_and_fails_long_before_the_end(tmp_path: Path) -> None:
     text = "import time\nfor n in range(1, 5): print(f'epoch {n}: val_loss={n}', flush=True)\ntime.sleep(60)\n"
     workload = script(tmp_path, text, metric="valid_loss")
-    items = []
+    items: list[Progress] = []
     with pytest.raises(ScriptFailed, match=r"prints no 'valid_loss'; it named val_loss. Did you mean 'val_loss'\?"):
-        for item in workload.run(None, assigned(tmp_path)):
-            items.append(item)
+        items.extend(workload.run(None, assigned(tmp_path)))
     assert texts(items) == ["no 'valid_loss' so far; it named val_loss. Did you mean 'val_loss'?"]
 
 

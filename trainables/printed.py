@@ -53,13 +53,14 @@ _NAME = re.compile(
 )
 _STEP = re.compile(
     r"(?<![\w/.-])(?:(?P<before>best|last|from|until|till|since|at|previous|max|total|of)[\s_]+)?"
-    r"(?P<word>(?:current[ _]|train(?:er)?/)?(?:epoch|global[_ ]step|step|iteration|iter|num_updates|update|round|episode)|\b(?:ep|it)(?=\s*[=:]))"
+    r"(?P<word>(?:current[ _]|train(?:er)?/)?(?:epoch|global[_ ]step|step|iteration|iter|num_updates|update|round|episode)|(?:ep|it|(?P<plural>steps|epochs))(?=\s*[=:]))"
     r"(?:_?(?:num(?:ber)?|idx|index|i))?(?:\((?P<split>\w+)\))?[\"']?\s*(?:[=:#_-]\s*|no\.?\s*)?[\"'\[(]*\s*"
     r"(?P<number>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:\s*(?:/|of)\s*(?P<total>\d+))?(?![\w.]*\w)[\"'\])]?",
     re.I,
 )  # fmt: skip
-_LEADING = re.compile(r"^\s*(?:\[\s*(?P<bracket>\d+)\s*(?:/\s*\d+\s*)?\]|(?P<index>\d+):(?=\s))(?!\s*\[)")
+_LEADING = re.compile(r"^[\s;]*(?:\[\s*(?P<bracket>\d+)\s*(?:/\s*\d+\s*)?\]|(?P<index>\d+):(?=\s))(?!\s*\[)")
 _LETTERS, _TURNS_INTO = re.compile(r"[a-z_]+"), re.compile(r"\s*(?:->|-->|→|=>)")
+_COLUMN = re.compile(rf"\s*\|\s*{_NUMBER}\s*(?:\||$)", re.I)  # one name, several columns
 _LEADING_NUMBER = re.compile(_NUMBER, re.I)
 _COUNTED_EPOCH = re.compile(r"(?<![\w.])(\d+)(?:st|nd|rd|th)?[ -]?epoch\b", re.I)
 _PROGRESS = re.compile(
@@ -140,7 +141,7 @@ class Line:
         if self.value(name) is not None:
             return ""
         spelled = r"[\s_/.-]+".join(map(re.escape, re.split(r"[\s_/.-]+", name.strip())))
-        found = re.search(rf"(?<![\w/.-])(?:[\"'])?{spelled}(?:[\"'])?\s*[=:]\s*\S[^,;|]*", self.text, re.I)
+        found = re.search(rf"(?<![\w/.-])(?:[\"'])?{spelled}(?:[\"'])?\s*[=:|]\s*\S[^,;]*", self.text, re.I)
         return found.group().strip()[:80] if found else ""
 
 
@@ -327,7 +328,7 @@ def _take_steps(text: str) -> tuple[dict[str, float], bool, str, set[tuple[int, 
     def take(found: re.Match[str]) -> str:
         nonlocal heading
         before, split = (found["before"] or "").lower(), (found["split"] or "").lower()
-        key = key_of(found["word"])
+        key = key_of(found["word"]).removesuffix("s") if found["plural"] else key_of(found["word"])
         told = found["number"].replace(",", "")
         if found["total"] and told.isdigit():
             places.add((int(told), int(found["total"])))
@@ -335,7 +336,7 @@ def _take_steps(text: str) -> tuple[dict[str, float], bool, str, set[tuple[int, 
             return " ; "
         if split in ("val", "test") and "iter" in key:  # counts the batches of an evaluation
             return " ; "
-        if not steps and not before:
+        if not steps and not before and not found["plural"]:
             heading = bool(_HEADING.match(found.string[: found.start()]))
         elif before == "of":
             heading = bool(re.match(r"^[\W_]*end\s*$", found.string[: found.start()], re.I))
@@ -369,7 +370,7 @@ def _values(text: str) -> Iterator[Value]:
         if " " in name and first in SPLITS:
             split = _SAME.get(first, first)
         position = number.end()
-        if not _TURNS_INTO.match(text, position):
+        if not (_TURNS_INTO.match(text, position) or ("|" in found.group() and _COLUMN.match(text, position))):
             yield Value(name, _LEADING_NUMBER.match(number.group())[0], split)  # type: ignore[index]
 
 

@@ -74,7 +74,7 @@ class ScriptRun(Iterator["Progress | None"]):
         self._printed: dict[str, int] = {}  # other names that were seen → at how many steps
         self._printed_at: dict[str, float] = {}
         self._heard_of: deque[Reading] = deque()  # and not yet told
-        self._doubtful = self._hopeless = ""
+        self._doubtful = self._partial = self._hopeless = ""
         self._notices: list[str] = []
         self._polled = -math.inf
         self._process: ScriptProcess | None = None
@@ -277,6 +277,7 @@ class ScriptRun(Iterator["Progress | None"]):
         """What a printed line says about the tuned metric."""
         reading = self._reading(line, None)
         if line.is_progress:
+            self._partial = self._partial if reading is None else reading.text.strip()
             return None
         if reading is None:
             self._note_others(line)
@@ -396,6 +397,11 @@ class ScriptRun(Iterator["Progress | None"]):
                 raise ScriptFailed(
                     f"the script ended with exit code 0; {self._doubtful!r} is no number that can be read with certainty: "
                     f"print {metric}=0.52, or call report()."
+                )
+            if self._partial:
+                raise ScriptFailed(
+                    f"the script ended with exit code 0; {metric!r} stands only in lines about a part of a step "
+                    f"({self._partial[:80]!r}): print it once at the end of each."
                 )
             raise ScriptFailed(
                 f"the script ended with exit code 0 after {lines} lines; none has {metric!r}{self._hint(list(self._printed))}"
