@@ -31,8 +31,12 @@ def test_the_page_shows_at_least_forty_ways_to_print() -> None:
     assert sum(len(told.splitlines()) for _, _, told in SHOWN) == len(CASES)
 
 
-@pytest.mark.parametrize(("source", "lines", "metric", "horizon", "told"), CASES, ids=[f"{c[0]}: {c[2]}" for c in CASES])
-def test_a_line_is_read_as_the_page_says(source: str, lines: str, metric: str, horizon: str, told: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "lines", "metric", "horizon", "told"), CASES, ids=[f"{c[0]}: {c[2]}" for c in CASES]
+)
+def test_a_line_is_read_as_the_page_says(
+    source: str, lines: str, metric: str, horizon: str, told: str, tmp_path: Path
+) -> None:
     (tmp_path / "output.txt").write_text(lines + "\n")
     program = f"{sys.executable} -S -c 'import sys; sys.stdout.write(open(sys.argv[1], newline=chr(10)).read())'"
     workload = Script(f"{program} {tmp_path / 'output.txt'}", metric=metric, mode="min", horizon=int(horizon))
