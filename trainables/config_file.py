@@ -69,8 +69,18 @@ def _text(kind: str, content: dict[str, Any]) -> str:
         return json.dumps(content, indent=2, default=str) + "\n"
     if kind == "yaml":
         from ruamel.yaml import YAML
+        from ruamel.yaml.representer import SafeRepresenter
 
+        class Representer(SafeRepresenter):
+            """1.0e-05 for 1e-05, which YAML 1.1 (and so PyYAML) takes for a text."""
+
+        def number(self: Any, value: float) -> Any:
+            text = repr(value) if math.isfinite(value) else {"inf": ".inf", "-inf": "-.inf"}.get(repr(value), ".nan")
+            return self.represent_scalar("tag:yaml.org,2002:float", re.sub(r"^(-?\d+)e", r"\1.0e", text))
+
+        Representer.add_representer(float, number)
         yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
+        yaml.Representer = Representer
         yaml.default_flow_style = False
         yaml.dump(content, stream)
         return stream.getvalue()

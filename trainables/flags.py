@@ -23,6 +23,7 @@ from typing import Any
 
 from search.trial import Config
 
+CONFIG = "config"  # {config} in a command: the file with the parameters
 _SHORT_FORMS = (
     {"lr", "learningrate"},
     {"bs", "batchsize"},
@@ -36,7 +37,7 @@ _ASKABLE = re.compile(
 _OPTION = re.compile(r"[\s│┃|*]*-{1,2}[A-Za-z\[]")
 _FLAG = re.compile(r"\s*(?:[,/|]\s*)?(?P<dashes>--?)(?P<name>(?:\[no\])?[A-Za-z][\w.-]*)")
 _METAVAR = re.compile(  # one blank before it; more in a table of typer's; a colon if absl wrote it
-    r"(?:[ =]|\[=)(?![\s\-,/|])[^\s,]+(?: \[[^\]]*\.\.\.\])?|\s+(?:INTEGER|FLOAT|TEXT|PATH|FILE|DIRECTORY|UUID|\[\w+(?:\|\w+)+\])(?=\s|$)|:(?=\s)"
+    r"(?:[ =]|\[=)(?![\s\-,/|])[^\s,]+(?: \[[^\]]*\.\.\.\])?|\s+(?:INTEGER|FLOAT|TEXT|PATH|FILE|DIRECTORY|UUID|<(?!bool)\w+>|\[\w+(?:\|\w+)+\])(?=\s|$)|:(?=\s)"
 )
 
 
@@ -72,23 +73,22 @@ def command_words(
     config: Config,
     flag: str | None = None,
     known: Mapping[str, Flag] | None = None,
-    elsewhere: Mapping[str, Any] | None = None,
+    file: str | None = None,
 ) -> list[str]:
     """The command for a configuration, word by word.
 
     A word with `{name}` gets the value; if that parameter is not active the word goes, and with it the flag before
-    it. What has no place in the command is added as a flag. `elsewhere`: more names that may stand in braces; with it
-    ("config") the parameters are in a file and no flag is added.
+    it. What has no place in the command is added as a flag, unless the parameters are in a `file`, which {config} names.
     """
     words: list[str] = []
-    values = {**config, **(elsewhere or {})}
+    values = dict(config) if file is None else {**config, CONFIG: file}
     for word in shlex.split(command):
         named = names_in(word)
         if named <= set(values) and not any(values[name] is None for name in named):
             words.append(word.format(**values) if named or "{{" in word or "}}" in word else word)
         elif words and re.fullmatch(r"--?[A-Za-z][\w.-]*", words[-1]):
             words.pop()
-    if elsewhere:
+    if file is not None:
         return words
     placed = names_in(command)
     for name, value in config.items():

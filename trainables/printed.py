@@ -62,7 +62,7 @@ _LEADING = re.compile(r"^[\s;]*(?:\[\s*(?P<bracket>\d+)\s*(?:/\s*\d+\s*)?\]|(?P<
 _LETTERS, _TURNS_INTO = re.compile(r"[a-z_]+"), re.compile(r"\s*(?:->|-->|→|=>)")
 _COLUMN = re.compile(rf"\s*\|\s*{_NUMBER}\s*(?:\||$)", re.I)  # one name, several columns
 _LEADING_NUMBER = re.compile(_NUMBER, re.I)
-_COUNTED_EPOCH = re.compile(r"(?<![\w.])(\d+)(?:st|nd|rd|th)?[ -]?epoch\b", re.I)
+_COUNTED_EPOCH = re.compile(r"(?<![\w.=:])(\d+)(?:st|nd|rd|th)?[ -]?epoch\b(?!\s*[=:#]?\s*\d)", re.I)
 _PROGRESS = re.compile(
     r"[\[(]\s*(\d+)\s*/\s*(\d+)\s*[\])(]|(?<![\w.])(\d+)\s*/\s*(\d+)(?=\s*(?:batches|\[|━|╸|╺|\d+(?::\d\d)+|.{0,60}?(?:it/s|s/it|s/step|s/epoch)))"
 )
@@ -153,9 +153,10 @@ def read(text: str) -> Line:
     if re.match(r"\s*wandb:", text):
         return Line(text)
     plain = _WRAPPED.sub(lambda found: found["number"] or found["tensor"], text)
-    whole = _structure(plain)
-    if whole is not None:
-        return _of_mapping(text, whole)
+    begin, found = _structure(plain)
+    if found is not None:
+        before, inside = read(plain[:begin]), _of_mapping(text, found)
+        return Line(text, (*before.values, *inside.values), {**inside.steps, **before.steps})
     progress = [(int(found[1] or found[3]), int(found[2] or found[4])) for found in _PROGRESS.finditer(plain)]
     steps, heading, plain, own = _take_steps(_LEVEL.sub(" ; ", _STAMPS.sub(" ; ", plain)))
     inner = [place for place in progress if place not in own]
@@ -276,22 +277,20 @@ def _ends_in(value: Value, name: str) -> bool:
     return False
 
 
-def _structure(text: str) -> Mapping[str, Any] | None:
-    """The JSON object or Python dict that the line is, or ends in after `epoch 3:`."""
+def _structure(text: str) -> tuple[int, Mapping[str, Any] | None]:
+    """The JSON object or Python dict that a line is or ends in (`epoch 3: {...}`), and where it begins."""
     begin, stripped = text.find("{"), text.rstrip()
     if begin < 0 or not stripped.endswith("}"):
-        return None
-    body = stripped[begin:]
-    for parse in (json.loads, ast.literal_eval):
-        for candidate in (body, _BARE.sub(r'"\1\2"', body)):
+        return 0, None
+    for body in (stripped[begin:], _BARE.sub(r'"\1\2"', stripped[begin:])):
+        for parse in (json.loads, ast.literal_eval):
             try:
-                found = parse(candidate)
+                found = parse(body)
             except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
                 continue
             if isinstance(found, dict):
-                before = _take_steps(_STAMPS.sub(" ; ", text[:begin]))[0]
-                return {**before, **{str(name): value for name, value in found.items()}}
-    return None
+                return begin, {str(name): value for name, value in found.items()}
+    return 0, None
 
 
 def _of_mapping(text: str, found: Mapping[str, Any]) -> Line:

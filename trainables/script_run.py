@@ -165,12 +165,11 @@ class ScriptRun(Iterator["Progress | None"]):
         self._count.memory["rows"] = {} if self._file is None else self._file.marks
         self._remember()
         _write_json(self._place / PARAMETERS, dict(assignment.config))
-        elsewhere = {}
+        file = None
         if script.config is not None:
-            path = self._place / f"config.{config_file.kind_of(script.config)}"
-            config_file.write(path, script.config, assignment.config)
-            elsewhere = {"config": str(path)}
-        words = script.arguments(assignment.config, **elsewhere)
+            file = self._place / f"config.{config_file.kind_of(script.config)}"
+            config_file.write(file, script.config, assignment.config)
+        words = script.arguments(assignment.config, None if file is None else str(file))
         environment = os.environ | {
             TRIAL_FOLDER: str(self._own), "TRIAL_SEED": str(assignment.seed), "TRIAL_STEPS": str(assignment.until),
             TRIAL_RUNNER: f"{socket.gethostname()}:{os.getpid()}", "OMP_NUM_THREADS": str(assignment.threads),

@@ -35,13 +35,12 @@ from typing import TYPE_CHECKING, Any
 from search.trial import Config
 from search.work import Assignment
 from trainables import config_file
-from trainables.flags import Flag, ask, command_words, find, names_in, nearest, script_place
+from trainables.flags import CONFIG, Flag, ask, command_words, find, names_in, nearest, script_place
 
 if TYPE_CHECKING:
     from search.space import Space
     from trainables.script_run import ScriptRun
 
-CONFIG = "config"  # {config} in a command: the file with the parameters
 _REPORTS = re.compile(
     r"\borchestrator\b[\w. ]*\bimport\b[^\n]*(?:\n[ ,\w]*)*?\breport\b|\borchestrator\.(?:report\(|integrations\b)"
 )
@@ -156,9 +155,9 @@ class Script:
     def test(self, assignment: Assignment) -> Mapping[str, float]:
         return {}
 
-    def arguments(self, config: Config, **elsewhere: Any) -> list[str]:
-        """The command for a configuration, word by word. `elsewhere`: what else may stand in braces."""
-        return command_words(self.command, config, self.flag, self.known_flags(), elsewhere)
+    def arguments(self, config: Config, file: str | None = None) -> list[str]:
+        """The command for a configuration, word by word; `file`: the one that {config} stands for."""
+        return command_words(self.command, config, self.flag, self.known_flags(), file)
 
 
 def _refuse_unknown(command: str, named: set[str], there: set[str]) -> None:
