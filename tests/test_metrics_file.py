@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from trainables.metrics_file import MetricsFile, events, rows
+from trainables.step_count import Reading, StepCount
 
 LIGHTNING = "epoch,step,train_loss,valid_loss\n0,49,0.9,\n0,99,,0.52\n1,149,0.7,\n1,199,,0.42\n"
 ULTRALYTICS = "                  epoch,         train/box_loss,  metrics/mAP50(B)\n                      1,                1.109,            0.605\n"
@@ -93,3 +94,16 @@ def test_tensorboards_events_are_read_as_far_as_they_are_whole(tmp_path: Path) -
 
 def test_an_empty_file_and_a_header_alone_say_nothing() -> None:
     assert list(rows("")) == list(rows("epoch,loss\n")) == []
+
+
+def test_a_file_that_was_seen_while_it_was_written_anew_tells_nothing_twice(tmp_path: Path) -> None:
+    path, file, count = tmp_path / "metrics.csv", MetricsFile(tmp_path, "metrics.csv"), StepCount("loss", 9)
+    steps = []
+    for text in ("epoch,loss\n1,3\n2,2\n", "", "epoch,loss\n1,3\n2,2\n3,1\n"):
+        path.write_text(text)
+        file._wait_until = 0.0
+        for line, row in file.poll("loss", False):
+            value = line.value("loss")
+            assert value is not None
+            steps.append(count.place(Reading(value, {}, line.steps, line.text, row)))
+    assert steps == [1, 2, None, None, 3]

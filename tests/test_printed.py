@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from search.work import Assignment
 from tests.support import ROOT
 from trainables.printed import Reader, Value, likeliest, read, visible
-from trainables.script_run import ScriptFailed
+from trainables.script_channels import ScriptFailed
 from trainables.step_count import Refused
 from trainables.workloads.script import Script
 

@@ -23,9 +23,9 @@ from search.space import Space, loguniform
 from search.trial import Status
 from search.work import Assignment, Progress
 from tests.support import ROOT, simulated
-from trainables import script_run
+from trainables import trial_folder
+from trainables.script_channels import ScriptFailed
 from trainables.script_process import end_leftovers
-from trainables.script_run import ScriptFailed
 from trainables.step_count import Refused
 from trainables.workloads.script import Script
 
@@ -349,10 +349,14 @@ def test_what_a_script_that_reports_prints_is_for_people(tmp_path: Path) -> None
 
 
 def test_the_two_sides_of_the_protocol_use_the_same_words() -> None:
-    assert (script_run.REPORTS_FOLDER, script_run.PARAMETERS, script_run.REPORTS, script_run.ANSWER) == (
-        reporting.PLACE, reporting.PARAMETERS, reporting.REPORTS, reporting.ANSWER,
-    )  # fmt: skip
-    assert (script_run.TRIAL_FOLDER, script_run.TRIAL_RUNNER) == (reporting.FOLDER, reporting.RUNNER)
+    for name in ("FOLDER", "RUNNER", "PLACE", "PARAMETERS", "REPORTS", "ANSWER", "RANKS"):
+        assert getattr(trial_folder, name) == getattr(reporting, name)
+
+
+def test_a_rank_that_the_sweep_itself_has_is_not_the_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_PROCID", "3")  # report() of rank 3 would wait for ever for what rank 0 was to tell
+    text = IMPORT + STARTS_OVER.format(line=REPORTED)
+    assert curve(trained(script(tmp_path, text), assigned(tmp_path))) == truth(*range(1, 7))
 
 
 # The end.
@@ -388,8 +392,8 @@ def test_nothing_follows_a_value_that_is_not_finite(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("import sys; print('epoch 1: distance=1'); sys.exit('out of luck')", r"out of luck \(exit code 1 after step 1 of 6\)"),
-        ("print('nothing to see')", "exit code 0 after 1 lines; none has 'distance'; it named no metric at all"),
-        ("for n in 1, 2: print(f'epoch {n}: val_loss={n}')", "none has 'distance'; it named val_loss."),
+        ("print('nothing to see')", "exit code 0; none of its 1 lines has 'distance'; it named no metric at all"),
+        ("for n in 1, 2: print(f'epoch {n}: val_loss={n}')", "none of its 2 lines has 'distance'; it named val_loss."),
         ("raise ValueError('rate must be below 1')", r"ValueError: rate must be below 1 \(exit code 1"),
         ("import sys\nfor n in range(3): print(f'{n}%|###| {n}/3 [00:00<?, 9it/s]', file=sys.stderr)\nraise KeyError('x')", "KeyError: 'x'"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV after step 0"),

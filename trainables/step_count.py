@@ -146,6 +146,9 @@ class StepCount:
                 f"script's last {key}"
                 + (f" (or name what else the line counts: {', '.join(others)})." if others else ".")
             )
+        known = self.values.get(step)
+        if step < self._last and reading.row is not None and known is not None and known.repeats(reading.value):
+            return None  # a file that is written anew with each row
         if step < 1 or step < self._last:
             raise Refused(
                 f"the script went back from {key} {self._last - self.memory['shift']} to {number:g} in {reading}; "
@@ -161,11 +164,11 @@ class StepCount:
                 "rises from line to line and name it: Script(step='step')."
             )
         self._last, self._last_reading = step, reading
-        if step in self.values:
-            if not self.values[step].repeats(reading.value) and not self._differs:
+        if known is not None:
+            if not known.repeats(reading.value) and not self._differs:
                 self._differs = True
                 self.notices.append(
-                    f"step {step} is {reading.value.text} when trained again; {self.values[step].text} stays on record"
+                    f"step {step} is {reading.value.text} when trained again; {known.text} stays on record"
                 )
             return None
         if step < max(self.values, default=0):
