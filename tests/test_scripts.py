@@ -36,7 +36,8 @@ place = pathlib.Path(os.environ["TRIAL_FOLDER"], "mine.json")
 done = json.loads(place.read_text()) if place.exists() else 0
 for epoch in range(done + 1, 7):
     {line}
-    place.write_text(json.dumps(epoch))
+    place.with_suffix(".tmp").write_text(json.dumps(epoch))
+    place.with_suffix(".tmp").replace(place)  # a script that is ended while it writes keeps the last one
 """
 STARTS_OVER = """
 for epoch in range(1, 7):
