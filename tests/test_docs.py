@@ -35,7 +35,12 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 def shell(commands: str, folder: Path, **more: str) -> str:
     """Run what the documentation shows, line by line, in `folder`; answers what a person would see."""
     done = subprocess.run(
-        ["sh", "-exc", commands], cwd=folder, capture_output=True, text=True, timeout=280, env=python_environment(**more)
+        ["sh", "-exc", commands],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env=python_environment(**more),
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
