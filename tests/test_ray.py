@@ -255,15 +255,23 @@ def test_a_node_that_cannot_load_the_sweep_is_named_once_and_left_out(cluster: A
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_node_that_dies_with_most_of_the_seats_costs_each_trial_a_retry(cluster: Any, tmp_path: Path) -> None:
     most = cluster.add_node(num_cpus=7)
     cluster.add_node(num_cpus=1)
-    process = started(tmp_path, "--address", cluster.address, SLEEP="0.3", STEPS="30", at_work=8)
+    process = started(tmp_path, "--address", cluster.address, SLEEP="0.3", STEPS="2000", at_work=8)
     cluster.remove_node(most, allow_graceful=False)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
-    assert len([row for row in recorded(tmp_path / "steady", "event") if row["kind"] == "retry"]) >= 6
-    assert {row["status"] for row in recorded(tmp_path / "steady", "ending")} == {"completed"}
+    folder, lost = tmp_path / "steady", []
+    while process.poll() is None and len(lost) < 7:
+        lost = [row["trial"] for row in recorded(folder, "event") if row["kind"] == "retry"]
+        time.sleep(0.5)
+    before = len(recorded(folder, "report"))
+    while process.poll() is None and len(recorded(folder, "report")) <= before:
+        time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert len(set(lost)) == 7
 
 
 @pytest.mark.slow
