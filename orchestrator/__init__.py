@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.errors import OrchestratorError
+    from orchestrator.lightning_callback import LightningCallback
     from orchestrator.main import launch, run
     from orchestrator.reporting import parameters, report, resumed_from
     from orchestrator.sweep import Sweep
+    from orchestrator.transformers_callback import TransformersCallback
     from search.ask_and_tell import AskAndTell
     from search.schedulers.asha import Asha, AshaPromote
     from search.schedulers.hyperband import Hyperband
@@ -62,6 +64,8 @@ _HOMES = {
     "report": "orchestrator.reporting",
     "resumed_from": "orchestrator.reporting",
     "OrchestratorError": "orchestrator.errors",
+    "LightningCallback": "orchestrator.lightning_callback",
+    "TransformersCallback": "orchestrator.transformers_callback",
     "Sweep": "orchestrator.sweep",
     "AskAndTell": "search.ask_and_tell",
     "Asha": "search.schedulers.asha",
@@ -132,6 +136,7 @@ __all__ = [
     "GaussianProcess",
     "Grid",
     "Hyperband",
+    "LightningCallback",
     "LrRange",
     "LstmLm",
     "LstmMnist",
@@ -157,6 +162,7 @@ __all__ = [
     "Task",
     "Together",
     "Tpe",
+    "TransformersCallback",
     "Warmup",
     "Watchdog",
     "choice",

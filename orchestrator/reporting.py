@@ -82,8 +82,9 @@ def parameters() -> dict[str, Any]:
 def resumed_from() -> Path | None:
     """The checkpoint that was reported last and is still there; None: begin at the first step."""
     where = _place()
-    if where is None or not (where / REPORTS).exists():
+    if where is None:
         return None
+    announce()
     for line in reversed((where / REPORTS).read_bytes().splitlines()):
         try:
             path = json.loads(line)["checkpoint"]
@@ -92,6 +93,12 @@ def resumed_from() -> Path | None:
         if path is not None and os.path.exists(path):
             return Path(path)
     return None
+
+
+def announce() -> None:
+    """Say that reports will come, so that nothing is read from lines that are printed before the first of them."""
+    if (where := _place()) is not None:
+        (where / REPORTS).touch(0o600)
 
 
 def _place() -> Path | None:

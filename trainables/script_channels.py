@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from search.trial import Config
 from trainables import trial_log
@@ -16,17 +17,46 @@ from trainables.step_count import Reading
 from trainables.trial_folder import ERRORS, OUTPUT, REPORTS, TrialFolder
 
 if TYPE_CHECKING:
-    from trainables.workloads.script import Script
+    from trainables.flags import Flag
 
 
 class ScriptFailed(RuntimeError):
     """The script ended with an error, or without a word about the tuned metric."""
 
 
+class Program(Protocol):
+    """What can be run for a trial; `trainables.workloads.script.Script` says what the fields mean."""
+
+    @property
+    def metric(self) -> str: ...
+
+    @property
+    def metrics(self) -> tuple[str, ...]: ...
+
+    @property
+    def horizon(self) -> int: ...
+
+    @property
+    def file(self) -> str | None: ...
+
+    @property
+    def step(self) -> str | None: ...
+
+    @property
+    def config(self) -> str | None: ...
+
+    @property
+    def reports(self) -> bool: ...
+
+    def known_flags(self) -> Mapping[str, Flag]: ...
+
+    def arguments(self, config: Config, file: str | None = None) -> list[str]: ...
+
+
 class Channels:
     """All that one start of a script tells, from where `memory` says that it has been read."""
 
-    def __init__(self, script: Script, folder: TrialFolder, config: Config, memory: dict[str, Any]) -> None:
+    def __init__(self, script: Program, folder: TrialFolder, config: Config, memory: dict[str, Any]) -> None:
         self._script, self._folder = script, folder
         self._only_reports = script.reports
         names = (script.metric, *script.metrics, *([script.step] if script.step else []))
@@ -50,7 +80,8 @@ class Channels:
         report() is heard there only."""
         found = self._reported()
         printed = self._printed(has_ended, log)
-        self._only_reports = self._only_reports or bool(found)
+        announced = (self._folder.place / REPORTS).exists()  # `resumed_from` leaves an empty file to say so
+        self._only_reports = self._only_reports or announced
         if self._only_reports:
             return found
         if self.file is not None:

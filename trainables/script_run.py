@@ -37,7 +37,7 @@ from trainables.trial_folder import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from trainables.workloads.script import Script
+    from trainables.script_channels import Program
 
 SOONEST, LATEST = 0.005, 0.05  # seconds between two looks at what the script tells
 PAUSE_SECONDS = 0.2  # between two questions whether to pause
@@ -46,7 +46,7 @@ PAUSE_SECONDS = 0.2  # between two questions whether to pause
 class ScriptRun(Iterator["Progress | None"]):
     """The run of one assignment; a `search.work.Run`."""
 
-    def __init__(self, script: Script, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> None:
+    def __init__(self, script: Program, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> None:
         self._script, self._assignment = script, assignment
         self._should_pause = should_pause or (lambda: False)
         self._folder = TrialFolder(assignment.folder / "script")

@@ -61,6 +61,18 @@ class TrialFolder:
         unfinished.write_text(json.dumps(content))
         unfinished.replace(self.place / name)
 
+    def checkpoint(self, recorded: int) -> Path:
+        """What was reported as the checkpoint of the latest step on record. Raises FileNotFoundError if none is left."""
+        path = self.place / REPORTS
+        for line in reversed(path.read_bytes().splitlines() if path.exists() else []):
+            try:
+                told = json.loads(line)
+            except ValueError:
+                continue
+            if told["step"] <= recorded and told["checkpoint"] is not None and Path(told["checkpoint"]).exists():
+                return Path(told["checkpoint"])
+        raise FileNotFoundError(f"{path} names no checkpoint up to step {recorded} that is still there")
+
     def read_steps(self) -> list[dict[str, Any]]:
         """The steps that were told, in order: `step`, `text` of the tuned metric, `metrics`, `line`."""
         path, rows = self.place / STEPS, []

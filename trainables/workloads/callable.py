@@ -1,4 +1,23 @@
-"""Your own training function, or a module in Lightning's style, as something that can be tuned.
+"""Your own training function as something that can be tuned: one that reports, or one that yields.
+
+A plain function of the configuration calls `report` from wherever the numbers are, a loop, a callback, a Trainer. Each
+trial is a process of its own, so nothing that one changes reaches another; it goes on from what it has reported as its
+checkpoint:
+
+    def train(config):
+        model, first = MyModel(config["width"]), 1
+        if (checkpoint := resumed_from()) is not None:
+            ...
+        for epoch in range(first, 21):
+            ...
+            torch.save(..., path)
+            if not report(epoch, loss=loss, checkpoint=path):
+                break
+
+    Sweep(workload=FromFunction(train, metric="loss", mode="min", horizon=20), ...)
+
+A generator function of (configuration, state) yields its metrics, and its state. Its trials share warm processes,
+which suits short trainings, and what it yields is saved for it:
 
     def train(config, state):
         model, step = MyModel(config["width"]), 0
@@ -10,37 +29,41 @@
             loss = one_epoch(model, config["learning_rate"])
             yield {"loss": loss}, {"model": model.state_dict(), "step": step + 1}
 
-    Sweep(workload=FromFunction(train, metric="loss", mode="min", horizon=20), ...)
-
-Yield only the metrics, and a training that was interrupted starts over. Yield a function that gives the state, and it
-is asked only when a checkpoint is due. Torch's, NumPy's and Python's random streams are seeded for each trial and
-restored where the empty `yield` stands (it may be left out: then before the function begins). `FromFunction(Fit(make_module), ...)` trains what `make_module(config)` returns: an object with
-`train_dataloader`, `training_step`, `configure_optimizers`, `val_dataloader` and a `validation_step` that returns a dict.
+Yield only the metrics (then it may take the configuration alone), and a training that was interrupted starts over. Yield
+a function that gives the state, and it is asked only when a checkpoint is due. Torch's, NumPy's and Python's random
+streams are seeded for each trial; those of a generator are restored where the empty `yield` stands (it may be left
+out: then before the function begins).
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.trial import Config
 from search.work import Assignment
+from trainables import call
 
 if TYPE_CHECKING:
     from trainables.run import Run
+    from trainables.script_run import ScriptRun
+
+Train = Callable[[Config], Any] | Callable[[Config, Any], Iterator[Any]]
 
 
 @dataclass(frozen=True, repr=False)
 class FromFunction:
-    """`train(config, state)` yields metrics, or (metrics, state), `horizon` times.
+    """`train(config)` calls `report` with later and later steps, or `train(config, state)` yields `horizon` times.
 
-    `test(config, state)`, if given, answers the metrics on data that no decision has seen, of a state that was yielded.
+    `test_with(config, state)`, if given, answers the metrics on data that no decision has seen, of a state that was
+    yielded, or of the path of a checkpoint that was reported.
     """
 
-    train: Callable[[Config, Any], Iterator[Any]]
+    train: Train
     metric: str
     mode: str
     horizon: int
@@ -49,71 +72,167 @@ class FromFunction:
     test_with: Callable[[Config, Any], Mapping[str, float]] | None = None
 
     def __post_init__(self) -> None:
-        if not (inspect.isgeneratorfunction(self.train) or inspect.isgeneratorfunction(type(self.train).__call__)):
-            raise ValueError(
-                f"FromFunction(train={self.train!r}): must be a generator function; "
-                "yield the metrics, or (metrics, state), after each step."
-            )
+        if not callable(self.train):
+            raise ValueError(f"FromFunction(train={self.train!r}): must be a function of the configuration.")
+        wrong = _problem(self.train)
+        if wrong:
+            raise ValueError(f"FromFunction(train={_name(self.train)}): {wrong}")
         if self.metric not in (self.metrics or (self.metric,)):
             raise ValueError(f"FromFunction(metrics={self.metrics!r}): must contain the tuned metric {self.metric!r}.")
         object.__setattr__(self, "metrics", self.metrics or (self.metric,))
 
     def __repr__(self) -> str:
-        name = getattr(self.train, "__qualname__", repr(self.train))
-        return f"FromFunction({name}, metric={self.metric!r}, mode={self.mode!r}, horizon={self.horizon})"
+        return f"FromFunction({_name(self.train)}, metric={self.metric!r}, mode={self.mode!r}, horizon={self.horizon})"
+
+    @property
+    def forks(self) -> bool:
+        """Whether a trial may take over the state of another: one that is yielded can be handed on."""
+        return _yields(self.train) and _takes_state(self.train)
 
     def prepare(self, folder: Path) -> None:
         """Nothing is shared."""
 
-    def run(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> Run:
-        """Raises ValueError for a policy: it could not reach the knobs."""
+    def run(
+        self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None
+    ) -> Run | ScriptRun:
+        """Raises ValueError for a policy, which could not reach the knobs, and for a fork of a function that reports."""
+        if policy is not None:
+            raise ValueError(f"{self!r} turns its own knobs; leave out Sweep(policy={policy!r}).")
+        if _yields(self.train):
+            return self._run_here(assignment, should_pause)
+        from trainables.script_run import ScriptRun
+
+        if assignment.parent is not None:
+            raise ValueError(
+                f"{self!r} cannot take over the state of another trial; yield the state, or use a searcher that does not fork."
+            )
+        return ScriptRun(_Called(self, assignment.folder), assignment, should_pause)
+
+    def _run_here(self, assignment: Assignment, should_pause: Callable[[], bool] | None) -> Run:
         from trainables.run import Run
         from trainables.yielding import Yielding
 
-        if policy is not None:
-            raise ValueError(f"{self!r} turns its own knobs; leave out Sweep(policy={policy!r}).")
+        steps: Any = self.train if _takes_state(self.train) else self._starting_over
         return Run(
-            lambda: Yielding(
-                self.train, self.metric, assignment.config, seed=assignment.seed, until=assignment.until
-            ),
+            lambda: Yielding(steps, self.metric, assignment.config, seed=assignment.seed, until=assignment.until),
             assignment,
             should_pause,
-        )  # fmt: skip
+        )
 
     def test(self, assignment: Assignment) -> Mapping[str, float]:
         if self.test_with is None:
             return {}
+        if not _yields(self.train):
+            from trainables.trial_folder import TrialFolder
+
+            found = TrialFolder(assignment.folder / "script").checkpoint(assignment.recorded)
+            return self.test_with(assignment.config, found)
         from trainables.run import saved
 
         return self.test_with(assignment.config, saved(assignment)["state"])
 
+    def _starting_over(self, config: Config, state: Any) -> Generator[Any]:
+        """A generator of the configuration alone: it has nowhere to take a state."""
+        steps: Any = self.train(config)  # type: ignore[call-arg]
+        try:
+            for told in steps:
+                if isinstance(told, tuple):
+                    raise ValueError(
+                        f"{_name(self.train)} yields a state and takes none to go on from; write def train(config, state)."
+                    )
+                yield told
+        finally:
+            steps.close()
+
 
 @dataclass(frozen=True)
-class Fit:
-    """The shortest training loop over a module in Lightning's style: an epoch, then the validation, again and again."""
+class _Called:
+    """A function that reports, as the script that it is when it runs in a process of its own."""
 
-    make: Callable[[Config], Any]
+    function: FromFunction
+    folder: Path
+    reports: bool = True
+    file: None = None
+    step: None = None
+    config: None = None
 
     def __repr__(self) -> str:
-        return f"Fit({self.make.__qualname__})"
+        return repr(self.function)
 
-    def __call__(self, config: Config, state: Any) -> Iterator[Any]:
-        import torch
+    @property
+    def metric(self) -> str:
+        return self.function.metric
 
-        module = self.make(config)
-        optimizer = module.configure_optimizers()
-        if state is not None:
-            module.load_state_dict(state["module"])
-            optimizer.load_state_dict(state["optimizer"])
-        yield None
-        while True:
-            module.train()
-            for index, batch in enumerate(module.train_dataloader()):
-                optimizer.zero_grad()
-                module.training_step(batch, index).backward()
-                optimizer.step()
-            module.eval()
-            with torch.no_grad():
-                found = [module.validation_step(batch, index) for index, batch in enumerate(module.val_dataloader())]
-            means = {name: float(sum(float(each[name]) for each in found) / len(found)) for name in found[0]}
-            yield means, lambda: {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return self.function.metrics
+
+    @property
+    def horizon(self) -> int:
+        return self.function.horizon
+
+    def arguments(self, config: Config, file: str | None = None) -> list[str]:
+        """Write the function where its process finds it, and say how that is started."""
+        path = self.folder / "train.pickle"
+        call.write(path, self.function.train, config)
+        return call.command(path)
+
+    def known_flags(self) -> Mapping[str, Any]:
+        return {}
+
+
+def _name(train: Any) -> str:
+    """A lambda has none, nor has a partial: their `repr` has an address, which tells the record to look closer."""
+    name = getattr(train, "__qualname__", "<lambda>")
+    return repr(train) if name.endswith("<lambda>") else str(name)
+
+
+def _yields(train: Any) -> bool:
+    """Whether it is a generator function, beneath partials and decorators, or an object that is called like one."""
+    while isinstance(train, functools.partial):
+        train = train.func
+    return any(map(inspect.isgeneratorfunction, (inspect.unwrap(train), vars(type(train)).get("__call__"))))
+
+
+def _positional(train: Any) -> list[inspect.Parameter] | None:
+    """The parameters that an argument can be given to by its place; None if it takes any number, or nobody can tell."""
+    try:
+        parameters = inspect.signature(train).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return None
+    return [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+
+
+def _takes_state(train: Any) -> bool:
+    """A second parameter with a default is the state only by name: `def train(config, data=data)` binds something else."""
+    parameters = _positional(train)
+    if parameters is None:
+        return True
+    return len(parameters) > 1 and (parameters[1].default is inspect.Parameter.empty or parameters[1].name == "state")
+
+
+def _problem(train: Any) -> str | None:
+    """Why a worker could not call it with (config), or a generator with (config, state)."""
+    parameters = _positional(train)
+    if parameters is None:
+        return None
+    signature = inspect.signature(train)
+    required = [each.name for each in parameters if each.default is each.empty]
+    named = [
+        each.name
+        for each in signature.parameters.values()
+        if each.kind is each.KEYWORD_ONLY and each.default is each.empty
+    ]
+    if not parameters:
+        return f"takes {signature}; it must take the configuration: def train(config)."
+    if not _yields(train) and required[1:] == ["state"]:
+        return (
+            f"takes {signature} and yields nothing; yield the metrics, or (metrics, state), after each step, "
+            "or take the configuration alone and call report(step, valid_loss=…)."
+        )
+    extra = required[2 if _yields(train) else 1 :] + named
+    if extra:
+        return f"takes {signature}, and nobody gives it {extra[0]!r}; bind it: functools.partial(train, {extra[0]}=…)."
+    return None
