@@ -10,9 +10,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.errors import OrchestratorError
+    from orchestrator.errors import (
+        BadInput,
+        Interrupted,
+        NoMetric,
+        OrchestratorError,
+        ResumeRefused,
+        RunInUse,
+        StorageError,
+        TrialsFailed,
+    )
     from orchestrator.main import launch, run
     from orchestrator.reporting import parameters, report, resumed_from
+    from orchestrator.result import Result
     from orchestrator.sweep import Sweep
     from search.ask_and_tell import AskAndTell
     from search.schedulers.asha import Asha, AshaPromote
@@ -55,13 +65,21 @@ if TYPE_CHECKING:
     from trainables.workloads.resnet_pretrain import ResNetPretrain
     from trainables.workloads.script import Script
 
-_HOMES = {
+HOMES = {
     "launch": "orchestrator.main",
     "run": "orchestrator.main",
     "parameters": "orchestrator.reporting",
     "report": "orchestrator.reporting",
     "resumed_from": "orchestrator.reporting",
+    "BadInput": "orchestrator.errors",
+    "Interrupted": "orchestrator.errors",
+    "NoMetric": "orchestrator.errors",
     "OrchestratorError": "orchestrator.errors",
+    "ResumeRefused": "orchestrator.errors",
+    "RunInUse": "orchestrator.errors",
+    "StorageError": "orchestrator.errors",
+    "TrialsFailed": "orchestrator.errors",
+    "Result": "orchestrator.result",
     "Sweep": "orchestrator.sweep",
     "AskAndTell": "search.ask_and_tell",
     "Asha": "search.schedulers.asha",
@@ -121,6 +139,7 @@ __all__ = [
     "AshaPromote",
     "AskAndTell",
     "AutoLrs",
+    "BadInput",
     "BatchRamp",
     "BayesSearch",
     "BertClassify",
@@ -132,11 +151,13 @@ __all__ = [
     "GaussianProcess",
     "Grid",
     "Hyperband",
+    "Interrupted",
     "LrRange",
     "LstmLm",
     "LstmMnist",
     "Median",
     "MultitaskSearch",
+    "NoMetric",
     "NoiseScaleBatch",
     "OrchestratorError",
     "Pb2",
@@ -146,6 +167,9 @@ __all__ = [
     "Random",
     "ResNetFinetune",
     "ResNetPretrain",
+    "Result",
+    "ResumeRefused",
+    "RunInUse",
     "RunToEnd",
     "Schedule",
     "Scheduled",
@@ -153,10 +177,12 @@ __all__ = [
     "Sma",
     "Sobol",
     "Space",
+    "StorageError",
     "Sweep",
     "Task",
     "Together",
     "Tpe",
+    "TrialsFailed",
     "Warmup",
     "Watchdog",
     "choice",
@@ -175,9 +201,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(_HOMES[name]), name)
+    found = getattr(importlib.import_module(HOMES[name]), name)
     globals()[name] = found
     return found
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.again import replay_command
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.main import explain
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 Run = Annotated[str, typer.Argument(help="Name of a run under --runs, or the path of its folder.")]
-Runs = Annotated[Path, typer.Option(help="Where runs are kept.")]
+Runs = Annotated[Path, typer.Option(help="Where runs are kept.", callback=lambda path: path.expanduser())]
 
 
 def told(command: Callable[..., None]) -> Callable[..., None]:
@@ -201,24 +202,19 @@ def replay(
 ) -> None:
     """Train one recorded trial again, outside the sweep; its numbers must come out the same."""
     with _opened(run, runs) as ledger:
-        command = ledger.sweeps()[-1]["command"]
         folder = ledger.folder
-        name = folder.absolute().name
-    if not command or not Path(command[0]).is_file():
-        raise BadInput(
-            f"{folder}: the script that made this run ({command[0] if command else 'unknown'}) is not there; put it back."
-        )
+        command, place = replay_command(folder, ledger.sweeps()[-1])
     call = [
         sys.executable,
         *command,
         "--name",
-        name,
+        folder.name,
         "--runs",
-        str(folder.absolute().parent),
+        str(folder.parent),
         "--replay",
         str(trial),
     ]
-    raise typer.Exit(subprocess.call(call + ([] if go_on is None else ["--go-on", str(go_on)])))
+    raise typer.Exit(subprocess.call(call + ([] if go_on is None else ["--go-on", str(go_on)]), cwd=place))
 
 
 def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
@@ -252,7 +248,7 @@ def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
 def _opened(run: str, runs: Path) -> Iterator[Ledger]:
     from orchestrator.ledger import FILE, Ledger
 
-    candidates = [runs / run, Path(run)]
+    candidates = [runs / run, Path(run).expanduser()]
     folder = next((path for path in candidates if (path / FILE).exists()), None)
     if folder is None:
         names = [path.parent.name for path in runs.glob(f"*/{FILE}")]

@@ -6,6 +6,7 @@ Reads only the ledger: needs neither Ray nor torch, works while the sweep is run
 from __future__ import annotations
 
 import csv
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import isfinite
@@ -242,6 +243,7 @@ def best_as_yaml(ledger: Ledger) -> str:
     if best is None:
         raise BadInput(f"{ledger.folder}: nothing to export, no trial has reported yet.")
     horizon = ledger.sweeps()[-1]["description"]["horizon"]
+    again = ["orchestrator", "replay", str(ledger.folder), str(best["trial"])]
     content: dict[str, Any] = {
         "run": facts["name"],
         "trial": best["trial"],
@@ -253,10 +255,9 @@ def best_as_yaml(ledger: Ledger) -> str:
         "checkpoint": best["checkpoint"],
     }
     if best["checkpoint"]:
-        content["train_on"] = (
-            f"orchestrator replay {ledger.folder} {best['trial']} --go-on {max(best['step'], horizon) + horizon}"
-        )
-    content["train_again"] = f"orchestrator replay {ledger.folder} {best['trial']}"
+        further = str(max(best["step"], horizon) + horizon)
+        content["train_on"] = shlex.join([*again, "--go-on", further])
+    content["train_again"] = shlex.join(again)
     return yaml_text(content)
 
 

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from search.trial import Config
 from search.work import Assignment
@@ -56,6 +56,9 @@ class Script:
     file: str | None = None
     flag: str = "--{name}={value}"
     baseline: Mapping[str, Any] | None = None
+
+    takes_policy: ClassVar[bool] = False
+    forks: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not shlex.split(self.command):
