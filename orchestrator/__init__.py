@@ -203,6 +203,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not HOMES[name].startswith("orchestrator."):
+        importlib.import_module("orchestrator.packages")  # a user's own search.py must not hide ours
     found = getattr(importlib.import_module(HOMES[name]), name)
     globals()[name] = found
     return found

@@ -18,9 +18,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from math import isfinite
 from pathlib import Path
 from types import FrameType
@@ -54,26 +54,28 @@ def run(
     simulate: bool = False,
     address: str | None = None,
     quiet: bool = False,
+    **changes: Any,
 ) -> Result:
     """Run (or continue) a sweep in the folder `runs`/`name` and return what it found; the same call does both.
 
     Raises an OrchestratorError and never leaves the program: BadInput and ResumeRefused before anything starts, TrialsFailed
     and NoMetric at the end, Interrupted after Ctrl-C and a clean save; `error.result` has what there is nevertheless.
     `simulate`: in this process on a simulated clock, without Ray. `address`: a Ray cluster; a Ray that the caller has
-    started is used and left alone. One sweep at a time runs in a process: a second one, in another thread, waits.
+    started is used and left alone. `changes` are other fields of the sweep, as in run(sweep, num_samples=40). One sweep at
+    a time runs in a process: a second one, in another thread, waits.
     """
     from rich.console import Console
 
     from orchestrator.checks import on_this_machine
     from orchestrator.result import Result
 
-    described = _build(sweep)
     if name is not None:
-        described = replace(described, name=name)
+        changes["name"] = name
+    described = _changed(_build(sweep), changes)
     folder = _folder(runs, described)
     on_this_machine(described, local=not simulate and address is None)
-    # Plain lines: rich would make a picture of each in a notebook.
-    console = Console(stderr=True, force_jupyter=False, quiet=quiet)
+    # A notebook is no terminal, though its kernel may say so, and rich would make a picture of every line there.
+    console = Console(stderr=True, force_jupyter=False, force_terminal=sys.stderr.isatty(), quiet=quiet)
     driven = False
 
     def close(driver: Driver, ledger: Ledger, received: list[int]) -> OrchestratorError | None:
@@ -132,7 +134,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             "time_budget": time_budget,
             "seed": seed,
         }
-        described = replace(described, **{key: value for key, value in given.items() if value is not None})
+        described = _changed(described, {key: value for key, value in given.items() if value is not None})
         folder = _folder(runs, described)
         if replay is not None:
             from orchestrator.replay import replay_trial
@@ -404,7 +406,8 @@ class _signals:
             os.write(2, b"leaving at once; what is recorded is safe\n")
             end_left_over_processes(self._driver.folder)
             os._exit(128 + number)
-        os.write(2, b"\nstopping: trials save their checkpoints (once more leaves at once)\n")
+        once_more = b" (once more leaves at once)" if self._is_script else b""
+        os.write(2, b"\nstopping: trials save their checkpoints" + once_more + b"\n")
         self._driver.stop("a signal asked for it")
 
 
@@ -426,6 +429,16 @@ def _build(sweep: Callable[[], Sweep] | Sweep) -> Sweep:
     if described is None and callable(sweep):
         raise BadInput(f"{_named(sweep)}() returned nothing; it must return a Sweep(...).")
     raise BadInput(f"{described!r} is no Sweep: pass Sweep(...), or a function that returns one.")
+
+
+def _changed(sweep: Sweep, changes: Mapping[str, Any]) -> Sweep:
+    """The sweep with other values of some fields; the same one if there are none, for checking it again takes time."""
+    if not changes:
+        return sweep
+    for name in changes:
+        if name not in {field.name for field in fields(sweep)}:
+            type(sweep)(**changes)  # says what is called otherwise
+    return replace(sweep, **changes)
 
 
 def _named(function: Callable[..., object]) -> str:

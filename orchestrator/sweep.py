@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator import packages  # isort: skip  # noqa: F401 - before anything of search/
 from orchestrator import checks
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.identity import files_of, identity, same_command
