@@ -66,8 +66,12 @@ def make_ready(sweep: Sweep, folder: Path) -> str:
 
 
 def nothing_learned(sweep: Sweep, folder: Path) -> str:
-    """Why the record in `folder` is worth nothing, in words; empty if it is worth something. Raises ResumeRefused."""
+    """Why the record in `folder` is worth nothing, in words; empty if it is worth something, or there is none.
+
+    Raises ResumeRefused if it must not be continued, and BadInput for earlier runs that are not there.
+    """
     if not (folder / FILE).exists():
+        earlier_histories(sweep, folder, [])
         return ""
     ledger = Ledger.read(folder)
     try:

@@ -166,11 +166,24 @@ def guarded(command: Callable[..., None]) -> int:
     try:
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         app.command()(command)
-        return int(app(standalone_mode=True) or 0)
+        return int(app(standalone_mode=False) or 0)
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 1
+    except typer.Abort:
+        return 128 + signal.SIGINT
     except Exception as error:
+        if hasattr(error, "format_message"):  # typer's own, for flags
+            error = BadInput(f"{error.format_message()}{_given(error)} See --help.")
         return explain(error)
+
+
+def _given(error: Any) -> str:
+    """What stood on the command line for the flag that typer refuses, which it does not always say."""
+    names, words = getattr(getattr(error, "param", None), "opts", ()), sys.argv[1:]
+    given = [words[i + 1] for i, word in enumerate(words[:-1]) if word in names]
+    given += [value for name, equals, value in (word.partition("=") for word in words) if equals and name in names]
+    message = error.format_message()
+    return f" Given: {given[-1]!r}." if given and given[-1] not in message else "" if message.endswith(".") else "."
 
 
 def explain(error: BaseException) -> int:
