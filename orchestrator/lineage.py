@@ -18,6 +18,7 @@ from orchestrator.sweep import FIXED, Sweep
 from orchestrator.transfer import TRANSFER, earlier_histories
 from search.trial import BASELINE, Status
 
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 EARLIER = "earlier"  # folder, in the run's own, of starts from which nothing was learned
 
 
@@ -134,7 +135,7 @@ def _same(name: str, sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[st
     if name not in ("workload", "policy") or not isinstance(before, str):
         return False
     older = without_digests(before) == before
-    other_python = earlier["code"]["python"].split(".")[:2] != [str(part) for part in sys.version_info[:2]]
+    other_python = earlier["code"]["python"].split(".")[:2] != PYTHON.split(".")
     return (older or other_python) and without_digests(before) == without_digests(after[name])
 
 

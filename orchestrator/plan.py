@@ -52,7 +52,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
         workers = _workers(sweep)
         console.print(
             f"  the {'next' if (folder / FILE).exists() else 'first'} {_counted(len(first), 'training')}, as "
-            f"{_counted(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if each step took as long:"
+            f"{_counted(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took as long and no result stood out:"
         )
     else:
         console.print("  nothing is left to do.")
