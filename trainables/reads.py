@@ -1,7 +1,7 @@
 """Which parameters a workload and a policy ask for: the others would be tuned for nothing.
 
 The methods that get the configuration are called with one that remembers what it was asked. `model` may be large, so it
-is called only if its code uses the configuration at all, and then on torch's meta device, which holds no weights.
+is called only if its code uses the configuration at all, and then on torch's meta device, which holds no weights, if it can.
 """
 
 from __future__ import annotations
@@ -33,16 +33,15 @@ def asked_for(
             workload.clip_norm(watched)
             workload.cost_seconds(watched, 1)
             policy_for(watched)
-        left = [config for config in configs if not (names & set(config)) <= asked][:BUILT]
-        for config in left:
+        for config in [config for config in configs if not (names & set(config)) <= asked][:BUILT]:
             if not names <= asked:
-                _build(workload, _Watched(config, asked))
+                _build(workload, _Watched(config, asked), names - asked)
     except Exception:  # it says so itself when it trains, or needs what is not prepared yet
         return None if not names <= asked else asked
     return asked
 
 
-def _build(workload: Workload, config: _Watched) -> None:
+def _build(workload: Workload, config: _Watched, names: set[str]) -> None:
     uses_optimizer, uses_model = _uses_config(workload.optimizer), _uses_config(workload.model)
     if not (uses_optimizer or uses_model):
         return
@@ -55,8 +54,12 @@ def _build(workload: Workload, config: _Watched) -> None:
                 return
             except Exception:
                 pass
-        with torch.device("meta"):
-            workload.optimizer(workload.model(config, None), config)
+        try:
+            with torch.device("meta"):
+                workload.optimizer(workload.model(config, None), config)
+        except Exception:  # it looks at values, which meta tensors have not
+            if not names <= config.asked:
+                workload.optimizer(workload.model(config, None), config)
 
 
 def _uses_config(method: Callable[..., Any]) -> bool:
@@ -74,18 +77,18 @@ class _Watched(dict[str, Any]):
 
     def __init__(self, config: Config, asked: set[str]) -> None:
         super().__init__(config)
-        self._asked = asked
+        self.asked = asked
 
     def __getitem__(self, name: str) -> Any:
-        self._asked.add(name)
+        self.asked.add(name)
         return super().__getitem__(name)
 
     def __contains__(self, name: object) -> bool:
-        self._asked.add(str(name))
+        self.asked.add(str(name))
         return super().__contains__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        self._asked.add(name)
+        self.asked.add(name)
         return super().get(name, default)
 
     def __iter__(self) -> Iterator[str]:
@@ -111,5 +114,5 @@ class _Watched(dict[str, Any]):
         return other | self._all()
 
     def _all(self) -> dict[str, Any]:
-        self._asked.update(super().__iter__())
+        self.asked.update(super().__iter__())
         return {name: super(_Watched, self).__getitem__(name) for name in super().__iter__()}
