@@ -127,20 +127,22 @@ def _function(sweep: Sweep) -> None:
     train = getattr(sweep.workload, "train", None)
     if not callable(train):
         return
-    yields = inspect.isgeneratorfunction(train) or inspect.isgeneratorfunction(type(train).__call__)
-    given = ("config", "state") if yields else ("config",)
     try:
         signature = inspect.signature(train)
     except (TypeError, ValueError):  # written in C
         return
-    try:
-        signature.bind(*given)
-    except TypeError as error:
+    wrong = []
+    for given in (("config",), ("config", "state")):
+        try:
+            signature.bind(*given)
+        except TypeError as error:
+            wrong.append(error)
+    if len(wrong) == 2:
         name = getattr(train, "__qualname__", type(train).__qualname__)
         raise BadInput(
-            f"{type(sweep.workload).__name__}: {name}{signature} is called as {name}({', '.join(given)}): {error}; "
-            f"write def {name}({', '.join(given)})."
-        ) from None
+            f"{type(sweep.workload).__name__}: {name}{signature} cannot be called as {name}(config, state): {wrong[-1]}; write "
+            f"def {name}(config, state)."
+        )
 
 
 def constraints(sweep: Sweep) -> None:

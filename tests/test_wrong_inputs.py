@@ -110,8 +110,13 @@ BEFORE = {
     "a horizon as text": Wrong('plain(workload=of(train, horizon="10"))', ("horizon='10'", "try horizon=10")),
     "a horizon that is true": Wrong("plain(workload=of(train, horizon=True))", ("horizon=True", "whole number of steps")),
     "half a step": Wrong("plain(workload=of(train, horizon=1.5))", ("horizon=1.5", "try horizon=1")),
-    "a function of one argument": Wrong("def train(config): yield {'loss': 1.0}\nplain(workload=of(train))", ("train(config) is called as train(config, state)", "write def train(config, state)")),
-    "a function of three arguments": Wrong("def train(config, state, data): yield {'loss': 1.0}\nplain(workload=of(train))", ("missing a required argument: 'data'",)),
+    "a function of three arguments": Wrong(
+        "def train(config, state, data): yield {'loss': 1.0}\nplain(workload=of(train))",
+        ("train", "(config, state, data)"),
+    ),
+    "a function of none": Wrong(
+        "def train(): yield {'loss': 1.0}\nplain(workload=of(train))", ("train", "()", "def train(config")
+    ),
     "no function": Wrong("plain(workload=of(3))", ("FromFunction(train=3)",)),
     "a partial over what has no name": Wrong("def train(config, state, data): yield {'loss': 1.0}\nplain(workload=of(partial(train, data=object())))", ("known by its address in memory only", "__repr__")),
     # Numbers.
@@ -162,7 +167,13 @@ LATER = {
     "another name of the metric": Wrong("def train(config, state): yield {'los': 1.0}\nplain(workload=of(train))", ("'loss'", "los"), exit_code=4),
     "a metric that is a list": Wrong("def train(config, state): yield {'loss': [1.0]}\nplain(workload=of(train))", ("loss",), exit_code=4),
     "nothing but NaN": Wrong("def train(config, state): yield {'loss': float('nan')}\nplain(workload=of(train))", ("no trial gave a finite 'loss'", "loss = nan at step 1"), exit_code=4),
-    "too few samples for a full training": Wrong("bowl(tasks=Task.data(0.1, 1.0), searcher=MultitaskSearch(), num_samples=1, baseline=None, finalists=0)", ("no full training has reported 'loss'", "--num-samples"), exit_code=4),
+    "only cheap trainings": Wrong(
+        "from search.base import Searcher\nfrom search.trial import start\nclass Cheap(Searcher):\n"
+        "    def suggest(self, history): return start({'learning_rate': 0.1, 'batch_size': 8}, task='0.1 of the data') if history.room else None\n"
+        "bowl(searcher=Cheap(), tasks=Task.data(0.1, 1.0), num_samples=1, baseline=None)",
+        ("no full training has reported 'loss'", "--num-samples"),
+        exit_code=4,
+    ),
     "one failure too many": Wrong("from pathlib import Path\ndef train(config, state):\n    yield {'loss': 1.0}\n    if Path('one').exists(): raise RuntimeError('broken')\n    Path('one').touch(); yield {'loss': 1.0}; yield {'loss': 1.0}\nplain(workload=of(train), max_concurrent=1)", ("2 trials failed, 0 are allowed", "broken"), exit_code=3),
 }  # fmt: skip
 

@@ -1,7 +1,8 @@
 """Which parameters a workload and a policy ask for: the others would be tuned for nothing.
 
-The methods that get the configuration are called with one that remembers what it was asked. `model` may be large, so it
-is called only if its code uses the configuration at all, and then on torch's meta device, which holds no weights, if it can.
+The methods that get the configuration are called with one that remembers what it was asked. A model may be large, so
+one is only built for parameters that the others have not asked for, and only if the code of `model` uses the configuration
+at all. (Not on torch's meta device: workloads keep data between calls, which would then be empty ones.)
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ def asked_for(
             policy_for(watched)
         for config in [config for config in configs if not (names & set(config)) <= asked][:BUILT]:
             if not names <= asked:
-                _build(workload, _Watched(config, asked), names - asked)
+                _build(workload, _Watched(config, asked))
     except Exception:  # it says so itself when it trains, or needs what is not prepared yet
         return None if not names <= asked else asked
     return asked
 
 
-def _build(workload: Workload, config: _Watched, names: set[str]) -> None:
+def _build(workload: Workload, config: _Watched) -> None:
     uses_optimizer, uses_model = _uses_config(workload.optimizer), _uses_config(workload.model)
     if not (uses_optimizer or uses_model):
         return
@@ -54,12 +55,7 @@ def _build(workload: Workload, config: _Watched, names: set[str]) -> None:
                 return
             except Exception:
                 pass
-        try:
-            with torch.device("meta"):
-                workload.optimizer(workload.model(config, None), config)
-        except Exception:  # it looks at values, which meta tensors have not
-            if not names <= config.asked:
-                workload.optimizer(workload.model(config, None), config)
+        workload.optimizer(workload.model(config, None), config)
 
 
 def _uses_config(method: Callable[..., Any]) -> bool:
