@@ -29,11 +29,19 @@ def accounts(ledger: Ledger, history: History, maximise: bool) -> dict[str, Any]
     return {
         "fallbacks": fallbacks(ledger),
         "tasks": tasks(history),
-        "promotions": dict(Counter(paid.how for paid in stretches(ledger).values() if paid.is_promotion)),
+        "promotions": promotions(ledger, history),
         "finalists": finalists(history, maximise),
         "waited_seconds": round(sum(float(row["text"]) for row in _events(ledger, WAITED)), 3),
         "over": why_over(ledger) or None,
     }
+
+
+def promotions(ledger: Ledger, history: History) -> dict[str, int]:
+    """How often a training went on from its checkpoint, or restarted and was paid in full."""
+    if history.tasks:
+        return dict(Counter(paid.how for paid in stretches(ledger).values() if paid.is_promotion))
+    resumed = ledger.query("SELECT COUNT(*) FROM suggestion WHERE kind = 'resume'")[0][0]
+    return {"went on": resumed} if resumed else {}  # nothing restarts without tasks
 
 
 def fallbacks(ledger: Ledger) -> dict[str, int]:

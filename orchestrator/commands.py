@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import typer
 from orchestrator.again import replay_command
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.main import explain
+from orchestrator.secrets import MASK
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
@@ -51,33 +53,43 @@ def list_runs(runs: Runs = Path("runs")) -> None:
     from rich.table import Table
 
     from orchestrator.ledger import Ledger
+    from orchestrator.summary import glance
     from orchestrator.summary import runs as found_runs
-    from orchestrator.summary import summary
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("run", "state", "trials", "metric", "best", "cost"):
-        table.add_column(heading, justify="right" if heading in ("trials", "best", "cost") else "left")
+    for heading in ("run", "state", "trials", "failed", "metric", "best", "cost"):
+        table.add_column(heading, justify="left" if heading in ("run", "state", "metric") else "right")
     folders = found_runs(runs)
+    reasons = []
     for folder in folders:
         try:
-            ledger = Ledger.read(folder)
-            facts = summary(ledger)
-            ledger.close()
+            ledger = Ledger.read(folder, check=False)
+            try:
+                facts = glance(ledger)
+            finally:
+                ledger.close()
         except Exception as error:
-            table.add_row(folder.name, f"unreadable: {str(error)[:60]}", "", "", "", "")
+            table.add_row(folder.name, "unreadable", "", "", "", "", "")
+            reasons.append(f"{folder.name}: {error}")
             continue
-        best = facts["best"]
-        value = "–" if best is None or best["value"] is None else f"{best['value']:.4g}"
+        best, failed = facts["best"], sum(failure["times"] for failure in facts["failures"])
+        if facts["failures"]:
+            first = facts["failures"][0]
+            reasons.append(f"{folder.name}: {first['status']} {first['times']} ×: {first['reason']}")
         table.add_row(
-            facts["name"],
+            folder.name,
             facts["state"],
             str(sum(facts["trials"].values())),
+            str(failed or ""),
             facts["metric"],
-            value,
-            f"{facts['cost']['full_equivalents']:.1f}",
+            "–" if best is None or best[1] != best[1] else f"{best[1]:.4g}",
+            f"{facts['spent']:.1f}",
         )
+    console = Console()
     if folders:
-        Console().print(table)
+        console.print(table)
+        for reason in reasons:
+            console.print(reason, markup=False, highlight=False, soft_wrap=True)
     else:
         typer.echo(f"no runs in {runs}")
 
@@ -85,25 +97,47 @@ def list_runs(runs: Runs = Path("runs")) -> None:
 @app.command()
 @told
 def status(run: Run, runs: Runs = Path("runs")) -> None:
-    """One line on where a run stands, and what happened last."""
-    from orchestrator.summary import summary
+    """One line on where a run stands, why trials failed, and what happened last."""
+    from orchestrator.summary import failure_lines, glance
 
-    with _opened(run, runs) as ledger:
-        facts = summary(ledger)
-        counts = ", ".join(f"{count} {name}" for name, count in facts["trials"].items() if count) or "no trials"
+    with _opened(run, runs, check=False) as ledger:
+        facts = glance(ledger)
+        counts = ", ".join(f"{count} {name}" for name, count in facts["trials"].items()) or "no trials"
         best = facts["best"]
-        shown = (
-            ""
-            if best is None or best["value"] is None
-            else f"; best {facts['metric']} {best['value']:.6g} (trial {best['trial']})"
-        )
-        typer.echo(
-            f"{facts['name']}: {facts['state']}; {counts}{shown}; {facts['cost']['full_equivalents']:.1f} full trainings"
-        )
-        for row in ledger.rows(
-            "event", "WHERE kind NOT IN ('spent', 'state', 'waited', 'transfer') ORDER BY seq DESC LIMIT 5"
-        )[::-1]:
-            typer.echo(f"  {row['time'][:19]}  {row['kind']}: {row['text'].splitlines()[0]}")
+        shown = f"; best {facts['metric']} {best[1]:.6g} (trial {best[0]})" if best and best[1] == best[1] else ""
+        typer.echo(f"{ledger.folder.name}: {facts['state']}; {counts}{shown}; {facts['spent']:.1f} full trainings")
+        for line in failure_lines(facts["failures"], ledger.folder):
+            typer.echo(f"  {line}")
+        told_of = "WHERE kind NOT IN ('spent', 'state', 'waited', 'transfer') ORDER BY seq DESC LIMIT 5"
+        for row in ledger.rows("event", told_of)[::-1]:
+            typer.echo(f"  {row['time'][:19]}  {row['kind']}: {(row['text'].splitlines() or [''])[0]}")
+
+
+@app.command()
+@told
+def logs(
+    run: Run,
+    trial: Annotated[
+        int | None, typer.Argument(help="Number of the trial; default: the first that failed, or the one that runs.")
+    ] = None,
+    runs: Runs = Path("runs"),
+    failed: Annotated[
+        bool, typer.Option("--failed", help="How the logs of failed trials end, and why they failed.")
+    ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is printed, until the trial ends.")
+    ] = False,
+) -> None:
+    """What a trial has printed."""
+    from orchestrator.logs import print_failed, print_log
+
+    if failed and (follow or trial is not None):
+        raise BadInput("logs --failed: shows all failed trials; leave out the trial's number and --follow.")
+    with _opened(run, runs, check=False) as ledger:
+        if failed:
+            print_failed(ledger, sys.stdout)
+        else:
+            print_log(ledger, trial, sys.stdout, follow=follow)
 
 
 @app.command()
@@ -163,6 +197,7 @@ def export(
     The schedule is what a policy turned while the model trained, or what a member of a population trained with, forks
     included. A script trains afresh with it: policy=Scheduled.of(workload, json.load(open("schedule.json"))).
     """
+    from orchestrator.storage import refuse_links
     from orchestrator.summary import best_as_yaml, write_record
 
     if jsonl + as_csv + parquet + as_schedule > 1:
@@ -172,18 +207,13 @@ def export(
     with _opened(run, runs) as ledger:
         if as_schedule:
             text = json.dumps(_schedule(ledger, trial), indent=2) + "\n"
-            if output:
-                output.write_text(text)
-            else:
-                typer.echo(text, nl=False)
+            _give(text, output)
         elif not (jsonl or as_csv or parquet):
             text = best_as_yaml(ledger)
-            if output:
-                output.write_text(text)
-            else:
-                typer.echo(text, nl=False)
+            _give(text, output)
         elif parquet:
             target = output or ledger.folder / "record.parquet"
+            refuse_links(*([] if output else [target]))
             write_record(ledger, "parquet", target)
             typer.echo(target)
         else:
@@ -204,6 +234,11 @@ def replay(
     with _opened(run, runs) as ledger:
         folder = ledger.folder
         command, place = replay_command(folder, ledger.sweeps()[-1])
+    if any(MASK in word for word in command):
+        raise BadInput(
+            f"{folder}: the command that made this run holds a secret, which the record does not show. Run it yourself with "
+            f"--replay {trial} added: {shlex.join(command)}"
+        )
     call = [
         sys.executable,
         *command,
@@ -217,6 +252,16 @@ def replay(
     raise typer.Exit(subprocess.call(call + ([] if go_on is None else ["--go-on", str(go_on)]), cwd=place))
 
 
+@app.command()
+@told
+def repair(run: Run, runs: Runs = Path("runs")) -> None:
+    """Put the most that is whole in a damaged ledger's place: its records before the damage, or its copy's."""
+    from orchestrator.repair import repair as repair_run
+
+    folder = next((path for path in (runs / run, Path(run).expanduser()) if path.is_dir()), runs / run)
+    typer.echo(repair_run(folder.absolute()))
+
+
 def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
     """What the trial (None: the best) trained with: in samples if a policy turned knobs, else in steps."""
     from orchestrator.summary import summary
@@ -224,6 +269,8 @@ def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
 
     begun = ledger.begun()
     best = summary(ledger)["best"] if trial is None else None
+    if trial is None and best is None:
+        raise BadInput(f"{ledger.folder}: no trial has reported yet, so none is the best; name one with --trial.")
     number = best["trial"] if best is not None else trial
     if number not in begun:
         raise BadInput(
@@ -244,16 +291,27 @@ def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
     return [stretch._asdict() for stretch in schedule(number, step, begun)]
 
 
+def _give(text: str, output: Path | None) -> None:
+    from orchestrator.summary import writing
+
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        with writing(output):
+            output.write_text(text)
+
+
 @contextmanager
-def _opened(run: str, runs: Path) -> Iterator[Ledger]:
-    from orchestrator.ledger import FILE, Ledger
+def _opened(run: str, runs: Path, *, check: bool = True) -> Iterator[Ledger]:
+    from orchestrator.ledger import COPY, FILE, Ledger
 
     candidates = [runs / run, Path(run).expanduser()]
     folder = next((path for path in candidates if (path / FILE).exists()), None)
+    folder = folder or next((path for path in candidates if (path / COPY).exists()), None)  # it has lost its ledger
     if folder is None:
         names = [path.parent.name for path in runs.glob(f"*/{FILE}")]
         raise BadInput(f"no run {run!r} in {runs}." + (did_you_mean(run, names) if names else ""))
-    ledger = Ledger.read(folder.absolute())
+    ledger = Ledger.read(folder.absolute(), check=check)
     try:
         yield ledger
     finally:

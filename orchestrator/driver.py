@@ -19,10 +19,12 @@ from pathlib import Path
 
 from orchestrator.accounts import ENOUGH, FALLBACK, WAITED, why_over
 from orchestrator.errors import did_you_mean
-from orchestrator.ledger import Ledger, seconds_between
+from orchestrator.ledger import Ledger
 from orchestrator.lineage import what_changed
+from orchestrator.storage import refuse_links
 from orchestrator.sweep import Sweep
 from orchestrator.transfer import TRANSFER, earlier_histories
+from orchestrator.words import plural
 from orchestrator.worker import PREPARE, TEST, Order
 from search.base import Verdict, derived_seed, generator
 from search.finalists import confirm, winner
@@ -48,6 +50,7 @@ NEARLY = 1e-9  # of a full training: sums of shares are not exact
 THINKING_SHARE = 0.1  # of the time: while the searcher thinks ahead, results that come have to wait
 SAME_FAILURES = 3  # so many equal failures in a row, before anything has worked, stop the sweep
 COPY_SECONDS = 600.0
+NOTE_SECONDS, NOTE_SHARE = 1.0, 0.01  # at most so often, and in so many steps, the time spent is noted
 TARGET = "the target is reached"
 
 
@@ -106,6 +109,7 @@ class Driver:
         self._spent_before = self._driver_seconds()
         self._began = clock()
         self._copied = clock()
+        self._noted = 0.0  # seconds of this invocation that are on record
         self.pause_file.unlink(missing_ok=True)
         with ledger.transaction():
             ledger.add_sweep(sweep, change, command)
@@ -185,6 +189,7 @@ class Driver:
                     self._tell("notice", f"trial {number}: {answer.text}", number)
             if done:
                 self._rest(trial)
+            self._note_spent()
         if trial.status is not Status.RUNNING:
             self._leave(number)
         self.check_budget()
@@ -396,7 +401,7 @@ class Driver:
             kept = " but for the finalists" if self.sweep.finalist_count else ""
             return f"the budget of {self.sweep.budget:g} full trainings is used up{kept}"
         if not self.history.room:
-            return f"{self.sweep.limit} configurations have been started"
+            return plural(self.sweep.limit or 0, "configuration", "have been started")
         return f"{type(self.sweep.searcher).__name__} has nothing more to suggest"
 
     @property
@@ -431,6 +436,8 @@ class Driver:
         return replace(afresh, replaces=suggestion.replaces)
 
     def _assign(self, trial: Trial) -> Order:
+        folder = self.trial_folder(trial.number)
+        refuse_links(folder.parent, folder, folder / "log.txt", self.checkpoints(trial.number))
         self.running.add(trial.number)
         return Order("train", trial.number, self._assignment(trial))
 
@@ -452,7 +459,14 @@ class Driver:
             parent=None if trial.parent is None else self.checkpoints(trial.parent),
             parent_step=trial.began,
             prepared=self.shared_folder,
+            digests=self._digests(trial),
         )
+
+    def _digests(self, trial: Trial) -> dict[str, str]:
+        """What the record says of the checkpoints that this trial may go on from."""
+        own = {"trial": trial.number, "parent": trial.number if trial.parent is None else trial.parent}
+        saved = self.ledger.rows("checkpoint", "WHERE trial IN (:trial, :parent) ORDER BY seq", **own)
+        return {str(self.folder / row["path"]): row["sha256"] for row in saved}
 
     def _pinned(self, number: int) -> tuple[int, ...]:
         """The steps of this trial that others fork from, or may: its worker must not delete them.
@@ -623,11 +637,22 @@ class Driver:
         if not earlier:
             return ""
         done = {status: self.history.count(status) for status in Status}
-        parts = [f"{count} {status.value}" for status, count in done.items() if count and status is not Status.RUNNING]
+        cut = {row["trial"] for row in self.ledger.rows("verdict")}
+        resting = sum(trial.number not in cut for trial in self.history.having(Status.STOPPED))
+        done[Status.STOPPED] -= resting
+        words = {Status.STOPPED: "cut by the scheduler"}
+        parts = [
+            f"{count} {words.get(status, status.value)}"
+            for status, count in done.items()
+            if count and status is not Status.RUNNING
+        ]
+        if resting:
+            parts.append(f"{resting} resting (may be resumed)")
         if self.waiting:
             parts.append(f"{len(self.waiting)} interrupted (going on from their last checkpoints)")
         reports = sum(len(trial.steps) for trial in self.history.trials)
-        text = f"Continuing {self.sweep.name}: {len(self.history.trials)} trials, {reports} reports on record"
+        counts = f"{plural(len(self.history.trials), 'trial')}, {plural(reports, 'report')} on record"
+        text = f"Continuing {self.sweep.name}: {counts}"
         return text + (": " + ", ".join(parts) if parts else "") + (f". Changed: {change}" if change else "") + "."
 
     def _leave_lost_tasks(self) -> None:
@@ -638,14 +663,16 @@ class Driver:
             self._end(trial, Status.STOPPED, f"the sweep has no task {trial.task!r} any more")
 
     def _driver_seconds(self) -> float:
-        """What earlier invocations took; for one that was killed, up to its last report."""
+        """What earlier invocations took by their own clocks; of one that was killed, as far as it was noted."""
         told = {row["epoch"]: float(row["text"]) for row in self.ledger.rows("event", "WHERE kind = 'spent'")}
-        last: dict[int, str] = {}
-        for row in self.ledger.rows("report"):
-            last[row["epoch"]] = max(row["time"], last.get(row["epoch"], ""))
-        begun = {row["epoch"]: row["time"] for row in self.ledger.rows("lease")}
-        killed = [seconds_between(begun[epoch], time) for epoch, time in last.items() if epoch not in told]
-        return sum(told.values()) + sum(killed)
+        return sum(told.values())
+
+    def _note_spent(self) -> None:
+        """For the next invocation, should this one be killed; seldom enough to stay a small part of the record."""
+        spent = self.clock() - self._began
+        if spent - self._noted >= max(NOTE_SECONDS, NOTE_SHARE * spent):
+            self.ledger.add_event("spent", f"{spent:.3f}")
+            self._noted = spent
 
     def close(self) -> None:
         """The invocation is over: drop what came in late, and note how long it took (for the budget)."""

@@ -6,9 +6,10 @@ OrchestratorError            1  a fault of ours
 ├── NoMetric                 4  there is no result: no trial gave a finite value of the metric
 ├── RunInUse                 5  another driver works in this run's folder
 ├── ResumeRefused            6  the sweep has changed so that its old results mean nothing
-└── StorageError             7  the disk is full, read-only, unreachable, or the ledger is damaged
-    └── LedgerDamaged
-Interrupted                  130 (Ctrl-C) or 143 (SIGTERM), after a clean save
+├── StorageError             7  the disk is full, read-only, unreachable, or the ledger is damaged
+│   └── LedgerDamaged
+├── EngineLost               8  Ray could not be started, or has died; the same command goes on
+└── Interrupted              130 (Ctrl-C) or 143 (SIGTERM), after a clean save
 """
 
 from __future__ import annotations
@@ -68,6 +69,10 @@ class Interrupted(OrchestratorError):
 
 class NotTheSame(TrialsFailed):
     """A trial that was trained again gave other numbers: the code, the data or the machine has changed."""
+
+
+class EngineLost(OrchestratorError):
+    exit_code = 8
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -4,15 +4,17 @@
 this machine out, and a lease (an epoch that only grows, checked inside every transaction) fences one that comes
 back from the dead elsewhere. `Ledger.read` opens it for anybody else, at any time, without disturbing the writer.
 What was appended inside `with ledger.transaction():` is on the disk when the block ends (WAL, synchronous=FULL).
+Records are chained by hashes (chain.py): what is not what was written is refused and named, never used. Secrets are
+masked (secrets.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import platform
-import socket
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,11 +27,24 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 import psutil
-import sqlalchemy as sa
 
-from orchestrator import schema
+from orchestrator import chain, schema
 from orchestrator.errors import LedgerDamaged, OrchestratorError, RunInUse, StorageError
-from orchestrator.wal import torn_bytes
+from orchestrator.secrets import MASK, masked, masked_value
+from orchestrator.storage import COPY as COPY
+from orchestrator.storage import FILE as FILE
+from orchestrator.storage import LOCK as LOCK
+from orchestrator.storage import (
+    connect,
+    damaged,
+    host,
+    make_folder,
+    own_files,
+    reading,
+    refuse_links,
+    remedy,
+    storage_errors,
+)
 from search.space import Space
 from search.task import Task
 from search.trial import Config, End, History, Report, Status, Suggestion
@@ -38,9 +53,6 @@ from search.work import Progress
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
-FILE, COPY, LOCK = "ledger.db", "ledger.copy.db", "driver.lock"
-SORTED = "ORDER BY seq"
-
 
 class Fenced(OrchestratorError):
     """Another driver has taken this run over; nothing of ours may be written any more."""
@@ -48,7 +60,7 @@ class Fenced(OrchestratorError):
 
 @dataclass(frozen=True)
 class Lease:
-    """Who has been driving: one row for each start of a driver."""
+    """Who has been driving: one row for each driver that wrote anything."""
 
     epoch: int
     time: str
@@ -61,70 +73,86 @@ class Lease:
 class Ledger:
     """One run's record. Use `Ledger.write(folder)` or `Ledger.read(folder)`, and `close` it."""
 
-    def __init__(self, folder: Path, connection: sa.Connection, lock: filelock.FileLock | None) -> None:
+    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: filelock.FileLock | None) -> None:
         self.folder = folder
         self.notices: list[str] = []  # what was found on opening that people should know
-        self.epoch = 0
+        self.epoch = 0  # of our lease; 0 before we write
         self._connection = connection
         self._lock = lock
-        self._version = schema.VERSION  # of the file
-        self._seq = 0
-        self._inserts: dict[str, sa.TextClause] = {}
+        self._open = contextlib.ExitStack()  # what has to be closed
+        self._at = chain.Link()  # the last record
+        self._head: chain.Head | None = None
+        self._found_epoch = 0  # the lease before ours
+        self._inode = (0, 0)
+        self._sweep: Sweep | None = None  # that drives us
 
     # Opening.
 
     @classmethod
     def write(cls, folder: Path) -> Ledger:
-        """Open for writing, making the run's folder if need be.
+        """Open for writing, making the run's folder if need be. Nothing is recorded before the first transaction.
 
-        Raises RunInUse, StorageError (read-only or full disk, network file system) or LedgerDamaged.
+        Raises RunInUse, StorageError (read-only or full disk, links in the folder) or LedgerDamaged.
         """
-        _make_folder(folder)
-        lock = _lock(folder)
+        make_folder(folder)
+        refuse_links(*own_files(folder))
+        lock = lock_run(folder)
         try:
-            torn = torn_bytes(folder / f"{FILE}-wal")
-            ledger = cls(folder, _connect(folder / FILE, read_only=False), lock)
-            with storage_errors(folder):
-                ledger._open()
-                if torn:
-                    ledger.notices.append(
-                        f"The last write before the interruption was torn: {torn:,} bytes after the last complete "
-                        "transaction were dropped (they were never acknowledged)."
-                    )
-                ledger._take_lease()
-                ledger.copy()
+            _refuse_a_lost_ledger(folder)
+            ledger = cls(folder, connect(folder / FILE), lock)
+            ledger._open.callback(ledger._connection.close)
+            try:
+                with storage_errors(folder):
+                    ledger._begin()
+                    ledger.copy()
+            except BaseException:
+                ledger._open.close()
+                raise
         except BaseException:
             lock.release()
             raise
         return ledger
 
     @classmethod
-    def read(cls, folder: Path) -> Ledger:
-        """Open for reading only. Raises StorageError if there is no ledger, LedgerDamaged if it is broken."""
+    def read(cls, folder: Path, *, check: bool = True) -> Ledger:
+        """Open for reading only. Raises StorageError if there is no ledger, LedgerDamaged if it is not what was written.
+
+        `check=False` looks at the end of the chain only: for a glance at a long record.
+        """
         if not (folder / FILE).exists():
-            raise StorageError(f"{folder}: no run here (no {FILE}). `orchestrator list` shows what there is.")
-        ledger = cls(folder, _connect(folder / FILE, read_only=True), None)
-        with storage_errors(folder):
-            ledger._check_version()
+            raise _no_ledger(folder)
+        opened = contextlib.ExitStack()
+        try:
+            with storage_errors(folder, "read"):
+                head = chain.read_head(folder)  # before the ledger, which may be growing
+                ledger = cls(folder, opened.enter_context(reading(folder / FILE)), None)
+                ledger._open = opened
+                ledger._check_version()
+                with ledger.snapshot():
+                    at = ledger._check(head) if check else ledger._glance(head)
+            if at.seq < head.seq:
+                raise damaged(folder, _lost(at, head))
+        except BaseException:
+            opened.close()
+            raise
         return ledger
 
     def close(self) -> None:
         """Close; a writer leaves a fresh copy behind and frees the run."""
-        if self._connection.closed:
-            return
-        if self._lock is not None:
-            with storage_errors(self.folder):
-                self.copy()
-        self._connection.close()
-        self._connection.engine.dispose()
-        if self._lock is not None:
-            self._lock.release()
+        try:
+            if self._lock is not None and self._lock.is_locked and self._in_place():
+                with storage_errors(self.folder):
+                    self.copy()
+        finally:
+            self._open.close()
+            if self._lock is not None:
+                self._lock.release()
 
     def copy(self) -> None:
         """Keep a second, consistent file beside the ledger: the way on if the disk damages the first."""
         target, half = self.folder / COPY, self.folder / f"{COPY}.tmp"
         half.unlink(missing_ok=True)
-        self._connection.exec_driver_sql("VACUUM INTO ?", (str(half),))
+        self._connection.execute("VACUUM INTO ?", (str(half),))
         half.chmod(0o600)
         os.replace(half, target)
 
@@ -133,40 +161,46 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All that is appended inside is durable when the block ends, or not there at all."""
-        begun = self._seq
+        begun, epoch = self._at, self.epoch
         with storage_errors(self.folder):
             try:
-                self._connection.exec_driver_sql("BEGIN IMMEDIATE")
-                latest = self._connection.exec_driver_sql("SELECT MAX(epoch) FROM lease").scalar()
-                if latest != self.epoch:
+                self._refuse_elsewhere()
+                self._connection.execute("BEGIN IMMEDIATE")
+                latest = self._latest_epoch()
+                if latest != (self.epoch or self._found_epoch):
                     raise Fenced(
                         f"{self.folder}: another driver (epoch {latest}) has taken this run over; this one stops."
                     )
+                if not self.epoch:
+                    self._take_lease()
                 yield
-                self._connection.exec_driver_sql("COMMIT")
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._seq = begun
-                if _in_transaction(self._connection):
-                    self._connection.exec_driver_sql("ROLLBACK")
+                self._at, self.epoch = begun, epoch
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
+        assert self._head is not None
+        self._head.set(self._at)
 
     def add_sweep(self, sweep: Sweep, change: str, command: Sequence[str]) -> None:
-        description = sweep.describe()
-        seq = self._insert(
-            "sweep", fingerprint=sweep.fingerprint, description=to_json(description), code=to_json(_code()),
-            command=to_json(list(command)), change=change,
+        self._sweep = sweep
+        parameters = [
+            {"name": name, "distribution": distribution, "choices": choices}
+            for name, distribution, choices in _distributions(sweep.space)
+        ]
+        self._insert(
+            "sweep", fingerprint=sweep.fingerprint, description=to_json(sweep.describe() | {"trains_on": hasattr(sweep.workload, "knobs")}),
+            parameters=to_json(parameters), code=to_json(_code()), command=to_json(masked_value(list(command))),
+            change=masked(change),
         )  # fmt: skip
-        for position, (name, distribution, choices) in enumerate(_distributions(sweep.space)):
-            self._execute(
-                "parameter", seq=seq, position=position, name=name, distribution=distribution, choices=choices
-            )
 
     def add_suggestion(self, trial: int, suggestion: Suggestion, seed: int) -> None:
         self._insert(
-            "suggestion", trial=trial, kind=suggestion.kind, config=to_json(dict(suggestion.config)),
-            task=suggestion.task, until=suggestion.until, origin=suggestion.origin, evidence=suggestion.evidence,
+            "suggestion", trial=trial, kind=suggestion.kind, config=to_json(masked_value(dict(suggestion.config))),
+            task=suggestion.task, until=suggestion.until, origin=suggestion.origin, evidence=masked(suggestion.evidence),
             parent=suggestion.parent, parent_step=suggestion.parent_step, seed=seed, replaces=suggestion.replaces,
-            memo=suggestion.memo,
+            memo=suggestion.memo, command=to_json(masked_value(self._command_of(suggestion.config))),
         )  # fmt: skip
 
     def add_report(
@@ -181,7 +215,9 @@ class Ledger:
         self._insert("verdict", trial=trial, step=step, verdict=verdict, scheduler=scheduler)
 
     def add_ending(self, trial: int, status: Status, step: int, reason: str, detail: str = "") -> None:
-        self._insert("ending", trial=trial, status=status.value, step=step, reason=reason, detail=detail)
+        self._insert(
+            "ending", trial=trial, status=status.value, step=step, reason=masked(reason), detail=masked(detail)
+        )
 
     def add_checkpoint(self, trial: int, step: int, path: str, sha256: str, size: int) -> None:
         self._insert("checkpoint", trial=trial, step=step, path=path, sha256=sha256, bytes=size)
@@ -192,25 +228,42 @@ class Ledger:
     def add_decision(self, trial: int, decision: Progress) -> None:
         self._insert(
             "decision", trial=trial, step=decision.step, samples=decision.samples, position=decision.position,
-            why=decision.text, before=to_json(dict(decision.before)),
+            why=masked(decision.text), before=to_json(dict(decision.before)),
             after=to_json(dict(decision.after)), metrics=to_json(dict(decision.metrics)),
             cost_seconds=decision.cost_seconds,
         )  # fmt: skip
 
     def add_event(self, kind: str, text: str, trial: int | None = None) -> None:
-        self._insert("event", kind=kind, trial=trial, text=text)
+        self._insert("event", kind=kind, trial=trial, text=masked(text))
 
     # Reading.
 
-    def rows(self, table: str, condition: str = "", **values: Any) -> list[dict[str, Any]]:
-        """All rows of a table in order, as dicts; JSON columns are parsed. None of a table that is newer than the file."""
-        if schema.SINCE.get(table, 0) > self._version:
-            return []
-        query = sa.text(f"SELECT * FROM {table} {condition or ('' if table == 'parameter' else _order(table))}")
-        with storage_errors(self.folder):
-            found = self._connection.execute(query, values).mappings().all()
-            self._end_read()
-        return [_parsed(dict(row)) for row in found]
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read inside belongs to one moment, however the writer goes on."""
+        with storage_errors(self.folder, "read"):
+            outermost = not self._connection.in_transaction
+            if outermost:
+                self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if outermost and self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def rows(self, table: str, condition: str = "ORDER BY seq", **values: Any) -> list[dict[str, Any]]:
+        """All rows of a table in order, as dicts without their hash; JSON columns are parsed."""
+        columns = [name for name in schema.COLUMNS[table] if name != "hash"]
+        found = self.query(f"SELECT {', '.join(columns)} FROM {table} {condition}", **values)
+        try:
+            return [_parsed(dict(zip(columns, row, strict=True))) for row in found]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise damaged(self.folder, f"a {table} cannot be read ({error})") from error
+
+    def query(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+        """The rows that a SELECT finds, as SQLite gives them."""
+        with storage_errors(self.folder, "write" if self._lock else "read"):
+            return self._connection.execute(statement, values).fetchall()
 
     def sweeps(self) -> list[dict[str, Any]]:
         """Every description this run has been driven by; the last one is in force."""
@@ -232,19 +285,20 @@ class Ledger:
         sign = -1.0 if maximise else 1.0
         history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=earlier)
         records: list[tuple[int, Suggestion | Report | End]] = []
-        for row in self.rows("suggestion"):
-            records.append((row["seq"], _suggestion(row)))
-        for row in self.rows("report"):
-            report = Report(
-                row["trial"],
-                row["step"],
-                sign * number(row["value"], row["kind"]),
-                row["cost_seconds"],
-                row["metrics"],
-            )
-            records.append((row["seq"], report))
-        for row in self.rows("ending"):
-            records.append((row["seq"], End(row["trial"], Status(row["status"]), row["reason"])))
+        with self.snapshot():
+            for row in self.rows("suggestion"):
+                records.append((row["seq"], _suggestion(row, space)))
+            for row in self.rows("report"):
+                report = Report(
+                    row["trial"],
+                    row["step"],
+                    sign * number(row["value"], row["kind"]),
+                    row["cost_seconds"],
+                    row["metrics"],
+                )
+                records.append((row["seq"], report))
+            for row in self.rows("ending"):
+                records.append((row["seq"], End(row["trial"], Status(row["status"]), row["reason"])))
         for seq, record in sorted(records, key=lambda pair: pair[0]):
             if up_to is None or seq <= up_to:
                 history.append(record)
@@ -253,115 +307,190 @@ class Ledger:
     @property
     def last(self) -> int:
         """The `seq` of the last record; also for a reader, at the moment of asking."""
-        known = [name for name in schema.RECORDS if schema.SINCE.get(name, 0) <= self._version]
-        counts = [f"SELECT MAX(seq) FROM {name}" for name in known if name not in ("lease", "parameter")]
-        with storage_errors(self.folder):
-            return max(self._connection.exec_driver_sql(count).scalar() or 0 for count in counts)
+        return self._last().seq
 
     def begun(self) -> dict[int, Suggestion]:
         """For every trial the suggestion that it began with: a start or a fork."""
-        return {row["trial"]: _suggestion(row) for row in self.rows("suggestion") if row["kind"] != "resume"}
+        return {
+            row["trial"]: _suggestion(row) for row in self.rows("suggestion", "WHERE kind <> 'resume' ORDER BY seq")
+        }
 
     def lease(self) -> Lease | None:
         """Who drove last."""
         rows = self.rows("lease", "ORDER BY epoch DESC LIMIT 1")
-        return Lease(**rows[0]) if rows else None
+        return Lease(**{name: value for name, value in rows[0].items() if name != "seq"}) if rows else None
+
+    def last_heard(self) -> str:
+        """The time of the last record."""
+        times = " UNION ALL ".join(f"SELECT seq, time FROM {name} WHERE seq = :last" for name in schema.RECORDS)
+        found = self.query(times, last=self.last)
+        return str(found[0][1]) if found else ""
 
     # Internals.
 
-    def _open(self) -> None:
-        version = self._connection.exec_driver_sql("PRAGMA user_version").scalar()
-        tables = self._connection.exec_driver_sql("SELECT COUNT(*) FROM sqlite_master").scalar()
+    def _begin(self) -> None:
+        head = chain.read_head(self.folder)
+        tables = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and tables == 0:
-            self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+            _refuse_a_lost_ledger(self.folder, is_empty=True)
+            self._connection.execute("BEGIN IMMEDIATE")
             for statement in schema.statements():
-                self._connection.exec_driver_sql(statement)
-            self._connection.exec_driver_sql(f"PRAGMA user_version = {schema.VERSION}")
-            self._connection.exec_driver_sql(f"PRAGMA application_id = {schema.APPLICATION}")
-            self._connection.exec_driver_sql("COMMIT")
+                self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+            self._connection.execute(f"PRAGMA application_id = {schema.APPLICATION}")
+            self._connection.execute("COMMIT")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a lost log must not look like a new run
         else:
-            problems = self._connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
-            if problems != "ok":
-                raise LedgerDamaged(_damaged(self.folder, str(problems)))
-            self._upgrade()
-        self._seq = self.last
+            self._check_version()
+            with self.snapshot():
+                self._at = self._check(head)
+            copied = _last_of(self.folder / COPY)
+            if copied > self._at.seq:
+                raise damaged(
+                    self.folder,
+                    f"it ends at record {self._at.seq}, and its copy holds {copied} ({_lost(self._at, head)})",
+                )
+            if not self._at.seq:
+                _refuse_a_lost_ledger(self.folder, is_empty=True)
+            if self._at.seq < head.seq:
+                self.notices.append(
+                    f"{self.folder / FILE}: {_lost(self._at, head)}; the copy does not hold them either. What they "
+                    "told will be trained again."
+                )
+        status = os.stat(self.folder / FILE)
+        self._inode = (status.st_dev, status.st_ino)
+        self._found_epoch = self._latest_epoch()
+        self._head = chain.Head(self.folder)
+        self._head.set(self._at)
+        self._open.callback(self._head.close)
 
-    def _check_version(self) -> int:
-        if not self._connection.exec_driver_sql("SELECT COUNT(*) FROM sqlite_master").scalar():
-            raise StorageError(f"{self.folder / FILE}: the ledger is only just being made; look again in a moment.")
-        version = int(self._connection.exec_driver_sql("PRAGMA user_version").scalar() or 0)
-        application = self._connection.exec_driver_sql("PRAGMA application_id").scalar()
+    def _check_version(self) -> None:
+        if not self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+            raise _no_ledger(self.folder)
+        version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+        application = self._connection.execute("PRAGMA application_id").fetchone()[0]
         if application != schema.APPLICATION:
             raise StorageError(
                 f"{self.folder / FILE}: an SQLite file, but not a ledger of this program. Use another --name."
             )
-        if version > schema.VERSION:
+        if version != schema.VERSION:
+            other = "a newer" if version > schema.VERSION else "an older"
             raise StorageError(
-                f"{self.folder / FILE}: written by a newer release (ledger version {version}, this one knows "
-                f"{schema.VERSION}). Upgrade this program, or use another --name."
+                f"{self.folder / FILE}: written by {other} release (ledger version {version}, this one knows "
+                f"{schema.VERSION}). Use the release that wrote it, or another --name."
             )
-        self._version = version
-        return version
 
-    def _upgrade(self) -> None:
-        version = self._check_version()
-        while version < schema.VERSION:
-            if version not in schema.UPGRADES:
-                raise StorageError(
-                    f"{self.folder / FILE}: ledger version {version} is older than this program's {schema.VERSION}, and "
-                    f"there is no way up from it. `orchestrator show` and `export` still read it; start on with another --name."
-                )
-            self._connection.exec_driver_sql("BEGIN IMMEDIATE")
-            for statement in schema.UPGRADES[version]:
-                self._connection.exec_driver_sql(statement)
-            version += 1
-            self._connection.exec_driver_sql(f"PRAGMA user_version = {version}")
-            self._connection.exec_driver_sql("COMMIT")
-        self._version = version
+    def _check(self, head: chain.Link) -> chain.Link:
+        """Whether all is what was written; returns the last link. Raises LedgerDamaged with the name of the record."""
+        try:
+            problem = chain.schema_problem(self._connection)
+            found = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            at = chain.Link()
+            for _, row in chain.walk(self._connection):
+                at = chain.Link(row[0], row[-1])
+                if at.seq == head.seq and at.hash != head.hash:
+                    problem = (
+                        problem
+                        or f"record {at.seq} is not the one that was acknowledged: another file was put in its place"
+                    )
+        except (chain.Broken, UnicodeError) as error:
+            raise damaged(self.folder, str(error)) from error
+        if problem or found != "ok":  # after the records: a name says more than the number of a page
+            raise damaged(self.folder, problem or str(found))
+        return at
+
+    def _glance(self, head: chain.Link) -> chain.Link:
+        """The last link, without a look at all the others."""
+        return self._last()
+
+    def _last(self) -> chain.Link:
+        ends = (f"SELECT * FROM (SELECT seq, hash FROM {name} ORDER BY seq DESC LIMIT 1)" for name in schema.RECORDS)
+        return chain.Link(*max(self.query(" UNION ALL ".join(ends)), default=()))
+
+    def _latest_epoch(self) -> int:
+        return int(self._connection.execute("SELECT COALESCE(MAX(epoch), 0) FROM lease").fetchone()[0])
 
     def _take_lease(self) -> None:
-        self._connection.exec_driver_sql("BEGIN IMMEDIATE")
-        self.epoch = 1 + int(
-            self._connection.exec_driver_sql("SELECT COALESCE(MAX(epoch), 0) FROM lease").scalar() or 0
-        )
-        self._connection.exec_driver_sql(
-            "INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?)",
-            (self.epoch, now(), socket.gethostname(), os.getpid(), psutil.Process().create_time(), _boot()),
-        )
-        self._connection.exec_driver_sql("COMMIT")
+        self.epoch = self._found_epoch + 1
+        self._insert("lease", host=host(), pid=os.getpid(), started=psutil.Process().create_time(), boot=_boot())
 
-    def _insert(self, table: str, **columns: Any) -> int:
-        self._seq += 1
-        self._execute(table, seq=self._seq, time=now(), epoch=self.epoch, **columns)
-        return self._seq
+    def _insert(self, table: str, **columns: Any) -> None:
+        row = chain.row_of(table, {"seq": self._at.seq + 1, "time": now(), "epoch": self.epoch} | columns)
+        following = chain.following(self._at, table, row)
+        self._execute(table, (*row, following.hash))
+        self._at = following
 
-    def _execute(self, table: str, **columns: Any) -> None:
-        if table not in self._inserts:
-            names = ", ".join(columns)
-            self._inserts[table] = sa.text(
-                f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in columns)})"
+    def _execute(self, table: str, row: tuple[Any, ...]) -> None:
+        self._connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+
+    def _command_of(self, config: Config) -> list[str]:
+        """The words with which a script is started for this configuration; none for a training that is no script."""
+        arguments = getattr(getattr(self._sweep, "workload", None), "arguments", None)
+        try:
+            return [] if arguments is None else [str(word) for word in arguments(config)]
+        except Exception:  # the trial will fail with it, and tell
+            return []
+
+    def _in_place(self) -> bool:
+        """Whether the file that we write is still the one that others see."""
+        try:
+            status = os.stat(self.folder / FILE)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._inode
+
+    def _refuse_elsewhere(self) -> None:
+        if not self._in_place():
+            raise StorageError(
+                f"{self.folder / FILE} was moved, removed or replaced while this driver was writing it; it stops, and writes "
+                "nothing more. Bring the file back (or run the command again where the run is now) to go on."
             )
-        self._connection.execute(self._inserts[table], columns)
-
-    def _end_read(self) -> None:
-        """Nothing to do under autocommit; a reader never holds a snapshot that keeps the log from shrinking."""
 
 
-@contextmanager
-def storage_errors(folder: Path) -> Iterator[None]:
-    """Turn what SQLite and the system say of a full, read-only or broken disk into one clear error."""
-    try:
-        yield
-    except (sa.exc.DBAPIError, sqlite3.Error, OSError) as error:
-        text = str(getattr(error, "orig", error))
-        if any(word in text for word in ("malformed", "not a database", "file is encrypted")):
-            raise LedgerDamaged(_damaged(folder, text)) from error
-        if "no such table" in text:
-            raise StorageError(f"{folder / FILE}: not a ledger of this program ({text}).") from error
-        raise StorageError(
-            f"{folder}: cannot write the ledger: {text}. Nothing that was acknowledged is lost; make room or give "
-            "write permission, then run the same command again."
-        ) from error
+def _refuse_a_lost_ledger(folder: Path, *, is_empty: bool = False) -> None:
+    """A run that has lost its ledger must not be taken for a new one: its copy and its checkpoints would be lost, too."""
+    sizes = [path.stat().st_size for path in (folder / FILE, folder / f"{FILE}-wal") if path.exists()]
+    if (folder / FILE).exists() and any(sizes) and not is_empty:
+        return
+    acknowledged = chain.read_head(folder).seq if is_empty else 0  # who has removed the file has meant it
+    if acknowledged or _last_of(folder / COPY) or any((folder / "trials").glob("*")):
+        raise _no_ledger(folder)
+
+
+def _no_ledger(folder: Path) -> StorageError:
+    what = "is empty" if (folder / FILE).exists() else "is missing"
+    if (copied := _last_of(folder / COPY)) > 0:
+        return LedgerDamaged(
+            f"{folder / FILE} {what}, but its copy is there, with {copied} records; nothing was changed. To go on from the "
+            f"copy: {remedy(folder)}, then run the same command again."
+        )
+    if (acknowledged := chain.read_head(folder).seq) or any((folder / "trials").glob("*")):
+        noted = f"{acknowledged} records were acknowledged" if acknowledged else f"trials are in {folder / 'trials'}"
+        return LedgerDamaged(
+            f"{folder / FILE} {what}, but this run has begun before: {noted}; nothing was changed. Bring the ledger back, use "
+            f"another --name, or move {folder} away."
+        )
+    if (folder / FILE).exists():
+        return StorageError(f"{folder / FILE}: the ledger is only just being made; look again in a moment.")
+    return StorageError(f"{folder}: no run here (no {FILE}). `orchestrator list` shows what there is.")
+
+
+def _last_of(path: Path) -> int:
+    """The number of the last record of a ledger that may be damaged; 0 if nothing is to be found out."""
+    if not path.exists():
+        return 0
+    with contextlib.suppress(sqlite3.Error, OSError), reading(path) as connection:
+        ends = " UNION ALL ".join(f"SELECT MAX(seq) AS seq FROM {name}" for name in schema.RECORDS)
+        return int(connection.execute(f"SELECT MAX(seq) FROM ({ends})").fetchone()[0] or 0)
+    return 0
+
+
+def _lost(at: chain.Link, head: chain.Link) -> str:
+    if head.seq <= at.seq:
+        return "what came after it is lost"
+    which = f"record {head.seq} was" if head.seq == at.seq + 1 else f"records {at.seq + 1} to {head.seq} were"
+    return f"{which} acknowledged, and cannot be read any more"
 
 
 def to_json(value: Any) -> str:
@@ -400,47 +529,8 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _connect(path: Path, *, read_only: bool) -> sa.Connection:
-    def creator() -> sqlite3.Connection:
-        # A read-only ledger in WAL mode still needs the shared-memory file; `mode=ro` uses it if it may.
-        mode = "ro" if read_only else "rwc"
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            timeout=30,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        connection.execute("PRAGMA trusted_schema = OFF")
-        if not read_only:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cell_size_check = ON")
-        return connection
-
-    engine = sa.create_engine("sqlite://", creator=creator, poolclass=sa.pool.StaticPool)
-    with storage_errors(path.parent):
-        # isolation_level AUTOCOMMIT: transactions are begun and ended by hand, so that BEGIN IMMEDIATE is possible
-        return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-
-
-def _in_transaction(connection: sa.Connection) -> bool:
-    return bool(connection.connection.driver_connection.in_transaction)  # type: ignore[union-attr]
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        probe = folder / ".probe"
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except OSError as error:
-        raise StorageError(
-            f"{folder}: cannot write here: {error.strerror}. Choose another --runs folder, or make room."
-        ) from error
-
-
-def _lock(folder: Path) -> filelock.FileLock:
+def lock_run(folder: Path) -> filelock.FileLock:
+    """Hold the run against other drivers on this machine. Raises RunInUse."""
     lock = filelock.FileLock(folder / LOCK, mode=0o600)
     try:
         lock.acquire(timeout=0)
@@ -454,7 +544,7 @@ def _lock(folder: Path) -> filelock.FileLock:
 
 def _holder(folder: Path) -> str:
     try:
-        reader = Ledger.read(folder)
+        reader = Ledger.read(folder, check=False)
     except OrchestratorError:
         return ""
     lease = reader.lease()
@@ -462,38 +552,40 @@ def _holder(folder: Path) -> str:
     return f" (pid {lease.pid} on {lease.host}, since {lease.time[:19]} UTC)" if lease else ""
 
 
-def _damaged(folder: Path, problem: str) -> str:
-    copy = folder / COPY
-    remedy = (
-        f"A consistent copy of {datetime.fromtimestamp(copy.stat().st_mtime):%Y-%m-%d %H:%M} is beside it; to go on from it: "
-        f"mv {folder / FILE} {folder / FILE}.damaged && rm -f {folder / FILE}-wal {folder / FILE}-shm && "
-        f"cp {copy} {folder / FILE}, then run the same command again."
-        if copy.exists()
-        else "There is no copy beside it; start with another --name."
-    )
-    return f"{folder / FILE} is damaged ({problem}); it is left as it is. {remedy}"
-
-
-def _order(table: str) -> str:
-    return "ORDER BY epoch" if table == "lease" else SORTED
+_JSON = ("config", "metrics", "description", "parameters", "code", "command", "before", "after")
 
 
 def _parsed(row: dict[str, Any]) -> dict[str, Any]:
-    for column in ("config", "metrics", "description", "code", "command", "before", "after"):
-        if isinstance(row.get(column), str):
+    for column in _JSON:
+        if column in row:
             row[column] = json.loads(row[column])
-    if isinstance(row.get("metrics"), dict):
+    if "metrics" in row:
         row["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
     return row
 
 
-def _suggestion(row: Mapping[str, Any]) -> Suggestion:
-    config: Config = row["config"]
+def _suggestion(row: Mapping[str, Any], space: Space | None = None) -> Suggestion:
+    config: Config = row["config"] if space is None else unmasked(row["config"], space)
     return Suggestion(
-        row["kind"], config, row["trial"], row["until"], row["task"], row["origin"], row["evidence"],
-        memo=row.get("memo", ""),  # a reader may look at an older ledger
-        parent=row["parent"], parent_step=row["parent_step"], replaces=row.get("replaces"),
+        row["kind"], config, row["trial"], row["until"], row["task"], row["origin"], row["evidence"], row["memo"],
+        parent=row["parent"], parent_step=row["parent_step"], replaces=row["replaces"],
     )  # fmt: skip
+
+
+def unmasked(config: Config, space: Space) -> Config:
+    """A recorded configuration with the secrets that its record does not show; the space knows them.
+
+    One of several that look the same on record stays masked: a training that needs it fails, and is not run with another.
+    """
+    if not any(isinstance(value, str) and MASK in value for value in config.values()):
+        return config
+
+    def real(name: str, shown: str) -> str:
+        options = space.parameters[name].values(2) if name in space.parameters else []
+        meant = [text for text in options if isinstance(text, str) and masked_value({name: text})[name] == shown]
+        return meant[0] if len(meant) == 1 else shown
+
+    return {name: real(name, value) if isinstance(value, str) else value for name, value in config.items()}
 
 
 def _distributions(space: Space) -> Iterator[tuple[str, str, str | None]]:
@@ -503,12 +595,9 @@ def _distributions(space: Space) -> Iterator[tuple[str, str, str | None]]:
         if kind == "fixed":
             continue
         if kind == "choice":
-            attributes: dict[str, Any] = {"choices": about["options"]}
-            yield (
-                name,
-                to_json({"name": "CategoricalDistribution", "attributes": attributes}),
-                to_json(about["options"]),
-            )
+            options = [masked_value({name: option})[name] for option in about["options"]]
+            attributes: dict[str, Any] = {"choices": options}
+            yield name, to_json({"name": "CategoricalDistribution", "attributes": attributes}), to_json(options)
             continue
         whole = kind in ("int", "pow2")
         attributes = {

@@ -11,11 +11,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from orchestrator.chain import HEAD
 from orchestrator.errors import ResumeRefused
 from orchestrator.identity import identity, without_digests
-from orchestrator.ledger import COPY, FILE, LOCK, Ledger, to_json
+from orchestrator.ledger import COPY, FILE, LOCK, Ledger, to_json, unmasked
 from orchestrator.sweep import FIXED, Sweep
 from orchestrator.transfer import TRANSFER, earlier_histories
+from orchestrator.words import plural
 from search.trial import BASELINE, Status
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -92,7 +94,7 @@ def nothing_learned(sweep: Sweep, folder: Path) -> str:
         changed = _differences(sweep, earlier[-1], _described(sweep))
         return (
             "nothing had been reported before"
-            + (f", {failed} trial{'s' * (failed != 1)} had failed" if failed else "")
+            + (f", {plural(failed, 'trial')} had failed" if failed else "")
             + (f". Changed: {changed}" if changed else "")
         )
     finally:
@@ -104,7 +106,17 @@ def set_aside(folder: Path) -> Path:
     count = len(list((folder / EARLIER).glob("*")))
     target = folder / EARLIER / str(count + 1)
     target.mkdir(parents=True, mode=0o700)
-    for name in (COPY, "trials", "prepared", "report", "replay", f"{FILE}-wal", f"{FILE}-shm", FILE):  # the record last
+    for name in (
+        COPY,
+        HEAD,
+        "trials",
+        "prepared",
+        "report",
+        "replay",
+        f"{FILE}-wal",
+        f"{FILE}-shm",
+        FILE,
+    ):  # the record last
         if (folder / name).exists():
             shutil.move(folder / name, target / name)
     return target
@@ -164,7 +176,8 @@ def _check_tasks(ledger: Ledger, earlier: Sequence[Mapping[str, Any]], tasks: Se
 
 def _check_overlap(sweep: Sweep, ledger: Ledger) -> None:
     rows = ledger.rows("suggestion")
-    configs = [row["config"] for row in rows if row["origin"] != BASELINE] or [row["config"] for row in rows]
+    real = [(row["origin"], unmasked(row["config"], sweep.space)) for row in rows]
+    configs = [config for origin, config in real if origin != BASELINE] or [config for _, config in real]
     if configs and not any(sweep.space.contains(config) for config in configs):
         raise ResumeRefused(
             f"{ledger.folder}: space has changed and holds none of the {len(configs)} configurations on record "

@@ -13,13 +13,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from math import isfinite
 from pathlib import Path
@@ -31,6 +32,7 @@ import typer
 from orchestrator.errors import BadInput, Interrupted, NoMetric, OrchestratorError, TrialsFailed
 from orchestrator.mistakes import in_words, place, tell_uncaught
 from orchestrator.processes import end_left_over_processes
+from orchestrator.words import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 SMOKE_SAMPLES = 4
 SMOKE_STEPS = 2  # of a training that knows no smaller size of itself
+ONE_REQUEST_SECONDS = 0.4  # timeout(1) signals the process and then its group: that is one request
 
 tell_uncaught()
 
@@ -96,6 +99,10 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
     """Read the flags, run (or continue) the sweep, and exit with the code that says how it went."""
     if _is_kernel():
         raise BadInput("launch(sweep) reads a command line, and a notebook has none: write result = run(sweep).")
+
+    from orchestrator.screen import go_on_without_a_screen
+
+    go_on_without_a_screen()
 
     def command(
         name: Annotated[str | None, typer.Option(help="Name of the run: its folder under --runs.")] = None,
@@ -271,7 +278,7 @@ _turn = threading.Lock()
 _at_work: tuple[int, str] | None = None  # the thread that drives a sweep in this process, and the sweep's name
 
 
-@contextmanager
+@contextlib.contextmanager
 def _alone(sweep: Sweep, console: Console) -> Iterator[None]:
     """Sweeps share Ray, signals and random streams of their process, so one runs at a time."""
     global _at_work
@@ -351,7 +358,7 @@ def _problem(driver: Driver, received: list[int], how_to_go_on: str) -> Orchestr
     if len(failed) > allowed:
         reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in failed[:3])
         are = "is" if allowed == 1 else "are"
-        return TrialsFailed(f"{_trials(len(failed))} failed, {allowed} {are} allowed (allow_failed). {reasons}")
+        return TrialsFailed(f"{plural(len(failed), 'trial')} failed, {allowed} {are} allowed (allow_failed). {reasons}")
     return None
 
 
@@ -362,7 +369,7 @@ def _why_no_result(driver: Driver) -> str:
     failed, diverged = history.having(Status.FAILED), history.having(Status.DIVERGED)
     if any(isfinite(loss) for trial in history for loss in trial.losses):
         return (
-            f"no full training has reported {metric!r}: all {_trials(len(history.trials))} were of cheaper tasks. "
+            f"no full training has reported {metric!r}: all {plural(len(history.trials), 'trial')} were of cheaper tasks. "
             f"Raise {'num_samples' if driver.sweep.budget is None else 'budget'} (--num-samples, --budget) for more."
         )
     if driver.abort_reason:
@@ -372,11 +379,7 @@ def _why_no_result(driver: Driver) -> str:
     if diverged:
         return f"no trial gave a finite {metric!r}. The first of {len(diverged)} that diverged: {diverged[0].reason}"
     why = driver.stop_reason or driver.over or "nothing was started"
-    return f"no trial gave the metric {metric!r}: {why}, and {_trials(len(history.trials))} had begun"
-
-
-def _trials(count: int) -> str:
-    return f"{count} trial{'s' * (count != 1)}"
+    return f"no trial gave the metric {metric!r}: {why}, and {plural(len(history.trials), 'trial')} had begun"
 
 
 def _folder(runs: Path | str, sweep: Sweep) -> Path:
@@ -397,6 +400,7 @@ class _signals:
         self._driver = driver
         self._is_script = is_script
         self._received: list[int] = []
+        self._at = 0.0  # when the last one came
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> list[int]:
@@ -412,16 +416,23 @@ class _signals:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._received and now - self._at < ONE_REQUEST_SECONDS:
+            return
+        self._at = now
         self._received.append(number)
         if len(self._received) > 1 and not self._is_script:
             raise KeyboardInterrupt
         if len(self._received) > 1:
-            os.write(2, b"leaving at once; what is recorded is safe\n")
-            end_left_over_processes(self._driver.folder)
-            os._exit(128 + number)
-        once_more = b" (once more leaves at once)" if self._is_script else b""
-        os.write(2, b"\nstopping: trials save their checkpoints" + once_more + b"\n")
+            self._say("leaving at once; what is recorded is safe\n")
+            os._exit(128 + number)  # with this process all that it has started ends
+        once_more = " (once more leaves at once)" if self._is_script else ""
+        self._say(f"\nstopping: trials save their checkpoints{once_more}\n")
         self._driver.stop("a signal asked for it")
+
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # no screen any more
+            os.write(2, text.encode())
 
 
 def _build(sweep: Callable[[], Sweep] | Sweep) -> Sweep:

@@ -17,6 +17,7 @@ from orchestrator.driver import Driver
 from orchestrator.ledger import FILE, Ledger
 from orchestrator.lineage import nothing_learned
 from orchestrator.transfer import found
+from orchestrator.words import plural
 from search.task import FULL
 from search.trial import Trial
 from search.work import Progress
@@ -33,7 +34,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     first = first_trials(sweep, folder)  # before anything is printed: it may refuse
     console = Console(soft_wrap=True, highlight=False)
     many = (
-        "as many configurations as the budget allows" if sweep.limit is None else _counted(sweep.limit, "configuration")
+        "as many configurations as the budget allows" if sweep.limit is None else plural(sweep.limit, "configuration")
     )
     console.print(Text.assemble((sweep.name, "bold"), f" in {folder}: {many} of {sweep.workload!r}"))
     console.print(f"  tunes      {sweep.metric_name} ({'max' if sweep.maximise else 'min'})", markup=False)
@@ -51,8 +52,8 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     if first:
         workers = _workers(sweep)
         console.print(
-            f"  the {'next' if (folder / FILE).exists() else 'first'} {_counted(len(first), 'training')}, as "
-            f"{_counted(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took as long and no result stood out:"
+            f"  the {'next' if (folder / FILE).exists() else 'first'} {plural(len(first), 'training')}, as "
+            f"{plural(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took as long and no result stood out:"
         )
     else:
         console.print("  nothing is left to do.")
@@ -155,10 +156,6 @@ def _space(sweep: Sweep) -> list[str]:
     return lines
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
-
-
 def _tasks(sweep: Sweep) -> list[str]:
     """Each task: its steps, what differs, its declared cost, and what a promotion from it pays."""
     horizon, lines = sweep.workload.horizon, []
@@ -175,7 +172,7 @@ def _limits(sweep: Sweep) -> list[str]:
     lines = []
     if sweep.limit is not None:
         lines.append(
-            f"cost       at most {_counted(sweep.limit, 'full training')} of {_counted(horizon, 'step')} ({sweep.limit * horizon} steps); a scheduler that stops trials spends less"
+            f"cost       at most {plural(sweep.limit, 'full training')} of {plural(horizon, 'step')} ({sweep.limit * horizon} steps); a scheduler that stops trials spends less"
         )
     if sweep.budget is not None:
         lines.append(

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from orchestrator.remedies import remedy_for
+from orchestrator.screen import Unbreakable
 from search.trial import Status
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class Display:
     """Shows the driver's state on stderr; use as a context manager around the engine."""
 
     def __init__(self, console: Console) -> None:
+        console.file = Unbreakable(console.file)  # type: ignore[assignment]
         self._console = console
         self._driver: Driver | None = None
         self._live: Live | None = None
@@ -73,7 +76,9 @@ class Display:
         self._told[kind] = count = self._told.get(kind, 0) + 1
         if count > MOST_LINES and count & (count - 1):
             return
-        lines = text if kind == "failure" else text.splitlines()[0]
+        lines = text.splitlines()[0]
+        if kind == "failure":  # whole
+            lines = f"{text.rstrip()}\nRemedy: {remedy}" if (remedy := remedy_for(text)) else text
         so_far = f"  ({count} so far)" if count > MOST_LINES else ""
         self._console.print(Text(f"{kind}: {lines}{so_far}", style=TOLD[kind]), soft_wrap=True)
 

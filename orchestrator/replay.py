@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from orchestrator.errors import BadInput, NoMetric, NotTheSame, TrialsFailed, did_you_mean
-from orchestrator.ledger import Ledger, number
+from orchestrator.ledger import Ledger, number, unmasked
+from orchestrator.storage import refuse_links
 from orchestrator.worker import Job, prepare
 from search.work import Assignment
 
@@ -30,9 +32,12 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
                 f"{folder}: no trial {trial}; there are 0 to {count - 1}." if count else f"{folder}: no trials yet."
             )
         recorded = ledger.rows("report", "WHERE trial = :trial ORDER BY step", trial=trial)
+        own = {"trial": trial, "parent": rows[0]["parent"]}
+        saved = ledger.rows("checkpoint", "WHERE trial IN (:trial, :parent) ORDER BY seq", **own)
     finally:
         ledger.close()
     place = folder / "replay" / f"{trial:05d}"
+    refuse_links(place.parent, place, folder / "prepared")
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True, mode=0o700)
     last = recorded[-1]["step"] if recorded else 0
@@ -48,10 +53,11 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
             raise TrialsFailed(f"the workload's prepare failed: {type(error).__name__}: {error}") from error
     parent = rows[0]["parent"]
     assignment = Assignment(
-        trial=trial, config=rows[0]["config"], seed=rows[0]["seed"], until=go_on or last, folder=place, task=rows[0]["task"],
+        trial=trial, config=unmasked(rows[0]["config"], sweep.space), seed=rows[0]["seed"], until=go_on or last, folder=place, task=rows[0]["task"],
         recorded=last if go_on else 0, threads=sweep.threads, workers=sweep.workers,
         checkpoint_seconds=sweep.checkpoint_seconds, parent=None if parent is None else folder / "trials" / f"{parent:05d}" / "checkpoints",
         parent_step=rows[0]["parent_step"] or 0, prepared=shared,
+        digests={str(_copy_of(row, trial, place, folder)): row["sha256"] for row in saved},
     )  # fmt: skip
     before = {row["step"]: number(row["value"], row["kind"]) for row in recorded}
     differences = _train(Job(sweep, assignment), assignment.until, before, sweep.metric_name, console)
@@ -62,6 +68,12 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         )
     if go_on is None:
         console.print(f"trial {trial}: all {len(before)} steps equal the record")
+
+
+def _copy_of(row: Mapping[str, Any], trial: int, place: Path, folder: Path) -> Path:
+    """Where a recorded checkpoint is while the trial is trained again: its own are copied, its parent's are not."""
+    path = folder / str(row["path"])
+    return place / path.name if row["trial"] == trial else path
 
 
 def _train(job: Job, until: int, before: dict[int, float], metric: str, console: Console) -> list[int]:

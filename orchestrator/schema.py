@@ -7,48 +7,39 @@ on a running sweep, and no second copy of anything has to be kept in step.
 
 from __future__ import annotations
 
-VERSION = 3  # PRAGMA user_version of a ledger; raise it with every change, and add the way up to UPGRADES
+VERSION = 4  # PRAGMA user_version of a ledger; raise it with every change
 APPLICATION = 0x54554E45  # PRAGMA application_id: "TUNE"
 OPTUNA_SCHEMA, OPTUNA_REVISION = 12, "v3.2.0.a"  # what Optuna 5.0 writes; a test compares
 
-RECORDS = {
+COMMON = "seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL"
+RECORDS = {  # table → its own columns, between those that all have: COMMON before, the hash of the chain after
+    "lease": "host TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL, boot TEXT NOT NULL",
     "sweep": """
-        seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL, fingerprint TEXT NOT NULL,
-        description TEXT NOT NULL, code TEXT NOT NULL, command TEXT NOT NULL, change TEXT NOT NULL""",
-    "parameter": """
-        seq INTEGER NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL, distribution TEXT NOT NULL,
-        choices TEXT, PRIMARY KEY (seq, position)""",
-    "lease": """
-        epoch INTEGER PRIMARY KEY, time TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL,
-        started REAL NOT NULL, boot TEXT NOT NULL""",
+        fingerprint TEXT NOT NULL, description TEXT NOT NULL, parameters TEXT NOT NULL, code TEXT NOT NULL,
+        command TEXT NOT NULL, change TEXT NOT NULL""",
     "suggestion": """
-        seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL, trial INTEGER NOT NULL,
-        kind TEXT NOT NULL, config TEXT NOT NULL, task TEXT NOT NULL, until INTEGER, origin TEXT NOT NULL,
-        evidence TEXT NOT NULL, parent INTEGER, parent_step INTEGER, seed INTEGER NOT NULL,
-        replaces INTEGER, memo TEXT NOT NULL DEFAULT ''""",
+        trial INTEGER NOT NULL, kind TEXT NOT NULL, config TEXT NOT NULL, task TEXT NOT NULL, until INTEGER,
+        origin TEXT NOT NULL, evidence TEXT NOT NULL, parent INTEGER, parent_step INTEGER, seed INTEGER NOT NULL,
+        replaces INTEGER, memo TEXT NOT NULL, command TEXT NOT NULL""",
     "report": """
-        trial INTEGER NOT NULL, step INTEGER NOT NULL, seq INTEGER NOT NULL UNIQUE, time TEXT NOT NULL,
-        epoch INTEGER NOT NULL, value REAL, kind TEXT NOT NULL, cost_seconds REAL NOT NULL,
-        metrics TEXT NOT NULL, PRIMARY KEY (trial, step)""",
-    "verdict": """
-        seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL, trial INTEGER NOT NULL,
-        step INTEGER NOT NULL, verdict TEXT NOT NULL, scheduler TEXT NOT NULL""",
+        trial INTEGER NOT NULL, step INTEGER NOT NULL, value REAL, kind TEXT NOT NULL, cost_seconds REAL NOT NULL,
+        metrics TEXT NOT NULL""",
+    "verdict": "trial INTEGER NOT NULL, step INTEGER NOT NULL, verdict TEXT NOT NULL, scheduler TEXT NOT NULL",
     "ending": """
-        seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL, trial INTEGER NOT NULL,
-        status TEXT NOT NULL, step INTEGER NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL""",
+        trial INTEGER NOT NULL, status TEXT NOT NULL, step INTEGER NOT NULL, reason TEXT NOT NULL,
+        detail TEXT NOT NULL""",
     "checkpoint": """
-        seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL, trial INTEGER NOT NULL,
-        step INTEGER NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL, bytes INTEGER NOT NULL""",
-    "test": """
-        seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL, trial INTEGER NOT NULL,
-        step INTEGER NOT NULL, metrics TEXT NOT NULL""",
+        trial INTEGER NOT NULL, step INTEGER NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL,
+        bytes INTEGER NOT NULL""",
+    "test": "trial INTEGER NOT NULL, step INTEGER NOT NULL, metrics TEXT NOT NULL",
     "decision": """
-        seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL, trial INTEGER NOT NULL,
-        step INTEGER NOT NULL, samples INTEGER NOT NULL, position INTEGER, why TEXT NOT NULL,
+        trial INTEGER NOT NULL, step INTEGER NOT NULL, samples INTEGER NOT NULL, position INTEGER, why TEXT NOT NULL,
         before TEXT NOT NULL, after TEXT NOT NULL, metrics TEXT NOT NULL, cost_seconds REAL NOT NULL""",
-    "event": """
-        seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL, kind TEXT NOT NULL,
-        trial INTEGER, text TEXT NOT NULL""",
+    "event": "kind TEXT NOT NULL, trial INTEGER, text TEXT NOT NULL",
+}
+COLUMNS: dict[str, dict[str, str]] = {  # table → column → type, in order, the hash last
+    name: dict(column.split()[:2] for column in f"{COMMON}, {own}, hash TEXT".split(","))
+    for name, own in RECORDS.items()
 }
 
 
@@ -59,10 +50,12 @@ def _made(name: str) -> tuple[str, ...]:
         f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: no {verb} on {name}'); END"
         for verb in ("UPDATE", "DELETE")
     ]
-    return (f"CREATE TABLE {name} ({RECORDS[name]})", *guards)
+    return (f"CREATE TABLE {name} ({COMMON}, {RECORDS[name]}, hash TEXT NOT NULL)", *guards)
 
 
 INDICES = (
+    "CREATE UNIQUE INDEX lease_of_epoch ON lease (epoch)",
+    "CREATE UNIQUE INDEX report_of_trial ON report (trial, step)",  # a step is recorded once
     "CREATE INDEX suggestion_of_trial ON suggestion (trial, seq)",
     "CREATE INDEX ending_of_trial ON ending (trial, seq)",
     "CREATE INDEX checkpoint_of_trial ON checkpoint (trial, seq)",
@@ -98,6 +91,9 @@ OPTUNA = (
         CASE json_extract(description, '$.mode') WHEN 'max' THEN 'MAXIMIZE' ELSE 'MINIMIZE' END AS direction,
         1 AS study_id, 0 AS objective FROM sweep WHERE seq = (SELECT MAX(seq) FROM sweep)""",
     TRIALS,
+    """CREATE VIEW parameter AS SELECT w.seq, p.key AS position, json_extract(p.value, '$.name') AS name,
+        json_extract(p.value, '$.distribution') AS distribution, json_extract(p.value, '$.choices') AS choices
+        FROM sweep w JOIN json_each(w.parameters) p""",
     """CREATE VIEW trial_params AS SELECT s.seq * 1000 + p.position AS param_id, s.trial + 1 AS trial_id,
         p.name AS param_name, p.distribution AS distribution_json,
         CASE WHEN p.choices IS NULL THEN CAST(c.value AS REAL) ELSE
@@ -116,18 +112,6 @@ OPTUNA = (
     """CREATE VIEW trial_user_attributes AS SELECT s.seq AS trial_user_attribute_id, s.trial + 1 AS trial_id,
         'origin' AS "key", json_quote(s.origin) AS value_json FROM suggestion s WHERE s.kind <> 'resume'""",
 )
-
-SINCE = {"decision": 3}  # tables that ledgers of older versions do not have
-
-UPGRADES: dict[int, tuple[str, ...]] = {  # version → statements that lead to the next one
-    1: (
-        "DROP VIEW trials",
-        TRIALS,
-        "ALTER TABLE suggestion ADD COLUMN replaces INTEGER",
-        "ALTER TABLE suggestion ADD COLUMN memo TEXT NOT NULL DEFAULT ''",
-    ),
-    2: _made("decision"),
-}
 
 
 def statements() -> list[str]:

@@ -22,6 +22,7 @@ from orchestrator import checks
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.identity import files_of, identity, same_command
 from orchestrator.mistakes import tell_uncaught
+from orchestrator.secrets import masked_value
 from search.base import Scheduler, Searcher
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
@@ -207,7 +208,11 @@ class Sweep:
         return self.policy(config) if is_function else self.policy
 
     def describe(self) -> dict[str, Any]:
-        """All settings as plain JSON data, for the ledger."""
+        """All settings as plain JSON data, for the ledger; what looks like a secret is masked."""
+        described: dict[str, Any] = masked_value(self._settings())
+        return described
+
+    def _settings(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "workload": self._workload_identity,

@@ -35,6 +35,7 @@ class Assignment:
     parent: Path | None = None  # fork: folder of the trial whose state is taken over …
     parent_step: int = 0  # … at this step
     prepared: Path | None = None  # what `prepare` left
+    digests: Mapping[str, str] = field(default_factory=dict)  # checkpoint's path → SHA-256 of its manifest on record
 
 
 @dataclass(frozen=True)

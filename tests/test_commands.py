@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from orchestrator import FromFunction, Quadratic, Random, ResumeRefused, Script, Space, Sweep, choice, uniform, when
+from orchestrator import (
+    FromFunction,
+    Quadratic,
+    Random,
+    ResumeRefused,
+    Script,
+    Space,
+    Sweep,
+    choice,
+    loguniform,
+    uniform,
+    when,
+)
+from orchestrator.ledger import Ledger
+from orchestrator.summary import best_as_yaml, glance, print_summary, records, state, state_words, summary
+from orchestrator.words import plural
+from search.finalists import winner
+from search.schedulers.asha import Asha, AshaPromote
+from search.task import Task
+from search.trial import BASELINE, Status, start
+from search.work import Progress
 from tests.support import ROOT, orchestrator, recorded, run_script, sequence, simulated, small_sweep
 
 SCRIPT = ROOT / "tests" / "sweeps" / "steady.py"
@@ -69,6 +92,7 @@ def test_show_json_has_the_promised_keys(place: Path) -> None:
         "cost",
         "suggestions",
         "resumes",
+        "failures",
         "fallbacks",
         "tasks",
         "promotions",
@@ -144,7 +168,7 @@ def test_replay_reproduces_a_trial(place: Path) -> None:
 
 def test_the_record_is_written_as_jsonl_csv_and_parquet(place: Path) -> None:
     lines = [json.loads(line) for line in orchestrator("export", "steady", "--jsonl", cwd=place).stdout.splitlines()]
-    assert {"suggestion", "report", "decision", "event"} <= {line["kind"] for line in lines}
+    assert {"suggestion", "report", "verdict", "ending", "checkpoint", "event"} <= {line["kind"] for line in lines}
     reports = [line for line in lines if line["kind"] == "report"]
     assert len(reports) == len(recorded(place / "runs" / "steady", "report"))
     assert all({"kind", "trial", "step", "value", "time"} <= set(line) for line in lines)
@@ -165,6 +189,176 @@ def test_the_record_is_written_as_jsonl_csv_and_parquet(place: Path) -> None:
     else:
         assert len(pd.read_parquet(parquet.stdout.strip())) == len(lines)
     assert orchestrator("export", "steady", "--csv", "--jsonl", cwd=place).returncode == 2
+
+
+CONFIG = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
+
+
+def shown(folder: Path) -> str:
+    """What `show` prints."""
+    out = Console(file=io.StringIO(), width=200)
+    ledger = Ledger.read(folder)
+    print_summary(ledger, out)
+    ledger.close()
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
+
+
+def test_every_kind_of_record_is_exported_under_its_own_name(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path)
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(), "", [])
+        ledger.add_suggestion(0, start(CONFIG), seed=0)
+        ledger.add_report(0, 1, 0.5, 0.1, {"loss": 0.5})
+        turned = Progress(
+            "decision", 1, {"noise": 2.5}, samples=64, position=64, text="the loss stalls", before={"learning_rate": 0.1},
+            after={"learning_rate": 0.05},
+        )  # fmt: skip
+        ledger.add_decision(0, turned)
+        ledger.add_checkpoint(0, 1, "p", "s", 1)
+        ledger.add_verdict(0, 1, "stop", "Asha()")
+        ledger.add_ending(0, Status.STOPPED, 1, "Asha at step 1")
+        ledger.add_test(0, 1, {"loss": 0.6})
+        ledger.add_event("notice", "text")
+    found = list(records(ledger))
+    ledger.close()
+    assert [record["kind"] for record in found] == [
+        "lease", "sweep", "suggestion", "report", "decision", "checkpoint", "verdict", "ending", "test", "event",
+    ]  # fmt: skip
+    decision = found[4]
+    assert (decision["why"], decision["before"], decision["after"]) == (
+        "the loss stalls", {"learning_rate": 0.1}, {"learning_rate": 0.05},
+    )  # fmt: skip
+    done = orchestrator("export", str(tmp_path), "--csv", cwd=tmp_path)
+    assert "after.learning_rate" in done.stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize(("mode", "first", "second"), [("min", 0.5, 0.25), ("max", 0.25, 0.5), ("min", 0.25, 0.5)])
+def test_a_gain_is_told_in_words(tmp_path: Path, mode: str, first: float, second: float) -> None:
+    ledger = Ledger.write(tmp_path)
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(mode=mode), "", [])
+        for trial, value in enumerate((first, second)):
+            ledger.add_suggestion(trial, start(CONFIG, origin="random" if trial else BASELINE), seed=0)
+            ledger.add_report(trial, 4, value, 0.1, {"loss": value})
+            ledger.add_ending(trial, Status.COMPLETED, 4, "reached the horizon")
+    ledger.close()
+    better = (second > first) == (mode == "max")
+    assert ("better by 0.25" if better else "equal") in shown(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scheduler": Asha(), "num_samples": 12},
+        {"scheduler": AshaPromote(), "num_samples": 12},
+        {"tasks": Task.epochs(0.25, 0.5, 1.0), "scheduler": AshaPromote(), "workload": Quadratic(horizon=8), "num_samples": 9},
+        {"tasks": Task.data(0.25, 1.0), "num_samples": 6},
+        {"finalists": 2, "confirmations": 2, "num_samples": 5},
+    ],
+    ids=["asha", "promoting", "tasks on the way", "tasks of their own", "finalists"],
+)  # fmt: skip
+def test_a_glance_and_the_summary_say_what_the_whole_history_says(tmp_path: Path, changes: dict[str, Any]) -> None:
+    sweep = small_sweep(**changes)
+    history = simulated(tmp_path, sweep, workers=2).history
+    best = winner(history)
+    assert best is not None
+    ledger = Ledger.read(tmp_path)
+    short, whole = glance(ledger), summary(ledger)
+    ledger.close()
+    assert short["best"] == (best.number, best.loss)
+    assert (whole["best"]["trial"], whole["best"]["value"]) == (best.number, best.loss)
+    assert short["spent"] == pytest.approx(history.spent)
+    assert whole["cost"]["full_equivalents"] == pytest.approx(history.spent, abs=1e-3)
+    assert whole["cost"]["seconds"] == pytest.approx(sum(trial.cost_seconds for trial in history), abs=1e-3)
+    assert whole["trials"] == {status.value: history.count(status) for status in Status}
+    assert short["trials"] == {name: count for name, count in whole["trials"].items() if count}
+    went_on = sum(row["kind"] == "resume" for row in recorded(tmp_path, "suggestion"))
+    assert whole["promotions"].get("went on", 0) == went_on
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 trials were lost"), (1, "1 trial was lost"), (2000, "2,000 trials were lost")]
+)
+def test_a_count_agrees_with_its_noun_and_verb(count: int, said: str) -> None:
+    assert plural(count, "trial", "were lost") == said
+
+
+def test_a_run_on_another_machine_is_not_called_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: "node7")
+        ledger = Ledger.write(tmp_path)
+        with ledger.transaction():
+            ledger.add_sweep(small_sweep(), "", [])
+        ledger.close()
+    ledger = Ledger.read(tmp_path)
+    assert state(ledger) == "running"
+    assert re.fullmatch(r"running on node7, last heard \d+ s ago \(....-..-.. ..:..:.. UTC\)", state_words(ledger))
+    ledger.close()
+    assert ": running on node7, last heard" in orchestrator("status", str(tmp_path), cwd=tmp_path).stdout
+
+
+def test_a_run_is_known_by_its_folder_after_a_move(tmp_path: Path) -> None:
+    simulated(tmp_path / "runs" / "before", small_sweep(num_samples=1))
+    (tmp_path / "runs" / "before").rename(tmp_path / "runs" / "after")
+    listed = orchestrator("list", cwd=tmp_path).stdout.splitlines()[1].split()[0]
+    assert listed == "after"
+    assert orchestrator("status", listed, cwd=tmp_path).stdout.startswith("after: ")
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    simulated(tmp_path / "runs" / "small", small_sweep(num_samples=1))
+    assert "small" in orchestrator("list", "--runs", "~/runs", cwd=tmp_path).stdout
+    assert orchestrator("status", "~/runs/small", cwd=tmp_path).returncode == 0
+
+
+TRAIN = """
+import json, os, pathlib, sys
+rate = float(sys.argv[1].partition("=")[2])
+place = pathlib.Path(os.environ["TRIAL_FOLDER"], "my weights.json")
+for epoch in range(1, 4):
+    place.write_text(json.dumps(epoch))
+    print(f"distance={abs(rate - 3) / epoch}, epoch={epoch}", flush=True)
+"""
+
+
+def test_the_export_of_a_script_has_its_command_line_and_its_own_files(tmp_path: Path) -> None:
+    from ruamel.yaml import YAML
+
+    script = tmp_path / "my train.py"
+    script.write_text(TRAIN)
+    command = shlex.join([sys.executable, str(script)])
+    workload = Script(command, metric="distance", mode="min", horizon=3)
+    sweep = small_sweep(workload=workload, space=Space({"learning_rate": loguniform(1e-3, 0.3)}), num_samples=2)
+    folder = tmp_path / "a run; of mine"
+    driver = simulated(folder, sweep)
+    assert driver.best is not None
+    ledger = Ledger.read(folder)
+    exported = YAML(typ="safe").load(best_as_yaml(ledger))
+    ledger.close()
+    assert shlex.split(exported["command"]) == workload.arguments(driver.best.config)
+    assert Path(exported["files"], "my weights.json").read_text() == "3"
+    assert "train_on" not in exported  # its script ends where it ends
+    assert shlex.split(exported["train_again"])[2] == str(folder)
+
+
+def test_the_schedule_of_the_best_of_nothing_is_refused_in_words(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path)
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(), "", [])
+        ledger.add_suggestion(0, start(CONFIG), seed=0)
+    ledger.close()
+    done = orchestrator("export", str(tmp_path), "--schedule", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no trial has reported yet" in done.stderr
+
+
+@pytest.mark.parametrize("flags", [["--csv"], [], ["--jsonl"]])
+def test_an_export_that_cannot_be_written_is_refused_in_words(place: Path, flags: list[str]) -> None:
+    done = orchestrator("export", "steady", *flags, "--output", "/no/such/folder/x", cwd=place)
+    assert done.returncode == 7
+    assert "/no/such/folder/x: cannot be written: No such file or directory. Name another file" in done.stderr
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, ClassVar
 
 import pytest
 
-from orchestrator.ledger import Ledger
 from search.work import Assignment
 from tests.support import interrupted_after, orchestrator, recorded, simulated, small_sweep
 from trainables.base import NOTHING, Action, Policy, Signals
@@ -110,26 +108,6 @@ def test_an_exported_schedule_leaves_out_what_was_only_tried(tmp_path: Path) -> 
     assert stretches[0]["samples"] == 0
     assert all(stretch["knobs"]["learning_rate"] != 1.0 for stretch in stretches)
     assert Scheduled.of(Quadratic(), stretches).stretches[-1][0] < 4 * Quadratic().samples()
-
-
-def test_a_ledger_of_the_version_before_has_no_decisions_and_goes_on(tmp_path: Path) -> None:
-    folder = tmp_path / "small"
-    simulated(folder, small_sweep(num_samples=2))
-    connection = sqlite3.connect(folder / "ledger.db")
-    connection.execute("DROP TABLE decision")
-    connection.execute("PRAGMA user_version = 2")
-    connection.commit()
-    connection.close()
-    ledger = Ledger.read(folder)
-    assert ledger.rows("decision") == []
-    assert ledger.last > 0
-    ledger.close()
-    assert orchestrator("show", "small", "--runs", str(tmp_path), cwd=tmp_path).returncode == 0
-    simulated(folder, small_sweep(num_samples=3, policy=None))
-    assert len(recorded(folder, "ending")) == 3
-    ledger = Ledger.write(folder)
-    assert ledger.rows("decision") == []
-    ledger.close()
 
 
 @pytest.mark.parametrize(("flags", "words"), [

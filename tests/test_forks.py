@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -171,19 +170,9 @@ def test_a_fork_whose_parents_checkpoint_is_lost_resumes_what_it_would_have_repl
     assert any("no checkpoint of trial" in row["text"] for row in recorded(tmp_path, "event"))
 
 
-def test_lineage_is_recorded_and_an_older_ledger_gets_the_column(tmp_path: Path) -> None:
-    simulated(tmp_path, small_sweep(num_samples=2))
-    connection = sqlite3.connect(tmp_path / "ledger.db")
-    for column in ("replaces", "memo"):
-        connection.execute(f"ALTER TABLE suggestion DROP COLUMN {column}")
-    connection.execute("DROP TABLE decision")
-    connection.execute("PRAGMA user_version = 1")
-    connection.commit()
-    connection.close()
-    simulated(
-        tmp_path,
-        sweep(workload=Quadratic(horizon=4), searcher=PopulationBasedTraining(population=4, interval=1), num_samples=6),
-    )
+def test_lineage_is_recorded(tmp_path: Path) -> None:
+    searcher = PopulationBasedTraining(population=4, interval=1)
+    simulated(tmp_path, sweep(workload=Quadratic(horizon=4), searcher=searcher, num_samples=6))
     rows = forks(tmp_path)
     assert rows
     assert all(row["replaces"] is not None for row in rows)

@@ -109,6 +109,7 @@ class Harness:
             family = driver.children(recursive=True)
             if target == "driver":
                 driver.kill()
+                assert psutil.wait_procs(family, timeout=60)[1] == [], "these outlive their driver"
             elif target == "everything":
                 for member in [driver, *family]:
                     with contextlib.suppress(psutil.Error):

@@ -183,7 +183,7 @@ for item in WORKLOAD.run(None, assignment(pathlib.Path(sys.argv[1]), workers=2))
 """
 
 
-def test_no_worker_outlives_the_process_that_has_the_trial(tmp_path: Path) -> None:
+def test_workers_listen_on_the_loopback_only_and_none_outlives_the_process_that_has_the_trial(tmp_path: Path) -> None:
     """Not even one that waits for another."""
     command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
     owner = subprocess.Popen(
@@ -192,6 +192,9 @@ def test_no_worker_outlives_the_process_that_has_the_trial(tmp_path: Path) -> No
     assert owner.stdout is not None
     assert owner.stdout.readline() == "item\n"
     first, second = psutil.Process(owner.pid).children()
+    connections = [c for process in (psutil.Process(owner.pid), first, second) for c in process.net_connections("inet")]
+    listening = {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+    assert listening == {"127.0.0.1"}  # what is exchanged is for this machine's processes
     first.suspend()
     owner.kill()
     owner.wait()

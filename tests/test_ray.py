@@ -6,9 +6,11 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import psutil
 import pytest
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.processes import PROCESSES
 from orchestrator.tune.cluster import capacity
 from tests.support import ROOT, recorded, run_script, sequence, small_sweep
 
@@ -27,16 +30,18 @@ def steady(folder: Path, *flags: str, **environment: str) -> subprocess.Complete
     return run_script(SCRIPT, "--runs", str(folder), *flags, cwd=ROOT, PYTHONPATH=str(ROOT), **environment)
 
 
-def started(folder: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
-    """Start it and wait until trials have reported."""
+def started(folder: Path, *flags: str, at_work: int = 1, **environment: str) -> subprocess.Popen[str]:
+    """Start it and wait until so many trials have reported."""
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), "--runs", str(folder), *flags], cwd=ROOT, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environment,
+        start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 90 * max(1, at_work // 3)
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OrchestratorError):  # not there yet
-            if len(recorded(folder / "steady", "report")) >= 3:
+            reports = [row["trial"] for row in recorded(folder / "steady", "report")]
+            if len(reports) >= 3 and len(set(reports)) >= at_work:
                 return process
         time.sleep(0.05)
     raise AssertionError(process.communicate()[0])
@@ -65,12 +70,24 @@ def test_tasks_finalists_and_thinking_ahead_are_the_same_on_both_engines(tmp_pat
     assert {row["origin"] for row in recorded(tmp_path / "run" / "climb", "suggestion")} >= {"finalist", "promotion"}
 
 
+def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """All that it has started."""
+    return list(psutil.Process(process.pid).children(recursive=True))
+
+
 @pytest.mark.parametrize(("number", "code"), [
-    (signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+    (signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
 ])  # fmt: skip
-def test_a_signal_lets_trials_save_and_prints_the_command_that_goes_on(tmp_path: Path, number: int, code: int) -> None:
+def test_a_signal_to_the_whole_group_lets_trials_save_and_prints_the_command_that_goes_on(
+    tmp_path: Path, number: int, code: int
+) -> None:
     process = started(tmp_path, SLEEP="0.05", STEPS="200")
-    process.send_signal(number)
+    whole = family(process)
+    connections = [c for member in [psutil.Process(process.pid), *whole] for c in listening(member)]
+    assert len(connections) >= 3  # Ray's servers, and the workers
+    assert {c.laddr.ip.removeprefix("::ffff:") for c in connections} == {"127.0.0.1"}
+    os.killpg(process.pid, number)
+    os.killpg(process.pid, number)  # as timeout(1) does: one request that comes twice
     output, _ = process.communicate(timeout=60)
     assert process.returncode == code, output
     assert "trials save their checkpoints" in output
@@ -83,8 +100,40 @@ def test_a_signal_lets_trials_save_and_prints_the_command_that_goes_on(tmp_path:
     saved = {row["trial"]: row["step"] for row in recorded(folder, "checkpoint")}
     started_only = {trial: 0 for trial in saved if trial not in reached}  # it had not finished its first step
     assert saved == reached | started_only  # not one step has to be trained again
-    left = [c for c in psutil.Process().children(recursive=True) if "Trainable" in " ".join(c.cmdline())]
-    assert left == []
+    assert [member for member in whole if member.is_running()] == []
+
+
+def listening(process: psutil.Process) -> list[Any]:
+    return [c for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+
+
+def test_sigterm_while_ray_starts_is_heard(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), "--runs", str(tmp_path)], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    note = tmp_path / "steady" / PROCESSES
+    while process.poll() is None and not note.exists():
+        time.sleep(0.02)
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, output
+    assert "To go on, run the same command" in output
+    assert [row["text"] for row in recorded(tmp_path / "steady", "event") if row["kind"] == "state"] == ["interrupted"]
+    assert not note.exists()
+
+
+@pytest.mark.parametrize("server", ["gcs_server", pytest.param("raylet", marks=pytest.mark.slow)])
+def test_the_death_of_ray_itself_is_an_interruption(tmp_path: Path, server: str) -> None:
+    """Ray would wait for a minute, and then end the driver with no word of ours."""
+    process = started(tmp_path, SLEEP="0.05", STEPS="200")
+    whole = family(process)
+    next(p for p in whole if server in " ".join(cmdline(p)[:1])).kill()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 8, output
+    assert "to go on, run the same command" in output
+    assert [row["text"] for row in recorded(tmp_path / "steady", "event") if row["kind"] == "state"] == ["interrupted"]
+    assert [member for member in whole if member.is_running()] == []
 
 
 @pytest.mark.slow
@@ -92,7 +141,7 @@ def test_a_second_signal_leaves_at_once_and_the_next_start_cleans_up_and_needs_n
     tmp_path: Path,
 ) -> None:
     process = started(tmp_path, TROUBLE="0:hang", STEPS="8")
-    noted = {int(line.split()[0]) for line in (tmp_path / "steady" / "processes.txt").read_text().splitlines()}
+    whole = family(process)
     process.send_signal(signal.SIGINT)
     time.sleep(1)
     assert process.poll() is None  # it waits for the trial that hangs
@@ -105,8 +154,7 @@ def test_a_second_signal_leaves_at_once_and_the_next_start_cleans_up_and_needs_n
         path.write_bytes(b"\x80\x05broken")
     again = steady(tmp_path, "--num-samples", "3", TROUBLE="0:hang", STEPS="8")
     assert again.returncode == 0, again.stderr
-    left = [p for p in psutil.process_iter() if p.pid in noted and "ray" in " ".join(cmdline(p))]
-    assert left == []
+    assert psutil.wait_procs(whole, timeout=30)[1] == []
 
 
 def cmdline(process: psutil.Process) -> list[str]:
@@ -169,18 +217,93 @@ def test_an_address_where_nobody_answers_is_refused(tmp_path: Path) -> None:
     assert "no Ray cluster answers" in done.stderr
 
 
+def test_a_cluster_that_asks_for_a_token_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        done = steady(tmp_path, "--address", address, RAY_AUTH_MODE="token", HOME=str(tmp_path))
+    assert done.returncode == 2, done.stderr
+    assert "RAY_AUTH_TOKEN_PATH" in done.stderr
+    assert address in done.stderr
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head that trains nothing; several nodes on this machine."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_a_node_that_cannot_load_the_sweep_is_named_once_and_left_out(cluster: Any, tmp_path: Path) -> None:
+    package = tmp_path / "broken" / "orchestrator"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('libsomething.so.3 is missing')")
+    cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": f"{package.parent}{os.pathsep}{ROOT}"})
+    cluster.add_node(num_cpus=1)
+    flags = ["--runs", str(tmp_path), "--address", cluster.address, "--num-samples", "4"]
+    done = run_script(SCRIPT, *flags, cwd=tmp_path, PYTHONPATH=str(ROOT), SLEEP="0")  # workers look where it stands
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("libsomething.so.3 is missing") == 1
+    told = [row["text"] for row in recorded(tmp_path / "steady", "event") if row["kind"] == "notice"]
+    assert len([text for text in told if text.endswith("ImportError: libsomething.so.3 is missing")]) == 1
+    assert not [row for row in recorded(tmp_path / "steady", "event") if row["kind"] == "retry"]
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_with_most_of_the_seats_costs_each_trial_a_retry(cluster: Any, tmp_path: Path) -> None:
+    most = cluster.add_node(num_cpus=7)
+    cluster.add_node(num_cpus=1)
+    process = started(tmp_path, "--address", cluster.address, SLEEP="0.3", STEPS="30", at_work=8)
+    cluster.remove_node(most, allow_graceful=False)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert len([row for row in recorded(tmp_path / "steady", "event") if row["kind"] == "retry"]) >= 6
+    assert {row["status"] for row in recorded(tmp_path / "steady", "ending")} == {"completed"}
+
+
+@pytest.mark.slow
+def test_the_end_of_a_clusters_head_is_an_interruption(cluster: Any, tmp_path: Path) -> None:
+    cluster.add_node(num_cpus=2)
+    address = cluster.address
+    process = started(tmp_path, "--address", address, SLEEP="0.05", STEPS="400")
+    cluster.head_node.all_processes["gcs_server"][0].process.kill()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 8, output
+    assert f"the head of the Ray cluster at {address} has ended" in output
+    assert [row["text"] for row in recorded(tmp_path / "steady", "event") if row["kind"] == "state"] == ["interrupted"]
+
+
+@pytest.mark.slow
+def test_what_no_single_node_can_give_is_refused(cluster: Any, tmp_path: Path) -> None:
+    cluster.add_node(num_cpus=2)
+    cluster.add_node(num_cpus=2)
+    done = steady(tmp_path, "--address", cluster.address, CPU="3")
+    assert done.returncode == 2, done.stderr
+    assert "on any node (cpu: 2; cpu: 0)" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("resources", "available", "fits"),
     [
-        ({"cpu": 1}, {"CPU": 2.0}, 2),
-        ({"cpu": 1, "gpu": 0.25}, {"CPU": 16.0, "GPU": 2.0}, 8),
-        ({"cpu": 0.5}, {"CPU": 2.0}, 4),
-        ({"cpu": 1, "gpu": 1}, {"CPU": 4.0}, 0),
-        ({"cpu": 3, "memory": "1GiB"}, {"CPU": 8.0, "memory": 16.0 * 2**30}, 2),
-        ({"cpu": 1, "memory": "6GiB"}, {"CPU": 8.0, "memory": 16.0 * 2**30}, 2),
+        ({"cpu": 1}, [{"CPU": 2.0}], 2),
+        ({"cpu": 1, "gpu": 0.25}, [{"CPU": 16.0, "GPU": 2.0}], 8),
+        ({"cpu": 0.5}, [{"CPU": 2.0}], 4),
+        ({"cpu": 1, "gpu": 1}, [{"CPU": 4.0}], 0),
+        ({"cpu": 3, "memory": "1GiB"}, [{"CPU": 8.0, "memory": 16.0 * 2**30}], 2),
+        ({"cpu": 1, "memory": "6GiB"}, [{"CPU": 8.0, "memory": 16.0 * 2**30}], 2),
+        ({"cpu": 3}, [{"CPU": 4.0}] * 3, 3),  # not the four of 12 CPUs
+        ({"cpu": 3}, [{"CPU": 2.0}, {"CPU": 2.0}], 0),
+        ({"cpu": 1, "gpu": 1}, [{"CPU": 8.0}, {"GPU": 8.0}, {"CPU": 2.0, "GPU": 1.0}], 1),
+        ({"cpu": 1}, [{}, {"CPU": 7.0}, {"CPU": 1.0}], 8),  # a head that trains nothing
     ],
 )
-def test_concurrency_follows_the_resources(resources: dict[str, Any], available: dict[str, float], fits: int) -> None:
+def test_concurrency_follows_the_resources_of_each_node(
+    resources: dict[str, Any], available: list[dict[str, float]], fits: int
+) -> None:
     assert capacity(small_sweep(resources=resources), available) == fits
 
 

@@ -17,7 +17,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,20 +68,29 @@ def load(path: Path) -> dict[str, Any]:
     return unpacked
 
 
-def newest(folder: Path, recorded: int, *, on_the_way: bool = True) -> tuple[dict[str, Any] | None, list[str]]:
+def newest(
+    folder: Path, recorded: int, *, on_the_way: bool = True, digests: Mapping[str, str] = {}
+) -> tuple[dict[str, Any] | None, list[str]]:
     """The newest undamaged state at a step <= `recorded`, and what had to be passed over to get it.
 
-    `on_the_way` allows one that has already seen a part of the epoch after `recorded`.
+    `on_the_way` allows one that has already seen a part of the epoch after `recorded`. `digests`: what the record says
+    of a checkpoint's manifest, by the checkpoint's path; one that is whole but another is passed over, too.
     """
     notices: list[str] = []
     for found in reversed(find(folder)):
         if found.step > recorded or (found.step == recorded and found.cursor and not on_the_way):
             continue
         try:
+            _compare(found.path, digests.get(str(found.path)))
             return load(found.path), notices
         except DamagedCheckpoint as damage:
             notices.append(f"damaged checkpoint passed over: {damage}")
     return None, notices
+
+
+def _compare(path: Path, recorded: str | None) -> None:
+    if recorded is not None and _sha256(_bytes(path / MANIFEST)) != recorded:
+        raise DamagedCheckpoint(f"{path / MANIFEST} does not have the SHA-256 that is on record")
 
 
 def find(folder: Path) -> list[Found]:

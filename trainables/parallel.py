@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ from trainables.parallel_worker import HOST, Answer, Order
 from trainables.run import POLL_SECONDS
 
 RESTARTS = 2  # with as many workers, without a report in between; then one fewer
+LOOPBACK = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo0" if sys.platform == "darwin" else "lo")
 LOSS_SECONDS = 1.0  # in which the end of a worker is seen here that the others have noticed
 
 
@@ -110,13 +112,22 @@ class WorkerLost(RuntimeError):
     """A worker has ended before its time."""
 
 
+def _store() -> TCPStore:
+    """Where the workers meet; left to itself torch listens on every address, and asks nobody for a credential."""
+    listening = socket.socket()
+    listening.bind((HOST, 0))
+    listening.listen()
+    port = listening.getsockname()[1]
+    return TCPStore(HOST, port, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach())
+
+
 class _Team:
     """The workers, from their start until one of them fails or is lost."""
 
     def __init__(self, workload: Workload, policy: Policy[Any] | None, assignment: Assignment) -> None:
         assignment.folder.mkdir(parents=True, exist_ok=True)
         self._folder = assignment.folder
-        self._store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+        self._store = _store()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._pipes: dict[int, Connection] = {}  # of those that may still say something
         work = cloudpickle.dumps((workload, policy, assignment, self._store.port))
@@ -134,7 +145,12 @@ class _Team:
     def _start(self, rank: int, threads: int) -> None:
         self._pipes[rank], theirs = Pipe()
         command = [sys.executable, "-m", "trainables.parallel_worker", str(rank), str(theirs.fileno())]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = {
+            **LOOPBACK,
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
         with theirs, open(self._output(rank), "wb") as output:
             # In a session of its own, or the Ctrl-C that asks for a pause would end it.
             self._processes.append(subprocess.Popen(

@@ -124,7 +124,7 @@ def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:
 
 def saved(assignment: Assignment) -> dict[str, Any]:
     """The state of the newest checkpoint at a step <= `assignment.recorded`; raises FileNotFoundError if there is none."""
-    state, notices = checkpoint.newest(assignment.folder, assignment.recorded)
+    state, notices = checkpoint.newest(assignment.folder, assignment.recorded, digests=assignment.digests)
     if state is None:
         raise _missing(assignment.folder, f"up to step {assignment.recorded}", notices)
     return state
@@ -133,7 +133,7 @@ def saved(assignment: Assignment) -> dict[str, Any]:
 def _restore(training: Training, assignment: Assignment) -> list[str]:
     """Bring the training to where the trial rests; answers what people should know about it."""
     limit = max(assignment.recorded, assignment.parent_step if assignment.parent else 0)
-    state, notices = checkpoint.newest(assignment.folder, limit)
+    state, notices = checkpoint.newest(assignment.folder, limit, digests=assignment.digests)
     if state is not None:
         training.load(state)
         checkpoint.clean(assignment.folder, *training.place)
@@ -144,16 +144,16 @@ def _restore(training: Training, assignment: Assignment) -> list[str]:
         return notices
     checkpoint.clean(assignment.folder, -1, 0)
     if assignment.parent is not None:
-        notices += _fork(training, assignment.parent, assignment.parent_step)
+        notices += _fork(training, assignment.parent, assignment.parent_step, assignment.digests)
     if assignment.recorded > training.step:
         notices.append(f"no usable checkpoint: trained again from step {training.step}")
     torch.set_num_threads(assignment.threads)
     return notices
 
 
-def _fork(training: Training, parent: Path, step: int) -> list[str]:
+def _fork(training: Training, parent: Path, step: int, digests: Mapping[str, str]) -> list[str]:
     """The parent's state at exactly this step: an older one would be another training."""
-    state, notices = checkpoint.newest(parent, step, on_the_way=False)
+    state, notices = checkpoint.newest(parent, step, on_the_way=False, digests=digests)
     if state is None or state["step"] != step:
         raise _missing(parent, f"at step {step}", notices)
     training.fork(state)

@@ -9,6 +9,9 @@ Trouble is ordinary: a seat that dies is started again by Tune and its trial goe
 exception out of `fit()` (the memory monitor can abort a whole experiment) is one more interruption, after which a
 new round begins.
 
+A local Ray hangs below a *keeper*, a process of ours (keeper.py): signals to the driver's group pass it by, it ends with the
+driver, and nothing else does. That Ray itself has died is noticed in seconds (loss.py).
+
 For those who stay with `ray.tune.Tuner`: `SearchAlgorithm` and `TrialScheduler` bring our searchers and schedulers
 there (see outside.py).
 """

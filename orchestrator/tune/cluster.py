@@ -9,17 +9,23 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
+from orchestrator.tune import settings  # isort: skip  # before Ray
 import ray
+from ray import _raylet
+from ray._private import ray_constants
+from ray.exceptions import AuthenticationError
 
-from orchestrator.errors import BadInput
-from orchestrator.processes import remember_processes
+from orchestrator.errors import BadInput, EngineLost, StorageError
+from orchestrator.summary import STATE
+from orchestrator.tune.keeper import LOOPBACK
+from orchestrator.tune.local import LocalRay
+from orchestrator.tune.loss import Loss
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 
 
 RAYS_NAMES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
+STOP_SECONDS = 0.1  # how long a signal may wait to be heard while Ray starts
 
 
 def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = lambda: None) -> None:
@@ -34,43 +41,164 @@ def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = la
     first = driver.next()
     if first is None and driver.finished:
         return  # nothing to do: do not start Ray for it
-    with connected(driver, address):
+    with connected(driver, address) as connection:
+        if driver.stop_reason:
+            return  # while Ray started: what has been suggested is the first to run next time
         from orchestrator.tune.engine import rounds
 
-        rounds(driver, first, refresh)
+        try:
+            rounds(driver, first, refresh, lost=lambda: connection.loss.why)
+        except EngineLost:
+            connection.loss.record()
+            raise
+
+
+@dataclass
+class _Connection:
+    """This process's one connection to Ray: sweeps in several threads share it, and the last one ends it."""
+
+    users: int = 0
+    loss: Loss = field(default_factory=Loss)
+    closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_CONNECTION = _Connection()
 
 
 @contextlib.contextmanager
-def connected(driver: Driver, address: str | None) -> Iterator[None]:
-    """Ray for the length of a sweep; a local one is started small and taken down again."""
-    if ray.is_initialized():  # the caller's own Ray (a notebook, a test): use it, leave it
-        yield
-        return
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
-    if address is None:
-        if driver.sweep.memory_bytes is not None:
-            # Each trial has its own limit; Ray's monitor would kill the neighbours of the one that is too big.
-            os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
-        options |= {"include_dashboard": False, "object_store_memory": 256 * 2**20, "num_cpus": _cpus()}
-    else:
-        _check_address(address)
-    handler = signal.getsignal(signal.SIGTERM)
-    # Tune is loaded while Ray's servers start. (Not the other way round: they end with the thread that starts them.)
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(importlib.import_module, "orchestrator.tune.engine")
+def connected(driver: Driver, address: str | None) -> Iterator[_Connection]:
+    """Ray for the length of a sweep. A small local one ends with it; one that the caller has started is used, and left."""
+    connection = _CONNECTION
+    with connection.lock:
+        if not connection.users:
+            _open(connection, driver, address)
+        connection.users += 1
+    try:
+        yield connection
+    finally:
+        with connection.lock:
+            connection.users -= 1
+            if not connection.users:
+                connection.closing.close()
+
+
+def _open(connection: _Connection, driver: Driver, address: str | None) -> None:
+    connection.loss = Loss(lambda: _record_loss(driver))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(settings.environment(settings.unless_set(settings.ENVIRONMENT)))
+        stack.enter_context(_quiet())
+        stack.callback(connection.loss.close)  # after Ray's shutdown, which may hang too
+        if not ray.is_initialized():
+            if address in (None, "local"):
+                _open_local(connection, driver, stack)
+            else:
+                assert address is not None
+                _check_address(address)
+                stack.callback(ray.shutdown)
+                _join(address)
+        if ray.is_initialized() and not driver.stop_reason:
+            connection.loss.watch(ray.get_runtime_context().gcs_address)
+        connection.closing = stack.pop_all()
+
+
+def _open_local(connection: _Connection, driver: Driver, stack: contextlib.ExitStack) -> None:
+    environment = {}
+    if driver.sweep.memory_bytes is not None:
+        # Each trial has its own limit; Ray's monitor would kill the neighbours of the one that is too big.
+        environment = settings.unless_set({"RAY_memory_monitor_refresh_ms": "0"})
+    local = LocalRay(driver.folder, environment, connection.loss)
+    stack.callback(local.end)
+    importlib.import_module("orchestrator.tune.engine")  # Tune is loaded while Ray's servers start
+    while not local.is_up(STOP_SECONDS):
+        if driver.stop_reason:
+            return
+    stack.enter_context(_token(local.token))
+    stack.callback(ray.shutdown)
+    _in_thread(lambda: _init(local.address, _node_ip_address=LOOPBACK), on_loopback=True)
+
+
+def _record_loss(driver: Driver) -> None:
+    driver.close()
+    with driver.ledger.transaction():
+        driver.ledger.add_event(STATE, "interrupted")
+
+
+def _join(address: str) -> None:
+    """Connect to the user's cluster; whatever is in the way there is in the user's hands."""
+    try:
+        _in_thread(lambda: _init(address))
+    except ConnectionError as error:
+        raise BadInput(f"--address {address}: no Ray cluster answers there ({error}).") from error
+    except AuthenticationError as error:
+        raise BadInput(
+            f"--address {address}: the cluster asks for a token, and this machine has none or another one. Copy the head's "
+            "~/.ray/auth_token here, or name its copy: RAY_AUTH_TOKEN_PATH=FILE."
+        ) from error
+    except OSError as error:
+        raise StorageError(f"--address {address}: Ray cannot write on this machine: {error}.") from error
+    except Exception as error:
+        text = str(error).strip() or type(error).__name__
+        raise BadInput(f"--address {address}: Ray cannot join this cluster: {text.splitlines()[0]}") from error
+
+
+def _init(address: str, **more: Any) -> None:
+    ray.init(address=address, logging_level="ERROR", log_to_driver=False, **more)
+
+
+def _in_thread(connect: Callable[[], None], *, on_loopback: bool = False) -> None:
+    """Not in the main thread: there Ray would put a SIGTERM handler in the place of ours, which loses what runs."""
+    failure: list[BaseException] = []
+
+    def guarded() -> None:
         try:
-            ray.init(address=address, **options)
-        except ConnectionError as error:
-            raise BadInput(f"--address {address}: no Ray cluster answers there ({error}).") from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)  # Ray puts its own there, which loses what runs
-    remember_processes(driver.folder)
+            connect()
+        except BaseException as error:
+            failure.append(error)
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = before and not on_loopback  # else Ray takes another address than the loopback's
+    try:
+        thread = threading.Thread(target=guarded, daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(STOP_SECONDS)  # signals are heard in between
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+    if threading.current_thread() is threading.main_thread() and (handler := signal.getsignal(signal.SIGTERM)):
+        signal.signal(signal.SIGTERM, handler)  # Ray's C++ has put its own before it, which prints a stack
+    if failure:
+        raise failure[0]
+
+
+@contextlib.contextmanager
+def _token(token: Mapping[str, str]) -> Iterator[None]:
+    """The token of our own Ray in this process; what the user has set for another one comes back."""
+    try:
+        with settings.environment(token):
+            _read_token()
+            yield
+    finally:
+        _read_token()
+
+
+def _read_token() -> None:
+    _raylet.Config.initialize("")  # type: ignore[attr-defined]
+    _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray's loggers say errors only, for a while."""
+    levels = {"ray": logging.ERROR, "ray.tune": logging.CRITICAL}
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
     try:
         yield
     finally:
-        ray.shutdown()
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def seat_resources(sweep: Sweep) -> dict[str, float]:
@@ -79,21 +207,29 @@ def seat_resources(sweep: Sweep) -> dict[str, float]:
     return asked if sweep.memory_bytes is None else {**asked, "memory": float(sweep.memory_bytes)}
 
 
-def seats(sweep: Sweep) -> int:
-    """How many trials may run at once: what the cluster holds, up to `max_concurrent`.
+def seats(sweep: Sweep, unfit: Collection[str] = ()) -> int:
+    """How many trials may run at once: what the cluster's nodes hold, without those that are `unfit`, up to `max_concurrent`.
 
     A cluster that can grow is asked for `max_concurrent` seats; those that do not fit yet wait for their node.
     """
-    fits, grows = capacity(sweep, ray.cluster_resources()), can_grow()
+    nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    fits, grows = capacity(sweep, [have for node, have in nodes.items() if node not in unfit]), can_grow()
     if fits == 0 and not grows:
-        have = {name: ray.cluster_resources().get(RAYS_NAMES[name], 0) for name in sweep.resources}
-        if "memory" in have:
-            have["memory"] = f"{have['memory'] / 2**30:.1f} GiB for trials"
         raise BadInput(
-            f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for more than the cluster has ({have})."
+            f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for more than the cluster has on any node "
+            f"({'; '.join(sorted({_has(sweep, have) for have in nodes.values()}, reverse=True))})."
         )
     wanted = _wanted(sweep)
     return wanted if grows else min(wanted, fits)
+
+
+def _has(sweep: Sweep, node: Mapping[str, float]) -> str:
+    """What a node has of what a trial asks for."""
+    have = {name: node.get(RAYS_NAMES[name], 0.0) for name in seat_resources(sweep)}
+    return ", ".join(
+        f"memory: {amount / 2**30:.1f} GiB for trials" if name == "memory" else f"{name}: {amount:g}"
+        for name, amount in have.items()
+    )
 
 
 def _wanted(sweep: Sweep) -> int:
@@ -103,10 +239,14 @@ def _wanted(sweep: Sweep) -> int:
     return min(wanted for wanted in (sweep.max_concurrent, sweep.limit, by_budget) if wanted is not None)
 
 
-def capacity(sweep: Sweep, available: Mapping[str, float]) -> int:
-    """How many trials of this sweep fit into these resources (whole cluster, not node by node)."""
-    fits = [int(available.get(RAYS_NAMES[name], 0.0) / amount + 1e-9) for name, amount in seat_resources(sweep).items()]
-    return min(fits, default=os.cpu_count() or 1)
+def capacity(sweep: Sweep, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many trials of this sweep fit into nodes with these resources: each trial is on one."""
+    asked = seat_resources(sweep)
+    if not asked:
+        return os.cpu_count() or 1
+    return sum(
+        min(int(node.get(RAYS_NAMES[name], 0.0) / amount + 1e-9) for name, amount in asked.items()) for node in nodes
+    )
 
 
 def can_grow() -> bool:
@@ -122,17 +262,10 @@ def _check_address(address: str) -> None:
         )
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit():
-        if address not in ("auto", "local"):
+        if address != "auto":
             raise BadInput(f"--address {address}: write auto, or host:port of the head node (6379).")
         return
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise BadInput(f"--address {address}: no Ray cluster answers there ({error.strerror or error}).") from error
-
-
-def _cpus() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1

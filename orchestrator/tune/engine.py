@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,27 +14,38 @@ import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import EngineLost, OrchestratorError, StorageError
 from orchestrator.guards import why_lost
-from orchestrator.tune.cluster import seat_resources, seats
+from orchestrator.tune.cluster import RAYS_NAMES, seat_resources, seats
+from orchestrator.tune.local import STORAGE
+from orchestrator.tune.loss import words
+from orchestrator.tune.nodes import unfit_nodes
 from orchestrator.tune.seat import Seat
 from orchestrator.worker import Order
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
+    from orchestrator.sweep import Sweep
 
-LOST_IN_A_ROW = 6  # seats lost without any answer in between: the workers cannot even start
+FAILED_STARTS = 3  # in a row of one seat, while no other answers: the workers cannot even start
+SAVING_SECONDS = 10.0  # for the trials to save and answer when a server of Ray has died
 ROUNDS_WITHOUT_PROGRESS = 3
 
 
 class Dispatcher(FIFOScheduler):  # type: ignore[misc]
     """Between Tune and the driver: every result of a seat comes by here, and takes the next order back with it."""
 
-    def __init__(self, driver: Driver, first: Order | None, refresh: Callable[[], None]) -> None:
+    def __init__(
+        self, driver: Driver, first: Order | None, refresh: Callable[[], None], lost: Callable[[], str] = lambda: ""
+    ) -> None:
         super().__init__()
         self.driver = driver
         self.failure: BaseException | None = None
-        self.lost_in_a_row = 0
+        self.unfit: dict[str, str] = {}  # nodes that were found to be unable to run a seat, and why
+        self._lost = lost
+        self._lost_at: float | None = None
+        self._answering: set[str] = set()  # seats that have answered since their last start
+        self._failed_starts: Counter[str] = Counter()
         self._first = first
         self._refresh = refresh
         self._orders: dict[str, Order] = {}  # Tune's id of a seat → what it is doing
@@ -54,28 +67,55 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
     def on_trial_error(self, controller: Any, trial: Any) -> None:
         """The seat is gone; Tune starts a new one."""
         order = self._orders.pop(trial.trial_id, None)
-        self.lost_in_a_row += 1
         try:
+            if trial.trial_id in self._answering:  # a loss; with a node, all of its seats are lost at once
+                self._answering.discard(trial.trial_id)
+            else:
+                self._failed_start(trial)
             if order is not None and order.assignment is not None and order.kind == "train":
                 self.driver.lose(order.trial, why_lost(order.assignment.folder.parent))
             elif order is not None:
                 self.driver.lose_job(order, "the process or its node died")
-            if self.lost_in_a_row >= LOST_IN_A_ROW:
-                raise OrchestratorError(
-                    f"{self.lost_in_a_row} workers in a row were lost before they answered. Last error:\n{_error_of(trial)}"
-                )
         except BaseException as error:
             self.failure = error
 
+    def _failed_start(self, trial: Any) -> None:
+        self._failed_starts[trial.trial_id] += 1
+        self.unfit |= unfit_nodes(self.driver.sweep, known=self.unfit)
+        if not self.unfit and self._failed_starts[trial.trial_id] >= FAILED_STARTS:
+            raise OrchestratorError(
+                f"a worker could not be started, {FAILED_STARTS} times in a row. Last error:\n{_error_of(trial)}"
+            )
+
     def finished(self) -> bool:
+        self._leave_if_ray_died()
         self.driver.check_budget()  # Tune asks ten times a second, also while the trials are silent
         quiet, self._heard = not self._heard, False
         if quiet and self._first is None:
             self.driver.think()
-        return self.failure is not None or (self._first is None and self.driver.finished)
+        return self.failure is not None or bool(self.unfit) or self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing runs, and nothing will be started: a first order that no seat has taken waits for the next time."""
+        if self._first is None:
+            return self.driver.finished
+        return bool(self.driver.stop_reason) and not self._orders
+
+    def _leave_if_ray_died(self) -> None:
+        """Without its servers Ray waits for a minute and then ends this process; results still come for a while."""
+        why = self._lost()
+        if not why:
+            return
+        if self._lost_at is None:
+            self._lost_at = time.monotonic()
+            self.driver.stop(why)
+        if self.driver.finished or time.monotonic() - self._lost_at > SAVING_SECONDS:
+            raise RayDied(why)
 
     def _on_result(self, trial: Any, result: Mapping[str, Any]) -> str:
-        self.lost_in_a_row = 0
+        self._answering.add(trial.trial_id)
+        self._failed_starts.clear()
         left, answer, job = result.get("left"), result.get("answer"), result.get("job")
         if left is not None:
             self.driver.receive(left.trial, left.progress)
@@ -103,6 +143,10 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         return first or self.driver.next()
 
 
+class RayDied(BaseException):
+    """Leaves Tune's experiment past its own clean-up, which would wait for an answer."""
+
+
 class WhenFinished(tune.Stopper):  # type: ignore[misc]
     """Ends Tune's experiment when the driver has no more work."""
 
@@ -119,41 +163,52 @@ class WhenFinished(tune.Stopper):  # type: ignore[misc]
         return (tune.stopper.NoopStopper, ())
 
 
-def rounds(driver: Driver, first: Order | None, refresh: Callable[[], None]) -> None:
+def rounds(
+    driver: Driver, first: Order | None, refresh: Callable[[], None], lost: Callable[[], str] = lambda: ""
+) -> None:
     """Tune experiments until the sweep is finished or stopped; one, if nothing breaks. Ray is up.
 
-    `first` is an order that was already taken from the driver.
+    `first` is an order that was already taken from the driver. `lost` says that Ray has died, and why.
     """
-    progress, idle = -1, 0
+    progress, idle, unfit = -1, 0, unfit_nodes(driver.sweep)
+    _tell_unfit(driver, unfit)
     while True:
-        dispatcher = Dispatcher(driver, first, refresh)
+        dispatcher = Dispatcher(driver, first, refresh, lost)
         first = None
         try:
-            _round(driver, dispatcher)
+            _round(driver, dispatcher, unfit)
         except OrchestratorError:
             raise
+        except RayDied as died:
+            raise EngineLost(words(str(died))) from None
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in STORAGE:
+                raise StorageError(
+                    f"Ray cannot write: {error}. Make room there; to go on, run the same command."
+                ) from error
             if dispatcher.failure is None:
                 _interrupted(driver, error)
         if dispatcher.failure is not None:
             raise dispatcher.failure
-        if driver.finished:
+        if dispatcher.is_over:
             return
         driver.lose_all("Ray Tune's experiment was interrupted")
+        _tell_unfit(driver, dispatcher.unfit)
+        unfit |= dispatcher.unfit
         idle = idle + 1 if len(driver.history) == progress else 0
         progress = len(driver.history)
         if idle >= ROUNDS_WITHOUT_PROGRESS:
             raise OrchestratorError(f"Ray Tune ended {idle} times without any progress; see the events in the ledger.")
 
 
-def _round(driver: Driver, dispatcher: Dispatcher) -> None:
+def _round(driver: Driver, dispatcher: Dispatcher, unfit: Collection[str]) -> None:
     """One Tune experiment: as many seats as there may be trials at once."""
     sweep = driver.sweep
-    driver.workers = seats(sweep)
+    driver.workers = seats(sweep, unfit)
     storage = driver.folder / "ray"
     shutil.rmtree(storage, ignore_errors=True)
     tuner = tune.Tuner(
-        tune.with_resources(Seat, seat_resources(sweep)),
+        tune.with_resources(Seat, _request(sweep, unfit)),
         param_space={"sweep": [ray.put(sweep)], "shared": driver.shared_folder, "pause": driver.pause_file},
         tune_config=tune.TuneConfig(num_samples=driver.workers, scheduler=dispatcher, reuse_actors=False),
         run_config=tune.RunConfig(
@@ -166,6 +221,23 @@ def _round(driver: Driver, dispatcher: Dispatcher) -> None:
         ),
     )
     tuner.fit()
+
+
+def _request(sweep: Sweep, unfit: Collection[str]) -> dict[str, float] | tune.PlacementGroupFactory:
+    """What Tune shall ask Ray for, for each seat."""
+    asked = seat_resources(sweep)
+    if not unfit:
+        return asked
+    bundle = {RAYS_NAMES[name]: amount for name, amount in asked.items()}
+    elsewhere = {"ray.io/node-id": f"!in({','.join(unfit)})"}
+    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[elsewhere])
+
+
+def _tell_unfit(driver: Driver, unfit: Mapping[str, str]) -> None:
+    for why in unfit.values():
+        with driver.ledger.transaction():
+            driver.ledger.add_event("notice", why)
+        driver.listen("notice", why)
 
 
 def trial_result(result: Mapping[str, Any]) -> dict[str, Any]:

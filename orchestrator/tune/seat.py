@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 import traceback
 from pathlib import Path
@@ -37,6 +38,8 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         self._leave = self._save = False
         self._is_new = True
         self._memory_limit: int | None = None
+        # Blocked for Ray's servers (see keeper.py); what a training starts must be able to end by them.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
 
     def assign(self, order: Order | None, save: bool) -> None:
         """Called by the driver before the next `step`: leave the present trial (saving it or not), take on `order`."""

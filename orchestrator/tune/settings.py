@@ -1,19 +1,46 @@
-"""Ray's settings for our engine, made when this module is imported: before Ray is.
+"""Ray's settings for our engine: in this process's environment while a sweep runs, and put back after it.
 
-Not for `orchestrator.tune.outside`: a plain `ray.tune.Tuner` keeps its own loggers, snapshots and signals.
+Not for `orchestrator.tune.outside`: a plain `ray.tune.Tuner` keeps its own loggers, snapshots and signals. One that runs in
+another thread at the same time meets ours.
 """
 
-import os
+from __future__ import annotations
 
-for _name, _value in {  # read by Ray when it is imported, which is after this
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+
+# The one setting that stays: Ray reads it when it is imported, which is after this. It hides a line about a lost worker,
+# which the driver tells in words of its own.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
+
+ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed",  # the driver tells it, in one line
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a workload's relative paths mean what they mean in the script
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger replaces Tune's files for each trial
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the driver checks metrics; one bad trial must not end the sweep
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # no snapshots: they are never read
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",  # waiting seats are normal, and told in our own words
-}.items():
-    os.environ.setdefault(_name, _value)
+}
+
+
+@contextlib.contextmanager
+def environment(ours: Mapping[str, str]) -> Iterator[None]:
+    """Variables for a while."""
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def unless_set(ours: Mapping[str, str]) -> dict[str, str]:
+    """Those that the user has not chosen."""
+    return {name: os.environ.get(name, value) for name, value in ours.items()}

@@ -1,61 +1,72 @@
-"""Your training script as it is: it reads flags, and prints its metrics or appends them to a file.
+"""Your training script as it is, in any language: it is given its parameters, and tells its metrics.
 
     Script("python train.py --epochs 20", metric="valid_loss", mode="min", horizon=20)
 
-starts, for each trial, `python train.py --epochs 20 --learning_rate=0.01 --batch_size=64`; a command with `{names}` gets
-the values there instead. Every line with the tuned metric is a step: `epoch 3: valid_loss=0.52 accuracy: 0.81`, or a
-JSON object. If lines carry a `step` or an `epoch` (from 1 on), a script that was interrupted may go on from where it
-was; one that starts over is not counted twice.
+starts, for each trial, `python train.py --epochs 20 --learning-rate=0.01 --batch-size=64`. It tells its metrics in one
+of three ways, the first of which is exact:
+
+    report(3, valid_loss=0.52)           `from orchestrator import report`; also says whether to go on
+    print("epoch 3: valid_loss=0.52")    any line that a person can read (docs/printed_lines.md)
+    a file in its TRIAL_FOLDER           Script(..., file="metrics.csv"): CSV, JSON lines, TensorBoard's events
+
+Steps are the script's own: horizon=20 with lines `epoch 3: …`, horizon=3000 with `step 300: …`. They count from 1; from 0
+is understood. Where lines name no step they are counted, but a trial that was interrupted is then only gone on with if
+it starts over.
 
 The script finds in its environment
     TRIAL_FOLDER   a folder of this trial's own that outlives interruptions: the place for its checkpoints
     TRIAL_SEED     a seed, the same each time the trial is started
     TRIAL_STEPS    the step at which the trial is to rest; it is ended then, unless this is its last
-It is ended with SIGTERM, ten seconds later with SIGKILL.
+It is ended with SIGTERM, ten seconds later with SIGKILL, and so is all that it has started. docs/own_script.md is the
+whole story.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from string import Formatter
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from search.trial import Config
 from search.work import Assignment
+from trainables import config_file
+from trainables.flags import CONFIG, Flag, ask, command_words, find, names_in, nearest, script_place
 
 if TYPE_CHECKING:
-    from trainables.run import Run
+    from search.space import Space
+    from trainables.script_run import ScriptRun
 
-_PAIR = re.compile(
-    r"([A-Za-z_][\w/.-]*)[\"']?\s*[=:]\s*([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf))\b", re.I
+_REPORTS = re.compile(
+    r"\borchestrator\b[\w. ]*\bimport\b[^\n]*(?:\n[ ,\w]*)*?\breport\b|\borchestrator\.(?:report\(|integrations\b)"
 )
-_STEPS = ("step", "epoch")
-_GRACE = 10.0  # seconds to end, once asked
-_POLL = 0.05
 
 
 @dataclass(frozen=True)
 class Script:
-    """`command` reports `metric` `horizon` times: on its standard output, or in `file` within its TRIAL_FOLDER."""
+    """`command` tells `metric` until its step `horizon`.
+
+    `metrics`: others that are recorded too. `file`: read them there and not from the output; relative to TRIAL_FOLDER, with
+    wildcards if need be. `step`: what the script calls its steps, if its lines name several. `flag`: how a parameter is
+    given where the command does not name it, such as "{name}={value}" for Hydra; None: as the script's --help says, else
+    --name=value. `config`: "json", "yaml", "toml", or a file to start from: the parameters are written to a file, whose
+    name takes the place of {config} in the command.
+    """
 
     command: str
     metric: str
     mode: str
     horizon: int
-    metrics: tuple[str, ...] = ()  # others that are recorded too
+    metrics: tuple[str, ...] = ()
     file: str | None = None
-    flag: str = "--{name}={value}"
+    flag: str | None = None
     baseline: Mapping[str, Any] | None = None
+    step: str | None = None
+    config: str | None = None
 
     takes_policy: ClassVar[bool] = False
     forks: ClassVar[bool] = False
@@ -63,26 +74,78 @@ class Script:
     def __post_init__(self) -> None:
         if not shlex.split(self.command):
             raise ValueError("Script(command=''): must be a command, such as 'python train.py'.")
-        object.__setattr__(self, "metrics", tuple(dict.fromkeys((self.metric, *self.metrics))))
+        if not self.metric.strip():
+            raise ValueError("Script(metric=''): must be the name that the script prints, such as 'valid_loss'.")
+        metrics = (self.metrics,) if isinstance(self.metrics, str) else self.metrics
+        object.__setattr__(self, "metrics", tuple(dict.fromkeys((self.metric, *metrics))))
+        if self.config is not None:
+            config_file.kind_of(self.config)
+            if CONFIG not in names_in(self.command):
+                raise ValueError(
+                    f"Script({self.command!r}, config={self.config!r}): the command must say where the file goes; "
+                    f"write '{self.command} --config {{config}}'."
+                )
+
+    @property
+    def reports(self) -> bool:
+        """Whether the script's text imports report(): then what it prints is for people."""
+        words = shlex.split(self.command)
+        place = script_place(words)
+        path = None if place is None else Path(words[place])
+        return path is not None and path.is_file() and bool(_REPORTS.search(path.read_text(errors="replace")))
+
+    def known_flags(self) -> Mapping[str, Flag]:
+        """What the script says it knows; empty if it cannot be asked."""
+        return {} if self.flag is not None or self.config is not None else ask(self.command)
 
     def check(self) -> None:
-        """Raise ValueError if the program or the script is not there."""
+        """Raise ValueError if the program, the script or the file to start from is not there."""
         program, *rest = shlex.split(self.command)
         if shutil.which(program) is None:
+            if Path(program).is_file() and not os.access(program, os.X_OK):
+                raise ValueError(f"{program!r} is there but may not be executed: chmod +x {shlex.quote(program)}")
             raise ValueError(f"there is no program {program!r} to run.")
         for word in rest:
-            if word.endswith((".py", ".sh")) and not Path(word).is_file():
+            if word.endswith((".py", ".sh")) and not names_in(word) and not Path(word).is_file():
                 raise ValueError(
                     f"there is no file {word!r} in {Path.cwd()}; name it from there, or with its whole path."
+                )
+        if self.config is not None and "." in self.config:
+            if not Path(self.config).is_file():
+                raise ValueError(f"Script(config={self.config!r}): there is no such file in {Path.cwd()}.")
+            config_file.read(Path(self.config))
+
+    def check_space(self, space: Space) -> None:
+        """Raise ValueError if the command names a parameter that the space lacks, or the script lacks a flag for one."""
+        named = names_in(self.command) - ({CONFIG} if self.config is not None else set())
+        _refuse_unknown(self.command, named, set(space.names))
+        known = self.known_flags()
+        if not known:
+            return
+        for name, parameter in space.parameters.items():
+            if name in named:
+                continue
+            flag = find(name, known)
+            if flag is None and find(f"no-{name}", known) is None:
+                near = nearest(name, known)
+                listed = ", ".join(f"--{other}" for other in sorted(known) if other != "help")
+                raise ValueError(
+                    f"{self.command!r} has no flag --{name}; "
+                    + (f"it has --{near}: name the parameter {near!r}." if near else f"it has {listed}.")
+                )
+            values = parameter.values(3)
+            if flag is not None and not flag.takes_value and not all(isinstance(v, bool) or v is None for v in values):
+                raise ValueError(
+                    f"{self.command!r}: --{flag.name} is a switch and takes no value, {name!r} is {parameter!r}; "
+                    "tune it as choice([True, False])."
                 )
 
     def prepare(self, folder: Path) -> None:
         """Nothing is shared."""
 
-    def run(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> Run:
-        """Raises ValueError for a policy: it could not reach the knobs."""
-        from trainables.run import Run
-        from trainables.yielding import Yielding
+    def run(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> ScriptRun:
+        """Raises ValueError for a policy, which could not reach the knobs, and for a fork."""
+        from trainables.script_run import ScriptRun
 
         if policy is not None:
             raise ValueError(f"{self!r} turns its own knobs; leave out Sweep(policy={policy!r}).")
@@ -90,132 +153,20 @@ class Script:
             raise ValueError(
                 f"{self!r} cannot take over the state of another trial; use a searcher that does not fork."
             )
-
-        def steps(config: Config, state: Any) -> Iterator[Any]:
-            return self._steps(config, 0 if state is None else state["step"], assignment)
-
-        return Run(
-            lambda: Yielding(steps, self.metric, assignment.config, seed=assignment.seed, until=assignment.until),
-            assignment,
-            should_pause,
-        )
+        return ScriptRun(self, assignment, should_pause)
 
     def test(self, assignment: Assignment) -> Mapping[str, float]:
         return {}
 
-    def arguments(self, config: Config) -> list[str]:
-        """The command for a configuration, word by word; raises ValueError for a {name} that is no parameter."""
-        named = {name for _, name, _, _ in Formatter().parse(self.command) if name}
-        if unknown := sorted(named - set(config)):
-            raise ValueError(
-                f"{self.command!r}: {{{unknown[0]}}} is no parameter; there are {', '.join(sorted(config))}."
-            )
-        words = [word.format(**config) for word in shlex.split(self.command)]
-        flags = [self.flag.format(name=name, value=value) for name, value in config.items() if name not in named]
-        return [*words, *flags]
-
-    def _steps(self, config: Config, done: int, assignment: Assignment) -> Iterator[Any]:
-        """Start the script; what it reports beyond the step `done`, with the step as the state."""
-        own = assignment.folder / "script"
-        own.mkdir(parents=True, exist_ok=True)
-        source = own / (self.file or "stdout.txt")
-        if source.exists() and not all(map(_step_of, self._reports(source))):
-            source.unlink()  # nobody can tell which steps those were: the script starts over
-        environment = os.environ | {
-            "TRIAL_FOLDER": str(own), "TRIAL_SEED": str(assignment.seed), "TRIAL_STEPS": str(assignment.until),
-            "OMP_NUM_THREADS": str(assignment.threads), "PYTHONUNBUFFERED": "1",
-        }  # fmt: skip
-        with open(own / "stderr.txt", "ab") as errors, open(own / "stdout.txt", "ab") as output:
-            process = subprocess.Popen(
-                self.arguments(config), env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-            )  # fmt: skip
-            finished = False
-            try:
-                counted = 0
-                for line in _lines(source, process):
-                    metrics = measured(line)
-                    if self.metric not in metrics:
-                        continue
-                    counted += 1
-                    step = _step_of(metrics) or counted
-                    if step <= done:
-                        continue
-                    if step != done + 1:
-                        raise RuntimeError(f"after step {done} the script reported step {step}: {line.strip()!r}")
-                    done, finished = step, step >= self.horizon
-                    yield {name: metrics[name] for name in self.metrics if name in metrics}, {"step": step}
-                raise RuntimeError(_last_words(process, own, done, assignment.until))
-            finally:
-                _end(process, patiently=finished)
-
-    def _reports(self, path: Path) -> list[dict[str, float]]:
-        """What was reported in an earlier start, line by line."""
-        found = [measured(line) for line in path.read_text(errors="replace").splitlines()]
-        return [metrics for metrics in found if self.metric in metrics]
+    def arguments(self, config: Config, file: str | None = None) -> list[str]:
+        """The command for a configuration, word by word; `file`: the one that {config} stands for."""
+        return command_words(self.command, config, self.flag, self.known_flags(), file)
 
 
-def measured(line: str) -> dict[str, float]:
-    """The numbers with names in a line: of a JSON object, or pairs such as `loss=0.1` and `loss: 0.1`."""
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return {name: float(value) for name, value in _PAIR.findall(line)}
-    if not isinstance(found, dict):
-        return {}
-    return {
-        name: float(value)
-        for name, value in found.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
-
-
-def _step_of(metrics: Mapping[str, float]) -> int:
-    """The step that a line names; 0 if it names none."""
-    return next((int(metrics[name]) for name in _STEPS if name in metrics), 0)
-
-
-def _lines(path: Path, process: subprocess.Popen[bytes]) -> Iterator[str]:
-    """The whole lines of a file that is being appended to, until the process has ended."""
-    position = 0
-    while True:
-        ended = process.poll() is not None  # asked before reading: what was written before is read
-        if path.exists():
-            with open(path, "rb") as file:
-                position, lines = _new_lines(file, position, ended)
-            yield from lines
-        if ended:
-            return
-        time.sleep(_POLL)
-
-
-def _new_lines(file: IO[bytes], position: int, ended: bool) -> tuple[int, list[str]]:
-    file.seek(position)
-    data = file.read()
-    whole = data if ended else data[: data.rfind(b"\n") + 1]
-    return position + len(whole), whole.decode(errors="replace").splitlines()
-
-
-def _last_words(process: subprocess.Popen[bytes], own: Path, done: int, until: int) -> str:
-    tail = (own / "stderr.txt").read_text(errors="replace").strip().splitlines()[-5:]
-    said = "".join(f"\n    {line}" for line in tail)
-    return f"the script ended with code {process.returncode} after step {done} of {until}{said}"
-
-
-def _end(process: subprocess.Popen[bytes], *, patiently: bool) -> None:
-    """Let a script that is through come to its end; ask another to end; kill what does not."""
-    if not patiently:
-        process.terminate()
-    try:
-        process.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _end_with_parent() -> None:
-    """In the child: a worker that is killed takes its script with it."""
-    import ctypes
-    import signal
-
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def _refuse_unknown(command: str, named: set[str], there: set[str]) -> None:
+    unknown = sorted(named - there)
+    if unknown:
+        raise ValueError(
+            f"{command!r}: {{{unknown[0]}}} is no parameter; the space has {', '.join(sorted(there)) or 'none'}. "
+            "Write {{…}} for braces that are meant."
+        )

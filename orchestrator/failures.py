@@ -1,0 +1,123 @@
+"""What went wrong in a trial, in one line, and whether two trials went wrong in the same way.
+
+The reason is the error: not the last line on the screen (a progress bar, a note), and no line of a traceback above
+it. Two reasons are the same failure when they differ only in numbers, quoted values, paths, addresses and times: a
+mistake that all configurations share prints each one's own values.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from pathlib import Path
+
+LONGEST = 500  # characters of a reason; the whole text is beside it in the ledger
+FRAMES = "Traceback (most recent call last):"
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
+_BAR = re.compile(r"\d+%\s*\||\d+(?:\.\d+)?\s*(?:it/s|s/it|B/s)\b|[━█▏▎▍▌▋▊▉]{3}")  # tqdm, rich, transformers, pip
+_ERROR = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit|Failure|Fault|Warning|Lost)\b\s*(?::|$)")
+_COMPLAINT = re.compile(r"(?:^|\s)(?:fatal |internal )?error:|^(?:fatal|panic|segmentation fault)\b", re.I)
+
+_VARYING = (
+    (_ANSI, ""),
+    (re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`"), "'…'"),
+    (re.compile(r"(?<=[\w]=)[^\s,;)\]]+"), "…"),  # what a flag or a name is given: --rate=0.01
+    (re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:~|\.{1,2})?(?:[/\\][^\s/\\:'\",;()]+)+[/\\]?"), "…"),  # a path
+    (re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.I), "#"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d\S*"), "#"),
+    (re.compile(r"\b0x[0-9a-f]+\b", re.I), "#"),
+    (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{7,64}\b", re.I), "#"),  # hashes
+    (re.compile(r"[-+]?\d+(?:[.,:_T/-]?\d+)*(?:e[-+]?\d+)?", re.I), "#"),  # numbers, dates, times
+    (re.compile(r"\b(?:nan|inf|none|true|false)\b", re.I), "#"),
+    (re.compile(r"[\[({][#…'\s,.]*[\])}]"), "[#]"),  # shapes and lists of any length
+)
+
+
+def said(error: BaseException) -> str:
+    """`Class: message`, with the place in the code where there is no message. Never raises."""
+    name = type(error).__name__
+    if type(error).__module__ not in ("builtins", "__main__", "exceptions"):
+        name = f"{type(error).__module__}.{name}"
+    text = message(error)
+    members = getattr(error, "exceptions", ())  # of an exception group
+    if isinstance(members, tuple) and members and isinstance(members[0], BaseException):
+        return f"{name}: {text}: {said(members[0])}"
+    if text.strip():
+        return f"{name}: {text}"
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return name
+    last = frames[-1]
+    return f"{name}: {Path(last.filename).name}, line {last.lineno}: {last.line}"
+
+
+def message(error: BaseException) -> str:
+    """`str(error)`, also of an error that cannot say itself."""
+    try:
+        return str(error)
+    except Exception as second:
+        return f"its message cannot be shown, for that raises {type(second).__name__}"
+
+
+def shown(error: BaseException) -> str:
+    """The traceback, also of an error that cannot say itself."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:
+        return "".join(traceback.format_tb(error.__traceback__)) + said(error)
+
+
+def reason(kind: str, text: str) -> str:
+    """In one line, beginning with the class of the error once. `text`: a message, or a traceback."""
+    line = complaint(text)
+    name, _, rest = line.partition(": ")
+    if name.rpartition(".")[2] == kind:
+        line = rest
+    return f"{kind}: {line}"[:LONGEST] if line else kind
+
+
+def complaint(text: str) -> str:
+    """The line of a message, a traceback or an output that says what went wrong; its first one if none stands out."""
+    lines = readable(text)
+    if not lines:
+        return ""
+    first, error = lines[0].strip(), _error_in(lines)
+    if lines[0].startswith(FRAMES) or first == error:
+        return error or lines[-1].strip()
+    if error:  # a message that quotes what another program said
+        return f"{first.rstrip(':')}: {error}"
+    return f"{first} {lines[1].strip()}" if first.endswith(":") and len(lines) > 1 else first
+
+
+def last_words(output: str) -> str:
+    """The line of a program's output that says what went wrong; its last one if none stands out."""
+    lines = readable(output)
+    return _error_in(lines) or (lines[-1].strip() if lines else "")
+
+
+def readable(text: str) -> list[str]:
+    """The lines as a terminal would show them at the end, without colours, progress bars and empty ones."""
+    lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in _ANSI.sub("", text).split("\n")]
+    return [line for line in lines if line.strip() and not _BAR.search(line)]
+
+
+def signature(reason: str) -> str:
+    """Equal for reasons that differ only in numbers, quoted values, paths, addresses and times."""
+    for pattern, instead in _VARYING:
+        reason = pattern.sub(instead, reason)
+    return " ".join(reason.split())
+
+
+def _error_in(lines: list[str]) -> str:
+    """The exception of the last traceback (of a chain it is the one that was raised last), or the last complaint."""
+    starts = [index for index, line in enumerate(lines) if FRAMES in line]
+    if starts:
+        margin = len(lines[starts[-1]]) - len(lines[starts[-1]].lstrip())
+        for index in range(starts[-1] + 1, len(lines)):
+            if len(lines[index]) - len(lines[index].lstrip()) <= margin:  # frames are indented more
+                goes_on = lines[index].endswith(":") and index + 1 < len(lines)
+                return lines[index].strip() + (f" {lines[index + 1].strip()}" if goes_on else "")
+    named = [line.strip() for line in lines if _ERROR.match(line.strip())]
+    complaints = [line.strip() for line in lines if _COMPLAINT.search(line)]
+    return (named or complaints or [""])[-1]

@@ -1,0 +1,31 @@
+"""A sweep outlives its screen: the terminal may be closed, and the reader of a pipe may go away."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import IO, Any
+
+
+class Unbreakable:
+    """A stream whose reader may go away (a closed terminal, the end of a pipe): what is written then is dropped."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def go_on_without_a_screen() -> None:
+    """From now on nothing that this process prints can end it."""
+    sys.stdout, sys.stderr = Unbreakable(sys.stdout), Unbreakable(sys.stderr)

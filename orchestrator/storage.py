@@ -1,0 +1,154 @@
+"""How a ledger's file is opened: for the one writer, for readers wherever they are, and what is said when it fails."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import socket
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.errors import LedgerDamaged, StorageError
+
+FILE, COPY, LOCK = "ledger.db", "ledger.copy.db", "driver.lock"
+_OWN = (FILE, f"{FILE}-wal", f"{FILE}-shm", COPY, f"{COPY}.tmp", "ledger.head", LOCK, "pause", "processes.txt",
+        "trials", "prepared", "report", "replay", "ray")  # fmt: skip
+
+
+@contextmanager
+def storage_errors(folder: Path, doing: str = "write") -> Iterator[None]:
+    """Turn what SQLite and the system say of a full, read-only or broken disk into one clear error."""
+    try:
+        yield
+    except UnicodeDecodeError as error:  # even SQLite's own message about it can be damaged
+        raise damaged(folder, str(error)) from error
+    except (sqlite3.Error, OSError) as error:
+        text = str(error)
+        words = ("malformed", "not a database", "file is encrypted", "decode", "corrupt")
+        if any(word in text for word in words):
+            raise damaged(folder, text) from error
+        if "no such table" in text or "no such column" in text:
+            raise StorageError(f"{folder / FILE}: not a ledger of this program ({text}).") from error
+        if doing == "read":
+            raise StorageError(f"{folder}: cannot read the ledger: {text}.") from error
+        raise StorageError(
+            f"{folder}: cannot write the ledger: {text}. Nothing that was acknowledged is lost; make room or give "
+            "write permission, then run the same command again."
+        ) from error
+
+
+def damaged(folder: Path, problem: str) -> LedgerDamaged:
+    """The error for a ledger that does not say what was written, with the way on."""
+    copy = folder / COPY
+    beside = (
+        f"its copy of {datetime.fromtimestamp(copy.stat().st_mtime):%Y-%m-%d %H:%M} ({COPY})"
+        if copy.exists()
+        else "a copy (there is none)"
+    )
+    return LedgerDamaged(
+        f"{folder / FILE} is damaged: {problem}. It is left as it is. To go on from the records before that place, or from "
+        f"{beside}, whichever holds more: {remedy(folder)}, then run the same command again."
+    )
+
+
+def remedy(folder: Path) -> str:
+    """The command that puts the most that is whole in the ledger's place."""
+    return f"orchestrator repair {shlex.quote(str(folder.absolute()))}"
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """For the writer; makes the file if it is not there."""
+    with storage_errors(path.parent):
+        connection = _opened(path, "mode=rwc")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cell_size_check = ON")
+        return connection
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """For a reader, beside a writer or alone, also where nothing may be written."""
+    with tempfile.TemporaryDirectory(prefix="ledger-") as place:
+        connection = _connect_reader(path, Path(place))
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def _connect_reader(path: Path, place: Path) -> sqlite3.Connection:
+    connection = _opened(path, "mode=ro")
+    try:
+        connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        return connection
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if not any(word in str(error) for word in ("unable to open", "readonly")):
+            raise
+    # SQLite keeps an index of the write-ahead log in a file beside the ledger, and here it cannot make one.
+    log = path.with_name(f"{path.name}-wal")
+    if not log.exists() or not log.stat().st_size:
+        return _opened(path, "mode=ro&immutable=1")
+    shutil.copyfile(path, place / path.name)
+    shutil.copyfile(log, place / log.name)
+    return _opened(place / path.name, "mode=rw")
+
+
+def _opened(path: Path, how: str) -> sqlite3.Connection:
+    # isolation_level None: transactions are begun and ended by hand, so that BEGIN IMMEDIATE is possible
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{how}", uri=True, timeout=30, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def make_folder(folder: Path) -> None:
+    """Make the run's folder; raises StorageError where nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, probe = tempfile.mkstemp(dir=folder, prefix=".probe")
+        os.close(handle)
+        os.unlink(probe)
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: cannot write here: {error.strerror}. Choose another --runs folder, or make room."
+        ) from error
+
+
+def refuse_links(*paths: Path) -> None:
+    """Raise StorageError if one of these places of a run folder is a symbolic link: what we write would end elsewhere."""
+    for path in paths:
+        if path.is_symlink():
+            raise StorageError(
+                f"{path} is a symbolic link to {os.readlink(path)}: what is written there would change another file. "
+                f"Look at it, then remove it: rm {shlex.quote(str(path))}"
+            )
+
+
+def own_files(folder: Path) -> Iterator[Path]:
+    """What a driver writes in the run's folder."""
+    return (folder / name for name in _OWN)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file anew beside its place, and put it there: an old file, or a link, is replaced and not written through."""
+    handle, half = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "wb") as file:
+            file.write(data)
+        os.replace(half, path)
+    except BaseException:
+        os.unlink(half)
+        raise
+
+
+def host() -> str:
+    """This machine's name, as leases tell it."""
+    return socket.gethostname()

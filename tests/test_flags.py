@@ -1,0 +1,273 @@
+"""From a configuration to the command line: names, switches, lists, placeholders, files; and what is refused before the start."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from search.space import Space, choice, loguniform, randint, uniform, when
+from search.work import Assignment
+from trainables import config_file
+from trainables.flags import Flag, command_words, flags_of, nearest
+from trainables.workloads.script import Script
+
+ARGPARSE = """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="input batch size (default: 32)")
+parser.add_argument("-w", "--weight_decay", type=float, default=0.0)
+parser.add_argument("-b", type=float, default=0.0)
+parser.add_argument("--learning-rate", type=float, required=True)
+parser.add_argument("--nesterov", action="store_true", help="a switch")
+parser.add_argument("--amp", action=argparse.BooleanOptionalAction, default=False)
+parser.add_argument("--no-cuda", action="store_true")
+parser.add_argument("--cache", type=str, default="no")
+parser.add_argument("--widths", type=int, nargs="+", help="a list")
+parser.add_argument("--optimizer", choices=["sgd", "adam"], default="sgd")
+args = parser.parse_args()
+print("epoch 1:", "loss=0.5", vars(args))
+"""
+CLICK = """
+import click
+@click.command()
+@click.option("--learning-rate", type=float, default=0.1, help="How fast.", show_default=True)
+@click.option("--batch-size", "-b", type=int, default=32)
+@click.option("--nesterov", is_flag=True)
+@click.option("--amp/--no-amp", default=False, help="Mixed precision.")
+@click.option("--optimizer", type=click.Choice(["sgd", "adam"]))
+def main(**options): print("epoch 1: loss=0.5", options)
+main()
+"""
+TYPER = """
+import typer
+def main(learning_rate: float, batch_size: int = 32, nesterov: bool = False, optimizer: str = "sgd"):
+    print("epoch 1: loss=0.5")
+def entry(learning_rate: float = typer.Option(0.1), batch_size: int = 32, nesterov: bool = False, optimizer: str = "sgd"):
+    print("epoch 1: loss=0.5", {"learning_rate": learning_rate, "batch_size": batch_size, "nesterov": nesterov})
+typer.run(entry)
+"""
+HUGGING_FACE = """
+from dataclasses import dataclass
+from transformers import HfArgumentParser
+@dataclass
+class Arguments:
+    learning_rate: float = 0.1
+    batch_size: int = 32
+    nesterov: bool = False
+    optimizer: str = "sgd"
+print("epoch 1: loss=0.5", HfArgumentParser(Arguments).parse_args_into_dataclasses()[0])
+"""
+
+
+def script(folder: Path, text: str, extra: str = "", **more: Any) -> Script:
+    (folder / "train.py").write_text(text)
+    return Script(f"{sys.executable} {folder / 'train.py'}{extra}", metric="loss", mode="min", horizon=1, **more)
+
+
+def run(workload: Script, config: Mapping[str, Any], folder: Path) -> str:
+    list(workload.run(None, Assignment(0, config, 7, until=1, folder=folder / "trial" / "checkpoints")))
+    return (folder / "trial" / "log.txt").read_text()
+
+
+@pytest.fixture(autouse=True)
+def _keep_what_was_asked_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path / "cache"))
+
+
+CONFIG = {"learning_rate": 0.5, "batch_size": 64, "nesterov": True, "optimizer": "adam"}
+
+
+@pytest.mark.parametrize(
+    "text", [ARGPARSE, CLICK, TYPER, HUGGING_FACE], ids=["argparse", "click", "typer", "HfArgumentParser"]
+)
+def test_a_parameter_finds_the_flag_that_the_script_has(text: str, tmp_path: Path) -> None:
+    workload = script(tmp_path, text)
+    workload.check_space(
+        Space({"learning_rate": loguniform(0.1, 1), "batch_size": randint(1, 64), "nesterov": choice([True, False])})
+    )
+    said = run(workload, CONFIG if text != TYPER else {k: v for k, v in CONFIG.items() if k != "optimizer"}, tmp_path)
+    assert "0.5" in said.splitlines()[-1]
+    assert "64" in said.splitlines()[-1]
+    assert "True" in said.splitlines()[-1]
+
+
+def test_absls_flags_are_read_from_its_help() -> None:
+    known = flags_of(
+        "\nt.py:\n  --[no]amp: mixed\n    (default: 'true')\n  --batch_size: Batch\n    (default: '32')\n    (an integer)\n"
+    )
+    assert known == {"amp": Flag("amp", takes_value=False, off="noamp"), "batch_size": Flag("batch_size")}
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"nesterov": True}, ["--nesterov"]),
+        ({"nesterov": False}, []),
+        ({"amp": True}, ["--amp"]),
+        ({"amp": False}, ["--no-amp"]),
+        ({"cuda": True}, []),
+        ({"cuda": False}, ["--no-cuda"]),
+        ({"cache": True}, ["--cache=True"]),
+        ({"widths": [8, 16]}, ["--widths", "8", "16"]),
+        ({"batch_size": 3}, ["--batch-size=3"]),
+        ({"weight-decay": 0.1}, ["--weight_decay=0.1"]),
+        ({"b": 0.1}, ["-b", "0.1"]),
+        ({"optimizer": None}, []),
+        ({"learning_rate": -0.5}, ["--learning-rate=-0.5"]),
+    ],
+)  # fmt: skip
+def test_switches_lists_and_nothing_are_said_as_the_script_wants_them(
+    config: dict[str, Any], words: list[str], tmp_path: Path
+) -> None:
+    workload = script(tmp_path, ARGPARSE)
+    assert workload.arguments(config)[2:] == words
+
+
+def test_a_script_that_cannot_be_asked_is_given_name_and_value(tmp_path: Path) -> None:
+    (tmp_path / "train.sh").write_text("echo epoch 1: loss=$1\n")
+    workload = Script(f"bash {tmp_path / 'train.sh'}", metric="loss", mode="min", horizon=1)
+    workload.check_space(Space({"anything": uniform(0, 1)}))
+    assert workload.arguments({"anything": 1})[2:] == ["--anything=1"]
+
+
+def test_a_script_is_asked_once(tmp_path: Path) -> None:
+    asked = tmp_path / "asked.txt"
+    text = f"open({str(asked)!r}, 'a').write('x')\n" + ARGPARSE
+    for _ in range(3):
+        script(tmp_path, text).arguments({"batch_size": 3})
+    assert asked.read_text() == "x"
+    assert len(list((tmp_path / "cache" / "flags").glob("*.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ({"lr": uniform(0, 1)}, "has no flag --lr; it has --learning-rate: name the parameter 'learning-rate'"),
+        ({"batchsise": uniform(0, 1)}, "has no flag --batchsise; it has --batch-size"),
+        ({"zzz": uniform(0, 1)}, "has no flag --zzz; it has --amp, --b, --batch-size"),
+        ({"nesterov": uniform(0, 1)}, r"--nesterov is a switch and takes no value, 'nesterov' is .*; tune it as choice\(\[True, False\]\)"),
+    ],
+)  # fmt: skip
+def test_a_parameter_without_a_flag_is_refused_with_the_right_one(
+    space: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        script(tmp_path, ARGPARSE).check_space(Space(space))
+
+
+def test_the_nearest_flag_knows_the_usual_short_forms() -> None:
+    known = {name: Flag(name) for name in ("lr", "bs", "num-epochs")}
+    assert nearest("learning_rate", known) == "lr"
+    assert nearest("batch_size", known) == "bs"
+    assert nearest("epochs", known) == "num-epochs"
+    assert nearest("colour", known) is None
+
+
+def test_a_value_takes_the_place_that_the_command_names() -> None:
+    command = "python a.py --lr {lr:.3f} -n 3 --json={{1}}"
+    words = command_words(command, {"lr": 0.1, "wide": True})
+    assert words == ["python", "a.py", "--lr", "0.100", "-n", "3", "--json={1}", "--wide=True"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("a --momentum {momentum} -v", ["a", "-v"]),
+        ("a --momentum={momentum} -v", ["a", "-v"]),
+        ("a optimizer.momentum={momentum}", ["a"]),
+        ("a -m {momentum} b", ["a", "b"]),
+        ("a 'with {momentum} and more'", ["a"]),
+    ],
+)
+def test_the_place_of_a_parameter_that_is_not_active_is_left_out_with_its_flag(command: str, words: list[str]) -> None:
+    assert command_words(command, {}) == words
+
+
+def test_a_conditional_parameter_may_have_a_place_and_an_unknown_one_may_not() -> None:
+    workload = Script("python -c pass --momentum {momentum} --lr {lr}", metric="loss", mode="min", horizon=1)
+    workload.check_space(
+        Space({"o": choice(["sgd", "adam"]), "momentum": when(uniform(0, 1), o="sgd"), "lr": uniform(0, 1)})
+    )
+    with pytest.raises(ValueError, match=r"\{lr\} is no parameter; the space has momentum"):
+        workload.check_space(Space({"momentum": uniform(0, 1)}))
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [("{name}={value}", ["lr=0.1", "model.width=8"]), ("+{name}={value}", ["+lr=0.1", "+model.width=8"])],
+)
+def test_hydras_overrides(flag: str, words: list[str]) -> None:
+    workload = Script("python train.py", metric="loss", mode="min", horizon=1, flag=flag)
+    assert workload.arguments({"lr": 0.1, "model.width": 8})[2:] == words
+
+
+READS = """
+import sys
+path = sys.argv[sys.argv.index("--config") + 1]
+print("epoch 1: loss=0.5", sys.argv)
+print(open(path).read())
+"""
+
+
+@pytest.mark.parametrize("kind", ["json", "yaml", "toml"])
+@pytest.mark.parametrize("based", [False, True], ids=["alone", "on top of a file"])
+def test_parameters_come_in_a_file(kind: str, based: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = {
+        "json": '{"seed": 3, "optimizer": {"name": "sgd", "lr": 9}}',
+        "yaml": "seed: 3  # a comment\noptimizer:\n  name: sgd\n  lr: 9\n",
+        "toml": 'seed = 3\n[optimizer]\nname = "sgd"\nlr = 9\n',
+    }[kind]
+    (tmp_path / f"base.{kind}").write_text(base)
+    workload = script(tmp_path, READS, " --config {config}", config=f"base.{kind}" if based else kind)
+    workload.check()
+    workload.check_space(Space({"optimizer.lr": loguniform(1e-6, 1), "width": randint(1, 9)}))
+    said = run(workload, {"optimizer.lr": 1e-05, "width": 8, "amp": True, "kind": 'a "b"'}, tmp_path)
+    assert "--width" not in said
+    found = config_file.read(tmp_path / "trial" / "checkpoints" / "script" / ".reports" / f"config.{kind}")
+    optimizer = {"name": "sgd", "lr": 1e-05} if based else {"lr": 1e-05}
+    assert found == {**({"seed": 3} if based else {}), "optimizer": optimizer, "width": 8, "amp": True, "kind": 'a "b"'}
+
+
+def test_a_small_number_in_yaml_is_a_number_for_every_reader(tmp_path: Path) -> None:
+    config_file.write(tmp_path / "c.yaml", "yaml", {"lr": 1e-05})
+    assert "." in (tmp_path / "c.yaml").read_text()  # YAML 1.1 takes 1e-05 for a text, and 1.0e-05 for a number
+    assert YAML(typ="safe").load(tmp_path / "c.yaml") == {"lr": 1e-05}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"config": "ini"}, "must be 'json', 'yaml', 'toml', or a file"),
+        ({"config": "json"}, r"the command must say where the file goes; write 'python train.py --config \{config\}'"),
+        ({"metric": " "}, "must be the name that the script prints"),
+        ({"command": " "}, "must be a command"),
+    ],
+)
+def test_a_script_that_cannot_work_is_refused_when_it_is_described(more: dict[str, Any], words: str) -> None:
+    fields = {"command": "python train.py", "metric": "loss", "mode": "min", "horizon": 1}
+    with pytest.raises(ValueError, match=words):
+        Script(**(fields | more))
+
+
+def test_what_is_not_there_is_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.sh").write_text("#!/bin/sh\n")
+    fields: dict[str, Any] = {"metric": "loss", "mode": "min", "horizon": 1}
+    for command, more, words in [
+        (f"{sys.executable} missing.py", {}, r"no file 'missing\.py'"),
+        ("no-such-program", {}, "no program 'no-such-program'"),
+        ("./run.sh", {}, r"'\./run\.sh' is there but may not be executed: chmod \+x \./run\.sh"),
+        ("sh run.sh {config}", {"config": "base.yaml"}, r"config='base\.yaml'\): there is no such file"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            Script(command, **fields, **more).check()
+    (tmp_path / "base.json").write_text(json.dumps([1]))
+    with pytest.raises(ValueError, match="holds no mapping"):
+        Script("sh run.sh {config}", **fields, config="base.json").check()

@@ -1,0 +1,109 @@
+"""Metrics files as scripts and their loggers write them, whole or half written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trainables.metrics_file import MetricsFile, events, rows
+from trainables.step_count import Reading, StepCount
+
+LIGHTNING = "epoch,step,train_loss,valid_loss\n0,49,0.9,\n0,99,,0.52\n1,149,0.7,\n1,199,,0.42\n"
+ULTRALYTICS = "                  epoch,         train/box_loss,  metrics/mAP50(B)\n                      1,                1.109,            0.605\n"
+
+
+def told(path: Path, name: str, ended: bool = False, pattern: str = "*") -> list[tuple[dict[str, float], float]]:
+    found = MetricsFile(path, pattern).poll(name, ended)
+    return [(dict(line.steps), line.value(name).number) for line, _ in found]  # type: ignore[union-attr]
+
+
+def test_a_sparse_csv_gives_the_rows_that_have_the_metric(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text(LIGHTNING)
+    assert told(tmp_path, "valid_loss") == [({"epoch": 0, "step": 99}, 0.52), ({"epoch": 1, "step": 199}, 0.42)]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "expected"),
+    [
+        (ULTRALYTICS, "metrics/mAP50(B)", [({"epoch": 1}, 0.605)]),
+        ("epoch;valid_loss\n1;0.5\n", "valid_loss", [({"epoch": 1}, 0.5)]),
+        ("epoch\tvalid_loss\n1\t0.5\n", "valid_loss", [({"epoch": 1}, 0.5)]),
+        (",valid_loss\n0,0.5\n1,0.4\n", "valid_loss", [({"index": 0}, 0.5), ({"index": 1}, 0.4)]),  # pandas
+        ('{"iteration": 19, "total_loss": 1.2}\n{"iteration": 39, "bbox/AP": 0.3}\n', "bbox/AP", [({"iteration": 39}, 0.3)]),
+        ('[{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": NaN}]\n', "loss", [({"epoch": 1}, 0.5), ({"epoch": 2}, "nan")]),
+        ('{"epoch": 1, "valid": {"loss": 0.5}}\n', "valid.loss", [({"epoch": 1}, 0.5)]),
+        ('epoch,note,loss\n1,"a, b",0.5\n', "loss", [({"epoch": 1}, 0.5)]),
+        ("epoch,loss\n1,None\n2,0.5\n", "loss", [({"epoch": 2}, 0.5)]),
+    ],
+)  # fmt: skip
+def test_the_usual_files(text: str, name: str, expected: list[tuple[dict[str, float], object]], tmp_path: Path) -> None:
+    (tmp_path / "metrics.txt").write_text(text)
+    found = [(steps, value if value == value else "nan") for steps, value in told(tmp_path, name)]
+    assert found == expected
+
+
+def test_a_row_that_is_being_written_does_not_count_until_it_is_whole(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path, "metrics.csv")
+    path = tmp_path / "metrics.csv"
+    for text, expected in [("epoch,loss\n1,0.5\n2,0.1", [0.5]), ("epoch,loss\n1,0.5\n2,0.125\n3", [0.125])]:
+        path.write_text(text)
+        file._wait_until = 0.0
+        assert [line.value("loss").number for line, _ in file.poll("loss", False)] == expected  # type: ignore[union-attr]
+    path.write_text("epoch,loss\n1,0.5\n2,0.125\n3,0.25")
+    assert [line.value("loss").number for line, _ in file.poll("loss", True)] == [0.25]  # type: ignore[union-attr]
+
+
+def test_a_file_that_is_begun_anew_is_read_anew_and_rows_know_their_number(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("loss\n3\n2\n1\n")
+    file = MetricsFile(tmp_path, "metrics.csv")
+    assert [row for _, row in file.poll("loss", False)] == [1, 2, 3]
+    path.write_text("loss\n5\n")
+    file._wait_until = 0.0
+    assert [(line.value("loss").number, row) for line, row in file.poll("loss", False)] == [(5, 1)]  # type: ignore[union-attr]
+
+
+def test_a_start_goes_on_where_the_last_one_was(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text(LIGHTNING)
+    first = MetricsFile(tmp_path, "*.csv")
+    first.poll("valid_loss", False)
+    marks = json.loads(json.dumps(first.marks))
+    (tmp_path / "metrics.csv").write_text(LIGHTNING + "2,299,,0.32\n")
+    found = MetricsFile(tmp_path, "*.csv", marks).poll("valid_loss", False)
+    assert [line.value("valid_loss").number for line, _ in found] == [0.32]  # type: ignore[union-attr]
+
+
+def test_tensorboards_events_are_read_as_far_as_they_are_whole(tmp_path: Path) -> None:
+    tensorboardX = pytest.importorskip("tensorboardX")
+    writer = tensorboardX.SummaryWriter(str(tmp_path / "runs" / "a"))
+    for step in (0, 300, 70_000):
+        writer.add_scalar("valid/loss", 1 / (step + 2), step)
+        writer.add_scalar("train/loss", 0.1, step)
+    writer.close()
+    found = told(tmp_path, "valid/loss", pattern="runs/**/events.out.tfevents*")
+    assert [steps for steps, _ in found] == [{"step": 0.0}, {"step": 300.0}, {"step": 70_000.0}]
+    assert [value for _, value in found] == pytest.approx([1 / 2, 1 / 302, 1 / 70_002], rel=1e-6)
+    data = next((tmp_path / "runs" / "a").iterdir()).read_bytes()
+    whole, used = events(data)
+    torn, less = events(data[:-5])
+    assert len(torn) == len(whole) - 1
+    assert less < used == len(data)
+
+
+def test_an_empty_file_and_a_header_alone_say_nothing() -> None:
+    assert list(rows("")) == list(rows("epoch,loss\n")) == []
+
+
+def test_a_file_that_was_seen_while_it_was_written_anew_tells_nothing_twice(tmp_path: Path) -> None:
+    path, file, count = tmp_path / "metrics.csv", MetricsFile(tmp_path, "metrics.csv"), StepCount("loss", 9)
+    steps = []
+    for text in ("epoch,loss\n1,3\n2,2\n", "", "epoch,loss\n1,3\n2,2\n3,1\n"):
+        path.write_text(text)
+        file._wait_until = 0.0
+        for line, row in file.poll("loss", False):
+            value = line.value("loss")
+            assert value is not None
+            steps.append(count.place(Reading(value, {}, line.steps, line.text, row)))
+    assert steps == [1, 2, None, None, 3]

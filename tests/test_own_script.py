@@ -1,0 +1,77 @@
+"""docs/own_script.md, followed from an empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search.trial import Status
+from tests.support import ROOT, recorded
+
+PAGE = (ROOT / "docs" / "own_script.md").read_text()
+BLOCKS = re.findall(r"```(python|sh)\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which everything on the page was done, in its order."""
+    folder = tmp_path_factory.mktemp("own_script")
+    programs = folder.parent / "bin"
+    programs.mkdir()
+    command = programs / "orchestrator"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m orchestrator "$@"\n')
+    command.chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "NO_COLOR": "1",
+        "ORCHESTRATOR_CACHE": str(folder.parent / "cache"),
+    }  # fmt: skip
+    for language, text in BLOCKS:
+        if language == "python":
+            (folder / text.splitlines()[0].removeprefix("# ")).write_text(text)
+            continue
+        done = subprocess.run(
+            ["sh", "-exc", text], cwd=folder, capture_output=True, text=True, timeout=200, env=environment
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", ["mine", "reporting", "csv"])
+def test_the_pages_sweeps_end_with_completed_trials_and_whole_curves(name: str, followed: Path) -> None:
+    folder = followed / "runs" / name
+    endings = recorded(folder, "ending")
+    assert {row["status"] for row in endings} <= {Status.COMPLETED.value, Status.STOPPED.value}
+    assert sum(row["status"] == Status.COMPLETED.value for row in endings) >= 1
+    for ending in endings:
+        steps = [row["step"] for row in recorded(folder, "report") if row["trial"] == ending["trial"]]
+        assert steps == list(range(1, len(steps) + 1))
+
+
+def test_a_script_alone_leaves_no_trace_of_the_protocol(followed: Path) -> None:
+    assert (followed / "epoch-20.json").exists()
+    assert not (followed / ".reports").exists()
+
+
+def test_the_log_and_the_trials_folder_are_where_the_page_says(followed: Path) -> None:
+    trial = followed / "runs" / "mine" / "trials" / "00003"
+    first, second = (trial / "log.txt").read_text().splitlines()[:2]
+    assert re.fullmatch(r"\$ python train.py --learning-rate=\S+( --nesterov)?", first)
+    assert second.startswith("epoch 1: valid_loss=")
+    assert (followed / "runs" / "reporting" / "trials" / "00000" / "checkpoints" / "script" / "epoch-1.json").exists()
+
+
+def test_the_sentences_that_the_page_explains_are_ours() -> None:
+    ours = "".join(
+        (ROOT / "trainables" / name).read_text()
+        for name in ("step_count.py", "script_run.py", "missing_metric.py", "workloads/script.py")
+    )
+    ours = re.sub(r'"\s*f?"', "", re.sub(r"\{[^{}]*\}", "|", ours))
+    table = PAGE.split("## When it does not work")[1]
+    for sentence in re.findall(r"^\| `(.+?)` \|", table, re.M):
+        for part in re.findall(r"[A-Za-z ]{12,}", re.sub(r"'[^']*'|--[\w-]+|\w*_\w*|\d+(?:\.\d+)?", "|", sentence)):
+            assert " ".join(part.split()[:4]) in ours, part

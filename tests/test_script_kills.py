@@ -1,0 +1,136 @@
+"""SIGKILL of a sweep over a script, at random instants: every value on record is the true one, or its trial is refused.
+
+The value at a step is known (tests/sweeps/scripted.py). Scripts with and without a checkpoint of their own print their
+steps, print lines without steps, or call report(). Waits are seeded; where the script is then, is the machine's affair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from orchestrator.errors import OrchestratorError
+from tests.support import ROOT, recorded
+from tests.sweeps.scripted import HORIZON, TRIALS, true_value
+
+SWEEP = ROOT / "tests" / "sweeps" / "scripted.py"
+KINDS = [(kind, tells) for kind in ("resumes", "starts_over") for tells in ("steps", "lines", "report")]
+
+
+def rows(folder: Path, table: str) -> list[dict[str, Any]]:
+    with contextlib.suppress(OrchestratorError):  # killed before there was a record
+        return recorded(folder / "runs" / "scripted", table)
+    return []
+
+
+def started(folder: Path, kind: str, tells: str, *flags: str) -> subprocess.Popen[bytes]:
+    with (folder / "output.txt").open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, str(SWEEP), kind, tells, *flags], cwd=folder, stdout=output, stderr=output,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+
+def kill(process: subprocess.Popen[bytes], *, everything: bool) -> None:
+    """The sweep alone, whose scripts must then end by themselves; or all at once."""
+    family = psutil.Process(process.pid).children(recursive=True) if everything else []
+    process.kill()
+    process.wait()
+    for member in family:
+        with contextlib.suppress(psutil.Error):
+            member.kill()
+
+
+def trainings(folder: Path) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter(["cwd", "cmdline", "status"]):
+        if (
+            process.info["cwd"] == str(folder)
+            and "train.py" in (process.info["cmdline"] or [])
+            and process.info["status"] != "zombie"
+        ):
+            yield process
+
+
+def killed_again_and_again(folder: Path, kind: str, tells: str, kills: int, chance: random.Random, *flags: str) -> int:
+    """Run the sweep, kill it so many times at random instants, let it finish. How many kills hit a run with trials."""
+    done = hits = 0
+    while True:
+        process = started(folder, kind, tells, *flags)
+        before = len(rows(folder, "report"))
+        at_work = chance.random() > 0.1  # else it is killed while it starts
+        while done < kills and at_work and process.poll() is None and len(rows(folder, "report")) <= before:
+            time.sleep(0.02)
+        if done < kills:
+            time.sleep(chance.uniform(0.0, 0.5))
+        if done < kills and process.poll() is None:
+            kill(process, everything=chance.random() < 0.3)
+            done += 1
+            hits += bool(rows(folder, "suggestion"))
+            check(folder, kind, tells)
+            continue
+        code = process.wait(240)
+        assert code in (0, 3), (folder / "output.txt").read_text()[-3000:]  # 3: more failed than may
+        return hits
+
+
+def check(folder: Path, kind: str, tells: str) -> dict[str, int]:
+    """Every value on record is true; what failed was refused, and only where nobody could tell the step."""
+    x = {row["trial"]: row["config"]["x"] for row in rows(folder, "suggestion") if row["kind"] == "start"}
+    for row in rows(folder, "report"):
+        assert row["value"] == pytest.approx(true_value(x[row["trial"]], row["step"]), abs=1e-12), dict(row)
+    endings = {row["trial"]: row for row in rows(folder, "ending")}
+    for row in endings.values():
+        if row["status"] == "failed":
+            assert (kind, tells) == ("resumes", "lines"), row["reason"]
+            assert "Print the step in each line (epoch=3), or call report()" in row["reason"]
+        else:
+            assert row["status"] == "completed"
+            assert row["step"] == HORIZON
+    return {status: sum(row["status"] == status for row in endings.values()) for status in ("completed", "failed")}
+
+
+@pytest.mark.parametrize(("kind", "tells"), [("resumes", "lines"), ("resumes", "report")])  # all kinds: below
+def test_three_kills_of_a_scripts_sweep_put_no_wrong_value_on_record(kind: str, tells: str, tmp_path: Path) -> None:
+    hits = killed_again_and_again(tmp_path, kind, tells, 3, random.Random(f"{kind} {tells}"), "--simulate")
+    ended = check(tmp_path, kind, tells)
+    assert hits >= 1
+    assert sum(ended.values()) == TRIALS
+    assert not list(trainings(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("kind", "tells"), KINDS)
+def test_thirty_kills_of_a_scripts_sweep_put_no_wrong_value_on_record(kind: str, tells: str, tmp_path: Path) -> None:
+    """Five sweeps, each killed six times: one sweep would be over before it was killed so often."""
+    hits, total = 0, {"completed": 0, "failed": 0}
+    for part in range(5):
+        folder = tmp_path / str(part)
+        folder.mkdir()
+        hits += killed_again_and_again(folder, kind, tells, 6, random.Random(f"{kind} {tells} {part}"), "--simulate")
+        ended = check(folder, kind, tells)
+        assert sum(ended.values()) == TRIALS
+        total = {status: total[status] + count for status, count in ended.items()}
+        assert not list(trainings(folder))
+    print(f"{kind}, {tells}: {hits} kills of 30 hit a sweep with trials; {total}")
+    assert hits >= 15
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("kind", "tells"), [("resumes", "steps"), ("resumes", "report")])
+def test_kills_of_a_scripts_sweep_on_ray_put_no_wrong_value_on_record(kind: str, tells: str, tmp_path: Path) -> None:
+    hits = killed_again_and_again(tmp_path, kind, tells, 3, random.Random(7), "--max-concurrent", "1")
+    assert sum(check(tmp_path, kind, tells).values()) == TRIALS
+    assert hits >= 1

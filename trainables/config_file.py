@@ -1,0 +1,117 @@
+"""A configuration as a file for the script: JSON, YAML or TOML, alone or on top of a file that is there.
+
+A dot in a parameter's name goes one level down: {"optimizer.lr": 0.1} → optimizer: {lr: 0.1}.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from search.trial import Config
+
+FORMATS = ("json", "yaml", "toml")
+
+
+def kind_of(config: str) -> str:
+    """ "json", "yaml" or "toml", for such a word or the name of such a file; raises ValueError."""
+    kind = config.rpartition(".")[2].lower().replace("yml", "yaml")
+    if kind not in FORMATS:
+        raise ValueError(
+            f"Script(config={config!r}): must be 'json', 'yaml', 'toml', or a file with such an ending to start from."
+        )
+    return kind
+
+
+def write(path: Path, config: str, values: Config) -> None:
+    """`values` in the format of `config`, on top of it if it is a file."""
+    content = read(Path(config)) if "." in config else {}
+    for name, value in values.items():
+        *above, last = name.split(".")
+        place = content
+        for step in above:
+            deeper = place.get(step)
+            place[step] = place = dict(deeper) if isinstance(deeper, Mapping) else {}
+        place[last] = value
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(_text(kind_of(config), content))
+    unfinished.replace(path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The mapping in a file of one of these formats; raises ValueError if there is none."""
+    kind, text = kind_of(path.name), path.read_text()
+    if kind == "json":
+        found = json.loads(text)
+    elif kind == "yaml":
+        from ruamel.yaml import YAML
+
+        found = YAML(typ="safe").load(text)
+    else:
+        try:
+            tomllib = importlib.import_module("tomllib")
+        except ImportError:
+            raise ValueError(f"{path}: Python 3.11 or later reads TOML; give a YAML or JSON file.") from None
+        found = tomllib.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds no mapping of names to values; the parameters have no place in it.")
+    return found
+
+
+def _text(kind: str, content: dict[str, Any]) -> str:
+    if kind == "json":
+        return json.dumps(content, indent=2, default=str) + "\n"
+    if kind == "yaml":
+        from ruamel.yaml import YAML
+        from ruamel.yaml.representer import SafeRepresenter
+
+        class Representer(SafeRepresenter):
+            """1.0e-05 for 1e-05, which YAML 1.1 (and so PyYAML) takes for a text."""
+
+        def number(self: Any, value: float) -> Any:
+            text = repr(value) if math.isfinite(value) else {"inf": ".inf", "-inf": "-.inf"}.get(repr(value), ".nan")
+            return self.represent_scalar("tag:yaml.org,2002:float", re.sub(r"^(-?\d+)e", r"\1.0e", text))
+
+        Representer.add_representer(float, number)
+        yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
+        yaml.Representer = Representer
+        yaml.default_flow_style = False
+        yaml.dump(content, stream)
+        return stream.getvalue()
+    return "\n".join(_toml(content, ())) + "\n"
+
+
+def _toml(content: Mapping[str, Any], above: tuple[str, ...]) -> list[str]:
+    plain = {name: value for name, value in content.items() if not isinstance(value, Mapping) and value is not None}
+    lines = [f"{_toml_key(name)} = {_toml_value(value)}" for name, value in plain.items()]
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            place = (*above, name)
+            lines += ["", f"[{'.'.join(map(_toml_key, place))}]", *_toml(value, place)]
+    return lines
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[\w-]+", name, re.ASCII) else json.dumps(name)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml_key(name)} = {_toml_value(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat())
+    return json.dumps(str(value))

@@ -1,0 +1,231 @@
+"""The command line of a script for a configuration, and the flags that the script says it knows.
+
+A script that reads flags with argparse, click, typer, absl or what is built on them is asked once (`--help`); so
+`batch_size` becomes `--batch-size` if that is its flag, a switch is set or left out, and a wrong name is answered
+before anything starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from search.trial import Config
+
+CONFIG = "config"  # {config} in a command: the file with the parameters
+_SHORT_FORMS = (
+    {"lr", "learningrate"},
+    {"bs", "batchsize"},
+    {"wd", "weightdecay"},
+    {"epochs", "numepochs", "numtrainepochs"},
+)
+PATIENCE = 60.0  # seconds for a script to say its flags: it may import torch first
+_ASKABLE = re.compile(
+    r"\b(?:argparse|ArgumentParser|click|typer|absl|HfArgumentParser|jsonargparse|simple_parsing|tyro|configargparse)\b"
+)
+_OPTION = re.compile(r"[\s│┃|*]*-{1,2}[A-Za-z\[]")
+_FLAG = re.compile(r"\s*(?:[,/|]\s*)?(?P<dashes>--?)(?P<name>(?:\[no\])?[A-Za-z][\w.-]*)")
+_METAVAR = re.compile(  # one blank before it; more in a table of typer's; a colon if absl wrote it
+    r"(?:[ =]|\[=)(?![\s\-,/|])[^\s,]+(?: \[[^\]]*\.\.\.\])?|\s+(?:INTEGER|FLOAT|TEXT|PATH|FILE|DIRECTORY|UUID|<(?!bool)\w+>|\[\w+(?:\|\w+)+\])(?=\s|$)|:(?=\s)"
+)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag: `name` without its dashes, whether a value follows, whether several may, and what turns it off."""
+
+    name: str
+    takes_value: bool = True
+    takes_many: bool = False
+    off: str | None = None
+    is_short: bool = False  # -b, and no long name
+
+    def words(self, value: Any) -> list[str]:
+        """How the command line says that it has this value."""
+        if value is None:
+            return []
+        if not self.takes_value:
+            if value:
+                return [f"--{self.name}"]
+            return [f"--{self.off}"] if self.off else []
+        if self.is_short:
+            return [f"-{self.name}", str(value)]
+        if isinstance(value, (list, tuple)):
+            if self.takes_many:
+                return [f"--{self.name}", *map(str, value)]
+            value = ",".join(map(str, value))
+        return [f"--{self.name}={value}"]
+
+
+def command_words(
+    command: str,
+    config: Config,
+    flag: str | None = None,
+    known: Mapping[str, Flag] | None = None,
+    file: str | None = None,
+) -> list[str]:
+    """The command for a configuration, word by word.
+
+    A word with `{name}` gets the value; if that parameter is not active the word goes, and with it the flag before
+    it. What has no place in the command is added as a flag, unless the parameters are in a `file`, which {config} names.
+    """
+    words: list[str] = []
+    values = dict(config) if file is None else {**config, CONFIG: file}
+    for word in shlex.split(command):
+        named = names_in(word)
+        if named <= set(values) and not any(values[name] is None for name in named):
+            words.append(word.format(**values) if named or "{{" in word or "}}" in word else word)
+        elif words and re.fullmatch(r"--?[A-Za-z][\w.-]*", words[-1]):
+            words.pop()
+    if file is not None:
+        return words
+    placed = names_in(command)
+    for name, value in config.items():
+        if name not in placed:
+            words += _flag_words(name, value, flag, known or {})
+    return words
+
+
+def names_in(text: str) -> set[str]:
+    """The `{names}` in a text."""
+    try:
+        return {re.split(r"[.\[]", name)[0] for _, name, _, _ in Formatter().parse(text) if name}
+    except ValueError:
+        return set()
+
+
+def find(name: str, known: Mapping[str, Flag]) -> Flag | None:
+    """The flag of a parameter; dashes and underscores are alike."""
+    plain = name.lstrip("-")
+    if plain in known:
+        return known[plain]
+    return next((flag for other, flag in known.items() if _alike(other) == _alike(plain)), None)
+
+
+def nearest(name: str, known: Mapping[str, Flag]) -> str | None:
+    """The flag that was probably meant."""
+    by_key, key = {_alike(other): other for other in known}, _alike(name)
+    for same in _SHORT_FORMS:
+        if key in same and (found := sorted(same & set(by_key))):
+            return by_key[found[0]]
+    close = difflib.get_close_matches(key, list(by_key), n=1, cutoff=0.6)
+    close += [
+        other for other in by_key if min(len(other), len(key)) > 2 and (other.endswith(key) or key.endswith(other))
+    ]
+    return by_key[close[0]] if close else None
+
+
+def flags_of(help_text: str) -> dict[str, Flag]:
+    """What a help text lists, by name."""
+    known: dict[str, Flag] = {}
+    for line in help_text.splitlines():
+        if _OPTION.match(line):
+            declared = list(_declared(line.strip(" │┃|*")))
+            takes = any(value for _, _, value in declared)
+            many = any("..." in value for _, _, value in declared)
+            long = [name for dashes, name, _ in declared if dashes == "--"]
+            for name in long or [name for _, name, _ in declared]:
+                plain = name.removeprefix("[no]")
+                twin = next((other for other in long if other in (f"no-{plain}", f"no_{plain}")), None)
+                off = f"no{plain}" if plain != name else twin
+                known[plain] = Flag(plain, takes and off is None, many, off, is_short=not long)
+    return known
+
+
+def _declared(line: str) -> Iterator[tuple[str, str, str]]:
+    """The flags at the beginning of a line: dashes, name, and what stands for the value."""
+    position = 0
+    while found := _FLAG.match(line, position):
+        value = _METAVAR.match(line, found.end())
+        position = value.end() if value else found.end()
+        yield found["dashes"], found["name"], value.group().strip() if value else ""
+
+
+def ask(command: str) -> dict[str, Flag]:
+    """The flags that the script of this command says it knows; empty if it cannot be asked. Asked once."""
+    words = shlex.split(command)
+    place = script_place(words)
+    if place is None:
+        return {}
+    source = Path(words[place]) if words[place].endswith(".py") else _module(words[place])
+    if source is None or not source.is_file():
+        return {}
+    text = source.read_text(errors="replace")
+    return _asked(tuple(words[: place + 1]), str(Path.cwd()), text) if _ASKABLE.search(text) else {}
+
+
+def script_place(words: Sequence[str]) -> int | None:
+    """Which word of a command is the Python script, or the module after -m."""
+    for place, word in enumerate(words):
+        if word.endswith(".py"):
+            return place
+        if word == "-m" and place + 1 < len(words) and _module(words[place + 1]) is not None:
+            return place + 1
+    return None
+
+
+def _module(name: str) -> Path | None:
+    base = Path(*name.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__main__.py") if path.is_file()), None)
+
+
+@functools.lru_cache(maxsize=64)
+def _asked(words: tuple[str, ...], folder: str, text: str) -> dict[str, Flag]:
+    key = hashlib.sha256("\0".join([*words, folder, text]).encode()).hexdigest()[:24]
+    home = Path(os.environ.get("ORCHESTRATOR_CACHE") or Path.home() / ".cache" / "orchestrator")
+    kept = home / "flags" / f"{key}.json"
+    try:
+        return {name: Flag(**flag) for name, flag in json.loads(kept.read_text()).items()}
+    except (OSError, ValueError, TypeError):
+        pass
+    found = flags_of(_help(words))
+    if found:
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = kept.with_suffix(f".{os.getpid()}")
+            unfinished.write_text(json.dumps({name: asdict(flag) for name, flag in found.items()}))
+            unfinished.replace(kept)
+        except OSError:
+            pass
+    return found
+
+
+def _help(words: Sequence[str]) -> str:
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb", "CUDA_VISIBLE_DEVICES": ""}
+    for name in ("TRIAL_FOLDER", "TRIAL_RUNNER"):
+        environment.pop(name, None)
+    try:
+        done = subprocess.run(
+            [*words, "--help"], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            errors="replace", timeout=PATIENCE, start_new_session=True,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout + "\n" + done.stderr
+
+
+def _flag_words(name: str, value: Any, flag: str | None, known: Mapping[str, Flag]) -> list[str]:
+    if flag is not None:
+        return [flag.format(name=name, value=value)]
+    found = find(name, known)
+    if found is not None:
+        return found.words(value)
+    off = find(f"no-{name}", known)
+    if off is not None and isinstance(value, bool):
+        return [] if value else [f"--{off.name}"]
+    return Flag(name.lstrip("-")).words(value)
+
+
+def _alike(name: str) -> str:
+    return re.sub(r"[-_.]", "", name.lower())

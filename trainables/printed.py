@@ -1,0 +1,379 @@
+"""One line of a training's output, read as a person reads it: names, numbers, and the step it is about.
+
+    read("epoch 3/20: valid_loss=0.52 (best 0.49)").value("valid_loss").number      0.52
+    read("epoch 3/20: valid_loss=0.52 (best 0.49)").steps                           {"epoch": 3.0}
+
+A number is never cut off. If what follows makes it doubtful (`1.2.3`, `0,52`, `3/20`), there is no value, and
+`doubtful` says what stands there. Lines that need their neighbours (a table, a heading `Epoch 3/20`, an inner progress
+bar) are put together by `Reader`.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+STEP_WORDS = (
+    "epoch", "step", "global_step", "iteration", "iter", "update", "num_updates", "round", "episode", "ep", "it", "index",
+)  # fmt: skip
+"""What a step may be called. A line that has several is read by the first that can be one of this training's."""
+
+NAME_LENGTH = 100  # characters before a number that may be its name
+LONGEST = 20_000  # characters of a line that anybody reads
+
+SPLITS = (
+    "train",
+    "training",
+    "train_inner",
+    "valid",
+    "val",
+    "validation",
+    "test",
+    "testing",
+    "eval",
+    "evaluation",
+    "dev",
+)
+_SAME = {"val": "valid", "validation": "valid", "training": "train", "testing": "test", "evaluation": "eval"}
+_OTHERS = {*SPLITS, "best", "min", "max", "lowest", "highest", "final", "last", "previous", "old", "smoothed", "ema"}
+
+_NUMBER = r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan\b|inf(?:inity)?\b)"
+_UNIT = r"\s?(?:%|(?:ms|us|µs|ns|s|secs?|seconds?|min|h|hrs?|dB|[kKMG]i?B|Hz|px|bits|bpc|bpb|°C?|it/s|s/it|/s|/sec))"
+_ENDS = rf"(?:{_UNIT})?(?=$|\s|[;|)\]}}\"'±(]|,(?!\d)|\.(?=\s|$)|\+/-|:(?=\s|$))"
+_WORD = r"[A-Za-z_](?:[\w/.@²²-]*[\w@²])?(?:'s)?(?:\([A-Za-z][\w-]*\))?"
+_VALUE = re.compile(rf"(?<![\w.])(?:{_NUMBER}){_ENDS}", re.I)
+_NAME = re.compile(
+    rf"(?P<quote>[\"'])?(?P<name>{_WORD}(?:(?(quote)[ ]+|[ ]){_WORD}){{0,4}})(?(quote)(?P=quote))"
+    r"(?:\s*(?:==?|:|│|┃)\s*|\s+\|\s+|\s+)[\"'\[(]{0,2}\s*$"
+)
+_STEP = re.compile(
+    r"(?<![\w/.-])(?:(?P<before>best|last|from|until|till|since|at|previous|max|total|of)[\s_]+)?"
+    r"(?P<word>(?:current[ _]|train(?:er)?/)?(?:epoch|global[_ ]step|step|iteration|iter|num_updates|update|round|episode)|(?:ep|it|(?P<plural>steps|epochs))(?=\s*[=:]))"
+    r"(?:_?(?:num(?:ber)?|idx|index|i))?(?:\((?P<split>\w+)\))?[\"']?\s*(?:[=:#_-]\s*|no\.?\s*)?[\"'\[(]*\s*"
+    r"(?P<number>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:\s*(?:/|of)\s*(?P<total>\d+))?(?![\w.]*\w)[\"'\])]?",
+    re.I,
+)  # fmt: skip
+_LEADING = re.compile(r"^[\s;]*(?:\[\s*(?P<bracket>\d+)\s*(?:/\s*\d+\s*)?\]|(?P<index>\d+):(?=\s))(?!\s*\[)")
+_LETTERS, _TURNS_INTO = re.compile(r"[a-z_]+"), re.compile(r"\s*(?:->|-->|→|=>)")
+_COLUMN = re.compile(rf"\s*\|\s*{_NUMBER}\s*(?:\||$)", re.I)  # one name, several columns
+_LEADING_NUMBER = re.compile(_NUMBER, re.I)
+_COUNTED_EPOCH = re.compile(r"(?<![\w.=:])(\d+)(?:st|nd|rd|th)?[ -]?epoch\b(?!\s*[=:#]?\s*\d)", re.I)
+_PROGRESS = re.compile(
+    r"[\[(]\s*(\d+)\s*/\s*(\d+)\s*[\])(]|(?<![\w.])(\d+)\s*/\s*(\d+)(?=\s*(?:batches|\[|━|╸|╺|\d+(?::\d\d)+|.{0,60}?(?:it/s|s/it|s/step|s/epoch)))"
+)
+_BAR = re.compile(r"\d{1,3}%\s*\|[^|]*\||[━╸╺█▏▎▍▌▋▊▉]+|\[[=>.]{4,}\]")
+_STAMPS = re.compile(
+    r"\d{4}[-/]\d\d[-/]\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)?"
+    r"|\d\d/\d\d/(?:\d{4}|\d\d)(?=\s+\d\d:)|(?<![\w.])\d{1,2}/\d{1,2}\s(?=\d\d:\d\d:\d\d)"
+    r"|(?<![\w.])(?:\d+ days?, )?\d{1,3}(?::\d\d){1,2}(?:[.,]\d+)?(?![\w:])"
+    r"|^[IWEF]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\]|[\w/.-]+\.py:\d+"
+)
+_LEVEL = re.compile(r"^[^=]{0,120}?\b(?:INFO|WARNING|DEBUG|ERROR)\b(?::[\w.]+:)?[\]:)\s|-]*")
+_METER = re.compile(r"\d\s*\(\s*[\d.]+\s*\)")  # the last batch's value, and the mean so far
+_COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_WRAPPED = re.compile(
+    rf"(?:\b(?:tensor|array|Array|DeviceArray)|\b(?:np|numpy|jnp|torch)\.(?:float|int|tensor|array)\w*)"
+    rf"\(\s*\[?\s*(?P<number>{_NUMBER})\s*\]?\s*(?:,[^()]*(?:\([^()]*\)[^()]*)*)?\)"
+    rf"|<tf\.Tensor:[^<>]*numpy=(?P<tensor>{_NUMBER})>"
+)
+_HEADING = re.compile(
+    r"^[\W\d_]*(?:(?:train|training|start|starting|running|begin|beginning|end of|eval|evaluating|validat\w+|finished)\b[\W_]*)?$",
+    re.I,
+)
+_BARE = re.compile(r"(?<=[:,\[ ])(-?)(nan|inf(?:inity)?)\b", re.I)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number with its name: `name` as printed, `split` the part of the data that the line spoke of before it."""
+
+    name: str
+    text: str
+    split: str = ""
+
+    @property
+    def number(self) -> float:
+        return float(self.text.replace(",", ""))
+
+    def repeats(self, other: Value) -> bool:
+        """The same number, perhaps printed with fewer digits."""
+        if self.number == other.number or (math.isnan(self.number) and math.isnan(other.number)):
+            return True
+        digits = min(_decimals(self.text), _decimals(other.text))
+        return digits < max(_decimals(self.text), _decimals(other.text)) and (
+            abs(self.number - other.number) <= 0.5000001 * 10.0**-digits
+        )
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a line says. `is_progress`: it tells of a part of a step only (`[10/391]`), so its values are no result."""
+
+    text: str = ""
+    values: tuple[Value, ...] = ()
+    steps: Mapping[str, float] = field(default_factory=dict)
+    is_heading: bool = False
+    is_progress: bool = False
+
+    def value(self, name: str) -> Value | None:
+        """The first value of this name: as it is printed, else whatever a person takes for the same name."""
+        for agrees in (_is, _is_called, _ends_in):
+            found = next((value for value in self.values if agrees(value, name)), None)
+            if found is not None:
+                return found
+        return None
+
+    def step(self, name: str) -> float | None:
+        """The step that is called so; also a value of that name (`Script(step="updates")`)."""
+        key = key_of(name)
+        if key in self.steps:
+            return self.steps[key]
+        found = self.value(name)
+        return None if found is None else found.number
+
+    def doubtful(self, name: str) -> str:
+        """What stands where the value of `name` should; empty if the line does not speak of it, or has it."""
+        if self.value(name) is not None:
+            return ""
+        spelled = r"[\s_/.-]+".join(map(re.escape, re.split(r"[\s_/.-]+", name.strip())))
+        found = re.search(rf"(?<![\w/.-])(?:[\"'])?{spelled}(?:[\"'])?\s*[=:|]\s*\S[^,;]*", self.text, re.I)
+        return found.group().strip()[:80] if found else ""
+
+
+def read(text: str) -> Line:
+    """What one line says."""
+    text = visible(text)
+    if not re.search(r"\d|nan|inf", text, re.I) or len(text) > LONGEST:
+        return Line(text[:LONGEST])
+    if re.match(r"\s*wandb:", text):
+        return Line(text)
+    plain = _WRAPPED.sub(lambda found: found["number"] or found["tensor"], text)
+    begin, found = _structure(plain)
+    if found is not None:
+        before, inside = read(plain[:begin]), _of_mapping(text, found)
+        return Line(text, (*before.values, *inside.values), {**inside.steps, **before.steps})
+    progress = [(int(found[1] or found[3]), int(found[2] or found[4])) for found in _PROGRESS.finditer(plain)]
+    steps, heading, plain, own = _take_steps(_LEVEL.sub(" ; ", _STAMPS.sub(" ; ", plain)))
+    inner = [place for place in progress if place not in own]
+    is_progress = any(done < whole for done, whole in inner) or bool(inner and _METER.search(plain))
+    return Line(text, tuple(_values(_BAR.sub(" ; ", plain))), steps, heading, is_progress)
+
+
+_SAYING = r"epoch|step|iter|update|round|episode|=|[a-z_@\"'\])](?:: |:[-.\d])|\[\d+\]|^\s*\d+[:/]"  # what a line that says something may have
+
+
+class Reader:
+    """The lines of one stream, in order: what a line says with the help of those before it."""
+
+    def __init__(self, names: Sequence[str] = (), steps: Mapping[str, float] | None = None) -> None:
+        ends = [re.split(r"[\s_/.-]+", name.strip())[-1] for name in names]
+        self._worth = re.compile("|".join([_SAYING, *(re.escape(end.lower()) for end in ends)]))
+        self.steps = dict(steps or {})  # of the last heading
+        self._columns: list[str] = []  # of a table, while its rows come
+        self._repeats = False  # the next line repeats an earlier one ("best iteration is:")
+
+    def read(self, text: str) -> Line | None:
+        """None for a line that speaks of nothing that anybody asks for; most do."""
+        if not self._columns and not self._worth.search(text.lower()):
+            return None
+        line = read(text)
+        if self._repeats:
+            self._repeats = False
+            return Line(line.text)
+        self._repeats = bool(re.search(r"\bbest\b[^:]*:\s*$", line.text, re.I))
+        line = self._row(line)
+        if line.is_heading:
+            self.steps = {**self.steps, **line.steps}
+        if not line.steps and self.steps:
+            return replace(line, steps=dict(self.steps))
+        return line
+
+    def _row(self, line: Line) -> Line:
+        bare = _BAR.sub("  ", re.sub(r"\d+%.*$", "", line.text) if _BAR.search(line.text) else line.text)
+        cells = [cell for cell in re.split(r"\s{2,}|\t+|\s*[|│┃]\s*", bare.strip(" |│┃:\t")) if cell]
+        numeric = [_cell(cell) for cell in cells]
+        if len(cells) >= 2 and not line.values and all(re.match(r"[A-Za-z]", cell) for cell in cells):
+            self._columns = cells
+            return replace(line, is_heading=False)
+        if len(cells) != len(self._columns) or sum(number is not None for number in numeric) < 2:
+            if cells and not re.fullmatch(r"[\W_]*", line.text) and not line.is_progress:
+                self._columns = []
+            return line
+        steps, values = dict(line.steps), []
+        for name, number in zip(self._columns, numeric, strict=True):
+            if number is None:
+                continue
+            if (key := key_of(name)) in STEP_WORDS:
+                steps[key] = float(number)
+            else:
+                values.append(Value(name if "(" in name else name.rstrip(")"), number))
+        return replace(line, values=tuple(values), steps=steps, is_heading=bool(steps), is_progress=False)
+
+
+def _cell(cell: str) -> str | None:
+    found = re.fullmatch(rf"({_NUMBER})(?:{_UNIT}|\s*/\s*\d+|:|G)?", cell, re.I)
+    return found[1] if found else None
+
+
+def visible(text: str) -> str:
+    """The line as a terminal shows it in the end: without colours, after carriage returns and backspaces."""
+    text = _COLOURS.sub("", text).rstrip("\r\n")
+    shown = [part for part in re.split(r"\r|\x08+", text) if part.strip()]
+    return shown[-1] if shown else ""
+
+
+def likeliest(name: str, seen: list[str]) -> str | None:
+    """The name that was probably meant by `name`."""
+    import difflib
+
+    wanted = _words(name)
+    same = [other for other in seen if _words(other) == wanted]
+    ends = [other for other in seen if _words(other)[-1:] == wanted[-1:] and set(_words(other)) & set(wanted)]
+    close = difflib.get_close_matches(key_of(name), [key_of(other) for other in seen], n=1, cutoff=0.6)
+    near = [other for other in seen if [key_of(other)] == close]
+    found = [*same, *near, *[other for other in ends if len(wanted) == 1]]
+    return found[0] if found else None
+
+
+def is_synonym(name: str, other: str) -> bool:
+    """The same words with another spelling: val_loss, valid_loss, Validation loss."""
+    return _words(name) == _words(other)
+
+
+def key_of(name: str) -> str:
+    """Spelling aside: "Val Loss", "val/loss" and "val_loss" are one name."""
+    key = re.sub(r"[^a-z0-9@²%]+", "_", name.lower()).strip("_")
+    return key.removeprefix("current_").removeprefix("trainer_") if key.endswith(STEP_WORDS) else key
+
+
+def _words(name: str) -> list[str]:
+    known = {**_SAME, "accuracy": "acc", "eval": "valid", "dev": "valid", "evaluation": "valid", "error": "err"}
+    return [known.get(word, word) for word in key_of(name).split("_")]
+
+
+def _is(value: Value, name: str) -> bool:
+    return value.name == name
+
+
+def _is_called(value: Value, name: str) -> bool:
+    key = key_of(name)
+    if key_of(value.name) == key:
+        return True
+    words = key.split("_")
+    return bool(value.split) and _SAME.get(words[0], words[0]) == value.split and _ends_in(value, "_".join(words[1:]))
+
+
+def _ends_in(value: Value, name: str) -> bool:
+    """`Average loss` is the loss; `train loss` and `best loss` are others."""
+    printed, key = value.name.split(), key_of(name)
+    for place in range(len(printed)):
+        if key_of(" ".join(printed[place:])) == key:
+            return not any(_OTHERS.intersection(key_of(word).split("_")) for word in printed[:place])
+    return False
+
+
+def _structure(text: str) -> tuple[int, Mapping[str, Any] | None]:
+    """The JSON object or Python dict that a line is or ends in (`epoch 3: {...}`), and where it begins."""
+    begin, stripped = text.find("{"), text.rstrip()
+    if begin < 0 or not stripped.endswith("}"):
+        return 0, None
+    for body in (stripped[begin:], _BARE.sub(r'"\1\2"', stripped[begin:])):
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                found = parse(body)
+            except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+                continue
+            if isinstance(found, dict):
+                return begin, {str(name): value for name, value in found.items()}
+    return 0, None
+
+
+def _of_mapping(text: str, found: Mapping[str, Any]) -> Line:
+    values: list[Value] = []
+    steps: dict[str, float] = {}
+    for name, value in _flat(found):
+        shown = value.strip() if isinstance(value, str) else repr(value)
+        if isinstance(value, bool) or value is None or not re.fullmatch(_NUMBER, shown, re.I):
+            continue
+        key = key_of(name).removeprefix("train_")
+        if key in STEP_WORDS:
+            steps.setdefault(key, float(shown.replace(",", "")))
+        else:
+            values.append(Value(name, shown))
+    return Line(text, tuple(values), steps)
+
+
+def _flat(found: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        elif isinstance(value, (list, tuple)) and len(value) == 1:
+            yield f"{before}{name}", value[0]
+        else:
+            yield f"{before}{name}", value
+
+
+def _take_steps(text: str) -> tuple[dict[str, float], bool, str, set[tuple[int, int]]]:
+    """The steps that a line names, whether it begins with one, the rest of it, and their `3/20`."""
+    steps: dict[str, float] = {}
+    places: set[tuple[int, int]] = set()
+    heading = False
+
+    def take(found: re.Match[str]) -> str:
+        nonlocal heading
+        before, split = (found["before"] or "").lower(), (found["split"] or "").lower()
+        key = key_of(found["word"]).removesuffix("s") if found["plural"] else key_of(found["word"])
+        told = found["number"].replace(",", "")
+        if found["total"] and told.isdigit():
+            places.add((int(told), int(found["total"])))
+        if before in ("best", "last", "from", "until", "till", "since", "previous", "max", "total"):
+            return " ; "
+        if split in ("val", "test") and "iter" in key:  # counts the batches of an evaluation
+            return " ; "
+        if not steps and not before and not found["plural"]:
+            heading = bool(_HEADING.match(found.string[: found.start()]))
+        elif before == "of":
+            heading = bool(re.match(r"^[\W_]*end\s*$", found.string[: found.start()], re.I))
+        steps.setdefault(key, float(told))
+        return f" ; {split} ; "
+
+    if (leading := _LEADING.match(text)) and not _STEP.search(text[: leading.end() + 1]):
+        steps["index"] = float(leading["bracket"] or leading["index"])
+        if "/" in leading.group():
+            places.add(tuple(int(number) for number in re.findall(r"\d+", leading.group())[:2]))  # type: ignore[arg-type]
+        text = " ; " + text[leading.end() :]
+    if counted := _COUNTED_EPOCH.search(text):
+        steps.setdefault("epoch", float(counted[1]))
+        text = text[: counted.start()] + " ; " + text[counted.end() :]
+    text = _STEP.sub(take, text)
+    return steps, heading, text, places
+
+
+def _values(text: str) -> Iterator[Value]:
+    """The pairs of a line, in order, each with the part of the data that was named last before it."""
+    split, position = "", 0
+    for number in _VALUE.finditer(text):
+        begin = max(position, number.start() - NAME_LENGTH)
+        found = _NAME.search(text[begin : number.start()])
+        if found is None:
+            continue
+        name = found["name"]
+        for word in _LETTERS.findall(text[position : begin + found.start()].lower()):
+            split = _SAME.get(word, word) if word in SPLITS else split
+        first = name.split()[0].lower()
+        if " " in name and first in SPLITS:
+            split = _SAME.get(first, first)
+        position = number.end()
+        if not (_TURNS_INTO.match(text, position) or ("|" in found.group() and _COLUMN.match(text, position))):
+            yield Value(name, _LEADING_NUMBER.match(number.group())[0], split)  # type: ignore[index]
+
+
+def _decimals(text: str) -> int:
+    mantissa, _, exponent = text.lower().partition("e")
+    digits = len(mantissa.partition(".")[2])
+    return digits - int(exponent) if exponent else digits

@@ -1,0 +1,96 @@
+"""TRIAL_FOLDER: a trial's own folder, and what is kept in its `.reports` from one start of the script to the next.
+
+parameters.json, reports.jsonl, answer.json    the protocol of `report()`
+steps.jsonl                                    every step that was told, at once: it may not have been recorded yet
+memory.json                                    what this training calls its steps, where it counts from, how far
+                                               each channel has been read
+stdout.txt, stderr.txt                         the output of one start, until it has been read
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FOLDER, RUNNER = (
+    "TRIAL_FOLDER",
+    "TRIAL_RUNNER",
+)  # environment; these and the next four are orchestrator/reporting.py's words
+PLACE, PARAMETERS, REPORTS, ANSWER = ".reports", "parameters.json", "reports.jsonl", "answer.json"
+RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+STEPS, MEMORY, OUTPUT, ERRORS = "steps.jsonl", "memory.json", "stdout.txt", "stderr.txt"
+
+
+class TrialFolder:
+    """The folder at `path`, made if need be."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.place = self.path / PLACE
+        self.place.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def was_started(self) -> bool:
+        """Whether a script has run here."""
+        return (self.place / OUTPUT).exists()
+
+    @property
+    def files(self) -> set[Path]:
+        """What the script has put here."""
+        return {path for path in self.path.rglob("*") if path.is_file() and self.place not in path.parents}
+
+    def clear(self) -> None:
+        """Away with what belongs to one start only."""
+        for name in (OUTPUT, ERRORS, ANSWER):
+            (self.place / name).unlink(missing_ok=True)
+
+    def read_memory(self) -> dict[str, Any]:
+        """What was remembered; empty at the first start."""
+        try:
+            found: dict[str, Any] = json.loads((self.place / MEMORY).read_text())
+            return found
+        except (OSError, ValueError):
+            return {}
+
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
+        """A file of `.reports`, whole or as it was."""
+        unfinished = self.place / f"{name}.tmp"
+        unfinished.write_text(json.dumps(content))
+        unfinished.replace(self.place / name)
+
+    def read_steps(self) -> list[dict[str, Any]]:
+        """The steps that were told, in order: `step`, `text` of the tuned metric, `metrics`, `line`."""
+        path, rows = self.place / STEPS, []
+        for line in path.read_bytes().splitlines() if path.exists() else []:
+            try:
+                row = json.loads(line)
+            except ValueError:  # of a worker that was killed while it wrote
+                continue
+            row["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
+            rows.append(row)
+        return rows
+
+    def add_step(self, row: Mapping[str, Any]) -> None:
+        """One more; JSON has no NaN, so what is not finite is written by name."""
+        metrics = {name: value if math.isfinite(value) else repr(value) for name, value in row["metrics"].items()}
+        with open(self.place / STEPS, "ab+") as file:
+            size = file.tell()
+            file.seek(max(0, size - 1))
+            torn = size and file.read(1) != b"\n"
+            file.write((b"\n" if torn else b"") + json.dumps({**row, "metrics": metrics}).encode() + b"\n")
+
+    def size(self, name: str) -> int:
+        """Bytes of a file of `.reports`."""
+        path = self.place / name
+        return path.stat().st_size if path.exists() else 0
+
+    def tail(self, name: str, limit: int = 200_000) -> str:
+        """The end of a file of output."""
+        if not self.size(name):
+            return ""
+        with open(self.place / name, "rb") as file:
+            file.seek(max(0, self.size(name) - limit))
+            return file.read().lstrip(b"\0").decode(errors="replace")
