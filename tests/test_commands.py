@@ -457,7 +457,7 @@ if __name__ == "__main__":
         tasks=Task.epochs(0.1, 1.0), num_samples=30, target=0.001,
     ))
 """
-TRAIN = """
+TWENTY_EPOCHS = """
 import sys
 rate = float(sys.argv[1].removeprefix("--rate="))
 for epoch in range(1, 21):
@@ -468,7 +468,7 @@ for epoch in range(1, 21):
 @pytest.mark.parametrize("kind", ["function", "script"])
 def test_smoke_of_a_training_of_ones_own_is_one_trial_of_two_steps(kind: str, tmp_path: Path) -> None:
     (tmp_path / "tune.py").write_text(OWN)
-    (tmp_path / "train.py").write_text(TRAIN)
+    (tmp_path / "train.py").write_text(TWENTY_EPOCHS)
     done = run_script("tune.py", "--simulate", "--smoke", cwd=tmp_path, KIND=kind, PATH=_path())
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["own-smoke"]
@@ -537,7 +537,7 @@ def test_a_mended_command_line_goes_on_and_another_script_does_not(tmp_path: Pat
         )
 
     train, moved, other = tmp_path / "train.py", tmp_path / "moved" / "train.py", tmp_path / "other" / "train.py"
-    for path, text in ((train, TRAIN), (moved, TRAIN), (other, TRAIN + "# differs")):
+    for path, text in ((train, TWENTY_EPOCHS), (moved, TWENTY_EPOCHS), (other, TWENTY_EPOCHS + "# differs")):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     first = simulated(tmp_path / "run", tuned(f"{sys.executable} {train}"))
@@ -548,8 +548,8 @@ def test_a_mended_command_line_goes_on_and_another_script_does_not(tmp_path: Pat
         simulated(tmp_path / "run", tuned(f"python {other}"))
     with pytest.raises(ResumeRefused, match="started with workload"):
         simulated(tmp_path / "run", tuned(f"python {train} --fast"))
-    train.write_text(TRAIN + "# edited")
-    moved.write_text(TRAIN + "# edited")
+    train.write_text(TWENTY_EPOCHS + "# edited")
+    moved.write_text(TWENTY_EPOCHS + "# edited")
     assert "train.py was edited" in simulated(tmp_path / "run", tuned(f"python {moved}")).found
 
 
