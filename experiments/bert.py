@@ -16,13 +16,7 @@ the first one's summary names, and reads by the same pieces of words; without `B
 import os
 from pathlib import Path
 
-from orchestrator import launch
-from orchestrator.sweep import Sweep
-from search.schedulers.asha import Asha
-from search.searchers.optuna import Tpe
-from search.space import Space, loguniform, pow2
-from trainables.workloads.bert_classify import BertClassify
-from trainables.workloads.bert_mlm import BertMlm
+from orchestrator import Asha, BertClassify, BertMlm, Space, Sweep, Tpe, launch, loguniform, pow2
 
 
 def given(name: str) -> str | None:

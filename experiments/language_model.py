@@ -13,12 +13,7 @@ As it stands it learns from Python's language reference. For text of your own, a
 import os
 from pathlib import Path
 
-from orchestrator import launch
-from orchestrator.sweep import Sweep
-from search.schedulers.asha import Asha
-from search.searchers.optuna import Tpe
-from search.space import Space, loguniform, pow2, uniform
-from trainables.workloads.lstm_lm import LstmLm
+from orchestrator import Asha, LstmLm, Space, Sweep, Tpe, launch, loguniform, pow2, uniform
 
 DATA = os.environ.get("LANGUAGE_MODEL_DATA")  # a folder of text; None: Python's own
 

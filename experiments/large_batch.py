@@ -17,15 +17,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator import launch
-from orchestrator.sweep import Sweep
-from search.schedulers.asha import Asha
-from search.searchers.optuna import Tpe
-from search.space import Space, choice, loguniform, when
+from orchestrator import Asha, LstmMnist, Space, Sweep, Tpe, Warmup, choice, launch, loguniform, when
 from search.trial import Config
 from trainables.ladder import Rung, ladder
-from trainables.policies.warmup import Warmup
-from trainables.workloads.lstm_mnist import LstmMnist
 
 DATA = os.environ.get("LARGE_BATCH_DATA")  # a folder with MNIST's files; None: digits
 BATCH, RATE, WARMUP = map(float, os.environ.get("LARGE_BATCH_TUNED", "16,0.2,0.3").split(","))

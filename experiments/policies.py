@@ -14,20 +14,27 @@ Gaussian process.
 import os
 from pathlib import Path
 
-from orchestrator import launch
-from orchestrator.sweep import Sweep
-from search.searchers.multitask import MultitaskSearch
-from search.space import Space, choice, loguniform, pow2, uniform, when
-from search.task import Task
+from orchestrator import (
+    AutoLrs,
+    Date,
+    LstmMnist,
+    MultitaskSearch,
+    NoiseScaleBatch,
+    Schedule,
+    Space,
+    Sweep,
+    Task,
+    Warmup,
+    choice,
+    launch,
+    loguniform,
+    pow2,
+    uniform,
+    when,
+)
 from search.trial import Config
 from trainables.base import Policy
-from trainables.policies.autolrs import AutoLrs
-from trainables.policies.date import Date
 from trainables.policies.fixed import Fixed
-from trainables.policies.noise_scale import NoiseScaleBatch
-from trainables.policies.schedule import Schedule
-from trainables.policies.warmup import Warmup
-from trainables.workloads.lstm_mnist import LstmMnist
 
 DATA = os.environ.get("POLICIES_DATA")
 NAMES = ("fixed", "schedule", "warmup", "date", "noise_scale", "autolrs")

@@ -7,14 +7,21 @@ is clearly better than the baseline, for the cost of a few full trainings. Two t
     python experiments/quickstart.py
 """
 
-from orchestrator import launch
-from orchestrator.sweep import Sweep
-from search.schedulers.asha import Asha
-from search.searchers.optuna import Tpe
-from search.space import Space, choice, loguniform, pow2, randint, uniform
+from orchestrator import (
+    Asha,
+    Plateau,
+    ResNetFinetune,
+    Space,
+    Sweep,
+    Tpe,
+    choice,
+    launch,
+    loguniform,
+    pow2,
+    randint,
+    uniform,
+)
 from search.trial import Config
-from trainables.policies.plateau import Plateau
-from trainables.workloads.resnet_finetune import ResNetFinetune
 
 
 def plateau(config: Config) -> Plateau:

@@ -15,16 +15,23 @@ Needs Python 3.11, for the Gaussian process.
 import os
 from pathlib import Path
 
-from orchestrator import launch
-from orchestrator.sweep import Sweep
-from search.searchers.multitask import MultitaskSearch
-from search.searchers.random import Random
-from search.space import Space, choice, loguniform, pow2, randint, uniform
-from search.task import Task
+from orchestrator import (
+    MultitaskSearch,
+    Plateau,
+    Random,
+    ResNetFinetune,
+    ResNetPretrain,
+    Space,
+    Sweep,
+    Task,
+    choice,
+    launch,
+    loguniform,
+    pow2,
+    randint,
+    uniform,
+)
 from search.trial import Config
-from trainables.policies.plateau import Plateau
-from trainables.workloads.resnet_finetune import ResNetFinetune
-from trainables.workloads.resnet_pretrain import ResNetPretrain
 
 
 def given(name: str) -> str | None:

@@ -10,10 +10,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.errors import OrchestratorError
+    from orchestrator.errors import (
+        BadInput,
+        Interrupted,
+        NoMetric,
+        OrchestratorError,
+        ResumeRefused,
+        RunInUse,
+        StorageError,
+        TrialsFailed,
+    )
     from orchestrator.lightning_callback import LightningCallback
     from orchestrator.main import launch, run
     from orchestrator.reporting import parameters, report, resumed_from
+    from orchestrator.result import Result
     from orchestrator.sweep import Sweep
     from orchestrator.transformers_callback import TransformersCallback
     from search.ask_and_tell import AskAndTell
@@ -57,15 +67,23 @@ if TYPE_CHECKING:
     from trainables.workloads.resnet_pretrain import ResNetPretrain
     from trainables.workloads.script import Script
 
-_HOMES = {
+HOMES = {
     "launch": "orchestrator.main",
     "run": "orchestrator.main",
     "parameters": "orchestrator.reporting",
     "report": "orchestrator.reporting",
     "resumed_from": "orchestrator.reporting",
+    "BadInput": "orchestrator.errors",
+    "Interrupted": "orchestrator.errors",
+    "NoMetric": "orchestrator.errors",
     "OrchestratorError": "orchestrator.errors",
     "LightningCallback": "orchestrator.lightning_callback",
     "TransformersCallback": "orchestrator.transformers_callback",
+    "ResumeRefused": "orchestrator.errors",
+    "RunInUse": "orchestrator.errors",
+    "StorageError": "orchestrator.errors",
+    "TrialsFailed": "orchestrator.errors",
+    "Result": "orchestrator.result",
     "Sweep": "orchestrator.sweep",
     "AskAndTell": "search.ask_and_tell",
     "Asha": "search.schedulers.asha",
@@ -125,6 +143,7 @@ __all__ = [
     "AshaPromote",
     "AskAndTell",
     "AutoLrs",
+    "BadInput",
     "BatchRamp",
     "BayesSearch",
     "BertClassify",
@@ -136,12 +155,14 @@ __all__ = [
     "GaussianProcess",
     "Grid",
     "Hyperband",
+    "Interrupted",
     "LightningCallback",
     "LrRange",
     "LstmLm",
     "LstmMnist",
     "Median",
     "MultitaskSearch",
+    "NoMetric",
     "NoiseScaleBatch",
     "OrchestratorError",
     "Pb2",
@@ -151,6 +172,9 @@ __all__ = [
     "Random",
     "ResNetFinetune",
     "ResNetPretrain",
+    "Result",
+    "ResumeRefused",
+    "RunInUse",
     "RunToEnd",
     "Schedule",
     "Scheduled",
@@ -158,11 +182,13 @@ __all__ = [
     "Sma",
     "Sobol",
     "Space",
+    "StorageError",
     "Sweep",
     "Task",
     "Together",
     "Tpe",
     "TransformersCallback",
+    "TrialsFailed",
     "Warmup",
     "Watchdog",
     "choice",
@@ -181,9 +207,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(_HOMES[name]), name)
+    if not HOMES[name].startswith("orchestrator."):
+        importlib.import_module("orchestrator.packages")  # a user's own search.py must not hide ours
+    found = getattr(importlib.import_module(HOMES[name]), name)
     globals()[name] = found
     return found
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.again import replay_command
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.main import explain
 from orchestrator.secrets import MASK
@@ -231,29 +232,24 @@ def replay(
 ) -> None:
     """Train one recorded trial again, outside the sweep; its numbers must come out the same."""
     with _opened(run, runs) as ledger:
-        command = ledger.sweeps()[-1]["command"]
         folder = ledger.folder
-        name = folder.absolute().name
+        command, place = replay_command(folder, ledger.sweeps()[-1])
     if any(MASK in word for word in command):
         raise BadInput(
             f"{folder}: the command that made this run holds a secret, which the record does not show. Run it yourself with "
             f"--replay {trial} added: {shlex.join(command)}"
         )
-    if not command or not Path(command[0]).is_file():
-        raise BadInput(
-            f"{folder}: the script that made this run ({command[0] if command else 'unknown'}) is not there; put it back."
-        )
     call = [
         sys.executable,
         *command,
         "--name",
-        name,
+        folder.name,
         "--runs",
-        str(folder.absolute().parent),
+        str(folder.parent),
         "--replay",
         str(trial),
     ]
-    raise typer.Exit(subprocess.call(call + ([] if go_on is None else ["--go-on", str(go_on)])))
+    raise typer.Exit(subprocess.call(call + ([] if go_on is None else ["--go-on", str(go_on)]), cwd=place))
 
 
 @app.command()

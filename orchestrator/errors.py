@@ -2,8 +2,8 @@
 
 OrchestratorError            1  a fault of ours
 ├── BadInput                 2  the sweep, a flag or a name is wrong
-├── TrialsFailed             3  finished, but more trials failed than allowed
-├── NoMetric                 4  finished, and no trial gave the metric
+├── TrialsFailed             3  there are results, but more trials failed than allowed
+├── NoMetric                 4  there is no result: no trial gave a finite value of the metric
 ├── RunInUse                 5  another driver works in this run's folder
 ├── ResumeRefused            6  the sweep has changed so that its old results mean nothing
 ├── StorageError             7  the disk is full, read-only, unreachable, or the ledger is damaged
@@ -16,10 +16,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.result import Result
 
 
 class OrchestratorError(Exception):
+    """`run(sweep)` leaves in `result` what there is nevertheless; None if nothing was started."""
+
     exit_code = 1
+    result: Result | None = None
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it: the sentence is meant for people, the frames behind it are not."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class BadInput(OrchestratorError, ValueError):
@@ -54,6 +65,10 @@ class Interrupted(OrchestratorError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class NotTheSame(TrialsFailed):
+    """A trial that was trained again gave other numbers: the code, the data or the machine has changed."""
 
 
 class EngineLost(OrchestratorError):

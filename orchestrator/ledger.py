@@ -626,6 +626,7 @@ def _code() -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
+        "folder": os.getcwd(),
         "versions": versions,
     }
 

@@ -1,7 +1,6 @@
-"""The command line that every experiment script shares: `launch(sweep)`.
+"""The two ways to run a sweep: `launch(sweep)` for a script with flags, `run(sweep)` for notebooks and programs.
 
-    from orchestrator import launch
-    from orchestrator.sweep import Sweep
+    from orchestrator import Sweep, launch
 
     def sweep() -> Sweep:
         return Sweep(name="quickstart", ...)
@@ -9,7 +8,7 @@
     if __name__ == "__main__":
         launch(sweep)
 
-`sweep` is a function, so that `--help` needs to build nothing and a mistake in it is told in one sentence.
+`launch` also takes a Sweep. With a function `--help` needs to build nothing.
 """
 
 from __future__ import annotations
@@ -18,10 +17,12 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from math import isfinite
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -29,20 +30,75 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from orchestrator.errors import BadInput, Interrupted, NoMetric, OrchestratorError, TrialsFailed
+from orchestrator.mistakes import in_words, place, tell_uncaught
 from orchestrator.processes import end_left_over_processes
 from orchestrator.words import plural
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from orchestrator.driver import Driver
     from orchestrator.ledger import Ledger
+    from orchestrator.result import Result
     from orchestrator.sweep import Sweep
 
 SMOKE_SAMPLES = 4
+SMOKE_STEPS = 2  # of a training that knows no smaller size of itself
 ONE_REQUEST_SECONDS = 0.4  # timeout(1) signals the process and then its group: that is one request
+
+tell_uncaught()
+
+
+def run(
+    sweep: Sweep,
+    *,
+    runs: Path | str = "runs",
+    name: str | None = None,
+    simulate: bool = False,
+    address: str | None = None,
+    quiet: bool = False,
+    **changes: Any,
+) -> Result:
+    """Run (or continue) a sweep in the folder `runs`/`name` and return what it found; the same call does both.
+
+    Raises an OrchestratorError and never leaves the program: BadInput and ResumeRefused before anything starts, TrialsFailed
+    and NoMetric at the end, Interrupted after Ctrl-C and a clean save; `error.result` has what there is nevertheless.
+    `simulate`: in this process on a simulated clock, without Ray. `address`: a Ray cluster; a Ray that the caller has
+    started is used and left alone. `changes` are other fields of the sweep, as in run(sweep, num_samples=40). One sweep at
+    a time runs in a process: a second one, in another thread, waits.
+    """
+    from rich.console import Console
+
+    from orchestrator.checks import on_this_machine
+    from orchestrator.result import Result
+
+    if name is not None:
+        changes["name"] = name
+    described = _changed(_build(sweep), changes)
+    folder = _folder(runs, described)
+    on_this_machine(described, local=not simulate and address is None)
+    # A notebook is no terminal, though its kernel may say so, and rich would make a picture of every line there.
+    console = Console(stderr=True, force_jupyter=False, force_terminal=sys.stderr.isatty(), quiet=quiet)
+    driven = False
+
+    def close(driver: Driver, ledger: Ledger, received: list[int]) -> OrchestratorError | None:
+        nonlocal driven
+        driven = True
+        return _problem(driver, received, "call run(sweep) again")
+
+    try:
+        drive(described, folder, simulated=simulate, address=address, console=console, close=close, is_script=False)
+    except OrchestratorError as error:
+        if driven:
+            error.result = Result(folder)
+        raise
+    return Result(folder)
 
 
 def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
     """Read the flags, run (or continue) the sweep, and exit with the code that says how it went."""
+    if _is_kernel():
+        raise BadInput("launch(sweep) reads a command line, and a notebook has none: write result = run(sweep).")
 
     from orchestrator.screen import go_on_without_a_screen
 
@@ -64,7 +120,8 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             bool, typer.Option("--simulate", help="In this process, on a simulated clock; no Ray.")
         ] = False,
         smoke: Annotated[
-            bool, typer.Option("--smoke", help="The smallest size, seconds: does it all fit together?")
+            bool,
+            typer.Option("--smoke", help="The smallest size, or two steps of one trial: does it all fit together?"),
         ] = False,
         address: Annotated[str | None, typer.Option(help="A running Ray cluster, e.g. auto.")] = None,
         dry_run: Annotated[
@@ -84,19 +141,29 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             "time_budget": time_budget,
             "seed": seed,
         }
-        described = replace(described, **{key: value for key, value in given.items() if value is not None})
-        described.check_workloads()
-        folder = (runs / described.name).absolute()  # workers may stand elsewhere
+        described = _changed(described, {key: value for key, value in given.items() if value is not None})
+        folder = _folder(runs, described)
         if replay is not None:
             from orchestrator.replay import replay_trial
 
             replay_trial(described, folder, replay, go_on)
-        elif dry_run:
+            return
+        from orchestrator.checks import on_this_machine
+
+        on_this_machine(described, local=not simulate and address is None)
+        if dry_run:
             from orchestrator.plan import print_plan
 
             print_plan(described, folder)
         else:
-            run(described, folder, simulated=simulate, address=address)
+            from rich.console import Console
+
+            from orchestrator.again import recorded_command
+
+            drive(
+                described, folder, simulated=simulate, address=address, console=Console(stderr=True), close=_close,
+                command=recorded_command(),
+            )  # fmt: skip
 
     sys.exit(guarded(command))
 
@@ -106,11 +173,24 @@ def guarded(command: Callable[..., None]) -> int:
     try:
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         app.command()(command)
-        return int(app(standalone_mode=True) or 0)
+        return int(app(standalone_mode=False) or 0)
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 1
+    except typer.Abort:
+        return 128 + signal.SIGINT
     except Exception as error:
+        if hasattr(error, "format_message"):  # typer's own, for flags
+            error = BadInput(f"{error.format_message()}{_given(error)} See --help.")
         return explain(error)
+
+
+def _given(error: Any) -> str:
+    """What stood on the command line for the flag that typer refuses, which it does not always say."""
+    names, words = getattr(getattr(error, "param", None), "opts", ()), sys.argv[1:]
+    given = [words[i + 1] for i, word in enumerate(words[:-1]) if word in names]
+    given += [value for name, equals, value in (word.partition("=") for word in words) if equals and name in names]
+    message = error.format_message()
+    return f" Given: {given[-1]!r}." if given and given[-1] not in message else "" if message.endswith(".") else "."
 
 
 def explain(error: BaseException) -> int:
@@ -129,103 +209,196 @@ def explain(error: BaseException) -> int:
     return 1
 
 
-def run(sweep: Sweep, folder: Path, *, simulated: bool = False, address: str | None = None) -> None:
-    """Run or continue a sweep in `folder`; the same call does both. Raises an OrchestratorError for exit codes 2–7."""
-    from rich.console import Console
+def drive(
+    sweep: Sweep,
+    folder: Path,
+    *,
+    simulated: bool,
+    address: str | None,
+    console: Console,
+    close: Callable[[Driver, Ledger, list[int]], OrchestratorError | None],
+    command: Sequence[str] = (),
+    is_script: bool = True,
+) -> None:
+    """Run or continue a sweep in `folder`. Raises what `close` answers, or an OrchestratorError for exit codes 2–7.
 
+    `close` is called once, when all is recorded but how it ended. `is_script`: nobody else needs this process, so a second
+    Ctrl-C may end it at once.
+    """
     from orchestrator.driver import Driver
     from orchestrator.ledger import Ledger
+    from orchestrator.lineage import make_ready
     from orchestrator.progress import Display
     from orchestrator.simulate import SimulatedClock, simulate
+    from orchestrator.summary import STATE
 
-    console = Console(stderr=True)
-    ledger = Ledger.write(folder)
-    try:
-        display = Display(console)
-        clock = SimulatedClock() if simulated else None
-        driver = Driver(
-            sweep, ledger, command=[os.path.abspath(sys.argv[0]), *sys.argv[1:]], listen=display.listen,
-            **({"clock": clock} if clock else {}),
+    with _alone(sweep, console):
+        afresh = make_ready(sweep, folder)
+        before = _state(folder)
+        ledger = Ledger.write(folder)
+        try:
+            display = Display(console)
+            clock = SimulatedClock() if simulated else None
+            driver = Driver(
+                sweep, ledger, command=command, listen=display.listen, **({"clock": clock} if clock else {})
+            )  # fmt: skip
+            display.watch(driver)
+            for text in (afresh, driver.found, *ledger.notices):
+                if text:
+                    console.print(text, highlight=False, soft_wrap=True)
+            try:
+                with _signals(driver, is_script) as received, display:
+                    if clock is not None:
+                        workers = sweep.max_concurrent or os.cpu_count() or 1
+                        simulate(driver, clock, workers=workers, refresh=display.refresh)
+                    else:
+                        from orchestrator.tune.cluster import run as run_on_ray
+
+                        end_left_over_processes(folder)
+                        run_on_ray(driver, address=address, refresh=display.refresh)
+            except BadInput:  # refused by the cluster: nothing has run, and the run stands where it stood
+                driver.close()
+                with ledger.transaction():
+                    ledger.add_event(STATE, before)
+                raise
+            driver.close()
+            problem = close(driver, ledger, received)
+            with ledger.transaction():
+                ended = "interrupted" if isinstance(problem, Interrupted) else "failed" if problem else "finished"
+                ledger.add_event(STATE, ended)
+            if is_script:
+                _tell_end(driver, ledger, problem)
+            if problem is not None:
+                raise problem
+        finally:
+            ledger.close()
+
+
+_turn = threading.Lock()
+_at_work: tuple[int, str] | None = None  # the thread that drives a sweep in this process, and the sweep's name
+
+
+@contextlib.contextmanager
+def _alone(sweep: Sweep, console: Console) -> Iterator[None]:
+    """Sweeps share Ray, signals and random streams of their process, so one runs at a time."""
+    global _at_work
+    if not _turn.acquire(blocking=False):
+        thread, name = _at_work or (0, "another one")
+        if thread == threading.get_ident():
+            raise BadInput(
+                f"run(sweep) of {sweep.name!r} was called from a training of the sweep {name!r}, in the same process; run "
+                "it before or after, or as a program of its own."
+            )
+        console.print(
+            f"{sweep.name}: waiting for the sweep {name!r}, which another thread of this process runs; sweeps that are to "
+            "run at the same time need a process each.",
+            highlight=False, soft_wrap=True,
         )  # fmt: skip
-        display.watch(driver)
-        for text in (driver.found, *ledger.notices):
-            if text:
-                console.print(text, highlight=False, soft_wrap=True)
-        with _signals(driver) as received, display:
-            if clock is not None:
-                simulate(
-                    driver,
-                    clock,
-                    workers=sweep.max_concurrent or os.cpu_count() or 1,
-                    refresh=display.refresh,
-                )
-            else:
-                from orchestrator.tune.cluster import run as run_on_ray
+        _turn.acquire()
+    _at_work = (threading.get_ident(), sweep.name)
+    try:
+        yield
+    finally:
+        _at_work = None
+        _turn.release()
 
-                end_left_over_processes(folder)
-                run_on_ray(driver, address=address, refresh=display.refresh)
-        _close(driver, ledger, received)
+
+def _state(folder: Path) -> str:
+    """Where the run stands before this invocation; one that is only being made has failed if it gets nowhere."""
+    from orchestrator.ledger import FILE, Ledger
+    from orchestrator.summary import state
+
+    if not (folder / FILE).exists():
+        return "failed"
+    ledger = Ledger.read(folder)
+    try:
+        return state(ledger) if ledger.sweeps() else "failed"
     finally:
         ledger.close()
 
 
-def _close(driver: Driver, ledger: Ledger, received: list[int]) -> None:
-    """Record how it ended, print the summary, raise what the exit code must say."""
+def _close(driver: Driver, ledger: Ledger, received: list[int]) -> OrchestratorError | None:
+    from orchestrator.again import again
+
+    return _problem(driver, received, f"run the same command: {again()}")
+
+
+def _tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None) -> None:
+    """Print the summary, and how to go on where that makes sense."""
     from rich.console import Console
 
-    from orchestrator.summary import STATE, plot, print_summary
+    from orchestrator.again import again, more
+    from orchestrator.summary import plot, print_summary
 
-    driver.close()
-    problem = _problem(driver, received)
-    with ledger.transaction():
-        state = "interrupted" if isinstance(problem, Interrupted) else "failed" if problem else "finished"
-        ledger.add_event(STATE, state)
     out = Console()
     print_summary(ledger, out)
     picture = plot(ledger, driver.folder / "report" / "incumbent.png")
     if picture is not None:
         out.print(f"Plot         {picture}", highlight=False, soft_wrap=True)
-    out.print(f"More trials  {_more(driver.sweep)}", highlight=False, soft_wrap=True)
-    if driver.stop_reason and problem is None:
-        out.print(f"Stopped because {driver.stop_reason}. To go on: {_again()}", highlight=False, soft_wrap=True)
-    if problem is not None:
-        raise problem
+    if isinstance(problem, (Interrupted, NoMetric)):
+        return
+    if driver.stop_reason:
+        out.print(f"Stopped because {driver.stop_reason}. To go on: {again()}", highlight=False, soft_wrap=True)
+    else:
+        out.print(f"More trials  {more(driver.sweep)}", highlight=False, soft_wrap=True)
 
 
-def _problem(driver: Driver, received: list[int]) -> OrchestratorError | None:
-    from search.trial import Status
+def _problem(driver: Driver, received: list[int], how_to_go_on: str) -> OrchestratorError | None:
+    """What the caller must know of how it ended: interrupted, no result at all, or more failures than allowed."""
+    from search.trial import Status, incumbent
 
-    history = driver.history
+    history, allowed = driver.history, driver.sweep.allow_failed
     if received:
-        return Interrupted(
-            f"interrupted after a clean save. To go on, run the same command: {_again()}", 128 + received[0]
-        )
-    failed = history.having(Status.FAILED)
-    if driver.stop_reason and not driver.abort_reason:
-        return None
-    if failed and not any(trial.steps for trial in history) and all(t.reason.startswith("NoMetric") for t in failed):
-        return NoMetric(f"no trial gave the metric {driver.sweep.metric_name!r}. {failed[0].reason}")
+        return Interrupted(f"interrupted after a clean save. To go on, {how_to_go_on}", 128 + received[0])
+    if incumbent(history) is None:
+        return NoMetric(_why_no_result(driver))
     if driver.abort_reason:
         return TrialsFailed(driver.abort_reason)
-    if not any(trial.steps for trial in history):
-        return NoMetric(
-            f"no trial gave the metric {driver.sweep.metric_name!r}."
-            + (f" First failure: {failed[0].reason}" if failed else "")
-        )
-    allowed = driver.sweep.allow_failed
+    failed = history.having(Status.FAILED)
     if len(failed) > allowed:
         reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in failed[:3])
-        return TrialsFailed(
-            f"{plural(len(failed), 'trial')} failed, {allowed} {'is' if allowed == 1 else 'are'} allowed (allow_failed). {reasons}"
-        )
+        are = "is" if allowed == 1 else "are"
+        return TrialsFailed(f"{plural(len(failed), 'trial')} failed, {allowed} {are} allowed (allow_failed). {reasons}")
     return None
+
+
+def _why_no_result(driver: Driver) -> str:
+    from search.trial import Status
+
+    history, metric = driver.history, driver.sweep.metric_name
+    failed, diverged = history.having(Status.FAILED), history.having(Status.DIVERGED)
+    if any(isfinite(loss) for trial in history for loss in trial.losses):
+        return (
+            f"no full training has reported {metric!r}: all {plural(len(history.trials), 'trial')} were of cheaper tasks. "
+            f"Raise {'num_samples' if driver.sweep.budget is None else 'budget'} (--num-samples, --budget) for more."
+        )
+    if driver.abort_reason:
+        return f"no trial gave the metric {metric!r}: {driver.abort_reason}"
+    if failed:
+        return f"no trial gave the metric {metric!r}. First failure: trial {failed[0].number}: {failed[0].reason}"
+    if diverged:
+        return f"no trial gave a finite {metric!r}. The first of {len(diverged)} that diverged: {diverged[0].reason}"
+    why = driver.stop_reason or driver.over or "nothing was started"
+    return f"no trial gave the metric {metric!r}: {why}, and {plural(len(history.trials), 'trial')} had begun"
+
+
+def _folder(runs: Path | str, sweep: Sweep) -> Path:
+    """Where the run is, whatever folder workers stand in; shells leave the ~ of --runs=~/x to us."""
+    return (Path(runs).expanduser() / sweep.name).absolute()
+
+
+def _is_kernel() -> bool:
+    """Whether this is a notebook's kernel, started with its own command line; `%run script.py` has the script's."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel") and Path(sys.argv[0] if sys.argv else "").stem.endswith("kernel_launcher")
 
 
 class _signals:
     """Ctrl-C and SIGTERM let the trials save and leave off; a second one leaves at once."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, is_script: bool) -> None:
         self._driver = driver
+        self._is_script = is_script
         self._received: list[int] = []
         self._at = 0.0  # when the last one came
         self._before: dict[int, Any] = {}
@@ -248,10 +421,13 @@ class _signals:
             return
         self._at = now
         self._received.append(number)
+        if len(self._received) > 1 and not self._is_script:
+            raise KeyboardInterrupt
         if len(self._received) > 1:
             self._say("leaving at once; what is recorded is safe\n")
             os._exit(128 + number)  # with this process all that it has started ends
-        self._say("\nstopping: trials save their checkpoints (once more leaves at once)\n")
+        once_more = " (once more leaves at once)" if self._is_script else ""
+        self._say(f"\nstopping: trials save their checkpoints{once_more}\n")
         self._driver.stop("a signal asked for it")
 
     def _say(self, text: str) -> None:
@@ -261,43 +437,56 @@ class _signals:
 
 def _build(sweep: Callable[[], Sweep] | Sweep) -> Sweep:
     """Call the script's function; a mistake in the description is the user's, and is told in one sentence."""
-    if not callable(sweep):
+    from orchestrator.sweep import Sweep
+
+    described: object = sweep
+    if callable(sweep) and not isinstance(sweep, type):
+        try:
+            described = sweep()
+        except Exception as error:
+            told = in_words(error)
+            if told is not None:
+                raise told from error
+            raise BadInput(f"{_named(sweep)}() failed: {type(error).__name__}: {error} ({place(error)})") from error
+    if isinstance(described, Sweep):
+        return described
+    if described is None and callable(sweep):
+        raise BadInput(f"{_named(sweep)}() returned nothing; it must return a Sweep(...).")
+    raise BadInput(f"{described!r} is no Sweep: pass Sweep(...), or a function that returns one.")
+
+
+def _changed(sweep: Sweep, changes: Mapping[str, Any]) -> Sweep:
+    """The sweep with other values of some fields; the same one if there are none, for checking it again takes time."""
+    if not changes:
         return sweep
-    try:
-        return sweep()
-    except OrchestratorError:
-        raise
-    except (ValueError, TypeError) as error:
-        frame = traceback.extract_tb(error.__traceback__)
-        here = next(
-            (entry for entry in reversed(frame) if "orchestrator" not in Path(entry.filename).parts),
-            frame[-1],
-        )
-        script = os.path.abspath(sys.argv[0])
-        here = next((entry for entry in reversed(frame) if os.path.abspath(entry.filename) == script), here)
-        raise BadInput(f"{error} ({here.filename}, line {here.lineno})") from error
+    for name in changes:
+        if name not in {field.name for field in fields(sweep)}:
+            type(sweep)(**changes)  # says what is called otherwise
+    return replace(sweep, **changes)
+
+
+def _named(function: Callable[..., object]) -> str:
+    return str(getattr(function, "__qualname__", function))
 
 
 def _smallest(sweep: Sweep) -> Sweep:
-    smallest = getattr(type(sweep.workload), "smallest", None)
-    if smallest is None:
-        raise BadInput(f"--smoke: {type(sweep.workload).__name__} states no smallest size (a classmethod `smallest`).")
-    samples = min(sweep.limit or SMOKE_SAMPLES, SMOKE_SAMPLES)
-    return replace(sweep, workload=smallest(), num_samples=samples, budget=None, name=f"{sweep.name}-smoke")
+    """The workload's own smallest size and a few trials; of another training one trial of two steps."""
+    from search.schedulers.run_to_end import RunToEnd
+    from search.searchers.random import Random
 
-
-def _more(sweep: Sweep) -> str:
-    """The command for a longer search of the same kind."""
-    if sweep.limit is None:
-        return f"{_again('--budget')} --budget {2 * (sweep.budget or 1):g}"
-    more = f"{_again('--num-samples')} --num-samples {2 * sweep.limit}"
-    return more if sweep.budget is None else f"{more} (within the budget of {sweep.budget:g} full trainings)"
-
-
-def _again(without: str = "") -> str:
-    """The command that was typed, less one option and its value."""
-    import shlex
-
-    below = os.path.relpath(sys.executable)
-    words = [Path(sys.executable).name if below.startswith("..") else below, *sys.argv]
-    return shlex.join(word for i, word in enumerate(words) if without not in (word, words[i - 1]) or not without)
+    name, smallest = f"{sweep.name}-smoke", getattr(type(sweep.workload), "smallest", None)
+    if smallest is not None:
+        samples = min(sweep.limit or SMOKE_SAMPLES, SMOKE_SAMPLES)
+        return replace(sweep, workload=smallest(), num_samples=samples, budget=None, name=name)
+    try:
+        shorter = replace(sweep.workload, horizon=min(SMOKE_STEPS, sweep.workload.horizon))  # type: ignore[type-var]
+    except TypeError as error:
+        what = type(sweep.workload).__name__
+        raise BadInput(
+            f"--smoke: {what} states no smallest size (a classmethod `smallest`), and is no dataclass whose horizon could "
+            f"be made shorter ({error})."
+        ) from error
+    return replace(
+        sweep, workload=shorter, name=name, num_samples=1, budget=None, tasks=(), searcher=Random(), scheduler=RunToEnd(),
+        finalists=0, target=None, transfer=(),
+    )  # fmt: skip

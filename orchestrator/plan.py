@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import heapq
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
+from orchestrator import machine
+from orchestrator.checks import feasible_share
+from orchestrator.driver import Driver
 from orchestrator.ledger import FILE, Ledger
-from orchestrator.transfer import earlier_histories
+from orchestrator.lineage import nothing_learned
+from orchestrator.transfer import found
+from orchestrator.words import plural
 from search.task import FULL
-from search.trial import History, Suggestion
+from search.trial import Trial
+from search.work import Progress
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
-FIRST = 5  # configurations that are shown
+FIRST = 5  # trainings that are shown
+MOST_REPORTS = 500  # that are gone through to find them: a second or two
 
 
 def print_plan(sweep: Sweep, folder: Path) -> None:
+    """Print it; raises what would refuse the sweep when it is started."""
+    first = first_trials(sweep, folder)  # before anything is printed: it may refuse
     console = Console(soft_wrap=True, highlight=False)
-    many = "as many as the budget allows" if sweep.limit is None else f"{sweep.limit} configurations"
-    console.print(f"[bold]{sweep.name}[/bold] in {folder}: {many} of {sweep.workload!r}")
-    console.print(f"  tunes      {sweep.metric_name} ({'max' if sweep.maximise else 'min'})")
+    many = (
+        "as many configurations as the budget allows" if sweep.limit is None else plural(sweep.limit, "configuration")
+    )
+    console.print(Text.assemble((sweep.name, "bold"), f" in {folder}: {many} of {sweep.workload!r}"))
+    console.print(f"  tunes      {sweep.metric_name} ({'max' if sweep.maximise else 'min'})", markup=False)
     console.print(f"  searcher   {sweep.searcher!r}", markup=False)
     console.print(f"  scheduler  {sweep.scheduler!r}", markup=False)
     console.print(
@@ -30,48 +45,115 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
         markup=False,
     )
     console.print("  space")
-    for name, parameter in sweep.space.parameters.items():
-        console.print(f"    {name:<18} {parameter!r}", markup=False)
-    for line in [*_tasks(sweep), *_limits(sweep)]:
+    for line in _space(sweep):
+        console.print(f"    {line}", markup=False)
+    for line in [*_tasks(sweep), *_limits(sweep), *_recorded(sweep, folder)]:
         console.print(f"  {line}", markup=False)
-    for line in _recorded(sweep, folder):
-        console.print(f"  {line}")
-    console.print(f"  the first {_shown(sweep)} configurations, if nothing is known yet:")
-    for config in first_configurations(sweep, folder):
+    if first:
+        workers = _workers(sweep)
         console.print(
-            "    "
-            + ", ".join(
-                f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-                for name, value in config.items()
-            ),
-            markup=False,
+            f"  the {'next' if (folder / FILE).exists() else 'first'} {plural(len(first), 'training')}, as "
+            f"{plural(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took as long and no result stood out:"
         )
+    else:
+        console.print("  nothing is left to do.")
+    for trial, until in first:
+        console.print(f"    {_training(sweep, trial, until)}", markup=False)
     console.print("Nothing was started.")
 
 
-def first_configurations(sweep: Sweep, folder: Path) -> list[dict[str, object]]:
-    """What the searcher proposes to an empty history; later ones depend on results."""
-    earlier, _ = earlier_histories(sweep, folder, [])
-    history = History(
-        sweep.space, horizon=sweep.workload.horizon, seed=sweep.seed, tasks=sweep.tasks, limit=sweep.limit, earlier=earlier
-    )  # fmt: skip
-    found: list[dict[str, object]] = []
-    given = [
-        dict(point)
-        for point in ([sweep.baseline_config] if sweep.baseline_config else []) + list(sweep.points_to_evaluate)
-    ]
-    found += given
-    while len(found) < _shown(sweep):
-        suggestion = sweep.searcher.suggest(history)
-        if not isinstance(suggestion, Suggestion):
+def first_trials(sweep: Sweep, folder: Path) -> list[tuple[Trial, int]]:
+    """What the driver hands out first: asked of the driver itself, on a copy of the record, with nothing trained.
+
+    Each step is taken to last a second and to give the same value, so a later one that depends on results may come out
+    otherwise. Raises what would refuse the sweep when it is started.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place) / sweep.name
+        copy.mkdir()
+        if (folder / FILE).exists() and not nothing_learned(sweep, folder):
+            for name in (FILE, f"{FILE}-wal"):
+                if (folder / name).exists():
+                    shutil.copy(folder / name, copy / name)
+        for run in sweep.transfer:
+            earlier = found(run, folder).absolute()
+            if earlier == (folder.parent / run).absolute() and not Path(run).is_absolute():  # named as one beside this
+                (copy.parent / run).symlink_to(earlier)
+        ledger = Ledger.write(copy)
+        try:
+            return _walk(Driver(sweep, ledger))
+        finally:
+            ledger.close()
+
+
+def _walk(driver: Driver) -> list[tuple[Trial, int]]:
+    """The first trainings, with the step that each is trained to: the engine of `simulate.py` without the trainings."""
+    begun: list[tuple[Trial, int]] = []
+    driver.workers = workers = _workers(driver.sweep)
+    free, reports, seconds, value = list(range(workers)), 0, 0.0, _unremarkable(driver.sweep)
+    due: list[tuple[float, int, int, int, int]] = []  # heap: when, worker, trial, the step it will report, the last one
+    while len(begun) < FIRST and reports < MOST_REPORTS:
+        while free and len(begun) < FIRST and (order := driver.next()) is not None:
+            if order.assignment is None or order.kind != "train":
+                driver.finish_job(order, {})
+                continue
+            trial, until = driver.history.trials[order.trial], order.assignment.until
+            begun.append((trial, until))
+            heapq.heappush(due, (seconds + 1, free.pop(0), trial.number, max(trial.step, trial.began) + 1, until))
+        if not due:
             break
-        history.append(suggestion)
-        found.append(dict(suggestion.config))
-    return found[:FIRST]
+        seconds, worker, number, step, until = heapq.heappop(due)
+        reports += 1
+        metrics = {driver.sweep.metric_name: value}
+        progress = Progress("report", step=step, metrics=metrics, cost_seconds=1.0)
+        if driver.receive(number, [progress], done=step >= until) and step < until:
+            heapq.heappush(due, (seconds + 1, worker, number, step + 1, until))
+        else:
+            free = sorted([*free, worker])
+    return begun
 
 
-def _shown(sweep: Sweep) -> int:
-    return FIRST if sweep.limit is None else min(FIRST, sweep.limit)
+def _workers(sweep: Sweep) -> int:
+    """As many as this machine would have; a cluster may have more."""
+    fits = [int(have() / sweep.resources[name]) for name, have in MACHINE.items() if sweep.resources.get(name)]
+    most = [each for each in (sweep.max_concurrent, sweep.limit) if each is not None]
+    return max(1, min([*fits, *most], default=machine.cpus()))
+
+
+MACHINE = {"cpu": machine.cpus, "gpu": machine.gpus}
+
+
+def _unremarkable(sweep: Sweep) -> float:
+    """A value of the metric that neither reaches the target nor counts as diverged."""
+    target = None if sweep.target is None else sweep.loss(sweep.target)
+    limit = None if sweep.diverged_beyond is None else sweep.loss(sweep.diverged_beyond)
+    if target is not None and limit is not None:
+        return sweep.value((target + limit) / 2)
+    return sweep.value(target + 1 if target is not None else limit - 1 if limit is not None else 1.0)
+
+
+def _training(sweep: Sweep, trial: Trial, until: int) -> str:
+    values = ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in trial.config.items()
+    )
+    task = "" if trial.task == FULL else f", task {trial.task}"
+    steps = f", to step {until}" if until < sweep.workload.horizon and not task else ""
+    return f"{values}  ({trial.suggestion.origin}{task}{steps})"
+
+
+def _space(sweep: Sweep) -> list[str]:
+    """Each parameter with its condition, and what the constraints leave."""
+    space, lines = sweep.space, []
+    for name, parameter in space.parameters.items():
+        words = [
+            f"{parent} is {' or '.join(repr(value) for value in values)}"
+            for parent, values in space.conditions[name].items()
+        ]
+        lines.append(f"{name:<18} {parameter!r}" + (f", only if {' and '.join(words)}" if words else ""))
+    constraints = space.describe()["constraints"]
+    if constraints:
+        lines.append(f"{feasible_share(space):.3g} of it meets {', '.join(repr(name) for name in constraints)}")
+    return lines
 
 
 def _tasks(sweep: Sweep) -> list[str]:
@@ -90,7 +172,7 @@ def _limits(sweep: Sweep) -> list[str]:
     lines = []
     if sweep.limit is not None:
         lines.append(
-            f"cost       at most {sweep.limit} full trainings of {horizon} steps ({sweep.limit * horizon} steps); a scheduler that stops trials spends less"
+            f"cost       at most {plural(sweep.limit, 'full training')} of {plural(horizon, 'step')} ({sweep.limit * horizon} steps); a scheduler that stops trials spends less"
         )
     if sweep.budget is not None:
         lines.append(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from orchestrator.errors import BadInput, OrchestratorError
+from orchestrator.errors import BadInput, NoMetric, NotTheSame, TrialsFailed, did_you_mean
 from orchestrator.ledger import Ledger, number, unmasked
 from orchestrator.storage import refuse_links
 from orchestrator.worker import Job, prepare
@@ -18,10 +18,6 @@ from search.work import Assignment
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
-
-
-class ReplayDiffers(OrchestratorError):
-    """The training is not deterministic, or the code, the data or the machine has changed."""
 
 
 def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> None:
@@ -51,7 +47,10 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         raise BadInput(f"{folder}: trial {trial} has reported nothing that could be compared.")
     shared = folder / "prepared"
     if not (shared / ".complete").exists():
-        prepare(sweep, shared)
+        try:
+            prepare(sweep, shared)
+        except Exception as error:
+            raise TrialsFailed(f"the workload's prepare failed: {type(error).__name__}: {error}") from error
     parent = rows[0]["parent"]
     assignment = Assignment(
         trial=trial, config=unmasked(rows[0]["config"], sweep.space), seed=rows[0]["seed"], until=go_on or last, folder=place, task=rows[0]["task"],
@@ -61,10 +60,10 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         digests={str(_copy_of(row, trial, place, folder)): row["sha256"] for row in saved},
     )  # fmt: skip
     before = {row["step"]: number(row["value"], row["kind"]) for row in recorded}
-    differences = _train(Job(sweep, assignment), before, sweep.metric_name, console)
+    differences = _train(Job(sweep, assignment), assignment.until, before, sweep.metric_name, console)
     console.print(f"checkpoints in {place}", soft_wrap=True)
     if differences:
-        raise ReplayDiffers(
+        raise NotTheSame(
             f"trial {trial}: {len(differences)} of {len(before)} steps differ from the record, the first at step {differences[0]}."
         )
     if go_on is None:
@@ -77,12 +76,14 @@ def _copy_of(row: Mapping[str, Any], trial: int, place: Path, folder: Path) -> P
     return place / path.name if row["trial"] == trial else path
 
 
-def _train(job: Job, before: dict[int, float], metric: str, console: Console) -> list[int]:
+def _train(job: Job, until: int, before: dict[int, float], metric: str, console: Console) -> list[int]:
     differences = []
     while True:
         answer = job.advance(patience=0.0)
         for item in answer.progress:
             if item.kind == "report":
+                if metric not in item.metrics:
+                    raise NoMetric(f"step {item.step} reported no {metric!r}.{did_you_mean(metric, item.metrics)}")
                 value, old = float(item.metrics[metric]), before.get(item.step)
                 same = old is None or old == value or (isnan(old) and isnan(value))
                 console.print(
@@ -93,8 +94,11 @@ def _train(job: Job, before: dict[int, float], metric: str, console: Console) ->
                     differences.append(item.step)
             elif item.kind == "notice":
                 console.print(item.text)
+            elif item.kind == "ended":
+                console.print(f"the training ended by itself at step {item.step}, before step {until}: {item.text}")
         if answer.failure:
-            raise OrchestratorError(f"trial {job.trial} failed: {answer.failure[1]}")
+            kind, text = answer.failure
+            raise TrialsFailed(f"trial {job.trial}, trained again, failed: {kind}: {_last_line(text)}")
         if answer.done:
             return differences
 
@@ -105,3 +109,9 @@ def _take_checkpoints(source: Path, place: Path, go_on: int, last: int) -> None:
     if not any(source.glob("*/manifest.json")):
         raise BadInput(f"{source}: no checkpoint is left of this trial; train it again without --go-on.")
     shutil.copytree(source, place, dirs_exist_ok=True)
+
+
+def _last_line(text: str) -> str:
+    """Of a traceback: what was wrong."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""

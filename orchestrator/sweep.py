@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from math import isfinite
 from os import PathLike
@@ -17,7 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator import packages  # isort: skip  # noqa: F401 - before anything of search/
+from orchestrator import checks
 from orchestrator.errors import BadInput, did_you_mean
+from orchestrator.identity import files_of, identity, same_command
+from orchestrator.mistakes import tell_uncaught
 from orchestrator.secrets import masked_value
 from search.base import Scheduler, Searcher
 from search.schedulers.run_to_end import RunToEnd
@@ -26,6 +30,8 @@ from search.task import FULL, Task
 from search.task import problem as problem_with_tasks
 from search.trial import Config
 from search.work import Trainable
+
+tell_uncaught()  # whoever describes a sweep may make a mistake in it
 
 OTHER_NAMES = {  # what people call our fields elsewhere
     "n_trials": "num_samples",
@@ -109,15 +115,19 @@ class Sweep:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
+        self._make_plain()
         check_name(self.name)
         self._check_types()
+        checks.horizon(self)
         self._check_metric()
         self._check_numbers()
         self._check_points()
+        checks.constraints(self)
         self._check_parameters()
         self._check_tasks()
         self._check_budget()
         self._check_transfer()
+        checks.on_description(self)
 
     # What the rest of the program asks.
 
@@ -205,7 +215,7 @@ class Sweep:
     def _settings(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "workload": identity(self.workload),
+            "workload": self._workload_identity,
             "policy": identity(self.policy),
             "metric": self.metric_name,
             "mode": "max" if self.maximise else "min",
@@ -227,7 +237,13 @@ class Sweep:
             "workers": self.workers,
             "baseline": None if self.baseline_config is None else dict(self.baseline_config),
             "points_to_evaluate": [dict(point) for point in self.points_to_evaluate],
+            "files": files_of(command) if isinstance(command := getattr(self.workload, "command", None), str) else {},
         }
+
+    @property
+    def _workload_identity(self) -> str:
+        known, command = identity(self.workload), getattr(self.workload, "command", None)
+        return known.replace(repr(command), repr(same_command(command))) if isinstance(command, str) else known
 
     @property
     def fingerprint(self) -> str:
@@ -235,26 +251,20 @@ class Sweep:
         described = self.describe()
         return hashlib.sha256(json.dumps([described[key] for key in FIXED]).encode()).hexdigest()
 
-    def check_workloads(self) -> None:
-        """Raise BadInput if the data or weights of a task are missing; looks at files, which describing a sweep does not."""
-        for task in self.tasks or (Task(FULL, 1.0),):
-            workload = self.workload_for(task.name)
-            try:
-                getattr(workload, "check", lambda: None)()
-            except (ValueError, OSError) as error:
-                raise BadInput(f"{workload!r}: {error}") from error
-
     # Checks.
+
+    def _make_plain(self) -> None:
+        """NumPy's numbers are as good as Python's, and no scheduler means none."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, np.generic):
+                object.__setattr__(self, each.name, value.item())
+        if self.scheduler is None:
+            object.__setattr__(self, "scheduler", RunToEnd())
 
     def _check_types(self) -> None:
         for name, kind in (("space", Space), ("searcher", Searcher), ("scheduler", Scheduler)):
-            value = getattr(self, name)
-            if isinstance(value, type) and issubclass(value, kind):
-                raise BadInput(f"Sweep({name}={value.__name__}): that is the class; write {value.__name__}().")
-            if name == "space" and isinstance(value, dict):
-                raise BadInput(f"Sweep(space={value!r}): write Space({{…}}) around the dict.")
-            if not isinstance(value, kind):
-                raise BadInput(f"Sweep({name}={value!r}): must be a {kind.__name__}.")
+            checks.kind(name, getattr(self, name), kind)
         if isinstance(self.workload, type):
             raise BadInput(
                 f"Sweep(workload={self.workload.__name__}): that is the class; write {self.workload.__name__}()."
@@ -280,8 +290,7 @@ class Sweep:
             )
         if self.metric and self.metric != self.workload.metric and not self.mode:
             raise BadInput(f"Sweep(metric={self.metric!r}): say also mode='min' or mode='max'.")
-        if (self.mode or self.workload.mode) not in ("min", "max"):
-            raise BadInput(f"Sweep(mode={self.mode!r}): must be 'min' or 'max'.")
+        checks.mode(self)
 
     def _check_numbers(self) -> None:
         if self.num_samples is not None:
@@ -345,6 +354,7 @@ class Sweep:
             reason = self.space.why_not(point) if name == "points_to_evaluate" else None
             if reason:
                 raise BadInput(f"Sweep({name}): {dict(point)!r} is not in the space: {reason}")
+        object.__setattr__(self, "points_to_evaluate", tuple(map(self.space.check, self.points_to_evaluate)))
         baseline = self.baseline
         if isinstance(baseline, Mapping) and not self.space.is_conditional and set(baseline) != set(self.space.names):
             wrong = sorted(set(baseline) ^ set(self.space.names))
@@ -355,7 +365,7 @@ class Sweep:
         knobs = getattr(self.workload, "knobs", None)
         if knobs is None:  # somebody else's training, which says it itself
             return
-        for config in self._examples():
+        for config in self.examples:
             try:
                 knobs(config)
             except KeyError as error:
@@ -366,7 +376,9 @@ class Sweep:
                     "add it to the space: a range, or a plain value that holds for all trials."
                 ) from None
 
-    def _examples(self) -> list[Config]:
+    @property
+    def examples(self) -> list[Config]:
+        """Random configurations, always the same."""
         rng = np.random.default_rng(0)
         return [self.space.sample(rng) for _ in range(EXAMPLES)]
 
@@ -413,7 +425,7 @@ class Sweep:
         """Whether no configuration gets a policy whose schedule depends on the length of the training."""
         if not callable(self.policy) or hasattr(self.policy, "act"):
             return bool(getattr(self.policy, "resumable", True))
-        for config in self._examples():
+        for config in self.examples:
             try:
                 policy = self.policy_for(config)
             except Exception as error:
@@ -428,10 +440,16 @@ class Sweep:
             return
         if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not (isfinite(budget) and budget > 0):
             raise BadInput(f"Sweep(budget={budget!r}): must be a number of full trainings, more than 0.")
-        if budget <= reserved:
+        if reserved and budget - reserved < 1:
             raise BadInput(
                 f"Sweep(budget={budget!r}): {self.finalist_count} finalists × {self.confirmations} confirmations take "
-                f"{reserved} full trainings, and nothing is left to search with; raise the budget, or lower finalists."
+                f"{reserved} full trainings, and less than one is left to search with; raise the budget to {reserved + 1} "
+                "or more, or lower finalists."
+            )
+        if budget < 1:
+            raise BadInput(
+                f"Sweep(budget={budget!r}): is counted in full trainings, and with less than one nothing could be "
+                "completed; write budget=1 or more."
             )
 
     def _check_transfer(self) -> None:
@@ -495,10 +513,3 @@ def number_of_bytes(value: object) -> int:
     if not match:
         raise BadInput(f"resources memory={value!r}: write bytes, or a number with a unit: '512MiB', '4GiB'.")
     return int(float(match[1]) * BYTES[match[2]])
-
-
-def identity(thing: object) -> str:
-    """What the ledger knows a setting by: the `repr` of a record, the qualified name of a function."""
-    if isinstance(thing, Callable) and hasattr(thing, "__qualname__"):  # type: ignore[arg-type]
-        return f"{thing.__qualname__}()"
-    return repr(thing)

@@ -33,7 +33,7 @@ def earlier_histories(
     noted = {(note := json.loads(row["text"]))["run"]: note for row in events}
     histories, texts = [], []
     for run in sweep.transfer:
-        ledger = Ledger.read(_found(run, folder))
+        ledger = Ledger.read(found(run, folder))
         try:
             up_to = noted[run]["up_to"] if run in noted else ledger.last
             history = _history(sweep, run, ledger, up_to)
@@ -51,9 +51,9 @@ def earlier_histories(
     return histories, texts
 
 
-def _found(run: str, folder: Path) -> Path:
+def found(run: str, folder: Path) -> Path:
     """A run beside this one, or any folder."""
-    for place in (folder.parent / run, Path(run)):
+    for place in (folder.parent / run, Path(run).expanduser()):
         if (place / FILE).exists():
             if place.absolute() == folder.absolute():
                 raise BadInput(

@@ -208,8 +208,7 @@ def test_a_trial_that_wants_too_much_memory_fails_alone(tmp_path: Path) -> None:
 def test_more_than_the_cluster_has_is_refused(tmp_path: Path) -> None:
     done = steady(tmp_path, CPU="64", MEMORY="9000GiB")
     assert done.returncode == 2
-    assert "asks for more than the cluster has on any node" in done.stderr
-    assert "GiB for trials" in done.stderr
+    assert "one trial asks for cpu=64" in done.stderr
 
 
 def test_an_address_where_nobody_answers_is_refused(tmp_path: Path) -> None:

@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
-from dataclasses import FrozenInstanceError, replace
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import FrozenInstanceError, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from orchestrator.errors import BadInput
-from orchestrator.sweep import Sweep, number_of_bytes, seconds
-from search.searchers.random import Random
-from search.space import Space, uniform
-from search.task import Task
-from tests.support import SPACE, small_sweep
-from trainables.workloads.quadratic import Quadratic
+from orchestrator import (
+    FromFunction,
+    LstmLm,
+    LstmMnist,
+    Quadratic,
+    Random,
+    RunToEnd,
+    Schedule,
+    Space,
+    Sweep,
+    Task,
+    choice,
+    lineage,
+    loguniform,
+    pow2,
+    uniform,
+    when,
+)
+from orchestrator.checks import on_this_machine
+from orchestrator.errors import BadInput, ResumeRefused
+from orchestrator.identity import ADDRESS, identity
+from orchestrator.sweep import number_of_bytes, seconds
+from tests.support import ROOT, SPACE, simulated, small_sweep
+from trainables.workloads.mlp_digits import MlpDigits
 
 POINT = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
 
@@ -43,8 +69,9 @@ BAD = {
     ),
     "a dict for a space": ({"space": SPACE}, r"write Space\(\{…\}\)"),
     "a searcher's class": ({"searcher": Random}, r"searcher=Random\): that is the class; write Random\(\)"),
-    "a searcher that is none": ({"searcher": "tpe"}, r"searcher='tpe'\): must be a Searcher"),
-    "a scheduler that is none": ({"scheduler": None}, r"scheduler=None\): must be a Scheduler"),
+    "a searcher that is none": ({"searcher": "tpe"}, r"searcher='tpe'\): must be a Searcher; write searcher=Tpe\(\)\."),
+    "a searcher that nobody knows": ({"searcher": "magic"}, r"must be a Searcher; write one of BayesSearch\(\), .*Tpe\(\)"),
+    "a scheduler that is none": ({"scheduler": "asha"}, r"scheduler='asha'\): must be a Scheduler; write scheduler=Asha\(\)"),
     "a workload's class": ({"workload": Quadratic}, r"write Quadratic\(\)"),
     "a workload that is none": ({"workload": len}, r"must be a Workload"),
     "a policy that is none": ({"policy": 3}, r"policy=3\): must be a Policy"),
@@ -124,6 +151,115 @@ def test_the_fingerprint_changes_only_with_what_gives_results_their_meaning() ->
         assert replace(sweep, **same).fingerprint == sweep.fingerprint, same
     for other in ({"workload": Quadratic(horizon=5)}, {"mode": "max"}, {"policy": lambda config: None}):
         assert replace(sweep, **other).fingerprint != sweep.fingerprint, other
+
+
+class Named:
+    """What trains, with settings of its own and no repr."""
+
+    def __init__(self, scale: float, data: Any = None) -> None:
+        self.scale, self.data = scale, data
+
+    def __call__(self, config: Any, state: Any, extra: Any = None) -> Iterator[Any]:
+        yield {"loss": config["x"] * self.scale}
+
+
+def _train(config: Any, state: Any, data: Any = None) -> Iterator[Any]:
+    yield {"loss": config["x"]}
+
+
+IDENTITIES = """
+import numpy as np, functools
+from orchestrator.identity import identity
+from tests.test_sweep import Named, _train
+print(identity({"partial": functools.partial(_train, data=np.arange(5.0)), "set": {"b", "a", "c"}, "object": Named(0.5, [Named(1.0)])}))
+"""
+
+
+def test_an_identity_is_the_same_in_every_process_and_holds_no_address() -> None:
+    calls = [
+        subprocess.run([sys.executable, "-c", IDENTITIES], capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)})
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert calls[0].stdout, calls[0].stderr
+    assert calls[0].stdout == calls[1].stdout
+    assert " at 0x" not in calls[0].stdout
+
+
+def test_things_that_differ_have_different_identities() -> None:
+    import torch
+
+    pairs: list[tuple[Any, Any]] = [
+        (partial(_train, data=1), partial(_train, data=2)),
+        (partial(_train, data=np.zeros(2000)), partial(_train, data=np.eye(1, 2000)[0])),
+        (partial(_train, data=torch.zeros(2)), partial(_train, data=torch.ones(2))),
+        (Named(0.5), Named(0.25)),
+        (lambda config: config["x"] + 1, lambda config: config["x"] - 1),
+        (replace(Quadratic(), horizon=3), replace(Quadratic(), horizon=4)),
+    ]
+    for one, other in pairs:
+        assert identity(one) == identity(one)
+        assert identity(one) != identity(other)
+        assert ADDRESS not in identity(one)
+    assert identity(Quadratic()) == repr(Quadratic())  # as earlier releases wrote it
+
+
+def test_a_function_with_its_data_and_an_object_that_is_called_are_continued(tmp_path: Path) -> None:
+    for name, make in {
+        "partial": lambda: partial(_train, data=np.arange(3)),
+        "object": lambda: Named(0.5, data={"a": 1}),
+    }.items():
+        for samples in (1, 2):
+            workload = FromFunction(make(), metric="loss", mode="min", horizon=1)
+            space = Space({"x": uniform(0, 1)})
+            driver = simulated(
+                tmp_path / name,
+                small_sweep(workload=workload, space=space, num_samples=samples),
+            )
+        assert len(driver.history.trials) == 2
+        assert "num_samples: 1 → 2" in driver.found
+        assert "workload" not in driver.found
+
+
+def test_two_lambdas_are_told_apart_unless_the_record_is_of_another_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated(tmp_path / "run", small_sweep(policy=lambda config: None, num_samples=1))
+    other = small_sweep(policy=lambda config: config.get("none"), num_samples=2)
+    with pytest.raises(ResumeRefused, match="started with policy"):
+        simulated(tmp_path / "run", other)
+    monkeypatch.setattr(lineage, "PYTHON", "3.99")  # its bytecode tells nothing
+    assert len(simulated(tmp_path / "run", other).history.trials) == 2
+
+
+def test_numpy_numbers_are_as_good_as_pythons() -> None:
+    sweep = small_sweep(num_samples=np.int64(7), target=np.float32(0.5), budget=np.float64(9), scheduler=None)
+    assert json.loads(json.dumps(sweep.describe()))["num_samples"] == 7
+    assert type(sweep.target) is float
+    assert sweep.scheduler == RunToEnd()
+    point = {"learning_rate": np.float32(0.1), "momentum": np.float64(0.5), "batch_size": np.int64(8)}
+    assert json.loads(json.dumps(small_sweep(points_to_evaluate=[point]).describe()))
+
+
+def test_a_parameter_is_read_wherever_the_workload_or_the_policy_reads_it() -> None:
+    lr, batch = loguniform(1e-3, 0.1), pow2(4, 16)
+    base = {"learning_rate": lr, "batch_size": batch, "momentum": uniform(0, 0.9)}
+    fine: list[tuple[Any, dict[str, Any], Any]] = [
+        (LstmMnist(horizon=1), base | {"optimizer": choice(["sgd", "lars"]), "trust_coefficient": when(uniform(0.01, 0.1), optimizer="lars")}, None),
+        (LstmLm(horizon=1, hidden=8), base | {"dropout": uniform(0, 0.5), "clip_norm": uniform(1, 5)}, None),
+        (Quadratic(), base | {"shape": choice(["cosine", "linear"])}, lambda config: Schedule(config["shape"])),
+        (ReadsAll(), base | {"anything": uniform(0, 1)}, None),
+    ]  # fmt: skip
+    for workload, space, policy in fine:
+        on_this_machine(small_sweep(workload=workload, space=Space(space), policy=policy))
+    for workload, name in ((MlpDigits(horizon=1), "trust_coefficient"), (LstmLm(horizon=1, hidden=8), "droput")):
+        with pytest.raises(BadInput, match=f"nothing reads the parameter '{name}'"):
+            on_this_machine(small_sweep(workload=workload, space=Space(base | {name: uniform(0, 0.5)})))
+
+
+@dataclass(frozen=True)
+class ReadsAll(Quadratic):
+    def knobs(self, config: Any) -> Any:
+        return super().knobs({**config})
 
 
 def test_durations_and_memory_take_units() -> None:

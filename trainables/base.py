@@ -6,7 +6,7 @@ Nothing here imports torch, so that a command line can name a workload without p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -194,6 +194,14 @@ class Workload(ABC):
 
         Called where the sweep is started, before anything expensive; so it should take a second at most.
         """
+
+    def reads(self, policy_for: Callable[[Config], Any], configs: Sequence[Config], names: set[str]) -> set[str] | None:
+        """The parameters that it or its policy asks for, looking for `names`; None if that cannot be told."""
+        if type(self).run is not Workload.run:
+            return None  # it trains in a way of its own
+        from trainables.reads import asked_for
+
+        return asked_for(self, policy_for, configs, names)
 
     @abstractmethod
     def knobs(self, config: Config) -> Knobs:

@@ -42,7 +42,7 @@ import inspect
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from search.trial import Config
 from search.work import Assignment
@@ -70,6 +70,8 @@ class FromFunction:
     metrics: tuple[str, ...] = ()  # all that are yielded, if there are more than the tuned one
     baseline: Mapping[str, Any] | None = None
     test_with: Callable[[Config, Any], Mapping[str, float]] | None = None
+
+    takes_policy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not callable(self.train):

@@ -30,7 +30,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from search.trial import Config
 from search.work import Assignment
@@ -67,6 +67,9 @@ class Script:
     baseline: Mapping[str, Any] | None = None
     step: str | None = None
     config: str | None = None
+
+    takes_policy: ClassVar[bool] = False
+    forks: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not shlex.split(self.command):

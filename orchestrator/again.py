@@ -1,0 +1,69 @@
+"""The command that was typed, as the record keeps it and as a shell takes it back."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import BadInput
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
+
+
+def recorded_command() -> list[str]:
+    """What Python has to be given to run this script again: its path, or -m and its module, then the flags."""
+    module = _module()
+    return ["-m", module, *sys.argv[1:]] if module else [os.path.abspath(sys.argv[0]), *sys.argv[1:]]
+
+
+def again(without: str = "") -> str:
+    """The command line that was typed, less one option and its value, as text for a shell."""
+    below = os.path.relpath(sys.executable)
+    python = Path(sys.executable).name if below.startswith("..") else below
+    flags, kept = iter(sys.argv[1:]), []
+    for word in flags:
+        if without and word == without:
+            next(flags, None)
+        elif not (without and word.startswith(f"{without}=")):
+            kept.append(word)
+    return shlex.join([python, *_program(), *kept])
+
+
+def more(sweep: Sweep) -> str:
+    """The command line for a longer search of the same kind."""
+    if sweep.limit is None:
+        return f"{again('--budget')} --budget {2 * (sweep.budget or 1):g}"
+    line = f"{again('--num-samples')} --num-samples {2 * sweep.limit}"
+    return line if sweep.budget is None else f"{line} (within the budget of {sweep.budget:g} full trainings)"
+
+
+def replay_command(folder: Path, record: Mapping[str, Any]) -> tuple[list[str], str | None]:
+    """Python's arguments that run the script of a recorded invocation again, and the working folder for it.
+
+    Raises BadInput if there is no such script.
+    """
+    command, place = list(record["command"]), record["code"].get("folder")
+    if not command:
+        raise BadInput(
+            f"{folder}: was made by run(sweep) in a program or a notebook; train its trials again from there."
+        )
+    if command[0] != "-m" and not Path(command[0]).is_file():
+        raise BadInput(f"{folder}: the script that made this run ({command[0]}) is not there; put it back.")
+    return command, place if place and Path(place).is_dir() else None
+
+
+def _program() -> Sequence[str]:
+    """How Python was told what to run: `script.py`, `-m module`, with its own options before it."""
+    words, flags = sys.orig_argv[1:], sys.argv[1:]
+    return words[: len(words) - len(flags)] if words[len(words) - len(flags) :] == flags else sys.argv[:1]
+
+
+def _module() -> str:
+    """The name of the module, if it was started with `python -m`."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return "" if spec is None or "-m" not in sys.orig_argv else str(spec.name).removesuffix(".__main__")

@@ -1,0 +1,124 @@
+"""What the ledger knows a setting by: the same text for the same setting, in every process.
+
+A frozen dataclass is known by its fields, a function by its name, a partial by its function and arguments, an array by
+its content, another object by its `repr`, or by its attributes where the `repr` only gives an address.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+import shlex
+import types
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ADDRESS = " at 0x"
+_DEEPEST = 6  # objects within objects; deeper ones are told by their class
+
+
+def identity(thing: object) -> str:
+    """The text; it holds an `ADDRESS` only where nothing better is known."""
+    return _of(thing, 0)
+
+
+def function_name(thing: Any) -> str:
+    """A function by its qualified name; a lambda, which has none, by what it does as well."""
+    name = str(thing.__qualname__)
+    code = getattr(thing, "__code__", None)
+    return f"{name}:{_digest(_substance(code))}" if name.endswith("<lambda>") and code else name
+
+
+def without_digests(text: str) -> str:
+    """The lambdas of a place not told apart: for a record of another Python, whose bytecode differs."""
+    return re.sub(r"(<lambda>):[0-9a-f]{8}", r"\1", text)
+
+
+def _of(thing: Any, depth: int) -> str:
+    if isinstance(thing, functools.partial):
+        given = [_of(each, depth + 1) for each in thing.args]
+        given += [f"{name}={_of(value, depth + 1)}" for name, value in thing.keywords.items()]
+        return f"partial({', '.join([_of(thing.func, depth + 1), *given])})"
+    if callable(thing) and hasattr(thing, "__qualname__"):
+        return f"{function_name(thing)}()"
+    if type(thing) in (list, tuple, set, frozenset, dict):
+        return _of_container(thing, depth)
+    if (array := _array(thing)) is not None:
+        content = _digest(repr(array.tolist()) if array.dtype.hasobject else array.tobytes())
+        return f"{type(thing).__name__}({array.dtype}, {list(array.shape)}, {content})"
+    if is_dataclass(thing) and hasattr(type(thing).__repr__, "__wrapped__"):  # its repr is the generated one
+        return _of_fields(thing, {f.name: getattr(thing, f.name) for f in fields(thing) if f.repr}, depth)
+    text = repr(thing)
+    if ADDRESS in text and depth < _DEEPEST:
+        own = {f.name: getattr(thing, f.name) for f in fields(thing)} if is_dataclass(thing) else _attributes(thing)
+        if own is not None:
+            return _of_fields(thing, own, depth)
+    return text
+
+
+def _of_fields(thing: Any, own: Mapping[str, Any], depth: int) -> str:
+    return f"{type(thing).__qualname__}({', '.join(f'{name}={_of(value, depth + 1)}' for name, value in own.items())})"
+
+
+def _of_container(thing: Any, depth: int) -> str:
+    if isinstance(thing, dict):
+        return "{" + ", ".join(f"{_of(key, depth)}: {_of(value, depth)}" for key, value in thing.items()) + "}"
+    inner = [_of(each, depth) for each in thing]
+    if isinstance(thing, (set, frozenset)):  # their order differs from process to process
+        return f"{type(thing).__name__}({{{', '.join(sorted(inner))}}})"
+    if isinstance(thing, list):
+        return f"[{', '.join(inner)}]"
+    return f"({inner[0]},)" if len(inner) == 1 else f"({', '.join(inner)})"
+
+
+def _attributes(thing: Any) -> Mapping[str, Any] | None:
+    """What an object of a class without a `repr` of its own is made of; None where Python cannot see it."""
+    return vars(thing) if hasattr(thing, "__dict__") else None
+
+
+def _array(thing: Any) -> np.ndarray[Any, Any] | None:
+    if type(thing).__module__.partition(".")[0] == "torch" and hasattr(thing, "detach"):
+        thing = thing.detach().cpu()
+    elif not isinstance(thing, np.ndarray):
+        return None
+    return np.asarray(thing)
+
+
+def _substance(code: types.CodeType) -> str:
+    constants = [_substance(each) if isinstance(each, types.CodeType) else repr(each) for each in code.co_consts]
+    return repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants))
+
+
+def _digest(content: str | bytes) -> str:
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:8]
+
+
+def same_command(command: str) -> str:
+    """The command as far as it matters: whichever Python, wherever the script lies, it is the same training."""
+    return shlex.join(_plain_word(index, word) for index, word in enumerate(shlex.split(command)))
+
+
+def files_of(command: str) -> dict[str, dict[str, str]]:
+    """The scripts that a command names: where each one is and what it holds."""
+    found = {}
+    for word in shlex.split(command):
+        path = Path(word)
+        if path.suffix in _SCRIPTS and path.is_file():
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[path.name] = {"path": str(path.absolute()), "sha256": content}
+    return found
+
+
+_SCRIPTS = (".py", ".sh", ".bash")
+
+
+def _plain_word(index: int, word: str) -> str:
+    name = Path(word).name
+    if re.fullmatch(r"python(\d+(\.\d+)*)?", name):
+        return "python"
+    return name if index == 0 or Path(word).suffix in _SCRIPTS else word

@@ -1,0 +1,61 @@
+"""What this machine has for trials, asked without Ray and without torch: a wrong answer costs a start otherwise."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import psutil
+
+PATIENCE = 20.0  # seconds for nvidia-smi, which takes its time on a machine with many GPUs
+
+
+def cpus() -> int:
+    """Those that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+
+
+def gpus() -> int:
+    """Those that CUDA_VISIBLE_DEVICES leaves of those that are there."""
+    there = _nvidia() or _amd()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return there
+    named = [word for word in visible.split(",") if word.strip()]
+    named = named[: named.index("-1")] if "-1" in named else named  # CUDA stops reading there
+    return min(len(named), there)
+
+
+def memory() -> int:
+    """Bytes of main memory."""
+    return int(psutil.virtual_memory().total)
+
+
+def _nvidia() -> int:
+    program = shutil.which("nvidia-smi")
+    if program is not None:
+        try:
+            said = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=PATIENCE)
+        except (OSError, subprocess.TimeoutExpired):
+            said = None
+        if said is not None and said.returncode == 0:
+            return sum(line.startswith("GPU ") for line in said.stdout.splitlines())
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
+def _amd() -> int:
+    """GPUs as ROCm's kernel driver lists them; its other nodes are processors, with the number 0."""
+    nodes = Path("/sys/class/kfd/kfd/topology/nodes").glob("*/gpu_id")
+    return sum(_text(node) not in ("", "0") for node in nodes)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,86 @@
+"""A mistake in the description of a sweep is told in one sentence with its place, in every form of calling.
+
+`launch(function)` describes the sweep inside `launch`, which can catch what goes wrong. In `launch(Sweep(...))` the
+mistake is raised before `launch` is called, so a hook of the interpreter tells it (`tell_uncaught`). Notebooks, pytest
+and debuggers have their own ways with an exception and never come here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from orchestrator.errors import BadInput, Interrupted, OrchestratorError, did_you_mean
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("orchestrator", "search", "trainables"))
+_CALL = re.compile(r"^(\w+)(?:\.__init__|\.__new__)?\(\) (?:missing|takes|got an unexpected keyword argument '(\w+)')")
+
+
+def in_words(error: BaseException) -> OrchestratorError | None:
+    """The error as one of ours, with the line of the caller's code; None if it is none of our business.
+
+    Ours are our own errors, a ValueError or TypeError that our own code raised, and an unknown argument of one of our
+    classes: those refuse a description. Whatever else a script raises is a bug that its author wants to see whole.
+    """
+    if isinstance(error, OrchestratorError):
+        if isinstance(error, BadInput) and (where := place(error)) and where not in str(error):
+            return BadInput(f"{error} ({where})")
+        return error
+    if isinstance(error, TypeError) and (call := _wrong_call(error)):
+        return BadInput(f"{call} ({place(error)})")
+    if isinstance(error, (ValueError, TypeError)) and _is_ours(error):
+        return BadInput(f"{error} ({place(error)})")
+    return None
+
+
+def place(error: BaseException) -> str:
+    """The file and line in the caller's own code: of the script, or else the innermost that is not ours."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _belongs(frame.filename)]
+    script = str(Path(sys.argv[0]).absolute()) if sys.argv else ""
+    own = [frame for frame in frames if str(Path(frame.filename).absolute()) == script] or frames
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""
+
+
+def tell_uncaught() -> None:
+    """From now on a script that ends with such an error prints one line and exits with the error's code."""
+    before = sys.excepthook
+    if getattr(before, "tells_mistakes", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        told = None if hasattr(sys, "ps1") or sys.flags.interactive else in_words(error)
+        if told is None or type(error) is OrchestratorError:
+            before(kind, error, trace)
+            return
+        print(f"{'' if isinstance(told, Interrupted) else 'error: '}{told}", file=sys.stderr)
+        sys.exit(told.exit_code)
+
+    hook.tells_mistakes = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
+
+
+def _is_ours(error: BaseException) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and _belongs(frames[-1].filename)
+
+
+def _belongs(filename: str) -> bool:
+    return str(Path(filename).absolute()).startswith(OURS) or filename.startswith("<")
+
+
+def _wrong_call(error: TypeError) -> str:
+    """What is wrong with a call of something that we offer, such as Asha(eta=3); empty for all other errors."""
+    import orchestrator
+
+    match = _CALL.search(str(error))
+    if match is None or match[1] not in orchestrator.__all__:
+        return ""
+    known = inspect.signature(getattr(orchestrator, match[1])).parameters
+    hint = did_you_mean(match[2], known) if match[2] else f" It takes {', '.join(known)}."
+    return f"{str(error).replace('.__init__', '')}.{hint}"
