@@ -469,7 +469,7 @@ def test_worker_seconds_that_wait_for_a_decision_are_recorded(tmp_path: Path) ->
             clock.seconds += 5.0
             return Random().suggest(history)
 
-    driver = Driver(small_sweep(searcher=Slow(), num_samples=3), ledger, clock=clock)
+    driver = Driver(small_sweep(searcher=Slow(), num_samples=3, first_alone=False), ledger, clock=clock)
     driver.workers = 3
     order = driver.next()
     assert order is not None

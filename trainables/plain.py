@@ -1,14 +1,17 @@
 """Nested Python data ↔ JSON plus named tensors, exactly: tuples stay tuples, int keys ints, NaN NaN.
 
-JSON has no tuples, no keys but strings, no NaN and no tensors; these are written as an object with one key
-that starts with "$". A dict which has such keys itself is written as pairs, so nothing is ambiguous.
+JSON has no tuples, sets or bytes, no keys but strings, no NaN and no tensors; these are written as an object with one
+key that starts with "$". A dict which has such keys itself is written as pairs, so nothing is ambiguous. NumPy's
+arrays and scalars are kept as tensors, and come back as what they were; not those of texts, objects, dates and records.
 """
 
 from __future__ import annotations
 
+import base64
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +20,11 @@ def pack(value: Any) -> tuple[Any, dict[str, Tensor]]:
     """JSON-ready data, and the tensors it refers to by name. Raises TypeError for any other kind of value."""
     packer = _Packer()
     return packer.pack(value, ()), packer.tensors
+
+
+def check(value: Any) -> None:
+    """Raise TypeError, naming the place and the type, if `value` cannot be packed; copies nothing."""
+    _Packer(copies=False).pack(value, ())
 
 
 def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
@@ -29,6 +37,18 @@ def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
         return tensors[packed["$tensor"]]
     if "$float" in packed:
         return float(packed["$float"])
+    if "$array" in packed:
+        return tensors[packed["$array"]].numpy()
+    if "$scalar" in packed:
+        return tensors[packed["$scalar"]].numpy()[()]
+    if "$bytes" in packed:
+        return base64.b64decode(packed["$bytes"])
+    if "$size" in packed:
+        return torch.Size(packed["$size"])
+    if "$set" in packed:
+        return {unpack(item, tensors) for item in packed["$set"]}
+    if "$frozenset" in packed:
+        return frozenset(unpack(item, tensors) for item in packed["$frozenset"])
     if "$tuple" in packed:
         return tuple(unpack(item, tensors) for item in packed["$tuple"])
     if "$pairs" in packed:
@@ -37,8 +57,9 @@ def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 class _Packer:
-    def __init__(self) -> None:
+    def __init__(self, *, copies: bool = True) -> None:
         self.tensors: dict[str, Tensor] = {}
+        self._copies = copies
         self._names: dict[tuple[Any, ...], str] = {}  # where a tensor lies in memory → its name
         self._storages: set[int] = set()
         self._alive: list[Tensor] = []  # an address means something only while its tensor lives
@@ -56,11 +77,28 @@ class _Packer:
         if kind is dict:
             return self._pack_dict(value, path)
         if isinstance(value, Tensor):
+            if value.layout is not torch.strided or value.dtype is torch.complex128:
+                raise _refused(f"tensor of {value.dtype}, {value.layout}", path)
             return {"$tensor": self._name(value.detach(), path)}
-        raise TypeError(
-            f"state at {'/'.join(path) or 'the top'} is a {kind.__module__}.{kind.__qualname__}; "
-            "a checkpoint holds None, bool, int, float, str, list, tuple, dict and tensors only"
-        )
+        if isinstance(value, (np.ndarray, np.generic)):
+            return self._pack_array(value, path)
+        if kind is bytes:
+            return {"$bytes": base64.b64encode(value).decode()}
+        if kind in (set, frozenset):
+            return {f"${kind.__name__}": [self.pack(item, (*path, "item")) for item in sorted(value, key=repr)]}
+        if kind is torch.Size:
+            return {"$size": list(value)}
+        raise _refused(kind.__module__ + "." + kind.__qualname__, path)
+
+    def _pack_array(self, value: Any, path: tuple[str, ...]) -> Any:
+        array = np.asarray(value)
+        try:
+            if array.dtype.byteorder not in "=|" or array.dtype == np.complex128:
+                raise TypeError
+            tensor = torch.from_numpy(np.array(array, order="C") if self._copies else array[..., :0].copy())
+        except TypeError:
+            raise _refused(f"NumPy {type(value).__name__} of {array.dtype}", path) from None
+        return {"$array" if isinstance(value, np.ndarray) else "$scalar": self._name(tensor, path)}
 
     def _pack_dict(self, value: dict[Any, Any], path: tuple[str, ...]) -> Any:
         if all(type(key) is str and not key.startswith("$") for key in value):
@@ -69,6 +107,8 @@ class _Packer:
         return {"$pairs": pairs}
 
     def _name(self, tensor: Tensor, path: tuple[str, ...]) -> str:
+        if not self._copies:
+            return ""
         place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         if place in self._names and tensor.numel():
             return self._names[place]
@@ -88,3 +128,10 @@ class _Packer:
             return tensor.clone(memory_format=torch.contiguous_format)
         self._storages.add(storage)
         return tensor
+
+
+def _refused(kind: str, path: tuple[str, ...]) -> TypeError:
+    return TypeError(
+        f"state at {'/'.join(path) or 'the top'} is a {kind}; a checkpoint holds None, bool, int, float, str, bytes, list, "
+        "tuple, set, dict, tensors, and NumPy's numbers and arrays of numbers only"
+    )

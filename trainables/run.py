@@ -17,6 +17,7 @@ from trainables.device import compute_device, measure, placed
 from trainables.loop import measured_weights, put_model
 
 WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
+WITHIN_A_STEP = 5.0  # seconds between two, where one was asked for after each step and a step takes longer
 POLL_SECONDS = 0.2  # a question to `should_pause` may cost a remote call
 
 
@@ -54,6 +55,7 @@ class Run(Iterator["Progress | None"]):
         self._started = self._saved_time = time.perf_counter()
         self._writing_seconds = 0.0
         self._polled = -math.inf
+        self._problem = ""  # why the latest checkpoint could not be written
         self._items = self._carry_out(_restore(self.training, assignment))
         for found in checkpoint.find(assignment.folder)[-1:]:  # what was just loaded is not written again
             self._saved, self._saved_at = checkpoint.describe(found), (found.step, found.cursor)
@@ -83,25 +85,55 @@ class Run(Iterator["Progress | None"]):
         for text in notices:
             yield Progress("notice", self.training.step, text=text)
         if self.training.step >= self._assignment.until:  # nothing is left to train: the checkpoint is told again
-            yield self.save()
-        for item in self.training:
+            yield from self._checkpoint()
+        steps = iter(self.training)
+        try:
+            yield from self._steps(steps)
+        finally:
+            getattr(steps, "close", lambda: None)()  # now, and not when memory is cleaned up
+
+    def _steps(self, steps: Iterator[Progress | None]) -> Iterator[Progress | None]:
+        for item in steps:
+            kind = "" if item is None else item.kind
+            if kind == "ended":  # by itself: complete here, and its checkpoint comes first
+                yield from self._checkpoint()
+                yield item
+                return
             yield item
-            if self.training.diverged or (item is not None and item.kind == "decision"):
+            if self.training.diverged or kind in ("decision", "notice"):
                 continue  # such weights are not kept, and nothing was trained for a decision
-            if self.training.step >= self._assignment.until or self._due(
-                reported=item is not None and item.kind == "report"
-            ):
-                yield self.save()
+            if self.training.step >= self._assignment.until:
+                yield from self._checkpoint()
             elif self._asked_to_pause():
-                yield self.save()
+                yield from self._checkpoint()
                 yield Progress("paused", self.training.step)
                 return
+            elif self._due(reported=kind == "report"):
+                yield from self._checkpoint()
+
+    def _checkpoint(self) -> Iterator[Progress]:
+        """One, if it can be written; the training goes on in any case, for its weights are in memory."""
+        try:
+            saved = self.save()
+        except Exception as error:
+            self._saved_time = time.perf_counter()  # tried again when the next one is due
+            problem = f"{type(error).__name__} {getattr(error, 'errno', error)}"
+            if problem != self._problem:
+                older = "" if self._saved is None else f"; the one of step {self._saved.step} is whole"
+                yield Progress(
+                    "notice", self.training.step,
+                    text=f"no checkpoint at step {self.training.step}, tried again later{older}: {type(error).__name__}: {error}",
+                )  # fmt: skip
+            self._problem = problem
+        else:
+            self._problem = ""
+            yield saved
 
     def _due(self, *, reported: bool) -> bool:
-        if self._assignment.checkpoint_seconds == 0:
-            return reported
+        if self._assignment.checkpoint_seconds == 0 and reported:
+            return True
         now = time.perf_counter()
-        if now - self._saved_time < self._assignment.checkpoint_seconds:
+        if now - self._saved_time < (self._assignment.checkpoint_seconds or WITHIN_A_STEP):
             return False
         return self._writing_seconds <= WRITING_SHARE * (now - self._started - self._writing_seconds)
 
