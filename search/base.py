@@ -36,6 +36,9 @@ class Searcher(ABC):
     """True: also resumes or forks trials, so it is asked even when no configuration may be started any more
     (`history.room` is False); it must not start one then."""
 
+    schedules: ClassVar[bool] = False
+    """True: decides by itself how long each trial trains, so a scheduler beside it would only undo that."""
+
     @abstractmethod
     def suggest(self, history: History) -> Suggestion | Enough | None:
         """The next thing to run, or None: nothing to add until the history grows; `Enough`: nothing ever again.
@@ -64,6 +67,9 @@ class Searcher(ABC):
 
 class Scheduler(ABC):
     """Judges running trials from outside, after each report."""
+
+    resumes: ClassVar[bool] = False
+    """True: `promote` may take any resting trial on, so its checkpoint must be kept."""
 
     @abstractmethod
     def judge(self, trial: Trial, history: History) -> Verdict:

@@ -35,6 +35,7 @@ class Population(Searcher):
     quorum: float = 0.75
 
     continues: ClassVar[bool] = True
+    schedules: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         title = type(self).__name__

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
@@ -72,6 +73,8 @@ class AshaPromote(Scheduler):
     grace_period: int = 1
     reduction_factor: int = 4
     max_t: int | None = None
+
+    resumes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_settings(self)

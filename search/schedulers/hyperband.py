@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from search.base import Scheduler, Verdict
 from search.rungs import promoted, refuse_settings, rested_at, rung, top_step
@@ -41,6 +41,8 @@ class Hyperband(Scheduler):
     grace_period: int = 1
     max_t: int | None = None
     synchronous: bool = False
+
+    resumes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         refuse_settings(

@@ -88,6 +88,7 @@ class MultitaskSearch(Searcher):
     finalists: int = 3
 
     continues: ClassVar[bool] = True
+    schedules: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:

@@ -29,6 +29,7 @@ class Points(Searcher):
             raise ValueError(f"Points(then={self.then!r}): must be a searcher, as in Points([...], then=Random()).")
         object.__setattr__(self, "points", tuple(self.points))
         object.__setattr__(self, "continues", self.then.continues)
+        object.__setattr__(self, "schedules", self.then.schedules)
         object.__setattr__(self, "finalists", self.then.finalists)
 
     def check(self, space: Space) -> None:
