@@ -17,6 +17,7 @@ import torch
 
 from search.trial import Config
 from search.work import Progress
+from trainables.onednn import Guard
 from trainables.randomness import read_streams, seed_streams, write_streams
 
 Steps = Callable[[Config, Any], Iterator[Any]]
@@ -32,6 +33,7 @@ class Yielding:
         self._steps, self._metric, self._config, self._until = steps, metric, config, until
         self._state: Any = None
         self._seed = seed
+        self._onednn = Guard()
         self._streams: dict[str, Any] | None = None  # as they were at the step of the state
 
     @property
@@ -46,7 +48,9 @@ class Yielding:
         steps = self._steps(self._config, self._state)
         try:
             while self.step < self._until and not self.diverged:
-                yield self._next(steps)
+                with self._onednn:
+                    told = self._next(steps)
+                yield told
         finally:
             if hasattr(steps, "close"):
                 steps.close()  # whatever it started ends with it
