@@ -45,23 +45,23 @@ class Guard:
 
     def __enter__(self) -> Guard:
         global _watching
-        self._before.append((torch.backends.mkldnn.enabled, _watching))
+        self._before.append((bool(torch.backends.mkldnn.enabled), _watching))
         _watching = self
         if self.off:
-            torch.backends.mkldnn.enabled = False
+            _switch(False)
         return self
 
     def __exit__(self, *_: object) -> None:
         global _watching
         enabled, _watching = self._before.pop()
         if self.off:  # else it stays as the training's own code has set it
-            torch.backends.mkldnn.enabled = enabled
+            _switch(enabled)
 
     def see(self, layer: torch.nn.Module) -> None:
         if self.off or not torch.backends.mkldnn.enabled or not is_miscomputed(layer):
             return
         self.off = True
-        torch.backends.mkldnn.enabled = False
+        _switch(False)
         if not torch.cuda.is_available():
             _log.warning(
                 "oneDNN is off in this training: it computes the gradient of %s wrongly on x86 CPUs "
@@ -79,8 +79,12 @@ def is_miscomputed(layer: torch.nn.Module) -> bool:
         and max(layer.stride) > 1
         and layer.padding in ((0, 0), "valid", "same")
         and platform.machine().lower() in ("x86_64", "amd64")
-        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     )
+
+
+def _switch(on: bool) -> None:
+    torch.backends.mkldnn.enabled = on  # type: ignore[assignment]  # the stub describes the descriptor
 
 
 def _registered(_parent: torch.nn.Module, _name: str, layer: Any) -> None:
