@@ -359,7 +359,7 @@ class Driver:
     def _checked(self, suggestion: Suggestion) -> Suggestion | None:
         """The suggestion if it can be carried out; raises ValueError if it makes no sense."""
         history = self.history
-        if suggestion.kind == "start" and not history.room:
+        if not history.allows(suggestion):
             return None
         if history.task(suggestion.task) is None:
             raise ValueError(f"no task {suggestion.task!r}")
