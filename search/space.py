@@ -231,6 +231,7 @@ class Space:
         for step in STEPS:
             for _ in range(NEAR_DRAWS):
                 moved = rng.random(self.dimension) < 0.5
+                moved[rng.integers(self.dimension)] = True
                 other = self.from_unit(np.clip(unit + moved * step * rng.normal(size=self.dimension), 0.0, 1.0))
                 if other != config and self._broken(other) is None:
                     return other

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from search.base import Searcher
+from search.base import Searcher, generator
 from search.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
 from search.proposal import propose, propose_random
 from search.space import Space
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-GOOD_SHARE, GOOD = 0.1, 25  # of the results are the good ones, at most so many; as Optuna has it
+GOOD_SHARE = 0.15  # of the results are the good ones, as in BOHB
 HUGE = 1e30  # losses beyond it are shown as it: their squares must stay finite
 
 
@@ -46,6 +46,10 @@ class _OptunaSearcher(Searcher):
     def _frozen(self, history: History) -> list[FrozenTrial]:
         """The history as this sampler should see it."""
 
+    def _random_share(self, history: History) -> float:
+        """Of the suggestions, drawn at random once there is a model."""
+        return 0.0
+
     @abstractmethod
     def _results(self, history: History) -> int:
         """How many trials there are that this sampler learns from."""
@@ -55,6 +59,8 @@ class _OptunaSearcher(Searcher):
         if results < self.n_startup_trials:
             evidence = f"random: {title} has {results} of the {self.n_startup_trials} results it starts with"
             return propose_random(history, origin="initial", evidence=evidence)
+        if generator(history, "share").random() < self._random_share(history):
+            return propose_random(history)
         with _quiet():
             frozen = self._frozen(history)
             return propose(
@@ -67,43 +73,53 @@ class _OptunaSearcher(Searcher):
 
 @dataclass(frozen=True)
 class Tpe(_OptunaSearcher):
-    """Draws candidates where the best tenth of the results lies denser than the rest.
+    """Draws candidates where the best of the results lie denser than the rest.
 
     Use when   in general: any space, any number of workers, early stopping.
     Costs      for a suggestion 5 ms at 100 trials, 0.1 s at 5,000 (0.3 s the first time).
     Settings   n_startup_trials (10): results at random before the model. n_ei_candidates (24): draws to choose
-               from. Otherwise Optuna's defaults: multivariate over the parameters that are always active,
+               from. random_share (1/3): of the suggestions, drawn at random where trials are stopped early.
+               Otherwise Optuna's defaults: multivariate over the parameters that are always active,
                one by one for conditional ones; running trials count as bad (constant liar).
     Not for    few, expensive trials of a smooth function: a Gaussian process needs fewer of them.
     Source     Bergstra et al., Algorithms for Hyper-Parameter Optimization, NeurIPS 2011; Optuna 5.
     Differs    as in BOHB, the results are the losses at the last step that enough trials have reached (twice the
-               parameters and 2, or n_startup_trials if that is more); what was stopped before is left out. Optuna
-               ranks every completed trial above every stopped one, and ASHA's first trials always complete: the
-               model then learns from the luck of the start. Diverged and failed trials are shown as if they
+               parameters and 2, or n_startup_trials if that is more), the best 15 % are the good ones, and some
+               draws stay random: a scheduler compares a trial with those before it, and is soft on a crowd. What
+               was stopped before that step is bad. Optuna ranks every completed trial above every stopped one, and
+               ASHA's first trials always complete: its model learns from the luck of the start. Diverged and failed trials are shown as if they
                ran for ever: so they weigh in the bad density, and never in the good one.
     """
 
     n_startup_trials: int = 10
     n_ei_candidates: int = 24
+    random_share: float = 1 / 3
 
     def __post_init__(self) -> None:
         _refuse_below(self, n_startup_trials=1, n_ei_candidates=1)
+        if not 0 <= self.random_share < 1:
+            raise ValueError(f"Tpe(random_share={self.random_share!r}): must be a share, 0 or more and below 1; try 0.")
+
+    def _random_share(self, history: History) -> float:
+        return self.random_share if history.count(Status.STOPPED) else 0.0
 
     def _sampler(self, seed: int, frozen: list[FrozenTrial]) -> BaseSampler:
         from optuna.samplers import TPESampler
 
-        results = sum(trial.state.name == "COMPLETE" for trial in frozen)
+        results = [trial for trial in frozen if trial.state.name == "COMPLETE"]
+        dimension = max(len(trial.params) for trial in results)
+        good = max(min(dimension + 1, len(results) // 2), math.ceil(GOOD_SHARE * len(results)))
         return TPESampler(
             n_startup_trials=1,  # `suggest` counts them
             n_ei_candidates=self.n_ei_candidates,
-            gamma=lambda _: min(math.ceil(GOOD_SHARE * results), GOOD),
+            gamma=lambda _: good,
             seed=seed,
         )
 
     def _frozen(self, history: History) -> list[FrozenTrial]:
         step = _telling_step(history, max(self.n_startup_trials, 2 * (history.space.dimension + 1)))
         shown = ((frozen, history.trials[frozen.number]) for frozen in _frozen_trials(history))
-        return [_result(frozen, trial, step) for frozen, trial in shown if _counts(trial, step)]
+        return [_result(frozen, trial, step) for frozen, trial in shown]
 
     def _results(self, history: History) -> int:
         return sum(_state(trial) in ("COMPLETE", "PRUNED") for trial in history.trials if _is_shown(trial))
@@ -228,13 +244,8 @@ def _is_sound(trial: Trial) -> bool:
     return bool(trial.steps) and not trial.broke
 
 
-def _counts(trial: Trial, step: int) -> bool:
-    """Whether `trial` has a result at `step`, or is, or seems to be, on the way there."""
-    return trial.reach >= step or trial.broke or trial.status is Status.RUNNING
-
-
 def _result(frozen: FrozenTrial, trial: Trial, step: int) -> FrozenTrial:
-    """`trial` with its loss at `step`, or at the first report beyond it, as the value; on the way there, as it is."""
+    """`trial` with its loss at `step`, or the first beyond, as the value; else as it is: worse than all that have one."""
     if not _is_sound(trial) or trial.reach < step:
         return frozen
     index = min(bisect_left(trial.steps, step), len(trial.losses) - 1)
