@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-GOOD_SHARE = 0.15  # of the results are the good ones, as in BOHB
+GOOD_SHARE, GOOD = 0.1, 25  # of the results are the good ones, at most so many, as Optuna has it
 HUGE = 1e30  # losses beyond it are shown as it: their squares must stay finite
 
 
@@ -84,8 +84,8 @@ class Tpe(_OptunaSearcher):
     Not for    few, expensive trials of a smooth function: a Gaussian process needs fewer of them.
     Source     Bergstra et al., Algorithms for Hyper-Parameter Optimization, NeurIPS 2011; Optuna 5.
     Differs    as in BOHB, the results are the losses at the last step that enough trials have reached (twice the
-               parameters and 2, or n_startup_trials if that is more), the best 15 % are the good ones, and some
-               draws stay random: a scheduler compares a trial with those before it, and is soft on a crowd. What
+               parameters and 2, or n_startup_trials if that is more), more than the parameters are good ones, and
+               some draws stay random: a scheduler compares a trial with those before it, and is soft on a crowd. What
                was stopped before that step is bad. Optuna ranks every completed trial above every stopped one, and
                ASHA's first trials always complete: its model learns from the luck of the start. Diverged and failed trials are shown as if they
                ran for ever: so they weigh in the bad density, and never in the good one.
@@ -107,8 +107,11 @@ class Tpe(_OptunaSearcher):
         from optuna.samplers import TPESampler
 
         results = [trial for trial in frozen if trial.state.name == "COMPLETE"]
-        dimension = max(len(trial.params) for trial in results)
-        good = max(min(dimension + 1, len(results) // 2), math.ceil(GOOD_SHARE * len(results)))
+        good = min(math.ceil(GOOD_SHARE * len(results)), GOOD)
+        if any(
+            trial.state.name == "PRUNED" for trial in frozen
+        ):  # then even the worst result is one of the better ones
+            good = max(good, min(1 + max(len(trial.params) for trial in results), len(results) // 2))
         return TPESampler(
             n_startup_trials=1,  # `suggest` counts them
             n_ei_candidates=self.n_ei_candidates,
