@@ -383,7 +383,11 @@ class Driver:
         if not self.history.room:
             self._end_search(why)
             return None
-        config = self.sweep.space.sample(generator(self.history, "fallback"))
+        try:
+            config = self.sweep.space.sample(generator(self.history, "fallback"))
+        except ValueError as again:  # a constraint that cannot be asked; the next start would come here again
+            self._end_search(f"{why}; and no random configuration either: {again}")
+            return None
         return start(config, origin=FALLBACK, evidence=why)
 
     def _end_search(self, why: str) -> None:
