@@ -11,7 +11,7 @@ import torch
 
 from search.ask_and_tell import AskAndTell
 from search.base import Scheduler, Searcher
-from search.schedulers.asha import Asha, AshaPromote
+from search.schedulers.asha import AshaPromote
 from search.schedulers.median import Median
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.bayes import BayesSearch
@@ -233,11 +233,10 @@ def converging(tuning: AskAndTell, trials: int) -> None:
     ("searcher", "scheduler"),
     [
         (Tpe(), RunToEnd()),
-        (Tpe(), Asha()),
-        (Tpe(), Median()),
         (CmaEs(), RunToEnd()),
         (BohbSearch(random_share=0.0), RunToEnd()),
         (BayesSearch(n_initial=5), RunToEnd()),
+        (BohbSearch(random_share=0.0), Median()),
         (MultitaskSearch(n_initial=5), RunToEnd()),
     ],
     ids=lambda given: type(given).__name__,

@@ -84,11 +84,11 @@ class Tpe(_OptunaSearcher):
     Not for    few, expensive trials of a smooth function: a Gaussian process needs fewer of them.
     Source     Bergstra et al., Algorithms for Hyper-Parameter Optimization, NeurIPS 2011; Optuna 5.
     Differs    as in BOHB, the results are the losses at the last step that enough trials have reached (twice the
-               parameters and 2, or n_startup_trials if that is more), more than the parameters are good ones, and
-               some draws stay random: a scheduler compares a trial with those before it, and is soft on a crowd. What
-               was stopped before that step is bad. Optuna ranks every completed trial above every stopped one, and
-               ASHA's first trials always complete: its model learns from the luck of the start. Diverged and failed trials are shown as if they
-               ran for ever: so they weigh in the bad density, and never in the good one.
+               parameters and 2, or n_startup_trials if that is more), and what was stopped before is left out. So
+               the model does not know where all were stopped at once: it looks there again, for a step or two.
+               Optuna ranks every completed trial above every stopped one, and ASHA's first trials always complete:
+               its model learns from the luck of the start. Diverged and failed trials are shown as if they ran for
+               ever: so they weigh in the bad density, and never in the good one.
     """
 
     n_startup_trials: int = 10
@@ -106,23 +106,18 @@ class Tpe(_OptunaSearcher):
     def _sampler(self, seed: int, frozen: list[FrozenTrial]) -> BaseSampler:
         from optuna.samplers import TPESampler
 
-        results = [trial for trial in frozen if trial.state.name == "COMPLETE"]
-        good = min(math.ceil(GOOD_SHARE * len(results)), GOOD)
-        if any(
-            trial.state.name == "PRUNED" for trial in frozen
-        ):  # then even the worst result is one of the better ones
-            good = max(good, min(1 + max(len(trial.params) for trial in results), len(results) // 2))
+        results = sum(trial.state.name == "COMPLETE" for trial in frozen)
         return TPESampler(
             n_startup_trials=1,  # `suggest` counts them
             n_ei_candidates=self.n_ei_candidates,
-            gamma=lambda _: good,
+            gamma=lambda _: min(math.ceil(GOOD_SHARE * results), GOOD),
             seed=seed,
         )
 
     def _frozen(self, history: History) -> list[FrozenTrial]:
         step = _telling_step(history, max(self.n_startup_trials, 2 * (history.space.dimension + 1)))
         shown = ((frozen, history.trials[frozen.number]) for frozen in _frozen_trials(history))
-        return [_result(frozen, trial, step) for frozen, trial in shown]
+        return [_result(frozen, trial, step) for frozen, trial in shown if _counts(trial, step)]
 
     def _results(self, history: History) -> int:
         return sum(_state(trial) in ("COMPLETE", "PRUNED") for trial in history.trials if _is_shown(trial))
@@ -247,8 +242,13 @@ def _is_sound(trial: Trial) -> bool:
     return bool(trial.steps) and not trial.broke
 
 
+def _counts(trial: Trial, step: int) -> bool:
+    """Whether `trial` has a result at `step`, broke, or may still get there."""
+    return trial.reach >= step or trial.broke or trial.status is Status.RUNNING
+
+
 def _result(frozen: FrozenTrial, trial: Trial, step: int) -> FrozenTrial:
-    """`trial` with its loss at `step`, or the first beyond, as the value; else as it is: worse than all that have one."""
+    """`trial` with its loss at `step`, or the first beyond, as the value; on the way there, as it is."""
     if not _is_sound(trial) or trial.reach < step:
         return frozen
     index = min(bisect_left(trial.steps, step), len(trial.losses) - 1)
