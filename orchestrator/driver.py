@@ -379,7 +379,7 @@ class Driver:
     def _checked(self, suggestion: Suggestion) -> Suggestion | None:
         """The suggestion if it can be carried out; raises ValueError if it makes no sense."""
         history = self.history
-        if suggestion.kind == "start" and not history.room:
+        if not history.allows(suggestion):
             return None
         if history.task(suggestion.task) is None:
             raise ValueError(f"no task {suggestion.task!r}")
@@ -403,7 +403,11 @@ class Driver:
         if not self.history.room:
             self._end_search(why)
             return None
-        config = self.sweep.space.sample(generator(self.history, "fallback"))
+        try:
+            config = self.sweep.space.sample(generator(self.history, "fallback"))
+        except ValueError as again:  # a constraint that cannot be asked; the next start would come here again
+            self._end_search(f"{why}; and no random configuration either: {again}")
+            return None
         return start(config, origin=FALLBACK, evidence=why)
 
     def _end_search(self, why: str) -> None:

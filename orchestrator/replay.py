@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from orchestrator.errors import BadInput, NoMetric, NotTheSame, TrialsFailed, did_you_mean
+from orchestrator.failures import reason
 from orchestrator.ledger import Ledger, number, unmasked
 from orchestrator.storage import refuse_links
 from orchestrator.worker import Job, prepare
@@ -97,8 +98,7 @@ def _train(job: Job, until: int, before: dict[int, float], metric: str, console:
             elif item.kind == "ended":
                 console.print(f"the training ended by itself at step {item.step}, before step {until}: {item.text}")
         if answer.failure:
-            kind, text = answer.failure
-            raise TrialsFailed(f"trial {job.trial}, trained again, failed: {kind}: {_last_line(text)}")
+            raise TrialsFailed(f"trial {job.trial}, trained again, failed: {reason(*answer.failure[:2])}")
         if answer.done:
             return differences
 
@@ -110,8 +110,3 @@ def _take_checkpoints(source: Path, place: Path, go_on: int, last: int) -> None:
         raise BadInput(f"{source}: no checkpoint is left of this trial; train it again without --go-on.")
     shutil.copytree(source, place, dirs_exist_ok=True)
 
-
-def _last_line(text: str) -> str:
-    """Of a traceback: what was wrong."""
-    lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""

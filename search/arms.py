@@ -70,7 +70,7 @@ class Arm:
     @property
     def step(self) -> int:
         """Of the full training; 0 if there is none."""
-        return 0 if self.full is None else self.full.step
+        return 0 if self.full is None else self.full.reach
 
 
 def arms(history: History, ladder: Sequence[Stage]) -> list[Arm]:
@@ -97,7 +97,7 @@ def arms(history: History, ladder: Sequence[Stage]) -> list[Arm]:
         reached = -1
         if task == FULL:
             arm.full = arm.full or trial
-            if passed := bisect_right(steps, trial.step):
+            if passed := bisect_right(steps, trial.reach):
                 reached = full[passed - 1]
         elif trial.status is Status.COMPLETED:
             reached = own[task]

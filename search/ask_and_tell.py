@@ -19,6 +19,9 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
 
 from search.base import Scheduler, Searcher, Verdict
 from search.schedulers.run_to_end import RunToEnd
@@ -59,7 +62,7 @@ class AskAndTell:
                 self.enough = answer.reason
             else:
                 suggestion = answer
-        if suggestion is None:
+        if suggestion is None or not history.allows(suggestion):
             return None
         number = suggestion.trial if suggestion.kind == "resume" else len(history.trials)
         return self.append(replace(suggestion, trial=number))
@@ -83,9 +86,16 @@ class AskAndTell:
     ) -> bool:
         """`trial` reached `step` with this loss, which took `cost_seconds` since the step before. May it go on?
 
-        After False it rests: keep its checkpoint if its status is STOPPED, it may be resumed.
+        After False it rests: keep its checkpoint if its status is STOPPED, it may be resumed. A step that was told
+        already changes nothing. Raises ValueError, and records nothing, for a step that trial cannot have reached,
+        a trial that is at rest, or a loss that is no number.
         """
-        self.append(Report(trial.number, step, loss, cost_seconds, metrics or {}))
+        loss = _number(loss, f"the loss at step {step} of trial {trial.number}")
+        if trial.steps and step == trial.step:
+            return trial.status is Status.RUNNING
+        self._refuse(trial, step)
+        plain = {name: _number(value, f'the metric "{name}" at step {step}') for name, value in (metrics or {}).items()}
+        self.append(Report(trial.number, int(step), loss, _number(cost_seconds, "cost_seconds"), plain))
         if not math.isfinite(loss):
             self._rest(trial, Status.DIVERGED, f"loss = {loss} at step {step}")
         elif step >= self.history.steps(trial.task):
@@ -132,5 +142,29 @@ class AskAndTell:
             else:
                 self.append(Suggestion(**row) if kind == "Suggestion" else Report(**row))
 
+    def _refuse(self, trial: Trial, step: int) -> None:
+        """Raises ValueError if `trial` cannot have reached `step` now."""
+        said = f"AskAndTell.tell: step {step!r} of trial {trial.number}"
+        whole = self.history.steps(trial.task)
+        if isinstance(step, bool) or not isinstance(step, (int, np.integer)):
+            raise ValueError(f"{said}: a step must be a whole number; they count from 1.")
+        if step <= max(trial.step, trial.began):
+            raise ValueError(f"{said}: it is at step {max(trial.step, trial.began)} already; steps only grow.")
+        if step > whole:
+            raise ValueError(f"{said}: its training has {whole} steps; make the horizon longer, or stop there.")
+        if trial.status is not Status.RUNNING:
+            rests = f"it is {trial.status.value} at step {trial.step}"
+            raise ValueError(f"{said}: {rests}; leave off when `tell` answers False.")
+
     def _rest(self, trial: Trial, status: Status, reason: str) -> None:
         self.append(End(trial.number, status, reason))
+
+
+def _number(value: Any, what: str) -> float:
+    """A plain float, of a number of any library; raises ValueError if `value` is none."""
+    try:
+        if isinstance(value, str):
+            raise ValueError
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):  # a tensor of many numbers is one of these
+        raise ValueError(f"AskAndTell.tell: {what} is {value!r}; it must be one number.") from None

@@ -87,7 +87,7 @@ def _rows(known: Sequence[Arm], ladder: Sequence[Stage], scale: Scales) -> list[
         for trial in arm.trials:
             for step in _shown_steps(trial, steps, place < many):
                 at = rungs.get(step, fidelity(min(step, horizon), horizon)) if trial.task == FULL else 1.0
-                found = (arm, at, _loss_from(trial, step), place, step == trial.step)
+                found = (arm, at, _loss_from(trial, step), place, step == trial.reach)
                 shown.setdefault(trial.task, []).append(found)
     for task, found_here in shown.items():
         values = scale(task, np.array([loss for _, _, loss, _, _ in found_here]))
@@ -98,8 +98,8 @@ def _rows(known: Sequence[Arm], ladder: Sequence[Stage], scale: Scales) -> list[
 
 def _shown_steps(trial: Trial, rungs: Sequence[int], every: bool) -> list[int]:
     """The steps at which the model is shown `trial`: its rungs (`every`), or the first of them, and the latest."""
-    step = trial.step
-    if not step or (trial.task != FULL and trial.status is not Status.COMPLETED):
+    step = trial.reach
+    if not trial.step or (trial.task != FULL and trial.status is not Status.COMPLETED):
         return []
     if trial.task != FULL:
         return [step]

@@ -40,9 +40,10 @@ def opinions(
     settled = [arm for arm in known if history.under_way.isdisjoint(trial.number for trial in arm.trials)]
     trials = sum(arm.stage >= 0 or arm.broken for arm in settled)
     shape = [encode.dimension, len({stage.task for stage in ladder}), len(history.earlier)]
-    remembered = json.loads(history.memo).get("curves", {}) if history.memo else {}
-    if remembered.get("shape") == shape and trials < GROWTH * remembered["trials"]:
-        return remembered["settings"], ""
+    match history.note("curves"):
+        case {"shape": known_shape, "trials": int(then), "settings": [_, *_] as settings}:
+            if known_shape == shape and trials < GROWTH * then:
+                return settings, ""
     asked, found = _ahead.get(history, (-1, []))
     if asked != history.asked:
         scales = Scales([trial for arm in settled for trial in arm.trials], [stage.task for stage in ladder])

@@ -77,7 +77,7 @@ class Population(Searcher):
             (number, step)
             for step in range(max(last, self.interval), history.horizon, self.interval)
             for number in _rung(step, history)
-            if is_sound(history.trials[number])
+            if _has_state(step, history.trials[number])
         }
 
     @abstractmethod
@@ -98,7 +98,7 @@ class Member:
     @property
     def step(self) -> int:
         """How far it has got; the step at which it is to rest counts when it does."""
-        return max(self.trial.step, self.trial.began) - (1 if _is_arriving(self.trial) else 0)
+        return max(self.trial.reach, self.trial.began) - (1 if _is_arriving(self.trial) else 0)
 
     @property
     def is_alive(self) -> bool:
@@ -108,6 +108,10 @@ class Member:
         """So many of its trials in a row came to nothing that it is given up."""
         last = self.chain[-DEATHS:]
         return len(last) == DEATHS and not any(is_sound(t) or t.step - t.began >= interval for t in last)
+
+
+def _has_state(step: int, trial: Trial) -> bool:
+    return is_sound(trial) and trial.step >= step
 
 
 def is_sound(trial: Trial) -> bool:
@@ -184,9 +188,12 @@ def _forked(
 
 
 def _parents(step: int, history: History, count: int, below: float = math.inf) -> list[int]:
-    """The best trials at this step, of those with a loss below `below` whose state can be taken over."""
+    """The best trials at this step, of those with a loss below `below` whose state can be taken over.
+
+    Of one that ended by itself before there is no state at this step.
+    """
     rung = _rung(step, history)
-    sound = [number for number, loss in rung.items() if loss < below and is_sound(history.trials[number])]
+    sound = [number for number, loss in rung.items() if loss < below and _has_state(step, history.trials[number])]
     return sorted(sound, key=lambda number: (rung[number], number))[:count]
 
 

@@ -28,6 +28,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -59,7 +60,10 @@ Constraint = Callable[[Mapping[str, Any]], bool]
 Condition = Mapping[str, tuple[Any, ...]]
 """Parent name → the values of the parent for which a parameter is active; all parents must agree."""
 
-DRAWS = 1000  # before a constraint counts as impossible
+DRAWS = 1000  # before a configuration is sought near the one that is known to meet the constraints
+MOST_DRAWS = 100_000  # before a constraint counts as impossible, when a space is made
+STEPS = (0.3, 0.1, 0.03, 0.01, 0.003)  # how far from the one that is known, in units of the ranges
+NEAR_DRAWS = 100  # for each step
 LISTABLE = 10_000  # a finite space up to this size may be listed whole
 
 
@@ -127,8 +131,7 @@ class Space:
             name: index for index, name in enumerate(n for n, p in self._parameters.items() if not isinstance(p, Fixed))
         }
         self._constraints = dict(_checked_constraints(constraints))
-        if self._constraints:
-            self.sample(np.random.default_rng(0))
+        self._example = self._first_feasible() if self._constraints else None
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
@@ -203,7 +206,7 @@ class Space:
         return total
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
-        """A random configuration that meets all constraints."""
+        """A random configuration that meets all constraints; if they leave very little, one near the first that was found."""
         return self._sample(rng, lambda: rng.random(self.dimension))
 
     def sample_believed(self, rng: np.random.Generator) -> dict[str, Any]:
@@ -212,18 +215,46 @@ class Space:
         return self._sample(rng, lambda: np.array([parameter.sample_believed(rng) for parameter in searched]))
 
     def _sample(self, rng: np.random.Generator, draw: Callable[[], Vector]) -> dict[str, Any]:
-        broken: dict[str, int] = {}
         for _ in range(DRAWS):
             config = self.from_unit(draw())
+            if self._broken(config) is None:
+                return config
+        assert self._example is not None  # without constraints the first draw is good
+        if self.size <= LISTABLE:
+            feasible = list(self.grid(LISTABLE))
+            return feasible[int(rng.integers(len(feasible)))]
+        return self._near(self._example, rng)
+
+    def _near(self, config: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """Another configuration that meets all constraints, as far from `config` as can be found; at worst `config`."""
+        unit = self.to_unit(config)
+        for step in STEPS:
+            for _ in range(NEAR_DRAWS):
+                moved = rng.random(self.dimension) < 0.5
+                moved[rng.integers(self.dimension)] = True
+                other = self.from_unit(np.clip(unit + moved * step * rng.normal(size=self.dimension), 0.0, 1.0))
+                if other != config and self._broken(other) is None:
+                    return other
+        return dict(config)
+
+    def _first_feasible(self) -> dict[str, Any]:
+        """Raises ValueError, naming the constraint that is broken most, if there is nothing to search."""
+        rng = np.random.default_rng(0)
+        broken: dict[str, int] = {}
+        listable = self.size <= LISTABLE
+        for _ in range(DRAWS if listable else MOST_DRAWS):
+            config = self.from_unit(rng.random(self.dimension))
             if (name := self._broken(config)) is None:
                 return config
             broken[name] = broken.get(name, 0) + 1
-        if self.size <= LISTABLE and (feasible := list(self.grid(LISTABLE))):
-            return feasible[int(rng.integers(len(feasible)))]
+        found = next(self.grid(LISTABLE), None) if listable else None
+        if found is not None:
+            return found
         worst = max(broken, key=lambda name: broken[name])
+        tried = "no configuration" if listable else f"none of {MOST_DRAWS} random configurations"
         raise ValueError(
-            f"Space: none of {DRAWS} random configurations meets the constraints, and "
-            f'"{worst}" failed {broken[worst]} of them; loosen it or narrow the ranges.'
+            f"Space: {tried} meets the constraints, and "
+            f'"{worst}" failed {broken[worst]} of {sum(broken.values())}; loosen it or narrow the ranges.'
         )
 
     def to_unit(self, config: Mapping[str, Any]) -> Vector:
@@ -348,21 +379,35 @@ class Space:
 
     def _count(self, width: Callable[[Parameter], float]) -> float:
         """How many configurations there are if every parameter takes `width` values."""
-        return self._count_from(0, {}, width)
+        return math.prod(self._count_from(family, {}, width) for family in self._families)
 
-    def _count_from(self, depth: int, config: dict[str, Any], width: Callable[[Parameter], float]) -> float:
-        if depth == len(self._order):
+    @cached_property
+    def _families(self) -> list[list[str]]:
+        """The names, parents first, in groups that no condition joins: their counts multiply."""
+        family = {name: {name} for name in self._order}
+        for name, condition in self._conditions.items():
+            for parent in condition:
+                joined = family[name] | family[parent]
+                family.update(dict.fromkeys(joined, joined))
+        return [
+            [other for other in self._order if other in family[name]]
+            for name in self._order
+            if name == next(other for other in self._order if other in family[name])
+        ]
+
+    def _count_from(self, names: list[str], config: dict[str, Any], width: Callable[[Parameter], float]) -> float:
+        if not names:
             return 1
-        name = self._order[depth]
+        name, rest = names[0], names[1:]
         if not self._is_active(name, config):
-            return self._count_from(depth + 1, config, width)
+            return self._count_from(rest, config, width)
         total = width(self._parameters[name])
         if name not in self._parents:
-            return total * self._count_from(depth + 1, config, width)
+            return total * self._count_from(rest, config, width)
         named = {value for condition in self._conditions.values() for value in condition.get(name, ())}
-        split = sum(self._count_from(depth + 1, {**config, name: value}, width) for value in named)
+        split = sum(self._count_from(rest, {**config, name: value}, width) for value in named)
         others = max(total - len(named), 0)  # values that no condition asks for differ in nothing
-        return split + (others * self._count_from(depth + 1, {**config, name: _OTHER}, width) if others else 0)
+        return split + (others * self._count_from(rest, {**config, name: _OTHER}, width) if others else 0)
 
 
 def numeric_coordinates(space: Space) -> list[int]:

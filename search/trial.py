@@ -8,6 +8,7 @@ is negated once, where the ledger is read.
 
 from __future__ import annotations
 
+import json
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ class Status(str, Enum):
 
     RUNNING = "running"  # suggested, no end recorded: a worker has it, or had it when the driver died
     STOPPED = "stopped"  # left at a step before the horizon; it rests at its checkpoint and may be resumed
-    COMPLETED = "completed"  # reached the horizon
+    COMPLETED = "completed"  # reached the horizon, or came to an end of its own before
     DIVERGED = "diverged"  # its loss became NaN or infinite; final
     FAILED = "failed"  # an error, retries used up; final
 
@@ -146,6 +147,7 @@ class Trial:
         self.steps: list[int] = []  # increasing
         self.losses: list[float] = []  # same length; finite, except that the last may not be
         self.cost_seconds = 0.0
+        self.whole = 0  # steps of its task, if it came to an end of its own before: its last loss holds up to there
 
     @property
     def config(self) -> Config:
@@ -161,6 +163,11 @@ class Trial:
         return self.steps[-1] if self.steps else 0
 
     @property
+    def reach(self) -> int:
+        """How far its curve is known: its last step; of one that ended by itself, the end of its task."""
+        return max(self.step, self.whole)
+
+    @property
     def loss(self) -> float:
         """Loss at the last recorded step; NaN before the first report."""
         return self.losses[-1] if self.losses else math.nan
@@ -173,7 +180,9 @@ class Trial:
         )
 
     def loss_at(self, step: int) -> float | None:
-        """Loss recorded at exactly `step`, or None."""
+        """Loss recorded at exactly `step`, or None; beyond an end of its own, the last."""
+        if self.steps and self.step < step <= self.whole:
+            return self.loss
         index = step - 1 if 0 < step <= len(self.steps) and self.steps[step - 1] == step else None
         if index is None and step in self.steps:  # steps need not be dense: a fork begins at its parent's step
             index = self.steps.index(step)
@@ -219,6 +228,9 @@ class History:
         self.under_way: frozenset[int] = frozenset()  # the trials that were running after the latest suggestion
         self._length = 0
         self._started = 0
+        self._configurations: set[str] = set()  # that were started, on whatever task
+        self._notes: dict[str, Any] = {}
+        self._early: dict[int, Trial] = {}  # completed by an end of their own
         self._at: dict[int, dict[int, float]] = {}
         self._reached: dict[int, dict[int, float]] = {}  # for the steps that were asked for
         self._numbers: dict[str, int] = {}  # configuration and task → its first trial
@@ -253,12 +265,25 @@ class History:
         else:
             self._move(trial, record.status)
             trial.reason = record.reason
+            whole = self.steps(trial.task)
+            if record.status is Status.COMPLETED and trial.step < whole:
+                trial.whole = whole
+                self._early[trial.number] = trial
+                self._reached.clear()
         return trial
 
     @property
     def room(self) -> bool:
-        """May another configuration be started? Resuming and forking need no room."""
+        """May another configuration be started? Resuming, forking and another task for a known one need no room."""
         return self.limit is None or self._started < self.limit
+
+    def allows(self, suggestion: Suggestion) -> bool:
+        """Whether there is room for what was suggested."""
+        return self.room or suggestion.kind != "start" or self._takes_on(suggestion)
+
+    def note(self, name: str) -> Any:
+        """The latest that was left under `name` in a memo that is a JSON object; None if nothing was."""
+        return self._notes.get(name)
 
     def task(self, name: str) -> Task | None:
         """The task of this name; None if the sweep has it no more. There is always a full one."""
@@ -298,12 +323,16 @@ class History:
         return self._trained.get(task, 0)
 
     def at(self, step: int) -> Mapping[int, float]:
-        """Trial number → loss, for every trial that reported `step` (a rung), in order of arrival."""
-        return self._at.get(step, {})
+        """Trial number → loss, for every trial that reported `step` (a rung), in order of arrival.
+
+        Then come those that ended by themselves before, with their last loss.
+        """
+        return self._at.get(step, {}) | self._held(step) if self._early else self._at.get(step, {})
 
     def reached(self, step: int) -> Mapping[int, float]:
         """Trial number → loss at its first report at or beyond `step`; a fork counts beyond where it began.
 
+        Of a trial that ended by itself before, the last.
         The same as `at` for trials that report every step, and a rung also for those that do not.
         """
         if step not in self._reached:
@@ -312,6 +341,7 @@ class History:
                 index = bisect_left(trial.steps, step)
                 if trial.began < step and index < len(trial.steps):
                     rung[trial.number] = trial.losses[index]
+            rung |= self._held(step)
         return self._reached[step]
 
     def results(self, task: Task) -> dict[int, float]:
@@ -335,6 +365,16 @@ class History:
 
     def count(self, status: Status) -> int:
         return len(self._by_status[status])
+
+    def _held(self, step: int) -> dict[int, float]:
+        """Trial number → last loss, of those that ended by themselves before `step`."""
+        early = (trial for trial in self._early.values() if trial.steps and trial.began < step)
+        return {trial.number: trial.loss for trial in early if trial.step < step <= trial.whole}
+
+    def _takes_on(self, suggestion: Suggestion) -> bool:
+        """Whether it trains a configuration that was started before, on another task."""
+        key = key_of(suggestion.config, suggestion.task)
+        return key_of(suggestion.config) in self._configurations and key not in self._numbers
 
     def _remaining(self, trial: Trial) -> int:
         return max(0, self.goal(trial) - (trial.step or trial.began))
@@ -379,17 +419,24 @@ class History:
     def _suggested(self, suggestion: Suggestion) -> Trial:
         self.asked += 1
         self.memo = suggestion.memo or self.memo
+        self._notes |= _noted(suggestion.memo)
         if suggestion.kind == "resume":
             assert suggestion.trial is not None
             trial = self.trials[suggestion.trial]
             trial.suggestion = suggestion
             trial.asked = self.asked
+            if trial.whole:
+                trial.whole = 0
+                del self._early[trial.number]
+                self._reached.clear()
             self._move(trial, Status.RUNNING)
             return trial
         trial = Trial(len(self.trials), suggestion)
         trial.asked = self.asked
         self.trials.append(trial)
-        self._started += suggestion.kind == "start" and suggestion.origin != FINALIST
+        if suggestion.kind == "start" and suggestion.origin != FINALIST:
+            self._started += not self._takes_on(suggestion)
+            self._configurations.add(key_of(suggestion.config))
         trial.in_space = self.space.contains(trial.config)
         self._numbers.setdefault(key_of(trial.config, trial.task), trial.number)
         self._by_status[Status.RUNNING][trial.number] = trial
@@ -414,6 +461,15 @@ def incumbent(history: History) -> Trial | None:
         furthest = max((trial.step for trial in finite), default=0)
         candidates = [trial for trial in finite if trial.step == furthest]
     return min(candidates, key=lambda trial: (trial.loss, trial.number), default=None)
+
+
+def _noted(memo: str) -> dict[str, Any]:
+    """What a memo says under which name; nothing, if it is not of a searcher that keeps notes."""
+    try:
+        notes = json.loads(memo) if memo else {}
+    except ValueError:
+        return {}
+    return notes if isinstance(notes, dict) else {}
 
 
 def key_of(config: Config, task: str = FULL) -> str:

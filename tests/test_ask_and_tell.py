@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
+import torch
 
 from search.ask_and_tell import AskAndTell
-from search.base import Searcher
+from search.base import Scheduler, Searcher
 from search.schedulers.asha import AshaPromote
+from search.schedulers.median import Median
+from search.schedulers.run_to_end import RunToEnd
+from search.searchers.bayes import BayesSearch
+from search.searchers.bohb import BohbSearch
 from search.searchers.cmaes import CmaEs
+from search.searchers.multitask import MultitaskSearch
 from search.searchers.optuna import Tpe
 from search.searchers.random import Random
 from search.space import Space, choice, loguniform, randint, uniform
@@ -113,3 +121,131 @@ def test_until_resume_tasks_and_enough() -> None:
 def test_a_searcher_that_cannot_search_the_space_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match=r"use Tpe\(\)"):
         AskAndTell(Space({"a": choice(["x", "y"])}), CmaEs(), horizon=1)
+
+
+# The border: what a training loop of somebody else may tell
+
+
+def under_way(horizon: int = 3) -> tuple[AskAndTell, Trial]:
+    tuning = AskAndTell(SPACE, Random(), horizon=horizon)
+    trial = tuning.ask()
+    assert trial is not None
+    return tuning, trial
+
+
+def test_a_step_told_twice_counts_once() -> None:
+    tuning, trial = under_way()
+    assert tuning.tell(trial, 1, 0.5)
+    assert tuning.tell(trial, 1, 0.7)
+    assert not tuning.tell(trial, 3, 0.4)
+    assert not tuning.tell(trial, 3, 0.4)
+    assert (trial.steps, trial.losses, trial.status) == ([1, 3], [0.5, 0.4], Status.COMPLETED)
+
+
+@pytest.mark.parametrize(
+    ("step", "loss", "words"),
+    [
+        (1, 0.5, "it is at step 2 already"),
+        (0, 0.5, "it is at step 2 already"),
+        (4, 0.5, "its training has 3 steps"),
+        (2.5, 0.5, "a step must be a whole number"),
+        (True, 0.5, "a step must be a whole number"),
+        (3, "0.5", "the loss at step 3 of trial 0 is '0.5'"),
+        (3, None, "the loss at step 3 of trial 0 is None"),
+        (3, torch.ones(2), "must be one number"),
+        (3, [0.5], "must be one number"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_not_recorded(step: Any, loss: Any, words: str) -> None:
+    tuning, trial = under_way()
+    tuning.tell(trial, 2, 0.5)
+    before = records(tuning.history), len(tuning.records)
+    with pytest.raises(ValueError) as caught:
+        tuning.tell(trial, step, loss)
+    assert words in str(caught.value)
+    assert (records(tuning.history), len(tuning.records)) == before
+
+
+def test_a_trial_at_rest_has_nothing_more_to_tell() -> None:
+    tuning, trial = under_way()
+    tuning.tell(trial, 1, 0.5)
+    tuning.end(trial, "nothing more to gain")
+    with pytest.raises(ValueError, match="it is completed at step 1; leave off when `tell` answers False"):
+        tuning.tell(trial, 2, 0.4)
+
+
+def test_numbers_of_other_libraries_are_plain_numbers_in_what_is_saved() -> None:
+    tuning, trial = under_way(horizon=4)
+    for step, loss in enumerate((np.float32(0.5), torch.tensor([0.25]), np.int64(1), 2), start=1):
+        tuning.tell(trial, np.int64(step), loss, cost_seconds=np.float64(1), metrics={"loss": loss})  # type: ignore[arg-type, dict-item]
+    again = AskAndTell(SPACE, Random(), horizon=4)
+    again.load(tuning.save())
+    assert again.history.trials[0].losses == [0.5, 0.25, 1.0, 2.0]
+    assert {type(loss) for loss in trial.losses} == {float}
+    assert {type(step) for step in trial.steps} == {int}
+
+
+def test_what_is_asked_beyond_the_limit_is_not_started() -> None:
+    class Eager(Random):
+        continues: ClassVar[bool] = True
+
+    tuning = AskAndTell(SPACE, Eager(), horizon=1, limit=2)
+    assert [tuning.ask() is None for _ in range(3)] == [False, False, True]
+
+
+# Trainings that come to an end of their own
+
+
+def test_after_an_end_of_its_own_the_last_loss_holds_to_the_horizon() -> None:
+    history = History(SPACE, horizon=9)
+    for x, steps in ((0.1, 4), (0.2, 9)):
+        trial = history.append(start({"x": x}))
+        for step in range(1, steps + 1):
+            history.append(Report(trial.number, step, x + 1 / step))
+        assert history.reached(6) == ({} if x == 0.1 else {0: 0.35, 1: 0.2 + 1 / 6})
+        history.append(End(trial.number, Status.COMPLETED))
+    assert history.reached(6) == {0: 0.35, 1: 0.2 + 1 / 6} == {**history.at(6)}
+    assert history.results(Task("full", 1.0)) == {0: 0.35, 1: 0.2 + 1 / 9}
+    assert [trial.reach for trial in history] == [9, 9]
+    assert [trial.loss_at(7) for trial in history] == [0.35, 0.2 + 1 / 7]
+    history.append(resume(history.trials[0]))  # it goes on after all
+    assert history.reached(6) == {1: 0.2 + 1 / 6}
+    assert history.trials[0].loss_at(7) is None
+    history.append(Report(0, 6, 0.3))
+    assert history.reached(6) == {0: 0.3, 1: 0.2 + 1 / 6}
+
+
+def converging(tuning: AskAndTell, trials: int) -> None:
+    """Good settings, x <= 0.5, converge after 5 of 12 steps."""
+    for _ in range(trials):
+        trial = tuning.ask()
+        if trial is None:
+            break
+        for step in tuning.steps(trial):
+            if not tuning.tell(trial, step, trial.config["x"] + 1 / min(step, 5)):
+                break
+            if step == 5 and trial.config["x"] <= 0.5:
+                tuning.end(trial, "nothing more to gain")
+                break
+
+
+@pytest.mark.parametrize(
+    ("searcher", "scheduler"),
+    [
+        (Tpe(), RunToEnd()),
+        (CmaEs(), RunToEnd()),
+        (BohbSearch(random_share=0.0), RunToEnd()),
+        (BayesSearch(n_initial=5), RunToEnd()),
+        (BohbSearch(random_share=0.0), Median()),
+        (MultitaskSearch(n_initial=5), RunToEnd()),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_a_model_goes_where_trainings_converge_early(searcher: Searcher, scheduler: Scheduler) -> None:
+    tuning = AskAndTell(SPACE, searcher, scheduler, horizon=12, seed=1)
+    converging(tuning, 30)
+    modelled = [trial.config["x"] for trial in tuning.history if trial.first_origin == "model"]
+    assert sum(modelled) / len(modelled) < 0.3  # 0.5 at random; who flees from early ends is beyond it
+    converged = [trial for trial in tuning.history if trial.config["x"] <= 0.5 and trial.step == 5]
+    assert converged
+    assert {trial.status for trial in converged} == {Status.COMPLETED}

@@ -328,3 +328,36 @@ def test_a_peer_refuses_a_task_that_curves_do_not_have() -> None:
     tasks = (Task.changed("small", 0.1, width=2), Task("full", 1.0))
     with pytest.raises(ValueError, match=r"use Task\.epochs"):
         peer.Peer(PARAMS, 9, searcher=Small(), scheduler=RunToEnd(), tasks=tasks).suggest(0.0)
+
+
+def test_a_step_of_a_recorded_schedule_is_a_tenth_of_that_run(tmp_path: Path) -> None:
+    names = ["epochs", "batch_size", "lr", "lr_peak_epoch", "momentum", "weight_decay", "label_smoothing"]
+    rows = [[20, 128, 0.1, 5, 0.9, 1e-4, 0.0], [100, 512, 1.0, 80, 0.8, 1e-5, 0.1]]
+    top1 = np.full((2, 100), np.nan, dtype=np.float32)
+    top1[0, :20], top1[1, :30] = np.arange(1, 21) / 100, 0.5
+    seconds = np.where(np.isnan(top1), np.nan, 10.0).cumsum(axis=1).astype(np.float32)
+    np.savez(
+        tmp_path / "alexnet_imagenet.npz", columns=names, configs=rows, top1=top1, time=seconds,
+        nan_train_loss=[False, True], n_recorded=[20, 30],
+    )  # fmt: skip
+    names = [
+        "num_train_epochs",
+        "train_batch_size",
+        "total_model_steps",
+        "learning_rate",
+        "warmup_steps",
+        "cls_drop_out",
+    ]
+    np.savez(
+        tmp_path / "deberta_base_mnli.npz", columns=names, configs=[[1, 32, 5000, 1e-4, 500, 0.1]],
+        step=[[1000, 2000, 5000, 0]], acc_matched=[[0.5, 0.6, 0.9, np.nan]],
+    )  # fmt: skip
+    alexnet, deberta = curves.schedules(tmp_path)
+    assert alexnet.losses[0] == pytest.approx(1 - np.arange(2, 21, 2) / 100)
+    assert alexnet.losses[1] == pytest.approx([0.5] * 3 + [np.nan] * 7, nan_ok=True)
+    assert alexnet.cost_seconds.sum(axis=1) == pytest.approx([200, 1000])
+    assert alexnet.space.from_unit(alexnet.units[0])["peak"] == pytest.approx(0.25)
+    assert deberta.losses[0] == pytest.approx([2 / 3, 0.5, 0.5, *[0.4] * 6, 0.1])
+    assert (deberta.best, alexnet.best) == (pytest.approx(0.1), pytest.approx(0.5))
+    with pytest.raises(ValueError, match=r"alexnet_imagenet\.npz is missing"):
+        curves.schedules(tmp_path / "elsewhere")

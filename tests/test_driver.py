@@ -481,3 +481,36 @@ def test_driver_time_does_not_grow_with_the_number_of_trials(tmp_path: Path) -> 
     ledger.close()
     steps = [later - earlier for earlier, later in pairwise(marks[5:])]
     assert len(set(steps)) <= 2
+
+
+@pytest.mark.parametrize("searcher", [Random(), Tpe(n_startup_trials=2)], ids=lambda given: type(given).__name__)
+def test_a_constraint_that_leaves_next_to_nothing_ends_no_sweep(tmp_path: Path, searcher: Searcher) -> None:
+    def tight(config: dict[str, Any]) -> bool:
+        return abs(config["momentum"] - 0.3) < 0.01 and 0.1 < config["learning_rate"] < 0.12
+
+    space = Space({**SPACE, "momentum": uniform(0, 0.9)}, {"tight": tight})
+    for seed in range(3):
+        driver = simulated(tmp_path / str(seed), small_sweep(space=space, searcher=searcher, seed=seed))
+        assert statuses(driver) == ["completed"] * 5
+        assert all(tight(trial.config) for trial in driver.history)
+
+
+def test_where_not_even_a_random_configuration_is_there_the_search_ends_with_the_reason(tmp_path: Path) -> None:
+    gone: list[str] = []
+
+    class Breaking(Random):
+        def suggest(self, history: History) -> Suggestion:
+            if len(history.trials) == 2:
+                gone.append("the file of limits is gone")
+                raise RuntimeError("no idea")
+            return super().suggest(history)
+
+    def limits(config: dict[str, Any]) -> bool:
+        if gone:
+            raise OSError(gone[0])
+        return True
+
+    driver = simulated(tmp_path, small_sweep(space=Space(SPACE, {"limits": limits}), searcher=Breaking()))
+    assert statuses(driver) == ["completed"] * 2
+    assert "no idea" in driver.over
+    assert "the file of limits is gone" in driver.over

@@ -316,3 +316,31 @@ def test_wrong_settings_are_refused(make: Any, sentence: str) -> None:
     with pytest.raises(ValueError) as caught:
         make()
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("searcher", [PBT, PB2], ids=repr)
+def test_a_member_that_converged_is_neither_replaced_nor_waited_for(searcher: Any) -> None:
+    searcher = replace(searcher, population=4, interval=3, quorum=1.0)
+    history = Recording(SPACES["continuous"], horizon=12, limit=4)
+    converged: list[int] = []
+    running = []
+    while True:
+        while (suggestion := searcher.suggest(history)) is not None:
+            running.append(history.append(suggestion))
+        if not running:
+            break
+        trial = running.pop(0)
+        for step in range(max(trial.step, trial.began) + 1, history.goal(trial) + 1):
+            history.append(Report(trial.number, step, trial.number % 4 + 1 / step))
+            if trial.number == 0 and step == 4:
+                converged.append(0)
+                break
+        ended = trial.number in converged or trial.step >= history.horizon
+        history.append(End(trial.number, Status.COMPLETED if ended else Status.STOPPED))
+    assert converged == [0]
+    assert all(trial.replaces != 0 for trial in history)
+    last = [member.trial for member in members(history)]
+    assert [trial.status for trial in last] == [Status.COMPLETED] * 4
+    for trial in history:
+        if trial.parent is not None:
+            assert trial.began in history.trials[trial.parent].steps

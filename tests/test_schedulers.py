@@ -462,3 +462,8 @@ def test_a_failed_trial_does_not_hold_up_a_synchronous_round() -> None:
         while trial.status is Status.RUNNING:
             report(scheduler, history, trial, trial.step + 1, float(trial.number))
     assert history.count(Status.COMPLETED) >= 3
+
+
+def test_schedulers_that_take_resting_trials_on_say_so() -> None:
+    for scheduler in concrete(search.schedulers, Scheduler):
+        assert scheduler.resumes is (scheduler.promote is not Scheduler.promote), scheduler

@@ -470,3 +470,64 @@ def test_bohb_draws_a_third_at_random_and_the_rest_where_the_good_are() -> None:
             drawn.append(abs(suggestion.config["x"] - 0.3))
     assert 0.2 < origins.count("random") / 150 < 0.47
     assert np.median(drawn) < 0.1  # at random: 0.23
+
+
+def cut_off(*, completed: int, stopped: int, at: int = 3) -> History:
+    """The first trials are bad and complete, as under ASHA; the later are the better the smaller x, and are stopped."""
+    history = History(SPACES["continuous"], horizon=HORIZON)
+    for number in range(completed + stopped):
+        x = 1.9 - number / 100 if number < completed else 2 * (number - completed) / stopped - 1
+        trial = history.append(start({"x": x, "lr": 0.01}))
+        steps = HORIZON if number < completed else at
+        for step in range(1, steps + 1):
+            history.append(Report(trial.number, step, x + 1 / step))
+        history.append(End(trial.number, Status.COMPLETED if number < completed else Status.STOPPED))
+    return history
+
+
+def test_tpe_learns_from_the_last_step_that_enough_trials_have_reached() -> None:
+    searcher = Tpe(random_share=0.0)
+    few, many = cut_off(completed=5, stopped=30), cut_off(completed=30, stopped=5)
+    drawn = []
+    for _ in range(10):  # each record is another turn of the dice
+        drawn.append(searcher.suggest(few).config["x"])
+        few.append(Report(0, HORIZON, 2.0))
+    assert sum(drawn) / 10 < 0.0  # where Optuna itself goes by the five that completed, beyond 1.8
+    assert searcher.suggest(many).config["x"] > 1.5  # thirty full results count for more than five early ones
+
+
+def test_tpe_draws_some_at_random_only_where_trials_are_stopped_early() -> None:
+    history = cut_off(completed=20, stopped=10)
+    origins = set()
+    for _ in range(20):
+        origins.add(Tpe().suggest(history).origin)
+        history.append(Report(0, HORIZON, 2.0))
+    assert origins == {"model", "random"}
+    assert Tpe().suggest(cut_off(completed=30, stopped=0)).origin == "model"
+    with pytest.raises(ValueError, match="must be a share"):
+        Tpe(random_share=1.0)
+
+
+@pytest.mark.parametrize("memo", ["not JSON", "[1, 2]", '{"bayes": 3, "curves": "x"}', '{"bayes": {}, "curves": {}}'])
+@pytest.mark.parametrize("searcher", [BayesSearch(n_initial=4), MultitaskSearch(n_initial=4)], ids=repr)
+def test_what_somebody_else_noted_does_not_stop_a_model(searcher: Searcher, memo: str) -> None:
+    history = cut_off(completed=12, stopped=0)
+    history.append(start({"x": 0.0, "lr": 0.1}, memo=memo))
+    suggestion = searcher.suggest(history)
+    assert isinstance(suggestion, Suggestion)
+    assert suggestion.origin in ("model", "promotion")
+
+
+def test_notes_of_several_searchers_stay_side_by_side() -> None:
+    history = History(SPACES["continuous"], horizon=1)
+    for memo in ('{"bayes": 1}', "", '{"curves": 2}', "something else", '{"bayes": 3}'):
+        history.append(start({"x": 0.0, "lr": 0.1}, memo=memo))
+    assert (history.note("bayes"), history.note("curves"), history.note("nothing")) == (3, 2, None)
+
+
+def test_searchers_that_schedule_by_themselves_say_so() -> None:
+    assert {type(searcher).__name__ for searcher in USABLE if searcher.schedules} == {
+        "MultitaskSearch", "Pb2", "PopulationBasedTraining",
+    }  # fmt: skip
+    assert Points([], then=MultitaskSearch()).schedules
+    assert not Points([], then=Random()).schedules

@@ -299,7 +299,7 @@ def test_a_bad_space_is_refused_when_it_is_built_with_a_remedy(parameters: dict[
         ({"": lambda c: True}, "must be non-empty text"),
         ({3: lambda c: True}, "must be non-empty text"),
         ([lambda c: True], "must be a dict"),
-        ({"never": lambda c: False}, '"never" failed 1000 of them'),
+        ({"never": lambda c: False}, '"never" failed 100000 of 100000; loosen it'),
         ({"typo": lambda c: c["aa"] > 0}, "use c.get(name)"),
     ],
 )
@@ -335,3 +335,24 @@ def test_the_functions_make_the_parameters() -> None:
     assert lograndint(1, 2) == Int(1, 2, log=True)
     assert pow2(1, 2) == Pow2(1, 2)
     assert Space({"x": np.float64(3)}).parameters["x"] == Fixed(3.0)
+
+
+@pytest.mark.parametrize("width", [0.1, 0.025])  # feasible: one in a thousand; one in 64,000
+def test_a_tight_constraint_never_stops_the_sampling(width: float) -> None:
+    def tight(config: dict[str, Any]) -> bool:
+        return all(abs(config[name] - 0.3) < width / 2 for name in "xyz")
+
+    space = Space({name: uniform(0, 1) for name in "xyz"}, {"tight": tight})
+    samples = [space.sample(np.random.default_rng(seed)) for seed in range(40)]
+    assert all(map(space.contains, samples))
+    assert samples == [space.sample(np.random.default_rng(seed)) for seed in range(40)]
+    assert len({tuple(sample.values()) for sample in samples}) == 40
+
+
+def test_the_size_of_many_conditional_pairs_is_their_product() -> None:
+    pairs: dict[str, Any] = {}
+    for pair in range(24):
+        pairs |= {f"o{pair}": choice(["a", "b"]), f"n{pair}": when(randint(1, 3), **{f"o{pair}": "a"})}
+    assert Space(pairs).size == 4**24
+    together = {"o": choice(["a", "b"]), "n": when(randint(1, 3), o="a"), "m": when(randint(1, 2), o="a")}
+    assert Space(together).size == 7

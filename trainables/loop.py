@@ -28,6 +28,7 @@ from trainables import gradients
 from trainables.base import Action, Averaging, Knobs, Policy, Signals, Workload
 from trainables.device import autocast, compute_device, measure, placed
 from trainables.group import Alone
+from trainables.onednn import Guard
 from trainables.order import Order
 from trainables.randomness import read_streams, seed_streams, write_streams
 from trainables.replicas import Replicas, gathered, own
@@ -81,7 +82,9 @@ class Training:
         self._on_gpu = self.device.type == "cuda"
 
         self.knobs = workload.knobs(config)
-        self.model = placed(workload.model(config, prepared), workload.execution, self.device)
+        self._onednn = Guard()
+        with self._onednn:
+            self.model = placed(workload.model(config, prepared), workload.execution, self.device)
         self._parameters: list[Tensor] = [*self.model.parameters()]  # a walk through the modules takes its time
         self.optimizer = workload.optimizer(self.model, config)
         self.scaler = workload.scaler(config)
@@ -134,7 +137,8 @@ class Training:
             begun = time.perf_counter()  # the time that the consumer takes between two items is not ours
             torch.set_flush_denormal(True)  # a saturated network trains four times slower on denormals
             try:
-                metrics = self._advance()
+                with self._onednn:
+                    metrics = self._advance()
             finally:
                 torch.set_flush_denormal(False)  # it would change the consumer's Python floats as well
             self._seconds += time.perf_counter() - begun

@@ -21,6 +21,7 @@ import torch
 from search.trial import Config
 from search.work import Progress
 from trainables import plain
+from trainables.onednn import Guard
 from trainables.randomness import read_streams, seed_streams, write_streams
 
 Steps = Callable[[Config, Any], Iterator[Any]]
@@ -36,6 +37,7 @@ class Yielding:
         self._steps, self._metric, self._config, self._until = steps, metric, config, until
         self._state: Any = None
         self._seed = seed
+        self._onednn = Guard()
         self._streams: dict[str, Any] | None = None  # as they were at the step of the state
         self._is_checked = False  # whether the state can be kept was found out
         self._can_keep = True
@@ -53,7 +55,8 @@ class Yielding:
         try:
             while self.step < self._until and not self.diverged:
                 try:
-                    progress = self._next(steps)
+                    with self._onednn:
+                        progress = self._next(steps)
                 except _Ended as end:
                     yield Progress("ended", self.step, text=str(end))
                     return

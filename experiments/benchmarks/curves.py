@@ -40,6 +40,7 @@ SPACE = Space(
         "dropout": uniform(0.0, 0.8),
     }
 )
+TENTHS = 10  # steps of a schedule
 RATE, MOMENTUM, DECAY, BATCH, WIDTH, DROPOUT = range(6)
 
 
@@ -203,11 +204,11 @@ class Table:
 
     @cached_property
     def best(self) -> float:
-        return float(self.losses.min())
+        return float(np.nanmin(self.losses))
 
     @cached_property
     def typical(self) -> float:
-        return float(np.median(self.losses[:, -1]))
+        return float(np.median(np.nan_to_num(self.losses[:, -1], nan=np.nanmax(self.losses))))
 
     @cached_property
     def full_cost(self) -> float:
@@ -264,6 +265,75 @@ def borrowed(folder: Path, bench: str) -> list[Borrowed]:
     sys.path.insert(0, str(folder))
     harness = importlib.import_module("run_peer")
     return [Borrowed(problem) for problem in harness.problems(bench, "99")]
+
+
+def schedules(folder: Path) -> list[Table]:
+    """The two sets of opda (Lourie; CC BY-SA 4.0), in which the length of the training is searched as well.
+
+    A step is a tenth of a run's own schedule, with the error of its last evaluation (before the first, that of
+    guessing); NaN from where it diverged. A step costs its part of the run's seconds (AlexNet: epochs times the
+    median epoch), or of the samples that it sees. Raises ValueError if the files are not there.
+    """
+    try:
+        return [_alexnet(folder / "alexnet_imagenet.npz"), _deberta(folder / "deberta_base_mnli.npz")]
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder}: {error.filename} is missing; give the folder of opda's recorded runs.") from error
+
+
+def _alexnet(path: Path) -> Table:
+    arrays = np.load(path)
+    given = dict(zip(arrays["columns"].tolist(), arrays["configs"].T, strict=True))
+    epochs, n_recorded = given["epochs"], arrays["n_recorded"]
+    space = Space(
+        {
+            "epochs": Int(20, 100),
+            "batch_size": pow2(128, 1024),
+            "lr": loguniform(5e-3, 50.0),
+            "peak": uniform(0.0, 0.8),  # of the schedule
+            "momentum": uniform(0.7, 1.0),
+            "weight_decay": loguniform(1e-6, 1e-3),
+            "label_smoothing": uniform(0.0, 0.5),
+        }
+    )
+    columns = {**given, "peak": given["lr_peak_epoch"] / epochs}
+    ends = np.floor(np.outer(epochs, np.arange(1, TENTHS + 1)) / TENTHS).astype(int)  # epochs done at each step
+    top1 = np.concatenate([np.full((len(epochs), 1), 1 / 1000), arrays["top1"]], axis=1)
+    losses = 1 - np.take_along_axis(top1, ends, axis=1).astype(float)
+    losses[arrays["nan_train_loss"][:, None] & (ends > n_recorded[:, None])] = np.nan
+    seconds = np.diff(arrays["time"], prepend=0.0, axis=1)
+    usual = float(np.nanmedian(seconds))
+    each = np.array([np.nanmedian(row) if np.isfinite(row).any() else usual for row in seconds])
+    return _scheduled("alexnet", space, columns, losses, epochs * each)
+
+
+def _deberta(path: Path) -> Table:
+    arrays = np.load(path)
+    given = dict(zip(arrays["columns"].tolist(), arrays["configs"].T, strict=True))
+    total = given["total_model_steps"]
+    space = Space(
+        {
+            "num_train_epochs": Int(1, 4),
+            "train_batch_size": Int(16, 64),
+            "learning_rate": loguniform(1e-6, 1e-3),
+            "warm_up": uniform(0.0, 0.6),  # of the schedule
+            "cls_drop_out": uniform(0.0, 0.3),
+        }
+    )
+    columns = {**given, "warm_up": given["warmup_steps"] / total}
+    losses = np.full((len(total), TENTHS), 2 / 3)
+    for row, (steps, right) in enumerate(zip(arrays["step"], arrays["acc_matched"], strict=True)):
+        steps = steps[steps > 0]
+        for tenth in range(TENTHS):
+            done = int(np.searchsorted(steps, total[row] * (tenth + 1) / TENTHS, side="right"))
+            if done:
+                losses[row, tenth] = 1 - right[done - 1]
+    return _scheduled("deberta", space, columns, losses, total * given["train_batch_size"])
+
+
+def _scheduled(name: str, space: Space, columns: dict[str, Vector], losses: Vector, costs: Vector) -> Table:
+    rows = np.stack([columns[parameter] for parameter in space.parameters], axis=1)
+    units = np.array([space.to_unit(_config(row, space)) for row in rows.tolist()])
+    return Table(name, space, units, losses, np.repeat(costs[:, None] / TENTHS, TENTHS, axis=1))
 
 
 def _read(path: Path, space: Space) -> Table | None:

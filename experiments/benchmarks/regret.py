@@ -4,6 +4,7 @@
     python experiments/benchmarks/regret.py --tasks 6 --seeds 5 --methods random,tpe,gp
     python experiments/benchmarks/regret.py --harness FOLDER --bench lcbench --tasks NAME,NAME --methods multitask
     python experiments/benchmarks/regret.py --tables FOLDER --evals 50 --output runs/regret   # recorded curves
+    python experiments/benchmarks/regret.py --schedules FOLDER     # a step is a tenth of a run's own schedule
 
 Protocol   `--workers` workers; a step takes its recorded seconds, a decision none (its processor time is shown).
            A trial may pause and be resumed, for `--resume-charge` steps' cost each time. The budget of a run, over
@@ -36,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from curves import Curve, Problem, borrowed, made_up, tables
+from curves import Curve, Problem, borrowed, made_up, schedules, tables
 
 from search.ask_and_tell import AskAndTell
 from search.base import Scheduler, Searcher
@@ -300,6 +301,7 @@ def _ticks(limits: tuple[float, float]) -> tuple[list[float], list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, help="folder of recorded curves; default: the made-up family")
+    parser.add_argument("--schedules", type=Path, help="folder of opda's runs, whose length is searched as well")
     parser.add_argument("--harness", type=Path, help="folder of another harness, with its module run_peer")
     parser.add_argument("--bench", default="lcbench", help="which problems of that harness")
     parser.add_argument("--tasks", default="3", help="names of tasks, or how many")
@@ -329,6 +331,8 @@ def _problems(given: argparse.Namespace, parser: argparse.ArgumentParser) -> lis
         every: list[Problem] = list(
             tables(given.tables)
             if given.tables
+            else schedules(given.schedules)
+            if given.schedules
             else borrowed(given.harness, given.bench)
             if given.harness
             else made_up(12)

@@ -162,7 +162,9 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
     def tell(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Record a result, unless it is known; may the trial go on?"""
         trial = self.trial(trial_id)
-        step = int(result.get(STEP, 0))
+        step = min(
+            int(result.get(STEP, 0)), self.tuning.history.steps(trial.task)
+        )  # who reports now and then passes it
         if trial.status is Status.RUNNING and step > trial.step and self.metric in result:
             value = float(result[self.metric])
             loss = -value if self.mode == "max" else value

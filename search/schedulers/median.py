@@ -45,7 +45,7 @@ class Median(Scheduler):
         means = [
             _mean_up_to(trial.step, other)
             for other in history.trials
-            if other is not trial and other.task == trial.task and other.step >= trial.step
+            if other is not trial and other.task == trial.task and other.reach >= trial.step
         ]
         if len(means) < self.min_trials:
             return Verdict.CONTINUE

@@ -141,11 +141,12 @@ def _model(history: History, places: Array, values: Array, results: int) -> tupl
     """The model, and its settings to be remembered, if they had to be found; else the history has them."""
     from search.noisy_improvement import NoisyImprovement
 
-    remembered = json.loads(history.memo).get("bayes", {}) if history.memo else {}
     model = NoisyImprovement(places, values)
-    if remembered.get("dimension") == places.shape[1] and results < GROWTH * remembered["results"]:
-        model.settings = remembered["settings"]
-        return model, ""
+    match history.note("bayes"):
+        case {"dimension": dimension, "results": int(then), "settings": list(settings)}:
+            if dimension == places.shape[1] and results < GROWTH * then:
+                model.settings = settings
+                return model, ""
     chosen = np.random.default_rng(len(values)).permutation(len(values))[:FITTED]
     teacher = NoisyImprovement(places[chosen], values[chosen])
     teacher.fit()

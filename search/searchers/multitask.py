@@ -303,7 +303,8 @@ class _Decision:
         """Whether fewer trainings went to the horizon, or are on their way there, than `full_every` demands."""
         horizon = self.history.horizon
         full = sum(
-            trial.step >= horizon or (trial.status is Status.RUNNING and (trial.suggestion.until or horizon) >= horizon)
+            trial.reach >= horizon
+            or (trial.status is Status.RUNNING and (trial.suggestion.until or horizon) >= horizon)
             for trial in self.history.trials
             if trial.task == FULL
         )

@@ -1,0 +1,97 @@
+"""Keep oneDNN from a convolution whose gradient it computes wrongly: memory is overwritten, or the gradient is not true.
+
+    with Guard() as guard:   # once for each training, entered for each stretch of it
+        ...                  # build the model, train
+
+The fault  On x86 CPUs, in the gradient by the weights of a convolution with a 1 x 1 kernel, a stride, no padding and fewer
+           input channels than a vector holds numbers (8 with AVX2, 16 with AVX-512), float32 or bfloat16, if images
+           or weights lie in memory with the channels last. oneDNN books working memory for the channels that are
+           there, and addresses it as if there were 8 (16). With one thread it writes past the end (a crash, now or
+           later), with more into what other threads work with, so the gradient is wrong and nothing says so.
+           Such layers are the shortcuts of narrow residual networks.
+Source     https://github.com/uxlfoundation/oneDNN/issues/6035, open in September 2026; oneDNN 3.12 is in torch 2.13.0. All
+           versions are taken to have it; once one does not, ask for older ones here.
+Seen       torch 2.13.0+cpu on an AMD EPYC with AVX-512, also as AVX2 (`ONEDNN_MAX_CPU_ISA`), each shape in a process of
+           its own whose allocations end at pages that must not be touched. Wrong: 2 to 5 input channels of 8 x 8 pixels
+           with AVX2, 4 to 15 of 128 x 128 with AVX-512. Sound there: 8 to 36 (16 to 24) channels, stride 1, 3 x 3
+           kernels, padding, groups, other layouts, one and three dimensions, transposed ones, forward, the gradient by the images.
+Remedy     oneDNN is off while a training with such a layer computes. That costs the whole model up to 1.7 times the time
+           (`ResNet` of 8, 16 and 32 channels; of 4 and 8, nothing). It is the same on every CPU: the digits agree.
+Not for    a layer that was built before its training, or by calling `functional.conv2d`; a script in a process of its own:
+           torch has the fault there with and without us. `ONEDNN_MAX_CPU_ISA=AVX` in its environment is a way around.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+from typing import Any
+
+import torch
+from torch.nn.modules.module import register_module_module_registration_hook
+
+CHANNELS = 16  # float32 numbers in the widest vector: from so many on, no CPU computes it wrongly
+
+
+class Guard:
+    """oneDNN as one training needs it: as it was, until it builds a layer that oneDNN computes wrongly; then off.
+
+    Each training has its own, so several may take turns in a process.
+    """
+
+    def __init__(self) -> None:
+        self.off = False
+        self._before: list[tuple[bool, Guard | None]] = []
+
+    def __enter__(self) -> Guard:
+        global _watching
+        self._before.append((bool(torch.backends.mkldnn.enabled), _watching))
+        _watching = self
+        if self.off:
+            _switch(False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _watching
+        enabled, _watching = self._before.pop()
+        if self.off:  # else it stays as the training's own code has set it
+            _switch(enabled)
+
+    def see(self, layer: torch.nn.Module) -> None:
+        if self.off or not torch.backends.mkldnn.enabled or not is_miscomputed(layer):
+            return
+        self.off = True
+        _switch(False)
+        if not torch.cuda.is_available():
+            _log.warning(
+                "oneDNN is off in this training: it computes the gradient of %s wrongly on x86 CPUs "
+                "(github.com/uxlfoundation/oneDNN/issues/6035); with %d or more input channels it would stay on.",
+                layer, CHANNELS,
+            )  # fmt: skip
+
+
+def is_miscomputed(layer: torch.nn.Module) -> bool:
+    """Whether oneDNN may compute this layer's gradient wrongly on the CPU of this machine, in some layout and size."""
+    return (
+        isinstance(layer, torch.nn.Conv2d)
+        and layer.in_channels < CHANNELS
+        and layer.kernel_size == (1, 1)
+        and max(layer.stride) > 1
+        and layer.padding in ((0, 0), "valid", "same")
+        and platform.machine().lower() in ("x86_64", "amd64")
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    )
+
+
+def _switch(on: bool) -> None:
+    torch.backends.mkldnn.enabled = on  # type: ignore[assignment]  # the stub describes the descriptor
+
+
+def _registered(_parent: torch.nn.Module, _name: str, layer: Any) -> None:
+    if _watching is not None and isinstance(layer, torch.nn.Module):
+        _watching.see(layer)
+
+
+_log = logging.getLogger(__name__)
+_watching: Guard | None = None
+register_module_module_registration_hook(_registered)
