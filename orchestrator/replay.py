@@ -109,4 +109,3 @@ def _take_checkpoints(source: Path, place: Path, go_on: int, last: int) -> None:
     if not any(source.glob("*/manifest.json")):
         raise BadInput(f"{source}: no checkpoint is left of this trial; train it again without --go-on.")
     shutil.copytree(source, place, dirs_exist_ok=True)
-
