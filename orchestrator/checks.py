@@ -6,7 +6,6 @@ files, devices and models: it is called where the sweep is started, `--dry-run` 
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 from collections.abc import Mapping
@@ -37,7 +36,6 @@ LEAST_SHARE = 1 / 200  # of the space; below this a searcher would spend its tim
 def on_description(sweep: Sweep) -> None:
     """Raise BadInput for parts that do not go together."""
     _parts(sweep)
-    _function(sweep)
     _placeholders(sweep)
     _identities(sweep)
 
@@ -119,29 +117,6 @@ def _parts(sweep: Sweep) -> None:
         raise BadInput(
             f"Sweep(searcher={searcher!r}): {title} lets trials take over the state of others, and {what} cannot do that; "
             "use a searcher that does not fork, such as Tpe() or MultitaskSearch()."
-        )
-
-
-def _function(sweep: Sweep) -> None:
-    """Whether a training function takes what it will be given."""
-    train = getattr(sweep.workload, "train", None)
-    if not callable(train):
-        return
-    try:
-        signature = inspect.signature(train)
-    except (TypeError, ValueError):  # written in C
-        return
-    wrong = []
-    for given in (("config",), ("config", "state")):
-        try:
-            signature.bind(*given)
-        except TypeError as error:
-            wrong.append(error)
-    if len(wrong) == 2:
-        name = getattr(train, "__qualname__", type(train).__qualname__)
-        raise BadInput(
-            f"{type(sweep.workload).__name__}: {name}{signature} cannot be called as {name}(config, state): {wrong[-1]}; write "
-            f"def {name}(config, state)."
         )
 
 

@@ -31,7 +31,13 @@ from typing import Any
 FOLDER = "TRIAL_FOLDER"  # environment: the trial's own folder; set only by a sweep
 RUNNER = "TRIAL_RUNNER"  # environment: host:pid of the process that reads the reports
 PLACE, PARAMETERS, REPORTS, ANSWER = ".reports", "parameters.json", "reports.jsonl", "answer.json"
-RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")  # environment: which process of a job this is
+RANKS = (
+    "RANK",
+    "SLURM_PROCID",
+    "OMPI_COMM_WORLD_RANK",
+    "PMI_RANK",
+    "LOCAL_RANK",
+)  # environment: which process of a job this is
 SHORTEST, LONGEST = 0.002, 0.1  # seconds between two looks for the answer
 
 _last_step = -1

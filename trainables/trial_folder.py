@@ -20,7 +20,7 @@ FOLDER, RUNNER = (
     "TRIAL_RUNNER",
 )  # environment; these and the next four are orchestrator/reporting.py's words
 PLACE, PARAMETERS, REPORTS, ANSWER = ".reports", "parameters.json", "reports.jsonl", "answer.json"
-RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "LOCAL_RANK")
 STEPS, MEMORY, OUTPUT, ERRORS = "steps.jsonl", "memory.json", "stdout.txt", "stderr.txt"
 
 
