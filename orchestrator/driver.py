@@ -89,6 +89,7 @@ class Driver:
         self.workers = 1  # how many trials may run at once; the engine knows
         self.waiting = [trial.number for trial in self.history.having(Status.RUNNING)]  # interrupted; first in line
         self.running: set[int] = set()
+        self._leaving: set[int] = set()  # over, and not yet left by their workers
         self.stop_reason = ""  # why nothing new is started any more: a signal, the budget, failures
         self.abort_reason = ""  # the stop was a failure
         self.over = "" if change else why_over(ledger)  # why the search is over; finalists may follow
@@ -200,7 +201,7 @@ class Driver:
                 self._rest(trial)
             self._note_spent()
         if trial.status is not Status.RUNNING:
-            self._leave(number)
+            self._let_go(trial, done=done)
         self.check_budget()
         if self.clock() - self._copied > COPY_SECONDS:
             self.ledger.copy()
@@ -222,7 +223,7 @@ class Driver:
                     f"trial {number}, after it was {trial.status.value}: {reason(kind, text)}",
                     number,
                 )
-        self._leave(number)
+        self._let_go(trial, done=True)
 
     def lose(self, number: int, why: str) -> None:
         """A trial's worker is gone (killed, its node lost, silent for too long): go on from the last checkpoint.
@@ -680,7 +681,7 @@ class Driver:
         needed = {other.parent for other in self.history.having(Status.RUNNING)}
         needed |= {number for number, _ in self.searcher.forkable(self.history)}
         for trial in trials:
-            if trial.number in needed or self.keeps(trial.number):
+            if trial.number in needed | self.running | self._leaving or self.keeps(trial.number):
                 continue
             folder = self.checkpoints(trial.number)
             if trial.status is not Status.FAILED or _size(folder) > SMALL:
@@ -688,6 +689,15 @@ class Driver:
 
     def _leave(self, number: int) -> None:
         self.running.discard(number)
+
+    def _let_go(self, trial: Trial, *, done: bool) -> None:
+        """The trial is over; its worker has left it, or still will: a script may be writing its last words."""
+        if trial.number in self.running and not done:
+            self._leaving.add(trial.number)
+        self._leave(trial.number)
+        if done:
+            self._leaving.discard(trial.number)
+            self._drop_checkpoints(trial)
 
     def _tell(self, kind: str, text: str, trial: int | None = None) -> None:
         self.ledger.add_event(kind, text, trial)
@@ -739,6 +749,7 @@ class Driver:
 
     def close(self) -> None:
         """The invocation is over: drop what came in late, and note how long it took (for the budget)."""
+        self._leaving.clear()
         over = (trial for trial in self.history if trial.status is not Status.RUNNING)
         self._drop_checkpoints(*over)
         self.pause_file.unlink(missing_ok=True)

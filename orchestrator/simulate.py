@@ -65,7 +65,7 @@ def simulate(
             else:
                 if not answer.done:
                     left = job.save() if driver.keeps(order.trial) else job.leave()
-                    driver.receive(order.trial, left.progress)
+                    driver.receive(order.trial, left.progress, done=True)
                 del jobs[number]
                 free.append(number)
                 free.sort()

@@ -236,15 +236,16 @@ class ScriptRun(Iterator["Progress | None"]):
         process = self._process
         if process is None:
             return
-        reports = self._count.kind == REPORTED
-        if reports:
-            self._folder.write(ANSWER, {"step": self._answered, "go_on": False})
-        if self._step >= self._script.horizon:
-            process.wait(LAST_WORDS)
-        elif reports:
-            process.wait(GRACE)
-        came_to_its_end = process.code is not None and process.code >= 0
-        process.end()
+        try:
+            if self._count.kind == REPORTED:
+                self._folder.write(ANSWER, {"step": self._answered, "go_on": False})
+            if self._step >= self._script.horizon:
+                process.wait(LAST_WORDS)
+            elif self._count.kind == REPORTED:
+                process.wait(GRACE)
+        finally:
+            came_to_its_end = process.code is not None and process.code >= 0
+            process.end()
         with contextlib.suppress(Refused, ScriptFailed):  # nobody has asked for it
             self._settle_all(came_to_its_end)
         self._process = None

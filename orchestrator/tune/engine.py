@@ -118,7 +118,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self._failed_starts.clear()
         left, answer, job = result.get("left"), result.get("answer"), result.get("job")
         if left is not None:
-            self.driver.receive(left.trial, left.progress)
+            self.driver.receive(left.trial, left.progress, done=True)
         go_on = False
         order = self._orders.get(trial.trial_id)
         if answer is not None:

@@ -54,9 +54,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         result: dict[str, Any] = {"pid": os.getpid()}
         if self._leave:
             if self._job is not None:
-                left = self._job.save() if self._save else self._job.leave()
-                if left.progress:
-                    result["left"] = left
+                result["left"] = self._job.save() if self._save else self._job.leave()
             self._order, self._job = self._next, None
             self._leave = False
         if self._order is None:
