@@ -118,7 +118,7 @@ BEFORE = {
         "def train(): yield {'loss': 1.0}\nplain(workload=of(train))", ("train", "()", "def train(config")
     ),
     "no function": Wrong("plain(workload=of(3))", ("FromFunction(train=3)",)),
-    "a partial over what has no name": Wrong("def train(config, state, data): yield {'loss': 1.0}\nplain(workload=of(partial(train, data=object())))", ("known by its address in memory only", "__repr__")),
+    "a partial over what has no name": Wrong("def with_data(config, state, data): yield {'loss': 1.0}\nplain(workload=of(partial(with_data, data=object())))", ("known by its address in memory only", "__repr__")),
     # Numbers.
     "half a sample": Wrong("plain(num_samples=1.5)", ("num_samples=1.5", "whole number, 1 or more")),
     "samples as text": Wrong('plain(num_samples="10")', ("num_samples='10'",)),
@@ -162,7 +162,7 @@ BEFORE = {
 }  # fmt: skip
 
 LATER = {
-    "a function that yields nothing": Wrong("def train(config, state): yield from ()\nplain(workload=of(train))", ("no trial gave the metric 'loss'", "step 0"), exit_code=4),
+    "a function that yields nothing": Wrong("def train(config, state): yield from ()\nplain(workload=of(train))", ("no trial gave the metric 'loss'", "ended before its first report"), exit_code=4),
     "a function that raises": Wrong("def train(config, state): yield {'loss': config['rate']}\nplain(workload=of(train))", ("no trial gave the metric 'loss'", "KeyError: 'rate'"), exit_code=4),
     "another name of the metric": Wrong("def train(config, state): yield {'los': 1.0}\nplain(workload=of(train))", ("'loss'", "los"), exit_code=4),
     "a metric that is a list": Wrong("def train(config, state): yield {'loss': [1.0]}\nplain(workload=of(train))", ("loss",), exit_code=4),
