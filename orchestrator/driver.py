@@ -18,7 +18,9 @@ from numbers import Real
 from pathlib import Path
 
 from orchestrator.accounts import ENOUGH, FALLBACK, WAITED, why_over
-from orchestrator.errors import did_you_mean
+from orchestrator.errors import StorageError, did_you_mean
+from orchestrator.failures import complaint, reason, signature
+from orchestrator.guards import LOG
 from orchestrator.ledger import Ledger
 from orchestrator.lineage import what_changed
 from orchestrator.storage import refuse_links
@@ -26,7 +28,7 @@ from orchestrator.sweep import Sweep
 from orchestrator.transfer import TRANSFER, earlier_histories
 from orchestrator.words import plural
 from orchestrator.worker import PREPARE, TEST, Order
-from search.base import Verdict, derived_seed, generator
+from search.base import Scheduler, Verdict, derived_seed, generator
 from search.finalists import confirm, winner
 from search.searchers.points import Points
 from search.task import FULL
@@ -48,7 +50,9 @@ from search.work import Assignment, Progress
 
 NEARLY = 1e-9  # of a full training: sums of shares are not exact
 THINKING_SHARE = 0.1  # of the time: while the searcher thinks ahead, results that come have to wait
-SAME_FAILURES = 3  # so many equal failures in a row, before anything has worked, stop the sweep
+SAME_FAILURES = 3  # so many failures of one kind, before any trial has got farther, stop the sweep
+LEAST_FREE = 2**22  # bytes: a failure on a disk with less room is the disk's
+SMALL = 2**24  # bytes: of a failed trial so much stays beside its log
 COPY_SECONDS = 600.0
 NOTE_SECONDS, NOTE_SHARE = 1.0, 0.01  # at most so often, and in so many steps, the time spent is noted
 TARGET = "the target is reached"
@@ -98,11 +102,19 @@ class Driver:
         self._nothing_at = -1  # length of the history to which nothing was to be added
         self._thought_at = -1  # … for which the searcher has been asked to think ahead
         self._think_from = clock()  # not before this time again
-        self._losses: dict[int, list[int]] = {}  # trial → last recorded step at each time its worker was lost
+        self._losses = _losses_on_record(ledger)  # trial → last recorded step at each time its worker was lost
         self._seeds: dict[int, int] = {row["trial"]: row["seed"] for row in ledger.rows("suggestion")}
         self._decided = {(row["trial"], row["samples"], row["why"]) for row in ledger.rows("decision")}
         self._replaced = {trial.replaces for trial in self.history if trial.replaces is not None}
-        self._failures: list[str] = []
+        self._has_reported = any(trial.steps for trial in self.history)  # something has worked
+        self._farthest = max(map(_proven, self.history.trials), default=0)  # step to which trials have got for sure
+        self._failures: list[str] = []  # of this invocation, of those that have got as far as any other
+        # Whether a stopped trial may be taken on. Finalists are, if the search has completed too few.
+        self._resumes = (
+            type(sweep.scheduler).promote is not Scheduler.promote
+            or self.searcher.continues
+            or sweep.finalist_count > 0
+        )
         kept = sorted((trial.loss, trial.number) for trial in self.history.having(Status.COMPLETED) if _counts(trial))
         self._keep = max(sweep.keep_checkpoints, sweep.finalist_count)
         self._kept = kept[: self._keep]  # completed trials whose checkpoints stay
@@ -152,7 +164,7 @@ class Driver:
                 return None
             self._jobs.add(PREPARE)
             return Order(PREPARE, -1)
-        if self.stop_reason:
+        if self.stop_reason or self._first_is_out:
             return None
         return self._next_training() or self._next_test()
 
@@ -178,10 +190,7 @@ class Driver:
                     self._decide(number, answer)
                 elif answer.kind == "ended":
                     if trial.status is Status.RUNNING:
-                        whole = self.history.steps(trial.task)
-                        self._end(
-                            trial, Status.COMPLETED, f"ended by itself at step {trial.step} of {whole}: {answer.text}"
-                        )
+                        self._end_early(trial, answer.text)
                 elif answer.kind == "paused":
                     self._leave(number)
                     self.waiting.append(number)
@@ -198,16 +207,19 @@ class Driver:
             self._copied = self.clock()
         return trial.status is Status.RUNNING and number in self.running
 
-    def fail(self, number: int, kind: str, text: str) -> None:
-        """A trial raised: `kind` is the class of the error, `text` its traceback or message."""
+    def fail(self, number: int, kind: str, text: str, detail: str = "") -> None:
+        """A trial raised: `kind` is the class of the error, `text` what it says, `detail` its traceback.
+
+        Raises StorageError, and leaves the trial as it is, if that is because the disk is full.
+        """
         trial = self.history.trials[number]
         with self.ledger.transaction():
             if trial.status is Status.RUNNING:
-                self._fail(trial, kind, text)
+                self._fail(trial, kind, text, detail)
             else:  # its result stands
                 self._tell(
                     "notice",
-                    f"trial {number}, after it was {trial.status.value}: {_reason(kind, text)}",
+                    f"trial {number}, after it was {trial.status.value}: {reason(kind, text)}",
                     number,
                 )
         self._leave(number)
@@ -246,13 +258,16 @@ class Driver:
         self._jobs.discard(order.kind if order.kind == PREPARE else f"{TEST} {order.trial}")
         with self.ledger.transaction():
             if error and order.kind == PREPARE:
+                self._check_disk()
                 self._tell("failure", f"prepare failed:\n{error}")
-                self.stop_reason = self.abort_reason = "the workload's prepare failed: " + _last_line(error)
+                log = self.shared_folder / LOG
+                where = f"; what it printed is in {log}" if log.exists() and log.stat().st_size else ""
+                self.stop_reason = self.abort_reason = f"the workload's prepare failed: {complaint(error)}{where}"
             elif order.kind == PREPARE:
                 self._prepared = True
             elif error:
                 self._tested.add(order.trial)
-                self._tell("notice", f"trial {order.trial}: the test failed: {_last_line(error)}", order.trial)
+                self._tell("notice", f"trial {order.trial}: the test failed: {complaint(error)}", order.trial)
             else:
                 self._tested.add(order.trial)
                 self.ledger.add_test(order.trial, self.history.trials[order.trial].step, metrics or {})
@@ -405,6 +420,11 @@ class Driver:
         return f"{type(self.sweep.searcher).__name__} has nothing more to suggest"
 
     @property
+    def _first_is_out(self) -> bool:
+        """Whether others have to wait for the first report: what all configurations share may be wrong."""
+        return bool(self.running) and self.sweep.first_alone and not self._has_reported
+
+    @property
     def _may_ask(self) -> bool:
         return self.history.room or self.searcher.continues
 
@@ -454,7 +474,8 @@ class Driver:
             threads=sweep.threads,
             workers=sweep.workers,
             gpu=float(sweep.resources.get("gpu", 0)),
-            checkpoint_seconds=sweep.checkpoint_seconds,
+            # Who has lost a worker may lose it again before the next checkpoint would be due.
+            checkpoint_seconds=0.0 if trial.number in self._losses else sweep.checkpoint_seconds,
             pinned=self._pinned(trial.number),
             parent=None if trial.parent is None else self.checkpoints(trial.parent),
             parent_step=trial.began,
@@ -528,7 +549,8 @@ class Driver:
         self.ledger.add_report(trial.number, answer.step, float(value), answer.cost_seconds, metrics)
         loss, whole = sweep.loss(float(value)), self.history.steps(trial.task)
         self.history.append(Report(trial.number, answer.step, loss, answer.cost_seconds, metrics))
-        self._failures.clear()
+        self._has_reported = True
+        self._get_to(answer.step)
         is_enough = _is_judged(trial) and trial.task == FULL and sweep.is_enough(float(value))
         if is_enough and not self._target_reached:
             self.over = f"{TARGET}: trial {trial.number} at step {answer.step}, {sweep.metric_name} {value:.6g}"
@@ -578,50 +600,87 @@ class Driver:
         self.ledger.add_ending(trial.number, status, trial.step, reason, detail)
         self.history.append(End(trial.number, status, reason))
         self.listen(status.value, f"trial {trial.number} {status.value} at step {trial.step}: {reason}")
+        self._get_to(_proven(trial))
         if status in (Status.COMPLETED, Status.DIVERGED, Status.FAILED):
             self._clean(trial)
+        elif not self._resumes:
+            self._drop_checkpoints(trial)
         elif self._replaced:
             self._drop_checkpoints(*(self.history.trials[number] for number in self._replaced))
 
-    def _fail(self, trial: Trial, kind: str, text: str) -> None:
-        reason = _reason(kind, text)
+    def _end_early(self, trial: Trial, how: str) -> None:
+        """The training came to an end of its own; one that has told nothing is none."""
+        whole = self.history.steps(trial.task)
+        if trial.steps:
+            self._end(trial, Status.COMPLETED, f"ended by itself at step {trial.step} of {whole}: {how}")
+        else:
+            self._fail(trial, "NoReport", f"the training ended before its first report: {how}")
+
+    def _fail(self, trial: Trial, kind: str, text: str, detail: str = "") -> None:
+        self._check_disk()
+        why = reason(kind, text)
         first = not self.history.count(Status.FAILED)
-        self._end(trial, Status.FAILED, reason, text)
+        self._end(trial, Status.FAILED, why, detail or text)
         if first:
-            self.listen("failure", text)  # the first failure is shown whole, at once
-        self._failures.append(reason)
-        nothing_worked = not any(t.steps for t in self.history.trials)
-        if nothing_worked and self._failures[-SAME_FAILURES:] == [self._failures[-1]] * SAME_FAILURES:
-            self.abort_reason = f"the first {SAME_FAILURES} trials failed in the same way: {reason}"
+            self.listen("failure", detail or text)  # the first failure is shown whole, at once
+        if trial.step < self._farthest or self.abort_reason:
+            return
+        self._failures.append(signature(why))
+        if self._failures.count(signature(why)) >= SAME_FAILURES:
+            count = len(self._failures)
+            them = f"the first {count}" if count == SAME_FAILURES else f"{SAME_FAILURES} of the first {count}"
+            self.abort_reason = f"{them} trials failed in the same way: {why}"
             self._tell("abort", self.abort_reason)
             self.stop(self.abort_reason)
+
+    def _get_to(self, step: int) -> None:
+        """A trial has got to `step`: what others fail of before it is no mistake that all share."""
+        if step > self._farthest:
+            self._farthest = step
+            self._failures.clear()
+
+    def _check_disk(self) -> None:
+        """Raise StorageError if the disk is full: then every trial fails, and none of them is at fault."""
+        free = shutil.disk_usage(self.folder).free
+        if free < LEAST_FREE:
+            raise StorageError(
+                f"{self.folder}: the disk is full ({free} bytes are free). Nothing that was acknowledged is lost, and no "
+                "trial is given up; make room, then run the same command again."
+            )
 
     def keeps(self, number: int) -> bool:
         """Whether this trial's checkpoint is worth keeping: it may go on, is the baseline or among the best."""
         trial = self.history.trials[number]
         if trial.status is Status.RUNNING or trial.first_origin == BASELINE:
             return True
-        if trial.status is Status.STOPPED:
-            return number not in self._replaced
+        if trial.status is Status.STOPPED:  # a result to look at, while there is no better one
+            return number not in self._replaced and (self._resumes or not self._kept)
         return trial.status is Status.COMPLETED and _counts(trial) and (trial.loss, number) in self._kept
 
     def _clean(self, trial: Trial) -> None:
         """A trial is over: keep the checkpoints of the best, drop those of the one that is no longer among them."""
-        gone = trial
+        gone = [trial]
         if trial.status is Status.COMPLETED and _counts(trial):
+            if not self._kept and not self._resumes:
+                gone += self.history.having(Status.STOPPED)
             bisect.insort(self._kept, (trial.loss, trial.number))
-            if len(self._kept) <= self._keep:
-                return
-            gone = self.history.trials[self._kept.pop()[1]]
-        self._drop_checkpoints(gone)
+            if len(self._kept) > self._keep:
+                gone.append(self.history.trials[self._kept.pop()[1]])
+        self._drop_checkpoints(*gone)
 
     def _drop_checkpoints(self, *trials: Trial) -> None:
-        """Delete what is not worth keeping, unless a fork begins there, or still may."""
+        """Delete what is not worth keeping, unless a fork begins there, or still may.
+
+        A trial's folder and its log stay; of one that failed its small files too, for whoever looks for the reason.
+        """
         needed = {other.parent for other in self.history.having(Status.RUNNING)}
         needed |= {number for number, _ in self.searcher.forkable(self.history)}
         for trial in trials:
-            if trial.number not in needed and not self.keeps(trial.number):
-                shutil.rmtree(self.checkpoints(trial.number), ignore_errors=True)
+            if trial.number in needed or self.keeps(trial.number):
+                continue
+            folder = self.checkpoints(trial.number)
+            if trial.status is not Status.FAILED or _size(folder) > SMALL:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _leave(self, number: int) -> None:
         self.running.discard(number)
@@ -693,13 +752,23 @@ def _is_judged(trial: Trial) -> bool:
     return trial.first_origin != BASELINE and trial.suggestion.origin != FINALIST
 
 
-def _reason(kind: str, text: str) -> str:
-    """In one line; a traceback's last one mostly names the class itself."""
-    line = _last_line(text)
-    name, _, said = line.partition(": ")
-    return f"{kind}: {said if name.rpartition('.')[2] == kind else line}"
+def _proven(trial: Trial) -> int:
+    """The step that this trial has got to for sure: beyond its last one, if it was left there in peace."""
+    return trial.step + (trial.status in (Status.STOPPED, Status.COMPLETED))
 
 
-def _last_line(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""
+def _losses_on_record(ledger: Ledger) -> dict[int, list[int]]:
+    """What earlier invocations saw: for each trial its last recorded step at each time that its worker was lost."""
+    lost = [(row["trial"], row["seq"]) for row in ledger.rows("event", "WHERE kind = 'retry'")]
+    if not lost:
+        return {}
+    steps: dict[int, list[int]] = {}
+    reports = ledger.rows("report")
+    for trial, seq in lost:
+        before = [row["step"] for row in reports if row["trial"] == trial and row["seq"] < seq]
+        steps.setdefault(trial, []).append(max(before, default=0))
+    return steps
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())

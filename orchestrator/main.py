@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from orchestrator.errors import BadInput, Interrupted, NoMetric, OrchestratorError, TrialsFailed
+from orchestrator.guards import to_screen
 from orchestrator.processes import end_left_over_processes
 from orchestrator.words import plural
 
@@ -255,8 +255,7 @@ class _signals:
         self._driver.stop("a signal asked for it")
 
     def _say(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # no screen any more
-            os.write(2, text.encode())
+        to_screen(text.encode())
 
 
 def _build(sweep: Callable[[], Sweep] | Sweep) -> Sweep:

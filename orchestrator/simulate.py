@@ -7,7 +7,6 @@ The trainings are real (or recorded: whatever the workload does), only the waiti
 from __future__ import annotations
 
 import heapq
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -42,42 +41,35 @@ def simulate(
         cost = sum(item.cost_seconds for item in answer.progress)
         heapq.heappush(answers, (clock.seconds + cost, number, answer))
 
-    while True:
-        while free:
-            order = driver.next()
-            if order is None:
-                break
-            if order.assignment is None or order.kind != "train":
-                _do(driver, order)
-                continue
-            number = free.pop(0)
-            jobs[number] = (order, worker.Job(driver.sweep, order.assignment, driver.pause_file.exists))
-            step(number)
-        if not answers:
-            return  # nothing runs and nobody has anything to add
-        clock.seconds, number, answer = heapq.heappop(answers)
-        order, job = jobs[number]
-        go_on = driver.receive(order.trial, answer.progress, done=answer.done)
-        if answer.failure:
-            driver.fail(order.trial, *answer.failure)
-        if go_on and not answer.done:
-            step(number)
-        else:
-            if not answer.done and driver.keeps(order.trial):
-                driver.receive(order.trial, job.save().progress)
-            del jobs[number]
-            free.append(number)
-            free.sort()
-        refresh()
-
-
-def _do(driver: Driver, order: Order) -> None:
-    """The jobs around the training, done on the spot."""
     try:
-        if order.assignment is None:
-            worker.prepare(driver.sweep, driver.shared_folder)
-            driver.finish_job(order)
-        else:
-            driver.finish_job(order, driver.sweep.workload.test(order.assignment))
-    except Exception:
-        driver.finish_job(order, error=traceback.format_exc())
+        while True:
+            while free:
+                order = driver.next()
+                if order is None:
+                    break
+                if order.assignment is None or order.kind != "train":
+                    driver.finish_job(order, *worker.other(driver.sweep, order, driver.shared_folder))
+                    continue
+                number = free.pop(0)
+                jobs[number] = (order, worker.Job(driver.sweep, order.assignment, driver.pause_file.exists))
+                step(number)
+            if not answers:
+                return  # nothing runs and nobody has anything to add
+            clock.seconds, number, answer = heapq.heappop(answers)
+            order, job = jobs[number]
+            go_on = driver.receive(order.trial, answer.progress, done=answer.done)
+            if answer.failure:
+                driver.fail(order.trial, *answer.failure)
+            if go_on and not answer.done:
+                step(number)
+            else:
+                if not answer.done:
+                    left = job.save() if driver.keeps(order.trial) else job.leave()
+                    driver.receive(order.trial, left.progress)
+                del jobs[number]
+                free.append(number)
+                free.sort()
+            refresh()
+    finally:  # stopped from outside: what the trials have started ends too
+        for _, job in jobs.values():
+            job.leave()

@@ -82,6 +82,7 @@ class Sweep:
     budget: float | None = None  # what may be trained in all, in full trainings, finalists included
     tasks: Sequence[Task] = ()  # cheaper versions of the training and the full one, for a searcher that uses them
     max_concurrent: int | None = None  # trials at once; None: as many as the resources allow
+    first_alone: bool = True  # the first trial runs alone until it reports: a mistake common to all costs one start
     time_budget: float | str | None = None  # driver time over all invocations: seconds, or "90m", "6h"
     seed: int = 0
     resources: Mapping[str, Any] = field(default_factory=lambda: {"cpu": 1})  # of one trial: cpu, gpu, memory
@@ -296,6 +297,8 @@ class Sweep:
         self._whole("keep_checkpoints", 1)
         if self.max_concurrent is not None:
             self._whole("max_concurrent", 1)
+        if not isinstance(self.first_alone, bool):
+            raise BadInput(f"Sweep(first_alone={self.first_alone!r}): must be True or False.")
         for name in ("diverged_beyond", "target"):
             limit = getattr(self, name)
             number = isinstance(limit, (int, float)) and not isinstance(limit, bool) and isfinite(limit)

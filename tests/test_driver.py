@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.driver import SAME_FAILURES, Driver, _reason
+from orchestrator import failures
+from orchestrator.driver import SAME_FAILURES, Driver
 from orchestrator.errors import ResumeRefused
 from orchestrator.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
@@ -106,7 +107,7 @@ def test_a_target_ends_the_training_that_reaches_it_and_then_the_search(workers:
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_told(tmp_path: Path) -> None:
-    sweep = small_sweep(num_samples=2, workload=Quadratic(horizon=6))
+    sweep = small_sweep(num_samples=2, workload=Quadratic(horizon=6, declared_cost=1.0))  # neither is through by then
     interrupted_after(tmp_path, sweep, 7)
     newest = sorted(tmp_path.glob("trials/00000/checkpoints/step-*"))[-1]
     weights = newest / "tensors.safetensors"
@@ -177,9 +178,19 @@ def test_the_same_failure_three_times_at_the_start_stops_the_sweep_with_the_reas
 
 
 def test_a_reason_names_its_error_once() -> None:
-    assert _reason("ValueError", "Traceback …\nValueError: no") == "ValueError: no"
-    assert _reason("WorkerLost", "Traceback …\ntrainables.parallel.WorkerLost: worker 1") == "WorkerLost: worker 1"
-    assert _reason("OutOfMemory", "torch.OutOfMemoryError: 1 GiB") == "OutOfMemory: torch.OutOfMemoryError: 1 GiB"
+    assert (
+        failures.reason("ValueError", "Traceback (most recent call last):\n  File …\nValueError: no")
+        == "ValueError: no"
+    )
+    assert (
+        failures.reason(
+            "WorkerLost", "Traceback (most recent call last):\n  File …\ntrainables.parallel.WorkerLost: worker 1"
+        )
+        == "WorkerLost: worker 1"
+    )
+    assert (
+        failures.reason("OutOfMemory", "torch.OutOfMemoryError: 1 GiB") == "OutOfMemory: torch.OutOfMemoryError: 1 GiB"
+    )
 
 
 def test_a_prepare_that_fails_stops_the_sweep_with_the_reason(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import threading
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ import ray
 from ray import tune
 
 from orchestrator import worker
-from orchestrator.guards import data_bytes, limited, log_to, watched
-from orchestrator.worker import PREPARE, Order
+from orchestrator.guards import data_bytes, limited, noted, watched
+from orchestrator.worker import Order
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -40,6 +41,9 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         self._memory_limit: int | None = None
         # Blocked for Ray's servers (see keeper.py); what a training starts must be able to end by them.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
+        if threading.current_thread() is threading.main_thread():
+            # Ctrl-C is the driver's business; a KeyboardInterrupt here is the training's own.
+            signal.signal(signal.SIGINT, lambda *_: None)
 
     def assign(self, order: Order | None, save: bool) -> None:
         """Called by the driver before the next `step`: leave the present trial (saving it or not), take on `order`."""
@@ -49,10 +53,10 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         """Work until there is something to tell."""
         result: dict[str, Any] = {"pid": os.getpid()}
         if self._leave:
-            if self._job is not None and self._save:
-                result["left"] = self._job.save()
-            elif self._job is not None:
-                self._job.leave()
+            if self._job is not None:
+                left = self._job.save() if self._save else self._job.leave()
+                if left.progress:
+                    result["left"] = left
             self._order, self._job = self._next, None
             self._leave = False
         if self._order is None:
@@ -63,7 +67,8 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         if order.kind == "train":
             result["answer"] = self._train(order)
         else:
-            result["job"] = self._other(order)
+            self._order = None
+            result["job"] = worker.other(self._sweep, order, self._shared)
         return result
 
     def _train(self, order: Order) -> worker.Answer:
@@ -76,27 +81,15 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         silence, patience = self._sweep.silence_seconds, PATIENCE
         if self._is_new:  # what is imported and loaded before a process's first report is no silence
             silence, patience = silence and silence + START_SECONDS, 0.0
-        with (
-            log_to(assignment.folder.parent),
-            watched(assignment.folder.parent, silence),
-            limited(self._memory_limit),
-        ):
+        own = assignment.folder.parent
+        with contextlib.suppress(OSError):  # a full disk: the job says so
+            own.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with noted(own), watched(own, silence), limited(self._memory_limit):
             answer = self._job.advance(patience)
         self._is_new = False
         if answer.done:
             self._job = self._order = None
         return answer
-
-    def _other(self, order: Order) -> tuple[dict[str, float], str]:
-        self._order = None
-        try:
-            if order.kind == PREPARE:
-                worker.prepare(self._sweep, self._shared)
-                return {}, ""
-            assert order.assignment is not None
-            return dict(self._sweep.workload.test(order.assignment)), ""
-        except Exception:
-            return {}, traceback.format_exc()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         return {}  # a seat has nothing that must survive
