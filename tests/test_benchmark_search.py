@@ -152,7 +152,7 @@ def test_the_short_loop_decides_as_the_simulated_engine_does(tmp_path: Path, sch
     problem = curves.MadeUp(0, horizon=6)
     sweep = Sweep(
         name="recorded", workload=Recorded(problem), space=problem.space, searcher=Random(), scheduler=scheduler,
-        num_samples=12, seed=3,
+        num_samples=12, seed=3, first_alone=False,
     )  # fmt: skip
     engine = simulated(tmp_path, sweep, workers=3).history
     tuning = AskAndTell(problem.space, Random(), scheduler, horizon=6, seed=3, limit=12)
