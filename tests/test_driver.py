@@ -275,7 +275,9 @@ def test_another_searcher_and_scheduler_may_take_over(tmp_path: Path) -> None:
     driver = simulated(tmp_path, small_sweep(num_samples=15, searcher=Tpe(), scheduler=Asha()))
     assert len(driver.history.trials) == 15
     assert "searcher: Random() → Tpe(" in recorded(tmp_path, "sweep")[1]["change"]
-    assert [row["origin"] for row in recorded(tmp_path, "suggestion")][12:] == ["model"] * 3  # 12 results were enough
+    origins = [row["origin"] for row in recorded(tmp_path, "suggestion")][12:]
+    assert "initial" not in origins  # 12 results were enough
+    assert "model" in origins
 
 
 def test_a_promoting_scheduler_resumes_what_a_stopping_one_left(tmp_path: Path) -> None:

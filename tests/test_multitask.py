@@ -25,7 +25,7 @@ from search.searchers.bayes import BayesSearch
 from search.searchers.multitask import MultitaskSearch, _Decision
 from search.space import Space, uniform
 from search.task import FULL, Task
-from search.trial import BASELINE, Config, End, History, Record, Report, Status, Suggestion, Trial, start
+from search.trial import BASELINE, Config, End, History, Record, Report, Status, Suggestion, Trial, key_of, start
 from tests.support import interrupted_after, recorded, sequence, simulated, small_sweep
 from trainables.workloads.quadratic import Quadratic
 
@@ -429,7 +429,7 @@ def test_configurations_are_counted_and_not_their_trainings(limit: int) -> None:
     tasks = Task.data(0.1, 1.0)
     tuning = tuned(MultitaskSearch(n_initial=4), asks=60, workers=2, tasks=tasks, limit=limit)
     history = tuning.history
-    assert len({repr(trial.config) for trial in history}) == limit
+    assert len({key_of(trial.config) for trial in history}) == limit
     assert not history.room
     assert any(trial.task == FULL and trial.status is Status.COMPLETED for trial in history)
     promoted = next(trial for trial in history if trial.task == FULL)
@@ -440,5 +440,5 @@ def test_configurations_are_counted_and_not_their_trainings(limit: int) -> None:
 def test_a_sweep_with_few_samples_and_a_cheap_task_ends_with_full_trainings(tmp_path: Path) -> None:
     sweep = sweep_of(num_samples=4, budget=None, tasks=Task.data(0.1, 1.0))
     history = simulated(tmp_path, sweep).history
-    assert len({repr(trial.config) for trial in history if trial.first_origin != BASELINE}) <= 4
+    assert len({key_of(trial.config) for trial in history if trial.first_origin != BASELINE}) <= 4
     assert any(trial.task == FULL and trial.status is Status.COMPLETED for trial in history)

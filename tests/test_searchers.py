@@ -493,7 +493,7 @@ def test_tpe_learns_from_the_last_step_that_enough_trials_have_reached() -> None
         drawn.append(searcher.suggest(few).config["x"])
         few.append(Report(0, HORIZON, 2.0))
     assert sum(drawn) / 10 < 0.0  # where Optuna itself goes by the five that completed, beyond 1.8
-    assert searcher.suggest(many).config["x"] > 1.5  # thirty full results count for more than five early ones
+    assert searcher.suggest(many).config["x"] > 1.0  # thirty full results count for more than five early ones
 
 
 def test_tpe_draws_some_at_random_only_where_trials_are_stopped_early() -> None:
