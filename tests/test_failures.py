@@ -749,8 +749,10 @@ def test_stopped_trials_keep_their_checkpoints_until_the_first_one_is_complete(l
         checkpoint.save(driver.checkpoints(number), {"step": 1}, step=1)
         driver.receive(number, [Progress("report", step=1, metrics={"loss": loss})])
     assert [trial.status for trial in driver.history][:3] == [Status.RUNNING, Status.STOPPED, Status.STOPPED]
+    for number in (1, 2):
+        assert driver.keeps(number)
+        driver.receive(number, [], done=True)
     assert kept(driver) == {0, 1, 2}
-    assert driver.keeps(2)
     driver.receive(0, [Progress("report", step=step, metrics={"loss": 0.5}) for step in (2, 3, 4)])
     assert driver.history.trials[0].status is Status.COMPLETED
     assert kept(driver) == {0}
