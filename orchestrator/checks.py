@@ -30,7 +30,6 @@ MODES = {
 }
 READERS = 200  # random configurations that the workload and the policy are asked to read
 DRAWS = 2000  # random configurations from which the share that meets the constraints is estimated
-LEAST_SHARE = 1 / 200  # of the space; below this a searcher would spend its time on what is not allowed
 
 
 def on_description(sweep: Sweep) -> None:
@@ -117,16 +116,6 @@ def _parts(sweep: Sweep) -> None:
         raise BadInput(
             f"Sweep(searcher={searcher!r}): {title} lets trials take over the state of others, and {what} cannot do that; "
             "use a searcher that does not fork, such as Tpe() or MultitaskSearch()."
-        )
-
-
-def constraints(sweep: Sweep) -> None:
-    share = feasible_share(sweep.space)
-    if share < LEAST_SHARE:
-        raise BadInput(
-            f"Sweep(space): {f'about {share:.2%}' if share else 'less than 0.05 %'} of the space meets the constraints "
-            f"{', '.join(repr(name) for name in sweep.space.describe()['constraints'])}; narrow the ranges to where they "
-            f"hold (at least {LEAST_SHARE:.1%} must), or tune what they relate: a ratio in place of one of the two."
         )
 
 

@@ -25,6 +25,7 @@ from search.work import Progress
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
+SMALL_SHARE = 1 / 200  # of the space: below it suggestions crowd around the little that is allowed
 FIRST = 5  # trainings that are shown
 MOST_REPORTS = 500  # that are gone through to find them: a second or two
 
@@ -152,7 +153,10 @@ def _space(sweep: Sweep) -> list[str]:
         lines.append(f"{name:<18} {parameter!r}" + (f", only if {' and '.join(words)}" if words else ""))
     constraints = space.describe()["constraints"]
     if constraints:
-        lines.append(f"{feasible_share(space):.3g} of it meets {', '.join(repr(name) for name in constraints)}")
+        share = feasible_share(space)
+        advice = "; narrow the ranges, or tune a ratio in place of one of two" if share < SMALL_SHARE else ""
+        about = f"{share:.3g}" if share else "less than 0.0005"
+        lines.append(f"{about} of it meets {', '.join(repr(name) for name in constraints)}{advice}")
     return lines
 
 

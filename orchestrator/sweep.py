@@ -123,7 +123,6 @@ class Sweep:
         self._check_metric()
         self._check_numbers()
         self._check_points()
-        checks.constraints(self)
         self._check_parameters()
         self._check_tasks()
         self._check_budget()

@@ -74,7 +74,6 @@ BEFORE = {
     "a condition on no option": Wrong('Space({"opt": choice(["sgd", "adam"]), "m": when(uniform(0, 1), opt="sdg")})', ("cannot be 'sdg'", "did you mean 'sgd'?")),
     "a belief outside": Wrong('Space({"lr": loguniform(1e-4, 1).believed(3)})', ("centre of a belief must be a number from 0.0001 to 1.0, not 3",)),
     "a constraint that nothing meets": Wrong('Space(LR, {"never": lambda c: False})', ('"never" failed 1000',)),
-    "a constraint that little meets": Wrong('plain(space=Space({"a": uniform(0, 1), "b": uniform(0, 1), "lr": 0.1}, {"equal": lambda c: abs(c["a"] - c["b"]) < 0.001}))', ("of the space meets the constraints 'equal'", "narrow the ranges", "a ratio")),
     "a constraint on what may be absent": Wrong('Space({"opt": choice(["a", "b"]), "m": when(uniform(0, 1), opt="a")}, {"small": lambda c: c["m"] < 2})', ('the constraint "small" failed', "c.get(name)")),
     # Parts of a sweep.
     "a dict for a space": Wrong("plain(space=LR)", ("write Space({…}) around the dict",)),
