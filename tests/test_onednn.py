@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from orchestrator import FromFunction, report
+from search.work import Assignment
 from tests.support import ROOT
 from trainables.base import Execution
 from trainables.loop import Training
@@ -98,6 +101,21 @@ def test_trainings_of_somebody_elses_code_are_guarded_each_for_itself() -> None:
     told = [next(training).metrics["on"] for training in (narrow, wide, narrow, wide)]
     assert told == [0.0, 1.0, 0.0, 1.0]
     assert torch.backends.mkldnn.enabled
+
+
+@needs_x86
+def test_a_function_in_a_process_of_its_own_is_guarded_too(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        model = ResNet(3, (4, 32), 1, 5, 1)
+        assert model is not None
+        report(1, on=float(torch.backends.mkldnn.enabled))
+
+    folder = tmp_path / "trial" / "checkpoints"
+    folder.mkdir(parents=True)
+    workload = FromFunction(train, metric="on", mode="min", horizon=1)
+    told = [item for item in workload.run(None, Assignment(0, {}, 7, until=1, folder=folder)) if item is not None]
+    assert [item.metrics["on"] for item in told if item.kind == "report"] == [0.0]
+    assert "oneDNN is off" in (folder.parent / "log.txt").read_text()
 
 
 def test_what_a_training_sets_itself_stays() -> None:

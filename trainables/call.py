@@ -36,13 +36,15 @@ def write(file: Path, train: Callable[..., Any], config: Mapping[str, Any]) -> N
 
 def call(path: Path) -> None:
     """Call the function; its error is the process's."""
+    from trainables.onednn import Guard
     from trainables.randomness import seed_streams
 
     with open(path, "rb") as file:
         sys.path[:] = pickle.load(file)  # without it the user's modules would not be found
         train, config = pickle.load(file)
     seed_streams(int(os.environ["TRIAL_SEED"]))
-    told = train(config)
+    with Guard():
+        told = train(config)
     if inspect.isgenerator(told):
         raise TypeError("the function returned a generator, which nobody runs; make it a generator function itself.")
     if told is not None:
