@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -17,8 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 import torch
+from ray import cloudpickle as ray_cloudpickle
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -343,6 +346,15 @@ def told(train: Any, assignment: Assignment, **fields: Any) -> dict[int, float]:
         for item in workload.run(None, assignment)
         if item is not None and item.kind == "report"
     }
+
+
+def test_a_function_may_speak_of_torchs_switches() -> None:
+    def train(config: Any) -> None:
+        torch.backends.cudnn.benchmark = torch.backends.mkldnn.enabled
+
+    FromFunction(train, metric="loss", mode="min", horizon=1)
+    for pickler in (cloudpickle, ray_cloudpickle):
+        assert callable(pickle.loads(pickler.dumps(train)))
 
 
 def test_closures_lambdas_partials_methods_and_objects_run_in_a_process_of_their_own(assignment: Any) -> None:

@@ -6,10 +6,13 @@ configuration. What it finds there is what a script finds: TRIAL_FOLDER and the 
 
 from __future__ import annotations
 
+import copyreg
+import importlib
 import inspect
 import os
 import pickle
 import sys
+import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,18 @@ def write(file: Path, train: Callable[..., Any], config: Mapping[str, Any]) -> N
     content = pickle.dumps(sys.path) + cloudpickle.dumps((train, dict(config)))
     file.write_bytes(content)
     file.chmod(0o600)
+
+
+def modules_go_by_name() -> None:
+    """Let functions be pickled that mention torch.backends.cudnn and its like: modules of classes of their own."""
+    for module in list(sys.modules.values()):
+        kind = type(module)
+        if issubclass(kind, types.ModuleType) and kind is not types.ModuleType:
+            copyreg.pickle(kind, _by_name)
+
+
+def _by_name(module: types.ModuleType) -> tuple[Callable[[str], types.ModuleType], tuple[str]]:
+    return importlib.import_module, (module.__name__,)
 
 
 def call(path: Path) -> None:

@@ -76,6 +76,7 @@ class FromFunction:
     def __post_init__(self) -> None:
         if not callable(self.train):
             raise ValueError(f"FromFunction(train={self.train!r}): must be a function of the configuration.")
+        call.modules_go_by_name()
         wrong = _problem(self.train)
         if wrong:
             raise ValueError(f"FromFunction(train={_name(self.train)}): {wrong}")
