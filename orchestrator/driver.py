@@ -89,6 +89,7 @@ class Driver:
         self.workers = 1  # how many trials may run at once; the engine knows
         self.waiting = [trial.number for trial in self.history.having(Status.RUNNING)]  # interrupted; first in line
         self.running: set[int] = set()
+        self._told_of_an_early_end = False
         self._leaving: set[int] = set()  # over, and not yet left by their workers
         self.stop_reason = ""  # why nothing new is started any more: a signal, the budget, failures
         self.abort_reason = ""  # the stop was a failure
@@ -618,6 +619,14 @@ class Driver:
         whole = self.history.steps(trial.task)
         if trial.steps:
             self._end(trial, Status.COMPLETED, f"ended by itself at step {trial.step} of {whole}: {how}")
+            if not self._told_of_an_early_end:
+                self._told_of_an_early_end = True
+                self._tell(
+                    "notice",
+                    f"trial {trial.number} ended by itself at step {trial.step} of {whole} and counts as completed. If it did not "
+                    f"stop early by a rule of its own, the horizon is too long: try horizon={trial.step}.",
+                    trial.number,
+                )
         else:
             self._fail(trial, "NoReport", f"the training ended before its first report: {how}")
 

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 
 import psutil
 
-from orchestrator.guards import LOG
+from orchestrator.guards import EXIT_FILE, LOG, SILENCE_FILE
 
 GRACE_SECONDS = 5.0  # for a process to end, once asked
+OURS = tuple(f"/{name}" for name in (LOG, EXIT_FILE, SILENCE_FILE))
 NOT_FILES = ("/dev/", "/proc/", "/memfd:", "/tmp/ray/")
 POOLS = ("resource_tracker", "forkserver", "loky", "compile_worker")
 """In the command lines of processes that a library keeps for all of this process's work, not for one trial's."""
@@ -81,7 +82,7 @@ def written_files() -> set[str]:
         for number in os.listdir("/proc/self/fd"):
             with contextlib.suppress(OSError):
                 name = os.readlink(f"/proc/self/fd/{number}")
-                is_file = name.startswith("/") and not name.startswith(NOT_FILES) and not name.endswith(f"/{LOG}")
+                is_file = name.startswith("/") and not name.startswith(NOT_FILES) and not name.endswith(OURS)
                 if is_file and _is_written(number):
                     found.add(name)
     return found

@@ -247,6 +247,7 @@ def drive(
             for text in (afresh, driver.found, *ledger.notices):
                 if text:
                     console.print(text, highlight=False, soft_wrap=True)
+            known = len(driver.history)
             try:
                 with _signals(driver, is_script) as received, display:
                     if clock is not None:
@@ -264,6 +265,8 @@ def drive(
                 raise
             driver.close()
             problem = close(driver, ledger, received)
+            if driver.found and len(driver.history) == known and problem is None:
+                console.print("Nothing was left to do.", highlight=False)
             with ledger.transaction():
                 ended = "interrupted" if isinstance(problem, Interrupted) else "failed" if problem else "finished"
                 ledger.add_event(STATE, ended)

@@ -386,12 +386,10 @@ def best_as_yaml(ledger: Ledger) -> str:
         "config": best["config"],
         "checkpoint": best["checkpoint"],
     }
-    command: list[str] = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq LIMIT 1", trial=number)[0][
-        "command"
-    ]
+    begun = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq LIMIT 1", trial=number)[0]
     again = ["orchestrator", "replay", str(ledger.folder), str(number)]
-    if command:
-        content["command"] = shlex.join(command)
+    if begun["command"]:
+        content["command"] = f"TRIAL_SEED={begun['seed']} {shlex.join(begun['command'])}"
         content["files"], reported = scripts_own(ledger.folder, number)
         if reported:
             content["checkpoint"] = reported

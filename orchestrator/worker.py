@@ -149,7 +149,8 @@ def failure(error: BaseException, log: Path) -> tuple[str, str, str]:
         says = f"SystemExit: exit code {error.code or 0}"
         if words := failures.last_words(_end_of(log)) if error.code else "":
             says = f"{says}: {words}"
-    return error_class(error), says, failures.shown(error)
+    is_about_a_process = getattr(error, "is_about_a_process", False)  # whose own traceback is in the log
+    return error_class(error), says, failures.message(error) if is_about_a_process else failures.shown(error)
 
 
 def error_class(error: BaseException) -> str:

@@ -82,6 +82,14 @@ def test_the_program_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
     assert "lr" in done.stdout
 
 
+def test_the_space_of_how_to_choose_is_one(tmp_path: Path) -> None:
+    (code,) = blocks((ROOT / "docs" / "choose.md").read_text(), "python")
+    script = tmp_path / "space.py"
+    script.write_text(code + "\nprint(space.conditions, space.size)\n")
+    done = run_script(script, cwd=tmp_path)
+    assert "optimizer" in done.stdout, done.stderr
+
+
 def test_the_readme_asks_for_few_lines() -> None:
     train, tune, _ = blocks(README, "python")
     assert sum("report" in line for line in train.splitlines()) == 2  # an import and a call

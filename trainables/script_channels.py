@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class ScriptFailed(RuntimeError):
     """The script ended with an error, or without a word about the tuned metric."""
 
+    is_about_a_process = True  # a traceback of ours would say nothing about it
+
 
 class Program(Protocol):
     """What can be run for a trial; `trainables.workloads.script.Script` says what the fields mean."""

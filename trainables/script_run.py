@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.work import Assignment, Progress
 from trainables import config_file, trial_log
-from trainables.printed import Value
+from trainables.printed import Value, visible
 from trainables.script_channels import Channels, ScriptFailed
 from trainables.script_errors import error_line
 from trainables.script_process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers, exit_in_words
@@ -152,7 +152,7 @@ class ScriptRun(Iterator["Progress | None"]):
             RUNNER: f"{socket.gethostname()}:{os.getpid()}", "OMP_NUM_THREADS": str(assignment.threads),
             "PYTHONUNBUFFERED": "1", **{rank: "0" for rank in RANKS if rank in os.environ},
         }  # fmt: skip
-        trial_log.append(self._log, f"$ {shlex.join(words)}\n".encode())
+        trial_log.append(self._log, f"$ TRIAL_SEED={assignment.seed} {shlex.join(words)}\n".encode())
         self._channels = Channels(script, folder, assignment.config, self._memory)
         self._process = ScriptProcess(words, environment, folder.place / OUTPUT, folder.place / ERRORS)
 
@@ -228,7 +228,9 @@ class ScriptRun(Iterator["Progress | None"]):
             where = f"after step {self._step} of {self._assignment.until}"
             raise ScriptFailed(f"{said} ({exit_in_words(code)} {where})")
         if not self._step:
-            raise ScriptFailed(f"the script ended with exit code 0; {self._channels.why_silent()}")
+            last = next((line.strip() for line in reversed(self._folder.tail(OUTPUT).splitlines()) if line.strip()), "")
+            said = f" Its last line: {visible(last)[:120]!r}." if last else ""
+            raise ScriptFailed(f"the script ended with exit code 0; {self._channels.why_silent()}{said}")
         return Progress("ended", self._step, text="the script ended with exit code 0")
 
     def _leave(self) -> None:

@@ -19,6 +19,8 @@ OWN, COUNTED, REPORTED = "own", "counted", "reported"
 class Refused(RuntimeError):
     """What the script says cannot be put on record without a guess."""
 
+    is_about_a_process = True  # as for ScriptFailed
+
 
 @dataclass(frozen=True)
 class Reading:
