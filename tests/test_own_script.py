@@ -60,7 +60,7 @@ def test_a_script_alone_leaves_no_trace_of_the_protocol(followed: Path) -> None:
 def test_the_log_and_the_trials_folder_are_where_the_page_says(followed: Path) -> None:
     trial = followed / "runs" / "mine" / "trials" / "00003"
     first, second = (trial / "log.txt").read_text().splitlines()[:2]
-    assert re.fullmatch(r"\$ python train.py --learning-rate=\S+( --nesterov)?", first)
+    assert re.fullmatch(r"\$ TRIAL_SEED=\d+ python train.py --learning-rate=\S+( --nesterov)?", first)
     assert second.startswith("epoch 1: valid_loss=")
     assert (followed / "runs" / "reporting" / "trials" / "00000" / "checkpoints" / "script" / "epoch-1.json").exists()
 
