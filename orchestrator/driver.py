@@ -731,7 +731,7 @@ class Driver:
         if resting:
             parts.append(f"{resting} resting (may be resumed)")
         if self.waiting:
-            parts.append(f"{len(self.waiting)} interrupted (going on from their last checkpoints)")
+            parts.append(f"{len(self.waiting)} interrupted (going on from their last checkpoints, if they have any)")
         reports = sum(len(trial.steps) for trial in self.history.trials)
         counts = f"{plural(len(self.history.trials), 'trial')}, {plural(reports, 'report')} on record"
         text = f"Continuing {self.sweep.name}: {counts}"

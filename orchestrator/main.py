@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from orchestrator.result import Result
     from orchestrator.sweep import Sweep
 
-SMOKE_SAMPLES = 4
-SMOKE_STEPS = 2  # of a training that knows no smaller size of itself
 ONE_REQUEST_SECONDS = 0.4  # timeout(1) signals the process and then its group: that is one request
 
 tell_uncaught()
@@ -122,7 +120,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         ] = False,
         smoke: Annotated[
             bool,
-            typer.Option("--smoke", help="The smallest size, or two steps of one trial: does it all fit together?"),
+            typer.Option("--smoke", help="The smallest size, or two reports of one trial: does it all fit together?"),
         ] = False,
         address: Annotated[str | None, typer.Option(help="A running Ray cluster, e.g. auto.")] = None,
         dry_run: Annotated[
@@ -133,7 +131,9 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
     ) -> None:
         described = _build(sweep)
         if smoke:
-            described = _smallest(described)
+            from orchestrator.smoke import smallest
+
+            described = smallest(described)
         given: dict[str, Any] = {
             "name": name,
             "num_samples": num_samples,
@@ -470,26 +470,3 @@ def _changed(sweep: Sweep, changes: Mapping[str, Any]) -> Sweep:
 
 def _named(function: Callable[..., object]) -> str:
     return str(getattr(function, "__qualname__", function))
-
-
-def _smallest(sweep: Sweep) -> Sweep:
-    """The workload's own smallest size and a few trials; of another training one trial of two steps."""
-    from search.schedulers.run_to_end import RunToEnd
-    from search.searchers.random import Random
-
-    name, smallest = f"{sweep.name}-smoke", getattr(type(sweep.workload), "smallest", None)
-    if smallest is not None:
-        samples = min(sweep.limit or SMOKE_SAMPLES, SMOKE_SAMPLES)
-        return replace(sweep, workload=smallest(), num_samples=samples, budget=None, name=name)
-    try:
-        shorter = replace(sweep.workload, horizon=min(SMOKE_STEPS, sweep.workload.horizon))  # type: ignore[type-var]
-    except TypeError as error:
-        what = type(sweep.workload).__name__
-        raise BadInput(
-            f"--smoke: {what} states no smallest size (a classmethod `smallest`), and is no dataclass whose horizon could "
-            f"be made shorter ({error})."
-        ) from error
-    return replace(
-        sweep, workload=shorter, name=name, num_samples=1, budget=None, tasks=(), searcher=Random(), scheduler=RunToEnd(),
-        finalists=0, target=None, transfer=(),
-    )  # fmt: skip

@@ -113,7 +113,7 @@ class Display:
     def _line(self, driver: Driver) -> str:
         best = driver.best
         shown = (
-            "no result yet"
+            ("no result yet" if driver.history.trials else "starting")
             if best is None
             else f"best {driver.sweep.metric_name} {driver.sweep.value(best.loss):.4g} (trial {best.number})"
         )

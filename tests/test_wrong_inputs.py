@@ -157,7 +157,6 @@ BEFORE = {
     "no samples by flag": Wrong("plain()", ("num_samples=0",), ("--num-samples", "0"), names_line=False),
     "a time by flag": Wrong("plain()", ("time_budget='soon'", "'6h'"), ("--time-budget", "soon"), names_line=False),
     "a name by flag": Wrong("plain()", ("name='../up'",), ("--name", "../up"), names_line=False),
-    "smoke of what has no size": Wrong("class Own:\n    metric, mode, metrics, horizon, baseline = 'loss', 'min', ('loss',), 3, None\n    def prepare(self, folder): ...\n    def run(self, *a): ...\n    def test(self, a): ...\n    def __repr__(self): return 'Own()'\nplain(workload=Own())", ("Own states no smallest size",), ("--smoke",), names_line=False),
 }  # fmt: skip
 
 LATER = {

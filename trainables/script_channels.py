@@ -109,7 +109,10 @@ class Channels:
         """Why a script that has ended said nothing of use."""
         metric = self._script.metric
         if self._only_reports:
-            return f"it never called report() with {metric!r}."
+            return (
+                f"it never called report() with {metric!r}: call it after each evaluation, or give the Trainer the callback "
+                "(TransformersCallback, LightningCallback)."
+            )
         if self.file is not None:
             found = ", ".join(path.name for path in self.file.paths) or "there is no such file"
             return (

@@ -1,0 +1,38 @@
+"""--smoke: the smallest version of a sweep, to see in seconds whether it all fits together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from search.base import Scheduler, Verdict
+from search.searchers.random import Random
+from search.trial import History, Trial
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
+
+SAMPLES = 4  # of a workload that has a smallest size
+REPORTS = 2  # of somebody else's training
+
+
+@dataclass(frozen=True)
+class FirstReports(Scheduler):
+    """Leaves a trial after so many reports, whatever it calls its steps: epochs, or every 500th update."""
+
+    reports: int = REPORTS
+
+    def judge(self, trial: Trial, history: History) -> Verdict:
+        return Verdict.STOP if len(trial.steps) >= self.reports else Verdict.CONTINUE
+
+
+def smallest(sweep: Sweep) -> Sweep:
+    """The workload's own smallest size and a few trials; of another training one trial of two reports."""
+    name, own = f"{sweep.name}-smoke", getattr(type(sweep.workload), "smallest", None)
+    if own is not None:
+        samples = min(sweep.limit or SAMPLES, SAMPLES)
+        return replace(sweep, workload=own(), num_samples=samples, budget=None, name=name)
+    return replace(
+        sweep, name=name, num_samples=1, budget=None, tasks=(), searcher=Random(), scheduler=FirstReports(),
+        baseline=None, finalists=0, target=None, transfer=(),
+    )  # fmt: skip
