@@ -24,9 +24,7 @@ if TYPE_CHECKING or "pytorch_lightning" not in sys.modules or "lightning.pytorch
     try:
         from lightning.pytorch.callbacks import Callback, Checkpoint
     except ModuleNotFoundError as error:
-        raise ImportError(
-            f"LightningCallback needs Lightning ({error}): pip install 'tuning-orchestrator[lightning]'"
-        ) from None
+        raise ImportError(f"LightningCallback needs Lightning ({error}): pip install lightning") from None
 else:  # the same library under its other name
     from pytorch_lightning.callbacks import Callback, Checkpoint
 

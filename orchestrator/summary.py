@@ -460,7 +460,7 @@ def write_record(ledger: Ledger, form: str, target: IO[str] | Path) -> None:
         try:
             import pyarrow  # noqa: F401
         except ImportError as error:
-            raise BadInput("--parquet needs pyarrow: pip install 'tuning-orchestrator[parquet]'.") from error
+            raise BadInput("--parquet needs pyarrow: pip install pyarrow.") from error
         import pandas as pd
 
         flat = [_flat(record) for record in records(ledger)]

@@ -7,7 +7,7 @@ Metrics are what the evaluation gives, `eval_loss` and what `compute_metrics` ad
 with `eval_strategy="epoch"`, else the Trainer's `global_step`; the sweep's horizon counts the same. Each evaluation is
 followed by a checkpoint at the same step, whatever `save_steps` says; with `save_strategy="no"` by none, and an interrupted
 trial starts over. An `output_dir` that would be the same for all trials is moved into the trial's own folder. Does
-nothing where no sweep runs the script. The Trainer itself needs accelerate: pip install 'tuning-orchestrator[transformers]'.
+nothing where no sweep runs the script. The Trainer itself needs accelerate: pip install accelerate.
 """
 
 from __future__ import annotations

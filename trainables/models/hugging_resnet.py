@@ -74,7 +74,7 @@ def from_torchvision(network: str) -> dict[str, Tensor]:
             raise _broken(error) from error
         raise ValueError(
             f"weights={TORCHVISION!r}: torchvision is not installed; "
-            "pip install 'tuning-orchestrator[vision]', or give a name like 'microsoft/resnet-18'."
+            "pip install torchvision (the build for your torch), or give a name like 'microsoft/resnet-18'."
         ) from error
     except Exception as error:  # operators that its torch does not have: RuntimeError, AttributeError, OSError …
         raise _broken(error) from error
