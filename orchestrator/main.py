@@ -50,6 +50,7 @@ tell_uncaught()
 
 def run(
     sweep: Sweep,
+    folder: Path | str | None = None,
     *,
     runs: Path | str = "runs",
     name: str | None = None,
@@ -58,7 +59,7 @@ def run(
     quiet: bool = False,
     **changes: Any,
 ) -> Result:
-    """Run (or continue) a sweep in the folder `runs`/`name` and return what it found; the same call does both.
+    """Run (or continue) a sweep in `folder` (default: `runs`/`name`) and return what it found; the same call does both.
 
     Raises an OrchestratorError and never leaves the program: BadInput and ResumeRefused before anything starts, TrialsFailed
     and NoMetric at the end, Interrupted after Ctrl-C and a clean save; `error.result` has what there is nevertheless.
@@ -74,7 +75,7 @@ def run(
     if name is not None:
         changes["name"] = name
     described = _changed(_build(sweep), changes)
-    folder = _folder(runs, described)
+    where = _folder(runs, described) if folder is None else Path(folder).expanduser().absolute()
     on_this_machine(described, local=not simulate and address is None)
     # A notebook is no terminal, though its kernel may say so, and rich would make a picture of every line there.
     console = Console(stderr=True, force_jupyter=False, force_terminal=sys.stderr.isatty(), quiet=quiet)
@@ -86,12 +87,12 @@ def run(
         return _problem(driver, received, "call run(sweep) again")
 
     try:
-        drive(described, folder, simulated=simulate, address=address, console=console, close=close, is_script=False)
+        drive(described, where, simulated=simulate, address=address, console=console, close=close, is_script=False)
     except OrchestratorError as error:
         if driven:
-            error.result = Result(folder)
+            error.result = Result(where)
         raise
-    return Result(folder)
+    return Result(where)
 
 
 def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
@@ -167,6 +168,9 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             )  # fmt: skip
 
     sys.exit(guarded(command))
+
+
+main = launch  # its earlier name, in scripts that import it from here
 
 
 def guarded(command: Callable[..., None]) -> int:

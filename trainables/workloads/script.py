@@ -36,6 +36,7 @@ from search.trial import Config
 from search.work import Assignment
 from trainables import config_file
 from trainables.flags import CONFIG, Flag, ask, command_words, find, names_in, nearest, script_place
+from trainables.printed import measured as measured
 
 if TYPE_CHECKING:
     from search.space import Space
