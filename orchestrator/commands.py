@@ -233,12 +233,13 @@ def replay(
     """Train one recorded trial again, outside the sweep; its numbers must come out the same."""
     with _opened(run, runs) as ledger:
         folder = ledger.folder
-        command, place = replay_command(folder, ledger.sweeps()[-1])
-    if any(MASK in word for word in command):
-        raise BadInput(
-            f"{folder}: the command that made this run holds a secret, which the record does not show. Run it yourself with "
-            f"--replay {trial} added: {shlex.join(command)}"
-        )
+        latest = ledger.sweeps()[-1]
+        if any(MASK in word for word in latest["command"]):
+            raise BadInput(
+                f"{folder}: the command that made this run holds a secret, which the record does not show. Run it yourself "
+                f"with --replay {trial} added: {shlex.join(latest['command'])}"
+            )
+        command, place = replay_command(folder, latest)
     call = [
         sys.executable,
         *command,

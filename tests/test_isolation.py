@@ -97,7 +97,7 @@ CHANGES: dict[str, tuple[Callable[[int], Any], Callable[[], Any]]] = {
     "logging": (set_logging, loggers),
     "decimal context": (set_rounding, lambda: decimal.getcontext().prec),
     "NumPy's errstate": (lambda value: np.seterr(all="raise"), np.geterr),
-    "start method": (lambda value: multiprocessing.set_start_method("spawn"), lambda: multiprocessing.get_start_method(allow_none=True)),
+    "start method": (lambda value: multiprocessing.set_start_method("spawn", force=True), lambda: multiprocessing.get_start_method(allow_none=True)),
     "signal handler": (lambda value: signal.signal(signal.SIGTERM, lambda *_: value), lambda: signal.getsignal(signal.SIGTERM)),
     "timer": (lambda value: signal.setitimer(signal.ITIMER_REAL, 1e6, 1e6 + value), lambda: signal.getitimer(signal.ITIMER_REAL)[1]),
     "excepthook": (lambda value: setattr(sys, "excepthook", lambda *_: value), lambda: sys.excepthook),
