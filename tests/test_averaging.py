@@ -168,6 +168,7 @@ def test_replicas_at_the_limit_of_alpha_or_beyond_are_refused() -> None:
 
 @given(averaging=averagings, momentum=st.floats(0, 0.99), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=30)
+@pytest.mark.slow
 def test_left_alone_they_come_together_with_any_momentum(averaging: Averaging, momentum: float, seed: int) -> None:
     torch.manual_seed(seed)
     replicas, stack, z = scattered(replace(averaging, momentum=momentum))
@@ -247,6 +248,7 @@ def paired(one: nn.Module, other: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.slow
 def test_all_at_once_is_one_after_the_other(normed: bool) -> None:
     """Weights and statistics, over two epochs with uneven batches."""
     workload = Small(normed=normed)
@@ -296,6 +298,7 @@ def test_buffers_that_a_model_exchanges_are_kept() -> None:
         assert counted.replicas.state()["buffers"]["model.seen"].tolist() == [15.0, 12.0, 12.0]
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_computed_at_once_is_said_to_be_and_trains() -> None:
     recurrent = Training(LstmMnist.smallest(), Sma(2), good(LstmMnist()), until=1)
     told, *_, report = [item for item in recurrent if item is not None]
@@ -306,6 +309,7 @@ def test_a_model_that_cannot_be_computed_at_once_is_said_to_be_and_trains() -> N
     assert told.text == "2 replicas, all at once"
 
 
+@pytest.mark.slow
 def test_every_sample_is_seen_once_an_epoch_by_one_replica() -> None:
     seen: Counter[int] = Counter()
 
@@ -393,6 +397,7 @@ LEFT_OUT = [None, "parameters", "buffers", "before", "rounds", "averaging", "obs
 
 
 @pytest.mark.parametrize("left_out", LEFT_OUT)
+@pytest.mark.slow
 def test_nothing_can_be_left_out_of_the_state_of_replicas(left_out: str | None, tmp_path: Path) -> None:
     """One item as at the start, and the rest of the training is another."""
     policy = Acting(((2, Action(average=Averaging(2, period=2))), (7, Action(average=Averaging(2, 0.3, period=2)))))

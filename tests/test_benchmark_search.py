@@ -236,6 +236,7 @@ def test_the_cost_to_reach_a_level_is_counted_in_full_trainings(tmp_path: Path) 
     assert "none" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_a_suggestion_costs_is_measured_for_ours_and_for_optunas(tmp_path: Path) -> None:
     done = run_script(BENCHMARKS / "deciding.py", "--sizes", "12", "--methods", "tpe,optuna-tpe", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -183,6 +183,7 @@ def test_lineage_is_recorded(tmp_path: Path) -> None:
     [(True, 3), pytest.param(False, 3, marks=[pytest.mark.ray, pytest.mark.slow])],
     ids=["simulated", "ray"],
 )
+@pytest.mark.slow
 def test_sigkills_at_random_instants_leave_every_fork_its_parents_state(
     tmp_path: Path, simulate: bool, kills: int
 ) -> None:

@@ -492,7 +492,7 @@ def norm(name: str, width: int) -> dict[str, torch.Tensor]:
 
 def test_a_missing_and_a_broken_torchvision_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(ValueError, match=r"torchvision is not installed; pip install 'tuning-orchestrator\[vision\]'"):
+    with pytest.raises(ValueError, match=r"torchvision is not installed; pip install torchvision"):
         from_torchvision("resnet18")
 
     class Broken(types.ModuleType):

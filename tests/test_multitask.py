@@ -380,6 +380,7 @@ def level(config: Config, step: int) -> float:
     return 0.69 + 0.02 * abs(config["x"] - 0.9)
 
 
+@pytest.mark.slow
 def test_while_nothing_gets_better_a_share_of_the_cost_goes_to_successive_halving() -> None:
     tuning = tuned(MultitaskSearch(), level, asks=150, horizon=27)
     random = [trial for trial in tuning.history if trial.first_origin == "random"]

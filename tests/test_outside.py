@@ -138,6 +138,7 @@ def test_resuming_without_checkpoints_is_refused_with_a_remedy(local_ray: None, 
         fit(search, TrialScheduler(AshaPromote(reduction_factor=2), search), tmp_path, num_samples=4, checkpoints=False)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_an_interrupted_tuner_is_restored_and_ends_with_every_step_once(tmp_path: Path, number: int) -> None:

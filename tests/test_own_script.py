@@ -62,7 +62,7 @@ def test_the_log_and_the_trials_folder_are_where_the_page_says(followed: Path) -
     first, second = (trial / "log.txt").read_text().splitlines()[:2]
     assert re.fullmatch(r"\$ TRIAL_SEED=\d+ python train.py --learning-rate=\S+( --nesterov)?", first)
     assert second.startswith("epoch 1: valid_loss=")
-    assert (followed / "runs" / "reporting" / "trials" / "00000" / "checkpoints" / "script" / "epoch-1.json").exists()
+    assert list((followed / "runs" / "reporting" / "trials").glob("*/checkpoints/script/epoch-1.json"))
 
 
 def test_the_sentences_that_the_page_explains_are_ours() -> None:

@@ -69,6 +69,7 @@ def test_two_workers_train_as_one_does(whole: dict[int, dict[str, float]], tmp_p
     )
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_and_a_policy_are_the_same_on_two_workers(tmp_path: Path) -> None:
     workload = Quadratic(horizon=3, execution=Execution(micro_batch=5))
     whole = curve(Quadratic(horizon=3).run(Exploring(), assignment(tmp_path / "one", until=3)))
@@ -142,6 +143,7 @@ def test_the_loss_of_a_worker_costs_a_restart_from_the_last_checkpoint(
     assert not psutil.Process().children()
 
 
+@pytest.mark.slow
 def test_a_loss_that_the_others_do_not_notice(tmp_path: Path) -> None:
     """As one that waits in an exchange and is never told: the first worker is stopped while the other is killed."""
     notices = []
@@ -316,6 +318,7 @@ class Normed(MlpDigits):
     pytest.param(replace(AVERAGED, execution=Execution(micro_batch=7)), 3, marks=pytest.mark.slow),
     (Normed(horizon=3, data_share=0.1), 4),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_replicas_on_two_workers_are_those_of_one(workload: MlpDigits, replicas: int, tmp_path: Path) -> None:
     given = {"until": 3, "config": CONFIG | {"momentum": 0.9}}
     one = curve(workload.run(Sma(replicas), assignment(tmp_path / "one", **given)))
@@ -332,6 +335,7 @@ SWITCHING = Watchdog(AdaptiveSync(3, share=0.5))  # marks as well
     pytest.param(SWITCHING, [2, 5], marks=pytest.mark.slow),
     pytest.param(Sma(2), [2, 5], marks=pytest.mark.slow),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_replicas_on_two_workers_resume_with_the_same_bits(
     policy: Policy[Any], cuts: list[int], tmp_path: Path
 ) -> None:
@@ -391,6 +395,7 @@ def test_watched_gradients_of_replicas_on_two_workers_are_those_of_one(tmp_path:
     assert [value for row in seen[1] for value in row] == pytest.approx([v for row in seen[0] for v in row], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_fewer_replicas_than_workers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="each of 3 workers needs a replica; make it replicas=3 or more"):
         AVERAGED.run(Sma(2), assignment(tmp_path, workers=3))

@@ -58,6 +58,7 @@ def test_both_engines_decide_the_same_with_one_worker(tmp_path: Path, scheduler:
     assert sequence(tmp_path / "run" / "steady") == sequence(tmp_path / "run--simulate" / "steady")
 
 
+@pytest.mark.slow
 def test_tasks_finalists_and_thinking_ahead_are_the_same_on_both_engines(tmp_path: Path) -> None:
     script = ROOT / "tests" / "sweeps" / "climb.py"
     for engine in ([], ["--simulate"]):

@@ -534,6 +534,7 @@ OF_TRIALS = [
 
 
 @pytest.mark.parametrize("left_out", [None, *LEFT_OUT, *OF_TRIALS])
+@pytest.mark.slow
 def test_nothing_can_be_left_out_of_the_state(left_out: str | None, prepared: Path) -> None:
     """The exam above can fail: a state with one item as at the start gives another training.
 
