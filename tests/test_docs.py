@@ -52,6 +52,7 @@ def named(code: str) -> str:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_the_quickstart_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
     setup, _, session = blocks(README, "sh")
     assert [line.split("#")[0].strip() for line in setup.strip().splitlines()] == ["make demo", "make test"]

@@ -170,6 +170,7 @@ class DyingOnce(Quadratic):
         return super().model(config, prepared)
 
 
+@pytest.mark.slow
 def test_a_loss_at_the_start_is_one_as_well(tmp_path: Path) -> None:
     workload = DyingOnce(horizon=1, trace=str(tmp_path / "trace"))
     items = [item for item in workload.run(None, assignment(tmp_path, workers=2, until=1)) if item is not None]

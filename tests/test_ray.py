@@ -165,6 +165,7 @@ def cmdline(process: psutil.Process) -> list[str]:
         return []
 
 
+@pytest.mark.slow
 def test_a_second_driver_is_refused_while_the_first_goes_on(tmp_path: Path) -> None:
     process = started(tmp_path, STEPS="60")
     second = steady(tmp_path, STEPS="60")
@@ -190,6 +191,7 @@ def test_a_worker_that_dies_costs_one_retry_and_nothing_else(tmp_path: Path) -> 
     assert values[tmp_path / "steady"] == values[tmp_path / "whole" / "steady"]
 
 
+@pytest.mark.slow
 def test_a_silent_trial_is_killed_with_its_stack_and_retried(tmp_path: Path) -> None:
     done = steady(tmp_path, "--num-samples", "3", TROUBLE="1:hang", SLEEP="0", STEPS="4", SILENCE="4")
     assert done.returncode == 0, done.stderr

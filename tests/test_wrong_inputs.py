@@ -239,7 +239,21 @@ def test_a_wrong_training_is_told_with_its_reason(
     assert not (tmp_path / "orchestrator-fault.log").exists()
 
 
-@pytest.mark.parametrize("case", ["ends swapped", "a setting of another scheduler", "a GPU where there is none", "an unknown flag", "a function that is wrong itself"])  # fmt: skip
+@pytest.mark.parametrize(
+    "case",
+    [
+        "ends swapped",
+        "an unknown flag",
+        *[
+            pytest.param(case, marks=pytest.mark.slow)
+            for case in (
+                "a setting of another scheduler",
+                "a GPU where there is none",
+                "a function that is wrong itself",
+            )
+        ],
+    ],
+)
 def test_a_process_of_its_own_answers_the_same(case: str, tmp_path: Path) -> None:
     wrong = BEFORE[case]
     done = run_script(written(tmp_path, wrong), *wrong.flags, cwd=tmp_path)
