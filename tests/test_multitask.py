@@ -365,6 +365,7 @@ def test_a_helpful_earlier_sweep_helps_at_once_and_a_misleading_one_does_no_last
     assert regrets(10, earlier=[negated])[10] < 0.01
 
 
+@pytest.mark.slow
 def test_a_right_belief_helps_at_once_and_a_wrong_one_is_recovered_from() -> None:
     def believed(x: float, y: float) -> Space:
         return Space({name: uniform(0.0, 1.0).believed(at, confidence=0.8) for name, at in (("x", x), ("y", y))})
