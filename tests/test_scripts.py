@@ -570,3 +570,37 @@ def test_a_policy_and_a_fork_are_refused(tmp_path: Path) -> None:
         workload.run("a policy", assigned(tmp_path))
     with pytest.raises(ValueError, match="does not fork"):
         workload.run(None, assigned(tmp_path, parent=tmp_path))
+
+
+SAVES_FIRST = """
+import json, os, pathlib, signal
+place = pathlib.Path(os.environ["TRIAL_FOLDER"], "mine.json")
+killed = pathlib.Path(__file__).with_name("killed")
+done = json.loads(place.read_text()) if place.exists() else 0
+for epoch in range(done + 1, 7):
+    place.write_text(json.dumps(epoch))
+    if not killed.exists():
+        killed.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    {line}
+"""
+
+
+@pytest.mark.parametrize("line", [COUNTED, 'print(f"epoch {epoch - 1}: distance={1 / epoch:.4f}", flush=True)'])
+def test_a_script_that_was_killed_before_it_told_anything_begins_at_its_beginning(tmp_path: Path, line: str) -> None:
+    """It would go on from its own checkpoint, and nobody could tell which step its first line is about."""
+    workload = script(tmp_path, SAVES_FIRST.replace("{line}", line))
+    with pytest.raises(ScriptFailed, match="SIGKILL"):
+        trained(workload, assigned(tmp_path))
+    assert curve(trained(workload, assigned(tmp_path))) == {step: round(1 / step, 4) for step in range(1, 7)}
+
+
+def test_where_another_trial_has_shown_how_the_script_counts_it_goes_on(tmp_path: Path) -> None:
+    line = 'print(f"epoch {epoch - 1}: distance={1 / epoch:.4f}", flush=True)'
+    workload = script(tmp_path, SAVES_FIRST.replace("{line}", line))
+    other = tmp_path / "trials" / "1" / "checkpoints"
+    with pytest.raises(ScriptFailed):
+        trained(workload, Assignment(1, {}, 7, until=HORIZON, folder=other))
+    trained(workload, Assignment(0, {}, 7, until=HORIZON, folder=tmp_path / "trials" / "0" / "checkpoints"))
+    again = curve(trained(workload, Assignment(1, {}, 7, until=HORIZON, folder=other)))
+    assert again == {step: round(1 / step, 4) for step in range(2, 7)}  # the first was saved and never told

@@ -22,7 +22,7 @@ from trainables.printed import Value, visible
 from trainables.script_channels import Channels, ScriptFailed
 from trainables.script_errors import error_line
 from trainables.script_process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers, exit_in_words
-from trainables.step_count import COUNTED, REPORTED, Reading, Refused, StepCount
+from trainables.step_count import COUNTED, OWN, REPORTED, Reading, Refused, StepCount
 from trainables.trial_folder import (
     ANSWER,
     ERRORS,
@@ -134,6 +134,9 @@ class ScriptRun(Iterator["Progress | None"]):
         script, assignment, folder = self._script, self._assignment, self._folder
         if self._count.kind == COUNTED and self._count.values:
             self._refuse_what_cannot_go_on()
+        if self._memory.get("started") and not self._count.values and folder.files:
+            self._find_the_beginning()
+        self._memory["started"] = True
         folder.clear()
         self._count.begin()
         for name in ("read", "counted"):
@@ -155,6 +158,21 @@ class ScriptRun(Iterator["Progress | None"]):
         trial_log.append(self._log, f"$ TRIAL_SEED={assignment.seed} {shlex.join(words)}\n".encode())
         self._channels = Channels(script, folder, assignment.config, self._memory)
         self._process = ScriptProcess(words, environment, folder.place / OUTPUT, folder.place / ERRORS)
+
+    def _find_the_beginning(self) -> None:
+        """The script left files and told nothing: its next line may be about any step, if nobody knows how it counts.
+
+        Another trial of the sweep may have shown it. Else the files go, so that the training begins at its beginning.
+        """
+        for other in self._folder.memories_of_others():
+            if other.get("kind") in (OWN, REPORTED) and other.get("shift") is not None:
+                self._memory.update({name: other[name] for name in ("kind", "key", "shift")})
+                return
+        for path in self._folder.files:
+            path.unlink()
+        trial_log.append(
+            self._log, b"(interrupted before it told anything: its files are removed, and it begins anew)\n"
+        )
 
     def _refuse_what_cannot_go_on(self) -> None:
         """Lines without steps count from the first on: the script must begin there again."""

@@ -9,6 +9,7 @@ stdout.txt, stderr.txt                         the output of one start, until it
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -46,6 +47,15 @@ class TrialFolder:
         """Away with what belongs to one start only."""
         for name in (OUTPUT, ERRORS, ANSWER):
             (self.place / name).unlink(missing_ok=True)
+
+    def memories_of_others(self) -> list[dict[str, Any]]:
+        """What other trials of the sweep remember of the same script."""
+        trial, rest = self.path.parent.parent, self.place.relative_to(self.path.parent.parent)
+        found = []
+        for path in sorted(trial.parent.glob(f"*/{rest}/{MEMORY}")):
+            with contextlib.suppress(OSError, ValueError):
+                found.append(json.loads(path.read_text()))
+        return found
 
     def read_memory(self) -> dict[str, Any]:
         """What was remembered; empty at the first start."""
