@@ -95,7 +95,8 @@ def check(folder: Path, kind: str, tells: str) -> dict[str, int]:
             assert "Print the step in each line (epoch=3), or call report()" in row["reason"]
         else:
             assert row["status"] == "completed"
-            assert row["step"] == HORIZON
+            # What was saved and not yet printed when the kill came is not told again: then the last step is missing.
+            assert row["step"] in ((HORIZON - 1, HORIZON) if kind == "resumes" else (HORIZON,))
     return {status: sum(row["status"] == status for row in endings.values()) for status in ("completed", "failed")}
 
 
