@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator import reporting
 from orchestrator.sweep import Sweep
+from orchestrator.worker import Job
 from search.schedulers.asha import AshaPromote
 from search.searchers.random import Random
 from search.space import Space, loguniform
@@ -440,12 +441,17 @@ def test_a_talkative_script_fills_neither_the_log_nor_the_disk(tmp_path: Path) -
         "for _ in range(30): sys.stdout.write('chatter about nothing at all\\n' * 36_000)\n"
         "print('epoch 2: distance=0.5')\n"
     )
-    assert curve(trained(script(tmp_path, text), assigned(tmp_path))) == truth(1, 2)
+    workload = script(tmp_path, text)
+    sweep = Sweep(name="talks", workload=workload, space=Space({"rate": loguniform(0.01, 1)}), searcher=Random())
+    job, told = Job(sweep, assigned(tmp_path)), []
+    while not (answer := job.advance(patience=0.0)).done:
+        told += answer.progress
+    assert curve([*told, *answer.progress]) == truth(1, 2)
     said = log(tmp_path)
     assert len(said) < 9_000_000
     assert "epoch 1" in said
     assert "epoch 2" in said
-    assert "bytes were left out here" in said
+    assert "bytes are left out here" in said
     output = tmp_path / "trial" / "checkpoints" / "script" / ".reports" / "stdout.txt"
     assert output.stat().st_size > 30_000_000
     if sys.platform == "linux":

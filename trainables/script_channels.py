@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from search.trial import Config
-from trainables import trial_log
 from trainables.metrics_file import MetricsFile
 from trainables.missing_metric import MissingMetric
 from trainables.output_stream import OutputStream
@@ -77,11 +75,11 @@ class Channels:
         """Whether there is output that was not looked at yet."""
         return any(stream.has_more for stream in self._streams.values())
 
-    def listen(self, *, has_ended: bool, log: Path | None) -> list[Reading]:
+    def listen(self, *, has_ended: bool, is_logged: bool) -> list[Reading]:
         """The news. `has_ended`: the script came to its own end, so its last line is whole. A script that calls
         report() is heard there only."""
         found = self._reported()
-        printed = self._printed(has_ended, log)
+        printed = self._printed(has_ended, is_logged)
         announced = (self._folder.place / REPORTS).exists()  # `resumed_from` leaves an empty file to say so
         self._only_reports = self._only_reports or announced
         if self._only_reports:
@@ -146,15 +144,15 @@ class Channels:
         told = {**metrics, metric: metrics[name]}
         return Reading(Value(metric, repr(metrics[name])), told, {"step": float(step)}, text, reported=True)
 
-    def _printed(self, has_ended: bool, log: Path | None) -> list[Line]:
+    def _printed(self, has_ended: bool, is_logged: bool) -> list[Line]:
         """New lines of both streams, which go to the trial's log as well."""
         lines: list[Line] = []
         for stream in self._streams.values():
             data, found = stream.poll()
             if has_ended and not data:
                 data, found = stream.rest()
-            if log is not None:
-                trial_log.append(log, data)
+            if is_logged:
+                self._folder.write_log(data)
             lines += found
         return lines
 

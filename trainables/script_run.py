@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from search.work import Assignment, Progress
-from trainables import config_file, trial_log
+from trainables import config_file
 from trainables.printed import Value, visible
 from trainables.script_channels import Channels, ScriptFailed
 from trainables.script_errors import error_line
@@ -50,7 +50,6 @@ class ScriptRun(Iterator["Progress | None"]):
         self._script, self._assignment = script, assignment
         self._should_pause = should_pause or (lambda: False)
         self._folder = TrialFolder(assignment.folder / "script")
-        self._log = assignment.folder.parent / "log.txt"
         self._steps = self._folder.read_steps()
         self._memory = self._folder.read_memory()
         self._count = StepCount(
@@ -155,7 +154,7 @@ class ScriptRun(Iterator["Progress | None"]):
             RUNNER: f"{socket.gethostname()}:{os.getpid()}", "OMP_NUM_THREADS": str(assignment.threads),
             "PYTHONUNBUFFERED": "1", **{rank: "0" for rank in RANKS if rank in os.environ},
         }  # fmt: skip
-        trial_log.append(self._log, f"$ TRIAL_SEED={assignment.seed} {shlex.join(words)}\n".encode())
+        folder.write_log(f"$ TRIAL_SEED={assignment.seed} {shlex.join(words)}\n".encode())
         self._channels = Channels(script, folder, assignment.config, self._memory)
         self._process = ScriptProcess(words, environment, folder.place / OUTPUT, folder.place / ERRORS)
 
@@ -170,9 +169,7 @@ class ScriptRun(Iterator["Progress | None"]):
                 return
         for path in self._folder.files:
             path.unlink()
-        trial_log.append(
-            self._log, b"(interrupted before it told anything: its files are removed, and it begins anew)\n"
-        )
+        self._folder.write_log(b"(interrupted before it told anything: its files are removed, and it begins anew)\n")
 
     def _refuse_what_cannot_go_on(self) -> None:
         """Lines without steps count from the first on: the script must begin there again."""
@@ -191,7 +188,7 @@ class ScriptRun(Iterator["Progress | None"]):
 
     def _listen(self, has_ended: bool) -> bool:
         """Put what is new at the end of the queue; whether there was anything."""
-        news = self._channels.listen(has_ended=has_ended, log=None if self._process is None else self._log)
+        news = self._channels.listen(has_ended=has_ended, is_logged=self._process is not None)
         self._heard.extend(news)
         if (read := self._channels.give_back()) is not None:
             self._memory |= {"read": read, "counted": self._count.counted}

@@ -21,6 +21,7 @@ FOLDER, RUNNER = (
     "TRIAL_RUNNER",
 )  # environment; these and the next four are orchestrator/reporting.py's words
 PLACE, PARAMETERS, REPORTS, ANSWER = ".reports", "parameters.json", "reports.jsonl", "answer.json"
+LOG = "log.txt"
 RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "LOCAL_RANK")
 STEPS, MEMORY, OUTPUT, ERRORS = "steps.jsonl", "memory.json", "stdout.txt", "stderr.txt"
 
@@ -42,6 +43,12 @@ class TrialFolder:
     def files(self) -> set[Path]:
         """What the script has put here."""
         return {path for path in self.path.rglob("*") if path.is_file() and self.place not in path.parents}
+
+    def write_log(self, data: bytes) -> None:
+        """Add to the trial's log, for people; the worker keeps it short."""
+        if data:
+            with open(self.path.parent.parent / LOG, "ab") as log:
+                log.write(data)
 
     def clear(self) -> None:
         """Away with what belongs to one start only."""
