@@ -176,25 +176,22 @@ def shorten(log: Path, most: int = HEAD_BYTES + TAIL_BYTES + 4096) -> None:
     with contextlib.suppress(OSError):
         if log.stat().st_size <= most:
             return
-        with open(log, "r+b") as file:
+        with open(log, "r+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # the runner of a script waits for it; what prints by itself cannot
             size = file.seek(0, os.SEEK_END)
             file.seek(HEAD_BYTES)
-            head = HEAD_BYTES + len(file.readline(4096))
-            before = _LEFT_OUT.match(file.readline(4096))
+            start = file.read(8192)
+            head = HEAD_BYTES + start.find(b"\n", 0, 4096) + 1
+            before = _LEFT_OUT.match(start, head - HEAD_BYTES)
             file.seek(max(head, size - TAIL_BYTES))
-            file.readline(4096)  # begin with a whole line
-            begin = file.tell()
-            tail = file.read()
+            begin = file.tell() + file.read(4096).find(b"\n") + 1  # begin with a whole line
             left_out = begin - head + (int(before[1]) - len(before[0]) if before else 0)
-            line = f"[… {left_out} bytes are left out here …]\n".encode()
-            file.seek(head)
-            file.write(line + tail)
-            end = file.tell()
-            file.seek(begin + len(tail))
-            late = file.read()  # was appended meanwhile
-            file.seek(end)
-            file.write(late)
-            file.truncate()
+            end = head + os.pwrite(file.fileno(), f"[… {left_out} bytes are left out here …]\n".encode(), head)
+            while chunk := os.pread(file.fileno(), TAIL_BYTES, begin):  # to the end, which moves meanwhile
+                end += os.pwrite(file.fileno(), chunk, end)
+                begin += len(chunk)
+            file.truncate(end)
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing would leave it to a child that was forked meanwhile
 
 
 @contextlib.contextmanager

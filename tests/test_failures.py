@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from search.work import Assignment, Progress
 from tests.support import ROOT, interrupted_after, recorded, simulated, small_sweep
 from trainables import checkpoint
 from trainables.plain import pack, unpack
+from trainables.trial_folder import TrialFolder
 from trainables.workloads.callable import FromFunction
 from trainables.workloads.quadratic import Quadratic
 
@@ -505,6 +507,24 @@ def test_of_a_long_log_the_head_and_the_tail_stay(tmp_path: Path) -> None:
     assert min(cut, len(numbers) - cut) >= HEAD_BYTES // 10 - 1
     missing = 10 * (800_000 - len(numbers))
     assert found[cut].decode() == f"[… {missing} bytes are left out here …]"
+
+
+def test_no_line_is_lost_that_is_written_while_a_log_is_shortened(tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path / "checkpoints" / "script")
+    log, lines = tmp_path / "log.txt", 3000
+
+    def write() -> None:
+        for number in range(lines):
+            folder.write_log(b"%09d\n" % number + b"x" * 2000 + b"\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while writer.is_alive():
+        shorten(log)
+    shorten(log)
+    numbers = [int(text) for text in log.read_bytes().splitlines() if text.isdigit()]
+    cut = next(index for index, number in enumerate(numbers) if index != number)
+    assert numbers[cut:] == list(range(numbers[cut], lines))
 
 
 @pytest.mark.parametrize(

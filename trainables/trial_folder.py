@@ -10,11 +10,12 @@ stdout.txt, stderr.txt                         the output of one start, until it
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 FOLDER, RUNNER = (
     "TRIAL_FOLDER",
@@ -47,8 +48,11 @@ class TrialFolder:
     def write_log(self, data: bytes) -> None:
         """Add to the trial's log, for people; the worker keeps it short."""
         if data:
-            with open(self.path.parent.parent / LOG, "ab") as log:
-                log.write(data)
+            with open(self.path.parent.parent / LOG, "ab", buffering=0) as log:
+                _lock(log, fcntl.LOCK_EX)  # not while the worker shortens it
+                while data:
+                    data = data[log.write(data) :]
+                _lock(log, fcntl.LOCK_UN)
 
     def clear(self) -> None:
         """Away with what belongs to one start only."""
@@ -123,3 +127,8 @@ class TrialFolder:
         with open(self.place / name, "rb") as file:
             file.seek(max(0, self.size(name) - limit))
             return file.read().lstrip(b"\0").decode(errors="replace")
+
+
+def _lock(file: IO[bytes], how: int) -> None:
+    with contextlib.suppress(OSError):  # a store without locks
+        fcntl.flock(file, how)
