@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
+import signal
 import subprocess
 import sys
 import types
@@ -11,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from orchestrator.commands import app
+from orchestrator.errors import OrchestratorError
+from orchestrator.sweep import Sweep
 from search.base import Scheduler, Searcher
 from tests.support import ROOT, run_script, simulated, small_sweep
 from trainables.base import Policy, Workload
@@ -27,6 +33,11 @@ def blocks(text: str, language: str) -> list[str]:
 
 def python_environment(**more: str) -> dict[str, str]:
     return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NO_COLOR": "1"} | more
+
+
+def every(kind: type) -> set[type]:
+    """The class and all that inherit from it."""
+    return {kind}.union(*map(every, kind.__subclasses__()))
 
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -53,9 +64,8 @@ def named(code: str) -> str:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_the_quickstart_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
-    setup, _, session = blocks(README, "sh")
-    assert [line.split("#")[0].strip() for line in setup.strip().splitlines()] == ["make demo", "make test"]
+def test_the_quickstart_runs_as_printed(tmp_path: Path) -> None:
+    (session,) = blocks((ROOT / "docs" / "workloads.md").read_text(), "sh")
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "activate").write_text(f'PATH="{Path(sys.executable).parent}:$PATH"\n')
@@ -65,22 +75,46 @@ def test_the_quickstart_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
     assert (tmp_path / "record.csv").stat().st_size > 1000
 
 
+TAKES_A_FUNCTION = "minimize" in inspect.signature(Sweep).parameters
+
+
+@pytest.mark.skipif(not TAKES_A_FUNCTION, reason="Sweep takes no function yet")
+@pytest.mark.ray
+def test_your_own_function_is_killed_and_goes_on_as_the_readme_shows(tmp_path: Path) -> None:
+    code, *_ = blocks(README, "python")
+    (scene,) = blocks(README, "console")
+    (tmp_path / named(code)).write_text(code)
+    (start, status, kill, again) = re.findall(r"^\$ (.*)$", scene, re.MULTILINE)
+    assert (start, kill) == (f"{again} &", "kill -9 %1")
+    first = subprocess.Popen(again.split(), cwd=tmp_path, env=python_environment(), stderr=subprocess.DEVNULL)
+    try:
+        while (
+            "completed"
+            not in subprocess.run(
+                status.split(), cwd=tmp_path, env=python_environment(), capture_output=True, text=True
+            ).stdout
+        ):
+            assert first.poll() is None
+    finally:
+        first.kill()
+    assert first.wait() == -signal.SIGKILL
+    seen = shell(again, tmp_path)
+    shown = scene.split(f"$ {again}\n")[1]
+    for text in (shown, seen):
+        assert re.match(r"Continuing mine: \d+ trials, \d+ reports on record: ", text), text
+        assert re.search(r"^Best configuration \(trial \d+, step 20, completed\)\n  lr: 0\.\d+$", text, re.MULTILINE), (
+            text
+        )
+
+
 @pytest.mark.ray
 def test_your_script_in_five_minutes_runs_as_printed_in_an_empty_folder(tmp_path: Path) -> None:
-    for code in blocks(README, "python")[:2]:
+    for code in blocks(README, "python")[1:]:
         (tmp_path / named(code)).write_text(code)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.py", "tune.py"]
     seen = shell(blocks(README, "sh")[1], tmp_path)
-    assert "Continuing mine: 8 trials" in seen
+    assert "script: finished" in seen
     assert "python train.py --lr=" in seen  # export: the command that trains it again
-
-
-def test_the_program_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
-    program = blocks(README, "python")[2]
-    (tmp_path / "line.py").write_text(program)
-    done = run_script(tmp_path / "line.py", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "lr" in done.stdout
 
 
 def test_the_space_of_how_to_choose_is_one(tmp_path: Path) -> None:
@@ -91,10 +125,31 @@ def test_the_space_of_how_to_choose_is_one(tmp_path: Path) -> None:
     assert "optimizer" in done.stdout, done.stderr
 
 
-def test_the_readme_asks_for_few_lines() -> None:
-    train, tune, _ = blocks(README, "python")
-    assert sum("report" in line for line in train.splitlines()) == 2  # an import and a call
-    assert len([line for line in tune.splitlines() if line.strip() and not line.startswith("#")]) <= 12
+def test_the_readme_is_short_and_asks_for_few_lines() -> None:
+    assert len(README.splitlines()) <= 120
+    own, train, tune = (
+        [line for line in code.splitlines() if line.strip() and not line.startswith("#")]
+        for code in blocks(README, "python")
+    )
+    assert len(own) <= 8
+    assert sum("report" in line for line in train) == 2  # an import and a call
+    assert len(tune) <= 8
+    setup = blocks(README, "sh")[0]
+    assert [line.split("#")[0].strip() for line in setup.strip().splitlines()] == ["make demo", "make test"]
+
+
+def test_the_command_line_has_every_command_and_every_option() -> None:
+    page = (ROOT / "docs" / "command_line.md").read_text()
+    own, ours, codes = page.split("\n## ")[1:]
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert f"`orchestrator {name}" in ours
+        for option in command.params:
+            assert option.name in ("run", "trial") or option.opts[0] in ours, (name, option.opts)
+    help_of_a_sweep = run_script(ROOT / "experiments" / "quickstart.py", "--help", cwd=ROOT).stdout
+    assert set(re.findall(r"--[a-z-]+", help_of_a_sweep)) == set(re.findall(r"^\| `(--[a-z-]+)", own, re.MULTILINE))
+    for error in every(OrchestratorError):
+        code = getattr(error, "exit_code", None)
+        assert code is None or re.search(rf"^\| (\d+, )?{code}\b", codes, re.MULTILINE), error
 
 
 def test_the_python_of_ask_and_tell_runs_as_printed(tmp_path: Path) -> None:
@@ -117,15 +172,31 @@ def test_the_plain_tuner_of_ask_and_tell_runs_as_printed(tmp_path: Path) -> None
     assert "4 trials" in done.stdout
 
 
+@pytest.mark.slow
+def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=python_environment(NO_MKDOCS_2_WARNING="1"),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    searchers = (tmp_path / "site" / "api" / "searchers.html").read_text()
+    assert "MultitaskSearch" in searchers
+    assert "<td><strong>Use when</strong></td>" in searchers  # a card is a table
+
+
 def test_the_makefile_has_what_the_readme_and_ci_call() -> None:
-    for target in ("demo", "test", "check", "test-all"):
+    for target in ("demo", "test", "check", "test-all", "docs"):
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
 def test_links_and_paths_in_the_documentation_exist() -> None:
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS):
+    results = sorted((ROOT / "experiments" / "results").glob("*.md"))
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS, *results):
         text = page.read_text()
         for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
             if not link.startswith("http"):
