@@ -67,7 +67,7 @@ def test_the_quickstart_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
 
 @pytest.mark.ray
 def test_your_script_in_five_minutes_runs_as_printed_in_an_empty_folder(tmp_path: Path) -> None:
-    for code in blocks(README, "python")[:2]:
+    for code in blocks(README, "python")[1:3]:
         (tmp_path / named(code)).write_text(code)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.py", "tune.py"]
     seen = shell(blocks(README, "sh")[1], tmp_path)
@@ -76,7 +76,7 @@ def test_your_script_in_five_minutes_runs_as_printed_in_an_empty_folder(tmp_path
 
 
 def test_the_program_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
-    program = blocks(README, "python")[2]
+    program = blocks(README, "python")[3]
     (tmp_path / "line.py").write_text(program)
     done = run_script(tmp_path / "line.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -92,7 +92,7 @@ def test_the_space_of_how_to_choose_is_one(tmp_path: Path) -> None:
 
 
 def test_the_readme_asks_for_few_lines() -> None:
-    train, tune, _ = blocks(README, "python")
+    _, train, tune, _ = blocks(README, "python")
     assert sum("report" in line for line in train.splitlines()) == 2  # an import and a call
     assert len([line for line in tune.splitlines() if line.strip() and not line.startswith("#")]) <= 12
 
