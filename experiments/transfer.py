@@ -21,6 +21,7 @@ from orchestrator import (
     Random,
     ResNetFinetune,
     ResNetPretrain,
+    RunToEnd,
     Space,
     Sweep,
     Task,
@@ -67,6 +68,7 @@ def source() -> Sweep:
             }
         ),
         searcher=Random(),
+        scheduler=RunToEnd(),
         num_samples=3,
     )
 

@@ -93,10 +93,10 @@ def kind(name: str, value: object, wanted: type) -> None:
 
 
 def _offered(wanted: type) -> list[str]:
-    import orchestrator
+    import search
 
     package = "search.searchers." if wanted is Searcher else "search.schedulers."
-    return sorted(name for name, home in orchestrator.HOMES.items() if home.startswith(package))
+    return sorted(name for name, home in search.HOMES.items() if home.startswith(package))
 
 
 def _parts(sweep: Sweep) -> None:

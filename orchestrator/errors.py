@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 
 class OrchestratorError(Exception):
-    """`run(sweep)` leaves in `result` what there is nevertheless; None if nothing was started."""
+    """`run(sweep)` leaves in `result` what there is nevertheless; None if nothing was started.
+
+    >>> try:  # doctest: +SKIP
+    ...     result = run(sweep)
+    ... except OrchestratorError as error:
+    ...     result = error.result
+    """
 
     exit_code = 1
     result: Result | None = None
@@ -34,26 +40,74 @@ class OrchestratorError(Exception):
 
 
 class BadInput(OrchestratorError, ValueError):
+    """The sweep, a flag or a name is wrong; nothing was started.
+
+    >>> Sweep("a/b", "python train.py", Space({"lr": 0.1}), minimize="loss", steps=3)
+    Traceback (most recent call last):
+        ...
+    orchestrator.errors.BadInput: name='a/b': use letters, digits, '.', '_' and '-', beginning with a letter or digit.
+    """
+
     exit_code = 2
 
 
 class TrialsFailed(OrchestratorError):
+    """There are results, but more trials failed than `allow_failed`.
+
+    >>> try:  # doctest: +SKIP
+    ...     result = run(sweep)
+    ... except TrialsFailed as error:
+    ...     result = error.result
+    """
+
     exit_code = 3
 
 
 class NoMetric(OrchestratorError):
+    """No trial gave a finite value of the metric.
+
+    >>> try:  # doctest: +SKIP
+    ...     result = run(sweep)
+    ... except NoMetric as error:
+    ...     print(error.result.trials.reason)
+    """
+
     exit_code = 4
 
 
 class RunInUse(OrchestratorError):
+    """Another driver works in this run's folder.
+
+    >>> try:  # doctest: +SKIP
+    ...     result = run(sweep)
+    ... except RunInUse:
+    ...     result = Result("runs/mine")
+    """
+
     exit_code = 5
 
 
 class ResumeRefused(OrchestratorError):
+    """The sweep has changed so that its old results mean nothing.
+
+    >>> try:  # doctest: +SKIP
+    ...     result = run(sweep)
+    ... except ResumeRefused:
+    ...     result = run(sweep, name="mine-2")
+    """
+
     exit_code = 6
 
 
 class StorageError(OrchestratorError):
+    """The disk is full, read-only or unreachable, or the ledger is damaged.
+
+    >>> try:  # doctest: +SKIP
+    ...     result = run(sweep)
+    ... except StorageError:
+    ...     result = run(sweep, runs="/other/disk")
+    """
+
     exit_code = 7
 
 
@@ -62,6 +116,14 @@ class LedgerDamaged(StorageError):
 
 
 class Interrupted(OrchestratorError):
+    """Ctrl-C or SIGTERM, after a clean save.
+
+    >>> try:  # doctest: +SKIP
+    ...     result = run(sweep)
+    ... except Interrupted:
+    ...     result = run(sweep)
+    """
+
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code

@@ -33,7 +33,10 @@ KEPT = 2  # checkpoints; the newest might be half written when the machine dies
 
 
 class LightningCallback(Callback):  # type: ignore[misc, unused-ignore]
-    """Reports each validation to the sweep, and stops the Trainer when the sweep needs no more of this trial."""
+    """Reports each validation to the sweep, and stops the Trainer when the sweep needs no more of this trial.
+
+    >>> trainer = lightning.Trainer(max_epochs=20, callbacks=[LightningCallback()])  # doctest: +SKIP
+    """
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Put the reports behind all other callbacks: what EarlyStopping counted must be in the checkpoint."""

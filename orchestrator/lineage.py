@@ -12,10 +12,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from orchestrator.chain import HEAD
+from orchestrator.description import FIXED
 from orchestrator.errors import ResumeRefused
 from orchestrator.identity import identity, without_digests
 from orchestrator.ledger import COPY, FILE, LOCK, Ledger, to_json, unmasked
-from orchestrator.sweep import FIXED, Sweep
+from orchestrator.sweep import Sweep
 from orchestrator.transfer import TRANSFER, earlier_histories
 from orchestrator.words import plural
 from search.trial import BASELINE, Status

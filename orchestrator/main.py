@@ -1,14 +1,10 @@
 """The two ways to run a sweep: `launch(sweep)` for a script with flags, `run(sweep)` for notebooks and programs.
 
-    from orchestrator import Sweep, launch
+    from orchestrator import Space, Sweep, launch, loguniform
 
-    def sweep() -> Sweep:
-        return Sweep(name="quickstart", ...)
+    launch(Sweep("mine", "python train.py", Space({"lr": loguniform(1e-5, 0.1)}), minimize="valid_loss", steps=20))
 
-    if __name__ == "__main__":
-        launch(sweep)
-
-`launch` also takes a Sweep. With a function `--help` needs to build nothing.
+`launch` also takes a function that returns the Sweep: then `--help` needs to build nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator, Sequence
 from math import isfinite
 from pathlib import Path
 from types import FrameType
@@ -66,6 +61,8 @@ def run(
     `simulate`: in this process on a simulated clock, without Ray. `address`: a Ray cluster; a Ray that the caller has
     started is used and left alone. `changes` are other fields of the sweep, as in run(sweep, num_samples=40). One sweep at
     a time runs in a process: a second one, in another thread, waits.
+
+    >>> result = run(sweep, num_samples=40)  # doctest: +SKIP
     """
     from rich.console import Console
 
@@ -74,7 +71,7 @@ def run(
 
     if name is not None:
         changes["name"] = name
-    described = _changed(_build(sweep), changes)
+    described = _build(sweep).changed(**changes)
     where = _folder(runs, described) if folder is None else Path(folder).expanduser().absolute()
     on_this_machine(described, local=not simulate and address is None)
     # A notebook is no terminal, though its kernel may say so, and rich would make a picture of every line there.
@@ -96,7 +93,11 @@ def run(
 
 
 def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
-    """Read the flags, run (or continue) the sweep, and exit with the code that says how it went."""
+    """Read the flags, run (or continue) the sweep, and exit with the code that says how it went.
+
+    >>> if __name__ == "__main__":  # doctest: +SKIP
+    ...     launch(sweep)
+    """
     if _is_kernel():
         raise BadInput("launch(sweep) reads a command line, and a notebook has none: write result = run(sweep).")
 
@@ -143,7 +144,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             "time_budget": time_budget,
             "seed": seed,
         }
-        described = _changed(described, {key: value for key, value in given.items() if value is not None})
+        described = described.changed(**{key: value for key, value in given.items() if value is not None})
         folder = _folder(runs, described)
         if replay is not None:
             from orchestrator.replay import replay_trial
@@ -248,7 +249,7 @@ def drive(
                 sweep, ledger, command=command, listen=display.listen, **({"clock": clock} if clock else {})
             )  # fmt: skip
             display.watch(driver)
-            for text in (afresh, driver.found, *ledger.notices):
+            for text in (afresh, driver.found, *_chosen(driver), *ledger.notices):
                 if text:
                     console.print(text, highlight=False, soft_wrap=True)
             known = len(driver.history)
@@ -280,6 +281,14 @@ def drive(
                 raise problem
         finally:
             ledger.close()
+
+
+def _chosen(driver: Driver) -> list[str]:
+    """The parts that a new sweep has chosen itself, and why."""
+    sweep = driver.sweep
+    if driver.found:
+        return []
+    return [f"Default {part} {getattr(sweep, part)!r}: {why}." for part, why in sweep.chosen.items()]
 
 
 _turn = threading.Lock()
@@ -460,16 +469,6 @@ def _build(sweep: Callable[[], Sweep] | Sweep) -> Sweep:
     if described is None and callable(sweep):
         raise BadInput(f"{_named(sweep)}() returned nothing; it must return a Sweep(...).")
     raise BadInput(f"{described!r} is no Sweep: pass Sweep(...), or a function that returns one.")
-
-
-def _changed(sweep: Sweep, changes: Mapping[str, Any]) -> Sweep:
-    """The sweep with other values of some fields; the same one if there are none, for checking it again takes time."""
-    if not changes:
-        return sweep
-    for name in changes:
-        if name not in {field.name for field in fields(sweep)}:
-            type(sweep)(**changes)  # says what is called otherwise
-    return replace(sweep, **changes)
 
 
 def _named(function: Callable[..., object]) -> str:

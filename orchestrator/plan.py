@@ -39,8 +39,9 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     )
     console.print(Text.assemble((sweep.name, "bold"), f" in {folder}: {many} of {sweep.workload!r}"))
     console.print(f"  tunes      {sweep.metric_name} ({'max' if sweep.maximise else 'min'})", markup=False)
-    console.print(f"  searcher   {sweep.searcher!r}", markup=False)
-    console.print(f"  scheduler  {sweep.scheduler!r}", markup=False)
+    for part in ("searcher", "scheduler"):
+        why = f"  (default: {sweep.chosen[part]})" if part in sweep.chosen else ""
+        console.print(f"  {part:<10} {getattr(sweep, part)!r}{why}", markup=False)
     console.print(
         f"  resources  {dict(sweep.resources)} for each trial, {sweep.max_concurrent or 'as many as fit'} at once",
         markup=False,

@@ -24,6 +24,9 @@ class Result:
 
     `config`, `value`, `trial`, `step`, `checkpoint` and `trial_folder` are those of the best trial; None before there is
     one. `state` is running, interrupted, finished or failed.
+
+    >>> result = Result("runs/mine")  # doctest: +SKIP
+    >>> result.config, result.value  # doctest: +SKIP
     """
 
     def __init__(self, folder: Path | str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from orchestrator.description import described_tasks
 from orchestrator.failures import signature
 from orchestrator.ledger import Ledger, number
-from orchestrator.sweep import described_tasks
 from search.space import Space
 from search.trial import Config, End, History, Report, Status
 

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.description import described_tasks
 from orchestrator.errors import BadInput, ResumeRefused, did_you_mean
 from orchestrator.ledger import FILE, Ledger
-from orchestrator.sweep import Sweep, described_tasks
+from orchestrator.sweep import Sweep
 from search.trial import History
 
 TRANSFER = "transfer"  # kind of the event that notes how much of an earlier run is used

@@ -25,7 +25,10 @@ NOISE = 1e-6  # of an epoch: the Trainer adds up fractions
 
 
 class TransformersCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
-    """Reports each evaluation to the sweep, and stops the Trainer when the sweep needs no more of this trial."""
+    """Reports each evaluation to the sweep, and stops the Trainer when the sweep needs no more of this trial.
+
+    >>> trainer = Trainer(model, arguments, train_dataset=data, callbacks=[TransformersCallback()])  # doctest: +SKIP
+    """
 
     def __init__(self) -> None:
         self._measured: dict[str, float] = {}  # several evaluations, if there are several data sets

@@ -31,7 +31,13 @@ from search.trial import End, Enough, History, Record, Report, Status, Suggestio
 
 
 class AskAndTell:
-    """What every driver does between two decisions; all state is in `history`."""
+    """What every driver does between two decisions; all state is in `history`.
+
+    >>> asking = AskAndTell(Space({"x": uniform(0, 1)}), Random(), horizon=1)
+    >>> trial = asking.ask()
+    >>> asking.tell(trial, 1, loss=trial.config["x"])  # it is at its end
+    False
+    """
 
     def __init__(
         self,

@@ -76,37 +76,59 @@ class Conditional:
 
 
 def uniform(low: float, high: float) -> Float:
-    """A real number, every value equally likely."""
+    """A real number, every value equally likely.
+
+    >>> space = Space({"momentum": uniform(0.0, 0.99)})
+    """
     return Float(low, high)
 
 
 def loguniform(low: float, high: float) -> Float:
-    """A positive real number, every order of magnitude equally likely."""
+    """A positive real number, every order of magnitude equally likely.
+
+    >>> space = Space({"lr": loguniform(1e-5, 0.1).believed(1e-3)})
+    """
     return Float(low, high, log=True)
 
 
 def randint(low: int, high: int) -> Int:
-    """A whole number from `low` to `high`, both included."""
+    """A whole number from `low` to `high`, both included.
+
+    >>> space = Space({"layers": randint(1, 6)})
+    """
     return Int(low, high)
 
 
 def lograndint(low: int, high: int) -> Int:
-    """A positive whole number from `low` to `high`, both included, on a log scale."""
+    """A positive whole number from `low` to `high`, both included, on a log scale.
+
+    >>> space = Space({"width": lograndint(8, 512)})
+    """
     return Int(low, high, log=True)
 
 
 def pow2(low: int, high: int) -> Pow2:
-    """A power of two from `low` to `high`, both included."""
+    """A power of two from `low` to `high`, both included.
+
+    >>> pow2(16, 128).values(10)
+    [16, 32, 64, 128]
+    """
     return Pow2(low, high)
 
 
 def choice(options: Any) -> Choice:
-    """One of `options`, a list of plain values."""
+    """One of `options`, a list of plain values.
+
+    >>> space = Space({"optimizer": choice(["sgd", "adam"])})
+    """
     return Choice(options)
 
 
 def when(parameter: Any, **conditions: Any) -> Conditional:
-    """`parameter`, active only if each named parent is active and has the value, or one of the values."""
+    """`parameter`, active only if each named parent is active and has the value, or one of the values.
+
+    >>> space = Space({"optimizer": choice(["sgd", "adam"]), "momentum": when(uniform(0, 1), optimizer="sgd")})
+    """
     earlier = parameter.conditions if isinstance(parameter, Conditional) else ()
     inner = parameter.parameter if isinstance(parameter, Conditional) else parameter
     as_tuples = tuple(
@@ -116,7 +138,12 @@ def when(parameter: Any, **conditions: Any) -> Conditional:
 
 
 class Space:
-    """Everything that may be tried. Immutable; a definition that cannot work is refused with ValueError."""
+    """Everything that may be tried. Immutable; a definition that cannot work is refused with ValueError.
+
+    >>> space = Space({"lr": loguniform(1e-5, 0.1), "epochs": 20}, {"slow": lambda c: c["lr"] < 0.05})
+    >>> space.why_not({"lr": 0.2})
+    '"lr" = 0.2 is not allowed: it must be a number from 1e-05 to 0.1.'
+    """
 
     def __init__(self, parameters: Mapping[str, Any], constraints: Mapping[str, Constraint] | None = None) -> None:
         _refuse_names(parameters)

@@ -22,6 +22,9 @@ class Task:
 
     `changes`: fields of the workload that differ, for instance {"data_share": 0.1} or {"image_size": 32}.
     `resumes`: a full training passes through this task, and can go on from it.
+
+    >>> Task.epochs(0.25, 1)[0].steps(horizon=20)
+    5
     """
 
     name: str

@@ -18,6 +18,7 @@ from orchestrator.driver import Driver
 from orchestrator.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.sweep import Sweep
+from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.space import Space, loguniform, pow2, uniform
 from trainables.workloads.quadratic import Quadratic
@@ -33,6 +34,7 @@ def small_sweep(**changes: Any) -> Sweep:
         "workload": Quadratic(horizon=4),
         "space": Space(SPACE),
         "searcher": Random(),
+        "scheduler": RunToEnd(),
         "num_samples": 5,
         "checkpoint_seconds": 0.0,
         "baseline": None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import signal
@@ -17,7 +16,6 @@ from typer.main import get_command
 
 from orchestrator.commands import app
 from orchestrator.errors import OrchestratorError
-from orchestrator.sweep import Sweep
 from search.base import Scheduler, Searcher
 from tests.support import ROOT, run_script, simulated, small_sweep
 from trainables.base import Policy, Workload
@@ -57,6 +55,12 @@ def shell(commands: str, folder: Path, **more: str) -> str:
     return done.stdout + done.stderr
 
 
+def output(command: str, folder: Path) -> str:
+    """What a command prints, whether it succeeds or not."""
+    done = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True, env=python_environment())
+    return done.stdout
+
+
 def named(code: str) -> str:
     """The file that a block of code is: its first line says so."""
     return code.splitlines()[0].strip("# ")
@@ -75,10 +79,6 @@ def test_the_quickstart_runs_as_printed(tmp_path: Path) -> None:
     assert (tmp_path / "record.csv").stat().st_size > 1000
 
 
-TAKES_A_FUNCTION = "minimize" in inspect.signature(Sweep).parameters
-
-
-@pytest.mark.skipif(not TAKES_A_FUNCTION, reason="Sweep takes no function yet")
 @pytest.mark.ray
 def test_your_own_function_is_killed_and_goes_on_as_the_readme_shows(tmp_path: Path) -> None:
     code, *_ = blocks(README, "python")
@@ -88,12 +88,7 @@ def test_your_own_function_is_killed_and_goes_on_as_the_readme_shows(tmp_path: P
     assert (start, kill) == (f"{again} &", "kill -9 %1")
     first = subprocess.Popen(again.split(), cwd=tmp_path, env=python_environment(), stderr=subprocess.DEVNULL)
     try:
-        while (
-            "completed"
-            not in subprocess.run(
-                status.split(), cwd=tmp_path, env=python_environment(), capture_output=True, text=True
-            ).stdout
-        ):
+        while "completed" not in output(status, tmp_path):
             assert first.poll() is None
     finally:
         first.kill()
@@ -102,9 +97,7 @@ def test_your_own_function_is_killed_and_goes_on_as_the_readme_shows(tmp_path: P
     shown = scene.split(f"$ {again}\n")[1]
     for text in (shown, seen):
         assert re.match(r"Continuing mine: \d+ trials, \d+ reports on record: ", text), text
-        assert re.search(r"^Best configuration \(trial \d+, step 20, completed\)\n  lr: 0\.\d+$", text, re.MULTILINE), (
-            text
-        )
+        assert re.search(r"^Best configuration \(trial \d+, step 20, completed\)\n  lr: 0\.\d+$", text, re.M), text
 
 
 @pytest.mark.ray

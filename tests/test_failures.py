@@ -30,6 +30,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.sweep import Sweep
 from orchestrator.worker import Order
 from search.schedulers.asha import Asha, AshaPromote
+from search.schedulers.run_to_end import RunToEnd
 from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.random import Random
 from search.space import Space, uniform
@@ -51,7 +52,7 @@ def function(train: Callable[..., Any], horizon: int = 4) -> FromFunction:
 
 def sweep_of(train: Callable[..., Any], **more: Any) -> Sweep:
     fields: dict[str, Any] = {
-        "name": "own", "workload": function(train), "space": SPACE, "searcher": Random(), "num_samples": 4,
+        "name": "own", "workload": function(train), "space": SPACE, "searcher": Random(), "scheduler": RunToEnd(), "num_samples": 4,
     }  # fmt: skip
     return Sweep(**(fields | more))
 

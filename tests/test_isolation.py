@@ -25,6 +25,7 @@ import torch
 from orchestrator import worker
 from orchestrator.isolation import Surroundings
 from orchestrator.sweep import Sweep
+from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.space import Space, uniform
 from search.work import Assignment
@@ -36,7 +37,9 @@ SPACE = Space({"x": uniform(0.0, 1.0)})
 
 def sweep_of(train: Callable[..., Any], **more: Any) -> Sweep:
     workload = FromFunction(train, metric="loss", mode="min", horizon=3)
-    return Sweep(name="own", workload=workload, space=SPACE, searcher=Random(), num_samples=4, **more)
+    return Sweep(
+        name="own", workload=workload, space=SPACE, searcher=Random(), scheduler=RunToEnd(), num_samples=4, **more
+    )
 
 
 def loggers() -> Any:
@@ -243,7 +246,7 @@ def test_prepare_and_test_leave_nothing_behind_either(tmp_path: Path) -> None:
 
     sweep = Sweep(
         name="own", workload=Careless(train, metric="loss", mode="min", horizon=3), space=SPACE, searcher=Random(),
-        num_samples=2,
+        scheduler=RunToEnd(), num_samples=2,
     )  # fmt: skip
     driver = simulated(tmp_path, sweep)
     assert driver.best is not None

@@ -21,6 +21,7 @@ from orchestrator import (
     Random,
     Result,
     ResumeRefused,
+    RunToEnd,
     Space,
     Sweep,
     TrialsFailed,
@@ -42,7 +43,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def told(train: Any, **changes: Any) -> Sweep:
     """A sweep over a training function of three steps."""
-    fields = {"name": "told", "space": Space({"x": uniform(0, 1)}), "searcher": Random(), "num_samples": 3}
+    fields = {
+        "name": "told",
+        "space": Space({"x": uniform(0, 1)}),
+        "searcher": Random(),
+        "scheduler": RunToEnd(),
+        "num_samples": 3,
+    }
     return Sweep(workload=FromFunction(train, metric="loss", mode="min", horizon=3), **(fields | changes))
 
 
@@ -207,7 +214,7 @@ def test_where_nothing_was_reported_the_next_call_starts_afresh(place: Path, cap
         run(told(broken), simulate=True)
     workload = FromFunction(mended, metric="error", mode="max", horizon=3)
     mended_sweep = Sweep(
-        name="told", workload=workload, space=Space({"rate": uniform(0, 1)}), searcher=Random(), num_samples=3
+        name="told", workload=workload, space=Space({"rate": uniform(0, 1)}), searcher=Random(), scheduler=RunToEnd(), num_samples=3,
     )  # fmt: skip
     result = run(mended_sweep, simulate=True)
     assert result.state == "finished"

@@ -22,7 +22,6 @@ from orchestrator import (
     LstmMnist,
     Quadratic,
     Random,
-    RunToEnd,
     Schedule,
     Space,
     Sweep,
@@ -37,7 +36,7 @@ from orchestrator import (
 from orchestrator.checks import on_this_machine
 from orchestrator.errors import BadInput, ResumeRefused
 from orchestrator.identity import ADDRESS, identity
-from orchestrator.sweep import number_of_bytes, seconds
+from orchestrator.units import number_of_bytes, seconds
 from tests.support import ROOT, SPACE, simulated, small_sweep
 from trainables.workloads.mlp_digits import MlpDigits
 
@@ -73,7 +72,7 @@ BAD = {
     "a searcher that nobody knows": ({"searcher": "magic"}, r"must be a Searcher; write one of BayesSearch\(\), .*Tpe\(\)"),
     "a scheduler that is none": ({"scheduler": "asha"}, r"scheduler='asha'\): must be a Scheduler; write scheduler=Asha\(\)"),
     "a workload's class": ({"workload": Quadratic}, r"write Quadratic\(\)"),
-    "a workload that is none": ({"workload": len}, r"must be a Workload"),
+    "a workload that is none": ({"workload": 3}, r"workload=3\): must be a function, a command such as 'python train.py', or a Workload"),
     "a policy that is none": ({"policy": 3}, r"policy=3\): must be a Policy"),
     "an unknown resource": ({"resources": {"gpus": 1}}, r"no resource 'gpus'. Did you mean 'gpu'"),
     "a negative resource": ({"resources": {"cpu": -1}}, r"cpu must be a number"),
@@ -232,10 +231,9 @@ def test_two_lambdas_are_told_apart_unless_the_record_is_of_another_python(
 
 
 def test_numpy_numbers_are_as_good_as_pythons() -> None:
-    sweep = small_sweep(num_samples=np.int64(7), target=np.float32(0.5), budget=np.float64(9), scheduler=None)
+    sweep = small_sweep(num_samples=np.int64(7), target=np.float32(0.5), budget=np.float64(9))
     assert json.loads(json.dumps(sweep.describe()))["num_samples"] == 7
     assert type(sweep.target) is float
-    assert sweep.scheduler == RunToEnd()
     point = {"learning_rate": np.float32(0.1), "momentum": np.float64(0.5), "batch_size": np.int64(8)}
     assert json.loads(json.dumps(small_sweep(points_to_evaluate=[point]).describe()))
 

@@ -47,6 +47,8 @@ class Execution:
     batch normalisation sees the difference). None: the whole batch.
     `compile`: through torch.compile; pays when a training takes minutes, as the first steps take long.
     `channels_last`: image tensors with the channels innermost, which convolutions like.
+
+    >>> execution = Execution(precision="bf16", micro_batch=64)
     """
 
     precision: str = "float32"

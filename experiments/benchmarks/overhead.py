@@ -60,12 +60,13 @@ def ours(trials: int, steps: int, slots: int, folder: Path) -> dict[str, Any]:
     from orchestrator.progress import Display
     from orchestrator.sweep import Sweep
     from orchestrator.tune.cluster import connected
+    from search.schedulers.run_to_end import RunToEnd
     from search.searchers.random import Random
     from search.space import Space, uniform
 
     sweep = Sweep(
         name="overhead", workload=Parabola(steps), space=Space({"x": uniform(-1.0, 1.0)}), searcher=Random(),
-        num_samples=trials, max_concurrent=slots,
+        scheduler=RunToEnd(), num_samples=trials, max_concurrent=slots,
     )  # fmt: skip
     ledger = Ledger.write(folder)
     display = Display(Console(stderr=True))

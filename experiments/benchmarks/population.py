@@ -38,6 +38,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.sweep import Sweep
 from search.base import Searcher, derived_seed
+from search.schedulers.run_to_end import RunToEnd
 from search.searchers.pb2 import Pb2
 from search.searchers.pbt import PopulationBasedTraining
 from search.space import Space, loguniform, uniform
@@ -116,7 +117,7 @@ def population(problem: str, searcher: Searcher, seed: int) -> float:
     """The best loss at the end of a population of four, all at once on the simulated clock."""
     sweep = Sweep(
         name=f"{problem}-{seed}", workload=Drifting(problem), space=SPACE, searcher=searcher,
-        num_samples=POPULATION, seed=seed, baseline=None,
+        scheduler=RunToEnd(), num_samples=POPULATION, seed=seed, baseline=None,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         ledger, clock = Ledger.write(Path(folder)), SimulatedClock()

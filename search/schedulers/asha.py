@@ -42,7 +42,10 @@ from search.trial import History, Status, Suggestion, Trial
 
 @dataclass(frozen=True)
 class Asha(Scheduler):
-    """Stops a trial at a milestone if it is not in the best 1/reduction_factor of those before it."""
+    """Stops a trial at a milestone if it is not in the best 1/reduction_factor of those before it.
+
+    >>> scheduler = Asha(grace_period=2, reduction_factor=3)
+    """
 
     grace_period: int = 1
     reduction_factor: int = 4
@@ -68,7 +71,10 @@ class Asha(Scheduler):
 
 @dataclass(frozen=True)
 class AshaPromote(Scheduler):
-    """Rests every trial at each milestone and resumes the best 1/reduction_factor of a rung, the top rung first."""
+    """Rests every trial at each milestone and resumes the best 1/reduction_factor of a rung, the top rung first.
+
+    >>> scheduler = AshaPromote(grace_period=2)
+    """
 
     grace_period: int = 1
     reduction_factor: int = 4

@@ -35,7 +35,10 @@ class Rung(NamedTuple):
 
 @dataclass(frozen=True)
 class Hyperband(Scheduler):
-    """Rests every trial at the milestones of its bracket and resumes the best of each."""
+    """Rests every trial at the milestones of its bracket and resumes the best of each.
+
+    >>> scheduler = Hyperband(reduction_factor=3)
+    """
 
     reduction_factor: int = 3
     grace_period: int = 1

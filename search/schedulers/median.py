@@ -24,7 +24,10 @@ from search.trial import History, Trial
 
 @dataclass(frozen=True)
 class Median(Scheduler):
-    """Stops what is worse than the median of the running means."""
+    """Stops what is worse than the median of the running means.
+
+    >>> scheduler = Median(grace_period=3)
+    """
 
     grace_period: int = 1
     min_trials: int = 5

@@ -18,7 +18,10 @@ from search.trial import History, Trial
 
 @dataclass(frozen=True)
 class RunToEnd(Scheduler):
-    """Lets every sound trial go on."""
+    """Lets every sound trial go on.
+
+    >>> scheduler = RunToEnd()
+    """
 
     def judge(self, trial: Trial, history: History) -> Verdict:
         return Verdict.CONTINUE if not trial.losses or math.isfinite(trial.loss) else Verdict.STOP

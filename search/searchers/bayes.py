@@ -53,6 +53,8 @@ class BayesSearch(Searcher):
                conditions, choices and constraints need no special case. Failed and diverged trials are shown with
                the worst result of the others, and the probability to break as they did counts against a place;
                stopped ones count as running.
+
+    >>> searcher = BayesSearch(n_initial=8)
     """
 
     n_initial: int = 8

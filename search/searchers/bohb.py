@@ -36,7 +36,10 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class BohbSearch(Searcher):
-    """Draws where the good results lie denser than the bad ones."""
+    """Draws where the good results lie denser than the bad ones.
+
+    >>> searcher, scheduler = BohbSearch(), Hyperband()
+    """
 
     good_share: float = 0.15
     samples: int = 64

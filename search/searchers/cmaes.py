@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CmaEs(Searcher):
-    """Draws from the distribution that the trials at rest have led to."""
+    """Draws from the distribution that the trials at rest have led to.
+
+    >>> searcher = CmaEs(sigma=0.2)
+    """
 
     sigma: float = 1 / 6
     population: int | None = None

@@ -22,7 +22,10 @@ LARGEST = 100_000  # combinations; more could not be trained anyway
 
 @dataclass(frozen=True)
 class Grid(Searcher):
-    """Walks the grid; answers None when all of it is known."""
+    """Walks the grid; answers None when all of it is known.
+
+    >>> searcher = Grid(resolution=3)
+    """
 
     resolution: int = 5
 

@@ -74,7 +74,10 @@ FEW = 2  # dimensions in which there are so few places that only a tenth of this
 
 @dataclass(frozen=True)
 class MultitaskSearch(Searcher):
-    """Chooses between new configurations and the continuation of known ones by what a full training promises."""
+    """Chooses between new configurations and the continuation of known ones by what a full training promises.
+
+    >>> searcher = MultitaskSearch(n_initial=12)
+    """
 
     rule: str = "horizon"
     n_initial: int = 8

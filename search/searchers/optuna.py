@@ -89,6 +89,8 @@ class Tpe(_OptunaSearcher):
                Optuna ranks every completed trial above every stopped one, and ASHA's first trials always complete:
                its model learns from the luck of the start. Diverged and failed trials are shown as if they ran for
                ever: so they weigh in the bad density, and never in the good one.
+
+    >>> searcher = Tpe(n_startup_trials=20)
     """
 
     n_startup_trials: int = 10
@@ -135,6 +137,8 @@ class GaussianProcess(_OptunaSearcher):
                its batch form where trials run.
     Differs    a diverged or failed trial is shown with the worst full result so far. Left out, as in Optuna,
                it would be proposed again and again.
+
+    >>> searcher = GaussianProcess(n_startup_trials=8)
     """
 
     n_startup_trials: int = 10

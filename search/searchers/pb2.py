@@ -48,7 +48,10 @@ class Changes(NamedTuple):
 
 @dataclass(frozen=True)
 class Pb2(Population):
-    """Truncation selection; the children's settings maximise an upper confidence bound of the improvement."""
+    """Truncation selection; the children's settings maximise an upper confidence bound of the improvement.
+
+    >>> searcher = Pb2(population=4, interval=5)
+    """
 
     population: int = 4
     quantile: float = 0.25

@@ -31,7 +31,10 @@ from search.variation import refuse_probability, varied
 
 @dataclass(frozen=True)
 class PopulationBasedTraining(Population):
-    """Truncation selection; the children's settings are perturbed or drawn afresh."""
+    """Truncation selection; the children's settings are perturbed or drawn afresh.
+
+    >>> searcher = PopulationBasedTraining(population=8, interval=5)
+    """
 
     resample: float = 0.25
 

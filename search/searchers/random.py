@@ -19,7 +19,10 @@ from search.trial import History, Suggestion
 
 @dataclass(frozen=True)
 class Random(Searcher):
-    """Draws from the space."""
+    """Draws from the space.
+
+    >>> searcher = Random()
+    """
 
     def suggest(self, history: History) -> Suggestion | None:
         return propose_random(history)

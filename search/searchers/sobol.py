@@ -28,7 +28,10 @@ LARGEST_DIMENSION = 21_201  # of the direction numbers in SciPy
 
 @dataclass(frozen=True)
 class Sobol(Searcher):
-    """Hands out one point of the sequence after the other."""
+    """Hands out one point of the sequence after the other.
+
+    >>> searcher = Sobol()
+    """
 
     def check(self, space: Space) -> None:
         if space.dimension > LARGEST_DIMENSION:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from orchestrator import Random, Script, Space, Sweep, launch, uniform
+from orchestrator import Random, RunToEnd, Script, Space, Sweep, launch, uniform
 
 HORIZON, TRIALS = 12, 3
 TRAIN = """
@@ -48,7 +48,7 @@ if __name__ == "__main__":
         Path("train.py").write_text(text)
     launch(
         Sweep(
-            name="scripted", num_samples=TRIALS, searcher=Random(), space=Space({"x": uniform(0, 1)}), seed=5,
+            name="scripted", num_samples=TRIALS, searcher=Random(), scheduler=RunToEnd(), space=Space({"x": uniform(0, 1)}), seed=5,
             workload=Script(f"{sys.executable} train.py", metric="valid_loss", mode="min", horizon=HORIZON),
             allow_failed=TRIALS,
         )

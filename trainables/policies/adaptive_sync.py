@@ -28,6 +28,11 @@ State = tuple[NoiseScale, int, float] | None
 
 @dataclass(frozen=True)
 class AdaptiveSync(Policy[State]):
+    """Averages replicas less often while that costs no accuracy.
+
+    >>> policy = AdaptiveSync(replicas=4)
+    """
+
     replicas: int
     share: float | None = 0.5
     alpha: float | None = None

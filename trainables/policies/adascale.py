@@ -27,6 +27,11 @@ State = tuple[float, NoiseScale]
 
 @dataclass(frozen=True)
 class AdaScale(Policy[State]):
+    """Scales the learning rate by the measured gain of a larger batch.
+
+    >>> policy = AdaScale(base_batch=32)
+    """
+
     base_batch: int
     power: float = 1.0
 

@@ -53,6 +53,11 @@ class State(TypedDict):
 
 @dataclass(frozen=True)
 class AutoLrs(Policy[State]):
+    """Searches for the best learning rate while the model trains.
+
+    >>> policy = AutoLrs(low=1e-4, high=0.3)
+    """
+
     low: float
     high: float
     stage: float = 0.01

@@ -28,6 +28,11 @@ State = tuple[float, int]
 
 @dataclass(frozen=True)
 class BatchRamp(Policy[State]):
+    """Grows the batch where a schedule would lower the learning rate.
+
+    >>> policy = BatchRamp(at=(0.5, 0.75), decay=0.1)
+    """
+
     resumable = False
 
     at: tuple[float, ...] = (0.3, 0.6, 0.8)

@@ -44,7 +44,10 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Date(Policy[State]):
-    """Our own controller on top of LEGW and the noise scale; not the algorithm of the paper "DATE", which gives none."""
+    """Our own controller on top of LEGW and the noise scale; not the algorithm of the paper "DATE", which gives none.
+
+    >>> policy = Date(base_batch=32)
+    """
 
     base_batch: int
     warm_up: float = 0.5

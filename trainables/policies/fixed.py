@@ -9,6 +9,11 @@ from trainables.base import NOTHING, Action, Policy, Signals
 
 @dataclass(frozen=True)
 class Fixed(Policy[None]):
+    """Keeps the learning rate and all other knobs as the configuration has them. The default.
+
+    >>> policy = Fixed()
+    """
+
     def start(self, signals: Signals) -> tuple[None, Action]:
         return None, NOTHING
 

@@ -35,6 +35,11 @@ After it: `then`, the state of that policy."""
 
 @dataclass(frozen=True)
 class LrRange(Policy[State]):
+    """Finds a learning rate by a range test, then trains with it.
+
+    >>> policy = LrRange(low=1e-5, high=1.0, then=Schedule("cosine"))
+    """
+
     low: float = 1e-5
     high: float = 10.0
     epochs: float = 1.0

@@ -27,6 +27,11 @@ State = tuple[NoiseScale, float | None, float | None]
 
 @dataclass(frozen=True)
 class NoiseScaleBatch(Policy[State]):
+    """Sets the batch size to the measured gradient noise scale.
+
+    >>> policy = NoiseScaleBatch(most=1024)
+    """
+
     most: int = 1024
     scaling: str = "none"
     decay: float = 0.9

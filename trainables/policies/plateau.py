@@ -25,6 +25,11 @@ State = tuple[float, int]
 
 @dataclass(frozen=True)
 class Plateau(Policy[State]):
+    """Lowers the learning rate when the metric stops improving.
+
+    >>> policy = Plateau(factor=0.1, patience=5)
+    """
+
     factor: float = 0.1
     patience: int = 10
     threshold: float = 1e-4

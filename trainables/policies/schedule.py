@@ -21,7 +21,10 @@ from trainables.decay import SHAPES, decay
 
 @dataclass(frozen=True)
 class Schedule(Policy[float]):
-    """The state is the configuration's learning rate."""
+    """The state is the configuration's learning rate.
+
+    >>> policy = Schedule("cosine")
+    """
 
     shape: str = "cosine"
     power: float = 2.0

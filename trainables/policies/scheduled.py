@@ -26,7 +26,10 @@ KNOBS = frozenset({"learning_rate", "batch_size", "momentum", "weight_decay"})
 
 @dataclass(frozen=True)
 class Scheduled(Policy[tuple[int, int]]):
-    """The state is the place in either list: so many of their entries are behind."""
+    """The state is the place in either list: so many of their entries are behind.
+
+    >>> policy = Scheduled(((0, Knobs(0.1, 32)), (500, Knobs(0.01, 32))))
+    """
 
     stretches: tuple[tuple[int, Knobs], ...]
     by: str = "steps"

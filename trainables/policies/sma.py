@@ -22,6 +22,11 @@ from trainables.base import NOTHING, Action, Averaging, Policy, Signals
 
 @dataclass(frozen=True)
 class Sma(Policy[None]):
+    """Trains several replicas of the model, held together by a central average.
+
+    >>> policy = Sma(replicas=4)
+    """
+
     replicas: int
     alpha: float | None = None
     momentum: float = 0.9

@@ -20,6 +20,11 @@ State = list[tuple[Any, bool]]
 
 @dataclass(frozen=True, init=False, repr=False)
 class Together(Policy[State]):
+    """Several policies at once, each with knobs of its own.
+
+    >>> policy = Together(Schedule("cosine"), Sma(replicas=4))
+    """
+
     policies: tuple[Policy[Any], ...]
 
     def __init__(self, *policies: Policy[Any]) -> None:

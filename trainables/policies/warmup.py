@@ -35,6 +35,11 @@ State = tuple[float, float, tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Warmup(Policy[State]):
+    """Raises the learning rate over the first epochs, then hands over to another policy.
+
+    >>> policy = Warmup(2.0, then=Schedule("cosine"))
+    """
+
     epochs: float
     base_batch: int | None = None
     scaling: str = "sqrt"

@@ -29,6 +29,11 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Watchdog(Policy[State]):
+    """Rolls back and lowers the learning rate when the loss blows up.
+
+    >>> policy = Watchdog(Schedule("cosine"))
+    """
+
     policy: Policy[Any]
     factor: float = 1.5
     cut: float = 0.5

@@ -40,6 +40,8 @@ class BertClassify(Workload):
 
     `weights` were trained with pieces of words: `vocabulary` must be the file of the same (`prepared/vocab.txt` of a sweep
     of BertMlm, or the vocab.txt of a published model), and layers, hidden and heads must be theirs.
+
+    >>> workload = BertClassify(task="cola")
     """
 
     horizon: int = 3

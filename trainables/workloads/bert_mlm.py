@@ -40,6 +40,8 @@ _FILE = "vocab.txt"
 class BertMlm(Workload):
     """`evaluations_per_pass`: with more than 1, an epoch is a part of the text, drawn anew: a sample is then one of so
     many neighbouring rows of `length` pieces, another one each time.
+
+    >>> workload = BertMlm(horizon=5)
     """
 
     horizon: int = 10

@@ -61,6 +61,11 @@ class FromFunction:
 
     `test_with(config, state)`, if given, answers the metrics on data that no decision has seen, of a state that was
     yielded, or of the path of a checkpoint that was reported.
+
+    >>> def train(config, state):
+    ...     for step in range(3):
+    ...         yield {"loss": config["x"] / (step + 1)}
+    >>> workload = FromFunction(train, metric="loss", mode="min", horizon=3)
     """
 
     train: Train

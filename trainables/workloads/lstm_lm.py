@@ -40,6 +40,8 @@ class LstmLm(Workload):
 
     The training loss of a window is the sum over its tokens, as in the sources: otherwise their learning rate and the
     norm to clip at would mean something else.
+
+    >>> workload = LstmLm(level="characters")
     """
 
     horizon: int = 13

@@ -32,6 +32,11 @@ _AT_ONCE = 2_500  # images that are evaluated together
 
 @dataclass(frozen=True)
 class LstmMnist(Workload):
+    """A recurrent network that reads handwritten digits row by row.
+
+    >>> workload = LstmMnist(horizon=5)
+    """
+
     horizon: int = 25
     data: str | None = None  # a folder with MNIST's files; None: scikit-learn's digits
     hidden: int = 128

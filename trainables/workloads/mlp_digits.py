@@ -25,6 +25,11 @@ _INK = 16.0  # the darkest pixel
 
 @dataclass(frozen=True)
 class MlpDigits(Workload):
+    """A small dense network on handwritten digits.
+
+    >>> workload = MlpDigits(horizon=10)
+    """
+
     horizon: int = 30
     hidden: int = 64
     data_share: float = 1.0  # of the training images, the first ones; what is evaluated stays the same

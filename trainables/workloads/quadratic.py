@@ -27,6 +27,11 @@ _HELD_OUT = 256
 
 @dataclass(frozen=True)
 class Quadratic(Workload):
+    """A noisy quadratic bowl: a training of milliseconds.
+
+    >>> workload = Quadratic(horizon=5)
+    """
+
     horizon: int = 9
     dimension: int = 8
     spread: float = 100.0  # largest curvature over smallest

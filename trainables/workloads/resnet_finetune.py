@@ -45,6 +45,11 @@ _BODY, _FEATURES = "pretrained.safetensors", "features.safetensors"
 
 @dataclass(frozen=True)
 class ResNetFinetune(Workload):
+    """A residual network, fine-tuned on photographs.
+
+    >>> workload = ResNetFinetune(horizon=10)
+    """
+
     horizon: int = 18
     per_class: int | None = None  # training images at most; None: 30 of the digits, all of other data
     widths: tuple[int, ...] | None = None  # channels of the stages; None: (32, 64, 128), or the paper's

@@ -35,6 +35,11 @@ _DIGITS_SIDE = 16  # pixels
 
 @dataclass(frozen=True)
 class ResNetPretrain(Workload):
+    """A residual network, trained from scratch on images.
+
+    >>> workload = ResNetPretrain(horizon=10)
+    """
+
     horizon: int = 15
     data: str | None = None  # a folder; None: the digits 0 to 4
     network: str = "small"  # or "resnet18", "resnet34", "resnet50"

@@ -56,6 +56,8 @@ class Script:
     given where the command does not name it, such as "{name}={value}" for Hydra; None: as the script's --help says, else
     --name=value. `config`: "json", "yaml", "toml", or a file to start from: the parameters are written to a file, whose
     name takes the place of {config} in the command.
+
+    >>> workload = Script("python train.py --epochs 20", metric="valid_loss", mode="min", horizon=20)
     """
 
     command: str

@@ -1,0 +1,31 @@
+"""Amounts of time and memory, as numbers or as people write them: "90m", "4GiB"."""
+
+from __future__ import annotations
+
+import re
+
+from orchestrator.errors import BadInput
+from search.settings import is_number
+
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+BYTES = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+def seconds(value: float | str, name: str) -> float:
+    """A duration in seconds: a number, or a text such as '90s', '15m', '6h', '2d'."""
+    if isinstance(value, (int, float)) and is_number(value):
+        return float(value)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(value))
+    if not match:
+        raise BadInput(f"{name}={value!r}: write seconds, or a number with a unit: '90s', '15m', '6h', '2d'.")
+    return float(match[1]) * SECONDS[match[2] or "s"]
+
+
+def number_of_bytes(value: object) -> int:
+    """An amount of memory in bytes: a whole number, or a text such as '512MiB', '4GiB'."""
+    if isinstance(value, int) and is_number(value) and value > 0:
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?b)\s*", str(value).lower())
+    if not match:
+        raise BadInput(f"resources memory={value!r}: write bytes, or a number with a unit: '512MiB', '4GiB'.")
+    return int(float(match[1]) * BYTES[match[2]])

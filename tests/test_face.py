@@ -1,0 +1,141 @@
+"""One import line: what the three packages offer, that all of it is documented, and that asking for it costs little."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import orchestrator
+import search
+import search.schedulers
+import search.searchers
+import trainables
+import trainables.policies
+import trainables.workloads
+from orchestrator.errors import OrchestratorError
+from search.base import Scheduler, Searcher
+from search.searchers.points import Points
+from tests.support import ROOT, concrete
+from trainables.base import Policy, Workload
+
+WRITTEN = {  # by hand; all else is found
+    "AskAndTell", "Execution", "FromFunction", "LightningCallback", "Result", "Script", "Space", "Sweep", "Task",
+    "TransformersCallback", "choice", "launch", "lograndint", "loguniform", "parameters", "pow2", "randint", "report",
+    "resumed_from", "run", "uniform", "when",
+}  # fmt: skip
+ERRORS = {
+    "BadInput", "Interrupted", "NoMetric", "OrchestratorError", "ResumeRefused", "RunInUse", "StorageError",
+    "TrialsFailed",
+}  # fmt: skip
+CONTRACTS = {  # for whoever writes a searcher, a scheduler, a policy or a workload
+    search: {"History", "Scheduler", "Searcher", "Status", "Suggestion", "Trial", "Verdict"},
+    trainables: {"Action", "Averaging", "Knobs", "Policy", "Signals", "Workload"},
+}
+FRAMEWORKS = {"LightningCallback", "TransformersCallback"}  # loading one takes ten seconds, and tests of their own do
+FACES = [orchestrator, search, trainables]
+
+
+def methods() -> set[str]:
+    """Every searcher, scheduler, policy and workload that comes with it."""
+    packages = (
+        (search.searchers, Searcher),
+        (search.schedulers, Scheduler),
+        (trainables.policies, Policy),
+        (trainables.workloads, Workload),
+    )
+    found = {kind for package, contract in packages for kind in concrete(package, contract)}
+    return {kind.__name__ for kind in found - {Points} if not kind.__name__.startswith("_")}
+
+
+def test_the_face_offers_what_a_script_writes_and_nothing_else() -> None:
+    assert set(orchestrator.__all__) == WRITTEN | ERRORS | methods()
+    of_search = {name for name in orchestrator.__all__ if name in search.__all__}
+    of_trainables = {name for name in orchestrator.__all__ if name in trainables.__all__}
+    assert set(search.__all__) == of_search | CONTRACTS[search]
+    assert set(trainables.__all__) == of_trainables | CONTRACTS[trainables]
+
+
+@pytest.mark.parametrize("face", FACES, ids=lambda face: str(face.__name__))
+def test_a_face_is_sorted_and_says_the_same_to_people_to_python_and_to_type_checkers(face: ModuleType) -> None:
+    assert face.__file__ is not None
+    tree = ast.parse(Path(face.__file__).read_text())
+    (typed,) = (node for node in tree.body if isinstance(node, ast.If))
+    named = [alias.name for line in typed.body if isinstance(line, ast.ImportFrom) for alias in line.names]
+    assert face.__all__ == sorted(face.__all__) == sorted(named) == dir(face)
+    for name in set(face.__all__) - FRAMEWORKS:
+        assert getattr(face, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'nobody'"):
+        face.nobody  # noqa: B018
+
+
+def written(name: str) -> str | None:
+    """Its own docstring: one of a base class does not count."""
+    if name not in FRAMEWORKS:
+        text: str | None = getattr(orchestrator, name).__doc__
+        return text and inspect.cleandoc(text)
+    tree = ast.parse((ROOT / f"{orchestrator.HOMES[name].replace('.', '/')}.py").read_text())
+    (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    return ast.get_docstring(found)
+
+
+@pytest.mark.parametrize("name", orchestrator.__all__)
+def test_each_name_has_a_docstring_with_an_example_that_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = written(name)
+    assert text
+    assert not text.startswith(f"{name}("), "the docstring that dataclasses make"
+    monkeypatch.delenv("TRIAL_FOLDER", raising=False)
+    names: dict[str, Any] = {each: getattr(orchestrator, each) for each in set(orchestrator.__all__) - FRAMEWORKS}
+    test = doctest.DocTestParser().get_doctest(text, names | {"Knobs": trainables.Knobs}, name, None, None)
+    assert test.examples
+    assert any(name in example.source for example in test.examples)
+    assert len(test.examples) <= 4
+    said: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append)
+    assert not said, "".join(said)
+
+
+IN_A_FRESH_PROCESS = """
+import sys
+import {face}
+dir({face})
+assert not {{"torch", "ray", "numpy", "pandas"}} & set(sys.modules), sorted(sys.modules)
+from {face} import {names}
+assert not {{"torch", "ray"}} & set(sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("face", "names"),
+    [
+        ("orchestrator", "Sweep, Space, Task, Asha, Tpe, Schedule, Quadratic, FromFunction, loguniform, launch, run"),
+        ("search", "AskAndTell, Random, Asha, Space, uniform"),
+        ("trainables", "Quadratic, Warmup, Script, Execution"),
+    ],
+)
+def test_a_face_and_what_describes_a_sweep_load_neither_torch_nor_ray(face: str, names: str, tmp_path: Path) -> None:
+    program = IN_A_FRESH_PROCESS.format(face=face, names=names)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_script_that_only_reports_loads_one_file_and_keeps_its_own_modules(tmp_path: Path) -> None:
+    (tmp_path / "search.py").write_text("mine = True\n")
+    program = "import sys\nfrom orchestrator import report\nimport search\nassert search.mine\nassert 'numpy' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": f"{tmp_path}:{ROOT}"}, capture_output=True, text=True
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_error_of_ours_that_leaves_a_run_is_offered() -> None:
+    assert all(issubclass(getattr(orchestrator, name), OrchestratorError) for name in ERRORS)
