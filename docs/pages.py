@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from mkdocs.structure.files import File
 
 import orchestrator
+import search
+import trainables
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -22,13 +24,22 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
+HOMES = trainables.HOMES | search.HOMES | orchestrator.HOMES
 TITLES = {
-    "sweeps": ("Sweeps and reports", "orchestrator."),
-    "spaces": ("Spaces and tasks", "search."),
-    "searchers": ("Searchers", "search.searchers."),
-    "schedulers": ("Schedulers", "search.schedulers."),
-    "policies": ("Policies", "trainables.policies."),
-    "workloads": ("Workloads", "trainables.workloads."),
+    "sweeps": "Sweeps and reports",
+    "spaces": "Spaces and tasks",
+    "searchers": "Searchers",
+    "schedulers": "Schedulers",
+    "policies": "Policies",
+    "workloads": "Workloads",
+}
+PAGES = {  # of the modules below a prefix; the longest one counts
+    "orchestrator.": "sweeps",
+    "search.": "spaces",
+    "search.searchers.": "searchers",
+    "search.schedulers.": "schedulers",
+    "trainables.": "policies",
+    "trainables.workloads.": "workloads",
 }
 
 
@@ -72,15 +83,13 @@ def added() -> Iterator[tuple[Path, str]]:
 
 
 def reference(page: str) -> str:
-    """A page of the API reference: the public names that live below its prefix, module by module."""
-    title, prefix = TITLES[page]
-    longer = [other for _, other in TITLES.values() if other.startswith(prefix) and other != prefix]
+    """A page of the API reference: its public names, module by module."""
     modules: dict[str, list[str]] = {}
     for name in orchestrator.__all__:
-        home = orchestrator.HOMES[name]
-        if home.startswith(prefix) and not home.startswith(tuple(longer)):
-            modules.setdefault(home, []).append(name)
-    parts = [f"# {title}", "Import each of these names from `orchestrator`."]
-    for home, names in sorted(modules.items(), key=lambda item: item[1][0].lower()):
+        prefix = max(filter(HOMES[name].startswith, PAGES), key=len)
+        if PAGES[prefix] == page:
+            modules.setdefault(HOMES[name], []).append(name)
+    parts = [f"# {TITLES[page]}", "Import each of these names from `orchestrator`."]
+    for home, names in sorted(modules.items(), key=lambda item: (item[0].endswith("errors"), item[1][0].lower())):
         parts.append(f"## {', '.join(names)}\n\n::: {home}\n    options:\n      members: [{', '.join(names)}]")
     return "\n\n".join(parts) + "\n"

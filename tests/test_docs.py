@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -163,6 +165,12 @@ def test_the_plain_tuner_of_ask_and_tell_runs_as_printed(tmp_path: Path) -> None
     done = run_script(script, cwd=tmp_path, timeout=200, HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "4 trials" in done.stdout
+
+
+def test_cards_become_tables() -> None:
+    cards = runpy.run_path(str(ROOT / "docs" / "cards.py"))
+    tests = doctest.DocTestFinder().find(cards["as_markdown"], globs=cards)
+    assert [doctest.DocTestRunner().run(test) for test in tests] == [(0, 1)]
 
 
 @pytest.mark.slow
