@@ -1,14 +1,15 @@
-"""From a tuned batch to a larger one without losing accuracy: what LEGW says, and a small sweep around it.
+"""From a tuned batch to a larger one without losing accuracy: LEGW's settings, and a small sweep around them.
 
-Prints the ladder from the tuned batch to the wanted one (`trainables/ladder.py`): learning rate, warm-up and what the gradient
-noise scale says of each rung. Then the last rung is the baseline of a sweep over rate, warm-up and optimiser around it.
-Claim: on a test part that no decision has seen, what is found is at least as good as the rung.
+Prints the ladder from the tuned batch to the wanted one (`trainables/ladder.py`): learning rate, warm-up and the advice of the
+gradient noise scale for each rung. The last rung is then the baseline of a sweep over rate, warm-up and optimiser around it.
+Claim: on a test part that no decision has seen, the best configuration is at least as good as the rung.
 
     python experiments/large_batch.py
     LARGE_BATCH_TUNED=128,0.1,0.2 LARGE_BATCH_TARGET=8192 LARGE_BATCH_DATA=mnist python experiments/large_batch.py
 
 `LARGE_BATCH_TUNED` is the tuned batch size, learning rate and epochs of warm-up; `LARGE_BATCH_NOISE` the noise scale in
-samples, where it is known (`NoiseScaleBatch` and `Date` record it as evidence).
+samples, if known: `NoiseScaleBatch` and `Date` record it as evidence. `Date` is
+our own controller on top of LEGW and the noise scale; not the algorithm of the paper "DATE", which gives none.
 """
 
 import os

@@ -1,14 +1,15 @@
 """Which policy should turn the knobs while the model trains, and with which settings? Tuned like any other parameter.
 
 The choice of the policy opens the policy's own parameters, and multitask search decides over all of them at once, from
-trainings of 0.25, 0.5 and all of the epochs. Claim: on a test part that no decision has seen, the configuration that is
-found is better than the baseline, momentum SGD with a constant rate; which policy won stands in its configuration.
+trainings of 0.25, 0.5 and all of the epochs. Claim: on a test part that no decision has seen, the best configuration beats
+the baseline, momentum SGD with a constant rate. The best configuration names the policy that won. `Date` is
+our own controller on top of LEGW and the noise scale; not the algorithm of the paper "DATE", which gives none.
 
     python experiments/policies.py
-    POLICY=warmup python experiments/policies.py        # one of them alone, to see what the choice is worth
+    POLICY=warmup python experiments/policies.py        # one policy alone, to measure the value of the choice
 
-An LSTM reads scikit-learn's digits row by row; `POLICIES_DATA` is a folder with MNIST's files. Needs Python 3.11, for the
-Gaussian process.
+An LSTM reads scikit-learn's digits row by row; `POLICIES_DATA` is a folder with MNIST's files. The Gaussian process needs
+Python 3.11.
 """
 
 import os
@@ -42,7 +43,7 @@ ONLY = os.environ.get("POLICY")
 
 
 def policy(config: Config) -> Policy:
-    """What the configuration says."""
+    """The policy that the configuration names."""
     name = ONLY or config["policy"]
     if name == "schedule":
         return Schedule(config["shape"])

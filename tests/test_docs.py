@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import os
 import re
 import runpy
@@ -20,6 +21,7 @@ from orchestrator.commands import app
 from orchestrator.errors import OrchestratorError
 from search.base import Scheduler, Searcher
 from tests.support import ROOT, run_script, simulated, small_sweep
+from trainables import Date
 from trainables.base import Policy, Workload
 
 README = (ROOT / "README.md").read_text()
@@ -204,6 +206,22 @@ def test_links_and_paths_in_the_documentation_exist() -> None:
                 assert (page.parent / link).exists(), (page.name, link)
         for path in re.findall(r"`((?:experiments|tests|docs|orchestrator)/[\w/]+\.\w+)`", text):
             assert (ROOT / path).exists(), path
+
+
+def test_date_is_never_named_without_the_sentence_of_its_card() -> None:
+    card = (
+        'our own controller on top of LEGW and the noise scale; not the algorithm of the paper "DATE", which gives none'
+    )
+    experiments = ROOT / "experiments"
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS]
+    naming = [
+        path
+        for path in (*pages, *experiments.rglob("*.md"), *experiments.rglob("*.py"))
+        if re.search(r"\bDate\b", path.read_text())
+    ]
+    assert len(naming) > 4
+    for path in (*naming, Path(inspect.getfile(Date))):
+        assert card.lower() in " ".join(path.read_text().split()).lower(), path
 
 
 def example(kind: type) -> Any:

@@ -1,4 +1,4 @@
-"""What the gradient noise scale costs to watch, and what policies make of it.
+"""The cost of watching the gradient noise scale, and the policies that use it.
 
     python experiments/benchmarks/noise_scale.py                    # all three parts, some minutes on one core
     python experiments/benchmarks/noise_scale.py --parts overhead --rounds 21
@@ -9,6 +9,8 @@ overhead    processor seconds a sample with a policy that watches the gradient a
 policies    digits: updates, test accuracy and seconds with the noise-scale policies, the tuned base batch and the
             largest batch (its learning rate by the same rule), `--seeds` each.
 growth      digits: the noise scale where the training loss is about 1, and where it is about 0.1, with an LSTM and a ResNet.
+
+`Date` is our own controller on top of LEGW and the noise scale; not the algorithm of the paper "DATE", which gives none.
 """
 
 from __future__ import annotations
