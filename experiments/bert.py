@@ -1,10 +1,10 @@
-"""A tiny BERT, pre-trained on masked words and fine-tuned on a task of sentences; each a sweep of its own.
+"""A tiny BERT, pre-trained on masked words and fine-tuned on a sentence task: one sweep for each.
 
 Claim: within each step the tuned configuration is better than its baseline on a test part that no decision has seen.
 Not claimed: that pre-training helps the task. On one CPU core it is too short for that.
 
-As it stands it pre-trains on Python's language reference, a few minutes on two cores. The second step starts from what
-the first one's summary names, and reads by the same pieces of words; without `BERT_WEIGHTS` it would start at random:
+By default it pre-trains on Python's language reference, a few minutes on two cores. The second step starts from the
+checkpoint that the first one's summary names and uses the same word pieces; without `BERT_WEIGHTS` it starts at random:
 
     python experiments/bert.py
     BERT_STEP=tune BERT_WEIGHTS=(the checkpoint) BERT_VOCABULARY=runs/bert-pretrain/prepared/vocab.txt python experiments/bert.py

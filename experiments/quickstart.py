@@ -1,7 +1,7 @@
 """Fine-tune a small residual network on real images: tuned against the usual transfer-learning recipe.
 
-The network is pre-trained once on the digits 0–4 of scikit-learn's digits and fine-tuned on 5–9. Tuned are the seven
-parameters of SigOpt's Stanford Cars study. Claim: on a test part that no decision has seen, the tuned configuration
+The network is pre-trained once on the digits 0–4 of scikit-learn's digits and fine-tuned on 5–9. The sweep tunes the
+seven parameters of SigOpt's Stanford Cars study. Claim: on a test part that no decision has seen, the tuned configuration
 is clearly better than the baseline, for the cost of a few full trainings. Two to three minutes on two cores:
 
     python experiments/quickstart.py

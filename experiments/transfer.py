@@ -1,15 +1,15 @@
-"""Transfer learning on images: a network that has seen other images, tuned by multitask search.
+"""Transfer learning on images: a network pre-trained on other images, tuned by multitask search.
 
 SigOpt's study of Stanford Cars at your size: its seven parameters and their ranges, and tasks of 0.1, 0.5 and 1.0 of the
 epochs. Claim: on a test part that no decision has seen, the tuned configuration is better than the usual recipe.
 
-As it stands it fine-tunes on digits. For images of your own (folders as in `trainables/image_files.py`), first train what
-to start from, then fine-tune it; `TRANSFER_WEIGHTS=none` trains from scratch, which is what transfer is compared with:
+By default it fine-tunes on digits. For your own images (folders as in `trainables/image_files.py`), first train the source
+network, then fine-tune it; `TRANSFER_WEIGHTS=none` trains from scratch, for comparison:
 
     TRANSFER_SOURCE=cifar10 python experiments/transfer.py
     TRANSFER_DATA=cars TRANSFER_WEIGHTS=(the checkpoint that the first one's summary names) python experiments/transfer.py
 
-Needs Python 3.11, for the Gaussian process.
+The Gaussian process needs Python 3.11.
 """
 
 import os

@@ -1,18 +1,18 @@
 """AutoLRS on a noisy quadratic, against every constant learning rate of a grid and against tuned schedules.
 
-The claim that is tested: without tuning, its median final loss is at most 0.8 times that of the best constant rate. With its
+The tested claim: without tuning, its median final loss is at most 0.8 times that of the best constant rate. With its
 search counted among the updates it holds for exact losses and not for noisy ones, with the search on top for both:
 experiments/results/autolrs.md. Not claimed: that it is as good as a tuned decay.
 
 The problem: the noisy quadratic model of Zhang et al. (2019), 60 dimensions of curvature h from 10^-3.5 to 1, SGD with
-momentum 0.9, start at ones, the gradient h w + e with e normal of variance 0.09 h. What the policy sees of it is one of two:
+momentum 0.9, start at ones, the gradient h w + e with e normal of variance 0.09 h. The policy sees one of two losses:
 
 exact      the true loss sum(h w^2) / 2, so that only the training is noisy
-noisy      that and e w, the loss whose gradient it is: near the end four times as much noise as loss
+noisy      the true loss plus e w, whose gradient the training follows: near the end the noise is four times the loss
 
 AutoLRS has rates from 0.001 to 0.3 and starts in their middle, with stages of 500, 1000, 2000 and 4000 of the 15,000 updates
-and as many for their search. Rivals have the best setting of their row in hindsight, by the median over the seeds. All are
-told by the true loss at the end.
+and equal numbers for their search. Rivals get the best setting of their row in hindsight, by the median over the seeds. The
+true loss at the end judges all.
 
     OMP_NUM_THREADS=1 python experiments/benchmarks/autolrs.py            # 20 seeds, half an hour on one core
     OMP_NUM_THREADS=1 python experiments/benchmarks/autolrs.py --seeds 1 --updates 1500

@@ -1,14 +1,15 @@
-"""Model averaging in one process: how fast replicas are all at once, and how sensitive it is to the learning rate.
+"""Model averaging in one process: the speed of replicas all at once, and the sensitivity to the learning rate.
 
     OMP_NUM_THREADS=1 python experiments/benchmarks/averaging.py           # both, about eight minutes
     OMP_NUM_THREADS=1 python experiments/benchmarks/averaging.py --only speed
 
-Speed: rounds per second with 16 samples a replica (fewer where the whole set has fewer), in blocks that take turns: `Sma` all at once, `Sma` one replica after
-the other (what it falls back to), and separate models with separate optimisers, as one would write it without stacking.
+Speed: rounds per second with 16 samples a replica (fewer where the whole set has fewer), in blocks that take turns: `Sma`
+all at once, `Sma` one replica after the other (its fallback), and separate models with separate optimisers, as written
+without stacking.
 
-Width: accuracy on the test part after 30 epochs of `MlpDigits`, for learning rates over four decades; how many decades lie
+Width: accuracy on the test part after 30 epochs of `MlpDigits`, for learning rates over four decades; the number of decades
 within two points of the best. Replicas have batches of 16; synchronous SGD has one model and the same total batch, with
-the rate as it is or k times as high. Both have the same (local) momentum.
+the rate unscaled or k times as high. Both have the same (local) momentum.
 """
 
 from __future__ import annotations

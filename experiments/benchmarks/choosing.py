@@ -1,9 +1,9 @@
-"""Which policy wins at equal cost, and what each is worth: `experiments/policies.py` with all policies, and with each alone.
+"""Which policy wins at equal cost, and the value of each: `experiments/policies.py` with all policies, and with each alone.
 
     python experiments/benchmarks/choosing.py --seeds 5
 
-Every sweep has the same budget in full trainings, finalists included, and runs in this process. Shown: the test accuracy of
-the winner, how often which policy won where all were to choose from, and what the search spent.
+Every sweep has the same budget in full trainings, finalists included, and runs in this process. The table shows the test
+accuracy of the winner, how often each policy won when all were on offer, and the cost of the search.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What a suggestion costs: processor seconds and memory, by how much is known already.
+"""The cost of a suggestion in processor seconds and memory, by the number of known trials.
 
     OMP_NUM_THREADS=1 python experiments/benchmarks/deciding.py                  # about ten minutes
     OMP_NUM_THREADS=1 python experiments/benchmarks/deciding.py --sizes 200 --methods multitask,optuna-gp
 
-Each cell is a process of its own: so many random trials in seven dimensions on a made-up loss (horizon 50; for
-MultitaskSearch nine in ten rest after one to nine steps), then fifty suggestions, each of which is told its result. The
-first has to find the model's settings; the mean over all fifty has that in it. `optuna-gp` and `optuna-tpe` are Optuna's
-own samplers in a study in memory, without this project.
+Each cell has its own process: random trials in seven dimensions on a made-up loss (horizon 50; for MultitaskSearch nine in
+ten rest after one to nine steps), then fifty suggestions, each followed by its result. The first suggestion fits the
+model's settings; the mean over all fifty includes it. `optuna-gp` and `optuna-tpe` are Optuna's own samplers in an
+in-memory study, without this project.
 """
 
 from __future__ import annotations

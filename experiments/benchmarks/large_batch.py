@@ -1,4 +1,4 @@
-"""Large batches without tuning again: LEGW beside the other rules, and how wide the good learning rates are.
+"""Large batches without tuning again: LEGW beside the other rules, and the range of good learning rates.
 
     python experiments/benchmarks/large_batch.py scaling                 # digits: a few minutes
     python experiments/benchmarks/large_batch.py scaling --data MNIST --share 0.22 --epochs 25 --batch 32 --factors 64 \
@@ -10,13 +10,13 @@
         --rates 0.06,0.24,0.48,0.96,1.92 --warmups 0,1,4 --seeds 3
 
 `scaling`: an LSTM is trained with a base batch and, in the same number of epochs and with nothing tuned again, with k
-times that batch, by each rule. Every base rate is a reading of its own: near the largest rate that is stable, and a timid
-one. Shown: accuracy, or of text perplexity, on the test part at the end (mean, spread over the seeds), updates, at what share
-of the base batch's updates what it ends with on the validation part was reached, but for half a point of accuracy, or 3 % of
-perplexity, and processor seconds. Text: one LSTM layer of 128, adaptive softmax, a cosine after the warm-up.
-`widths`: at k times the base batch, which learning rates reach --target; the width of the interval in decades.
-`needs`: at k times the base batch, every rate (as it is) with every warm-up (in epochs, as it is) and --optimizers: what would be
-needed there to lose nothing, whatever rule finds it.
+times that batch, by each rule. Every base rate is a separate reading: one near the largest stable rate, and a timid one. The
+table shows accuracy (for text: perplexity) on the test part at the end (mean, spread over the seeds), updates, the share of
+the base batch's updates after which its final validation value is reached (less half a point of accuracy, or 3 % of
+perplexity), and processor seconds. Text: one LSTM layer of 128, adaptive softmax, a cosine after the warm-up.
+`widths`: the learning rates that reach --target at k times the base batch, as an interval in decades.
+`needs`: at k times the base batch, every unscaled rate with every unscaled warm-up (in epochs) and --optimizers: settings that
+might lose nothing there, whatever rule finds them.
 """
 
 from __future__ import annotations

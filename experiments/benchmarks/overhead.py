@@ -1,9 +1,9 @@
-"""What the orchestrator costs beside plain Ray Tune, measured side by side in one run.
+"""The orchestrator's overhead beside plain Ray Tune, measured side by side in one run.
 
-Claim: at least 50 times plain Ray Tune's trials per second as it comes (a function trainable, a new process for each
-trial), not behind its best setting (a class trainable, actors reused, loggers off) in any figure, and flat in the
-number of trials. The trial is trivial (x², `steps` reports), so that only the overhead is left. Every measurement is a
-process of its own; the forms take turns, `--repeats` times; figures are medians, ratios are pair by pair.
+Claim: at least 50 times the trials per second of plain Ray Tune with its defaults (a function trainable, a new process for
+each trial), not behind its best setting (a class trainable, actors reused, loggers off) in any figure, and flat in the
+number of trials. The trial is trivial (x², `steps` reports), so only the overhead remains. Every measurement has its own
+process; the forms take turns, `--repeats` times; figures are medians, ratios are taken pair by pair.
 
     python experiments/benchmarks/overhead.py            # about 15 minutes on two cores
     python experiments/benchmarks/overhead.py --quick    # small sizes, two minutes

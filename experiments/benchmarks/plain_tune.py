@@ -1,17 +1,17 @@
-"""Plain Ray Tune on a trivial trial: what our own overhead is compared with. No code of ours is used.
+"""Plain Ray Tune on a trivial trial, as the reference for our own overhead. It uses none of our code.
 
 Run   python experiments/benchmarks/plain_tune.py --form class --trials 500 --steps 1
 Prints one JSON line. A trial draws x uniformly and reports the loss x² `steps` times; no checkpoints.
 
-Forms     function: as it comes; a function trainable, every setting left alone.
+Forms     function: the defaults; a function trainable, every setting left alone.
           class: at its best; reuse_actors, no checkpoints, no output, and the environment of BEST.
 Figures   start_to_first_result_s: from the start of the process; imports and ray.init are included.
           trials_per_s: finished trials after the first one; null unless trials > slots.
-          reports_per_s: reports after the first; ask for one long trial a slot to see what a report costs.
+          reports_per_s: reports after the first; use one long trial a slot to measure a report's cost.
           driver_cpu_ms_per_report: process time of the driver, from building the Tuner to the end of fit().
-          fit_s: Tuner.fit() as a whole; it shows what a late first trial hides in trials_per_s.
+          fit_s: Tuner.fit() as a whole; it includes a late first trial, which trials_per_s hides.
           resume_s: Tuner.restore(...).fit() of the finished experiment in a new process, until it returns:
-          the least that a resume costs; nothing is left to run. resume_from_start_s: with imports and Ray.
+          the lowest cost of a resume; nothing is left to run. resume_from_start_s: with imports and Ray.
 
 Settings tried with the class form (Ray 2.60, 2 slots on 2 shared cores, trials of 1 step). Other work on the
 machine moved trials/s by a factor of two between equal runs; the driver's time per report hardly moved.

@@ -9,10 +9,10 @@ tracking   the setting of the theory of PB2, a bandit whose payoff moves. A step
            cosine, plus noise (0.05). The loss is the share of progress missed, 1 - progress/120; progress is the state.
 quadratic  real dynamics: SGD with momentum on the noisy quadratic model of Zhang et al. (2019), 100 dimensions of
            curvature 1/i and gradient noise of variance 1/i (times 0.01), ten updates a step. The learning rate must
-           fall, and nobody is told. Greedy choices are known to lower it too early there (Wu et al., 2018).
+           fall, and no method is told. Greedy choices are known to lower it too early there (Wu et al., 2018).
 
-`grid` is the best of 225 full trainings at fixed settings, chosen in hindsight for each seed; `random 4` the best of
-four, which is what a population of four costs. A seed changes the noise, the first settings and all choices.
+`grid` is the best of 225 full trainings at fixed settings, chosen in hindsight for each seed; `random 4` is the best
+of four, at the cost of a population of four. A seed changes the noise, the first settings and all choices.
 
     python experiments/benchmarks/population.py            # 24 seeds, about ten minutes on two cores
     python experiments/benchmarks/population.py --seeds 4

@@ -3,11 +3,11 @@
     python experiments/benchmarks/rates.py resnet --data FOLDER     # ResNet-8 on CIFAR-10
     python experiments/benchmarks/rates.py bert --data FOLDER       # BERT-tiny, masked words of novels
 
-FOLDER as for trained.py, which also says how the rate of an arm is chosen (seed 0, validation part, as many rates for
-either that has any) and how rows are kept. The target is the mean over the seeds of what the best constant rate ends with
-on the validation part. AutoLRS has no rate to choose; it is trained for as many updates as the others, so that half of
-them are search, and for twice as many, the search on top. Counted are all updates up to the first evaluation that is as good as
-the target, and those of them that went into the weights.
+FOLDER, the choice of an arm's rate (seed 0, validation part, the same number of rates for each arm that has any) and the
+kept rows are those of trained.py. The target is the best constant rate's final value on the validation part, averaged
+over the seeds. AutoLRS has no rate to choose; it is trained for the same number of updates as the others, so that half of
+them are search, and for twice that number, with the search on top. The table counts all updates up to the first
+evaluation that meets the target, and those of them that went into the weights.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""At what cost one method comes to where another one ends, from the rows of `regret.py`.
+"""The cost at which one method reaches another's final value, from the rows of `regret.py`.
 
     python experiments/benchmarks/reaching.py runs/regret --method multitask --level random
     python experiments/benchmarks/reaching.py runs/20 --method multitask --level-rows runs/1 --share 0.25
 
 The level is, for each task, the median over seeds of the other method's regret at `--share` of its budget. A cost is
-in full trainings; a run that never comes there counts as infinite, so the table shows medians, the worst run, and how
-many came there.
+in full trainings; a run that never reaches the level counts as infinite, so the table shows medians, the worst run and
+the number of runs that reached it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which searcher with which scheduler is ahead, at equal cost? Regret against cost on learning curves, not trained.
+"""Regret of searchers and schedulers at equal cost, on recorded or made-up learning curves instead of trainings.
 
     python experiments/benchmarks/regret.py                        # the made-up family: about two minutes
     python experiments/benchmarks/regret.py --tasks 6 --seeds 5 --methods random,tpe,gp
@@ -19,7 +19,7 @@ Output     regret.csv: one row for each run (rows that are there are not run aga
 To add     a method: one line in METHODS. Not a population: recorded curves have no state that a fork could take over.
 
 The runs are driven by `AskAndTell`, not by the simulated engine, whose ledger makes every report durable: that costs
-6 ms a report here, a hundred times the rest. A test holds the two to the same decisions.
+6 ms a report here, a hundred times the rest. A test checks that both make the same decisions.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""What the workloads reach on real data at the size of one CPU core, with seeds; no tuning beyond a few learning rates.
+"""Results of the workloads on real data at the size of one CPU core, with seeds; no tuning beyond a few learning rates.
 
     python experiments/benchmarks/trained.py cars --data FOLDER      # CIFAR-10 → Stanford Cars: is transfer real?
     python experiments/benchmarks/trained.py ptb --data FOLDER       # one LSTM layer of 128 on the Penn Treebank
     python experiments/benchmarks/trained.py bert --data FOLDER      # masked words, then SST-2 and CoLA with and without
 
 FOLDER holds cifar10, cars (archives of images, see `trainables/image_files.py`), ptb, novels (text), sst2 and cola, and a
-vocabulary vocab.txt. Each arm is trained once with each of its learning rates; the one that is best on the validation part
-is trained again with all other seeds, and the test part is measured at the end of those. All arms of a comparison have as
-many learning rates. Rows are kept in --output: the same command goes on where it was interrupted.
+vocabulary vocab.txt. Each arm is trained once with each of its learning rates; the best on the validation part is trained
+again with all other seeds, and the test part is measured at the end of those. All arms of a comparison have equally many
+learning rates. Rows are kept in --output: the same command continues after an interruption.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What our training loop costs beside the shortest one that a person would write for the same work.
+"""The overhead of our training loop beside the shortest hand-written one for the same work.
 
     python experiments/benchmarks/training.py                              # every workload, a few minutes
     python experiments/benchmarks/training.py --workloads lstm_mnist,quadratic --rounds 3
 
 Both take the same model, data, optimiser and batches, one thread, denormals flushed; no policy, no checkpoints. A round
-is `--updates` updates of one loop and then of the other, taking turns to be first; shown is the median over the rounds
-of ours / hand-written in samples per second, with the smallest and the largest. Peak memory: each loop in a process of
-its own, ours / hand-written. Checkpoint: time to write it durably, its size, and how long a restore takes.
+is `--updates` updates of one loop and then of the other, taking turns to be first; the table shows the median over the rounds
+of ours / hand-written in samples per second, with the smallest and the largest. Peak memory: each loop in a separate
+process, ours / hand-written. Checkpoint: time to write it durably, its size, and how long a restore takes.
 """
 
 from __future__ import annotations
