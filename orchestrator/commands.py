@@ -1,4 +1,4 @@
-"""The `orchestrator` command: look at runs, export them, train one of their trials again."""
+"""The `orchestrator` command: inspect runs, export them, train a recorded trial again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Runs = Annotated[Path, typer.Option(help="Where runs are kept.", callback=lambda
 
 
 def told(command: Callable[..., None]) -> Callable[..., None]:
-    """Errors of ours become one message and their exit code."""
+    """Turn our errors into one message and their exit code."""
 
     @wraps(command)
     def wrapped(*arguments: Any, **options: Any) -> None:
@@ -97,7 +97,7 @@ def list_runs(runs: Runs = Path("runs")) -> None:
 @app.command()
 @told
 def status(run: Run, runs: Runs = Path("runs")) -> None:
-    """One line on where a run stands, why trials failed, and what happened last."""
+    """The state of a run in one line, why trials failed, and the last events."""
     from orchestrator.summary import failure_lines, glance
 
     with _opened(run, runs, check=False) as ledger:
@@ -118,21 +118,19 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
 def logs(
     run: Run,
     trial: Annotated[
-        int | None, typer.Argument(help="Number of the trial; default: the first that failed, or the one that runs.")
+        int | None, typer.Argument(help="Number of the trial; default: the first failed trial, or the running one.")
     ] = None,
     runs: Runs = Path("runs"),
-    failed: Annotated[
-        bool, typer.Option("--failed", help="How the logs of failed trials end, and why they failed.")
-    ] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Show why trials failed, and how their logs end.")] = False,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what is printed, until the trial ends.")
+        bool, typer.Option("--follow", "-f", help="Continue with new output until the trial ends.")
     ] = False,
 ) -> None:
-    """What a trial has printed."""
+    """The output of a trial."""
     from orchestrator.logs import print_failed, print_log
 
     if failed and (follow or trial is not None):
-        raise BadInput("logs --failed: shows all failed trials; leave out the trial's number and --follow.")
+        raise BadInput("logs --failed shows all failed trials: omit the trial's number and --follow.")
     with _opened(run, runs, check=False) as ledger:
         if failed:
             print_failed(ledger, sys.stdout)
@@ -178,24 +176,24 @@ def report(run: Run, runs: Runs = Path("runs")) -> None:
 def export(
     run: Run,
     runs: Runs = Path("runs"),
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="The record, a JSON object a line.")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="The record as JSON lines.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="The record as CSV.")] = False,
     parquet: Annotated[
         bool, typer.Option("--parquet", help="The record as Parquet (needs the extra `parquet`).")
     ] = False,
     as_schedule: Annotated[
-        bool, typer.Option("--schedule", help="What a trial trained with, from place to place, as JSON.")
+        bool, typer.Option("--schedule", help="The knobs that a trial trained with, as JSON.")
     ] = False,
-    trial: Annotated[int | None, typer.Option(help="Of --schedule: the trial's number; default: the best.")] = None,
+    trial: Annotated[int | None, typer.Option(help="With --schedule: the trial's number; default: the best.")] = None,
     output: Annotated[
         Path | None,
         typer.Option(help="File to write; default: standard output (parquet: record.parquet in the run)."),
     ] = None,
 ) -> None:
-    """The best configuration as YAML; (--jsonl, --csv, --parquet) everything that was recorded; or --schedule.
+    """The best configuration as YAML, the whole record (--jsonl, --csv, --parquet), or a schedule (--schedule).
 
-    The schedule is what a policy turned while the model trained, or what a member of a population trained with, forks
-    included. A script trains afresh with it: policy=Scheduled.of(workload, json.load(open("schedule.json"))).
+    The schedule lists the knobs that a policy turned during training, or the configurations of a population's member,
+    forks included. A new training can follow it: policy=Scheduled.of(workload, json.load(open("schedule.json"))).
     """
     from orchestrator.storage import refuse_links
     from orchestrator.summary import best_as_yaml, write_record
@@ -227,10 +225,10 @@ def replay(
     trial: Annotated[int, typer.Argument(help="Number of the trial.")],
     runs: Runs = Path("runs"),
     go_on: Annotated[
-        int | None, typer.Option(help="Do not start over: train on from its checkpoint to this step.")
+        int | None, typer.Option(help="Continue from the trial's checkpoint to this step instead of starting over.")
     ] = None,
 ) -> None:
-    """Train one recorded trial again, outside the sweep; its numbers must come out the same."""
+    """Train a recorded trial again, outside the sweep, and compare each step with the record."""
     with _opened(run, runs) as ledger:
         folder = ledger.folder
         latest = ledger.sweeps()[-1]
@@ -256,7 +254,7 @@ def replay(
 @app.command()
 @told
 def repair(run: Run, runs: Runs = Path("runs")) -> None:
-    """Put the most that is whole in a damaged ledger's place: its records before the damage, or its copy's."""
+    """Replace a damaged ledger by its records before the damage or by its copy, whichever holds more."""
     from orchestrator.repair import repair as repair_run
 
     folder = next((path for path in (runs / run, Path(run).expanduser()) if path.is_dir()), runs / run)
@@ -264,7 +262,7 @@ def repair(run: Run, runs: Runs = Path("runs")) -> None:
 
 
 def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
-    """What the trial (None: the best) trained with: in samples if a policy turned knobs, else in steps."""
+    """The trial's schedule (None: the best trial's): in samples if a policy turned knobs, else in steps."""
     from orchestrator.summary import summary
     from search.lineage import schedule
 

@@ -1,4 +1,4 @@
-"""Everything that can go wrong on purpose, with the exit code that says so.
+"""All errors that a caller may expect, with their exit codes.
 
 OrchestratorError            1  a fault of ours
 ├── BadInput                 2  the sweep, a flag or a name is wrong
@@ -8,7 +8,7 @@ OrchestratorError            1  a fault of ours
 ├── ResumeRefused            6  the sweep has changed so that its old results mean nothing
 ├── StorageError             7  the disk is full, read-only, unreachable, or the ledger is damaged
 │   └── LedgerDamaged
-├── EngineLost               8  Ray could not be started, or has died; the same command goes on
+├── EngineLost               8  Ray could not be started, or has died; the same command continues
 └── Interrupted              130 (Ctrl-C) or 143 (SIGTERM), after a clean save
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class OrchestratorError(Exception):
-    """`run(sweep)` leaves in `result` what there is nevertheless; None if nothing was started.
+    """The base of all our errors. `result` holds what the sweep found before it; None if nothing was started.
 
     >>> try:  # doctest: +SKIP
     ...     result = run(sweep)
@@ -35,7 +35,7 @@ class OrchestratorError(Exception):
     result: Result | None = None
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows of it: the sentence is meant for people, the frames behind it are not."""
+        """The text that IPython shows: the message without its frames."""
         return [f"{type(self).__name__}: {self}"]
 
 
@@ -130,7 +130,7 @@ class Interrupted(OrchestratorError):
 
 
 class NotTheSame(TrialsFailed):
-    """A trial that was trained again gave other numbers: the code, the data or the machine has changed."""
+    """A replayed trial gave other numbers: the code, the data or the machine has changed."""
 
 
 class EngineLost(OrchestratorError):

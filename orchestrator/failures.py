@@ -1,4 +1,4 @@
-"""What went wrong in a trial, in one line, and whether two trials went wrong in the same way.
+"""The reason of a failure in one line, and whether two trials failed for the same reason.
 
 The reason is the error: not the last line on the screen (a progress bar, a note), and no line of a traceback above
 it. Two reasons are the same failure when they differ only in numbers, quoted values, paths, addresses and times: a
@@ -35,7 +35,7 @@ _VARYING = (
 
 
 def said(error: BaseException) -> str:
-    """`Class: message`, with the place in the code where there is no message. Never raises."""
+    """`Class: message`; without a message, the place in the code. Never raises."""
     name = type(error).__name__
     if type(error).__module__ not in ("builtins", "__main__", "exceptions"):
         name = f"{type(error).__module__}.{name}"
@@ -53,15 +53,15 @@ def said(error: BaseException) -> str:
 
 
 def message(error: BaseException) -> str:
-    """`str(error)`, also of an error that cannot say itself."""
+    """`str(error)`, even if that raises."""
     try:
         return str(error)
     except Exception as second:
-        return f"its message cannot be shown, for that raises {type(second).__name__}"
+        return f"its message cannot be shown, because that raises {type(second).__name__}"
 
 
 def shown(error: BaseException) -> str:
-    """The traceback, also of an error that cannot say itself."""
+    """The traceback, even if the error's `str` raises."""
     try:
         return "".join(traceback.format_exception(error))
     except Exception:
@@ -69,7 +69,7 @@ def shown(error: BaseException) -> str:
 
 
 def reason(kind: str, text: str) -> str:
-    """In one line, beginning with the class of the error once. `text`: a message, or a traceback."""
+    """One line that begins with the error's class. `text`: a message or a traceback."""
     line = complaint(text)
     name, _, rest = line.partition(": ")
     if name.rpartition(".")[2] == kind:
@@ -78,7 +78,7 @@ def reason(kind: str, text: str) -> str:
 
 
 def complaint(text: str) -> str:
-    """The line of a message, a traceback or an output that says what went wrong; its first one if none stands out."""
+    """The line of a message, a traceback or an output that names the error; the first line if none does."""
     lines = readable(text)
     if not lines:
         return ""
@@ -91,13 +91,13 @@ def complaint(text: str) -> str:
 
 
 def last_words(output: str) -> str:
-    """The line of a program's output that says what went wrong; its last one if none stands out."""
+    """The line of a program's output that names the error; the last line if none does."""
     lines = readable(output)
     return _error_in(lines) or (lines[-1].strip() if lines else "")
 
 
 def readable(text: str) -> list[str]:
-    """The lines as a terminal would show them at the end, without colours, progress bars and empty ones."""
+    """The lines that a terminal would show at the end, without colours, progress bars and empty lines."""
     lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in _ANSI.sub("", text).split("\n")]
     return [line for line in lines if line.strip() and not _BAR.search(line)]
 
@@ -110,7 +110,7 @@ def signature(reason: str) -> str:
 
 
 def _error_in(lines: list[str]) -> str:
-    """The exception of the last traceback (of a chain it is the one that was raised last), or the last complaint."""
+    """The exception of the last traceback (in a chain, the one raised last), or the last complaint."""
     starts = [index for index, line in enumerate(lines) if FRAMES in line]
     if starts:
         margin = len(lines[starts[-1]]) - len(lines[starts[-1]].lstrip())

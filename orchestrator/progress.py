@@ -1,4 +1,4 @@
-"""What people see while a sweep runs: one compact block on a terminal, plain lines at growing intervals elsewhere."""
+"""The display of a running sweep: one compact block on a terminal, plain lines at growing intervals elsewhere."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class Display:
         return ", ".join(parts)
 
     def _left(self, driver: Driver) -> str:
-        """Honest only when some trials have ended in this invocation."""
+        """Estimate the time left; empty until some trials have ended in this invocation."""
         sweep, history = driver.sweep, driver.history
         ended = len(history.trials) - history.count(Status.RUNNING) - self._done_before
         if ended < 2:

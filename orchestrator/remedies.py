@@ -1,4 +1,4 @@
-"""What helps against errors whose own words do not say it: causes that lie in how trainings are run here."""
+"""Remedies for errors whose message does not name the cause: the way in which trainings run here."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 
 class Unbreakable:
-    """A stream whose reader may go away (a closed terminal, the end of a pipe): what is written then is dropped."""
+    """A stream whose reader may go away (a closed terminal, the end of a pipe): later output is dropped."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -27,5 +27,5 @@ class Unbreakable:
 
 
 def go_on_without_a_screen() -> None:
-    """From now on nothing that this process prints can end it."""
+    """From now on, printing cannot end this process."""
     sys.stdout, sys.stderr = Unbreakable(sys.stdout), Unbreakable(sys.stderr)

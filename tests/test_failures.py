@@ -270,7 +270,7 @@ def fails_argparse() -> None:
         (SystemExit(0), "RuntimeError: the training ended before its first report: the training left by sys.exit(0)"),
         (SystemExit(), "RuntimeError: the training ended before its first report: the training left by sys.exit()"),
         (fails_argparse, "SystemExit: exit code 2: train.py: error: unrecognized arguments: --rate=1"),
-        (Speechless(), "Speechless: its message cannot be shown, for that raises ZeroDivisionError"),
+        (Speechless(), "Speechless: its message cannot be shown, because that raises ZeroDivisionError"),
         (Unpicklable(1, 2), "Unpicklable: two arguments"),
         (Rude("no Exception"), "Rude: no Exception"),
         (GeneratorExit(), "GeneratorExit: test_failures.py, line "),
@@ -317,7 +317,7 @@ def test_what_goes_wrong_in_the_end_of_a_training_does_not_undo_it(tmp_path: Pat
 def test_errors_that_cannot_say_themselves_are_said() -> None:
     assert (
         said(Speechless())
-        == "tests.test_failures.Speechless: its message cannot be shown, for that raises ZeroDivisionError"
+        == "tests.test_failures.Speechless: its message cannot be shown, because that raises ZeroDivisionError"
     )
     assert "Speechless" in shown(Speechless())
     assert said(KeyError("lr")) == "KeyError: 'lr'"

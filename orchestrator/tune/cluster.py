@@ -37,7 +37,7 @@ STOP_SECONDS = 0.1  # how long a signal may wait to be heard while Ray starts
 
 
 def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = lambda: None) -> None:
-    """Run the sweep to its end (or until it is stopped) on a local Ray or on the cluster at `address`."""
+    """Run the sweep until it ends or is stopped, on a local Ray or on the cluster at `address`."""
     first = driver.next()
     if first is None and driver.finished:
         return  # nothing to do: do not start Ray for it
@@ -55,7 +55,7 @@ def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = la
 
 @dataclass
 class _Connection:
-    """This process's one connection to Ray: sweeps in several threads share it, and the last one ends it."""
+    """This process's only connection to Ray: sweeps in several threads share it, and the last one closes it."""
 
     users: int = 0
     loss: Loss = field(default_factory=Loss)
@@ -68,7 +68,7 @@ _CONNECTION = _Connection()
 
 @contextlib.contextmanager
 def connected(driver: Driver, address: str | None) -> Iterator[_Connection]:
-    """Ray for the length of a sweep. A small local one ends with it; one that the caller has started is used, and left."""
+    """Ray for the duration of a sweep. A small local Ray ends with it; a Ray that the caller started stays up."""
     connection = _CONNECTION
     with connection.lock:
         if not connection.users:
@@ -125,7 +125,7 @@ def _record_loss(driver: Driver) -> None:
 
 
 def _join(address: str) -> None:
-    """Connect to the user's cluster; whatever is in the way there is in the user's hands."""
+    """Connect to the user's cluster; only the user can fix what fails there."""
     try:
         _in_thread(lambda: _init(address))
     except ConnectionError as error:
@@ -147,7 +147,7 @@ def _init(address: str, **more: Any) -> None:
 
 
 def _in_thread(connect: Callable[[], None], *, on_loopback: bool = False) -> None:
-    """Not in the main thread: there Ray would put a SIGTERM handler in the place of ours, which loses what runs."""
+    """Not in the main thread: there Ray would replace our SIGTERM handler with its own, which loses running work."""
     failure: list[BaseException] = []
 
     def guarded() -> None:
@@ -173,7 +173,7 @@ def _in_thread(connect: Callable[[], None], *, on_loopback: bool = False) -> Non
 
 @contextlib.contextmanager
 def _token(token: Mapping[str, str]) -> Iterator[None]:
-    """The token of our own Ray in this process; what the user has set for another one comes back."""
+    """The token of our own Ray in this process; the user's token for another Ray is restored afterwards."""
     try:
         with settings.environment(token):
             _read_token()
@@ -189,7 +189,7 @@ def _read_token() -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray's loggers say errors only, for a while."""
+    """Ray's loggers show only errors within this block."""
     levels = {"ray": logging.ERROR, "ray.tune": logging.CRITICAL}
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
@@ -202,13 +202,13 @@ def _quiet() -> Iterator[None]:
 
 
 def seat_resources(sweep: Sweep) -> dict[str, float]:
-    """What a trial needs to be started: by their memory, too, no more trials share a node than fit there."""
+    """The resources that Ray reserves for a trial; they include memory, so that the trials of a node fit there."""
     asked = {name: float(amount) for name, amount in sweep.resources.items() if name in ("cpu", "gpu") and amount}
     return asked if sweep.memory_bytes is None else {**asked, "memory": float(sweep.memory_bytes)}
 
 
 def seats(sweep: Sweep, unfit: Collection[str] = ()) -> int:
-    """How many trials may run at once: what the cluster's nodes hold, without those that are `unfit`, up to `max_concurrent`.
+    """The number of trials that may run at once: the room on the cluster's nodes, except `unfit` ones, up to `max_concurrent`.
 
     A cluster that can grow is asked for `max_concurrent` seats; those that do not fit yet wait for their node.
     """
@@ -224,7 +224,7 @@ def seats(sweep: Sweep, unfit: Collection[str] = ()) -> int:
 
 
 def _has(sweep: Sweep, node: Mapping[str, float]) -> str:
-    """What a node has of what a trial asks for."""
+    """A node's amounts of the resources that a trial needs."""
     have = {name: node.get(RAYS_NAMES[name], 0.0) for name in seat_resources(sweep)}
     return ", ".join(
         f"memory: {amount / 2**30:.1f} GiB for trials" if name == "memory" else f"{name}: {amount:g}"
@@ -233,14 +233,14 @@ def _has(sweep: Sweep, node: Mapping[str, float]) -> str:
 
 
 def _wanted(sweep: Sweep) -> int:
-    """More trials at once than this could never be used."""
+    """The largest useful number of concurrent trials."""
     cheapest = min((task.cost for task in sweep.tasks), default=1.0)
     by_budget = None if sweep.budget is None else ceil(sweep.budget / cheapest)
     return min(wanted for wanted in (sweep.max_concurrent, sweep.limit, by_budget) if wanted is not None)
 
 
 def capacity(sweep: Sweep, nodes: Sequence[Mapping[str, float]]) -> int:
-    """How many trials of this sweep fit into nodes with these resources: each trial is on one."""
+    """The number of this sweep's trials that fit on nodes with these resources; a trial does not span nodes."""
     asked = seat_resources(sweep)
     if not asked:
         return os.cpu_count() or 1
@@ -255,7 +255,7 @@ def can_grow() -> bool:
 
 
 def _check_address(address: str) -> None:
-    """Ray waits for minutes at a wrong address; ask first."""
+    """Check the address first: Ray waits for minutes at a wrong one."""
     if address.startswith("ray://"):
         raise BadInput(
             f"--address {address}: run the script on a node of the cluster (`ray exec`), with --address auto."

@@ -1,4 +1,4 @@
-"""One Tune experiment a round: seats, and the dispatcher that hands them their orders."""
+"""One Tune experiment per round: seats, and the dispatcher that gives them their orders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROUNDS_WITHOUT_PROGRESS = 3
 
 
 class Dispatcher(FIFOScheduler):  # type: ignore[misc]
-    """Between Tune and the driver: every result of a seat comes by here, and takes the next order back with it."""
+    """Between Tune and the driver: receives every result of a seat and returns the seat's next order."""
 
     def __init__(
         self, driver: Driver, first: Order | None, refresh: Callable[[], None], lost: Callable[[], str] = lambda: ""
@@ -97,13 +97,13 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
 
     @property
     def is_over(self) -> bool:
-        """Nothing runs, and nothing will be started: a first order that no seat has taken waits for the next time."""
+        """Nothing runs and nothing will start: a first order that no seat has taken waits for the next round."""
         if self._first is None:
             return self.driver.finished
         return bool(self.driver.stop_reason) and not self._orders
 
     def _leave_if_ray_died(self) -> None:
-        """Without its servers Ray waits for a minute and then ends this process; results still come for a while."""
+        """Without its servers, Ray waits for a minute and then ends this process; results still arrive for a while."""
         why = self._lost()
         if not why:
             return
@@ -202,7 +202,7 @@ def rounds(
 
 
 def _round(driver: Driver, dispatcher: Dispatcher, unfit: Collection[str]) -> None:
-    """One Tune experiment: as many seats as there may be trials at once."""
+    """One Tune experiment: one seat for each concurrent trial."""
     sweep = driver.sweep
     driver.workers = seats(sweep, unfit)
     storage = driver.folder / "ray"
@@ -224,7 +224,7 @@ def _round(driver: Driver, dispatcher: Dispatcher, unfit: Collection[str]) -> No
 
 
 def _request(sweep: Sweep, unfit: Collection[str]) -> dict[str, float] | tune.PlacementGroupFactory:
-    """What Tune shall ask Ray for, for each seat."""
+    """The resources that Tune requests from Ray for each seat."""
     asked = seat_resources(sweep)
     if not unfit:
         return asked
@@ -255,7 +255,7 @@ def _interrupted(driver: Driver, error: Exception) -> None:
 
 
 def _error_of(trial: Any) -> str:
-    """What Tune wrote down of a seat's last error."""
+    """Tune's record of a seat's last error."""
     try:
         return Path(trial.error_file).read_text()[-3000:].strip()
     except (OSError, TypeError):

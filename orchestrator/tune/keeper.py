@@ -100,7 +100,7 @@ def _end_with_driver(driver: int, trouble: list[str], temporary: str, logs: str)
 
 
 def end_descendants() -> None:
-    """Kill all descendants of this process, also those that are started meanwhile."""
+    """Kill all descendants of this process, including those that start meanwhile."""
     me, deadline = psutil.Process(), time.monotonic() + 10
     while (alive := _alive(me)) and time.monotonic() < deadline:
         for process in alive:
@@ -119,7 +119,7 @@ def _alive(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _bury(own: set[int]) -> None:
-    """Reap what was adopted; Ray's own Popen objects reap theirs."""
+    """Reap adopted processes; Ray's own Popen objects reap theirs."""
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error, ChildProcessError):
             if child.pid not in own and child.status() == psutil.STATUS_ZOMBIE:

@@ -26,7 +26,7 @@ BEGIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1])\nfrom orchestra
 
 
 class LocalRay:
-    """Started at once; `address` is there when `is_up`. `loss` hears what of it has died."""
+    """Starts at once; `address` is set when `is_up`. `loss` is told which part has died."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], loss: Loss) -> None:
         self.folder = folder
@@ -58,7 +58,7 @@ class LocalRay:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def is_up(self, seconds: float) -> bool:
-        """Wait so long for it; raises if it cannot be started."""
+        """Wait up to this long; raises if Ray cannot be started."""
         if not self._answered.wait(seconds):
             return False
         if self._failure is not None:
@@ -66,7 +66,7 @@ class LocalRay:
         return True
 
     def end(self) -> None:
-        """End all of it. Ray's logs are left in the run's folder if it was lost."""
+        """End all of it. If Ray was lost, its logs stay in the run's folder."""
         assert self._keeper.stdin is not None
         self._loss.close()
         with contextlib.suppress(OSError):

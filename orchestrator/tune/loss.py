@@ -1,4 +1,4 @@
-"""Noticing that Ray itself has died, in seconds: left to itself Ray waits for a minute, and then ends this process from C++."""
+"""Notice the death of Ray itself within seconds: by default Ray waits for a minute, then ends this process from C++."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REFUSED = 4  # times in a row, by a head that had answered: its server is gone. 
 
 
 class Loss:
-    """Whether Ray has died, and why. `record` is called once: by the main thread, or in its place when that hangs."""
+    """Whether Ray has died, and why. `record` is called once: by the main thread, or for it if that hangs."""
 
     def __init__(self, record: Callable[[], None] = lambda: None) -> None:
         self.why = ""
@@ -35,11 +35,11 @@ class Loss:
             self._record()
 
     def close(self) -> None:
-        """What dies from now on is no loss."""
+        """From now on, a death is not a loss."""
         self._closed.set()
 
     def watch(self, address: str) -> None:
-        """Ask the head at `address` (host:port) now and then whether it is there."""
+        """Check from time to time whether the head at `address` (host:port) answers."""
         threading.Thread(target=self._watch, args=(address,), daemon=True).start()
 
     def _watch(self, address: str) -> None:
@@ -66,5 +66,5 @@ class Loss:
 
 
 def words(why: str) -> str:
-    """What to tell."""
+    """The message for the user."""
     return f"{why}. What is recorded is safe; to go on, run the same command."

@@ -1,4 +1,4 @@
-"""Which nodes of a cluster can run a trial at all: each is asked, before it is given one."""
+"""Find the nodes of a cluster that can run a trial: each is checked before its first one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANSWER_SECONDS = 60.0  # a node that is silent for longer may just be slow: it i
 
 
 def unfit_nodes(sweep: Sweep, known: Collection[str] = ()) -> dict[str, str]:
-    """The nodes (by Ray's id) that cannot load this sweep, each with a sentence that says so; `known` are not asked again.
+    """The nodes (by Ray's id) that cannot load this sweep, each with a message; `known` nodes are not checked again.
 
     On one node alone nothing is asked: what is wrong there ends the sweep with its own words.
     """
@@ -45,7 +45,7 @@ def unfit_nodes(sweep: Sweep, known: Collection[str] = ()) -> dict[str, str]:
 
 
 def error_line(text: str) -> str:
-    """Of a text with a traceback, the line that names the error."""
+    """The line of a traceback that names the error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*: ", line)]
     return (named or lines or ["no reason given"])[-1]

@@ -141,7 +141,7 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
     # What both share.
 
     def ask(self) -> Trial | None:
-        """What to run now; a trial to be resumed is put among those that are `due`."""
+        """The next trial to run; a trial to resume joins those that are `due`."""
         trial = self.tuning.ask()
         if trial is None:
             return None
@@ -160,7 +160,7 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
         return trial
 
     def tell(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        """Record a result, unless it is known; may the trial go on?"""
+        """Record a result unless it is known; returns whether the trial may continue."""
         trial = self.trial(trial_id)
         step = min(
             int(result.get(STEP, 0)), self.tuning.history.steps(trial.task)
@@ -180,12 +180,12 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
 
     @property
     def is_full(self) -> bool:
-        """Whether as many trials run as `max_concurrent_trials` allows."""
+        """Whether `max_concurrent_trials` trials are running."""
         return self.max_concurrent is not None and self.tuning.history.count(Status.RUNNING) >= self.max_concurrent
 
     @property
     def may_resume(self) -> bool:
-        """Whether a trial at rest may be taken on, by the scheduler or by the searcher."""
+        """Whether the scheduler or the searcher may resume a paused trial."""
         scheduler, searcher = self.tuning.scheduler, self.tuning.searcher
         return self.pauses and (type(scheduler).promote is not Scheduler.promote or searcher.continues)
 
@@ -208,13 +208,13 @@ class TrialScheduler(FIFOScheduler):  # type: ignore[misc]
         self._tune_trials: dict[str, TuneTrial] = {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Called before each start; a searcher is told the same only if there is a param_space."""
+        """Called before each start; Tune tells a searcher the same only if there is a param_space."""
         samples = spec.get("num_samples", 1)
         self.search.tuning.history.limit = samples if samples > 0 else None
         return self.search.set_search_properties(metric, mode, {})
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """A new trial; or one of a restored experiment, of which Tune makes all unfinished ones pending."""
+        """A new trial, or one of a restored experiment: Tune makes all its unfinished trials pending."""
         if not self.search.knows(trial.trial_id):
             raise BadInput(
                 "TrialScheduler: the Tuner has another search_alg; give it the SearchAlgorithm of the scheduler."
@@ -259,7 +259,7 @@ class TrialScheduler(FIFOScheduler):  # type: ignore[misc]
         return f"{self.search.tuning.searcher!r}, {self.search.tuning.scheduler!r}: {counts}"
 
     def _ask_where_tune_does_not(self, tune_controller: Any, live: list[TuneTrial]) -> None:
-        """All configurations are out: there may be trials to take on; if not, and nothing runs, let go of the rest."""
+        """All configurations have started: resume paused trials if possible; else, if nothing runs, release the rest."""
         if self.search.is_full or self.search.ask() is not None:
             return
         if all(trial.status == TuneTrial.PAUSED for trial in live):

@@ -1,4 +1,4 @@
-"""A seat: the worker process that Tune starts. Imported in every worker, so it imports little."""
+"""A seat: the worker process that Tune starts. Every worker imports this file, so it imports little."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IDLE = 0.1  # seconds: how long a seat without work waits before it asks again
 
 
 class Seat(tune.Trainable):  # type: ignore[misc]
-    """A worker process: carries out the orders it is given, one `step` for each answer."""
+    """A worker process: carries out its orders, one `step` for each answer."""
 
     def setup(self, config: dict[str, Any]) -> None:
         self._sweep: Sweep = ray.get(config["sweep"][0])
@@ -46,11 +46,11 @@ class Seat(tune.Trainable):  # type: ignore[misc]
             signal.signal(signal.SIGINT, lambda *_: None)
 
     def assign(self, order: Order | None, save: bool) -> None:
-        """Called by the driver before the next `step`: leave the present trial (saving it or not), take on `order`."""
+        """Called by the driver before the next `step`: leave the present trial (saved or not) and start `order`."""
         self._next, self._leave, self._save = order, True, save
 
     def step(self) -> dict[str, Any]:
-        """Work until there is something to tell."""
+        """Work until there is something to report."""
         result: dict[str, Any] = {"pid": os.getpid()}
         if self._leave:
             if self._job is not None:

@@ -1,4 +1,4 @@
-"""Ray's settings for our engine: in this process's environment while a sweep runs, and put back after it.
+"""Ray's settings for our engine: set in this process's environment while a sweep runs, restored after it.
 
 Not for `orchestrator.tune.outside`: a plain `ray.tune.Tuner` keeps its own loggers, snapshots and signals. One that runs in
 another thread at the same time meets ours.
@@ -28,7 +28,7 @@ ENVIRONMENT = {
 
 @contextlib.contextmanager
 def environment(ours: Mapping[str, str]) -> Iterator[None]:
-    """Variables for a while."""
+    """Set environment variables within this block."""
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:
@@ -42,5 +42,5 @@ def environment(ours: Mapping[str, str]) -> Iterator[None]:
 
 
 def unless_set(ours: Mapping[str, str]) -> dict[str, str]:
-    """Those that the user has not chosen."""
+    """The settings that the user has not chosen."""
     return {name: os.environ.get(name, value) for name, value in ours.items()}
