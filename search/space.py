@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
+from search.settings import whole
 
 __all__ = [
     "Choice",
@@ -310,8 +311,7 @@ class Space:
 
     def grid(self, resolution: int) -> Iterator[dict[str, Any]]:
         """All feasible configurations of evenly spread values, `resolution` of them for each number."""
-        if not isinstance(resolution, int) or isinstance(resolution, bool) or resolution < 1:
-            raise ValueError(f"grid(resolution={resolution!r}): must be a whole number, 1 or more; try 5.")
+        whole("grid", 1, resolution=resolution)
         values = {name: parameter.values(resolution) for name, parameter in self._parameters.items()}
         return (config for config in self._expand(values, {}, 0) if self._broken(config) is None)
 
