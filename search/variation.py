@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from search.parameters import Choice, Fixed, Float, Int, Parameter, Pow2, is_number
+from search.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
+from search.scalars import is_number
 from search.space import Space
 from search.trial import Config
 
