@@ -42,10 +42,11 @@ class OrchestratorError(Exception):
 class BadInput(OrchestratorError, ValueError):
     """The sweep, a flag or a name is wrong; nothing was started.
 
-    >>> Sweep("a/b", "python train.py", Space({"lr": 0.1}), minimize="loss", steps=3)
-    Traceback (most recent call last):
-        ...
-    orchestrator.errors.BadInput: name='a/b': use letters, digits, '.', '_' and '-', beginning with a letter or digit.
+    >>> try:
+    ...     sweep = Sweep("a/b", "python train.py", Space({"lr": uniform(0, 1)}), minimize="loss", steps=3)
+    ... except BadInput as error:
+    ...     print(error)
+    name='a/b': use letters, digits, '.', '_' and '-', beginning with a letter or digit.
     """
 
     exit_code = 2

@@ -9,25 +9,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
-import threading
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import isfinite
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from orchestrator.errors import BadInput, Interrupted, NoMetric, OrchestratorError, TrialsFailed
-from orchestrator.guards import to_screen
 from orchestrator.mistakes import in_words, place, tell_uncaught
 from orchestrator.processes import end_left_over_processes
+from orchestrator.signals import Signals
+from orchestrator.turns import alone
 from orchestrator.words import plural
 
 if TYPE_CHECKING:
@@ -38,7 +35,6 @@ if TYPE_CHECKING:
     from orchestrator.result import Result
     from orchestrator.sweep import Sweep
 
-ONE_REQUEST_SECONDS = 0.4  # timeout(1) signals the process and then its group: that is one request
 
 tell_uncaught()
 
@@ -171,9 +167,6 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
     sys.exit(guarded(command))
 
 
-main = launch  # its earlier name, in scripts that import it from here
-
-
 def guarded(command: Callable[..., None]) -> int:
     """Run a typer command; every error of ours becomes one message and its exit code."""
     try:
@@ -238,7 +231,7 @@ def drive(
     from orchestrator.simulate import SimulatedClock, simulate
     from orchestrator.summary import STATE
 
-    with _alone(sweep, console):
+    with alone(sweep, console):
         afresh = make_ready(sweep, folder)
         before = _state(folder)
         ledger = Ledger.write(folder)
@@ -254,7 +247,7 @@ def drive(
                     console.print(text, highlight=False, soft_wrap=True)
             known = len(driver.history)
             try:
-                with _signals(driver, is_script) as received, display:
+                with Signals(driver, is_script) as received, display:
                     if clock is not None:
                         workers = sweep.max_concurrent or os.cpu_count() or 1
                         simulate(driver, clock, workers=workers, refresh=display.refresh)
@@ -289,35 +282,6 @@ def _chosen(driver: Driver) -> list[str]:
     if driver.found:
         return []
     return [f"Default {part} {getattr(sweep, part)!r}: {why}." for part, why in sweep.chosen.items()]
-
-
-_turn = threading.Lock()
-_at_work: tuple[int, str] | None = None  # the thread that drives a sweep in this process, and the sweep's name
-
-
-@contextlib.contextmanager
-def _alone(sweep: Sweep, console: Console) -> Iterator[None]:
-    """Sweeps share Ray, signals and random streams of their process, so one runs at a time."""
-    global _at_work
-    if not _turn.acquire(blocking=False):
-        thread, name = _at_work or (0, "another one")
-        if thread == threading.get_ident():
-            raise BadInput(
-                f"run(sweep) of {sweep.name!r} was called from a training of the sweep {name!r}, in the same process; run "
-                "it before or after, or as a program of its own."
-            )
-        console.print(
-            f"{sweep.name}: waiting for the sweep {name!r}, which another thread of this process runs; sweeps that are to "
-            "run at the same time need a process each.",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-        _turn.acquire()
-    _at_work = (threading.get_ident(), sweep.name)
-    try:
-        yield
-    finally:
-        _at_work = None
-        _turn.release()
 
 
 def _state(folder: Path) -> str:
@@ -408,47 +372,6 @@ def _is_kernel() -> bool:
     """Whether this is a notebook's kernel, started with its own command line; `%run script.py` has the script's."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return hasattr(shell, "kernel") and Path(sys.argv[0] if sys.argv else "").stem.endswith("kernel_launcher")
-
-
-class _signals:
-    """Ctrl-C and SIGTERM let the trials save and leave off; a second one leaves at once."""
-
-    def __init__(self, driver: Driver, is_script: bool) -> None:
-        self._driver = driver
-        self._is_script = is_script
-        self._received: list[int] = []
-        self._at = 0.0  # when the last one came
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> list[int]:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._before[number] = signal.signal(number, self._on_signal)
-            except ValueError:  # not in the main thread (a notebook's server): leave signals alone
-                break
-        return self._received
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self._received and now - self._at < ONE_REQUEST_SECONDS:
-            return
-        self._at = now
-        self._received.append(number)
-        if len(self._received) > 1 and not self._is_script:
-            raise KeyboardInterrupt
-        if len(self._received) > 1:
-            self._say("leaving at once; what is recorded is safe\n")
-            os._exit(128 + number)  # with this process all that it has started ends
-        once_more = " (once more leaves at once)" if self._is_script else ""
-        self._say(f"\nstopping: trials save their checkpoints{once_more}\n")
-        self._driver.stop("a signal asked for it")
-
-    def _say(self, text: str) -> None:
-        to_screen(text.encode())
 
 
 def _build(sweep: Callable[[], Sweep] | Sweep) -> Sweep:

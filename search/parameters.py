@@ -9,29 +9,26 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
-LARGEST_INTEGER = 10**12  # up to here a log scale in double precision still tells neighbours apart
-
-
-BELIEF_WIDTH = 0.1  # of the range: an expert's "about there"
+from search.bins import clip, from_bin, spread, to_bin
+from search.prior import Belief, bin_density, bin_draw, mixed, normal_density, normal_draw
+from search.scalars import (
+    end_problem,
+    is_number,
+    is_whole,
+    options_problem,
+    order_problem,
+    plain_scalar,
+    power_end_problem,
+    scalar_problem,
+    whole_end_problem,
+)
 
 Self = TypeVar("Self", bound="Parameter")
-
-
-@dataclass(frozen=True)
-class Belief:
-    """Where somebody expects the best value: near `centre`, with this probability; otherwise it may be anywhere."""
-
-    centre: Any
-    confidence: float = 0.5
-
-    def __str__(self) -> str:
-        return f".believed({self.centre!r}, confidence={self.confidence!r})"
 
 
 class Parameter(ABC):
@@ -65,7 +62,7 @@ class Parameter(ABC):
         if self.belief is None:
             return np.ones_like(units)
         near = self._near_centre(np.asarray(units, dtype=np.float64), self.to_unit(self.belief.centre))
-        return (1 - self.belief.confidence) + self.belief.confidence * near
+        return mixed(near, self.belief.confidence)
 
     def sample_believed(self, rng: np.random.Generator) -> float:
         """A place in [0, 1] drawn from `believed_density`."""
@@ -74,14 +71,10 @@ class Parameter(ABC):
         return self._draw_near(self.to_unit(self.belief.centre), rng)
 
     def _near_centre(self, units: Any, centre: float) -> Any:
-        """A normal density around the centre, cut off at the ends of the range."""
-        mass = sum(math.erf(side / BELIEF_WIDTH / math.sqrt(2)) / 2 for side in (centre, 1 - centre))
-        return np.exp(-0.5 * ((units - centre) / BELIEF_WIDTH) ** 2) / (BELIEF_WIDTH * math.sqrt(2 * math.pi) * mass)
+        return normal_density(units, centre)
 
     def _draw_near(self, centre: float, rng: np.random.Generator) -> float:
-        while not 0 <= (unit := rng.normal(centre, BELIEF_WIDTH)) <= 1:
-            pass
-        return float(unit)
+        return normal_draw(centre, rng)
 
     @abstractmethod
     def arguments(self) -> str:
@@ -146,8 +139,8 @@ class Float(Parameter):
         return f"low={self.low!r}, high={self.high!r}" + (", log=True" if self.log else "")
 
     def problem(self) -> str | None:
-        problem = _end_problem("low", self.low) or _end_problem("high", self.high)
-        problem = problem or _order_problem(self.low, self.high)
+        problem = end_problem("low", self.low) or end_problem("high", self.high)
+        problem = problem or order_problem(self.low, self.high)
         if problem is None and not math.isfinite(self.high - self.low):
             return "the range is too wide for a float; use a log scale or other units"
         if problem is None and self.log and self.low <= 0:
@@ -166,15 +159,15 @@ class Float(Parameter):
 
     def to_unit(self, value: Any) -> float:
         low, high = self._scaled(self.low), self._scaled(self.high)
-        return _clip((self._scaled(float(value)) - low) / (high - low), 0.0, 1.0)
+        return clip((self._scaled(float(value)) - low) / (high - low), 0.0, 1.0)
 
     def from_unit(self, unit: float) -> float:
         low, high = self._scaled(self.low), self._scaled(self.high)
-        scaled = low + _clip(float(unit), 0.0, 1.0) * (high - low)
-        return _clip(math.exp(scaled) if self.log else scaled, self.low, self.high)
+        scaled = low + clip(float(unit), 0.0, 1.0) * (high - low)
+        return clip(math.exp(scaled) if self.log else scaled, self.low, self.high)
 
     def values(self, resolution: int) -> list[Any]:
-        return [self.from_unit(unit) for unit in _spread(resolution)]
+        return [self.from_unit(unit) for unit in spread(resolution)]
 
     @property
     def size(self) -> float:
@@ -203,8 +196,8 @@ class Int(Parameter):
         return f"low={self.low!r}, high={self.high!r} included" + (", log=True" if self.log else "")
 
     def problem(self) -> str | None:
-        problem = _whole_end_problem("low", self.low) or _whole_end_problem("high", self.high)
-        problem = problem or _order_problem(self.low, self.high)
+        problem = whole_end_problem("low", self.low) or whole_end_problem("high", self.high)
+        problem = problem or order_problem(self.low, self.high)
         if problem is None and self.log and self.low < 1:
             return "low must be >= 1 on a log scale; try low=1"
         return problem
@@ -220,15 +213,15 @@ class Int(Parameter):
 
     def to_unit(self, value: Any) -> float:
         if not self.log:
-            return _to_bin(int(value) - self.low, int(self.size))
+            return to_bin(int(value) - self.low, int(self.size))
         low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
         return (math.log(int(value)) - low) / (high - low)
 
     def from_unit(self, unit: float) -> int:
         if not self.log:
-            return self.low + _from_bin(unit, int(self.size))
+            return self.low + from_bin(unit, int(self.size))
         low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
-        value = round(math.exp(low + _clip(float(unit), 0.0, 1.0) * (high - low)))
+        value = round(math.exp(low + clip(float(unit), 0.0, 1.0) * (high - low)))
         return min(max(value, self.low), self.high)
 
     def values(self, resolution: int) -> list[Any]:
@@ -237,7 +230,7 @@ class Int(Parameter):
         if self.log:
             inner = Float(self.low, self.high, log=True).values(resolution)
         else:
-            inner = [self.low + unit * (self.high - self.low) for unit in _spread(resolution)]
+            inner = [self.low + unit * (self.high - self.low) for unit in spread(resolution)]
         return sorted({round(value) for value in inner})
 
     @property
@@ -263,16 +256,8 @@ class Pow2(Parameter):
         return f"low={self.low!r}, high={self.high!r} included"
 
     def problem(self) -> str | None:
-        for end, value in (("low", self.low), ("high", self.high)):
-            problem = _whole_end_problem(end, value)
-            if problem is None and value < 1:
-                problem = f"{end} must be a power of two, 1 or more; try {end}=1"
-            if problem is None and value & (value - 1):
-                below = 1 << (value.bit_length() - 1)
-                problem = f"{end}={value} is not a power of two; try {end}={below} or {end}={2 * below}"
-            if problem is not None:
-                return problem
-        return _order_problem(self.low, self.high)
+        problem = power_end_problem("low", self.low) or power_end_problem("high", self.high)
+        return problem or order_problem(self.low, self.high)
 
     def allowed(self) -> str:
         return f"a power of two from {self.low} to {self.high}, both included"
@@ -292,10 +277,10 @@ class Pow2(Parameter):
         return self.low.bit_length() - 1, self.high.bit_length() - 1
 
     def to_unit(self, value: Any) -> float:
-        return _to_bin(int(value).bit_length() - 1 - self.exponents[0], int(self.size))
+        return to_bin(int(value).bit_length() - 1 - self.exponents[0], int(self.size))
 
     def from_unit(self, unit: float) -> int:
-        return self.low << _from_bin(unit, int(self.size))
+        return self.low << from_bin(unit, int(self.size))
 
     def values(self, resolution: int) -> list[Any]:
         return [2**exponent for exponent in Int(*self.exponents).values(resolution)]
@@ -324,17 +309,7 @@ class Choice(Parameter):
         return f"options={list(self.options) if isinstance(self.options, tuple) else self.options!r}"
 
     def problem(self) -> str | None:
-        if not isinstance(self.options, tuple):
-            return "the options must be a list, in an order that stays; try choice(['a', 'b'])"
-        if not self.options:
-            return "there is no option to choose; give at least one"
-        for index, option in enumerate(self.options):
-            if (problem := scalar_problem(option)) is not None:
-                return f"option {index}: {problem}"
-            if option in self.options[:index]:
-                twin = self.options[self.options.index(option)]
-                return f"{option!r} is listed twice (as {twin!r}); list it once"
-        return None
+        return options_problem(self.options)
 
     def allowed(self) -> str:
         return "one of " + ", ".join(repr(option) for option in self.options)
@@ -350,10 +325,10 @@ class Choice(Parameter):
     def to_unit(self, value: Any) -> float:
         index = self._index(value)
         assert index is not None
-        return _to_bin(index, len(self.options))
+        return to_bin(index, len(self.options))
 
     def from_unit(self, unit: float) -> Any:
-        return self.options[_from_bin(unit, len(self.options))]
+        return self.options[from_bin(unit, len(self.options))]
 
     def values(self, resolution: int) -> list[Any]:
         return list(self.options)
@@ -366,12 +341,10 @@ class Choice(Parameter):
         return {"kind": "choice", "options": list(self.options)}
 
     def _near_centre(self, units: Any, centre: float) -> Any:
-        """All in the option's own bin: its neighbours mean nothing."""
-        bins = np.minimum((units * len(self.options)).astype(int), len(self.options) - 1)
-        return np.where(bins == _from_bin(centre, len(self.options)), float(len(self.options)), 0.0)
+        return bin_density(units, from_bin(centre, len(self.options)), len(self.options))
 
     def _draw_near(self, centre: float, rng: np.random.Generator) -> float:
-        return float((_from_bin(centre, len(self.options)) + rng.random()) / len(self.options))
+        return bin_draw(from_bin(centre, len(self.options)), len(self.options), rng)
 
     def _index(self, value: object) -> int | None:
         value = plain_scalar(value)
@@ -422,85 +395,6 @@ class Fixed(Parameter):
         return {"kind": "fixed", "value": self.value}
 
 
-def is_number(value: object) -> bool:
-    """A finite number of Python or NumPy; a bool is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def is_whole(value: object) -> bool:
-    """A number without a fraction: 64, 64.0, np.int64(64)."""
-    return is_number(value) and float(value).is_integer()  # type: ignore[arg-type]
-
-
-def plain_scalar(value: Any) -> Any:
-    """A NumPy scalar as the Python value it stands for; all else as it is."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def scalar_problem(value: object) -> str | None:
-    """Why `value` cannot be recorded as one plain value, with a remedy, or None."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return None
-    if isinstance(value, float):
-        return None if math.isfinite(value) else f"{value!r} cannot be recorded; use a finite number or None"
-    if isinstance(value, dict):
-        return f"{value!r} is a nested space; write flat names such as 'model.width'"
-    if isinstance(value, (list, tuple, set, range, np.ndarray)):
-        return f"{value!r} is not one plain value; try choice([...]) or a name for it, such as 'small'"
-    return (
-        f"{value!r} is a {type(value).__name__}, no parameter and no plain value (number, text, bool, None); "
-        "use uniform, loguniform, randint, lograndint, pow2 or choice, or a name that the workload looks up"
-    )
-
-
 def _make_ends_plain(parameter: Int | Pow2) -> None:
     object.__setattr__(parameter, "low", plain_scalar(parameter.low))
     object.__setattr__(parameter, "high", plain_scalar(parameter.high))
-
-
-def _end_problem(end: str, value: object) -> str | None:
-    if is_number(value):
-        return None
-    if isinstance(value, str):
-        hint = "write it without quotes (in YAML 1.0e-3, not 1e-3)"
-        return f"{end} must be a number, not the text {value!r}; {hint}"
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return f"{end} must be finite, not {value!r}; give the largest value that makes sense"
-    return f"{end} must be a number, not {value!r}"
-
-
-def _whole_end_problem(end: str, value: object) -> str | None:
-    if (problem := _end_problem(end, value)) is not None:
-        return problem
-    if not isinstance(value, int):
-        return f"{end} must be a whole number, not {value!r}; try {end}={round(value)} or uniform(...)"  # type: ignore[call-overload]
-    if abs(value) > LARGEST_INTEGER:
-        return f"{end} must lie within ±{LARGEST_INTEGER}; use larger units"
-    return None
-
-
-def _order_problem(low: float, high: float) -> str | None:
-    if low > high:
-        return f"low must be < high; try low={high!r}, high={low!r}"
-    return f"low must be < high; for one value write just {low!r}" if low == high else None
-
-
-def _spread(count: int) -> Sequence[float]:
-    return [0.5] if count == 1 else [index / (count - 1) for index in range(count)]
-
-
-def _clip(value: float, low: float, high: float) -> float:
-    return min(max(value, low), high)
-
-
-def _to_bin(index: int, bins: int) -> float:
-    return (index + 0.5) / bins
-
-
-def _from_bin(unit: float, bins: int) -> int:
-    return min(max(int(float(unit) * bins), 0), bins - 1)

@@ -19,6 +19,7 @@ import numpy as np
 
 from search.base import Searcher, derived_seed
 from search.proposal import propose_random
+from search.settings import share, whole
 from search.task import FULL
 from search.trial import Config, History, Status, Suggestion, Trial, fork, resume
 
@@ -39,16 +40,10 @@ class Population(Searcher):
 
     def __post_init__(self) -> None:
         title = type(self).__name__
-        for name, least in (("population", 2), ("interval", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{title}({name}={value!r}): must be a whole number, {least} or more.")
-        if not 0 < self.quantile <= 0.5:
-            raise ValueError(f"{title}(quantile={self.quantile!r}): must be more than 0 and at most 0.5; try 0.25.")
-        if not 0 <= self.quorum <= 1:
-            raise ValueError(
-                f"{title}(quorum={self.quorum!r}): must be a share from 0 (never wait) to 1 (wait for all)."
-            )
+        whole(title, 2, population=self.population)
+        whole(title, 1, interval=self.interval)
+        share(title, "(0, 0.5]", quantile=self.quantile)
+        share(title, "[0, 1]", quorum=self.quorum)  # 0: never wait; 1: wait for all
 
     def suggest(self, history: History) -> Suggestion | None:
         """What the population needs next: a new member, a fork in place of one that died or is behind, a resumption."""

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from search.base import derived_seed
-from search.space import LISTABLE, Space
+from search.feasible import LISTABLE
+from search.space import Space
 from search.trial import History, Suggestion, start
 
 BELIEVED = 0.5  # of the initial configurations; the others keep a wrong belief from narrowing the view

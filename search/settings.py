@@ -24,7 +24,7 @@ def whole(title: str, least: int, /, **values: object) -> None:
     """Each of `values` must be an int of at least `least`."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{title}({name}={value!r}): must be a whole number, {least} or more.")
+            raise ValueError(f"{_place(title, name, value)}: must be a whole number, {least} or more.")
 
 
 def number(title: str, interval: str, /, **values: object) -> None:
@@ -41,14 +41,14 @@ def one_of(title: str, known: tuple[str, ...], /, **values: object) -> None:
     """Each of `values` must be one of the `known` words."""
     for name, value in values.items():
         if value not in known:
-            raise ValueError(f"{title}({name}={value!r}): must be one of {', '.join(map(repr, known))}.")
+            raise ValueError(f"{_place(title, name, value)}: must be one of {', '.join(map(repr, known))}.")
 
 
 def flag(title: str, /, **values: object) -> None:
     """Each of `values` must be True or False."""
     for name, value in values.items():
         if not isinstance(value, bool):
-            raise ValueError(f"{title}({name}={value!r}): must be True or False.")
+            raise ValueError(f"{_place(title, name, value)}: must be True or False.")
 
 
 def is_number(value: object) -> bool:
@@ -56,12 +56,17 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _place(title: str, name: str, value: object) -> str:
+    """`title` is a class, or a call of it that other arguments have opened: "Task('small'"."""
+    return f"{title}{', ' if '(' in title else '('}{name}={value!r})"
+
+
 def _within(title: str, what: str, interval: str, values: dict[str, object]) -> None:
     low, high = (float(end) for end in interval[1:-1].split(","))
     for name, value in values.items():
         if not (isinstance(value, (int, float)) and is_number(value) and _holds(interval, low, high, value)):
             kind = "a finite number" if interval == "(-inf, inf)" else what
-            raise ValueError(f"{title}({name}={value!r}): must be {kind}{_in_words(interval, low, high)}.")
+            raise ValueError(f"{_place(title, name, value)}: must be {kind}{_in_words(interval, low, high)}.")
 
 
 def _holds(interval: str, low: float, high: float, value: float) -> bool:

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from search import settings
+
 FULL = "full"
 
 
@@ -34,10 +36,7 @@ class Task:
     resumes: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("cost", "share"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-                raise ValueError(f"Task({self.name!r}, {name}={value!r}): must be a share, more than 0 and at most 1.")
+        settings.share(f"Task({self.name!r}", "(0, 1]", cost=self.cost, share=self.share)
         if self.changes and self.resumes:
             object.__setattr__(self, "resumes", False)  # another workload's checkpoint is no place to go on from
 

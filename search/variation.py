@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from search.parameters import Choice, Fixed, Float, Int, Parameter, Pow2, is_number
+from search.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
+from search.scalars import is_number
 from search.space import Space
 from search.trial import Config
 
@@ -57,8 +58,3 @@ def moved(value: Any, parameter: Parameter, *, up: bool) -> Any:
 def _is_ordered(choice: Choice) -> bool:
     numbers = all(is_number(option) for option in choice.options)
     return numbers and list(choice.options) == sorted(choice.options)
-
-
-def refuse_probability(title: str, name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise ValueError(f"{title}({name}={value!r}): must be a probability from 0 to 1.")

@@ -268,3 +268,39 @@ def test_a_program_runs_sweeps_with_a_ray_of_ours_and_with_one_of_its_own(tmp_pa
     done = run_script(script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "done"
+
+
+def test_a_notebook_shows_a_run_with_and_without_a_result_and_escapes_what_it_holds(place: Path) -> None:
+    def leaves(config: Any, state: Any) -> Iterator[Any]:
+        yield {"loss": float("nan")}
+
+    space = Space({"x": uniform(0, 1), "kind": "<b>bold</b>"})
+    with pytest.raises(NoMetric) as caught:
+        run(told(leaves, space=space), simulate=True)
+    nothing = caught.value.result
+    assert nothing is not None
+    assert (nothing.config, nothing.value, nothing.checkpoint, nothing.trial_folder) == (None, None, None, None)
+    assert "no result" in repr(nothing)
+    assert "no result yet" in nothing._repr_html_()
+    result = run(told(falling, space=space), simulate=True, name="shown")
+    shown = result._repr_html_()
+    assert "&lt;b&gt;bold&lt;/b&gt;" in shown
+    assert "<b>bold" not in shown
+    assert shown.count("<tr>") > 3
+    assert result.checkpoint is None or result.checkpoint.exists()
+
+
+def test_a_training_that_calls_exit_does_not_end_the_program(place: Path) -> None:
+    def exits(config: Any, state: Any) -> Iterator[Any]:
+        yield {"loss": 1.0}
+        sys.exit(3)
+
+    with pytest.raises((NoMetric, TrialsFailed)):
+        run(told(exits, num_samples=1), simulate=True)
+
+
+def test_a_command_line_is_not_read_and_a_short_sweep_is_enough(place: Path) -> None:
+    result = run(Sweep("short", falling, Space({"x": uniform(0, 1)}), minimize="loss", steps=3), simulate=True)
+    assert result.ledger.is_file()
+    assert len(result.trials) == 16
+    assert set(result.trials["status"]) <= {"completed", "stopped"}

@@ -376,8 +376,8 @@ def test_sobol_points_fill_the_cube_evenly() -> None:
     [
         (lambda: Grid(resolution=0), "1 or more"),
         (lambda: Grid(resolution=50).check(SPACES["mixed"]), "lower the resolution"),
-        (lambda: CmaEs(sigma=0), "must be in (0, 1]"),
-        (lambda: CmaEs(population=2), "must be 4 or more"),
+        (lambda: CmaEs(sigma=0), "must be a share, more than 0 and at most 1"),
+        (lambda: CmaEs(population=2), "must be a whole number, 4 or more"),
         (lambda: CmaEs().check(SPACES["one choice"]), "use Tpe()"),
         (lambda: Tpe(n_startup_trials=0), "1 or more"),
         (lambda: GaussianProcess(n_startup_trials=True), "1 or more"),
@@ -385,13 +385,13 @@ def test_sobol_points_fill_the_cube_evenly() -> None:
         (lambda: BayesSearch().check(SPACES["fixed"]), "nothing to search"),
         (lambda: MultitaskSearch(rule="ei"), "must be one of 'horizon'"),
         (lambda: MultitaskSearch(first=0), "1 or more"),
-        (lambda: MultitaskSearch(greedy=2.0), "from 0 to 1"),
+        (lambda: MultitaskSearch(greedy=2.0), "0 or more and at most 1"),
         (lambda: MultitaskSearch(stop_below=0.0), "leave it out"),
         (lambda: MultitaskSearch().check(SPACES["fixed"]), "nothing to search"),
         (lambda: Points([{"lr": 3}], then=Random()).check(SPACES["continuous"]), '"x" is missing'),
         (lambda: Points([{"lrr": 3}], then=Random()).check(SPACES["continuous"]), 'did you mean "lr"'),
         (lambda: BohbSearch(good_share=1.5), "must be a share"),
-        (lambda: BohbSearch(samples=0), "more than 0"),
+        (lambda: BohbSearch(samples=0), "samples=0): must be a whole number, 1 or more"),
         (lambda: Points([], then=None), "must be a searcher"),  # type: ignore[arg-type]
     ],
 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from search.settings import one_of, whole
 from search.trial import Config
 from search.work import Assignment
 from trainables.signals import Gradient
@@ -57,11 +58,9 @@ class Execution:
     channels_last: bool = False
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            known = ", ".join(map(repr, PRECISIONS))
-            raise ValueError(f"Execution(precision={self.precision!r}): must be one of {known}.")
-        if self.micro_batch is not None and (isinstance(self.micro_batch, bool) or self.micro_batch < 1):
-            raise ValueError(f"Execution(micro_batch={self.micro_batch!r}): must be 1 or more, or None.")
+        one_of("Execution", PRECISIONS, precision=self.precision)
+        if self.micro_batch is not None:
+            whole("Execution", 1, micro_batch=self.micro_batch)
 
 
 @dataclass(frozen=True)

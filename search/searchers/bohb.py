@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from search.base import Searcher, derived_seed
 from search.parameters import Choice
 from search.proposal import propose, propose_random
+from search.settings import number, share, whole
 from search.space import Space, Vector
 from search.task import FULL
 from search.trial import Config, History, Status, Suggestion, Trial
@@ -48,12 +49,9 @@ class BohbSearch(Searcher):
     min_bandwidth: float = 0.03
 
     def __post_init__(self) -> None:
-        for name in ("good_share", "random_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"BohbSearch({name}={getattr(self, name)!r}): must be a share, 0 or more and below 1.")
-        for name in ("samples", "widening", "min_bandwidth"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"BohbSearch({name}={getattr(self, name)!r}): must be more than 0.")
+        share("BohbSearch", "[0, 1)", good_share=self.good_share, random_share=self.random_share)
+        whole("BohbSearch", 1, samples=self.samples)
+        number("BohbSearch", "(0, inf)", widening=self.widening, min_bandwidth=self.min_bandwidth)
 
     def suggest(self, history: History) -> Suggestion | None:
         found = _results(history)

@@ -24,6 +24,7 @@ import numpy as np
 
 from search.base import Searcher, derived_seed
 from search.proposal import propose, propose_random
+from search.settings import share, whole
 from search.space import Space, Vector, numeric_coordinates
 from search.trial import History, Status, Suggestion, Trial
 
@@ -42,10 +43,9 @@ class CmaEs(Searcher):
     population: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.sigma <= 1:
-            raise ValueError(f"CmaEs(sigma={self.sigma!r}): must be in (0, 1], in units of the ranges; try 1/6.")
-        if self.population is not None and self.population < 4:
-            raise ValueError(f"CmaEs(population={self.population!r}): must be 4 or more, or None.")
+        share("CmaEs", "(0, 1]", sigma=self.sigma)  # of the ranges
+        if self.population is not None:
+            whole("CmaEs", 4, population=self.population)
 
     def check(self, space: Space) -> None:
         if not numeric_coordinates(space):

@@ -51,6 +51,7 @@ from search.observations import observed
 from search.opinions import opinions
 from search.proposal import DRAWS, NUMERICAL, propose_random, refuse_for_model
 from search.scale import Scales
+from search.settings import number, one_of, share, whole
 from search.space import Space, Vector
 from search.step_costs import StepCosts
 from search.task import FULL
@@ -94,22 +95,16 @@ class MultitaskSearch(Searcher):
     schedules: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise ValueError(f"MultitaskSearch(rule={self.rule!r}): must be one of {', '.join(map(repr, RULES))}.")
-        for name, least in (("n_initial", 2), ("first", 1), ("finalists", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"MultitaskSearch({name}={value!r}): must be a whole number, {least} or more.")
-        ranges = (
-            ("greedy", 0.0, 1.0), ("full_every", 1.0, math.inf), ("hedge", 0.0, 1.0), ("cost_power", 0.0, 1.0),
-            ("factor", 1.1, 100.0),
-        )  # fmt: skip
-        for name, low, high in ranges:
-            value = getattr(self, name)
-            if name == "hedge" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-                raise ValueError(f"MultitaskSearch({name}={value!r}): must be a number from {low:g} to {high:g}.")
+        title = "MultitaskSearch"
+        one_of(title, RULES, rule=self.rule)
+        whole(title, 2, n_initial=self.n_initial)
+        whole(title, 1, first=self.first)
+        whole(title, 0, finalists=self.finalists)
+        share(title, "[0, 1]", greedy=self.greedy, cost_power=self.cost_power)
+        if self.hedge is not None:
+            share(title, "[0, 1]", hedge=self.hedge)
+        number(title, "[1, inf]", full_every=self.full_every)
+        number(title, "[1.1, 100]", factor=self.factor)
         if self.stop_below is not None and not (isinstance(self.stop_below, (int, float)) and self.stop_below > 0):
             raise ValueError(
                 f"MultitaskSearch(stop_below={self.stop_below!r}): must be an improvement of the loss, more than 0; "

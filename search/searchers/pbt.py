@@ -25,8 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.population import Population
+from search.settings import share
 from search.trial import Config, History, Trial
-from search.variation import refuse_probability, varied
+from search.variation import varied
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class PopulationBasedTraining(Population):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_probability("PopulationBasedTraining", "resample", self.resample)
+        share("PopulationBasedTraining", "[0, 1]", resample=self.resample)
 
     def explore(self, parent: Trial, step: int, history: History, rng: np.random.Generator) -> tuple[Config, str, str]:
         config = varied(parent.config, history.space, rng, resample=self.resample)

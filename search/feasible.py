@@ -1,0 +1,66 @@
+"""Configurations that meet all constraints, drawn at random, however little the constraints leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from search.space import Space, Vector
+
+DRAWS = 1000  # before a configuration is sought near the one that is known to meet the constraints
+MOST_DRAWS = 100_000  # before a constraint counts as impossible, when a space is made
+STEPS = (0.3, 0.1, 0.03, 0.01, 0.003)  # how far from the one that is known, in units of the ranges
+NEAR_DRAWS = 100  # for each step
+LISTABLE = 10_000  # a finite space up to this size may be listed whole
+
+
+def drawn(
+    space: Space, example: dict[str, Any] | None, rng: np.random.Generator, draw: Callable[[], Vector]
+) -> dict[str, Any]:
+    """A configuration from `draw`, a place in the unit cube; if all break a constraint, a listed one, or one near `example`."""
+    for _ in range(DRAWS):
+        config = space.from_unit(draw())
+        if space.broken(config) is None:
+            return config
+    assert example is not None  # without constraints the first draw is good
+    if space.size <= LISTABLE:
+        feasible = list(space.grid(LISTABLE))
+        return feasible[int(rng.integers(len(feasible)))]
+    return _near(space, example, rng)
+
+
+def _near(space: Space, config: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """Another configuration that meets all constraints, as far from `config` as can be found; at worst `config`."""
+    unit = space.to_unit(config)
+    for step in STEPS:
+        for _ in range(NEAR_DRAWS):
+            moved = rng.random(space.dimension) < 0.5
+            moved[rng.integers(space.dimension)] = True
+            other = space.from_unit(np.clip(unit + moved * step * rng.normal(size=space.dimension), 0.0, 1.0))
+            if other != config and space.broken(other) is None:
+                return other
+    return dict(config)
+
+
+def first_feasible(space: Space) -> dict[str, Any]:
+    """Raises ValueError, naming the constraint that is broken most, if there is nothing to search."""
+    rng = np.random.default_rng(0)
+    broken: dict[str, int] = {}
+    listable = space.size <= LISTABLE
+    for _ in range(DRAWS if listable else MOST_DRAWS):
+        config = space.from_unit(rng.random(space.dimension))
+        if (name := space.broken(config)) is None:
+            return config
+        broken[name] = broken.get(name, 0) + 1
+    found = next(space.grid(LISTABLE), None) if listable else None
+    if found is not None:
+        return found
+    worst = max(broken, key=lambda name: broken[name])
+    tried = "no configuration" if listable else f"none of {MOST_DRAWS} random configurations"
+    raise ValueError(
+        f"Space: {tried} meets the constraints, and "
+        f'"{worst}" failed {broken[worst]} of {sum(broken.values())}; loosen it or narrow the ranges.'
+    )

@@ -1,0 +1,55 @@
+"""A prior of one parameter: where somebody expects the best value, as a density on the unit interval.
+
+With the probability `confidence` the best value lies near `centre`, normally distributed with a width of a tenth of the range
+(a choice: it is that option); otherwise it may be anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+BELIEF_WIDTH = 0.1  # of the range: an expert's "about there"
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Where somebody expects the best value: near `centre`, with this probability; otherwise it may be anywhere."""
+
+    centre: Any
+    confidence: float = 0.5
+
+    def __str__(self) -> str:
+        return f".believed({self.centre!r}, confidence={self.confidence!r})"
+
+
+def mixed(near: Any, confidence: float) -> Any:
+    """Prior density, 1 on average and nowhere 0, from the density `near` the centre."""
+    return (1 - confidence) + confidence * near
+
+
+def normal_density(units: Any, centre: float) -> Any:
+    """A normal density around the centre, cut off at the ends of the range."""
+    mass = sum(math.erf(side / BELIEF_WIDTH / math.sqrt(2)) / 2 for side in (centre, 1 - centre))
+    return np.exp(-0.5 * ((units - centre) / BELIEF_WIDTH) ** 2) / (BELIEF_WIDTH * math.sqrt(2 * math.pi) * mass)
+
+
+def normal_draw(centre: float, rng: np.random.Generator) -> float:
+    """A place in [0, 1] from `normal_density`."""
+    while not 0 <= (unit := rng.normal(centre, BELIEF_WIDTH)) <= 1:
+        pass
+    return float(unit)
+
+
+def bin_density(units: Any, chosen: int, bins: int) -> Any:
+    """All of it in one bin of equal ones: its neighbours mean nothing."""
+    found = np.minimum((units * bins).astype(int), bins - 1)
+    return np.where(found == chosen, float(bins), 0.0)
+
+
+def bin_draw(chosen: int, bins: int, rng: np.random.Generator) -> float:
+    """A place in that bin."""
+    return float((chosen + rng.random()) / bins)
