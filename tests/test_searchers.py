@@ -27,7 +27,7 @@ from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.points import Points
 from search.searchers.random import Random
 from search.searchers.sobol import Sobol
-from search.soundness import Soundness
+from search.soundness import ProcessFeasibility
 from search.space import Space, choice, pow2, randint, uniform, when
 from search.trial import End, History, Report, Status, Suggestion, Trial, incumbent, resume, start
 from tests.histories import HORIZON, SPACES, random_history, records
@@ -253,9 +253,11 @@ def test_a_region_that_diverges_is_left_alone(searcher: Searcher) -> None:
 
 def test_a_place_among_broken_trainings_is_hardly_sound_and_far_from_all_it_may_be() -> None:
     places = np.random.default_rng(0).random((30, 2))
-    sound, broken, far = np.exp(Soundness(places, places[:, 0] > 0.5)(np.array([[0.2, 0.5], [0.8, 0.5], [9.0, 9.0]])))
+    sound, broken, far = np.exp(
+        ProcessFeasibility(places, places[:, 0] > 0.5)(np.array([[0.2, 0.5], [0.8, 0.5], [9.0, 9.0]]))
+    )
     assert broken < 0.1 < 0.7 < far < sound
-    assert not Soundness(places, np.zeros(30, dtype=bool))(places).any()
+    assert not ProcessFeasibility(places, np.zeros(30, dtype=bool))(places).any()
 
 
 def test_the_gaussian_process_takes_a_failure_for_the_worst_result() -> None:

@@ -17,7 +17,7 @@ from search.base import Searcher, derived_seed, generator
 from search.candidates import Encoding, best_configurations, is_apart
 from search.proposal import NUMERICAL, propose_random, refuse_for_model
 from search.scale import LossScale
-from search.soundness import Soundness
+from search.soundness import ProcessFeasibility
 from search.space import Space
 from search.task import FULL
 from search.trial import History, Status, Suggestion, Trial, start
@@ -90,7 +90,7 @@ def _model_based(history: History, results: list[Trial], pending: list[Trial]) -
     units = np.array([space.to_unit(results[index].config) for index in kept])
     places = encode(units)
     model, memo = _model(history, places, values[kept], len(results))
-    soundness = Soundness(places, np.array([not _is_sound(results[index]) for index in kept]))
+    feasibility = ProcessFeasibility(places, np.array([not _is_sound(results[index]) for index in kept]))
     awaited = np.reshape([space.to_unit(trial.config) for trial in pending], (len(pending), space.dimension))
     model.watch(
         encode(awaited),
@@ -100,7 +100,7 @@ def _model_based(history: History, results: list[Trial], pending: list[Trial]) -
 
     def promise(points: Array) -> Array:
         at = encode(points)
-        score = model(at) + soundness(at)
+        score = model(at) + feasibility(at)
         return score + weight * space.log_belief(points) if weight else score
 
     for config, unit, score in best_configurations(promise, units[:CENTRES], space, generator(history, "bayes")):
