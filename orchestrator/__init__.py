@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from search.searchers.pb2 import Pb2
     from search.searchers.pbt import PopulationBasedTraining
     from search.searchers.random import Random
+    from search.searchers.sigopt import SigOptSearch
     from search.searchers.sobol import Sobol
     from search.space import Space, choice, lograndint, loguniform, pow2, randint, uniform, when
     from search.task import Task
@@ -101,6 +102,7 @@ HOMES = {
     "Pb2": "search.searchers.pb2",
     "PopulationBasedTraining": "search.searchers.pbt",
     "Random": "search.searchers.random",
+    "SigOptSearch": "search.searchers.sigopt",
     "Sobol": "search.searchers.sobol",
     "Space": "search.space",
     "choice": "search.space",
@@ -179,6 +181,7 @@ __all__ = [
     "Schedule",
     "Scheduled",
     "Script",
+    "SigOptSearch",
     "Sma",
     "Sobol",
     "Space",

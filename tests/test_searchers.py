@@ -26,6 +26,7 @@ from search.searchers.pb2 import Pb2
 from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.points import Points
 from search.searchers.random import Random
+from search.searchers.sigopt import SigOptSearch
 from search.searchers.sobol import Sobol
 from search.soundness import ProcessFeasibility
 from search.space import Space, choice, pow2, randint, uniform, when
@@ -43,12 +44,13 @@ SEARCHERS = [
     Points((), then=Random()),
     BayesSearch(n_initial=4),
     MultitaskSearch(n_initial=4),
+    SigOptSearch(n_initial=4),
     BohbSearch(),
     PopulationBasedTraining(population=60),  # many members: tests/test_population.py goes beyond the starts
     Pb2(population=60),
 ]
-SLOW = {GaussianProcess, BayesSearch, MultitaskSearch}  # fits a model: fewer examples
-ON_BOTORCH = (BayesSearch, MultitaskSearch)
+SLOW = {GaussianProcess, BayesSearch, MultitaskSearch, SigOptSearch}  # fits a model: fewer examples
+ON_BOTORCH = (BayesSearch, MultitaskSearch, SigOptSearch)
 USABLE = [s for s in SEARCHERS if find_spec("botorch") or not isinstance(s, ON_BOTORCH)]  # Python 3.10 has none
 
 every_searcher = pytest.mark.parametrize("searcher", USABLE, ids=lambda s: type(s).__name__)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 MOST = 300  # results that the model is conditioned on
-FITTED = 160  # of them, those that its settings are found with
-GROWTH = 1.3  # settings are found again when there are so many times more results
+FITTED = 160  # of them, those that it is fitted to
+GROWTH = 1.3  # the number of results grows by this factor from one fit to the next
 WATCHED = 30  # trials without a result that candidates keep away from, the latest
 CENTRES = 10  # of the best, around which candidates are drawn
 APART = 1e-3  # of the range: nearer to a running trial there is nothing to learn
@@ -41,8 +41,8 @@ class BayesSearch(Searcher):
     """Takes the configuration of the largest noisy expected improvement; any space, any number of workers.
 
     Use when   trials are expensive, few (up to some hundreds) and noisy, and there is nothing cheaper to learn from.
-    Costs      for a suggestion 0.05 s at 200 results; the model's settings are found again (0.3 s) whenever there
-               are 30 % more. Of more than 300 results it takes the better ones and a spread of the others, so
+    Costs      for a suggestion 0.05 s at 200 results; the model is fitted again (0.3 s) whenever there are
+               30 % more. Of more than 300 results it takes the better ones and a spread of the others, so
                that time and memory stay bounded.
     Settings   n_initial (8): configurations at random before the model.
     Not for    early stopping and tasks: it learns from full results only, MultitaskSearch from all of them.
@@ -138,18 +138,18 @@ def _kept(order: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _model(history: History, places: Array, values: Array, results: int) -> tuple[NoisyImprovement, str]:
-    """The model, and its settings to be remembered, if they had to be found; else the history has them."""
+    """The model, and the memo of its fit if it had to be fitted; else the history has one."""
     from search.noisy_improvement import NoisyImprovement
 
     model = NoisyImprovement(places, values)
     match history.note("bayes"):
-        case {"dimension": dimension, "results": int(then), "settings": list(settings)}:
+        case {"dimension": dimension, "results": int(then), "fit": list(fit)}:
             if dimension == places.shape[1] and results < GROWTH * then:
-                model.settings = settings
+                model.hyperparameters = fit
                 return model, ""
     chosen = np.random.default_rng(len(values)).permutation(len(values))[:FITTED]
     teacher = NoisyImprovement(places[chosen], values[chosen])
     teacher.fit()
-    model.settings = teacher.settings
-    about = {"dimension": places.shape[1], "results": results, "settings": model.settings}
+    model.hyperparameters = teacher.hyperparameters
+    about = {"dimension": places.shape[1], "results": results, "fit": model.hyperparameters}
     return model, json.dumps({"bayes": about})
