@@ -1,13 +1,11 @@
 """Sweep: the frozen description of what to tune, how, and with how much.
 
-It validates itself when it is made, before anything starts. Its fingerprint covers what must not change when
+It validates itself when it is made, before anything starts. `FIXED` names what must not change when
 the same run is continued; everything else (more trials, a longer budget, another searcher) may.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -244,12 +242,6 @@ class Sweep:
     def _workload_identity(self) -> str:
         known, command = identity(self.workload), getattr(self.workload, "command", None)
         return known.replace(repr(command), repr(same_command(command))) if isinstance(command, str) else known
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes exactly when old results lose their meaning for sure (see `FIXED`)."""
-        described = self.describe()
-        return hashlib.sha256(json.dumps([described[key] for key in FIXED]).encode()).hexdigest()
 
     # Checks.
 
