@@ -14,28 +14,29 @@ from itertools import pairwise
 import numpy as np
 
 from search.arms import Configuration, Fidelity
-from search.scale import UNCHOSEN, Scales
+from search.origins import COVERING
+from search.scale import OutcomeTransforms
 from search.trial import History, Status, Trial
 
 PATIENCE = 0.5  # of all that was spent may pass without anything better,
 LEAST = 3.0  # and so many full trainings' cost
-NEXT_TO_NOTHING = 0.01  # on the scale of the losses: who is better by less is no better
+NEXT_TO_NOTHING = 0.01  # of a transformed loss: who is better by less is no better
 ETA = 3  # one in so many goes on, to so many times the cost
 
 
-def overdue(history: History, known: Sequence[Configuration], scales: Scales, share: float) -> str:
+def overdue(history: History, known: Sequence[Configuration], transforms: OutcomeTransforms, share: float) -> str:
     """Why a turn should go to successive halving: it had less than `share` of the cost since the last improvement. "": it need not."""
     trials = sorted(
         (trial for configuration in known for trial in configuration.trials), key=lambda trial: trial.number
     )
-    latest = _latest_improvement(trials, scales)
+    latest = _latest_improvement(trials, transforms)
     if latest is None:
         return ""
-    later = [(_cost(trial, history), trial.first_origin in UNCHOSEN) for trial in trials if trial.number > latest]
+    later = [(_cost(trial, history), trial.first_origin in COVERING) for trial in trials if trial.number > latest]
     since = math.fsum(cost for cost, _ in later)
     if (
         since < max(LEAST, PATIENCE * history.spent)
-        or math.fsum(cost for cost, is_unchosen in later if is_unchosen) >= share * since
+        or math.fsum(cost for cost, is_random in later if is_random) >= share * since
     ):
         return ""
     return f"nothing better for the cost of {since:.1f} full trainings"
@@ -45,7 +46,7 @@ def halved(
     history: History, known: Sequence[Configuration], resting: Sequence[Configuration], fidelities: Sequence[Fidelity]
 ) -> tuple[Configuration, Fidelity] | None:
     """What successive halving of the random configurations among `known` takes on next, and to which fidelity."""
-    unchosen = [each for each in known if each.trials[0].first_origin in UNCHOSEN]
+    random = [each for each in known if each.trials[0].first_origin in COVERING]
     may_go_on = {id(each) for each in resting}
     rungs = _rungs(fidelities)
     for rung, goal in reversed(list(pairwise(rungs))):
@@ -54,12 +55,12 @@ def halved(
             index: min(
                 (seen.get(t.number, math.inf) for t in each.trials if t.task == task and not t.broke), default=math.inf
             )
-            for index, each in enumerate(unchosen)
+            for index, each in enumerate(random)
             if each.reached >= rung
         }
         places = len(losses) // ETA
         for index in sorted(losses, key=lambda index: (losses[index], index))[:places]:
-            best = unchosen[index]
+            best = random[index]
             if id(best) in may_go_on and best.reached < goal:
                 return best, fidelities[goal]
     return None
@@ -74,12 +75,12 @@ def _rungs(fidelities: Sequence[Fidelity]) -> list[int]:
     return rungs if rungs[-1] == len(fidelities) - 1 else [*rungs, len(fidelities) - 1]
 
 
-def _latest_improvement(trials: Sequence[Trial], scales: Scales) -> int | None:
+def _latest_improvement(trials: Sequence[Trial], transforms: OutcomeTransforms) -> int | None:
     """The number of the last trial that was better, on its task, than all before it by more than next to nothing."""
     found = []
     for task in {trial.task for trial in trials}:
         of = [trial for trial in trials if trial.task == task and trial.losses and not trial.broke]
-        values = scales(task, np.array([min(trial.losses) for trial in of]))
+        values = transforms(task, np.array([min(trial.losses) for trial in of]))
         best = math.inf
         for trial, value in zip(of, values, strict=True):
             if value < best - NEXT_TO_NOTHING:

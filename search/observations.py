@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from search.arms import Configuration, Fidelity, level
 from search.candidates import Encoding
-from search.scale import WORST, LossScale, Scales
+from search.scale import WORST, OutcomeTransform, OutcomeTransforms
 from search.space import Space, Vector
 from search.task import FULL
 from search.trial import History, Status, Trial
@@ -40,10 +40,14 @@ class Observations:
 
 
 def training_data(
-    history: History, known: Sequence[Configuration], fidelities: Sequence[Fidelity], scales: Scales, encode: Encoding
+    history: History,
+    known: Sequence[Configuration],
+    fidelities: Sequence[Fidelity],
+    transforms: OutcomeTransforms,
+    encode: Encoding,
 ) -> Observations:
     """The results of `known` and of the earlier sweeps; the tasks of these are numbered after this sweep's own."""
-    rows = _thinned(_rows(known, fidelities, scales), MOST)
+    rows = _thinned(_rows(known, fidelities, transforms), MOST)
     for task, earlier in enumerate(history.earlier, start=len({each.task for each in fidelities})):
         rows += _earlier_rows(earlier, history.space, task)
     return Observations(
@@ -66,13 +70,13 @@ class _Row:
     is_latest: bool  # of its trial
 
 
-def _rows(known: Sequence[Configuration], fidelities: Sequence[Fidelity], scales: Scales) -> list[_Row]:
+def _rows(known: Sequence[Configuration], fidelities: Sequence[Fidelity], transforms: OutcomeTransforms) -> list[_Row]:
     """What the trials have shown: of the better quarter every rung, of the others the first and the latest."""
     horizon = max(each.steps for each in fidelities if each.is_full)
     rungs = {each.steps: each.level for each in fidelities if each.is_full}
     steps = sorted(rungs)
     indices = {each.task: each.index for each in fidelities}
-    order = np.argsort(_latest(known, scales), kind="stable")
+    order = np.argsort(_latest(known, transforms), kind="stable")
     places = {int(index): place for place, index in enumerate(order)}
     many = max(30, len(known) // 4)
     shown: dict[
@@ -92,7 +96,7 @@ def _rows(known: Sequence[Configuration], fidelities: Sequence[Fidelity], scales
                 found = (configuration, at, _loss_from(trial, step), place, step == trial.reach)
                 shown.setdefault(trial.task, []).append(found)
     for task, found_here in shown.items():
-        values = scales(task, np.array([loss for _, _, loss, _, _ in found_here]))
+        values = transforms(task, np.array([loss for _, _, loss, _, _ in found_here]))
         for (configuration, at, _, place, is_latest), value in zip(found_here, values, strict=True):
             rows.append(_Row(configuration.unit, at, indices[task], float(value), place, is_latest))
     return rows
@@ -126,13 +130,15 @@ def _thinned(rows: list[_Row], most: int) -> list[_Row]:
     return best + spread + rungs[: most - len(best) - len(spread)]
 
 
-def _latest(known: Sequence[Configuration], scales: Scales) -> Array:
+def _latest(known: Sequence[Configuration], transforms: OutcomeTransforms) -> Array:
     """The latest value of each configuration's latest trial; the worst if there is none."""
     values = np.full(len(known), WORST + 1)
     last = [None if each.broken else next((t for t in reversed(each.trials) if t.steps), None) for each in known]
     for task in {trial.task for trial in last if trial is not None}:
         of = [number for number, trial in enumerate(last) if trial is not None and trial.task == task]
-        values[of] = scales(task, np.array([trial.loss for trial in last if trial is not None and trial.task == task]))
+        values[of] = transforms(
+            task, np.array([trial.loss for trial in last if trial is not None and trial.task == task])
+        )
     return values
 
 
@@ -143,7 +149,7 @@ def _earlier_rows(earlier: History, space: Space, task: int) -> list[_Row]:
     ]
     if not trials:
         return []
-    values = LossScale.of(trials)(np.array([trial.loss for trial in trials]))
+    values = OutcomeTransform.of(trials)(np.array([trial.loss for trial in trials]))
     order = sorted(range(len(trials)), key=lambda index: (trials[index].loss, trials[index].number))
     if len(order) > EARLIER:
         others = order[EARLIER // 2 :]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from search.arms import Configuration, Fidelity
 from search.candidates import Encoding
 from search.observations import Observations, training_data
-from search.scale import Scales
+from search.scale import OutcomeTransforms
 from search.trial import History
 
 FITS = 3
@@ -28,6 +29,28 @@ GROWTH = 1.3  # the number of trials grows by this factor from one fit to the ne
 
 Hyperparameters = list[float]
 """All numbers of a fitted model, in a fixed order."""
+
+
+@dataclass(frozen=True)
+class CurveFits:
+    """What is noted in the history of a curve model's fits, and what they rest on."""
+
+    shape: list[int]  # columns of a place, tasks, earlier sweeps
+    trials: int
+    fits: list[Hyperparameters]
+
+    @staticmethod
+    def latest(history: History) -> CurveFits | None:
+        """The latest that was noted; None if none was, or it is no such note."""
+        match history.note("curves"):
+            case {"shape": [*shape], "trials": int(trials), "fits": [_, *_] as found}:
+                return CurveFits(shape, trials, found)
+        return None
+
+    @property
+    def memo(self) -> str:
+        """The note, for `Suggestion.memo`."""
+        return json.dumps({"curves": asdict(self)})
 
 
 def fits(
@@ -41,16 +64,17 @@ def fits(
     settled = [each for each in known if history.under_way.isdisjoint(trial.number for trial in each.trials)]
     trials = sum(each.reached >= 0 or each.broken for each in settled)
     shape = [encode.dimension, len({each.task for each in fidelities}), len(history.earlier)]
-    match history.note("curves"):
-        case {"shape": known_shape, "trials": int(then), "fits": [_, *_] as known_fits}:
-            if known_shape == shape and trials < GROWTH * then:
-                return known_fits, ""
+    latest = CurveFits.latest(history)
+    if latest is not None and latest.shape == shape and trials < GROWTH * latest.trials:
+        return latest.fits, ""
     asked, found = _ahead.get(history, (-1, []))
     if asked != history.asked:
-        scales = Scales([trial for each in settled for trial in each.trials], [each.task for each in fidelities])
-        found = _fitted(training_data(history, settled, fidelities, scales, encode), shape)
+        transforms = OutcomeTransforms(
+            [trial for each in settled for trial in each.trials], [each.task for each in fidelities]
+        )
+        found = _fitted(training_data(history, settled, fidelities, transforms, encode), shape)
         _ahead[history] = history.asked, found
-    return found, json.dumps({"curves": {"shape": shape, "trials": trials, "fits": found}})
+    return found, CurveFits(shape, trials, found).memo
 
 
 _ahead: WeakKeyDictionary[History, tuple[int, list[Hyperparameters]]] = WeakKeyDictionary()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import pkgutil
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 import search.searchers
 from search.base import Searcher
+from search.origins import CHOSEN, COVERING
 from search.searchers.bayes import BayesSearch
 from search.searchers.bohb import BohbSearch
 from search.searchers.cmaes import CmaEs
@@ -49,6 +52,7 @@ SEARCHERS = [
     PopulationBasedTraining(population=60),  # many members: tests/test_population.py goes beyond the starts
     Pb2(population=60),
 ]
+KNOWN = COVERING | CHOSEN
 SLOW = {GaussianProcess, BayesSearch, MultitaskSearch, SigOptSearch}  # fits a model: fewer examples
 ON_BOTORCH = (BayesSearch, MultitaskSearch, SigOptSearch)
 USABLE = [s for s in SEARCHERS if find_spec("botorch") or not isinstance(s, ON_BOTORCH)]  # Python 3.10 has none
@@ -86,6 +90,18 @@ def is_plain(value: object) -> bool:
     return value is None or type(value) in (bool, int, float, str)
 
 
+def test_every_origin_is_sorted_by_whether_it_covers_the_space() -> None:
+    """A new word that is in neither list would lose its place among what the losses are scaled by."""
+    assert not COVERING & CHOSEN
+    said = set()
+    for path in Path(search.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "origin" and isinstance(node.value, ast.Constant):
+                said.add(node.value.value)
+    assert said
+    assert said <= KNOWN, f"sort {sorted(said - KNOWN)} into one of the sets of search/origins.py"
+
+
 def test_every_searcher_sits_the_exam() -> None:
     assert concrete(search.searchers, Searcher) == {type(searcher) for searcher in SEARCHERS}
 
@@ -110,6 +126,7 @@ def test_suggestions_lie_in_the_space_and_repeat_themselves_and_change_nothing(s
             assert suggestion.config == space.check(suggestion.config)
             assert all(is_plain(value) for value in suggestion.config.values())
             assert makes_sense(suggestion, searcher, history)
+            assert suggestion.origin in KNOWN
 
     exam()
 

@@ -20,7 +20,7 @@ from search.base import generator
 from search.candidates import Encoding
 from search.observations import training_data
 from search.opinions import fits
-from search.scale import Scales
+from search.scale import OutcomeTransforms
 from search.soundness import NeighbourFeasibility
 from search.step_costs import StepCostModel
 from search.task import FULL
@@ -33,12 +33,12 @@ Array = NDArray[np.float64]
 
 BELIEF = 10.0  # πBO's β: priors weigh as much as this many trials
 HOPELESS = -15.0  # log of an improvement that is none
-SMALLEST = 0.01  # on the scale of the losses: less is no gain
+SMALLEST = 0.01  # of a transformed loss: less is no gain
 CENTRES = 10  # of the best forecasts, around which candidates are drawn
 
 
 class CurveAcquisition:
-    """What the model says of a history. `units`: (n, dimension) points of the unit cube; losses are on `scales`.
+    """What the model says of a history. `units`: (n, dimension) points of the unit cube; losses are transformed, see `search.scale`.
 
     `known` are the configurations that were tried, at least one; `memo` goes with the next suggestion.
     """
@@ -53,7 +53,7 @@ class CurveAcquisition:
     ) -> None:
         self._history, self._known = history, known
         self._encode = Encoding(history.space)
-        self.scales = Scales(history.trials, [each.task for each in fidelities])
+        self.transforms = OutcomeTransforms(history.trials, [each.task for each in fidelities])
         found, self.memo = fits(history, known, fidelities, self._encode)
         self.model = self._conditioned(
             found[int(generator(history, "opinion").integers(len(found)))], fidelities, constant_liar
@@ -62,7 +62,7 @@ class CurveAcquisition:
     def _conditioned(self, fit: list[float], fidelities: Sequence[Fidelity], constant_liar: bool) -> CurveModel:
         from search.gp import CurveModel
 
-        data = training_data(self._history, self._known, fidelities, self.scales, self._encode)
+        data = training_data(self._history, self._known, fidelities, self.transforms, self._encode)
         tasks, earlier = len({each.task for each in fidelities}), len(self._history.earlier)
         model = CurveModel(self._encode.dimension, tasks=tasks + earlier, earlier=earlier)
         model.hyperparameters = fit
@@ -138,13 +138,13 @@ class CurveAcquisition:
         lowest = np.minimum.accumulate(lowest)
         seen = np.isfinite(lowest)
         values = np.full(horizon + 1, float(self.forecasts.min()) if not seen.all() else 0.0)
-        values[seen] = self.scales(FULL, lowest[seen])
+        values[seen] = self.transforms(FULL, lowest[seen])
         return values
 
     def may_gain(self, configuration: Configuration) -> bool:
         """Whether a full training of it may well become the best: it is no copy of one that was trained already."""
         mean, deviation = self.model.predict(self._encode(configuration.unit[None]), np.ones(1), np.zeros(1))
-        return bool(mean[0] - 2 * deviation[0] < self.scales.best - SMALLEST)
+        return bool(mean[0] - 2 * deviation[0] < self.transforms.best - SMALLEST)
 
     @cached_property
     def _step_cost(self) -> StepCostModel:

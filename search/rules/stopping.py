@@ -24,7 +24,7 @@ def why_stop(
 
     None if one is, or if there is no loss yet.
     """
-    best = acquisition.scales.best
+    best = acquisition.transforms.best
     if not math.isfinite(best):
         return None
 
@@ -37,7 +37,7 @@ def why_stop(
         units = np.array([each.unit for each in resting])
         left = np.array([1 - each.step / history.horizon for each in resting])
         gains += list(gain(units) - np.log(left))
-    expected = math.exp(max(gains, default=-math.inf)) * acquisition.scales.slope
+    expected = math.exp(max(gains, default=-math.inf)) * acquisition.transforms.slope
     if expected >= least:
         return None
     return f"an expected improvement of {expected:.3g} for a full training's cost is less than {least:g}"

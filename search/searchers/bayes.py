@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from search.base import Searcher, derived_seed, generator
 from search.candidates import Encoding, best_configurations, is_apart
 from search.proposal import NUMERICAL, propose_random, refuse_for_model
-from search.scale import LossScale
+from search.scale import OutcomeTransform
 from search.soundness import ProcessFeasibility
 from search.space import Space
 from search.task import FULL
@@ -82,6 +82,28 @@ class BayesSearch(Searcher):
             return propose_random(history, origin="fallback", evidence=evidence)
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What is noted in the history of the model's fit, and what it rests on."""
+
+    dimension: int  # columns of a place
+    results: int
+    hyperparameters: list[float]
+
+    @staticmethod
+    def latest(history: History) -> Fit | None:
+        """The latest that was noted; None if none was, or it is no such note."""
+        match history.note("bayes"):
+            case {"dimension": int(dimension), "results": int(results), "hyperparameters": list(found)}:
+                return Fit(dimension, results, found)
+        return None
+
+    @property
+    def memo(self) -> str:
+        """The note, for `Suggestion.memo`."""
+        return json.dumps({"bayes": asdict(self)})
+
+
 def _model_based(history: History, results: list[Trial], pending: list[Trial]) -> Suggestion:
     space, encode = history.space, Encoding(history.space)
     values = _values(results)
@@ -122,7 +144,7 @@ def _is_sound(trial: Trial) -> bool:
 def _values(results: list[Trial]) -> Array:
     """A value for each result, standardised, lower is better; what broke has the worst of the others."""
     sound = np.array([_is_sound(trial) for trial in results])
-    scale = LossScale.of(trial for trial in results if _is_sound(trial))
+    scale = OutcomeTransform.of(trial for trial in results if _is_sound(trial))
     values = np.zeros(len(results))
     values[sound] = scale(np.array([trial.loss for trial in results if _is_sound(trial)]))
     values[~sound] = values.max()
@@ -142,14 +164,12 @@ def _model(history: History, places: Array, values: Array, results: int) -> tupl
     from search.noisy_improvement import NoisyImprovement
 
     model = NoisyImprovement(places, values)
-    match history.note("bayes"):
-        case {"dimension": dimension, "results": int(then), "fit": list(fit)}:
-            if dimension == places.shape[1] and results < GROWTH * then:
-                model.hyperparameters = fit
-                return model, ""
+    latest = Fit.latest(history)
+    if latest is not None and latest.dimension == places.shape[1] and results < GROWTH * latest.results:
+        model.hyperparameters = latest.hyperparameters
+        return model, ""
     chosen = np.random.default_rng(len(values)).permutation(len(values))[:FITTED]
     teacher = NoisyImprovement(places[chosen], values[chosen])
     teacher.fit()
     model.hyperparameters = teacher.hyperparameters
-    about = {"dimension": places.shape[1], "results": results, "fit": model.hyperparameters}
-    return model, json.dumps({"bayes": about})
+    return model, Fit(places.shape[1], results, model.hyperparameters).memo

@@ -72,7 +72,7 @@ class MultitaskSearch(MultiFidelity):
         if resting and decision.owes_full(self.full_every):
             evidence = f"one for every {self.full_every:g} full trainings' cost goes to the horizon"
             return decision.promoted(acquisition.best_forecast(resting), decision.top, evidence)
-        if why := overdue(history, decision.known, acquisition.scales, self._halving(history)):
+        if why := overdue(history, decision.known, acquisition.transforms, self._halving(history)):
             if halving := halved(history, decision.known, resting, decision.fidelities):
                 return decision.promoted(*halving, f"one of the best third of the random ones, {why}")
             if history.room:

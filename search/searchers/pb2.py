@@ -27,7 +27,7 @@ from search.parameters import Parameter
 from search.population import Population, is_member
 from search.space import Space, Vector, numeric_coordinates
 from search.trial import Config, History, Status, Trial
-from search.variation import varied
+from search.variation import perturbed
 
 FEWEST = 4  # changes to learn from; before, children are varied at random
 MOST = 200  # the latest so many: older ones are forgotten by the kernel anyway, and the cost is cubic
@@ -65,10 +65,10 @@ class Pb2(Population):
         space = history.space
         modelled = set(numeric_coordinates(space))
         numbers = {name: d for name, d in space.coordinates.items() if d in modelled}
-        others = varied(parent.config, space, rng, resample=RESAMPLE, keep=numbers)
+        others = perturbed(parent.config, space, rng, resample=RESAMPLE, keep=numbers)
         changes = _changes(history, list(numbers.values()), self.interval)
         if len(changes.y) < FEWEST or not numbers:
-            config = varied(parent.config, space, rng, resample=RESAMPLE)
+            config = perturbed(parent.config, space, rng, resample=RESAMPLE)
             return config, "explored", f"varied at random: only {len(changes.y)} segments to learn from"
         from threadpoolctl import threadpool_limits
 
@@ -77,7 +77,7 @@ class Pb2(Population):
             with threadpool_limits(limits=1):
                 ranked = _ranked(changes, pending, step / self.interval, rng)
         except (ArithmeticError, ValueError) as error:  # LinAlgError is a ValueError
-            config = varied(parent.config, space, rng, resample=RESAMPLE)
+            config = perturbed(parent.config, space, rng, resample=RESAMPLE)
             return config, "fallback", f"varied at random: the model failed with {type(error).__name__}: {error}"
         for point in ranked:
             config = _with_numbers(others, dict(zip(numbers, point, strict=True)), space, rng)

@@ -26,7 +26,7 @@ import numpy as np
 
 from search.population import Population
 from search.trial import Config, History, Trial
-from search.variation import refuse_probability, varied
+from search.variation import perturbed, refuse_probability
 
 
 @dataclass(frozen=True)
@@ -40,5 +40,5 @@ class PopulationBasedTraining(Population):
         refuse_probability("PopulationBasedTraining", "resample", self.resample)
 
     def explore(self, parent: Trial, step: int, history: History, rng: np.random.Generator) -> tuple[Config, str, str]:
-        config = varied(parent.config, history.space, rng, resample=self.resample)
+        config = perturbed(parent.config, history.space, rng, resample=self.resample)
         return config, "explored", f"trial {parent.number} is at the top"

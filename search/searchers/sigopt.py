@@ -44,7 +44,7 @@ class SigOptSearch(MultiFidelity):
         chances = np.exp([-each.cost for each in decision.fidelities])
         drawn = int(decision.rng.choice(len(decision.fidelities), p=chances / chances.sum()))
         fidelity = decision.top if decision.owes_full(self.full_every) else decision.fidelities[drawn]
-        best = acquisition.scales.lowest
+        best = acquisition.transforms.lowest
 
         def score(units: Array) -> Array:
             promise = acquisition.log_improvement(units, fidelity.level, best, fidelity.index)
