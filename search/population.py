@@ -19,6 +19,7 @@ import numpy as np
 
 from search.base import Searcher, derived_seed
 from search.proposal import propose_random
+from search.settings import refuse_below
 from search.task import FULL
 from search.trial import Config, History, Status, Suggestion, Trial, fork, resume
 
@@ -40,9 +41,7 @@ class Population(Searcher):
     def __post_init__(self) -> None:
         title = type(self).__name__
         for name, least in (("population", 2), ("interval", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{title}({name}={value!r}): must be a whole number, {least} or more.")
+            refuse_below(title, name, getattr(self, name), least)
         if not 0 < self.quantile <= 0.5:
             raise ValueError(f"{title}(quantile={self.quantile!r}): must be more than 0 and at most 0.5; try 0.25.")
         if not 0 <= self.quorum <= 1:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from search.base import Verdict
+from search.settings import refuse_below
 from search.trial import History, Status, Suggestion, Trial, resume
 
 Group = Callable[[Trial], bool]
@@ -76,5 +77,4 @@ def refuse_settings(title: str, max_t: int | None, **least: tuple[object, int]) 
     """Raise ValueError for a setting, (value, least), that is no whole number or too small."""
     checked = dict(least) if max_t is None else {**least, "max_t": (max_t, 1)}
     for name, (value, smallest) in checked.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-            raise ValueError(f"{title}({name}={value!r}): must be a whole number, {smallest} or more.")
+        refuse_below(title, name, value, smallest)

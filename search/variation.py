@@ -57,8 +57,3 @@ def moved(value: Any, parameter: Parameter, *, up: bool) -> Any:
 def _is_ordered(choice: Choice) -> bool:
     numbers = all(is_number(option) for option in choice.options)
     return numbers and list(choice.options) == sorted(choice.options)
-
-
-def refuse_probability(title: str, name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise ValueError(f"{title}({name}={value!r}): must be a probability from 0 to 1.")

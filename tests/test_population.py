@@ -307,7 +307,7 @@ def test_a_quarter_of_the_settings_is_drawn_afresh() -> None:
         (lambda: PopulationBasedTraining(interval=0), "1 or more"),
         (lambda: PopulationBasedTraining(quantile=0.6), "at most 0.5"),
         (lambda: PopulationBasedTraining(quorum=1.5), "from 0 (never wait) to 1"),
-        (lambda: PopulationBasedTraining(resample=-1), "must be a probability"),
+        (lambda: PopulationBasedTraining(resample=-1), "must be a number from 0 to 1"),
         (lambda: Pb2(population=True), "Pb2(population=True)"),
         (lambda: Pb2().check(Space({"a": choice(["x", "y"])})), "use PopulationBasedTraining()"),
     ],

@@ -21,6 +21,7 @@ from search.models.acquisition import CurveAcquisition
 from search.opinions import fits
 from search.proposal import NUMERICAL, propose_random, refuse_for_model
 from search.rules.stopping import why_stop
+from search.settings import refuse_below, refuse_outside
 from search.space import Space, Vector
 from search.task import FULL
 from search.trial import Enough, History, Status, Suggestion, resume, start
@@ -48,9 +49,7 @@ class MultiFidelity(Searcher):
     def __post_init__(self) -> None:
         title = type(self).__name__
         for name, least in (("n_initial", 2), ("first", 1), ("finalists", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{title}({name}={value!r}): must be a whole number, {least} or more.")
+            refuse_below(title, name, getattr(self, name), least)
         refuse_outside(title, "full_every", self.full_every, 1.0, math.inf)
         refuse_outside(title, "factor", self.factor, 1.1, 100.0)
         if self.stop_below is not None and not (isinstance(self.stop_below, (int, float)) and self.stop_below > 0):
@@ -190,9 +189,3 @@ def begun(suggestion: Suggestion, fidelity: Fidelity, memo: str = "") -> Suggest
     """A start, to be trained up to `fidelity`."""
     until = None if fidelity.level == 1 else fidelity.steps
     return replace(suggestion, task=fidelity.task, until=until, memo=memo)
-
-
-def refuse_outside(title: str, name: str, value: object, low: float, high: float) -> None:
-    """Raise ValueError unless `value` is a number from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f"{title}({name}={value!r}): must be a number from {low:g} to {high:g}.")

@@ -19,6 +19,7 @@ from statistics import median
 from weakref import WeakKeyDictionary
 
 from search.base import Scheduler, Verdict
+from search.settings import refuse_below
 from search.trial import History, Trial
 
 
@@ -31,9 +32,7 @@ class Median(Scheduler):
 
     def __post_init__(self) -> None:
         for name in ("grace_period", "min_trials"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"Median({name}={value!r}): must be a whole number, 1 or more.")
+            refuse_below("Median", name, getattr(self, name), 1)
 
     def judge(self, trial: Trial, history: History) -> Verdict:
         if not trial.losses:

@@ -17,6 +17,7 @@ from search.base import Searcher, derived_seed, generator
 from search.candidates import Encoding, best_configurations, is_apart
 from search.proposal import NUMERICAL, propose_random, refuse_for_model
 from search.scale import OutcomeTransform
+from search.settings import refuse_below
 from search.soundness import ProcessFeasibility
 from search.space import Space
 from search.task import FULL
@@ -58,8 +59,7 @@ class BayesSearch(Searcher):
     n_initial: int = 8
 
     def __post_init__(self) -> None:
-        if isinstance(self.n_initial, bool) or not isinstance(self.n_initial, int) or self.n_initial < 2:
-            raise ValueError(f"BayesSearch(n_initial={self.n_initial!r}): must be a whole number, 2 or more.")
+        refuse_below("BayesSearch", "n_initial", self.n_initial, 2)
 
     def check(self, space: Space) -> None:
         refuse_for_model("BayesSearch", space)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search.base import Searcher
+from search.settings import refuse_below
 from search.space import Space
 from search.trial import History, Suggestion, start
 
@@ -27,8 +28,7 @@ class Grid(Searcher):
     resolution: int = 5
 
     def __post_init__(self) -> None:
-        if isinstance(self.resolution, bool) or not isinstance(self.resolution, int) or self.resolution < 1:
-            raise ValueError(f"Grid(resolution={self.resolution!r}): must be a whole number, 1 or more; try 5.")
+        refuse_below("Grid", "resolution", self.resolution, 1)
 
     def check(self, space: Space) -> None:
         if (size := space.grid_size(self.resolution)) > LARGEST:

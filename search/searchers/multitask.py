@@ -40,7 +40,8 @@ from search.arms import Configuration, level
 from search.base import generator
 from search.hedge import halved, overdue
 from search.proposal import DRAWS, propose_random
-from search.rules.multifidelity import Decision, MultiFidelity, refuse_outside
+from search.rules.multifidelity import Decision, MultiFidelity
+from search.settings import refuse_outside
 from search.trial import History, Suggestion, start
 
 Array = NDArray[np.float64]

@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 from search.base import Searcher, generator
 from search.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
 from search.proposal import propose, propose_random
+from search.settings import refuse_below
 from search.space import Space
 from search.trial import History, Status, Suggestion, Trial
 
@@ -96,7 +97,8 @@ class Tpe(_OptunaSearcher):
     random_share: float = 1 / 3
 
     def __post_init__(self) -> None:
-        _refuse_below(self, n_startup_trials=1, n_ei_candidates=1)
+        refuse_below("Tpe", "n_startup_trials", self.n_startup_trials, 1)
+        refuse_below("Tpe", "n_ei_candidates", self.n_ei_candidates, 1)
         if not 0 <= self.random_share < 1:
             raise ValueError(f"Tpe(random_share={self.random_share!r}): must be a share, 0 or more and below 1; try 0.")
 
@@ -140,7 +142,7 @@ class GaussianProcess(_OptunaSearcher):
     n_startup_trials: int = 10
 
     def __post_init__(self) -> None:
-        _refuse_below(self, n_startup_trials=1)
+        refuse_below("GaussianProcess", "n_startup_trials", self.n_startup_trials, 1)
 
     def _sampler(self, seed: int, frozen: list[FrozenTrial]) -> BaseSampler:
         from optuna.samplers import GPSampler
@@ -306,15 +308,6 @@ def _outward(value: Any, parameter: Parameter) -> Any:
 
 def _tamed(loss: float) -> float:
     return min(max(loss, -HUGE), HUGE)
-
-
-def _refuse_below(searcher: Searcher, **least: int) -> None:
-    for name, smallest in least.items():
-        value = getattr(searcher, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-            raise ValueError(
-                f"{type(searcher).__name__}({name}={value!r}): must be a whole number, {smallest} or more."
-            )
 
 
 @contextmanager

@@ -25,8 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.population import Population
+from search.settings import refuse_outside
 from search.trial import Config, History, Trial
-from search.variation import perturbed, refuse_probability
+from search.variation import perturbed
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class PopulationBasedTraining(Population):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_probability("PopulationBasedTraining", "resample", self.resample)
+        refuse_outside("PopulationBasedTraining", "resample", self.resample, 0, 1)
 
     def explore(self, parent: Trial, step: int, history: History, rng: np.random.Generator) -> tuple[Config, str, str]:
         config = perturbed(parent.config, history.space, rng, resample=self.resample)
