@@ -404,8 +404,9 @@ def test_sobol_points_fill_the_cube_evenly() -> None:
         (lambda: GaussianProcess(n_startup_trials=True), "1 or more"),
         (lambda: BayesSearch(n_initial=1), "2 or more"),
         (lambda: BayesSearch().check(SPACES["fixed"]), "nothing to search"),
-        (lambda: MultitaskSearch(rule="ei"), "must be one of 'horizon'"),
+        (lambda: MultitaskSearch(halving=1.5), "from 0 to 1"),
         (lambda: MultitaskSearch(first=0), "1 or more"),
+        (lambda: SigOptSearch(full_every=0.5), "from 1 to inf"),
         (lambda: MultitaskSearch(greedy=2.0), "from 0 to 1"),
         (lambda: MultitaskSearch(stop_below=0.0), "leave it out"),
         (lambda: MultitaskSearch().check(SPACES["fixed"]), "nothing to search"),
@@ -548,7 +549,7 @@ def test_notes_of_several_searchers_stay_side_by_side() -> None:
 
 def test_searchers_that_schedule_by_themselves_say_so() -> None:
     assert {type(searcher).__name__ for searcher in USABLE if searcher.schedules} == {
-        "MultitaskSearch", "Pb2", "PopulationBasedTraining",
+        "MultitaskSearch", "Pb2", "PopulationBasedTraining", "SigOptSearch",
     }  # fmt: skip
     assert Points([], then=MultitaskSearch()).schedules
     assert not Points([], then=Random()).schedules
