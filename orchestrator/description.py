@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +49,6 @@ def describe(sweep: Sweep) -> dict[str, Any]:
         }
     )
     return described
-
-
-def fingerprint(described: Mapping[str, Any]) -> str:
-    """Changes exactly when old results lose their meaning for sure (see `FIXED`)."""
-    return hashlib.sha256(json.dumps([described[key] for key in FIXED]).encode()).hexdigest()
 
 
 def described_tasks(description: Mapping[str, Any]) -> list[Task]:

@@ -67,7 +67,6 @@ class Lease:
     host: str
     pid: int
     started: float
-    boot: str
 
 
 class Ledger:
@@ -190,7 +189,7 @@ class Ledger:
             for name, distribution, choices in _distributions(sweep.space)
         ]
         self._insert(
-            "sweep", fingerprint=sweep.fingerprint, description=to_json(sweep.describe() | {"trains_on": hasattr(sweep.workload, "knobs")}),
+            "sweep", description=to_json(sweep.describe() | {"trains_on": hasattr(sweep.workload, "knobs")}),
             parameters=to_json(parameters), code=to_json(_code()), command=to_json(masked_value(list(command))),
             change=masked(change),
         )  # fmt: skip
@@ -375,9 +374,8 @@ class Ledger:
                 f"{self.folder / FILE}: an SQLite file, but not a ledger of this program. Use another --name."
             )
         if version != schema.VERSION:
-            other = "a newer" if version > schema.VERSION else "an older"
             raise StorageError(
-                f"{self.folder / FILE}: written by {other} release (ledger version {version}, this one knows "
+                f"{self.folder / FILE}: written by another release (ledger version {version}, this one knows "
                 f"{schema.VERSION}). Use the release that wrote it, or another --name."
             )
 
@@ -413,7 +411,7 @@ class Ledger:
 
     def _take_lease(self) -> None:
         self.epoch = self._found_epoch + 1
-        self._insert("lease", host=host(), pid=os.getpid(), started=psutil.Process().create_time(), boot=_boot())
+        self._insert("lease", host=host(), pid=os.getpid(), started=psutil.Process().create_time())
 
     def _insert(self, table: str, **columns: Any) -> None:
         row = chain.row_of(table, {"seq": self._at.seq + 1, "time": now(), "epoch": self.epoch} | columns)
@@ -629,11 +627,3 @@ def _code() -> dict[str, Any]:
         "folder": os.getcwd(),
         "versions": versions,
     }
-
-
-def _boot() -> str:
-    """Tells two starts of the same machine apart, so that an old pid is never taken for a living process."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return str(int(psutil.boot_time()))

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from orchestrator.chain import HEAD
 from orchestrator.description import FIXED
 from orchestrator.errors import ResumeRefused
-from orchestrator.identity import identity, without_digests
+from orchestrator.identity import without_digests
 from orchestrator.ledger import COPY, FILE, LOCK, Ledger, to_json, unmasked
 from orchestrator.sweep import Sweep
 from orchestrator.transfer import TRANSFER, earlier_histories
@@ -135,7 +135,7 @@ def _differences(sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[str, A
         f"{name}: {_short(before.get(name))} → {_short(after[name])}"
         for name in after
         if name != "files" and not _same(name, sweep, earlier, after) and (name in before or after[name])
-    ]  # older releases knew fewer settings
+    ]
     return ", ".join(changes + [f"{name} was edited" for name in _edited(before, after)])
 
 
@@ -143,13 +143,10 @@ def _same(name: str, sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[st
     before = earlier["description"].get(name)
     if before == after[name]:
         return True
-    if name == "workload" and before == identity(sweep.workload):  # as older releases wrote it
-        return True
     if name not in ("workload", "policy") or not isinstance(before, str):
         return False
-    older = without_digests(before) == before
     other_python = earlier["code"]["python"].split(".")[:2] != PYTHON.split(".")
-    return (older or other_python) and without_digests(before) == without_digests(after[name])
+    return other_python and without_digests(before) == without_digests(after[name])
 
 
 def _edited(

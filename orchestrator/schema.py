@@ -7,15 +7,15 @@ on a running sweep, and no second copy of anything has to be kept in step.
 
 from __future__ import annotations
 
-VERSION = 4  # PRAGMA user_version of a ledger; raise it with every change
+VERSION = 1  # PRAGMA user_version of a ledger; raise it with every change
 APPLICATION = 0x54554E45  # PRAGMA application_id: "TUNE"
 OPTUNA_SCHEMA, OPTUNA_REVISION = 12, "v3.2.0.a"  # what Optuna 5.0 writes; a test compares
 
 COMMON = "seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL"
 RECORDS = {  # table → its own columns, between those that all have: COMMON before, the hash of the chain after
-    "lease": "host TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL, boot TEXT NOT NULL",
+    "lease": "host TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL",
     "sweep": """
-        fingerprint TEXT NOT NULL, description TEXT NOT NULL, parameters TEXT NOT NULL, code TEXT NOT NULL,
+        description TEXT NOT NULL, parameters TEXT NOT NULL, code TEXT NOT NULL,
         command TEXT NOT NULL, change TEXT NOT NULL""",
     "suggestion": """
         trial INTEGER NOT NULL, kind TEXT NOT NULL, config TEXT NOT NULL, task TEXT NOT NULL, until INTEGER,

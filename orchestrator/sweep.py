@@ -1,7 +1,7 @@
 """Sweep: the frozen description of what to tune, how, and with how much.
 
-It validates itself when it is made, before anything starts. Its fingerprint covers what must not change when
-the same run is continued; everything else (more trials, a longer budget, another searcher) may.
+It validates itself when it is made, before anything starts. `description.FIXED` names what must not change
+when the same run is continued; everything else (more trials, a longer budget, another searcher) may.
 """
 
 from __future__ import annotations
@@ -282,11 +282,6 @@ class Sweep:
     def describe(self) -> dict[str, Any]:
         """All settings as plain JSON data, for the ledger; what looks like a secret is masked."""
         return description.describe(self)
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes exactly when old results lose their meaning for sure."""
-        return description.fingerprint(self.describe())
 
     def changed(self, **changes: Any) -> Sweep:
         """The same sweep with other values of some fields; what it chose itself is chosen again.

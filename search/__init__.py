@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from search.searchers.pb2 import Pb2
     from search.searchers.pbt import PopulationBasedTraining
     from search.searchers.random import Random
+    from search.searchers.sigopt import SigOptSearch
     from search.searchers.sobol import Sobol
     from search.space import Space, choice, lograndint, loguniform, pow2, randint, uniform, when
     from search.task import Task
@@ -51,6 +52,7 @@ HOMES = {
     "Pb2": "search.searchers.pb2",
     "PopulationBasedTraining": "search.searchers.pbt",
     "Random": "search.searchers.random",
+    "SigOptSearch": "search.searchers.sigopt",
     "Sobol": "search.searchers.sobol",
     "Space": "search.space",
     "choice": "search.space",
@@ -86,6 +88,7 @@ __all__ = [
     "RunToEnd",
     "Scheduler",
     "Searcher",
+    "SigOptSearch",
     "Sobol",
     "Space",
     "Status",

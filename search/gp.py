@@ -12,8 +12,8 @@ T is the coregionalisation of a one-factor model, T[k, k'] = w_k w_k' + [k = k']
 training: a task that has nothing to say gets w near 0, one that says the opposite a negative one.
 
 Sources: Swersky et al., Multi-Task Bayesian Optimization, NeurIPS 2013 (the coregionalisation); Swersky et al.,
-Freeze-Thaw Bayesian Optimization, 2014 (a curve for each configuration). The settings are the most probable ones
-under log-normal priors, found by BoTorch; the posterior of single points is computed here, because BoTorch's
+Freeze-Thaw Bayesian Optimization, 2014 (a curve for each configuration). The hyper-parameters are the most probable
+ones under log-normal priors, found by BoTorch; the posterior of single points is computed here, because BoTorch's
 would build the joint covariance of all the candidates.
 
 All tensors stay in this file.
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -52,7 +53,7 @@ FIT_STEPS = 40  # of L-BFGS-B; more does not show in the race
 class CurveKernel(Kernel):  # type: ignore[misc]
     """The covariance of this file's first lines. Inputs: (n, dimension + 2), the last two fidelity and task.
 
-    Every positive setting is held as its logarithm, with a normal prior.
+    Every positive hyper-parameter is held as its logarithm, with a normal prior.
     """
 
     has_lengthscale = False
@@ -61,19 +62,19 @@ class CurveKernel(Kernel):  # type: ignore[misc]
         super().__init__()
         self.dimension = dimension
         wide = 0.5 * math.log(max(dimension, 1)) + math.log(0.5)
-        self._setting("log_widths", [wide] * dimension, 1.0)  # of M(x, x'), one for each coordinate
-        self._setting("log_reach", [0.0], 0.7)  # of M(s, s')
-        self._setting("log_drift_reach", [math.log(0.7)], 0.5)
-        self._setting("log_shared", [math.log(0.7)], 1.0)
-        self._setting("log_own", [math.log(0.3)], 1.0)
-        self._setting("log_drift", [math.log(0.3)], 1.0)
-        self._setting("growth", [0.5], 1.0)
+        self._add("log_widths", [wide] * dimension, 1.0)  # of M(x, x'), one for each coordinate
+        self._add("log_reach", [0.0], 0.7)  # of M(s, s')
+        self._add("log_drift_reach", [math.log(0.7)], 0.5)
+        self._add("log_shared", [math.log(0.7)], 1.0)
+        self._add("log_own", [math.log(0.3)], 1.0)
+        self._add("log_drift", [math.log(0.3)], 1.0)
+        self._add("growth", [0.5], 1.0)
         cheap = max(0, tasks - 1 - earlier)
         if tasks > 1:  # a cheaper task is trusted at first, an earlier sweep half
-            self._setting("weights", [0.9] * cheap + [0.5] * earlier, 0.4)
-            self._setting("log_apart", [math.log(0.1)] * cheap + [math.log(0.3)] * earlier, 1.0)
+            self._add("weights", [0.9] * cheap + [0.5] * earlier, 0.4)
+            self._add("log_apart", [math.log(0.1)] * cheap + [math.log(0.3)] * earlier, 1.0)
 
-    def _setting(self, name: str, centre: Sequence[float], spread: float) -> None:
+    def _add(self, name: str, centre: Sequence[float], spread: float) -> None:
         values = torch.tensor(centre, dtype=torch.float64)
         self.register_parameter(name, torch.nn.Parameter(values))
         prior = NormalPrior(values.clone(), torch.full_like(values, spread))
@@ -113,8 +114,33 @@ class CurveKernel(Kernel):  # type: ignore[misc]
         return scale, drift
 
 
-class CurveModel:
-    """A Gaussian process with `CurveKernel`: `fit` its settings, `condition` it on data, `predict`.
+class Fitted(ABC):
+    """A model whose hyper-parameters can be written down: fitted once, they are set again without a fit."""
+
+    @property
+    def hyperparameters(self) -> list[float]:
+        """All fitted numbers, in a fixed order."""
+        return [round(float(v), 6) for parameter in self._parameters() for v in parameter.detach().flatten()]
+
+    @hyperparameters.setter
+    def hyperparameters(self, values: Sequence[float]) -> None:
+        """Raises ValueError if they are not as many as this model has."""
+        parameters = self._parameters()
+        sizes = [parameter.numel() for parameter in parameters]
+        if len(values) != sum(sizes):
+            raise ValueError(f"{len(values)} hyper-parameters for a model of {sum(sizes)}.")
+        left = list(values)
+        for parameter, size in zip(parameters, sizes, strict=True):
+            taken, left = left[:size], left[size:]
+            parameter.data.copy_(torch.tensor(taken, dtype=torch.float64).reshape(parameter.shape))
+
+    @abstractmethod
+    def _parameters(self) -> list[Tensor]:
+        """The tensors that hold them, in a fixed order."""
+
+
+class CurveModel(Fitted):
+    """A Gaussian process with `CurveKernel`: `fit` its hyper-parameters, `condition` it on data, `predict`.
 
     `places`: (n, dimension) encoded configurations; `fidelities`: (n,) in [0, 1]; `tasks`: (n,) whole numbers.
     `values` should be about standardised.
@@ -131,24 +157,8 @@ class CurveModel:
             noise.register_prior("raw_prior", NormalPrior(math.log(1e-3), 1.5), lambda module: module.raw_noise)
             noise.raw_noise.data.fill_(math.log(1e-3))
 
-    @property
-    def settings(self) -> list[float]:
-        """All fitted numbers, in a fixed order."""
-        return [round(float(v), 6) for parameter in self._parameters() for v in parameter.detach().flatten()]
-
-    @settings.setter
-    def settings(self, values: Sequence[float]) -> None:
-        """Raises ValueError if they are not as many as this model has."""
-        parameters = self._parameters()
-        if len(values) != sum(parameter.numel() for parameter in parameters):
-            raise ValueError(f"{len(values)} settings for a model of {sum(p.numel() for p in parameters)}.")
-        left = list(values)
-        for parameter in parameters:
-            taken, left = left[: parameter.numel()], left[parameter.numel() :]
-            parameter.data.copy_(torch.tensor(taken, dtype=torch.float64).reshape(parameter.shape))
-
     def fit(self, places: Array, fidelities: Array, tasks: Array, values: Array) -> None:
-        """Find the most probable settings, from where they are."""
+        """Find the most probable hyper-parameters, from where they are."""
         with quietly():
             y = torch.from_numpy(values)[:, None]
             model = SingleTaskGP(
@@ -157,7 +167,7 @@ class CurveModel:
             )  # fmt: skip
             likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
             fit_gpytorch_mll_scipy(likelihood, options={"maxiter": FIT_STEPS})
-            self.settings = self.settings  # as they are written down
+            self.hyperparameters = self.hyperparameters  # as they are written down
 
     def condition(self, places: Array, fidelities: Array, tasks: Array, values: Array) -> None:
         """Take these observations for known; replaces earlier ones."""

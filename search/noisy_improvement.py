@@ -13,7 +13,6 @@ All tensors stay in this file.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 from torch import Tensor
 
-from search.gp import log_expected_improvement, quietly
+from search.gp import Fitted, log_expected_improvement, quietly
 
 Array = NDArray[np.float64]
 
@@ -39,7 +38,7 @@ RIVALS = 20  # places that may be the best, by the model's mean; the others hard
 JITTER = 1e-6
 
 
-class NoisyImprovement:
+class NoisyImprovement(Fitted):
     """A Gaussian process (Matern-5/2, a width for each coordinate) and what it promises at new places.
 
     `places`: (n, dimension) encoded configurations; `values`: (n,), about standardised, lower is better.
@@ -54,31 +53,14 @@ class NoisyImprovement:
             )  # fmt: skip
             self._model.eval()
 
-    @property
-    def settings(self) -> list[float]:
-        """All fitted numbers, in a fixed order."""
-        return [round(float(v), 6) for parameter in self._parameters() for v in parameter.detach().flatten()]
-
-    @settings.setter
-    def settings(self, values: Sequence[float]) -> None:
-        """Raises ValueError if they are not as many as this model has."""
-        parameters = self._parameters()
-        sizes = [parameter.numel() for parameter in parameters]
-        if len(values) != sum(sizes):
-            raise ValueError(f"{len(values)} settings for a model of {sum(sizes)}.")
-        left = list(values)
-        for parameter, size in zip(parameters, sizes, strict=True):
-            taken, left = left[:size], left[size:]
-            parameter.data.copy_(torch.tensor(taken, dtype=torch.float64).reshape(parameter.shape))
-
     def fit(self) -> None:
-        """Find the most probable settings, from where they are."""
+        """Find the most probable hyper-parameters, from where they are."""
         with quietly():
             self._model.train()
             likelihood = ExactMarginalLogLikelihood(self._model.likelihood, self._model)
             fit_gpytorch_mll_scipy(likelihood, options={"maxiter": FIT_STEPS})
             self._model.eval()
-            self.settings = self.settings  # as they are written down
+            self.hyperparameters = self.hyperparameters  # as they are written down
 
     def watch(self, pending: Array, seed: int) -> None:
         """Take the best places and those `pending` for known, whatever comes out there; draw what may."""

@@ -1,4 +1,4 @@
-"""What a model of learning curves is shown of a sweep: some of its results, on a scale that a model likes."""
+"""The training data of the curve model: some of a sweep's results, transformed to a common scale."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.arms import Arm, Stage, fidelity
+from search.arms import Configuration, Fidelity, level
 from search.candidates import Encoding
-from search.scale import WORST, LossScale, Scales
+from search.scale import WORST, OutcomeTransform, OutcomeTransforms
 from search.space import Space, Vector
 from search.task import FULL
 from search.trial import History, Status, Trial
@@ -39,12 +39,16 @@ class Observations:
         return Observations(self.places[indices], self.fidelities[indices], self.tasks[indices], self.values[indices])
 
 
-def observed(
-    history: History, known: Sequence[Arm], ladder: Sequence[Stage], scales: Scales, encode: Encoding
+def training_data(
+    history: History,
+    known: Sequence[Configuration],
+    fidelities: Sequence[Fidelity],
+    transforms: OutcomeTransforms,
+    encode: Encoding,
 ) -> Observations:
     """The results of `known` and of the earlier sweeps; the tasks of these are numbered after this sweep's own."""
-    rows = _thinned(_rows(known, ladder, scales), MOST)
-    for task, earlier in enumerate(history.earlier, start=len({stage.task for stage in ladder})):
+    rows = _thinned(_rows(known, fidelities, transforms), MOST)
+    for task, earlier in enumerate(history.earlier, start=len({each.task for each in fidelities})):
         rows += _earlier_rows(earlier, history.space, task)
     return Observations(
         encode(np.array([row.unit for row in rows]).reshape(len(rows), history.space.dimension)),
@@ -66,33 +70,35 @@ class _Row:
     is_latest: bool  # of its trial
 
 
-def _rows(known: Sequence[Arm], ladder: Sequence[Stage], scale: Scales) -> list[_Row]:
+def _rows(known: Sequence[Configuration], fidelities: Sequence[Fidelity], transforms: OutcomeTransforms) -> list[_Row]:
     """What the trials have shown: of the better quarter every rung, of the others the first and the latest."""
-    horizon = max(stage.steps for stage in ladder if stage.is_full)
-    rungs = {stage.steps: stage.fidelity for stage in ladder if stage.is_full}
+    horizon = max(each.steps for each in fidelities if each.is_full)
+    rungs = {each.steps: each.level for each in fidelities if each.is_full}
     steps = sorted(rungs)
-    indices = {stage.task: stage.index for stage in ladder}
-    order = np.argsort(_latest(known, scale), kind="stable")
+    indices = {each.task: each.index for each in fidelities}
+    order = np.argsort(_latest(known, transforms), kind="stable")
     places = {int(index): place for place, index in enumerate(order)}
     many = max(30, len(known) // 4)
-    shown: dict[str, list[tuple[Arm, float, float, int, bool]]] = {}  # task → arm, fidelity, loss, place, latest?
+    shown: dict[
+        str, list[tuple[Configuration, float, float, int, bool]]
+    ] = {}  # task → configuration, level, loss, place, latest?
     rows = []
-    for number, arm in enumerate(known):
+    for number, configuration in enumerate(known):
         place = places[number]
-        if arm.broken:  # what looked well before it broke must not attract
-            last = next(t for t in reversed(arm.trials) if t.broke)
-            at = fidelity(min(max(1, last.step), horizon), horizon) if last.task == FULL else 1.0
-            rows.append(_Row(arm.unit, at, indices[last.task], WORST, place, True))
+        if configuration.broken:  # what looked well before it broke must not attract
+            last = next(t for t in reversed(configuration.trials) if t.broke)
+            at = level(min(max(1, last.step), horizon), horizon) if last.task == FULL else 1.0
+            rows.append(_Row(configuration.unit, at, indices[last.task], WORST, place, True))
             continue
-        for trial in arm.trials:
+        for trial in configuration.trials:
             for step in _shown_steps(trial, steps, place < many):
-                at = rungs.get(step, fidelity(min(step, horizon), horizon)) if trial.task == FULL else 1.0
-                found = (arm, at, _loss_from(trial, step), place, step == trial.reach)
+                at = rungs.get(step, level(min(step, horizon), horizon)) if trial.task == FULL else 1.0
+                found = (configuration, at, _loss_from(trial, step), place, step == trial.reach)
                 shown.setdefault(trial.task, []).append(found)
     for task, found_here in shown.items():
-        values = scale(task, np.array([loss for _, _, loss, _, _ in found_here]))
-        for (arm, at, _, place, is_latest), value in zip(found_here, values, strict=True):
-            rows.append(_Row(arm.unit, at, indices[task], float(value), place, is_latest))
+        values = transforms(task, np.array([loss for _, _, loss, _, _ in found_here]))
+        for (configuration, at, _, place, is_latest), value in zip(found_here, values, strict=True):
+            rows.append(_Row(configuration.unit, at, indices[task], float(value), place, is_latest))
     return rows
 
 
@@ -124,13 +130,15 @@ def _thinned(rows: list[_Row], most: int) -> list[_Row]:
     return best + spread + rungs[: most - len(best) - len(spread)]
 
 
-def _latest(known: Sequence[Arm], scale: Scales) -> Array:
-    """The latest value of each arm's latest trial; the worst if there is none."""
+def _latest(known: Sequence[Configuration], transforms: OutcomeTransforms) -> Array:
+    """The latest value of each configuration's latest trial; the worst if there is none."""
     values = np.full(len(known), WORST + 1)
-    last = [None if arm.broken else next((t for t in reversed(arm.trials) if t.steps), None) for arm in known]
+    last = [None if each.broken else next((t for t in reversed(each.trials) if t.steps), None) for each in known]
     for task in {trial.task for trial in last if trial is not None}:
         of = [number for number, trial in enumerate(last) if trial is not None and trial.task == task]
-        values[of] = scale(task, np.array([trial.loss for trial in last if trial is not None and trial.task == task]))
+        values[of] = transforms(
+            task, np.array([trial.loss for trial in last if trial is not None and trial.task == task])
+        )
     return values
 
 
@@ -141,7 +149,7 @@ def _earlier_rows(earlier: History, space: Space, task: int) -> list[_Row]:
     ]
     if not trials:
         return []
-    values = LossScale.of(trials)(np.array([trial.loss for trial in trials]))
+    values = OutcomeTransform.of(trials)(np.array([trial.loss for trial in trials]))
     order = sorted(range(len(trials)), key=lambda index: (trials[index].loss, trials[index].number))
     if len(order) > EARLIER:
         others = order[EARLIER // 2 :]
@@ -149,7 +157,7 @@ def _earlier_rows(earlier: History, space: Space, task: int) -> list[_Row]:
     return [
         _Row(
             space.to_unit(trials[index].config),
-            fidelity(min(trials[index].step, earlier.horizon), earlier.horizon),
+            level(min(trials[index].step, earlier.horizon), earlier.horizon),
             task, float(values[index]), place, True,
         )
         for place, index in enumerate(order)

@@ -1,7 +1,7 @@
-"""The settings of a curve model: found now and then, from several parts of the data, and kept with a suggestion.
+"""Fits of the curve model's hyper-parameters: made occasionally, on several subsets of the data, kept with a suggestion.
 
-Most probable settings are too sure of themselves. Those found from different parts of the observations differ where
-the data does not say; a search that goes by one of them at each turn does not always look at the same place.
+The most probable hyper-parameters (MAP) are overconfident. Fits on different subsets differ where the data is silent; a
+search that takes one of them at each turn does not always look at the same place (bagging).
 """
 
 from __future__ import annotations
@@ -9,53 +9,78 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.arms import Arm, Stage
+from search.arms import Configuration, Fidelity
 from search.candidates import Encoding
-from search.observations import Observations, observed
-from search.scale import Scales
+from search.observations import Observations, training_data
+from search.scale import OutcomeTransforms
 from search.trial import History
 
-OPINIONS = 3
-PART = 0.8  # of the observations, for each opinion,
+FITS = 3
+PART = 0.8  # of the observations, for each fit,
 FITTED = 160  # but not more
-FEW = 30  # observations make one opinion
-GROWTH = 1.3  # settings are found again when there are so many times more trials
+FEW = 30  # fewer observations get one fit
+GROWTH = 1.3  # the number of trials grows by this factor from one fit to the next
 
-Settings = list[float]
+Hyperparameters = list[float]
+"""All numbers of a fitted model, in a fixed order."""
 
 
-def opinions(
-    history: History, known: Sequence[Arm], ladder: Sequence[Stage], encode: Encoding
-) -> tuple[list[Settings], str]:
-    """The settings to choose from, and what has to be remembered with the next suggestion ("": nothing new).
+@dataclass(frozen=True)
+class CurveFits:
+    """What is noted in the history of a curve model's fits, and what they rest on."""
 
-    They are found from what was known when the latest suggestion was made. So this can be done while its results are
+    shape: list[int]  # columns of a place, tasks, earlier sweeps
+    trials: int
+    fits: list[Hyperparameters]
+
+    @staticmethod
+    def latest(history: History) -> CurveFits | None:
+        """The latest that was noted; None if none was, or it is no such note."""
+        match history.note("curves"):
+            case {"shape": [*shape], "trials": int(trials), "fits": [_, *_] as found}:
+                return CurveFits(shape, trials, found)
+        return None
+
+    @property
+    def memo(self) -> str:
+        """The note, for `Suggestion.memo`."""
+        return json.dumps({"curves": asdict(self)})
+
+
+def fits(
+    history: History, known: Sequence[Configuration], fidelities: Sequence[Fidelity], encode: Encoding
+) -> tuple[list[Hyperparameters], str]:
+    """The fits to choose from, and the memo for the next suggestion ("": nothing new).
+
+    A fit rests on what was known when the latest suggestion was made. So it can be made while the results of that are
     still awaited, and a decision does not depend on whether it was.
     """
-    settled = [arm for arm in known if history.under_way.isdisjoint(trial.number for trial in arm.trials)]
-    trials = sum(arm.stage >= 0 or arm.broken for arm in settled)
-    shape = [encode.dimension, len({stage.task for stage in ladder}), len(history.earlier)]
-    match history.note("curves"):
-        case {"shape": known_shape, "trials": int(then), "settings": [_, *_] as settings}:
-            if known_shape == shape and trials < GROWTH * then:
-                return settings, ""
+    settled = [each for each in known if history.under_way.isdisjoint(trial.number for trial in each.trials)]
+    trials = sum(each.reached >= 0 or each.broken for each in settled)
+    shape = [encode.dimension, len({each.task for each in fidelities}), len(history.earlier)]
+    latest = CurveFits.latest(history)
+    if latest is not None and latest.shape == shape and trials < GROWTH * latest.trials:
+        return latest.fits, ""
     asked, found = _ahead.get(history, (-1, []))
     if asked != history.asked:
-        scales = Scales([trial for arm in settled for trial in arm.trials], [stage.task for stage in ladder])
-        found = _fitted(observed(history, settled, ladder, scales, encode), shape)
+        transforms = OutcomeTransforms(
+            [trial for each in settled for trial in each.trials], [each.task for each in fidelities]
+        )
+        found = _fitted(training_data(history, settled, fidelities, transforms, encode), shape)
         _ahead[history] = history.asked, found
-    return found, json.dumps({"curves": {"shape": shape, "trials": trials, "settings": found}})
+    return found, CurveFits(shape, trials, found).memo
 
 
-_ahead: WeakKeyDictionary[History, tuple[int, list[Settings]]] = WeakKeyDictionary()
+_ahead: WeakKeyDictionary[History, tuple[int, list[Hyperparameters]]] = WeakKeyDictionary()
 
 
-def _fitted(data: Observations, shape: Sequence[int]) -> list[Settings]:
+def _fitted(data: Observations, shape: Sequence[int]) -> list[Hyperparameters]:
     from search.gp import CurveModel
 
     dimension, tasks, earlier = shape
@@ -65,13 +90,13 @@ def _fitted(data: Observations, shape: Sequence[int]) -> list[Settings]:
         if len(some):
             part = data[some]
             model.fit(part.places, part.fidelities, part.tasks, part.values)
-        found.append(model.settings)
+        found.append(model.hyperparameters)
     return found
 
 
 def _parts(size: int) -> list[NDArray[np.int64]]:
-    """The observations that each opinion is made of."""
+    """The observations of each fit."""
     if size < FEW:
         return [np.arange(size)]
     rng, part = np.random.default_rng(size), min(FITTED, math.ceil(PART * size))
-    return [np.sort(rng.permutation(size)[:part]) for _ in range(OPINIONS)]
+    return [np.sort(rng.permutation(size)[:part]) for _ in range(FITS)]

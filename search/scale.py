@@ -1,4 +1,4 @@
-"""Losses as numbers that a model likes: the same for losses in other units, and not drawn away by a few enormous ones."""
+"""The outcome transform: losses as numbers for a model, free of units, and robust to a few enormous ones."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from search.origins import COVERING
 from search.task import FULL
 from search.trial import Trial
 
 Array = NDArray[np.float64]
 
 OFFSET = 0.5  # of the logarithmic scale, in units of the distance from the best to the median loss
-UNCHOSEN = ("initial", "random", "sobol", "grid", "fallback")  # origins of configurations that cover the space
-FEWEST = 5  # of those, for a scale
+FEWEST = 5  # trials that cover the space, for a scale made of them alone
 WORST = 3.0  # no value is higher
 DEEPEST = 4.0  # the best loss is not lower than minus this, however few trials learn anything
 
 
 @dataclass(frozen=True)
-class LossScale:
+class OutcomeTransform:
     """Losses as numbers near 0, lower is better: logarithms of the distance from the best one, bad ones drawn in.
 
     The same for losses in other units, and for an accuracy of which the negative is minimised.
@@ -34,26 +34,26 @@ class LossScale:
     spread: float
 
     @staticmethod
-    def of(trials: Iterable[Trial]) -> LossScale:
-        """Of the latest finite losses, but for the best one those of the trials that nobody chose.
+    def of(trials: Iterable[Trial]) -> OutcomeTransform:
+        """Of the latest finite losses; but for the best one, of the trials that cover the space (see `search.origins`).
 
         What a model chooses gathers around the best, and a scale made of it would show nothing else.
         """
         finite = [
-            (min(losses), losses[-1], t.first_origin in UNCHOSEN)
+            (min(losses), losses[-1], t.first_origin in COVERING)
             for t in trials
             if (losses := [x for x in t.losses if math.isfinite(x)])
         ]
         if not finite:
-            return LossScale(math.inf, 1.0, 0.0, 1.0)
+            return OutcomeTransform(math.inf, 1.0, 0.0, 1.0)
         low = min(best for best, _, _ in finite)
-        unchosen = [loss for _, loss, is_unchosen in finite if is_unchosen]
-        last = np.array(unchosen if len(unchosen) >= FEWEST else [loss for _, loss, _ in finite])
+        covering = [loss for _, loss, is_covering in finite if is_covering]
+        last = np.array(covering if len(covering) >= FEWEST else [loss for _, loss, _ in finite])
         unit = max(float(np.median(last)) - low, 1e-9 * abs(low) + 1e-12)
         logs = np.log((last - low) / unit + OFFSET)
         middle = float(np.median(logs))
         spread = max(middle - float(np.quantile(logs, 0.1)), (middle - math.log(OFFSET)) / DEEPEST, 1e-3)
-        return LossScale(low, unit, middle, spread)
+        return OutcomeTransform(low, unit, middle, spread)
 
     def __call__(self, losses: Array) -> Array:
         """Values of finite losses; zeros if no loss is known."""
@@ -68,12 +68,12 @@ class LossScale:
         return self.unit * OFFSET * self.spread
 
 
-class Scales:
-    """A scale for each task."""
+class OutcomeTransforms:
+    """An outcome transform for each task."""
 
     def __init__(self, trials: Sequence[Trial], tasks: Iterable[str]) -> None:
         self._of = {
-            task: LossScale.of(t for t in trials if t.task == task and t.in_space and not t.broke)
+            task: OutcomeTransform.of(t for t in trials if t.task == task and t.in_space and not t.broke)
             for task in dict.fromkeys(tasks)
         }
         bests = {

@@ -1,8 +1,14 @@
-"""How likely a training is to come through: learned from those that failed or diverged, and those that did not.
+"""Feasibility: how likely a training is to come through, learned from those that broke and those that did not.
 
-A Gaussian process of labels, 1 for a sound training and −1 for a broken one; where nothing is known it expects 1.
-How far a break reaches, and how much of it is chance, are what explains the labels best. A searcher weighs what
-it expects to gain with this probability: Gelbart et al., Bayesian Optimization with Unknown Constraints, UAI 2014.
+A training breaks if it fails or diverges. A searcher weighs what it expects to gain with this probability: Gelbart et
+al., Bayesian Optimization with Unknown Constraints, UAI 2014. There are two models:
+
+`ProcessFeasibility`: a Gaussian process of labels, 1 for a sound training and −1 for a broken one; where nothing is
+known it expects 1. How far a break reaches, and how much of it is chance, maximise the likelihood. It finds these for
+each suggestion, at cubic cost: for searchers that look at a bounded number of results.
+
+`NeighbourFeasibility`: the share of the trainings nearby that are sound. Its reach is fixed and its cost linear: for
+searchers that look at every configuration, thousands of them after a little training.
 """
 
 from __future__ import annotations
@@ -10,23 +16,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from search.models.exact_gp import Posterior, log_likelihood
+
 Array = NDArray[np.float64]
 
 REACHES = (0.1, 0.2, 0.4)  # of a range, in each dimension
 CHANCES = (0.01, 0.1, 1.0)  # variance of a label that its place does not explain
+NEARBY = 0.1  # of a range, in each dimension: the reach of a neighbour
 
 
-class Soundness:
+class ProcessFeasibility:
     """`places`: (n, dimension) encoded configurations; `broken`: (n,), whether the training there broke."""
 
     def __init__(self, places: Array, broken: NDArray[np.bool_]) -> None:
         self._places, self._any = places, bool(broken.any())
         if self._any:
             labels = np.where(broken, -2.0, 0.0)  # the difference from what is expected
-            fits = [_fitted(places, labels, reach, chance) for reach in REACHES for chance in CHANCES]
-            _, self._reach, self._chance, covariance = max(fits, key=lambda fit: fit[0])
-            self._inverse = np.linalg.inv(covariance)
-            self._weights = self._inverse @ labels
+            fits = [(reach, chance, self._covariance(reach, chance)) for reach in REACHES for chance in CHANCES]
+            self._reach, self._chance, covariance = max(fits, key=lambda fit: log_likelihood(fit[2], labels))
+            self._posterior = Posterior(covariance, labels)
 
     def __call__(self, places: Array) -> Array:
         """Log of the probability that a training at each place is sound, (n,); zeros if none has ever broken."""
@@ -34,20 +42,26 @@ class Soundness:
             return np.zeros(len(places))
         from scipy.special import log_ndtr
 
-        near = _kernel(places, self._places, self._reach)
-        means = 1.0 + near @ self._weights
-        variances = np.maximum(1.0 - ((near @ self._inverse) * near).sum(1), 0.0) + self._chance
-        return np.asarray(log_ndtr(means / np.sqrt(variances)))
+        means, explained = self._posterior(_kernel(self._places, places, self._reach))
+        variances = np.maximum(1.0 - explained, 0.0) + self._chance
+        return np.asarray(log_ndtr((1.0 + means) / np.sqrt(variances)))
+
+    def _covariance(self, reach: float, chance: float) -> Array:
+        return _kernel(self._places, self._places, reach) + chance * np.eye(len(self._places))
 
 
-def _fitted(places: Array, labels: Array, reach: float, chance: float) -> tuple[float, float, float, Array]:
-    """Log likelihood of the labels but for a constant, the settings, and the covariance."""
-    from scipy.linalg import cho_factor, cho_solve
+class NeighbourFeasibility:
+    """`places`: (n, dimension) encoded configurations; `broken`: (n,), whether the training there broke."""
 
-    covariance = _kernel(places, places, reach) + chance * np.eye(len(places))
-    factor = cho_factor(covariance, lower=True)
-    misfit = 0.5 * float(labels @ cho_solve(factor, labels)) + float(np.log(np.diag(factor[0])).sum())
-    return -misfit, reach, chance, covariance
+    def __init__(self, places: Array, broken: NDArray[np.bool_]) -> None:
+        self._places, self._broken = places, broken
+
+    def __call__(self, places: Array) -> Array:
+        """Log of the share of the trainings near each place that are sound, (n,); alone, a place counts as sound."""
+        if not self._broken.any():
+            return np.zeros(len(places))
+        near = _kernel(places, self._places, NEARBY)
+        return np.asarray(np.log((1 + near[:, ~self._broken].sum(1)) / (1 + near.sum(1))))
 
 
 def _kernel(a: Array, b: Array, reach: float) -> Array:

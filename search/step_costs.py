@@ -1,4 +1,4 @@
-"""What a step of training costs, configuration by configuration: learned from the trials' own seconds."""
+"""The cost model: how a step's cost depends on the configuration, learned from the trials' own seconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from search.arms import Arm
+from search.arms import Configuration
 from search.candidates import Encoding
 
 Array = NDArray[np.float64]
@@ -15,14 +15,14 @@ Array = NDArray[np.float64]
 FEWEST = 3  # measured trials to learn from
 
 
-class StepCosts:
-    """Encoded places (n, dimension) → log of what a step costs there, against the mean, (n,); zeros while too little was measured.
+class StepCostModel:
+    """Encoded places (n, dimension) → log of a step's cost there, against the mean, (n,); zeros before `FEWEST` measurements.
 
     A ridge regression on the coordinates and their squares; it does not go beyond what was seen by more than e^0.5.
     """
 
-    def __init__(self, known: Sequence[Arm], encode: Encoding) -> None:
-        full = [(arm.unit, arm.full) for arm in known if arm.full is not None]
+    def __init__(self, known: Sequence[Configuration], encode: Encoding) -> None:
+        full = [(each.unit, each.full) for each in known if each.full is not None]
         measured = [(unit, trial) for unit, trial in full if trial.step and trial.cost_seconds > 0]
         self._weights: Array | None = None
         if len(measured) < FEWEST:

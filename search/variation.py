@@ -1,4 +1,4 @@
-"""A configuration near another one: every setting is drawn afresh, or moved a little on its own scale."""
+"""Perturbation (PBT's explore): every setting is drawn afresh, or moved a little on its own scale."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from search.space import Space
 from search.trial import Config
 
 FACTORS = (0.8, 1.2)
-ATTEMPTS = 20  # before a constraint that every variation breaks leaves the configuration as it is
+ATTEMPTS = 20  # before a constraint that every perturbation breaks leaves the configuration as it is
 
 
-def varied(
+def perturbed(
     config: Config, space: Space, rng: np.random.Generator, *, resample: float, keep: Collection[str] = ()
 ) -> dict[str, Any]:
-    """A feasible variation of `config`; settings in `keep` stay, where the conditions let them."""
+    """A feasible perturbation of `config`; settings in `keep` stay, where the conditions let them."""
 
     def pick(name: str, parameter: Parameter) -> Any:
         if isinstance(parameter, Fixed):
@@ -33,9 +33,9 @@ def varied(
         return moved(config[name], parameter, up=bool(rng.random() < 0.5))
 
     for _ in range(ATTEMPTS):
-        variation = space.walk(pick)
-        if space.contains(variation):
-            return variation
+        found = space.walk(pick)
+        if space.contains(found):
+            return found
     return dict(config)
 
 

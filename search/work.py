@@ -30,8 +30,7 @@ class Assignment:
     workers: int = 1  # processes with a share of every batch each
     gpu: float = 0.0  # GPUs granted to the trial; a fraction: that share of one's memory
     checkpoint_seconds: float = 5.0  # at most this often, for at most 2 % of the time; 0: after each step
-    keep: int = 2  # checkpoints kept, the newest …
-    pinned: tuple[int, ...] = ()  # … and those of these steps: others may fork from them
+    pinned: tuple[int, ...] = ()  # checkpoints of these steps are kept beside the newest: others may fork from them
     parent: Path | None = None  # fork: folder of the trial whose state is taken over …
     parent_step: int = 0  # … at this step
     prepared: Path | None = None  # what `prepare` left

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from search.base import Searcher
+from search.origins import CHOSEN, COVERING
 from search.space import Space
 from search.trial import End, History, Report, Status, Suggestion, Trial
 
@@ -36,6 +37,7 @@ def run(
             if suggestion is None:
                 break
             assert isinstance(suggestion, Suggestion)
+            assert suggestion.origin in COVERING | CHOSEN
             watch(suggestion, history)
             made.append(suggestion)
             running.append(history.append(suggestion))

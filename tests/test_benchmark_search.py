@@ -362,3 +362,21 @@ def test_a_step_of_a_recorded_schedule_is_a_tenth_of_that_run(tmp_path: Path) ->
     assert (deberta.best, alexnet.best) == (pytest.approx(0.1), pytest.approx(0.5))
     with pytest.raises(ValueError, match=r"alexnet_imagenet\.npz is missing"):
         curves.schedules(tmp_path / "elsewhere")
+
+
+def test_two_dumps_of_decisions_are_compared_to_the_last_bit(tmp_path: Path) -> None:
+    import same_decisions  # imports all of search/
+
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    same_decisions.dump(before, "grid on continuous")
+    same_decisions.dump(after, "grid on continuous")
+    assert len(json.loads(before.read_text())) == 4
+    assert same_decisions.compare(before, after) == 0
+    told = json.loads(after.read_text())
+    last = list(told.values())[-1][-1]
+    last["words"] = "in other words"
+    after.write_text(json.dumps(told))
+    assert same_decisions.compare(before, after) == 0
+    last["decision"]["config"] += " "
+    after.write_text(json.dumps(told))
+    assert same_decisions.compare(before, after) == 1

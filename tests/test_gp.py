@@ -79,19 +79,21 @@ def test_believing_what_is_expected_narrows_the_view_and_changes_no_mean() -> No
 
 
 @pytest.mark.parametrize("make", [fitted, noisy])
-def test_settings_come_back_and_a_wrong_number_of_them_is_refused(make: type[CurveModel | NoisyImprovement]) -> None:
+def test_hyperparameters_come_back_and_a_wrong_number_of_them_is_refused(
+    make: type[CurveModel | NoisyImprovement],
+) -> None:
     one, two = make(), make()
-    two.settings = [value + 0.1 for value in one.settings]
-    assert two.settings != one.settings
-    two.settings = one.settings
-    assert two.settings == one.settings
-    with pytest.raises(ValueError, match="settings for a model of"):
-        two.settings = one.settings[1:]
+    two.hyperparameters = [value + 0.1 for value in one.hyperparameters]
+    assert two.hyperparameters != one.hyperparameters
+    two.hyperparameters = one.hyperparameters
+    assert two.hyperparameters == one.hyperparameters
+    with pytest.raises(ValueError, match="hyper-parameters for a model of"):
+        two.hyperparameters = one.hyperparameters[1:]
 
 
-def test_the_same_settings_predict_the_same() -> None:
+def test_the_same_hyperparameters_predict_the_same() -> None:
     one, two = fitted(), CurveModel(DIMENSION, tasks=TASKS, earlier=1)
-    two.settings = one.settings
+    two.hyperparameters = one.hyperparameters
     two.condition(*observations(0))
     assert np.array_equal(one.predict(*observations(1)[:3]), two.predict(*observations(1)[:3]))
 

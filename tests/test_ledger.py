@@ -439,16 +439,15 @@ def test_a_stranger_database_is_refused(tmp_path: Path) -> None:
         Ledger.write(tmp_path)
 
 
-@pytest.mark.parametrize(("version", "words"), [(3, "an older release"), (99, "a newer release")])
-def test_another_version_is_refused_in_words(ledger: Ledger, tmp_path: Path, version: int, words: str) -> None:
+def test_another_version_is_refused_in_words(ledger: Ledger, tmp_path: Path) -> None:
     fill(ledger, 1)
     ledger.close()
     connection = sqlite3.connect(ledger.folder / "ledger.db")
-    connection.execute(f"PRAGMA user_version = {version}")
+    connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StorageError, match=words):
+    with pytest.raises(StorageError, match="another release"):
         Ledger.write(ledger.folder)
-    with pytest.raises(StorageError, match=words):
+    with pytest.raises(StorageError, match="another release"):
         Ledger.read(ledger.folder)
 
 
@@ -486,7 +485,7 @@ def test_one_of_two_racing_drivers_wins(tmp_path: Path) -> None:
 def test_a_driver_that_was_taken_over_can_write_no_more(ledger: Ledger) -> None:
     fill(ledger, 1)
     connection = sqlite3.connect(ledger.folder / "ledger.db")
-    connection.execute("INSERT INTO lease VALUES (999, '', 99, 'elsewhere', 1, 0, '', '')")
+    connection.execute("INSERT INTO lease VALUES (999, '', 99, 'elsewhere', 1, 0, '')")
     connection.commit()
     connection.close()
     with pytest.raises(Fenced, match="epoch 99"), ledger.transaction():

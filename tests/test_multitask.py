@@ -17,12 +17,15 @@ import pytest
 pytest.importorskip("botorch")
 
 from orchestrator.sweep import Sweep
-from search.arms import arms, stages
+from search.arms import configurations_of, fidelities_of
 from search.ask_and_tell import AskAndTell
 from search.base import Searcher
 from search.hedge import halved
+from search.models.acquisition import CurveAcquisition
+from search.rules.multifidelity import MultiFidelity
 from search.searchers.bayes import BayesSearch
-from search.searchers.multitask import MultitaskSearch, _Decision
+from search.searchers.multitask import MultitaskSearch
+from search.searchers.sigopt import SigOptSearch
 from search.space import Space, uniform
 from search.task import FULL, Task
 from search.trial import BASELINE, Config, End, History, Record, Report, Status, Suggestion, Trial, key_of, start
@@ -190,6 +193,7 @@ def test_who_thought_ahead_decides_the_same_and_has_the_settings_ready(workers: 
 @contextmanager
 def without_fitting() -> Iterator[None]:
     """Whoever looks for the settings of a model meanwhile fails the test."""
+
     from search.gp import CurveModel
 
     def fit(*_: object) -> None:
@@ -212,7 +216,7 @@ def test_a_memo_of_another_searcher_is_not_taken_for_its_own() -> None:
 
 def test_the_rule_of_sigopt_draws_tasks_with_its_frequencies() -> None:
     tasks = Task.epochs(0.1, 0.5, 1.0)
-    searcher = MultitaskSearch(rule="sigopt", n_initial=4, full_every=1e4)
+    searcher = SigOptSearch(n_initial=4, full_every=1e4)
     tuning = tuned(searcher, asks=8, space=LINE, horizon=10, tasks=tasks)  # its settings are remembered
     drawn = []
     for seed in range(400):
@@ -243,9 +247,9 @@ def test_without_room_resting_trials_go_on_until_all_are_done() -> None:
     assert tuning.ask() is None
 
 
-@pytest.mark.parametrize("rule", ["horizon", "target_ei", "sigopt"])
-def test_every_rule_gets_near_the_optimum(rule: str) -> None:
-    tuning = tuned(MultitaskSearch(rule=rule, n_initial=4), asks=30)
+@pytest.mark.parametrize("searcher", [MultitaskSearch, SigOptSearch])
+def test_every_rule_gets_near_the_optimum(searcher: type[MultiFidelity]) -> None:
+    tuning = tuned(searcher(n_initial=4), asks=30)
     assert min(bowl(trial.config, 9) for trial in tuning.history if trial.status is Status.COMPLETED) < 0.3 / 9 + 0.01
 
 
@@ -287,14 +291,14 @@ def test_one_absurd_loss_leaves_the_ranking_as_it_was(broken: float) -> None:
             trial = history.append(start({"x": 0.9, "y": 0.1}))
             history.append(Report(trial.number, 1, broken))
             history.append(End(trial.number, Status.COMPLETED if math.isfinite(broken) else Status.DIVERGED))
-        model = decision(MultitaskSearch(), history).model
+        model = model_of(history)
         ranks.append(np.argsort(np.argsort(model.predict(units, np.ones(len(units)), np.zeros(len(units)))[0])))
     assert np.corrcoef(ranks)[0, 1] > 0.9
 
 
-def decision(searcher: MultitaskSearch, history: History) -> _Decision:
-    ladder = stages(history)
-    return _Decision(searcher, history, ladder, [arm for arm in arms(history, ladder) if arm.trials])
+def model_of(history: History) -> Any:
+    fidelities = fidelities_of(history)
+    return CurveAcquisition(history, fidelities, configurations_of(history, fidelities)).model
 
 
 def test_a_task_of_its_own_comes_first_and_a_promotion_is_a_new_trial() -> None:
@@ -326,7 +330,7 @@ def test_the_model_learns_which_task_says_something() -> None:
             trial = history.append(start(config, task=task))
             history.append(Report(trial.number, 1, losses.get(task, bowl(config, 1))))
             history.append(End(trial.number, Status.COMPLETED))
-    model = decision(MultitaskSearch(), history).model
+    model = model_of(history)
     alike, unlike = (float(weight) for weight in model._kernel.weights.detach())
     assert alike > 0.7
     assert alike > abs(unlike) + 0.3
@@ -390,11 +394,11 @@ def test_while_nothing_gets_better_a_share_of_the_cost_goes_to_successive_halvin
     reached = [sum(trial.step >= step for trial in random) for step in (1, 3, 9)]
     assert reached[0] >= 2 * reached[1] > 2 * reached[2] > 0
     assert "full trainings" in random[0].suggestion.evidence
-    without = tuned(MultitaskSearch(hedge=0.0), level, asks=150, horizon=27)
+    without = tuned(MultitaskSearch(halving=0.0), level, asks=150, horizon=27)
     assert not any(trial.first_origin == "random" for trial in without.history)
     tasks = Task.epochs(1 / 9, 1.0)
-    for hedge, expected in ((None, False), (0.5, True)):
-        tuning = tuned(MultitaskSearch(hedge=hedge), level, asks=60, horizon=27, tasks=tasks)
+    for halving, expected in ((None, False), (0.5, True)):
+        tuning = tuned(MultitaskSearch(halving=halving), level, asks=60, horizon=27, tasks=tasks)
         assert any("nothing better" in each.evidence for each in suggestions(tuning)) == expected
 
 
@@ -405,12 +409,12 @@ def test_halving_takes_the_best_third_on_and_passes_over_what_broke() -> None:
         history.append(start({"x": number / 10, "y": 0.5}, origin="random", until=1))
         history.append(Report(number, 1, loss))
         history.append(End(number, Status.STOPPED if math.isfinite(loss) else Status.DIVERGED))
-    ladder = stages(history)
-    known = arms(history, ladder)
+    fidelities = fidelities_of(history)
+    known = configurations_of(history, fidelities)
     taken = []
     for _ in range(3):
-        resting = [arm for arm in known if not arm.broken and arm.trials[0].number not in taken]
-        found = halved(history, known, resting, ladder)
+        resting = [each for each in known if not each.broken and each.trials[0].number not in taken]
+        found = halved(history, known, resting, fidelities)
         taken += [] if found is None else [found[0].trials[0].number]
     assert taken == [4, 1]  # two places of seven
 
@@ -422,8 +426,8 @@ def test_halving_does_not_mind_a_task_that_is_still_running() -> None:
     history.append(Report(0, 9, 0.3))
     history.append(End(0, Status.COMPLETED))
     history.append(start({"x": 0.1, "y": 0.5}, origin="random", task=cheap))
-    ladder = stages(history)
-    assert halved(history, arms(history, ladder), [], ladder) is None
+    fidelities = fidelities_of(history)
+    assert halved(history, configurations_of(history, fidelities), [], fidelities) is None
 
 
 @pytest.mark.parametrize("limit", [4, 8, 12])

@@ -19,7 +19,7 @@ from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.points import Points
 from search.space import Space, choice, loguniform, pow2, randint, uniform
 from search.trial import End, History, Report, Status, Suggestion, Trial, resume, start
-from search.variation import moved, varied
+from search.variation import moved, perturbed
 from tests.histories import SPACES
 from tests.populations import Recording, copied, run
 
@@ -285,14 +285,14 @@ def test_every_kind_of_setting_moves_on_its_own_scale_and_inside_its_bounds() ->
 def test_a_variation_lies_in_the_space(name: str, seed: int, resample: float) -> None:
     space, rng = SPACES[name], np.random.default_rng(seed)
     config = space.sample(rng)
-    assert space.contains(varied(config, space, rng, resample=resample))
+    assert space.contains(perturbed(config, space, rng, resample=resample))
 
 
 def test_a_quarter_of_the_settings_is_drawn_afresh() -> None:
     rng = np.random.default_rng(0)
     drawn = 0
     for _ in range(1000):
-        value = varied({"x": 0.5, "rate": 0.1}, LINE, rng, resample=0.25)["x"]
+        value = perturbed({"x": 0.5, "rate": 0.1}, LINE, rng, resample=0.25)["x"]
         drawn += value not in (0.5 * 0.8, 0.5 * 1.2)
     assert 200 < drawn < 300
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import pkgutil
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 import search.searchers
 from search.base import Searcher
+from search.origins import CHOSEN, COVERING
 from search.searchers.bayes import BayesSearch
 from search.searchers.bohb import BohbSearch
 from search.searchers.cmaes import CmaEs
@@ -26,8 +29,9 @@ from search.searchers.pb2 import Pb2
 from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.points import Points
 from search.searchers.random import Random
+from search.searchers.sigopt import SigOptSearch
 from search.searchers.sobol import Sobol
-from search.soundness import Soundness
+from search.soundness import ProcessFeasibility
 from search.space import Space, choice, pow2, randint, uniform, when
 from search.trial import End, History, Report, Status, Suggestion, Trial, incumbent, resume, start
 from tests.histories import HORIZON, SPACES, random_history, records
@@ -43,12 +47,14 @@ SEARCHERS = [
     Points((), then=Random()),
     BayesSearch(n_initial=4),
     MultitaskSearch(n_initial=4),
+    SigOptSearch(n_initial=4),
     BohbSearch(),
     PopulationBasedTraining(population=60),  # many members: tests/test_population.py goes beyond the starts
     Pb2(population=60),
 ]
-SLOW = {GaussianProcess, BayesSearch, MultitaskSearch}  # fits a model: fewer examples
-ON_BOTORCH = (BayesSearch, MultitaskSearch)
+KNOWN = COVERING | CHOSEN
+SLOW = {GaussianProcess, BayesSearch, MultitaskSearch, SigOptSearch}  # fits a model: fewer examples
+ON_BOTORCH = (BayesSearch, MultitaskSearch, SigOptSearch)
 USABLE = [s for s in SEARCHERS if find_spec("botorch") or not isinstance(s, ON_BOTORCH)]  # Python 3.10 has none
 
 every_searcher = pytest.mark.parametrize("searcher", USABLE, ids=lambda s: type(s).__name__)
@@ -84,6 +90,18 @@ def is_plain(value: object) -> bool:
     return value is None or type(value) in (bool, int, float, str)
 
 
+def test_every_origin_is_sorted_by_whether_it_covers_the_space() -> None:
+    """A new word that is in neither list would lose its place among what the losses are scaled by."""
+    assert not COVERING & CHOSEN
+    said = set()
+    for path in Path(search.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "origin" and isinstance(node.value, ast.Constant):
+                said.add(node.value.value)
+    assert said
+    assert said <= KNOWN, f"sort {sorted(said - KNOWN)} into one of the sets of search/origins.py"
+
+
 def test_every_searcher_sits_the_exam() -> None:
     assert concrete(search.searchers, Searcher) == {type(searcher) for searcher in SEARCHERS}
 
@@ -108,6 +126,7 @@ def test_suggestions_lie_in_the_space_and_repeat_themselves_and_change_nothing(s
             assert suggestion.config == space.check(suggestion.config)
             assert all(is_plain(value) for value in suggestion.config.values())
             assert makes_sense(suggestion, searcher, history)
+            assert suggestion.origin in KNOWN
 
     exam()
 
@@ -253,9 +272,11 @@ def test_a_region_that_diverges_is_left_alone(searcher: Searcher) -> None:
 
 def test_a_place_among_broken_trainings_is_hardly_sound_and_far_from_all_it_may_be() -> None:
     places = np.random.default_rng(0).random((30, 2))
-    sound, broken, far = np.exp(Soundness(places, places[:, 0] > 0.5)(np.array([[0.2, 0.5], [0.8, 0.5], [9.0, 9.0]])))
+    sound, broken, far = np.exp(
+        ProcessFeasibility(places, places[:, 0] > 0.5)(np.array([[0.2, 0.5], [0.8, 0.5], [9.0, 9.0]]))
+    )
     assert broken < 0.1 < 0.7 < far < sound
-    assert not Soundness(places, np.zeros(30, dtype=bool))(places).any()
+    assert not ProcessFeasibility(places, np.zeros(30, dtype=bool))(places).any()
 
 
 def test_the_gaussian_process_takes_a_failure_for_the_worst_result() -> None:
@@ -383,9 +404,10 @@ def test_sobol_points_fill_the_cube_evenly() -> None:
         (lambda: GaussianProcess(n_startup_trials=True), "1 or more"),
         (lambda: BayesSearch(n_initial=1), "2 or more"),
         (lambda: BayesSearch().check(SPACES["fixed"]), "nothing to search"),
-        (lambda: MultitaskSearch(rule="ei"), "must be one of 'horizon'"),
+        (lambda: MultitaskSearch(halving=1.5), "from 0 to 1"),
         (lambda: MultitaskSearch(first=0), "1 or more"),
         (lambda: MultitaskSearch(greedy=2.0), "0 or more and at most 1"),
+        (lambda: SigOptSearch(full_every=0.5), "must be a number, 1 or more"),
         (lambda: MultitaskSearch(stop_below=0.0), "leave it out"),
         (lambda: MultitaskSearch().check(SPACES["fixed"]), "nothing to search"),
         (lambda: Points([{"lr": 3}], then=Random()).check(SPACES["continuous"]), '"x" is missing'),
@@ -527,7 +549,7 @@ def test_notes_of_several_searchers_stay_side_by_side() -> None:
 
 def test_searchers_that_schedule_by_themselves_say_so() -> None:
     assert {type(searcher).__name__ for searcher in USABLE if searcher.schedules} == {
-        "MultitaskSearch", "Pb2", "PopulationBasedTraining",
+        "MultitaskSearch", "Pb2", "PopulationBasedTraining", "SigOptSearch",
     }  # fmt: skip
     assert Points([], then=MultitaskSearch()).schedules
     assert not Points([], then=Random()).schedules

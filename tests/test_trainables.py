@@ -812,8 +812,8 @@ def test_checkpoints_cost_little_time(tmp_path: Path) -> None:
 def test_only_few_checkpoints_stay(tmp_path: Path) -> None:
     reports(Quadratic().run(Fixed(), assign(tmp_path)))
     assert [found.step for found in checkpoint.find(tmp_path / "trial")] == [8, 9]
-    reports(Quadratic().run(Fixed(), assign(tmp_path, folder=tmp_path / "parent", keep=5)))
-    assert [found.step for found in checkpoint.find(tmp_path / "parent")] == [5, 6, 7, 8, 9]
+    reports(Quadratic().run(Fixed(), assign(tmp_path, folder=tmp_path / "parent", pinned=(3, 5))))
+    assert [found.step for found in checkpoint.find(tmp_path / "parent")] == [3, 5, 8, 9]
 
 
 def test_a_fork_takes_the_weights_and_brings_its_own_knobs(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from search.models.exact_gp import Posterior, log_likelihood
+
 Array = NDArray[np.float64]
 
 _PLACES = 201  # rates to choose from, evenly in u
@@ -44,17 +46,12 @@ def _normalised(values: Array) -> Array:
 
 def _posterior(known: Array, values: Array, places: Array) -> tuple[Array, Array]:
     """Mean and deviation at `places`."""
-    best = -math.inf
-    for length in _LENGTHS:
-        for noise in _NOISES:
-            root = np.linalg.cholesky(_matern(known, known, length) + noise * np.eye(len(known)))
-            half = np.linalg.solve(root, values)
-            likelihood = -0.5 * float(half @ half) - float(np.log(np.diag(root)).sum())
-            if likelihood > best:
-                best, kept = likelihood, (root, half, length)
-    root, half, length = kept
-    across = np.linalg.solve(root, _matern(known, places, length))
-    return across.T @ half, np.sqrt(np.maximum(1 - (across**2).sum(axis=0), 0))
+    fits = [
+        (length, _matern(known, known, length) + noise * np.eye(len(known))) for length in _LENGTHS for noise in _NOISES
+    ]
+    length, covariance = max(fits, key=lambda fit: log_likelihood(fit[1], values))
+    mean, explained = Posterior(covariance, values)(_matern(known, places, length))
+    return mean, np.sqrt(np.maximum(1 - explained, 0))
 
 
 def _matern(a: Array, b: Array, length: float) -> Array:

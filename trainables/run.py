@@ -72,7 +72,7 @@ class Run(Iterator["Progress | None"]):
             step, cursor = place
             self._saved = checkpoint.save(assignment.folder, training.state(), step=step, cursor=cursor)
             self._saved_at = place
-            checkpoint.prune(assignment.folder, assignment.keep, assignment.recorded, assignment.pinned)
+            checkpoint.prune(assignment.folder, recorded=assignment.recorded, pinned=assignment.pinned)
             self._saved_time = time.perf_counter()
             self._writing_seconds += self._saved_time - begun
         return self._saved

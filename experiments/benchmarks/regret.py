@@ -52,6 +52,7 @@ from search.searchers.grid import Grid
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.optuna import GaussianProcess, Tpe
 from search.searchers.random import Random
+from search.searchers.sigopt import SigOptSearch
 from search.searchers.sobol import Sobol
 from search.task import Task
 
@@ -84,8 +85,7 @@ METHODS = {
     "bayes": Method(BayesSearch()),
     "multitask": Method(MultitaskSearch()),
     "multitask-coarse": Method(MultitaskSearch(), tasks=COARSE),
-    "target-ei": Method(MultitaskSearch(rule="target_ei"), tasks=COARSE),
-    "sigopt": Method(MultitaskSearch(rule="sigopt"), tasks=COARSE),
+    "sigopt": Method(SigOptSearch(), tasks=COARSE),
 }
 DEFAULT = "random,asha,asha-promote,tpe,tpe-asha"
 RULES = {"any": "any step of any trial", "full": "full trainings only"}

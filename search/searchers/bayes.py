@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from search.base import Searcher, derived_seed, generator
 from search.candidates import Encoding, best_configurations, is_apart
 from search.proposal import NUMERICAL, propose_random, refuse_for_model
-from search.scale import LossScale
+from search.scale import OutcomeTransform
 from search.settings import whole
-from search.soundness import Soundness
+from search.soundness import ProcessFeasibility
 from search.space import Space
 from search.task import FULL
 from search.trial import History, Status, Suggestion, Trial, start
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 MOST = 300  # results that the model is conditioned on
-FITTED = 160  # of them, those that its settings are found with
-GROWTH = 1.3  # settings are found again when there are so many times more results
+FITTED = 160  # of them, those that it is fitted to
+GROWTH = 1.3  # the number of results grows by this factor from one fit to the next
 WATCHED = 30  # trials without a result that candidates keep away from, the latest
 CENTRES = 10  # of the best, around which candidates are drawn
 APART = 1e-3  # of the range: nearer to a running trial there is nothing to learn
@@ -42,8 +42,8 @@ class BayesSearch(Searcher):
     """Takes the configuration of the largest noisy expected improvement; any space, any number of workers.
 
     Use when   trials are expensive, few (up to some hundreds) and noisy, and there is nothing cheaper to learn from.
-    Costs      for a suggestion 0.05 s at 200 results; the model's settings are found again (0.3 s) whenever there
-               are 30 % more. Of more than 300 results it takes the better ones and a spread of the others, so
+    Costs      for a suggestion 0.05 s at 200 results; the model is fitted again (0.3 s) whenever there are
+               30 % more. Of more than 300 results it takes the better ones and a spread of the others, so
                that time and memory stay bounded.
     Settings   n_initial (8): configurations at random before the model.
     Not for    early stopping and tasks: it learns from full results only, MultitaskSearch from all of them.
@@ -84,6 +84,28 @@ class BayesSearch(Searcher):
             return propose_random(history, origin="fallback", evidence=evidence)
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What is noted in the history of the model's fit, and what it rests on."""
+
+    dimension: int  # columns of a place
+    results: int
+    hyperparameters: list[float]
+
+    @staticmethod
+    def latest(history: History) -> Fit | None:
+        """The latest that was noted; None if none was, or it is no such note."""
+        match history.note("bayes"):
+            case {"dimension": int(dimension), "results": int(results), "hyperparameters": list(found)}:
+                return Fit(dimension, results, found)
+        return None
+
+    @property
+    def memo(self) -> str:
+        """The note, for `Suggestion.memo`."""
+        return json.dumps({"bayes": asdict(self)})
+
+
 def _model_based(history: History, results: list[Trial], pending: list[Trial]) -> Suggestion:
     space, encode = history.space, Encoding(history.space)
     values = _values(results)
@@ -92,7 +114,7 @@ def _model_based(history: History, results: list[Trial], pending: list[Trial]) -
     units = np.array([space.to_unit(results[index].config) for index in kept])
     places = encode(units)
     model, memo = _model(history, places, values[kept], len(results))
-    soundness = Soundness(places, np.array([not _is_sound(results[index]) for index in kept]))
+    feasibility = ProcessFeasibility(places, np.array([not _is_sound(results[index]) for index in kept]))
     awaited = np.reshape([space.to_unit(trial.config) for trial in pending], (len(pending), space.dimension))
     model.watch(
         encode(awaited),
@@ -102,7 +124,7 @@ def _model_based(history: History, results: list[Trial], pending: list[Trial]) -
 
     def promise(points: Array) -> Array:
         at = encode(points)
-        score = model(at) + soundness(at)
+        score = model(at) + feasibility(at)
         return score + weight * space.log_belief(points) if weight else score
 
     for config, unit, score in best_configurations(promise, units[:CENTRES], space, generator(history, "bayes")):
@@ -124,7 +146,7 @@ def _is_sound(trial: Trial) -> bool:
 def _values(results: list[Trial]) -> Array:
     """A value for each result, standardised, lower is better; what broke has the worst of the others."""
     sound = np.array([_is_sound(trial) for trial in results])
-    scale = LossScale.of(trial for trial in results if _is_sound(trial))
+    scale = OutcomeTransform.of(trial for trial in results if _is_sound(trial))
     values = np.zeros(len(results))
     values[sound] = scale(np.array([trial.loss for trial in results if _is_sound(trial)]))
     values[~sound] = values.max()
@@ -140,18 +162,16 @@ def _kept(order: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _model(history: History, places: Array, values: Array, results: int) -> tuple[NoisyImprovement, str]:
-    """The model, and its settings to be remembered, if they had to be found; else the history has them."""
+    """The model, and the memo of its fit if it had to be fitted; else the history has one."""
     from search.noisy_improvement import NoisyImprovement
 
     model = NoisyImprovement(places, values)
-    match history.note("bayes"):
-        case {"dimension": dimension, "results": int(then), "settings": list(settings)}:
-            if dimension == places.shape[1] and results < GROWTH * then:
-                model.settings = settings
-                return model, ""
+    latest = Fit.latest(history)
+    if latest is not None and latest.dimension == places.shape[1] and results < GROWTH * latest.results:
+        model.hyperparameters = latest.hyperparameters
+        return model, ""
     chosen = np.random.default_rng(len(values)).permutation(len(values))[:FITTED]
     teacher = NoisyImprovement(places[chosen], values[chosen])
     teacher.fit()
-    model.settings = teacher.settings
-    about = {"dimension": places.shape[1], "results": results, "settings": model.settings}
-    return model, json.dumps({"bayes": about})
+    model.hyperparameters = teacher.hyperparameters
+    return model, Fit(places.shape[1], results, model.hyperparameters).memo

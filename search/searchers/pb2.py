@@ -22,11 +22,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from search.models.exact_gp import Posterior, whitened
 from search.parameters import Parameter
 from search.population import Population, is_member
 from search.space import Space, Vector, numeric_coordinates
 from search.trial import Config, History, Status, Trial
-from search.variation import varied
+from search.variation import perturbed
 
 FEWEST = 4  # changes to learn from; before, children are varied at random
 MOST = 200  # the latest so many: older ones are forgotten by the kernel anyway, and the cost is cubic
@@ -67,10 +68,10 @@ class Pb2(Population):
         space = history.space
         modelled = set(numeric_coordinates(space))
         numbers = {name: d for name, d in space.coordinates.items() if d in modelled}
-        others = varied(parent.config, space, rng, resample=RESAMPLE, keep=numbers)
+        others = perturbed(parent.config, space, rng, resample=RESAMPLE, keep=numbers)
         changes = _changes(history, list(numbers.values()), self.interval)
         if len(changes.y) < FEWEST or not numbers:
-            config = varied(parent.config, space, rng, resample=RESAMPLE)
+            config = perturbed(parent.config, space, rng, resample=RESAMPLE)
             return config, "explored", f"varied at random: only {len(changes.y)} segments to learn from"
         from threadpoolctl import threadpool_limits
 
@@ -79,7 +80,7 @@ class Pb2(Population):
             with threadpool_limits(limits=1):
                 ranked = _ranked(changes, pending, step / self.interval, rng)
         except (ArithmeticError, ValueError) as error:  # LinAlgError is a ValueError
-            config = varied(parent.config, space, rng, resample=RESAMPLE)
+            config = perturbed(parent.config, space, rng, resample=RESAMPLE)
             return config, "fallback", f"varied at random: the model failed with {type(error).__name__}: {error}"
         for point in ranked:
             config = _with_numbers(others, dict(zip(numbers, point, strict=True)), space, rng)
@@ -155,19 +156,14 @@ def _pending(history: History, coordinates: list[int], interval: int) -> Changes
 def _ranked(changes: Changes, pending: Changes, t: float, rng: np.random.Generator) -> Matrix:
     """Points of the unit cube, the one with the highest bound for a segment at time `t` first."""
     length, noise, epsilon, variance = _fitted(changes)
-    both = Changes(np.vstack([changes.x, pending.x]), np.append(changes.t, pending.t), np.append(changes.y, pending.y))
-    n = len(changes.y)
-    kappa = math.sqrt(0.2 + max(0.0, math.log(0.4 * n)))
-    gram = _kernel(*_distances(both.x, both.t, both.x, both.t), length, epsilon) + (noise + JITTER) * np.eye(
-        len(both.t)
-    )
-    weights = np.linalg.solve(gram[:n, :n], changes.y)
-    inverse = np.linalg.inv(gram)
+    x, times = np.vstack([changes.x, pending.x]), np.append(changes.t, pending.t)
+    kappa = math.sqrt(0.2 + max(0.0, math.log(0.4 * len(changes.y))))
+    posterior = Posterior(_noisy(_distances(x, times, x, times), length, noise, epsilon), changes.y)
 
     def bound(points: Matrix) -> Vector:
-        cross = _kernel(*_distances(points, np.full(len(points), t), both.x, both.t), length, epsilon)
-        left = 1.0 - ((cross @ inverse) * cross).sum(axis=1)  # the variance that the running segments leave too
-        bounds: Vector = cross[:, :n] @ weights + kappa * np.sqrt(variance * np.clip(left, 0.0, None))
+        between = _kernel(*_distances(x, times, points, np.full(len(points), t)), length, epsilon)
+        mean, explained = posterior(between)  # the running segments explain variance too
+        bounds: Vector = mean + kappa * np.sqrt(variance * np.clip(1.0 - explained, 0.0, None))
         return bounds
 
     points = rng.random((CANDIDATES, changes.x.shape[1]))
@@ -182,21 +178,15 @@ def _ranked(changes: Changes, pending: Changes, t: float, rng: np.random.Generat
 
 def _fitted(changes: Changes) -> tuple[float, float, float, float]:
     """Length, noise over variance, eps and variance of the highest marginal likelihood."""
-    from scipy.linalg import solve_triangular
     from scipy.optimize import minimize
 
-    squares, gaps = _distances(changes.x, changes.t, changes.x, changes.t)
+    apart = _distances(changes.x, changes.t, changes.x, changes.t)
     n = len(changes.y)
 
-    def whitened(length: float, noise: float, epsilon: float) -> tuple[Vector, float]:
-        gram = _kernel(squares, gaps, length, epsilon) + (noise + JITTER) * np.eye(n)
-        factor = np.linalg.cholesky(gram)
-        half = solve_triangular(factor, changes.y, lower=True, check_finite=False)
-        return half, float(np.log(np.diag(factor)).sum())
-
     def loss(place: Vector) -> float:
-        half, volume = whitened(math.exp(place[0]), math.exp(place[1]), float(place[2]))
-        misfit = 0.5 * n * math.log(max(float(half @ half) / n, 1e-12)) + volume
+        covariance = _noisy(apart, math.exp(place[0]), math.exp(place[1]), float(place[2]))
+        half, log_root = whitened(covariance, changes.y)
+        misfit = 0.5 * n * math.log(max(float(half @ half) / n, 1e-12)) + log_root
         # A weak prior keeps the length sensible with few segments.
         return misfit + 0.5 * float(place[0] - math.log(0.3)) ** 2
 
@@ -207,8 +197,13 @@ def _fitted(changes: Changes) -> tuple[float, float, float, float]:
     ]
     best = min(fits, key=lambda fit: float(fit.fun)).x
     length, noise, epsilon = math.exp(best[0]), math.exp(best[1]), float(best[2])
-    half, _ = whitened(length, noise, epsilon)
+    half, _ = whitened(_noisy(apart, length, noise, epsilon), changes.y)
     return length, noise, epsilon, max(float(half @ half) / n, 1e-12)
+
+
+def _noisy(apart: tuple[Matrix, Matrix], length: float, noise: float, epsilon: float) -> Matrix:
+    """The covariance of changes that are so far `apart`, over the variance."""
+    return _kernel(*apart, length, epsilon) + (noise + JITTER) * np.eye(len(apart[0]))
 
 
 def _distances(x: Matrix, t: Vector, x2: Matrix, t2: Vector) -> tuple[Matrix, Matrix]:

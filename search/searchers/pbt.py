@@ -27,7 +27,7 @@ import numpy as np
 from search.population import Population
 from search.settings import share
 from search.trial import Config, History, Trial
-from search.variation import varied
+from search.variation import perturbed
 
 
 @dataclass(frozen=True)
@@ -44,5 +44,5 @@ class PopulationBasedTraining(Population):
         share("PopulationBasedTraining", "[0, 1]", resample=self.resample)
 
     def explore(self, parent: Trial, step: int, history: History, rng: np.random.Generator) -> tuple[Config, str, str]:
-        config = varied(parent.config, history.space, rng, resample=self.resample)
+        config = perturbed(parent.config, history.space, rng, resample=self.resample)
         return config, "explored", f"trial {parent.number} is at the top"

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from search.trial import Config
 from trainables import sentences, wordpiece
-from trainables.base import Execution, Knobs, Workload
+from trainables.base import Execution
+from trainables.models.bert_workload import BertWorkload
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,7 @@ _ROWS = 256  # that an evaluation takes at once
 
 
 @dataclass(frozen=True)
-class BertClassify(Workload):
+class BertClassify(BertWorkload):
     """Tune accuracy on SST-2, and "matthews" on CoLA: Sweep(metric="matthews", mode="max").
 
     `weights` were trained with pieces of words: `vocabulary` must be the file of the same (`prepared/vocab.txt` of a sweep
@@ -64,8 +65,7 @@ class BertClassify(Workload):
     baseline: ClassVar[Config | None] = {"learning_rate": 3e-4, "batch_size": 32, "weight_decay": 0.01}
 
     def check(self) -> None:
-        if self.hidden % self.heads:
-            raise ValueError(f"BertClassify(hidden={self.hidden}, heads={self.heads}): the heads must divide hidden.")
+        self._check_heads()
         if self.length < 3:
             raise ValueError(f"BertClassify(length={self.length}): must be 3 or more: [CLS], a piece, [SEP].")
         sentences.check(self.data, self.task)
@@ -76,41 +76,13 @@ class BertClassify(Workload):
         if self.weights is not None and _is_here(self.weights):
             self.model({}, None)
 
-    def knobs(self, config: Config) -> Knobs:
-        """May be tuned besides: momentum, optimizer, trust_coefficient, dropout, clip_norm."""
-        return Knobs(
-            config["learning_rate"],
-            config["batch_size"],
-            momentum=config.get("momentum", 0.0),
-            weight_decay=config["weight_decay"],
-        )
-
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
-        from trainables.models.bert import ClassifyingBert, Shape
+        from trainables.models.bert import ClassifyingBert
 
-        shape = Shape(
-            entries=len(self._pieces),
-            vocabulary=wordpiece.fingerprint(self._pieces),
-            length=self.length,
-            layers=self.layers,
-            hidden=self.hidden,
-            heads=self.heads,
-            dropout=config.get("dropout", self.dropout),
-        )
-        model = ClassifyingBert(shape, self._pieces.index(wordpiece.PAD), _CLASSES)
+        model = ClassifyingBert(self._shape(config), self._pieces.index(wordpiece.PAD), _CLASSES)
         if self.weights is not None:
             self._take_over(model, self.weights)
         return model
-
-    def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
-        from trainables.optimizers import configured, without_decay
-
-        knobs = self.knobs(config)
-        return configured(config, "adamw", without_decay(model, knobs), knobs)
-
-    def clip_norm(self, config: Config) -> float:
-        norm: float = config.get("clip_norm", 1.0)
-        return norm
 
     def samples(self) -> int:
         return max(1, round(self.data_share * len(self._part("train", "cpu")[1])))

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from search.trial import Config
 from trainables import text, wordpiece
-from trainables.base import Execution, Knobs, Workload
+from trainables.base import Execution
+from trainables.models.bert_workload import BertWorkload
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +38,7 @@ _FILE = "vocab.txt"
 
 
 @dataclass(frozen=True)
-class BertMlm(Workload):
+class BertMlm(BertWorkload):
     """`evaluations_per_pass`: with more than 1, an epoch is a part of the text, drawn anew: a sample is then one of so
     many neighbouring rows of `length` pieces, another one each time.
 
@@ -63,8 +64,7 @@ class BertMlm(Workload):
     baseline: ClassVar[Config | None] = {"learning_rate": 1e-3, "batch_size": 32, "weight_decay": 0.01}
 
     def check(self) -> None:
-        if self.hidden % self.heads:
-            raise ValueError(f"BertMlm(hidden={self.hidden}, heads={self.heads}): the heads must divide hidden.")
+        self._check_heads()
         if self.length < 8:
             raise ValueError(f"BertMlm(length={self.length}): must be 8 or more, so that a place can be masked.")
         if self.evaluations_per_pass < 1:
@@ -73,17 +73,8 @@ class BertMlm(Workload):
         if self.vocabulary is not None:
             wordpiece.read(self.vocabulary)
 
-    def knobs(self, config: Config) -> Knobs:
-        """May be tuned besides: momentum, optimizer, trust_coefficient, dropout, clip_norm."""
-        return Knobs(
-            config["learning_rate"],
-            config["batch_size"],
-            momentum=config.get("momentum", 0.0),
-            weight_decay=config["weight_decay"],
-        )
-
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
-        from trainables.models.bert import MaskedBert, Shape
+        from trainables.models.bert import MaskedBert
 
         pieces = self._pieces
         if prepared is not None and wordpiece.read(str(prepared / _FILE)) != pieces:
@@ -91,26 +82,7 @@ class BertMlm(Workload):
                 f"{prepared / _FILE} is not the vocabulary that this process has: another version of tokenizers, or of "
                 f"the text. Go on with vocabulary={str(prepared / _FILE)!r}."
             )
-        shape = Shape(
-            entries=len(pieces),
-            vocabulary=wordpiece.fingerprint(pieces),
-            length=self.length,
-            layers=self.layers,
-            hidden=self.hidden,
-            heads=self.heads,
-            dropout=config.get("dropout", self.dropout),
-        )
-        return MaskedBert(shape, pad=pieces.index(wordpiece.PAD))
-
-    def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
-        from trainables.optimizers import configured, without_decay
-
-        knobs = self.knobs(config)
-        return configured(config, "adamw", without_decay(model, knobs), knobs)
-
-    def clip_norm(self, config: Config) -> float:
-        norm: float = config.get("clip_norm", 1.0)
-        return norm
+        return MaskedBert(self._shape(config), pad=pieces.index(wordpiece.PAD))
 
     def samples(self) -> int:
         rows = len(self._rows("train", "cpu")) // self.evaluations_per_pass

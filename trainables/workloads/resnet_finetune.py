@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from search.trial import Config
-from trainables.base import Execution, Knobs, Workload
-from trainables.models.resnets import HEAD, Architecture, is_published
+from trainables.base import Execution
+from trainables.models.resnet_workload import ResNetWorkload
+from trainables.models.resnets import HEAD, is_published
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +45,7 @@ _BODY, _FEATURES = "pretrained.safetensors", "features.safetensors"
 
 
 @dataclass(frozen=True)
-class ResNetFinetune(Workload):
+class ResNetFinetune(ResNetWorkload):
     """A residual network, fine-tuned on photographs.
 
     >>> workload = ResNetFinetune(horizon=10)
@@ -80,12 +81,11 @@ class ResNetFinetune(Workload):
     }
 
     def check(self) -> None:
+        super().check()
         if self.scope not in SCOPES:
             raise ValueError(f"scope={self.scope!r}: must be one of {', '.join(map(repr, SCOPES))}.")
         if self.scope == "head" and self.weights == SCRATCH:
             raise ValueError("scope='head', weights='none': a frozen body must have learnt; give its weights.")
-        if not 0 < self.data_share <= 1:
-            raise ValueError(f"data_share={self.data_share!r}: must be more than 0 and at most 1.")
         if self.data is not None and self.weights is None:
             raise ValueError(
                 f"data={self.data!r}, weights=None: pre-training on digits goes with the digits; give a checkpoint of "
@@ -93,16 +93,10 @@ class ResNetFinetune(Workload):
             )
         if self.data is None and not 1 <= self._digits <= _DIGITS_MOST:
             raise ValueError(f"per_class={self.per_class}: of the digits must be 1 to {_DIGITS_MOST}; others are test.")
-        if self.data is None and self.classes_every != 1:
-            raise ValueError(f"classes_every={self.classes_every}: is for folders; the digits are five classes.")
         architecture = self._architecture
         split = None if self.data is None and self.weights is None else self._split
         if split is not None and self.weights not in (None, SCRATCH) and not is_published(str(self.weights)):
             architecture.trained(str(self.weights), split.channels, split.classes)
-
-    def knobs(self, config: Config) -> Knobs:
-        """May be tuned besides: nesterov, optimizer, trust_coefficient."""
-        return Knobs(config["learning_rate"], config["batch_size"], config["momentum"], config["weight_decay"])
 
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
         from trainables import weights
@@ -117,15 +111,6 @@ class ResNetFinetune(Workload):
         model = self._architecture.build(split.channels, split.classes)
         weights.put(model, weights.read(prepared / _BODY), fresh=[HEAD])
         return model
-
-    def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
-        from trainables.optimizers import configured
-
-        default = "nesterov" if config.get("nesterov", False) else "sgd"
-        return configured(config, default, model.parameters(), self.knobs(config))
-
-    def samples(self) -> int:
-        return len(self._rows("cpu"))
 
     def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
         from torch.nn import functional
@@ -215,10 +200,6 @@ class ResNetFinetune(Workload):
                     optimizer.step()
         torch.set_num_threads(threads)
         return model
-
-    @property
-    def _architecture(self) -> Architecture:
-        return Architecture(self.network, self.widths, self.blocks, self.stem_stride)
 
     @property
     def _split(self) -> Split:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.trial import Config
-from trainables.base import Execution, Knobs, Workload
-from trainables.models.resnets import Architecture
+from trainables.base import Execution
+from trainables.models.resnet_workload import ResNetWorkload
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ _DIGITS_SIDE = 16  # pixels
 
 
 @dataclass(frozen=True)
-class ResNetPretrain(Workload):
+class ResNetPretrain(ResNetWorkload):
     """A residual network, trained from scratch on images.
 
     >>> workload = ResNetPretrain(horizon=10)
@@ -64,29 +64,13 @@ class ResNetPretrain(Workload):
     }
 
     def check(self) -> None:
-        if not 0 < self.data_share <= 1:
-            raise ValueError(f"data_share={self.data_share!r}: must be more than 0 and at most 1.")
-        if self.data is None and self.classes_every != 1:
-            raise ValueError(f"classes_every={self.classes_every}: is for folders; the digits are five classes.")
+        super().check()
         _ = self._architecture
         if self.data is not None:
             _ = self._split
 
-    def knobs(self, config: Config) -> Knobs:
-        """May be tuned besides: nesterov, optimizer, trust_coefficient."""
-        return Knobs(config["learning_rate"], config["batch_size"], config["momentum"], config["weight_decay"])
-
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
         return self._architecture.build(self._split.channels, self._split.classes)
-
-    def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
-        from trainables.optimizers import configured
-
-        default = "nesterov" if config.get("nesterov", False) else "sgd"
-        return configured(config, default, model.parameters(), self.knobs(config))
-
-    def samples(self) -> int:
-        return len(self._rows("cpu"))
 
     def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
         from trainables.images import load, loss
@@ -104,10 +88,6 @@ class ResNetPretrain(Workload):
     @classmethod
     def smallest(cls) -> ResNetPretrain:
         return cls(horizon=3, widths=(8, 16), data_share=0.3)
-
-    @property
-    def _architecture(self) -> Architecture:
-        return Architecture(self.network, self.widths, self.blocks, self.stem_stride)
 
     @property
     def _split(self) -> Split:

@@ -1,0 +1,155 @@
+"""The acquisition function of the multi-fidelity searchers: the curve model of one history, and what it promises.
+
+Source     log expected improvement: Ament et al., NeurIPS 2023. Priors: Hvarfner et al., πBO, ICLR 2022.
+Differs    running trainings count as if they ended as expected ("kriging believer"), or at the worst value there is
+           ("constant liar"). Each turn goes by one of several fits, see `search.opinions`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.arms import Configuration, Fidelity
+from search.base import generator
+from search.candidates import Encoding
+from search.observations import training_data
+from search.opinions import fits
+from search.scale import OutcomeTransforms
+from search.soundness import NeighbourFeasibility
+from search.step_costs import StepCostModel
+from search.task import FULL
+from search.trial import History
+
+if TYPE_CHECKING:
+    from search.gp import CurveModel
+
+Array = NDArray[np.float64]
+
+BELIEF = 10.0  # πBO's β: priors weigh as much as this many trials
+HOPELESS = -15.0  # log of an improvement that is none
+SMALLEST = 0.01  # of a transformed loss: less is no gain
+CENTRES = 10  # of the best forecasts, around which candidates are drawn
+
+
+class CurveAcquisition:
+    """What the model says of a history. `units`: (n, dimension) points of the unit cube; losses are transformed, see `search.scale`.
+
+    `known` are the configurations that were tried, at least one; `memo` goes with the next suggestion.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        fidelities: Sequence[Fidelity],
+        known: Sequence[Configuration],
+        *,
+        constant_liar: bool = False,
+    ) -> None:
+        self._history, self._known = history, known
+        self._encode = Encoding(history.space)
+        self.transforms = OutcomeTransforms(history.trials, [each.task for each in fidelities])
+        found, self.memo = fits(history, known, fidelities, self._encode)
+        self.model = self._conditioned(
+            found[int(generator(history, "opinion").integers(len(found)))], fidelities, constant_liar
+        )
+
+    def _conditioned(self, fit: list[float], fidelities: Sequence[Fidelity], constant_liar: bool) -> CurveModel:
+        from search.gp import CurveModel
+
+        data = training_data(self._history, self._known, fidelities, self.transforms, self._encode)
+        tasks, earlier = len({each.task for each in fidelities}), len(self._history.earlier)
+        model = CurveModel(self._encode.dimension, tasks=tasks + earlier, earlier=earlier)
+        model.hyperparameters = fit
+        model.condition(data.places, data.fidelities, data.tasks, data.values)
+        running = [(each.unit, each.running) for each in self._known if each.running]
+        if running:
+            goals = [goal for _, goal in running]
+            model.believe(
+                self._encode(np.array([unit for unit, _ in running])),
+                np.array([goal.level for goal in goals]),
+                np.array([goal.index for goal in goals]),
+                np.full(len(goals), data.values.max()) if constant_liar else None,
+            )
+        return model
+
+    def log_improvement(self, units: Array, levels: Any, best: Any, task: int = 0) -> Array:
+        """Log of the expected improvement on `best`, (n,), after a training to `levels` (one, or one for each unit).
+
+        Where there is next to none, the lower confidence bound takes its place: improvements of e^-50 are largest
+        where the model knows least, and not where it expects most.
+        """
+        from search.gp import log_expected_improvement
+
+        mean, deviation = self.model.predict(
+            self._encode(units), np.broadcast_to(levels, len(units)), np.full(len(units), task)
+        )
+        bound = HOPELESS - (mean - 2 * deviation)
+        return np.asarray(np.logaddexp(log_expected_improvement(mean, deviation, best), bound))
+
+    def log_step_cost(self, units: Array) -> Array:
+        """Log of what a step costs, against the mean, (n,)."""
+        return self._step_cost(self._encode(units))
+
+    def log_prior(self, units: Array) -> Array:
+        """Log of what speaks for a place beside the model, (n,): its feasibility, and the space's priors."""
+        total = self.log_feasibility(units)
+        if self._history.space.has_beliefs:
+            total = total + BELIEF / max(1, len(self._known)) * self._history.space.log_belief(units)
+        return total
+
+    def log_feasibility(self, units: Array) -> Array:
+        """Log of the probability that a training neither fails nor diverges, (n,)."""
+        return self._feasibility(self._encode(units))
+
+    @cached_property
+    def forecasts(self) -> Array:
+        """Expected value of a full training, for each known configuration."""
+        places = self._encode(self.units)
+        return self.model.predict(places, np.ones(len(places)), np.zeros(len(places)))[0]
+
+    def best_forecast(self, among: Sequence[Configuration]) -> Configuration:
+        """The one of `among`, known configurations, with the best forecast."""
+        of = {id(each): value for each, value in zip(self._known, self.forecasts, strict=True)}
+        return min(among, key=lambda each: of[id(each)])
+
+    @cached_property
+    def units(self) -> Array:
+        """Of the known configurations."""
+        return np.array([each.unit for each in self._known])
+
+    @property
+    def centres(self) -> Array:
+        """Where the best forecasts are, the best first."""
+        return self.units[np.argsort(self.forecasts, kind="stable")[:CENTRES]]
+
+    def incumbents(self, horizon: int) -> Array:
+        """What is to be improved on at each step, (horizon + 1,): the best value seen there or before."""
+        counting = {each.full.number for each in self._known if each.full is not None and not each.broken}
+        lowest = np.full(horizon + 1, math.inf)
+        for step in range(1, horizon + 1):
+            losses = self._history.at(step).items()
+            lowest[step] = min((loss for number, loss in losses if number in counting), default=math.inf)
+        lowest = np.minimum.accumulate(lowest)
+        seen = np.isfinite(lowest)
+        values = np.full(horizon + 1, float(self.forecasts.min()) if not seen.all() else 0.0)
+        values[seen] = self.transforms(FULL, lowest[seen])
+        return values
+
+    def may_gain(self, configuration: Configuration) -> bool:
+        """Whether a full training of it may well become the best: it is no copy of one that was trained already."""
+        mean, deviation = self.model.predict(self._encode(configuration.unit[None]), np.ones(1), np.zeros(1))
+        return bool(mean[0] - 2 * deviation[0] < self.transforms.best - SMALLEST)
+
+    @cached_property
+    def _step_cost(self) -> StepCostModel:
+        return StepCostModel(self._known, self._encode)
+
+    @cached_property
+    def _feasibility(self) -> NeighbourFeasibility:
+        return NeighbourFeasibility(self._encode(self.units), np.array([each.broken for each in self._known]))

@@ -1,0 +1,1 @@
+"""What is decided without a model: rules that searchers and schedulers share."""

@@ -1,0 +1,191 @@
+"""Multi-fidelity search: what its searchers share. The first configurations are random, then a curve model decides.
+
+A searcher that inherits from `MultiFidelity` says in `choose` what to run, given a `Decision`: the configurations that
+were tried, those that rest and may go on, and the model's acquisition function.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib import import_module
+from typing import Any, ClassVar
+
+from search.arms import Configuration, Fidelity, configurations_of, fidelities_of
+from search.base import Searcher, generator
+from search.candidates import Encoding, Score, best_configurations, is_apart
+from search.models.acquisition import CurveAcquisition
+from search.opinions import fits
+from search.proposal import NUMERICAL, propose_random, refuse_for_model
+from search.rules.stopping import why_stop
+from search.settings import number, whole
+from search.space import Space, Vector
+from search.task import FULL
+from search.trial import Enough, History, Status, Suggestion, resume, start
+
+APART = 0.01  # in units of a range: what is nearer to a known configuration is a copy of it
+FEW = 2  # dimensions in which there are so few places that only a tenth of this is a copy
+
+
+@dataclass(frozen=True)
+class MultiFidelity(Searcher):
+    """The start at random, the stop, and what to do when the model fails; a concrete searcher chooses."""
+
+    n_initial: int = 8
+    full_every: float = 5.0
+    first: int = 1
+    factor: float = 1.5
+    stop_below: float | None = None
+    finalists: int = 3
+
+    continues: ClassVar[bool] = True
+    schedules: ClassVar[bool] = True
+    constant_liar: ClassVar[bool] = False
+    """True: a running training counts as if it came out worst; False: as expected."""
+
+    def __post_init__(self) -> None:
+        title = type(self).__name__
+        whole(title, 2, n_initial=self.n_initial)
+        whole(title, 1, first=self.first)
+        whole(title, 0, finalists=self.finalists)
+        number(title, "[1, inf]", full_every=self.full_every)
+        number(title, "[1.1, 100]", factor=self.factor)
+        if self.stop_below is not None and not (isinstance(self.stop_below, (int, float)) and self.stop_below > 0):
+            raise ValueError(
+                f"{title}(stop_below={self.stop_below!r}): must be an improvement of the loss, more than 0; "
+                "leave it out to search until the budget is used up."
+            )
+
+    def check(self, space: Space) -> None:
+        refuse_for_model(type(self).__name__, space)
+
+    def suggest(self, history: History) -> Suggestion | Enough | None:
+        if not history.space.coordinates:
+            return (
+                propose_random(history, origin="fallback", evidence="no parameter to search") if history.room else None
+            )
+        fidelities = fidelities_of(history, self.first, self.factor)
+        known = configurations_of(history, fidelities)
+        seen = sum(each.reached >= 0 or each.broken for each in known)
+        if len(known) < self.n_initial or not seen:
+            if not history.room:
+                return None if not seen else self._decide(history, fidelities, known)
+            evidence = f"{seen} of the {self.n_initial} results it starts with"
+            return begun(propose_random(history, origin="initial", evidence=evidence), fidelities[0])
+        return self._decide(history, fidelities, known)
+
+    def prepare(self, history: History) -> None:
+        if history.space.coordinates:
+            import_module("search.gp")  # two seconds, the first time
+            fidelities = fidelities_of(history, self.first, self.factor)
+            known = configurations_of(history, fidelities)
+            if len(known) >= self.n_initial:
+                fits(history, known, fidelities, Encoding(history.space))
+
+    @abstractmethod
+    def choose(self, decision: Decision) -> Suggestion | None:
+        """What to run next; something rests, or there is room for a new configuration."""
+
+    def _decide(
+        self, history: History, fidelities: Sequence[Fidelity], known: Sequence[Configuration]
+    ) -> Suggestion | Enough | None:
+        try:
+            decision = Decision(history, fidelities, known, constant_liar=self.constant_liar)
+            if not decision.resting and not history.room:
+                return None
+            if self.stop_below is not None and (
+                reason := why_stop(history, decision.acquisition, decision.resting, self.stop_below)
+            ):
+                return Enough(reason)
+            return self.choose(decision)
+        except NUMERICAL as error:
+            if not history.room:
+                return None
+            evidence = f"random, because the model failed with {type(error).__name__}: {error}"
+            return begun(propose_random(history, origin="fallback", evidence=evidence), fidelities[0])
+
+
+class Decision:
+    """What one decision rests on; everything is computed from one history."""
+
+    def __init__(
+        self,
+        history: History,
+        fidelities: Sequence[Fidelity],
+        known: Sequence[Configuration],
+        *,
+        constant_liar: bool = False,
+    ) -> None:
+        self.history, self.fidelities, self.known = history, fidelities, known
+        self.rng = generator(history, "multitask")
+        self.acquisition = CurveAcquisition(history, fidelities, known, constant_liar=constant_liar)
+        self.resting = [
+            each
+            for each in known
+            if each.reached >= 0 and not each.running and not each.broken and self.next_fidelity(each)
+        ]  # the configurations that may go on
+
+    @property
+    def top(self) -> Fidelity:
+        """The full training."""
+        return self.fidelities[-1]
+
+    def next_fidelity(self, configuration: Configuration) -> Fidelity | None:
+        """The first that it has not reached."""
+        for fidelity in self.fidelities[configuration.reached + 1 :]:
+            if not fidelity.is_full or fidelity.steps > configuration.step:
+                return fidelity
+        return None
+
+    def owes_full(self, full_every: float) -> bool:
+        """Whether fewer trainings went to the horizon, or are on their way there, than `full_every` demands."""
+        horizon = self.history.horizon
+        full = sum(
+            trial.reach >= horizon
+            or (trial.status is Status.RUNNING and (trial.suggestion.until or horizon) >= horizon)
+            for trial in self.history.trials
+            if trial.task == FULL
+        )
+        return self.history.spent >= full_every * (full + 1)
+
+    def candidates(self, score: Score) -> Iterator[tuple[dict[str, Any], float, bool]]:
+        """Configurations, their scores, the best first, and whether each is new."""
+        for config, unit, value in best_configurations(score, self.acquisition.centres, self.history.space, self.rng):
+            yield config, value, self._is_new(config, unit)
+
+    def promoted(self, configuration: Configuration, fidelity: Fidelity | None, why: str) -> Suggestion | None:
+        """Take `configuration` on to `fidelity`: from its checkpoint, or by a training of its own."""
+        if fidelity is None:
+            return None
+        memo, task = self.acquisition.memo, fidelity.task
+        until = None if fidelity.steps >= self.history.steps(task) else fidelity.steps
+        if fidelity.is_full and configuration.full is not None:
+            return resume(configuration.full, until=until, evidence=why, memo=memo)
+        return start(configuration.config, task=task, until=until, origin="promotion", evidence=why, memo=memo)
+
+    def begun(self, suggestion: Suggestion, fidelity: Fidelity) -> Suggestion:
+        """A start, to be trained up to `fidelity`."""
+        return begun(suggestion, fidelity, self.acquisition.memo)
+
+    def at_random(self, fidelity: Fidelity) -> Suggestion:
+        """Where the model has nothing to propose."""
+        evidence = "random, because every candidate of the model is known or breaks a constraint"
+        return self.begun(propose_random(self.history, origin="fallback", evidence=evidence), fidelity)
+
+    def _is_new(self, config: dict[str, Any], unit: Vector) -> bool:
+        space = self.history.space
+        if not is_apart(unit, self.acquisition.units, 0.0 if space.is_finite else self._apart):
+            return False
+        return all(self.history.known(config, fidelity.task) is None for fidelity in self.fidelities)
+
+    @cached_property
+    def _apart(self) -> float:
+        return APART if self.history.space.dimension > FEW else APART / 10
+
+
+def begun(suggestion: Suggestion, fidelity: Fidelity, memo: str = "") -> Suggestion:
+    """A start, to be trained up to `fidelity`."""
+    until = None if fidelity.level == 1 else fidelity.steps
+    return replace(suggestion, task=fidelity.task, until=until, memo=memo)

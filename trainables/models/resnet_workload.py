@@ -1,0 +1,53 @@
+"""What workloads that train a residual network on images have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from search.trial import Config
+from trainables.base import Knobs, Workload
+from trainables.models.resnets import Architecture
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class ResNetWorkload(Workload):
+    """Fields of the network and of the data, the optimiser, and the training images; a concrete workload has the rest."""
+
+    data: str | None
+    network: str
+    widths: tuple[int, ...] | None
+    blocks: int
+    stem_stride: int
+    classes_every: int
+    data_share: float
+
+    def check(self) -> None:
+        if not 0 < self.data_share <= 1:
+            raise ValueError(f"data_share={self.data_share!r}: must be more than 0 and at most 1.")
+        if self.data is None and self.classes_every != 1:
+            raise ValueError(f"classes_every={self.classes_every}: is for folders; the digits are five classes.")
+
+    def knobs(self, config: Config) -> Knobs:
+        """May be tuned besides: nesterov, optimizer, trust_coefficient."""
+        return Knobs(config["learning_rate"], config["batch_size"], config["momentum"], config["weight_decay"])
+
+    def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
+        from trainables.optimizers import configured
+
+        default = "nesterov" if config.get("nesterov", False) else "sgd"
+        return configured(config, default, model.parameters(), self.knobs(config))
+
+    def samples(self) -> int:
+        return len(self._rows("cpu"))
+
+    @abstractmethod
+    def _rows(self, device: str) -> Tensor:
+        """The training images of this trial among all there are, (n,), on `device`."""
+
+    @property
+    def _architecture(self) -> Architecture:
+        return Architecture(self.network, self.widths, self.blocks, self.stem_stride)
