@@ -6,6 +6,7 @@ What they read is kept in a folder of their own, not in the user's.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,3 +22,25 @@ def _node_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ORCHESTRATOR_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the workloads of the exam prepare, each in its `place`; the tests only read it."""
+    from tests.trainings import WORKLOADS, place
+
+    folder = tmp_path_factory.mktemp("prepared")
+    for workload in WORKLOADS:
+        workload.prepare(place(folder, workload))
+    return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch computes with one thread, whatever a test before it has set."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from search.trial import Config
 from search.work import Assignment
-from tests.test_trainables import Everything, begin, good, metrics, numbers, resume, timeless
+from tests.trainings import Everything, begin, good, metrics, numbers, resume, timeless
 from trainables.base import NOTHING, Action, Averaging, Execution, Knobs, Policy, Signals
 from trainables.group import Alone
 from trainables.loop import Training

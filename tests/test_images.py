@@ -29,13 +29,10 @@ from trainables.workloads.lstm_mnist import LstmMnist
 from trainables.workloads.resnet_finetune import ResNetFinetune
 from trainables.workloads.resnet_pretrain import ResNetPretrain
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 RANDOM = np.random.default_rng(1)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 # Small data of every kind

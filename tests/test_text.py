@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from trainables.workloads.bert_classify import BertClassify, matthews
 from trainables.workloads.bert_mlm import BertMlm, masks
 from trainables.workloads.lstm_lm import LstmLm
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 PIECES = (*wordpiece.SPECIAL, *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz"))
 
@@ -28,14 +29,6 @@ def shared(name: str) -> str:
     if not (SHARED / name).exists():
         pytest.skip(f"the shared data are not here: {SHARED / name}")
     return str(SHARED / name)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
