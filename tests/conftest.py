@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.ledger import Ledger
+from tests.support import ROOT
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -44,3 +47,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """An empty ledger in `tmp_path / "run"`, open for writing."""
+    ledger = Ledger.write(tmp_path / "run")
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def reports_find_this_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts of trials import the packages from here, wherever they run."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -283,9 +283,6 @@ def disturb() -> None:
     random.random()
 
 
-# Runs
-
-
 def assign(tmp_path: Path, **changes: Any) -> Assignment:
     whole = {"trial": 0, "config": good(Quadratic()), "seed": 3, "until": 9, "folder": tmp_path / "trial"}
     return Assignment(**{**whole, "checkpoint_seconds": 0, **changes})
