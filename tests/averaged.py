@@ -28,7 +28,7 @@ class Small(MlpDigits):
     def model(self, config: Config, prepared: Path | None) -> nn.Module:
         norm = nn.BatchNorm1d(self.hidden) if self.normed else nn.Identity()
         layers = nn.Linear(64, self.hidden), norm, nn.Tanh(), nn.Linear(self.hidden, 10)
-        return _Double(*layers).double()
+        return Double(*layers).double()
 
     def optimizer(self, model: nn.Module, config: Config) -> torch.optim.Optimizer:
         from trainables.optimizers import optimizer
@@ -42,7 +42,7 @@ class Small(MlpDigits):
         return self.clip
 
 
-class _Double(nn.Sequential):
+class Double(nn.Sequential):
     def forward(self, pixels: Tensor) -> Tensor:
         answer: Tensor = super().forward(pixels.double())
         return answer

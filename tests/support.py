@@ -72,9 +72,7 @@ def interrupted_after(folder: Path, sweep: Sweep, answers: int, workers: int = 2
 
     with contextlib.suppress(Killed):
         simulate(driver, clock, workers=workers, refresh=count)
-    ledger._connection.close()
-    assert ledger._lock is not None
-    ledger._lock.release()
+    ledger.close(abruptly=True)
 
 
 def concrete(package: ModuleType, contract: type) -> set[type]:

@@ -117,7 +117,7 @@ def test_the_order_of_the_replicas_does_not_matter() -> None:
         descended, _ = each.replicas.loss(indices, 12)
         each.optimizer.zero_grad()
         descended.backward()
-        each.replicas.step(each._descend)
+        each.replicas.step(each.optimizer.step)
     assert torch.allclose(replicas_of(one)[order], replicas_of(other), rtol=0, atol=1e-12)
     assert torch.allclose(weights(one), weights(other), rtol=0, atol=1e-12)
 

@@ -170,12 +170,12 @@ def test_mnist_is_validated_on_the_end_of_its_training_part(tmp_path: Path) -> N
     workload.check()
     parts = idx.read(str(tmp_path))
     assert parts["train"].images.shape == (24, 5, 4)
-    held, labels = workload._part("valid", "cpu")
+    held, labels = workload.part("valid", "cpu")
     assert np.array_equal(held, parts["train"].images[-2:])
     assert labels.tolist() == [2, 3]
     assert workload.samples() == 22
     assert replace(workload, data_share=0.5).samples() == 11
-    assert len(workload._part("test", "cpu")[1]) == 6
+    assert len(workload.part("test", "cpu")[1]) == 6
 
 
 def test_a_layer_before_the_lstm_makes_its_rows_wider() -> None:
@@ -337,4 +337,4 @@ def test_the_real_mnist_is_read() -> None:
     workload = LstmMnist(data=real("mnist"))
     workload.check()
     assert workload.samples() == 55_000
-    assert [len(workload._part(part, "cpu")[1]) for part in ("valid", "test")] == [5_000, 10_000]
+    assert [len(workload.part(part, "cpu")[1]) for part in ("valid", "test")] == [5_000, 10_000]

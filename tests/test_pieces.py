@@ -38,7 +38,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """A script's process begins: in a trial's folder as the sweep makes it, or (None) with no sweep."""
 
     def begin(folder: Path | None, go_on: bool = True) -> None:
-        monkeypatch.setattr(reporting, "_last_step", -1)
+        monkeypatch.setattr(reporting, "last_step", -1)
         monkeypatch.delenv(reporting.FOLDER, raising=False)
         if folder is not None:
             place = folder / reporting.PLACE

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from search.trial import Config
 from search.work import Assignment
-from tests.averaged import CONFIG, Acting, Small, _Double, after, replicas_of, training, weights
+from tests.averaged import CONFIG, Acting, Double, Small, after, replicas_of, training, weights
 from tests.trainings import Everything, begin, good, metrics, numbers, resume, timeless
 from trainables.base import Action, Averaging, Execution, Knobs
 from trainables.loop import Training
@@ -54,7 +54,7 @@ def test_statistics_of_the_central_model_are_the_means_of_the_replicas() -> None
 
 
 def test_buffers_that_a_model_exchanges_are_kept() -> None:
-    class Counting(_Double):
+    class Counting(Double):
         seen: Tensor
 
         def forward(self, pixels: Tensor) -> Tensor:
@@ -148,9 +148,10 @@ def test_replicas_start_afresh_when_a_decision_turns_the_learning_rate(action: A
 
 
 def test_the_way_back_to_one_model_keeps_the_mean_of_what_the_optimisers_kept() -> None:
-    averaged = after(training(Averaging(3), optimizer="adam"), 3)
-    moments = [dict(averaged.optimizer.state[p]) for group in averaged.optimizer.param_groups for p in group["params"]]
-    averaged._do(Action(average=Averaging(1)), 0.0)
+    three = after(training(Averaging(3), optimizer="adam"), 3)
+    moments = [dict(three.optimizer.state[p]) for group in three.optimizer.param_groups for p in group["params"]]
+    policy = Acting(((0, Action(average=Averaging(3))), (3, Action(average=Averaging(1)))))
+    averaged = after(Training(Small(), policy, {**CONFIG, "optimizer": "adam"}, seed=3), 3)
     assert averaged.replicas is None
     parameters = [p for group in averaged.optimizer.param_groups for p in group["params"]]
     assert {id(p) for p in parameters} == {id(p) for p in averaged.model.parameters()}

@@ -204,7 +204,9 @@ def test_stopped_trials_keep_their_checkpoints_only_where_somebody_may_take_them
     changes: dict[str, Any], resumes: bool, tmp_path: Path
 ) -> None:
     driver = simulated(tmp_path, small_sweep(num_samples=12, workload=Quadratic(horizon=4), **changes), 2)
-    stopped = {trial.number for trial in driver.history.having(Status.STOPPED)} - driver._replaced
+    stopped = {trial.number for trial in driver.history.having(Status.STOPPED)} - {
+        trial.replaces for trial in driver.history
+    }
     if not resumes or "searcher" not in changes:
         assert stopped
     assert kept(driver) & stopped == (stopped if resumes else set())

@@ -243,7 +243,7 @@ def test_a_share_of_the_data_keeps_the_classes_even_and_the_evaluation_as_it_is(
     whole = ResNetFinetune(per_class=20)
     small = replace(whole, data_share=0.25)
     assert (whole.samples(), small.samples()) == (100, 25)
-    assert Counter(small._split.labels["train"][small._rows("cpu")].tolist()) == dict.fromkeys(range(5), 5)
-    assert set(small._rows("cpu").tolist()) < set(whole._rows("cpu").tolist())
-    assert small._split is whole._split
+    assert Counter(small.split.labels["train"][small.rows("cpu")].tolist()) == dict.fromkeys(range(5), 5)
+    assert set(small.rows("cpu").tolist()) < set(whole.rows("cpu").tolist())
+    assert small.split is whole.split
     assert replace(whole, data_share=0.001).samples() == 5

@@ -139,7 +139,7 @@ def test_checkpoints_cost_little_time(tmp_path: Path) -> None:
     for item in run:
         if item is not None and item.kind == "checkpoint" and item.step < 3:
             assert spent[-1] <= 0.02 * (time.perf_counter() - begun)
-            spent.append(run._writing_seconds)
+            spent.append(run.writing_seconds)
     assert len(spent) > 1
     assert run.save().step == 3
 
@@ -223,7 +223,7 @@ def test_the_measured_cost_leaves_out_checkpoints_and_the_consumer(tmp_path: Pat
             costs.append(item.cost_seconds)
         elsewhere += time.perf_counter() - left
     assert min(costs) >= 0.1
-    assert sum(costs) + elsewhere + run._writing_seconds <= time.perf_counter() - begun
+    assert sum(costs) + elsewhere + run.writing_seconds <= time.perf_counter() - begun
 
 
 def test_the_cost_of_a_step_survives_an_interruption(tmp_path: Path) -> None:

@@ -87,15 +87,15 @@ class BertClassify(Workload):
         from trainables.models.bert import ClassifyingBert, Shape
 
         shape = Shape(
-            entries=len(self._pieces),
-            vocabulary=wordpiece.fingerprint(self._pieces),
+            entries=len(self.pieces),
+            vocabulary=wordpiece.fingerprint(self.pieces),
             length=self.length,
             layers=self.layers,
             hidden=self.hidden,
             heads=self.heads,
             dropout=config.get("dropout", self.dropout),
         )
-        model = ClassifyingBert(shape, self._pieces.index(wordpiece.PAD), _CLASSES)
+        model = ClassifyingBert(shape, self.pieces.index(wordpiece.PAD), _CLASSES)
         if self.weights is not None:
             self._take_over(model, self.weights)
         return model
@@ -111,12 +111,12 @@ class BertClassify(Workload):
         return norm
 
     def samples(self) -> int:
-        return max(1, round(self.data_share * len(self._part("train", "cpu")[1])))
+        return max(1, round(self.data_share * len(self.part("train", "cpu")[1])))
 
     def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
         from torch.nn import functional
 
-        tokens, labels = self._part("train", str(indices.device))
+        tokens, labels = self.part("train", str(indices.device))
         chosen = indices * len(labels) // self.samples()
         return functional.cross_entropy(model(tokens[chosen]), labels[chosen])
 
@@ -124,7 +124,7 @@ class BertClassify(Workload):
         import torch
         from torch.nn import functional
 
-        tokens, labels = self._part(part, str(next(model.parameters()).device))
+        tokens, labels = self.part(part, str(next(model.parameters()).device))
         batches = (tokens[begin : begin + _ROWS] for begin in range(0, len(tokens), _ROWS))
         logits = torch.cat([model(batch).float() for batch in batches])
         answers = logits.argmax(1)
@@ -144,7 +144,7 @@ class BertClassify(Workload):
         from trainables.models.bert import encoder_of
 
         given = weights.read(name) if _is_here(name) else _from_hub(name)
-        if "vocabulary" in given and given["vocabulary"].item() != wordpiece.fingerprint(self._pieces):
+        if "vocabulary" in given and given["vocabulary"].item() != wordpiece.fingerprint(self.pieces):
             raise ValueError(
                 f"weights={name!r} were trained with another vocabulary than vocabulary={self.vocabulary!r}; give the "
                 "vocab.txt in the folder prepared/ of their sweep."
@@ -155,10 +155,10 @@ class BertClassify(Workload):
             raise ValueError(f"weights={name!r}, vocabulary={self.vocabulary!r}: {error}") from error
 
     @property
-    def _pieces(self) -> wordpiece.Pieces:
+    def pieces(self) -> wordpiece.Pieces:
         return _vocabulary(self.data, self.task, self.vocabulary, self.vocabulary_size)
 
-    def _part(self, part: str, device: str) -> tuple[Tensor, Tensor]:
+    def part(self, part: str, device: str) -> tuple[Tensor, Tensor]:
         return _encoded(self.data, self.task, part, self.vocabulary, self.vocabulary_size, self.length, device)
 
 
