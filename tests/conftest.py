@@ -1,10 +1,13 @@
 """Tests that start Ray run one after the other, in one worker; the others may run beside them (`pytest -n 2`).
 
-What they read is kept in a folder of their own, not in the user's.
+What they read is kept in a folder of their own, not in the user's; what they write is kept in memory where there is
+room, for most of what a ledger costs on a disk is the wait for it.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,13 @@ import pytest
 
 from orchestrator.ledger import Ledger
 from tests.support import ROOT
+
+MEMORY, ENOUGH = Path("/dev/shm"), 4 << 30
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,3 +71,12 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def reports_find_this_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scripts of trials import the packages from here, wherever they run."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def warm_parent() -> Iterator[None]:
+    """Ends the process that the module's scripts were forked from."""
+    from tests.warm import PARENT
+
+    yield
+    PARENT.end()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tests.support import ROOT, run_script
+from tests.support import ROOT
+from tests.warm import run_script
 
 SCRIPT = ROOT / "tests" / "sweeps" / "steady.py"
 

@@ -23,6 +23,7 @@ from search.space import Space, loguniform, pow2, uniform
 from trainables.workloads.quadratic import Quadratic
 
 ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = {"COLUMNS": "200", "NO_COLOR": "1"}  # of scripts
 SPACE = {"learning_rate": loguniform(1e-3, 0.3), "momentum": uniform(0.0, 0.9), "batch_size": pow2(4, 32)}
 
 
@@ -106,7 +107,7 @@ def run_script(
     """Run a script as a user would."""
     return subprocess.run(
         [sys.executable, str(script), *arguments], cwd=cwd, text=True, capture_output=True, timeout=timeout,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"} | environment,
+        env=os.environ | ENVIRONMENT | environment,
     )  # fmt: skip
 
 
@@ -114,5 +115,5 @@ def orchestrator(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]
     """The `orchestrator` command."""
     return subprocess.run(
         [sys.executable, "-m", "orchestrator", *arguments], cwd=cwd, text=True, capture_output=True, timeout=120,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
+        env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip

@@ -31,7 +31,10 @@ from search.task import Task
 from search.trial import BASELINE, Status, start
 from search.work import Progress
 from tests.stepping import SCRIPT, steady
-from tests.support import ROOT, orchestrator, recorded, run_script, sequence, simulated, small_sweep
+from tests.support import ROOT, recorded, sequence, simulated, small_sweep
+from tests.warm import orchestrator, run_script
+
+pytestmark = [pytest.mark.usefixtures("warm_parent"), pytest.mark.xdist_group("commands")]
 
 
 @pytest.fixture(scope="module")

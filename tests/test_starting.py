@@ -25,7 +25,10 @@ from orchestrator import (
     when,
 )
 from tests.stepping import SCRIPT, steady
-from tests.support import ROOT, orchestrator, recorded, run_script, simulated, small_sweep
+from tests.support import ROOT, recorded, simulated, small_sweep
+from tests.warm import orchestrator, run_script
+
+pytestmark = [pytest.mark.usefixtures("warm_parent"), pytest.mark.xdist_group("commands")]
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:
