@@ -76,15 +76,15 @@ def killed_after(folder: Path, text: str, step: int, recorded: int = 0, **more: 
         + "for item in workload.run(None, assignment):\n"
         "    if item.kind == 'report': print(item.step, item.metrics['distance'], flush=True)\n"
     )
-    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ)
-    assert worker.stdout is not None
     told: dict[int, float] = {}
-    for row in worker.stdout:
-        told[int(row.split()[0])] = round(float(row.split()[1]), 4)
-        if int(row.split()[0]) >= step:
-            worker.send_signal(signal.SIGKILL)
-            break
-    worker.wait()
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as worker:
+        assert worker.stdout is not None
+        for row in worker.stdout:
+            told[int(row.split()[0])] = round(float(row.split()[1]), 4)
+            if int(row.split()[0]) >= step:
+                worker.send_signal(signal.SIGKILL)
+                break
     return told
 
 

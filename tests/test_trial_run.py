@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -48,7 +49,10 @@ def kinds(run: Run) -> list[tuple[str, int]]:
     return [(item.kind, item.step) for item in run if item is not None and item.kind != "decision"]
 
 
-WHOLE = {item.step: item.metrics for item in train(Quadratic(), Turning(), good(Quadratic()), seed=3)}
+@lru_cache(maxsize=1)
+def whole() -> dict[int, Mapping[str, float]]:
+    """What a training reports that nothing interrupts."""
+    return {item.step: item.metrics for item in train(Quadratic(), Turning(), good(Quadratic()), seed=3)}
 
 
 def test_no_policy_is_a_fixed_one(tmp_path: Path) -> None:
@@ -70,14 +74,14 @@ def test_a_finished_assignment_goes_on_when_it_is_promoted(tmp_path: Path) -> No
     again = kinds(Quadratic().run(Turning(), assign(tmp_path, until=3, recorded=3)))
     assert again == [("checkpoint", 3)]  # told again: the driver may have been killed before it was recorded
     seen |= reports(Quadratic().run(Turning(), assign(tmp_path, until=9, recorded=3)))
-    assert seen == WHOLE
+    assert seen == whole()
 
 
 def test_what_is_not_recorded_is_trained_again(tmp_path: Path) -> None:
     reports(Quadratic().run(Turning(), assign(tmp_path, until=5)))
     again = list(Quadratic().run(Turning(), assign(tmp_path, recorded=4)))
     assert list(reports(again)) == [5, 6, 7, 8, 9]
-    assert reports(again) == {step: WHOLE[step] for step in range(5, 10)}
+    assert reports(again) == {step: whole()[step] for step in range(5, 10)}
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_told(tmp_path: Path) -> None:
@@ -87,13 +91,13 @@ def test_a_damaged_checkpoint_is_passed_over_and_told(tmp_path: Path) -> None:
     assert items[0] is not None
     assert items[0].kind == "notice"
     assert "step-000005+000000/tensors.safetensors" in items[0].text
-    assert reports(items) == {step: WHOLE[step] for step in range(5, 10)}
+    assert reports(items) == {step: whole()[step] for step in range(5, 10)}
 
 
 def test_with_no_usable_checkpoint_it_starts_over_and_tells(tmp_path: Path) -> None:
     items = list(Quadratic().run(Turning(), assign(tmp_path, recorded=5)))
     assert items[0] == Progress("notice", 0, text="no usable checkpoint: trained again from step 0")
-    assert reports(items) == WHOLE
+    assert reports(items) == whole()
 
 
 @pytest.mark.parametrize("updates", [1, 2, 5, 6, 13])
@@ -112,7 +116,7 @@ def test_a_pause_in_mid_epoch_loses_nothing(updates: int, tmp_path: Path) -> Non
         disturb()
         if max(seen, default=0) == 9:
             break
-    assert seen == WHOLE
+    assert seen == whole()
 
 
 def test_should_pause_is_obeyed_after_a_checkpoint(tmp_path: Path) -> None:
