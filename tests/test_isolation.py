@@ -159,8 +159,10 @@ def test_a_process_that_a_trial_leaves_running_is_ended_with_its_children_and_to
     left: list[psutil.Process] = []
 
     def train(config: Any, state: Any) -> Iterator[Any]:
-        child = subprocess.Popen(["sh", "-c", "sleep 601 & wait"], start_new_session=True)
+        child = subprocess.Popen(["sh", "-c", "sleep 601 & echo; wait"], stdout=subprocess.PIPE, start_new_session=True)
         left.append(psutil.Process(child.pid))
+        with child.stdout:  # type: ignore[union-attr]
+            child.stdout.readline()  # type: ignore[union-attr]  # its child is there
         for _ in range(3):
             yield {"loss": config["x"]}
 
