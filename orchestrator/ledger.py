@@ -136,10 +136,10 @@ class Ledger:
             raise
         return ledger
 
-    def close(self) -> None:
-        """Close; a writer leaves a fresh copy behind and frees the run."""
+    def close(self, *, abruptly: bool = False) -> None:
+        """Close; a writer leaves a fresh copy behind and frees the run. `abruptly`: without the copy, as a kill would."""
         try:
-            if self._lock is not None and self._lock.is_locked and self._in_place():
+            if not abruptly and self._lock is not None and self._lock.is_locked and self._in_place():
                 with storage_errors(self.folder):
                     self.copy()
         finally:

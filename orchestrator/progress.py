@@ -30,11 +30,14 @@ MOST_LINES = 20  # of one kind; then only every power of two
 
 
 class Display:
-    """Shows the driver's state on stderr; use as a context manager around the engine."""
+    """Shows the driver's state on stderr; use as a context manager around the engine.
 
-    def __init__(self, console: Console) -> None:
+    On a terminal it is drawn anew every `refresh_seconds` at most.
+    """
+
+    def __init__(self, console: Console, *, refresh_seconds: float = REFRESH) -> None:
         console.file = Unbreakable(console.file)  # type: ignore[assignment]
-        self._console = console
+        self._console, self._refresh_seconds = console, refresh_seconds
         self._driver: Driver | None = None
         self._live: Live | None = None
         self._done_before = 0
@@ -88,7 +91,7 @@ class Display:
         if self._driver is None:
             return
         if self._live is not None:
-            if now - self._drawn >= REFRESH:
+            if now - self._drawn >= self._refresh_seconds:
                 self._drawn = now
                 self._live.update(self._block(self._driver), refresh=True)
         elif now - self._drawn >= self._pause:

@@ -40,7 +40,7 @@ RANKS = (
 )  # environment: which process of a job this is
 SHORTEST, LONGEST = 0.002, 0.1  # seconds between two looks for the answer
 
-_last_step = -1
+last_step = -1
 
 
 def report(step: int, metrics: Mapping[str, Any] | None = None, *, checkpoint: Any = None, **values: Any) -> bool:
@@ -56,7 +56,7 @@ def report(step: int, metrics: Mapping[str, Any] | None = None, *, checkpoint: A
     >>> report(1, valid_loss=0.52)
     True
     """
-    global _last_step
+    global last_step
     where = _place()
     if isinstance(step, bool) or not hasattr(step, "__index__") or int(step) < 0:
         raise TypeError(f"report(step={step!r}): must be a whole number, 0 or more: the epoch or the update.")
@@ -66,8 +66,8 @@ def report(step: int, metrics: Mapping[str, Any] | None = None, *, checkpoint: A
         raise ValueError(f"report(step={step}): names no metric; write report({step}, valid_loss=0.52).")
     if where is None:
         return True
-    if step <= _last_step:
-        raise ValueError(f"report(step={step}): step {_last_step} was reported before; each report needs a later step.")
+    if step <= last_step:
+        raise ValueError(f"report(step={step}): step {last_step} was reported before; each report needs a later step.")
     if _rank() == 0:
         path = None if checkpoint is None else os.path.abspath(os.fspath(checkpoint))
         if path is not None and not os.path.exists(path):
@@ -75,7 +75,7 @@ def report(step: int, metrics: Mapping[str, Any] | None = None, *, checkpoint: A
                 f"report(step={step}, checkpoint={path!r}): there is no such file or folder; save it first."
             )
         _append(where / REPORTS, {"step": step, "metrics": measured, "checkpoint": path})
-    _last_step = step
+    last_step = step
     return _answer(where / ANSWER, step)
 
 

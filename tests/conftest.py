@@ -1,13 +1,27 @@
 """Tests that start Ray run one after the other, in one worker; the others may run beside them (`pytest -n 2`).
 
-What they read is kept in a folder of their own, not in the user's.
+What they read is kept in a folder of their own, not in the user's; what they write is kept in memory where there is
+room, for most of what a ledger costs on a disk is the wait for it.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from orchestrator.ledger import Ledger
+from tests.support import ROOT
+
+MEMORY, ENOUGH = Path("/dev/shm"), 4 << 30
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,3 +35,48 @@ def _node_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ORCHESTRATOR_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the workloads of the exam prepare, each in its `place`; the tests only read it."""
+    from tests.trainings import WORKLOADS, place
+
+    folder = tmp_path_factory.mktemp("prepared")
+    for workload in WORKLOADS:
+        workload.prepare(place(folder, workload))
+    return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch computes with one thread, whatever a test before it has set."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """An empty ledger in `tmp_path / "run"`, open for writing."""
+    ledger = Ledger.write(tmp_path / "run")
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def reports_find_this_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts of trials import the packages from here, wherever they run."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def warm_parent() -> Iterator[None]:
+    """Ends the process that the module's scripts were forked from."""
+    from tests.warm import PARENT
+
+    yield
+    PARENT.end()

@@ -24,6 +24,7 @@ from search.space import Space, loguniform, pow2, uniform
 from trainables.workloads.quadratic import Quadratic
 
 ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = {"COLUMNS": "200", "NO_COLOR": "1"}  # of scripts
 SPACE = {"learning_rate": loguniform(1e-3, 0.3), "momentum": uniform(0.0, 0.9), "batch_size": pow2(4, 32)}
 
 
@@ -74,9 +75,7 @@ def interrupted_after(folder: Path, sweep: Sweep, answers: int, workers: int = 2
 
     with contextlib.suppress(Killed):
         simulate(driver, clock, workers=workers, refresh=count)
-    ledger._connection.close()
-    assert ledger._lock is not None
-    ledger._lock.release()
+    ledger.close(abruptly=True)
 
 
 def concrete(package: ModuleType, contract: type) -> set[type]:
@@ -110,7 +109,7 @@ def run_script(
     """Run a script as a user would."""
     return subprocess.run(
         [sys.executable, str(script), *arguments], cwd=cwd, text=True, capture_output=True, timeout=timeout,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"} | environment,
+        env=os.environ | ENVIRONMENT | environment,
     )  # fmt: skip
 
 
@@ -118,5 +117,5 @@ def orchestrator(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]
     """The `orchestrator` command."""
     return subprocess.run(
         [sys.executable, "-m", "orchestrator", *arguments], cwd=cwd, text=True, capture_output=True, timeout=120,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
+        env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip

@@ -17,17 +17,10 @@ import pytest
 from rich.console import Console
 
 from orchestrator import (
-    FromFunction,
     Quadratic,
-    Random,
-    ResumeRefused,
     Script,
     Space,
-    Sweep,
-    choice,
     loguniform,
-    uniform,
-    when,
 )
 from orchestrator.ledger import Ledger
 from orchestrator.summary import best_as_yaml, glance, print_summary, records, state, state_words, summary
@@ -37,13 +30,11 @@ from search.schedulers.asha import Asha, AshaPromote
 from search.task import Task
 from search.trial import BASELINE, Status, start
 from search.work import Progress
-from tests.support import ROOT, orchestrator, recorded, run_script, sequence, simulated, small_sweep
+from tests.stepping import SCRIPT, steady
+from tests.support import ROOT, recorded, sequence, simulated, small_sweep
+from tests.warm import orchestrator, run_script
 
-SCRIPT = ROOT / "tests" / "sweeps" / "steady.py"
-
-
-def steady(cwd: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return run_script(SCRIPT, "--simulate", *flags, cwd=cwd, PYTHONPATH=str(ROOT), SLEEP="0", **environment)
+pytestmark = [pytest.mark.usefixtures("warm_parent"), pytest.mark.xdist_group("commands")]
 
 
 @pytest.fixture(scope="module")
@@ -363,41 +354,6 @@ def test_an_export_that_cannot_be_written_is_refused_in_words(place: Path, flags
     assert "/no/such/folder/x: cannot be written: No such file or directory. Name another file" in done.stderr
 
 
-def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:
-    done = steady(tmp_path, "--dry-run", "--num-samples", "3")
-    assert done.returncode == 0
-    assert "3 configurations of Quadratic" in done.stdout
-    assert "at most 3 full trainings of 6 steps (18 steps)" in done.stdout
-    assert done.stdout.count("learning_rate=") == 3
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-def test_the_dry_runs_configurations_are_the_ones_that_run_in_their_order(
-    workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from orchestrator.plan import first_trials, print_plan
-    from search.searchers.optuna import Tpe
-
-    workload = Quadratic(horizon=4, declared_cost=1.0)  # has a baseline, which comes first
-    point = {"learning_rate": 0.01, "momentum": 0.5, "batch_size": 8}
-    sweep = small_sweep(
-        workload=workload, baseline="workload", points_to_evaluate=[point], searcher=Tpe(),
-        max_concurrent=workers, num_samples=9, resources={"cpu": 0.1},
-    )  # fmt: skip
-    planned = [(dict(trial.config), until) for trial, until in first_trials(sweep, tmp_path / "small")]
-    print_plan(sweep, tmp_path / "small")
-    assert not any(tmp_path.iterdir())
-    simulated(tmp_path / "small", sweep, workers=workers)
-    begun = recorded(tmp_path / "small", "suggestion")[:5]
-    assert planned == [(row["config"], 4) for row in begun]
-    assert [row["origin"] for row in begun][:2] == ["baseline", "point"]
-    plan = capsys.readouterr().out
-    places = [plan.index(f"learning_rate={row['config']['learning_rate']:.4g}, ") for row in begun]
-    assert places == sorted(places)
-    assert "(baseline)" in plan
-
-
 def test_a_dry_run_of_a_run_on_record_shows_what_comes_next(place: Path) -> None:
     before = (place / "runs" / "steady" / "ledger.db").stat().st_mtime_ns
     plan = steady(place, "--dry-run", "--num-samples", "9", SCHEDULER="asha").stdout
@@ -406,226 +362,6 @@ def test_a_dry_run_of_a_run_on_record_shows_what_comes_next(place: Path) -> None
     assert plan.count("learning_rate=") == 1
     assert "nothing is left to do" in steady(place, "--dry-run", SCHEDULER="asha").stdout
     assert (place / "runs" / "steady" / "ledger.db").stat().st_mtime_ns == before
-
-
-def test_a_dry_run_shows_conditions_and_what_constraints_leave(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from orchestrator.plan import print_plan
-
-    space = Space(
-        {
-            "optimizer": choice(["sgd", "nesterov", "adam"]),
-            "momentum": when(uniform(0, 0.9), optimizer=["sgd", "nesterov"]),
-            "rate": uniform(0, 1),
-        },
-        {"small": lambda config: config["rate"] < 0.5},
-    )
-    workload = FromFunction(_halving, metric="loss", mode="min", horizon=1)
-    print_plan(Sweep(name="a", workload=workload, space=space, searcher=Random(), num_samples=1), tmp_path / "a")
-    plan = capsys.readouterr().out
-    assert "only if optimizer is 'sgd' or 'nesterov'" in plan
-    share = float(re.search(r"(0\.\d+) of it meets 'small'", plan)[1])  # type: ignore[index]
-    assert abs(share - 0.5) < 0.05
-    assert "at most 1 full training of 1 step (1 steps)" in plan
-
-
-def _halving(config: Any, state: Any) -> Any:
-    for step in range(1, 21):
-        yield {"loss": config["rate"] / step}
-
-
-def test_smoke_is_a_run_of_its_own_and_takes_seconds(tmp_path: Path) -> None:
-    done = steady(tmp_path, "--smoke")
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["steady-smoke"]
-
-
-OWN = """
-from orchestrator import FromFunction, MultitaskSearch, Script, Space, Sweep, Task, launch, uniform
-
-def train(config, state):
-    for step in range(1, 21):
-        yield {"loss": config["rate"] / step}
-
-WORKLOADS = {
-    "function": FromFunction(train, metric="loss", mode="min", horizon=20),
-    "script": Script("python train.py", metric="loss", mode="min", horizon=20),
-}
-if __name__ == "__main__":
-    import os
-    launch(Sweep(
-        name="own", workload=WORKLOADS[os.environ["KIND"]], space=Space({"rate": uniform(0, 1)}), searcher=MultitaskSearch(),
-        tasks=Task.epochs(0.1, 1.0), num_samples=30, target=0.001,
-    ))
-"""
-TWENTY_EPOCHS = """
-import sys
-rate = float(sys.argv[1].removeprefix("--rate="))
-for epoch in range(1, 21):
-    print(f"epoch={epoch} loss={rate / epoch}", flush=True)
-"""
-
-
-@pytest.mark.parametrize("kind", ["function", "script"])
-def test_smoke_of_a_training_of_ones_own_is_one_trial_of_two_steps(kind: str, tmp_path: Path) -> None:
-    (tmp_path / "tune.py").write_text(OWN)
-    (tmp_path / "train.py").write_text(TWENTY_EPOCHS)
-    done = run_script("tune.py", "--simulate", "--smoke", cwd=tmp_path, KIND=kind, PATH=_path())
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["own-smoke"]
-    reports = recorded(tmp_path / "runs" / "own-smoke", "report")
-    assert [(row["trial"], row["step"]) for row in reports] == [(0, 1), (0, 2)]
-
-
-def _path() -> str:
-    """With the Python of these tests first, so that `python` is found."""
-    return f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-
-
-MODULE = """
-from orchestrator import Quadratic, Random, Space, Sweep, launch, loguniform
-from .spaces import BATCHES
-
-def sweep():
-    space = Space({"learning_rate": loguniform(1e-3, 0.3), "batch_size": BATCHES})
-    return Sweep(name="module", workload=Quadratic(horizon=2), space=space, searcher=Random(), num_samples=2, baseline=None)
-
-if __name__ == "__main__":
-    launch(sweep)
-"""
-
-
-def test_a_module_of_a_package_is_run_again_as_one(tmp_path: Path) -> None:
-    package = tmp_path / "a package" / "tuning"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "spaces.py").write_text("from orchestrator import pow2\nBATCHES = pow2(4, 32)\n")
-    (package / "tune.py").write_text(MODULE)
-    runs = tmp_path / "runs of mine"
-    done = run_script("-m", "tuning.tune", "--simulate", "--runs", str(runs), cwd=package.parent, PYTHONPATH=str(ROOT))
-    assert done.returncode == 0, done.stderr
-    line = re.search(r"More trials  (.*)", done.stdout)[1]  # type: ignore[index]
-    assert shlex.split(line)[1:3] == ["-m", "tuning.tune"]
-    more = subprocess.run(["sh", "-c", line], cwd=package.parent, capture_output=True, text=True, env=os.environ | {"PATH": _path(), "PYTHONPATH": str(ROOT)})  # fmt: skip
-    assert more.returncode == 0, more.stderr
-    assert {row["trial"] for row in recorded(runs / "module", "suggestion")} == {0, 1, 2, 3}
-    exported = orchestrator("export", str(runs / "module"), cwd=tmp_path).stdout
-    from ruamel.yaml import YAML
-
-    for name in ("train_again", "train_on"):  # from another folder, with a blank in the path
-        words = shlex.split(YAML(typ="safe").load(exported)[name])[1:]
-        again = orchestrator(*words, cwd=tmp_path)
-        assert again.returncode == 0, again.stderr
-
-
-def test_a_tilde_in_runs_is_the_home_folder(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    done = steady(tmp_path, "--runs=~/runs", "--num-samples=2", HOME=str(home))
-    assert done.returncode == 0, done.stderr
-    assert (home / "runs" / "steady" / "ledger.db").exists()
-    assert not (tmp_path / "~").exists()
-    more = re.search(r"More trials  (.*)", done.stdout)[1]  # type: ignore[index]
-    assert more.count("--num-samples") == 1
-    assert more.endswith("--num-samples 4")
-
-
-def test_a_mended_command_line_goes_on_and_another_script_does_not(tmp_path: Path) -> None:
-    def tuned(command: str) -> Sweep:
-        workload = Script(command, metric="loss", mode="min", horizon=20)
-        return Sweep(
-            name="own", workload=workload, space=Space({"rate": uniform(0, 1)}), searcher=Random(), num_samples=1
-        )
-
-    train, moved, other = tmp_path / "train.py", tmp_path / "moved" / "train.py", tmp_path / "other" / "train.py"
-    for path, text in ((train, TWENTY_EPOCHS), (moved, TWENTY_EPOCHS), (other, TWENTY_EPOCHS + "# differs")):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    first = simulated(tmp_path / "run", tuned(f"{sys.executable} {train}"))
-    assert len(first.history.trials) == 1
-    for command in (f"python {train}", f"python3.11 {moved}", f"python3 {moved}"):
-        assert len(simulated(tmp_path / "run", tuned(command)).history.trials) == 1
-    with pytest.raises(ResumeRefused, match="which is another script: its content differs"):
-        simulated(tmp_path / "run", tuned(f"python {other}"))
-    with pytest.raises(ResumeRefused, match="started with workload"):
-        simulated(tmp_path / "run", tuned(f"python {train} --fast"))
-    train.write_text(TWENTY_EPOCHS + "# edited")
-    moved.write_text(TWENTY_EPOCHS + "# edited")
-    assert "train.py was edited" in simulated(tmp_path / "run", tuned(f"python {moved}")).found
-
-
-def test_trained_on_beyond_what_the_training_has_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KIND", "function")
-    (tmp_path / "tune.py").write_text(OWN)
-    assert run_script("tune.py", "--simulate", "--num-samples", "1", cwd=tmp_path).returncode in (0, 4)
-    again = orchestrator("replay", "own", "0", "--go-on", "40", cwd=tmp_path)
-    assert "Traceback" not in again.stderr
-    assert again.returncode != 1, again.stderr
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--num-samples", "0"], "num_samples=0"),
-        (["--num-samples", "many"], "--num-samples"),
-        (["--num-sample", "3"], "--num-samples"),
-        (["--time-budget", "soon"], "time_budget='soon'"),
-        (["--name", "../up"], "name='../up'"),
-        (["--max-concurrent", "-1"], "max_concurrent=-1"),
-        (["--zebra"], "--zebra"),
-    ],
-)
-def test_bad_flags_exit_with_2_and_start_nothing(tmp_path: Path, flags: list[str], words: str) -> None:
-    done = steady(tmp_path, *flags)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_mistake_in_the_script_is_told_with_its_line(tmp_path: Path) -> None:
-    script = tmp_path / "wrong.py"
-    script.write_text(SCRIPT.read_text().replace("loguniform(1e-3, 0.3)", "loguniform(0, 0.3)"))
-    done = run_script(script, "--simulate", cwd=tmp_path, PYTHONPATH=str(ROOT))
-    assert done.returncode == 2
-    assert "learning_rate" in done.stderr
-    assert "low must be > 0" in done.stderr
-    assert "wrong.py, line" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("trouble", "code", "words"),
-    [("1:raise", 3, "1 trial failed, 0 are allowed"), ("1:typo", 3, "reported no 'loss'"), ("1:nan", 0, "1 diverged")],
-)
-def test_exit_codes_say_how_it_went(tmp_path: Path, trouble: str, code: int, words: str) -> None:
-    done = steady(tmp_path, "--num-samples", "4", TROUBLE=trouble)
-    assert done.returncode == code, done.stderr
-    assert words in done.stdout + done.stderr
-
-
-def test_a_sweep_in_which_no_trial_gives_the_metric_exits_with_4(tmp_path: Path) -> None:
-    script = tmp_path / "no_metric.py"
-    script.write_text(
-        SCRIPT.read_text()
-        .replace("workload = Troubled", "workload = Silent")
-        .replace("\n\ndef sweep", NO_METRIC + "\n\ndef sweep", 1)
-    )
-    done = run_script(script, "--simulate", cwd=tmp_path, PYTHONPATH=str(ROOT), TROUBLE="0:x", SLEEP="0")
-    assert done.returncode == 4, done.stderr
-    assert "no trial gave the metric 'loss'" in done.stderr
-    assert "Did you mean 'loses'?" in done.stderr
-
-
-NO_METRIC = """
-
-class Silent(Troubled):
-    def run(self, policy, assignment, should_pause=None):
-        from search.work import Progress
-
-        return iter([Progress("report", step=1, metrics={"loses": 1.0})])
-"""
 
 
 def test_a_changed_metric_direction_exits_with_6_and_names_the_field(place: Path, tmp_path: Path) -> None:

@@ -109,9 +109,7 @@ def killed_after(folder: Path, described: Any, answers: int, workers: int) -> bo
     except Killed:
         return True
     finally:
-        ledger._connection.close()
-        assert ledger._lock is not None
-        ledger._lock.release()
+        ledger.close(abruptly=True)
     return False
 
 

@@ -8,9 +8,11 @@ import logging
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -160,8 +162,10 @@ def test_a_process_that_a_trial_leaves_running_is_ended_with_its_children_and_to
     left: list[psutil.Process] = []
 
     def train(config: Any, state: Any) -> Iterator[Any]:
-        child = subprocess.Popen(["sh", "-c", "sleep 601 & wait"], start_new_session=True)
+        child = subprocess.Popen(["sh", "-c", "sleep 601 & echo; wait"], stdout=subprocess.PIPE, start_new_session=True)
         left.append(psutil.Process(child.pid))
+        with child.stdout:  # type: ignore[union-attr]
+            child.stdout.readline()  # type: ignore[union-attr]  # its child is there
         for _ in range(3):
             yield {"loss": config["x"]}
 
@@ -195,10 +199,11 @@ def test_a_process_that_ends_with_its_trial_is_not_told(tmp_path: Path) -> None:
 def test_threads_and_files_that_a_trial_leaves_are_told(tmp_path: Path) -> None:
     over = threading.Event()
     kept: list[Any] = []
+    disk = Path(tempfile.mkdtemp())  # what lies in /dev/shm, as tmp_path may, is no file that a trial would miss
 
     def train(config: Any, state: Any) -> Iterator[Any]:
         threading.Thread(target=over.wait, name="of a trial").start()
-        kept.append((tmp_path / f"left{len(kept)}.txt").open("w"))
+        kept.append((disk / f"left{len(kept)}.txt").open("w"))
         for _ in range(3):
             yield {"loss": config["x"]}
 
@@ -208,6 +213,7 @@ def test_threads_and_files_that_a_trial_leaves_are_told(tmp_path: Path) -> None:
         over.set()
         for file in kept:
             file.close()
+        shutil.rmtree(disk)
     told = [row["text"] for row in recorded(tmp_path / "run", "event") if row["kind"] == "notice"]
     assert sum("1 thread running in its worker: of a trial" in text for text in told) == 4
     assert any("1 file open in its worker" in text and "left0.txt" in text for text in told), told

@@ -45,11 +45,10 @@ def test_the_usual_files(text: str, name: str, expected: list[tuple[dict[str, fl
 
 
 def test_a_row_that_is_being_written_does_not_count_until_it_is_whole(tmp_path: Path) -> None:
-    file = MetricsFile(tmp_path, "metrics.csv")
+    file = MetricsFile(tmp_path, "metrics.csv", rest=0.0)
     path = tmp_path / "metrics.csv"
     for text, expected in [("epoch,loss\n1,0.5\n2,0.1", [0.5]), ("epoch,loss\n1,0.5\n2,0.125\n3", [0.125])]:
         path.write_text(text)
-        file._wait_until = 0.0
         assert [line.value("loss").number for line, _ in file.poll("loss", False)] == expected  # type: ignore[union-attr]
     path.write_text("epoch,loss\n1,0.5\n2,0.125\n3,0.25")
     assert [line.value("loss").number for line, _ in file.poll("loss", True)] == [0.25]  # type: ignore[union-attr]
@@ -58,10 +57,9 @@ def test_a_row_that_is_being_written_does_not_count_until_it_is_whole(tmp_path: 
 def test_a_file_that_is_begun_anew_is_read_anew_and_rows_know_their_number(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("loss\n3\n2\n1\n")
-    file = MetricsFile(tmp_path, "metrics.csv")
+    file = MetricsFile(tmp_path, "metrics.csv", rest=0.0)
     assert [row for _, row in file.poll("loss", False)] == [1, 2, 3]
     path.write_text("loss\n5\n")
-    file._wait_until = 0.0
     assert [(line.value("loss").number, row) for line, row in file.poll("loss", False)] == [(5, 1)]  # type: ignore[union-attr]
 
 
@@ -97,11 +95,10 @@ def test_an_empty_file_and_a_header_alone_say_nothing() -> None:
 
 
 def test_a_file_that_was_seen_while_it_was_written_anew_tells_nothing_twice(tmp_path: Path) -> None:
-    path, file, count = tmp_path / "metrics.csv", MetricsFile(tmp_path, "metrics.csv"), StepCount("loss", 9)
+    path, file, count = tmp_path / "metrics.csv", MetricsFile(tmp_path, "metrics.csv", rest=0.0), StepCount("loss", 9)
     steps = []
     for text in ("epoch,loss\n1,3\n2,2\n", "", "epoch,loss\n1,3\n2,2\n3,1\n"):
         path.write_text(text)
-        file._wait_until = 0.0
         for line, row in file.poll("loss", False):
             value = line.value("loss")
             assert value is not None

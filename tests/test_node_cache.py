@@ -25,7 +25,7 @@ from trainables import images, text
 from trainables.image_files import listing
 from trainables.images import PARTS, load, split
 from trainables.node_cache import UNUSED_SECONDS, once
-from trainables.workloads.bert_mlm import _all_packed, _packed, _vocabulary
+from trainables.workloads.bert_mlm import all_packed, packed, vocabulary_of
 from trainables.workloads.resnet_pretrain import ResNetPretrain
 
 
@@ -269,9 +269,9 @@ def photos(tmp_path: Path) -> str:
 
 def forget() -> None:
     """As a new process would begin."""
-    for known in (split, load, text._streams, text.numbers, text.lines, text.vocabulary):
+    for known in (split, load, text.streams, text.numbers, text.lines, text.vocabulary):
         known.cache_clear()
-    for known in (_vocabulary, _packed, _all_packed):
+    for known in (vocabulary_of, packed, all_packed):
         known.cache_clear()
 
 
@@ -279,10 +279,10 @@ def test_images_are_the_same_with_and_without(photos: str, folder: Path, monkeyp
     forget()
     ResNetPretrain(data=photos, side=16).check()
     assert not folder.exists()  # nothing is read before it is needed
-    direct = images._read(split(photos, 16))
+    direct = images.read_parts(split(photos, 16))
     first = load(split(photos, 16), "cpu")
     forget()
-    monkeypatch.setattr("trainables.image_files._decoded", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("trainables.image_files.decoded", lambda *_: pytest.fail("decoded again"))
     again = load(split(photos, 16), "cpu")
     for part in PARTS:
         for found in (first, again):
@@ -321,16 +321,16 @@ def test_text_is_the_same_with_and_without(tmp_path: Path, folder: Path, monkeyp
     for part in text.PARTS:
         (tmp_path / f"{part}.txt").write_text("\n".join(text.lines(None, part)[:40]), encoding="utf-8")
     data = str(tmp_path)
-    direct = text._numbered(data, "words", 100)
-    pieces, rows = _vocabulary(data, None, 300), _packed(data, "train", None, 300, 16, "cpu")
+    direct = text.numbered(data, "words", 100)
+    pieces, rows = vocabulary_of(data, None, 300), packed(data, "train", None, 300, 16, "cpu")
     assert text.entries(data, "words", 100) == len(text.vocabulary(data, "words", 100)) == 100
     forget()
     monkeypatch.setattr(text, "lines", lambda *_: pytest.fail("read again"))
     for part in text.PARTS:
         assert torch.equal(text.numbers(data, part, "words", 100, "cpu"), direct[part])
     assert text.entries(data, "words", 100) == 100
-    assert _vocabulary(data, None, 300) == pieces
-    assert torch.equal(_packed(data, "train", None, 300, 16, "cpu"), rows)
+    assert vocabulary_of(data, None, 300) == pieces
+    assert torch.equal(packed(data, "train", None, 300, 16, "cpu"), rows)
     assert len(entries(folder)) == 3
 
 

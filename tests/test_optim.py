@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tests.test_trainables import Exploring, Turning, timeless
+from tests.trainings import Exploring, Turning, timeless
 from trainables import checkpoint
 from trainables.base import Knobs, Policy, Workload
 from trainables.loop import Training, train

@@ -22,7 +22,7 @@ from orchestrator.errors import BadInput
 from search.trial import Config
 from search.work import Assignment, Progress
 from tests.support import simulated, small_sweep
-from tests.test_trainables import Exploring
+from tests.trainings import Exploring
 from trainables import checkpoint, parallel
 from trainables.base import NOTHING, Action, Averaging, Execution, Policy, Signals
 from trainables.loop import Training

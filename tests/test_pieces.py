@@ -1,4 +1,4 @@
-"""Trainings of other frameworks, and plain functions: what their pieces report, and that they go on exactly."""
+"""Trainings of other frameworks: what their pieces report, and that they go on exactly."""
 
 from __future__ import annotations
 
@@ -6,32 +6,22 @@ import importlib.util
 import json
 import logging
 import os
-import pickle
-import re
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import pytest
 import torch
-from ray import cloudpickle as ray_cloudpickle
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
-from orchestrator import OrchestratorError, reporting
+from orchestrator import reporting
 from search.work import Assignment
-from tests.support import ROOT, recorded, run_script, sequence
-from trainables.workloads.callable import FromFunction
+from tests.piecing import compare_with_a_killed_one, section
+from tests.support import ROOT, run_script
 from trainables.workloads.script import Script
-
-OWN_TRAINING = (ROOT / "docs" / "own_training.md").read_text()
 
 needs_accelerate = pytest.mark.skipif(
     importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed: the Trainer needs it"
@@ -48,7 +38,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """A script's process begins: in a trial's folder as the sweep makes it, or (None) with no sweep."""
 
     def begin(folder: Path | None, go_on: bool = True) -> None:
-        monkeypatch.setattr(reporting, "_last_step", -1)
+        monkeypatch.setattr(reporting, "last_step", -1)
         monkeypatch.delenv(reporting.FOLDER, raising=False)
         if folder is not None:
             place = folder / reporting.PLACE
@@ -266,227 +256,6 @@ def test_the_callback_leaves_lightnings_trainer_alone_that_no_sweep_runs(tmp_pat
     trainer = fit_with_lightning(tmp_path, epochs=1, enable_checkpointing=False)
     assert trainer.global_step == 4
     assert not list(tmp_path.iterdir())
-
-
-# Functions
-
-
-def yields(config: Any, state: Any) -> Any:
-    yield {"loss": config["x"]}, state
-
-
-def starts_over(config: Any) -> Any:
-    yield {"loss": config["x"]}
-
-
-def reporting_function(config: Any) -> None:
-    reporting.report(1, loss=config["x"])
-
-
-class Called:
-    """An object that is called."""
-
-    def __init__(self, base: float = 0.0) -> None:
-        self.base = base
-
-    def __call__(self, config: Any) -> None:
-        reporting.report(1, loss=config["x"] + self.base)
-
-    def method(self, config: Any) -> None:
-        self(config)
-
-
-TAKEN = [
-    yields, starts_over, reporting_function, Called(), Called().method, lambda config: None,
-    partial(reporting_function), partial(lambda config, data: None, data=3), lambda config, data=3: None, lambda *all: None,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("train", TAKEN)
-def test_any_callable_of_the_configuration_is_taken(train: Any) -> None:
-    assert FromFunction(train, metric="loss", mode="min", horizon=1).metrics == ("loss",)
-
-
-def needs_more(config: Any, state: Any, data: Any) -> Any:
-    yield data
-
-
-REFUSED = [
-    ("train.py", "must be a function of the configuration"),
-    (lambda: None, r"takes \(\); it must take the configuration"),
-    (lambda config, state: None, r"takes \(config, state\) and yields nothing; yield the metrics"),
-    (lambda config, data: None, r"nobody gives it 'data'; bind it: functools.partial\(train, data=…\)"),
-    (needs_more, "needs_more.*nobody gives it 'data'"),
-    (lambda config, *, data: None, "nobody gives it 'data'"),
-]
-
-
-@pytest.mark.parametrize(("train", "words"), REFUSED)
-def test_a_function_that_no_worker_could_call_is_refused_when_it_is_named(train: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        FromFunction(train, metric="loss", mode="min", horizon=1)
-
-
-@pytest.fixture
-def assignment(tmp_path: Path) -> Callable[..., Assignment]:
-    def made(until: int = 3, recorded: int = 0) -> Assignment:
-        return Assignment(
-            0, {"x": 2.0}, 7, until=until, folder=tmp_path / "trial" / "checkpoints", recorded=recorded,
-        )  # fmt: skip
-
-    return made
-
-
-def told(train: Any, assignment: Assignment, **fields: Any) -> dict[int, float]:
-    """The curve of one assignment."""
-    assignment.folder.mkdir(parents=True, exist_ok=True)
-    workload = FromFunction(train, metric="loss", mode="min", horizon=3, **fields)
-    return {
-        item.step: item.metrics["loss"]
-        for item in workload.run(None, assignment)
-        if item is not None and item.kind == "report"
-    }
-
-
-def test_a_function_may_speak_of_torchs_switches() -> None:
-    def train(config: Any) -> None:
-        torch.backends.cudnn.benchmark = torch.backends.mkldnn.enabled
-
-    FromFunction(train, metric="loss", mode="min", horizon=1)
-    for pickler in (cloudpickle, ray_cloudpickle):
-        assert callable(pickle.loads(pickler.dumps(train)))
-
-
-def test_closures_lambdas_partials_methods_and_objects_run_in_a_process_of_their_own(assignment: Any) -> None:
-    here = os.getpid()
-
-    def closure(config: Any) -> None:
-        assert os.getpid() != here
-        reporting.report(1, loss=config["x"] + 1)
-
-    for train, loss in [
-        (closure, 3.0),
-        (partial(lambda config, data: (reporting.report(1, loss=data), None)[1], data=4), 4.0),
-        (Called(2.0).method, 4.0),
-    ]:
-        shutil.rmtree(assignment().folder, ignore_errors=True)
-        assert told(train, assignment(until=1)) == {1: loss}
-
-
-@pytest.mark.slow
-def test_a_function_of_a_script_that_was_started_runs_and_goes_on_after_a_kill(tmp_path: Path) -> None:
-    """Of `__main__`, and with a module beside the script."""
-    tune, _ = section("A function")
-    tune = tune.replace("import json\n", "import json\nimport lines\n").replace("(3 - x)", "(lines.TARGET - x)")
-    compare_with_a_killed_one(tmp_path, {"tune.py": tune, "lines.py": "TARGET = 3\n"}, "pushed", kill_after=8)
-
-
-def remembers(config: Any) -> None:
-    """Counts on from the file that it reported, and shows in its loss from where."""
-    checkpoint = reporting.resumed_from()
-    first = int(checkpoint.read_text()) if checkpoint else 0
-    for step in range(first + 1, 4):
-        path = Path(os.environ["TRIAL_FOLDER"], f"{step}.txt")
-        path.write_text(str(step))
-        if not reporting.report(step, loss=step + first / 10, checkpoint=path):
-            break
-
-
-def test_a_function_goes_on_from_the_checkpoint_that_it_reported(assignment: Any) -> None:
-    assert told(remembers, assignment(until=2)) == {1: 1.0, 2: 2.0}
-    assert told(remembers, assignment(until=3, recorded=2)) == {3: 3.2}
-    workload = FromFunction(
-        remembers,
-        metric="loss",
-        mode="min",
-        horizon=3,
-        test_with=lambda config, path: {"said": float(path.read_text())},
-    )
-    assert workload.test(assignment(until=3, recorded=3)) == {"said": 3.0}
-
-
-def breaks(config: Any) -> None:
-    raise ValueError("the data of 2019 is missing")
-
-
-def leaves(config: Any) -> None:
-    sys.exit("no such tokenizer")
-
-
-def returns(config: Any) -> float:
-    return 0.25
-
-
-@pytest.mark.parametrize(
-    ("train", "words"),
-    [
-        (breaks, "ValueError: the data of 2019 is missing"),
-        (leaves, "no such tokenizer"),
-        (returns, "never called report"),
-        (lambda config: starts_over(config), "make it a generator function itself"),
-    ],
-)
-def test_what_goes_wrong_in_a_function_is_the_reason_of_the_failure(train: Any, words: str, assignment: Any) -> None:
-    with pytest.raises(RuntimeError, match=words):
-        told(train, assignment())
-    if train is breaks:
-        assert "in breaks" in (assignment().folder.parent / "log.txt").read_text()
-    if train is returns:
-        assert "returned 0.25, which is not read" in (assignment().folder.parent / "log.txt").read_text()
-
-
-def test_a_generator_of_the_configuration_alone_may_not_yield_a_state(assignment: Any) -> None:
-    def train(config: Any) -> Any:
-        yield {"loss": 1.0}, {"x": 1}
-
-    with pytest.raises(ValueError, match="takes none to go on from"):
-        told(train, assignment())
-
-
-# The page
-
-
-def section(title: str) -> list[str]:
-    """The Python of a section of docs/own_training.md."""
-    (text,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", OWN_TRAINING, re.DOTALL | re.MULTILINE)
-    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-
-
-def compare_with_a_killed_one(folder: Path, files: dict[str, str], name: str, kill_after: int) -> None:
-    """SIGKILL of the driver after so many reports, the same command again: the record of one that was left in peace."""
-    command = [sys.executable, "tune.py", "--simulate", "--max-concurrent", "1"]
-    for place in ("whole", "parts"):
-        for file, text in files.items():
-            path = folder / place / file
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
-    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # the page says `python`
-    done = run_script("tune.py", *command[2:], cwd=folder / "whole", timeout=280, **environment)
-    assert done.returncode == 0, done.stderr
-    run = folder / "parts" / "runs" / name
-    driver = subprocess.Popen(
-        command,
-        cwd=folder / "parts",
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | environment,
-    )
-    while reports_on_record(run) < kill_after:
-        assert driver.poll() is None
-        time.sleep(0.05)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    done = run_script("tune.py", *command[2:], cwd=folder / "parts", timeout=280, **environment)
-    assert done.returncode == 0, done.stderr
-    assert "Continuing" in done.stderr
-    assert sequence(run) == sequence(folder / "whole" / "runs" / name)
-
-
-def reports_on_record(run: Path) -> int:
-    try:
-        return len(recorded(run, "report"))
-    except OrchestratorError:  # it is only being made
-        return 0
 
 
 PAGES = [

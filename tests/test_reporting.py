@@ -19,7 +19,7 @@ from orchestrator.reporting import parameters, report, resumed_from
 
 @pytest.fixture(autouse=True)
 def _afresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting, "_last_step", -1)
+    monkeypatch.setattr(reporting, "last_step", -1)
     for name in (reporting.FOLDER, reporting.RUNNER, *reporting.RANKS):
         monkeypatch.delenv(name, raising=False)
 

@@ -422,7 +422,7 @@ def test_trials_are_assigned_to_brackets_in_hyperbands_proportions() -> None:
     scheduler = Hyperband()
     counts = [0] * 5
     for number in range(286):
-        counts[scheduler._bracket(begin(history), history)] += 1
+        counts[scheduler.bracket(begin(history), history)] += 1
         if number == 28:  # a fifth of a round
             assert counts == [16, 7, 3, 2, 1]
     assert counts == [162, 68, 30, 16, 10]
@@ -433,7 +433,7 @@ def test_a_synchronous_round_has_exactly_the_rungs_of_the_table(workers: int) ->
     scheduler = Hyperband(synchronous=True)
     history, _ = sweep(scheduler, trials=143, horizon=81, workers=workers)
     for index, bracket in enumerate(brackets(81, 3)):
-        members = [trial for trial in history if scheduler._bracket(trial, history) == index]
+        members = [trial for trial in history if scheduler.bracket(trial, history) == index]
         assert [(sum(t.step >= rung.step for t in members), rung.step) for rung in bracket] == list(bracket)
     assert history.count(Status.COMPLETED) == 1 + 1 + 1 + 2 + 5
 
@@ -442,7 +442,7 @@ def test_asynchronous_hyperband_compares_within_a_bracket_and_rests_at_its_rungs
     scheduler = Hyperband()
     history, _ = sweep(scheduler, trials=143, horizon=81, workers=3)
     for trial in history:
-        bracket = brackets(81, 3)[scheduler._bracket(trial, history)]
+        bracket = brackets(81, 3)[scheduler.bracket(trial, history)]
         assert trial.step in {rung.step for rung in bracket}
     assert 8 <= history.count(Status.COMPLETED) <= 20
 

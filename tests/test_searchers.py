@@ -295,10 +295,10 @@ def test_the_gaussian_process_takes_a_failure_for_the_worst_result() -> None:
 
 
 def test_a_stopped_trial_is_no_full_result_for_optuna() -> None:
-    from search.searchers.optuna import _frozen_trials
+    from search.searchers.optuna import frozen_trials
 
     history = random_history(SPACES["mixed"], seed=1, trials=60)
-    shown = {frozen.number: frozen for frozen in _frozen_trials(history)}
+    shown = {frozen.number: frozen for frozen in frozen_trials(history)}
     for trial in history:
         if trial.number not in shown:
             assert not trial.in_space or trial.task != "full"
@@ -311,9 +311,9 @@ def test_a_stopped_trial_is_no_full_result_for_optuna() -> None:
 
 
 def test_powers_of_two_are_shown_to_optuna_as_exponents() -> None:
-    from search.searchers.optuna import _distribution
+    from search.searchers.optuna import distribution_of
 
-    distribution = _distribution(pow2(16, 256))
+    distribution = distribution_of(pow2(16, 256))
     assert (distribution.low, distribution.high) == (4, 8)
 
 

@@ -166,15 +166,15 @@ class Named:
         yield {"loss": config["x"] * self.scale}
 
 
-def _train(config: Any, state: Any, data: Any = None) -> Iterator[Any]:
+def train_by_itself(config: Any, state: Any, data: Any = None) -> Iterator[Any]:
     yield {"loss": config["x"]}
 
 
 IDENTITIES = """
 import numpy as np, functools
 from orchestrator.identity import identity
-from tests.test_sweep import Named, _train
-print(identity({"partial": functools.partial(_train, data=np.arange(5.0)), "set": {"b", "a", "c"}, "object": Named(0.5, [Named(1.0)])}))
+from tests.test_sweep import Named, train_by_itself
+print(identity({"partial": functools.partial(train_by_itself, data=np.arange(5.0)), "set": {"b", "a", "c"}, "object": Named(0.5, [Named(1.0)])}))
 """
 
 
@@ -192,9 +192,9 @@ def test_things_that_differ_have_different_identities() -> None:
     import torch
 
     pairs: list[tuple[Any, Any]] = [
-        (partial(_train, data=1), partial(_train, data=2)),
-        (partial(_train, data=np.zeros(2000)), partial(_train, data=np.eye(1, 2000)[0])),
-        (partial(_train, data=torch.zeros(2)), partial(_train, data=torch.ones(2))),
+        (partial(train_by_itself, data=1), partial(train_by_itself, data=2)),
+        (partial(train_by_itself, data=np.zeros(2000)), partial(train_by_itself, data=np.eye(1, 2000)[0])),
+        (partial(train_by_itself, data=torch.zeros(2)), partial(train_by_itself, data=torch.ones(2))),
         (Named(0.5), Named(0.25)),
         (lambda config: config["x"] + 1, lambda config: config["x"] - 1),
         (replace(Quadratic(), horizon=3), replace(Quadratic(), horizon=4)),
@@ -208,7 +208,7 @@ def test_things_that_differ_have_different_identities() -> None:
 
 def test_a_function_with_its_data_and_an_object_that_is_called_are_continued(tmp_path: Path) -> None:
     for name, make in {
-        "partial": lambda: partial(_train, data=np.arange(3)),
+        "partial": lambda: partial(train_by_itself, data=np.arange(3)),
         "object": lambda: Named(0.5, data={"a": 1}),
     }.items():
         for samples in (1, 2):

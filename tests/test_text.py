@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from trainables.workloads.bert_classify import BertClassify, matthews
 from trainables.workloads.bert_mlm import BertMlm, masks
 from trainables.workloads.lstm_lm import LstmLm
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 PIECES = (*wordpiece.SPECIAL, *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz"))
 
@@ -28,14 +29,6 @@ def shared(name: str) -> str:
     if not (SHARED / name).exists():
         pytest.skip(f"the shared data are not here: {SHARED / name}")
     return str(SHARED / name)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -213,7 +206,7 @@ def test_the_same_number_is_masked_in_each_row_in_the_published_proportions() ->
 def test_logits_at_masked_places_are_those_of_the_whole_model() -> None:
     workload = BertMlm.smallest()
     model = workload.model({}, None).eval()
-    tokens, places, shown = workload._masked("valid", "cpu")
+    tokens, places, shown = workload.masked("valid", "cpu")
     with torch.no_grad():
         whole = model.masked(input_ids=tokens[:4].scatter(1, places[:4], shown[:4])).logits
         there = model(tokens[:4], places[:4], shown[:4])
@@ -236,13 +229,13 @@ def test_several_evaluations_a_pass_draw_from_all_rows() -> None:
     workload = replace(BertMlm.smallest(), data_share=1.0, evaluations_per_pass=4)
     whole = replace(workload, evaluations_per_pass=1)
     assert workload.samples() == whole.samples() // 4
-    rows = workload._rows("train", "cpu")
+    rows = workload.rows("train", "cpu")
     seen: list[Tensor] = []
 
     class Listening(nn.Module):
         def forward(self, tokens: Tensor, places: Tensor, shown: Tensor) -> Tensor:
             seen.append(tokens)
-            return torch.zeros(*places.shape, len(workload._pieces))
+            return torch.zeros(*places.shape, len(workload.pieces))
 
     for _ in range(2):
         workload.loss(Listening(), torch.tensor([5] * 100))
@@ -287,8 +280,8 @@ def test_shared_tasks_are_read_as_they_are_published() -> None:
 def test_the_padding_does_not_change_the_answer() -> None:
     short = replace(BertClassify.smallest(), length=12)
     model = BertClassify.smallest().model({}, None).eval()
-    row = wordpiece.padded(["the value"], short._pieces, 12)
-    longer = wordpiece.padded(["the value"], short._pieces, 40)
+    row = wordpiece.padded(["the value"], short.pieces, 12)
+    longer = wordpiece.padded(["the value"], short.pieces, 40)
     assert torch.allclose(model(row), model(longer), atol=1e-6)
 
 

@@ -147,7 +147,7 @@ def _write(final: Path, state: dict[str, Any], step: int) -> Progress:
         "tensors.safetensors": safetensors.torch.save(tensors),
     }
     entries = {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in files.items()}
-    manifest = _sealed({"format": FORMAT, "files": entries})
+    manifest = sealed({"format": FORMAT, "files": entries})
 
     unfinished = _unfinished(final)
     final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -199,7 +199,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     data = _bytes(path / MANIFEST)
     try:
         manifest = json.loads(data)
-        intact = _sealed(manifest) == data and set(manifest["files"]) == set(FILES)
+        intact = sealed(manifest) == data and set(manifest["files"]) == set(FILES)
     except (ValueError, TypeError, KeyError):
         intact = False
     if not intact:
@@ -209,7 +209,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _sealed(manifest: dict[str, Any]) -> bytes:
+def sealed(manifest: dict[str, Any]) -> bytes:
     """The manifest's only spelling, with a hash of itself: a flipped bit anywhere in it shows."""
     content = {key: value for key, value in manifest.items() if key != "sha256"}
     text = json.dumps(content, sort_keys=True)

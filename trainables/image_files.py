@@ -196,7 +196,7 @@ def _listed_files(folder: Path, names: Sequence[str], side: int) -> Listed:
         found += [(path, label) for path in of_class]
     labels = np.array([label for _, label in found], dtype=np.int64)
     paths = tuple(path for path, _ in found)
-    return Listed(labels, lambda rows: _decoded([_File(paths[row]) for row in rows], side), paths)
+    return Listed(labels, lambda rows: decoded([_File(paths[row]) for row in rows], side), paths)
 
 
 # Stanford Cars
@@ -227,7 +227,7 @@ def _cars(folder: Path, side: int) -> Listing:
 
 def _listed_cars(files: list[_File], labels: Labels, side: int, boxes: Path) -> Listed:
     sources = (boxes, *(file.path for file in files))
-    return Listed(labels, lambda rows: _decoded([files[row] for row in rows], side), sources)
+    return Listed(labels, lambda rows: decoded([files[row] for row in rows], side), sources)
 
 
 def _annotations(folder: Path, path: Path, images: Path) -> tuple[list[_File], Labels]:
@@ -277,7 +277,7 @@ class _File(NamedTuple):
     box: tuple[int, int, int, int] | None = None  # left, top, right, bottom
 
 
-def _decoded(files: Sequence[_File], side: int) -> Pixels:
+def decoded(files: Sequence[_File], side: int) -> Pixels:
     pixels = np.empty((len(files), side, side, 3), dtype=np.uint8)
     for row, file in enumerate(files):
         pixels[row] = _pixels(file, side)

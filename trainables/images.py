@@ -128,7 +128,11 @@ def digits_as_floats(images: Tensor, side: int) -> Tensor:
 @lru_cache(maxsize=4)
 def load(split: Split, device: str) -> Images:
     """Read all images, and put them on `device`."""
-    found = _read(split) if split.kept is None else once(split.kept.key_parts, split.kept.sources, lambda: _read(split))
+    found = (
+        read_parts(split)
+        if split.kept is None
+        else once(split.kept.key_parts, split.kept.sources, lambda: read_parts(split))
+    )
     return Images(
         parts={part: found[part].to(device) for part in PARTS},
         labels={part: labels.to(device) for part, labels in split.labels.items()},
@@ -214,7 +218,7 @@ def _kept(found: Listing, classes_every: int, chosen: Mapping[str, Tensor]) -> K
     return Kept(("images", found.side, classes_every, rows, decoder), sources)
 
 
-def _read(split: Split) -> dict[str, Tensor]:
+def read_parts(split: Split) -> dict[str, Tensor]:
     """The bytes of each part, and their "mean" and "deviation"."""
     parts = {part: split.read[part]() for part in PARTS}
     if split.scale is None:

@@ -27,8 +27,10 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf
 class MetricsFile:
     """All that matches `pattern` below `folder`; `marks`: how far it had been read when the script was started."""
 
-    def __init__(self, folder: Path, pattern: str, marks: Mapping[str, int] | None = None) -> None:
-        self._folder, self._pattern = folder, pattern
+    def __init__(
+        self, folder: Path, pattern: str, marks: Mapping[str, int] | None = None, *, rest: float = REST
+    ) -> None:
+        self._folder, self._pattern, self._rest = folder, pattern, rest
         self._known = dict(marks or {})  # rows, or bytes of events, that are no news
         self._seen: dict[Path, tuple[int, int, int]] = {}  # how a file was when it was read: inode, size, time
         self._wait_until = 0.0
@@ -56,7 +58,7 @@ class MetricsFile:
             if self._seen.get(path) != now or ended:
                 self._seen[path] = now
                 news += self._new(path, metric, ended)
-        self._wait_until = time.monotonic() + REST * (time.monotonic() - begun)
+        self._wait_until = time.monotonic() + self._rest * (time.monotonic() - begun)
         return news
 
     def _new(self, path: Path, metric: str, ended: bool) -> list[tuple[Line, int]]:

@@ -53,7 +53,7 @@ class Run(Iterator["Progress | None"]):
         self._saved: Progress | None = None  # the checkpoint of …
         self._saved_at: tuple[int, int] | None = None  # … this place in the training
         self._started = self._saved_time = time.perf_counter()
-        self._writing_seconds = 0.0
+        self.writing_seconds = 0.0
         self._polled = -math.inf
         self._problem = ""  # why the latest checkpoint could not be written
         self._items = self._carry_out(_restore(self.training, assignment))
@@ -74,7 +74,7 @@ class Run(Iterator["Progress | None"]):
             self._saved_at = place
             checkpoint.prune(assignment.folder, recorded=assignment.recorded, pinned=assignment.pinned)
             self._saved_time = time.perf_counter()
-            self._writing_seconds += self._saved_time - begun
+            self.writing_seconds += self._saved_time - begun
         return self._saved
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class Run(Iterator["Progress | None"]):
         now = time.perf_counter()
         if now - self._saved_time < (self._assignment.checkpoint_seconds or WITHIN_A_STEP):
             return False
-        return self._writing_seconds <= WRITING_SHARE * (now - self._started - self._writing_seconds)
+        return self.writing_seconds <= WRITING_SHARE * (now - self._started - self.writing_seconds)
 
     def _asked_to_pause(self) -> bool:
         now = time.perf_counter()

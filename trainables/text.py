@@ -83,12 +83,12 @@ def vocabulary(data: str | None, level: str, size: int) -> dict[str, int]:
 @lru_cache(maxsize=16)
 def numbers(data: str | None, part: str, level: str, size: int, device: str) -> Tensor:
     """The whole part as one stream of numbers of the vocabulary; long, (units,)."""
-    return _streams(data, level, size)[part].to(device)
+    return streams(data, level, size)[part].to(device)
 
 
 def entries(data: str | None, level: str, size: int) -> int:
     """How many units the vocabulary has; reads no text where a process of this node has read it."""
-    return int(_streams(data, level, size)["entries"])
+    return int(streams(data, level, size)["entries"])
 
 
 def once(
@@ -121,12 +121,12 @@ def _reference() -> dict[str, tuple[str, ...]]:
 
 
 @lru_cache(maxsize=4)
-def _streams(data: str | None, level: str, size: int) -> Mapping[str, Tensor]:
+def streams(data: str | None, level: str, size: int) -> Mapping[str, Tensor]:
     """Of each part its stream, and "entries"."""
-    return once(data, ("text", level, size), lambda: _numbered(data, level, size))
+    return once(data, ("text", level, size), lambda: numbered(data, level, size))
 
 
-def _numbered(data: str | None, level: str, size: int) -> dict[str, Tensor]:
+def numbered(data: str | None, level: str, size: int) -> dict[str, Tensor]:
     import torch
 
     known = vocabulary(data, level, size)

@@ -57,7 +57,7 @@ class Hyperband(Scheduler):
 
     def judge(self, trial: Trial, history: History) -> Verdict:
         top = top_step(self.max_t, history)
-        steps = [rung.step for rung in self._table(history)[self._bracket(trial, history)][:-1]]
+        steps = [rung.step for rung in self._table(history)[self.bracket(trial, history)][:-1]]
         return rested_at(trial, steps, top, history)
 
     def promote(self, history: History) -> Suggestion | None:
@@ -107,13 +107,13 @@ class Hyperband(Scheduler):
     def _table(self, history: History) -> tuple[tuple[Rung, ...], ...]:
         return brackets(top_step(self.max_t, history), self.reduction_factor, self.grace_period)
 
-    def _bracket(self, trial: Trial, history: History) -> int:
+    def bracket(self, trial: Trial, history: History) -> int:
         turns = _turns(self._table(history))
         return turns[trial.number % len(turns)]
 
     def _cohort(self, trial: Trial, history: History) -> tuple[int, int, str]:
         """Round, bracket and task: who is compared with whom if all wait for each other."""
-        return trial.number // len(_turns(self._table(history))), self._bracket(trial, history), trial.task
+        return trial.number // len(_turns(self._table(history))), self.bracket(trial, history), trial.task
 
 
 @lru_cache(maxsize=64)

@@ -119,7 +119,7 @@ class Tpe(_OptunaSearcher):
 
     def _frozen(self, history: History) -> list[FrozenTrial]:
         step = _telling_step(history, max(self.n_startup_trials, 2 * (history.space.dimension + 1)))
-        shown = ((frozen, history.trials[frozen.number]) for frozen in _frozen_trials(history))
+        shown = ((frozen, history.trials[frozen.number]) for frozen in frozen_trials(history))
         return [_result(frozen, trial, step) for frozen, trial in shown if _counts(trial, step)]
 
     def _results(self, history: History) -> int:
@@ -153,7 +153,7 @@ class GaussianProcess(_OptunaSearcher):
         return GPSampler(n_startup_trials=self.n_startup_trials, seed=seed, warn_independent_sampling=False)
 
     def _frozen(self, history: History) -> list[FrozenTrial]:
-        frozen = _frozen_trials(history)
+        frozen = frozen_trials(history)
         worst = max(trial.value for trial in frozen if trial.state.name == "COMPLETE")
         return [_failed_as(worst, trial, history.trials[trial.number]) for trial in frozen]
 
@@ -170,7 +170,7 @@ def _ask(sampler: BaseSampler, frozen: list[FrozenTrial], history: History) -> d
     def pick(name: str, parameter: Parameter) -> Any:
         if isinstance(parameter, Fixed):
             return parameter.value
-        distribution = _distribution(parameter)
+        distribution = distribution_of(parameter)
         if name in joint:
             value = joint[name]
         elif distribution.single():
@@ -200,7 +200,7 @@ def _study(frozen: list[FrozenTrial]) -> Study:
 _frozen_before: WeakKeyDictionary[History, dict[int, tuple[tuple[Status, int], FrozenTrial]]] = WeakKeyDictionary()
 
 
-def _frozen_trials(history: History) -> list[FrozenTrial]:
+def frozen_trials(history: History) -> list[FrozenTrial]:
     """The shown trials as Optuna's; only those that changed since the last call are made again."""
     known = _frozen_before.setdefault(history, {})
     distributions: dict[str, BaseDistribution] = {}
@@ -285,13 +285,13 @@ def _trial(
 
 def _distributions(space: Space) -> dict[str, BaseDistribution]:
     return {
-        name: _distribution(parameter)
+        name: distribution_of(parameter)
         for name, parameter in space.parameters.items()
         if not isinstance(parameter, Fixed)
     }
 
 
-def _distribution(parameter: Parameter) -> BaseDistribution:
+def distribution_of(parameter: Parameter) -> BaseDistribution:
     """A power of two is an integer here: its exponent."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 

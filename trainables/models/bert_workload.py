@@ -45,15 +45,15 @@ class BertWorkload(Workload):
 
     @property
     @abstractmethod
-    def _pieces(self) -> wordpiece.Pieces:
+    def pieces(self) -> wordpiece.Pieces:
         """The vocabulary."""
 
     def _shape(self, config: Config) -> Shape:
         from trainables.models.bert import Shape
 
         return Shape(
-            entries=len(self._pieces),
-            vocabulary=wordpiece.fingerprint(self._pieces),
+            entries=len(self.pieces),
+            vocabulary=wordpiece.fingerprint(self.pieces),
             length=self.length,
             layers=self.layers,
             hidden=self.hidden,

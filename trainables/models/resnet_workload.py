@@ -42,10 +42,10 @@ class ResNetWorkload(Workload):
         return configured(config, default, model.parameters(), self.knobs(config))
 
     def samples(self) -> int:
-        return len(self._rows("cpu"))
+        return len(self.rows("cpu"))
 
     @abstractmethod
-    def _rows(self, device: str) -> Tensor:
+    def rows(self, device: str) -> Tensor:
         """The training images of this trial among all there are, (n,), on `device`."""
 
     @property

@@ -79,18 +79,18 @@ class BertClassify(BertWorkload):
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
         from trainables.models.bert import ClassifyingBert
 
-        model = ClassifyingBert(self._shape(config), self._pieces.index(wordpiece.PAD), _CLASSES)
+        model = ClassifyingBert(self._shape(config), self.pieces.index(wordpiece.PAD), _CLASSES)
         if self.weights is not None:
             self._take_over(model, self.weights)
         return model
 
     def samples(self) -> int:
-        return max(1, round(self.data_share * len(self._part("train", "cpu")[1])))
+        return max(1, round(self.data_share * len(self.part("train", "cpu")[1])))
 
     def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
         from torch.nn import functional
 
-        tokens, labels = self._part("train", str(indices.device))
+        tokens, labels = self.part("train", str(indices.device))
         chosen = indices * len(labels) // self.samples()
         return functional.cross_entropy(model(tokens[chosen]), labels[chosen])
 
@@ -98,7 +98,7 @@ class BertClassify(BertWorkload):
         import torch
         from torch.nn import functional
 
-        tokens, labels = self._part(part, str(next(model.parameters()).device))
+        tokens, labels = self.part(part, str(next(model.parameters()).device))
         batches = (tokens[begin : begin + _ROWS] for begin in range(0, len(tokens), _ROWS))
         logits = torch.cat([model(batch).float() for batch in batches])
         answers = logits.argmax(1)
@@ -118,7 +118,7 @@ class BertClassify(BertWorkload):
         from trainables.models.bert import encoder_of
 
         given = weights.read(name) if _is_here(name) else _from_hub(name)
-        if "vocabulary" in given and given["vocabulary"].item() != wordpiece.fingerprint(self._pieces):
+        if "vocabulary" in given and given["vocabulary"].item() != wordpiece.fingerprint(self.pieces):
             raise ValueError(
                 f"weights={name!r} were trained with another vocabulary than vocabulary={self.vocabulary!r}; give the "
                 "vocab.txt in the folder prepared/ of their sweep."
@@ -129,10 +129,10 @@ class BertClassify(BertWorkload):
             raise ValueError(f"weights={name!r}, vocabulary={self.vocabulary!r}: {error}") from error
 
     @property
-    def _pieces(self) -> wordpiece.Pieces:
+    def pieces(self) -> wordpiece.Pieces:
         return _vocabulary(self.data, self.task, self.vocabulary, self.vocabulary_size)
 
-    def _part(self, part: str, device: str) -> tuple[Tensor, Tensor]:
+    def part(self, part: str, device: str) -> tuple[Tensor, Tensor]:
         return _encoded(self.data, self.task, part, self.vocabulary, self.vocabulary_size, self.length, device)
 
 

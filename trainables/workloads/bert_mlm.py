@@ -76,7 +76,7 @@ class BertMlm(BertWorkload):
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
         from trainables.models.bert import MaskedBert
 
-        pieces = self._pieces
+        pieces = self.pieces
         if prepared is not None and wordpiece.read(str(prepared / _FILE)) != pieces:
             raise ValueError(
                 f"{prepared / _FILE} is not the vocabulary that this process has: another version of tokenizers, or of "
@@ -85,7 +85,7 @@ class BertMlm(BertWorkload):
         return MaskedBert(self._shape(config), pad=pieces.index(wordpiece.PAD))
 
     def samples(self) -> int:
-        rows = len(self._rows("train", "cpu")) // self.evaluations_per_pass
+        rows = len(self.rows("train", "cpu")) // self.evaluations_per_pass
         return max(1, round(self.data_share * rows))
 
     def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
@@ -95,8 +95,8 @@ class BertMlm(BertWorkload):
         if self.evaluations_per_pass > 1:
             drawn = torch.randint(self.evaluations_per_pass, indices.shape, device=indices.device)
             indices = self.evaluations_per_pass * indices + drawn
-        tokens = self._rows("train", str(indices.device))[indices]
-        places, shown = masks(tokens, self._pieces)
+        tokens = self.rows("train", str(indices.device))[indices]
+        places, shown = masks(tokens, self.pieces)
         logits = model(tokens, places, shown)
         return functional.cross_entropy(logits.flatten(0, 1), tokens.gather(1, places).flatten())
 
@@ -107,7 +107,7 @@ class BertMlm(BertWorkload):
         device = next(model.parameters()).device
         total = torch.zeros((), dtype=torch.double, device=device)
         right = torch.zeros((), dtype=torch.long, device=device)
-        rows, places, shown = self._masked(part, str(device))
+        rows, places, shown = self.masked(part, str(device))
         for begin in range(0, len(rows), _ROWS):
             now = slice(begin, begin + _ROWS)
             logits = model(rows[now], places[now], shown[now]).flatten(0, 1).float()
@@ -118,25 +118,25 @@ class BertMlm(BertWorkload):
         return {"loss": total.item() / count, "accuracy": right.item() / count}
 
     def prepare(self, folder: Path) -> None:
-        wordpiece.write(folder / _FILE, self._pieces)
+        wordpiece.write(folder / _FILE, self.pieces)
 
     @classmethod
     def smallest(cls) -> BertMlm:
         return cls(horizon=3, vocabulary_size=600, length=32, layers=1, hidden=16, data_share=0.02)
 
     @property
-    def _pieces(self) -> wordpiece.Pieces:
-        return _vocabulary(self.data, self.vocabulary, self.vocabulary_size)
+    def pieces(self) -> wordpiece.Pieces:
+        return vocabulary_of(self.data, self.vocabulary, self.vocabulary_size)
 
-    def _rows(self, part: str, device: str) -> Tensor:
-        return _packed(self.data, part, self.vocabulary, self.vocabulary_size, self.length, device)
+    def rows(self, part: str, device: str) -> Tensor:
+        return packed(self.data, part, self.vocabulary, self.vocabulary_size, self.length, device)
 
-    def _masked(self, part: str, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    def masked(self, part: str, device: str) -> tuple[Tensor, Tensor, Tensor]:
         """Rows, places and what is shown there; the same in every process and on every device."""
         import torch
 
-        rows = self._rows(part, "cpu")
-        places, shown = masks(rows, self._pieces, torch.Generator().manual_seed(_SEED))
+        rows = self.rows(part, "cpu")
+        places, shown = masks(rows, self.pieces, torch.Generator().manual_seed(_SEED))
         return rows.to(device), places.to(device), shown.to(device)
 
 
@@ -158,7 +158,7 @@ def masks(tokens: Tensor, pieces: wordpiece.Pieces, generator: torch.Generator |
 
 
 @lru_cache(maxsize=4)
-def _vocabulary(data: str | None, path: str | None, size: int) -> wordpiece.Pieces:
+def vocabulary_of(data: str | None, path: str | None, size: int) -> wordpiece.Pieces:
     import tokenizers
     import torch
 
@@ -174,15 +174,15 @@ def _vocabulary(data: str | None, path: str | None, size: int) -> wordpiece.Piec
 
 
 @lru_cache(maxsize=8)
-def _packed(data: str | None, part: str, path: str | None, size: int, length: int, device: str) -> Tensor:
-    return _all_packed(data, path, size, length)[part].to(device)
+def packed(data: str | None, part: str, path: str | None, size: int, length: int, device: str) -> Tensor:
+    return all_packed(data, path, size, length)[part].to(device)
 
 
 @lru_cache(maxsize=4)
-def _all_packed(data: str | None, path: str | None, size: int, length: int) -> Mapping[str, Tensor]:
+def all_packed(data: str | None, path: str | None, size: int, length: int) -> Mapping[str, Tensor]:
     import tokenizers
 
-    pieces = _vocabulary(data, path, size)
+    pieces = vocabulary_of(data, path, size)
 
     def packed() -> dict[str, Tensor]:
         return {part: wordpiece.packed(text.lines(data, part), pieces, length) for part in text.PARTS}

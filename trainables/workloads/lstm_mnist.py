@@ -67,7 +67,7 @@ class LstmMnist(Workload):
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
         from trainables.models.lstm import RowLstm
 
-        images, _ = self._part("train", "cpu")
+        images, _ = self.part("train", "cpu")
         return RowLstm(images.shape[2], self.hidden, 10, self.projection)
 
     def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -76,19 +76,19 @@ class LstmMnist(Workload):
         return configured(config, "sgd", model.parameters(), self.knobs(config))
 
     def samples(self) -> int:
-        return max(1, round(self.data_share * len(self._part("train", "cpu")[1])))
+        return max(1, round(self.data_share * len(self.part("train", "cpu")[1])))
 
     def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
         from torch.nn import functional
 
-        images, labels = self._part("train", str(indices.device))
+        images, labels = self.part("train", str(indices.device))
         return functional.cross_entropy(model(self._shown(images[indices])), labels[indices])
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
         import torch
         from torch.nn import functional
 
-        images, labels = self._part(part, str(next(model.parameters()).device))
+        images, labels = self.part(part, str(next(model.parameters()).device))
         logits = torch.cat([model(self._shown(some)) for some in torch.split(images, _AT_ONCE)])
         return {
             "accuracy": (logits.argmax(1) == labels).double().mean().item(),
@@ -99,7 +99,7 @@ class LstmMnist(Workload):
     def smallest(cls) -> LstmMnist:
         return cls(horizon=6, hidden=64)
 
-    def _part(self, part: str, device: str) -> tuple[Tensor, Tensor]:
+    def part(self, part: str, device: str) -> tuple[Tensor, Tensor]:
         return (_digits(device) if self.data is None else _mnist(self.data, device))[part]
 
     def _shown(self, images: Tensor) -> Tensor:

@@ -94,14 +94,14 @@ class ResNetFinetune(ResNetWorkload):
         if self.data is None and not 1 <= self._digits <= _DIGITS_MOST:
             raise ValueError(f"per_class={self.per_class}: of the digits must be 1 to {_DIGITS_MOST}; others are test.")
         architecture = self._architecture
-        split = None if self.data is None and self.weights is None else self._split
+        split = None if self.data is None and self.weights is None else self.split
         if split is not None and self.weights not in (None, SCRATCH) and not is_published(str(self.weights)):
             architecture.trained(str(self.weights), split.channels, split.classes)
 
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
         from trainables import weights
 
-        split = self._split
+        split = self.split
         if self.weights == SCRATCH:
             return self._architecture.build(split.channels, split.classes)
         if prepared is None:
@@ -118,25 +118,25 @@ class ResNetFinetune(ResNetWorkload):
         from trainables.images import load, loss
 
         device = str(indices.device)
-        rows = self._rows(device)[indices]
+        rows = self.rows(device)[indices]
         if self.scope == "head":
             features = cast("Head", model).known("train", device)[rows]
-            return functional.cross_entropy(model(features), self._split.labels["train"].to(device)[rows])
-        return loss(model, load(self._split, device), rows, augment=self.augment and self.data is not None)
+            return functional.cross_entropy(model(features), self.split.labels["train"].to(device)[rows])
+        return loss(model, load(self.split, device), rows, augment=self.augment and self.data is not None)
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
         from trainables.images import evaluate, load
 
         device = str(next(model.parameters()).device)
         if self.scope == "head":
-            return evaluate(model, cast("Head", model).known(part, device), self._split.labels[part].to(device))
-        data = load(self._split, device)
+            return evaluate(model, cast("Head", model).known(part, device), self.split.labels[part].to(device))
+        data = load(self.split, device)
         return evaluate(lambda images: model(data.floats(images)), data.parts[part], data.labels[part])
 
     def prepare(self, folder: Path) -> None:
         if self.weights == SCRATCH:
             return
-        split = self._split
+        split = self.split
         if self.weights is None:
             model = self._pretrained_on_digits()
         else:
@@ -156,9 +156,9 @@ class ResNetFinetune(ResNetWorkload):
     def _head(self, path: Path) -> Head:
         from trainables.models.head import Head
 
-        model = Head(path, self._split.classes)
+        model = Head(path, self.split.classes)
         images, side = len(model.known("train", "cpu")), int(model.known("side", "cpu"))
-        expected = len(self._split.labels["train"]), self._split.side
+        expected = len(self.split.labels["train"]), self.split.side
         if (images, side) != expected:
             raise ValueError(
                 f"{path}: features of {images} training images of side {side}, and there are {expected[0]} of side "
@@ -174,7 +174,7 @@ class ResNetFinetune(ResNetWorkload):
         from trainables.images import PARTS, features, load
 
         model = model.to(compute_device()).eval()
-        images = load(self._split, str(next(model.parameters()).device))
+        images = load(self.split, str(next(model.parameters()).device))
         known = {part: features(model.features, images, part) for part in PARTS}
         return {**known, "side": torch.tensor(images.side)}
 
@@ -187,7 +187,7 @@ class ResNetFinetune(ResNetWorkload):
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # more would change the last digits
         images, labels = digits(0)
-        images = digits_as_floats(images, self._split.side)
+        images = digits_as_floats(images, self.split.side)
         with torch.random.fork_rng():
             torch.manual_seed(_SEED)
             model = self._architecture.build(channels=1, classes=5)
@@ -202,7 +202,7 @@ class ResNetFinetune(ResNetWorkload):
         return model
 
     @property
-    def _split(self) -> Split:
+    def split(self) -> Split:
         from trainables.images import split, split_digits
 
         if self.data is None:
@@ -213,11 +213,11 @@ class ResNetFinetune(ResNetWorkload):
     def _digits(self) -> int:
         return _DIGITS_PER_CLASS if self.per_class is None else self.per_class
 
-    def _rows(self, device: str) -> Tensor:
+    def rows(self, device: str) -> Tensor:
         """Training images of this trial, of all there are; those of a smaller share are among those of a larger one."""
         from trainables.images import share
 
-        return share(self._split, self.data_share, self.per_class, device)
+        return share(self.split, self.data_share, self.per_class, device)
 
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:

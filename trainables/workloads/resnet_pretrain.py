@@ -67,22 +67,22 @@ class ResNetPretrain(ResNetWorkload):
         super().check()
         _ = self._architecture
         if self.data is not None:
-            _ = self._split
+            _ = self.split
 
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
-        return self._architecture.build(self._split.channels, self._split.classes)
+        return self._architecture.build(self.split.channels, self.split.classes)
 
     def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
         from trainables.images import load, loss
 
         device = str(indices.device)
         augment = self.augment and self.data is not None
-        return loss(model, load(self._split, device), self._rows(device)[indices], augment=augment)
+        return loss(model, load(self.split, device), self.rows(device)[indices], augment=augment)
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
         from trainables.images import evaluate, load
 
-        data = load(self._split, str(next(model.parameters()).device))
+        data = load(self.split, str(next(model.parameters()).device))
         return evaluate(lambda images: model(data.floats(images)), data.parts[part], data.labels[part])
 
     @classmethod
@@ -90,14 +90,14 @@ class ResNetPretrain(ResNetWorkload):
         return cls(horizon=3, widths=(8, 16), data_share=0.3)
 
     @property
-    def _split(self) -> Split:
+    def split(self) -> Split:
         from trainables.images import split, split_digits
 
         if self.data is None:
             return split_digits(0, _DIGITS_PER_CLASS, _DIGITS_VALID, self.side or _DIGITS_SIDE)
         return split(self.data, self.side, self.classes_every)
 
-    def _rows(self, device: str) -> Tensor:
+    def rows(self, device: str) -> Tensor:
         from trainables.images import share
 
-        return share(self._split, self.data_share, None, device)
+        return share(self.split, self.data_share, None, device)

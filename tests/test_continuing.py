@@ -1,0 +1,167 @@
+"""The same command again: what goes on, what may change, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.driver import Driver
+from orchestrator.errors import ResumeRefused
+from orchestrator.ledger import Ledger
+from orchestrator.simulate import SimulatedClock, simulate
+from search.schedulers.asha import Asha, AshaPromote
+from search.searchers.optuna import Tpe
+from search.space import Space, loguniform, pow2, uniform
+from search.trial import Status
+from tests.driving import statuses
+from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep
+from trainables.workloads.quadratic import Quadratic
+
+
+def test_the_same_command_on_a_finished_sweep_does_nothing_more(tmp_path: Path) -> None:
+    simulated(tmp_path, small_sweep())
+    before = sequence(tmp_path)
+    driver = simulated(tmp_path, small_sweep())
+    assert sequence(tmp_path) == before
+    assert driver.found == "Continuing small: 5 trials, 20 reports on record: 5 completed."
+
+
+def test_more_trials_use_the_old_results_and_leave_a_line_of_lineage(tmp_path: Path) -> None:
+    simulated(tmp_path, small_sweep())
+    before = sequence(tmp_path)
+    simulated(tmp_path, small_sweep(num_samples=8))
+    assert sequence(tmp_path)[: len(before)] == before
+    assert sequence(tmp_path) == sequence_of_fresh(tmp_path / "fresh", num_samples=8)
+    assert [row["change"] for row in recorded(tmp_path, "sweep")] == ["", "num_samples: 5 → 8"]
+
+
+def sequence_of_fresh(folder: Path, **changes: Any) -> list[tuple[Any, ...]]:
+    simulated(folder, small_sweep(**changes))
+    return sequence(folder)
+
+
+def test_another_searcher_and_scheduler_may_take_over(tmp_path: Path) -> None:
+    simulated(tmp_path, small_sweep(num_samples=12))
+    driver = simulated(tmp_path, small_sweep(num_samples=15, searcher=Tpe(), scheduler=Asha()))
+    assert len(driver.history.trials) == 15
+    assert "searcher: Random() → Tpe(" in recorded(tmp_path, "sweep")[1]["change"]
+    origins = [row["origin"] for row in recorded(tmp_path, "suggestion")][12:]
+    assert "initial" not in origins  # 12 results were enough
+    assert "model" in origins
+
+
+def test_a_promoting_scheduler_resumes_what_a_stopping_one_left(tmp_path: Path) -> None:
+    workload = Quadratic(horizon=9)
+    simulated(
+        tmp_path, small_sweep(workload=workload, num_samples=9, scheduler=Asha(grace_period=1, reduction_factor=3))
+    )
+    stopped = {row["trial"] for row in recorded(tmp_path, "ending") if row["status"] == "stopped"}
+    driver = simulated(
+        tmp_path,
+        small_sweep(workload=workload, num_samples=9, scheduler=AshaPromote(grace_period=1, reduction_factor=3)),
+    )
+    resumed = [row["trial"] for row in recorded(tmp_path, "suggestion") if row["kind"] == "resume"]
+    assert set(resumed) <= stopped
+    assert all(trial.steps == list(range(1, trial.step + 1)) for trial in driver.history)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"mode": "max"}, "mode = min, now max"),
+        ({"workload": Quadratic(horizon=5)}, "workload = Quadratic"),
+        ({"policy": lambda config: None}, "policy = None"),
+        ({"space": Space(SPACE | {"learning_rate": loguniform(0.5, 0.9)})}, "space has changed .*learning_rate"),
+        (
+            {"space": Space({"learning_rate": loguniform(1e-3, 0.3), "batch_size": pow2(4, 32)})},
+            "space has changed .*momentum",
+        ),
+        ({"space": Space(SPACE | {"warmup": uniform(0, 1)})}, "space has changed .*warmup"),
+    ],
+)
+def test_a_change_that_makes_old_results_meaningless_is_refused_with_the_field(
+    tmp_path: Path, changes: dict[str, Any], field: str
+) -> None:
+    simulated(tmp_path, small_sweep())
+    before = sequence(tmp_path)
+    with pytest.raises(ResumeRefused, match=field) as caught:
+        simulated(tmp_path, small_sweep(**changes))
+    assert caught.value.exit_code == 6
+    assert "--name" in str(caught.value)
+    assert sequence(tmp_path) == before
+    assert len(recorded(tmp_path, "sweep")) == 1
+
+
+def test_a_narrower_space_goes_on_with_the_results_that_are_still_inside(tmp_path: Path) -> None:
+    simulated(tmp_path, small_sweep(num_samples=10))
+    narrow = Space(SPACE | {"momentum": uniform(0.2, 0.9)})
+    driver = simulated(tmp_path, small_sweep(num_samples=14, space=narrow, searcher=Tpe()))
+    assert all(narrow.contains(trial.config) for trial in driver.history.trials[10:])
+
+
+@pytest.mark.parametrize(
+    "scheduler", [None, Asha(grace_period=2, reduction_factor=2), AshaPromote(grace_period=2, reduction_factor=2)]
+)
+def test_cut_off_anywhere_a_sweep_ends_complete(tmp_path: Path, scheduler: Any) -> None:
+    changes = {"num_samples": 6} | ({} if scheduler is None else {"scheduler": scheduler})
+    for answers in range(0, 16, 3):
+        folder = tmp_path / str(answers)
+        interrupted_after(folder, small_sweep(**changes), answers)
+        before = sequence(folder)
+        driver = simulated(folder, small_sweep(**changes), workers=2)
+        assert sequence(folder)[: len(before)] == before
+        assert len(driver.history.trials) == 6
+        assert all(trial.steps == list(range(1, trial.step + 1)) for trial in driver.history)
+        assert not driver.history.having(Status.RUNNING)
+        assert [row["kind"] for row in recorded(folder, "event")].count("nondeterminism") == 0
+
+
+def test_stopping_by_request_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path)
+    clock = SimulatedClock()
+    driver = Driver(small_sweep(workload=Quadratic(horizon=30), num_samples=3), ledger, clock=clock)
+    results = 0
+
+    def stop_soon() -> None:
+        nonlocal results
+        results += 1
+        if results == 5:
+            driver.stop("a signal asked for it")
+
+    simulate(driver, clock, workers=2, refresh=stop_soon)
+    ledger.close()
+    assert driver.finished
+    running = driver.history.having(Status.RUNNING)
+    assert len(running) == 2
+    checkpoints = {row["trial"] for row in recorded(tmp_path, "checkpoint")}
+    assert {trial.number for trial in running} <= checkpoints
+    again = simulated(tmp_path, small_sweep(workload=Quadratic(horizon=30), num_samples=3))
+    assert "2 interrupted (going on from their last checkpoints, if they have any)" in again.found
+    assert statuses(again) == ["completed"] * 3
+
+
+def test_the_time_budget_counts_over_all_invocations(tmp_path: Path) -> None:
+    slow = Quadratic(horizon=4, declared_cost=10.0)
+    first = simulated(tmp_path, small_sweep(workload=slow, num_samples=9, time_budget=100))
+    assert "time budget of 100 s" in first.stop_reason
+    done = sum(len(trial.steps) for trial in first.history)
+    assert 8 <= done <= 14
+    second = simulated(tmp_path, small_sweep(workload=slow, num_samples=9, time_budget=100))
+    assert sum(len(trial.steps) for trial in second.history) == done
+    third = simulated(tmp_path, small_sweep(workload=slow, num_samples=9, time_budget="1h"))
+    assert statuses(third) == ["completed"] * 9
+
+
+def test_the_time_of_a_killed_invocation_counts_too(tmp_path: Path) -> None:
+    """By the driver's own clock: what the system's says may have jumped by days."""
+    sweep = small_sweep(workload=Quadratic(horizon=8, declared_cost=10.0), num_samples=4)
+    interrupted_after(tmp_path, sweep, 8)
+    ledger = Ledger.write(tmp_path)
+    assert {row["kind"] for row in ledger.rows("event")} == {"spent"}
+    spent = Driver(sweep, ledger, clock=lambda: 0.0).spent_seconds
+    ledger.close()
+    told = [float(row["text"]) for row in recorded(tmp_path, "event") if row["kind"] == "spent"]
+    assert spent == max(told)
+    assert len(told) > 3

@@ -1,0 +1,150 @@
+"""Where a ledger lies: read-only folders, planted links, full disks."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import StorageError
+from orchestrator.ledger import Ledger
+from orchestrator.summary import plot
+from tests.filled import copy_without_closing
+from tests.support import ROOT, simulated, small_sweep
+
+READ_ONLY = """
+cp -r "$1" "$2/run" && mount --bind "$2" "$2" && mount -o remount,ro,bind "$2" && cd / || exit 9
+for command in "status" "report"; do
+    "$3" -m orchestrator $command "$2/run" > "$4/${command%% *}.txt" 2>&1 || exit 8
+done
+"""
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_run_that_cannot_be_written_to_can_be_read(tmp_path: Path, is_killed: bool) -> None:
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-Urm", "true"]).returncode:
+        pytest.skip("needs unshare with user namespaces, to mount a read-only disk")
+    folder, place, out = tmp_path / "small", tmp_path / "mount", tmp_path / "out"
+    place.mkdir()
+    out.mkdir()
+    simulated(folder, small_sweep())
+    if is_killed:
+        ledger = Ledger.write(folder)
+        with ledger.transaction():
+            ledger.add_event("notice", "the last words")
+        source = copy_without_closing(folder, tmp_path / "killed")
+        ledger.close()
+        assert (source / "ledger.db-wal").stat().st_size
+    else:
+        source = folder
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", READ_ONLY, "sh", str(source), str(place), sys.executable, str(out)],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    told = {path.stem: path.read_text() for path in out.iterdir()}
+    assert done.returncode == 0, (done.stderr, told)
+    assert "5 completed" in told["status"]
+    assert ("the last words" in told["status"]) == is_killed
+    picture = re.search(r"Plot +(.*)", told["report"])
+    assert picture is not None
+    assert Path(picture[1]).stat().st_size > 1000
+    assert not picture[1].startswith(str(place))
+
+
+@pytest.mark.parametrize(
+    "name", ["ledger.copy.db", "ledger.copy.db.tmp", "ledger.head", "ledger.db-wal", "pause", "report", "trials"]
+)
+def test_a_link_planted_in_a_run_leads_nowhere(tmp_path: Path, name: str) -> None:
+    folder, victim = tmp_path / "small", tmp_path / "victim"
+    simulated(folder, small_sweep())
+    if name in ("report", "trials"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        victim.mkdir()
+    else:
+        (folder / name).unlink(missing_ok=True)
+        victim.write_text("mine")
+    (folder / name).symlink_to(victim)
+    with pytest.raises(StorageError, match=rf"{name} is a symbolic link to .*victim"):
+        Ledger.write(folder)
+    assert list(victim.iterdir()) == [] if victim.is_dir() else victim.read_text() == "mine"
+
+
+def test_links_in_a_trials_folder_and_in_place_of_the_plot_lead_nowhere(tmp_path: Path) -> None:
+    folder, victim = tmp_path / "small", tmp_path / "victim"
+    simulated(folder, small_sweep(num_samples=2))
+    victim.write_text("mine")
+    (folder / "report").mkdir()
+    (folder / "report" / "incumbent.png").symlink_to(victim)
+    ledger = Ledger.read(folder)
+    assert plot(ledger, folder / "report" / "incumbent.png") is not None
+    ledger.close()
+    assert not (folder / "report" / "incumbent.png").is_symlink()
+    (folder / "trials" / "00002").mkdir()
+    (folder / "trials" / "00002" / "log.txt").symlink_to(victim)
+    with pytest.raises(StorageError, match=r"log\.txt is a symbolic link"):
+        simulated(folder, small_sweep(num_samples=3))
+    assert victim.read_text() == "mine"
+
+
+IN_A_FULL_DISK = """
+import sys; from pathlib import Path
+from orchestrator.ledger import Ledger
+from orchestrator.errors import StorageError
+from tests.filled import fill
+folder = Path(sys.argv[1]) / "run"
+ledger = Ledger.write(folder)
+fill(ledger, 0)
+done = 0
+try:
+    for step in range(1, 5000):
+        with ledger.transaction():
+            ledger.add_report(0, step, 1.0, 0.1, {"loss": 1.0, "padding": float(step)})
+        done = step
+    print("never full")
+except StorageError as error:
+    print(done, error)
+"""
+
+
+@pytest.mark.parametrize("size", [600, 760, 1000])
+def test_a_full_disk_is_told_and_costs_nothing_that_was_acknowledged(tmp_path: Path, size: int) -> None:
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-Urm", "true"]).returncode:
+        pytest.skip("needs unshare with user namespaces, to mount a small disk")
+    script = tmp_path / "fill.py"
+    script.write_text(IN_A_FULL_DISK)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    # The database file stays inside the namespace: check it there, after making room.
+    check = (
+        "import sqlite3,sys; c = sqlite3.connect(sys.argv[1] + '/run/ledger.db');"
+        "print('integrity', c.execute('PRAGMA integrity_check').fetchone()[0], c.execute('SELECT COUNT(*) FROM report').fetchone()[0])"
+    )
+    command = (
+        f'mount -t tmpfs -o size={size}k tmpfs "{disk}" && cd "{ROOT}" && PYTHONPATH=. "{sys.executable}" "{script}" "{disk}"; '
+        f'mount -o remount,size=8m "{disk}"; "{sys.executable}" -c "{check}" "{disk}"'
+    )
+    out = subprocess.run(["unshare", "-Urm", "sh", "-c", command], capture_output=True, text=True, timeout=120)
+    first, *_, last = out.stdout.strip().splitlines()
+    assert "never full" not in first, out
+    assert "full" in first, out
+    assert last.startswith("integrity ok"), out
+    if not first.startswith("Trace"):
+        assert int(last.split()[-1]) >= int(first.split()[0])
+
+
+def test_a_read_only_folder_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-Urm", "true"]).returncode:
+        pytest.skip("needs unshare with user namespaces, to mount a read-only disk")
+    command = (
+        f'mount -t tmpfs -o ro,size=64k tmpfs "{tmp_path}" && cd "{ROOT}" && PYTHONPATH=. "{sys.executable}" -c '
+        f"\"from pathlib import Path; from orchestrator.ledger import Ledger; Ledger.write(Path('{tmp_path}/run'))\""
+    )
+    out = subprocess.run(["unshare", "-Urm", "sh", "-c", command], capture_output=True, text=True)
+    assert "StorageError" in out.stderr
+    assert "Read-only" in out.stderr
+    assert str(tmp_path) in out.stderr

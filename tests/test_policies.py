@@ -1,0 +1,81 @@
+"""What single policies do, and what each says about itself."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from tests.trainings import POLICIES, good
+from trainables.base import NOTHING, Knobs, Signals
+from trainables.loop import Training, train
+from trainables.policies.plateau import Plateau
+from trainables.policies.scheduled import Scheduled
+from trainables.workloads.quadratic import Quadratic
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize(("factor", "patience", "threshold"), [(0.1, 2, 1e-4), (0.5, 0, 0.05), (0.9, 5, 0.0)])
+def test_plateau_does_what_torch_does(factor: float, patience: int, threshold: float) -> None:
+    policy = Plateau(factor, patience, threshold)
+    knobs = Knobs(learning_rate=0.3, batch_size=1)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, "min", factor, patience, threshold, threshold_mode="rel"
+    )
+    state, action = policy.start(Signals(0, 1, 0, 300, knobs))
+    assert action == NOTHING
+    generator = random.Random(1)
+    changes = 0
+    for step in range(300):
+        loss = 2 / (1 + step / 10) + generator.gauss(0, 0.02)
+        assert policy.act(state, Signals(0, 1, step, 300, knobs)) == (state, NOTHING)  # within the epoch
+        state, action = policy.act(state, Signals(0, 1, step, 300, knobs, loss, {"loss": loss}))
+        scheduler.step(loss)
+        changes += action.knobs is not None
+        knobs = action.knobs or knobs
+        assert knobs.learning_rate == optimizer.param_groups[0]["lr"]
+    assert changes > 3
+
+
+def test_plateau_with_factor_zero_ends_learning() -> None:
+    policy = Plateau(factor=0.0, patience=0)
+    knobs = Knobs(0.3, 1)
+    state, _ = policy.act((1.0, 0), Signals(0, 1, 1, 9, knobs, 2.0))
+    _, action = policy.act((1.0, 0), Signals(0, 1, 1, 9, knobs, 2.0))
+    assert state == (1.0, 0)
+    assert action.knobs == Knobs(0.0, 1)
+    with pytest.raises(ValueError, match="factor must be"):
+        Plateau(factor=1.0)
+
+
+def test_policies_say_whether_a_short_training_is_the_beginning_of_a_long_one() -> None:
+    """A policy that calls itself resumable makes the same start of it whatever the horizon."""
+    for policy in POLICIES:
+        if policy.resumable:
+            short, long = (
+                [item.metrics for item in train(Quadratic(horizon=horizon), policy, good(Quadratic()), until=3)]
+                for horizon in (3, 9)
+            )
+            assert short == long, policy
+
+
+def test_a_schedule_turns_the_knobs_at_its_steps_and_refuses_disorder() -> None:
+    policy = Scheduled.of(
+        Quadratic(),
+        [
+            {"first": 1, "last": 3, "config": good(Quadratic())},
+            {"first": 4, "last": 9, "config": {**good(Quadratic()), "batch_size": 64}},
+        ],
+    )
+    training = Training(Quadratic(), policy, good(Quadratic()))
+    sizes: dict[int, int] = {}
+    for item in training:
+        if item is None:
+            sizes[training.step + 1] = training.knobs.batch_size
+    assert [sizes[step] for step in range(1, 10)] == [good(Quadratic())["batch_size"]] * 3 + [64] * 6
+    with pytest.raises(ValueError, match="growing steps"):
+        Scheduled(((4, Knobs(0.1, 16)), (2, Knobs(0.1, 16))))

@@ -1,0 +1,145 @@
+"""Scripts that are interrupted: killed, left, started again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from search.work import Assignment
+from tests.scripting import (
+    COUNTED,
+    HORIZON,
+    LINE,
+    RESUMES,
+    STARTS_OVER,
+    assigned,
+    curve,
+    killed_after,
+    script,
+    scripts_of,
+    texts,
+    trained,
+    truth,
+)
+from trainables.script_channels import ScriptFailed
+from trainables.step_count import Refused
+
+pytestmark = pytest.mark.usefixtures("reports_find_this_checkout")
+
+SLOW = "\n    import time; time.sleep(0.15)"
+
+
+def test_a_killed_worker_takes_its_script_with_it_and_the_next_one_goes_on_where_the_script_does(
+    tmp_path: Path,
+) -> None:
+    text = RESUMES.format(line=LINE + SLOW)
+    first = killed_after(tmp_path, text, 2)
+    assert not scripts_of(tmp_path)
+    items = trained(script(tmp_path, text), assigned(tmp_path, recorded=1))
+    assert min(curve(items)) == 2  # printed before the kill, and not recorded
+    assert first | curve(items) == truth(*range(1, 7))
+
+
+def forget_after(folder: Path, step: int) -> None:
+    """What a kill right after this step would have left: nothing of what was printed later."""
+    place = folder / "trial" / "checkpoints" / "script" / ".reports"
+    rows = (place / "steps.jsonl").read_text().splitlines(keepends=True)
+    (place / "steps.jsonl").write_text("".join(rows[:step]))
+    (place / "stdout.txt").write_text("")
+
+
+def test_a_script_killed_between_its_checkpoint_and_its_line_leaves_a_gap_and_no_wrong_value(tmp_path: Path) -> None:
+    text = RESUMES.format(line=LINE)
+    trained(script(tmp_path, text), assigned(tmp_path, until=2))
+    forget_after(tmp_path, 2)
+    (tmp_path / "trial" / "checkpoints" / "script" / "mine.json").write_text("3")
+    assert curve(trained(script(tmp_path, text), assigned(tmp_path, recorded=2))) == truth(4, 5, 6)
+
+
+def test_counted_lines_of_a_script_with_a_checkpoint_are_refused_when_it_is_started_again(tmp_path: Path) -> None:
+    text = RESUMES.format(line=COUNTED + SLOW)
+    killed_after(tmp_path, text, 2)
+    with pytest.raises(
+        Refused, match=r"keeps files in TRIAL_FOLDER \(mine.json\).*Print the step in each line \(epoch=3\)"
+    ):
+        trained(script(tmp_path, text), assigned(tmp_path, recorded=1))
+
+
+def test_counted_lines_of_a_script_that_starts_over_are_compared_with_the_record(tmp_path: Path) -> None:
+    text = STARTS_OVER.format(line=COUNTED + SLOW)
+    first = killed_after(tmp_path, text, 2)
+    assert first | curve(trained(script(tmp_path, text), assigned(tmp_path, recorded=1))) == truth(*range(1, 7))
+
+
+def test_counted_lines_that_say_something_else_the_second_time_are_refused(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.json"  # a checkpoint that we cannot know of
+    text = RESUMES.format(line=COUNTED + SLOW).replace(
+        'os.environ["TRIAL_FOLDER"], "mine.json"', repr(str(elsewhere))
+    )  # fmt: skip
+    killed_after(tmp_path, text, 2)
+    with pytest.raises(Refused, match=r"number 1 says 0\.\d+, step 1 on record is 1\.0000"):
+        trained(script(tmp_path, text), assigned(tmp_path, recorded=2))
+
+
+def test_lines_that_lose_their_steps_after_an_interruption_are_refused(tmp_path: Path) -> None:
+    text = RESUMES.format(line=f"{LINE} if not done else {COUNTED}")
+    trained(script(tmp_path, text), assigned(tmp_path, until=2))
+    forget_after(tmp_path, 2)
+    (tmp_path / "trial" / "checkpoints" / "script" / "mine.json").write_text("2")
+    with pytest.raises(Refused, match=r"names no step, and before the script was interrupted its lines did \(epoch="):
+        trained(script(tmp_path, text), assigned(tmp_path, recorded=2))
+
+
+def test_a_value_that_comes_out_differently_the_second_time_does_not_replace_the_first(tmp_path: Path) -> None:
+    text = "import random\nfor epoch in range(1, 7): print(f'epoch {epoch}: distance={random.random()}', flush=True)\n"
+    first = curve(trained(script(tmp_path, text), assigned(tmp_path, until=3)))
+    forget_after(tmp_path, 3)
+    items = trained(script(tmp_path, text), assigned(tmp_path, recorded=3))
+    assert list(first) == [1, 2, 3]
+    assert list(curve(items)) == [4, 5, 6]
+    assert any("when trained again" in text for text in texts(items))
+
+
+def test_what_a_script_tells_while_it_is_being_left_is_there_when_it_goes_on(tmp_path: Path) -> None:
+    late = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: (print('epoch 3: distance=0.3333', flush=True), exit()))\n"
+    text = (
+        late + "import time\nprint('epoch 1: distance=1'); print('epoch 2: distance=0.5', flush=True)\ntime.sleep(60)\n"
+    )
+    workload = script(tmp_path, text)
+    trained(workload, assigned(tmp_path, until=2))
+    assert curve(trained(workload, assigned(tmp_path, until=3, recorded=2))) == truth(3)
+
+
+SAVES_FIRST = """
+import json, os, pathlib, signal
+place = pathlib.Path(os.environ["TRIAL_FOLDER"], "mine.json")
+killed = pathlib.Path(__file__).with_name("killed")
+done = json.loads(place.read_text()) if place.exists() else 0
+for epoch in range(done + 1, 7):
+    place.write_text(json.dumps(epoch))
+    if not killed.exists():
+        killed.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    {line}
+"""
+
+
+@pytest.mark.parametrize("line", [COUNTED, 'print(f"epoch {epoch - 1}: distance={1 / epoch:.4f}", flush=True)'])
+def test_a_script_that_was_killed_before_it_told_anything_begins_at_its_beginning(tmp_path: Path, line: str) -> None:
+    """It would go on from its own checkpoint, and nobody could tell which step its first line is about."""
+    workload = script(tmp_path, SAVES_FIRST.replace("{line}", line))
+    with pytest.raises(ScriptFailed, match="SIGKILL"):
+        trained(workload, assigned(tmp_path))
+    assert curve(trained(workload, assigned(tmp_path))) == {step: round(1 / step, 4) for step in range(1, 7)}
+
+
+def test_where_another_trial_has_shown_how_the_script_counts_it_goes_on(tmp_path: Path) -> None:
+    line = 'print(f"epoch {epoch - 1}: distance={1 / epoch:.4f}", flush=True)'
+    workload = script(tmp_path, SAVES_FIRST.replace("{line}", line))
+    other = tmp_path / "trials" / "1" / "checkpoints"
+    with pytest.raises(ScriptFailed):
+        trained(workload, Assignment(1, {}, 7, until=HORIZON, folder=other))
+    trained(workload, Assignment(0, {}, 7, until=HORIZON, folder=tmp_path / "trials" / "0" / "checkpoints"))
+    again = curve(trained(workload, Assignment(1, {}, 7, until=HORIZON, folder=other)))
+    assert again == {step: round(1 / step, 4) for step in range(2, 7)}  # the first was saved and never told

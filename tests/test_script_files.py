@@ -1,0 +1,183 @@
+"""The files, logs and processes of a script."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator.sweep import Sweep
+from orchestrator.worker import Job
+from search.searchers.random import Random
+from search.space import Space, loguniform
+from search.work import Progress
+from tests.scripting import (
+    LINE,
+    RESUMES,
+    STARTS_OVER,
+    assigned,
+    curve,
+    killed_after,
+    log,
+    script,
+    scripts_of,
+    trained,
+    truth,
+)
+from trainables.script_channels import ScriptFailed
+from trainables.script_process import end_leftovers
+from trainables.workloads.script import Script
+
+pytestmark = pytest.mark.usefixtures("reports_find_this_checkout")
+
+# Files and logs.
+
+
+def test_the_trials_log_holds_the_command_and_all_that_was_printed(tmp_path: Path) -> None:
+    text = "import sys\nprint('epoch 1: distance=1'); print('to stderr', file=sys.stderr)\n"
+    trained(script(tmp_path, text), assigned(tmp_path))
+    assert "train.py --rate=0.1\n" in log(tmp_path)
+    assert "epoch 1: distance=1\n" in log(tmp_path)
+    assert "to stderr\n" in log(tmp_path)
+
+
+def test_a_talkative_script_fills_neither_the_log_nor_the_disk(tmp_path: Path) -> None:
+    text = (
+        "import sys\nprint('epoch 1: distance=1')\n"
+        "for _ in range(30): sys.stdout.write('chatter about nothing at all\\n' * 36_000)\n"
+        "print('epoch 2: distance=0.5')\n"
+    )
+    workload = script(tmp_path, text)
+    sweep = Sweep(name="talks", workload=workload, space=Space({"rate": loguniform(0.01, 1)}), searcher=Random())
+    job, told = Job(sweep, assigned(tmp_path)), []
+    while not (answer := job.advance(patience=0.0)).done:
+        told += answer.progress
+    assert curve([*told, *answer.progress]) == truth(1, 2)
+    said = log(tmp_path)
+    assert len(said) < 9_000_000
+    assert "epoch 1" in said
+    assert "epoch 2" in said
+    assert "bytes are left out here" in said
+    output = tmp_path / "trial" / "checkpoints" / "script" / ".reports" / "stdout.txt"
+    assert output.stat().st_size > 30_000_000
+    if sys.platform == "linux":
+        assert output.stat().st_blocks * 512 < 20_000_000
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "lightning"])
+def test_a_metrics_file_is_followed_and_gone_on_with(form: str, tmp_path: Path) -> None:
+    write = {
+        "csv": "with open(own / 'metrics.csv', 'a') as f:\n        if not f.tell(): print('epoch,distance', file=f)\n        print(f'{epoch},{1 / epoch:.4f}', file=f)",
+        "jsonl": "print(json.dumps({'epoch': epoch, 'distance': round(1 / epoch, 4)}), file=open(own / 'metrics.jsonl', 'a'))",
+        "lightning": "(own / f'version_{done}').mkdir(exist_ok=True); rows.append(f'{epoch - 1},{epoch * 9},,{1 / epoch:.4f}'); rows.append(f'{epoch - 1},{epoch * 9},0.5,'); (own / f'version_{done}' / 'metrics.csv').write_text('\\n'.join(['epoch,step,train_loss,distance', *rows]) + '\\n')",
+    }[form]
+    text = (
+        RESUMES.format(line=f"{write}\n    print('epoch', epoch, 'is over', flush=True); time.sleep(0.1)")
+        .replace("import json", "import json, time")
+        .replace("for epoch", "own, rows = place.parent, []\nfor epoch", 1)
+    )
+    file = {"csv": "metrics.csv", "jsonl": "*.jsonl", "lightning": "version_*/metrics.csv"}[form]
+    first = killed_after(tmp_path, text, 2, file=file)
+    items = trained(script(tmp_path, text, file=file), assigned(tmp_path, recorded=1))
+    assert first | curve(items) == truth(*range(1, 7))
+
+
+def test_a_metrics_file_without_the_metric_is_named_with_what_it_has(tmp_path: Path) -> None:
+    text = "import os\nopen(os.environ['TRIAL_FOLDER'] + '/metrics.csv', 'w').write('epoch,dist\\n1,0.5\\n')\n"
+    with pytest.raises(ScriptFailed, match=r"\(metrics.csv\) has no 'distance'; it named dist. Did you mean 'dist'\?"):
+        trained(script(tmp_path, text, file="metrics.csv"), assigned(tmp_path))
+
+
+# Processes.
+
+
+WRAPPED = "import time\nfor step in range(1, 7):\n    print(f'step={step} distance={1 / step:.4f}', flush=True)\n    time.sleep(0.3)\n"
+
+
+def wrapped(folder: Path, launcher: str = '"$1" "$2"') -> Script:
+    """A shell script that starts the training as its child."""
+    script(folder, WRAPPED)
+    (folder / "wrap.sh").write_text(f"set -e\necho starting\n{launcher}\necho done\n")
+    return Script(
+        f"bash {folder / 'wrap.sh'} {sys.executable} {folder / 'train.py'}", metric="distance", mode="min", horizon=6
+    )
+
+
+@pytest.mark.parametrize("launcher", ['"$1" "$2"', 'setsid -w "$1" "$2"'], ids=["child", "in a session of its own"])
+def test_a_wrapped_script_ends_with_all_its_children_when_the_trial_is_left(launcher: str, tmp_path: Path) -> None:
+    run = wrapped(tmp_path, launcher).run(None, assigned(tmp_path))
+    next(item for item in run if item is not None and item.kind == "report")
+    assert scripts_of(tmp_path, patience=0)
+    run.close()
+    assert not scripts_of(tmp_path, patience=0)
+
+
+def test_a_wrapped_script_ends_when_its_worker_is_killed(tmp_path: Path) -> None:
+    workload = wrapped(tmp_path)
+    code = (
+        "from pathlib import Path; from search.work import Assignment; from trainables.workloads.script import Script\n"
+        f"for item in {workload!r}.run(None, {assigned(tmp_path)!r}): print(item.kind, flush=True)\n"
+    ).replace("PosixPath", "Path")
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "report\n"
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    assert not scripts_of(tmp_path)
+
+
+def test_what_an_earlier_start_left_running_is_ended_and_nothing_else(tmp_path: Path) -> None:
+    sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
+    ours = subprocess.Popen(sleeping, env=os.environ | {"TRIAL_FOLDER": str(tmp_path), "TRIAL_RUNNER": "here:1"})
+    users = subprocess.Popen(sleeping, env=os.environ | {"TRIAL_FOLDER": str(tmp_path)})
+    try:
+        while not psutil.Process(ours.pid).environ().get("TRIAL_RUNNER"):
+            time.sleep(0.01)
+        assert end_leftovers({"TRIAL_FOLDER": str(tmp_path)}, "TRIAL_RUNNER") == 1
+        assert not psutil.pid_exists(ours.pid)
+        assert users.poll() is None
+    finally:
+        ours.kill()
+        users.kill()
+
+
+def test_a_script_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainables.script_process.ScriptProcess.end.__defaults__", (0.2,))
+    text = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('epoch 1: distance=1', flush=True)\ntime.sleep(60)\n"
+    run = script(tmp_path, text).run(None, assigned(tmp_path))
+    next(item for item in run if item is not None and item.kind == "report")
+    run.close()
+    assert not scripts_of(tmp_path, patience=0)
+
+
+def test_a_script_that_is_through_may_save_its_model(tmp_path: Path) -> None:
+    text = (
+        STARTS_OVER.format(line=LINE)
+        + "import os, time\ntime.sleep(0.5)\nopen(os.environ['TRIAL_FOLDER'] + '/model.pt', 'w').write('all')\n"
+    )
+    trained(script(tmp_path, text), assigned(tmp_path))
+    assert (tmp_path / "trial" / "checkpoints" / "script" / "model.pt").read_text() == "all"
+
+
+def test_a_trial_that_is_asked_to_pause_rests_without_waiting_for_a_line(tmp_path: Path) -> None:
+    text = "import time\nprint('epoch 1: distance=1', flush=True)\ntime.sleep(60)\n"
+    told: list[Progress] = []
+    run = script(tmp_path, text).run(None, assigned(tmp_path), lambda: bool(told))
+    for item in run:
+        if item is not None:
+            told.append(item)
+    assert [item.kind for item in told] == ["report", "checkpoint", "paused"]
+    assert not scripts_of(tmp_path, patience=0)
+
+
+def test_the_parameters_lie_in_a_file_for_whoever_asks(tmp_path: Path) -> None:
+    trained(script(tmp_path, "print('epoch 1: distance=1')"), assigned(tmp_path, config={"rate": 0.5, "kind": "sgd"}))
+    found = tmp_path / "trial" / "checkpoints" / "script" / ".reports" / "parameters.json"
+    assert json.loads(found.read_text()) == {"rate": 0.5, "kind": "sgd"}

@@ -1,0 +1,118 @@
+"""What people see of tasks, budgets and finalists."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from orchestrator.accounts import WAITED
+from orchestrator.driver import Driver
+from orchestrator.ledger import Ledger
+from orchestrator.plan import print_plan
+from orchestrator.progress import Display
+from orchestrator.simulate import SimulatedClock, simulate
+from orchestrator.summary import print_summary, records, summary
+from search.task import FULL, Task
+from tests.climbing import Climbing
+from tests.support import recorded, simulated, small_sweep
+from tests.tasked import Confused, tasked
+from trainables.workloads.quadratic import Quadratic
+
+
+def printed(folder: Path) -> tuple[dict[str, Any], str]:
+    """The summary as data and as text."""
+    ledger, out = Ledger.read(folder), io.StringIO()
+    try:
+        print_summary(ledger, Console(file=out, width=120))
+        return summary(ledger), out.getvalue()
+    finally:
+        ledger.close()
+
+
+def test_the_report_tells_tasks_promotions_finalists_and_the_budget(tmp_path: Path) -> None:
+    tasks = [*Task.epochs(0.5, 1.0), Task.changed("little data", 0.2, data_share=0.25)]
+    sweep = tasked(tasks=tasks, num_samples=None, budget=9.0, finalists=2, searcher=Climbing(many=2))
+    driver = simulated(tmp_path, sweep)
+    facts, text = printed(tmp_path)
+    assert [task["task"] for task in facts["tasks"]] == ["little data", "0.5 of the epochs", FULL]
+    assert sum(task["spent"] for task in facts["tasks"]) == pytest.approx(driver.history.spent, abs=0.01)
+    rows = recorded(tmp_path, "suggestion")
+    assert facts["promotions"]["went on"] == sum(row["kind"] == "resume" for row in rows)
+    assert facts["promotions"]["restarted"] == sum(
+        row["origin"] == "promotion" and row["kind"] == "start" for row in rows
+    )
+    assert f"{facts['promotions']['went on']} went on from their checkpoints" in text
+    assert "little data" in text
+    assert "of 9 full trainings" in text
+    assert "Search       over: the budget of 9 full trainings is used up but for the finalists" in text
+    assert [finalist["trial"] for finalist in facts["finalists"] if finalist["winner"]] == [facts["best"]["trial"]]
+    assert "The winner" in text
+    assert "best, 1 × on fresh seeds" in text
+
+
+def test_each_observation_says_what_it_built_upon(tmp_path: Path) -> None:
+    tasks = [*Task.epochs(0.5, 1.0), Task.changed("little data", 0.2, data_share=0.25)]
+    simulated(tmp_path, tasked(tasks=tasks, num_samples=8, searcher=Climbing(many=2)))
+    ledger = Ledger.read(tmp_path)
+    reports = [record for record in records(ledger) if record["kind"] == "report"]
+    ledger.close()
+    paid = {(record["task"], record["paid"], record["resumed"]) for record in reports}
+    assert paid == {
+        ("little data", "from the start", False),
+        (FULL, "restarted, paid in full", False),
+        (FULL, "went on from step 4", True),
+    }
+    assert {record["step"] for record in reports if record["resumed"]} == {5, 6, 7, 8}
+
+
+def test_fallbacks_are_counted_with_their_reasons(tmp_path: Path) -> None:
+    simulated(tmp_path, small_sweep(searcher=Confused("tiny"), num_samples=3))
+    facts, text = printed(tmp_path)
+    assert facts["fallbacks"] == {"Confused failed: ValueError: no task 'tiny'": 3}
+    assert "Fallback     3 × Confused failed" in text
+
+
+def test_the_report_says_how_long_workers_waited(tmp_path: Path) -> None:
+    simulated(tmp_path, small_sweep(workload=Quadratic(horizon=4, declared_cost=1.0)))
+    assert "Waiting" not in printed(tmp_path)[1]
+    ledger = Ledger.write(tmp_path)
+    with ledger.transaction():
+        ledger.add_event(WAITED, "5.0")
+    ledger.close()
+    assert "workers waited 5.0 s for decisions, 20.0 % of worker time" in printed(tmp_path)[1]
+
+
+def test_a_sweep_of_cheap_tasks_only_has_no_best_and_says_so(tmp_path: Path) -> None:
+    simulated(tmp_path, tasked(tasks=Task.data(0.25, 1.0), num_samples=2))
+    facts, text = printed(tmp_path)
+    assert facts["best"] is None
+    assert "no full training has reported yet" in text
+
+
+def test_the_plan_shows_tasks_budget_and_finalists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = [*Task.epochs(0.5, 1.0), Task.changed("little data", 0.2, data_share=0.25)]
+    print_plan(tasked(tasks=tasks, num_samples=None, budget=9.0, finalists=2), tmp_path)
+    text = capsys.readouterr().out
+    assert "little data: 8 steps, data_share=0.25, costs 0.2; a promotion starts over" in text
+    assert "0.5 of the epochs: 4 steps, costs 0.5; resumed later" in text
+    assert "budget     9 full trainings of 8 steps, 7 of them to search with" in text
+    assert "finalists  the best 2 are trained again" in text
+    assert text.count("learning_rate=") == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_display_shows_what_is_spent_of_the_budget(tmp_path: Path) -> None:
+    out = io.StringIO()
+    ledger, clock = Ledger.write(tmp_path), SimulatedClock()
+    display = Display(Console(file=out, force_terminal=True, width=120), refresh_seconds=0.0)
+    driver = Driver(small_sweep(num_samples=None, budget=3.0), ledger, clock=clock, listen=display.listen)
+    display.watch(driver)
+    with display:
+        simulate(driver, clock, workers=1, refresh=display.refresh)
+    ledger.close()
+    assert "of 3 full trainings" in out.getvalue()
+    assert "enough: the budget of 3 full trainings is used up" in out.getvalue()

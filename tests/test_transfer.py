@@ -1,0 +1,117 @@
+"""Earlier runs that a sweep learns from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import BadInput, ResumeRefused
+from search.base import Searcher, Verdict
+from search.schedulers.asha import Asha
+from search.searchers.random import Random
+from search.space import Space, uniform
+from search.task import FULL, Task
+from search.trial import History, Report, Status, Suggestion, start
+from tests.support import SPACE, recorded, simulated, small_sweep
+from tests.tasked import POINT, tasked
+from trainables.workloads.quadratic import Quadratic
+
+
+@dataclass(frozen=True)
+class Taught(Searcher):
+    """Starts with the best of the earlier runs."""
+
+    def suggest(self, history: History) -> Suggestion | None:
+        past = [t for earlier in history.earlier for t in earlier if t.in_space and t.status is Status.COMPLETED]
+        best = min(past, key=lambda trial: trial.loss)
+        if history.known(best.config) is None:
+            return start(best.config, evidence=f"best of {len(past)} earlier trials")
+        return Random().suggest(history)
+
+
+def test_an_earlier_run_is_used_as_it_was_when_it_was_named(tmp_path: Path) -> None:
+    simulated(tmp_path / "old", small_sweep(name="old", mode="max", num_samples=4))
+    old = simulated(tmp_path / "old", small_sweep(name="old", mode="max", num_samples=4)).history
+    sweep = small_sweep(searcher=Taught(), transfer=["old"], num_samples=2)
+    driver = simulated(tmp_path / "new", sweep)
+    assert recorded(tmp_path / "new", "suggestion")[0]["evidence"] == "best of 4 earlier trials"
+    assert dict(driver.history.trials[0].config) == dict(min(old, key=lambda trial: trial.loss).config)
+    assert [trial.losses for trial in driver.history.earlier[0]] == [trial.losses for trial in old]  # its own sign
+    simulated(tmp_path / "old", small_sweep(name="old", mode="max", num_samples=9))
+    again = simulated(tmp_path / "new", replace(sweep, num_samples=4))
+    assert len(again.history.earlier[0].trials) == 4
+    assert len([row for row in recorded(tmp_path / "new", "event") if row["kind"] == "transfer"]) == 1
+    fresh = simulated(tmp_path / "newer", replace(sweep, transfer=(str(tmp_path / "old"),)))
+    assert len(fresh.history.earlier[0].trials) == 9
+
+
+def test_another_run_under_the_name_of_an_earlier_one_is_refused(tmp_path: Path) -> None:
+    simulated(tmp_path / "old", small_sweep(name="old", num_samples=3))
+    simulated(tmp_path / "new", small_sweep(transfer=["old"], num_samples=1))
+    shutil.rmtree(tmp_path / "old")
+    simulated(tmp_path / "old", small_sweep(name="old", num_samples=3, seed=7))
+    with pytest.raises(ResumeRefused, match="transfer='old' does not hold the records"):
+        simulated(tmp_path / "new", small_sweep(transfer=["old"], num_samples=1))
+
+
+def test_an_earlier_run_keeps_its_own_tasks_and_steps(tmp_path: Path) -> None:
+    simulated(tmp_path / "old", tasked(name="old", tasks=Task.data(0.25, 1.0)))
+    narrow = Space(SPACE | {"momentum": uniform(0.0, 0.3)})
+    driver = simulated(tmp_path / "new", small_sweep(transfer="old", space=narrow, num_samples=1))
+    earlier = driver.history.earlier[0]
+    assert (earlier.horizon, [task.name for task in earlier.tasks]) == (8, ["0.25 of the data", FULL])
+    assert {trial.in_space for trial in earlier} == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"transfer": ["oldd"]}, "'oldd' is no run: no ledger.db in"),
+        ({"transfer": ["new"]}, "is no run|is this run itself"),
+        ({"space": Space({k: v for k, v in SPACE.items() if k != "momentum"})}, "'old' has a parameter 'momentum', and this"),
+        ({"space": Space(SPACE | {"depth": 3})}, "'old' has no parameter 'depth', and this sweep has one"),
+    ],
+)  # fmt: skip
+def test_an_earlier_run_that_says_nothing_about_this_one_is_refused(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    simulated(tmp_path / "old", small_sweep(name="old", num_samples=1))
+    with pytest.raises(BadInput, match=words):
+        simulated(tmp_path / "new", small_sweep(**({"transfer": ["old"]} | changes)))
+
+
+def test_an_earlier_run_of_another_metric_is_refused(tmp_path: Path) -> None:
+    class Renamed(Quadratic):
+        metric, metrics = "error", ("error", "loss")  # type: ignore[misc]
+
+        def evaluate(self, model: Any, part: str) -> Mapping[str, float]:
+            found = super().evaluate(model, part)
+            return {**found, "error": found["loss"]}
+
+    simulated(tmp_path / "old", small_sweep(name="old", num_samples=1, workload=Renamed(horizon=4)))
+    with pytest.raises(BadInput, match="'old' was measured by 'error', this sweep by 'loss'"):
+        simulated(tmp_path / "new", small_sweep(transfer=["old"]))
+
+
+def test_the_description_of_a_sweep_with_everything_is_json() -> None:
+    sweep = tasked(tasks=Task.data(0.1, 1.0), budget=9.0, finalists=2, transfer=("a",))
+    about = json.loads(json.dumps(sweep.describe()))
+    assert about["tasks"][0]["changes"] == {"data_share": 0.1}
+    assert (about["budget"], about["finalists"], about["confirmations"], about["transfer"]) == (9.0, 2, 1, ["a"])
+
+
+def test_a_cheap_result_stays_within_its_task() -> None:
+    """The verdict on a full training does not depend on cheap ones that did better."""
+    history = History(Space(SPACE), horizon=4, tasks=Task.data(0.25, 1.0))
+    for _ in range(4):
+        cheap = history.append(start(POINT, task="0.25 of the data"))
+        history.append(Report(cheap.number, 1, 0.1))
+    full = history.append(start(POINT))
+    history.append(Report(full.number, 1, 1e6))
+    assert Asha().judge(full, history) is Verdict.CONTINUE
