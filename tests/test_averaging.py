@@ -371,7 +371,7 @@ def test_replicas_start_afresh_when_a_decision_turns_the_learning_rate(action: A
 def test_the_way_back_to_one_model_keeps_the_mean_of_what_the_optimisers_kept() -> None:
     averaged = after(training(Averaging(3), optimizer="adam"), 3)
     moments = [dict(averaged.optimizer.state[p]) for group in averaged.optimizer.param_groups for p in group["params"]]
-    averaged._do(Action(average=Averaging(1)), 0.0)
+    averaged.control.do(Action(average=Averaging(1)), 0.0)
     assert averaged.replicas is None
     parameters = [p for group in averaged.optimizer.param_groups for p in group["params"]]
     assert {id(p) for p in parameters} == {id(p) for p in averaged.model.parameters()}
