@@ -15,6 +15,7 @@ from search.work import Progress
 from trainables.base import Policy, Workload
 from trainables.device import measure
 from trainables.randomness import read_streams, seed_streams, write_streams
+from trainables.training.attach import Unattached
 from trainables.training.batch_sampler import BatchSampler
 from trainables.training.control import Control
 from trainables.training.model_state import live_weights, put_model
@@ -24,8 +25,8 @@ class ByHand:
     """Iterating trains; the items are those of `trainables.loop.Training`, but for costs."""
 
     def __init__(
-        self, workload: Workload, policy: Policy[Any], config: Config, *, seed: int, prepared: Path | None = None,
-        loader_workers: int = 0,
+        self, workload: Workload, policy: Policy[Any] | Unattached, config: Config, *, seed: int,
+        prepared: Path | None = None, loader_workers: int = 0,
     ) -> None:  # fmt: skip
         seed_streams(seed)
         self.workload, self.config = workload, config
@@ -33,11 +34,18 @@ class ByHand:
         self.optimizer = workload.optimizer(self.model, config)
         self.scaler = workload.scaler(config)
         sampler = BatchSampler(workload.samples(), seed=seed)
-        self.control = Control(
-            policy, self.model, self.optimizer, batch_size=workload.knobs(config).batch_size,
-            samples=workload.samples(), epochs=workload.horizon, measure=self._evaluate, metric=workload.metric,
-            parts=2 if "gradient" in policy.watches else 1, sampler=sampler, scaler=self.scaler,
-        )  # fmt: skip
+        inner = policy.policy if isinstance(policy, Unattached) else policy
+        watches = frozenset() if inner is None else inner.watches
+        options: dict[str, Any] = {
+            "batch_size": workload.knobs(config).batch_size, "samples": workload.samples(), "measure": self._evaluate,
+            "parts": 2 if "gradient" in watches else 1, "sampler": sampler, "scaler": self.scaler,
+        }  # fmt: skip
+        if isinstance(policy, Unattached):
+            self.control = policy.attach(self.model, self.optimizer, **options)
+        else:
+            self.control = Control(
+                policy, self.model, self.optimizer, epochs=workload.horizon, metric=workload.metric, **options
+            )
         self._loader = DataLoader(
             range(workload.samples()),  # type: ignore[arg-type]
             batch_sampler=sampler, collate_fn=torch.tensor, num_workers=loader_workers,
@@ -47,16 +55,21 @@ class ByHand:
     def __iter__(self) -> Iterator[Progress | None]:
         yield from self.control.decisions.take()
         while not self.control.done:
-            self.model.train()
-            for indices in self._loader:
-                torch.set_flush_denormal(True)  # as our loop does
-                self._update(indices)
-                torch.set_flush_denormal(False)
+            for _ in self.updates():
                 yield None
                 yield from self.control.decisions.take()
             metrics = self.control.end_epoch()
             yield Progress("report", self.control.epoch, metrics)
             yield from self.control.decisions.take()
+
+    def updates(self) -> Iterator[None]:
+        """The rest of an epoch."""
+        self.model.train()
+        for indices in self._loader:
+            torch.set_flush_denormal(True)  # as our loop does
+            self._update(indices)
+            torch.set_flush_denormal(False)
+            yield None
 
     def _update(self, indices: torch.Tensor) -> None:
         self.optimizer.zero_grad()

@@ -58,7 +58,8 @@ class Control:
     parameter group with a multiple of one keeps it. `measure()` returns the metrics of the model on validation data.
     `metric` names the one that tells of divergence: the training is over when it is not finite. `parts`: backward
     passes for each batch, each followed by `part`. `sampler`: a BatchSampler that the data come from. `scaler`: the
-    gradient scaler of fp16. `weights` and `knobs` are for loops that train something else than `model` as it is.
+    gradient scaler of fp16. `weights` and `knobs` are for loops that train something else than `model` as it is. `forked`:
+    the first state that is loaded is another configuration's (`fork`).
 
     Raises ValueError if the policy needs what is not given here (`trainables.training.needs`).
     """
@@ -79,10 +80,11 @@ class Control:
         scaler: torch.amp.GradScaler | None = None,
         weights: Weights | None = None,
         knobs: Knobs | None = None,
+        forked: bool = False,
     ) -> None:
         self.policy, self.model, self.scaler = policy, model, scaler
         self._optimizer, self._size, self._epochs = optimizer, samples, epochs
-        self._measure, self._metric, self._order = measure, metric, sampler
+        self._measure, self._metric, self._order, self._forked = measure, metric, sampler, forked
         group = joined() if weights is None else Alone()
         watched = frozenset() if policy is None else policy.watches
         self.watches_loss, self.watches_gradient = "loss" in watched, "gradient" in watched
@@ -247,6 +249,12 @@ class Control:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`, of a control with the same policy; load model and optimizer before."""
+        if self._forked:
+            self._forked = False
+            if state["exploring"]:  # the weights at the mark are those that were measured
+                self._weights.write(state["mark"]["weights"])
+            self.fork(state)
+            return
         self.epoch, self.samples = state["epoch"], state["samples"]
         self.stopped, self.diverged = state["stopped"], state["diverged"]
         self._account.load_state_dict(state["account"])
