@@ -242,13 +242,14 @@ class Control:
             "exploring": self._exploring,
             "undone": self._undone,
             "knobs": asdict(self.knobs),
+            "multiples": [dict(multiples) for multiples in self._multiples],
             "policy": self._policy_state,
             "mark": copied(mark, torch.device("cpu")),
             "order": None if self._order is None else self._order.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, of a control with the same policy; load model and optimizer before."""
+        """Go on from `state`, of a control with the same policy; load the model's and the optimizer's before."""
         if self._forked:
             self._forked = False
             if state["exploring"]:  # the weights at the mark are those that were measured
@@ -261,6 +262,7 @@ class Control:
         self.decisions.load_state_dict(state["decisions"])
         self._exploring, self._undone = state["exploring"], state["undone"]
         self.knobs, self._policy_state = Knobs(**state["knobs"]), state["policy"]
+        self._multiples = [*state["multiples"]]  # the optimizer may have been loaded before this control was made
         mark = copied(state["mark"])
         self._mark = mark and {**mark, "weights": self._weights.own(mark["weights"])}
         if self._order is not None and state["order"] is not None:
@@ -269,7 +271,7 @@ class Control:
 
     def fork(self, state: dict[str, Any]) -> None:
         """Go on from another configuration's `state`, with the knobs of this one, and its policy from the start."""
-        self.load_state_dict({**state, "mark": None, "exploring": False})
+        self.load_state_dict({**state, "mark": None, "exploring": False, "multiples": self._multiples})
         self.decisions = Decisions(self._initial)
         if self._order is not None:
             self._order.behind = 0
