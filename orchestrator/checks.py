@@ -108,9 +108,10 @@ def _parts(sweep: Sweep) -> None:
             "trains, and a scheduler would stop what it still needs; leave out scheduler."
         )
     if sweep.policy is not None and not getattr(workload, "takes_policy", True):
+        own = "leave out policy and tune the settings of your schedule as parameters."
         raise BadInput(
-            f"Sweep(policy={identity(sweep.policy)}): {what} turns its own knobs, a policy cannot reach them; leave out "
-            "policy and tune the settings of your schedule as parameters."
+            f"Sweep(policy={identity(sweep.policy)}): {what} turns its own knobs, a policy cannot reach them; "
+            f"{getattr(workload, 'policy_remedy', own)}"
         )
     if type(searcher).forkable is not Searcher.forkable and not getattr(workload, "forks", True):
         raise BadInput(

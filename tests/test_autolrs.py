@@ -278,12 +278,14 @@ def test_after_each_trial_all_weights_are_those_at_the_mark_bit_for_bit() -> Non
         if item is not None:
             continue
         state = training.state()
-        policy = state["policy"]
+        policy = state["control"]["policy"]
         if policy["until"] is None and policy["updates"] == 0 and not policy["tried"]:
             marked = weights_of(state)
-        elif policy["updates"] == 0 or (policy["until"] is not None and before["policy"]["until"] is None):
+        elif policy["updates"] == 0 or (policy["until"] is not None and before["control"]["policy"]["until"] is None):
             found = weights_of(state)
-            assert len(found) == len(marked) or state["samples"] <= 64 * 7  # no momenta before the first update
+            assert (
+                len(found) == len(marked) or state["control"]["samples"] <= 64 * 7
+            )  # no momenta before the first update
             assert all(torch.equal(a, b) for a, b in zip(marked, found, strict=False))
             assert not all(torch.equal(a, b) for a, b in zip(marked, weights_of(before), strict=False))
             compared += 1
@@ -313,7 +315,7 @@ def test_replayed_trials_and_their_stage_see_the_same_samples_and_numbers(data: 
     for item in training:
         if item is not None:
             continue
-        state = training.state()["policy"]
+        state = training.state()["control"]["policy"]
         stages[-1][-1].append(workload.seen[-1])
         begins = state["until"] is None and state["updates"] == 0
         if begins and not state["tried"]:
@@ -346,7 +348,7 @@ def test_the_longest_stages_are_judged_by_the_metric() -> None:
     training = Training(WORKLOAD, policy, CONFIG, seed=1)
     measured: list[int] = []
     for _ in training:
-        state = training.state()["policy"]
+        state = training.state()["control"]["policy"]
         if state["until"] is None and state["updates"] == 7:
             assert len(state["losses"]) == 7
             measured.append(state["length"])

@@ -68,7 +68,7 @@ class Looking(Policy[list[str]]):
 def test_a_measurement_is_for_the_policy_that_asked_for_it() -> None:
     training = Training(Quadratic.smallest(), Together(Looking(), Looking(measures=False)), CONFIG, until=2)
     list(training)
-    (one, _), (other, _) = training.state()["policy"]
+    (one, _), (other, _) = training.state()["control"]["policy"]
     assert one.count("measurement") > 0
     assert other == ["update"] * 4 + ["epoch"] + ["update"] * 4 + ["epoch"]
     assert [kind for kind in one if kind != "measurement"] == other

@@ -91,7 +91,7 @@ def test_onednn_is_off_only_while_a_training_that_needs_it_computes(widths: tupl
 
 @needs_x86
 def test_trainings_of_somebody_elses_code_are_guarded_each_for_itself() -> None:
-    def steps(config: dict[str, Any], state: Any) -> Iterator[dict[str, float]]:
+    def steps(config: dict[str, Any], state: Any, control: Any) -> Iterator[dict[str, float]]:
         model = ResNet(3, (config["width"], 32), 1, 5, 1)
         assert model is not None
         for _ in range(2):

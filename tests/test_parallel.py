@@ -54,7 +54,7 @@ def policy_state(folder: Path) -> Any:
     """In the last checkpoint."""
     state, _ = checkpoint.newest(folder, 100)
     assert state is not None
-    return state["policy"]
+    return state["control"]["policy"]
 
 
 def curve(run: Any) -> list[float]:

@@ -39,20 +39,19 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 LEFT_OUT = [
-    "step", "cursor", "accumulated", "gradients", "samples", "order_seed", "loss_sum", "share_sum", "knobs", "policy", "mark", "scaler",
+    "cursor", "accumulated", "gradients", "share_sum", "scaler",
+    "control/epoch", "control/samples", "control/knobs", "control/policy", "control/mark", "control/account/loss_sum",
+    "control/order/seed",
     "weights/model", "weights/buffers", "weights/optimizer",
     "streams/torch", "streams/numpy", "streams/python",
 ]  # fmt: skip
 OF_TRIALS = [
-    "behind",
-    "kept",
-    "last_loss",
-    "part_squares",
-    "exploring",
-    "decisions",
-    "undone",
-    "told_knobs",
-]  # matter to a policy that tries and watches
+    "part_squares", "control/account/kept", "control/account/last_loss", "control/decisions/waiting",
+    "control/decisions/told_knobs", "control/exploring", "control/undone", "control/order/behind",
+]  # fmt: skip
+"""They matter to a policy that tries and watches."""
+ELSEWHERE = ["control/stopped", "control/diverged", "control/multiples"]
+"""They matter to a training that is over, and to a loop that loads the optimizer before there is a control."""
 
 
 @pytest.mark.parametrize("left_out", [None, *LEFT_OUT, *OF_TRIALS])
@@ -74,7 +73,7 @@ def resumes_identically(cut: int, left_out: str | None, prepared: Path) -> bool:
     state = training.state()
     expected = [*told(training), timeless(training.state())]
 
-    other = begin(Everything(), policy, prepared, seed=11 if left_out == "order_seed" else 3)
+    other = begin(Everything(), policy, prepared, seed=11 if left_out == "control/order/seed" else 3)
     if left_out is not None:
         *path, last = left_out.split("/")
         inner, start = state, other.state()
@@ -89,9 +88,15 @@ def resumes_identically(cut: int, left_out: str | None, prepared: Path) -> bool:
 def test_the_state_has_no_item_that_nobody_tries_to_leave_out(prepared: Path) -> None:
     state = begin(Everything(), Exploring(), prepared).state()
     tried = {name.split("/")[0] for name in (*LEFT_OUT, *OF_TRIALS)}
-    assert set(state) == tried | {"seconds", "threads"}
+    assert set(state) == tried | {"step", "seconds", "threads"}  # the step: for a fork, which asks for one
     assert {f"weights/{key}" for key in state["weights"]} <= set(LEFT_OUT)
     assert set(state["streams"]) == {"torch", "cuda", "numpy", "python"}
+    for part in ("", "account/", "decisions/", "order/"):
+        inner = state["control"]
+        for key in part.split("/")[:-1]:
+            inner = inner[key]
+        parts = {f"control/{part}{key}" for key in inner if key not in ("account", "decisions", "order")}
+        assert parts <= {*LEFT_OUT, *OF_TRIALS, *ELSEWHERE}
 
 
 def test_the_state_is_a_copy(prepared: Path) -> None:
@@ -124,7 +129,7 @@ def test_a_rewind_brings_back_every_bit_of_weights_and_optimiser(prepared: Path)
     marked: dict[str, Any] = {}
     rewound = 0
     for item in training:
-        phase = training.state()["policy"]["phase"]
+        phase = training.state()["control"]["policy"]["phase"]
         updated = item is None and not training.accumulated
         if updated and phase == 0:
             marked = training.state()
@@ -134,7 +139,7 @@ def test_a_rewind_brings_back_every_bit_of_weights_and_optimiser(prepared: Path)
                 assert numbers(training.state()["weights"][part]) == numbers(marked["weights"][part])
             now, then = training.state()["weights"]["optimizer"], marked["weights"]["optimizer"]
             assert numbers(now["state"]) == numbers(then["state"])
-            assert training.samples > marked["samples"]
+            assert training.samples > marked["control"]["samples"]
     assert rewound >= 1
 
 
@@ -214,7 +219,7 @@ def test_a_rewind_brings_back_the_scale_of_the_loss(prepared: Path) -> None:
     first, scales = training.scaler.get_scale(), []
     for _ in training:
         scales.append(training.scaler.get_scale())
-        if training.state()["policy"] == 7:
+        if training.state()["control"]["policy"] == 7:
             break
     assert min(scales) < first
     assert scales[-1] == first

@@ -255,8 +255,10 @@ def told(training: Training) -> list[Any]:
 
 def timeless(state: dict[str, Any]) -> str:
     """A fingerprint of all bits of a state, but for the time that was taken."""
-    decisions = [{**decision, "cost_seconds": 0.0} for decision in state["decisions"]]
-    return hashlib.sha256(repr(numbers({**state, "seconds": 0, "decisions": decisions})).encode()).hexdigest()
+    told = state["control"]["decisions"]
+    waiting = [{**decision, "cost_seconds": 0.0} for decision in told["waiting"]]
+    control = {**state["control"], "decisions": {**told, "waiting": waiting}}
+    return hashlib.sha256(repr(numbers({**state, "seconds": 0, "control": control})).encode()).hexdigest()
 
 
 def numbers(value: Any) -> Any:

@@ -157,8 +157,9 @@ class Policy(ABC, Generic[S]):
     another one than a long training cut short, and cannot go on as it. Such a class says `resumable = False`
     (no annotation: it is no setting); a policy around another has a property that answers for both.
 
-    `turns`: the knobs that it writes, "mark" if it marks or explores, "average" if it averages. `watches`: "loss", "gradient", what the
-    loop measures for it after every update; each costs a little.
+    `turns`: the knobs that it writes, "mark" if it marks or explores, "replay" if samples come again, "average" if it
+    averages. `watches`: "loss", "gradient", what the loop measures for it after every update, "metrics" if it asks for a
+    measurement between two epochs; each costs a little.
     """
 
     resumable: bool = True

@@ -140,3 +140,10 @@ class Group(Alone):
         box = [value]
         distributed.broadcast_object_list(box)
         return box[0]
+
+
+def joined() -> Alone:
+    """The workers of torch's default process group, if this process has joined one of several."""
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        return Group()
+    return Alone()

@@ -6,6 +6,8 @@ they go on in the same permutations, so many samples later.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,8 +22,17 @@ class Order:
         self._own_seed, self._size, self._device = seed, size, device
         self._kept: tuple[tuple[int, int], Tensor] | None = None
 
+    def follow(self, samples: int, batch_size: int) -> None:
+        """The training tells where it is; `drawn` is told as well."""
+
     def end_epoch(self) -> None:
         self.seed = self._own_seed
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seed": self.seed, "behind": self.behind}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seed, self.behind = state["seed"], state["behind"]
 
     def drawn(self, place: int, count: int) -> Tensor:
         """`count` indices; `place`: samples since the start of the training."""
@@ -37,3 +48,14 @@ class Order:
         if self._kept is None or self._kept[0] != key:
             self._kept = key, torch.from_numpy(np.random.default_rng(key).permutation(self._size)).to(self._device)
         return self._kept[1]
+
+
+def batch_count(cursor: int, size: int, batch_size: int, replicas: int = 1) -> int:
+    """Samples of the next batch, `cursor` samples into an epoch of `size`.
+
+    A last batch that is too small joins the one before: batch normalization cannot do with a single sample, in no replica.
+    """
+    end = cursor + batch_size
+    if 0 < size - end < min(batch_size, replicas * min(2, batch_size // replicas)):
+        end = size
+    return min(end, size) - cursor

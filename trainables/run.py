@@ -14,7 +14,7 @@ from search.work import Assignment, Progress
 from trainables import checkpoint, gpu_share
 from trainables.base import Workload
 from trainables.device import compute_device, measure, placed
-from trainables.loop import measured_weights, put_model
+from trainables.training.model_state import measured_weights, put_model
 
 WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
 WITHIN_A_STEP = 5.0  # seconds between two, where one was asked for after each step and a step takes longer
@@ -24,8 +24,12 @@ POLL_SECONDS = 0.2  # a question to `should_pause` may cost a remote call
 class Training(Protocol):
     """What can be carried out: `trainables.loop.Training`, or somebody else's loop (`trainables.yielding`)."""
 
-    step: int  # reports so far
-    diverged: bool
+    @property
+    def step(self) -> int:
+        """Reports so far."""
+
+    @property
+    def diverged(self) -> bool: ...
 
     @property
     def place(self) -> tuple[int, int]:

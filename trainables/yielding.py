@@ -21,20 +21,29 @@ import torch
 from search.trial import Config
 from search.work import Progress
 from trainables import plain
+from trainables.base import Policy
 from trainables.onednn import Guard
 from trainables.randomness import read_streams, seed_streams, write_streams
+from trainables.training.attach import Unattached
 
-Steps = Callable[[Config, Any], Iterator[Any]]
-"""(configuration, state or None) → metrics, or (metrics, state), after each step; `state` may be a function of nothing."""
+Steps = Callable[[Config, Any, Unattached], Iterator[Any]]
+"""(configuration, state or None, control) → metrics, or (metrics, state), after each step.
+
+`state` may be a function of nothing.
+"""
 
 
 class Yielding:
     """`steps`, as a training that can be carried out."""
 
-    def __init__(self, steps: Steps, metric: str, config: Config, *, seed: int, until: int) -> None:
+    def __init__(
+        self, steps: Steps, metric: str, config: Config, *, seed: int, until: int,
+        policy: Policy[Any] | None = None, horizon: int | None = None,
+    ) -> None:  # fmt: skip
         self.step = 0
         self.diverged = False
         self._steps, self._metric, self._config, self._until = steps, metric, config, until
+        self._policy, self._horizon, self._forked = policy, horizon or until, False
         self._state: Any = None
         self._seed = seed
         self._onednn = Guard()
@@ -51,24 +60,31 @@ class Yielding:
             seed_streams(self._seed)
         else:
             write_streams(self._streams)
-        steps = self._steps(self._config, self._state)
+        control = Unattached(self._policy, epochs=self._horizon, metric=self._metric, forked=self._forked)
+        steps = self._steps(self._config, self._state, control)
         try:
             while self.step < self._until and not self.diverged:
+                begun = time.perf_counter()
                 try:
                     with self._onednn:
-                        progress = self._next(steps)
+                        told = self._next(steps)
                 except _Ended as end:
                     yield Progress("ended", self.step, text=str(end))
                     return
-                yield progress
+                seconds, streams = time.perf_counter() - begun, read_streams()
+                decisions = control.take()
+                before = [decision for decision in decisions if decision.step <= self.step]
+                yield from before  # the report of the epoch in which they were made
+                yield self._report(told, seconds, streams)
+                yield from decisions[len(before) :]
                 if not self._is_checked and (problem := self._check_state()):
                     yield Progress("notice", self.step, text=problem)
         finally:
             if hasattr(steps, "close"):
                 steps.close()  # whatever it started ends with it
 
-    def _next(self, steps: Iterator[Any]) -> Progress:
-        begun = time.perf_counter()
+    def _next(self, steps: Iterator[Any]) -> Any:
+        """What the training tells of its next step."""
         try:
             told = next(steps)
             if told is None:
@@ -81,12 +97,15 @@ class Yielding:
             if leaving.code not in (None, 0):
                 raise
             raise self._end(f"the training left by sys.exit({'' if leaving.code is None else leaving.code})") from None
+        return told
+
+    def _report(self, told: Any, seconds: float, streams: dict[str, Any]) -> Progress:
         metrics, self._state = told if isinstance(told, tuple) else (told, None)
-        self._streams = read_streams()
+        self._streams = streams
         self.step += 1
         metrics = _checked(metrics, self._metric, self.step)
         self.diverged = not math.isfinite(metrics[self._metric])
-        return Progress("report", self.step, metrics, time.perf_counter() - begun)
+        return Progress("report", self.step, metrics, seconds)
 
     def _end(self, how: str) -> Exception:
         """How the training ended by itself; a failure before its first step."""
@@ -126,6 +145,7 @@ class Yielding:
         if state["state"] is None:
             raise ValueError("a fork needs the parent's state; yield (metrics, state) after each step.")
         self.load(state)
+        self._forked = True
 
 
 class _Ended(Exception):

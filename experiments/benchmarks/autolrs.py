@@ -112,14 +112,14 @@ def trained(workload: Workload, policy: Policy[Any], config: Config, seed: int) 
 
 def _timed(training: Training) -> list[float]:
     """The seconds of each time that the loop asks its policy and does what it says, as they come."""
-    ask, seconds = training._ask, []
+    ask, seconds = training.control._ask, []
 
     def timed(signals: Signals) -> None:
         begun = time.perf_counter()
         ask(signals)
         seconds.append(time.perf_counter() - begun)
 
-    training._ask = timed  # type: ignore[method-assign]
+    training.control._ask = timed  # type: ignore[method-assign]
     return seconds
 
 

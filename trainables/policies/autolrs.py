@@ -70,8 +70,6 @@ class AutoLrs(Policy[State]):
     data: str = "fresh"
 
     resumable = False  # lengths are shares of the horizon
-    turns = frozenset({"learning_rate", "mark"})
-    watches = frozenset({"loss"})
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high < math.inf:
@@ -84,6 +82,14 @@ class AutoLrs(Policy[State]):
             raise ValueError(f"{self}: fit must be one of {', '.join(map(repr, FITS))}")
         if self.data not in _DATA:
             raise ValueError(f"{self}: data must be one of {', '.join(map(repr, _DATA))}")
+
+    @property
+    def turns(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"learning_rate", "mark"}) | (frozenset({"replay"}) if self.data == "replay" else frozenset())
+
+    @property
+    def watches(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"loss"}) if self.metric is None else frozenset({"loss", "metrics"})
 
     @property
     def _cost(self) -> float:

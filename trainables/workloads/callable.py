@@ -29,6 +29,9 @@ which suits short trainings, and what it yields is saved for it:
             loss = one_epoch(model, config["learning_rate"])
             yield {"loss": loss}, {"model": model.state_dict(), "step": step + 1}
 
+A third parameter named `control` receives the sweep's policy, to be attached to the model and its optimizer
+(`trainables.training.attach` shows a whole function); Sweep(policy=…) works with such a generator only.
+
 Yield only the metrics (then it may take the configuration alone), and a training that was interrupted starts over. Yield
 a function that gives the state, and it is asked only when a checkpoint is due. Torch's, NumPy's and Python's random
 streams are seeded for each trial; those of a generator are restored where the empty `yield` stands (it may be left
@@ -42,7 +45,7 @@ import inspect
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from search.trial import Config
 from search.work import Assignment
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
     from trainables.run import Run
     from trainables.script_run import ScriptRun
 
-Train = Callable[[Config], Any] | Callable[[Config, Any], Iterator[Any]]
+Train = Callable[[Config], Any] | Callable[[Config, Any], Iterator[Any]] | Callable[[Config, Any, Any], Iterator[Any]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,7 +79,10 @@ class FromFunction:
     baseline: Mapping[str, Any] | None = None
     test_with: Callable[[Config, Any], Mapping[str, float]] | None = None
 
-    takes_policy: ClassVar[bool] = False
+    policy_remedy: ClassVar[str] = (
+        "write a generator that takes it, def train(config, state, control), and attach the control to your model and "
+        "optimizer; or leave out policy."
+    )
 
     def __post_init__(self) -> None:
         if not callable(self.train):
@@ -97,17 +103,22 @@ class FromFunction:
         """Whether a trial may take over the state of another: one that is yielded can be handed on."""
         return _yields(self.train) and _takes_state(self.train)
 
+    @property
+    def takes_policy(self) -> bool:
+        """Whether a policy reaches the knobs: a generator that takes `control` attaches it to them."""
+        return _yields(self.train) and _takes_control(self.train)
+
     def prepare(self, folder: Path) -> None:
         """Nothing is shared."""
 
     def run(
         self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None
     ) -> Run | ScriptRun:
-        """Raises ValueError for a policy, which could not reach the knobs, and for a fork of a function that reports."""
-        if policy is not None:
-            raise ValueError(f"{self!r} turns its own knobs; leave out Sweep(policy={policy!r}).")
+        """Raises ValueError for a policy that cannot reach the knobs, and for a fork of a function that reports."""
+        if policy is not None and not self.takes_policy:
+            raise ValueError(f"{self!r} turns its own knobs, and {policy!r} cannot reach them; {self.policy_remedy}")
         if _yields(self.train):
-            return self._run_here(assignment, should_pause)
+            return self._run_here(policy, assignment, should_pause)
         from trainables.script_run import ScriptRun
 
         if assignment.parent is not None:
@@ -116,16 +127,18 @@ class FromFunction:
             )
         return ScriptRun(_Called(self, assignment.folder), assignment, should_pause)
 
-    def _run_here(self, assignment: Assignment, should_pause: Callable[[], bool] | None) -> Run:
+    def _run_here(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None) -> Run:
         from trainables.run import Run
         from trainables.yielding import Yielding
 
-        steps: Any = self.train if _takes_state(self.train) else self._starting_over
         return Run(
-            lambda: Yielding(steps, self.metric, assignment.config, seed=assignment.seed, until=assignment.until),
+            lambda: Yielding(
+                self._steps, self.metric, assignment.config, seed=assignment.seed, until=assignment.until,
+                policy=policy, horizon=self.horizon,
+            ),
             assignment,
             should_pause,
-        )
+        )  # fmt: skip
 
     def test(self, assignment: Assignment) -> Mapping[str, float]:
         if self.test_with is None:
@@ -139,9 +152,15 @@ class FromFunction:
 
         return self.test_with(assignment.config, saved(assignment)["state"])
 
-    def _starting_over(self, config: Config, state: Any) -> Generator[Any]:
+    def _steps(self, config: Config, state: Any, control: Any) -> Iterator[Any]:
+        train: Any = self.train
+        more = {"control": control} if _takes_control(train) else {}
+        if _takes_state(train):
+            return cast("Iterator[Any]", train(config, state, **more))
+        return self._starting_over(train(config, **more))
+
+    def _starting_over(self, steps: Any) -> Generator[Any]:
         """A generator of the configuration alone: it has nowhere to take a state."""
-        steps: Any = self.train(config)  # type: ignore[call-arg]
         try:
             for told in steps:
                 if isinstance(told, tuple):
@@ -218,7 +237,23 @@ def _takes_state(train: Any) -> bool:
     parameters = _positional(train)
     if parameters is None:
         return True
-    return len(parameters) > 1 and (parameters[1].default is inspect.Parameter.empty or parameters[1].name == "state")
+    second = parameters[1] if len(parameters) > 1 else None
+    return (
+        second is not None and second.name != "control" and (second.default is second.empty or second.name == "state")
+    )
+
+
+def _takes_control(train: Any) -> bool:
+    """A parameter of that name, wherever it stands; a partial may have bound it to something else."""
+    try:
+        found = inspect.signature(train).parameters.get("control")
+    except (TypeError, ValueError):
+        return False
+    return (
+        found is not None
+        and found.kind in (found.POSITIONAL_OR_KEYWORD, found.KEYWORD_ONLY)
+        and found.default is found.empty
+    )
 
 
 def _problem(train: Any) -> str | None:
@@ -240,7 +275,11 @@ def _problem(train: Any) -> str | None:
             f"takes {signature} and yields nothing; yield the metrics, or (metrics, state), after each step, "
             "or take the configuration alone and call report(step, valid_loss=…)."
         )
-    extra = required[2 if _yields(train) else 1 :] + named
+    if not _yields(train) and _takes_control(train):
+        return f"takes {signature} and yields nothing; only a generator is given a control: yield the metrics after each step."
+    extra = [
+        name for name in required[2 if _yields(train) and _takes_state(train) else 1 :] + named if name != "control"
+    ]
     if extra:
         return f"takes {signature}, and nobody gives it {extra[0]!r}; bind it: functools.partial(train, {extra[0]}=…)."
     return None

@@ -1,0 +1,91 @@
+"""The examples of "In your own loop" run as they are printed; what they call yours is here."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import lightning.pytorch
+import pytest
+import torch
+import transformers
+from torch import nn
+from torch.nn.functional import mse_loss
+from torch.utils.data import DataLoader, TensorDataset
+
+from tests.lines import CONFIG, SAMPLES, TRAIN, Line, Rows
+from tests.support import ROOT
+from tests.test_control_lightning import Module
+from tests.test_docs import blocks
+from trainables.training.control import Control
+
+SECTION = (ROOT / "docs" / "policies.md").read_text().split("## In your own loop")[1]
+PLAIN, TRAINER, LIGHTNING, ACCELERATE = blocks(SECTION, "python")
+
+
+def test_the_section_is_short() -> None:
+    assert len(SECTION.splitlines()) <= 62
+
+
+def run(code: str, **yours: Any) -> dict[str, Any]:
+    """What the code leaves behind; the first example imports the policies for all."""
+    first = next(line for line in PLAIN.splitlines() if line.startswith("from orchestrator import"))
+    exec(first, yours)
+    exec(compile(code, "docs/policies.md", "exec"), yours)
+    return yours
+
+
+def own() -> dict[str, Any]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1), nn.Flatten(0))
+    inputs = torch.randn(640, 3)
+    data = TensorDataset(inputs, inputs.square().sum(1))
+
+    def evaluate(model: nn.Module) -> float:
+        with torch.no_grad():
+            return mse_loss(model(data.tensors[0]), data.tensors[1]).item()
+
+    return {
+        "torch": torch, "DataLoader": DataLoader, "mse_loss": mse_loss, "model": model, "data": data, "evaluate": evaluate,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9),
+    }  # fmt: skip
+
+
+def test_the_plain_loop_runs_as_printed(tmp_path: Path) -> None:
+    left = run(PLAIN, **own(), path=tmp_path / "checkpoint.pt")
+    assert left["control"].epoch == 20
+    assert len(left["control"].decisions.waiting) > 1
+    assert math.isfinite(left["metrics"]["valid_loss"])
+    assert set(torch.load(tmp_path / "checkpoint.pt", weights_only=True)) == {"model", "optimizer", "control"}
+
+
+def test_the_trainer_runs_as_printed(tmp_path: Path) -> None:
+    run(
+        TRAINER, Trainer=transformers.Trainer, TrainingArguments=transformers.TrainingArguments, model=Line(),
+        data=Rows(TRAIN), path=str(tmp_path),
+    )  # fmt: skip
+    assert sorted(path.name for path in tmp_path.glob("*/control.pt")) == ["control.pt"] * len(
+        [*tmp_path.glob("checkpoint-*")]
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    module = Module()
+    run(LIGHTNING, Trainer=lightning.pytorch.Trainer, module=module, loader=DataLoader(Rows(TRAIN), batch_size=8))
+    assert module.trainer.current_epoch == 3
+    assert module.trainer.global_step == 3 * SAMPLES / 8
+    assert module.trainer.optimizers[0].param_groups[0]["lr"] <= CONFIG["learning_rate"]
+
+
+def test_accelerate_runs_as_printed() -> None:
+    yours = own()
+    loader = DataLoader(yours["data"], batch_size=32, shuffle=True)
+    left = run(ACCELERATE, **yours, loader=loader, Accelerator=accelerate.Accelerator, Control=Control)
+    assert left["control"].epoch == 3
+    assert left["control"].knobs.learning_rate > CONFIG["learning_rate"]  # the gain of a batch twice as large

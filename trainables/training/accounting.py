@@ -1,0 +1,53 @@
+"""The training loss of an epoch: the mean over the samples whose updates count.
+
+Updates that a rollback undoes do not count, nor do those of an exploration in progress. An epoch in which no update
+counts reports the last loss that does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+
+class LossAccount:
+    """Loss sums in samples; on a GPU they stay tensors, so that no update waits for one."""
+
+    def __init__(self) -> None:
+        self.loss_sum: float | Tensor = 0.0  # over the samples of this epoch that count …
+        self.kept = 0  # … this many
+        self.last: float | Tensor = math.inf  # of the last update outside an exploration, or the first in one
+
+    def add(self, loss_sum: float | Tensor, samples: int, *, exploring: bool) -> None:
+        """One update over `samples` samples."""
+        self.loss_sum += loss_sum
+        self.kept += samples
+        if not exploring or self.last == math.inf:
+            self.last = loss_sum / samples
+
+    def mean(self, mark: Mapping[str, Any] | None, epoch: int) -> float:
+        """The loss of `epoch`; during an exploration, which began at `mark`, of what came before it."""
+        loss_sum, kept = (self.loss_sum, self.kept) if mark is None else counted_at(mark, epoch)
+        return float(loss_sum) / kept if kept else float(self.last)
+
+    def sums(self) -> dict[str, Any]:
+        """What a mark keeps."""
+        return {"loss_sum": float(self.loss_sum), "kept": self.kept}
+
+    def put(self, loss_sum: float, kept: int) -> None:
+        """Set the sum of this epoch and its samples."""
+        self.loss_sum, self.kept = loss_sum, kept
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**self.sums(), "last_loss": float(self.last)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.loss_sum, self.kept, self.last = state["loss_sum"], state["kept"], state["last_loss"]
+
+
+def counted_at(mark: Mapping[str, Any], epoch: int) -> tuple[float, int]:
+    """Loss sum and samples of `epoch` as they were at the mark; none if the mark is of an epoch before."""
+    return (mark["loss_sum"], mark["kept"]) if mark["epoch"] == epoch else (0.0, 0)

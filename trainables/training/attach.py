@@ -1,0 +1,67 @@
+"""What a sweep hands to `train(config, state, control)`: the policy, before there are a model and an optimizer.
+
+def train(config, state, control):
+    model, optimizer = …
+    control = control.attach(model, optimizer, batch_size=config["batch_size"], samples=len(data))
+    if state:
+        …  # model and optimizer first
+        control.load_state_dict(state["control"])
+    while not control.done:
+        for inputs, targets in batches(control.batch_size):
+            control.update(step(model, optimizer, inputs, targets), len(inputs))
+        metrics = control.end_epoch(lambda: {"valid_loss": evaluate(model)})
+        yield metrics, {…, "control": control.state_dict()}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from search.work import Progress
+from trainables.base import Policy
+from trainables.training.control import Control, DataOrder
+
+
+class Unattached:
+    """`policy` (None: the knobs stay as they are) for a training of `epochs` epochs whose `metric` is tuned.
+
+    `forked`: the state that is loaded is another trial's; this trial's policy begins anew on its weights.
+    """
+
+    def __init__(self, policy: Policy[Any] | None, *, epochs: int, metric: str, forked: bool = False) -> None:
+        self.policy = policy
+        self._epochs, self._metric, self._forked = epochs, metric, forked
+        self._control: Control | None = None
+
+    def attach(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        batch_size: int,
+        samples: int,
+        measure: Callable[[], Mapping[str, float]] | None = None,
+        parts: int = 1,
+        sampler: DataOrder | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> Control:
+        """The control of this model's training; the arguments are those of `Control`. Load no state before."""
+        self._control = Control(
+            self.policy, model, optimizer, batch_size=batch_size, samples=samples, epochs=self._epochs, measure=measure,
+            metric=self._metric, parts=parts, sampler=sampler, scaler=scaler, forked=self._forked,
+        )  # fmt: skip
+        return self._control
+
+    def take(self) -> list[Progress]:
+        """The decisions since the last call. Raises ValueError if there is a policy and nothing for it to control."""
+        if self._control is not None:
+            return self._control.decisions.take()
+        if self.policy is not None:
+            raise ValueError(
+                f"{self.policy} controls nothing: the training takes `control` and reports without it; call "
+                "control.attach(model, optimizer, batch_size=…, samples=…) before the first update."
+            )
+        return []

@@ -1,0 +1,85 @@
+"""Batches of indices for a DataLoader, as large as the policy wants them from one batch to the next.
+
+    sampler = BatchSampler(len(data), seed=0)
+    control = Control(policy, model, optimizer, batch_size=64, samples=len(data), epochs=20, sampler=sampler)
+    for inputs, targets in DataLoader(data, batch_sampler=sampler): …
+
+One pass over the loader is the rest of an epoch: each epoch shows each sample once, in an order of its own that depends
+on the seed alone. A loader with workers draws batches ahead. They keep their size, so a new batch size takes effect when
+they have been trained on, and what was drawn ahead when a training was interrupted is drawn again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import Sampler
+
+from trainables.order import Order, batch_count
+
+
+class BatchSampler(Sampler[list[int]]):
+    """Of `samples` samples. On several DDP ranks each has every `ranks`-th sample of a batch, from the `rank`-th on."""
+
+    def __init__(self, samples: int, *, seed: int = 0, rank: int = 0, ranks: int = 1) -> None:
+        if not 0 <= rank < ranks:
+            raise ValueError(f"BatchSampler(rank={rank}, ranks={ranks}): rank must be from 0 to {ranks - 1}.")
+        self._size, self._rank, self._ranks = samples, rank, ranks
+        self._order = Order(seed, samples, torch.device("cpu"))
+        self._batch_size: int | None = None  # until a control follows
+        self._trained = 0  # samples, since the start of the training …
+        self._begun = 0  # … and when this epoch began
+        self._ahead: list[int] = []  # sizes of the batches drawn and not trained on
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self._batch_size is None:
+            raise ValueError("BatchSampler: no control follows it; give it to Control(…, sampler=sampler) first.")
+        again, self._ahead = self._ahead, []
+        while self._batch_size:
+            place = self._trained + sum(self._ahead)
+            if place >= self._begun + self._size:
+                return
+            count = again.pop(0) if again else batch_count(place - self._begun, self._size, self._batch_size)
+            self._ahead.append(count)
+            yield self._order.drawn(place, count)[self._rank :: self._ranks].tolist()
+
+    @property
+    def behind(self) -> int:
+        """Samples that come again: the data go on that much later."""
+        return self._order.behind
+
+    @behind.setter
+    def behind(self, samples: int) -> None:
+        if self._ahead and samples != self._order.behind:
+            raise ValueError(
+                f"BatchSampler: the policy replays samples, and {len(self._ahead)} batches have been drawn ahead of the "
+                "training; use DataLoader(…, num_workers=0), or a policy with data='fresh'."
+            )
+        self._order.behind = samples
+
+    def follow(self, samples: int, batch_size: int) -> None:
+        """The training has seen so many samples; the next batch has so many (0: there is none). `Control` calls this."""
+        self._batch_size = batch_size
+        while self._trained < samples:
+            told = samples - self._trained
+            drawn = self._ahead.pop(0) if self._ahead else 0
+            if told < drawn or not drawn:
+                raise ValueError(
+                    f"BatchSampler: an update over {told} samples was told, and the batch drawn has {drawn}; tell the control "
+                    "of each batch of the DataLoader once, and of nothing else."
+                )
+            self._trained += drawn
+
+    def end_epoch(self) -> None:
+        self._begun = self._trained
+        self._order.end_epoch()
+
+    def state_dict(self) -> dict[str, Any]:
+        order = self._order.state_dict()
+        return {**order, "trained": self._trained, "begun": self._begun, "ahead": [*self._ahead]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._order.load_state_dict(state)
+        self._trained, self._begun, self._ahead = state["trained"], state["begun"], [*state["ahead"]]

@@ -1,0 +1,94 @@
+"""Weights, buffers and the optimizer's state as one dict: read, copied, written back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from trainables.base import Averaging
+
+
+class Weights(Protocol):
+    """What `Control` marks and rolls back."""
+
+    @property
+    def averaging(self) -> Averaging | None:
+        """The averaging in progress; None while one model trains."""
+
+    def read(self) -> dict[str, Any]:
+        """The live tensors: "model", "buffers", "optimizer", and what else belongs to them."""
+
+    def write(self, weights: dict[str, Any]) -> None:
+        """Return to what `read` gave, of which copies were made."""
+
+    def gathered(self, weights: dict[str, Any]) -> dict[str, Any]:
+        """A copy on the CPU, with the parts that other workers hold."""
+
+    def own(self, weights: dict[str, Any]) -> dict[str, Any]:
+        """This worker's part of what `gathered` gave."""
+
+    def average(self, averaging: Averaging) -> str:
+        """Train that many replicas from here on; returns how they are computed."""
+
+
+class ModelState:
+    """A model and its optimizer, as any training loop has them."""
+
+    averaging: Averaging | None = None
+
+    def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self._model, self._optimizer = model, optimizer
+
+    def read(self) -> dict[str, Any]:
+        return live_weights(self._model, self._optimizer)
+
+    def write(self, weights: dict[str, Any]) -> None:
+        put_model(self._model, weights)
+        self._optimizer.load_state_dict(copied(weights["optimizer"]))  # it would share them
+
+    def gathered(self, weights: dict[str, Any]) -> dict[str, Any]:
+        return cast("dict[str, Any]", copied(weights, torch.device("cpu")))
+
+    def own(self, weights: dict[str, Any]) -> dict[str, Any]:
+        return weights
+
+    def average(self, averaging: Averaging) -> str:
+        """Raises ValueError for more than one replica: the loss would have to be computed for each of them."""
+        if averaging.replicas == 1:
+            return "one model"
+        raise ValueError(f"{averaging}: only our own loop trains replicas; make the model a Workload and call train().")
+
+
+def live_weights(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The live tensors of both; buffers that PyTorch would not save are among them."""
+    state = dict(model.state_dict())
+    buffers = {name: value for name, value in model.named_buffers() if name not in state}
+    return {"model": state, "buffers": buffers, "optimizer": optimizer.state_dict()}
+
+
+def put_model(model: torch.nn.Module, weights: dict[str, Any]) -> None:
+    model.load_state_dict(weights["model"])
+    buffers = dict(model.named_buffers())
+    for name, value in weights["buffers"].items():
+        buffers[name].copy_(value)
+
+
+def measured_weights(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights that an evaluation of this training state measures: those at the mark during an exploration."""
+    control = state["control"]
+    weights = control["mark"]["weights"] if control["exploring"] else state["weights"]
+    return cast("dict[str, Any]", weights)
+
+
+def copied(value: Any, device: torch.device | None = None) -> Any:
+    """A deep copy, with all tensors on `device` (None: each where it is; optimizers keep some on the CPU)."""
+    if isinstance(value, Tensor):
+        return value.detach().to(device or value.device, copy=True)
+    if isinstance(value, dict):
+        return {key: copied(item, device) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(copied(item, device) for item in value)
+    return value

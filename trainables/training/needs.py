@@ -1,0 +1,35 @@
+"""What a policy needs and a loop of one's own may lack: refused before the first update, with the remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainables.base import Policy
+
+
+def refuse_unmet(policy: Policy[Any], *, averages: bool, rewinds: bool, measures: bool, parts: int) -> None:
+    """Raise ValueError for the first need of `policy` that is not met.
+
+    averages: the loop can train replicas. rewinds: its data order can go back. measures: it has a function that
+    measures. parts: gradients of each batch that are seen apart, from micro-batches or DDP ranks.
+    """
+    if "average" in policy.turns and not averages:
+        raise ValueError(
+            f"{policy} averages replicas of the model, which only our own loop trains; make the model a Workload and call "
+            "train(workload, policy, config), or choose a policy that does not average."
+        )
+    if "replay" in policy.turns and not rewinds:
+        raise ValueError(
+            f"{policy} replays samples, which needs a data order that can go back; give Control(…, sampler=sampler) the "
+            "BatchSampler(samples, seed=0) that the DataLoader draws from, or choose data='fresh'."
+        )
+    if "metrics" in policy.watches and not measures:
+        raise ValueError(
+            f"{policy} asks for metrics between two epochs; give Control(…, measure=evaluate), a function without arguments "
+            "that returns them, or choose metric=None."
+        )
+    if "gradient" in policy.watches and parts < 2:
+        raise ValueError(
+            f"{policy} watches the gradient noise, and {parts} backward pass for each batch shows none; give "
+            "Control(…, parts=2) and call control.part(samples, loss) after each of the two, or train on several DDP ranks."
+        )

@@ -1,0 +1,84 @@
+"""Weights that a policy may have trained as replicas: the model alone, or the replicas that stand in for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainables.base import Averaging, Workload
+from trainables.device import autocast
+from trainables.group import Alone
+from trainables.replicas import Replicas, gathered, own
+from trainables.training.model_state import copied, live_weights, put_model
+
+
+class ReplicatedState:
+    """The model and optimizer of `workload`; `group`: the workers among whom replicas are spread once `share` was called."""
+
+    def __init__(
+        self, workload: Workload, model: torch.nn.Module, optimizer: torch.optim.Optimizer, group: Alone
+    ) -> None:
+        self._workload, self._model, self._optimizer, self._group = workload, model, optimizer, group
+        self._sharing = False
+        self.replicas: Replicas | None = None  # trained in place of the model, which is their average
+        self.parameters: list[Tensor] = [*model.parameters()]  # kept, as a walk through the modules takes its time
+
+    @property
+    def averaging(self) -> Averaging | None:
+        return None if self.replicas is None else self.replicas.averaging
+
+    def share(self) -> None:
+        """Spread replicas over the workers from the next `write` on."""
+        self._sharing = self._group.size > 1
+
+    def is_scattered(self, mark: dict[str, Any] | None) -> bool:
+        """Whether no worker has all of what the training depends on."""
+        marked = mark is not None and "replicas" in mark["weights"]
+        return self._sharing and (self.replicas is not None or marked)
+
+    def read(self) -> dict[str, Any]:
+        weights = live_weights(self._model, self._optimizer)
+        return weights if self.replicas is None else {**weights, "replicas": self.replicas.state()}
+
+    def write(self, weights: dict[str, Any]) -> None:
+        self.average(Averaging(1))
+        put_model(self._model, weights)
+        if (replicas := weights.get("replicas")) is not None:
+            self._replicate(Averaging(**replicas["averaging"]), replicas["obstacle"]).load(replicas)
+        self._optimizer.load_state_dict(copied(weights["optimizer"]))  # it would share them
+
+    def gathered(self, weights: dict[str, Any]) -> dict[str, Any]:
+        weights = copied(weights, torch.device("cpu"))
+        return gathered(weights, self._group) if self._sharing else weights
+
+    def own(self, weights: dict[str, Any]) -> dict[str, Any]:
+        return own(weights, self._group) if self._sharing else weights
+
+    def average(self, averaging: Averaging) -> str:
+        """Train that many replicas from here on, all of them where the model is; returns how they are computed."""
+        obstacle = None
+        if self.replicas is not None:
+            obstacle = self.replicas.losses.obstacle
+            self.replicas.leave()
+            self.replicas, self.parameters = None, [*self._model.parameters()]
+        if averaging.replicas == 1:
+            return "one model"
+        obstacle = self._replicate(averaging, obstacle).losses.obstacle
+        how = "all at once" if not obstacle else f"one after the other ({obstacle})"
+        if self._group.size > 1:
+            how = f"on {self._group.size} workers"
+        return f"{averaging.replicas} replicas, {how}"
+
+    def _replicate(self, averaging: Averaging, obstacle: str | None) -> Replicas:
+        if averaging.replicas < self._group.size:
+            raise ValueError(
+                f"{averaging}: each of {self._group.size} workers needs a replica; make it replicas={self._group.size} "
+                "or more, or train with fewer workers."
+            )
+        with autocast(self._workload.execution, next(self._model.parameters()).device):
+            group = self._group if self._sharing else None
+            self.replicas = Replicas(self._workload, self._model, self._optimizer, averaging, obstacle, group)
+        self.parameters = list(self.replicas.parameters.values())
+        return self.replicas
