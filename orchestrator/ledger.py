@@ -11,7 +11,6 @@ masked (secrets.py).
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import platform
@@ -20,7 +19,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +28,17 @@ import psutil
 
 from orchestrator import chain, schema
 from orchestrator.errors import LedgerDamaged, OrchestratorError, RunInUse, StorageError
-from orchestrator.secrets import MASK, masked, masked_value
+from orchestrator.record.encoding import (
+    DECIDING,
+    distributions,
+    kind_of,
+    now,
+    parsed,
+    record_of,
+    suggestion_of,
+    to_json,
+)
+from orchestrator.secrets import masked, masked_value
 from orchestrator.storage import COPY as COPY
 from orchestrator.storage import FILE as FILE
 from orchestrator.storage import LOCK as LOCK
@@ -45,9 +53,10 @@ from orchestrator.storage import (
     remedy,
     storage_errors,
 )
+from search.history import History
+from search.records import Config, Goal, Status, Suggestion
 from search.space import Space
 from search.task import Task
-from search.trial import Config, End, History, Report, Status, Suggestion
 from search.work import Progress
 
 if TYPE_CHECKING:
@@ -187,7 +196,7 @@ class Ledger:
         self._sweep = sweep
         parameters = [
             {"name": name, "distribution": distribution, "choices": choices}
-            for name, distribution, choices in _distributions(sweep.space)
+            for name, distribution, choices in distributions(sweep.space)
         ]
         self._insert(
             "sweep", fingerprint=sweep.fingerprint, description=to_json(sweep.describe() | {"trains_on": hasattr(sweep.workload, "knobs")}),
@@ -218,6 +227,12 @@ class Ledger:
         self._insert(
             "ending", trial=trial, status=status.value, step=step, reason=masked(reason), detail=masked(detail)
         )
+
+    def add_lost(self, trial: int, step: int, reason: str) -> None:
+        self._insert("lost", trial=trial, step=step, reason=masked(reason))
+
+    def add_search_end(self, reason: str) -> None:
+        self._insert("search_end", reason=masked(reason))
 
     def add_checkpoint(self, trial: int, step: int, path: str, sha256: str, size: int) -> None:
         self._insert("checkpoint", trial=trial, step=step, path=path, sha256=sha256, bytes=size)
@@ -256,7 +271,7 @@ class Ledger:
         columns = [name for name in schema.COLUMNS[table] if name != "hash"]
         found = self.query(f"SELECT {', '.join(columns)} FROM {table} {condition}", **values)
         try:
-            return [_parsed(dict(zip(columns, row, strict=True))) for row in found]
+            return [parsed(dict(zip(columns, row, strict=True))) for row in found]
         except (ValueError, TypeError, AttributeError) as error:
             raise damaged(self.folder, f"a {table} cannot be read ({error})") from error
 
@@ -274,7 +289,7 @@ class Ledger:
         space: Space,
         horizon: int,
         seed: int,
-        maximise: bool,
+        goal: Goal,
         *,
         tasks: Sequence[Task] = (),
         limit: int | None = None,
@@ -282,27 +297,17 @@ class Ledger:
         up_to: int | None = None,
     ) -> History:
         """Fold all records (or those up to this `seq`) into what searchers and schedulers see."""
-        sign = -1.0 if maximise else 1.0
         history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=earlier)
-        records: list[tuple[int, Suggestion | Report | End]] = []
-        with self.snapshot():
-            for row in self.rows("suggestion"):
-                records.append((row["seq"], _suggestion(row, space)))
-            for row in self.rows("report"):
-                report = Report(
-                    row["trial"],
-                    row["step"],
-                    sign * number(row["value"], row["kind"]),
-                    row["cost_seconds"],
-                    row["metrics"],
-                )
-                records.append((row["seq"], report))
-            for row in self.rows("ending"):
-                records.append((row["seq"], End(row["trial"], Status(row["status"]), row["reason"])))
-        for seq, record in sorted(records, key=lambda pair: pair[0]):
+        for seq, table, row in self.deciding():
             if up_to is None or seq <= up_to:
-                history.append(record)
+                history.append(record_of(table, row, space, goal))
         return history
+
+    def deciding(self, tables: Sequence[str] = DECIDING) -> list[tuple[int, str, dict[str, Any]]]:
+        """`seq`, table and row of everything that the history is folded from, in order."""
+        with self.snapshot():
+            found = [(row["seq"], table, row) for table in tables for row in self.rows(table)]
+        return sorted(found, key=lambda each: each[0])
 
     @property
     def last(self) -> int:
@@ -312,7 +317,7 @@ class Ledger:
     def begun(self) -> dict[int, Suggestion]:
         """For every trial the suggestion that it began with: a start or a fork."""
         return {
-            row["trial"]: _suggestion(row) for row in self.rows("suggestion", "WHERE kind <> 'resume' ORDER BY seq")
+            row["trial"]: suggestion_of(row) for row in self.rows("suggestion", "WHERE kind <> 'resume' ORDER BY seq")
         }
 
     def lease(self) -> Lease | None:
@@ -493,42 +498,6 @@ def _lost(at: chain.Link, head: chain.Link) -> str:
     return f"{which} acknowledged, and cannot be read any more"
 
 
-def to_json(value: Any) -> str:
-    """JSON with sorted keys; NaN and infinities as the strings "nan", "inf", "-inf"."""
-    return json.dumps(_finite(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
-
-
-def kind_of(value: float) -> str:
-    """'number', 'nan', 'inf' or '-inf': SQLite has no NaN."""
-    return "number" if math.isfinite(value) else "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-
-
-def number(value: float | None, kind: str) -> float:
-    """The inverse of storing `kind_of`."""
-    return float(kind) if kind != "number" else float(value or 0.0)
-
-
-def now() -> str:
-    """UTC, as Optuna writes it. For people only: order is by `seq`."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
-def seconds_between(earlier: str, later: str) -> float:
-    """Between two times of the ledger; 0 if the clock was set back."""
-    begin, end = (datetime.strptime(text, "%Y-%m-%d %H:%M:%S.%f") for text in (earlier, later))
-    return max(0.0, (end - begin).total_seconds())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return kind_of(value)
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
-
-
 def lock_run(folder: Path) -> filelock.FileLock:
     """Hold the run against other drivers on this machine. Raises RunInUse."""
     lock = filelock.FileLock(folder / LOCK, mode=0o600)
@@ -550,67 +519,6 @@ def _holder(folder: Path) -> str:
     lease = reader.lease()
     reader.close()
     return f" (pid {lease.pid} on {lease.host}, since {lease.time[:19]} UTC)" if lease else ""
-
-
-_JSON = ("config", "metrics", "description", "parameters", "code", "command", "before", "after")
-
-
-def _parsed(row: dict[str, Any]) -> dict[str, Any]:
-    for column in _JSON:
-        if column in row:
-            row[column] = json.loads(row[column])
-    if "metrics" in row:
-        row["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
-    return row
-
-
-def _suggestion(row: Mapping[str, Any], space: Space | None = None) -> Suggestion:
-    config: Config = row["config"] if space is None else unmasked(row["config"], space)
-    return Suggestion(
-        row["kind"], config, row["trial"], row["until"], row["task"], row["origin"], row["evidence"], row["memo"],
-        parent=row["parent"], parent_step=row["parent_step"], replaces=row["replaces"],
-    )  # fmt: skip
-
-
-def unmasked(config: Config, space: Space) -> Config:
-    """A recorded configuration with the secrets that its record does not show; the space knows them.
-
-    One of several that look the same on record stays masked: a training that needs it fails, and is not run with another.
-    """
-    if not any(isinstance(value, str) and MASK in value for value in config.values()):
-        return config
-
-    def real(name: str, shown: str) -> str:
-        options = space.parameters[name].values(2) if name in space.parameters else []
-        meant = [text for text in options if isinstance(text, str) and masked_value({name: text})[name] == shown]
-        return meant[0] if len(meant) == 1 else shown
-
-    return {name: real(name, value) if isinstance(value, str) else value for name, value in config.items()}
-
-
-def _distributions(space: Space) -> Iterator[tuple[str, str, str | None]]:
-    """Name, Optuna's JSON of the distribution and the choices, for every parameter that is not fixed."""
-    for name, about in space.describe()["parameters"].items():
-        kind = about["kind"]
-        if kind == "fixed":
-            continue
-        if kind == "choice":
-            options = [masked_value({name: option})[name] for option in about["options"]]
-            attributes: dict[str, Any] = {"choices": options}
-            yield name, to_json({"name": "CategoricalDistribution", "attributes": attributes}), to_json(options)
-            continue
-        whole = kind in ("int", "pow2")
-        attributes = {
-            "low": about["low"],
-            "high": about["high"],
-            "log": bool(about.get("log")) or kind == "pow2",
-        }
-        attributes["step"] = 1 if whole else None
-        yield (
-            name,
-            to_json({"name": "IntDistribution" if whole else "FloatDistribution", "attributes": attributes}),
-            None,
-        )
 
 
 def _code() -> dict[str, Any]:

@@ -340,7 +340,7 @@ def _tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None)
 
     out = Console()
     print_summary(ledger, out)
-    picture = plot(ledger, driver.folder / "report" / "incumbent.png")
+    picture = plot(ledger, driver.places.folder / "report" / "incumbent.png")
     if picture is not None:
         out.print(f"Plot         {picture}", highlight=False, soft_wrap=True)
     if isinstance(problem, (Interrupted, NoMetric)):
@@ -353,7 +353,8 @@ def _tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None)
 
 def _problem(driver: Driver, received: list[int], how_to_go_on: str) -> OrchestratorError | None:
     """What the caller must know of how it ended: interrupted, no result at all, or more failures than allowed."""
-    from search.trial import Status, incumbent
+    from search.history import incumbent
+    from search.records import Status
 
     history, allowed = driver.history, driver.sweep.allow_failed
     if received:
@@ -371,7 +372,7 @@ def _problem(driver: Driver, received: list[int], how_to_go_on: str) -> Orchestr
 
 
 def _why_no_result(driver: Driver) -> str:
-    from search.trial import Status
+    from search.records import Status
 
     history, metric = driver.history, driver.sweep.metric_name
     failed, diverged = history.having(Status.FAILED), history.having(Status.DIVERGED)

@@ -7,7 +7,7 @@ on a running sweep, and no second copy of anything has to be kept in step.
 
 from __future__ import annotations
 
-VERSION = 4  # PRAGMA user_version of a ledger; raise it with every change
+VERSION = 5  # PRAGMA user_version of a ledger; raise it with every change
 APPLICATION = 0x54554E45  # PRAGMA application_id: "TUNE"
 OPTUNA_SCHEMA, OPTUNA_REVISION = 12, "v3.2.0.a"  # what Optuna 5.0 writes; a test compares
 
@@ -28,6 +28,8 @@ RECORDS = {  # table → its own columns, between those that all have: COMMON be
     "ending": """
         trial INTEGER NOT NULL, status TEXT NOT NULL, step INTEGER NOT NULL, reason TEXT NOT NULL,
         detail TEXT NOT NULL""",
+    "lost": "trial INTEGER NOT NULL, step INTEGER NOT NULL, reason TEXT NOT NULL",
+    "search_end": "reason TEXT NOT NULL",
     "checkpoint": """
         trial INTEGER NOT NULL, step INTEGER NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL,
         bytes INTEGER NOT NULL""",

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from orchestrator.failures import signature
-from orchestrator.ledger import Ledger, number
+from orchestrator.ledger import Ledger
+from orchestrator.record.encoding import number
 from orchestrator.sweep import described_tasks
+from search.history import History
+from search.records import Config, End, Goal, Report, Status
 from search.space import Space
-from search.trial import Config, End, History, Report, Status
 
 _STANDS = """
     SELECT s.trial, s.origin, s.task, COALESCE(s.parent_step, 0), COALESCE(e.status, 'running'), COALESCE(e.reason, ''),
@@ -73,10 +75,10 @@ def load_history(ledger: Ledger, found: Iterable[Stand]) -> History:
     Unless tasks need what lies on the way, every trial has only its last report. `found`: where the trials stand.
     """
     about = ledger.sweeps()[-1]["description"]
-    tasks, maximise = described_tasks(about), about["mode"] == "max"
+    tasks, goal = described_tasks(about), Goal(about["metric"], about["mode"])
     if tasks:
-        return ledger.history(_NO_SPACE, about["horizon"], about["seed"], maximise, tasks=tasks)
-    history, sign = History(_NO_SPACE, horizon=about["horizon"], seed=about["seed"]), -1.0 if maximise else 1.0
+        return ledger.history(_NO_SPACE, about["horizon"], about["seed"], goal, tasks=tasks)
+    history, sign = History(_NO_SPACE, horizon=about["horizon"], seed=about["seed"]), goal.loss(1.0)
     begun = ledger.begun()
     for stand in found:
         history.append(begun[stand.trial])

@@ -24,11 +24,12 @@ from orchestrator.identity import files_of, identity, same_command
 from orchestrator.mistakes import tell_uncaught
 from orchestrator.secrets import masked_value
 from search.base import Scheduler, Searcher
+from search.records import Config, Goal
+from search.rules.conduct import Rules
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
 from search.task import FULL, Task
 from search.task import problem as problem_with_tasks
-from search.trial import Config
 from search.work import Trainable
 
 tell_uncaught()  # whoever describes a sweep may make a mistake in it
@@ -139,11 +140,25 @@ class Sweep:
     def maximise(self) -> bool:
         return (self.mode or self.workload.mode) == "max"
 
-    def loss(self, value: float) -> float:
-        """The user's metric as the loss that is minimised inside (the one place where the sign is flipped)."""
-        return -value if self.maximise else value
+    @property
+    def goal(self) -> Goal:
+        return Goal(self.metric_name, "max" if self.maximise else "min")
 
-    value = loss  # flipping is its own inverse
+    def loss(self, value: float) -> float:
+        """The user's metric as the loss that is minimised inside."""
+        return self.goal.loss(value)
+
+    def value(self, loss: float) -> float:
+        return self.goal.value(loss)
+
+    @property
+    def rules(self) -> Rules:
+        """What the rules of a sweep need to know of this one."""
+        return Rules(
+            baseline=self.baseline_config, points=tuple(self.points_to_evaluate), budget=self.budget, target=self.target,
+            diverged_beyond=self.diverged_beyond, finalists=self.finalist_count, confirmations=self.confirmations,
+            retries=self.retries, first_alone=self.first_alone, goal=self.goal,
+        )  # fmt: skip
 
     @property
     def threads(self) -> int:
@@ -158,11 +173,6 @@ class Sweep:
     @property
     def finalist_count(self) -> int:
         return self.searcher.finalists if self.finalists is None else self.finalists
-
-    @property
-    def search_budget(self) -> float | None:
-        """The budget less what is kept for the finalists, in full trainings."""
-        return None if self.budget is None else self.budget - self.finalist_count * self.confirmations
 
     def workload_for(self, task: str) -> Trainable:
         """The workload as a trial of this task trains it."""
@@ -193,14 +203,6 @@ class Sweep:
             return self.baseline
         own = self.workload.baseline
         return own if own is not None and set(own) == set(self.space.names) else None
-
-    def has_diverged(self, value: float) -> bool:
-        """NaN and infinities always have; finite values by `diverged_beyond`."""
-        limit = self.diverged_beyond
-        return not isfinite(value) or (limit is not None and self.loss(value) > self.loss(limit))
-
-    def is_enough(self, value: float) -> bool:
-        return self.target is not None and self.loss(value) <= self.loss(self.target)
 
     def policy_for(self, config: Config) -> Any:
         """The policy of one trial; None for fixed knobs."""
@@ -312,7 +314,7 @@ class Sweep:
             number = isinstance(limit, (int, float)) and not isinstance(limit, bool) and isfinite(limit)
             if limit is not None and not number:
                 raise BadInput(f"Sweep({name}={limit!r}): must be a finite number, a value of the metric.")
-        if self.target is not None and self.has_diverged(self.target):
+        if self.target is not None and self.rules.has_diverged(self.loss(self.target)):
             raise BadInput(
                 f"Sweep(target={self.target!r}): is beyond diverged_beyond={self.diverged_beyond!r}; "
                 f"mode is {'max' if self.maximise else 'min'!r}: which one is meant the other way round?"

@@ -14,8 +14,9 @@ from itertools import pairwise
 import numpy as np
 
 from search.arms import Arm, Stage
+from search.history import History, Trial
+from search.records import Status
 from search.scale import UNCHOSEN, Scales
-from search.trial import History, Status, Trial
 
 PATIENCE = 0.5  # of all that was spent may pass without anything better,
 LEAST = 3.0  # and so many full trainings' cost

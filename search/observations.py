@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from search.arms import Arm, Stage, fidelity
 from search.candidates import Encoding
+from search.history import History, Trial
+from search.records import Status
 from search.scale import WORST, LossScale, Scales
 from search.space import Space, Vector
 from search.task import FULL
-from search.trial import History, Status, Trial
 
 Array = NDArray[np.float64]
 

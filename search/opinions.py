@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from search.arms import Arm, Stage
 from search.candidates import Encoding
+from search.history import History
 from search.observations import Observations, observed
 from search.scale import Scales
-from search.trial import History
 
 OPINIONS = 3
 PART = 0.8  # of the observations, for each opinion,

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 
 from search.base import Verdict
-from search.trial import History, Status, Suggestion, Trial, resume
+from search.history import History, Trial
+from search.records import Status, Suggestion, resume
 
 Group = Callable[[Trial], bool]
 """Which trials are compared with each other."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from search.history import Trial
 from search.task import FULL
-from search.trial import Trial
 
 Array = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from search.parameters import Choice, Fixed, Float, Int, Parameter, Pow2, is_number
+from search.records import Config
 from search.space import Space
-from search.trial import Config
 
 FACTORS = (0.8, 1.2)
 ATTEMPTS = 20  # before a constraint that every variation breaks leaves the configuration as it is

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from search.trial import Config
+from search.records import Config
 from search.work import Assignment
 from tests.test_trainables import Everything, begin, good, metrics, numbers, resume, timeless
 from trainables.base import NOTHING, Action, Averaging, Execution, Knobs, Policy, Signals

@@ -19,12 +19,13 @@ import search.searchers
 from orchestrator.sweep import Sweep
 from search.ask_and_tell import AskAndTell
 from search.base import Scheduler, Searcher
+from search.history import History
 from search.population import Population
+from search.records import Status, Suggestion, start
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.task import Task
-from search.trial import History, Status, Suggestion, start
 from search.work import Progress
 from tests.support import ROOT, concrete, run_script, simulated
 

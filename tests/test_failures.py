@@ -22,18 +22,19 @@ import pytest
 import torch
 
 from orchestrator import guards
-from orchestrator.driver import SAME_FAILURES, Driver
+from orchestrator.driver import Driver
 from orchestrator.errors import StorageError
 from orchestrator.failures import complaint, reason, said, shown, signature
 from orchestrator.guards import HEAD_BYTES, TAIL_BYTES, shorten, why_lost
 from orchestrator.ledger import Ledger
 from orchestrator.sweep import Sweep
 from orchestrator.worker import Order
+from search.records import Status
+from search.rules.conduct import SAME_FAILURES
 from search.schedulers.asha import Asha, AshaPromote
 from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.random import Random
 from search.space import Space, uniform
-from search.trial import Status
 from search.work import Assignment, Progress
 from tests.support import ROOT, interrupted_after, recorded, simulated, small_sweep
 from trainables import checkpoint
@@ -285,7 +286,7 @@ def test_whatever_a_training_raises_is_its_failure_with_its_reason(how: Any, why
     assert found == why if not why.endswith("line ") else found.startswith(why)
     (ending,) = recorded(tmp_path, "ending")
     assert "Traceback" in ending["detail"]
-    assert not [row for row in recorded(tmp_path, "event") if row["kind"] == "retry"]
+    assert recorded(tmp_path, "lost") == []
 
 
 def test_a_keyboard_interrupt_is_the_trainings_own_where_ctrl_c_has_another_meaning(tmp_path: Path) -> None:
@@ -421,7 +422,7 @@ def test_everything_that_a_trial_says_is_in_its_own_log_also_if_it_fails(
     assert capfd.readouterr().out == "before\nafter\n"
     assert driver.history.count(Status.FAILED)
     for trial in driver.history:
-        lines = (driver.trial_folder(trial.number) / "log.txt").read_text().splitlines()
+        lines = (driver.places.trial(trial.number) / "log.txt").read_text().splitlines()
         steps = 2 if trial.status is Status.FAILED else 4
         ways = ("print", "kept", "error", "log", "write", "puts", "child")
         assert sorted(lines) == sorted(f"{way} {trial.config['x']:.6f}" for way in ways * steps)
@@ -453,7 +454,7 @@ def test_a_tee_that_a_trial_puts_in_place_of_its_output_stays_its_own(tmp_path: 
     assert sys.stdout is screen
     assert [tee.lines for tee in tees] == [4] * 4
     for trial in driver.history:
-        assert (driver.trial_folder(trial.number) / "log.txt").read_text() == "said\n" * 4
+        assert (driver.places.trial(trial.number) / "log.txt").read_text() == "said\n" * 4
 
 
 def test_a_trial_that_closes_its_output_takes_it_from_nobody(tmp_path: Path) -> None:
@@ -568,7 +569,7 @@ def test_a_failed_trial_keeps_its_small_files_and_its_log(tmp_path: Path) -> Non
     driver = simulated(tmp_path, sweep_of(train, num_samples=4, checkpoint_seconds=0))
     assert [trial.status for trial in driver.history] == [Status.FAILED] * 4
     for trial in driver.history:
-        assert (driver.trial_folder(trial.number) / "log.txt").read_text() == "words\n"
+        assert (driver.places.trial(trial.number) / "log.txt").read_text() == "words\n"
         assert bool(checkpoint.find(driver.checkpoints(trial.number))) == (trial.config["x"] >= 0.5)
 
 
@@ -754,7 +755,9 @@ def test_stopped_trials_keep_their_checkpoints_only_where_somebody_may_take_them
     changes: dict[str, Any], resumes: bool, tmp_path: Path
 ) -> None:
     driver = simulated(tmp_path, small_sweep(num_samples=12, workload=Quadratic(horizon=4), **changes), 2)
-    stopped = {trial.number for trial in driver.history.having(Status.STOPPED)} - driver._replaced
+    stopped = {trial.number for trial in driver.history.having(Status.STOPPED)} - {
+        trial.replaces for trial in driver.history
+    }
     if not resumes or "searcher" not in changes:
         assert stopped
     assert kept(driver) & stopped == (stopped if resumes else set())

@@ -19,9 +19,11 @@ import pytest
 
 from orchestrator import schema
 from orchestrator.errors import LedgerDamaged, RunInUse, StorageError
-from orchestrator.ledger import Fenced, Ledger, kind_of, number, to_json
+from orchestrator.ledger import Fenced, Ledger
+from orchestrator.record.encoding import kind_of, number, to_json
 from orchestrator.summary import plot, summary
-from search.trial import Status, Trial, fork, start
+from search.history import Trial
+from search.records import Status, fork, start
 from search.work import Progress
 from tests.support import ROOT, orchestrator, recorded, sequence, simulated, small_sweep
 
@@ -79,7 +81,7 @@ def test_a_suggestion_comes_back_whole_and_the_history_has_its_memo(ledger: Ledg
         ledger.add_sweep(small_sweep(), "", [])
         ledger.add_suggestion(0, first, seed=1)
         ledger.add_suggestion(1, fork(parent, 2, config), seed=2)
-    history = ledger.history(small_sweep().space, 4, 0, maximise=False)
+    history = ledger.history(small_sweep().space, 4, 0, small_sweep().goal)
     assert [trial.suggestion for trial in history] == [
         replace(first, trial=0),
         replace(fork(parent, 2, config), trial=1),

@@ -21,12 +21,13 @@ import pytest
 from orchestrator.errors import BadInput
 from orchestrator.tune import SearchAlgorithm, TrialScheduler
 from search.base import Searcher
+from search.history import History
+from search.records import Report, Status, Suggestion, fork, resume, start
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.space import Space, uniform
 from search.task import Task
-from search.trial import History, Report, Status, Suggestion, fork, resume, start
 from tests.support import ROOT
 
 HORIZON = 4

@@ -18,10 +18,10 @@ import pytest
 from orchestrator import reporting
 from orchestrator.sweep import Sweep
 from orchestrator.worker import Job
+from search.records import Status
 from search.schedulers.asha import AshaPromote
 from search.searchers.random import Random
 from search.space import Space, loguniform
-from search.trial import Status
 from search.work import Assignment, Progress
 from tests.support import ROOT, simulated
 from trainables import trial_folder

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.accounts import ENOUGH, WAITED
+from orchestrator.accounts import WAITED
 from orchestrator.driver import Driver
 from orchestrator.errors import BadInput, ResumeRefused
 from orchestrator.ledger import Ledger
@@ -23,12 +23,13 @@ from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.summary import print_summary, records, summary
 from orchestrator.sweep import Sweep
 from search.base import Searcher, Verdict
+from search.history import History, Trial, key_of
+from search.records import FINALIST, End, Report, Status, Suggestion, resume, start
 from search.schedulers.asha import Asha, AshaPromote
 from search.searchers.points import Points
 from search.searchers.random import Random
 from search.space import Space, uniform
 from search.task import FULL, Task
-from search.trial import FINALIST, End, History, Report, Status, Suggestion, Trial, key_of, resume, start
 from tests.climbing import Climbing
 from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep
 from trainables.base import NOTHING, Action, Policy, Signals
@@ -189,13 +190,13 @@ def test_a_budget_ends_the_search_when_it_is_reached(tmp_path: Path, workers: in
     assert driver.sweep.limit is None
     assert 3.0 <= driver.history.spent < 3.0 + 1.0
     assert driver.over == "the budget of 3 full trainings is used up"
-    assert [row["text"] for row in recorded(tmp_path, "event") if row["kind"] == ENOUGH] == [driver.over]
+    assert [row["reason"] for row in recorded(tmp_path, "search_end")] == [driver.over]
     before = sequence(tmp_path)
     assert simulated(tmp_path, tasked(budget=3.0, num_samples=None)).over == driver.over
     assert sequence(tmp_path) == before
     more = simulated(tmp_path, tasked(budget=5.0, num_samples=None), workers=workers)
     assert 5.0 <= more.history.spent < 6.0
-    assert len([row for row in recorded(tmp_path, "event") if row["kind"] == ENOUGH]) == 2
+    assert len(recorded(tmp_path, "search_end")) == 2
 
 
 def test_running_trials_are_committed(tmp_path: Path) -> None:

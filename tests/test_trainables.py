@@ -33,7 +33,7 @@ from torch.nn import functional
 
 import trainables.policies
 import trainables.workloads
-from search.trial import Config
+from search.records import Config
 from search.work import Assignment, Progress
 from trainables import checkpoint
 from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, Workload

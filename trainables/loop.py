@@ -22,7 +22,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from search.trial import Config
+from search.records import Config
 from search.work import Progress
 from trainables import gradients
 from trainables.base import Action, Averaging, Knobs, Policy, Signals, Workload

@@ -19,7 +19,7 @@ from statistics import median
 from weakref import WeakKeyDictionary
 
 from search.base import Scheduler, Verdict
-from search.trial import History, Trial
+from search.history import History, Trial
 
 
 @dataclass(frozen=True)

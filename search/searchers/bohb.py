@@ -25,11 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.base import Searcher, derived_seed
+from search.history import History, Trial
 from search.parameters import Choice
 from search.proposal import propose, propose_random
+from search.records import Config, Status, Suggestion
 from search.space import Space, Vector
 from search.task import FULL
-from search.trial import Config, History, Status, Suggestion, Trial
 
 Matrix = NDArray[np.float64]
 

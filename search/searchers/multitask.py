@@ -47,14 +47,15 @@ from search.arms import Arm, Stage, arms, fidelity, stages
 from search.base import Searcher, generator
 from search.candidates import Encoding, best_configurations, is_apart
 from search.hedge import halved, overdue
+from search.history import History
 from search.observations import observed
 from search.opinions import opinions
 from search.proposal import DRAWS, NUMERICAL, propose_random, refuse_for_model
+from search.records import Enough, Status, Suggestion, resume, start
 from search.scale import Scales
 from search.space import Space, Vector
 from search.step_costs import StepCosts
 from search.task import FULL
-from search.trial import Enough, History, Status, Suggestion, resume, start
 
 if TYPE_CHECKING:
     from search.gp import CurveModel

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from search.history import History, Trial
 from search.population import Population
-from search.trial import Config, History, Trial
+from search.records import Config
 from search.variation import refuse_probability, varied
 
 

@@ -1,133 +1,18 @@
-"""The frozen records that all other parts speak, and the history that is folded from them.
-
-A sweep is a sequence of three kinds of record: a `Suggestion` (somebody decided to run something), a
-`Report` (a trial reached a step) and an `End` (a trial came to rest). Their fold is the `History`: what every
-searcher and scheduler decides from. Inside the project *loss is minimised*: a metric that the user maximises
-is negated once, where the ledger is read.
-"""
+"""The history: the fold of a sweep's records, and all that its searchers, schedulers and rules decide from."""
 
 from __future__ import annotations
 
 import json
 import math
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any
+from typing import Any, overload
 
+from search.costs import Costs
+from search.curves import Curves
+from search.records import FINALIST, Config, End, OfRun, OfTrial, Record, Report, Status, Suggestion
+from search.run_state import RunState
 from search.space import Space
 from search.task import FULL, Task
-
-Config = Mapping[str, Any]
-"""Parameter name → plain Python value (int, float, bool, str, None), active parameters only."""
-
-
-class Status(str, Enum):
-    """Where a trial stands."""
-
-    RUNNING = "running"  # suggested, no end recorded: a worker has it, or had it when the driver died
-    STOPPED = "stopped"  # left at a step before the horizon; it rests at its checkpoint and may be resumed
-    COMPLETED = "completed"  # reached the horizon, or came to an end of its own before
-    DIVERGED = "diverged"  # its loss became NaN or infinite; final
-    FAILED = "failed"  # an error, retries used up; final
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """One decision of what to run: start a configuration, resume a resting trial, or fork one.
-
-    Build with `start`, `resume` or `fork`. `trial` is the number of the trial that runs; None until the
-    history numbers it (a start or a fork always makes a new trial).
-    """
-
-    kind: str  # "start" | "resume" | "fork"
-    config: Config
-    trial: int | None = None
-    until: int | None = None  # train to this step; None: to the horizon
-    task: str = "full"
-    origin: str = "model"  # who proposed it: "point", "initial", "model", "random", "grid", "promotion", "fallback", …
-    evidence: str = ""  # one line for people: why (for a fallback: what failed)
-    memo: str = ""  # what the searcher wants to find again in the history: the settings of its model
-    parent: int | None = None  # fork: the trial whose state is taken over …
-    parent_step: int | None = None  # … and at which step
-    replaces: int | None = None  # the trial whose place in a population this one takes
-
-
-def start(
-    config: Config,
-    *,
-    origin: str = "model",
-    until: int | None = None,
-    task: str = FULL,
-    evidence: str = "",
-    memo: str = "",
-) -> Suggestion:
-    """Train a new configuration from scratch."""
-    return Suggestion("start", config, until=until, task=task, origin=origin, evidence=evidence, memo=memo)
-
-
-def resume(
-    trial: Trial, *, until: int | None = None, origin: str = "promotion", evidence: str = "", memo: str = ""
-) -> Suggestion:
-    """Take a resting trial on, from its checkpoint, to the step `until` (None: to the horizon)."""
-    return Suggestion("resume", trial.config, trial.number, until, trial.task, origin, evidence, memo)
-
-
-def fork(
-    parent: Trial,
-    step: int,
-    config: Config,
-    *,
-    origin: str = "model",
-    until: int | None = None,
-    evidence: str = "",
-    replaces: int | None = None,
-) -> Suggestion:
-    """Start a new trial with another configuration from `parent`'s checkpoint at `step`."""
-    return Suggestion(
-        "fork", config, until=until, task=parent.task, origin=origin, evidence=evidence,
-        parent=parent.number, parent_step=step, replaces=replaces,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Enough:
-    """What a searcher answers instead of a suggestion to end the search: nothing new is worth its cost."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """Trial `trial` reached `step` (counted from 1; usually an epoch) with this loss.
-
-    `cost_seconds` is what this step alone cost. `metrics` holds all that was measured, with the user's sign.
-    """
-
-    trial: int
-    step: int
-    loss: float
-    cost_seconds: float = 0.0
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class End:
-    """Trial `trial` came to rest."""
-
-    trial: int
-    status: Status
-    reason: str = ""
-
-
-BASELINE = "baseline"  # origin of the configuration that the others are compared with
-FINALIST = "finalist"  # origin of a repetition, on a fresh seed, of one of the best configurations
-
-HELD_UP = 20.0  # times the median seconds a step: no configuration of a sweep is as slow as that
-LEARNING = 1.0  # trainings of a task, and of the full one, after which its measured cost weighs as much as the declared
-
-Record = Suggestion | Report | End
 
 
 class Trial:
@@ -137,7 +22,6 @@ class Trial:
         self.number = number
         self.first_origin = suggestion.origin  # who proposed the configuration
         self.suggestion = suggestion  # the latest one: a resumed trial has a new `until`
-        self.asked = 0  # its latest suggestion was the history's so-many-th
         self.parent = suggestion.parent  # the trial it was forked from
         self.began = suggestion.parent_step or 0  # step after which its own training began; 0 unless forked
         self.replaces = suggestion.replaces  # the trial whose place in a population it took
@@ -195,8 +79,8 @@ class Trial:
 class History:
     """Everything that happened in a sweep, in order. Searchers and schedulers read it; only the driver appends.
 
-    `len(history)` counts records and never falls: (seed, len(history)) names a point in time, so it seeds every
-    random decision, and a searcher may memoise on it.
+    `len(history)` counts the suggestions, reports and ends, and never falls: (seed, len(history)) names a point in
+    time, so it seeds every random decision, and a searcher may memoise on it. The other records change `run` only.
 
     Example::
 
@@ -223,6 +107,7 @@ class History:
         self.limit = limit  # configurations that may be started; None: as many as the budget allows
         self.earlier = tuple(earlier)  # histories of earlier sweeps whose results may teach something
         self.trials: list[Trial] = []  # index = number
+        self.run = RunState()  # whether the search is over, who lost a worker, …
         self.memo = ""  # the latest that a searcher left with a suggestion
         self.asked = 0  # suggestions so far
         self.under_way: frozenset[int] = frozenset()  # the trials that were running after the latest suggestion
@@ -230,13 +115,10 @@ class History:
         self._started = 0
         self._configurations: set[str] = set()  # that were started, on whatever task
         self._notes: dict[str, Any] = {}
-        self._early: dict[int, Trial] = {}  # completed by an end of their own
-        self._at: dict[int, dict[int, float]] = {}
-        self._reached: dict[int, dict[int, float]] = {}  # for the steps that were asked for
         self._numbers: dict[str, int] = {}  # configuration and task → its first trial
-        self._trained: dict[str, int] = {}  # task → steps trained on it
-        self._rates: tuple[int, dict[str, float]] = (-1, {})  # at this length: task → share of a full training a step
         self._by_status: dict[Status, dict[int, Trial]] = {status: {} for status in Status}
+        self._curves = Curves(self.trials)
+        self._costs = Costs(horizon, self.trials)
 
     def __len__(self) -> int:
         return self._length
@@ -244,32 +126,26 @@ class History:
     def __iter__(self) -> Iterator[Trial]:
         return iter(self.trials)
 
-    def append(self, record: Record) -> Trial:
-        """Add one record; returns the trial it is about."""
-        self._length += 1
+    @overload
+    def append(self, record: OfTrial) -> Trial: ...
+
+    @overload
+    def append(self, record: OfRun) -> None: ...
+
+    def append(self, record: Record) -> Trial | None:
+        """Add one record; returns the trial it is about, if it is about one."""
+        if isinstance(record, OfRun):
+            self.run.add(record, None)
+            return None
         if isinstance(record, Suggestion):
             trial = self._suggested(record)
-            self.under_way = frozenset(self._by_status[Status.RUNNING])
-            return trial
-        trial = self.trials[record.trial]
-        if isinstance(record, Report):
-            before = trial.step or trial.began
-            self._trained[trial.task] = self._trained.get(trial.task, 0) + record.step - before
-            for step, rung in self._reached.items():
-                if before < step <= record.step:
-                    rung[trial.number] = record.loss
-            trial.steps.append(record.step)
-            trial.losses.append(record.loss)
-            trial.cost_seconds += record.cost_seconds
-            self._at.setdefault(record.step, {})[trial.number] = record.loss
         else:
-            self._move(trial, record.status)
-            trial.reason = record.reason
-            whole = self.steps(trial.task)
-            if record.status is Status.COMPLETED and trial.step < whole:
-                trial.whole = whole
-                self._early[trial.number] = trial
-                self._reached.clear()
+            trial = self.trials[record.trial]
+            if isinstance(record, Report):
+                self._reported(trial, record)
+            elif isinstance(record, End):
+                self._ended(trial, record)
+        self.run.add(record, trial)
         return trial
 
     @property
@@ -311,7 +187,7 @@ class History:
     @property
     def spent(self) -> float:
         """What has been trained, in full trainings."""
-        return sum(steps * self._rate(task) for task, steps in sorted(self._trained.items()))
+        return sum(steps * self._rate(task) for task, steps in self._costs.each())
 
     @property
     def committed(self) -> float:
@@ -320,14 +196,14 @@ class History:
 
     def trained(self, task: str = FULL) -> int:
         """Steps that have been trained on this task."""
-        return self._trained.get(task, 0)
+        return self._costs.trained(task)
 
     def at(self, step: int) -> Mapping[int, float]:
         """Trial number → loss, for every trial that reported `step` (a rung), in order of arrival.
 
         Then come those that ended by themselves before, with their last loss.
         """
-        return self._at.get(step, {}) | self._held(step) if self._early else self._at.get(step, {})
+        return self._curves.at(step)
 
     def reached(self, step: int) -> Mapping[int, float]:
         """Trial number → loss at its first report at or beyond `step`; a fork counts beyond where it began.
@@ -335,14 +211,7 @@ class History:
         Of a trial that ended by itself before, the last.
         The same as `at` for trials that report every step, and a rung also for those that do not.
         """
-        if step not in self._reached:
-            rung = self._reached[step] = {}
-            for trial in self.trials:
-                index = bisect_left(trial.steps, step)
-                if trial.began < step and index < len(trial.steps):
-                    rung[trial.number] = trial.losses[index]
-            rung |= self._held(step)
-        return self._reached[step]
+        return self._curves.reached(step)
 
     def results(self, task: Task) -> dict[int, float]:
         """Trial number → finite loss, for every trial that has the result of this task, at its end or on the way."""
@@ -366,11 +235,6 @@ class History:
     def count(self, status: Status) -> int:
         return len(self._by_status[status])
 
-    def _held(self, step: int) -> dict[int, float]:
-        """Trial number → last loss, of those that ended by themselves before `step`."""
-        early = (trial for trial in self._early.values() if trial.steps and trial.began < step)
-        return {trial.number: trial.loss for trial in early if trial.step < step <= trial.whole}
-
     def _takes_on(self, suggestion: Suggestion) -> bool:
         """Whether it trains a configuration that was started before, on another task."""
         key = key_of(suggestion.config, suggestion.task)
@@ -381,42 +245,10 @@ class History:
 
     def _rate(self, task: str) -> float:
         """The share of a full training that one step of this task costs."""
-        if self._rates[0] != self._length:
-            self._rates = (self._length, {})
-        rates = self._rates[1]
-        if task not in rates:
-            known = self.task(task)
-            if known is None or known.name == FULL or known.resumes:
-                rates[task] = 1 / self.horizon
-            else:
-                rates[task] = self._learned(known) / known.steps(self.horizon)
-        return rates[task]
-
-    def _learned(self, task: Task) -> float:
-        """The cost of a training of `task`: declared and measured, averaged on a log scale."""
-        cheap, full = self._seconds_a_step(task.name), self._seconds_a_step(FULL)
-        if not (cheap > 0 and full > 0):
-            return task.cost
-        measured = cheap * task.steps(self.horizon) / (full * self.horizon)
-        evidence = min(self.trained(task.name) / task.steps(self.horizon), self.trained() / self.horizon)
-        weight = evidence / (evidence + LEARNING)
-        return float(task.cost ** (1 - weight) * measured**weight)
-
-    def _seconds_a_step(self, task: str) -> float:
-        """0 if nothing was measured; the same whatever the order in which the reports came.
-
-        A trial that was held up (a suspended laptop, a process that was stopped) says nothing about the task.
-        """
-        ours = [trial for trial in self.trials if trial.task == task and trial.steps]
-        measured = [(trial.cost_seconds, trial.step - trial.began) for trial in ours]
-        rates = sorted(seconds / steps for seconds, steps in measured)
-        if not rates:
-            return 0.0
-        likely = HELD_UP * rates[len(rates) // 2]
-        counted = [(seconds, steps) for seconds, steps in measured if seconds / steps <= likely]
-        return math.fsum(seconds for seconds, _ in counted) / sum(steps for _, steps in counted)
+        return self._costs.rate(task, self.task(task), self._length)
 
     def _suggested(self, suggestion: Suggestion) -> Trial:
+        self._length += 1
         self.asked += 1
         self.memo = suggestion.memo or self.memo
         self._notes |= _noted(suggestion.memo)
@@ -424,15 +256,17 @@ class History:
             assert suggestion.trial is not None
             trial = self.trials[suggestion.trial]
             trial.suggestion = suggestion
-            trial.asked = self.asked
             if trial.whole:
                 trial.whole = 0
-                del self._early[trial.number]
-                self._reached.clear()
+                self._curves.go_on(trial)
             self._move(trial, Status.RUNNING)
-            return trial
+        else:
+            trial = self._new(suggestion)
+        self.under_way = frozenset(self._by_status[Status.RUNNING])
+        return trial
+
+    def _new(self, suggestion: Suggestion) -> Trial:
         trial = Trial(len(self.trials), suggestion)
-        trial.asked = self.asked
         self.trials.append(trial)
         if suggestion.kind == "start" and suggestion.origin != FINALIST:
             self._started += not self._takes_on(suggestion)
@@ -441,6 +275,23 @@ class History:
         self._numbers.setdefault(key_of(trial.config, trial.task), trial.number)
         self._by_status[Status.RUNNING][trial.number] = trial
         return trial
+
+    def _reported(self, trial: Trial, report: Report) -> None:
+        self._length += 1
+        self._costs.add(trial.task, report.step - (trial.step or trial.began))
+        self._curves.add(trial, report.step, report.loss)
+        trial.steps.append(report.step)
+        trial.losses.append(report.loss)
+        trial.cost_seconds += report.cost_seconds
+
+    def _ended(self, trial: Trial, end: End) -> None:
+        self._length += 1
+        self._move(trial, end.status)
+        trial.reason = end.reason
+        whole = self.steps(trial.task)
+        if end.status is Status.COMPLETED and trial.step < whole:
+            trial.whole = whole
+            self._curves.end_early(trial)
 
     def _move(self, trial: Trial, status: Status) -> None:
         del self._by_status[trial.status][trial.number]
