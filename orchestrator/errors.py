@@ -68,7 +68,7 @@ class Interrupted(OrchestratorError):
 
 
 class NotTheSame(TrialsFailed):
-    """A trial that was trained again gave other numbers: the code, the data or the machine has changed."""
+    """A trial that was trained again gave other numbers, or an audit other decisions: code, data or record have changed."""
 
 
 class EngineLost(OrchestratorError):

@@ -36,6 +36,7 @@ from orchestrator.record.encoding import (
     parsed,
     record_of,
     suggestion_of,
+    suggestion_row,
     to_json,
 )
 from orchestrator.secrets import masked, masked_value
@@ -205,12 +206,9 @@ class Ledger:
         )  # fmt: skip
 
     def add_suggestion(self, trial: int, suggestion: Suggestion, seed: int) -> None:
-        self._insert(
-            "suggestion", trial=trial, kind=suggestion.kind, config=to_json(masked_value(dict(suggestion.config))),
-            task=suggestion.task, until=suggestion.until, origin=suggestion.origin, evidence=masked(suggestion.evidence),
-            parent=suggestion.parent, parent_step=suggestion.parent_step, seed=seed, replaces=suggestion.replaces,
-            memo=suggestion.memo, command=to_json(masked_value(self._command_of(suggestion.config))),
-        )  # fmt: skip
+        columns = suggestion_row(suggestion) | {"trial": trial, "seed": seed}
+        command = to_json(masked_value(self._command_of(suggestion.config)))
+        self._insert("suggestion", **columns | {"config": to_json(columns["config"]), "command": command})
 
     def add_report(
         self, trial: int, step: int, value: float, cost_seconds: float, metrics: Mapping[str, float]

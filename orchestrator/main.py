@@ -129,6 +129,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         ] = False,
         replay: Annotated[int | None, typer.Option(hidden=True)] = None,
         go_on: Annotated[int | None, typer.Option(hidden=True)] = None,
+        audit: Annotated[bool, typer.Option("--audit", hidden=True)] = False,
     ) -> None:
         described = _build(sweep)
         if smoke:
@@ -149,6 +150,11 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             from orchestrator.replay import replay_trial
 
             replay_trial(described, folder, replay, go_on)
+            return
+        if audit:
+            from orchestrator.audit import print_audit
+
+            print_audit(described, folder)
             return
         from orchestrator.checks import on_this_machine
 

@@ -23,6 +23,12 @@ _STANDS = """
     LEFT JOIN (SELECT trial, MAX(step) AS step, value, kind, SUM(cost_seconds) AS cost FROM report GROUP BY trial) r
         ON r.trial = s.trial
     WHERE s.kind <> 'resume' ORDER BY s.trial"""
+_EVENTS = """
+    SELECT time, kind, text FROM (
+        SELECT seq, time, kind, text FROM event WHERE kind NOT IN ('spent', 'state', 'waited', 'transfer')
+        UNION ALL SELECT seq, time, 'retry', 'trial ' || trial || ' lost its worker at step ' || step || ': ' || reason FROM lost
+        UNION ALL SELECT seq, time, 'enough', reason FROM search_end
+    ) ORDER BY seq DESC LIMIT :count"""
 _DEAD = ("failed", "diverged")
 
 
@@ -56,6 +62,11 @@ class Cause(NamedTuple):
 def stands(ledger: Ledger) -> list[Stand]:
     """Every trial, in order of its number."""
     return [Stand(*row) for row in ledger.query(_STANDS)]
+
+
+def latest_events(ledger: Ledger, count: int = 5) -> list[tuple[str, str, str]]:
+    """(time, kind, text) of what happened last around the trainings, in order."""
+    return ledger.query(_EVENTS, count=count)[::-1]
 
 
 def causes(found: Iterable[Stand]) -> list[Cause]:

@@ -52,6 +52,8 @@ def test_records_cannot_be_changed_or_deleted(ledger: Ledger, table: str, verb: 
     with ledger.transaction():
         ledger.add_verdict(0, 2, "stop", "Asha()")
         ledger.add_ending(0, Status.STOPPED, 2, "Asha")
+        ledger.add_lost(0, 2, "killed")
+        ledger.add_search_end("enough")
         ledger.add_checkpoint(0, 2, "p", "s", 1)
         ledger.add_test(0, 2, {"loss": 1.0})
         ledger.add_decision(0, Progress("decision", 2, {"loss": 1.0}, text="why", samples=64))
@@ -227,7 +229,7 @@ def everything(folder: Path) -> list[object]:
         ledger.close()
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [50, pytest.param(300, marks=pytest.mark.slow)])
 def test_flipped_bits_in_the_file_are_never_wrong_in_silence(tmp_path: Path, count: int) -> None:
     folder = tmp_path / "small"
     simulated(folder, small_sweep())

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from orchestrator.secrets import MASK, masked_value
+from orchestrator.secrets import MASK, masked, masked_value
 from search.records import (
     Began,
     Config,
@@ -45,6 +45,16 @@ def record_of(table: str, row: Mapping[str, Any], space: Space | None, goal: Goa
     if table == "lost":
         return Lost(row["trial"], row["reason"])
     return Over(row["reason"]) if table == "search_end" else Tested(row["trial"])
+
+
+def suggestion_row(suggestion: Suggestion) -> dict[str, Any]:
+    """The columns that hold a suggestion, as they are read: secrets are masked, JSON is data."""
+    return {
+        "trial": suggestion.trial, "kind": suggestion.kind, "config": json.loads(to_json(masked_value(dict(suggestion.config)))),
+        "task": suggestion.task, "until": suggestion.until, "origin": suggestion.origin,
+        "evidence": masked(suggestion.evidence), "parent": suggestion.parent, "parent_step": suggestion.parent_step,
+        "replaces": suggestion.replaces, "memo": suggestion.memo,
+    }  # fmt: skip
 
 
 def suggestion_of(row: Mapping[str, Any], space: Space | None = None) -> Suggestion:
