@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from orchestrator.accounts import WAITED
 from orchestrator.assignments import assignment
@@ -101,7 +100,10 @@ class Driver:
             return None if self.stop_reason else self._jobs.prepare()
         if self.stop_reason or (self.running and awaits_first(self.history, self.rules)):
             return None
-        return self._next_training() or self._next_test()
+        training = self._next_training()
+        if training is not None or self.running or not self._exhausted:
+            return training
+        return self._jobs.test(self._to_test(), self._assignment)  # once, when all decisions have been made
 
     def receive(self, number: int, answers: Sequence[Progress], *, done: bool = False) -> bool:
         """Record what a trial's worker answered, in one transaction. False: leave the trial here.
@@ -260,9 +262,6 @@ class Driver:
         """Driver time over all invocations."""
         return self._time.seconds
 
-    def checkpoints(self, number: int) -> Path:
-        return self.places.checkpoints(number)
-
     # Deciding what to run.
 
     def _next_training(self) -> Order | None:
@@ -306,12 +305,6 @@ class Driver:
             trial, self._recorder.seeds[trial.number], self._retention.pinned(trial.number),
             sweep=self.sweep, history=self.history, ledger=self.ledger, places=self.places,
         )  # fmt: skip
-
-    def _next_test(self) -> Order | None:
-        """The test part is looked at once, when all decisions have been made."""
-        if self.running or not self._exhausted:
-            return None
-        return self._jobs.test(self._to_test(), self._assignment)
 
     def _to_test(self) -> list[Trial]:
         """The trials whose test is still to be done, if the workload has one."""

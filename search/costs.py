@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from search.task import FULL, Task
+from search.task import FULL, Task, named
 
 if TYPE_CHECKING:
     from search.history import Trial
@@ -18,8 +18,9 @@ LEARNING = 1.0  # trainings of a task, and of the full one, after which its meas
 class Costs:
     """What was trained on each task, and what a step of it costs; grown by the history."""
 
-    def __init__(self, horizon: int, trials: Sequence[Trial]) -> None:
+    def __init__(self, horizon: int, tasks: Sequence[Task], trials: Sequence[Trial]) -> None:
         self.horizon = horizon
+        self.tasks = tasks
         self.trials = trials
         self._trained: dict[str, int] = {}  # task → steps trained on it
         self._rates: tuple[int, dict[str, float]] = (-1, {})  # at this length: task → share of a full training a step
@@ -36,12 +37,13 @@ class Costs:
         """Every task that was trained, with its steps, by name."""
         return sorted(self._trained.items())
 
-    def rate(self, name: str, known: Task | None, length: int) -> float:
+    def rate(self, name: str, length: int) -> float:
         """The share of a full training that one step of this task costs; `length` is the history's."""
         if self._rates[0] != length:
             self._rates = (length, {})
         rates = self._rates[1]
         if name not in rates:
+            known = named(self.tasks, name)
             if known is None or known.name == FULL or known.resumes:
                 rates[name] = 1 / self.horizon
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from search.costs import Costs
@@ -12,7 +12,7 @@ from search.curves import Curves
 from search.records import FINALIST, Config, End, OfRun, OfTrial, Record, Report, Status, Suggestion
 from search.run_state import RunState
 from search.space import Space
-from search.task import FULL, Task
+from search.task import FULL, Task, named
 
 
 class Trial:
@@ -72,6 +72,12 @@ class Trial:
             index = self.steps.index(step)
         return None if index is None else self.losses[index]
 
+    def grow(self, report: Report) -> None:
+        """For the history."""
+        self.steps.append(report.step)
+        self.losses.append(report.loss)
+        self.cost_seconds += report.cost_seconds
+
     def __repr__(self) -> str:
         return f"Trial({self.number}, {self.status.value}, step={self.step}, loss={self.loss:.4g})"
 
@@ -118,7 +124,7 @@ class History:
         self._numbers: dict[str, int] = {}  # configuration and task → its first trial
         self._by_status: dict[Status, dict[int, Trial]] = {status: {} for status in Status}
         self._curves = Curves(self.trials)
-        self._costs = Costs(horizon, self.trials)
+        self._costs = Costs(horizon, self.tasks, self.trials)
 
     def __len__(self) -> int:
         return self._length
@@ -142,7 +148,10 @@ class History:
         else:
             trial = self.trials[record.trial]
             if isinstance(record, Report):
-                self._reported(trial, record)
+                self._length += 1
+                self._costs.add(trial.task, record.step - (trial.step or trial.began))
+                self._curves.add(trial, record.step, record.loss)
+                trial.grow(record)
             elif isinstance(record, End):
                 self._ended(trial, record)
         self.run.add(record, trial)
@@ -155,7 +164,7 @@ class History:
 
     def allows(self, suggestion: Suggestion) -> bool:
         """Whether there is room for what was suggested."""
-        return self.room or suggestion.kind != "start" or self._takes_on(suggestion)
+        return self.room or suggestion.kind != "start" or _takes_on(suggestion, self._configurations, self._numbers)
 
     def note(self, name: str) -> Any:
         """The latest that was left under `name` in a memo that is a JSON object; None if nothing was."""
@@ -163,7 +172,7 @@ class History:
 
     def task(self, name: str) -> Task | None:
         """The task of this name; None if the sweep has it no more. There is always a full one."""
-        return next((task for task in self.tasks if task.name == name), Task(FULL, 1.0) if name == FULL else None)
+        return named(self.tasks, name)
 
     def steps(self, task: str = FULL) -> int:
         """How many steps a training of this task has."""
@@ -182,17 +191,20 @@ class History:
         those of full trainings), drawn towards the declared share while little was measured.
         """
         name = task if isinstance(task, str) else task.name
-        return self.steps(name) * self._rate(name)
+        return self.steps(name) * self._costs.rate(name, len(self))
 
     @property
     def spent(self) -> float:
         """What has been trained, in full trainings."""
-        return sum(steps * self._rate(task) for task, steps in self._costs.each())
+        return sum(steps * self._costs.rate(task, len(self)) for task, steps in self._costs.each())
 
     @property
     def committed(self) -> float:
         """What the running trials will still cost until they come to rest, in full trainings."""
-        return sum(self._remaining(trial) * self._rate(trial.task) for trial in self.having(Status.RUNNING))
+        return sum(
+            max(0, self.goal(trial) - (trial.step or trial.began)) * self._costs.rate(trial.task, len(self))
+            for trial in self.having(Status.RUNNING)
+        )
 
     def trained(self, task: str = FULL) -> int:
         """Steps that have been trained on this task."""
@@ -235,18 +247,6 @@ class History:
     def count(self, status: Status) -> int:
         return len(self._by_status[status])
 
-    def _takes_on(self, suggestion: Suggestion) -> bool:
-        """Whether it trains a configuration that was started before, on another task."""
-        key = key_of(suggestion.config, suggestion.task)
-        return key_of(suggestion.config) in self._configurations and key not in self._numbers
-
-    def _remaining(self, trial: Trial) -> int:
-        return max(0, self.goal(trial) - (trial.step or trial.began))
-
-    def _rate(self, task: str) -> float:
-        """The share of a full training that one step of this task costs."""
-        return self._costs.rate(task, self.task(task), self._length)
-
     def _suggested(self, suggestion: Suggestion) -> Trial:
         self._length += 1
         self.asked += 1
@@ -261,28 +261,16 @@ class History:
                 self._curves.go_on(trial)
             self._move(trial, Status.RUNNING)
         else:
-            trial = self._new(suggestion)
+            trial = Trial(len(self.trials), suggestion)
+            self.trials.append(trial)
+            if suggestion.kind == "start" and suggestion.origin != FINALIST:
+                self._started += not _takes_on(suggestion, self._configurations, self._numbers)
+                self._configurations.add(key_of(suggestion.config))
+            trial.in_space = self.space.contains(trial.config)
+            self._numbers.setdefault(key_of(trial.config, trial.task), trial.number)
+            self._by_status[Status.RUNNING][trial.number] = trial
         self.under_way = frozenset(self._by_status[Status.RUNNING])
         return trial
-
-    def _new(self, suggestion: Suggestion) -> Trial:
-        trial = Trial(len(self.trials), suggestion)
-        self.trials.append(trial)
-        if suggestion.kind == "start" and suggestion.origin != FINALIST:
-            self._started += not self._takes_on(suggestion)
-            self._configurations.add(key_of(suggestion.config))
-        trial.in_space = self.space.contains(trial.config)
-        self._numbers.setdefault(key_of(trial.config, trial.task), trial.number)
-        self._by_status[Status.RUNNING][trial.number] = trial
-        return trial
-
-    def _reported(self, trial: Trial, report: Report) -> None:
-        self._length += 1
-        self._costs.add(trial.task, report.step - (trial.step or trial.began))
-        self._curves.add(trial, report.step, report.loss)
-        trial.steps.append(report.step)
-        trial.losses.append(report.loss)
-        trial.cost_seconds += report.cost_seconds
 
     def _ended(self, trial: Trial, end: End) -> None:
         self._length += 1
@@ -312,6 +300,12 @@ def incumbent(history: History) -> Trial | None:
         furthest = max((trial.step for trial in finite), default=0)
         candidates = [trial for trial in finite if trial.step == furthest]
     return min(candidates, key=lambda trial: (trial.loss, trial.number), default=None)
+
+
+def _takes_on(suggestion: Suggestion, configurations: Collection[str], trained: Collection[str]) -> bool:
+    """Whether it trains a configuration that was started before, on another task."""
+    key = key_of(suggestion.config, suggestion.task)
+    return key_of(suggestion.config) in configurations and key not in trained
 
 
 def _noted(memo: str) -> dict[str, Any]:

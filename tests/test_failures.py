@@ -372,7 +372,7 @@ def test_a_training_that_ends_by_itself_is_complete_there(train: Any, scheduler:
     assert driver.history.count(Status.FAILED) == 0
     assert driver.best in early
     assert driver.best is not None
-    kept = checkpoint.find(driver.checkpoints(driver.best.number))
+    kept = checkpoint.find(driver.places.checkpoints(driver.best.number))
     assert [found.step for found in kept][-1] == 2
 
 
@@ -570,7 +570,7 @@ def test_a_failed_trial_keeps_its_small_files_and_its_log(tmp_path: Path) -> Non
     assert [trial.status for trial in driver.history] == [Status.FAILED] * 4
     for trial in driver.history:
         assert (driver.places.trial(trial.number) / "log.txt").read_text() == "words\n"
-        assert bool(checkpoint.find(driver.checkpoints(trial.number))) == (trial.config["x"] >= 0.5)
+        assert bool(checkpoint.find(driver.places.checkpoints(trial.number))) == (trial.config["x"] >= 0.5)
 
 
 # Checkpoints.
@@ -739,7 +739,7 @@ def test_losses_of_workers_count_over_all_invocations(tmp_path: Path) -> None:
 
 
 def kept(driver: Driver) -> set[int]:
-    return {trial.number for trial in driver.history if checkpoint.find(driver.checkpoints(trial.number))}
+    return {trial.number for trial in driver.history if checkpoint.find(driver.places.checkpoints(trial.number))}
 
 
 @pytest.mark.parametrize(
@@ -769,7 +769,7 @@ def test_stopped_trials_keep_their_checkpoints_until_the_first_one_is_complete(l
     driver = Driver(small_sweep(scheduler=Asha(grace_period=1, reduction_factor=2), first_alone=False), ledger)
     assert orders(driver) == [0, 1, 2, 3, 4]
     for number, loss in enumerate((1.0, 2.0, 3.0)):
-        checkpoint.save(driver.checkpoints(number), {"step": 1}, step=1)
+        checkpoint.save(driver.places.checkpoints(number), {"step": 1}, step=1)
         driver.receive(number, [Progress("report", step=1, metrics={"loss": loss})])
     assert [trial.status for trial in driver.history][:3] == [Status.RUNNING, Status.STOPPED, Status.STOPPED]
     for number in (1, 2):
