@@ -13,13 +13,10 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import platform
 import sqlite3
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +24,7 @@ import filelock
 import psutil
 
 from orchestrator import chain, schema
-from orchestrator.errors import LedgerDamaged, OrchestratorError, RunInUse, StorageError
+from orchestrator.errors import OrchestratorError, StorageError
 from orchestrator.record.encoding import (
     DECIDING,
     distributions,
@@ -39,6 +36,17 @@ from orchestrator.record.encoding import (
     suggestion_row,
     to_json,
 )
+from orchestrator.record.opening import (
+    check_version,
+    check_whole,
+    create,
+    last_of,
+    lock_run,
+    lost_words,
+    no_ledger,
+    refuse_a_lost_ledger,
+)
+from orchestrator.record.provenance import boot, code
 from orchestrator.secrets import masked, masked_value
 from orchestrator.storage import COPY as COPY
 from orchestrator.storage import FILE as FILE
@@ -51,7 +59,6 @@ from orchestrator.storage import (
     own_files,
     reading,
     refuse_links,
-    remedy,
     storage_errors,
 )
 from search.history import History
@@ -108,7 +115,7 @@ class Ledger:
         refuse_links(*own_files(folder))
         lock = lock_run(folder)
         try:
-            _refuse_a_lost_ledger(folder)
+            refuse_a_lost_ledger(folder)
             ledger = cls(folder, connect(folder / FILE), lock)
             ledger._open.callback(ledger._connection.close)
             try:
@@ -130,18 +137,18 @@ class Ledger:
         `check=False` looks at the end of the chain only: for a glance at a long record.
         """
         if not (folder / FILE).exists():
-            raise _no_ledger(folder)
+            raise no_ledger(folder)
         opened = contextlib.ExitStack()
         try:
             with storage_errors(folder, "read"):
                 head = chain.read_head(folder)  # before the ledger, which may be growing
                 ledger = cls(folder, opened.enter_context(reading(folder / FILE)), None)
                 ledger._open = opened
-                ledger._check_version()
+                check_version(ledger._connection, folder)
                 with ledger.snapshot():
-                    at = ledger._check(head) if check else ledger._glance(head)
+                    at = check_whole(ledger._connection, folder, head) if check else ledger._last()
             if at.seq < head.seq:
-                raise damaged(folder, _lost(at, head))
+                raise damaged(folder, lost_words(at, head))
         except BaseException:
             opened.close()
             raise
@@ -201,7 +208,7 @@ class Ledger:
         ]
         self._insert(
             "sweep", fingerprint=sweep.fingerprint, description=to_json(sweep.describe() | {"trains_on": hasattr(sweep.workload, "knobs")}),
-            parameters=to_json(parameters), code=to_json(_code()), command=to_json(masked_value(list(command))),
+            parameters=to_json(parameters), code=to_json(code()), command=to_json(masked_value(list(command))),
             change=masked(change),
         )  # fmt: skip
 
@@ -336,29 +343,23 @@ class Ledger:
         tables = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and tables == 0:
-            _refuse_a_lost_ledger(self.folder, is_empty=True)
-            self._connection.execute("BEGIN IMMEDIATE")
-            for statement in schema.statements():
-                self._connection.execute(statement)
-            self._connection.execute(f"PRAGMA user_version = {schema.VERSION}")
-            self._connection.execute(f"PRAGMA application_id = {schema.APPLICATION}")
-            self._connection.execute("COMMIT")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a lost log must not look like a new run
+            refuse_a_lost_ledger(self.folder, is_empty=True)
+            create(self._connection)
         else:
-            self._check_version()
+            check_version(self._connection, self.folder)
             with self.snapshot():
-                self._at = self._check(head)
-            copied = _last_of(self.folder / COPY)
+                self._at = check_whole(self._connection, self.folder, head)
+            copied = last_of(self.folder / COPY)
             if copied > self._at.seq:
                 raise damaged(
                     self.folder,
-                    f"it ends at record {self._at.seq}, and its copy holds {copied} ({_lost(self._at, head)})",
+                    f"it ends at record {self._at.seq}, and its copy holds {copied} ({lost_words(self._at, head)})",
                 )
             if not self._at.seq:
-                _refuse_a_lost_ledger(self.folder, is_empty=True)
+                refuse_a_lost_ledger(self.folder, is_empty=True)
             if self._at.seq < head.seq:
                 self.notices.append(
-                    f"{self.folder / FILE}: {_lost(self._at, head)}; the copy does not hold them either. What they "
+                    f"{self.folder / FILE}: {lost_words(self._at, head)}; the copy does not hold them either. What they "
                     "told will be trained again."
                 )
         status = os.stat(self.folder / FILE)
@@ -367,45 +368,6 @@ class Ledger:
         self._head = chain.Head(self.folder)
         self._head.set(self._at)
         self._open.callback(self._head.close)
-
-    def _check_version(self) -> None:
-        if not self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-            raise _no_ledger(self.folder)
-        version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-        application = self._connection.execute("PRAGMA application_id").fetchone()[0]
-        if application != schema.APPLICATION:
-            raise StorageError(
-                f"{self.folder / FILE}: an SQLite file, but not a ledger of this program. Use another --name."
-            )
-        if version != schema.VERSION:
-            other = "a newer" if version > schema.VERSION else "an older"
-            raise StorageError(
-                f"{self.folder / FILE}: written by {other} release (ledger version {version}, this one knows "
-                f"{schema.VERSION}). Use the release that wrote it, or another --name."
-            )
-
-    def _check(self, head: chain.Link) -> chain.Link:
-        """Whether all is what was written; returns the last link. Raises LedgerDamaged with the name of the record."""
-        try:
-            problem = chain.schema_problem(self._connection)
-            found = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            at = chain.Link()
-            for _, row in chain.walk(self._connection):
-                at = chain.Link(row[0], row[-1])
-                if at.seq == head.seq and at.hash != head.hash:
-                    problem = (
-                        problem
-                        or f"record {at.seq} is not the one that was acknowledged: another file was put in its place"
-                    )
-        except (chain.Broken, UnicodeError) as error:
-            raise damaged(self.folder, str(error)) from error
-        if problem or found != "ok":  # after the records: a name says more than the number of a page
-            raise damaged(self.folder, problem or str(found))
-        return at
-
-    def _glance(self, head: chain.Link) -> chain.Link:
-        """The last link, without a look at all the others."""
-        return self._last()
 
     def _last(self) -> chain.Link:
         ends = (f"SELECT * FROM (SELECT seq, hash FROM {name} ORDER BY seq DESC LIMIT 1)" for name in schema.RECORDS)
@@ -416,16 +378,14 @@ class Ledger:
 
     def _take_lease(self) -> None:
         self.epoch = self._found_epoch + 1
-        self._insert("lease", host=host(), pid=os.getpid(), started=psutil.Process().create_time(), boot=_boot())
+        self._insert("lease", host=host(), pid=os.getpid(), started=psutil.Process().create_time(), boot=boot())
 
     def _insert(self, table: str, **columns: Any) -> None:
         row = chain.row_of(table, {"seq": self._at.seq + 1, "time": now(), "epoch": self.epoch} | columns)
         following = chain.following(self._at, table, row)
-        self._execute(table, (*row, following.hash))
+        marks = ", ".join("?" * (len(row) + 1))
+        self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", (*row, following.hash))
         self._at = following
-
-    def _execute(self, table: str, row: tuple[Any, ...]) -> None:
-        self._connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
 
     def _command_of(self, config: Config) -> list[str]:
         """The words with which a script is started for this configuration; none for a training that is no script."""
@@ -449,97 +409,3 @@ class Ledger:
                 f"{self.folder / FILE} was moved, removed or replaced while this driver was writing it; it stops, and writes "
                 "nothing more. Bring the file back (or run the command again where the run is now) to go on."
             )
-
-
-def _refuse_a_lost_ledger(folder: Path, *, is_empty: bool = False) -> None:
-    """A run that has lost its ledger must not be taken for a new one: its copy and its checkpoints would be lost, too."""
-    sizes = [path.stat().st_size for path in (folder / FILE, folder / f"{FILE}-wal") if path.exists()]
-    if (folder / FILE).exists() and any(sizes) and not is_empty:
-        return
-    acknowledged = chain.read_head(folder).seq if is_empty else 0  # who has removed the file has meant it
-    if acknowledged or _last_of(folder / COPY) or any((folder / "trials").glob("*")):
-        raise _no_ledger(folder)
-
-
-def _no_ledger(folder: Path) -> StorageError:
-    what = "is empty" if (folder / FILE).exists() else "is missing"
-    if (copied := _last_of(folder / COPY)) > 0:
-        return LedgerDamaged(
-            f"{folder / FILE} {what}, but its copy is there, with {copied} records; nothing was changed. To go on from the "
-            f"copy: {remedy(folder)}, then run the same command again."
-        )
-    if (acknowledged := chain.read_head(folder).seq) or any((folder / "trials").glob("*")):
-        noted = f"{acknowledged} records were acknowledged" if acknowledged else f"trials are in {folder / 'trials'}"
-        return LedgerDamaged(
-            f"{folder / FILE} {what}, but this run has begun before: {noted}; nothing was changed. Bring the ledger back, use "
-            f"another --name, or move {folder} away."
-        )
-    if (folder / FILE).exists():
-        return StorageError(f"{folder / FILE}: the ledger is only just being made; look again in a moment.")
-    return StorageError(f"{folder}: no run here (no {FILE}). `orchestrator list` shows what there is.")
-
-
-def _last_of(path: Path) -> int:
-    """The number of the last record of a ledger that may be damaged; 0 if nothing is to be found out."""
-    if not path.exists():
-        return 0
-    with contextlib.suppress(sqlite3.Error, OSError), reading(path) as connection:
-        ends = " UNION ALL ".join(f"SELECT MAX(seq) AS seq FROM {name}" for name in schema.RECORDS)
-        return int(connection.execute(f"SELECT MAX(seq) FROM ({ends})").fetchone()[0] or 0)
-    return 0
-
-
-def _lost(at: chain.Link, head: chain.Link) -> str:
-    if head.seq <= at.seq:
-        return "what came after it is lost"
-    which = f"record {head.seq} was" if head.seq == at.seq + 1 else f"records {at.seq + 1} to {head.seq} were"
-    return f"{which} acknowledged, and cannot be read any more"
-
-
-def lock_run(folder: Path) -> filelock.FileLock:
-    """Hold the run against other drivers on this machine. Raises RunInUse."""
-    lock = filelock.FileLock(folder / LOCK, mode=0o600)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        who = _holder(folder)
-        raise RunInUse(
-            f"{folder}: in use by another driver{who}. Wait for it, stop it, or use another --name."
-        ) from None
-    return lock
-
-
-def _holder(folder: Path) -> str:
-    try:
-        reader = Ledger.read(folder, check=False)
-    except OrchestratorError:
-        return ""
-    lease = reader.lease()
-    reader.close()
-    return f" (pid {lease.pid} on {lease.host}, since {lease.time[:19]} UTC)" if lease else ""
-
-
-def _code() -> dict[str, Any]:
-    """What produced the numbers: program, libraries, machine."""
-    names = ("tuning-orchestrator", "ray", "torch", "optuna", "numpy", "scikit-learn")
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "folder": os.getcwd(),
-        "versions": versions,
-    }
-
-
-def _boot() -> str:
-    """Tells two starts of the same machine apart, so that an old pid is never taken for a living process."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return str(int(psutil.boot_time()))
