@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator import Asha, LstmMnist, Space, Sweep, Tpe, Warmup, choice, launch, loguniform, when
-from search.trial import Config
+from search.records import Config
 from trainables.ladder import Rung, ladder
 
 DATA = os.environ.get("LARGE_BATCH_DATA")  # a folder with MNIST's files; None: digits

@@ -33,7 +33,7 @@ from orchestrator import (
     uniform,
     when,
 )
-from search.trial import Config
+from search.records import Config
 from trainables.base import Policy
 from trainables.policies.fixed import Fixed
 

@@ -21,7 +21,7 @@ from orchestrator import (
     randint,
     uniform,
 )
-from search.trial import Config
+from search.records import Config
 
 
 def plateau(config: Config) -> Plateau:

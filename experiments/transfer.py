@@ -32,7 +32,7 @@ from orchestrator import (
     randint,
     uniform,
 )
-from search.trial import Config
+from search.records import Config
 
 
 def given(name: str) -> str | None:

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger import Ledger
 from search.finalists import confirmed, winner
+from search.history import History, key_of
+from search.records import BASELINE, FALLBACK, FINALIST, Began, Over
+from search.run_state import RunState
 from search.task import FULL
-from search.trial import BASELINE, FINALIST, History, key_of
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 LONGEST_REASON = 100  # characters of why something random was taken instead
-ENOUGH, FALLBACK, WAITED = "enough", "fallback", "waited"  # kinds of events
+WAITED = "waited"  # kind of event
 
 
 def accounts(ledger: Ledger, history: History, maximise: bool) -> dict[str, Any]:
@@ -52,8 +54,10 @@ def fallbacks(ledger: Ledger) -> dict[str, int]:
 
 def why_over(ledger: Ledger) -> str:
     """Why the search is over; empty if it is not, or if the sweep has been changed since."""
-    changed = max((row["seq"] for row in ledger.sweeps() if row["change"]), default=0)
-    return next((str(row["text"]) for row in _events(ledger, ENOUGH)[-1:] if row["seq"] > changed), "")
+    state = RunState()
+    for _, table, row in ledger.deciding(("sweep", "search_end")):
+        state.add(Over(row["reason"]) if table == "search_end" else Began(row["change"]), None)
+    return state.over
 
 
 def tasks(history: History) -> list[dict[str, Any]]:

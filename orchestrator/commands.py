@@ -98,6 +98,7 @@ def list_runs(runs: Runs = Path("runs")) -> None:
 @told
 def status(run: Run, runs: Runs = Path("runs")) -> None:
     """The state of a run in one line, why trials failed, and the last events."""
+    from orchestrator.standing import latest_events
     from orchestrator.summary import failure_lines, glance
 
     with _opened(run, runs, check=False) as ledger:
@@ -108,9 +109,8 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
         typer.echo(f"{ledger.folder.name}: {facts['state']}; {counts}{shown}; {facts['spent']:.1f} full trainings")
         for line in failure_lines(facts["failures"], ledger.folder):
             typer.echo(f"  {line}")
-        told_of = "WHERE kind NOT IN ('spent', 'state', 'waited', 'transfer') ORDER BY seq DESC LIMIT 5"
-        for row in ledger.rows("event", told_of)[::-1]:
-            typer.echo(f"  {row['time'][:19]}  {row['kind']}: {(row['text'].splitlines() or [''])[0]}")
+        for time, kind, text in latest_events(ledger):
+            typer.echo(f"  {time[:19]}  {kind}: {(text.splitlines() or [''])[0]}")
 
 
 @app.command()
@@ -229,26 +229,15 @@ def replay(
     ] = None,
 ) -> None:
     """Train a recorded trial again, outside the sweep, and compare each step with the record."""
-    with _opened(run, runs) as ledger:
-        folder = ledger.folder
-        latest = ledger.sweeps()[-1]
-        if any(MASK in word for word in latest["command"]):
-            raise BadInput(
-                f"{folder}: the command that made this run holds a secret, which the record does not show. Run it yourself "
-                f"with --replay {trial} added: {shlex.join(latest['command'])}"
-            )
-        command, place = replay_command(folder, latest)
-    call = [
-        sys.executable,
-        *command,
-        "--name",
-        folder.name,
-        "--runs",
-        str(folder.parent),
-        "--replay",
-        str(trial),
-    ]
-    raise typer.Exit(subprocess.call(call + ([] if go_on is None else ["--go-on", str(go_on)]), cwd=place))
+    more = [] if go_on is None else ["--go-on", str(go_on)]
+    raise typer.Exit(_call_script(run, runs, "--replay", str(trial), *more))
+
+
+@app.command()
+@told
+def audit(run: Run, runs: Runs = Path("runs")) -> None:
+    """Derive every decision again from the record, and say where the record differs."""
+    raise typer.Exit(_call_script(run, runs, "--audit"))
 
 
 @app.command()
@@ -259,6 +248,21 @@ def repair(run: Run, runs: Runs = Path("runs")) -> None:
 
     folder = next((path for path in (runs / run, Path(run).expanduser()) if path.is_dir()), runs / run)
     typer.echo(repair_run(folder.absolute()))
+
+
+def _call_script(run: str, runs: Path, *flags: str) -> int:
+    """Run the script that made a run once more, for something else than driving it; returns its exit code."""
+    with _opened(run, runs) as ledger:
+        folder = ledger.folder
+        latest = ledger.sweeps()[-1]
+    if any(MASK in word for word in latest["command"]):
+        raise BadInput(
+            f"{folder}: the command that made this run holds a secret, which the record does not show. Run it yourself "
+            f"with {' '.join(flags)} added: {shlex.join(latest['command'])}"
+        )
+    command, place = replay_command(folder, latest)
+    where = ["--name", folder.name, "--runs", str(folder.parent)]
+    return subprocess.call([sys.executable, *command, *where, *flags], cwd=place)
 
 
 def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:

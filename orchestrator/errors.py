@@ -131,7 +131,7 @@ class Interrupted(OrchestratorError):
 
 
 class NotTheSame(TrialsFailed):
-    """A replayed trial gave other numbers: the code, the data or the machine has changed."""
+    """A replay gave other numbers, or an audit other decisions: the code, the data, the machine or the record has changed."""
 
 
 class EngineLost(OrchestratorError):

@@ -77,6 +77,12 @@ def reason(kind: str, text: str) -> str:
     return f"{kind}: {line}"[:LONGEST] if line else kind
 
 
+def shortened(text: str) -> str:
+    """`reason` of a text that begins with the class of the error."""
+    kind, _, rest = text.partition(": ")
+    return reason(kind, rest)
+
+
 def complaint(text: str) -> str:
     """The line of a message, a traceback or an output that names the error; the first line if none does."""
     lines = readable(text)

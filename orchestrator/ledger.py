@@ -11,17 +11,12 @@ masked (secrets.py).
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
-import platform
 import sqlite3
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +24,30 @@ import filelock
 import psutil
 
 from orchestrator import chain, schema
-from orchestrator.errors import LedgerDamaged, OrchestratorError, RunInUse, StorageError
-from orchestrator.secrets import MASK, masked, masked_value
+from orchestrator.errors import OrchestratorError, StorageError
+from orchestrator.record.encoding import (
+    DECIDING,
+    distributions,
+    kind_of,
+    now,
+    parsed,
+    record_of,
+    suggestion_of,
+    suggestion_row,
+    to_json,
+)
+from orchestrator.record.opening import (
+    check_version,
+    check_whole,
+    create,
+    last_of,
+    lock_run,
+    lost_words,
+    no_ledger,
+    refuse_a_lost_ledger,
+)
+from orchestrator.record.provenance import code
+from orchestrator.secrets import masked, masked_value
 from orchestrator.storage import COPY as COPY
 from orchestrator.storage import FILE as FILE
 from orchestrator.storage import LOCK as LOCK
@@ -42,12 +59,12 @@ from orchestrator.storage import (
     own_files,
     reading,
     refuse_links,
-    remedy,
     storage_errors,
 )
+from search.history import History
+from search.records import Config, Goal, Status, Suggestion
 from search.space import Space
 from search.task import Task
-from search.trial import Config, End, History, Report, Status, Suggestion
 from search.work import Progress
 
 if TYPE_CHECKING:
@@ -97,7 +114,7 @@ class Ledger:
         refuse_links(*own_files(folder))
         lock = lock_run(folder)
         try:
-            _refuse_a_lost_ledger(folder)
+            refuse_a_lost_ledger(folder)
             ledger = cls(folder, connect(folder / FILE), lock)
             ledger._open.callback(ledger._connection.close)
             try:
@@ -119,18 +136,18 @@ class Ledger:
         `check=False` looks at the end of the chain only: for a glance at a long record.
         """
         if not (folder / FILE).exists():
-            raise _no_ledger(folder)
+            raise no_ledger(folder)
         opened = contextlib.ExitStack()
         try:
             with storage_errors(folder, "read"):
                 head = chain.read_head(folder)  # before the ledger, which may be growing
                 ledger = cls(folder, opened.enter_context(reading(folder / FILE)), None)
                 ledger._open = opened
-                ledger._check_version()
+                check_version(ledger._connection, folder)
                 with ledger.snapshot():
-                    at = ledger._check(head) if check else ledger._glance(head)
+                    at = check_whole(ledger._connection, folder, head) if check else ledger._last()
             if at.seq < head.seq:
-                raise damaged(folder, _lost(at, head))
+                raise damaged(folder, lost_words(at, head))
         except BaseException:
             opened.close()
             raise
@@ -186,21 +203,18 @@ class Ledger:
         self._sweep = sweep
         parameters = [
             {"name": name, "distribution": distribution, "choices": choices}
-            for name, distribution, choices in _distributions(sweep.space)
+            for name, distribution, choices in distributions(sweep.space)
         ]
         self._insert(
             "sweep", description=to_json(sweep.describe() | {"trains_on": hasattr(sweep.workload, "knobs")}),
-            parameters=to_json(parameters), code=to_json(_code()), command=to_json(masked_value(list(command))),
+            parameters=to_json(parameters), code=to_json(code()), command=to_json(masked_value(list(command))),
             change=masked(change),
         )  # fmt: skip
 
     def add_suggestion(self, trial: int, suggestion: Suggestion, seed: int) -> None:
-        self._insert(
-            "suggestion", trial=trial, kind=suggestion.kind, config=to_json(masked_value(dict(suggestion.config))),
-            task=suggestion.task, until=suggestion.until, origin=suggestion.origin, evidence=masked(suggestion.evidence),
-            parent=suggestion.parent, parent_step=suggestion.parent_step, seed=seed, replaces=suggestion.replaces,
-            memo=suggestion.memo, command=to_json(masked_value(self._command_of(suggestion.config))),
-        )  # fmt: skip
+        columns = suggestion_row(suggestion) | {"trial": trial, "seed": seed}
+        command = to_json(masked_value(self._command_of(suggestion.config)))
+        self._insert("suggestion", **columns | {"config": to_json(columns["config"]), "command": command})
 
     def add_report(
         self, trial: int, step: int, value: float, cost_seconds: float, metrics: Mapping[str, float]
@@ -217,6 +231,12 @@ class Ledger:
         self._insert(
             "ending", trial=trial, status=status.value, step=step, reason=masked(reason), detail=masked(detail)
         )
+
+    def add_lost(self, trial: int, step: int, reason: str) -> None:
+        self._insert("lost", trial=trial, step=step, reason=masked(reason))
+
+    def add_search_end(self, reason: str) -> None:
+        self._insert("search_end", reason=masked(reason))
 
     def add_checkpoint(self, trial: int, step: int, path: str, sha256: str, size: int) -> None:
         self._insert("checkpoint", trial=trial, step=step, path=path, sha256=sha256, bytes=size)
@@ -255,7 +275,7 @@ class Ledger:
         columns = [name for name in schema.COLUMNS[table] if name != "hash"]
         found = self.query(f"SELECT {', '.join(columns)} FROM {table} {condition}", **values)
         try:
-            return [_parsed(dict(zip(columns, row, strict=True))) for row in found]
+            return [parsed(dict(zip(columns, row, strict=True))) for row in found]
         except (ValueError, TypeError, AttributeError) as error:
             raise damaged(self.folder, f"a {table} cannot be read ({error})") from error
 
@@ -273,7 +293,7 @@ class Ledger:
         space: Space,
         horizon: int,
         seed: int,
-        maximise: bool,
+        goal: Goal,
         *,
         tasks: Sequence[Task] = (),
         limit: int | None = None,
@@ -281,27 +301,17 @@ class Ledger:
         up_to: int | None = None,
     ) -> History:
         """Fold all records (or those up to this `seq`) into what searchers and schedulers see."""
-        sign = -1.0 if maximise else 1.0
         history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=earlier)
-        records: list[tuple[int, Suggestion | Report | End]] = []
-        with self.snapshot():
-            for row in self.rows("suggestion"):
-                records.append((row["seq"], _suggestion(row, space)))
-            for row in self.rows("report"):
-                report = Report(
-                    row["trial"],
-                    row["step"],
-                    sign * number(row["value"], row["kind"]),
-                    row["cost_seconds"],
-                    row["metrics"],
-                )
-                records.append((row["seq"], report))
-            for row in self.rows("ending"):
-                records.append((row["seq"], End(row["trial"], Status(row["status"]), row["reason"])))
-        for seq, record in sorted(records, key=lambda pair: pair[0]):
+        for seq, table, row in self.deciding():
             if up_to is None or seq <= up_to:
-                history.append(record)
+                history.append(record_of(table, row, space, goal))
         return history
+
+    def deciding(self, tables: Sequence[str] = DECIDING) -> list[tuple[int, str, dict[str, Any]]]:
+        """`seq`, table and row of everything that the history is folded from, in order."""
+        with self.snapshot():
+            found = [(row["seq"], table, row) for table in tables for row in self.rows(table)]
+        return sorted(found, key=lambda each: each[0])
 
     @property
     def last(self) -> int:
@@ -311,7 +321,7 @@ class Ledger:
     def begun(self) -> dict[int, Suggestion]:
         """For every trial the suggestion that it began with: a start or a fork."""
         return {
-            row["trial"]: _suggestion(row) for row in self.rows("suggestion", "WHERE kind <> 'resume' ORDER BY seq")
+            row["trial"]: suggestion_of(row) for row in self.rows("suggestion", "WHERE kind <> 'resume' ORDER BY seq")
         }
 
     def lease(self) -> Lease | None:
@@ -332,29 +342,23 @@ class Ledger:
         tables = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and tables == 0:
-            _refuse_a_lost_ledger(self.folder, is_empty=True)
-            self._connection.execute("BEGIN IMMEDIATE")
-            for statement in schema.statements():
-                self._connection.execute(statement)
-            self._connection.execute(f"PRAGMA user_version = {schema.VERSION}")
-            self._connection.execute(f"PRAGMA application_id = {schema.APPLICATION}")
-            self._connection.execute("COMMIT")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a lost log must not look like a new run
+            refuse_a_lost_ledger(self.folder, is_empty=True)
+            create(self._connection)
         else:
-            self._check_version()
+            check_version(self._connection, self.folder)
             with self.snapshot():
-                self._at = self._check(head)
-            copied = _last_of(self.folder / COPY)
+                self._at = check_whole(self._connection, self.folder, head)
+            copied = last_of(self.folder / COPY)
             if copied > self._at.seq:
                 raise damaged(
                     self.folder,
-                    f"it ends at record {self._at.seq}, and its copy holds {copied} ({_lost(self._at, head)})",
+                    f"it ends at record {self._at.seq}, and its copy holds {copied} ({lost_words(self._at, head)})",
                 )
             if not self._at.seq:
-                _refuse_a_lost_ledger(self.folder, is_empty=True)
+                refuse_a_lost_ledger(self.folder, is_empty=True)
             if self._at.seq < head.seq:
                 self.notices.append(
-                    f"{self.folder / FILE}: {_lost(self._at, head)}; the copy does not hold them either. What they "
+                    f"{self.folder / FILE}: {lost_words(self._at, head)}; the copy does not hold them either. What they "
                     "told will be trained again."
                 )
         status = os.stat(self.folder / FILE)
@@ -363,44 +367,6 @@ class Ledger:
         self._head = chain.Head(self.folder)
         self._head.set(self._at)
         self._open.callback(self._head.close)
-
-    def _check_version(self) -> None:
-        if not self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-            raise _no_ledger(self.folder)
-        version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-        application = self._connection.execute("PRAGMA application_id").fetchone()[0]
-        if application != schema.APPLICATION:
-            raise StorageError(
-                f"{self.folder / FILE}: an SQLite file, but not a ledger of this program. Use another --name."
-            )
-        if version != schema.VERSION:
-            raise StorageError(
-                f"{self.folder / FILE}: written by another release (ledger version {version}, this one knows "
-                f"{schema.VERSION}). Use the release that wrote it, or another --name."
-            )
-
-    def _check(self, head: chain.Link) -> chain.Link:
-        """Whether all is what was written; returns the last link. Raises LedgerDamaged with the name of the record."""
-        try:
-            problem = chain.schema_problem(self._connection)
-            found = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            at = chain.Link()
-            for _, row in chain.walk(self._connection):
-                at = chain.Link(row[0], row[-1])
-                if at.seq == head.seq and at.hash != head.hash:
-                    problem = (
-                        problem
-                        or f"record {at.seq} is not the one that was acknowledged: another file was put in its place"
-                    )
-        except (chain.Broken, UnicodeError) as error:
-            raise damaged(self.folder, str(error)) from error
-        if problem or found != "ok":  # after the records: a name says more than the number of a page
-            raise damaged(self.folder, problem or str(found))
-        return at
-
-    def _glance(self, head: chain.Link) -> chain.Link:
-        """The last link, without a look at all the others."""
-        return self._last()
 
     def _last(self) -> chain.Link:
         ends = (f"SELECT * FROM (SELECT seq, hash FROM {name} ORDER BY seq DESC LIMIT 1)" for name in schema.RECORDS)
@@ -416,11 +382,9 @@ class Ledger:
     def _insert(self, table: str, **columns: Any) -> None:
         row = chain.row_of(table, {"seq": self._at.seq + 1, "time": now(), "epoch": self.epoch} | columns)
         following = chain.following(self._at, table, row)
-        self._execute(table, (*row, following.hash))
+        marks = ", ".join("?" * (len(row) + 1))
+        self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", (*row, following.hash))
         self._at = following
-
-    def _execute(self, table: str, row: tuple[Any, ...]) -> None:
-        self._connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
 
     def _command_of(self, config: Config) -> list[str]:
         """The words with which a script is started for this configuration; none for a training that is no script."""
@@ -444,186 +408,3 @@ class Ledger:
                 f"{self.folder / FILE} was moved, removed or replaced while this driver was writing it; it stops, and writes "
                 "nothing more. Bring the file back (or run the command again where the run is now) to go on."
             )
-
-
-def _refuse_a_lost_ledger(folder: Path, *, is_empty: bool = False) -> None:
-    """A run that has lost its ledger must not be taken for a new one: its copy and its checkpoints would be lost, too."""
-    sizes = [path.stat().st_size for path in (folder / FILE, folder / f"{FILE}-wal") if path.exists()]
-    if (folder / FILE).exists() and any(sizes) and not is_empty:
-        return
-    acknowledged = chain.read_head(folder).seq if is_empty else 0  # who has removed the file has meant it
-    if acknowledged or _last_of(folder / COPY) or any((folder / "trials").glob("*")):
-        raise _no_ledger(folder)
-
-
-def _no_ledger(folder: Path) -> StorageError:
-    what = "is empty" if (folder / FILE).exists() else "is missing"
-    if (copied := _last_of(folder / COPY)) > 0:
-        return LedgerDamaged(
-            f"{folder / FILE} {what}, but its copy is there, with {copied} records; nothing was changed. To go on from the "
-            f"copy: {remedy(folder)}, then run the same command again."
-        )
-    if (acknowledged := chain.read_head(folder).seq) or any((folder / "trials").glob("*")):
-        noted = f"{acknowledged} records were acknowledged" if acknowledged else f"trials are in {folder / 'trials'}"
-        return LedgerDamaged(
-            f"{folder / FILE} {what}, but this run has begun before: {noted}; nothing was changed. Bring the ledger back, use "
-            f"another --name, or move {folder} away."
-        )
-    if (folder / FILE).exists():
-        return StorageError(f"{folder / FILE}: the ledger is only just being made; look again in a moment.")
-    return StorageError(f"{folder}: no run here (no {FILE}). `orchestrator list` shows what there is.")
-
-
-def _last_of(path: Path) -> int:
-    """The number of the last record of a ledger that may be damaged; 0 if nothing is to be found out."""
-    if not path.exists():
-        return 0
-    with contextlib.suppress(sqlite3.Error, OSError), reading(path) as connection:
-        ends = " UNION ALL ".join(f"SELECT MAX(seq) AS seq FROM {name}" for name in schema.RECORDS)
-        return int(connection.execute(f"SELECT MAX(seq) FROM ({ends})").fetchone()[0] or 0)
-    return 0
-
-
-def _lost(at: chain.Link, head: chain.Link) -> str:
-    if head.seq <= at.seq:
-        return "what came after it is lost"
-    which = f"record {head.seq} was" if head.seq == at.seq + 1 else f"records {at.seq + 1} to {head.seq} were"
-    return f"{which} acknowledged, and cannot be read any more"
-
-
-def to_json(value: Any) -> str:
-    """JSON with sorted keys; NaN and infinities as the strings "nan", "inf", "-inf"."""
-    return json.dumps(_finite(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
-
-
-def kind_of(value: float) -> str:
-    """'number', 'nan', 'inf' or '-inf': SQLite has no NaN."""
-    return "number" if math.isfinite(value) else "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-
-
-def number(value: float | None, kind: str) -> float:
-    """The inverse of storing `kind_of`."""
-    return float(kind) if kind != "number" else float(value or 0.0)
-
-
-def now() -> str:
-    """UTC, as Optuna writes it. For people only: order is by `seq`."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
-def seconds_between(earlier: str, later: str) -> float:
-    """Between two times of the ledger; 0 if the clock was set back."""
-    begin, end = (datetime.strptime(text, "%Y-%m-%d %H:%M:%S.%f") for text in (earlier, later))
-    return max(0.0, (end - begin).total_seconds())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return kind_of(value)
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
-
-
-def lock_run(folder: Path) -> filelock.FileLock:
-    """Hold the run against other drivers on this machine. Raises RunInUse."""
-    lock = filelock.FileLock(folder / LOCK, mode=0o600)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        who = _holder(folder)
-        raise RunInUse(
-            f"{folder}: in use by another driver{who}. Wait for it, stop it, or use another --name."
-        ) from None
-    return lock
-
-
-def _holder(folder: Path) -> str:
-    try:
-        reader = Ledger.read(folder, check=False)
-    except OrchestratorError:
-        return ""
-    lease = reader.lease()
-    reader.close()
-    return f" (pid {lease.pid} on {lease.host}, since {lease.time[:19]} UTC)" if lease else ""
-
-
-_JSON = ("config", "metrics", "description", "parameters", "code", "command", "before", "after")
-
-
-def _parsed(row: dict[str, Any]) -> dict[str, Any]:
-    for column in _JSON:
-        if column in row:
-            row[column] = json.loads(row[column])
-    if "metrics" in row:
-        row["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
-    return row
-
-
-def _suggestion(row: Mapping[str, Any], space: Space | None = None) -> Suggestion:
-    config: Config = row["config"] if space is None else unmasked(row["config"], space)
-    return Suggestion(
-        row["kind"], config, row["trial"], row["until"], row["task"], row["origin"], row["evidence"], row["memo"],
-        parent=row["parent"], parent_step=row["parent_step"], replaces=row["replaces"],
-    )  # fmt: skip
-
-
-def unmasked(config: Config, space: Space) -> Config:
-    """A recorded configuration with the secrets that its record does not show; the space knows them.
-
-    One of several that look the same on record stays masked: a training that needs it fails, and is not run with another.
-    """
-    if not any(isinstance(value, str) and MASK in value for value in config.values()):
-        return config
-
-    def real(name: str, shown: str) -> str:
-        options = space.parameters[name].values(2) if name in space.parameters else []
-        meant = [text for text in options if isinstance(text, str) and masked_value({name: text})[name] == shown]
-        return meant[0] if len(meant) == 1 else shown
-
-    return {name: real(name, value) if isinstance(value, str) else value for name, value in config.items()}
-
-
-def _distributions(space: Space) -> Iterator[tuple[str, str, str | None]]:
-    """Name, Optuna's JSON of the distribution and the choices, for every parameter that is not fixed."""
-    for name, about in space.describe()["parameters"].items():
-        kind = about["kind"]
-        if kind == "fixed":
-            continue
-        if kind == "choice":
-            options = [masked_value({name: option})[name] for option in about["options"]]
-            attributes: dict[str, Any] = {"choices": options}
-            yield name, to_json({"name": "CategoricalDistribution", "attributes": attributes}), to_json(options)
-            continue
-        whole = kind in ("int", "pow2")
-        attributes = {
-            "low": about["low"],
-            "high": about["high"],
-            "log": bool(about.get("log")) or kind == "pow2",
-        }
-        attributes["step"] = 1 if whole else None
-        yield (
-            name,
-            to_json({"name": "IntDistribution" if whole else "FloatDistribution", "attributes": attributes}),
-            None,
-        )
-
-
-def _code() -> dict[str, Any]:
-    """What produced the numbers: program, libraries, machine."""
-    names = ("tuning-orchestrator", "ray", "torch", "optuna", "numpy", "scikit-learn")
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "folder": os.getcwd(),
-        "versions": versions,
-    }

@@ -15,11 +15,12 @@ from orchestrator.chain import HEAD
 from orchestrator.description import FIXED
 from orchestrator.errors import ResumeRefused
 from orchestrator.identity import without_digests
-from orchestrator.ledger import COPY, FILE, LOCK, Ledger, to_json, unmasked
+from orchestrator.ledger import COPY, FILE, LOCK, Ledger
+from orchestrator.record.encoding import to_json, unmasked
 from orchestrator.sweep import Sweep
 from orchestrator.transfer import TRANSFER, earlier_histories
 from orchestrator.words import plural
-from search.trial import BASELINE, Status
+from search.records import BASELINE, Status
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 EARLIER = "earlier"  # folder, in the run's own, of starts from which nothing was learned

@@ -13,7 +13,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.standing import Stand, causes, stands
 from orchestrator.summary import state, trial_log
 from orchestrator.words import plural
-from search.trial import Status
+from search.records import Status
 
 TAIL_LINES = 20  # of a failed trial's log
 TAIL_BYTES = 65_536  # in which they are looked for

@@ -126,6 +126,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         ] = False,
         replay: Annotated[int | None, typer.Option(hidden=True)] = None,
         go_on: Annotated[int | None, typer.Option(hidden=True)] = None,
+        audit: Annotated[bool, typer.Option("--audit", hidden=True)] = False,
     ) -> None:
         described = _build(sweep)
         if smoke:
@@ -146,6 +147,11 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             from orchestrator.replay import replay_trial
 
             replay_trial(described, folder, replay, go_on)
+            return
+        if audit:
+            from orchestrator.audit import print_audit
+
+            print_audit(described, folder)
             return
         from orchestrator.checks import on_this_machine
 
@@ -313,7 +319,7 @@ def _tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None)
 
     out = Console()
     print_summary(ledger, out)
-    picture = plot(ledger, driver.folder / "report" / "incumbent.png")
+    picture = plot(ledger, driver.places.folder / "report" / "incumbent.png")
     if picture is not None:
         out.print(f"Plot         {picture}", highlight=False, soft_wrap=True)
     if isinstance(problem, (Interrupted, NoMetric)):
@@ -326,7 +332,8 @@ def _tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None)
 
 def _problem(driver: Driver, received: list[int], how_to_go_on: str) -> OrchestratorError | None:
     """What the caller must know of how it ended: interrupted, no result at all, or more failures than allowed."""
-    from search.trial import Status, incumbent
+    from search.history import incumbent
+    from search.records import Status
 
     history, allowed = driver.history, driver.sweep.allow_failed
     if received:
@@ -344,7 +351,7 @@ def _problem(driver: Driver, received: list[int], how_to_go_on: str) -> Orchestr
 
 
 def _why_no_result(driver: Driver) -> str:
-    from search.trial import Status
+    from search.records import Status
 
     history, metric = driver.history, driver.sweep.metric_name
     failed, diverged = history.having(Status.FAILED), history.having(Status.DIVERGED)

@@ -18,8 +18,8 @@ from orchestrator.ledger import FILE, Ledger
 from orchestrator.lineage import nothing_learned
 from orchestrator.transfer import found
 from orchestrator.words import plural
+from search.history import Trial
 from search.task import FULL
-from search.trial import Trial
 from search.work import Progress
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _limits(sweep: Sweep) -> list[str]:
         )
     if sweep.budget is not None:
         lines.append(
-            f"budget     {sweep.budget:g} full trainings of {horizon} steps, {sweep.search_budget:g} of them to search with"
+            f"budget     {sweep.budget:g} full trainings of {horizon} steps, {sweep.rules.search_budget:g} of them to search with"
         )
     if count:
         lines.append(

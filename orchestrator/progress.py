@@ -12,7 +12,7 @@ from rich.text import Text
 
 from orchestrator.remedies import remedy_for
 from orchestrator.screen import Unbreakable
-from search.trial import Status
+from search.records import Status
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver

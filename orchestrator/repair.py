@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator import chain, schema
 from orchestrator.errors import LedgerDamaged, StorageError
-from orchestrator.ledger import lock_run
+from orchestrator.record.opening import lock_run
 from orchestrator.storage import COPY, FILE, make_folder, own_files, reading, refuse_links, storage_errors
 
 Records = list[tuple[str, chain.Row]]

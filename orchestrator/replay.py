@@ -12,7 +12,8 @@ from rich.console import Console
 
 from orchestrator.errors import BadInput, NoMetric, NotTheSame, TrialsFailed, did_you_mean
 from orchestrator.failures import reason
-from orchestrator.ledger import Ledger, number, unmasked
+from orchestrator.ledger import Ledger
+from orchestrator.record.encoding import number, unmasked
 from orchestrator.storage import refuse_links
 from orchestrator.worker import Job, prepare
 from search.work import Assignment

@@ -9,8 +9,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.ledger import FILE, Ledger, number
-from search.trial import Config
+from orchestrator.ledger import FILE, Ledger
+from orchestrator.record.encoding import number
+from search.records import Config
 
 if TYPE_CHECKING:
     import pandas as pd

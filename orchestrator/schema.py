@@ -28,6 +28,8 @@ RECORDS = {  # table → its own columns, between those that all have: COMMON be
     "ending": """
         trial INTEGER NOT NULL, status TEXT NOT NULL, step INTEGER NOT NULL, reason TEXT NOT NULL,
         detail TEXT NOT NULL""",
+    "lost": "trial INTEGER NOT NULL, step INTEGER NOT NULL, reason TEXT NOT NULL",
+    "search_end": "reason TEXT NOT NULL",
     "checkpoint": """
         trial INTEGER NOT NULL, step INTEGER NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL,
         bytes INTEGER NOT NULL""",

@@ -48,10 +48,10 @@ def simulate(
                 if order is None:
                     break
                 if order.assignment is None or order.kind != "train":
-                    driver.finish_job(order, *worker.other(driver.sweep, order, driver.shared_folder))
+                    driver.finish_job(order, *worker.other(driver.sweep, order, driver.places.shared))
                     continue
                 number = free.pop(0)
-                jobs[number] = (order, worker.Job(driver.sweep, order.assignment, driver.pause_file.exists))
+                jobs[number] = (order, worker.Job(driver.sweep, order.assignment, driver.places.pause_file.exists))
                 step(number)
             if not answers:
                 return  # nothing runs and nobody has anything to add

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from search.base import Scheduler, Verdict
+from search.history import History, Trial
 from search.searchers.random import Random
-from search.trial import History, Trial
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep

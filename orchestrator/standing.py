@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from orchestrator.description import described_tasks
 from orchestrator.failures import signature
-from orchestrator.ledger import Ledger, number
+from orchestrator.ledger import Ledger
+from orchestrator.record.encoding import number
+from search.history import History
+from search.records import Config, End, Goal, Report, Status
 from search.space import Space
-from search.trial import Config, End, History, Report, Status
 
 _STANDS = """
     SELECT s.trial, s.origin, s.task, COALESCE(s.parent_step, 0), COALESCE(e.status, 'running'), COALESCE(e.reason, ''),
@@ -21,6 +23,12 @@ _STANDS = """
     LEFT JOIN (SELECT trial, MAX(step) AS step, value, kind, SUM(cost_seconds) AS cost FROM report GROUP BY trial) r
         ON r.trial = s.trial
     WHERE s.kind <> 'resume' ORDER BY s.trial"""
+_EVENTS = """
+    SELECT time, kind, text FROM (
+        SELECT seq, time, kind, text FROM event WHERE kind NOT IN ('spent', 'state', 'waited', 'transfer')
+        UNION ALL SELECT seq, time, 'retry', 'trial ' || trial || ' lost its worker at step ' || step || ': ' || reason FROM lost
+        UNION ALL SELECT seq, time, 'enough', reason FROM search_end
+    ) ORDER BY seq DESC LIMIT :count"""
 _DEAD = ("failed", "diverged")
 
 
@@ -56,6 +64,11 @@ def stands(ledger: Ledger) -> list[Stand]:
     return [Stand(*row) for row in ledger.query(_STANDS)]
 
 
+def latest_events(ledger: Ledger, count: int = 5) -> list[tuple[str, str, str]]:
+    """(time, kind, text) of what happened last around the trainings, in order."""
+    return ledger.query(_EVENTS, count=count)[::-1]
+
+
 def causes(found: Iterable[Stand]) -> list[Cause]:
     """Why trials failed or diverged, the most frequent first; what differs only in numbers and names is one cause."""
     grouped: dict[tuple[str, str], Cause] = {}
@@ -73,10 +86,10 @@ def load_history(ledger: Ledger, found: Iterable[Stand]) -> History:
     Unless tasks need what lies on the way, every trial has only its last report. `found`: where the trials stand.
     """
     about = ledger.sweeps()[-1]["description"]
-    tasks, maximise = described_tasks(about), about["mode"] == "max"
+    tasks, goal = described_tasks(about), Goal(about["metric"], about["mode"])
     if tasks:
-        return ledger.history(_NO_SPACE, about["horizon"], about["seed"], maximise, tasks=tasks)
-    history, sign = History(_NO_SPACE, horizon=about["horizon"], seed=about["seed"]), -1.0 if maximise else 1.0
+        return ledger.history(_NO_SPACE, about["horizon"], about["seed"], goal, tasks=tasks)
+    history, sign = History(_NO_SPACE, horizon=about["horizon"], seed=about["seed"]), goal.loss(1.0)
     begun = ledger.begun()
     for stand in found:
         history.append(begun[stand.trial])

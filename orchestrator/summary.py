@@ -22,13 +22,15 @@ import psutil
 
 from orchestrator.accounts import accounts, observations, print_accounts
 from orchestrator.errors import BadInput, StorageError
-from orchestrator.ledger import Ledger, now, seconds_between, to_json
+from orchestrator.ledger import Ledger
+from orchestrator.record.encoding import now, seconds_between, to_json
 from orchestrator.schema import RECORDS
 from orchestrator.standing import Cause, Stand, causes, load_history, stands
 from orchestrator.storage import host, replace_file
 from search.finalists import winner
+from search.history import Trial
+from search.records import BASELINE, FINALIST, Status
 from search.task import FULL
-from search.trial import BASELINE, FINALIST, Status, Trial
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,7 +96,7 @@ def glance(ledger: Ledger) -> dict[str, Any]:
 
 
 def _incumbent(found: list[Stand], sign: float) -> Stand | None:
-    """As `search.trial.incumbent`, of a run without tasks and finalists."""
+    """As `search.history.incumbent`, of a run without tasks and finalists."""
     candidates = [stand for stand in found if stand.status == Status.COMPLETED.value and stand.step]
     if not candidates:
         finite = [stand for stand in found if stand.step and isfinite(stand.loss(sign))]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field, fields, replace
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,10 @@ from orchestrator.identity import identity
 from orchestrator.mistakes import tell_uncaught
 from orchestrator.units import number_of_bytes, seconds
 from search.base import Scheduler, Searcher
+from search.records import Config, Goal
+from search.rules.conduct import Rules
 from search.space import Space
 from search.task import FULL, Task
-from search.trial import Config
 from search.work import Trainable
 
 tell_uncaught()  # whoever describes a sweep may make a mistake in it
@@ -204,11 +204,25 @@ class Sweep:
     def maximise(self) -> bool:
         return (self.mode or self.workload.mode) == "max"
 
-    def loss(self, value: float) -> float:
-        """The user's metric as the loss that is minimised inside (the one place where the sign is flipped)."""
-        return -value if self.maximise else value
+    @property
+    def goal(self) -> Goal:
+        return Goal(self.metric_name, "max" if self.maximise else "min")
 
-    value = loss  # flipping is its own inverse
+    def loss(self, value: float) -> float:
+        """The user's metric as the loss that is minimised inside."""
+        return self.goal.loss(value)
+
+    def value(self, loss: float) -> float:
+        return self.goal.value(loss)
+
+    @property
+    def rules(self) -> Rules:
+        """What the rules of a sweep need to know of this one."""
+        return Rules(
+            baseline=self.baseline_config, points=tuple(self.points_to_evaluate), budget=self.budget, target=self.target,
+            diverged_beyond=self.diverged_beyond, finalists=self.finalist_count, confirmations=self.confirmations,
+            retries=self.retries, first_alone=self.first_alone, goal=self.goal,
+        )  # fmt: skip
 
     @property
     def threads(self) -> int:
@@ -223,11 +237,6 @@ class Sweep:
     @property
     def finalist_count(self) -> int:
         return self.searcher.finalists if self.finalists is None else self.finalists
-
-    @property
-    def search_budget(self) -> float | None:
-        """The budget less what is kept for the finalists, in full trainings."""
-        return None if self.budget is None else self.budget - self.finalist_count * self.confirmations
 
     def workload_for(self, task: str) -> Trainable:
         """The workload as a trial of this task trains it."""
@@ -259,14 +268,6 @@ class Sweep:
             return self.baseline
         own = self.workload.baseline
         return own if own is not None and set(own) == set(self.space.names) else None
-
-    def has_diverged(self, value: float) -> bool:
-        """NaN and infinities always have; finite values by `diverged_beyond`."""
-        limit = self.diverged_beyond
-        return not isfinite(value) or (limit is not None and self.loss(value) > self.loss(limit))
-
-    def is_enough(self, value: float) -> bool:
-        return self.target is not None and self.loss(value) <= self.loss(self.target)
 
     def policy_for(self, config: Config) -> Any:
         """The policy of one trial; None for fixed knobs."""

@@ -17,7 +17,8 @@ from orchestrator.description import described_tasks
 from orchestrator.errors import BadInput, ResumeRefused, did_you_mean
 from orchestrator.ledger import FILE, Ledger
 from orchestrator.sweep import Sweep
-from search.trial import History
+from search.history import History
+from search.records import Goal
 
 TRANSFER = "transfer"  # kind of the event that notes how much of an earlier run is used
 
@@ -84,7 +85,7 @@ def _history(sweep: Sweep, run: str, ledger: Ledger, up_to: int) -> History:
         )
     tasks = described_tasks(about)
     return ledger.history(
-        sweep.space, about["horizon"], about["seed"], about["mode"] == "max", tasks=tasks, up_to=up_to
+        sweep.space, about["horizon"], about["seed"], Goal(about["metric"], about["mode"]), tasks=tasks, up_to=up_to
     )
 
 

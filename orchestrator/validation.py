@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.units import number_of_bytes, seconds
 from search import settings
+from search.records import Config
 from search.task import FULL, Task
 from search.task import problem as problem_with_tasks
-from search.trial import Config
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -47,7 +47,7 @@ def numbers(sweep: Sweep) -> None:
         _counts(sweep)
     except ValueError as error:
         raise BadInput(str(error)) from None
-    if sweep.target is not None and sweep.has_diverged(sweep.target):
+    if sweep.target is not None and sweep.rules.has_diverged(sweep.loss(sweep.target)):
         raise BadInput(
             f"Sweep(target={sweep.target!r}): is beyond diverged_beyond={sweep.diverged_beyond!r}; "
             f"mode is {'max' if sweep.maximise else 'min'!r}: which one is meant the other way round?"

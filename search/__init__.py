@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from search.ask_and_tell import AskAndTell
     from search.base import Scheduler, Searcher, Verdict
+    from search.history import History, Trial
+    from search.records import Status, Suggestion
     from search.schedulers.asha import Asha, AshaPromote
     from search.schedulers.hyperband import Hyperband
     from search.schedulers.median import Median
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from search.searchers.sobol import Sobol
     from search.space import Space, choice, lograndint, loguniform, pow2, randint, uniform, when
     from search.task import Task
-    from search.trial import History, Status, Suggestion, Trial
 
 HOMES = {
     "AskAndTell": "search.ask_and_tell",
@@ -63,10 +64,10 @@ HOMES = {
     "uniform": "search.space",
     "when": "search.space",
     "Task": "search.task",
-    "History": "search.trial",
-    "Status": "search.trial",
-    "Suggestion": "search.trial",
-    "Trial": "search.trial",
+    "History": "search.history",
+    "Status": "search.records",
+    "Suggestion": "search.records",
+    "Trial": "search.history",
 }
 
 __all__ = [

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+from search.history import History, Trial, key_of
+from search.records import FINALIST, Config, Status
 from search.space import Vector
 from search.task import FULL, Task
-from search.trial import FINALIST, Config, History, Status, Trial, key_of
 
 
 @dataclass(frozen=True)

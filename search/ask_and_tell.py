@@ -9,25 +9,44 @@ Example::
                 break
 
 `ask` gives a trial to run now: a new one, or one that rests and goes on from where it was left (then `trial.step`
-is not 0). Several may run at once; None means that there is nothing to run until more was told. `save` gives all
-that happened as text; `load` in another process, and go on.
+is not 0). Several may run at once; None means that there is nothing to run until more was told. The rules are those
+of a sweep: a baseline and points go first, a budget and a target end the search (`over` says why), and then the
+finalists are asked for. `save` gives all that happened as text; `load` in another process, and go on.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from search.base import Scheduler, Searcher, Verdict
+from search.base import Scheduler, Searcher
+from search.history import History, Trial
+from search.records import (
+    LOSS,
+    Began,
+    Config,
+    End,
+    Goal,
+    Judged,
+    Lost,
+    Over,
+    Record,
+    Report,
+    Status,
+    Suggestion,
+    Tested,
+    resume,
+)
+from search.rules.conduct import Instead, Rules, after_report, early_end, next_move, rest
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
 from search.task import Task
-from search.trial import End, Enough, History, Record, Report, Status, Suggestion, Trial, resume
+
+_RECORDS = {kind.__name__: kind for kind in (Suggestion, Report, End, Judged, Lost, Over, Tested, Began)}
 
 
 class AskAndTell:
@@ -50,28 +69,53 @@ class AskAndTell:
         tasks: Sequence[Task] = (),
         limit: int | None = None,
         earlier: Sequence[History] = (),
+        baseline: Config | None = None,
+        points: Sequence[Config] = (),
+        budget: float | None = None,
+        target: float | None = None,
+        finalists: int = 0,
+        confirmations: int = 1,
+        goal: Goal = LOSS,
     ) -> None:
+        """`limit`: configurations to start; `budget`: full trainings in all, `confirmations` of the `finalists` included.
+
+        `target` is a value of the metric of `goal`; what is told is always the loss. Raises ValueError for what the
+        searcher or the space refuses.
+        """
         searcher.check(space)
+        for config in points if baseline is None else (baseline, *points):
+            space.check(config)
         self.searcher = searcher
         self.scheduler = scheduler or RunToEnd()
+        self.rules = Rules(
+            baseline=baseline, points=tuple(points), budget=budget, target=target, finalists=finalists,
+            confirmations=confirmations, goal=goal,
+        )  # fmt: skip
         self.history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=earlier)
         self.records: list[Record] = []  # what `history` was folded from
-        self.enough = ""  # why the searcher ended the search; empty: it did not
+
+    @property
+    def over(self) -> str:
+        """Why the search is over; empty: it is not. Finalists may still be asked for."""
+        return self.history.run.over
 
     def ask(self) -> Trial | None:
-        """A trial to run now, from `trial.step` to `goal(trial)`; None: nothing until more was told, or at all."""
+        """A trial to run now, from `trial.step` to `goal(trial)`; None: nothing until more was told, or at all.
+
+        Raises what the searcher raises.
+        """
         history = self.history
-        suggestion = self.scheduler.promote(history)
-        if suggestion is None and not self.enough and (history.room or self.searcher.continues):
-            answer = self.searcher.suggest(history)
-            if isinstance(answer, Enough):
-                self.enough = answer.reason
-            else:
-                suggestion = answer
-        if suggestion is None or not history.allows(suggestion):
+        move = next_move(history, self.searcher, self.scheduler, self.rules)
+        if isinstance(move, Over) and not self.over:
+            self._add(move)
+            move = next_move(history, self.searcher, self.scheduler, self.rules)
+        if isinstance(move, Instead):
+            raise move.error
+        if not isinstance(move, Suggestion):
             return None
-        number = suggestion.trial if suggestion.kind == "resume" else len(history.trials)
-        return self.append(replace(suggestion, trial=number))
+        number = move.trial if move.kind == "resume" else len(history.trials)
+        self._add(replace(move, trial=number))
+        return history.trials[-1 if number is None else number]
 
     def steps(self, trial: Trial) -> range:
         """The steps that `trial` has yet to train, if it is not stopped before."""
@@ -101,37 +145,37 @@ class AskAndTell:
             return trial.status is Status.RUNNING
         self._refuse(trial, step)
         plain = {name: _number(value, f'the metric "{name}" at step {step}') for name, value in (metrics or {}).items()}
-        self.append(Report(trial.number, int(step), loss, _number(cost_seconds, "cost_seconds"), plain))
-        if not math.isfinite(loss):
-            self._rest(trial, Status.DIVERGED, f"loss = {loss} at step {step}")
-        elif step >= self.history.steps(trial.task):
-            self._rest(trial, Status.COMPLETED, "reached its end")
-        elif step >= self.goal(trial):
-            self._rest(trial, Status.STOPPED, f"reached step {step} as planned")
-        elif self.scheduler.judge(trial, self.history) is Verdict.STOP:
-            self._rest(trial, Status.STOPPED, f"{type(self.scheduler).__name__} at step {step}")
+        self._add(Report(trial.number, int(step), loss, _number(cost_seconds, "cost_seconds"), plain))
+        for record in after_report(trial, self.history, self.scheduler, self.rules):
+            self._add(record)
+        if (end := rest(trial)) is not None:
+            self._add(end)
         return trial.status is Status.RUNNING
 
     def fail(self, trial: Trial, reason: str) -> None:
         """`trial` broke and will not go on."""
-        self._rest(trial, Status.FAILED, reason)
+        self._add(End(trial.number, Status.FAILED, reason))
 
     def leave(self, trial: Trial, reason: str) -> None:
         """`trial` was stopped by somebody else; it rests where it is."""
-        self._rest(trial, Status.STOPPED, reason)
+        self._add(End(trial.number, Status.STOPPED, reason))
 
     def end(self, trial: Trial, reason: str) -> None:
         """`trial` ended by itself, maybe before the horizon; its last loss is its result."""
-        self._rest(trial, Status.COMPLETED, reason)
+        self._add(early_end(trial, self.history, reason))
 
     def retry(self, trial: Trial, reason: str) -> None:
         """A trial at rest goes on after all."""
         self.append(resume(trial, until=trial.suggestion.until, origin="retry", evidence=reason))
 
-    def append(self, record: Record) -> Trial:
-        """Add a record of anything else that happened: a trial that somebody tried already, …"""
-        self.records.append(record)
-        return self.history.append(record)
+    def append(self, record: Record) -> None:
+        """Add a record of anything else that happened: a trial that somebody tried already, …
+
+        A search that was over goes on.
+        """
+        if self.over:
+            self._add(Began("a record was added"))
+        self._add(record)
 
     def save(self) -> str:
         """All records, as JSON."""
@@ -142,11 +186,8 @@ class AskAndTell:
         if self.records:
             raise ValueError(f"AskAndTell.load: there are {len(self.records)} records already; load into a new one.")
         for row in json.loads(text):
-            kind = row.pop("record")
-            if kind == "End":
-                self.append(End(**row | {"status": Status(row["status"])}))
-            else:
-                self.append(Suggestion(**row) if kind == "Suggestion" else Report(**row))
+            kind = _RECORDS[row.pop("record")]
+            self._add(kind(**row | ({"status": Status(row["status"])} if kind is End else {})))
 
     def _refuse(self, trial: Trial, step: int) -> None:
         """Raises ValueError if `trial` cannot have reached `step` now."""
@@ -162,8 +203,9 @@ class AskAndTell:
             rests = f"it is {trial.status.value} at step {trial.step}"
             raise ValueError(f"{said}: {rests}; leave off when `tell` answers False.")
 
-    def _rest(self, trial: Trial, status: Status, reason: str) -> None:
-        self.append(End(trial.number, status, reason))
+    def _add(self, record: Record) -> None:
+        self.records.append(record)
+        self.history.append(record)
 
 
 def _number(value: Any, what: str) -> float:

@@ -15,8 +15,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from search.history import History, Trial
+from search.records import Enough, Suggestion
 from search.space import Space
-from search.trial import Enough, History, Suggestion, Trial
 
 
 class Verdict(Enum):

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.history import key_of
 from search.parameters import Choice
 from search.space import Space, Vector
-from search.trial import key_of
 
 Array = NDArray[np.float64]
 Score = Callable[[Array], Array]

@@ -16,19 +16,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from search.history import History, Trial, incumbent, key_of
+from search.records import BASELINE, FINALIST, Status, Suggestion, resume, start
 from search.task import FULL
-from search.trial import (
-    BASELINE,
-    FINALIST,
-    History,
-    Status,
-    Suggestion,
-    Trial,
-    incumbent,
-    key_of,
-    resume,
-    start,
-)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from itertools import pairwise
 import numpy as np
 
 from search.arms import Configuration, Fidelity
+from search.history import History, Trial
 from search.origins import COVERING
+from search.records import Status
 from search.scale import OutcomeTransforms
-from search.trial import History, Status, Trial
 
 PATIENCE = 0.5  # of all that was spent may pass without anything better,
 LEAST = 3.0  # and so many full trainings' cost

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from search.trial import Config, Suggestion
+from search.records import Config, Suggestion
 
 
 class Stretch(NamedTuple):

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from search.arms import Configuration, Fidelity, level
 from search.candidates import Encoding
+from search.history import History, Trial
+from search.records import Status
 from search.scale import WORST, OutcomeTransform, OutcomeTransforms
 from search.space import Space, Vector
 from search.task import FULL
-from search.trial import History, Status, Trial
 
 Array = NDArray[np.float64]
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from search.arms import Configuration, Fidelity
 from search.candidates import Encoding
+from search.history import History
 from search.observations import Observations, training_data
 from search.scale import OutcomeTransforms
-from search.trial import History
 
 FITS = 3
 PART = 0.8  # of the observations, for each fit,

@@ -18,10 +18,11 @@ from typing import ClassVar
 import numpy as np
 
 from search.base import Searcher, derived_seed
+from search.history import History, Trial
 from search.proposal import propose_random
+from search.records import Config, Status, Suggestion, fork, resume
 from search.settings import share, whole
 from search.task import FULL
-from search.trial import Config, History, Status, Suggestion, Trial, fork, resume
 
 DEATHS = 3  # trials in a row that end without finishing a segment, before a member is given up
 

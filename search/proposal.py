@@ -14,8 +14,9 @@ import numpy as np
 
 from search.base import derived_seed
 from search.feasible import LISTABLE
+from search.history import History
+from search.records import Suggestion, start
 from search.space import Space
-from search.trial import History, Suggestion, start
 
 BELIEVED = 0.5  # of the initial configurations; the others keep a wrong belief from narrowing the view
 DRAWS = 20  # random draws for an unknown configuration before a finite space is listed

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 
 from search.base import Verdict
+from search.history import History, Trial
+from search.records import Status, Suggestion, resume
 from search.settings import whole
-from search.trial import History, Status, Suggestion, Trial, resume
 
 Group = Callable[[Trial], bool]
 """Which trials are compared with each other."""

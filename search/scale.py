@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from search.history import Trial
 from search.origins import COVERING
 from search.task import FULL
-from search.trial import Trial
 
 Array = NDArray[np.float64]
 

@@ -84,3 +84,8 @@ def problem(tasks: Sequence[Task]) -> str | None:
     if len(tasks) < 2:
         return "one task is no choice; add a cheaper one, or leave tasks out"
     return None
+
+
+def named(tasks: Sequence[Task], name: str) -> Task | None:
+    """The task of this name; None if there is none. There is always a full one."""
+    return next((task for task in tasks if task.name == name), Task(FULL, 1.0) if name == FULL else None)

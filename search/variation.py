@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from search.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
+from search.records import Config
 from search.scalars import is_number
 from search.space import Space
-from search.trial import Config
 
 FACTORS = (0.8, 1.2)
 ATTEMPTS = 20  # before a constraint that every perturbation breaks leaves the configuration as it is

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from search.trial import Config
+from search.records import Config
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from search.trial import Config
+from search.records import Config
 from trainables.base import NOTHING, Action, Averaging, Policy, Signals
 from trainables.loop import Training
 from trainables.workloads.mlp_digits import MlpDigits

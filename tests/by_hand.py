@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from search.trial import Config
+from search.records import Config
 from search.work import Progress
 from trainables.base import Policy, Workload
 from trainables.device import measure

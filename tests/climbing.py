@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search.base import Searcher
+from search.history import History
+from search.records import Enough, Status, Suggestion, resume, start
 from search.searchers.random import Random
 from search.task import FULL, Task
-from search.trial import Enough, History, Status, Suggestion, resume, start
 
 
 def on(task: Task, config: Mapping[str, Any], history: History) -> Suggestion:

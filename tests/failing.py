@@ -39,4 +39,4 @@ def orders(driver: Driver) -> list[int]:
 
 
 def kept(driver: Driver) -> set[int]:
-    return {trial.number for trial in driver.history if checkpoint.find(driver.checkpoints(trial.number))}
+    return {trial.number for trial in driver.history if checkpoint.find(driver.places.checkpoints(trial.number))}

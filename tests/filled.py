@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from orchestrator.ledger import Ledger
-from search.trial import start
+from search.records import start
 from tests.support import small_sweep
 
 

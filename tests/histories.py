@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from search.history import History
+from search.records import Config, End, Report, Status, resume, start
 from search.space import Space, choice, lograndint, loguniform, pow2, randint, uniform, when
-from search.trial import Config, End, History, Report, Status, resume, start
 
 HORIZON = 9
 

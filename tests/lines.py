@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 
-from search.trial import Config
+from search.records import Config
 from trainables.base import Knobs, Policy, Workload
 from trainables.policies.adascale import AdaScale
 from trainables.policies.autolrs import AutoLrs

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from search.base import Searcher
+from search.history import History, Trial
 from search.origins import CHOSEN, COVERING
+from search.records import End, Report, Status, Suggestion
 from search.space import Space
-from search.trial import End, History, Report, Status, Suggestion, Trial
 
 Loss = Callable[[Trial, int], float]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from orchestrator.sweep import Sweep
 from search.base import Searcher
+from search.history import History
+from search.records import Suggestion, resume, start
 from search.task import Task
-from search.trial import History, Suggestion, resume, start
 from tests.climbing import Climbing
 from tests.support import small_sweep
 from trainables.workloads.quadratic import Quadratic

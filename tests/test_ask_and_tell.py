@@ -11,6 +11,8 @@ import torch
 
 from search.ask_and_tell import AskAndTell
 from search.base import Scheduler, Searcher
+from search.history import History, Trial
+from search.records import End, Enough, Report, Status, Suggestion, resume, start
 from search.schedulers.asha import AshaPromote
 from search.schedulers.median import Median
 from search.schedulers.run_to_end import RunToEnd
@@ -22,7 +24,6 @@ from search.searchers.optuna import Tpe
 from search.searchers.random import Random
 from search.space import Space, choice, loguniform, randint, uniform
 from search.task import Task
-from search.trial import End, Enough, History, Report, Status, Suggestion, Trial, resume, start
 from tests.histories import records
 
 SPACE = Space({"x": uniform(0.0, 1.0)})
@@ -115,7 +116,7 @@ def test_until_resume_tasks_and_enough() -> None:
             assert going == (step < tuning.goal(trial))
     assert goals == [(0, 0, 2), (1, 0, 2), (0, 2, 4), (2, 0, 2)]
     assert [trial.status.value for trial in tuning.history] == ["completed", "stopped", "completed"]
-    assert tuning.enough == "three are plenty"
+    assert tuning.over == "Halves: three are plenty"
 
 
 def test_a_searcher_that_cannot_search_the_space_is_refused_at_once() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from search.trial import Config
+from search.records import Config
 from tests.averaged import CONFIG, Small, after, replicas_of, training, weights
 from tests.trainings import timeless
 from trainables.base import NOTHING, Action, Averaging, Knobs, Policy, Signals

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from search.history import History
 from search.proposal import propose_random
 from search.searchers.optuna import Tpe
 from search.space import Float, Space, choice, lograndint, loguniform, pow2, randint, uniform, when
-from search.trial import History
 from tests.support import SPACE, simulated, small_sweep
 
 few = settings(max_examples=40, deadline=None, derandomize=True)

@@ -19,12 +19,13 @@ import search.searchers
 from orchestrator.sweep import Sweep
 from search.ask_and_tell import AskAndTell
 from search.base import Scheduler, Searcher
+from search.history import History
 from search.population import Population
+from search.records import Status, Suggestion, start
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.task import Task
-from search.trial import History, Status, Suggestion, start
 from search.work import Progress
 from tests.support import ROOT, concrete, run_script, simulated
 
@@ -162,6 +163,34 @@ def test_the_short_loop_decides_as_the_simulated_engine_does(tmp_path: Path, sch
         (t.config, t.status, t.steps, t.losses) for t in engine if t.status is not Status.DIVERGED
     ]
     assert len(loop) == len(engine)
+
+
+@pytest.mark.parametrize("scheduler", [Asha(), AshaPromote(reduction_factor=2)])
+def test_budget_target_baseline_points_and_finalists_are_the_same_in_both(tmp_path: Path, scheduler: Any) -> None:
+    problem = curves.MadeUp(0, horizon=6)
+    baseline, point = (problem.space.sample(np.random.default_rng(seed)) for seed in (1, 2))
+    finals = [problem.curve(point).losses[-1], problem.curve(baseline).losses[-1]]
+    for amounts in (
+        {"budget": 6.0, "finalists": 2},
+        {"target": float(min(finals)), "finalists": 1, "confirmations": 2},
+    ):
+        folder = tmp_path / next(iter(amounts))
+        sweep = Sweep(
+            name="recorded", workload=Recorded(problem), space=problem.space, searcher=Random(), scheduler=scheduler, seed=3,
+            num_samples=12, first_alone=False, baseline=baseline, points_to_evaluate=[point], **amounts,
+        )  # fmt: skip
+        engine = simulated(folder, sweep, workers=3)
+        tuning = AskAndTell(
+            problem.space, Random(), scheduler, horizon=6, seed=3, limit=12, baseline=baseline, points=[point],
+            goal=sweep.goal, **amounts,
+        )  # fmt: skip
+        regret.race(problem, tuning, workers=3, seconds=math.inf)
+        assert [trial.first_origin for trial in tuning.history][:2] == ["baseline", "point"]
+        assert tuning.over == engine.over
+        assert [(t.config, t.first_origin, t.status, t.steps, t.losses) for t in tuning.history] == [
+            (t.config, t.first_origin, t.status, t.steps, t.losses) for t in engine.history
+        ]
+        assert tuning.history.trials[-1].first_origin == "finalist"
 
 
 def test_costs_budget_and_both_rules() -> None:

@@ -10,12 +10,13 @@ import pytest
 
 from orchestrator.accounts import ENOUGH
 from search.base import Searcher
+from search.history import History
+from search.records import End, Report, Status, Suggestion, start
 from search.schedulers.asha import Asha
 from search.searchers.points import Points
 from search.searchers.random import Random
 from search.space import Space, uniform
 from search.task import FULL, Task
-from search.trial import End, History, Report, Status, Suggestion, start
 from tests.climbing import Climbing
 from tests.support import recorded, sequence, simulated, small_sweep
 from tests.tasked import POINT, Confused, tasked

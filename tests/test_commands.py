@@ -26,9 +26,9 @@ from orchestrator.ledger import Ledger
 from orchestrator.summary import best_as_yaml, glance, print_summary, records, state, state_words, summary
 from orchestrator.words import plural
 from search.finalists import winner
+from search.records import BASELINE, Status, start
 from search.schedulers.asha import Asha, AshaPromote
 from search.task import Task
-from search.trial import BASELINE, Status, start
 from search.work import Progress
 from tests.stepping import SCRIPT, steady
 from tests.support import ROOT, recorded, sequence, simulated, small_sweep

@@ -11,10 +11,10 @@ from orchestrator.driver import Driver
 from orchestrator.errors import ResumeRefused
 from orchestrator.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
+from search.records import Status
 from search.schedulers.asha import Asha, AshaPromote
 from search.searchers.optuna import Tpe
 from search.space import Space, loguniform, pow2, uniform
-from search.trial import Status
 from tests.driving import statuses
 from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep
 from trainables.workloads.quadratic import Quadratic

@@ -13,17 +13,19 @@ import numpy as np
 import pytest
 
 from orchestrator import failures
-from orchestrator.driver import SAME_FAILURES, Driver
+from orchestrator.driver import Driver
 from orchestrator.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.summary import newest_checkpoint
 from search.base import Searcher
+from search.history import History
+from search.records import BASELINE, Status, Suggestion
+from search.rules.conduct import SAME_FAILURES
 from search.schedulers.asha import Asha, AshaPromote
 from search.searchers.grid import Grid
 from search.searchers.optuna import Tpe
 from search.searchers.random import Random
 from search.space import Space, pow2, uniform
-from search.trial import BASELINE, History, Status, Suggestion
 from search.work import Progress
 from tests.driving import statuses
 from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep

@@ -17,8 +17,8 @@ import torch
 from orchestrator.driver import SAME_FAILURES, Driver
 from orchestrator.failures import complaint, reason, said, shown, signature
 from orchestrator.ledger import Ledger
+from search.records import Status
 from search.schedulers.asha import Asha, AshaPromote
-from search.trial import Status
 from search.work import Assignment, Progress
 from tests.failing import function, orders, sweep_of
 from tests.support import interrupted_after, recorded, simulated, small_sweep
@@ -229,7 +229,7 @@ def test_whatever_a_training_raises_is_its_failure_with_its_reason(how: Any, why
     assert found == why if not why.endswith("line ") else found.startswith(why)
     (ending,) = recorded(tmp_path, "ending")
     assert "Traceback" in ending["detail"]
-    assert not [row for row in recorded(tmp_path, "event") if row["kind"] == "retry"]
+    assert recorded(tmp_path, "lost") == []
 
 
 def test_a_keyboard_interrupt_is_the_trainings_own_where_ctrl_c_has_another_meaning(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_a_training_that_ends_by_itself_is_complete_there(train: Any, scheduler:
     assert driver.history.count(Status.FAILED) == 0
     assert driver.best in early
     assert driver.best is not None
-    kept = checkpoint.find(driver.checkpoints(driver.best.number))
+    kept = checkpoint.find(driver.places.checkpoints(driver.best.number))
     assert [found.step for found in kept][-1] == 2
 
 

@@ -10,10 +10,11 @@ import pytest
 
 from orchestrator.driver import Driver
 from search.base import Searcher
+from search.history import History, Trial
+from search.records import FINALIST, Status, Suggestion
 from search.schedulers.asha import Asha, AshaPromote
 from search.searchers.points import Points
 from search.searchers.random import Random
-from search.trial import FINALIST, History, Status, Suggestion, Trial
 from tests.support import interrupted_after, recorded, sequence, simulated, small_sweep
 from tests.tasked import POINT, tasked
 from trainables.workloads.quadratic import Quadratic

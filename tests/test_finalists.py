@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from search.finalists import confirm, confirmed, finalists, winner
+from search.history import History, incumbent
+from search.records import BASELINE, FINALIST, End, Report, Status, fork, start
 from search.space import Space, uniform
 from search.task import FULL, Task
-from search.trial import BASELINE, FINALIST, End, History, Report, Status, fork, incumbent, start
 
 SPACE = Space({"x": uniform(0, 1)})
 TASKS = [Task.changed("small", 0.1, data_share=0.1), *Task.epochs(0.5, 1.0)]

@@ -36,7 +36,7 @@ from orchestrator import (
 )
 from orchestrator.plan import print_plan
 from search.base import Searcher
-from search.trial import Suggestion
+from search.records import Suggestion
 from tests.support import ROOT, SPACE, recorded, run_script, simulated
 
 README = (ROOT / "README.md").read_text()

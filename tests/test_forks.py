@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from orchestrator.driver import Driver
 from orchestrator.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
+from search.history import History
+from search.records import Status
 from search.searchers.pbt import PopulationBasedTraining
 from search.space import Space, loguniform
-from search.trial import History, Status
 from tests.support import SPACE, orchestrator, recorded, sequence, simulated, small_sweep
 from tests.test_kills import Harness
 from trainables.loop import Training
@@ -135,7 +136,7 @@ def test_cut_off_anywhere_and_again_a_fork_finds_its_parents_state(
 def check_needed_checkpoints(folder: Path, described: Any) -> None:
     """All that the searcher may still fork from, and where forks began that have nothing of their own yet, is on the disk."""
     ledger = Ledger.read(folder)
-    history = ledger.history(described.space, described.workload.horizon, described.seed, False, limit=4)
+    history = ledger.history(described.space, described.workload.horizon, described.seed, described.goal, limit=4)
     ledger.close()
     needed = set(described.searcher.forkable(history))
     for child in history.having(Status.RUNNING):

@@ -258,7 +258,7 @@ def test_prepare_and_test_leave_nothing_behind_either(tmp_path: Path) -> None:
     assert driver.best is not None
     assert not {"OF_PREPARE", "OF_TEST"} & set(os.environ)
     assert (tmp_path / "prepared/log.txt").read_text() == "preparing\n"
-    assert (driver.trial_folder(driver.best.number) / "log.txt").read_text() == "testing\n"
+    assert (driver.places.trial(driver.best.number) / "log.txt").read_text() == "testing\n"
 
 
 def test_a_library_that_was_loaded_in_a_trial_is_as_new_for_the_next(tmp_path: Path) -> None:

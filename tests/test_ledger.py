@@ -18,7 +18,8 @@ import pytest
 from orchestrator import schema
 from orchestrator.errors import LedgerDamaged, RunInUse, StorageError
 from orchestrator.ledger import Fenced, Ledger, kind_of, number, to_json
-from search.trial import Status, Trial, fork, start
+from search.history import Trial
+from search.records import Status, fork, start
 from search.work import Progress
 from tests.filled import fill
 from tests.support import ROOT, recorded, simulated, small_sweep
@@ -31,6 +32,8 @@ def test_records_cannot_be_changed_or_deleted(ledger: Ledger, table: str, verb: 
     with ledger.transaction():
         ledger.add_verdict(0, 2, "stop", "Asha()")
         ledger.add_ending(0, Status.STOPPED, 2, "Asha")
+        ledger.add_lost(0, 2, "killed")
+        ledger.add_search_end("enough")
         ledger.add_checkpoint(0, 2, "p", "s", 1)
         ledger.add_test(0, 2, {"loss": 1.0})
         ledger.add_decision(0, Progress("decision", 2, {"loss": 1.0}, text="why", samples=64))
@@ -60,7 +63,7 @@ def test_a_suggestion_comes_back_whole_and_the_history_has_its_memo(ledger: Ledg
         ledger.add_sweep(small_sweep(), "", [])
         ledger.add_suggestion(0, first, seed=1)
         ledger.add_suggestion(1, fork(parent, 2, config), seed=2)
-    history = ledger.history(small_sweep().space, 4, 0, maximise=False)
+    history = ledger.history(small_sweep().space, 4, 0, small_sweep().goal)
     assert [trial.suggestion for trial in history] == [
         replace(first, trial=0),
         replace(fork(parent, 2, config), trial=1),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger import Ledger
-from search.trial import Status, start
+from search.records import Status, start
 from tests.support import ROOT, orchestrator, small_sweep
 
 CONFIG = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
@@ -110,7 +110,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from orchestrator.ledger import Ledger
-from search.trial import Status, start
+from search.records import Status, start
 from tests.support import small_sweep
 from tests.test_logs import CONFIG, print_in
 folder = Path(sys.argv[1])

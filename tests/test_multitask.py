@@ -21,14 +21,15 @@ from search.arms import configurations_of, fidelities_of
 from search.ask_and_tell import AskAndTell
 from search.base import Searcher
 from search.hedge import halved
+from search.history import History, Trial, key_of
 from search.models.acquisition import CurveAcquisition
+from search.records import BASELINE, Config, End, Record, Report, Status, Suggestion, start
 from search.rules.multifidelity import MultiFidelity
 from search.searchers.bayes import BayesSearch
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.sigopt import SigOptSearch
 from search.space import Space, uniform
 from search.task import FULL, Task
-from search.trial import BASELINE, Config, End, History, Record, Report, Status, Suggestion, Trial, key_of, start
 from tests.support import interrupted_after, recorded, sequence, simulated, small_sweep
 from trainables.workloads.quadratic import Quadratic
 

@@ -21,12 +21,13 @@ import pytest
 from orchestrator.errors import BadInput
 from orchestrator.tune import SearchAlgorithm, TrialScheduler
 from search.base import Searcher
+from search.history import History
+from search.records import Report, Status, Suggestion, fork, resume, start
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.space import Space, uniform
 from search.task import Task
-from search.trial import History, Report, Status, Suggestion, fork, resume, start
 from tests.support import ROOT
 
 HORIZON = 4
@@ -219,6 +220,46 @@ def test_a_metric_to_be_maximised_is_negated_once() -> None:
     search.suggest("a")
     search.tell("a", {"accuracy": 0.9, "training_iteration": 1})
     assert search.trial("a").loss == -0.9
+
+
+def trained(search: SearchAlgorithm, name: str, loss: float, steps: int = HORIZON) -> bool:
+    """Whether a trial may go on after so many steps; told as Tune does."""
+    for step in range(1, steps + 1):
+        search.tell(name, {"loss": loss, "training_iteration": step})
+    return search.trial(name).status is Status.RUNNING
+
+
+def test_a_baseline_and_points_go_first() -> None:
+    search = algorithm(baseline={"x": 0.5}, points=[{"x": 0.25}])
+    assert [search.suggest("a"), search.suggest("b")] == [{"x": 0.5}, {"x": 0.25}]
+
+
+def test_a_target_ends_the_search_and_what_still_runs() -> None:
+    search = algorithm(target=0.1)
+    search.suggest("a")
+    search.suggest("b")
+    assert not trained(search, "a", 0.05, steps=1)
+    assert not trained(search, "b", 0.5, steps=1)
+    assert search.suggest("c") == search.FINISHED
+    assert search.tuning.over == "the target is reached: trial 0 at step 1, loss 0.05"
+
+
+def test_a_budget_ends_the_search_and_finalists_are_trained_again_within_it(tmp_path: Path) -> None:
+    search = algorithm(budget=3.0, finalists=1)
+    first, second = search.suggest("a"), search.suggest("b")
+    assert search.suggest("c") is None
+    trained(search, "a", 0.2)
+    trained(search, "b", 0.1)
+    search.save(str(tmp_path / "state"))
+    restored = algorithm(budget=3.0, finalists=1)
+    restored.restore(str(tmp_path / "state"))
+    for each in (search, restored):
+        assert first != second == each.suggest("c")
+        assert not trained(each, "c", 0.15)
+        assert each.suggest("d") == each.FINISHED
+    scheduler = TrialScheduler(Asha(), algorithm(finalists=2, confirmations=2))
+    scheduler.set_search_properties(None, None, num_samples=10)
+    assert scheduler.search.tuning.history.limit == 6
 
 
 def test_what_tune_has_no_words_for_is_refused_with_a_remedy() -> None:

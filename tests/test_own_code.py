@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from orchestrator.sweep import Sweep
+from search.records import Config, Status
 from search.schedulers.asha import AshaPromote
 from search.searchers.random import Random
 from search.space import Space, loguniform
-from search.trial import Config, Status
 from search.work import Assignment
 from tests.support import simulated
 from trainables.workloads.callable import FromFunction

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator.checks import BadInput
+from search.records import Config
 from search.searchers.random import Random
-from search.trial import Config
 from search.work import Assignment
 from tests.by_hand import ByHand
 from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from search.trial import Status
+from search.records import Status
 from tests.support import ROOT, recorded
 
 PAGE = (ROOT / "docs" / "own_script.md").read_text()

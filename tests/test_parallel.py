@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from orchestrator.errors import BadInput
-from search.trial import Config
+from search.records import Config
 from search.work import Assignment, Progress
 from tests.support import simulated, small_sweep
 from tests.trainings import Exploring

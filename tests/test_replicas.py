@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search.trial import Config
+from search.records import Config
 from search.work import Assignment
 from tests.averaged import CONFIG, Acting, Double, Small, after, replicas_of, training, weights
 from tests.trainings import Everything, begin, good, metrics, numbers, resume, timeless

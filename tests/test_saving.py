@@ -17,9 +17,9 @@ from orchestrator.driver import Driver
 from orchestrator.errors import StorageError
 from orchestrator.ledger import Ledger
 from orchestrator.worker import Order
+from search.records import Status
 from search.schedulers.asha import Asha, AshaPromote
 from search.searchers.pbt import PopulationBasedTraining
-from search.trial import Status
 from search.work import Assignment, Progress
 from tests.failing import function, kept, orders, sweep_of
 from tests.support import recorded, simulated, small_sweep
@@ -218,7 +218,7 @@ def test_stopped_trials_keep_their_checkpoints_until_the_first_one_is_complete(l
     driver = Driver(small_sweep(scheduler=Asha(grace_period=1, reduction_factor=2), first_alone=False), ledger)
     assert orders(driver) == [0, 1, 2, 3, 4]
     for number, loss in enumerate((1.0, 2.0, 3.0)):
-        checkpoint.save(driver.checkpoints(number), {"step": 1}, step=1)
+        checkpoint.save(driver.places.checkpoints(number), {"step": 1}, step=1)
         driver.receive(number, [Progress("report", step=1, metrics={"loss": loss})])
     assert [trial.status for trial in driver.history][:3] == [Status.RUNNING, Status.STOPPED, Status.STOPPED]
     for number in (1, 2):

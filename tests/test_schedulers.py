@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 import search.schedulers
 from search.base import Scheduler, Verdict
+from search.history import History, Trial
+from search.records import End, Report, Status, fork, start
 from search.rungs import milestones
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.hyperband import Hyperband, brackets
 from search.schedulers.median import Median
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space, uniform
-from search.trial import End, History, Report, Status, Trial, fork, start
 from tests.histories import SPACES, random_history, records
 from tests.support import concrete
 

@@ -9,10 +9,10 @@ import pytest
 
 from orchestrator import reporting
 from orchestrator.sweep import Sweep
+from search.records import Status
 from search.schedulers.asha import AshaPromote
 from search.searchers.random import Random
 from search.space import Space, loguniform
-from search.trial import Status
 from search.work import Progress
 from tests.scripting import (
     COUNTED,

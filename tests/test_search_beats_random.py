@@ -9,6 +9,8 @@ from statistics import mean
 import pytest
 
 from search.base import Searcher, Verdict
+from search.history import History, Trial
+from search.records import Config, End, Report, Status, Suggestion
 from search.schedulers.hyperband import Hyperband
 from search.searchers.bayes import BayesSearch
 from search.searchers.bohb import BohbSearch
@@ -18,7 +20,6 @@ from search.searchers.pb2 import Pb2
 from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.random import Random
 from search.space import Space, loguniform, randint, uniform
-from search.trial import Config, End, History, Report, Status, Suggestion, Trial
 from tests.populations import run
 
 needs_botorch = pytest.mark.skipif(find_spec("botorch") is None, reason="Python 3.10 has no botorch")

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 
 import search.searchers
 from search.base import Searcher
+from search.history import History, Trial, incumbent
 from search.origins import CHOSEN, COVERING
+from search.records import End, Report, Status, Suggestion, resume, start
 from search.searchers.bayes import BayesSearch
 from search.searchers.bohb import BohbSearch
 from search.searchers.cmaes import CmaEs
@@ -33,7 +35,6 @@ from search.searchers.sigopt import SigOptSearch
 from search.searchers.sobol import Sobol
 from search.soundness import ProcessFeasibility
 from search.space import Space, choice, pow2, randint, uniform, when
-from search.trial import End, History, Report, Status, Suggestion, Trial, incumbent, resume, start
 from tests.histories import HORIZON, SPACES, random_history, records
 from tests.support import concrete
 

@@ -127,7 +127,7 @@ def test_without_a_number_of_samples_the_budget_decides() -> None:
     assert small_sweep(num_samples=None).limit == 16
     assert small_sweep(num_samples=None, budget=3.5).limit is None
     assert small_sweep(num_samples=7, budget=3.5).limit == 7
-    assert small_sweep(budget=10, finalists=2, confirmations=2).search_budget == 6
+    assert small_sweep(budget=10, finalists=2, confirmations=2).rules.search_budget == 6
 
 
 def test_a_sweep_is_frozen_and_pickles() -> None:

@@ -15,10 +15,11 @@ from orchestrator.errors import ResumeRefused
 from orchestrator.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from search.base import Searcher
+from search.history import History, key_of
+from search.records import Status, Suggestion
 from search.schedulers.asha import Asha
 from search.searchers.random import Random
 from search.task import FULL, Task
-from search.trial import History, Status, Suggestion, key_of
 from tests.climbing import Climbing
 from tests.support import interrupted_after, recorded, sequence, simulated, small_sweep
 from tests.tasked import tasked

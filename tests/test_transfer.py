@@ -13,11 +13,12 @@ import pytest
 
 from orchestrator.errors import BadInput, ResumeRefused
 from search.base import Searcher, Verdict
+from search.history import History
+from search.records import Report, Status, Suggestion, start
 from search.schedulers.asha import Asha
 from search.searchers.random import Random
 from search.space import Space, uniform
 from search.task import FULL, Task
-from search.trial import History, Report, Status, Suggestion, start
 from tests.support import SPACE, recorded, simulated, small_sweep
 from tests.tasked import POINT, tasked
 from trainables.workloads.quadratic import Quadratic

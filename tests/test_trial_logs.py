@@ -17,7 +17,7 @@ import torch
 
 from orchestrator import guards
 from orchestrator.guards import HEAD_BYTES, TAIL_BYTES, shorten, why_lost
-from search.trial import Status
+from search.records import Status
 from tests.failing import sweep_of
 from tests.support import ROOT, recorded, simulated
 from trainables import checkpoint
@@ -52,7 +52,7 @@ def test_everything_that_a_trial_says_is_in_its_own_log_also_if_it_fails(
     assert capfd.readouterr().out == "before\nafter\n"
     assert driver.history.count(Status.FAILED)
     for trial in driver.history:
-        lines = (driver.trial_folder(trial.number) / "log.txt").read_text().splitlines()
+        lines = (driver.places.trial(trial.number) / "log.txt").read_text().splitlines()
         steps = 2 if trial.status is Status.FAILED else 4
         ways = ("print", "kept", "error", "log", "write", "puts", "child")
         assert sorted(lines) == sorted(f"{way} {trial.config['x']:.6f}" for way in ways * steps)
@@ -84,7 +84,7 @@ def test_a_tee_that_a_trial_puts_in_place_of_its_output_stays_its_own(tmp_path: 
     assert sys.stdout is screen
     assert [tee.lines for tee in tees] == [4] * 4
     for trial in driver.history:
-        assert (driver.trial_folder(trial.number) / "log.txt").read_text() == "said\n" * 4
+        assert (driver.places.trial(trial.number) / "log.txt").read_text() == "said\n" * 4
 
 
 def test_a_trial_that_closes_its_output_takes_it_from_nobody(tmp_path: Path) -> None:
@@ -199,8 +199,8 @@ def test_a_failed_trial_keeps_its_small_files_and_its_log(tmp_path: Path) -> Non
     driver = simulated(tmp_path, sweep_of(train, num_samples=4, checkpoint_seconds=0))
     assert [trial.status for trial in driver.history] == [Status.FAILED] * 4
     for trial in driver.history:
-        assert (driver.trial_folder(trial.number) / "log.txt").read_text() == "words\n"
-        assert bool(checkpoint.find(driver.checkpoints(trial.number))) == (trial.config["x"] >= 0.5)
+        assert (driver.places.trial(trial.number) / "log.txt").read_text() == "words\n"
+        assert bool(checkpoint.find(driver.places.checkpoints(trial.number))) == (trial.config["x"] >= 0.5)
 
 
 # In a seat.

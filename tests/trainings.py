@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from search.trial import Config
+from search.records import Config
 from search.work import Assignment
 from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, Workload
 from trainables.loop import Training

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from search.records import Config
 from search.settings import one_of, whole
-from search.trial import Config
 from search.work import Assignment
 from trainables.signals import Gradient
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from search.trial import Config
+from search.records import Config
 
 FORMATS = ("json", "yaml", "toml")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from search.trial import Config
+from search.records import Config
 
 CONFIG = "config"  # {config} in a command: the file with the parameters
 _SHORT_FORMS = (

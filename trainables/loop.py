@@ -21,7 +21,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from search.trial import Config
+from search.records import Config
 from search.work import Progress
 from trainables import gradients
 from trainables.base import Averaging, Knobs, Policy, Workload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from search.trial import Config
+from search.records import Config
 from trainables.printed import Line, is_synonym, likeliest
 
 SURE = 3  # steps with the metric by another name, and none with its own, after which the training is not worth its time

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from search.trial import Config
+from search.records import Config
 from trainables.base import Knobs
 from trainables.optim.lamb import Lamb
 from trainables.optim.lars import Lars

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from search.trial import Config
+from search.records import Config
 
 if TYPE_CHECKING:
     from trainables.base import Workload

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from search.trial import Config
+from search.records import Config
 from trainables.metrics_file import MetricsFile
 from trainables.missing_metric import MissingMetric
 from trainables.output_stream import OutputStream

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from search.trial import Config
+from search.records import Config
 from search.work import Progress
 from trainables import plain
 from trainables.base import Policy

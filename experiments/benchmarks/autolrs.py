@@ -32,7 +32,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from search.trial import Config
+from search.records import Config
 from trainables.base import Knobs, Policy, Signals, Workload
 from trainables.loop import Training
 from trainables.models.quadratic import Point

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from peer import space_of
 
 from search.base import derived_seed
+from search.records import Config
 from search.space import Float, Int, Space, lograndint, loguniform, pow2, uniform
-from search.trial import Config
 
 Vector = NDArray[np.float64]
 

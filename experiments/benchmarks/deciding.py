@@ -24,11 +24,12 @@ from itertools import pairwise
 import numpy as np
 
 from search.base import Searcher
+from search.history import History
+from search.records import End, Report, Status, Suggestion, start
 from search.searchers.bayes import BayesSearch
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.optuna import Tpe
 from search.space import Space, uniform
-from search.trial import End, History, Report, Status, Suggestion, start
 
 DIMENSION, HORIZON, SUGGESTIONS = 7, 50, 50
 SPACE = Space({f"x{index}": uniform(0.0, 1.0) for index in range(DIMENSION)})

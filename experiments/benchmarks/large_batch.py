@@ -33,7 +33,7 @@ from typing import Any
 
 import torch
 
-from search.trial import Config
+from search.records import Config
 from search.work import Assignment
 from trainables.base import Policy, Workload
 from trainables.policies.schedule import Schedule

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from search.trial import Config
+from search.records import Config
 from trainables.base import NOTHING, Action, Execution, Policy, Signals, Workload
 from trainables.device import measure
 from trainables.loop import Training

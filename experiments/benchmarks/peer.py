@@ -13,9 +13,10 @@ from typing import Any
 
 from search.ask_and_tell import AskAndTell
 from search.base import Scheduler, Searcher
+from search.history import History, Trial
+from search.records import Status
 from search.space import Float, Int, Space
 from search.task import FULL, Task
-from search.trial import History, Status, Trial
 
 
 class Peer:

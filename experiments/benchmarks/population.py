@@ -38,11 +38,11 @@ from orchestrator.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.sweep import Sweep
 from search.base import Searcher, derived_seed
+from search.records import Config, Status
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.pb2 import Pb2
 from search.searchers.pbt import PopulationBasedTraining
 from search.space import Space, loguniform, uniform
-from search.trial import Config, Status
 from search.work import Progress
 
 HORIZON, INTERVAL, POPULATION = 120, 5, 4

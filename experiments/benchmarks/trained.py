@@ -25,7 +25,7 @@ from typing import Any, cast
 
 import torch
 
-from search.trial import Config
+from search.records import Config
 from search.work import Assignment
 from trainables import checkpoint
 from trainables.base import Execution, Policy, Workload

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from search.trial import Config
+from search.records import Config
 from trainables import checkpoint
 from trainables.base import Workload
 from trainables.loop import Training

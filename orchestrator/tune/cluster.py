@@ -107,7 +107,7 @@ def _open_local(connection: _Connection, driver: Driver, stack: contextlib.ExitS
     if driver.sweep.memory_bytes is not None:
         # Each trial has its own limit; Ray's monitor would kill the neighbours of the one that is too big.
         environment = settings.unless_set({"RAY_memory_monitor_refresh_ms": "0"})
-    local = LocalRay(driver.folder, environment, connection.loss)
+    local = LocalRay(driver.places.folder, environment, connection.loss)
     stack.callback(local.end)
     importlib.import_module("orchestrator.tune.engine")  # Tune is loaded while Ray's servers start
     while not local.is_up(STOP_SECONDS):

@@ -205,11 +205,11 @@ def _round(driver: Driver, dispatcher: Dispatcher, unfit: Collection[str]) -> No
     """One Tune experiment: one seat for each concurrent trial."""
     sweep = driver.sweep
     driver.workers = seats(sweep, unfit)
-    storage = driver.folder / "ray"
+    storage = driver.places.folder / "ray"
     shutil.rmtree(storage, ignore_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(Seat, _request(sweep, unfit)),
-        param_space={"sweep": [ray.put(sweep)], "shared": driver.shared_folder, "pause": driver.pause_file},
+        param_space={"sweep": [ray.put(sweep)], "shared": driver.places.shared, "pause": driver.places.pause_file},
         tune_config=tune.TuneConfig(num_samples=driver.workers, scheduler=dispatcher, reuse_actors=False),
         run_config=tune.RunConfig(
             name="seats",

@@ -17,7 +17,8 @@ ended by itself, and its last loss is its result.
 
 Tune asks for a configuration one ahead of the free workers, so a decision knows of one trial less than in a sweep.
 Not here, as Tune has no words for it: forks (population based training) and tasks that change the workload; both are
-refused. `SearchAlgorithm` works with Tune's own schedulers too; `TrialScheduler` needs a `SearchAlgorithm`.
+refused. `num_samples` counts every training, the `confirmations` of the `finalists` included; a `budget` ends the
+search, not a training. `SearchAlgorithm` works with Tune's own schedulers too; `TrialScheduler` needs a `SearchAlgorithm`.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ from ray.tune.search.variant_generator import parse_spec_vars
 from orchestrator.errors import BadInput
 from search.ask_and_tell import AskAndTell
 from search.base import Scheduler, Searcher
+from search.history import Trial
+from search.records import Config, Goal, Status
+from search.rules.conduct import takes_on_stopped
 from search.space import Space
 from search.task import Task
-from search.trial import Status, Trial
 
 STEP, COST = "training_iteration", "time_this_iter_s"
 TUNES_OWN = {  # numbers of a result that are no measurements
@@ -59,10 +62,20 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
         horizon: int,
         seed: int = 0,
         tasks: Sequence[Task] = (),
+        baseline: Config | None = None,
+        points: Sequence[Config] = (),
+        budget: float | None = None,
+        target: float | None = None,
+        finalists: int = 0,
+        confirmations: int = 1,
     ) -> None:
         _check(searcher, space, mode, horizon, tasks)
         super().__init__(metric=metric, mode=mode)
-        self.tuning = AskAndTell(space, searcher, horizon=horizon, seed=seed, tasks=tasks)
+        self._settings: dict[str, Any] = {
+            "horizon": horizon, "seed": seed, "tasks": tasks, "baseline": baseline, "points": points, "budget": budget,
+            "target": target, "finalists": finalists, "confirmations": confirmations, "goal": Goal(metric, mode),
+        }  # fmt: skip
+        self.tuning = AskAndTell(space, searcher, **self._settings)
         self.max_concurrent: int | None = None
         self.pauses = False  # a TrialScheduler of ours is there, which can take resting trials on
         self.closed = False  # Tune was told that there will be no new configuration
@@ -100,7 +113,8 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
         if trial is not None and trial.suggestion.kind == "start":
             self._ours[trial_id], self._ids[trial.number] = trial.number, trial_id
             return dict(trial.config)
-        if self.tuning.enough or (trial is None and not history.count(Status.RUNNING)):
+        nothing_follows = self.tuning.over and not self.tuning.rules.finalists
+        if nothing_follows or (trial is None and not history.count(Status.RUNNING)):
             self.closed = True  # nothing runs, so nothing will be learned that could change the answer
             return str(self.FINISHED)
         return None
@@ -117,7 +131,7 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
         if error:
             self.tuning.fail(trial, "the trainable raised; see error.txt in its folder")
         elif result and self.pauses:
-            self.tuning.end(trial, f"ended by itself at step {trial.step}")
+            self.tuning.end(trial, "the trainable returned")
         else:
             self.tuning.leave(trial, f"Tune ended it at step {trial.step}")
 
@@ -129,11 +143,9 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
     def restore(self, checkpoint_path: str) -> None:
         state = json.loads(Path(checkpoint_path).read_text())
         before = self.tuning
-        history = before.history
         self.tuning = AskAndTell(
-            history.space, before.searcher, before.scheduler, horizon=history.horizon, seed=history.seed,
-            tasks=history.tasks, limit=state["limit"],
-        )  # fmt: skip
+            before.history.space, before.searcher, before.scheduler, limit=state["limit"], **self._settings
+        )
         self.tuning.load(state["records"])
         self._ours, self.closed = state["trials"], state["closed"]
         self._ids = {number: trial_id for trial_id, number in self._ours.items()}
@@ -166,8 +178,7 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
             int(result.get(STEP, 0)), self.tuning.history.steps(trial.task)
         )  # who reports now and then passes it
         if trial.status is Status.RUNNING and step > trial.step and self.metric in result:
-            value = float(result[self.metric])
-            loss = -value if self.mode == "max" else value
+            loss = self.tuning.rules.goal.loss(float(result[self.metric]))
             metrics = {name: float(other) for name, other in result.items() if _is_measured(name, other)}
             self.tuning.tell(trial, step, loss, cost_seconds=float(result.get(COST, 0.0)), metrics=metrics)
         return trial.status is Status.RUNNING
@@ -185,9 +196,9 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
 
     @property
     def may_resume(self) -> bool:
-        """Whether the scheduler or the searcher may resume a paused trial."""
-        scheduler, searcher = self.tuning.scheduler, self.tuning.searcher
-        return self.pauses and (type(scheduler).promote is not Scheduler.promote or searcher.continues)
+        """Whether a trial at rest may be taken on, by the scheduler or by the searcher."""
+        tuning = self.tuning
+        return self.pauses and takes_on_stopped(tuning.searcher, tuning.scheduler, tuning.rules)
 
 
 class TrialScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -208,9 +219,10 @@ class TrialScheduler(FIFOScheduler):  # type: ignore[misc]
         self._tune_trials: dict[str, TuneTrial] = {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Called before each start; Tune tells a searcher the same only if there is a param_space."""
-        samples = spec.get("num_samples", 1)
-        self.search.tuning.history.limit = samples if samples > 0 else None
+        """Called before each start; a searcher is told the same only if there is a param_space."""
+        samples, rules = spec.get("num_samples", 1), self.search.tuning.rules
+        kept = rules.finalists * rules.confirmations  # Tune counts every training
+        self.search.tuning.history.limit = max(1, samples - kept) if samples > 0 else None
         return self.search.set_search_properties(metric, mode, {})
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:

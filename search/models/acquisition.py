@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from search.arms import Configuration, Fidelity
 from search.base import generator
 from search.candidates import Encoding
+from search.history import History
 from search.observations import training_data
 from search.opinions import fits
 from search.scale import OutcomeTransforms
 from search.soundness import NeighbourFeasibility
 from search.step_costs import StepCostModel
 from search.task import FULL
-from search.trial import History
 
 if TYPE_CHECKING:
     from search.gp import CurveModel

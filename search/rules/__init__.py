@@ -1,1 +1,1 @@
-"""What is decided without a model: rules that searchers and schedulers share."""
+"""What decides in a sweep without a model: the rules that all engines and loops share."""

@@ -16,14 +16,15 @@ from typing import Any, ClassVar
 from search.arms import Configuration, Fidelity, configurations_of, fidelities_of
 from search.base import Searcher, generator
 from search.candidates import Encoding, Score, best_configurations, is_apart
+from search.history import History
 from search.models.acquisition import CurveAcquisition
 from search.opinions import fits
 from search.proposal import NUMERICAL, propose_random, refuse_for_model
+from search.records import Enough, Status, Suggestion, resume, start
 from search.rules.stopping import why_stop
 from search.settings import number, whole
 from search.space import Space, Vector
 from search.task import FULL
-from search.trial import Enough, History, Status, Suggestion, resume, start
 
 APART = 0.01  # in units of a range: what is nearer to a known configuration is a copy of it
 FEW = 2  # dimensions in which there are so few places that only a tenth of this is a copy

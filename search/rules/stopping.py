@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from search.arms import Configuration
 from search.base import generator
 from search.candidates import best_configurations
+from search.history import History
 from search.models.acquisition import CurveAcquisition
-from search.trial import History
 
 Array = NDArray[np.float64]
 

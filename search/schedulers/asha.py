@@ -27,6 +27,8 @@ from typing import ClassVar
 import numpy as np
 
 from search.base import Scheduler, Verdict
+from search.history import History, Trial
+from search.records import Status, Suggestion
 from search.rungs import (
     crossed,
     judged_at_the_ends,
@@ -37,7 +39,6 @@ from search.rungs import (
     rung,
     top_step,
 )
-from search.trial import History, Status, Suggestion, Trial
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
 from search.base import Scheduler, Verdict
+from search.history import History, Trial
+from search.records import Status, Suggestion, resume
 from search.rungs import promoted, refuse_settings, rested_at, rung, top_step
-from search.trial import History, Status, Suggestion, Trial, resume
 
 
 class Rung(NamedTuple):

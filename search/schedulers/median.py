@@ -19,8 +19,8 @@ from statistics import median
 from weakref import WeakKeyDictionary
 
 from search.base import Scheduler, Verdict
+from search.history import History, Trial
 from search.settings import whole
-from search.trial import History, Trial
 
 
 @dataclass(frozen=True)

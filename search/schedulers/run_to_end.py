@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 from search.base import Scheduler, Verdict
-from search.trial import History, Trial
+from search.history import History, Trial
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from search.base import Searcher, derived_seed, generator
 from search.candidates import Encoding, best_configurations, is_apart
+from search.history import History, Trial
 from search.proposal import NUMERICAL, propose_random, refuse_for_model
+from search.records import Status, Suggestion, start
 from search.scale import OutcomeTransform
 from search.settings import whole
 from search.soundness import ProcessFeasibility
 from search.space import Space
 from search.task import FULL
-from search.trial import History, Status, Suggestion, Trial, start
 
 if TYPE_CHECKING:
     from search.noisy_improvement import NoisyImprovement

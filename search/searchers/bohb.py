@@ -25,12 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.base import Searcher, derived_seed
+from search.history import History, Trial
 from search.parameters import Choice
 from search.proposal import propose, propose_random
+from search.records import Config, Status, Suggestion
 from search.settings import number, share, whole
 from search.space import Space, Vector
 from search.task import FULL
-from search.trial import Config, History, Status, Suggestion, Trial
 
 Matrix = NDArray[np.float64]
 

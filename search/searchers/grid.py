@@ -14,9 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search.base import Searcher
+from search.history import History
+from search.records import Suggestion, start
 from search.settings import whole
 from search.space import Space
-from search.trial import History, Suggestion, start
 
 LARGEST = 100_000  # combinations; more could not be trained anyway
 

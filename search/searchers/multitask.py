@@ -39,10 +39,11 @@ from numpy.typing import NDArray
 from search.arms import Configuration, level
 from search.base import generator
 from search.hedge import halved, overdue
+from search.history import History
 from search.proposal import DRAWS, propose_random
+from search.records import Suggestion, start
 from search.rules.multifidelity import Decision, MultiFidelity
 from search.settings import share
-from search.trial import History, Suggestion, start
 
 Array = NDArray[np.float64]
 

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from search.base import Searcher, generator
+from search.history import History, Trial
 from search.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
 from search.proposal import propose, propose_random
+from search.records import Status, Suggestion
 from search.settings import whole
 from search.space import Space
-from search.trial import History, Status, Suggestion, Trial
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

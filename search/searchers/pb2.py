@@ -22,11 +22,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from search.history import History, Trial
 from search.models.exact_gp import Posterior, whitened
 from search.parameters import Parameter
 from search.population import Population, is_member
+from search.records import Config, Status
 from search.space import Space, Vector, numeric_coordinates
-from search.trial import Config, History, Status, Trial
 from search.variation import perturbed
 
 FEWEST = 4  # changes to learn from; before, children are varied at random

@@ -24,9 +24,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from search.history import History, Trial
 from search.population import Population
+from search.records import Config
 from search.settings import share
-from search.trial import Config, History, Trial
 from search.variation import perturbed
 
 

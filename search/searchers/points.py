@@ -10,11 +10,13 @@ Differs    a point that is a trial already, in whatever way it came in, is not r
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from search.base import Searcher
+from search.history import History
+from search.records import Config, Enough, Suggestion
+from search.rules.points import points_first
 from search.space import Space
-from search.trial import Config, Enough, History, Suggestion, start
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,7 @@ class Points(Searcher):
         self.then.check(space)
 
     def suggest(self, history: History) -> Suggestion | Enough | None:
-        for index, point in enumerate(self.points if history.room else ()):
-            config = history.space.check(point)
-            if history.known(config) is None:
-                evidence = f"point {index + 1} of {len(self.points)}"
-                if not self.continues:
-                    return start(config, origin="point", evidence=evidence)
-                wish = self.then.suggest(history)  # a searcher that goes on with its trials says how far the first goes
-                if not isinstance(wish, Suggestion) or wish.kind != "start":
-                    return wish
-                return replace(wish, config=config, origin="point", evidence=evidence)
-        return self.then.suggest(history)
+        return points_first(self.points, history, self.then)
 
     def prepare(self, history: History) -> None:
         self.then.prepare(history)

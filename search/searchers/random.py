@@ -13,8 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search.base import Searcher
+from search.history import History
 from search.proposal import propose_random
-from search.trial import History, Suggestion
+from search.records import Suggestion
 
 
 @dataclass(frozen=True)

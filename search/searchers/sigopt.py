@@ -22,8 +22,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from search.records import Suggestion, start
 from search.rules.multifidelity import Decision, MultiFidelity
-from search.trial import Suggestion, start
 
 Array = NDArray[np.float64]
 

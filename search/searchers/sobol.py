@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from search.base import Searcher, derived_seed
+from search.history import History
 from search.proposal import propose
+from search.records import Suggestion
 from search.space import Space, Vector
-from search.trial import History, Suggestion
 
 ATTEMPTS = 20
 FAR_AHEAD = 2**14  # a stride that later trials of the same sweep do not reach

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from orchestrator import launch
 from orchestrator.sweep import Sweep
 from search.base import Searcher
+from search.history import History
+from search.records import Enough, Suggestion
 from search.space import Space, loguniform, pow2, uniform
 from search.task import Task
-from search.trial import Enough, History, Suggestion
 from tests.climbing import Climbing
 from trainables.workloads.quadratic import Quadratic
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from search.trial import Config
+from search.records import Config
 from trainables import wordpiece
 from trainables.base import Knobs, Workload
 

@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from search.trial import Config
+from search.records import Config
 from trainables import sentences, wordpiece
 from trainables.base import Execution
 from trainables.models.bert_workload import BertWorkload

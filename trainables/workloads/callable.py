@@ -47,7 +47,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from search.trial import Config
+from search.records import Config
 from search.work import Assignment
 from trainables import call
 

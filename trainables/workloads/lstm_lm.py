@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from search.trial import Config
+from search.records import Config
 from trainables import text
 from trainables.base import Execution, Knobs, Workload
 

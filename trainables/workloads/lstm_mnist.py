@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from search.trial import Config
+from search.records import Config
 from trainables.base import Execution, Knobs, Workload
 
 if TYPE_CHECKING:

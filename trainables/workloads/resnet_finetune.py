@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from search.trial import Config
+from search.records import Config
 from trainables.base import Execution
 from trainables.models.resnet_workload import ResNetWorkload
 from trainables.models.resnets import HEAD, is_published

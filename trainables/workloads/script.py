@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from search.trial import Config
+from search.records import Config
 from search.work import Assignment
 from trainables import config_file
 from trainables.flags import CONFIG, Flag, ask, command_words, find, names_in, nearest, script_place

@@ -1,0 +1,30 @@
+"""Where the files of a run are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Places:
+    """The parts of a run's folder."""
+
+    folder: Path
+
+    @property
+    def shared(self) -> Path:
+        """What `Workload.prepare` made; read by all trials."""
+        return self.folder / "prepared"
+
+    @property
+    def pause_file(self) -> Path:
+        """While this file exists, trials save themselves and leave off at the next update."""
+        return self.folder / "pause"
+
+    def trial(self, number: int) -> Path:
+        """A trial's own folder: its checkpoints and what it printed."""
+        return self.folder / "trials" / f"{number:05d}"
+
+    def checkpoints(self, number: int) -> Path:
+        return self.trial(number) / "checkpoints"

@@ -1,0 +1,154 @@
+"""How records become rows of the ledger, and rows records again."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from orchestrator.secrets import MASK, masked, masked_value
+from search.records import (
+    Began,
+    Config,
+    End,
+    Goal,
+    Judged,
+    Lost,
+    Over,
+    Record,
+    Report,
+    Status,
+    Suggestion,
+    Tested,
+)
+from search.space import Space
+
+DECIDING = ("sweep", "suggestion", "report", "verdict", "ending", "lost", "search_end", "test")
+"""The tables whose rows are records of the history."""
+
+
+def record_of(table: str, row: Mapping[str, Any], space: Space | None, goal: Goal) -> Record:
+    """The record that a row of one of the tables `DECIDING` holds; without a `space` secrets stay masked."""
+    if table == "sweep":
+        return Began(row["change"])
+    if table == "suggestion":
+        return suggestion_of(row, space)
+    if table == "report":
+        loss = goal.loss(number(row["value"], row["kind"]))
+        return Report(row["trial"], row["step"], loss, row["cost_seconds"], row["metrics"])
+    if table == "verdict":
+        return Judged(row["trial"], row["scheduler"])
+    if table == "ending":
+        return End(row["trial"], Status(row["status"]), row["reason"])
+    if table == "lost":
+        return Lost(row["trial"], row["reason"])
+    return Over(row["reason"]) if table == "search_end" else Tested(row["trial"])
+
+
+def suggestion_row(suggestion: Suggestion) -> dict[str, Any]:
+    """The columns that hold a suggestion, as they are read: secrets are masked, JSON is data."""
+    return {
+        "trial": suggestion.trial, "kind": suggestion.kind, "config": json.loads(to_json(masked_value(dict(suggestion.config)))),
+        "task": suggestion.task, "until": suggestion.until, "origin": suggestion.origin,
+        "evidence": masked(suggestion.evidence), "parent": suggestion.parent, "parent_step": suggestion.parent_step,
+        "replaces": suggestion.replaces, "memo": suggestion.memo,
+    }  # fmt: skip
+
+
+def suggestion_of(row: Mapping[str, Any], space: Space | None = None) -> Suggestion:
+    config: Config = row["config"] if space is None else unmasked(row["config"], space)
+    return Suggestion(
+        row["kind"], config, row["trial"], row["until"], row["task"], row["origin"], row["evidence"], row["memo"],
+        parent=row["parent"], parent_step=row["parent_step"], replaces=row["replaces"],
+    )  # fmt: skip
+
+
+def to_json(value: Any) -> str:
+    """JSON with sorted keys; NaN and infinities as the strings "nan", "inf", "-inf"."""
+    return json.dumps(_finite(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def kind_of(value: float) -> str:
+    """'number', 'nan', 'inf' or '-inf': SQLite has no NaN."""
+    return "number" if math.isfinite(value) else "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+
+
+def number(value: float | None, kind: str) -> float:
+    """The inverse of storing `kind_of`."""
+    return float(kind) if kind != "number" else float(value or 0.0)
+
+
+def now() -> str:
+    """UTC, as Optuna writes it. For people only: order is by `seq`."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Between two times of the ledger; 0 if the clock was set back."""
+    begin, end = (datetime.strptime(text, "%Y-%m-%d %H:%M:%S.%f") for text in (earlier, later))
+    return max(0.0, (end - begin).total_seconds())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return kind_of(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+_JSON = ("config", "metrics", "description", "parameters", "code", "command", "before", "after")
+
+
+def parsed(row: dict[str, Any]) -> dict[str, Any]:
+    for column in _JSON:
+        if column in row:
+            row[column] = json.loads(row[column])
+    if "metrics" in row:
+        row["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
+    return row
+
+
+def unmasked(config: Config, space: Space) -> Config:
+    """A recorded configuration with the secrets that its record does not show; the space knows them.
+
+    One of several that look the same on record stays masked: a training that needs it fails, and is not run with another.
+    """
+    if not any(isinstance(value, str) and MASK in value for value in config.values()):
+        return config
+
+    def real(name: str, shown: str) -> str:
+        options = space.parameters[name].values(2) if name in space.parameters else []
+        meant = [text for text in options if isinstance(text, str) and masked_value({name: text})[name] == shown]
+        return meant[0] if len(meant) == 1 else shown
+
+    return {name: real(name, value) if isinstance(value, str) else value for name, value in config.items()}
+
+
+def distributions(space: Space) -> Iterator[tuple[str, str, str | None]]:
+    """Name, Optuna's JSON of the distribution and the choices, for every parameter that is not fixed."""
+    for name, about in space.describe()["parameters"].items():
+        kind = about["kind"]
+        if kind == "fixed":
+            continue
+        if kind == "choice":
+            options = [masked_value({name: option})[name] for option in about["options"]]
+            attributes: dict[str, Any] = {"choices": options}
+            yield name, to_json({"name": "CategoricalDistribution", "attributes": attributes}), to_json(options)
+            continue
+        whole = kind in ("int", "pow2")
+        attributes = {
+            "low": about["low"],
+            "high": about["high"],
+            "log": bool(about.get("log")) or kind == "pow2",
+        }
+        attributes["step"] = 1 if whole else None
+        yield (
+            name,
+            to_json({"name": "IntDistribution" if whole else "FloatDistribution", "attributes": attributes}),
+            None,
+        )

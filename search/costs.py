@@ -1,0 +1,75 @@
+"""What a step of a task costs, as a share of a full training: declared, and learned from the seconds measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from search.task import FULL, Task, named
+
+if TYPE_CHECKING:
+    from search.history import Trial
+
+HELD_UP = 20.0  # times the median seconds a step: no configuration of a sweep is as slow as that
+LEARNING = 1.0  # trainings of a task, and of the full one, after which its measured cost weighs as much as the declared
+
+
+class Costs:
+    """What was trained on each task, and what a step of it costs; grown by the history."""
+
+    def __init__(self, horizon: int, tasks: Sequence[Task], trials: Sequence[Trial]) -> None:
+        self.horizon = horizon
+        self.tasks = tasks
+        self.trials = trials
+        self._trained: dict[str, int] = {}  # task → steps trained on it
+        self._rates: tuple[int, dict[str, float]] = (-1, {})  # at this length: task → share of a full training a step
+
+    def add(self, task: str, steps: int) -> None:
+        """So many steps more were trained on `task`."""
+        self._trained[task] = self._trained.get(task, 0) + steps
+
+    def trained(self, task: str = FULL) -> int:
+        """Steps that have been trained on this task."""
+        return self._trained.get(task, 0)
+
+    def each(self) -> list[tuple[str, int]]:
+        """Every task that was trained, with its steps, by name."""
+        return sorted(self._trained.items())
+
+    def rate(self, name: str, length: int) -> float:
+        """The share of a full training that one step of this task costs; `length` is the history's."""
+        if self._rates[0] != length:
+            self._rates = (length, {})
+        rates = self._rates[1]
+        if name not in rates:
+            known = named(self.tasks, name)
+            if known is None or known.name == FULL or known.resumes:
+                rates[name] = 1 / self.horizon
+            else:
+                rates[name] = self._learned(known) / known.steps(self.horizon)
+        return rates[name]
+
+    def _learned(self, task: Task) -> float:
+        """The cost of a training of `task`: declared and measured, averaged on a log scale."""
+        cheap, full = self._seconds_a_step(task.name), self._seconds_a_step(FULL)
+        if not (cheap > 0 and full > 0):
+            return task.cost
+        measured = cheap * task.steps(self.horizon) / (full * self.horizon)
+        evidence = min(self.trained(task.name) / task.steps(self.horizon), self.trained() / self.horizon)
+        weight = evidence / (evidence + LEARNING)
+        return float(task.cost ** (1 - weight) * measured**weight)
+
+    def _seconds_a_step(self, task: str) -> float:
+        """0 if nothing was measured; the same whatever the order in which the reports came.
+
+        A trial that was held up (a suspended laptop, a process that was stopped) says nothing about the task.
+        """
+        ours = [trial for trial in self.trials if trial.task == task and trial.steps]
+        measured = [(trial.cost_seconds, trial.step - trial.began) for trial in ours]
+        rates = sorted(seconds / steps for seconds, steps in measured)
+        if not rates:
+            return 0.0
+        likely = HELD_UP * rates[len(rates) // 2]
+        counted = [(seconds, steps) for seconds, steps in measured if seconds / steps <= likely]
+        return math.fsum(seconds for seconds, _ in counted) / sum(steps for _, steps in counted)
