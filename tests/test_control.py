@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -15,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from search.work import Progress
 from tests.by_hand import ByHand
+from tests.support import ROOT
 from tests.trainings import (
     POLICIES,
     Everything,
@@ -290,3 +295,24 @@ def test_each_rank_has_its_share_of_every_batch() -> None:
     sampler, _ = growing()
     sampler.follow(0, 8)
     assert sorted(chain(*shares)) == sorted(next(iter(sampler)))
+
+
+# Several ranks
+
+
+def test_two_ranks_see_the_noise_and_decide_as_one_process_with_two_parts(tmp_path: Path) -> None:
+    def started(rank: int, ranks: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.ranks", str(rank), str(ranks), str(tmp_path / "store")]
+        environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
+
+    processes = [started(0, 1), started(0, 2), started(1, 2)]
+    (alone, weights), one, other = (json.loads(process.communicate(timeout=120)[0]) for process in processes)
+    assert one == other
+    assert len(alone) >= 2
+    assert [decision[:2] for decision in one[0]] == [decision[:2] for decision in alone]
+    for (*_, after, evidence), (*_, expected, measured) in zip(one[0], alone, strict=True):
+        assert after == pytest.approx(expected, rel=1e-5)
+        assert evidence == pytest.approx(measured, rel=1e-4)
+    for found, value in zip(one[1], weights, strict=True):
+        torch.testing.assert_close(torch.tensor(found), torch.tensor(value))
