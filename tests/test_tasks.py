@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.accounts import WAITED
 from orchestrator.driver import Driver
 from orchestrator.errors import BadInput, ResumeRefused
 from orchestrator.ledger import Ledger
@@ -22,6 +21,7 @@ from orchestrator.progress import Display
 from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.summary import print_summary, records, summary
 from orchestrator.sweep import Sweep
+from orchestrator.time_spent import WAITED
 from search.base import Searcher, Verdict
 from search.history import History, Trial, key_of
 from search.records import FINALIST, End, Report, Status, Suggestion, resume, start
