@@ -12,6 +12,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger import Ledger
+from orchestrator.time_spent import WAITED
 from search.finalists import confirmed, winner
 from search.history import History, key_of
 from search.records import BASELINE, FALLBACK, FINALIST, Began, Over
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LONGEST_REASON = 100  # characters of why something random was taken instead
-WAITED = "waited"  # kind of event
 
 
 def accounts(ledger: Ledger, history: History, maximise: bool) -> dict[str, Any]:

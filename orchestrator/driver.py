@@ -12,7 +12,6 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from orchestrator.accounts import WAITED
 from orchestrator.assignments import assignment
 from orchestrator.continued import describe_found
 from orchestrator.failures import complaint, reason
@@ -226,8 +225,7 @@ class Driver:
         self._retention.close()
         self.places.pause_file.unlink(missing_ok=True)
         with self.ledger.transaction():
-            self._time.close()
-            self.ledger.add_event(WAITED, f"{self.waited_seconds:.3f}")
+            self._time.close(self.waited_seconds)
 
     # Where it stands.
 

@@ -27,6 +27,7 @@ from orchestrator import chain, schema
 from orchestrator.errors import OrchestratorError, StorageError
 from orchestrator.record.encoding import (
     DECIDING,
+    command_of,
     distributions,
     kind_of,
     now,
@@ -62,7 +63,7 @@ from orchestrator.storage import (
     storage_errors,
 )
 from search.history import History
-from search.records import Config, Goal, Status, Suggestion
+from search.records import Goal, Status, Suggestion
 from search.space import Space
 from search.task import Task
 from search.work import Progress
@@ -188,7 +189,8 @@ class Ledger:
                         f"{self.folder}: another driver (epoch {latest}) has taken this run over; this one stops."
                     )
                 if not self.epoch:
-                    self._take_lease()
+                    self.epoch, started = self._found_epoch + 1, psutil.Process().create_time()
+                    self._insert("lease", host=host(), pid=os.getpid(), started=started)
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -213,7 +215,7 @@ class Ledger:
 
     def add_suggestion(self, trial: int, suggestion: Suggestion, seed: int) -> None:
         columns = suggestion_row(suggestion) | {"trial": trial, "seed": seed}
-        command = to_json(masked_value(self._command_of(suggestion.config)))
+        command = to_json(masked_value(command_of(self._sweep, suggestion.config)))
         self._insert("suggestion", **columns | {"config": to_json(columns["config"]), "command": command})
 
     def add_report(
@@ -320,9 +322,8 @@ class Ledger:
 
     def begun(self) -> dict[int, Suggestion]:
         """For every trial the suggestion that it began with: a start or a fork."""
-        return {
-            row["trial"]: suggestion_of(row) for row in self.rows("suggestion", "WHERE kind <> 'resume' ORDER BY seq")
-        }
+        rows = self.rows("suggestion", "WHERE kind <> 'resume' ORDER BY seq")
+        return {row["trial"]: suggestion_of(row) for row in rows}
 
     def lease(self) -> Lease | None:
         """Who drove last."""
@@ -375,24 +376,12 @@ class Ledger:
     def _latest_epoch(self) -> int:
         return int(self._connection.execute("SELECT COALESCE(MAX(epoch), 0) FROM lease").fetchone()[0])
 
-    def _take_lease(self) -> None:
-        self.epoch = self._found_epoch + 1
-        self._insert("lease", host=host(), pid=os.getpid(), started=psutil.Process().create_time())
-
     def _insert(self, table: str, **columns: Any) -> None:
         row = chain.row_of(table, {"seq": self._at.seq + 1, "time": now(), "epoch": self.epoch} | columns)
         following = chain.following(self._at, table, row)
         marks = ", ".join("?" * (len(row) + 1))
         self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", (*row, following.hash))
         self._at = following
-
-    def _command_of(self, config: Config) -> list[str]:
-        """The words with which a script is started for this configuration; none for a training that is no script."""
-        arguments = getattr(getattr(self._sweep, "workload", None), "arguments", None)
-        try:
-            return [] if arguments is None else [str(word) for word in arguments(config)]
-        except Exception:  # the trial will fail with it, and tell
-            return []
 
     def _in_place(self) -> bool:
         """Whether the file that we write is still the one that others see."""

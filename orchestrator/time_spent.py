@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from orchestrator.ledger import Ledger
 
-SPENT = "spent"  # kind of event
+SPENT, WAITED = "spent", "waited"  # kinds of events: seconds of the driver, of workers that waited for decisions
 NOTE_SECONDS, NOTE_SHARE = 1.0, 0.01  # at most so often, and in so many steps, the time spent is noted
 
 
@@ -32,6 +32,7 @@ class TimeSpent:
             self._ledger.add_event(SPENT, f"{spent:.3f}")
             self._noted = spent
 
-    def close(self) -> None:
-        """Note all of it."""
+    def close(self, waited: float) -> None:
+        """Note all of it, and for how long workers waited."""
         self._ledger.add_event(SPENT, f"{self._clock() - self._began:.3f}")
+        self._ledger.add_event(WAITED, f"{waited:.3f}")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.accounts import ENOUGH
 from search.base import Searcher
 from search.history import History
 from search.records import End, Report, Status, Suggestion, start
@@ -31,13 +30,13 @@ def test_a_budget_ends_the_search_when_it_is_reached(tmp_path: Path, workers: in
     assert driver.sweep.limit is None
     assert 3.0 <= driver.history.spent < 3.0 + 1.0
     assert driver.over == "the budget of 3 full trainings is used up"
-    assert [row["text"] for row in recorded(tmp_path, "event") if row["kind"] == ENOUGH] == [driver.over]
+    assert [row["reason"] for row in recorded(tmp_path, "search_end")] == [driver.over]
     before = sequence(tmp_path)
     assert simulated(tmp_path, tasked(budget=3.0, num_samples=None)).over == driver.over
     assert sequence(tmp_path) == before
     more = simulated(tmp_path, tasked(budget=5.0, num_samples=None), workers=workers)
     assert 5.0 <= more.history.spent < 6.0
-    assert len([row for row in recorded(tmp_path, "event") if row["kind"] == ENOUGH]) == 2
+    assert len(recorded(tmp_path, "search_end")) == 2
 
 
 def test_running_trials_are_committed(tmp_path: Path) -> None:

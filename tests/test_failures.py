@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.driver import SAME_FAILURES, Driver
+from orchestrator.driver import Driver
 from orchestrator.failures import complaint, reason, said, shown, signature
 from orchestrator.ledger import Ledger
 from search.records import Status
+from search.rules.conduct import SAME_FAILURES
 from search.schedulers.asha import Asha, AshaPromote
 from search.work import Assignment, Progress
 from tests.failing import function, orders, sweep_of

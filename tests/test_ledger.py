@@ -17,7 +17,8 @@ import pytest
 
 from orchestrator import schema
 from orchestrator.errors import LedgerDamaged, RunInUse, StorageError
-from orchestrator.ledger import Fenced, Ledger, kind_of, number, to_json
+from orchestrator.ledger import Fenced, Ledger
+from orchestrator.record.encoding import kind_of, number, to_json
 from search.history import Trial
 from search.records import Status, fork, start
 from search.work import Progress

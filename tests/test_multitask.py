@@ -258,9 +258,9 @@ def test_a_flat_search_ends_and_a_steep_one_goes_on() -> None:
     flat = tuned(
         MultitaskSearch(n_initial=4, stop_below=0.01), lambda config, step: 0.5 + 1e-5 * bowl(config, step), asks=30
     )
-    assert "is less than 0.01" in flat.enough
+    assert "is less than 0.01" in flat.over
     steep = tuned(MultitaskSearch(n_initial=4, stop_below=0.01), lambda config, step: 100 * bowl(config, step), asks=15)
-    assert steep.enough == ""
+    assert steep.over == ""
 
 
 def test_a_region_that_fails_is_avoided() -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.accounts import WAITED
 from orchestrator.driver import Driver
 from orchestrator.ledger import Ledger
 from orchestrator.plan import print_plan
 from orchestrator.progress import Display
 from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.summary import print_summary, records, summary
+from orchestrator.time_spent import WAITED
 from search.task import FULL, Task
 from tests.climbing import Climbing
 from tests.support import recorded, simulated, small_sweep

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.accounts import WAITED
 from orchestrator.driver import Driver
 from orchestrator.errors import ResumeRefused
 from orchestrator.ledger import Ledger

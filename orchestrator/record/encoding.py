@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.secrets import MASK, masked, masked_value
 from search.records import (
@@ -24,6 +24,9 @@ from search.records import (
     Tested,
 )
 from search.space import Space
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
 
 DECIDING = ("sweep", "suggestion", "report", "verdict", "ending", "lost", "search_end", "test")
 """The tables whose rows are records of the history."""
@@ -55,6 +58,15 @@ def suggestion_row(suggestion: Suggestion) -> dict[str, Any]:
         "evidence": masked(suggestion.evidence), "parent": suggestion.parent, "parent_step": suggestion.parent_step,
         "replaces": suggestion.replaces, "memo": suggestion.memo,
     }  # fmt: skip
+
+
+def command_of(sweep: Sweep | None, config: Config) -> list[str]:
+    """The words with which a script is started for this configuration; none for a training that is no script."""
+    arguments = getattr(getattr(sweep, "workload", None), "arguments", None)
+    try:
+        return [] if arguments is None else [str(word) for word in arguments(config)]
+    except Exception:  # the trial will fail with it, and tell
+        return []
 
 
 def suggestion_of(row: Mapping[str, Any], space: Space | None = None) -> Suggestion:
