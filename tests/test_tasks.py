@@ -13,6 +13,7 @@ from orchestrator.driver import Driver
 from orchestrator.errors import ResumeRefused
 from orchestrator.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
+from orchestrator.time_spent import WAITED
 from search.base import Searcher
 from search.history import History, key_of
 from search.records import Status, Suggestion
