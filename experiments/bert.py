@@ -9,8 +9,8 @@ checkpoint that the first one's summary names and uses the same word pieces; wit
     python experiments/bert.py
     BERT_STEP=tune BERT_WEIGHTS=(the checkpoint) BERT_VOCABULARY=runs/bert-pretrain/prepared/vocab.txt python experiments/bert.py
 
-`BERT_TEXT` is a folder of text to pre-train on (see `trainables/text.py`), `BERT_DATA` one of the task's files (see
-`trainables/sentences.py`), `BERT_TASK` cola or sst2.
+`BERT_TEXT` is a folder of text to pre-train on (see `trainables/data/text.py`), `BERT_DATA` one of the task's files (see
+`trainables/data/sentences.py`), `BERT_TASK` cola or sst2.
 """
 
 import os

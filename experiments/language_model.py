@@ -5,7 +5,7 @@ with a learning rate of 1 and batches of 20. One LSTM layer of 128 and an adapti
 
     python experiments/language_model.py
 
-By default it learns from Python's language reference. For your own text, a folder as in `trainables/text.py`:
+By default it learns from Python's language reference. For your own text, a folder as in `trainables/data/text.py`:
 
     LANGUAGE_MODEL_DATA=ptb python experiments/language_model.py
 """

@@ -1,6 +1,6 @@
 """From a tuned batch to a larger one without losing accuracy: LEGW's settings, and a small sweep around them.
 
-Prints the ladder from the tuned batch to the wanted one (`trainables/ladder.py`): learning rate, warm-up and the advice of the
+Prints the ladder from the tuned batch to the wanted one (`trainables/estimates/batch_scaling.py`): learning rate, warm-up and the advice of the
 gradient noise scale for each rung. The last rung is then the baseline of a sweep over rate, warm-up and optimiser around it.
 Claim: on a test part that no decision has seen, the best configuration is at least as good as the rung.
 
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from orchestrator import Asha, LstmMnist, Space, Sweep, Tpe, Warmup, choice, launch, loguniform, when
 from search.records import Config
-from trainables.ladder import Rung, ladder
+from trainables.estimates.batch_scaling import Rung, ladder
 
 DATA = os.environ.get("LARGE_BATCH_DATA")  # a folder with MNIST's files; None: digits
 BATCH, RATE, WARMUP = map(float, os.environ.get("LARGE_BATCH_TUNED", "16,0.2,0.3").split(","))

@@ -34,7 +34,7 @@ from orchestrator import (
     when,
 )
 from search.records import Config
-from trainables.base import Policy
+from trainables.contract import Policy
 from trainables.policies.fixed import Fixed
 
 DATA = os.environ.get("POLICIES_DATA")

@@ -3,7 +3,7 @@
 SigOpt's study of Stanford Cars at your size: its seven parameters and their ranges, and tasks of 0.1, 0.5 and 1.0 of the
 epochs. Claim: on a test part that no decision has seen, the tuned configuration is better than the usual recipe.
 
-By default it fine-tunes on digits. For your own images (folders as in `trainables/image_files.py`), first train the source
+By default it fine-tunes on digits. For your own images (folders as in `trainables/data/image_files.py`), first train the source
 network, then fine-tune it; `TRANSFER_WEIGHTS=none` trains from scratch, for comparison:
 
     TRANSFER_SOURCE=cifar10 python experiments/transfer.py

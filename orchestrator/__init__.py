@@ -11,6 +11,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.callbacks.lightning import LightningCallback
+    from orchestrator.callbacks.transformers import TransformersCallback
     from orchestrator.errors import (
         BadInput,
         Interrupted,
@@ -21,12 +23,10 @@ if TYPE_CHECKING:
         StorageError,
         TrialsFailed,
     )
-    from orchestrator.lightning_callback import LightningCallback
     from orchestrator.main import launch, run
+    from orchestrator.reading.result import Result
     from orchestrator.reporting import parameters, report, resumed_from
-    from orchestrator.result import Result
     from orchestrator.sweep import Sweep
-    from orchestrator.transformers_callback import TransformersCallback
     from search import (
         Asha,
         AshaPromote,
@@ -94,15 +94,15 @@ HOMES = {
     "RunInUse": "orchestrator.errors",
     "StorageError": "orchestrator.errors",
     "TrialsFailed": "orchestrator.errors",
-    "LightningCallback": "orchestrator.lightning_callback",
+    "LightningCallback": "orchestrator.callbacks.lightning",
     "launch": "orchestrator.main",
     "run": "orchestrator.main",
     "parameters": "orchestrator.reporting",
     "report": "orchestrator.reporting",
     "resumed_from": "orchestrator.reporting",
-    "Result": "orchestrator.result",
+    "Result": "orchestrator.reading.result",
     "Sweep": "orchestrator.sweep",
-    "TransformersCallback": "orchestrator.transformers_callback",
+    "TransformersCallback": "orchestrator.callbacks.transformers",
 }  # the others are of `search` and `trainables`
 
 __all__ = [
@@ -190,7 +190,7 @@ def __getattr__(name: str) -> Any:
 def _home(name: str) -> ModuleType:
     if name in HOMES:
         return importlib.import_module(HOMES[name])
-    importlib.import_module("orchestrator.packages")  # a user's own search.py must not hide ours
+    importlib.import_module("orchestrator.definition.import_check")  # a user's own search.py must not hide ours
     search = importlib.import_module("search")
     return search if name in search.HOMES else importlib.import_module("trainables")
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.again import replay_command
+from orchestrator.console.typed_command import replay_command
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.main import explain
 from orchestrator.secrets import MASK
 
 if TYPE_CHECKING:
-    from orchestrator.ledger import Ledger
+    from orchestrator.record.ledger import Ledger
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 Run = Annotated[str, typer.Argument(help="Name of a run under --runs, or the path of its folder.")]
@@ -52,9 +52,9 @@ def list_runs(runs: Runs = Path("runs")) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from orchestrator.ledger import Ledger
-    from orchestrator.summary import glance
-    from orchestrator.summary import runs as found_runs
+    from orchestrator.reading.state import runs as found_runs
+    from orchestrator.reading.summary import glance
+    from orchestrator.record.ledger import Ledger
 
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "state", "trials", "failed", "metric", "best", "cost"):
@@ -98,8 +98,9 @@ def list_runs(runs: Runs = Path("runs")) -> None:
 @told
 def status(run: Run, runs: Runs = Path("runs")) -> None:
     """The state of a run in one line, why trials failed, and the last events."""
-    from orchestrator.standing import latest_events
-    from orchestrator.summary import failure_lines, glance
+    from orchestrator.reading.printed_summary import failure_lines
+    from orchestrator.reading.summary import glance
+    from orchestrator.reading.trial_counts import latest_events
 
     with _opened(run, runs, check=False) as ledger:
         facts = glance(ledger)
@@ -127,7 +128,7 @@ def logs(
     ] = False,
 ) -> None:
     """The output of a trial."""
-    from orchestrator.logs import print_failed, print_log
+    from orchestrator.reading.logs import print_failed, print_log
 
     if failed and (follow or trial is not None):
         raise BadInput("logs --failed shows all failed trials: omit the trial's number and --follow.")
@@ -146,7 +147,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Best configuration, gain, cost and counts."""
-    from orchestrator.summary import print_summary, summary
+    from orchestrator.reading.printed_summary import print_summary
+    from orchestrator.reading.summary import summary
 
     with _opened(run, runs) as ledger:
         if as_json:
@@ -163,7 +165,8 @@ def report(run: Run, runs: Runs = Path("runs")) -> None:
     """Print the summary and draw the incumbent against cost."""
     from rich.console import Console
 
-    from orchestrator.summary import plot, print_summary
+    from orchestrator.reading.plot import plot
+    from orchestrator.reading.printed_summary import print_summary
 
     with _opened(run, runs) as ledger:
         print_summary(ledger, Console())
@@ -195,8 +198,8 @@ def export(
     The schedule lists the knobs that a policy turned during training, or the configurations of a population's member,
     forks included. A new training can follow it: policy=Scheduled.of(workload, json.load(open("schedule.json"))).
     """
-    from orchestrator.storage import refuse_links
-    from orchestrator.summary import best_as_yaml, write_record
+    from orchestrator.reading.export import best_as_yaml, write_record
+    from orchestrator.record.storage import refuse_links
 
     if jsonl + as_csv + parquet + as_schedule > 1:
         raise BadInput("export: choose one of --jsonl, --csv, --parquet and --schedule.")
@@ -244,7 +247,7 @@ def audit(run: Run, runs: Runs = Path("runs")) -> None:
 @told
 def repair(run: Run, runs: Runs = Path("runs")) -> None:
     """Replace a damaged ledger by its records before the damage or by its copy, whichever holds more."""
-    from orchestrator.repair import repair as repair_run
+    from orchestrator.record.repair import repair as repair_run
 
     folder = next((path for path in (runs / run, Path(run).expanduser()) if path.is_dir()), runs / run)
     typer.echo(repair_run(folder.absolute()))
@@ -267,8 +270,8 @@ def _call_script(run: str, runs: Path, *flags: str) -> int:
 
 def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
     """The trial's schedule (None: the best trial's): in samples if a policy turned knobs, else in steps."""
-    from orchestrator.summary import summary
-    from search.lineage import schedule
+    from orchestrator.reading.summary import summary
+    from search.rules.forked_schedule import schedule
 
     begun = ledger.begun()
     best = summary(ledger)["best"] if trial is None else None
@@ -295,7 +298,7 @@ def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
 
 
 def _give(text: str, output: Path | None) -> None:
-    from orchestrator.summary import writing
+    from orchestrator.reading.export import writing
 
     if output is None:
         typer.echo(text, nl=False)
@@ -306,7 +309,7 @@ def _give(text: str, output: Path | None) -> None:
 
 @contextmanager
 def _opened(run: str, runs: Path, *, check: bool = True) -> Iterator[Ledger]:
-    from orchestrator.ledger import COPY, FILE, Ledger
+    from orchestrator.record.ledger import COPY, FILE, Ledger
 
     candidates = [runs / run, Path(run).expanduser()]
     folder = next((path for path in candidates if (path / FILE).exists()), None)

@@ -12,26 +12,27 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from orchestrator.assignments import assignment
-from orchestrator.continued import describe_found
+from orchestrator.driving.assignments import assignment
+from orchestrator.driving.continuation import describe_found
+from orchestrator.driving.jobs import Jobs
+from orchestrator.driving.places import Places
+from orchestrator.driving.recorder import Recorder, check_disk
+from orchestrator.driving.retention import Retention
+from orchestrator.driving.time_spent import TimeSpent
 from orchestrator.failures import complaint, reason
-from orchestrator.guards import LOG
-from orchestrator.jobs import Jobs
-from orchestrator.ledger import Ledger
-from orchestrator.lineage import what_changed
-from orchestrator.places import Places
-from orchestrator.recorder import Recorder, check_disk
-from orchestrator.retention import Retention
-from orchestrator.storage import refuse_links
+from orchestrator.record.ledger import Ledger
+from orchestrator.record.resume_check import what_changed
+from orchestrator.record.storage import refuse_links
+from orchestrator.record.warm_start import TRANSFER, earlier_histories
 from orchestrator.sweep import Sweep
-from orchestrator.time_spent import TimeSpent
-from orchestrator.transfer import TRANSFER, earlier_histories
-from orchestrator.worker import PREPARE, Order
-from search.finalists import winner
+from orchestrator.worker.job import PREPARE, Order
+from orchestrator.worker.limits import LOG
 from search.history import History, Trial, incumbent
 from search.records import Began, Over, Status, Suggestion
 from search.rules.conduct import Instead, awaits_first, may_ask, next_move, to_test
+from search.rules.finalists import winner
 from search.work import Assignment, Progress
+from trainables.carry_out import has_test
 
 THINKING_SHARE = 0.1  # of the time: while the searcher thinks ahead, results that come have to wait
 COPY_SECONDS = 600.0
@@ -306,7 +307,7 @@ class Driver:
 
     def _to_test(self) -> list[Trial]:
         """The trials whose test is still to be done, if the workload has one."""
-        due = to_test(self.history, self.rules) if hasattr(self.sweep.workload, "test") else []
+        due = to_test(self.history, self.rules) if has_test(self.sweep.workload) else []
         return [trial for trial in due if trial.number not in self._jobs.failed_tests]
 
     def _let_go(self, trial: Trial, *, done: bool) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.result import Result
+    from orchestrator.reading.result import Result
 
 
 class OrchestratorError(Exception):

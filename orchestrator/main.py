@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from orchestrator.console.plurals import plural
+from orchestrator.console.signals import Signals
+from orchestrator.console.turns import alone
+from orchestrator.definition.errors import in_words, place, tell_uncaught
 from orchestrator.errors import BadInput, Interrupted, NoMetric, OrchestratorError, TrialsFailed
-from orchestrator.mistakes import in_words, place, tell_uncaught
-from orchestrator.processes import end_left_over_processes
-from orchestrator.signals import Signals
-from orchestrator.turns import alone
-from orchestrator.words import plural
+from orchestrator.worker.processes import end_left_over_processes
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.driver import Driver
-    from orchestrator.ledger import Ledger
-    from orchestrator.result import Result
+    from orchestrator.reading.result import Result
+    from orchestrator.record.ledger import Ledger
     from orchestrator.sweep import Sweep
 
 
@@ -62,8 +62,8 @@ def run(
     """
     from rich.console import Console
 
-    from orchestrator.checks import on_this_machine
-    from orchestrator.result import Result
+    from orchestrator.definition.checks import on_this_machine
+    from orchestrator.reading.result import Result
 
     if name is not None:
         changes["name"] = name
@@ -97,7 +97,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
     if _is_kernel():
         raise BadInput("launch(sweep) reads a command line, and a notebook has none: write result = run(sweep).")
 
-    from orchestrator.screen import go_on_without_a_screen
+    from orchestrator.console.screen import go_on_without_a_screen
 
     go_on_without_a_screen()
 
@@ -144,26 +144,26 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         described = described.changed(**{key: value for key, value in given.items() if value is not None})
         folder = _folder(runs, described)
         if replay is not None:
-            from orchestrator.replay import replay_trial
+            from orchestrator.reading.replay import replay_trial
 
             replay_trial(described, folder, replay, go_on)
             return
         if audit:
-            from orchestrator.audit import print_audit
+            from orchestrator.reading.audit import print_audit
 
             print_audit(described, folder)
             return
-        from orchestrator.checks import on_this_machine
+        from orchestrator.definition.checks import on_this_machine
 
         on_this_machine(described, local=not simulate and address is None)
         if dry_run:
-            from orchestrator.plan import print_plan
+            from orchestrator.reading.dry_run import print_plan
 
             print_plan(described, folder)
         else:
             from rich.console import Console
 
-            from orchestrator.again import recorded_command
+            from orchestrator.console.typed_command import recorded_command
 
             drive(
                 described, folder, simulated=simulate, address=address, console=Console(stderr=True), close=_close,
@@ -231,11 +231,11 @@ def drive(
     Ctrl-C may end it at once.
     """
     from orchestrator.driver import Driver
-    from orchestrator.ledger import Ledger
-    from orchestrator.lineage import make_ready
-    from orchestrator.progress import Display
+    from orchestrator.reading.progress import Display
+    from orchestrator.record.ledger import Ledger
+    from orchestrator.record.resume_check import make_ready
+    from orchestrator.record.schema import STATE
     from orchestrator.simulate import SimulatedClock, simulate
-    from orchestrator.summary import STATE
 
     with alone(sweep, console):
         afresh = make_ready(sweep, folder)
@@ -292,8 +292,8 @@ def _chosen(driver: Driver) -> list[str]:
 
 def _state(folder: Path) -> str:
     """Where the run stands before this invocation; one that is only being made has failed if it gets nowhere."""
-    from orchestrator.ledger import FILE, Ledger
-    from orchestrator.summary import state
+    from orchestrator.reading.state import state
+    from orchestrator.record.ledger import FILE, Ledger
 
     if not (folder / FILE).exists():
         return "failed"
@@ -305,7 +305,7 @@ def _state(folder: Path) -> str:
 
 
 def _close(driver: Driver, ledger: Ledger, received: list[int]) -> OrchestratorError | None:
-    from orchestrator.again import again
+    from orchestrator.console.typed_command import again
 
     return _problem(driver, received, f"run the same command: {again()}")
 
@@ -314,8 +314,9 @@ def _tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None)
     """Print the summary, and how to go on where that makes sense."""
     from rich.console import Console
 
-    from orchestrator.again import again, more
-    from orchestrator.summary import plot, print_summary
+    from orchestrator.console.typed_command import again, more
+    from orchestrator.reading.plot import plot
+    from orchestrator.reading.printed_summary import print_summary
 
     out = Console()
     print_summary(ledger, out)

@@ -10,8 +10,7 @@ import heapq
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from orchestrator import worker
-from orchestrator.worker import Order
+from orchestrator.worker.job import Answer, Job, Order, other
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
@@ -33,8 +32,8 @@ def simulate(
     """Run the sweep to its end (or until it is stopped)."""
     driver.workers = workers
     free = list(range(workers))
-    jobs: dict[int, tuple[Order, worker.Job]] = {}
-    answers: list[tuple[float, int, worker.Answer]] = []  # heap: when heard, worker, what
+    jobs: dict[int, tuple[Order, Job]] = {}
+    answers: list[tuple[float, int, Answer]] = []  # heap: when heard, worker, what
 
     def step(number: int) -> None:
         answer = jobs[number][1].advance(patience=0.0)
@@ -48,10 +47,10 @@ def simulate(
                 if order is None:
                     break
                 if order.assignment is None or order.kind != "train":
-                    driver.finish_job(order, *worker.other(driver.sweep, order, driver.places.shared))
+                    driver.finish_job(order, *other(driver.sweep, order, driver.places.shared))
                     continue
                 number = free.pop(0)
-                jobs[number] = (order, worker.Job(driver.sweep, order.assignment, driver.places.pause_file.exists))
+                jobs[number] = (order, Job(driver.sweep, order.assignment, driver.places.pause_file.exists))
                 step(number)
             if not answers:
                 return  # nothing runs and nobody has anything to add

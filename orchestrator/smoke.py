@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from search.base import Scheduler, Verdict
+from search.contract import Scheduler, Verdict
 from search.history import History, Trial
 from search.searchers.random import Random
 

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator import packages  # isort: skip  # noqa: F401 - before anything of search/
-from orchestrator import checks, defaults, description, shorthand, validation
+from orchestrator.definition import checks, defaults, description, shorthand, validation
+from orchestrator.definition.errors import tell_uncaught
+from orchestrator.definition.identity import identity
+from orchestrator.definition.units import number_of_bytes, seconds
 from orchestrator.errors import BadInput, did_you_mean
-from orchestrator.identity import identity
-from orchestrator.mistakes import tell_uncaught
-from orchestrator.units import number_of_bytes, seconds
-from search.base import Scheduler, Searcher
+from search.contract import Scheduler, Searcher
 from search.records import Config, Goal
 from search.rules.conduct import Rules
 from search.space import Space
@@ -94,7 +93,7 @@ class Sweep:
     minimize: InitVar[str | None] = None  # the metric to tune; in place of metric= and mode=
     maximize: InitVar[str | None] = None
     steps: InitVar[int | None] = None  # of a full training of a function or a command; a Workload calls it horizon
-    searcher: Searcher = None  # type: ignore[assignment]  # None: what suits, see orchestrator/defaults.py
+    searcher: Searcher = None  # type: ignore[assignment]  # None: what suits, see orchestrator/definition/defaults.py
     scheduler: Scheduler = None  # type: ignore[assignment]  # None: what suits the searcher
     policy: Any = None  # a Policy, or a function of the configuration that makes one; None: Fixed(), knobs stay
     metric: str = ""  # default: the workload's

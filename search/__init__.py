@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from search.ask_and_tell import AskAndTell
-    from search.base import Scheduler, Searcher, Verdict
+    from search.contract import Scheduler, Searcher, Verdict
     from search.history import History, Trial
     from search.records import Status, Suggestion
     from search.schedulers.asha import Asha, AshaPromote
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 HOMES = {
     "AskAndTell": "search.ask_and_tell",
-    "Scheduler": "search.base",
-    "Searcher": "search.base",
-    "Verdict": "search.base",
+    "Scheduler": "search.contract",
+    "Searcher": "search.contract",
+    "Verdict": "search.contract",
     "Asha": "search.schedulers.asha",
     "AshaPromote": "search.schedulers.asha",
     "Hyperband": "search.schedulers.hyperband",

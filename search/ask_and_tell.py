@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from search.base import Scheduler, Searcher
+from search.contract import Scheduler, Searcher
 from search.history import History, Trial
 from search.records import (
     LOSS,

@@ -291,7 +291,7 @@ def incumbent(history: History) -> Trial | None:
     """The best trial: lowest loss, at its last step, among the completed; before there is one, among those that got
     furthest. Only a full training counts, and what its checkpoint holds is what was evaluated.
 
-    A repetition of a finalist is no candidate: see `search.finalists` for what it is good for.
+    A repetition of a finalist is no candidate: see `search.rules.finalists` for what it is good for.
     """
     full = [trial for trial in history.having(Status.COMPLETED) if trial.task == FULL]
     candidates = [trial for trial in full if trial.first_origin != FINALIST]

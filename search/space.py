@@ -33,11 +33,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.conditions import Condition, Conditional, condition_of, in_words, is_active, parents_first, settled, when
-from search.constraints import Constraint, broken, checked
-from search.enumeration import count, expanded, families
-from search.feasible import drawn, first_feasible
-from search.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
+from search.domain.conditions import (
+    Condition,
+    Conditional,
+    condition_of,
+    in_words,
+    is_active,
+    parents_first,
+    settled,
+    when,
+)
+from search.domain.constraints import Constraint, broken, checked
+from search.domain.enumeration import count, expanded, families
+from search.domain.feasible import drawn, first_feasible
+from search.domain.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
 from search.settings import whole
 
 __all__ = [

@@ -80,7 +80,7 @@ class Run(Protocol):
 
 
 class Trainable(Protocol):
-    """Whatever a sweep can tune. `trainables.base.Workload` is one; a table of recorded curves may be another.
+    """Whatever a sweep can tune. `trainables.contract.Workload` is one; a table of recorded curves may be another.
 
     If it has a method `check()`, this is called before anything starts: a ValueError says what is missing.
     """

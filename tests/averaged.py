@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from search.records import Config
-from trainables.base import NOTHING, Action, Averaging, Policy, Signals
-from trainables.loop import Training
+from trainables.contract import Policy
+from trainables.training.loop import Training
+from trainables.values import NOTHING, Action, Averaging, Signals
 from trainables.workloads.mlp_digits import MlpDigits
 
 
@@ -31,7 +32,7 @@ class Small(MlpDigits):
         return Double(*layers).double()
 
     def optimizer(self, model: nn.Module, config: Config) -> torch.optim.Optimizer:
-        from trainables.optimizers import optimizer
+        from trainables.optim.by_name import optimizer
 
         knobs = self.knobs(config)
         weights, biases = ([p for p in model.parameters() if (p.ndim > 1) == large] for large in (True, False))

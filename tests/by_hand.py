@@ -12,17 +12,17 @@ from torch.utils.data import DataLoader
 
 from search.records import Config
 from search.work import Progress
-from trainables.base import Policy, Workload
-from trainables.device import measure
-from trainables.randomness import read_streams, seed_streams, write_streams
+from trainables.contract import Policy, Workload
 from trainables.training.attach import Unattached
 from trainables.training.batch_sampler import BatchSampler
 from trainables.training.control import Control
+from trainables.training.device import measure
 from trainables.training.model_state import live_weights, put_model
+from trainables.training.randomness import read_streams, seed_streams, write_streams
 
 
 class ByHand:
-    """Iterating trains; the items are those of `trainables.loop.Training`, but for costs."""
+    """Iterating trains; the items are those of `trainables.training.loop.Training`, but for costs."""
 
     def __init__(
         self, workload: Workload, policy: Policy[Any] | Unattached, config: Config, *, seed: int,

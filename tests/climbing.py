@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History
 from search.records import Enough, Status, Suggestion, resume, start
 from search.searchers.random import Random

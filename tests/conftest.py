@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.record.ledger import Ledger
 from tests.support import ROOT
 
 MEMORY, ENOUGH = Path("/dev/shm"), 4 << 30

@@ -10,7 +10,7 @@ from orchestrator.sweep import Sweep
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.space import Space, uniform
-from trainables import checkpoint
+from trainables.execution import checkpoint
 from trainables.workloads.callable import FromFunction
 
 SPACE = Space({"x": uniform(0.0, 1.0)})

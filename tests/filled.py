@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from orchestrator.ledger import Ledger
+from orchestrator.record.ledger import Ledger
 from search.records import start
 from tests.support import small_sweep
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 
 from search.records import Config
-from trainables.base import Knobs, Policy, Workload
+from trainables.contract import Policy, Workload
 from trainables.policies.adascale import AdaScale
 from trainables.policies.autolrs import AutoLrs
 from trainables.policies.batch_ramp import BatchRamp
@@ -30,6 +30,7 @@ from trainables.policies.sma import Sma
 from trainables.policies.together import Together
 from trainables.policies.warmup import Warmup
 from trainables.policies.watchdog import Watchdog
+from trainables.values import Knobs
 
 SAMPLES, BATCH, SEED = 64, 8, 3
 CONFIG: Config = {"learning_rate": 0.05}

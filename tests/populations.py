@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History, Trial
 from search.origins import CHOSEN, COVERING
 from search.records import End, Report, Status, Suggestion

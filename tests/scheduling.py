@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from search.work import Progress
-from trainables.base import Knobs, Policy, Workload
-from trainables.loop import Training
+from trainables.contract import Policy, Workload
+from trainables.training.loop import Training
+from trainables.values import Knobs
 from trainables.workloads.quadratic import Quadratic
 
 CONFIG = {"learning_rate": 0.1, "momentum": 0.0, "batch_size": 16}

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from search.work import Assignment, Progress
+from trainables.carry_out import carry_out
 from trainables.workloads.script import Script
 
 HORIZON = 6
@@ -46,7 +47,7 @@ def assigned(folder: Path, until: int = HORIZON, recorded: int = 0, **more: Any)
 
 
 def trained(workload: Script, assignment: Assignment) -> list[Progress]:
-    return [item for item in workload.run(None, assignment) if item is not None]
+    return [item for item in carry_out(workload, None, assignment) if item is not None]
 
 
 def curve(items: list[Progress]) -> dict[int, float]:

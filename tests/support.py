@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.driver import Driver
-from orchestrator.ledger import Ledger
+from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.sweep import Sweep
 from search.schedulers.run_to_end import RunToEnd

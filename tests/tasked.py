@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.sweep import Sweep
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History
 from search.records import Suggestion, resume, start
 from search.task import Task

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from search.ask_and_tell import AskAndTell
-from search.base import Scheduler, Searcher
+from search.contract import Scheduler, Searcher
 from search.history import History, Trial
 from search.records import End, Enough, Report, Status, Suggestion, resume, start
 from search.schedulers.asha import AshaPromote

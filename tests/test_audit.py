@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator import chain, schema
-from orchestrator.audit import audit
-from orchestrator.ledger import Ledger
+from orchestrator.reading.audit import audit
+from orchestrator.record import chain, schema
+from orchestrator.record.ledger import Ledger
 from orchestrator.sweep import Sweep
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History
 from search.records import Config, Suggestion
 from search.schedulers.asha import Asha, AshaPromote

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import ROOT, run_script
-from trainables.base import Action, Knobs, Signals
-from trainables.forecast import FITS, forecast
-from trainables.loop import Training
-from trainables.next_rate import next_rate
+from trainables.estimates.forecast import FITS, forecast
+from trainables.estimates.next_rate import next_rate
 from trainables.policies.autolrs import AutoLrs, State
+from trainables.training.loop import Training
+from trainables.values import Action, Knobs, Signals
 from trainables.workloads.quadratic import Quadratic
 
 each_fit = pytest.mark.parametrize("fit", FITS)

@@ -18,17 +18,18 @@ from torch import Tensor, nn
 from search.records import Config
 from tests.averaged import CONFIG, Small, after, replicas_of, training, weights
 from tests.trainings import timeless
-from trainables.base import NOTHING, Action, Averaging, Knobs, Policy, Signals
-from trainables.group import Alone
-from trainables.loop import Training
+from trainables.contract import Policy
+from trainables.estimates.noise_scale import Gradient
 from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.fixed import Fixed
 from trainables.policies.schedule import Schedule
 from trainables.policies.sma import Sma
 from trainables.policies.together import Together
 from trainables.policies.warmup import Warmup
-from trainables.replicas import Replicas
-from trainables.signals import Gradient
+from trainables.training.loop import Training
+from trainables.training.replicas import Replicas
+from trainables.training.workers import Alone
+from trainables.values import NOTHING, Action, Averaging, Knobs, Signals
 from trainables.workloads.quadratic import Quadratic
 
 

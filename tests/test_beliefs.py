@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.history import History
-from search.proposal import propose_random
+from search.rules.proposals import propose_random
 from search.searchers.optuna import Tpe
 from search.space import Float, Space, choice, lograndint, loguniform, pow2, randint, uniform, when
 from tests.support import SPACE, simulated, small_sweep

@@ -18,10 +18,10 @@ import search.schedulers
 import search.searchers
 from orchestrator.sweep import Sweep
 from search.ask_and_tell import AskAndTell
-from search.base import Scheduler, Searcher
+from search.contract import Scheduler, Searcher
 from search.history import History
-from search.population import Population
 from search.records import Status, Suggestion, start
+from search.rules.population import Population
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History
 from search.records import End, Report, Status, Suggestion, start
 from search.schedulers.asha import Asha

@@ -22,9 +22,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables import checkpoint
-from trainables.checkpoint import DamagedCheckpoint, load, newest, prune, save
-from trainables.plain import pack, unpack
+from trainables.execution import checkpoint
+from trainables.execution.checkpoint import DamagedCheckpoint, load, newest, prune, save
+from trainables.execution.codec import pack, unpack
 
 STATE = {"weights": {"w": torch.arange(6.0).reshape(2, 3)}, "optimizer": {0: (0.9, None)}, "note": "ä"}
 

@@ -22,11 +22,14 @@ from orchestrator import (
     Space,
     loguniform,
 )
-from orchestrator.ledger import Ledger
-from orchestrator.summary import best_as_yaml, glance, print_summary, records, state, state_words, summary
-from orchestrator.words import plural
-from search.finalists import winner
+from orchestrator.console.plurals import plural
+from orchestrator.reading.export import best_as_yaml, records
+from orchestrator.reading.printed_summary import print_summary
+from orchestrator.reading.state import state, state_words
+from orchestrator.reading.summary import glance, summary
+from orchestrator.record.ledger import Ledger
 from search.records import BASELINE, Status, start
+from search.rules.finalists import winner
 from search.schedulers.asha import Asha, AshaPromote
 from search.task import Task
 from search.work import Progress

@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.scheduling import CONFIG, EPOCH, trained
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
-from trainables.decay import decay
-from trainables.loop import Training
+from trainables.contract import Policy
+from trainables.estimates.decay import decay
 from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.fixed import Fixed
 from trainables.policies.lr_range import LrRange
@@ -20,6 +19,8 @@ from trainables.policies.scheduled import Scheduled
 from trainables.policies.together import Together
 from trainables.policies.warmup import Warmup
 from trainables.policies.watchdog import Watchdog
+from trainables.training.loop import Training
+from trainables.values import NOTHING, Action, Knobs, Signals
 from trainables.workloads.quadratic import Quadratic
 
 # Side by side

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.driver import Driver
 from orchestrator.errors import ResumeRefused
-from orchestrator.ledger import Ledger
+from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from search.records import Status
 from search.schedulers.asha import Asha, AshaPromote

@@ -31,7 +31,7 @@ from tests.trainings import (
     good,
     numbers,
 )  # fmt: skip
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals, Workload
+from trainables.contract import Policy, Workload
 from trainables.policies.adascale import AdaScale
 from trainables.policies.autolrs import AutoLrs
 from trainables.policies.fixed import Fixed
@@ -41,6 +41,7 @@ from trainables.policies.together import Together
 from trainables.training.batch_sampler import BatchSampler
 from trainables.training.control import Control
 from trainables.training.model_state import live_weights
+from trainables.values import NOTHING, Action, Knobs, Signals
 from trainables.workloads.mlp_digits import MlpDigits
 from trainables.workloads.quadratic import Quadratic
 

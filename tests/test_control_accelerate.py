@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader
 
 from tests.lines import BATCH, CONFIG, POLICIES, SAMPLES, SEED, TRAIN, Line, Lines, Rows, Shuffled
 from tests.trainings import numbers
-from trainables.base import Policy
-from trainables.device import measure
-from trainables.loop import Training
+from trainables.contract import Policy
 from trainables.training.batch_sampler import BatchSampler
 from trainables.training.control import Control
+from trainables.training.device import measure
+from trainables.training.loop import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,12 +17,12 @@ from torch.utils.data import DataLoader
 from search.work import Progress
 from tests.lines import BATCH, CONFIG, POLICIES, SEED, TRAIN, VALID, Line, Lines, Rows, Shuffled
 from tests.trainings import numbers
-from trainables.base import Policy
-from trainables.control_lightning import ControlCallback
-from trainables.device import measure
-from trainables.loop import Training
+from trainables.callbacks.lightning import ControlCallback
+from trainables.contract import Policy
 from trainables.policies.adascale import AdaScale
 from trainables.policies.fixed import Fixed
+from trainables.training.device import measure
+from trainables.training.loop import Training
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

@@ -14,13 +14,13 @@ from transformers import Trainer, TrainingArguments
 from search.work import Progress
 from tests.lines import BATCH, CONFIG, POLICIES, SEED, TRAIN, VALID, Line, Lines, Rows, Shuffled
 from tests.trainings import numbers
-from trainables.base import Policy
-from trainables.control_transformers import ControlCallback
-from trainables.device import measure
-from trainables.loop import Training
+from trainables.callbacks.transformers import ControlCallback
+from trainables.contract import Policy
 from trainables.policies.adascale import AdaScale
 from trainables.policies.fixed import Fixed
 from trainables.policies.schedule import Schedule
+from trainables.training.device import measure
+from trainables.training.loop import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import schema
 from orchestrator.errors import LedgerDamaged, StorageError
-from orchestrator.ledger import Ledger
-from orchestrator.summary import summary
+from orchestrator.reading.summary import summary
+from orchestrator.record import schema
+from orchestrator.record.ledger import Ledger
 from tests.filled import copy_without_closing, fill
 from tests.support import ROOT, orchestrator, recorded, sequence, simulated, small_sweep
 

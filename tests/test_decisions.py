@@ -12,11 +12,13 @@ import pytest
 
 from search.work import Assignment
 from tests.support import interrupted_after, orchestrator, recorded, simulated, small_sweep
-from trainables.base import NOTHING, Action, Policy, Signals
+from trainables.carry_out import carry_out
+from trainables.contract import Policy
 from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.scheduled import Scheduled
 from trainables.policies.sma import Sma
 from trainables.policies.together import Together
+from trainables.values import NOTHING, Action, Signals
 from trainables.workloads.quadratic import Quadratic
 
 
@@ -75,7 +77,7 @@ def test_decisions_are_recorded_once_whatever_interrupts(tries: bool, workers: i
 
 
 def curve(policy: Policy[Any] | None, config: Mapping[str, Any], seed: int, folder: Path) -> list[Mapping[str, float]]:
-    run = Quadratic(horizon=4).run(policy, Assignment(0, dict(config), seed, until=4, folder=folder))
+    run = carry_out(Quadratic(horizon=4), policy, Assignment(0, dict(config), seed, until=4, folder=folder))
     return [item.metrics for item in run if item is not None and item.kind == "report"]
 
 

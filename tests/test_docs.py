@@ -19,10 +19,10 @@ from typer.main import get_command
 
 from orchestrator.commands import app
 from orchestrator.errors import OrchestratorError
-from search.base import Scheduler, Searcher
+from search.contract import Scheduler, Searcher
 from tests.support import ROOT, run_script, simulated, small_sweep
 from trainables import Date
-from trainables.base import Policy, Workload
+from trainables.contract import Policy, Workload
 
 README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()

@@ -14,10 +14,10 @@ import pytest
 
 from orchestrator import failures
 from orchestrator.driver import Driver
-from orchestrator.ledger import Ledger
+from orchestrator.reading.summary import newest_checkpoint
+from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
-from orchestrator.summary import newest_checkpoint
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History
 from search.records import BASELINE, Status, Suggestion
 from search.rules.conduct import SAME_FAILURES

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from tests.support import ROOT, run_script
-from trainables.base import Execution, Knobs
-from trainables.gpu_share import GpuTaken, check_room, claim
-from trainables.loop import Training, train
-from trainables.optimizers import NAMES, optimizer, without_decay
+from trainables.execution.gpu_memory import GpuTaken, check_room, claim
+from trainables.optim.by_name import NAMES, optimizer, without_decay
+from trainables.training.loop import Training, train
+from trainables.values import Execution, Knobs
 from trainables.workloads.quadratic import Quadratic
 from trainables.workloads.resnet_finetune import ResNetFinetune
 

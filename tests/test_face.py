@@ -21,10 +21,10 @@ import trainables
 import trainables.policies
 import trainables.workloads
 from orchestrator.errors import OrchestratorError
-from search.base import Scheduler, Searcher
+from search.contract import Scheduler, Searcher
 from search.searchers.points import Points
 from tests.support import ROOT, concrete
-from trainables.base import Policy, Workload
+from trainables.contract import Policy, Workload
 
 WRITTEN = {  # by hand; all else is found
     "AskAndTell", "Execution", "FromFunction", "LightningCallback", "Result", "Script", "Space", "Sweep", "Task",

@@ -16,14 +16,15 @@ import torch
 
 from orchestrator.driver import Driver
 from orchestrator.failures import complaint, reason, said, shown, signature
-from orchestrator.ledger import Ledger
+from orchestrator.record.ledger import Ledger
 from search.records import Status
 from search.rules.conduct import SAME_FAILURES
 from search.schedulers.asha import Asha, AshaPromote
 from search.work import Assignment, Progress
 from tests.failing import function, orders, sweep_of
 from tests.support import interrupted_after, recorded, simulated, small_sweep
-from trainables import checkpoint
+from trainables.carry_out import carry_out
+from trainables.execution import checkpoint
 
 
 def test_the_first_trial_runs_alone_until_its_first_report(ledger: Ledger) -> None:
@@ -323,13 +324,13 @@ def test_a_training_that_ends_by_itself_is_complete_there(train: Any, scheduler:
 def test_a_training_that_came_to_its_end_just_before_a_kill_is_complete_after_it(tmp_path: Path) -> None:
     workload = function(converging)
     given = Assignment(0, {"x": 0.1}, 1, until=4, folder=tmp_path, checkpoint_seconds=0)
-    first = [item.kind for item in workload.run(None, given) if item is not None and item.kind != "ended"]
+    first = [item.kind for item in carry_out(workload, None, given) if item is not None and item.kind != "ended"]
     assert first == ["report", "checkpoint", "report", "checkpoint", "checkpoint"]
-    again = list(workload.run(None, replace(given, recorded=2)))
+    again = list(carry_out(workload, None, replace(given, recorded=2)))
     assert [(item.kind, item.step) for item in again if item is not None] == [("checkpoint", 2), ("ended", 2)]
 
 
 def test_a_training_that_is_told_where_to_rest_does_not_end_there_by_itself(tmp_path: Path) -> None:
     given = Assignment(0, {"x": 0.1}, 1, until=2, folder=tmp_path)
-    kinds = [item.kind for item in function(converging).run(None, given) if item is not None]
+    kinds = [item.kind for item in carry_out(function(converging), None, given) if item is not None]
     assert kinds == ["report", "report", "checkpoint"]

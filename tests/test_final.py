@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.driver import Driver
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History, Trial
 from search.records import FINALIST, Status, Suggestion
 from search.schedulers.asha import Asha, AshaPromote

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from search.finalists import confirm, confirmed, finalists, winner
 from search.history import History, incumbent
 from search.records import BASELINE, FINALIST, End, Report, Status, fork, start
+from search.rules.finalists import confirm, confirmed, finalists, winner
 from search.space import Space, uniform
 from search.task import FULL, Task
 

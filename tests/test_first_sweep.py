@@ -34,8 +34,8 @@ from orchestrator import (
     report,
     run,
 )
-from orchestrator.plan import print_plan
-from search.base import Searcher
+from orchestrator.reading.dry_run import print_plan
+from search.contract import Searcher
 from search.records import Suggestion
 from tests.support import ROOT, SPACE, recorded, run_script, simulated
 

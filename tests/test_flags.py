@@ -13,8 +13,9 @@ from ruamel.yaml import YAML
 
 from search.space import Space, choice, loguniform, randint, uniform, when
 from search.work import Assignment
-from trainables import config_file
-from trainables.flags import Flag, command_words, flags_of, nearest
+from trainables.carry_out import carry_out
+from trainables.scripts import config_file
+from trainables.scripts.flags import Flag, command_words, flags_of, nearest
 from trainables.workloads.script import Script
 
 ARGPARSE = """
@@ -71,7 +72,7 @@ def script(folder: Path, text: str, extra: str = "", **more: Any) -> Script:
 
 
 def run(workload: Script, config: Mapping[str, Any], folder: Path) -> str:
-    list(workload.run(None, Assignment(0, config, 7, until=1, folder=folder / "trial" / "checkpoints")))
+    list(carry_out(workload, None, Assignment(0, config, 7, until=1, folder=folder / "trial" / "checkpoints")))
     return (folder / "trial" / "log.txt").read_text()
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.driver import Driver
-from orchestrator.ledger import Ledger
+from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from search.history import History
 from search.records import Status
@@ -22,8 +22,8 @@ from search.searchers.pbt import PopulationBasedTraining
 from search.space import Space, loguniform
 from tests.support import SPACE, orchestrator, recorded, sequence, simulated, small_sweep
 from tests.test_kills import Harness
-from trainables.loop import Training
 from trainables.policies.scheduled import Scheduled
+from trainables.training.loop import Training
 from trainables.workloads.quadratic import Quadratic
 
 

@@ -19,6 +19,7 @@ from ray import cloudpickle as ray_cloudpickle
 from orchestrator import reporting
 from search.work import Assignment
 from tests.piecing import compare_with_a_killed_one, section
+from trainables.carry_out import carry_out, measured_on_test
 from trainables.workloads.callable import FromFunction
 
 
@@ -94,7 +95,7 @@ def told(train: Any, assignment: Assignment, **fields: Any) -> dict[int, float]:
     workload = FromFunction(train, metric="loss", mode="min", horizon=3, **fields)
     return {
         item.step: item.metrics["loss"]
-        for item in workload.run(None, assignment)
+        for item in carry_out(workload, None, assignment)
         if item is not None and item.kind == "report"
     }
 
@@ -153,7 +154,7 @@ def test_a_function_goes_on_from_the_checkpoint_that_it_reported(assignment: Any
         horizon=3,
         test_with=lambda config, path: {"said": float(path.read_text())},
     )
-    assert workload.test(assignment(until=3, recorded=3)) == {"said": 3.0}
+    assert measured_on_test(workload, assignment(until=3, recorded=3)) == {"said": 3.0}
 
 
 def breaks(config: Any) -> None:

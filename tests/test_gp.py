@@ -20,8 +20,8 @@ from botorch.acquisition.logei import qLogNoisyExpectedImprovement
 from botorch.models import SingleTaskGP
 from botorch.sampling import SobolQMCNormalSampler
 
-from search.gp import JITTER, CurveKernel, CurveModel, log_expected_improvement
-from search.noisy_improvement import NoisyImprovement
+from search.models.gp import JITTER, CurveKernel, CurveModel, log_expected_improvement
+from search.models.noisy_ei import NoisyImprovement
 
 Array = NDArray[np.float64]
 few = settings(max_examples=40, deadline=None, derandomize=True)

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
-from trainables.loop import Training
+from trainables.contract import Policy
+from trainables.estimates.noise_scale import NO_ESTIMATE, Gradient, gain, noise_scale, observed
 from trainables.policies.adascale import AdaScale
 from trainables.policies.date import Date
 from trainables.policies.noise_scale import NoiseScaleBatch
-from trainables.signals import NO_ESTIMATE, Gradient, gain, noise_scale, observed
+from trainables.training.loop import Training
+from trainables.values import NOTHING, Action, Knobs, Signals
 from trainables.workloads.lstm_mnist import LstmMnist
 
 SIZE = 3200  # samples an epoch: 200 updates of 16

@@ -55,23 +55,23 @@ def late(those: dict[str, str]) -> pytest.MarkDecorator:
 
 TOO_LONG = {
     "orchestrator/driver.py": "its decisions become functions of the history",
-    "orchestrator/ledger.py": "reading, writing and checking become modules",
+    "orchestrator/record/ledger.py": "reading, writing and checking become modules",
     "orchestrator/main.py": "launching and the command line part",
-    "orchestrator/summary.py": "becomes a folder",
+    "orchestrator/reading/summary.py": "becomes a folder",
     "orchestrator/sweep.py": "checks and description part",
-    "search/parameters.py": "kinds become modules",
+    "search/domain/parameters.py": "kinds become modules",
     "search/searchers/multitask.py": "its models part from its rule",
     "search/space.py": "sampling, encoding and checking part",
     "search/trial.py": "trial and history part",
-    "trainables/loop.py": "Control takes what a policy does",
+    "trainables/training/loop.py": "Control takes what a policy does",
 }
 TOO_LARGE = {
     "orchestrator/driver.py:Driver": "its decisions become functions of the history",
-    "orchestrator/ledger.py:Ledger": "reading, writing and checking become modules",
+    "orchestrator/record/ledger.py:Ledger": "reading, writing and checking become modules",
     "orchestrator/sweep.py:Sweep": "checks and description part",
     "search/space.py:Space": "sampling, encoding and checking part",
     "search/trial.py:History": "trial and history part",
-    "trainables/loop.py:Training": "Control takes what a policy does",
+    "trainables/training/loop.py:Training": "Control takes what a policy does",
 }
 
 
@@ -233,7 +233,7 @@ def test_a_test_that_reads_private_attributes_has_stopped_to(name: str) -> None:
 
 def test_reaching_into_another_module_is_found() -> None:
     found = [
-        "ledger._lock", "from search.gp import _root", "import a._b", "from a._b import c",
+        "ledger._lock", "from search.models.gp import _root", "import a._b", "from a._b import c",
         "setattr(display, '_drawn', 0)", "patch.setattr('a.b._c', 1)",
     ]  # fmt: skip
     allowed = ["self._own", "point._replace(x=1)", "os._exit(1)", "from __future__ import annotations", "x.__dict__"]

@@ -15,11 +15,11 @@ from torch import nn
 from torch.nn import functional
 
 from tests.imaging import RANDOM, archives
-from trainables import checkpoint
-from trainables.images import augmented
-from trainables.loop import Training, train
+from trainables.data.images import augmented
+from trainables.execution import checkpoint
 from trainables.models.hugging_resnet import from_torchvision, renamed
 from trainables.models.resnets import Architecture, is_published
+from trainables.training.loop import Training, train
 from trainables.workloads.resnet_finetune import ResNetFinetune
 from trainables.workloads.resnet_pretrain import ResNetPretrain
 

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from tests.imaging import archives
-from trainables import idx
-from trainables.image_files import listing
-from trainables.images import PARTS, Images, load, split
+from trainables.data import idx
+from trainables.data.image_files import listing
+from trainables.data.images import PARTS, Images, load, split
 from trainables.models.lstm import RowLstm
 from trainables.workloads.lstm_mnist import LstmMnist
 from trainables.workloads.resnet_finetune import ResNetFinetune
@@ -151,7 +151,7 @@ def test_validation_never_overlaps_training_or_test(make: Callable[[Path], str],
         for part, listed in found.parts.items()
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainables.images.listing", lambda *_: replace(found, parts=marked))
+        patch.setattr("trainables.data.images.listing", lambda *_: replace(found, parts=marked))
         images = split.__wrapped__(data, 8, 1)
     for part in PARTS:
         images.read[part]()

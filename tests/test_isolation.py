@@ -24,9 +24,9 @@ import psutil
 import pytest
 import torch
 
-from orchestrator import worker
-from orchestrator.isolation import Surroundings
 from orchestrator.sweep import Sweep
+from orchestrator.worker.isolation import Surroundings
+from orchestrator.worker.job import Job
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.space import Space, uniform
@@ -264,7 +264,7 @@ def test_prepare_and_test_leave_nothing_behind_either(tmp_path: Path) -> None:
 def test_a_library_that_was_loaded_in_a_trial_is_as_new_for_the_next(tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "from orchestrator.isolation import Surroundings\n"
+        "from orchestrator.worker.isolation import Surroundings\n"
         "def change():\n"
         "    import matplotlib\n"
         "    before = matplotlib.rcParams['lines.linewidth']\n"
@@ -288,7 +288,7 @@ def test_a_job_that_is_left_twice_ends_nothing_twice(tmp_path: Path) -> None:
         yield {"loss": 1.0}
 
     sweep = sweep_of(train)
-    job = worker.Job(sweep, Assignment(0, {"x": 0.5}, 1, until=3, folder=tmp_path / "own" / "checkpoints"))
+    job = Job(sweep, Assignment(0, {"x": 0.5}, 1, until=3, folder=tmp_path / "own" / "checkpoints"))
     assert job.advance(0.0).progress[0].step == 1
     assert job.leave().done
     assert job.leave().progress == []

@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.ledger import Ledger
+from orchestrator.record.ledger import Ledger
 from tests.support import ROOT, recorded, run_script, sequence
 
 SCRIPT = ROOT / "tests" / "sweeps" / "steady.py"

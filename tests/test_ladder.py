@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainables.ladder import ladder
+from trainables.estimates.batch_scaling import ladder
 
 TUNED: dict[str, Any] = {"base_batch": 128, "learning_rate": 0.1, "warmup_epochs": 0.2, "target": 8192}
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import schema
 from orchestrator.errors import LedgerDamaged, RunInUse, StorageError
-from orchestrator.ledger import Fenced, Ledger
+from orchestrator.record import schema
 from orchestrator.record.encoding import kind_of, number, to_json
+from orchestrator.record.ledger import Fenced, Ledger
 from search.history import Trial
 from search.records import Status, fork, start
 from search.work import Progress
@@ -130,7 +130,7 @@ def test_a_second_driver_is_refused_and_names_the_first(ledger: Ledger) -> None:
 
 def test_one_of_two_racing_drivers_wins(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from orchestrator.ledger import Ledger\n"
+        "import sys, time; from pathlib import Path; from orchestrator.record.ledger import Ledger\n"
         "from orchestrator.errors import RunInUse\n"
         "for round in range(25):\n"
         "    while time.time() < float(sys.argv[2]) + 0.05 * round: pass\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.record.ledger import Ledger
 from search.records import Status, start
 from tests.support import ROOT, orchestrator, small_sweep
 
@@ -109,7 +109,7 @@ def test_status_list_and_show_say_why_trials_failed_and_where_to_read_on(runs: P
 DRIVER = """
 import sys
 from pathlib import Path
-from orchestrator.ledger import Ledger
+from orchestrator.record.ledger import Ledger
 from search.records import Status, start
 from tests.support import small_sweep
 from tests.test_logs import CONFIG, print_in

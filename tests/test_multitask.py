@@ -17,13 +17,13 @@ import pytest
 pytest.importorskip("botorch")
 
 from orchestrator.sweep import Sweep
-from search.arms import configurations_of, fidelities_of
 from search.ask_and_tell import AskAndTell
-from search.base import Searcher
-from search.hedge import halved
+from search.contract import Searcher
 from search.history import History, Trial, key_of
 from search.models.acquisition import CurveAcquisition
+from search.models.fidelities import configurations_of, fidelities_of
 from search.records import BASELINE, Config, End, Record, Report, Status, Suggestion, start
+from search.rules.halving import halved
 from search.rules.multifidelity import MultiFidelity
 from search.searchers.bayes import BayesSearch
 from search.searchers.multitask import MultitaskSearch
@@ -195,7 +195,7 @@ def test_who_thought_ahead_decides_the_same_and_has_the_settings_ready(workers: 
 def without_fitting() -> Iterator[None]:
     """Whoever looks for the settings of a model meanwhile fails the test."""
 
-    from search.gp import CurveModel
+    from search.models.gp import CurveModel
 
     def fit(*_: object) -> None:
         raise AssertionError("the settings were looked for again")

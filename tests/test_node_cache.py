@@ -21,10 +21,10 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables import images, text
-from trainables.image_files import listing
-from trainables.images import PARTS, load, split
-from trainables.node_cache import UNUSED_SECONDS, once
+from trainables.data import images, text
+from trainables.data.image_files import listing
+from trainables.data.images import PARTS, load, split
+from trainables.data.node_cache import UNUSED_SECONDS, once
 from trainables.workloads.bert_mlm import all_packed, packed, vocabulary_of
 from trainables.workloads.resnet_pretrain import ResNetPretrain
 
@@ -44,7 +44,7 @@ def source(tmp_path: Path) -> Path:
 
 
 PROCESSES = multiprocessing.get_context("forkserver")  # torch is imported once for all of them
-PROCESSES.set_forkserver_preload(["trainables.node_cache"])
+PROCESSES.set_forkserver_preload(["trainables.data.node_cache"])
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -282,7 +282,7 @@ def test_images_are_the_same_with_and_without(photos: str, folder: Path, monkeyp
     direct = images.read_parts(split(photos, 16))
     first = load(split(photos, 16), "cpu")
     forget()
-    monkeypatch.setattr("trainables.image_files.decoded", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("trainables.data.image_files.decoded", lambda *_: pytest.fail("decoded again"))
     again = load(split(photos, 16), "cpu")
     for part in PARTS:
         for found in (first, again):

@@ -16,20 +16,21 @@ from torch import nn
 from orchestrator import FromFunction, report
 from search.work import Assignment
 from tests.support import ROOT
-from trainables.base import Execution
-from trainables.loop import Training
+from trainables.carry_out import carry_out
+from trainables.execution.generator import Yielding
 from trainables.models.resnet import ResNet
-from trainables.onednn import Guard, is_miscomputed
+from trainables.training.loop import Training
+from trainables.training.onednn import Guard, is_miscomputed
+from trainables.values import Execution
 from trainables.workloads.resnet_pretrain import ResNetPretrain
-from trainables.yielding import Yielding
 
 needs_x86 = pytest.mark.skipif(
     not is_miscomputed(nn.Conv2d(4, 8, 1, 2)), reason="the fault is one of oneDNN on x86 CPUs"
 )
 NARROW = """
 import torch
-from trainables.base import Execution
-from trainables.loop import train
+from trainables.contract import Execution
+from trainables.training.loop import train
 from trainables.workloads.resnet_pretrain import ResNetPretrain
 
 workload = ResNetPretrain(horizon=1, widths=(4, 8), data_share=0.2, side=8, execution=Execution(channels_last=True))
@@ -113,7 +114,9 @@ def test_a_function_in_a_process_of_its_own_is_guarded_too(tmp_path: Path) -> No
     folder = tmp_path / "trial" / "checkpoints"
     folder.mkdir(parents=True)
     workload = FromFunction(train, metric="on", mode="min", horizon=1)
-    told = [item for item in workload.run(None, Assignment(0, {}, 7, until=1, folder=folder)) if item is not None]
+    told = [
+        item for item in carry_out(workload, None, Assignment(0, {}, 7, until=1, folder=folder)) if item is not None
+    ]
     assert [item.metrics["on"] for item in told if item.kind == "report"] == [0.0]
     assert "oneDNN is off" in (folder.parent / "log.txt").read_text()
 

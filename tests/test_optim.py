@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.trainings import Exploring, Turning, timeless
-from trainables import checkpoint
-from trainables.base import Knobs, Policy, Workload
-from trainables.loop import Training, train
+from trainables.contract import Policy, Workload
+from trainables.execution import checkpoint
+from trainables.optim.by_name import configured, optimizer
 from trainables.optim.lamb import Lamb
 from trainables.optim.lars import MOMENTUM_FORMS, Lars
-from trainables.optimizers import configured, optimizer
+from trainables.training.loop import Training, train
+from trainables.values import Knobs
 from trainables.workloads.bert_classify import BertClassify
 from trainables.workloads.bert_mlm import BertMlm
 from trainables.workloads.lstm_lm import LstmLm

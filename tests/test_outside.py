@@ -20,7 +20,7 @@ import pytest
 
 from orchestrator.errors import BadInput
 from orchestrator.tune import SearchAlgorithm, TrialScheduler
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History
 from search.records import Report, Status, Suggestion, fork, resume, start
 from search.schedulers.asha import Asha, AshaPromote

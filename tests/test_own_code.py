@@ -16,6 +16,7 @@ from search.searchers.random import Random
 from search.space import Space, loguniform
 from search.work import Assignment
 from tests.support import simulated
+from trainables.carry_out import carry_out
 from trainables.workloads.callable import FromFunction
 
 SPACE = Space({"learning_rate": loguniform(1e-3, 1.0)})
@@ -77,7 +78,11 @@ def test_own_code_resumed_equals_uninterrupted(workload: Any, cut: int, tmp_path
         assignment = Assignment(
             0, {"learning_rate": 0.1}, 7, until=until, folder=folder, recorded=recorded, checkpoint_seconds=0
         )
-        return {item.step: item.metrics["distance"] for item in workload.run(None, assignment) if item.kind == "report"}
+        return {
+            item.step: item.metrics["distance"]
+            for item in carry_out(workload, None, assignment)
+            if item.kind == "report"
+        }
 
     whole = curve(tmp_path / "whole", 6, 0)
     parts = curve(tmp_path / "parts", cut, 0) | curve(tmp_path / "parts", 6, cut)
@@ -92,4 +97,4 @@ def test_what_cannot_work_is_refused_before_anything_starts(tmp_path: Path) -> N
         FromFunction(descend, metric="distance", mode="min", horizon=6, metrics=("loss",))
     named = FromFunction(forgetful, metric="loss", mode="min", horizon=6)
     with pytest.raises(ValueError, match="tuned metric 'loss'"):
-        list(named.run(None, Assignment(0, {}, 7, until=6, folder=tmp_path / "named")))
+        list(carry_out(named, None, Assignment(0, {}, 7, until=6, folder=tmp_path / "named")))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checks import BadInput
+from orchestrator.definition.checks import BadInput
 from search.records import Config
 from search.searchers.random import Random
 from search.work import Assignment
@@ -17,7 +17,8 @@ from tests.by_hand import ByHand
 from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep
 from tests.test_control import HERE
 from tests.trainings import Trying
-from trainables.base import Policy
+from trainables.carry_out import carry_out
+from trainables.contract import Policy
 from trainables.policies.schedule import Schedule
 from trainables.policies.sma import Sma
 from trainables.policies.watchdog import Watchdog
@@ -46,7 +47,7 @@ OWN = FromFunction(train, metric="loss", mode="min", horizon=4)
 def items(workload: Any, policy: Policy[Any] | None, folder: Path, **changes: Any) -> list[Any]:
     """Reports and decisions."""
     assignment = Assignment(0, CONFIG, 3, **{"until": 4, "folder": folder, "checkpoint_seconds": 0, **changes})
-    found = [item for item in workload.run(policy, assignment) if item is not None]
+    found = [item for item in carry_out(workload, policy, assignment) if item is not None]
     return [replace(item, cost_seconds=0.0) for item in found if item.kind in ("report", "decision")]
 
 

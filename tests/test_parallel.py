@@ -23,12 +23,15 @@ from search.records import Config
 from search.work import Assignment, Progress
 from tests.support import simulated, small_sweep
 from tests.trainings import Exploring
-from trainables import checkpoint, parallel
-from trainables.base import NOTHING, Action, Averaging, Execution, Policy, Signals
-from trainables.loop import Training
+from trainables.carry_out import carry_out
+from trainables.contract import Policy
+from trainables.execution import checkpoint
+from trainables.parallel import team
 from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.sma import Sma
 from trainables.policies.watchdog import Watchdog
+from trainables.training.loop import Training
+from trainables.values import NOTHING, Action, Averaging, Execution, Signals
 from trainables.workloads.mlp_digits import MlpDigits
 from trainables.workloads.quadratic import Quadratic
 
@@ -47,7 +50,7 @@ def reports(run: Any) -> dict[int, dict[str, float]]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, float]]:
     """What two workers report that nothing interrupts."""
-    return reports(WORKLOAD.run(None, assignment(tmp_path_factory.mktemp("whole"), workers=2)))
+    return reports(carry_out(WORKLOAD, None, assignment(tmp_path_factory.mktemp("whole"), workers=2)))
 
 
 def policy_state(folder: Path) -> Any:
@@ -62,7 +65,7 @@ def curve(run: Any) -> list[float]:
 
 
 def test_two_workers_train_as_one_does(whole: dict[int, dict[str, float]], tmp_path: Path) -> None:
-    one = curve(WORKLOAD.run(None, assignment(tmp_path)))
+    one = curve(carry_out(WORKLOAD, None, assignment(tmp_path)))
     assert len(one) == 8
     assert [metrics[name] for metrics in whole.values() for name in ("loss", "train_loss")] == pytest.approx(
         one, rel=1e-5
@@ -72,21 +75,21 @@ def test_two_workers_train_as_one_does(whole: dict[int, dict[str, float]], tmp_p
 @pytest.mark.slow
 def test_parts_of_a_batch_and_a_policy_are_the_same_on_two_workers(tmp_path: Path) -> None:
     workload = Quadratic(horizon=3, execution=Execution(micro_batch=5))
-    whole = curve(Quadratic(horizon=3).run(Exploring(), assignment(tmp_path / "one", until=3)))
-    parts = curve(workload.run(Exploring(), assignment(tmp_path / "two", until=3, workers=2)))
+    whole = curve(carry_out(Quadratic(horizon=3), Exploring(), assignment(tmp_path / "one", until=3)))
+    parts = curve(carry_out(workload, Exploring(), assignment(tmp_path / "two", until=3, workers=2)))
     assert parts == pytest.approx(whole, rel=1e-4)
 
 
 def test_a_worker_without_a_sample_of_the_batch_changes_nothing(tmp_path: Path) -> None:
     config = CONFIG | {"batch_size": 1}
     workload = Quadratic(horizon=1, data_share=0.1)
-    one = curve(workload.run(None, assignment(tmp_path / "one", config=config, until=1)))
-    two = curve(workload.run(None, assignment(tmp_path / "two", config=config, until=1, workers=2)))
+    one = curve(carry_out(workload, None, assignment(tmp_path / "one", config=config, until=1)))
+    two = curve(carry_out(workload, None, assignment(tmp_path / "two", config=config, until=1, workers=2)))
     assert two == pytest.approx(one, rel=1e-5)
 
 
 def test_two_workers_resume_with_the_same_bits_in_mid_epoch(whole: dict[int, dict[str, float]], tmp_path: Path) -> None:
-    run = WORKLOAD.run(None, assignment(tmp_path / "cut", workers=2))
+    run = carry_out(WORKLOAD, None, assignment(tmp_path / "cut", workers=2))
     first: dict[int, dict[str, float]] = {}
     for count, item in enumerate(run):
         if item is not None and item.kind == "report":
@@ -95,7 +98,7 @@ def test_two_workers_resume_with_the_same_bits_in_mid_epoch(whole: dict[int, dic
             break
     run.save()
     run.close()
-    later = reports(WORKLOAD.run(None, assignment(tmp_path / "cut", workers=2, recorded=max(first))))
+    later = reports(carry_out(WORKLOAD, None, assignment(tmp_path / "cut", workers=2, recorded=max(first))))
     assert first | later == whole
     assert not psutil.Process().children()
 
@@ -103,14 +106,14 @@ def test_two_workers_resume_with_the_same_bits_in_mid_epoch(whole: dict[int, dic
 @pytest.mark.slow
 def test_a_batch_that_one_worker_had_begun_begins_anew_on_two(tmp_path: Path) -> None:
     workload = Quadratic(horizon=4, execution=Execution(micro_batch=5))
-    whole = reports(workload.run(None, assignment(tmp_path / "whole")))
-    run = workload.run(None, assignment(tmp_path / "cut"))
+    whole = reports(carry_out(workload, None, assignment(tmp_path / "whole")))
+    run = carry_out(workload, None, assignment(tmp_path / "cut"))
     for count, _ in enumerate(run):
         if count == 6:  # within the second batch
             break
     run.save()
     run.close()
-    later = reports(workload.run(None, assignment(tmp_path / "cut", workers=2)))
+    later = reports(carry_out(workload, None, assignment(tmp_path / "cut", workers=2)))
     assert list(later) == [1, 2, 3, 4]
     for step, metrics in later.items():
         assert metrics == pytest.approx(whole[step], rel=1e-4)
@@ -118,7 +121,7 @@ def test_a_batch_that_one_worker_had_begun_begins_anew_on_two(tmp_path: Path) ->
 
 def process(rank: int) -> psutil.Process:
     """The worker's."""
-    (worker,) = [one for one in psutil.Process().children() if f"parallel_worker {rank} " in " ".join(one.cmdline())]
+    (worker,) = [one for one in psutil.Process().children() if f"parallel.member {rank} " in " ".join(one.cmdline())]
     return worker
 
 
@@ -128,7 +131,7 @@ def test_the_loss_of_a_worker_costs_a_restart_from_the_last_checkpoint(
     ranks = {2: 1, 3: 0}  # which is killed after a step
     seen: dict[int, dict[str, float]] = {}
     notices = []
-    for item in WORKLOAD.run(None, assignment(tmp_path, workers=2)):
+    for item in carry_out(WORKLOAD, None, assignment(tmp_path, workers=2)):
         if item is not None and item.kind == "report":
             assert seen.setdefault(item.step, dict(item.metrics)) == dict(item.metrics)
             if item.step in ranks:
@@ -147,7 +150,7 @@ def test_the_loss_of_a_worker_costs_a_restart_from_the_last_checkpoint(
 def test_a_loss_that_the_others_do_not_notice(tmp_path: Path) -> None:
     """As one that waits in an exchange and is never told: the first worker is stopped while the other is killed."""
     notices = []
-    for item in WORKLOAD.run(None, assignment(tmp_path, workers=2, until=2)):
+    for item in carry_out(WORKLOAD, None, assignment(tmp_path, workers=2, until=2)):
         if item is not None and item.kind == "report" and not notices:
             process(0).suspend()
             process(1).kill()
@@ -173,7 +176,7 @@ class DyingOnce(Quadratic):
 @pytest.mark.slow
 def test_a_loss_at_the_start_is_one_as_well(tmp_path: Path) -> None:
     workload = DyingOnce(horizon=1, trace=str(tmp_path / "trace"))
-    items = [item for item in workload.run(None, assignment(tmp_path, workers=2, until=1)) if item is not None]
+    items = [item for item in carry_out(workload, None, assignment(tmp_path, workers=2, until=1)) if item is not None]
     assert [item.kind for item in items] == ["notice", "report", "checkpoint"]
     assert "all workers started again from step 0" in items[0].text
 
@@ -181,7 +184,8 @@ def test_a_loss_at_the_start_is_one_as_well(tmp_path: Path) -> None:
 ENDLESS = """
 import pathlib, sys
 from tests.test_parallel import WORKLOAD, assignment
-for item in WORKLOAD.run(None, assignment(pathlib.Path(sys.argv[1]), workers=2)):
+from trainables.carry_out import carry_out
+for item in carry_out(WORKLOAD, None, assignment(pathlib.Path(sys.argv[1]), workers=2)):
     print("item", flush=True)
 """
 
@@ -205,7 +209,7 @@ def test_workers_listen_on_the_loopback_only_and_none_outlives_the_process_that_
     first.resume()
     first.wait(60)
     # Where it was, for who wonders why a trial was silent.
-    assert "trainables/loop.py" in (tmp_path / "worker-1.txt").read_text()
+    assert "trainables/training/loop.py" in (tmp_path / "worker-1.txt").read_text()
 
 
 @dataclass(frozen=True)
@@ -220,25 +224,27 @@ class Failing(Quadratic):
 
 def test_an_error_in_the_training_is_no_loss(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"^a last batch that is smaller$") as caught:
-        list(Failing(horizon=2).run(None, assignment(tmp_path, workers=2)))
+        list(carry_out(Failing(horizon=2), None, assignment(tmp_path, workers=2)))
     assert "in worker" in str(caught.value.__cause__)
     assert "test_parallel.py" in str(caught.value.__cause__)
     assert not psutil.Process().children()
 
 
 def test_a_pause_is_asked_for_in_the_first_worker_too(tmp_path: Path) -> None:
-    items = [item for item in WORKLOAD.run(None, assignment(tmp_path, workers=2), lambda: True) if item is not None]
+    items = [
+        item for item in carry_out(WORKLOAD, None, assignment(tmp_path, workers=2), lambda: True) if item is not None
+    ]
     assert [item.kind for item in items] == ["checkpoint", "paused"]
     assert not psutil.Process().children()
 
 
 @pytest.mark.slow
 def test_a_worker_that_is_lost_again_and_again_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "RESTARTS", 0)
-    whole = reports(WORKLOAD.run(None, assignment(tmp_path / "whole")))
+    monkeypatch.setattr(team, "RESTARTS", 0)
+    whole = reports(carry_out(WORKLOAD, None, assignment(tmp_path / "whole")))
     seen: dict[int, dict[str, float]] = {}
     notices = []
-    for item in WORKLOAD.run(None, assignment(tmp_path / "killed", workers=2)):
+    for item in carry_out(WORKLOAD, None, assignment(tmp_path / "killed", workers=2)):
         if item is not None and item.kind == "report":
             seen[item.step] = dict(item.metrics)
             if item.step == 2 and not notices:
@@ -273,7 +279,7 @@ def test_the_gradients_of_the_workers_are_shown(micro_batch: int | None, tmp_pat
     workload = replace(WORKLOAD, execution=Execution(micro_batch=micro_batch))
     seen = []
     for workers in (1, 2):
-        run = workload.run(Watching(), assignment(tmp_path / str(workers), until=1, workers=workers))
+        run = carry_out(workload, Watching(), assignment(tmp_path / str(workers), until=1, workers=workers))
         reports(run)
         seen.append(policy_state(tmp_path / str(workers)))
     one, two = seen
@@ -322,8 +328,8 @@ class Normed(MlpDigits):
 @pytest.mark.slow
 def test_replicas_on_two_workers_are_those_of_one(workload: MlpDigits, replicas: int, tmp_path: Path) -> None:
     given = {"until": 3, "config": CONFIG | {"momentum": 0.9}}
-    one = curve(workload.run(Sma(replicas), assignment(tmp_path / "one", **given)))
-    two = curve(workload.run(Sma(replicas), assignment(tmp_path / "two", workers=2, **given)))
+    one = curve(carry_out(workload, Sma(replicas), assignment(tmp_path / "one", **given)))
+    two = curve(carry_out(workload, Sma(replicas), assignment(tmp_path / "two", workers=2, **given)))
     assert len(one) == 6
     assert two == pytest.approx(one, rel=1e-4)
 
@@ -341,11 +347,11 @@ def test_replicas_on_two_workers_resume_with_the_same_bits(
     policy: Policy[Any], cuts: list[int], tmp_path: Path
 ) -> None:
     """Cut within an epoch before and after the switch; the first cut goes on in one process too, where digits differ."""
-    whole = reports(AVERAGED.run(policy, assignment(tmp_path / "whole", workers=2, until=3)))
+    whole = reports(carry_out(AVERAGED, policy, assignment(tmp_path / "whole", workers=2, until=3)))
     seen: dict[int, dict[str, float]] = {}
     for updates in (*cuts, None):
         given = assignment(tmp_path / "cut", workers=2, until=3, recorded=max(seen, default=0))
-        run, count = AVERAGED.run(policy, given), 0
+        run, count = carry_out(AVERAGED, policy, given), 0
         for item in run:
             count += item is None
             if item is not None and item.kind == "report":
@@ -358,16 +364,16 @@ def test_replicas_on_two_workers_resume_with_the_same_bits(
         if updates == 2:
             shutil.copytree(tmp_path / "cut", tmp_path / "alone")
     assert seen == whole
-    alone = reports(AVERAGED.run(policy, assignment(tmp_path / "alone", until=3)))
+    alone = reports(carry_out(AVERAGED, policy, assignment(tmp_path / "alone", until=3)))
     assert [alone[step]["loss"] for step in whole] == pytest.approx([one["loss"] for one in whole.values()], rel=1e-4)
 
 
 @pytest.mark.slow
 def test_the_loss_of_a_worker_with_replicas_costs_a_restart(tmp_path: Path) -> None:
-    whole = reports(AVERAGED.run(Sma(2), assignment(tmp_path / "whole", workers=2, until=3)))
+    whole = reports(carry_out(AVERAGED, Sma(2), assignment(tmp_path / "whole", workers=2, until=3)))
     seen: dict[int, dict[str, float]] = {}
     notices = []
-    for item in AVERAGED.run(Sma(2), assignment(tmp_path / "killed", workers=2, until=3)):
+    for item in carry_out(AVERAGED, Sma(2), assignment(tmp_path / "killed", workers=2, until=3)):
         if item is not None and item.kind == "report":
             assert seen.setdefault(item.step, dict(item.metrics)) == dict(item.metrics)
             if item.step == 2 and not notices:
@@ -390,7 +396,7 @@ class WatchingReplicas(Watching):
 def test_watched_gradients_of_replicas_on_two_workers_are_those_of_one(tmp_path: Path) -> None:
     seen = []
     for workers in (1, 2):
-        run = AVERAGED.run(WatchingReplicas(), assignment(tmp_path / str(workers), until=1, workers=workers))
+        run = carry_out(AVERAGED, WatchingReplicas(), assignment(tmp_path / str(workers), until=1, workers=workers))
         reports(run)
         seen.append([(*row[:5], *sorted(row[5])) for row in policy_state(tmp_path / str(workers))])
     assert [value for row in seen[1] for value in row] == pytest.approx([v for row in seen[0] for v in row], rel=1e-3)
@@ -399,5 +405,5 @@ def test_watched_gradients_of_replicas_on_two_workers_are_those_of_one(tmp_path:
 @pytest.mark.slow
 def test_fewer_replicas_than_workers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="each of 3 workers needs a replica; make it replicas=3 or more"):
-        AVERAGED.run(Sma(2), assignment(tmp_path, workers=3))
+        carry_out(AVERAGED, Sma(2), assignment(tmp_path, workers=3))
     assert not psutil.Process().children()

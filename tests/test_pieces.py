@@ -21,6 +21,7 @@ from orchestrator import reporting
 from search.work import Assignment
 from tests.piecing import compare_with_a_killed_one, section
 from tests.support import ROOT, run_script
+from trainables.carry_out import carry_out
 from trainables.workloads.script import Script
 
 needs_accelerate = pytest.mark.skipif(
@@ -309,8 +310,8 @@ def test_the_lines_that_a_trainer_of_transformers_prints_are_read_without_a_call
         f"--output_dir {tmp_path / 'out'}"
     )
     workload = Script(command, metric="eval_accuracy", mode="max", horizon=2, metrics=("eval_loss",))
-    run = workload.run(
-        None, Assignment(0, {"learning_rate": 1e-3}, 7, until=2, folder=tmp_path / "trial" / "checkpoints")
+    run = carry_out(
+        workload, None, Assignment(0, {"learning_rate": 1e-3}, 7, until=2, folder=tmp_path / "trial" / "checkpoints")
     )
     found = [item for item in run if item is not None and item.kind == "report"]
     assert [item.step for item in found] == [1, 2]

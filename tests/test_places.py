@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import StorageError
-from orchestrator.ledger import Ledger
-from orchestrator.summary import plot
+from orchestrator.reading.plot import plot
+from orchestrator.record.ledger import Ledger
 from tests.filled import copy_without_closing
 from tests.support import ROOT, simulated, small_sweep
 
@@ -93,7 +93,7 @@ def test_links_in_a_trials_folder_and_in_place_of_the_plot_lead_nowhere(tmp_path
 
 IN_A_FULL_DISK = """
 import sys; from pathlib import Path
-from orchestrator.ledger import Ledger
+from orchestrator.record.ledger import Ledger
 from orchestrator.errors import StorageError
 from tests.filled import fill
 folder = Path(sys.argv[1]) / "run"
@@ -142,7 +142,7 @@ def test_a_read_only_folder_is_refused_before_anything_starts(tmp_path: Path) ->
         pytest.skip("needs unshare with user namespaces, to mount a read-only disk")
     command = (
         f'mount -t tmpfs -o ro,size=64k tmpfs "{tmp_path}" && cd "{ROOT}" && PYTHONPATH=. "{sys.executable}" -c '
-        f"\"from pathlib import Path; from orchestrator.ledger import Ledger; Ledger.write(Path('{tmp_path}/run'))\""
+        f"\"from pathlib import Path; from orchestrator.record.ledger import Ledger; Ledger.write(Path('{tmp_path}/run'))\""
     )
     out = subprocess.run(["unshare", "-Urm", "sh", "-c", command], capture_output=True, text=True)
     assert "StorageError" in out.stderr

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from tests.trainings import POLICIES, good
-from trainables.base import NOTHING, Knobs, Signals
-from trainables.loop import Training, train
 from trainables.policies.plateau import Plateau
 from trainables.policies.scheduled import Scheduled
+from trainables.training.loop import Training, train
+from trainables.values import NOTHING, Knobs, Signals
 from trainables.workloads.quadratic import Quadratic
 
 pytestmark = pytest.mark.usefixtures("one_thread")

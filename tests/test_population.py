@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.history import History, Trial
-from search.population import DEATHS, members, quantiles
 from search.records import End, Report, Status, Suggestion, resume, start
+from search.rules.perturb import moved, perturbed
+from search.rules.population import DEATHS, members, quantiles
 from search.searchers.pb2 import Pb2
 from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.points import Points
 from search.space import Space, choice, loguniform, pow2, randint, uniform
-from search.variation import moved, perturbed
 from tests.histories import SPACES
 from tests.populations import Recording, copied, run
 

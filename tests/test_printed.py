@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from search.work import Assignment
 from tests.support import ROOT
-from trainables.printed import Reader, Value, likeliest, read, visible
-from trainables.script_channels import ScriptFailed
-from trainables.step_count import Refused
+from trainables.carry_out import carry_out
+from trainables.scripts.channels import ScriptFailed
+from trainables.scripts.printed import Reader, Value, likeliest, read, visible
+from trainables.scripts.step_count import Refused
 from trainables.workloads.script import Script
 
 PAGE = (ROOT / "docs" / "printed_lines.md").read_text()
@@ -42,7 +43,9 @@ def test_a_line_is_read_as_the_page_says(
     (tmp_path / "output.txt").write_text(lines + "\n")
     program = f"{sys.executable} -S -c 'import sys; sys.stdout.write(open(sys.argv[1], newline=chr(10)).read())'"
     workload = Script(f"{program} {tmp_path / 'output.txt'}", metric=metric, mode="min", horizon=int(horizon))
-    items = workload.run(None, Assignment(0, {}, 7, until=int(horizon), folder=tmp_path / "trial" / "checkpoints"))
+    items = carry_out(
+        workload, None, Assignment(0, {}, 7, until=int(horizon), folder=tmp_path / "trial" / "checkpoints")
+    )
     if told.startswith("refused: "):
         with pytest.raises((Refused, ScriptFailed), match=re.escape(told.removeprefix("refused: "))):
             list(items)

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from orchestrator.console.remedies import remedy_for
 from orchestrator.errors import StorageError
-from orchestrator.processes import PROCESSES, VARIABLE, end_left_over_processes, mark_processes, temporary_folder
-from orchestrator.progress import Display
-from orchestrator.remedies import remedy_for
+from orchestrator.reading.progress import Display
 from orchestrator.tune.local import LocalRay
 from orchestrator.tune.loss import Loss
 from orchestrator.tune.nodes import error_line
+from orchestrator.worker.processes import PROCESSES, VARIABLE, end_left_over_processes, mark_processes, temporary_folder
 from tests.support import ROOT, recorded
 
 STEADY = [sys.executable, str(ROOT / "tests" / "sweeps" / "steady.py"), "--simulate"]

@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.processes import PROCESSES
-from orchestrator.tune.cluster import capacity
+from orchestrator.tune.capacity import capacity
+from orchestrator.worker.processes import PROCESSES
 from tests.support import ROOT, recorded, run_script, sequence, small_sweep
 
 SCRIPT = ROOT / "tests" / "sweeps" / "steady.py"

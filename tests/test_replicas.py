@@ -16,10 +16,11 @@ from search.records import Config
 from search.work import Assignment
 from tests.averaged import CONFIG, Acting, Double, Small, after, replicas_of, training, weights
 from tests.trainings import Everything, begin, good, metrics, numbers, resume, timeless
-from trainables.base import Action, Averaging, Execution, Knobs
-from trainables.loop import Training
+from trainables.carry_out import carry_out
 from trainables.policies.fixed import Fixed
 from trainables.policies.sma import Sma
+from trainables.training.loop import Training
+from trainables.values import Action, Averaging, Execution, Knobs
 from trainables.workloads.lstm_mnist import LstmMnist
 from trainables.workloads.mlp_digits import MlpDigits
 
@@ -197,14 +198,14 @@ def test_nothing_can_be_left_out_of_the_state_of_replicas(left_out: str | None, 
 def test_a_fork_of_averaged_replicas_goes_on_from_their_average(tmp_path: Path) -> None:
     workload = Small()
     parent = Assignment(0, CONFIG, 3, 2, tmp_path / "parent", checkpoint_seconds=0)
-    for _ in workload.run(Sma(3), parent):
+    for _ in carry_out(workload, Sma(3), parent):
         pass
     averaged = Training(workload, Sma(3), CONFIG, seed=3, until=2)
     metrics(averaged)
     for policy, replicas in ((Fixed(), 1), (Sma(4), 4)):
         folder = tmp_path / str(replicas)
         child = replace(parent, until=3, folder=folder, parent=parent.folder, parent_step=2, seed=5)
-        run = workload.run(policy, child)
+        run = carry_out(workload, policy, child)
         forked = run.training  # type: ignore[union-attr]
         assert isinstance(forked, Training)
         assert torch.equal(weights(forked), weights(averaged))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from search import records
 from search.ask_and_tell import AskAndTell
-from search.base import Scheduler, Searcher
+from search.contract import Scheduler, Searcher
 from search.history import History, Trial
 from search.records import (
     BASELINE,
@@ -176,7 +176,7 @@ class Says(Searcher):
 @dataclass(frozen=True)
 class Cuts(Scheduler):
     def judge(self, trial: Trial, history: History) -> Any:
-        from search.base import Verdict
+        from search.contract import Verdict
 
         return Verdict.STOP
 

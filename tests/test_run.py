@@ -29,7 +29,7 @@ from orchestrator import (
     run,
     uniform,
 )
-from orchestrator.summary import STATE
+from orchestrator.record.schema import STATE
 from tests.support import recorded, run_script, small_sweep
 
 

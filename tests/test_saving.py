@@ -15,16 +15,17 @@ import torch
 
 from orchestrator.driver import Driver
 from orchestrator.errors import StorageError
-from orchestrator.ledger import Ledger
-from orchestrator.worker import Order
+from orchestrator.record.ledger import Ledger
+from orchestrator.worker.job import Order
 from search.records import Status
 from search.schedulers.asha import Asha, AshaPromote
 from search.searchers.pbt import PopulationBasedTraining
 from search.work import Assignment, Progress
 from tests.failing import function, kept, orders, sweep_of
 from tests.support import recorded, simulated, small_sweep
-from trainables import checkpoint
-from trainables.plain import pack, unpack
+from trainables.carry_out import carry_out
+from trainables.execution import checkpoint
+from trainables.execution.codec import pack, unpack
 from trainables.workloads.quadratic import Quadratic
 
 
@@ -106,7 +107,9 @@ def test_a_training_whose_every_report_is_due_for_a_checkpoint_leaves_when_asked
     seconds: float, tmp_path: Path
 ) -> None:
     given = Assignment(0, {"x": 0.5}, 1, until=50, folder=tmp_path, checkpoint_seconds=seconds)
-    items = [(item.kind, item.step) for item in function(long, 50).run(None, given, lambda: True) if item is not None]
+    items = [
+        (item.kind, item.step) for item in carry_out(function(long, 50), None, given, lambda: True) if item is not None
+    ]
     assert items == [("report", 1), ("checkpoint", 1), ("paused", 1)]
 
 
@@ -131,7 +134,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_no_training_and_is_tried_agai
 
     monkeypatch.setattr(os, call, failing)
     given = Assignment(0, {"x": 0.5}, 1, until=6, folder=tmp_path, checkpoint_seconds=0)
-    items = [item for item in function(train, 6).run(None, given) if item is not None]
+    items = [item for item in carry_out(function(train, 6), None, given) if item is not None]
     assert [item.step for item in items if item.kind == "report"] == [1, 2, 3, 4, 5, 6]
     assert [item.step for item in items if item.kind == "checkpoint"] == [1, 2, 5, 6]
     (told,) = [item.text for item in items if item.kind == "notice"]

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import search.schedulers
-from search.base import Scheduler, Verdict
+from search.contract import Scheduler, Verdict
 from search.history import History, Trial
 from search.records import End, Report, Status, fork, start
-from search.rungs import milestones
+from search.rules.rungs import milestones
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.hyperband import Hyperband, brackets
 from search.schedulers.median import Median

@@ -12,15 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.scheduling import CONFIG, EPOCH, is_decision, reports, trained
-from trainables.base import Knobs, Policy, Signals
-from trainables.decay import SHAPES, decay
-from trainables.loop import Training
+from trainables.contract import Policy
+from trainables.estimates.decay import SHAPES, decay
 from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.fixed import Fixed
 from trainables.policies.lr_range import LrRange
 from trainables.policies.plateau import Plateau
 from trainables.policies.schedule import Schedule
 from trainables.policies.warmup import Warmup
+from trainables.training.loop import Training
+from trainables.values import Knobs, Signals
 from trainables.workloads.quadratic import Quadratic
 
 MILESTONES = st.lists(st.sampled_from([n / 20 for n in range(1, 20)]), min_size=1, max_size=4, unique=True).map(

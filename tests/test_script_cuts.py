@@ -22,8 +22,8 @@ from tests.scripting import (
     trained,
     truth,
 )
-from trainables.script_channels import ScriptFailed
-from trainables.step_count import Refused
+from trainables.scripts.channels import ScriptFailed
+from trainables.scripts.step_count import Refused
 
 pytestmark = pytest.mark.usefixtures("reports_find_this_checkout")
 

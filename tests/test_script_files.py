@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from orchestrator.sweep import Sweep
-from orchestrator.worker import Job
+from orchestrator.worker.job import Job
 from search.searchers.random import Random
 from search.space import Space, loguniform
 from search.work import Progress
@@ -31,8 +31,9 @@ from tests.scripting import (
     trained,
     truth,
 )
-from trainables.script_channels import ScriptFailed
-from trainables.script_process import end_leftovers
+from trainables.carry_out import carry_out
+from trainables.scripts.channels import ScriptFailed
+from trainables.scripts.process import end_leftovers
 from trainables.workloads.script import Script
 
 pytestmark = pytest.mark.usefixtures("reports_find_this_checkout")
@@ -112,7 +113,7 @@ def wrapped(folder: Path, launcher: str = '"$1" "$2"') -> Script:
 
 @pytest.mark.parametrize("launcher", ['"$1" "$2"', 'setsid -w "$1" "$2"'], ids=["child", "in a session of its own"])
 def test_a_wrapped_script_ends_with_all_its_children_when_the_trial_is_left(launcher: str, tmp_path: Path) -> None:
-    run = wrapped(tmp_path, launcher).run(None, assigned(tmp_path))
+    run = carry_out(wrapped(tmp_path, launcher), None, assigned(tmp_path))
     next(item for item in run if item is not None and item.kind == "report")
     assert scripts_of(tmp_path, patience=0)
     run.close()
@@ -149,9 +150,9 @@ def test_what_an_earlier_start_left_running_is_ended_and_nothing_else(tmp_path: 
 
 
 def test_a_script_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.script_process.ScriptProcess.end.__defaults__", (0.2,))
+    monkeypatch.setattr("trainables.scripts.process.ScriptProcess.end.__defaults__", (0.2,))
     text = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('epoch 1: distance=1', flush=True)\ntime.sleep(60)\n"
-    run = script(tmp_path, text).run(None, assigned(tmp_path))
+    run = carry_out(script(tmp_path, text), None, assigned(tmp_path))
     next(item for item in run if item is not None and item.kind == "report")
     run.close()
     assert not scripts_of(tmp_path, patience=0)
@@ -169,7 +170,7 @@ def test_a_script_that_is_through_may_save_its_model(tmp_path: Path) -> None:
 def test_a_trial_that_is_asked_to_pause_rests_without_waiting_for_a_line(tmp_path: Path) -> None:
     text = "import time\nprint('epoch 1: distance=1', flush=True)\ntime.sleep(60)\n"
     told: list[Progress] = []
-    run = script(tmp_path, text).run(None, assigned(tmp_path), lambda: bool(told))
+    run = carry_out(script(tmp_path, text), None, assigned(tmp_path), lambda: bool(told))
     for item in run:
         if item is not None:
             told.append(item)

@@ -29,9 +29,10 @@ from tests.scripting import (
     truth,
 )
 from tests.support import simulated
-from trainables import trial_folder
-from trainables.script_channels import ScriptFailed
-from trainables.step_count import Refused
+from trainables.carry_out import carry_out
+from trainables.scripts import trial_folder
+from trainables.scripts.channels import ScriptFailed
+from trainables.scripts.step_count import Refused
 
 pytestmark = pytest.mark.usefixtures("reports_find_this_checkout")
 
@@ -135,7 +136,7 @@ def test_report_answers_when_the_trial_has_been_gone_on_with_and_says_when_to_le
         "        (own / 'left.txt').write_text(f'{epoch} {parameters()}')\n"
         "        break\n"
     )
-    run = script(tmp_path, text).run(None, assigned(tmp_path))
+    run = carry_out(script(tmp_path, text), None, assigned(tmp_path))
     for item in run:
         if item is not None and item.kind == "report" and item.step == 2:
             break
@@ -243,7 +244,7 @@ def test_a_metric_by_another_name_is_told_at_once_and_fails_long_before_the_end(
     workload = script(tmp_path, text, metric="valid_loss")
     items: list[Progress] = []
     with pytest.raises(ScriptFailed, match=r"prints no 'valid_loss'; it named val_loss. Did you mean 'val_loss'\?"):
-        items.extend(workload.run(None, assigned(tmp_path)))
+        items.extend(carry_out(workload, None, assigned(tmp_path)))
     assert texts(items) == ["no 'valid_loss' so far; it named val_loss. Did you mean 'val_loss'?"]
 
 
@@ -258,4 +259,4 @@ def test_a_policy_and_a_fork_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="leave out Sweep"):
         workload.run("a policy", assigned(tmp_path))
     with pytest.raises(ValueError, match="does not fork"):
-        workload.run(None, assigned(tmp_path, parent=tmp_path))
+        carry_out(workload, None, assigned(tmp_path, parent=tmp_path))

@@ -8,7 +8,7 @@ from statistics import mean
 
 import pytest
 
-from search.base import Searcher, Verdict
+from search.contract import Searcher, Verdict
 from search.history import History, Trial
 from search.records import Config, End, Report, Status, Suggestion
 from search.schedulers.hyperband import Hyperband

@@ -17,8 +17,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import search.searchers
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History, Trial, incumbent
+from search.models.feasibility import ProcessFeasibility
 from search.origins import CHOSEN, COVERING
 from search.records import End, Report, Status, Suggestion, resume, start
 from search.searchers.bayes import BayesSearch
@@ -33,7 +34,6 @@ from search.searchers.points import Points
 from search.searchers.random import Random
 from search.searchers.sigopt import SigOptSearch
 from search.searchers.sobol import Sobol
-from search.soundness import ProcessFeasibility
 from search.space import Space, choice, pow2, randint, uniform, when
 from tests.histories import HORIZON, SPACES, random_history, records
 from tests.support import concrete
@@ -332,7 +332,7 @@ def test_the_start_is_random_and_then_comes_the_model() -> None:
 
 
 def test_a_failing_model_falls_back_to_a_random_draw_and_says_why() -> None:
-    from search.proposal import propose
+    from search.rules.proposals import propose
 
     def fail(seed: int) -> dict[str, Any]:
         raise RuntimeError("singular matrix")
@@ -343,7 +343,7 @@ def test_a_failing_model_falls_back_to_a_random_draw_and_says_why() -> None:
 
 
 def test_a_constraint_that_every_proposal_breaks_is_named_in_the_evidence() -> None:
-    from search.proposal import propose
+    from search.rules.proposals import propose
 
     space = SPACES["constrained"]
     suggestion = propose(History(space, horizon=1), lambda seed: {"batch": 1024, "length": 512, "x": 0.5})

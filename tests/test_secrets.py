@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.reading.export import records
+from orchestrator.record.ledger import Ledger
 from orchestrator.secrets import is_secret, masked, masked_value, masked_words
-from orchestrator.summary import records
 from search.space import Space, choice, loguniform
 from search.work import Assignment
 from tests.support import orchestrator, recorded, simulated, small_sweep
+from trainables.carry_out import carry_out
 from trainables.workloads.quadratic import Quadratic
 
 TOKEN = "hf_aBcDeFgHiJkLmNoP"
@@ -104,7 +105,7 @@ class NeedsToken:
             for name, value in assignment.config.items()
             if name in ("learning_rate", "momentum", "batch_size")
         }
-        return self.inner.run(policy, replace(assignment, config=config), should_pause)
+        return carry_out(self.inner, policy, replace(assignment, config=config), should_pause)
 
 
 def test_a_secret_is_in_no_file_of_a_run_and_a_resumed_trial_has_it(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trainables.signals import (
+from trainables.estimates.noise_scale import (
     NO_ESTIMATE,
     UNKNOWN,
     Gradient,

@@ -44,7 +44,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:
 def test_the_dry_runs_configurations_are_the_ones_that_run_in_their_order(
     workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from orchestrator.plan import first_trials, print_plan
+    from orchestrator.reading.dry_run import first_trials, print_plan
     from search.searchers.optuna import Tpe
 
     workload = Quadratic(horizon=4, declared_cost=1.0)  # has a baseline, which comes first
@@ -69,7 +69,7 @@ def test_the_dry_runs_configurations_are_the_ones_that_run_in_their_order(
 def test_a_dry_run_shows_conditions_and_what_constraints_leave(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from orchestrator.plan import print_plan
+    from orchestrator.reading.dry_run import print_plan
 
     space = Space(
         {

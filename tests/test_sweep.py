@@ -27,17 +27,17 @@ from orchestrator import (
     Sweep,
     Task,
     choice,
-    lineage,
     loguniform,
     pow2,
     uniform,
     when,
 )
-from orchestrator.checks import on_this_machine
-from orchestrator.description import FIXED
+from orchestrator.definition.checks import on_this_machine
+from orchestrator.definition.description import FIXED
+from orchestrator.definition.identity import ADDRESS, identity
+from orchestrator.definition.units import number_of_bytes, seconds
 from orchestrator.errors import BadInput, ResumeRefused
-from orchestrator.identity import ADDRESS, identity
-from orchestrator.units import number_of_bytes, seconds
+from orchestrator.record import resume_check
 from tests.support import ROOT, SPACE, simulated, small_sweep
 from trainables.workloads.mlp_digits import MlpDigits
 
@@ -172,7 +172,7 @@ def train_by_itself(config: Any, state: Any, data: Any = None) -> Iterator[Any]:
 
 IDENTITIES = """
 import numpy as np, functools
-from orchestrator.identity import identity
+from orchestrator.definition.identity import identity
 from tests.test_sweep import Named, train_by_itself
 print(identity({"partial": functools.partial(train_by_itself, data=np.arange(5.0)), "set": {"b", "a", "c"}, "object": Named(0.5, [Named(1.0)])}))
 """
@@ -230,7 +230,7 @@ def test_two_lambdas_are_told_apart_unless_the_record_is_of_another_python(
     other = small_sweep(policy=lambda config: config.get("none"), num_samples=2)
     with pytest.raises(ResumeRefused, match="started with policy"):
         simulated(tmp_path / "run", other)
-    monkeypatch.setattr(lineage, "PYTHON", "3.99")  # its bytecode tells nothing
+    monkeypatch.setattr(resume_check, "PYTHON", "3.99")  # its bytecode tells nothing
     assert len(simulated(tmp_path / "run", other).history.trials) == 2
 
 

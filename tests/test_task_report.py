@@ -10,12 +10,14 @@ import pytest
 from rich.console import Console
 
 from orchestrator.driver import Driver
-from orchestrator.ledger import Ledger
-from orchestrator.plan import print_plan
-from orchestrator.progress import Display
+from orchestrator.driving.time_spent import WAITED
+from orchestrator.reading.dry_run import print_plan
+from orchestrator.reading.export import records
+from orchestrator.reading.printed_summary import print_summary
+from orchestrator.reading.progress import Display
+from orchestrator.reading.summary import summary
+from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
-from orchestrator.summary import print_summary, records, summary
-from orchestrator.time_spent import WAITED
 from search.task import FULL, Task
 from tests.climbing import Climbing
 from tests.support import recorded, simulated, small_sweep

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from orchestrator.driver import Driver
+from orchestrator.driving.time_spent import WAITED
 from orchestrator.errors import ResumeRefused
-from orchestrator.ledger import Ledger
+from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
-from orchestrator.time_spent import WAITED
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History, key_of
 from search.records import Status, Suggestion
 from search.schedulers.asha import Asha
@@ -23,8 +23,9 @@ from search.task import FULL, Task
 from tests.climbing import Climbing
 from tests.support import interrupted_after, recorded, sequence, simulated, small_sweep
 from tests.tasked import tasked
-from trainables.base import NOTHING, Action, Policy, Signals
-from trainables.loop import train
+from trainables.contract import Policy
+from trainables.training.loop import train
+from trainables.values import NOTHING, Action, Signals
 from trainables.workloads.quadratic import Quadratic
 
 

@@ -12,9 +12,11 @@ import torch
 from sklearn.metrics import matthews_corrcoef
 from torch import Tensor, nn
 
-from trainables import checkpoint, sentences, text, wordpiece
-from trainables.base import Execution, Workload
-from trainables.loop import Training, train
+from trainables.contract import Workload
+from trainables.data import sentences, text, wordpiece
+from trainables.execution import checkpoint
+from trainables.training.loop import Training, train
+from trainables.values import Execution
 from trainables.workloads.bert_classify import BertClassify, matthews
 from trainables.workloads.bert_mlm import BertMlm, masks
 from trainables.workloads.lstm_lm import LstmLm

@@ -35,10 +35,11 @@ from tests.trainings import (
     resume,
     timeless,
 )
-from trainables import checkpoint
-from trainables.base import Execution, Knobs, Policy, Signals, Workload
-from trainables.loop import Training
+from trainables.contract import Policy, Workload
+from trainables.execution import checkpoint
 from trainables.policies.fixed import Fixed
+from trainables.training.loop import Training
+from trainables.values import Execution, Knobs, Signals
 from trainables.workloads.resnet_finetune import ResNetFinetune
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -23,12 +23,14 @@ from tests.trainings import (
     timeless,
     told,
 )
-from trainables import checkpoint
-from trainables.base import NOTHING, Action, Execution, Policy, Signals
-from trainables.device import measure
-from trainables.loop import Training
+from trainables.carry_out import measured_on_test
+from trainables.contract import Policy
+from trainables.estimates.noise_scale import Gradient
+from trainables.execution import checkpoint
 from trainables.policies.fixed import Fixed
-from trainables.signals import Gradient
+from trainables.training.device import measure
+from trainables.training.loop import Training
+from trainables.values import NOTHING, Action, Execution, Signals
 from trainables.workloads.quadratic import Quadratic
 from trainables.workloads.resnet_finetune import ResNetFinetune
 from trainables.workloads.resnet_pretrain import ResNetPretrain
@@ -200,7 +202,7 @@ def test_an_evaluation_amid_a_trial_measures_the_marked_weights(prepared: Path, 
     assert all(report["train_loss"] == reports[0]["train_loss"] < math.inf for report in reports)
     checkpoint.save(tmp_path, training.state(), step=training.step)
     assignment = Assignment(0, good(workload), 3, training.step, tmp_path, recorded=training.step, prepared=folder)
-    assert workload.test(assignment) == measure(workload, begin(workload, Fixed(), prepared).model, "test")
+    assert measured_on_test(workload, assignment) == measure(workload, begin(workload, Fixed(), prepared).model, "test")
 
 
 def test_a_rewind_brings_back_the_scale_of_the_loss(prepared: Path) -> None:

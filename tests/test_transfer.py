@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import BadInput, ResumeRefused
-from search.base import Searcher, Verdict
+from search.contract import Searcher, Verdict
 from search.history import History
 from search.records import Report, Status, Suggestion, start
 from search.schedulers.asha import Asha

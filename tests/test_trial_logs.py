@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator import guards
-from orchestrator.guards import HEAD_BYTES, TAIL_BYTES, shorten, why_lost
+from orchestrator.worker import limits
+from orchestrator.worker.limits import HEAD_BYTES, TAIL_BYTES, shorten, why_lost
 from search.records import Status
 from tests.failing import sweep_of
 from tests.support import ROOT, recorded, simulated
-from trainables import checkpoint
-from trainables.trial_folder import TrialFolder
+from trainables.execution import checkpoint
+from trainables.scripts.trial_folder import TrialFolder
 
 
 def talking(config: Any, state: Any) -> Iterator[Any]:
@@ -89,7 +89,7 @@ def test_a_tee_that_a_trial_puts_in_place_of_its_output_stays_its_own(tmp_path: 
 
 def test_a_trial_that_closes_its_output_takes_it_from_nobody(tmp_path: Path) -> None:
     for trial in range(3):
-        with guards.log_to(tmp_path / str(trial)):
+        with limits.log_to(tmp_path / str(trial)):
             print("said")
             sys.stdout.close()
             os.close(2)
@@ -101,7 +101,7 @@ def test_a_process_without_standard_output_has_logs_too(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path\n"
         "for fd in (0, 1, 2): os.close(fd)\n"
-        "from orchestrator.guards import log_to\n"
+        "from orchestrator.worker.limits import log_to\n"
         "for trial in range(2):\n"
         f"    with log_to(Path({str(tmp_path)!r}) / str(trial)):\n"
         "        print('said'); os.write(2, b'written\\n')\n"
@@ -113,10 +113,10 @@ def test_a_process_without_standard_output_has_logs_too(tmp_path: Path) -> None:
 def test_what_a_signal_handler_says_in_the_midst_of_a_trial_is_on_the_screen(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with guards.log_to(tmp_path):
-        guards.to_screen(b"stopping\n")
+    with limits.log_to(tmp_path):
+        limits.to_screen(b"stopping\n")
         print("training")
-    guards.to_screen(b"over\n")
+    limits.to_screen(b"over\n")
     assert capfd.readouterr().err == "stopping\nover\n"
     assert (tmp_path / "log.txt").read_text() == "training\n"
 
@@ -172,7 +172,7 @@ def test_no_line_is_lost_that_is_written_while_a_log_is_shortened(tmp_path: Path
 )
 def test_a_process_that_dies_in_a_trial_has_left_behind_how(how: str, why: str, tmp_path: Path) -> None:
     code = (
-        "import ctypes, os, sys; from pathlib import Path; from orchestrator.guards import log_to, noted\n"
+        "import ctypes, os, sys; from pathlib import Path; from orchestrator.worker.limits import log_to, noted\n"
         "import faulthandler, resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "with noted(folder), log_to(folder):\n"
@@ -185,7 +185,7 @@ def test_a_process_that_dies_in_a_trial_has_left_behind_how(how: str, why: str, 
     assert done.returncode
     assert why_lost(tmp_path) == f"{why}; its log is {tmp_path / 'log.txt'}"
     assert (tmp_path / "log.txt").read_text().startswith("last words\n")
-    assert not (tmp_path / guards.EXIT_FILE).exists()
+    assert not (tmp_path / limits.EXIT_FILE).exists()
 
 
 def test_a_failed_trial_keeps_its_small_files_and_its_log(tmp_path: Path) -> None:

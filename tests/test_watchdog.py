@@ -8,8 +8,6 @@ import pytest
 import torch
 
 from tests.scheduling import CONFIG, is_decision, reports, trained
-from trainables.base import Knobs
-from trainables.loop import Training
 from trainables.policies.fixed import Fixed
 from trainables.policies.lr_range import LrRange
 from trainables.policies.plateau import Plateau
@@ -17,6 +15,8 @@ from trainables.policies.schedule import Schedule
 from trainables.policies.scheduled import Scheduled
 from trainables.policies.warmup import Warmup
 from trainables.policies.watchdog import Watchdog
+from trainables.training.loop import Training
+from trainables.values import Knobs
 from trainables.workloads.quadratic import Quadratic
 
 # Watching over others

@@ -9,7 +9,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from trainables import checkpoint, weights
+from trainables.execution import checkpoint
+from trainables.models import weights
 
 
 def network(width: int = 3) -> nn.Module:

@@ -170,7 +170,7 @@ LATER = {
     "a metric that is a list": Wrong("def train(config, state): yield {'loss': [1.0]}\nplain(workload=of(train))", ("loss",), exit_code=4),
     "nothing but NaN": Wrong("def train(config, state): yield {'loss': float('nan')}\nplain(workload=of(train))", ("no trial gave a finite 'loss'", "loss = nan at step 1"), exit_code=4),
     "only cheap trainings": Wrong(
-        "from search.base import Searcher\nfrom search.records import start\nclass Cheap(Searcher):\n"
+        "from search.contract import Searcher\nfrom search.records import start\nclass Cheap(Searcher):\n"
         "    def suggest(self, history): return start({'learning_rate': 0.1, 'batch_size': 8}, task='0.1 of the data') if history.room else None\n"
         "bowl(searcher=Cheap(), tasks=Task.data(0.1, 1.0), num_samples=1, baseline=None)",
         ("no full training has reported 'loss'", "--num-samples"),

@@ -19,8 +19,7 @@ from torch.nn import functional
 
 from search.records import Config
 from search.work import Assignment
-from trainables.base import NOTHING, Action, Execution, Knobs, Policy, Signals, Workload
-from trainables.loop import Training
+from trainables.contract import Policy, Workload
 from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.adascale import AdaScale
 from trainables.policies.autolrs import AutoLrs
@@ -36,6 +35,8 @@ from trainables.policies.sma import Sma
 from trainables.policies.together import Together
 from trainables.policies.warmup import Warmup
 from trainables.policies.watchdog import Watchdog
+from trainables.training.loop import Training
+from trainables.values import NOTHING, Action, Execution, Knobs, Signals
 from trainables.workloads.bert_classify import BertClassify
 from trainables.workloads.bert_mlm import BertMlm
 from trainables.workloads.lstm_lm import LstmLm

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from trainables.carry_out import carry_out, measured_on_test
 from trainables.workloads.quadratic import Quadratic
 
 
@@ -31,11 +32,13 @@ class Troubled:
         self.inner.prepare(folder)
 
     def test(self, assignment: Any) -> Any:
-        return self.inner.test(assignment)
+        return measured_on_test(self.inner, assignment)
 
     def run(self, policy: Any, assignment: Any, should_pause: Any = None) -> Any:
         return _TroubledRun(
-            self.inner.run(policy, assignment, should_pause), dict(self.trouble).get(assignment.trial, ""), assignment
+            carry_out(self.inner, policy, assignment, should_pause),
+            dict(self.trouble).get(assignment.trial, ""),
+            assignment,
         )
 
 

@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainables.base import Action, Averaging, Execution, Knobs, Policy, Signals, Workload
+    from trainables.contract import Policy, Workload
     from trainables.policies.adaptive_sync import AdaptiveSync
     from trainables.policies.adascale import AdaScale
     from trainables.policies.autolrs import AutoLrs
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trainables.policies.together import Together
     from trainables.policies.warmup import Warmup
     from trainables.policies.watchdog import Watchdog
+    from trainables.values import Action, Averaging, Execution, Knobs, Signals
     from trainables.workloads.bert_classify import BertClassify
     from trainables.workloads.bert_mlm import BertMlm
     from trainables.workloads.callable import FromFunction
@@ -39,13 +40,13 @@ if TYPE_CHECKING:
     from trainables.workloads.script import Script
 
 HOMES = {
-    "Action": "trainables.base",
-    "Averaging": "trainables.base",
-    "Execution": "trainables.base",
-    "Knobs": "trainables.base",
-    "Policy": "trainables.base",
-    "Signals": "trainables.base",
-    "Workload": "trainables.base",
+    "Action": "trainables.values",
+    "Averaging": "trainables.values",
+    "Execution": "trainables.values",
+    "Knobs": "trainables.values",
+    "Policy": "trainables.contract",
+    "Signals": "trainables.values",
+    "Workload": "trainables.contract",
     "AdaptiveSync": "trainables.policies.adaptive_sync",
     "AdaScale": "trainables.policies.adascale",
     "AutoLrs": "trainables.policies.autolrs",

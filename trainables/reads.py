@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from search.records import Config
 
 if TYPE_CHECKING:
-    from trainables.base import Workload
+    from trainables.contract import Workload
 
 BUILT = 20  # models at most, for parameters that are asked for only beside certain values of others
 

@@ -33,12 +33,13 @@ import torch
 from torch import Tensor, nn
 
 from search.records import Config
-from trainables.base import Knobs, Policy, Signals, Workload
-from trainables.loop import Training
+from trainables.contract import Policy, Workload
 from trainables.models.quadratic import Point
 from trainables.policies.autolrs import AutoLrs
 from trainables.policies.fixed import Fixed
 from trainables.policies.schedule import Schedule
+from trainables.training.loop import Training
+from trainables.values import Knobs, Signals
 from trainables.workloads.lstm_mnist import LstmMnist
 
 DIMENSION, SMALLEST, NOISE, MOMENTUM = 60, -3.5, 0.3, 0.9

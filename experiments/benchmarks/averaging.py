@@ -27,11 +27,12 @@ from typing import Any
 
 import torch
 
-from trainables.base import Averaging, Policy, Workload
-from trainables.device import measure
-from trainables.loop import Training
+from trainables.contract import Policy, Workload
 from trainables.policies.fixed import Fixed
 from trainables.policies.sma import Sma
+from trainables.training.device import measure
+from trainables.training.loop import Training
+from trainables.values import Averaging
 from trainables.workloads.bert_mlm import BertMlm
 from trainables.workloads.mlp_digits import MlpDigits
 from trainables.workloads.resnet_pretrain import ResNetPretrain

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from peer import space_of
 
-from search.base import derived_seed
+from search.contract import derived_seed
 from search.records import Config
 from search.space import Float, Int, Space, lograndint, loguniform, pow2, uniform
 

@@ -23,7 +23,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History
 from search.records import End, Report, Status, Suggestion, start
 from search.searchers.bayes import BayesSearch

@@ -35,7 +35,8 @@ import torch
 
 from search.records import Config
 from search.work import Assignment
-from trainables.base import Policy, Workload
+from trainables.carry_out import carry_out, measured_on_test
+from trainables.contract import Policy, Workload
 from trainables.policies.schedule import Schedule
 from trainables.policies.warmup import Warmup
 from trainables.workloads.lstm_lm import LstmLm
@@ -75,12 +76,12 @@ def train(workload: Workload, config: Config, policy: Policy[Any] | None, seed: 
         steps, metric = workload.horizon, workload.metric
         assignment = Assignment(0, config, seed, steps, Path(folder), recorded=steps, checkpoint_seconds=1e6)
         begun, curve, seconds = time.process_time(), [], []
-        for item in workload.run(policy, assignment):
+        for item in carry_out(workload, policy, assignment):
             if item is not None and item.kind == "report":
                 curve.append(item.metrics[metric])
                 seconds.append(time.process_time() - begun)
         whole = len(curve) == steps and math.isfinite(curve[-1])
-        return Outcome(curve, seconds, workload.test(assignment)[metric] if whole else GUESS[metric])
+        return Outcome(curve, seconds, measured_on_test(workload, assignment)[metric] if whole else GUESS[metric])
 
 
 def scaling(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any) -> None:

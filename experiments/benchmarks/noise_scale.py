@@ -25,14 +25,15 @@ from typing import Any
 import torch
 
 from search.records import Config
-from trainables.base import NOTHING, Action, Execution, Policy, Signals, Workload
-from trainables.device import measure
-from trainables.loop import Training
+from trainables.contract import Policy, Workload
+from trainables.estimates.noise_scale import UNKNOWN, Smoothed, smoothed, value
 from trainables.policies.adascale import AdaScale
 from trainables.policies.date import Date
 from trainables.policies.fixed import Fixed
 from trainables.policies.noise_scale import NoiseScaleBatch
-from trainables.signals import UNKNOWN, Smoothed, smoothed, value
+from trainables.training.device import measure
+from trainables.training.loop import Training
+from trainables.values import NOTHING, Action, Execution, Signals
 from trainables.workloads.lstm_mnist import LstmMnist
 from trainables.workloads.quadratic import Quadratic
 from trainables.workloads.resnet_pretrain import ResNetPretrain

@@ -56,8 +56,8 @@ def ours(trials: int, steps: int, slots: int, folder: Path) -> dict[str, Any]:
     from rich.console import Console
 
     from orchestrator.driver import Driver
-    from orchestrator.ledger import Ledger
-    from orchestrator.progress import Display
+    from orchestrator.reading.progress import Display
+    from orchestrator.record.ledger import Ledger
     from orchestrator.sweep import Sweep
     from orchestrator.tune.cluster import connected
     from search.schedulers.run_to_end import RunToEnd

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.ask_and_tell import AskAndTell
-from search.base import Scheduler, Searcher
+from search.contract import Scheduler, Searcher
 from search.history import History, Trial
 from search.records import Status
 from search.space import Float, Int, Space

@@ -34,10 +34,10 @@ from typing import Any
 import numpy as np
 
 from orchestrator.driver import Driver
-from orchestrator.ledger import Ledger
+from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.sweep import Sweep
-from search.base import Searcher, derived_seed
+from search.contract import Searcher, derived_seed
 from search.records import Config, Status
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.pb2 import Pb2

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from trained import FAST, WIDTHS, Arm, Record, compared, spread
 
-from trainables.base import Workload
+from trainables.contract import Workload
 from trainables.policies.autolrs import AutoLrs
 from trainables.policies.schedule import Schedule
 from trainables.policies.warmup import Warmup

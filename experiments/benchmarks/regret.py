@@ -40,7 +40,7 @@ import numpy as np
 from curves import Curve, Problem, borrowed, made_up, schedules, tables
 
 from search.ask_and_tell import AskAndTell
-from search.base import Scheduler, Searcher
+from search.contract import Scheduler, Searcher
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.hyperband import Hyperband
 from search.schedulers.median import Median

@@ -48,7 +48,7 @@ S = _everything()
 
 
 def _next_rate() -> Callable[..., float]:
-    for name in ("trainables.next_rate", "trainables.estimates.next_rate"):
+    for name in ("trainables.estimates.next_rate", "trainables.estimates.next_rate"):
         try:
             function: Callable[..., float] = importlib.import_module(name).next_rate
         except ModuleNotFoundError:

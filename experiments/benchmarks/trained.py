@@ -4,7 +4,7 @@
     python experiments/benchmarks/trained.py ptb --data FOLDER       # one LSTM layer of 128 on the Penn Treebank
     python experiments/benchmarks/trained.py bert --data FOLDER      # masked words, then SST-2 and CoLA with and without
 
-FOLDER holds cifar10, cars (archives of images, see `trainables/image_files.py`), ptb, novels (text), sst2 and cola, and a
+FOLDER holds cifar10, cars (archives of images, see `trainables/data/image_files.py`), ptb, novels (text), sst2 and cola, and a
 vocabulary vocab.txt. Each arm is trained once with each of its learning rates; the best on the validation part is trained
 again with all other seeds, and the test part is measured at the end of those. All arms of a comparison have equally many
 learning rates. Rows are kept in --output: the same command continues after an interruption.
@@ -27,12 +27,14 @@ import torch
 
 from search.records import Config
 from search.work import Assignment
-from trainables import checkpoint
-from trainables.base import Execution, Policy, Workload
-from trainables.loop import Training
+from trainables.carry_out import measured_on_test
+from trainables.contract import Policy, Workload
+from trainables.execution import checkpoint
+from trainables.execution.run import Run
 from trainables.policies.schedule import Schedule
 from trainables.policies.warmup import Warmup
-from trainables.run import Run
+from trainables.training.loop import Training
+from trainables.values import Execution
 from trainables.workloads.bert_classify import BertClassify
 from trainables.workloads.bert_mlm import BertMlm
 from trainables.workloads.lstm_lm import LstmLm
@@ -107,7 +109,7 @@ class Record:
                 samples.append(cast("Training", run.training).position)
         seconds = time.perf_counter() - begun
         # A training that diverged has left no checkpoint of its end, and no test result.
-        test = dict(workload.test(assignment)) if len(curve) == workload.horizon else {}
+        test = dict(measured_on_test(workload, assignment)) if len(curve) == workload.horizon else {}
         return {"valid": curve, "samples": samples, "test": test, "seconds": round(seconds, 1)}
 
 

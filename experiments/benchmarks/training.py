@@ -25,9 +25,9 @@ from pathlib import Path
 import torch
 
 from search.records import Config
-from trainables import checkpoint
-from trainables.base import Workload
-from trainables.loop import Training
+from trainables.contract import Workload
+from trainables.execution import checkpoint
+from trainables.training.loop import Training
 from trainables.workloads.bert_classify import BertClassify
 from trainables.workloads.bert_mlm import BertMlm
 from trainables.workloads.lstm_lm import LstmLm

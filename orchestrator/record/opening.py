@@ -8,9 +8,9 @@ from pathlib import Path
 
 import filelock
 
-from orchestrator import chain, schema
 from orchestrator.errors import LedgerDamaged, RunInUse, StorageError
-from orchestrator.storage import COPY, FILE, LOCK, damaged, reading, remedy
+from orchestrator.record import chain, schema
+from orchestrator.record.storage import COPY, FILE, LOCK, damaged, reading, remedy
 
 
 def create(connection: sqlite3.Connection) -> None:

@@ -15,13 +15,13 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from orchestrator.errors import EngineLost, OrchestratorError, StorageError
-from orchestrator.guards import why_lost
-from orchestrator.tune.cluster import RAYS_NAMES, seat_resources, seats
+from orchestrator.tune.capacity import RAYS_NAMES, seat_resources, seats
 from orchestrator.tune.local import STORAGE
 from orchestrator.tune.loss import words
 from orchestrator.tune.nodes import unfit_nodes
 from orchestrator.tune.seat import Seat
-from orchestrator.worker import Order
+from orchestrator.worker.job import Order
+from orchestrator.worker.limits import why_lost
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver

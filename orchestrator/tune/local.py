@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import EngineLost, OrchestratorError, StorageError
-from orchestrator.processes import VARIABLE, end_marked, forget_processes, mark_processes, temporary_folder
 from orchestrator.tune.loss import Loss
 from orchestrator.tune.settings import ENVIRONMENT, unless_set
+from orchestrator.worker.processes import VARIABLE, end_marked, forget_processes, mark_processes, temporary_folder
 
 SERVERS_MEMORY = 256 * 2**20  # bytes of the object store: what passes between our processes is small
 PATIENCE = 20.0  # seconds for the keeper to end everything

@@ -10,7 +10,7 @@ from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.tune.cluster import capacity
+from orchestrator.tune.capacity import capacity
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep

@@ -35,7 +35,7 @@ from ray.tune.search.variant_generator import parse_spec_vars
 
 from orchestrator.errors import BadInput
 from search.ask_and_tell import AskAndTell
-from search.base import Scheduler, Searcher
+from search.contract import Scheduler, Searcher
 from search.history import Trial
 from search.records import Config, Goal, Status
 from search.rules.conduct import takes_on_stopped

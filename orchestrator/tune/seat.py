@@ -14,9 +14,8 @@ from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 from ray import tune
 
-from orchestrator import worker
-from orchestrator.guards import data_bytes, limited, noted, watched
-from orchestrator.worker import Order
+from orchestrator.worker.job import Answer, Job, Order, other
+from orchestrator.worker.limits import data_bytes, limited, noted, watched
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -34,7 +33,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         self._shared: Path = config["shared"]
         self._pause: Path = config["pause"]
         self._order: Order | None = None
-        self._job: worker.Job | None = None
+        self._job: Job | None = None
         self._next: Order | None = None
         self._leave = self._save = False
         self._is_new = True
@@ -66,14 +65,14 @@ class Seat(tune.Trainable):  # type: ignore[misc]
             result["answer"] = self._train(order)
         else:
             self._order = None
-            result["job"] = worker.other(self._sweep, order, self._shared)
+            result["job"] = other(self._sweep, order, self._shared)
         return result
 
-    def _train(self, order: Order) -> worker.Answer:
+    def _train(self, order: Order) -> Answer:
         assignment = order.assignment
         assert assignment is not None
         if self._job is None:
-            self._job = worker.Job(self._sweep, assignment, self._pause.exists)
+            self._job = Job(self._sweep, assignment, self._pause.exists)
             budget = self._sweep.memory_bytes
             self._memory_limit = None if budget is None else data_bytes() + budget
         silence, patience = self._sweep.silence_seconds, PATIENCE

@@ -2,7 +2,7 @@
 
 Source     log expected improvement: Ament et al., NeurIPS 2023. Priors: Hvarfner et al., πBO, ICLR 2022.
 Differs    running trainings count as if they ended as expected ("kriging believer"), or at the worst value there is
-           ("constant liar"). Each turn goes by one of several fits, see `search.opinions`.
+           ("constant liar"). Each turn goes by one of several fits, see `search.models.fits`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.arms import Configuration, Fidelity
-from search.base import generator
-from search.candidates import Encoding
+from search.contract import generator
 from search.history import History
-from search.observations import training_data
-from search.opinions import fits
-from search.scale import OutcomeTransforms
-from search.soundness import NeighbourFeasibility
-from search.step_costs import StepCostModel
+from search.models.candidates import Encoding
+from search.models.cost_model import StepCostModel
+from search.models.feasibility import NeighbourFeasibility
+from search.models.fidelities import Configuration, Fidelity
+from search.models.fits import fits
+from search.models.outcome_transform import OutcomeTransforms
+from search.models.training_data import training_data
 from search.task import FULL
 
 if TYPE_CHECKING:
-    from search.gp import CurveModel
+    from search.models.gp import CurveModel
 
 Array = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ CENTRES = 10  # of the best forecasts, around which candidates are drawn
 
 
 class CurveAcquisition:
-    """What the model says of a history. `units`: (n, dimension) points of the unit cube; losses are transformed, see `search.scale`.
+    """What the model says of a history. `units`: (n, dimension) points of the unit cube; losses are transformed, see `search.models.outcome_transform`.
 
     `known` are the configurations that were tried, at least one; `memo` goes with the next suggestion.
     """
@@ -60,7 +60,7 @@ class CurveAcquisition:
         )
 
     def _conditioned(self, fit: list[float], fidelities: Sequence[Fidelity], constant_liar: bool) -> CurveModel:
-        from search.gp import CurveModel
+        from search.models.gp import CurveModel
 
         data = training_data(self._history, self._known, fidelities, self.transforms, self._encode)
         tasks, earlier = len({each.task for each in fidelities}), len(self._history.earlier)
@@ -84,7 +84,7 @@ class CurveAcquisition:
         Where there is next to none, the lower confidence bound takes its place: improvements of e^-50 are largest
         where the model knows least, and not where it expects most.
         """
-        from search.gp import log_expected_improvement
+        from search.models.gp import log_expected_improvement
 
         mean, deviation = self.model.predict(
             self._encode(units), np.broadcast_to(levels, len(units)), np.full(len(units), task)

@@ -20,8 +20,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from search.base import Scheduler, Searcher, Verdict, generator
-from search.finalists import confirm, winner
+from search.contract import Scheduler, Searcher, Verdict, generator
 from search.history import History, Trial, incumbent
 from search.records import (
     BASELINE,
@@ -39,6 +38,7 @@ from search.records import (
     resume,
     start,
 )
+from search.rules.finalists import confirm, winner
 from search.rules.points import points_first
 from search.task import FULL
 

@@ -13,14 +13,14 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, ClassVar
 
-from search.arms import Configuration, Fidelity, configurations_of, fidelities_of
-from search.base import Searcher, generator
-from search.candidates import Encoding, Score, best_configurations, is_apart
+from search.contract import Searcher, generator
 from search.history import History
 from search.models.acquisition import CurveAcquisition
-from search.opinions import fits
-from search.proposal import NUMERICAL, propose_random, refuse_for_model
+from search.models.candidates import Encoding, Score, best_configurations, is_apart
+from search.models.fidelities import Configuration, Fidelity, configurations_of, fidelities_of
+from search.models.fits import fits
 from search.records import Enough, Status, Suggestion, resume, start
+from search.rules.proposals import NUMERICAL, propose_random, refuse_for_model
 from search.rules.stopping import why_stop
 from search.settings import number, whole
 from search.space import Space, Vector
@@ -79,7 +79,7 @@ class MultiFidelity(Searcher):
 
     def prepare(self, history: History) -> None:
         if history.space.coordinates:
-            import_module("search.gp")  # two seconds, the first time
+            import_module("search.models.gp")  # two seconds, the first time
             fidelities = fidelities_of(history, self.first, self.factor)
             known = configurations_of(history, fidelities)
             if len(known) >= self.n_initial:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History
 from search.records import Config, Enough, Suggestion, start
 

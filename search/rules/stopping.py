@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from search.arms import Configuration
-from search.base import generator
-from search.candidates import best_configurations
+from search.contract import generator
 from search.history import History
 from search.models.acquisition import CurveAcquisition
+from search.models.candidates import best_configurations
+from search.models.fidelities import Configuration
 
 Array = NDArray[np.float64]
 

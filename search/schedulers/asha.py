@@ -26,10 +26,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from search.base import Scheduler, Verdict
+from search.contract import Scheduler, Verdict
 from search.history import History, Trial
 from search.records import Status, Suggestion
-from search.rungs import (
+from search.rules.rungs import (
     crossed,
     judged_at_the_ends,
     milestones,

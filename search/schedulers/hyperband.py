@@ -21,10 +21,10 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
-from search.base import Scheduler, Verdict
+from search.contract import Scheduler, Verdict
 from search.history import History, Trial
 from search.records import Status, Suggestion, resume
-from search.rungs import promoted, refuse_settings, rested_at, rung, top_step
+from search.rules.rungs import promoted, refuse_settings, rested_at, rung, top_step
 
 
 class Rung(NamedTuple):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from search.base import Scheduler, Verdict
+from search.contract import Scheduler, Verdict
 from search.history import History, Trial
 
 

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from search.base import Searcher, derived_seed, generator
-from search.candidates import Encoding, best_configurations, is_apart
+from search.contract import Searcher, derived_seed, generator
 from search.history import History, Trial
-from search.proposal import NUMERICAL, propose_random, refuse_for_model
+from search.models.candidates import Encoding, best_configurations, is_apart
+from search.models.feasibility import ProcessFeasibility
+from search.models.outcome_transform import OutcomeTransform
 from search.records import Status, Suggestion, start
-from search.scale import OutcomeTransform
+from search.rules.proposals import NUMERICAL, propose_random, refuse_for_model
 from search.settings import whole
-from search.soundness import ProcessFeasibility
 from search.space import Space
 from search.task import FULL
 
 if TYPE_CHECKING:
-    from search.noisy_improvement import NoisyImprovement
+    from search.models.noisy_ei import NoisyImprovement
 
 Array = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ class BayesSearch(Searcher):
     Not for    early stopping and tasks: it learns from full results only, MultitaskSearch from all of them.
     Source     Letham et al., Constrained Bayesian Optimization with Noisy Experiments, Bayesian Analysis 2019;
                qLogNoisyExpectedImprovement of BoTorch (Ament et al., NeurIPS 2023). Beliefs: Hvarfner et al.,
-               πBO, ICLR 2022. Broken trials: Gelbart et al., see `search.soundness`.
+               πBO, ICLR 2022. Broken trials: Gelbart et al., see `search.models.feasibility`.
     Differs    the criterion is compared at random and nearby candidates instead of climbed by gradients, so that
                conditions, choices and constraints need no special case. Failed and diverged trials are shown with
                the worst result of the others, and the probability to break as they did counts against a place;
@@ -164,7 +164,7 @@ def _kept(order: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _model(history: History, places: Array, values: Array, results: int) -> tuple[NoisyImprovement, str]:
     """The model, and the memo of its fit if it had to be fitted; else the history has one."""
-    from search.noisy_improvement import NoisyImprovement
+    from search.models.noisy_ei import NoisyImprovement
 
     model = NoisyImprovement(places, values)
     latest = Fit.latest(history)

@@ -24,11 +24,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from search.base import Searcher, derived_seed
+from search.contract import Searcher, derived_seed
+from search.domain.parameters import Choice
 from search.history import History, Trial
-from search.parameters import Choice
-from search.proposal import propose, propose_random
 from search.records import Config, Status, Suggestion
+from search.rules.proposals import propose, propose_random
 from search.settings import number, share, whole
 from search.space import Space, Vector
 from search.task import FULL

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from search.base import Searcher, derived_seed
+from search.contract import Searcher, derived_seed
 from search.history import History, Trial
-from search.proposal import propose, propose_random
 from search.records import Status, Suggestion
+from search.rules.proposals import propose, propose_random
 from search.settings import share, whole
 from search.space import Space, Vector, numeric_coordinates
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History
 from search.records import Suggestion, start
 from search.settings import whole

@@ -10,7 +10,7 @@ Costs      processor time for a suggestion: `experiments/benchmarks/deciding.py`
 Settings   n_initial (8): random configurations before the model. greedy (0.1): share of the turns that take the trial
            with the best forecast on, whatever else looks promising. full_every (5): for the cost of so many full
            trainings at least one goes to the horizon. halving (None): while nothing improves, this share of the cost
-           goes to successive halving of random configurations, see `search.hedge`; None: half, but nothing if the
+           goes to successive halving of random configurations, see `search.rules.halving`; None: half, but nothing if the
            sweep has tasks. cost_power (0.5): 0 ignores how the cost of a step depends on the configuration, 1 is
            improvement per second. first (1), factor (1.5): the rungs, if the sweep has no tasks.
            stop_below (None): end the search when the expected improvement of the loss for the cost of one full
@@ -18,14 +18,14 @@ Settings   n_initial (8): random configurations before the model. greedy (0.1): 
 Not for    schedules that depend on the length of the training, unless tasks are given: a promoted trial goes on
            from its checkpoint. Thousands of cheap trials: Tpe with Asha.
 Source     Rakotoarison et al., In-Context Freeze-Thaw Bayesian Optimization, ICML 2024 (a random horizon for each
-           decision), on the model of Swersky et al., 2013 and 2014, see `search.gp`. Beliefs: Hvarfner et al., πBO,
+           decision), on the model of Swersky et al., 2013 and 2014, see `search.models.gp`. Beliefs: Hvarfner et al., πBO,
            ICLR 2022.
 Differs    expected improvement takes the place of the probability of a random improvement; costs count; a random
            share of greedy turns and the bound of `full_every` keep it from camping on cheap tasks, and successive
            halving takes over half of the cost while nothing improves. Failed and
            diverged trials are shown with the worst value where they broke, and places near them count for less.
            Losses are put on a logarithmic scale from the best one, so units, sign and a few enormous losses do
-           not matter. Each turn goes by one of three fits to different parts of the data, see `search.opinions`.
+           not matter. Each turn goes by one of three fits to different parts of the data, see `search.models.fits`.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from search.arms import Configuration, level
-from search.base import generator
-from search.hedge import halved, overdue
+from search.contract import generator
 from search.history import History
-from search.proposal import DRAWS, propose_random
+from search.models.fidelities import Configuration, level
 from search.records import Suggestion, start
+from search.rules.halving import halved, overdue
 from search.rules.multifidelity import Decision, MultiFidelity
+from search.rules.proposals import DRAWS, propose_random
 from search.settings import share
 
 Array = NDArray[np.float64]

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from search.base import Searcher, generator
+from search.contract import Searcher, generator
+from search.domain.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
 from search.history import History, Trial
-from search.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
-from search.proposal import propose, propose_random
 from search.records import Status, Suggestion
+from search.rules.proposals import propose, propose_random
 from search.settings import whole
 from search.space import Space
 

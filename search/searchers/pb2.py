@@ -22,13 +22,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from search.domain.parameters import Parameter
 from search.history import History, Trial
 from search.models.exact_gp import Posterior, whitened
-from search.parameters import Parameter
-from search.population import Population, is_member
 from search.records import Config, Status
+from search.rules.perturb import perturbed
+from search.rules.population import Population, is_member
 from search.space import Space, Vector, numeric_coordinates
-from search.variation import perturbed
 
 FEWEST = 4  # changes to learn from; before, children are varied at random
 MOST = 200  # the latest so many: older ones are forgotten by the kernel anyway, and the cost is cubic

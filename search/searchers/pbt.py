@@ -25,10 +25,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.history import History, Trial
-from search.population import Population
 from search.records import Config
+from search.rules.perturb import perturbed
+from search.rules.population import Population
 from search.settings import share
-from search.variation import perturbed
 
 
 @dataclass(frozen=True)

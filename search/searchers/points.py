@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History
 from search.records import Config, Enough, Suggestion
 from search.rules.points import points_first

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History
-from search.proposal import propose_random
 from search.records import Suggestion
+from search.rules.proposals import propose_random
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from search.base import Searcher, derived_seed
+from search.contract import Searcher, derived_seed
 from search.history import History
-from search.proposal import propose
 from search.records import Suggestion
+from search.rules.proposals import propose
 from search.space import Space, Vector
 
 ATTEMPTS = 20

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator import launch
 from orchestrator.sweep import Sweep
-from search.base import Searcher
+from search.contract import Searcher
 from search.history import History
 from search.records import Enough, Suggestion
 from search.space import Space, loguniform, pow2, uniform

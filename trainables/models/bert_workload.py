@@ -6,8 +6,9 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from search.records import Config
-from trainables import wordpiece
-from trainables.base import Knobs, Workload
+from trainables.contract import Workload
+from trainables.data import wordpiece
+from trainables.values import Knobs
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +35,7 @@ class BertWorkload(Workload):
         )
 
     def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
-        from trainables.optimizers import configured, without_decay
+        from trainables.optim.by_name import configured, without_decay
 
         knobs = self.knobs(config)
         return configured(config, "adamw", without_decay(model, knobs), knobs)

@@ -6,8 +6,9 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from search.records import Config
-from trainables.base import Knobs, Workload
+from trainables.contract import Workload
 from trainables.models.resnets import Architecture
+from trainables.values import Knobs
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,7 @@ class ResNetWorkload(Workload):
         return Knobs(config["learning_rate"], config["batch_size"], config["momentum"], config["weight_decay"])
 
     def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
-        from trainables.optimizers import configured
+        from trainables.optim.by_name import configured
 
         default = "nesterov" if config.get("nesterov", False) else "sgd"
         return configured(config, default, model.parameters(), self.knobs(config))

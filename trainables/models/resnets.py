@@ -67,7 +67,7 @@ class Architecture:
         papers also a name at Hugging Face, a folder with its files, or "torchvision".
         Raises ValueError if that is not there, or of another architecture.
         """
-        from trainables import weights
+        from trainables.models import weights
 
         found = self._body(where)
         model = self.build(channels, classes)
@@ -78,8 +78,7 @@ class Architecture:
         return model
 
     def _body(self, where: str) -> dict[str, Tensor]:
-        from trainables import weights
-        from trainables.models import hugging_resnet
+        from trainables.models import hugging_resnet, weights
 
         if self.network != SMALL:
             if where == hugging_resnet.TORCHVISION:

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.base import NOTHING, Action, Averaging, Policy, Signals
-from trainables.signals import NO_ESTIMATE, NoiseScale, noise_scale, observed
+from trainables.contract import Policy
+from trainables.estimates.noise_scale import NO_ESTIMATE, NoiseScale, noise_scale, observed
+from trainables.values import NOTHING, Action, Averaging, Signals
 
 _DECAYED = 0.5  # the learning rate, as a share of the highest yet
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from trainables.base import NOTHING, Action, Policy, Signals
-from trainables.signals import NO_ESTIMATE, NoiseScale, gain, noise_scale, observed
+from trainables.contract import Policy
+from trainables.estimates.noise_scale import NO_ESTIMATE, NoiseScale, gain, noise_scale, observed
+from trainables.values import NOTHING, Action, Signals
 
 _DECAY = 0.99  # of the averages, per update
 

@@ -30,9 +30,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
-from trainables.forecast import FITS, forecast
-from trainables.next_rate import next_rate
+from trainables.contract import Policy
+from trainables.estimates.forecast import FITS, forecast
+from trainables.estimates.next_rate import next_rate
+from trainables.values import NOTHING, Action, Knobs, Signals
 
 _MEASURED = 16  # times in a trial
 _DATA = ("fresh", "replay")

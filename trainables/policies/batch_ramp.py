@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from trainables.base import NOTHING, Action, Policy, Signals
-from trainables.decay import passed
+from trainables.contract import Policy
+from trainables.estimates.decay import passed
+from trainables.values import NOTHING, Action, Signals
 
 State = tuple[float, int]
 """Learning rate and batch of the configuration."""

@@ -25,9 +25,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainables.base import NOTHING, Action, Policy, Signals
-from trainables.decay import decay
-from trainables.signals import NO_ESTIMATE, UNKNOWN, gain, noise_scale, observed, smoothed, value
+from trainables.contract import Policy
+from trainables.estimates.decay import decay
+from trainables.estimates.noise_scale import NO_ESTIMATE, UNKNOWN, gain, noise_scale, observed, smoothed, value
+from trainables.values import NOTHING, Action, Signals
 
 _DECAY = 0.99  # of the averages, per update
 _PERIOD_EPOCHS = 0.1

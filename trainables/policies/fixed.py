@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.base import NOTHING, Action, Policy, Signals
+from trainables.contract import Policy
+from trainables.values import NOTHING, Action, Signals
 
 
 @dataclass(frozen=True)

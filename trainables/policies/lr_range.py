@@ -22,8 +22,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainables.base import NOTHING, Action, Policy, Signals
-from trainables.signals import UNKNOWN, smoothed, value
+from trainables.contract import Policy
+from trainables.estimates.noise_scale import UNKNOWN, smoothed, value
+from trainables.values import NOTHING, Action, Signals
 
 _WINDOW = 0.05  # of the sweep, that the loss is smoothed over
 _LONGEST = 0.5  # of the training

@@ -16,8 +16,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
-from trainables.signals import NO_ESTIMATE, NoiseScale, noise_scale, observed
+from trainables.contract import Policy
+from trainables.estimates.noise_scale import NO_ESTIMATE, NoiseScale, noise_scale, observed
+from trainables.values import NOTHING, Action, Knobs, Signals
 
 _SCALING = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}  # the power of the batch's factor
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from trainables.base import NOTHING, Action, Policy, Signals
+from trainables.contract import Policy
+from trainables.values import NOTHING, Action, Signals
 
 _SMALLEST_CHANGE = 1e-8  # a rate that would change by less stays, as in torch
 

@@ -2,7 +2,7 @@
 
 Use when   the number of epochs is fixed: nearly every good recipe ends at a small rate. Cosine is a safe first choice.
 Costs      nothing.
-Settings   shape: "constant", "cosine", "linear", "polynomial" or "steps", see `trainables.decay`. power (2): of the
+Settings   shape: "constant", "cosine", "linear", "polynomial" or "steps", see `trainables.estimates.decay`. power (2): of the
            polynomial. factor (0.1), at (half and three quarters of the training): of the steps.
            begin_at (0): the rate stays until this share of the training. The epochs of a warm-up as a share of all make a
            polynomial that begins after the warm-up, as in the public LARS code; 0.8 with "linear" is warm-up, stable, decay.
@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from trainables.base import NOTHING, Action, Policy, Signals
-from trainables.decay import SHAPES, decay
+from trainables.contract import Policy
+from trainables.estimates.decay import SHAPES, decay
+from trainables.values import NOTHING, Action, Signals
 
 
 @dataclass(frozen=True)

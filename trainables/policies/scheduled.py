@@ -19,7 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainables.base import NOTHING, Action, Averaging, Knobs, Policy, Signals, Workload
+from trainables.contract import Policy, Workload
+from trainables.values import NOTHING, Action, Averaging, Knobs, Signals
 
 KNOBS = frozenset({"learning_rate", "batch_size", "momentum", "weight_decay"})
 

@@ -10,14 +10,15 @@ Settings   replicas: `batch_size` is shared by them. alpha: how fast they give u
 Not for    fewer replicas than workers, and optimisers with norms of whole tensors (LARS, LAMB): refused. `Execution(compile=True)`
            speeds up the evaluations only.
 Source     Koliousis et al., Crossbow: Scaling Deep Learning with Small Batch Sizes on Multi-GPU Servers, VLDB 2019.
-Differs    several replicas may live in one process (`trainables.replicas` has the formulas).
+Differs    several replicas may live in one process (`trainables.training.replicas` has the formulas).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.base import NOTHING, Action, Averaging, Policy, Signals
+from trainables.contract import Policy
+from trainables.values import NOTHING, Action, Averaging, Signals
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from trainables.base import NOTHING, Action, Knobs, Policy, Signals
+from trainables.contract import Policy
+from trainables.values import NOTHING, Action, Knobs, Signals
 
 State = list[tuple[Any, bool]]
 """Of each policy its state, and whether it has asked for a measurement, which then is its alone."""

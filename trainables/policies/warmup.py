@@ -23,7 +23,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainables.base import NOTHING, Action, Policy, Signals
+from trainables.contract import Policy
+from trainables.values import NOTHING, Action, Signals
 
 _SCALINGS = ("sqrt", "linear", "none")
 _LONGEST = 0.5  # of the training

@@ -18,8 +18,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainables.base import Action, Policy, Signals
-from trainables.signals import UNKNOWN, smoothed, value
+from trainables.contract import Policy
+from trainables.estimates.noise_scale import UNKNOWN, smoothed, value
+from trainables.values import Action, Signals
 
 _KNOWN = 0.5  # the weight that the average must have collected before it counts
 

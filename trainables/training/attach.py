@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from search.work import Progress
-from trainables.base import Policy
+from trainables.contract import Policy
 from trainables.training.control import Control, DataOrder
 
 

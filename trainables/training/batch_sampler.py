@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 
-from trainables.order import Order, batch_count
+from trainables.training.data_order import Order, batch_count
 
 
 class BatchSampler(Sampler[list[int]]):

@@ -22,22 +22,23 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from trainables.base import Action, Averaging, Knobs, Policy, Signals
-from trainables.group import Alone, joined
-from trainables.randomness import read_streams, write_streams
-from trainables.signals import Gradient
+from trainables.contract import Policy
+from trainables.estimates.noise_scale import Gradient
 from trainables.training.accounting import LossAccount, counted_at
 from trainables.training.decisions import Decisions
 from trainables.training.knobs import knobs_of, multiples_of, turn
 from trainables.training.model_state import ModelState, Weights, copied, put_model
 from trainables.training.needs import refuse_unmet
 from trainables.training.parts import Parts
+from trainables.training.randomness import read_streams, write_streams
+from trainables.training.workers import Alone, joined
+from trainables.values import Action, Averaging, Knobs, Signals
 
 Metrics = Mapping[str, float]
 
 
 class DataOrder(Protocol):
-    """An order of samples that can fall behind, so that some come again: `trainables.order.Order`, or a BatchSampler."""
+    """An order of samples that can fall behind, so that some come again: `trainables.training.data_order.Order`, or a BatchSampler."""
 
     behind: int  # samples
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from search.work import Progress
-from trainables.base import Averaging, Knobs
+from trainables.values import Averaging, Knobs
 
 
 class Decisions:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from trainables.base import Knobs
+from trainables.values import Knobs
 
 KNOB_OF = {"lr": "learning_rate", "momentum": "momentum", "weight_decay": "weight_decay"}
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from trainables.base import Averaging
+from trainables.values import Averaging
 
 
 class Weights(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainables.base import Policy
+from trainables.contract import Policy
 
 
 def refuse_unmet(policy: Policy[Any], *, averages: bool, rewinds: bool, measures: bool, parts: int) -> None:

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from trainables import gradients
-from trainables.group import Alone
-from trainables.signals import Gradient
+from trainables.estimates.noise_scale import Gradient
+from trainables.training import gradients
 from trainables.training.part_gradients import PartGradients
+from trainables.training.workers import Alone
 
 
 class Parts:

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.base import Averaging, Workload
-from trainables.device import autocast
-from trainables.group import Alone
-from trainables.replicas import Replicas, gathered, own
+from trainables.contract import Workload
+from trainables.training.device import autocast
 from trainables.training.model_state import copied, live_weights, put_model
+from trainables.training.replicas import Replicas, gathered, own
+from trainables.training.workers import Alone
+from trainables.values import Averaging
 
 
 class ReplicatedState:

@@ -2,7 +2,7 @@
 
 What       an encoder, the mean of its last states over the real places, one linear layer; AdamW. The encoder starts at
            random, or from `weights`: a trial of BertMlm, a file, or a model of the Hugging Face hub.
-Data       a folder with the task's files (see `trainables.sentences`); none: sentences of Python's language reference.
+Data       a folder with the task's files (see `trainables.data.sentences`); none: sentences of Python's language reference.
            CoLA's test part here is its out-of-domain development part, as the labels of its own are not public.
 Baseline   AdamW with a learning rate of 3e-4, batches of 32, weight decay 0.01: the highest rate in the grid that
            BERT-tiny was published with.
@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
-from trainables import sentences, wordpiece
-from trainables.base import Execution
+from trainables.data import sentences, wordpiece
 from trainables.models.bert_workload import BertWorkload
+from trainables.values import Execution
 
 if TYPE_CHECKING:
     import torch
@@ -114,7 +114,7 @@ class BertClassify(BertWorkload):
 
     def _take_over(self, model: torch.nn.Module, name: str) -> None:
         """Put the encoder of the weights `name` into the model; its head stays as it is."""
-        from trainables import weights
+        from trainables.models import weights
         from trainables.models.bert import encoder_of
 
         given = weights.read(name) if _is_here(name) else _from_hub(name)

@@ -2,7 +2,7 @@
 
 What       transformers' BertForMaskedLM, tiny unless told otherwise (2 layers, 128 wide), AdamW; biases and the gains of
            normalisations are not decayed.
-Data       a folder of text (see `trainables.text`); none: Python's language reference. The pieces of words come from a
+Data       a folder of text (see `trainables.data.text`); none: Python's language reference. The pieces of words come from a
            vocabulary file, or are trained on the training part; `prepare` leaves them as `vocab.txt`, with which a
            BertClassify can start from these weights.
 Baseline   AdamW with a learning rate of 1e-3, batches of 32, weight decay 0.01.
@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
-from trainables import text, wordpiece
-from trainables.base import Execution
+from trainables.data import text, wordpiece
 from trainables.models.bert_workload import BertWorkload
+from trainables.values import Execution
 
 if TYPE_CHECKING:
     import torch

@@ -49,11 +49,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from search.records import Config
 from search.work import Assignment
-from trainables import call
+from trainables.execution import call
 
 if TYPE_CHECKING:
-    from trainables.run import Run
-    from trainables.script_run import ScriptRun
+    from trainables.execution.run import Run
+    from trainables.scripts.run import ScriptRun
 
 Train = Callable[[Config], Any] | Callable[[Config, Any], Iterator[Any]] | Callable[[Config, Any, Any], Iterator[Any]]
 
@@ -119,7 +119,7 @@ class FromFunction:
             raise ValueError(f"{self!r} turns its own knobs, and {policy!r} cannot reach them; {self.policy_remedy}")
         if _yields(self.train):
             return self._run_here(policy, assignment, should_pause)
-        from trainables.script_run import ScriptRun
+        from trainables.scripts.run import ScriptRun
 
         if assignment.parent is not None:
             raise ValueError(
@@ -128,8 +128,8 @@ class FromFunction:
         return ScriptRun(_Called(self, assignment.folder), assignment, should_pause)
 
     def _run_here(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None) -> Run:
-        from trainables.run import Run
-        from trainables.yielding import Yielding
+        from trainables.execution.generator import Yielding
+        from trainables.execution.run import Run
 
         return Run(
             lambda: Yielding(
@@ -144,11 +144,11 @@ class FromFunction:
         if self.test_with is None:
             return {}
         if not _yields(self.train):
-            from trainables.trial_folder import TrialFolder
+            from trainables.scripts.trial_folder import TrialFolder
 
             found = TrialFolder(assignment.folder / "script").checkpoint(assignment.recorded)
             return self.test_with(assignment.config, found)
-        from trainables.run import saved
+        from trainables.execution.run import saved
 
         return self.test_with(assignment.config, saved(assignment)["state"])
 

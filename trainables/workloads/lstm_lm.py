@@ -3,7 +3,7 @@
 What       an LSTM of one or more layers, trained with plain SGD and clipped gradients. `LstmLm.ptb_small()` and
            `ptb_large()` are the shapes of the literature; `cutoffs` replaces the full softmax, which is most of the
            cost on a CPU, by the adaptive one.
-Data       a folder of text (see `trainables.text`), such as the Penn Treebank; none: Python's language reference.
+Data       a folder of text (see `trainables.data.text`), such as the Penn Treebank; none: Python's language reference.
 Baseline   SGD with a learning rate of 1, batches of 20, as in all of the sources below. They also lower the rate from
            some epoch on: that is a policy's business.
 Source     Zaremba et al., Recurrent Neural Network Regularization, 2014, section 4.1, and the TensorFlow tutorial that
@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
-from trainables import text
-from trainables.base import Execution, Knobs, Workload
+from trainables.contract import Workload
+from trainables.data import text
+from trainables.values import Execution, Knobs
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +110,7 @@ class LstmLm(Workload):
         return Model(entries, self.hidden, self.layers, dropout, self.cutoffs, self.scale)
 
     def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
-        from trainables.optimizers import configured
+        from trainables.optim.by_name import configured
 
         return configured(config, "sgd", model.parameters(), self.knobs(config))
 

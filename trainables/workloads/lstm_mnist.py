@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
-from trainables.base import Execution, Knobs, Workload
+from trainables.contract import Workload
+from trainables.values import Execution, Knobs
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,7 @@ class LstmMnist(Workload):
         if not 0 < self.data_share <= 1:
             raise ValueError(f"data_share={self.data_share!r}: must be more than 0 and at most 1.")
         if self.data is not None:
-            from trainables.idx import check
+            from trainables.data.idx import check
 
             check(self.data)
 
@@ -71,7 +72,7 @@ class LstmMnist(Workload):
         return RowLstm(images.shape[2], self.hidden, 10, self.projection)
 
     def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
-        from trainables.optimizers import configured
+        from trainables.optim.by_name import configured
 
         return configured(config, "sgd", model.parameters(), self.knobs(config))
 
@@ -119,7 +120,7 @@ def _digits(device: str) -> dict[str, tuple[Tensor, Tensor]]:
 
 @lru_cache(maxsize=2)
 def _mnist(data: str, device: str) -> dict[str, tuple[Tensor, Tensor]]:
-    from trainables.idx import read
+    from trainables.data.idx import read
 
     parts = read(data)
     images, labels = parts["train"]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
-from trainables.base import Execution, Knobs, Workload
+from trainables.contract import Workload
+from trainables.values import Execution, Knobs
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +50,7 @@ class MlpDigits(Workload):
         return nn.Sequential(nn.Linear(64, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 10))
 
     def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
-        from trainables.optimizers import optimizer
+        from trainables.optim.by_name import optimizer
 
         return optimizer(config.get("optimizer", "sgd"), model.parameters(), self.knobs(config))
 

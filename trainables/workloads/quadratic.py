@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
-from trainables.base import Execution, Knobs, Workload
+from trainables.contract import Workload
+from trainables.values import Execution, Knobs
 
 if TYPE_CHECKING:
     import torch

@@ -4,7 +4,7 @@ The shape of SigOpt's study of Stanford Cars, with the same seven parameters; by
 trains in four seconds: pre-trained on the digits 0 to 4, taught 5 to 9 from few examples.
 
 Data       None: scikit-learn's digits, 8x8, enlarged to 16x16; of each of the classes 5 to 9 30 images to train on, 40
-           to validate on, all others, about 110, to test on. Or a folder, see `trainables.image_files`: a fifth of each
+           to validate on, all others, about 110, to test on. Or a folder, see `trainables.data.image_files`: a fifth of each
            class of the training part is validated on, always the same. Mirrored and shifted at random, unless digits.
 Baseline   the usual recipe for transfer learning: SGD with momentum 0.9 and a learning rate of 0.001.
 Source     SigOpt, Multitask Optimization (2019): ResNet-18, all weights tuned, 83.41 % with the baseline and 87.33 %
@@ -23,15 +23,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from search.records import Config
-from trainables.base import Execution
 from trainables.models.resnet_workload import ResNetWorkload
 from trainables.models.resnets import HEAD, is_published
+from trainables.values import Execution
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from trainables.images import Split
+    from trainables.data.images import Split
     from trainables.models.head import Head
     from trainables.models.hugging_resnet import HuggingResNet
     from trainables.models.resnet import ResNet
@@ -99,7 +99,7 @@ class ResNetFinetune(ResNetWorkload):
             architecture.trained(str(self.weights), split.channels, split.classes)
 
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:
-        from trainables import weights
+        from trainables.models import weights
 
         split = self.split
         if self.weights == SCRATCH:
@@ -115,7 +115,7 @@ class ResNetFinetune(ResNetWorkload):
     def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
         from torch.nn import functional
 
-        from trainables.images import load, loss
+        from trainables.data.images import load, loss
 
         device = str(indices.device)
         rows = self.rows(device)[indices]
@@ -125,7 +125,7 @@ class ResNetFinetune(ResNetWorkload):
         return loss(model, load(self.split, device), rows, augment=self.augment and self.data is not None)
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        from trainables.images import evaluate, load
+        from trainables.data.images import evaluate, load
 
         device = str(next(model.parameters()).device)
         if self.scope == "head":
@@ -170,8 +170,8 @@ class ResNetFinetune(ResNetWorkload):
     def _features(self, model: ResNet | HuggingResNet) -> dict[str, Tensor]:
         import torch
 
-        from trainables.device import compute_device
-        from trainables.images import PARTS, features, load
+        from trainables.data.images import PARTS, features, load
+        from trainables.training.device import compute_device
 
         model = model.to(compute_device()).eval()
         images = load(self.split, str(next(model.parameters()).device))
@@ -182,7 +182,7 @@ class ResNetFinetune(ResNetWorkload):
         import torch
         from torch.nn import functional
 
-        from trainables.images import digits, digits_as_floats
+        from trainables.data.images import digits, digits_as_floats
 
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # more would change the last digits
@@ -203,7 +203,7 @@ class ResNetFinetune(ResNetWorkload):
 
     @property
     def split(self) -> Split:
-        from trainables.images import split, split_digits
+        from trainables.data.images import split, split_digits
 
         if self.data is None:
             return split_digits(5, self._digits, _DIGITS_VALID, self.side or _DIGITS_SIDE)
@@ -215,7 +215,7 @@ class ResNetFinetune(ResNetWorkload):
 
     def rows(self, device: str) -> Tensor:
         """Training images of this trial, of all there are; those of a smaller share are among those of a larger one."""
-        from trainables.images import share
+        from trainables.data.images import share
 
         return share(self.split, self.data_share, self.per_class, device)
 

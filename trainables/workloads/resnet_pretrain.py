@@ -4,7 +4,7 @@ A checkpoint of it is a value of `weights` for ResNetFinetune with the same `net
 `stem_stride`; `ResNetPretrain` and a fine-tune must agree on the channels (3 of colour images, 1 of digits).
 
 Data       None: the digits 0 to 4 of scikit-learn's, enlarged to 16x16; 90 of each to train on, 40 to validate on, about
-           50 to test on. Or a folder, see `trainables.image_files`, validated on a fifth of each class of its training part.
+           50 to test on. Or a folder, see `trainables.data.image_files`, validated on a fifth of each class of its training part.
 Baseline   the usual recipe for CIFAR-10: SGD with Nesterov's momentum 0.9, learning rate 0.1, batches of 64, weight decay
            5e-4, images mirrored and shifted; a warm-up and a cosine are a policy's business.
 Source     He et al., Deep Residual Learning for Image Recognition, 2015, section 4.2: ResNet-20, 164 epochs of CIFAR-10's
@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
-from trainables.base import Execution
 from trainables.models.resnet_workload import ResNetWorkload
+from trainables.values import Execution
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from trainables.images import Split
+    from trainables.data.images import Split
 
 _DIGITS_PER_CLASS, _DIGITS_VALID = 90, 40  # images
 _DIGITS_SIDE = 16  # pixels
@@ -73,14 +73,14 @@ class ResNetPretrain(ResNetWorkload):
         return self._architecture.build(self.split.channels, self.split.classes)
 
     def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
-        from trainables.images import load, loss
+        from trainables.data.images import load, loss
 
         device = str(indices.device)
         augment = self.augment and self.data is not None
         return loss(model, load(self.split, device), self.rows(device)[indices], augment=augment)
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        from trainables.images import evaluate, load
+        from trainables.data.images import evaluate, load
 
         data = load(self.split, str(next(model.parameters()).device))
         return evaluate(lambda images: model(data.floats(images)), data.parts[part], data.labels[part])
@@ -91,13 +91,13 @@ class ResNetPretrain(ResNetWorkload):
 
     @property
     def split(self) -> Split:
-        from trainables.images import split, split_digits
+        from trainables.data.images import split, split_digits
 
         if self.data is None:
             return split_digits(0, _DIGITS_PER_CLASS, _DIGITS_VALID, self.side or _DIGITS_SIDE)
         return split(self.data, self.side, self.classes_every)
 
     def rows(self, device: str) -> Tensor:
-        from trainables.images import share
+        from trainables.data.images import share
 
         return share(self.split, self.data_share, None, device)

@@ -34,13 +34,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from search.records import Config
 from search.work import Assignment
-from trainables import config_file
-from trainables.flags import CONFIG, Flag, ask, command_words, find, names_in, nearest, script_place
-from trainables.printed import measured as measured
+from trainables.scripts import config_file
+from trainables.scripts.flags import CONFIG, Flag, ask, command_words, find, names_in, nearest, script_place
+from trainables.scripts.printed import measured as measured
 
 if TYPE_CHECKING:
     from search.space import Space
-    from trainables.script_run import ScriptRun
+    from trainables.scripts.run import ScriptRun
 
 _REPORTS = re.compile(
     r"\borchestrator\b[\w. ]*\bimport\b[^\n]*(?:\n[ ,\w]*)*?\breport\b|\borchestrator\.(?:report\(|integrations\b)"
@@ -148,7 +148,7 @@ class Script:
 
     def run(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> ScriptRun:
         """Raises ValueError for a policy, which could not reach the knobs, and for a fork."""
-        from trainables.script_run import ScriptRun
+        from trainables.scripts.run import ScriptRun
 
         if policy is not None:
             raise ValueError(f"{self!r} turns its own knobs; leave out Sweep(policy={policy!r}).")

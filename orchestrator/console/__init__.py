@@ -1,0 +1,1 @@
+"""The terminal: the screen, signals, the command that was typed, words."""

@@ -1,0 +1,196 @@
+"""What can be known to be wrong with a sweep before anything starts, beyond the type of each field.
+
+`on_description` needs no files, no clock and no torch: `Sweep` calls it when it is made. `on_this_machine` looks at
+files, devices and models: it is called where the sweep is started, `--dry-run` included.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orchestrator.definition.identity import ADDRESS, identity
+from orchestrator.definition.machine import cpus, gpus, memory
+from orchestrator.errors import BadInput, did_you_mean
+from search.contract import Searcher
+from search.schedulers.run_to_end import RunToEnd
+from search.space import Space
+from search.task import FULL, Task
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
+
+MODES = {
+    "min": ("minimize", "minimise", "minimum", "minimal", "lower", "lowest", "smaller", "loss", "down"),
+    "max": ("maximize", "maximise", "maximum", "maximal", "higher", "highest", "larger", "score", "up"),
+}
+READERS = 200  # random configurations that the workload and the policy are asked to read
+DRAWS = 2000  # random configurations from which the share that meets the constraints is estimated
+
+
+def on_description(sweep: Sweep) -> None:
+    """Raise BadInput for parts that do not go together."""
+    _parts(sweep)
+    _placeholders(sweep)
+    _identities(sweep)
+
+
+def on_this_machine(sweep: Sweep, *, local: bool = True) -> None:
+    """Raise BadInput for files that are missing, parameters that nothing reads and, if the trials are to run on this
+    machine (`local`), for devices that it has not."""
+    if local:
+        _resources(sweep)
+    for task in sweep.tasks or (Task(FULL, 1.0),):
+        workload = sweep.workload_for(task.name)
+        try:
+            getattr(workload, "check", lambda: None)()
+        except (ValueError, OSError) as error:
+            raise BadInput(f"{workload!r}: {error}") from error
+    _unread(sweep)
+
+
+def mode(sweep: Sweep) -> None:
+    """The words "min" and "max", and no others."""
+    value, place = (sweep.mode, "Sweep") if sweep.mode else (sweep.workload.mode, type(sweep.workload).__name__)
+    if value in MODES:
+        return
+    meant = next((word for word, others in MODES.items() if str(value).lower() in (word, *others)), None)
+    hint = f" Did you mean {meant!r}?" if meant else ""
+    raise BadInput(f"{place}(mode={value!r}): must be 'min' or 'max'.{hint}")
+
+
+def horizon(sweep: Sweep) -> None:
+    """A whole number of steps, 1 or more."""
+    value = sweep.workload.horizon
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        try:
+            whole = 0 if isinstance(value, bool) else int(float(value))
+        except (TypeError, ValueError, OverflowError):
+            whole = 0
+        raise BadInput(
+            f"{type(sweep.workload).__name__}(horizon={value!r}): must be a whole number of steps, 1 or more; "
+            f"try horizon={max(whole, 1)}."
+        )
+
+
+def kind(name: str, value: object, wanted: type) -> None:
+    """A searcher or a scheduler: neither its class nor its name."""
+    if isinstance(value, type) and issubclass(value, wanted):
+        raise BadInput(f"Sweep({name}={value.__name__}): that is the class; write {value.__name__}().")
+    if isinstance(value, wanted):
+        return
+    if wanted is Space:
+        wrap = "write Space({…}) around the dict." if isinstance(value, Mapping) else "write space=Space({…})."
+        raise BadInput(f"Sweep(space={value!r}): {wrap}")
+    known = _offered(wanted)
+    meant = next((each for each in known if each.lower() == str(value).lower().replace("_", "").strip("()")), None)
+    remedy = f"write {name}={meant}()." if meant else f"write one of {', '.join(f'{each}()' for each in known)}."
+    raise BadInput(f"Sweep({name}={value!r}): must be a {wanted.__name__}; {remedy}")
+
+
+def _offered(wanted: type) -> list[str]:
+    import search
+
+    package = "search.searchers." if wanted is Searcher else "search.schedulers."
+    return sorted(name for name, home in search.HOMES.items() if home.startswith(package))
+
+
+def _parts(sweep: Sweep) -> None:
+    searcher, workload = sweep.searcher, sweep.workload
+    what, title = type(workload).__name__, type(searcher).__name__
+    if searcher.schedules and not isinstance(sweep.scheduler, RunToEnd):
+        raise BadInput(
+            f"Sweep(searcher={searcher!r}, scheduler={sweep.scheduler!r}): {title} decides by itself how long each trial "
+            "trains, and a scheduler would stop what it still needs; leave out scheduler."
+        )
+    if sweep.policy is not None and not getattr(workload, "takes_policy", True):
+        own = "leave out policy and tune the settings of your schedule as parameters."
+        raise BadInput(
+            f"Sweep(policy={identity(sweep.policy)}): {what} turns its own knobs, a policy cannot reach them; "
+            f"{getattr(workload, 'policy_remedy', own)}"
+        )
+    if type(searcher).forkable is not Searcher.forkable and not getattr(workload, "forks", True):
+        raise BadInput(
+            f"Sweep(searcher={searcher!r}): {title} lets trials take over the state of others, and {what} cannot do that; "
+            "use a searcher that does not fork, such as Tpe() or MultitaskSearch()."
+        )
+
+
+def feasible_share(space: Space) -> float:
+    """The share of the space, drawn at random, that meets its constraints."""
+    if not space.describe()["constraints"]:
+        return 1.0
+    rng = np.random.default_rng(0)
+    return sum(space.contains(space.from_unit(rng.random(space.dimension))) for _ in range(DRAWS)) / DRAWS
+
+
+def _placeholders(sweep: Sweep) -> None:
+    try:
+        getattr(sweep.workload, "check_space", lambda space: None)(sweep.space)
+    except ValueError as error:
+        raise BadInput(f"Sweep(space): {error}") from error
+
+
+def _identities(sweep: Sweep) -> None:
+    """The record must know each part again: an address in memory is another one in every process."""
+    parts = {name: getattr(sweep, name) for name in ("workload", "policy", "searcher", "scheduler")}
+    parts |= {f"tasks: {task.name}": dict(task.changes) for task in sweep.tasks}
+    for name, part in parts.items():
+        text = identity(part)
+        if ADDRESS in text:
+            at = text.index(ADDRESS)
+            raise BadInput(
+                f"Sweep({name}): {text[max(0, at - 60) : at + 24]!r} is known by its address in memory only, so the same "
+                "command could never continue this run; give its class a __repr__ that names its settings, or use a "
+                "function that is defined with def."
+            )
+
+
+def _resources(sweep: Sweep) -> None:
+    have = {"cpu": cpus, "gpu": gpus, "memory": memory}
+    if _other_cluster():
+        return
+    for name, asked in sweep.resources.items():
+        amount = sweep.memory_bytes if name == "memory" else asked
+        if not amount:
+            continue
+        there = have[name]()
+        if amount > there:
+            shown = f"{there / 2**30:.1f} GiB" if name == "memory" else f"{there:g}"
+            seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+            why = f" (CUDA_VISIBLE_DEVICES={seen!r})" if name == "gpu" and seen is not None else ""
+            remedy = "Ask for less" if there else f"Leave out {name}"
+            raise BadInput(
+                f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for {name}={asked!r}, and this machine has "
+                f"{shown}{why}. {remedy}, or name a cluster with --address."
+            )
+
+
+def _other_cluster() -> bool:
+    """Whether the trials will run on a Ray that is there already, and may have more than this machine."""
+    ray = sys.modules.get("ray")
+    started = ray is not None and getattr(ray, "is_initialized", bool)()
+    return bool(started or os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_HEAD_IP"))
+
+
+def _unread(sweep: Sweep) -> None:
+    """A parameter that neither the workload nor the policy ever asks for would be tuned for nothing."""
+    reads = getattr(sweep.workload, "reads", None)
+    if reads is None:  # somebody else's training: nobody can tell
+        return
+    rng = np.random.default_rng(1)
+    configs = [sweep.space.sample(rng) for _ in range(READERS)]
+    searched = {name for name, parameter in sweep.space.parameters.items() if parameter.size > 1}
+    names = searched & {name for config in configs for name in config}
+    asked = reads(sweep.policy_for, configs, names)
+    if asked is None or names <= asked:
+        return
+    never, others = min(names - asked), asked - set(sweep.space.names)
+    raise BadInput(
+        f"Sweep(space): nothing reads the parameter {never!r}: neither {type(sweep.workload).__name__} nor the policy asks "
+        f"for it.{did_you_mean(never, others) if others else ''} Leave it out, or write it as it is read."
+    )

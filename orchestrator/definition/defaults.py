@@ -1,0 +1,50 @@
+"""The searcher and the scheduler of a sweep that names none, and why these: `docs/choose.md` as code.
+
+A searcher that is given decides about the scheduler too. Whoever wants every trial trained to its end writes
+`scheduler=RunToEnd()`.
+"""
+
+from __future__ import annotations
+
+from search.contract import Scheduler, Searcher
+from search.schedulers.asha import Asha
+from search.schedulers.hyperband import Hyperband
+from search.schedulers.run_to_end import RunToEnd
+from search.searchers.multitask import MultitaskSearch
+from search.searchers.random import Random
+
+STOPPABLE = ("Random", "Sobol", "Tpe")  # searchers that gain by Asha: they cope with trials that are stopped early
+FULL_ONLY = {
+    "Grid": "a grid is there to see each of its values",
+    "BayesSearch": "BayesSearch learns from full trainings only",
+    "GaussianProcess": "GaussianProcess expects full trainings",
+    "CmaEs": "CmaEs expects full trainings",
+}
+
+
+def searcher(tasks: bool) -> tuple[Searcher, str]:
+    """For a sweep with or without cheaper tasks."""
+    if tasks:
+        return MultitaskSearch(), "it learns from the cheaper tasks about the full one"
+    return (
+        Random(),
+        "a first look at the space; with Asha() no searcher without a model of the curves was reliably ahead",
+    )
+
+
+def scheduler(chosen: Searcher, horizon: int, *, policy_resumes: bool) -> tuple[Scheduler, str]:
+    """The one that suits the searcher and the training."""
+    title = type(chosen).__name__
+    if chosen.schedules:
+        return RunToEnd(), f"{title} decides itself how long each trial trains"
+    if title == "BohbSearch":
+        return Hyperband(), "with Hyperband, BohbSearch is BOHB"
+    if title in FULL_ONLY:
+        return RunToEnd(), FULL_ONLY[title]
+    if horizon == 1:
+        return RunToEnd(), "a training of one step cannot be stopped early"
+    if not policy_resumes:
+        return RunToEnd(), "the policy's schedule depends on the training's length, so an early step misleads"
+    if title not in STOPPABLE:
+        return RunToEnd(), f"only {title} knows whether trials that are stopped early teach it anything"
+    return Asha(), "it stops early what is not among the best; scheduler=RunToEnd() trains every trial to its end"

@@ -1,0 +1,69 @@
+"""What the ledger holds of a sweep: its settings as plain JSON, and which of them must not change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.definition.identity import files_of, identity, same_command
+from orchestrator.secrets import masked_value
+from search.task import Task
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
+
+FIXED = ("workload", "policy", "metric", "mode", "horizon")
+"""Settings whose change makes every old result meaningless."""
+NO_POLICY = "Fixed()"  # the policy of a sweep that names none
+
+
+def describe(sweep: Sweep) -> dict[str, Any]:
+    """All settings; what looks like a secret is masked. The same for a sweep in its short and in its long form."""
+    command = getattr(sweep.workload, "command", None)
+    described: dict[str, Any] = masked_value(
+        {
+            "name": sweep.name,
+            "workload": _workload(sweep.workload, command),
+            "policy": NO_POLICY if sweep.policy is None else identity(sweep.policy),
+            "metric": sweep.metric_name,
+            "mode": "max" if sweep.maximise else "min",
+            "horizon": sweep.workload.horizon,
+            "space": sweep.space.describe(),
+            "searcher": identity(sweep.searcher),
+            "scheduler": identity(sweep.scheduler),
+            "num_samples": sweep.limit,
+            "budget": sweep.budget,
+            "tasks": [_plain(task) for task in sweep.tasks],
+            "finalists": sweep.finalist_count,
+            "confirmations": sweep.confirmations if sweep.finalist_count else 0,
+            "transfer": list(sweep.transfer),
+            "max_concurrent": sweep.max_concurrent,
+            "time_budget": sweep.budget_seconds,
+            "target": sweep.target,
+            "seed": sweep.seed,
+            "resources": dict(sweep.resources),
+            "workers": sweep.workers,
+            "baseline": None if sweep.baseline_config is None else dict(sweep.baseline_config),
+            "points_to_evaluate": [dict(point) for point in sweep.points_to_evaluate],
+            "files": files_of(command) if isinstance(command, str) else {},
+        }
+    )
+    return described
+
+
+def described_tasks(description: Mapping[str, Any]) -> list[Task]:
+    """The tasks of a recorded description; none in one of an older release."""
+    return [Task(**task) for task in description.get("tasks", ())]
+
+
+def _workload(workload: object, command: object) -> str:
+    known = identity(workload)
+    return known.replace(repr(command), repr(same_command(command))) if isinstance(command, str) else known
+
+
+def _plain(task: Task) -> dict[str, Any]:
+    changes = {
+        name: value if value is None or isinstance(value, (bool, int, float, str)) else identity(value)
+        for name, value in sorted(task.changes.items())
+    }
+    return {"name": task.name, "cost": task.cost, "share": task.share, "changes": changes, "resumes": task.resumes}

@@ -1,0 +1,92 @@
+"""The short form of a sweep: a function or a command in place of a Workload, `minimize=` in place of metric and mode.
+
+    Sweep("mine", train, space, minimize="valid_loss", steps=20)
+    Sweep("mine", "python train.py", space, minimize="valid_loss", steps=20)
+
+are
+
+    Sweep("mine", FromFunction(train, metric="valid_loss", mode="min", horizon=20), space)
+    Sweep("mine", Script("python train.py", metric="valid_loss", mode="min", horizon=20), space)
+
+and the ledger cannot tell them apart. `steps` belongs to a sweep of a function or a command, `horizon` to a Workload: both
+say how many steps a full training has.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shlex
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchestrator.errors import BadInput
+from trainables.contract import Workload
+
+if TYPE_CHECKING:
+    from search.work import Trainable
+
+PARTS = ("metric", "mode", "metrics", "horizon", "run")  # of a Workload
+
+
+class Goal(NamedTuple):
+    """What is tuned, and which way; both empty: what the workload says."""
+
+    metric: str
+    mode: str
+
+
+def goal(minimize: str | None, maximize: str | None, metric: str, mode: str) -> Goal:
+    """Raises BadInput for two ways of saying it at once."""
+    if minimize is not None and maximize is not None:
+        raise BadInput(
+            f"Sweep(minimize={minimize!r}, maximize={maximize!r}): one metric is tuned; leave out one of them."
+        )
+    if minimize is None and maximize is None:
+        return Goal(metric, mode)
+    word, name = ("minimize", minimize) if minimize is not None else ("maximize", maximize)
+    if metric or mode:
+        twice = f"metric={metric!r}" if metric else f"mode={mode!r}"
+        raise BadInput(f"Sweep({word}={name!r}, {twice}): {word} says both; leave out metric and mode.")
+    if not isinstance(name, str) or not name.strip():
+        raise BadInput(f"Sweep({word}={name!r}): must be the name of a metric, as in {word}='valid_loss'.")
+    return Goal(name, word[:3])
+
+
+def workload_of(given: Any, wanted: Goal, steps: int | None) -> tuple[Trainable, Goal]:
+    """The Workload, and what remains to be said beside it. Raises BadInput for what cannot become one."""
+    if isinstance(given, type):
+        raise BadInput(f"Sweep(workload={given.__name__}): that is the class; write {given.__name__}().")
+    if isinstance(given, Workload) or all(hasattr(given, part) for part in PARTS):
+        if steps is not None:
+            title = type(given).__name__
+            raise BadInput(
+                f"Sweep(steps={steps!r}): {title} has a horizon of its own, {given.horizon!r}; leave out steps, and write "
+                f"{title}(horizon={steps!r}) for another."
+            )
+        return given, wanted
+    kind, first = _kind(given)
+    if not wanted.metric or not wanted.mode:
+        where = "reports or yields" if callable(given) else "reports or prints"
+        said = f"metric={wanted.metric!r}" if wanted.metric else f"workload={given!r}"
+        raise BadInput(f"Sweep({said}): add minimize=… or maximize=…, the name of a metric that the training {where}.")
+    if steps is None:
+        raise BadInput(f"Sweep(workload={given!r}): add steps=…, the last step that a full training reports.")
+    try:
+        workload = getattr(importlib.import_module("trainables"), kind)
+        return workload(first, metric=wanted.metric, mode=wanted.mode, horizon=steps), Goal("", "")
+    except ValueError as error:
+        raise BadInput(f"Sweep(workload={given!r}): {error}") from error
+
+
+def _kind(given: Any) -> tuple[str, Any]:
+    """The class of trainables/ that it becomes, and that class's first argument."""
+    if isinstance(given, str):
+        return "Script", given
+    if isinstance(given, (list, tuple)) and given and all(isinstance(word, (str, os.PathLike)) for word in given):
+        return "Script", shlex.join(os.fspath(word) for word in given)
+    if callable(given):
+        return "FromFunction", given
+    raise BadInput(
+        f"Sweep(workload={given!r}): must be a function, a command such as 'python train.py', or a Workload "
+        f"({', '.join(PARTS)})."
+    )

@@ -1,0 +1,220 @@
+"""Each field of a sweep on its own: refuse what it cannot be, before anything starts.
+
+`Sweep` calls these when it is made. What can only be known of several fields together, or of the machine, is in checks.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.definition.units import number_of_bytes, seconds
+from orchestrator.errors import BadInput, did_you_mean
+from search import settings
+from search.records import Config
+from search.task import FULL, Task
+from search.task import problem as problem_with_tasks
+from trainables.contract import Workload
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
+
+RESOURCES = ("cpu", "gpu", "memory")
+
+
+def name(value: object) -> None:
+    """A run's name becomes a folder: refuse what is no plain file name."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+        raise BadInput(f"name={value!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit.")
+
+
+def metric(sweep: Sweep) -> None:
+    """A metric that the workload reports."""
+    if sweep.metric_name not in sweep.workload.metrics:
+        raise BadInput(
+            f"Sweep(metric={sweep.metric_name!r}): {type(sweep.workload).__name__} reports no such metric."
+            + did_you_mean(sweep.metric_name, sweep.workload.metrics)
+        )
+    if sweep.metric and sweep.metric != sweep.workload.metric and not sweep.mode:
+        raise BadInput(f"Sweep(metric={sweep.metric!r}): say also mode='min' or mode='max'.")
+
+
+def numbers(sweep: Sweep) -> None:
+    """Counts, limits and durations."""
+    try:
+        _counts(sweep)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    if sweep.target is not None and sweep.rules.has_diverged(sweep.loss(sweep.target)):
+        raise BadInput(
+            f"Sweep(target={sweep.target!r}): is beyond diverged_beyond={sweep.diverged_beyond!r}; "
+            f"mode is {'max' if sweep.maximise else 'min'!r}: which one is meant the other way round?"
+        )
+    for each in ("time_budget", "max_silence"):
+        value = getattr(sweep, each)
+        if value is not None and not seconds(value, each) > 0:
+            raise BadInput(f"Sweep({each}={value!r}): must be more than 0; leave it out for no limit.")
+
+
+def _counts(sweep: Sweep) -> None:
+    least = {
+        "num_samples": 1, "max_concurrent": 1, "confirmations": 1, "workers": 1, "keep_checkpoints": 1,
+        "finalists": 0, "seed": 0, "allow_failed": 0, "retries": 0,
+    }  # fmt: skip
+    for each, smallest in least.items():
+        if getattr(sweep, each) is not None or each not in ("num_samples", "max_concurrent", "finalists"):
+            settings.whole("Sweep", smallest, **{each: getattr(sweep, each)})
+    settings.flag("Sweep", first_alone=sweep.first_alone)
+    settings.number("Sweep", "[0, inf]", checkpoint_seconds=sweep.checkpoint_seconds)
+    for each in ("diverged_beyond", "target"):
+        if getattr(sweep, each) is not None:
+            settings.number("Sweep", "(-inf, inf)", **{each: getattr(sweep, each)})
+
+
+def resources(sweep: Sweep) -> None:
+    """Amounts of what is known, and enough of it for each worker."""
+    title = f"Sweep(resources={dict(sweep.resources)!r})"
+    for each, amount in sweep.resources.items():
+        if each not in RESOURCES:
+            raise BadInput(f"{title}: no resource {each!r}." + did_you_mean(each, RESOURCES))
+        if each == "memory":
+            number_of_bytes(amount)
+        elif not settings.is_number(amount) or not 0 <= amount < 1e6:
+            raise BadInput(f"{title}: {each} must be a number, 0 or more.")
+    for each in ("cpu", "gpu"):
+        amount = sweep.resources.get(each, 0)
+        if sweep.workers > 1 and amount < sweep.workers and (each == "cpu" or amount):
+            raise BadInput(
+                f"Sweep(workers={sweep.workers}): the trial has resources={dict(sweep.resources)!r}; "
+                f"give it {each}={sweep.workers} or more, one for each worker."
+            )
+
+
+def points(sweep: Sweep) -> tuple[Config, ...]:
+    """The points to evaluate with plain values; the baseline is checked on the way."""
+    given: list[tuple[str, Any]] = [("points_to_evaluate", point) for point in sweep.points_to_evaluate]
+    if sweep.baseline is not None and sweep.baseline != "workload":
+        given.append(("baseline", sweep.baseline))
+    for where, point in given:
+        if not isinstance(point, Mapping):
+            raise BadInput(f"Sweep({where}): {point!r} is not a configuration; write a dict of parameter values.")
+        reason = sweep.space.why_not(point) if where == "points_to_evaluate" else None
+        if reason:
+            raise BadInput(f"Sweep({where}): {dict(point)!r} is not in the space: {reason}")
+    space, baseline = sweep.space, sweep.baseline
+    if isinstance(baseline, Mapping) and not space.is_conditional and set(baseline) != set(space.names):
+        wrong = sorted(set(baseline) ^ set(space.names))
+        raise BadInput(f"Sweep(baseline={dict(baseline)!r}): {wrong[0]!r} is in one of baseline and space only.")
+    return tuple(map(space.check, sweep.points_to_evaluate))
+
+
+def parameters(sweep: Sweep) -> None:
+    """Whether the workload finds in a configuration what it reads."""
+    if not isinstance(sweep.workload, Workload):  # somebody else's training, which says it itself
+        return
+    for config in sweep.examples:
+        try:
+            sweep.workload.knobs(config)
+        except KeyError as error:
+            if not error.args or error.args[0] in config:
+                raise
+            raise BadInput(
+                f"Sweep(space): {type(sweep.workload).__name__} reads the parameter {error}, which {config!r} has not; "
+                "add it to the space: a range, or a plain value that holds for all trials."
+            ) from None
+
+
+def policy_resumes(sweep: Sweep) -> bool:
+    """Whether no configuration gets a policy whose schedule depends on the length of the training."""
+    if not callable(sweep.policy) or hasattr(sweep.policy, "act"):
+        return bool(getattr(sweep.policy, "resumable", True))
+    for config in sweep.examples:
+        try:
+            policy = sweep.policy_for(config)
+        except Exception as error:
+            raise BadInput(f"Sweep(policy): no policy for {config!r}: {type(error).__name__}: {error}") from error
+        if not getattr(policy, "resumable", True):
+            return False
+    return True
+
+
+def tasks(sweep: Sweep) -> tuple[Task, ...]:
+    """The tasks in one list; those that cannot be gone on with say so."""
+    found = tuple(_flat(sweep.tasks))
+    for task in found:
+        if not isinstance(task, Task):
+            raise BadInput(
+                f"Sweep(tasks): {task!r} is no Task; write tasks=Task.epochs(0.1, 0.5, 1.0), or a list of tasks."
+            )
+        _changes(sweep, task)
+    wrong = problem_with_tasks(found)
+    if wrong:
+        raise BadInput(f"Sweep(tasks={list(found)!r}): {wrong}.")
+    if any(task.resumes and task.share < 1 for task in found) and not policy_resumes(sweep):
+        # Its short training is another one than a long training cut short: a promotion starts over.
+        return tuple(replace(task, resumes=task.name == FULL) for task in found)
+    return found
+
+
+def workloads(sweep: Sweep) -> None:
+    """Whether each task has a workload of the length that it says."""
+    for task in sweep.tasks:
+        steps = task.steps(sweep.workload.horizon)
+        try:
+            horizon = steps if task.resumes else sweep.workload_for(task.name).horizon
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"Sweep(tasks): {task!r} of {sweep.workload!r}: {error}") from error
+        if horizon != steps:
+            raise BadInput(f"Sweep(tasks): {task!r} should have {steps} steps, but its workload has horizon={horizon}.")
+
+
+def _flat(given: Any) -> Iterable[Any]:
+    """`Task.epochs(…)` may stand in a list beside other tasks."""
+    if isinstance(given, Task) or not isinstance(given, (list, tuple)):
+        return (given,)
+    return (task for some in given for task in _flat(some))
+
+
+def _changes(sweep: Sweep, task: Task) -> None:
+    workload = sweep.workload
+    known: list[str] = [f.name for f in fields(workload) if f.init] if is_dataclass(workload) else []
+    for each, value in task.changes.items():
+        if each == "horizon":
+            raise BadInput(f"Sweep(tasks): {task.name!r} changes the horizon; write share= instead, of the steps.")
+        if each not in known:
+            hint = did_you_mean(each, known) if known else " It is no dataclass, and cannot be changed."
+            raise BadInput(
+                f"Sweep(tasks): {task.name!r} has {each}={value!r}, but {type(workload).__name__} has no field {each!r}.{hint}"
+            )
+
+
+def budget(sweep: Sweep) -> None:
+    """In full trainings, with one at least to search with."""
+    amount, reserved = sweep.budget, sweep.finalist_count * sweep.confirmations
+    if amount is None:
+        return
+    if not settings.is_number(amount) or not 0 < amount < float("inf"):
+        raise BadInput(f"Sweep(budget={amount!r}): must be a number of full trainings, more than 0.")
+    if reserved and amount - reserved < 1:
+        raise BadInput(
+            f"Sweep(budget={amount!r}): {sweep.finalist_count} finalists × {sweep.confirmations} confirmations take "
+            f"{reserved} full trainings, and less than one is left to search with; raise the budget to {reserved + 1} "
+            "or more, or lower finalists."
+        )
+    if amount < 1:
+        raise BadInput(
+            f"Sweep(budget={amount!r}): is counted in full trainings, and with less than one nothing could be "
+            "completed; write budget=1 or more."
+        )
+
+
+def transfer(sweep: Sweep) -> tuple[str, ...]:
+    """The earlier runs, as text."""
+    runs = [sweep.transfer] if isinstance(sweep.transfer, str) else list(sweep.transfer)
+    for run in runs:
+        if not isinstance(run, (str, PathLike)) or not str(run):
+            raise BadInput(f"Sweep(transfer): {run!r} is no run; write the names or folders of earlier runs.")
+    return tuple(str(run) for run in runs)

@@ -1,0 +1,1 @@
+"""The parts of a driver: what it records, keeps, hands out and counts."""

@@ -1,0 +1,243 @@
+"""Writes what happened into the ledger and the history, and what follows from it by the rules of the sweep."""
+
+from __future__ import annotations
+
+import shutil
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from numbers import Real
+from pathlib import Path
+
+from orchestrator.driving.retention import Retention
+from orchestrator.errors import StorageError, did_you_mean
+from orchestrator.failures import reason, shortened, signature
+from orchestrator.record.ledger import Ledger
+from orchestrator.sweep import Sweep
+from search.contract import derived_seed
+from search.history import History, Trial
+from search.records import FALLBACK, End, Judged, Lost, Over, Report, Status, Suggestion, Tested
+from search.rules.conduct import (
+    Instead,
+    after_loss,
+    after_report,
+    common_failure,
+    early_end,
+    leave_lost_task,
+    rest,
+    without_checkpoint,
+)
+from search.work import Progress
+
+LEAST_FREE = 2**22  # bytes: a failure on a disk with less room is the disk's
+
+
+class Recorder:
+    """Everything is in the ledger before anybody acts on it. Its callers open the transactions."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        ledger: Ledger,
+        history: History,
+        retention: Retention,
+        listen: Callable[[str, str], None],
+    ) -> None:
+        self.abort_reason = ""  # why the run stops as a failure
+        self.seeds: dict[int, int] = {row["trial"]: row["seed"] for row in ledger.rows("suggestion")}
+        self._sweep = sweep
+        self._rules = sweep.rules
+        self._ledger = ledger
+        self._history = history
+        self._retention = retention
+        self._listen = listen
+        self._decided = {(row["trial"], row["samples"], row["why"]) for row in ledger.rows("decision")}
+        self._told_of_an_early_end = False
+
+    def tell(self, kind: str, text: str, trial: int | None = None) -> None:
+        self._ledger.add_event(kind, text, trial)
+        self._listen(kind, text)
+
+    # Decisions.
+
+    def suggest(self, suggestion: Suggestion) -> Trial:
+        """A trial that is to be trained now."""
+        number = suggestion.trial if suggestion.kind == "resume" else len(self._history.trials)
+        assert number is not None
+        # The trial's seed is derived, so it needs no generator whose state would have to be saved.
+        seed = self.seeds.setdefault(number, derived_seed(self._sweep.seed, number))
+        self._ledger.add_suggestion(number, suggestion, seed)
+        trial = self._history.append(replace(suggestion, trial=number))
+        self._retention.begin(trial)
+        return trial
+
+    def end_search(self, over: Over) -> None:
+        self._ledger.add_search_end(over.reason)
+        self._history.append(over)
+        self._listen("enough", over.reason)
+
+    def instead(self, move: Instead) -> Suggestion | Over:
+        """The searcher broke: that is counted and shown; returns what is done in its place."""
+        why = f"{type(self._sweep.searcher).__name__} failed: {type(move.error).__name__}: {move.error}"
+        instead = "a random configuration instead" if self._history.room else "nothing more may be started"
+        trace = "".join(traceback.format_exception(move.error))
+        self.tell(FALLBACK, f"{why}; {instead}\n{trace}")
+        return move.move
+
+    def with_parent(self, suggestion: Suggestion) -> Suggestion:
+        """The suggestion, if it is no fork, or its parent's checkpoint is there; else what is done in its place."""
+        if suggestion.kind != "fork":
+            return suggestion
+        place = {"trial": suggestion.parent, "step": suggestion.parent_step}
+        saved = self._ledger.rows("checkpoint", "WHERE trial = :trial AND step = :step", **place)
+        if any((self._ledger.folder / row["path"]).is_dir() for row in saved):
+            return suggestion
+        instead = without_checkpoint(suggestion, self._history)
+        self.tell(FALLBACK, instead.evidence)
+        return instead
+
+    # What came back.
+
+    def take(self, trial: Trial, answer: Progress) -> None:
+        """One answer of a trial's worker. After its end reports count no more: they were never asked for."""
+        if answer.kind == "report":
+            if trial.status is Status.RUNNING:
+                self._report(trial, answer)
+        elif answer.kind == "checkpoint":
+            if answer.step <= trial.step:
+                path = str(Path(answer.path).relative_to(self._ledger.folder))
+                self._ledger.add_checkpoint(trial.number, answer.step, path, answer.sha256, answer.bytes)
+                if answer.step == trial.step:
+                    self.rest(trial)
+        elif answer.kind == "decision":
+            self._decide(trial.number, answer)
+        elif answer.kind == "ended":
+            if trial.status is Status.RUNNING:
+                self._end_early(trial, answer.text)
+        else:
+            self.tell("notice", f"trial {trial.number}: {answer.text}", trial.number)
+
+    def rest(self, trial: Trial) -> None:
+        """A trial that was to come so far and no farther, and whose checkpoint is written."""
+        if (end := rest(trial)) is not None:
+            self._end(end)
+
+    def fail(self, trial: Trial, why: str, detail: str) -> None:
+        """A trial broke. Raises StorageError if that is because the disk is full."""
+        check_disk(self._ledger.folder)
+        first = not self._history.count(Status.FAILED)
+        self._end(End(trial.number, Status.FAILED, why), detail)
+        if first:
+            self._listen("failure", detail)  # the first failure is shown whole, at once
+        if not self.abort_reason and (common := common_failure(self._history, signature)):
+            self.abort_reason = common
+            self.tell("abort", common)
+
+    def lose(self, trial: Trial, why: str) -> None:
+        """A running trial's worker is gone."""
+        self._ledger.add_lost(trial.number, trial.step, why)
+        self._history.append(Lost(trial.number, why))
+        end = after_loss(trial, self._history, self._rules, why)
+        if end is not None:
+            self._fail_by_rule(trial, end)
+        else:
+            self._listen(
+                "retry",
+                f"trial {trial.number} lost its worker at step {trial.step} ({why}); going on from its last checkpoint",
+            )
+
+    def test(self, trial: Trial, metrics: Mapping[str, float]) -> None:
+        self._ledger.add_test(trial.number, trial.step, metrics)
+        self._history.append(Tested(trial.number))
+
+    def leave_lost_tasks(self) -> None:
+        """After a change of the tasks."""
+        for trial in self._history.having(Status.RUNNING):
+            if (end := leave_lost_task(trial, self._history)) is not None:
+                self._end(end)
+
+    def _report(self, trial: Trial, answer: Progress) -> None:
+        name = self._sweep.metric_name
+        if answer.step <= trial.step:
+            self._verify_replay(trial, answer)
+            return
+        if name not in answer.metrics:
+            hint = did_you_mean(name, answer.metrics) if answer.metrics else ""
+            self._fail_for_metric(trial, f"step {answer.step} reported no {name!r}.{hint}")
+            return
+        value = answer.metrics[name]
+        if not isinstance(value, Real):
+            self._fail_for_metric(trial, f"step {answer.step}: {name}={value!r} is no number.")
+            return
+        metrics = {name: float(other) for name, other in answer.metrics.items() if isinstance(other, Real)}
+        self._ledger.add_report(trial.number, answer.step, float(value), answer.cost_seconds, metrics)
+        loss = self._rules.goal.loss(float(value))
+        self._history.append(Report(trial.number, answer.step, loss, answer.cost_seconds, metrics))
+        for record in after_report(trial, self._history, self._sweep.scheduler, self._rules):
+            if isinstance(record, Over):
+                self.end_search(record)
+            elif isinstance(record, Judged):
+                self._ledger.add_verdict(trial.number, trial.step, "stop", record.scheduler)
+                self._history.append(record)
+            else:
+                self._end(record)
+
+    def _fail_for_metric(self, trial: Trial, text: str) -> None:
+        self.fail(trial, reason("NoMetric", text), text)
+
+    def _fail_by_rule(self, trial: Trial, end: End) -> None:
+        self.fail(trial, shortened(end.reason), end.reason.partition(": ")[2])
+
+    def _verify_replay(self, trial: Trial, answer: Progress) -> None:
+        """A step that was recorded before comes again after a resume: it must be the same (the first one counts)."""
+        goal = self._rules.goal
+        loss = trial.loss_at(answer.step)
+        again = goal.loss(float(answer.metrics.get(goal.metric, float("nan"))))
+        if loss is not None and loss != again:
+            first, second = goal.value(loss), goal.value(again)
+            self.tell(
+                "nondeterminism",
+                f"trial {trial.number} step {answer.step}: {goal.metric} was {first!r}, and {second!r} when trained "
+                "again from the checkpoint; the first is kept. The training is not deterministic on this machine.",
+                trial.number,
+            )
+
+    def _decide(self, number: int, decision: Progress) -> None:
+        """Once: what came before an interruption comes again after it."""
+        key = (number, decision.samples, decision.text)
+        if key not in self._decided:
+            self._decided.add(key)
+            self._ledger.add_decision(number, decision)
+
+    def _end_early(self, trial: Trial, how: str) -> None:
+        end = early_end(trial, self._history, how)
+        if end.status is Status.FAILED:
+            self._fail_by_rule(trial, end)
+            return
+        self._end(end)
+        if not self._told_of_an_early_end:
+            self._told_of_an_early_end = True
+            self.tell(
+                "notice",
+                f"trial {trial.number} ended by itself at step {trial.step} of {self._history.steps(trial.task)} and "
+                "counts as completed. If it did not stop early by a rule of its own, the horizon is too long: "
+                f"try horizon={trial.step}.",
+                trial.number,
+            )
+
+    def _end(self, end: End, detail: str = "") -> None:
+        trial = self._history.trials[end.trial]
+        self._ledger.add_ending(trial.number, end.status, trial.step, end.reason, detail)
+        self._history.append(end)
+        self._listen(end.status.value, f"trial {trial.number} {end.status.value} at step {trial.step}: {end.reason}")
+        self._retention.end(trial)
+
+
+def check_disk(folder: Path) -> None:
+    """Raise StorageError if the disk is full: then every trial fails, and none of them is at fault."""
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE:
+        raise StorageError(
+            f"{folder}: the disk is full ({free} bytes are free). Nothing that was acknowledged is lost, and no "
+            "trial is given up; make room, then run the same command again."
+        )

@@ -1,0 +1,117 @@
+"""Which checkpoints stay: those of the best, of the baseline, of trials that may go on, and of parents of forks."""
+
+from __future__ import annotations
+
+import bisect
+import shutil
+from collections.abc import Set
+from pathlib import Path
+
+from orchestrator.driving.places import Places
+from orchestrator.sweep import Sweep
+from search.history import History, Trial
+from search.records import BASELINE, FINALIST, Status
+from search.rules.conduct import takes_on_stopped
+from search.task import FULL
+
+SMALL = 2**24  # bytes: of a failed trial so much stays beside its log
+DONE = (Status.COMPLETED, Status.DIVERGED, Status.FAILED)
+
+
+class Retention:
+    """Deletes the checkpoints that are not worth keeping. `running` are the trials that have a worker."""
+
+    def __init__(self, sweep: Sweep, history: History, places: Places, running: Set[int]) -> None:
+        self._searcher = sweep.searcher
+        self._history = history
+        self._places = places
+        self._running = running
+        self._leaving: set[int] = set()  # over, and not yet left by their workers
+        self._resumes = takes_on_stopped(sweep.searcher, sweep.scheduler, sweep.rules)
+        self._replaced = {trial.replaces for trial in history if trial.replaces is not None}
+        self._keep = max(sweep.keep_checkpoints, sweep.finalist_count)
+        kept = sorted((trial.loss, trial.number) for trial in history.having(Status.COMPLETED) if _counts(trial))
+        self._kept = kept[: self._keep]  # completed trials whose checkpoints stay
+
+    @property
+    def best(self) -> Trial | None:
+        """The best completed trial, found without a look at every trial."""
+        return self._history.trials[self._kept[0][1]] if self._kept else None
+
+    def keeps(self, number: int) -> bool:
+        """Whether this trial's checkpoint is worth keeping: it may go on, is the baseline or among the best."""
+        trial = self._history.trials[number]
+        if trial.status is Status.RUNNING or trial.first_origin == BASELINE:
+            return True
+        if trial.status is Status.STOPPED:  # a result to look at, while there is no better one
+            return number not in self._replaced and (self._resumes or not self._kept)
+        return trial.status is Status.COMPLETED and _counts(trial) and (trial.loss, number) in self._kept
+
+    def pinned(self, number: int) -> tuple[int, ...]:
+        """The steps of this trial that others fork from, or may: its worker must not delete them.
+
+        While it trains no step is added but the one at which it will rest.
+        """
+        forkable = {step for parent, step in self._searcher.forkable(self._history) if parent == number}
+        forking = {trial.began for trial in self._history.having(Status.RUNNING) if trial.parent == number}
+        return tuple(sorted(forkable | forking))
+
+    def begin(self, trial: Trial) -> None:
+        """`trial` is going to be trained."""
+        if trial.replaces is not None:
+            self._replaced.add(trial.replaces)
+
+    def end(self, trial: Trial) -> None:
+        """`trial` has come to rest: keep the checkpoints of the best, drop those of who is no longer among them."""
+        if trial.status in DONE:
+            self._drop(*self._outdone_by(trial))
+        elif not self._resumes:
+            self._drop(trial)
+        elif self._replaced:
+            self._drop(*(self._history.trials[number] for number in self._replaced))
+
+    def let_go(self, trial: Trial, *, is_held: bool, done: bool) -> None:
+        """The trial is over; its worker has left it (`done`), or still will: a script may be writing its last words."""
+        if is_held and not done:
+            self._leaving.add(trial.number)
+        if done:
+            self._leaving.discard(trial.number)
+            self._drop(trial)
+
+    def close(self) -> None:
+        """Drop what came in late."""
+        self._leaving.clear()
+        self._drop(*(trial for trial in self._history if trial.status is not Status.RUNNING))
+
+    def _outdone_by(self, trial: Trial) -> list[Trial]:
+        gone = [trial]
+        if trial.status is Status.COMPLETED and _counts(trial):
+            if not self._kept and not self._resumes:
+                gone += self._history.having(Status.STOPPED)
+            bisect.insort(self._kept, (trial.loss, trial.number))
+            if len(self._kept) > self._keep:
+                gone.append(self._history.trials[self._kept.pop()[1]])
+        return gone
+
+    def _drop(self, *trials: Trial) -> None:
+        """Delete what is not worth keeping, unless a fork begins there, or still may.
+
+        A trial's folder and its log stay; of one that failed its small files too, for whoever looks for the reason.
+        """
+        needed = {other.parent for other in self._history.having(Status.RUNNING)}
+        needed |= {number for number, _ in self._searcher.forkable(self._history)}
+        for trial in trials:
+            if trial.number in needed | self._running | self._leaving or self.keeps(trial.number):
+                continue
+            folder = self._places.checkpoints(trial.number)
+            if trial.status is not Status.FAILED or _size(folder) > SMALL:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _counts(trial: Trial) -> bool:
+    """Whether a completed trial is a candidate for the best: a full training, and no repetition of one."""
+    return trial.task == FULL and trial.first_origin != FINALIST
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())

@@ -1,0 +1,38 @@
+"""The driver's time over all invocations, kept in the ledger: what a time budget counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchestrator.record.ledger import Ledger
+
+SPENT, WAITED = "spent", "waited"  # kinds of events: seconds of the driver, of workers that waited for decisions
+NOTE_SECONDS, NOTE_SHARE = 1.0, 0.01  # at most so often, and in so many steps, the time spent is noted
+
+
+class TimeSpent:
+    """Counts on from what earlier invocations noted; of one that was killed, as far as it was noted."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        told = {row["epoch"]: float(row["text"]) for row in ledger.rows("event", f"WHERE kind = '{SPENT}'")}
+        self._before = sum(told.values())
+        self._began = clock()
+        self._noted = 0.0  # seconds of this invocation that are on record
+
+    @property
+    def seconds(self) -> float:
+        return self._before + self._clock() - self._began
+
+    def note(self) -> None:
+        """For the next invocation, should this one be killed; seldom enough to stay a small part of the record."""
+        spent = self._clock() - self._began
+        if spent - self._noted >= max(NOTE_SECONDS, NOTE_SHARE * spent):
+            self._ledger.add_event(SPENT, f"{spent:.3f}")
+            self._noted = spent
+
+    def close(self, waited: float) -> None:
+        """Note all of it, and for how long workers waited."""
+        self._ledger.add_event(SPENT, f"{self._clock() - self._began:.3f}")
+        self._ledger.add_event(WAITED, f"{waited:.3f}")

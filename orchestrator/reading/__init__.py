@@ -1,0 +1,1 @@
+"""Readers of the record. No writer imports them."""

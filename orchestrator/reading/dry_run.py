@@ -1,0 +1,209 @@
+"""--dry-run: what a sweep would do and cost, with nothing started and nothing written."""
+
+from __future__ import annotations
+
+import heapq
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator.console.plurals import plural
+from orchestrator.definition import machine
+from orchestrator.definition.checks import feasible_share
+from orchestrator.driver import Driver
+from orchestrator.record.ledger import FILE, Ledger
+from orchestrator.record.resume_check import nothing_learned
+from orchestrator.record.warm_start import found
+from search.history import Trial
+from search.task import FULL
+from search.work import Progress
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
+
+SMALL_SHARE = 1 / 200  # of the space: below it suggestions crowd around the little that is allowed
+FIRST = 5  # trainings that are shown
+MOST_REPORTS = 500  # that are gone through to find them: a second or two
+
+
+def print_plan(sweep: Sweep, folder: Path) -> None:
+    """Print it; raises what would refuse the sweep when it is started."""
+    first = first_trials(sweep, folder)  # before anything is printed: it may refuse
+    console = Console(soft_wrap=True, highlight=False)
+    many = (
+        "as many configurations as the budget allows" if sweep.limit is None else plural(sweep.limit, "configuration")
+    )
+    console.print(Text.assemble((sweep.name, "bold"), f" in {folder}: {many} of {sweep.workload!r}"))
+    console.print(f"  tunes      {sweep.metric_name} ({'max' if sweep.maximise else 'min'})", markup=False)
+    for part in ("searcher", "scheduler"):
+        why = f"  (default: {sweep.chosen[part]})" if part in sweep.chosen else ""
+        console.print(f"  {part:<10} {getattr(sweep, part)!r}{why}", markup=False)
+    console.print(
+        f"  resources  {dict(sweep.resources)} for each trial, {sweep.max_concurrent or 'as many as fit'} at once",
+        markup=False,
+    )
+    console.print("  space")
+    for line in _space(sweep):
+        console.print(f"    {line}", markup=False)
+    for line in [*_tasks(sweep), *_limits(sweep), *_recorded(sweep, folder)]:
+        console.print(f"  {line}", markup=False)
+    if first:
+        workers = _workers(sweep)
+        console.print(
+            f"  the {'next' if (folder / FILE).exists() else 'first'} {plural(len(first), 'training')}, as "
+            f"{plural(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took as long and no result stood out:"
+        )
+    else:
+        console.print("  nothing is left to do.")
+    for trial, until in first:
+        console.print(f"    {_training(sweep, trial, until)}", markup=False)
+    console.print("Nothing was started.")
+
+
+def first_trials(sweep: Sweep, folder: Path) -> list[tuple[Trial, int]]:
+    """What the driver hands out first: asked of the driver itself, on a copy of the record, with nothing trained.
+
+    Each step is taken to last a second and to give the same value, so a later one that depends on results may come out
+    otherwise. Raises what would refuse the sweep when it is started.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place) / sweep.name
+        copy.mkdir()
+        if (folder / FILE).exists() and not nothing_learned(sweep, folder):
+            for name in (FILE, f"{FILE}-wal"):
+                if (folder / name).exists():
+                    shutil.copy(folder / name, copy / name)
+        for run in sweep.transfer:
+            earlier = found(run, folder).absolute()
+            if earlier == (folder.parent / run).absolute() and not Path(run).is_absolute():  # named as one beside this
+                (copy.parent / run).symlink_to(earlier)
+        ledger = Ledger.write(copy)
+        try:
+            return _walk(Driver(sweep, ledger))
+        finally:
+            ledger.close()
+
+
+def _walk(driver: Driver) -> list[tuple[Trial, int]]:
+    """The first trainings, with the step that each is trained to: the engine of `simulate.py` without the trainings."""
+    begun: list[tuple[Trial, int]] = []
+    driver.workers = workers = _workers(driver.sweep)
+    free, reports, seconds, value = list(range(workers)), 0, 0.0, _unremarkable(driver.sweep)
+    due: list[tuple[float, int, int, int, int]] = []  # heap: when, worker, trial, the step it will report, the last one
+    while len(begun) < FIRST and reports < MOST_REPORTS:
+        while free and len(begun) < FIRST and (order := driver.next()) is not None:
+            if order.assignment is None or order.kind != "train":
+                driver.finish_job(order, {})
+                continue
+            trial, until = driver.history.trials[order.trial], order.assignment.until
+            begun.append((trial, until))
+            heapq.heappush(due, (seconds + 1, free.pop(0), trial.number, max(trial.step, trial.began) + 1, until))
+        if not due:
+            break
+        seconds, worker, number, step, until = heapq.heappop(due)
+        reports += 1
+        metrics = {driver.sweep.metric_name: value}
+        progress = Progress("report", step=step, metrics=metrics, cost_seconds=1.0)
+        if driver.receive(number, [progress], done=step >= until) and step < until:
+            heapq.heappush(due, (seconds + 1, worker, number, step + 1, until))
+        else:
+            free = sorted([*free, worker])
+    return begun
+
+
+def _workers(sweep: Sweep) -> int:
+    """As many as this machine would have; a cluster may have more."""
+    fits = [int(have() / sweep.resources[name]) for name, have in MACHINE.items() if sweep.resources.get(name)]
+    most = [each for each in (sweep.max_concurrent, sweep.limit) if each is not None]
+    return max(1, min([*fits, *most], default=machine.cpus()))
+
+
+MACHINE = {"cpu": machine.cpus, "gpu": machine.gpus}
+
+
+def _unremarkable(sweep: Sweep) -> float:
+    """A value of the metric that neither reaches the target nor counts as diverged."""
+    target = None if sweep.target is None else sweep.loss(sweep.target)
+    limit = None if sweep.diverged_beyond is None else sweep.loss(sweep.diverged_beyond)
+    if target is not None and limit is not None:
+        return sweep.value((target + limit) / 2)
+    return sweep.value(target + 1 if target is not None else limit - 1 if limit is not None else 1.0)
+
+
+def _training(sweep: Sweep, trial: Trial, until: int) -> str:
+    values = ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in trial.config.items()
+    )
+    task = "" if trial.task == FULL else f", task {trial.task}"
+    steps = f", to step {until}" if until < sweep.workload.horizon and not task else ""
+    return f"{values}  ({trial.suggestion.origin}{task}{steps})"
+
+
+def _space(sweep: Sweep) -> list[str]:
+    """Each parameter with its condition, and what the constraints leave."""
+    space, lines = sweep.space, []
+    for name, parameter in space.parameters.items():
+        words = [
+            f"{parent} is {' or '.join(repr(value) for value in values)}"
+            for parent, values in space.conditions[name].items()
+        ]
+        lines.append(f"{name:<18} {parameter!r}" + (f", only if {' and '.join(words)}" if words else ""))
+    constraints = space.describe()["constraints"]
+    if constraints:
+        share = feasible_share(space)
+        advice = "; narrow the ranges, or tune a ratio in place of one of two" if share < SMALL_SHARE else ""
+        about = f"{share:.3g}" if share else "less than 0.0005"
+        lines.append(f"{about} of it meets {', '.join(repr(name) for name in constraints)}{advice}")
+    return lines
+
+
+def _tasks(sweep: Sweep) -> list[str]:
+    """Each task: its steps, what differs, its declared cost, and what a promotion from it pays."""
+    horizon, lines = sweep.workload.horizon, []
+    for task in sorted(sweep.tasks, key=lambda task: task.cost):
+        differs = "".join(f", {name}={value!r}" for name, value in task.changes.items())
+        cost = task.steps(horizon) / horizon if task.resumes else task.cost
+        then = "" if task.name == FULL else "; resumed later" if task.resumes else "; a promotion starts over"
+        lines.append(f"task       {task.name}: {task.steps(horizon)} steps{differs}, costs {cost:.3g}{then}")
+    return lines
+
+
+def _limits(sweep: Sweep) -> list[str]:
+    horizon, count = sweep.workload.horizon, sweep.finalist_count
+    lines = []
+    if sweep.limit is not None:
+        lines.append(
+            f"cost       at most {plural(sweep.limit, 'full training')} of {plural(horizon, 'step')} ({sweep.limit * horizon} steps); a scheduler that stops trials spends less"
+        )
+    if sweep.budget is not None:
+        lines.append(
+            f"budget     {sweep.budget:g} full trainings of {horizon} steps, {sweep.rules.search_budget:g} of them to search with"
+        )
+    if count:
+        lines.append(
+            f"finalists  the best {count} are trained again at the end, {sweep.confirmations} × each on fresh seeds"
+        )
+    if sweep.transfer:
+        lines.append(f"transfer   learns from {', '.join(sweep.transfer)}")
+    return lines
+
+
+def _recorded(sweep: Sweep, folder: Path) -> list[str]:
+    """What a run of this name has spent so far, and what a step costs by that."""
+    if not (folder / FILE).exists():
+        return []
+    ledger = Ledger.read(folder)
+    reports = ledger.rows("report")
+    trials = {row["trial"] for row in ledger.rows("suggestion")}
+    ledger.close()
+    lines = [f"on record  {len(trials)} trials, {len(reports)} steps: the command will continue them"]
+    if reports:
+        mean = sum(row["cost_seconds"] for row in reports) / len(reports)
+        most = min(most for most in (sweep.limit, sweep.budget) if most is not None)
+        remaining = max(0.0, most * sweep.workload.horizon - len(reports))
+        lines.append(f"forecast   {mean:.3g} s a step so far: at most {remaining * mean / 3600:.2f} h of training more")
+    return lines

@@ -1,0 +1,161 @@
+"""What others can use: the best configuration as YAML, the whole record as rows."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from orchestrator.errors import BadInput, StorageError
+from orchestrator.reading.spending import observations
+from orchestrator.record.encoding import to_json
+from orchestrator.record.ledger import Ledger
+from orchestrator.record.schema import RECORDS
+from search.records import Status
+
+if TYPE_CHECKING:
+    pass
+from orchestrator.reading.summary import description, summary
+
+
+def best_as_yaml(ledger: Ledger) -> str:
+    """The best configuration with all that is needed to train on from it."""
+    facts = summary(ledger)
+    best = facts["best"]
+    if best is None:
+        raise BadInput(f"{ledger.folder}: nothing to export, no trial has reported yet.")
+    number = best["trial"]
+    content: dict[str, Any] = {
+        "run": ledger.folder.name,
+        "trial": number,
+        "metric": facts["metric"],
+        "value": best["value"],
+        "test": best["test"],
+        "step": best["step"],
+        "config": best["config"],
+        "checkpoint": best["checkpoint"],
+    }
+    begun = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq LIMIT 1", trial=number)[0]
+    again = ["orchestrator", "replay", str(ledger.folder), str(number)]
+    if begun["command"]:
+        content["command"] = f"TRIAL_SEED={begun['seed']} {shlex.join(begun['command'])}"
+        content["files"], reported = scripts_own(ledger.folder, number)
+        if reported:
+            content["checkpoint"] = reported
+    elif best["checkpoint"] and best["status"] == Status.COMPLETED.value and description(ledger).get("trains_on"):
+        horizon = description(ledger)["horizon"]
+        content["train_on"] = shlex.join([*again, "--go-on", str(max(best["step"], horizon) + horizon)])
+    content["train_again"] = shlex.join(again)
+    return yaml_text(content)
+
+
+def scripts_own(folder: Path, trial: int) -> tuple[str | None, str | None]:
+    """A script's TRIAL_FOLDER and the checkpoint that it reported last, as far as they are there."""
+    own = folder / "trials" / f"{trial:05d}" / "checkpoints" / "script"
+    reported = None
+    if (reports := own / ".reports" / "reports.jsonl").is_file():
+        for line in reports.read_bytes().splitlines():
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # a line that was cut off
+                path = json.loads(line)["checkpoint"]
+                reported = path if path is not None and Path(path).exists() else reported
+    return str(own) if own.is_dir() else None, reported
+
+
+def yaml_text(content: Mapping[str, Any]) -> str:
+    """YAML 1.2 that reads back as the same values."""
+
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.width = 4096
+    stream = io.StringIO()
+    yaml.dump(dict(content), stream)
+    return stream.getvalue()
+
+
+def records(ledger: Ledger) -> Iterator[dict[str, Any]]:
+    """Every record in the order in which it was written, as flat dicts with `kind, trial, step, value, time`."""
+    with ledger.snapshot():
+        about = observations(ledger)
+        rows = [(row["seq"], table, row) for table in RECORDS for row in ledger.rows(table)]
+    for seq, table, row in sorted(rows, key=lambda item: item[0]):
+        value: Any = row.get("value")
+        if table == "report" and row["kind"] != "number":
+            value = row["kind"]
+        record = {
+            "seq": seq,
+            "kind": table,
+            "trial": row.get("trial"),
+            "step": row.get("step"),
+            "value": value,
+            "time": row["time"],
+        }
+        if table == "report" and seq in about:
+            task, paid = about[seq]
+            record |= {"task": task, "paid": str(paid), "resumed": paid.how in ("went on", "forked")}
+        renamed = {"kind": {"suggestion": "does", "event": "event"}.get(table, "")}
+        for name, content in row.items():
+            name = renamed.get(name, name)
+            if name and name not in record and content is not None:
+                record[name] = content
+        yield record
+
+
+def write_record(ledger: Ledger, form: str, target: IO[str] | Path) -> None:
+    """Write `records` as jsonl (to a stream or file), csv or parquet (to a file)."""
+    if form == "parquet":
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError as error:
+            raise BadInput("--parquet needs pyarrow: pip install pyarrow.") from error
+        import pandas as pd
+
+        flat = [_flat(record) for record in records(ledger)]
+        frame = pd.DataFrame(flat)
+        mixed = [name for name in frame if frame[name].map(type).nunique() > 1]
+        frame[mixed] = frame[mixed].map(lambda item: None if item is None or item != item else str(item))
+        with writing(target):
+            frame.to_parquet(target)
+        return
+    with writing(target):
+        stream = target.open("w", newline="") if isinstance(target, Path) else target
+    try:
+        if form == "jsonl":
+            for record in records(ledger):
+                stream.write(to_json(record) + "\n")
+        else:
+            flat = [_flat(record) for record in records(ledger)]
+            names = list(dict.fromkeys(name for record in flat for name in record))
+            writer = csv.DictWriter(stream, names)
+            writer.writeheader()
+            writer.writerows(flat)
+    finally:
+        if isinstance(target, Path):
+            stream.close()
+
+
+@contextlib.contextmanager
+def writing(target: object) -> Iterator[None]:
+    """Say in one sentence that a file cannot be written, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{target}: cannot be written: {error.strerror}. Name another file with --output."
+        ) from error
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, content in record.items():
+        if name in ("config", "metrics", "before", "after") and isinstance(content, Mapping):
+            flat |= {f"{name}.{inner}": value for inner, value in content.items()}
+        else:
+            flat[name] = to_json(content) if isinstance(content, (dict, list)) else content
+    return flat

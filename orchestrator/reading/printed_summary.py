@@ -1,0 +1,125 @@
+"""The summary for people: best configuration, gain, cost, failures, where to read on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.reading.export import yaml_text
+from orchestrator.reading.spending import print_accounts
+from orchestrator.reading.state import state_words
+from orchestrator.record.ledger import Ledger
+
+if TYPE_CHECKING:
+    from rich.console import Console
+from orchestrator.reading.summary import summary
+
+MOST_CAUSES = 5  # of failures, that are shown
+
+
+def print_summary(ledger: Ledger, console: Console) -> None:
+    """What a person wants to read at the end: best configuration, gain, cost, where things are, how to go on."""
+    facts = summary(ledger)
+    best, baseline = facts["best"], facts["baseline"]
+    console.print(f"\n[bold]{ledger.folder.name}[/bold]: {state_words(ledger)}", highlight=False)
+    if best is None:
+        console.print(f"  no {'full training' if facts['tasks'] else 'trial'} has reported yet")
+    else:
+        console.print(
+            f"\n[bold]Best configuration[/bold] (trial {best['trial']}, step {best['step']}, {best['status']})"
+        )
+        for line in yaml_text(best["config"]).splitlines():
+            console.print(f"  {line}", markup=False, highlight=False)
+        console.print("")
+        console.print(_result_table(facts, best, baseline))
+    counts = ", ".join(f"{count} {name}" for name, count in facts["trials"].items() if count)
+    cost = facts["cost"]
+    budget = "" if cost["budget"] is None else f" of {cost['budget']:g}"
+    console.print(f"Trials       {counts or 'none'}", highlight=False)
+    console.print(
+        f"Cost         {cost['full_equivalents']:.1f}{budget} full trainings, {cost['seconds']:.0f} s of training",
+        highlight=False,
+    )
+    origins = ", ".join(
+        f"{count} {name}" for name, count in sorted(facts["suggestions"].items(), key=lambda item: -item[1])
+    )
+    console.print(
+        f"Suggestions  {origins or 'none'}" + (f"; continued {facts['resumes']}×" if facts["resumes"] else ""),
+        highlight=False,
+    )
+    print_accounts(facts, console)
+    for line in failure_lines(facts["failures"], ledger.folder):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if best is not None and best["checkpoint"]:
+        console.print(f"Checkpoint   {best['checkpoint']}", highlight=False, soft_wrap=True)
+
+
+def failure_lines(failures: list[dict[str, Any]], folder: Path) -> list[str]:
+    """Why trials failed, grouped by cause, for people: how many, the first, where to read on."""
+    lines = []
+    for position, failure in enumerate(failures[:MOST_CAUSES]):
+        which = (
+            f"trial {failure['trial']}"
+            if failure["times"] == 1
+            else f"{failure['times']} ×, first trial {failure['trial']}"
+        )
+        lines.append(f"{'Failures' if not position else '':<12} {failure['status']}, {which}: {failure['reason']}")
+        if failure["log"]:
+            lines.append(f"{'':<12} log: {failure['log']}")
+    if len(failures) > MOST_CAUSES:
+        lines.append(f"{'':<12} and {len(failures) - MOST_CAUSES} more causes")
+    if failures:
+        lines.append(f"{'':<12} to read on: {shlex.join(['orchestrator', 'logs', str(folder), '--failed'])}")
+    return lines
+
+
+def _result_table(facts: Mapping[str, Any], best: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("")
+    table.add_column(f"{facts['metric']} (validation)", justify="right")
+    tests = list(best["test"] or {})
+    for name in tests:
+        table.add_column(f"{name} (test)", justify="right")
+
+    def row(label: str, about: Mapping[str, Any]) -> None:
+        values = [(about["test"] or {}).get(name) for name in tests]
+        table.add_row(label, _number(about["value"]), *[_number(value) for value in values])
+
+    if baseline is not None:
+        row(f"baseline (trial {baseline['trial']})", baseline)
+    row(f"best (trial {best['trial']})", best)
+    chosen = next((finalist for finalist in facts["finalists"] if finalist["winner"]), None)
+    if chosen is not None:  # the score that it was not chosen for
+        table.add_row(
+            f"best, {len(chosen['confirmed'])} × on fresh seeds", _number(chosen["mean"]), *["–"] * len(tests)
+        )
+    if baseline is not None:
+        tested, before = best["test"] or {}, baseline["test"] or {}
+        gains = [_gain(baseline["value"], best["value"], facts["mode"])]
+        gains += [
+            _gain(before.get(name), tested.get(name), facts["mode"] if name == facts["metric"] else "")
+            for name in tests
+        ]
+        table.add_row("against the baseline", *gains)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _gain(before: float | None, after: float | None, mode: str) -> str:
+    """In words, for people who need not remember the metric's direction; `mode` "": nobody said what is better."""
+    if before is None or after is None or not isfinite(after - before):
+        return "–"
+    change = after - before
+    if not change:
+        return "equal"
+    if not mode:
+        return f"{change:+.4g}"
+    return f"{'better' if (change > 0) == (mode == 'max') else 'worse'} by {abs(change):.4g}"

@@ -1,0 +1,112 @@
+"""Train one recorded trial again, outside the sweep and apart from its files; on a CPU its numbers must come out the same."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from orchestrator.errors import BadInput, NoMetric, NotTheSame, TrialsFailed, did_you_mean
+from orchestrator.failures import reason
+from orchestrator.record.encoding import number, unmasked
+from orchestrator.record.ledger import Ledger
+from orchestrator.record.storage import refuse_links
+from orchestrator.worker.job import Job, prepare
+from search.work import Assignment
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
+
+
+def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> None:
+    """Train `trial` again from scratch and compare, or (`go_on`) take it on from its checkpoint to that step."""
+    console = Console(highlight=False)
+    ledger = Ledger.read(folder)
+    try:
+        rows = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq", trial=trial)
+        if not rows:
+            count = len({row["trial"] for row in ledger.rows("suggestion")})
+            raise BadInput(
+                f"{folder}: no trial {trial}; there are 0 to {count - 1}." if count else f"{folder}: no trials yet."
+            )
+        recorded = ledger.rows("report", "WHERE trial = :trial ORDER BY step", trial=trial)
+        own = {"trial": trial, "parent": rows[0]["parent"]}
+        saved = ledger.rows("checkpoint", "WHERE trial IN (:trial, :parent) ORDER BY seq", **own)
+    finally:
+        ledger.close()
+    place = folder / "replay" / f"{trial:05d}"
+    refuse_links(place.parent, place, folder / "prepared")
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True, mode=0o700)
+    last = recorded[-1]["step"] if recorded else 0
+    if go_on is not None:
+        _take_checkpoints(folder / "trials" / f"{trial:05d}" / "checkpoints", place, go_on, last)
+    elif not recorded:
+        raise BadInput(f"{folder}: trial {trial} has reported nothing that could be compared.")
+    shared = folder / "prepared"
+    if not (shared / ".complete").exists():
+        try:
+            prepare(sweep, shared)
+        except Exception as error:
+            raise TrialsFailed(f"the workload's prepare failed: {type(error).__name__}: {error}") from error
+    parent = rows[0]["parent"]
+    assignment = Assignment(
+        trial=trial, config=unmasked(rows[0]["config"], sweep.space), seed=rows[0]["seed"], until=go_on or last, folder=place, task=rows[0]["task"],
+        recorded=last if go_on else 0, threads=sweep.threads, workers=sweep.workers,
+        checkpoint_seconds=sweep.checkpoint_seconds, parent=None if parent is None else folder / "trials" / f"{parent:05d}" / "checkpoints",
+        parent_step=rows[0]["parent_step"] or 0, prepared=shared,
+        digests={str(_copy_of(row, trial, place, folder)): row["sha256"] for row in saved},
+    )  # fmt: skip
+    before = {row["step"]: number(row["value"], row["kind"]) for row in recorded}
+    differences = _train(Job(sweep, assignment), assignment.until, before, sweep.metric_name, console)
+    console.print(f"checkpoints in {place}", soft_wrap=True)
+    if differences:
+        raise NotTheSame(
+            f"trial {trial}: {len(differences)} of {len(before)} steps differ from the record, the first at step {differences[0]}."
+        )
+    if go_on is None:
+        console.print(f"trial {trial}: all {len(before)} steps equal the record")
+
+
+def _copy_of(row: Mapping[str, Any], trial: int, place: Path, folder: Path) -> Path:
+    """Where a recorded checkpoint is while the trial is trained again: its own are copied, its parent's are not."""
+    path = folder / str(row["path"])
+    return place / path.name if row["trial"] == trial else path
+
+
+def _train(job: Job, until: int, before: dict[int, float], metric: str, console: Console) -> list[int]:
+    differences = []
+    while True:
+        answer = job.advance(patience=0.0)
+        for item in answer.progress:
+            if item.kind == "report":
+                if metric not in item.metrics:
+                    raise NoMetric(f"step {item.step} reported no {metric!r}.{did_you_mean(metric, item.metrics)}")
+                value, old = float(item.metrics[metric]), before.get(item.step)
+                same = old is None or old == value or (isnan(old) and isnan(value))
+                console.print(
+                    f"step {item.step:>4}  {metric} {value!r}"
+                    + ("" if old is None else "  as recorded" if same else f"  recorded: {old!r}")
+                )
+                if not same:
+                    differences.append(item.step)
+            elif item.kind == "notice":
+                console.print(item.text)
+            elif item.kind == "ended":
+                console.print(f"the training ended by itself at step {item.step}, before step {until}: {item.text}")
+        if answer.failure:
+            raise TrialsFailed(f"trial {job.trial}, trained again, failed: {reason(*answer.failure[:2])}")
+        if answer.done:
+            return differences
+
+
+def _take_checkpoints(source: Path, place: Path, go_on: int, last: int) -> None:
+    if go_on <= last:
+        raise BadInput(f"--go-on {go_on}: the trial is at step {last} already; name a later step.")
+    if not any(source.glob("*/manifest.json")):
+        raise BadInput(f"{source}: no checkpoint is left of this trial; train it again without --go-on.")
+    shutil.copytree(source, place, dirs_exist_ok=True)

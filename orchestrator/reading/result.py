@@ -1,0 +1,145 @@
+"""What a sweep found: `run(sweep)` returns it, and `Result("runs/mine")` reads that of any run."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.record.encoding import number
+from orchestrator.record.ledger import FILE, Ledger
+from search.records import Config
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = 10  # trials in a notebook's table
+WIDTH = 120  # characters of the report's lines
+
+
+class Result:
+    """The best configuration of a run, its trials, and where things are. Reads the record once; a running sweep goes on.
+
+    `config`, `value`, `trial`, `step`, `checkpoint` and `trial_folder` are those of the best trial; None before there is
+    one. `state` is running, interrupted, finished or failed.
+
+    >>> result = Result("runs/mine")  # doctest: +SKIP
+    >>> result.config, result.value  # doctest: +SKIP
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        from orchestrator.reading.printed_summary import print_summary
+        from orchestrator.reading.summary import summary
+
+        self.folder = Path(folder).expanduser().absolute()
+        ledger = Ledger.read(self.folder)
+        try:
+            facts = summary(ledger)
+            self._report = _text(lambda console: print_summary(ledger, console))
+            self._rows = _trials(ledger)
+        finally:
+            ledger.close()
+        best: Mapping[str, Any] = facts["best"] or {}
+        self.name: str = facts["name"]
+        self.state: str = facts["state"]
+        self.metric: str = facts["metric"]
+        self.mode: str = facts["mode"]
+        self.config: Config | None = best.get("config")
+        self.value: float | None = best.get("value")
+        self.trial: int | None = best.get("trial")
+        self.step: int | None = best.get("step")
+        self.checkpoint = Path(best["checkpoint"]) if best.get("checkpoint") else None
+
+    @property
+    def ledger(self) -> Path:
+        """The record: one SQLite file, and an Optuna study."""
+        return self.folder / FILE
+
+    @property
+    def trial_folder(self) -> Path | None:
+        """All that the best trial has written."""
+        return None if self.trial is None else self.folder / "trials" / f"{self.trial:05d}"
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial: its configuration (config.lr, …), value, status, step, reason, seconds, task and origin."""
+        import pandas as pd
+
+        frame = pd.DataFrame(self._rows).set_index("trial") if self._rows else pd.DataFrame(columns=["value", "status"])
+        settings = [name for name in frame.columns if name.startswith("config.")]
+        return frame[settings + [name for name in frame.columns if name not in settings]]
+
+    def report(self) -> str:
+        """The summary, as text."""
+        return self._report
+
+    def __repr__(self) -> str:
+        count = f"{len(self._rows)} trial{'s' * (len(self._rows) != 1)}"
+        if self.value is None:
+            return f"Result({self.name}: {self.state}, {count}, no result)"
+        return f"Result({self.name}: {self.state}, {count}, {self.metric}={self.value:.6g} of trial {self.trial}, {self.config})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the best configuration, and the best trials as a table."""
+        best = (
+            "no result yet"
+            if self.value is None
+            else f"{escape(self.metric)} <b>{self.value:.6g}</b> (trial {self.trial})"
+        )
+        settings = "".join(
+            f"<tr><td>{escape(str(name))}</td><td>{escape(_short(value))}</td></tr>"
+            for name, value in (self.config or {}).items()
+        )
+        ranked = (
+            self.trials.sort_values("value", ascending=self.mode == "min", na_position="last")
+            if self._rows
+            else self.trials
+        )
+        table = (
+            ranked.head(SHOWN).drop(columns=["origin", "task"], errors="ignore").to_html(na_rep="", float_format=_short)
+        )
+        return (
+            f"<div><p><b>{escape(self.name)}</b>: {escape(self.state)}, {len(self._rows)} trials; {best}</p>"
+            f"<table>{settings}</table>{table}<p><code>{escape(str(self.folder))}</code></p></div>"
+        )
+
+
+def _text(write: Any) -> str:
+    from rich.console import Console
+
+    stream = io.StringIO()
+    write(Console(file=stream, width=WIDTH, force_terminal=False, force_jupyter=False, color_system=None))
+    return stream.getvalue()
+
+
+def _trials(ledger: Ledger) -> list[dict[str, Any]]:
+    """Of every trial where it stands, by its last report."""
+    begun = ledger.begun()
+    rows: dict[int, dict[str, Any]] = {
+        trial: {
+            "trial": trial, **{f"config.{name}": value for name, value in suggestion.config.items()},
+            "value": None, "status": "running", "step": suggestion.parent_step or 0, "reason": "", "seconds": 0.0,
+            "task": suggestion.task, "origin": suggestion.origin,
+        }
+        for trial, suggestion in begun.items()
+    }  # fmt: skip
+    changes = [(row["seq"], "report", row) for row in ledger.rows("report")]
+    changes += [(row["seq"], "ending", row) for row in ledger.rows("ending")]
+    changes += [(row["seq"], "resume", row) for row in ledger.rows("suggestion") if row["kind"] == "resume"]
+    for _, kind, row in sorted(changes, key=lambda change: change[0]):
+        known = rows[row["trial"]]
+        if kind == "report":
+            known["seconds"] += row["cost_seconds"]
+            known |= {"value": number(row["value"], row["kind"]), "step": row["step"]}
+        elif kind == "ending":
+            known |= {"status": row["status"], "reason": row["reason"]}
+        else:
+            known |= {"status": "running", "reason": ""}
+    return [rows[trial] for trial in sorted(rows)]
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,241 @@
+"""What a sweep's trainings were spent on and how its decisions came about: origins, tasks, finalists, waiting.
+
+Computed from the ledger and its history alone, as plain data for `show --json`, and as tables for people.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.driving.time_spent import WAITED
+from orchestrator.record.ledger import Ledger
+from search.history import History, key_of
+from search.records import BASELINE, FALLBACK, FINALIST, Began, Over
+from search.rules.finalists import confirmed, winner
+from search.run_state import RunState
+from search.task import FULL
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+LONGEST_REASON = 100  # characters of why something random was taken instead
+
+
+def accounts(ledger: Ledger, history: History, maximise: bool) -> dict[str, Any]:
+    """The part of `show --json` that this file is about."""
+    return {
+        "fallbacks": fallbacks(ledger),
+        "tasks": tasks(history),
+        "promotions": promotions(ledger, history),
+        "finalists": finalists(history, maximise),
+        "waited_seconds": round(sum(float(row["text"]) for row in _events(ledger, WAITED)), 3),
+        "over": why_over(ledger) or None,
+    }
+
+
+def promotions(ledger: Ledger, history: History) -> dict[str, int]:
+    """How often a training went on from its checkpoint, or restarted and was paid in full."""
+    if history.tasks:
+        return dict(Counter(paid.how for paid in stretches(ledger).values() if paid.is_promotion))
+    resumed = ledger.query("SELECT COUNT(*) FROM suggestion WHERE kind = 'resume'")[0][0]
+    return {"went on": resumed} if resumed else {}  # nothing restarts without tasks
+
+
+def fallbacks(ledger: Ledger) -> dict[str, int]:
+    """Why → how often something random was run instead of what the searcher would have liked."""
+    reasons = [row["evidence"] for row in ledger.rows("suggestion", f"WHERE origin = '{FALLBACK}' ORDER BY seq")]
+    return dict(Counter(reason[:LONGEST_REASON] or "unknown" for reason in reasons).most_common())
+
+
+def why_over(ledger: Ledger) -> str:
+    """Why the search is over; empty if it is not, or if the sweep has been changed since."""
+    state = RunState()
+    for _, table, row in ledger.deciding(("sweep", "search_end")):
+        state.add(Over(row["reason"]) if table == "search_end" else Began(row["change"]), None)
+    return state.over
+
+
+def tasks(history: History) -> list[dict[str, Any]]:
+    """For every task, the cheapest first: results, its cost as declared and as measured, and what it took in all."""
+    found, passed = [], 0  # passed: steps of the task before on the way to the full training
+    for task in history.tasks:
+        steps = task.steps(history.horizon)
+        if task.resumes:
+            took = sum(_between(trial.began, trial.step, passed, steps) for trial in history if trial.task == FULL)
+            passed = steps
+        else:
+            took = history.trained(task.name)
+        found.append(
+            {
+                "task": task.name,
+                "steps": steps,
+                "results": len(history.results(task)),
+                "declared": task.cost,
+                "cost": round(history.cost_of(task), 4),
+                "spent": round(took * history.cost_of(task) / steps, 3),
+            }
+        )
+    return found
+
+
+def finalists(history: History, maximise: bool) -> list[dict[str, Any]]:
+    """Configurations that were trained again, the best by their first score first; all scores as the user measures."""
+    sign, best = -1.0 if maximise else 1.0, winner(history)
+    return [
+        {
+            "trial": finalist.trial.number,
+            "first": sign * finalist.trial.loss,
+            "confirmed": [sign * loss if isfinite(loss) else None for loss in finalist.losses],
+            "mean": sign * finalist.mean if isfinite(finalist.mean) else None,
+            "winner": finalist.trial is best,
+        }
+        for finalist in confirmed(history)
+    ]
+
+
+@dataclass(frozen=True)
+class Paid:
+    """What a stretch of training, from a suggestion on, built upon."""
+
+    how: str  # "from the start" | "went on" | "restarted" | "forked"
+    step: int = 0  # … from this step
+    trial: int | None = None  # … of this one, if of another
+
+    @property
+    def is_promotion(self) -> bool:
+        return self.how in ("went on", "restarted")
+
+    def __str__(self) -> str:
+        if self.how == "went on":
+            return f"went on from step {self.step}"
+        if self.how == "forked":
+            return f"forked from trial {self.trial} at step {self.step}"
+        return "restarted, paid in full" if self.how == "restarted" else self.how
+
+
+def stretches(ledger: Ledger) -> dict[int, Paid]:
+    """`seq` of every suggestion → what its training built upon, derived from the record."""
+    reached: dict[int, int] = {}
+    trained: dict[str, set[str]] = {}  # configuration → the tasks that it was started on
+    rows = [(row["seq"], False, row) for row in ledger.rows("report")]
+    rows += [(row["seq"], True, row) for row in ledger.rows("suggestion")]
+    found: dict[int, Paid] = {}
+    for seq, is_suggestion, row in sorted(rows, key=lambda item: item[0]):
+        if not is_suggestion:
+            reached[row["trial"]] = row["step"]
+        elif row["kind"] == "resume":
+            found[seq] = Paid("went on", reached.get(row["trial"], 0))
+        elif row["kind"] == "fork":
+            found[seq] = Paid("forked", row["parent_step"] or 0, row["parent"])
+        else:
+            before = trained.setdefault(key_of(row["config"]), set())
+            is_new = not before - {row["task"]} or row["origin"] in (BASELINE, FINALIST)
+            found[seq] = Paid("from the start" if is_new else "restarted")
+            before.add(row["task"])
+    return found
+
+
+def observations(ledger: Ledger) -> dict[int, tuple[str, Paid]]:
+    """`seq` of every report → its task, and what the training that led to it built upon."""
+    paid, latest = stretches(ledger), dict[int, tuple[str, Paid]]()
+    rows = [(row["seq"], row["trial"], None) for row in ledger.rows("report")]
+    rows += [(row["seq"], row["trial"], row["task"]) for row in ledger.rows("suggestion")]
+    found = {}
+    for seq, trial, task in sorted(rows, key=lambda item: item[0]):
+        if task is not None:
+            latest[trial] = (task, paid[seq])
+        elif trial in latest:
+            found[seq] = latest[trial]
+    return found
+
+
+# For people.
+
+
+def print_accounts(facts: Mapping[str, Any], console: Console) -> None:
+    if facts["finalists"]:
+        console.print("")
+        console.print(_finalist_table(facts))
+        console.print(_who_won(facts["finalists"], facts["metric"]), highlight=False, soft_wrap=True)
+        console.print("")
+    if facts["tasks"]:
+        console.print("")
+        console.print(_task_table(facts["tasks"]))
+        went_on, restarted = (facts["promotions"].get(how, 0) for how in ("went on", "restarted"))
+        console.print(
+            f"Promotions   {went_on} went on from their checkpoints, {restarted} restarted and paid in full",
+            highlight=False,
+        )
+    for reason, count in facts["fallbacks"].items():
+        console.print(f"Fallback     {count} × {reason}", highlight=False, markup=False, soft_wrap=True)
+    if facts["waited_seconds"] >= 0.05:
+        waited, trained = facts["waited_seconds"], facts["cost"]["seconds"]
+        console.print(
+            f"Waiting      workers waited {waited:.1f} s for decisions, {100 * waited / (waited + trained):.1f} % of worker time",
+            highlight=False,
+        )
+    if facts["over"]:
+        console.print(f"Search       over: {facts['over']}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _finalist_table(facts: Mapping[str, Any]) -> Table:
+    runs = max(len(finalist["confirmed"]) for finalist in facts["finalists"])
+    table = _table("finalists", "first score", *[f"fresh seed {run + 1}" for run in range(runs)], "mean of fresh")
+    for finalist in facts["finalists"]:
+        label = f"trial {finalist['trial']}" + (" (winner)" if finalist["winner"] else "")
+        again = [_number(value, "diverged") for value in finalist["confirmed"]]
+        again += ["–"] * (runs - len(again))
+        table.add_row(label, _number(finalist["first"]), *again, _number(finalist["mean"]))
+    return table
+
+
+def _who_won(found: list[dict[str, Any]], metric: str) -> str:
+    first, best = found[0], next((finalist for finalist in found if finalist["winner"]), None)
+    if best is None:
+        return "A later configuration has a better first score, and has not been trained again."
+    if best["mean"] is None:
+        return "No fresh run has ended yet; the first score decides for now."
+    if best is first:
+        return "The winner did not change: the best by its first score is the best on fresh seeds too."
+    return (
+        f"The winner changed: trial {first['trial']} had the best first score ({metric} {_number(first['first'])}), "
+        f"trial {best['trial']} is the best on fresh seeds ({_number(best['mean'])})."
+    )
+
+
+def _task_table(found: list[dict[str, Any]]) -> Table:
+    table = _table("task", "steps", "results", "cost declared", "measured", "spent")
+    for task in found:
+        table.add_row(
+            task["task"], str(task["steps"]), str(task["results"]), f"{task['declared']:.3g}", f"{task['cost']:.3g}",
+            f"{task['spent']:.2f}",
+        )  # fmt: skip
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column(first, no_wrap=True)
+    for heading in others:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _number(value: float | None, otherwise: str = "–") -> str:
+    return otherwise if value is None else f"{value:.4g}"
+
+
+def _between(began: int, reached: int, low: int, high: int) -> int:
+    """Steps of a training from `began` to `reached` that lie in (low, high]."""
+    return max(0, min(reached, high) - max(began, low))
+
+
+def _events(ledger: Ledger, kind: str) -> list[dict[str, Any]]:
+    return ledger.rows("event", f"WHERE kind = '{kind}' ORDER BY seq")

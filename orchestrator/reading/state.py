@@ -1,0 +1,57 @@
+"""Whether a run is running, finished, failed or interrupted, as the record and the process table tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from orchestrator.record.encoding import now, seconds_between
+from orchestrator.record.ledger import Ledger
+from orchestrator.record.schema import STATE
+from orchestrator.record.storage import host
+
+if TYPE_CHECKING:
+    pass
+
+
+def state(ledger: Ledger) -> str:
+    """running | interrupted | finished | failed; of a run on another machine, which is out of sight, its last word."""
+    lease = ledger.lease()
+    if lease is None:
+        return "interrupted"
+    told = ledger.rows(
+        "event", "WHERE kind = :kind AND epoch = :epoch ORDER BY seq DESC LIMIT 1", kind=STATE, epoch=lease.epoch
+    )
+    if told:
+        return str(told[0]["text"])
+    if lease.host != host():
+        return "running"
+    try:
+        alive = abs(psutil.Process(lease.pid).create_time() - lease.started) < 0.01
+    except psutil.Error:
+        alive = False
+    return "running" if alive else "interrupted"
+
+
+def state_words(ledger: Ledger) -> str:
+    """The state for people: of a run on another machine when it was last heard, for whether it is alive is not to be seen."""
+    word, lease = state(ledger), ledger.lease()
+    if word != "running" or lease is None or lease.host == host():
+        return word
+    heard = ledger.last_heard()
+    return f"running on {lease.host}, last heard {_ago(seconds_between(heard, now()))} ago ({heard[:19]} UTC)"
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def runs(folder: Path) -> list[Path]:
+    """The run folders below `folder`, newest first."""
+    found = [path.parent for path in folder.expanduser().glob("*/ledger.db")]
+    return sorted(found, key=lambda path: (path / "ledger.db").stat().st_mtime, reverse=True)

@@ -1,0 +1,138 @@
+"""From the ledger to what people want to know: the summary, the plot, the best configuration, the whole record.
+
+Reads only the ledger: needs neither Ray nor torch, works while the sweep is running and on a stranger's run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import StorageError
+from orchestrator.reading.spending import accounts
+from orchestrator.reading.state import state, state_words
+from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, stands
+from orchestrator.record.ledger import Ledger
+from search.history import Trial
+from search.records import BASELINE, FINALIST, Status
+from search.rules.finalists import winner
+
+if TYPE_CHECKING:
+    pass
+
+
+def summary(ledger: Ledger) -> dict[str, Any]:
+    """One object with everything that `show --json` promises."""
+    with ledger.snapshot():
+        sweeps = ledger.sweeps()
+        about = description(ledger)
+        found = stands(ledger)
+        history = load_history(ledger, found)
+        best = winner(history)
+        baseline = next((trial for trial in history if trial.first_origin == BASELINE), None)
+        origins = ledger.query("SELECT origin, COUNT(*) FROM suggestion GROUP BY origin ORDER BY MIN(seq)")
+        return {
+            "name": about["name"],
+            "state": state(ledger),
+            "metric": about["metric"],
+            "mode": about["mode"],
+            "trials": {status.value: history.count(status) for status in Status},
+            "best": _about(ledger, best, about),
+            "baseline": _about(ledger, baseline, about),
+            "cost": {
+                "seconds": round(sum(trial.cost_seconds for trial in history), 3),
+                "full_equivalents": round(history.spent, 3),
+                "budget": about.get("budget"),
+                "usd": None,
+            },
+            "suggestions": dict(origins),
+            "resumes": len(sweeps) - 1,
+            "failures": [_failure(ledger, cause) for cause in causes(found)],
+            **accounts(ledger, history, about["mode"] == "max"),
+        }
+
+
+def glance(ledger: Ledger) -> dict[str, Any]:
+    """What `status` and `list` tell, of a long record too: state, trials by status, best, full trainings, failures."""
+    with ledger.snapshot():
+        about = description(ledger)
+        found = stands(ledger)
+        sign = -1.0 if about["mode"] == "max" else 1.0
+        if about.get("tasks") or any(stand.origin == FINALIST for stand in found):
+            history = load_history(ledger, found)
+            best, spent = winner(history), history.spent
+            shown = None if best is None else (best.number, sign * best.loss)
+        else:
+            spent = sum(stand.step - stand.began for stand in found if stand.step) / about["horizon"]
+            incumbent = _incumbent(found, sign)
+            shown = None if incumbent is None else (incumbent.trial, sign * incumbent.loss(sign))
+        counts = Counter(stand.status for stand in found)
+        return {
+            "state": state_words(ledger),
+            "metric": about["metric"],
+            "trials": {status.value: counts[status.value] for status in Status if counts[status.value]},
+            "best": shown,
+            "spent": spent,
+            "failures": [_failure(ledger, cause) for cause in causes(found)],
+        }
+
+
+def _incumbent(found: list[Stand], sign: float) -> Stand | None:
+    """As `search.history.incumbent`, of a run without tasks and finalists."""
+    candidates = [stand for stand in found if stand.status == Status.COMPLETED.value and stand.step]
+    if not candidates:
+        finite = [stand for stand in found if stand.step and isfinite(stand.loss(sign))]
+        furthest = max((stand.step for stand in finite), default=0)
+        candidates = [stand for stand in finite if stand.step == furthest]
+    return min(candidates, key=lambda stand: (stand.loss(sign), stand.trial), default=None)
+
+
+def _failure(ledger: Ledger, cause: Cause) -> dict[str, Any]:
+    log = trial_log(ledger.folder, cause.trial)
+    return cause._asdict() | {"log": str(log) if log.exists() else None}
+
+
+def trial_log(folder: Path, trial: int) -> Path:
+    """Where what a trial prints is kept."""
+    return folder / "trials" / f"{trial:05d}" / "log.txt"
+
+
+def description(ledger: Ledger) -> dict[str, Any]:
+    sweeps = ledger.sweeps()
+    if not sweeps:
+        raise StorageError(f"{ledger.folder}: nothing is recorded yet; look again in a moment.")
+    description: dict[str, Any] = sweeps[-1]["description"]
+    return description
+
+
+def _about(ledger: Ledger, trial: Trial | None, about: Mapping[str, Any]) -> dict[str, Any] | None:
+    if trial is None:
+        return None
+    sign = -1.0 if about["mode"] == "max" else 1.0
+    tests = ledger.rows("test", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
+    checkpoint = newest_checkpoint(ledger, trial.number)
+    return {
+        "trial": trial.number,
+        "config": dict(trial.config),
+        "value": sign * trial.loss if isfinite(trial.loss) else None,
+        "task": trial.task,
+        "step": trial.step,
+        "status": trial.status.value,
+        "checkpoint": None if checkpoint is None else str(checkpoint),
+        "test": tests[0]["metrics"] if tests else None,
+    }
+
+
+def newest_checkpoint(ledger: Ledger, trial: int) -> Path | None:
+    """The last checkpoint of a trial that is there and is the one on record."""
+    for row in ledger.rows("checkpoint", "WHERE trial = :trial ORDER BY seq DESC", trial=trial):
+        path: Path = ledger.folder / row["path"]
+        with contextlib.suppress(OSError):  # deleted since, or of another kind: then there is no manifest
+            if hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest() == row["sha256"]:
+                return path.absolute()
+    return None

@@ -1,0 +1,110 @@
+"""Where every trial stands, found by SQL: what a glance needs of a long record, without folding all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from orchestrator.definition.description import described_tasks
+from orchestrator.failures import signature
+from orchestrator.record.encoding import number
+from orchestrator.record.ledger import Ledger
+from search.history import History
+from search.records import Config, End, Goal, Report, Status
+from search.space import Space
+
+_STANDS = """
+    SELECT s.trial, s.origin, s.task, COALESCE(s.parent_step, 0), COALESCE(e.status, 'running'), COALESCE(e.reason, ''),
+        COALESCE(r.step, 0), r.value, COALESCE(r.kind, 'nan'), COALESCE(r.cost, 0.0)
+    FROM suggestion s
+    JOIN (SELECT trial, MAX(seq) AS asked FROM suggestion GROUP BY trial) a ON a.trial = s.trial
+    LEFT JOIN (SELECT trial, MAX(seq) AS seq, status, reason FROM ending GROUP BY trial) e
+        ON e.trial = s.trial AND e.seq > a.asked
+    LEFT JOIN (SELECT trial, MAX(step) AS step, value, kind, SUM(cost_seconds) AS cost FROM report GROUP BY trial) r
+        ON r.trial = s.trial
+    WHERE s.kind <> 'resume' ORDER BY s.trial"""
+_EVENTS = """
+    SELECT time, kind, text FROM (
+        SELECT seq, time, kind, text FROM event WHERE kind NOT IN ('spent', 'state', 'waited', 'transfer')
+        UNION ALL SELECT seq, time, 'retry', 'trial ' || trial || ' lost its worker at step ' || step || ': ' || reason FROM lost
+        UNION ALL SELECT seq, time, 'enough', reason FROM search_end
+    ) ORDER BY seq DESC LIMIT :count"""
+_DEAD = ("failed", "diverged")
+
+
+class Stand(NamedTuple):
+    """One trial as it stands."""
+
+    trial: int
+    origin: str  # who proposed its configuration
+    task: str
+    began: int  # step after which its own training began
+    status: str
+    reason: str
+    step: int  # 0 before the first report
+    value: float | None  # the metric, with the user's sign
+    kind: str  # of the value: "number", "nan", …
+    cost_seconds: float
+
+    def loss(self, sign: float) -> float:
+        return sign * number(self.value, self.kind)
+
+
+class Cause(NamedTuple):
+    """Failures that have one cause: how many, and the first of them."""
+
+    status: str
+    reason: str
+    times: int
+    trial: int
+
+
+def stands(ledger: Ledger) -> list[Stand]:
+    """Every trial, in order of its number."""
+    return [Stand(*row) for row in ledger.query(_STANDS)]
+
+
+def latest_events(ledger: Ledger, count: int = 5) -> list[tuple[str, str, str]]:
+    """(time, kind, text) of what happened last around the trainings, in order."""
+    return ledger.query(_EVENTS, count=count)[::-1]
+
+
+def causes(found: Iterable[Stand]) -> list[Cause]:
+    """Why trials failed or diverged, the most frequent first; what differs only in numbers and names is one cause."""
+    grouped: dict[tuple[str, str], Cause] = {}
+    for stand in found:
+        if stand.status in _DEAD:
+            key = (stand.status, signature(stand.reason))
+            before = grouped.get(key, Cause(stand.status, stand.reason, 0, stand.trial))
+            grouped[key] = before._replace(times=before.times + 1)
+    return sorted(grouped.values(), key=lambda cause: (-cause.times, cause.trial))
+
+
+def load_history(ledger: Ledger, found: Iterable[Stand]) -> History:
+    """What the record says, for readers: the space is only described in it, and reading needs no more.
+
+    Unless tasks need what lies on the way, every trial has only its last report. `found`: where the trials stand.
+    """
+    about = ledger.sweeps()[-1]["description"]
+    tasks, goal = described_tasks(about), Goal(about["metric"], about["mode"])
+    if tasks:
+        return ledger.history(_NO_SPACE, about["horizon"], about["seed"], goal, tasks=tasks)
+    history, sign = History(_NO_SPACE, horizon=about["horizon"], seed=about["seed"]), goal.loss(1.0)
+    begun = ledger.begun()
+    for stand in found:
+        history.append(begun[stand.trial])
+        if stand.step:
+            history.append(Report(stand.trial, stand.step, stand.loss(sign), stand.cost_seconds))
+        if stand.status != Status.RUNNING.value:
+            history.append(End(stand.trial, Status(stand.status), stand.reason))
+    return history
+
+
+class _Undescribed(Space):
+    """No configuration is looked at."""
+
+    def contains(self, config: Config) -> bool:
+        return False
+
+
+_NO_SPACE = _Undescribed({"unknown": None})

@@ -1,0 +1,400 @@
+"""The ledger: one append-only SQLite file a sweep, the only thing that must survive.
+
+`Ledger.write` opens it for the one driver that may write: a lock on the file system keeps a second driver on
+this machine out, and a lease (an epoch that only grows, checked inside every transaction) fences one that comes
+back from the dead elsewhere. `Ledger.read` opens it for anybody else, at any time, without disturbing the writer.
+What was appended inside `with ledger.transaction():` is on the disk when the block ends (WAL, synchronous=FULL).
+Records are chained by hashes (chain.py): what is not what was written is refused and named, never used. Secrets are
+masked (secrets.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+import psutil
+
+from orchestrator.errors import OrchestratorError, StorageError
+from orchestrator.record import chain, schema
+from orchestrator.record.encoding import (
+    DECIDING,
+    command_of,
+    distributions,
+    kind_of,
+    now,
+    parsed,
+    record_of,
+    suggestion_of,
+    suggestion_row,
+    to_json,
+)
+from orchestrator.record.opening import (
+    check_version,
+    check_whole,
+    create,
+    last_of,
+    lock_run,
+    lost_words,
+    no_ledger,
+    refuse_a_lost_ledger,
+)
+from orchestrator.record.provenance import code
+from orchestrator.record.storage import COPY as COPY
+from orchestrator.record.storage import FILE as FILE
+from orchestrator.record.storage import LOCK as LOCK
+from orchestrator.record.storage import (
+    connect,
+    damaged,
+    host,
+    make_folder,
+    own_files,
+    reading,
+    refuse_links,
+    storage_errors,
+)
+from orchestrator.secrets import masked, masked_value
+from search.history import History
+from search.records import Goal, Status, Suggestion
+from search.space import Space
+from search.task import Task
+from search.work import Progress
+from trainables.contract import Workload
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
+
+
+class Fenced(OrchestratorError):
+    """Another driver has taken this run over; nothing of ours may be written any more."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who has been driving: one row for each driver that wrote anything."""
+
+    epoch: int
+    time: str
+    host: str
+    pid: int
+    started: float
+
+
+class Ledger:
+    """One run's record. Use `Ledger.write(folder)` or `Ledger.read(folder)`, and `close` it."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: filelock.FileLock | None) -> None:
+        self.folder = folder
+        self.notices: list[str] = []  # what was found on opening that people should know
+        self.epoch = 0  # of our lease; 0 before we write
+        self._connection = connection
+        self._lock = lock
+        self._open = contextlib.ExitStack()  # what has to be closed
+        self._at = chain.Link()  # the last record
+        self._head: chain.Head | None = None
+        self._found_epoch = 0  # the lease before ours
+        self._inode = (0, 0)
+        self._sweep: Sweep | None = None  # that drives us
+
+    # Opening.
+
+    @classmethod
+    def write(cls, folder: Path) -> Ledger:
+        """Open for writing, making the run's folder if need be. Nothing is recorded before the first transaction.
+
+        Raises RunInUse, StorageError (read-only or full disk, links in the folder) or LedgerDamaged.
+        """
+        make_folder(folder)
+        refuse_links(*own_files(folder))
+        lock = lock_run(folder)
+        try:
+            refuse_a_lost_ledger(folder)
+            ledger = cls(folder, connect(folder / FILE), lock)
+            ledger._open.callback(ledger._connection.close)
+            try:
+                with storage_errors(folder):
+                    ledger._begin()
+                    ledger.copy()
+            except BaseException:
+                ledger._open.close()
+                raise
+        except BaseException:
+            lock.release()
+            raise
+        return ledger
+
+    @classmethod
+    def read(cls, folder: Path, *, check: bool = True) -> Ledger:
+        """Open for reading only. Raises StorageError if there is no ledger, LedgerDamaged if it is not what was written.
+
+        `check=False` looks at the end of the chain only: for a glance at a long record.
+        """
+        if not (folder / FILE).exists():
+            raise no_ledger(folder)
+        opened = contextlib.ExitStack()
+        try:
+            with storage_errors(folder, "read"):
+                head = chain.read_head(folder)  # before the ledger, which may be growing
+                ledger = cls(folder, opened.enter_context(reading(folder / FILE)), None)
+                ledger._open = opened
+                check_version(ledger._connection, folder)
+                with ledger.snapshot():
+                    at = check_whole(ledger._connection, folder, head) if check else ledger._last()
+            if at.seq < head.seq:
+                raise damaged(folder, lost_words(at, head))
+        except BaseException:
+            opened.close()
+            raise
+        return ledger
+
+    def close(self, *, abruptly: bool = False) -> None:
+        """Close; a writer leaves a fresh copy behind and frees the run. `abruptly`: without the copy, as a kill would."""
+        try:
+            if not abruptly and self._lock is not None and self._lock.is_locked and self._in_place():
+                with storage_errors(self.folder):
+                    self.copy()
+        finally:
+            self._open.close()
+            if self._lock is not None:
+                self._lock.release()
+
+    def copy(self) -> None:
+        """Keep a second, consistent file beside the ledger: the way on if the disk damages the first."""
+        target, half = self.folder / COPY, self.folder / f"{COPY}.tmp"
+        half.unlink(missing_ok=True)
+        self._connection.execute("VACUUM INTO ?", (str(half),))
+        half.chmod(0o600)
+        os.replace(half, target)
+
+    # Appending.
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is appended inside is durable when the block ends, or not there at all."""
+        begun, epoch = self._at, self.epoch
+        with storage_errors(self.folder):
+            try:
+                self._refuse_elsewhere()
+                self._connection.execute("BEGIN IMMEDIATE")
+                latest = self._latest_epoch()
+                if latest != (self.epoch or self._found_epoch):
+                    raise Fenced(
+                        f"{self.folder}: another driver (epoch {latest}) has taken this run over; this one stops."
+                    )
+                if not self.epoch:
+                    self.epoch, started = self._found_epoch + 1, psutil.Process().create_time()
+                    self._insert("lease", host=host(), pid=os.getpid(), started=started)
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._at, self.epoch = begun, epoch
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        assert self._head is not None
+        self._head.set(self._at)
+
+    def add_sweep(self, sweep: Sweep, change: str, command: Sequence[str]) -> None:
+        self._sweep = sweep
+        parameters = [
+            {"name": name, "distribution": distribution, "choices": choices}
+            for name, distribution, choices in distributions(sweep.space)
+        ]
+        self._insert(
+            "sweep", description=to_json(sweep.describe() | {"trains_on": isinstance(sweep.workload, Workload)}),
+            parameters=to_json(parameters), code=to_json(code()), command=to_json(masked_value(list(command))),
+            change=masked(change),
+        )  # fmt: skip
+
+    def add_suggestion(self, trial: int, suggestion: Suggestion, seed: int) -> None:
+        columns = suggestion_row(suggestion) | {"trial": trial, "seed": seed}
+        command = to_json(masked_value(command_of(self._sweep, suggestion.config)))
+        self._insert("suggestion", **columns | {"config": to_json(columns["config"]), "command": command})
+
+    def add_report(
+        self, trial: int, step: int, value: float, cost_seconds: float, metrics: Mapping[str, float]
+    ) -> None:
+        self._insert(
+            "report", trial=trial, step=step, value=None if math.isnan(value) else value, kind=kind_of(value),
+            cost_seconds=cost_seconds, metrics=to_json(dict(metrics)),
+        )  # fmt: skip
+
+    def add_verdict(self, trial: int, step: int, verdict: str, scheduler: str) -> None:
+        self._insert("verdict", trial=trial, step=step, verdict=verdict, scheduler=scheduler)
+
+    def add_ending(self, trial: int, status: Status, step: int, reason: str, detail: str = "") -> None:
+        self._insert(
+            "ending", trial=trial, status=status.value, step=step, reason=masked(reason), detail=masked(detail)
+        )
+
+    def add_lost(self, trial: int, step: int, reason: str) -> None:
+        self._insert("lost", trial=trial, step=step, reason=masked(reason))
+
+    def add_search_end(self, reason: str) -> None:
+        self._insert("search_end", reason=masked(reason))
+
+    def add_checkpoint(self, trial: int, step: int, path: str, sha256: str, size: int) -> None:
+        self._insert("checkpoint", trial=trial, step=step, path=path, sha256=sha256, bytes=size)
+
+    def add_test(self, trial: int, step: int, metrics: Mapping[str, float]) -> None:
+        self._insert("test", trial=trial, step=step, metrics=to_json(dict(metrics)))
+
+    def add_decision(self, trial: int, decision: Progress) -> None:
+        self._insert(
+            "decision", trial=trial, step=decision.step, samples=decision.samples, position=decision.position,
+            why=masked(decision.text), before=to_json(dict(decision.before)),
+            after=to_json(dict(decision.after)), metrics=to_json(dict(decision.metrics)),
+            cost_seconds=decision.cost_seconds,
+        )  # fmt: skip
+
+    def add_event(self, kind: str, text: str, trial: int | None = None) -> None:
+        self._insert("event", kind=kind, trial=trial, text=masked(text))
+
+    # Reading.
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read inside belongs to one moment, however the writer goes on."""
+        with storage_errors(self.folder, "read"):
+            outermost = not self._connection.in_transaction
+            if outermost:
+                self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if outermost and self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def rows(self, table: str, condition: str = "ORDER BY seq", **values: Any) -> list[dict[str, Any]]:
+        """All rows of a table in order, as dicts without their hash; JSON columns are parsed."""
+        columns = [name for name in schema.COLUMNS[table] if name != "hash"]
+        found = self.query(f"SELECT {', '.join(columns)} FROM {table} {condition}", **values)
+        try:
+            return [parsed(dict(zip(columns, row, strict=True))) for row in found]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise damaged(self.folder, f"a {table} cannot be read ({error})") from error
+
+    def query(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+        """The rows that a SELECT finds, as SQLite gives them."""
+        with storage_errors(self.folder, "write" if self._lock else "read"):
+            return self._connection.execute(statement, values).fetchall()
+
+    def sweeps(self) -> list[dict[str, Any]]:
+        """Every description this run has been driven by; the last one is in force."""
+        return self.rows("sweep")
+
+    def history(
+        self,
+        space: Space,
+        horizon: int,
+        seed: int,
+        goal: Goal,
+        *,
+        tasks: Sequence[Task] = (),
+        limit: int | None = None,
+        earlier: Sequence[History] = (),
+        up_to: int | None = None,
+    ) -> History:
+        """Fold all records (or those up to this `seq`) into what searchers and schedulers see."""
+        history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=earlier)
+        for seq, table, row in self.deciding():
+            if up_to is None or seq <= up_to:
+                history.append(record_of(table, row, space, goal))
+        return history
+
+    def deciding(self, tables: Sequence[str] = DECIDING) -> list[tuple[int, str, dict[str, Any]]]:
+        """`seq`, table and row of everything that the history is folded from, in order."""
+        with self.snapshot():
+            found = [(row["seq"], table, row) for table in tables for row in self.rows(table)]
+        return sorted(found, key=lambda each: each[0])
+
+    @property
+    def last(self) -> int:
+        """The `seq` of the last record; also for a reader, at the moment of asking."""
+        return self._last().seq
+
+    def begun(self) -> dict[int, Suggestion]:
+        """For every trial the suggestion that it began with: a start or a fork."""
+        rows = self.rows("suggestion", "WHERE kind <> 'resume' ORDER BY seq")
+        return {row["trial"]: suggestion_of(row) for row in rows}
+
+    def lease(self) -> Lease | None:
+        """Who drove last."""
+        rows = self.rows("lease", "ORDER BY epoch DESC LIMIT 1")
+        return Lease(**{name: value for name, value in rows[0].items() if name != "seq"}) if rows else None
+
+    def last_heard(self) -> str:
+        """The time of the last record."""
+        times = " UNION ALL ".join(f"SELECT seq, time FROM {name} WHERE seq = :last" for name in schema.RECORDS)
+        found = self.query(times, last=self.last)
+        return str(found[0][1]) if found else ""
+
+    # Internals.
+
+    def _begin(self) -> None:
+        head = chain.read_head(self.folder)
+        tables = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and tables == 0:
+            refuse_a_lost_ledger(self.folder, is_empty=True)
+            create(self._connection)
+        else:
+            check_version(self._connection, self.folder)
+            with self.snapshot():
+                self._at = check_whole(self._connection, self.folder, head)
+            copied = last_of(self.folder / COPY)
+            if copied > self._at.seq:
+                raise damaged(
+                    self.folder,
+                    f"it ends at record {self._at.seq}, and its copy holds {copied} ({lost_words(self._at, head)})",
+                )
+            if not self._at.seq:
+                refuse_a_lost_ledger(self.folder, is_empty=True)
+            if self._at.seq < head.seq:
+                self.notices.append(
+                    f"{self.folder / FILE}: {lost_words(self._at, head)}; the copy does not hold them either. What they "
+                    "told will be trained again."
+                )
+        status = os.stat(self.folder / FILE)
+        self._inode = (status.st_dev, status.st_ino)
+        self._found_epoch = self._latest_epoch()
+        self._head = chain.Head(self.folder)
+        self._head.set(self._at)
+        self._open.callback(self._head.close)
+
+    def _last(self) -> chain.Link:
+        ends = (f"SELECT * FROM (SELECT seq, hash FROM {name} ORDER BY seq DESC LIMIT 1)" for name in schema.RECORDS)
+        return chain.Link(*max(self.query(" UNION ALL ".join(ends)), default=()))
+
+    def _latest_epoch(self) -> int:
+        return int(self._connection.execute("SELECT COALESCE(MAX(epoch), 0) FROM lease").fetchone()[0])
+
+    def _insert(self, table: str, **columns: Any) -> None:
+        row = chain.row_of(table, {"seq": self._at.seq + 1, "time": now(), "epoch": self.epoch} | columns)
+        following = chain.following(self._at, table, row)
+        marks = ", ".join("?" * (len(row) + 1))
+        self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", (*row, following.hash))
+        self._at = following
+
+    def _in_place(self) -> bool:
+        """Whether the file that we write is still the one that others see."""
+        try:
+            status = os.stat(self.folder / FILE)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._inode
+
+    def _refuse_elsewhere(self) -> None:
+        if not self._in_place():
+            raise StorageError(
+                f"{self.folder / FILE} was moved, removed or replaced while this driver was writing it; it stops, and writes "
+                "nothing more. Bring the file back (or run the command again where the run is now) to go on."
+            )

@@ -1,0 +1,189 @@
+"""May this sweep continue that record, and what is different from the last time?"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from orchestrator.console.plurals import plural
+from orchestrator.definition.description import FIXED
+from orchestrator.definition.identity import without_digests
+from orchestrator.errors import ResumeRefused
+from orchestrator.record.chain import HEAD
+from orchestrator.record.encoding import to_json, unmasked
+from orchestrator.record.ledger import COPY, FILE, LOCK, Ledger
+from orchestrator.record.warm_start import TRANSFER, earlier_histories
+from orchestrator.sweep import Sweep
+from search.records import BASELINE, Status
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+EARLIER = "earlier"  # folder, in the run's own, of starts from which nothing was learned
+
+
+def what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, Any]]) -> str:
+    """What differs from the last invocation, in words; raises ResumeRefused if old results would lose their meaning."""
+    if not earlier:
+        return ""
+    before, after = earlier[-1]["description"], _described(sweep)
+    for name in FIXED:
+        if not _same(name, sweep, earlier[-1], after):
+            raise ResumeRefused(
+                f"{ledger.folder}: started with {name} = {before[name]}, now {after[name]}. The old results do not mean the "
+                f"same any more. Use another --name, or move {ledger.folder} away."
+            )
+    for old, new in _edited(before, after).values():
+        if old["path"] != new["path"]:
+            raise ResumeRefused(
+                f"{ledger.folder}: started with {old['path']}, now {new['path']}, which is another script: its content "
+                f"differs. Use another --name, or move {ledger.folder} away."
+            )
+    if before["space"] != after["space"]:
+        _check_overlap(sweep, ledger)
+    _check_tasks(ledger, earlier, after["tasks"])
+    return _differences(sweep, earlier[-1], after)
+
+
+def make_ready(sweep: Sweep, folder: Path) -> str:
+    """Refuse to continue the record in `folder` before anything there is touched, or set aside one that taught nothing.
+
+    Nothing is learned where trials have failed, or what is trained has changed, before anything was reported: whoever
+    has mended the cause wants all of the configurations again. Returns what people should know of it.
+    """
+    why = nothing_learned(sweep, folder)
+    if not why:
+        return ""
+    lock = FileLock(folder / LOCK, mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return ""  # another driver is at work, which opening the ledger will tell
+    try:
+        target = set_aside(folder)
+    finally:
+        lock.release()
+    return f"Starting afresh: {why}. That record is in {target}."
+
+
+def nothing_learned(sweep: Sweep, folder: Path) -> str:
+    """Why the record in `folder` is worth nothing, in words; empty if it is worth something, or there is none.
+
+    Raises ResumeRefused if it must not be continued, and BadInput for earlier runs that are not there.
+    """
+    if not (folder / FILE).exists():
+        earlier_histories(sweep, folder, [])
+        return ""
+    ledger = Ledger.read(folder)
+    try:
+        earlier, refusal = ledger.sweeps(), None
+        try:
+            what_changed(sweep, ledger, earlier)
+            earlier_histories(sweep, folder, ledger.rows("event", f"WHERE kind = '{TRANSFER}'"))
+        except ResumeRefused as error:
+            refusal = error
+        if ledger.rows("report", "LIMIT 1"):
+            if refusal is not None:
+                raise refusal
+            return ""
+        failed = sum(row["status"] == Status.FAILED.value for row in ledger.rows("ending"))
+        if not earlier or not (failed or refusal):
+            return ""
+        changed = _differences(sweep, earlier[-1], _described(sweep))
+        return (
+            "nothing had been reported before"
+            + (f", {plural(failed, 'trial')} had failed" if failed else "")
+            + (f". Changed: {changed}" if changed else "")
+        )
+    finally:
+        ledger.close()
+
+
+def set_aside(folder: Path) -> Path:
+    """Move the record in `folder`, which its owner has locked, to a folder of its own below it; returns that folder."""
+    count = len(list((folder / EARLIER).glob("*")))
+    target = folder / EARLIER / str(count + 1)
+    target.mkdir(parents=True, mode=0o700)
+    for name in (
+        COPY,
+        HEAD,
+        "trials",
+        "prepared",
+        "report",
+        "replay",
+        f"{FILE}-wal",
+        f"{FILE}-shm",
+        FILE,
+    ):  # the record last
+        if (folder / name).exists():
+            shutil.move(folder / name, target / name)
+    return target
+
+
+def _described(sweep: Sweep) -> dict[str, Any]:
+    """As the ledger reads it back: JSON has no tuples."""
+    described: dict[str, Any] = json.loads(to_json(sweep.describe()))
+    return described
+
+
+def _differences(sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    before = earlier["description"]
+    changes = [
+        f"{name}: {_short(before.get(name))} → {_short(after[name])}"
+        for name in after
+        if name != "files" and not _same(name, sweep, earlier, after) and (name in before or after[name])
+    ]
+    return ", ".join(changes + [f"{name} was edited" for name in _edited(before, after)])
+
+
+def _same(name: str, sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    before = earlier["description"].get(name)
+    if before == after[name]:
+        return True
+    if name not in ("workload", "policy") or not isinstance(before, str):
+        return False
+    other_python = earlier["code"]["python"].split(".")[:2] != PYTHON.split(".")
+    return other_python and without_digests(before) == without_digests(after[name])
+
+
+def _edited(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, tuple[Mapping[str, str], Mapping[str, str]]]:
+    """The scripts whose content is another one: name → what it was, what it is."""
+    olds, news = before.get("files", {}), after["files"]
+    both = {name: (olds[name], news[name]) for name in olds if name in news}
+    return {name: (old, new) for name, (old, new) in both.items() if old["sha256"] != new["sha256"]}
+
+
+def _check_tasks(ledger: Ledger, earlier: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> None:
+    """A task may come and go; but results under one name must all mean the same training."""
+    known = {task["name"]: task for row in earlier for task in row["description"].get("tasks", ())}
+    for task in tasks:
+        old = known.get(task["name"], task)
+        differing = [field for field in ("share", "changes", "resumes") if old[field] != task[field]]
+        if differing and not (old["resumes"] and task["resumes"]):  # those results are parts of full trainings
+            field = differing[0]
+            raise ResumeRefused(
+                f"{ledger.folder}: task {task['name']!r} was recorded with {field} = {old[field]}, now {task[field]}. The old "
+                f"results of the task do not mean the same any more. Give the task another name, or use another --name."
+            )
+
+
+def _check_overlap(sweep: Sweep, ledger: Ledger) -> None:
+    rows = ledger.rows("suggestion")
+    real = [(row["origin"], unmasked(row["config"], sweep.space)) for row in rows]
+    configs = [config for origin, config in real if origin != BASELINE] or [config for _, config in real]
+    if configs and not any(sweep.space.contains(config) for config in configs):
+        raise ResumeRefused(
+            f"{ledger.folder}: space has changed and holds none of the {len(configs)} configurations on record "
+            f"(for example {configs[-1]}: {sweep.space.why_not(configs[-1])}). Use another --name, or move {ledger.folder} away."
+        )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "…"

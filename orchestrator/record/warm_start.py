@@ -1,0 +1,94 @@
+"""Histories of earlier runs, for searchers that can learn from them.
+
+What was there when a run first named another is what it goes on with: the number of the last record is noted in
+its own ledger, and later records of the other run are left out, so a decision stays a function of the record. A
+fingerprint of those records is noted too: another run under the same name is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.definition.description import described_tasks
+from orchestrator.errors import BadInput, ResumeRefused, did_you_mean
+from orchestrator.record.ledger import FILE, Ledger
+from orchestrator.sweep import Sweep
+from search.history import History
+from search.records import Goal
+
+TRANSFER = "transfer"  # kind of the event that notes how much of an earlier run is used
+
+
+def earlier_histories(
+    sweep: Sweep, folder: Path, events: Sequence[Mapping[str, Any]]
+) -> tuple[list[History], list[str]]:
+    """The histories of `sweep.transfer`, and texts of events to be recorded for those named for the first time.
+
+    `events` are the transfer events on record. A trial keeps its own task and steps; one whose configuration is not
+    in the present space is marked (`in_space`), as after any change of the space. Raises BadInput for a run of
+    another metric, or with other parameters.
+    """
+    noted = {(note := json.loads(row["text"]))["run"]: note for row in events}
+    histories, texts = [], []
+    for run in sweep.transfer:
+        ledger = Ledger.read(found(run, folder))
+        try:
+            up_to = noted[run]["up_to"] if run in noted else ledger.last
+            history = _history(sweep, run, ledger, up_to)
+        finally:
+            ledger.close()
+        fingerprint = _fingerprint(history)
+        if run not in noted:
+            texts.append(json.dumps({"run": run, "up_to": up_to, "fingerprint": fingerprint}))
+        elif noted[run]["fingerprint"] != fingerprint:
+            raise ResumeRefused(
+                f"{folder}: transfer={run!r} does not hold the records that this run has begun with. Bring that run "
+                "back, transfer from it under another name, or use another --name."
+            )
+        histories.append(history)
+    return histories, texts
+
+
+def found(run: str, folder: Path) -> Path:
+    """A run beside this one, or any folder."""
+    for place in (folder.parent / run, Path(run).expanduser()):
+        if (place / FILE).exists():
+            if place.absolute() == folder.absolute():
+                raise BadInput(
+                    f"Sweep(transfer): {run!r} is this run itself; leave it out, its results are used anyway."
+                )
+            return place
+    raise BadInput(
+        f"Sweep(transfer): {run!r} is no run: no {FILE} in {folder.parent / run}, nor in {Path(run).absolute()}."
+    )
+
+
+def _history(sweep: Sweep, run: str, ledger: Ledger, up_to: int) -> History:
+    known = [row["description"] for row in ledger.sweeps() if row["seq"] <= up_to]
+    if not known:
+        raise BadInput(f"Sweep(transfer): {run!r} has no records yet; wait for it, or leave it out.")
+    about = known[-1]
+    if about["metric"] != sweep.metric_name:
+        raise BadInput(
+            f"Sweep(transfer): {run!r} was measured by {about['metric']!r}, this sweep by {sweep.metric_name!r}."
+        )
+    names = set(about["space"]["parameters"])
+    for name in sorted(names ^ set(sweep.space.names)):
+        here = name in sweep.space.names
+        raise BadInput(
+            f"Sweep(transfer): {run!r} has {'no ' if here else 'a '}parameter {name!r}, and this sweep has {'one' if here else 'none'};"
+            f" the parameters must be the same.{'' if here else did_you_mean(name, sweep.space.names)}"
+        )
+    tasks = described_tasks(about)
+    return ledger.history(
+        sweep.space, about["horizon"], about["seed"], Goal(about["metric"], about["mode"]), tasks=tasks, up_to=up_to
+    )
+
+
+def _fingerprint(history: History) -> str:
+    told = [(sorted(t.config.items()), t.task, t.status.value, t.steps, t.losses) for t in history]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]

@@ -1,0 +1,73 @@
+"""How many trials of a sweep fit into a Ray cluster, and what each asks for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
+import ray
+
+from orchestrator.errors import BadInput
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
+
+
+RAYS_NAMES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
+
+
+def seat_resources(sweep: Sweep) -> dict[str, float]:
+    """The resources that Ray reserves for a trial; they include memory, so that the trials of a node fit there."""
+    asked = {name: float(amount) for name, amount in sweep.resources.items() if name in ("cpu", "gpu") and amount}
+    return asked if sweep.memory_bytes is None else {**asked, "memory": float(sweep.memory_bytes)}
+
+
+def seats(sweep: Sweep, unfit: Collection[str] = ()) -> int:
+    """The number of trials that may run at once: the room on the cluster's nodes, except `unfit` ones, up to `max_concurrent`.
+
+    A cluster that can grow is asked for `max_concurrent` seats; those that do not fit yet wait for their node.
+    """
+    nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    fits, grows = capacity(sweep, [have for node, have in nodes.items() if node not in unfit]), can_grow()
+    if fits == 0 and not grows:
+        raise BadInput(
+            f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for more than the cluster has on any node "
+            f"({'; '.join(sorted({_has(sweep, have) for have in nodes.values()}, reverse=True))})."
+        )
+    wanted = _wanted(sweep)
+    return wanted if grows else min(wanted, fits)
+
+
+def _has(sweep: Sweep, node: Mapping[str, float]) -> str:
+    """A node's amounts of the resources that a trial needs."""
+    have = {name: node.get(RAYS_NAMES[name], 0.0) for name in seat_resources(sweep)}
+    return ", ".join(
+        f"memory: {amount / 2**30:.1f} GiB for trials" if name == "memory" else f"{name}: {amount:g}"
+        for name, amount in have.items()
+    )
+
+
+def _wanted(sweep: Sweep) -> int:
+    """The largest useful number of concurrent trials."""
+    cheapest = min((task.cost for task in sweep.tasks), default=1.0)
+    by_budget = None if sweep.budget is None else ceil(sweep.budget / cheapest)
+    return min(wanted for wanted in (sweep.max_concurrent, sweep.limit, by_budget) if wanted is not None)
+
+
+def capacity(sweep: Sweep, nodes: Sequence[Mapping[str, float]]) -> int:
+    """The number of this sweep's trials that fit on nodes with these resources; a trial does not span nodes."""
+    asked = seat_resources(sweep)
+    if not asked:
+        return os.cpu_count() or 1
+    return sum(
+        min(int(node.get(RAYS_NAMES[name], 0.0) / amount + 1e-9) for name, amount in asked.items()) for node in nodes
+    )
+
+
+def can_grow() -> bool:
+    """Whether an autoscaler stands behind this cluster."""
+    return bool(os.environ.get("RAY_HEAD_IP")) or Path("~/ray_bootstrap_config.yaml").expanduser().exists()

@@ -1,0 +1,1 @@
+"""A trial in its worker process: its log, its limits, its isolation."""

@@ -1,0 +1,212 @@
+"""Work as the process that carries it out sees it. Both engines use it; it knows neither Ray nor torch."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator import failures
+from orchestrator.worker.isolation import Surroundings
+from orchestrator.worker.limits import LOG, log_to
+from search.work import Assignment, Progress, Run
+from trainables.carry_out import carry_out, measured_on_test
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
+
+
+PREPARE, TEST = "prepare", "test"
+WORDS_BYTES = 65536  # of the end of a log, where a trial's last words are looked for
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a free worker shall do: train, or one of the jobs around the training."""
+
+    kind: str  # "train" | "prepare" | "test"
+    trial: int  # -1 for prepare
+    assignment: Assignment | None = None
+
+
+@dataclass
+class Answer:
+    """What came of a stretch of work on one trial."""
+
+    trial: int
+    progress: list[Progress] = field(default_factory=list)
+    done: bool = False  # the assignment is over: finished, paused or failed
+    failure: tuple[str, str, str] | None = None  # class of the error, what it says, traceback
+
+
+class Job:
+    """One assignment being carried out, in its own surroundings and with its own log."""
+
+    def __init__(self, sweep: Sweep, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> None:
+        self.trial = assignment.trial
+        self._until = assignment.until
+        self._folder = assignment.folder
+
+        def begin() -> Run:
+            workload, policy = sweep.workload_for(assignment.task), sweep.policy_for(assignment.config)
+            return carry_out(workload, policy, assignment, should_pause)
+
+        self._begin = begin
+        self._run: Run | None = None
+        self._surroundings = Surroundings()
+        self._streams: list[Any] = []
+
+    def advance(self, patience: float) -> Answer:
+        """Train until there is something to tell and `patience` seconds have gone by.
+
+        Steps that take less are answered together, so that a fast trial is not slowed by its reports. After the
+        last step the driver is asked first whether a checkpoint is worth its time.
+        """
+        answer = Answer(self.trial)
+        try:
+            if self._run is None:
+                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                with self._inside() as call:  # apart, so that what it imports is not taken for the trial's own doing
+                    self._run = call(self._begin)
+            with self._inside() as call:
+                if call(self._go_on, answer, time.perf_counter() + patience):
+                    return answer
+        except BaseException as error:
+            if is_for_us(error):
+                raise
+            answer.failure = failure(error, self._folder.parent / LOG)
+        return self._left(answer)
+
+    def save(self) -> Answer:
+        """A checkpoint of where the trial is left by the scheduler."""
+        answer = Answer(self.trial)
+        if self._run is not None and hasattr(
+            self._run, "save"
+        ):  # begun, and no run that keeps nothing (a recorded curve)
+            try:
+                with self._inside() as call:
+                    answer.progress.append(call(self._run.save))
+            except BaseException as error:  # the trial's results are safe; only its resumption costs more
+                if is_for_us(error):
+                    raise
+                answer.progress.append(Progress("notice", text=f"no checkpoint on leaving: {failures.said(error)}"))
+        return self._left(answer)
+
+    def leave(self) -> Answer:
+        """End what the run has started (a user's script, children), now and not when memory is cleaned up."""
+        return self._left(Answer(self.trial))
+
+    def _left(self, answer: Answer) -> Answer:
+        told = []
+        close = getattr(self._run, "close", None)
+        if close is not None:
+            try:
+                with self._inside() as call:
+                    call(close)
+            except BaseException as error:  # a `finally` of the user's; what was reported stands
+                if is_for_us(error):
+                    raise
+                told.append(f"it raised when it was ended: {failures.said(error)}")
+        told += self._surroundings.leave()
+        answer.progress += [Progress("notice", text=text) for text in told]
+        answer.done = True
+        return answer
+
+    @contextlib.contextmanager
+    def _inside(self) -> Iterator[Callable[..., Any]]:
+        with self._surroundings.entered() as call, log_to(self._folder.parent, self._streams):
+            yield call
+
+    def _go_on(self, answer: Answer, deadline: float) -> bool:
+        """False: the run is over."""
+        assert self._run is not None
+        for item in self._run:
+            if item is not None:
+                answer.progress.append(item)
+                ends = item.kind == "report" and item.step >= self._until
+                if ends or (item.kind == "report" and time.perf_counter() >= deadline):
+                    return True
+        return False
+
+
+def is_for_us(error: BaseException) -> bool:
+    """Whether it is no failure of a trial's: Ctrl-C, where nobody has said that it should mean anything else.
+
+    A KeyboardInterrupt that the training raises by itself is one, and so are SystemExit and all others.
+    """
+    return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def failure(error: BaseException, log: Path) -> tuple[str, str, str]:
+    """Class of the error, what it says, and the traceback; of a `sys.exit(2)`, what was printed before."""
+    says = failures.said(error)
+    if isinstance(error, SystemExit) and not isinstance(error.code, str):
+        says = f"SystemExit: exit code {error.code or 0}"
+        if words := failures.last_words(_end_of(log)) if error.code else "":
+            says = f"{says}: {words}"
+    is_about_a_process = getattr(error, "is_about_a_process", False)  # whose own traceback is in the log
+    return error_class(error), says, failures.message(error) if is_about_a_process else failures.shown(error)
+
+
+def error_class(error: BaseException) -> str:
+    """The name that failures are counted and retried by; running out of memory has many faces, one name."""
+    text = failures.message(error)
+    memory = isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
+    if memory or "can't allocate memory" in text or "CUDA out of memory" in text:
+        return "OutOfMemory"
+    return type(error).__name__
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether it says that a disk, or somebody's part of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def prepare(sweep: Sweep, folder: Path) -> None:
+    """Make what all trials share; complete or not there, whatever interrupts it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    surroundings = Surroundings()
+    try:
+        with surroundings.entered() as call, log_to(folder):
+            call(sweep.workload.prepare, folder)
+    finally:
+        surroundings.leave()
+    (folder / ".complete").touch()
+
+
+def test(sweep: Sweep, assignment: Assignment) -> dict[str, float]:
+    """The metrics of a trial's checkpoint on the test part; what that prints is in the trial's log."""
+    surroundings = Surroundings()
+    try:
+        with surroundings.entered() as call, log_to(assignment.folder.parent):
+            return dict(call(measured_on_test, sweep.workload, assignment))
+    finally:
+        surroundings.leave()
+
+
+def other(sweep: Sweep, order: Order, shared: Path) -> tuple[dict[str, float], str]:
+    """A prepare or test order, done: the metrics, and the traceback if it failed."""
+    try:
+        if order.kind == PREPARE:
+            prepare(sweep, shared)
+            return {}, ""
+        assert order.assignment is not None
+        return test(sweep, order.assignment), ""
+    except BaseException as error:
+        if is_for_us(error):
+            raise
+        return {}, failures.shown(error)
+
+
+def _end_of(log: Path) -> str:
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - WORDS_BYTES))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""

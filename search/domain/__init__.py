@@ -1,0 +1,1 @@
+"""What a search space is made of: parameters, priors, conditions, constraints."""

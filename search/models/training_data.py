@@ -1,0 +1,165 @@
+"""The training data of the curve model: some of a sweep's results, transformed to a common scale."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.history import History, Trial
+from search.models.candidates import Encoding
+from search.models.fidelities import Configuration, Fidelity, level
+from search.models.outcome_transform import WORST, OutcomeTransform, OutcomeTransforms
+from search.records import Status
+from search.space import Space, Vector
+from search.task import FULL
+
+Array = NDArray[np.float64]
+
+MOST = 300  # observations of this sweep,
+EARLIER = 60  # of an earlier one
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Columns of equal length; `observations[indices]` are some of them."""
+
+    places: Array  # (n, dimension): encoded configurations
+    fidelities: Array
+    tasks: Array  # whole numbers
+    values: Array
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, indices: NDArray[np.int64]) -> Observations:
+        return Observations(self.places[indices], self.fidelities[indices], self.tasks[indices], self.values[indices])
+
+
+def training_data(
+    history: History,
+    known: Sequence[Configuration],
+    fidelities: Sequence[Fidelity],
+    transforms: OutcomeTransforms,
+    encode: Encoding,
+) -> Observations:
+    """The results of `known` and of the earlier sweeps; the tasks of these are numbered after this sweep's own."""
+    rows = _thinned(_rows(known, fidelities, transforms), MOST)
+    for task, earlier in enumerate(history.earlier, start=len({each.task for each in fidelities})):
+        rows += _earlier_rows(earlier, history.space, task)
+    return Observations(
+        encode(np.array([row.unit for row in rows]).reshape(len(rows), history.space.dimension)),
+        np.array([row.fidelity for row in rows]),
+        np.array([row.task for row in rows], dtype=float),
+        np.array([row.value for row in rows]),
+    )
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One observation for the model."""
+
+    unit: Vector
+    fidelity: float
+    task: int
+    value: float  # on the scale of its task
+    place: int  # of its configuration, by the latest results; 0 is the best
+    is_latest: bool  # of its trial
+
+
+def _rows(known: Sequence[Configuration], fidelities: Sequence[Fidelity], transforms: OutcomeTransforms) -> list[_Row]:
+    """What the trials have shown: of the better quarter every rung, of the others the first and the latest."""
+    horizon = max(each.steps for each in fidelities if each.is_full)
+    rungs = {each.steps: each.level for each in fidelities if each.is_full}
+    steps = sorted(rungs)
+    indices = {each.task: each.index for each in fidelities}
+    order = np.argsort(_latest(known, transforms), kind="stable")
+    places = {int(index): place for place, index in enumerate(order)}
+    many = max(30, len(known) // 4)
+    shown: dict[
+        str, list[tuple[Configuration, float, float, int, bool]]
+    ] = {}  # task → configuration, level, loss, place, latest?
+    rows = []
+    for number, configuration in enumerate(known):
+        place = places[number]
+        if configuration.broken:  # what looked well before it broke must not attract
+            last = next(t for t in reversed(configuration.trials) if t.broke)
+            at = level(min(max(1, last.step), horizon), horizon) if last.task == FULL else 1.0
+            rows.append(_Row(configuration.unit, at, indices[last.task], WORST, place, True))
+            continue
+        for trial in configuration.trials:
+            for step in _shown_steps(trial, steps, place < many):
+                at = rungs.get(step, level(min(step, horizon), horizon)) if trial.task == FULL else 1.0
+                found = (configuration, at, _loss_from(trial, step), place, step == trial.reach)
+                shown.setdefault(trial.task, []).append(found)
+    for task, found_here in shown.items():
+        values = transforms(task, np.array([loss for _, _, loss, _, _ in found_here]))
+        for (configuration, at, _, place, is_latest), value in zip(found_here, values, strict=True):
+            rows.append(_Row(configuration.unit, at, indices[task], float(value), place, is_latest))
+    return rows
+
+
+def _shown_steps(trial: Trial, rungs: Sequence[int], every: bool) -> list[int]:
+    """The steps at which the model is shown `trial`: its rungs (`every`), or the first of them, and the latest."""
+    step = trial.reach
+    if not trial.step or (trial.task != FULL and trial.status is not Status.COMPLETED):
+        return []
+    if trial.task != FULL:
+        return [step]
+    passed = bisect_left(rungs, step)
+    return [*rungs[: passed if every else min(passed, 1)], step]
+
+
+def _loss_from(trial: Trial, step: int) -> float:
+    """The loss at `step`, or at the first report beyond it."""
+    loss = trial.loss_at(step)
+    return trial.losses[bisect_left(trial.steps, step)] if loss is None else loss
+
+
+def _thinned(rows: list[_Row], most: int) -> list[_Row]:
+    """At most `most` rows: the latest of the best, a spread of the latest of the others, then the rungs of the best."""
+    if len(rows) <= most:
+        return rows
+    latest = sorted((row for row in rows if row.is_latest), key=lambda row: (row.place, row.task))
+    rungs = sorted((row for row in rows if not row.is_latest), key=lambda row: (row.place, row.fidelity))
+    best, others = latest[: most * 4 // 10], latest[most * 4 // 10 :]
+    spread = others[:: math.ceil(len(others) / (most * 3 // 10))] if others else []
+    return best + spread + rungs[: most - len(best) - len(spread)]
+
+
+def _latest(known: Sequence[Configuration], transforms: OutcomeTransforms) -> Array:
+    """The latest value of each configuration's latest trial; the worst if there is none."""
+    values = np.full(len(known), WORST + 1)
+    last = [None if each.broken else next((t for t in reversed(each.trials) if t.steps), None) for each in known]
+    for task in {trial.task for trial in last if trial is not None}:
+        of = [number for number, trial in enumerate(last) if trial is not None and trial.task == task]
+        values[of] = transforms(
+            task, np.array([trial.loss for trial in last if trial is not None and trial.task == task])
+        )
+    return values
+
+
+def _earlier_rows(earlier: History, space: Space, task: int) -> list[_Row]:
+    """The latest result of each trial of an earlier sweep; of many, the best half and a spread of the others."""
+    trials = [
+        t for t in earlier.trials if t.task == FULL and t.steps and math.isfinite(t.loss) and space.contains(t.config)
+    ]
+    if not trials:
+        return []
+    values = OutcomeTransform.of(trials)(np.array([trial.loss for trial in trials]))
+    order = sorted(range(len(trials)), key=lambda index: (trials[index].loss, trials[index].number))
+    if len(order) > EARLIER:
+        others = order[EARLIER // 2 :]
+        order = order[: EARLIER // 2] + others[:: math.ceil(len(others) / (EARLIER // 2))]
+    return [
+        _Row(
+            space.to_unit(trials[index].config),
+            level(min(trials[index].step, earlier.horizon), earlier.horizon),
+            task, float(values[index]), place, True,
+        )
+        for place, index in enumerate(order)
+    ]  # fmt: skip

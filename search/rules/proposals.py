@@ -1,0 +1,90 @@
+"""From a searcher's wish to a suggestion: allowed, not known already, and honest about where it comes from.
+
+Every searcher may wish for something that breaks a constraint or repeats a trial. It is asked a few times more,
+with other seeds; then a feasible random configuration is taken, marked "fallback", with the reason as evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from search.contract import derived_seed
+from search.domain.feasible import LISTABLE
+from search.history import History
+from search.records import Suggestion, start
+from search.space import Space
+
+BELIEVED = 0.5  # of the initial configurations; the others keep a wrong belief from narrowing the view
+DRAWS = 20  # random draws for an unknown configuration before a finite space is listed
+NUMERICAL = (ArithmeticError, ValueError, RuntimeError)  # what a model raises on data that it cannot fit
+
+
+def propose(
+    history: History,
+    draw: Callable[[int], dict[str, Any]],
+    *,
+    origin: str = "model",
+    evidence: str = "",
+    attempts: int = 5,
+) -> Suggestion:
+    """The first of `draw(seed)` for a few seeds that is in the space and unknown, or a random configuration."""
+    reason = ""
+    for attempt in range(attempts):
+        try:
+            config = draw(derived_seed(history.seed, len(history), attempt))
+        except NUMERICAL as error:
+            reason = f"the model failed with {type(error).__name__}: {error}"
+            break
+        objection = _objection(history, config)
+        if objection is None:
+            return start(history.space.check(config), origin=origin, evidence=evidence)
+        reason = f"{attempts} proposals were refused, the last because {objection}"
+    return start(_unknown(history)[0], origin="fallback", evidence=f"random, because {reason}")
+
+
+def propose_random(history: History, *, origin: str = "random", evidence: str = "") -> Suggestion:
+    """A random configuration, unknown if there still is one; an "initial" one leans on the space's beliefs."""
+    config, is_new = _unknown(history, BELIEVED if origin == "initial" and history.space.has_beliefs else 0.0)
+    if not is_new:
+        return start(config, origin="fallback", evidence="every configuration is known; this repeats one")
+    return start(config, origin=origin, evidence=evidence)
+
+
+def refuse_for_model(title: str, space: Space) -> None:
+    """Raise ValueError if there is nothing in `space` for a model to search, or no BoTorch to make the model with."""
+    if not space.coordinates:
+        raise ValueError(f"{title}(): every parameter of the space is fixed, there is nothing to search.")
+    if find_spec("botorch") is None:
+        raise ValueError(
+            f"{title}(): its model needs botorch, which is not installed; pip install botorch "
+            "(Python 3.11 or later), or use Tpe()."
+        )
+
+
+def _objection(history: History, config: dict[str, Any]) -> str | None:
+    objection = history.space.why_not(config)
+    if objection is None and history.space.is_finite and (twin := history.known(config)) is not None:
+        return f"trial {twin.number} is the same"
+    return objection
+
+
+def _unknown(history: History, believed: float = 0.0) -> tuple[dict[str, Any], bool]:
+    """A random configuration, and whether it is unknown; a continuous space never repeats itself.
+
+    With the probability `believed` it is drawn from the space's beliefs.
+    """
+    space = history.space
+    rng = np.random.default_rng(derived_seed(history.seed, len(history), "random"))
+    for _ in range(DRAWS):
+        config = space.sample_believed(rng) if believed and rng.random() < believed else space.sample(rng)
+        if not space.is_finite or history.known(config) is None:
+            return config, True
+    if space.size <= LISTABLE:
+        unknown = [config for config in space.grid(LISTABLE) if history.known(config) is None]
+        if unknown:
+            return unknown[int(rng.integers(len(unknown)))], True
+    return config, False

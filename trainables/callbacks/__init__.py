@@ -1,0 +1,1 @@
+"""A policy in the trainers of other libraries."""

@@ -1,0 +1,71 @@
+"""Carry out an assignment: train a workload in this process, or on several workers, with checkpoints, pauses and forks.
+
+This stands above the training loop and the worker processes, so that the contracts do not need to know them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from search.work import Assignment, Run, Trainable
+from trainables.contract import Policy, Workload
+
+if TYPE_CHECKING:
+    from trainables.training.loop import Training
+
+
+def carry_out(
+    workload: Workload | Trainable,
+    policy: Policy[Any] | None,
+    assignment: Assignment,
+    should_pause: Callable[[], bool] | None = None,
+) -> Run:
+    """Train what `assignment` asks for (policy None: the knobs stay fixed). Iterating trains::
+
+        run = carry_out(workload, policy, assignment, should_pause)
+        for progress in run:
+            if progress is None:
+                continue  # one more update was made: a place to look around
+            if progress.kind == "report" and record(progress) is STOP:
+                record(run.save())  # a "checkpoint"; nothing is written twice
+                break
+
+    A report is yielded before the checkpoint of its step is written: who records it before asking for the
+    next item never has a checkpoint beyond the record. Up to `assignment.recorded`, steps may be reported
+    again, with the same metrics. The iteration ends at `until`, after "paused", or with a report of a
+    metric that is not finite. It may be left at any item without harm.
+
+    A workload with a method `run` trains in a way of its own: its method is called.
+    """
+    if (own := getattr(workload, "run", None)) is not None:
+        return cast("Run", own(policy, assignment, should_pause))
+    assert isinstance(workload, Workload)
+    if assignment.workers > 1:
+        from trainables.parallel.team import ParallelRun
+
+        return ParallelRun(workload, policy, assignment, should_pause)
+    from trainables.execution import run  # torch is loaded where training happens, not where it is described
+    from trainables.training.loop import Training
+
+    def begin() -> Training:
+        return Training(
+            workload, policy, assignment.config, seed=assignment.seed, until=assignment.until, prepared=assignment.prepared
+        )  # fmt: skip
+
+    return run.Run(begin, assignment, should_pause)
+
+
+def has_test(workload: Workload | Trainable) -> bool:
+    """Whether its checkpoints can be measured on data that no decision has seen."""
+    return isinstance(workload, Workload) or hasattr(workload, "test")
+
+
+def measured_on_test(workload: Workload | Trainable, assignment: Assignment) -> Mapping[str, float]:
+    """Metrics on "test" of the newest checkpoint at a step <= `assignment.recorded`."""
+    if (own := getattr(workload, "test", None)) is not None:
+        return cast("Mapping[str, float]", own(assignment))
+    from trainables.execution import run
+
+    assert isinstance(workload, Workload)
+    return run.test(workload, assignment)

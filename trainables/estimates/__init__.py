@@ -1,0 +1,1 @@
+"""Numbers that policies rest on."""

@@ -1,0 +1,1 @@
+"""An assignment carried out: checkpoints, pauses, forks."""

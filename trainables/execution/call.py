@@ -1,0 +1,71 @@
+"""A function of the user's, called in a process of its own: as free as a script, and written like a function.
+
+The worker writes the function into the trial's folder (`write`) and starts `command(file)`, which calls it with the
+configuration. What it finds there is what a script finds: TRIAL_FOLDER and the rest, and `report` that talks through it.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import importlib
+import inspect
+import os
+import pickle
+import sys
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+
+def command(file: Path) -> list[str]:
+    """The words that start a process which calls what was written to `file`.
+
+    A module that is named, and not code, so that a launcher of several processes (DDP) can start the same again.
+    """
+    ours = str(Path(__file__).resolve().parent.parent)
+    places = os.pathsep.join([ours, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return ["env", f"PYTHONPATH={places}", sys.executable, "-m", "trainables.execution.call", str(file)]
+
+
+def write(file: Path, train: Callable[..., Any], config: Mapping[str, Any]) -> None:
+    """Functions of a script, a notebook or another function go by value, those of a module by its name."""
+    content = pickle.dumps(sys.path) + cloudpickle.dumps((train, dict(config)))
+    file.write_bytes(content)
+    file.chmod(0o600)
+
+
+def modules_go_by_name() -> None:
+    """Let functions be pickled that mention torch.backends.cudnn and its like: modules of classes of their own."""
+    for module in list(sys.modules.values()):
+        kind = type(module)
+        if issubclass(kind, types.ModuleType) and kind is not types.ModuleType:
+            copyreg.pickle(kind, _by_name)
+
+
+def _by_name(module: types.ModuleType) -> tuple[Callable[[str], types.ModuleType], tuple[str]]:
+    return importlib.import_module, (module.__name__,)
+
+
+def call(path: Path) -> None:
+    """Call the function; its error is the process's."""
+    from trainables.training.onednn import Guard
+    from trainables.training.randomness import seed_streams
+
+    with open(path, "rb") as file:
+        sys.path[:] = pickle.load(file)  # without it the user's modules would not be found
+        train, config = pickle.load(file)
+    seed_streams(int(os.environ["TRIAL_SEED"]))
+    with Guard():
+        told = train(config)
+    if inspect.isgenerator(told):
+        raise TypeError("the function returned a generator, which nobody runs; make it a generator function itself.")
+    if told is not None:
+        text = f"the function returned {told!r}, which is not read; call report(step, valid_loss=…) in it."
+        print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    call(Path(sys.argv[1]))

@@ -1,0 +1,191 @@
+"""A training that somebody else's code carries out and tells about step by step.
+
+The code is a generator function of (configuration, state) that yields after each step what it measured, and if it
+can go on from there, its state. Then an interruption costs what came after the last checkpoint; else the training
+starts over, and what is recorded stays as it is. A state is made of None, numbers, texts, bytes, lists, tuples, sets,
+dicts, tensors, and NumPy's numbers and arrays; another is told at the first step, and is not kept. A first, empty `yield` says that all is set up: the random streams
+are restored there once more, so that a new model's first weights, drawn and thrown away, do not shift them.
+
+A function that returns, or leaves by `sys.exit()`, has come to its end: after at least one step it is complete there.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from search.records import Config
+from search.work import Progress
+from trainables.contract import Policy
+from trainables.execution import codec
+from trainables.training.attach import Unattached
+from trainables.training.onednn import Guard
+from trainables.training.randomness import read_streams, seed_streams, write_streams
+
+Steps = Callable[[Config, Any, Unattached], Iterator[Any]]
+"""(configuration, state or None, control) → metrics, or (metrics, state), after each step.
+
+`state` may be a function of nothing.
+"""
+
+
+class Yielding:
+    """`steps`, as a training that can be carried out."""
+
+    def __init__(
+        self, steps: Steps, metric: str, config: Config, *, seed: int, until: int,
+        policy: Policy[Any] | None = None, horizon: int | None = None,
+    ) -> None:  # fmt: skip
+        self.step = 0
+        self.diverged = False
+        self._steps, self._metric, self._config, self._until = steps, metric, config, until
+        self._policy, self._horizon, self._forked = policy, horizon or until, False
+        self._state: Any = None
+        self._seed = seed
+        self._onednn = Guard()
+        self._streams: dict[str, Any] | None = None  # as they were at the step of the state
+        self._is_checked = False  # whether the state can be kept was found out
+        self._can_keep = True
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.step, 0
+
+    def __iter__(self) -> Iterator[Progress]:
+        if self._streams is None:
+            seed_streams(self._seed)
+        else:
+            write_streams(self._streams)
+        control = Unattached(self._policy, epochs=self._horizon, metric=self._metric, forked=self._forked)
+        steps = self._steps(self._config, self._state, control)
+        try:
+            while self.step < self._until and not self.diverged:
+                begun = time.perf_counter()
+                try:
+                    with self._onednn:
+                        told = self._next(steps)
+                except _Ended as end:
+                    yield Progress("ended", self.step, text=str(end))
+                    return
+                seconds, streams = time.perf_counter() - begun, read_streams()
+                decisions = control.take()
+                before = [decision for decision in decisions if decision.step <= self.step]
+                yield from before  # the report of the epoch in which they were made
+                yield self._report(told, seconds, streams)
+                yield from decisions[len(before) :]
+                if not self._is_checked and (problem := self._check_state()):
+                    yield Progress("notice", self.step, text=problem)
+        finally:
+            if hasattr(steps, "close"):
+                steps.close()  # whatever it started ends with it
+
+    def _next(self, steps: Iterator[Any]) -> Any:
+        """What the training tells of its next step."""
+        try:
+            told = next(steps)
+            if told is None:
+                if self._streams is not None:
+                    write_streams(self._streams)
+                told = next(steps)
+        except StopIteration:
+            raise self._end("the training returned") from None
+        except SystemExit as leaving:
+            if leaving.code not in (None, 0):
+                raise
+            raise self._end(f"the training left by sys.exit({'' if leaving.code is None else leaving.code})") from None
+        return told
+
+    def _report(self, told: Any, seconds: float, streams: dict[str, Any]) -> Progress:
+        metrics, self._state = told if isinstance(told, tuple) else (told, None)
+        self._streams = streams
+        self.step += 1
+        metrics = _checked(metrics, self._metric, self.step)
+        self.diverged = not math.isfinite(metrics[self._metric])
+        return Progress("report", self.step, metrics, seconds)
+
+    def _end(self, how: str) -> Exception:
+        """How the training ended by itself; a failure before its first step."""
+        if not self.step:
+            return RuntimeError(f"the training ended before its first report: {how}")
+        return _Ended(how)
+
+    def _check_state(self) -> str:
+        """At the first state, and not only when a checkpoint is due: if it cannot be kept, why not."""
+        if self._state is None:
+            return ""
+        self._is_checked = True
+        try:
+            codec.check(_plain(self._state() if callable(self._state) else self._state))
+        except Exception as error:
+            self._can_keep = False
+            return f"no checkpoints, so an interruption starts this trial over: {error}"
+        return ""
+
+    def state(self) -> dict[str, Any]:
+        state = self._state() if callable(self._state) and self._can_keep else self._state
+        if not self._can_keep:
+            state = None
+        return {
+            "step": 0 if state is None else self.step,  # without a state it starts over
+            "state": _plain(state),
+            "streams": None if state is None else self._streams,
+            "threads": torch.get_num_threads(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.step, self._state, self._streams = state["step"], state["state"], state["streams"]
+        torch.set_num_threads(state["threads"])
+
+    def fork(self, state: dict[str, Any]) -> None:
+        """Raises ValueError if the parent left no state to go on from."""
+        if state["state"] is None:
+            raise ValueError("a fork needs the parent's state; yield (metrics, state) after each step.")
+        self.load(state)
+        self._forked = True
+
+
+class _Ended(Exception):
+    """The training has come to an end of its own, before it was told to."""
+
+
+def _checked(metrics: Any, metric: str, step: int) -> dict[str, float]:
+    """The metrics that are numbers, as plain floats. Raises ValueError if the tuned one is not among them."""
+    if not isinstance(metrics, Mapping) or metric not in metrics:
+        raise ValueError(f"step {step} yielded {metrics!r}; it must be a dict with the tuned metric {metric!r}.")
+    value = _number(metrics[metric])
+    if value is None:
+        raise ValueError(
+            f"step {step} yielded {metric}={metrics[metric]!r}, {_kind(metrics[metric])}; it must be one number: "
+            f"yield {{{metric!r}: float(…)}}."
+        )
+    others = {str(name): _number(other) for name, other in metrics.items()}
+    return {name: other for name, other in others.items() if other is not None} | {metric: value}
+
+
+def _number(value: Any) -> float | None:
+    """A number of Python's, NumPy's, or a tensor of one; None for all else, and for a text that looks like one."""
+    if value is None or isinstance(value, (str, bytes, bytearray)):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):  # the last one: a tensor of several
+        return None
+
+
+def _kind(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    return f"a {kind}" if shape is None else f"a {kind} of shape {tuple(shape)}"
+
+
+def _plain(value: Any) -> Any:
+    """With dicts for other mappings (a state_dict is an OrderedDict), as a checkpoint wants them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_plain(item) for item in value)
+    return value

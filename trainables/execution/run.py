@@ -1,0 +1,208 @@
+"""An assignment carried out: the training loop with checkpoints, pauses and forks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from search.work import Assignment, Progress
+from trainables.contract import Workload
+from trainables.execution import checkpoint, gpu_memory
+from trainables.training.device import compute_device, measure, placed
+from trainables.training.model_state import measured_weights, put_model
+
+WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
+WITHIN_A_STEP = 5.0  # seconds between two, where one was asked for after each step and a step takes longer
+POLL_SECONDS = 0.2  # a question to `should_pause` may cost a remote call
+
+
+class Training(Protocol):
+    """What can be carried out: `trainables.training.loop.Training`, or somebody else's loop (`trainables.execution.generator`)."""
+
+    @property
+    def step(self) -> int:
+        """Reports so far."""
+
+    @property
+    def diverged(self) -> bool: ...
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it stands: the step, and how far into the next one."""
+
+    def __iter__(self) -> Iterator[Progress | None]: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load(self, state: dict[str, Any]) -> None: ...
+
+    def fork(self, state: dict[str, Any]) -> None: ...
+
+
+class Run(Iterator["Progress | None"]):
+    """An assignment being carried out; the contract is written at `Workload.run`."""
+
+    def __init__(
+        self, begin: Callable[[], Training], assignment: Assignment, should_pause: Callable[[], bool] | None = None
+    ) -> None:
+        settle(assignment)
+        self.training = begin()
+        self._assignment = assignment
+        self._should_pause = should_pause or (lambda: False)
+        self._saved: Progress | None = None  # the checkpoint of …
+        self._saved_at: tuple[int, int] | None = None  # … this place in the training
+        self._started = self._saved_time = time.perf_counter()
+        self.writing_seconds = 0.0
+        self._polled = -math.inf
+        self._problem = ""  # why the latest checkpoint could not be written
+        self._items = self._carry_out(_restore(self.training, assignment))
+        for found in checkpoint.find(assignment.folder)[-1:]:  # what was just loaded is not written again
+            self._saved, self._saved_at = checkpoint.describe(found), (found.step, found.cursor)
+
+    def __next__(self) -> Progress | None:
+        return next(self._items)
+
+    def save(self) -> Progress:
+        """Write a checkpoint of the present state, unless there is one; ask between any two items."""
+        training, assignment = self.training, self._assignment
+        place = training.place
+        if self._saved is None or self._saved_at != place:
+            begun = time.perf_counter()
+            step, cursor = place
+            self._saved = checkpoint.save(assignment.folder, training.state(), step=step, cursor=cursor)
+            self._saved_at = place
+            checkpoint.prune(assignment.folder, recorded=assignment.recorded, pinned=assignment.pinned)
+            self._saved_time = time.perf_counter()
+            self.writing_seconds += self._saved_time - begun
+        return self._saved
+
+    def close(self) -> None:
+        """Leave off without saving."""
+        self._items.close()
+
+    def _carry_out(self, notices: list[str]) -> Generator[Progress | None]:
+        for text in notices:
+            yield Progress("notice", self.training.step, text=text)
+        if self.training.step >= self._assignment.until:  # nothing is left to train: the checkpoint is told again
+            yield from self._checkpoint()
+        steps = iter(self.training)
+        try:
+            yield from self._steps(steps)
+        finally:
+            getattr(steps, "close", lambda: None)()  # now, and not when memory is cleaned up
+
+    def _steps(self, steps: Iterator[Progress | None]) -> Iterator[Progress | None]:
+        for item in steps:
+            kind = "" if item is None else item.kind
+            if kind == "ended":  # by itself: complete here, and its checkpoint comes first
+                yield from self._checkpoint()
+                yield item
+                return
+            yield item
+            if self.training.diverged or kind in ("decision", "notice"):
+                continue  # such weights are not kept, and nothing was trained for a decision
+            if self.training.step >= self._assignment.until:
+                yield from self._checkpoint()
+            elif self._asked_to_pause():
+                yield from self._checkpoint()
+                yield Progress("paused", self.training.step)
+                return
+            elif self._due(reported=kind == "report"):
+                yield from self._checkpoint()
+
+    def _checkpoint(self) -> Iterator[Progress]:
+        """One, if it can be written; the training goes on in any case, for its weights are in memory."""
+        try:
+            saved = self.save()
+        except Exception as error:
+            self._saved_time = time.perf_counter()  # tried again when the next one is due
+            problem = f"{type(error).__name__} {getattr(error, 'errno', error)}"
+            if problem != self._problem:
+                older = "" if self._saved is None else f"; the one of step {self._saved.step} is whole"
+                yield Progress(
+                    "notice", self.training.step,
+                    text=f"no checkpoint at step {self.training.step}, tried again later{older}: {type(error).__name__}: {error}",
+                )  # fmt: skip
+            self._problem = problem
+        else:
+            self._problem = ""
+            yield saved
+
+    def _due(self, *, reported: bool) -> bool:
+        if self._assignment.checkpoint_seconds == 0 and reported:
+            return True
+        now = time.perf_counter()
+        if now - self._saved_time < (self._assignment.checkpoint_seconds or WITHIN_A_STEP):
+            return False
+        return self.writing_seconds <= WRITING_SHARE * (now - self._started - self.writing_seconds)
+
+    def _asked_to_pause(self) -> bool:
+        now = time.perf_counter()
+        if now - self._polled < POLL_SECONDS:
+            return False
+        self._polled = now
+        return self._should_pause()
+
+
+def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:
+    """Metrics on "test" of the newest checkpoint at a step <= `assignment.recorded`."""
+    settle(assignment)
+    state = saved(assignment)
+    model = workload.model(assignment.config, assignment.prepared)
+    put_model(model, measured_weights(state))
+    return measure(workload, placed(model, workload.execution, compute_device()), "test")
+
+
+def saved(assignment: Assignment) -> dict[str, Any]:
+    """The state of the newest checkpoint at a step <= `assignment.recorded`; raises FileNotFoundError if there is none."""
+    state, notices = checkpoint.newest(assignment.folder, assignment.recorded, digests=assignment.digests)
+    if state is None:
+        raise _missing(assignment.folder, f"up to step {assignment.recorded}", notices)
+    return state
+
+
+def _restore(training: Training, assignment: Assignment) -> list[str]:
+    """Bring the training to where the trial rests; answers what people should know about it."""
+    limit = max(assignment.recorded, assignment.parent_step if assignment.parent else 0)
+    state, notices = checkpoint.newest(assignment.folder, limit, digests=assignment.digests)
+    if state is not None:
+        training.load(state)
+        checkpoint.clean(assignment.folder, *training.place)
+        if state["threads"] != assignment.threads:
+            torch.set_num_threads(assignment.threads)
+            change = f"saved with {state['threads']}, going on with {assignment.threads}"
+            notices.append(f"another number of threads ({change}): the last digits may differ")
+        return notices
+    checkpoint.clean(assignment.folder, -1, 0)
+    if assignment.parent is not None:
+        notices += _fork(training, assignment.parent, assignment.parent_step, assignment.digests)
+    if assignment.recorded > training.step:
+        notices.append(f"no usable checkpoint: trained again from step {training.step}")
+    torch.set_num_threads(assignment.threads)
+    return notices
+
+
+def _fork(training: Training, parent: Path, step: int, digests: Mapping[str, str]) -> list[str]:
+    """The parent's state at exactly this step: an older one would be another training."""
+    state, notices = checkpoint.newest(parent, step, on_the_way=False, digests=digests)
+    if state is None or state["step"] != step:
+        raise _missing(parent, f"at step {step}", notices)
+    training.fork(state)
+    return notices
+
+
+def _missing(folder: Path, where: str, notices: list[str]) -> FileNotFoundError:
+    return FileNotFoundError("; ".join([f"{folder} has no usable checkpoint {where}", *notices]))
+
+
+def settle(assignment: Assignment) -> None:
+    """Make the process compute the same bits each time, with the CPUs and the part of a GPU that the trial was granted."""
+    torch.set_num_threads(assignment.threads)
+    gpu_memory.claim(assignment.gpu / assignment.workers)
+    torch.backends.cudnn.benchmark = False  # it picks the kernel that happened to be fastest
+    torch.backends.cudnn.deterministic = True

@@ -1,0 +1,1 @@
+"""A trial on several worker processes of one machine."""

@@ -1,0 +1,138 @@
+"""What each process of a trial on several workers does; `trainables.parallel` starts it and has the other end of its pipe.
+
+All train, as `trainables.training.workers` describes; the first does so item by item, as it is asked.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import pickle
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any
+
+import cloudpickle
+import torch
+from torch import distributed
+from torch._C._distributed_c10d import TCPStore
+
+from search.work import Assignment, Progress
+from trainables.contract import Policy, Workload
+from trainables.execution.run import Run, settle
+from trainables.training.loop import Training
+from trainables.training.workers import Group
+
+HOST = "127.0.0.1"
+PATIENCE = timedelta(
+    days=1
+)  # the others wait while the first evaluates; of a lost one they need not learn by themselves
+
+
+@dataclass(frozen=True)
+class Order:
+    """To the first worker."""
+
+    what: str  # "next" | "save"
+    pausing: bool = False  # somebody wants the trial to pause
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The first worker's to an order, or how its training stands at first; of the others, how it ended."""
+
+    step: int = 0
+    item: Progress | None = None
+    ended: bool = False  # there is no item any more
+    error: Exception | None = None
+    traceback: str = ""
+
+    @property
+    def ends(self) -> bool:
+        """Whether this is the worker's last."""
+        return self.ended or self.error is not None
+
+
+def work(rank: int, pipe: Connection) -> None:
+    heard: SimpleQueue[bytes] = SimpleQueue()
+    threading.Thread(target=_listen, args=(pipe, heard), daemon=True).start()
+    try:
+        workload, policy, assignment, port = cloudpickle.loads(heard.get())
+
+        def begin() -> Training:
+            return _training(workload, policy, assignment, rank, TCPStore(HOST, port, is_master=False))
+
+        if rank == 0:
+            _lead(begin, assignment, pipe, heard)
+        else:
+            settle(assignment)
+            for _ in begin():
+                pass
+        pipe.send(Answer(ended=True))
+    except Exception as error:
+        pipe.send(Answer(error=_portable(error), traceback=f"in worker {rank}:\n{traceback.format_exc()}"))
+
+
+def _listen(pipe: Connection, heard: SimpleQueue[bytes]) -> None:
+    """Pass on what comes; end this process when the other end is gone, and say where it was (a silent trial is ended so)."""
+    try:
+        while True:
+            heard.put(pipe.recv_bytes())
+    except (EOFError, OSError):
+        faulthandler.dump_traceback()
+        os._exit(1)
+
+
+def _lead(begin: Callable[[], Training], assignment: Assignment, pipe: Connection, heard: SimpleQueue[bytes]) -> None:
+    """Carry out the assignment as ordered, until there is no item any more."""
+    order = Order("")
+    run = Run(begin, assignment, lambda: order.pausing)
+    pipe.send(Answer(run.training.step))
+    while True:
+        order = pickle.loads(heard.get())
+        if order.what == "save":
+            pipe.send(Answer(item=run.save()))
+            continue
+        try:
+            item = next(run)
+        except StopIteration:
+            return
+        pipe.send(Answer(item=item))
+
+
+def _training(
+    workload: Workload, policy: Policy[Any] | None, assignment: Assignment, rank: int, store: TCPStore
+) -> Training:
+    backend = "gloo"
+    if torch.cuda.is_available():
+        backend = "nccl"
+        torch.cuda.set_device(rank)
+    distributed.init_process_group(
+        backend, timeout=PATIENCE, store=store, rank=rank, world_size=assignment.workers
+    )  # fmt: skip
+    return Training(
+        workload, policy, assignment.config, seed=assignment.seed, until=assignment.until,
+        prepared=assignment.prepared, group=Group(),
+    )  # fmt: skip
+
+
+def _portable(error: Exception) -> Exception:
+    """`error`, or what it says, if it does not survive the way to another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+if __name__ == "__main__":
+    # Under its own name: what is sent must be of the classes that the other end knows.
+    from trainables.parallel import member
+
+    member.work(int(sys.argv[1]), Connection(int(sys.argv[2])))

@@ -1,0 +1,178 @@
+"""The channels through which a script tells its metrics: report(), its output, a metrics file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from search.records import Config
+from trainables.scripts.metrics_file import MetricsFile
+from trainables.scripts.missing_metric import MissingMetric
+from trainables.scripts.output_stream import OutputStream
+from trainables.scripts.printed import Line, Value, key_of
+from trainables.scripts.step_count import Reading
+from trainables.scripts.trial_folder import ERRORS, OUTPUT, REPORTS, TrialFolder
+
+if TYPE_CHECKING:
+    from trainables.scripts.flags import Flag
+
+
+class ScriptFailed(RuntimeError):
+    """The script ended with an error, or without a word about the tuned metric."""
+
+    is_about_a_process = True  # a traceback of ours would say nothing about it
+
+
+class Program(Protocol):
+    """What can be run for a trial; `trainables.workloads.script.Script` says what the fields mean."""
+
+    @property
+    def metric(self) -> str: ...
+
+    @property
+    def metrics(self) -> tuple[str, ...]: ...
+
+    @property
+    def horizon(self) -> int: ...
+
+    @property
+    def file(self) -> str | None: ...
+
+    @property
+    def step(self) -> str | None: ...
+
+    @property
+    def config(self) -> str | None: ...
+
+    @property
+    def reports(self) -> bool: ...
+
+    def known_flags(self) -> Mapping[str, Flag]: ...
+
+    def arguments(self, config: Config, file: str | None = None) -> list[str]: ...
+
+
+class Channels:
+    """All that one start of a script tells, from where `memory` says that it has been read."""
+
+    def __init__(self, script: Program, folder: TrialFolder, config: Config, memory: dict[str, Any]) -> None:
+        self._script, self._folder = script, folder
+        self._only_reports = script.reports
+        names = (script.metric, *script.metrics, *([script.step] if script.step else []))
+        read = memory.get("read", {})
+        self._streams = {
+            name: OutputStream(folder.place / name, names, *read.get(name, (0, None))) for name in (OUTPUT, ERRORS)
+        }
+        self.file = None if script.file is None else MetricsFile(folder.path, script.file, memory.get("rows"))
+        self._reports_read: int = memory.get("reports_from", 0)
+        self.missing = MissingMetric(repr(script), script.metric, config)
+        self.notices: list[str] = []
+        self.is_told = False  # the tuned metric was seen
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is output that was not looked at yet."""
+        return any(stream.has_more for stream in self._streams.values())
+
+    def listen(self, *, has_ended: bool, is_logged: bool) -> list[Reading]:
+        """The news. `has_ended`: the script came to its own end, so its last line is whole. A script that calls
+        report() is heard there only."""
+        found = self._reported()
+        printed = self._printed(has_ended, is_logged)
+        announced = (self._folder.place / REPORTS).exists()  # `resumed_from` leaves an empty file to say so
+        self._only_reports = self._only_reports or announced
+        if self._only_reports:
+            return found
+        if self.file is not None:
+            rows = self.file.poll(self._script.metric, has_ended)
+            found = [reading for line, row in rows if (reading := self._reading(line, row)) is not None]
+        else:
+            found = [reading for line in printed if (reading := self._heard(line)) is not None]
+        self.is_told = self.is_told or bool(found)
+        return found
+
+    def give_back(self) -> dict[str, Any] | None:
+        """Free the disk of long output; what to remember first, or None if there is no need."""
+        if not any(stream.is_long() for stream in self._streams.values()):
+            return None
+        return {name: [stream.position, stream.steps] for name, stream in self._streams.items()}
+
+    def free(self) -> None:
+        """After what `give_back` answered has been remembered."""
+        for stream in self._streams.values():
+            stream.give_back()
+
+    def why_silent(self) -> str:
+        """Why a script that has ended said nothing of use."""
+        metric = self._script.metric
+        if self._only_reports:
+            return (
+                f"it never called report() with {metric!r}: call it after each evaluation, or give the Trainer the callback "
+                "(TransformersCallback, LightningCallback)."
+            )
+        if self.file is not None:
+            found = ", ".join(path.name for path in self.file.paths) or "there is no such file"
+            return (
+                f"{self._script.file!r} in TRIAL_FOLDER ({found}) has no {metric!r}{self.missing.hint(self.file.names)}"
+            )
+        return self.missing.why(sum(stream.lines for stream in self._streams.values()))
+
+    def _reported(self) -> list[Reading]:
+        if self._folder.size(REPORTS) <= self._reports_read:
+            return []
+        with open(self._folder.place / REPORTS, "rb") as file:
+            file.seek(self._reports_read)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._reports_read += len(whole)
+        found = []
+        for line in whole.splitlines():
+            try:
+                told = json.loads(line)
+            except ValueError:  # of a process that was killed while it wrote
+                continue
+            found.append(self._of_report(told["step"], {name: float(value) for name, value in told["metrics"].items()}))
+        return found
+
+    def _of_report(self, step: int, metrics: dict[str, float]) -> Reading:
+        metric = self._script.metric
+        text = f"report({step}, {', '.join(f'{name}={value:g}' for name, value in metrics.items())})"
+        name = next((name for name in metrics if key_of(name) == key_of(metric)), None)
+        if name is None:
+            raise ScriptFailed(f"{text} names no {metric!r}{self.missing.hint(list(metrics))}")
+        told = {**metrics, metric: metrics[name]}
+        return Reading(Value(metric, repr(metrics[name])), told, {"step": float(step)}, text, reported=True)
+
+    def _printed(self, has_ended: bool, is_logged: bool) -> list[Line]:
+        """New lines of both streams, which go to the trial's log as well."""
+        lines: list[Line] = []
+        for stream in self._streams.values():
+            data, found = stream.poll()
+            if has_ended and not data:
+                data, found = stream.rest()
+            if is_logged:
+                self._folder.write_log(data)
+            lines += found
+        return lines
+
+    def _heard(self, line: Line) -> Reading | None:
+        """What a printed line says about the tuned metric."""
+        reading = self._reading(line, None)
+        if line.is_progress:
+            if reading is not None:
+                self.missing.note_partial(line.text)
+            return None
+        if reading is None:
+            self.notices += self.missing.note(line, is_told=self.is_told)
+        return reading
+
+    def _reading(self, line: Line, row: int | None) -> Reading | None:
+        value = line.value(self._script.metric)
+        if value is None:
+            return None
+        others = {name: other.number for name in self._script.metrics if (other := line.value(name)) is not None}
+        steps = dict(line.steps)
+        if self._script.step is not None and (own := line.step(self._script.step)) is not None:
+            steps[key_of(self._script.step)] = own
+        return Reading(value, {**others, self._script.metric: value.number}, steps, line.text, row)

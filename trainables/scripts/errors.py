@@ -1,0 +1,64 @@
+"""Why a script went wrong, in one line: its error, and not the last thing on the screen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from trainables.scripts.flags import Flag, flags_of, nearest
+from trainables.scripts.printed import visible
+
+TAIL = 200  # lines in which the error is looked for
+_RANK = re.compile(r"^\s*\[(?:rank|default)\d+\]:\s?")
+_EXCEPTION = re.compile(
+    r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Warning|Exit|Failure|Refused|Expected|NotFound|Timeout)\b(?::.*)?$"
+)
+_LAUNCHERS = ("ChildFailedError", "CalledProcessError", "ProcessExitedException", "ProcessRaisedException")
+_MESSAGE = re.compile(
+    r"\b(?:error|fatal|exception|killed|not found|no such file|permission denied|segmentation fault)\b", re.I
+)
+_BAR = re.compile(r"\d%\||it/s|s/it|━|█")
+_ARGPARSE = re.compile(r"^[^\s:]+(?: [^\s:]+)*: error: .*")
+_UNKNOWN = re.compile(
+    r"(?:unrecognized arguments?:|[Nn]o such option:?|Unknown command line flag)\s*['\"]?(-{0,2}[\w.-]+)"
+)
+
+
+def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None) -> str:
+    """The error that a script ended with, as far as what it wrote tells; empty if it wrote nothing."""
+    lines = [
+        _RANK.sub("", visible(line)).rstrip() for line in [*output.splitlines()[-TAIL:], *errors.splitlines()[-TAIL:]]
+    ]
+    said = [line for line in lines if line.strip()]
+    raised = [line for line in said if _EXCEPTION.match(line)]
+    own = [
+        line for line in raised if not any(name in line for name in _LAUNCHERS) and "Warning" not in line.split(":")[0]
+    ]
+    for found in (
+        [line for line in said if _ARGPARSE.match(line) or _UNKNOWN.search(line)],
+        own[:1] if len(own) < len(raised) else own,  # of a launcher's children the first; else the last of a chain
+        [line for line in said if _MESSAGE.search(line) and not _BAR.search(line)],
+        [line for line in said if not _BAR.search(line)],
+    ):
+        if found:
+            return _with_hint(found[-1].strip(), known or flags_of(f"{errors}\n{_usage(errors)}"))
+    return ""
+
+
+def _with_hint(line: str, known: Mapping[str, Flag]) -> str:
+    unknown = _UNKNOWN.search(line)
+    if unknown is None:
+        return line
+    name = unknown[1].lstrip("-").partition("=")[0]
+    flag = nearest(name, {other: flag for other, flag in known.items() if other != name})
+    return line + (f" The script has --{flag}: name the parameter {flag!r}." if flag else "")
+
+
+def _usage(text: str) -> str:
+    """The flags of argparse's usage, one a line."""
+    found = re.search(r"^usage:(.*?)(?=^\S[^\n]*: error|\Z)", text, re.S | re.M)
+    return (
+        "\n".join(f"  {flag}" for flag in re.findall(r"\[?(--?[A-Za-z][\w.-]*(?:[ =][^\]\s|]+)?)", found[1]))
+        if found
+        else ""
+    )

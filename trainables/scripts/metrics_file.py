@@ -1,0 +1,198 @@
+"""The rows of a metrics file that a script appends to: CSV, JSON lines, or TensorBoard's events.
+
+A CSV may be sparse (Lightning's logger writes the training's and the validation's values in different rows), and it may
+be written anew with each row: it is read from its beginning whenever it has changed. A last row without an end is
+still being written. Events are read as they are appended.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import json
+import re
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainables.scripts.printed import STEP_WORDS, Line, Value, key_of, read
+
+REST = 20.0  # times as long as reading took, no file is read again
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)", re.I)
+
+
+class MetricsFile:
+    """All that matches `pattern` below `folder`; `marks`: how far it had been read when the script was started."""
+
+    def __init__(
+        self, folder: Path, pattern: str, marks: Mapping[str, int] | None = None, *, rest: float = REST
+    ) -> None:
+        self._folder, self._pattern, self._rest = folder, pattern, rest
+        self._known = dict(marks or {})  # rows, or bytes of events, that are no news
+        self._seen: dict[Path, tuple[int, int, int]] = {}  # how a file was when it was read: inode, size, time
+        self._wait_until = 0.0
+        self.names: list[str] = []  # of what was found in it
+
+    @property
+    def marks(self) -> dict[str, int]:
+        return dict(self._known)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The oldest first."""
+        found = [Path(path) for path in glob.glob(str(self._folder / self._pattern), recursive=True)]
+        return sorted((path for path in found if path.is_file()), key=lambda path: (path.stat().st_mtime, str(path)))
+
+    def poll(self, metric: str, ended: bool) -> list[tuple[Line, int]]:
+        """The new rows with this metric, each with its number among those; `ended`: the last row is whole, too."""
+        begun = time.monotonic()
+        if begun < self._wait_until and not ended:
+            return []
+        news: list[tuple[Line, int]] = []
+        for path in self.paths:
+            state = path.stat()
+            now = (state.st_ino, state.st_size, state.st_mtime_ns)
+            if self._seen.get(path) != now or ended:
+                self._seen[path] = now
+                news += self._new(path, metric, ended)
+        self._wait_until = time.monotonic() + self._rest * (time.monotonic() - begun)
+        return news
+
+    def _new(self, path: Path, metric: str, ended: bool) -> list[tuple[Line, int]]:
+        known = self._known.get(str(path), 0)
+        if "tfevents" in path.name:
+            with open(path, "rb") as file:
+                file.seek(known)
+                found, used = events(file.read())
+            self._known[str(path)] = known + used
+            known = 0
+        else:
+            text = path.read_text(errors="replace")
+            found = list(rows(text if ended else text[: text.rfind("\n") + 1]))
+            self._known[str(path)] = len(found)
+        for line in found:
+            self.names += [value.name for value in line.values if value.name not in self.names]
+        told = [line.value(metric) is not None for line in found]
+        begin = known if known <= len(found) else 0  # shorter than it was: it was begun anew
+        return [(found[at], sum(told[: at + 1])) for at in range(begin, len(found)) if told[at]]
+
+
+def rows(text: str) -> Iterator[Line]:
+    """The rows of a CSV with a header, of JSON lines, or of one JSON list."""
+    begins = text.lstrip()[:1]
+    if begins == "[":
+        found = _json(text)
+        yield from (_row(row, json.dumps(row)) for row in found or [] if isinstance(row, dict))
+    elif begins == "{":
+        for line in text.splitlines():
+            row = _json(line)
+            if isinstance(row, dict):
+                yield _row(row, line)
+    elif begins:
+        first = text.lstrip().splitlines()[0]
+        delimiter = next((sign for sign in (",", ";", "\t") if sign in first), ",")
+        table = csv.reader(io.StringIO(text.lstrip()), delimiter=delimiter, skipinitialspace=True)
+        header = [name.strip() for name in next(table)]
+        for cells in table:
+            if len(cells) == len(header):
+                yield _row(dict(zip(header, cells, strict=True)), delimiter.join(cells))
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _row(row: Mapping[str, Any], text: str) -> Line:
+    told = {name: value.strip() if isinstance(value, str) else value for name, value in row.items()}
+    if any(isinstance(value, (dict, list)) for value in told.values()):
+        return read(json.dumps(told))
+    values: list[Value] = []
+    steps: dict[str, float] = {}
+    for name, value in told.items():
+        shown = value if isinstance(value, str) else repr(value)
+        if isinstance(value, bool) or value is None or not _NUMBER.fullmatch(shown):
+            continue
+        if (key := key_of(name).removeprefix("train_")) in STEP_WORDS or key == "":
+            steps.setdefault(key or "index", float(shown))
+        else:
+            values.append(Value(name, shown))
+    return Line(text, tuple(values), steps)
+
+
+def events(data: bytes) -> tuple[list[Line], int]:
+    """The scalars of TensorBoard's records, and how many bytes were whole.
+
+    A record: length (8 bytes), its checksum (4), that many bytes of a protocol buffer, their checksum (4).
+    """
+    lines, position = [], 0
+    while position + 12 <= len(data):
+        (length,) = struct.unpack_from("<Q", data, position)
+        if position + 16 + length > len(data):
+            break
+        event = dict(_fields(data[position + 12 : position + 12 + length]))
+        position += 16 + length
+        step, summary = event.get(2, 0), event.get(5, b"")
+        for number, value in _fields(summary) if isinstance(summary, bytes) else ():
+            if number == 1 and (scalar := _scalar(value)) is not None:
+                name, shown = scalar
+                lines.append(Line(f"{name}={shown} step={step}", (Value(name, shown),), {"step": float(step)}))
+    return lines, position
+
+
+def _scalar(message: bytes) -> tuple[str, str] | None:
+    """Name and number of a summary's value: the old form, or a tensor of one number (TensorFlow 2)."""
+    found = dict(_fields(message))
+    name = found.get(1, b"").decode(errors="replace")
+    if 2 in found:
+        return name, repr(_short(struct.unpack("<f", found[2])[0]))
+    tensor = dict(_fields(found.get(8, b"")))
+    content = tensor.get(4) or tensor.get(5) or tensor.get(6) or b""
+    if tensor.get(1) == 1 and len(content) == 4:
+        return name, repr(_short(struct.unpack("<f", content)[0]))
+    if tensor.get(1) == 2 and len(content) == 8:
+        return name, repr(struct.unpack("<d", content)[0])
+    return None
+
+
+def _short(value: float) -> float:
+    """A 32-bit number with the digits that it has, not those of its neighbour in 64 bits."""
+    return float(f"{value:.8g}")
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Number and content of a protocol buffer's fields."""
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        number, kind = key >> 3, key & 7
+        if kind == 0:
+            content, position = _varint(message, position)
+            yield number, content
+        elif kind in (1, 5):
+            size = 8 if kind == 1 else 4
+            yield number, message[position : position + size]
+            position += size
+        elif kind == 2:
+            size, position = _varint(message, position)
+            yield number, message[position : position + size]
+            position += size
+        else:
+            return
+
+
+def _varint(message: bytes, position: int) -> tuple[int, int]:
+    result = shift = 0
+    while position < len(message):
+        byte = message[position]
+        position += 1
+        result |= (byte & 0x7F) << shift
+        shift += 7
+        if not byte & 0x80:
+            break
+    return result, position

@@ -1,0 +1,275 @@
+"""A script being run for a trial: what it prints, writes or reports becomes the trial's progress.
+
+After an interruption the output of the earlier start is read first, so that what was told before it counts; then the
+script is started again, and what it tells again is passed over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shlex
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from search.work import Assignment, Progress
+from trainables.scripts import config_file
+from trainables.scripts.channels import Channels, ScriptFailed
+from trainables.scripts.errors import error_line
+from trainables.scripts.printed import Value, visible
+from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers, exit_in_words
+from trainables.scripts.step_count import COUNTED, OWN, REPORTED, Reading, Refused, StepCount
+from trainables.scripts.trial_folder import (
+    ANSWER,
+    ERRORS,
+    FOLDER,
+    MEMORY,
+    OUTPUT,
+    PARAMETERS,
+    RANKS,
+    REPORTS,
+    RUNNER,
+    TrialFolder,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from trainables.scripts.channels import Program
+
+SOONEST, LATEST = 0.005, 0.05  # seconds between two looks at what the script tells
+PAUSE_SECONDS = 0.2  # between two questions whether to pause
+
+
+class ScriptRun(Iterator["Progress | None"]):
+    """The run of one assignment; a `search.work.Run`."""
+
+    def __init__(self, script: Program, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> None:
+        self._script, self._assignment = script, assignment
+        self._should_pause = should_pause or (lambda: False)
+        self._folder = TrialFolder(assignment.folder / "script")
+        self._steps = self._folder.read_steps()
+        self._memory = self._folder.read_memory()
+        self._count = StepCount(
+            script.metric, script.horizon, script.step, self._memory,
+            {row["step"]: Value(script.metric, row["text"]) for row in self._steps}, counted=self._memory.get("counted", 0),
+        )  # fmt: skip
+        self._channels = Channels(script, self._folder, assignment.config, self._memory)
+        self._heard: deque[Reading] = deque()  # and not yet told
+        self._step = assignment.recorded  # the last that was told
+        self._answered = -1
+        self._asked = -math.inf
+        self._process: ScriptProcess | None = None
+        self._items = self._carry_out()
+
+    def __next__(self) -> Progress | None:
+        return next(self._items)
+
+    def save(self) -> Progress:
+        """The script keeps its own checkpoints; what is named here is their folder."""
+        return Progress("checkpoint", self._step, path=str(self._folder.path))
+
+    def close(self) -> None:
+        """Leave off; the script and all that it started has ended when this returns."""
+        self._items.close()
+
+    def _carry_out(self) -> Generator[Progress]:
+        assignment = self._assignment
+        if self._folder.was_started and end_leftovers({FOLDER: str(self._folder.path)}, RUNNER):
+            yield Progress("notice", self._step, text="ended what an earlier start of the script had left running")
+        self._settle_all(has_ended=False)
+        for row in self._steps:
+            if assignment.recorded < row["step"] and self._step < assignment.until:
+                yield self._report(row, 0.0)
+        if self._step >= assignment.until:
+            yield self.save()
+            return
+        self._start()
+        try:
+            yield from self._watch()
+        finally:
+            self._leave()
+
+    def _watch(self) -> Iterator[Progress]:
+        """Tell what the script tells, until it ends or the trial rests."""
+        process = self._process
+        assert process is not None
+        mark, pause = time.perf_counter(), SOONEST
+        while True:
+            has_ended = process.code is not None  # asked before reading: what was written before is read
+            news = self._listen(has_ended and (process.code or 0) >= 0)
+            while self._heard:
+                reading = self._heard.popleft()
+                row = self._settle(reading)
+                yield from self._take_notices()
+                if row is not None:
+                    now = time.perf_counter()
+                    yield self._report(row, now - mark)
+                    mark = time.perf_counter() if reading.reported else now  # it waits for the answer
+                if self._step >= self._assignment.until:
+                    yield self.save()
+                    return
+                if row is not None and not math.isfinite(reading.value.number):
+                    return  # it has diverged
+                self._answer(reading)
+            yield from self._take_notices()
+            if not self._step and (why := self._channels.missing.is_hopeless):
+                raise ScriptFailed(why)
+            if has_ended and not news and not self._channels.has_more:
+                yield self._end(process.code or 0)
+                return
+            if self._is_asked_to_pause():
+                yield self.save()
+                yield Progress("paused", self._step)
+                return
+            pause = SOONEST if news else min(2 * pause, LATEST)
+            if not has_ended:
+                time.sleep(pause)
+
+    def _start(self) -> None:
+        """Start the script, with nothing in its way."""
+        script, assignment, folder = self._script, self._assignment, self._folder
+        if self._count.kind == COUNTED and self._count.values:
+            self._refuse_what_cannot_go_on()
+        if self._memory.get("started") and not self._count.values and folder.files:
+            self._find_the_beginning()
+        self._memory["started"] = True
+        folder.clear()
+        self._count.begin()
+        for name in ("read", "counted"):
+            self._memory.pop(name, None)
+        file = self._channels.file
+        self._memory |= {"reports_from": folder.size(REPORTS), "rows": {} if file is None else file.marks}
+        self._remember()
+        folder.write(PARAMETERS, dict(assignment.config))
+        config = None
+        if script.config is not None:
+            config = folder.place / f"config.{config_file.kind_of(script.config)}"
+            config_file.write(config, script.config, assignment.config)
+        words = script.arguments(assignment.config, None if config is None else str(config))
+        environment = os.environ | {
+            FOLDER: str(folder.path), "TRIAL_SEED": str(assignment.seed), "TRIAL_STEPS": str(assignment.until),
+            RUNNER: f"{socket.gethostname()}:{os.getpid()}", "OMP_NUM_THREADS": str(assignment.threads),
+            "PYTHONUNBUFFERED": "1", **{rank: "0" for rank in RANKS if rank in os.environ},
+        }  # fmt: skip
+        folder.write_log(f"$ TRIAL_SEED={assignment.seed} {shlex.join(words)}\n".encode())
+        self._channels = Channels(script, folder, assignment.config, self._memory)
+        self._process = ScriptProcess(words, environment, folder.place / OUTPUT, folder.place / ERRORS)
+
+    def _find_the_beginning(self) -> None:
+        """The script left files and told nothing: its next line may be about any step, if nobody knows how it counts.
+
+        Another trial of the sweep may have shown it. Else the files go, so that the training begins at its beginning.
+        """
+        for other in self._folder.memories_of_others():
+            if other.get("kind") in (OWN, REPORTED) and other.get("shift") is not None:
+                self._memory.update({name: other[name] for name in ("kind", "key", "shift")})
+                return
+        for path in self._folder.files:
+            path.unlink()
+        self._folder.write_log(b"(interrupted before it told anything: its files are removed, and it begins anew)\n")
+
+    def _refuse_what_cannot_go_on(self) -> None:
+        """Lines without steps count from the first on: the script must begin there again."""
+        metrics = set() if self._channels.file is None else set(self._channels.file.paths)
+        if kept := self._folder.files - metrics:
+            named = ", ".join(sorted(str(path.relative_to(self._folder.path)) for path in kept)[:3])
+            raise Refused(
+                f"the script was interrupted after {max(self._count.values)} lines with {self._script.metric!r} that name "
+                f"no step, and it keeps files in TRIAL_FOLDER ({named}): nobody can tell where it goes on. Print the step in "
+                "each line (epoch=3), or call report()."
+            )
+        for path in metrics:
+            path.unlink()
+
+    # What was heard.
+
+    def _listen(self, has_ended: bool) -> bool:
+        """Put what is new at the end of the queue; whether there was anything."""
+        news = self._channels.listen(has_ended=has_ended, is_logged=self._process is not None)
+        self._heard.extend(news)
+        if (read := self._channels.give_back()) is not None:
+            self._memory |= {"read": read, "counted": self._count.counted}
+            self._remember()
+            self._channels.free()
+        return bool(news)
+
+    def _settle(self, reading: Reading) -> dict[str, Any] | None:
+        """Put news on the list of steps; None for what is known."""
+        before = dict(self._memory)
+        step = self._count.place(reading)
+        if self._memory != before:
+            self._remember()
+        if step is None:
+            return None
+        row = {"step": step, "text": reading.value.text, "metrics": dict(reading.metrics), "line": reading.text[:300]}
+        self._folder.add_step(row)
+        self._steps.append(row)
+        return row
+
+    def _settle_all(self, has_ended: bool) -> None:
+        """All that there is to read, without telling it yet."""
+        while self._listen(has_ended) or self._heard or self._channels.has_more:
+            while self._heard:
+                self._settle(self._heard.popleft())
+
+    def _report(self, row: Mapping[str, Any], seconds: float) -> Progress:
+        self._step = row["step"]
+        return Progress("report", self._step, dict(row["metrics"]), seconds)
+
+    def _answer(self, reading: Reading) -> None:
+        """Let a script that waits in report() go on."""
+        if reading.reported:
+            self._answered = int(reading.steps["step"])
+            self._folder.write(ANSWER, {"step": self._answered, "go_on": True})
+
+    def _take_notices(self) -> Iterator[Progress]:
+        for notices in (self._count.notices, self._channels.notices):
+            while notices:
+                yield Progress("notice", self._step, text=notices.pop(0))
+
+    def _remember(self) -> None:
+        self._folder.write(MEMORY, self._memory)
+
+    # The end.
+
+    def _end(self, code: int) -> Progress:
+        """The script has ended before its trial. Raises ScriptFailed unless it may have."""
+        if code:
+            errors, output = self._folder.tail(ERRORS), self._folder.tail(OUTPUT)
+            said = error_line(errors, output, self._script.known_flags()) or "it printed no reason"
+            where = f"after step {self._step} of {self._assignment.until}"
+            raise ScriptFailed(f"{said} ({exit_in_words(code)} {where})")
+        if not self._step:
+            last = next((line.strip() for line in reversed(self._folder.tail(OUTPUT).splitlines()) if line.strip()), "")
+            said = f" Its last line: {visible(last)[:120]!r}." if last else ""
+            raise ScriptFailed(f"the script ended with exit code 0; {self._channels.why_silent()}{said}")
+        return Progress("ended", self._step, text="the script ended with exit code 0")
+
+    def _leave(self) -> None:
+        """End the script, and keep what it told until then."""
+        process = self._process
+        if process is None:
+            return
+        try:
+            if self._count.kind == REPORTED:
+                self._folder.write(ANSWER, {"step": self._answered, "go_on": False})
+            if self._step >= self._script.horizon:
+                process.wait(LAST_WORDS)
+            elif self._count.kind == REPORTED:
+                process.wait(GRACE)
+        finally:
+            came_to_its_end = process.code is not None and process.code >= 0
+            process.end()
+        with contextlib.suppress(Refused, ScriptFailed):  # nobody has asked for it
+            self._settle_all(came_to_its_end)
+        self._process = None
+
+    def _is_asked_to_pause(self) -> bool:
+        now = time.perf_counter()
+        if now - self._asked < PAUSE_SECONDS:
+            return False
+        self._asked = now
+        return self._should_pause()

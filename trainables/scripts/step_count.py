@@ -1,0 +1,182 @@
+"""Which step of a training a script's report is about: its own word for it, or, from zero on, the order of its lines.
+
+Steps are the script's own, 1 … horizon, gaps allowed. A training whose first step is 0 is shifted by one. Where lines
+name no step they are counted, but only in a training that began at zero. What fits neither is refused with the
+reason: a wrong step puts a right number in a wrong place for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainables.scripts.printed import STEP_WORDS, Value, key_of
+
+OWN, COUNTED, REPORTED = "own", "counted", "reported"
+
+
+class Refused(RuntimeError):
+    """What the script says cannot be put on record without a guess."""
+
+    is_about_a_process = True  # as for ScriptFailed
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The tuned metric, as the script told it once. `row`: its place among those of a file whose rows name no step."""
+
+    value: Value
+    metrics: Mapping[str, float]
+    steps: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
+    row: int | None = None
+    reported: bool = False  # through report(), not printed
+
+    def __str__(self) -> str:
+        return repr(self.text.strip()[:120])
+
+
+@dataclass
+class StepCount:
+    """The steps of one training over all its starts; `memory` and `values` outlive an interruption.
+
+    `memory`: "kind" (of the steps), "key" (what the script calls them), "shift" (1 if it counts from 0).
+    `values`: what is known of each step.
+    """
+
+    metric: str
+    horizon: int
+    name: str | None = None  # what the script calls its steps, if the user says so
+    memory: dict[str, Any] = field(default_factory=dict)
+    values: dict[int, Value] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    counted: int = 0  # lines of this start
+    _last: int = 0  # step of this start …
+    _last_reading: Reading | None = None
+    _passed_over: bool = False
+    _differs: bool = False
+
+    def begin(self) -> None:
+        """The script is started, perhaps again."""
+        self._last, self._last_reading, self.counted = 0, None, 0
+        self._passed_over = self._differs = False
+
+    @property
+    def kind(self) -> str | None:
+        kind: str | None = self.memory.get("kind")
+        return kind
+
+    def place(self, reading: Reading) -> int | None:
+        """The step of a reading that is news; None for one that is known. Raises Refused."""
+        if self.kind == REPORTED and not reading.reported:
+            return None
+        if reading.reported and self.kind != REPORTED:
+            self.memory |= {"kind": REPORTED, "key": "step", "shift": None}
+            self._last = 0
+        key = self._key(reading)
+        if self.kind is None:
+            self.memory |= {"kind": COUNTED if key is None else OWN, "key": key, "shift": None}
+        if self.kind == COUNTED:
+            return self._by_order(reading, key)
+        if key is None:
+            self._pass_over(reading)
+            return None
+        return self._by_step(reading, key)
+
+    def _key(self, reading: Reading) -> str | None:
+        """What the reading calls its step; the first time, the first word in the usual order that fits."""
+        if self.memory.get("key") in reading.steps:
+            key: str = self.memory["key"]
+            return key
+        if self.kind is not None and self.kind != COUNTED:
+            return None
+        known = [word for word in [*STEP_WORDS, *reading.steps] if word in reading.steps]
+        if self.name is not None:
+            if key_of(self.name) not in reading.steps:
+                raise Refused(f"Script(step={self.name!r}): {reading} has no {self.name!r}; print {self.name}=3 in it.")
+            return key_of(self.name)
+        fitting = [key for key in known if reading.steps[key].is_integer() and reading.steps[key] <= self.horizon]
+        return next(iter(fitting or known), None)
+
+    def _by_order(self, reading: Reading, key: str | None) -> int | None:
+        if key is not None:
+            raise Refused(
+                f"earlier lines with {self.metric!r} named no step, and {reading} names {key}={reading.steps[key]:g}; "
+                "print the step in each of them."
+            )
+        self.counted = self.counted + 1 if reading.row is None else reading.row
+        step = self.counted
+        if step > self.horizon:
+            return None
+        known = self.values.get(step)
+        if known is None:
+            return self._take(step, reading)
+        if not known.repeats(reading.value):
+            raise Refused(
+                f"the script was started again and its lines name no step: number {step} says {reading.value.text}, "
+                f"step {step} on record is {known.text}. Print the step in the line (epoch=3), or call report()."
+            )
+        return None
+
+    def _pass_over(self, reading: Reading) -> None:
+        if not self._last and self.values:
+            raise Refused(
+                f"{reading} names no step, and before the script was interrupted its lines did "
+                f"({self.memory['key']}=…); print the step in every line, also after a resume."
+            )
+        if not self._passed_over:
+            self._passed_over = True
+            self.notices.append(f"passed over, as it names no {self.memory['key']}: {reading}")
+
+    def _by_step(self, reading: Reading, key: str) -> int | None:
+        number = reading.steps[key]
+        if not number.is_integer():
+            raise Refused(
+                f"{key}={number:g} in {reading} is no whole step; evaluate at the end of each {key}, or print "
+                f"another count in the line and name it: Script(step='step')."
+            )
+        if self.memory["shift"] is None:
+            self.memory["shift"] = int(number == 0)
+        step = int(number) + self.memory["shift"]
+        if self.memory["shift"] and number == self.horizon:  # it counts 0 … horizon
+            step = self.horizon
+        if step > self.horizon:
+            others = [f"Script(step={other!r})" for other in reading.steps if other not in (key, "index")]
+            raise Refused(
+                f"the script is at {key} {number:g} and Script(horizon={self.horizon}) ends before; the horizon is the "
+                f"script's last {key}"
+                + (f" (or name what else the line counts: {', '.join(others)})." if others else ".")
+            )
+        known = self.values.get(step)
+        if step < self._last and reading.row is not None and known is not None and known.repeats(reading.value):
+            return None  # a file that is written anew with each row
+        if step < 1 or step < self._last:
+            raise Refused(
+                f"the script went back from {key} {self._last - self.memory['shift']} to {number:g} in {reading}; "
+                f"print each {key} once, in order."
+            )
+        if step == self._last and self._last_reading is not None:
+            before = self._last_reading
+            if before.value.repeats(reading.value):
+                return None
+            raise Refused(
+                f"two values of {self.metric!r} for {key} {number:g}: {before.value.text} in {before} and "
+                f"{reading.value.text} in {reading}; ask for a name that only one of them has, or print a count that "
+                "rises from line to line and name it: Script(step='step')."
+            )
+        self._last, self._last_reading = step, reading
+        if known is not None:
+            if not known.repeats(reading.value) and not self._differs:
+                self._differs = True
+                self.notices.append(
+                    f"step {step} is {reading.value.text} when trained again; {known.text} stays on record"
+                )
+            return None
+        if step < max(self.values, default=0):
+            return None  # it was lost in an interruption, and later ones are on record
+        return self._take(step, reading)
+
+    def _take(self, step: int, reading: Reading) -> int:
+        self.values[step] = reading.value
+        return step

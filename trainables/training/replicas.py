@@ -1,0 +1,227 @@
+"""Replicas of a model, trained in lock-step and held together by their average: Crossbow's SMA, in one process or in several.
+
+One round, with k replicas w_j, the central model z (the one that is measured and kept) and what z was before, z':
+
+    c_j = alpha (w_j - z)                       with w_j as it was before its gradient step
+    w_j ← w_j - the optimiser's step - c_j      on the gradient of replica j's own samples
+    z   ← z + sum of c_j + mu (z - z')
+
+Parameters and buffers of all replicas are stacked to (k, *shape). The optimiser moves the stacks: its rule is
+elementwise, so it is k optimisers. Of p workers each has the stacks of every p-th replica and all have the central model;
+the sums are over all of them.
+
+Source     Koliousis et al., Crossbow: Scaling Deep Learning with Small Batch Sizes on Multi-GPU Servers, VLDB 2019.
+Differs    at a restart the replicas share the mean of their optimiser's states (momentum, …); Crossbow's code lets each
+           keep its own. Buffers of z (batch normalisation) are the means of the replicas'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.contract import Workload
+from trainables.training.vmap_losses import Losses, LossOf, Tensors
+from trainables.training.workers import Alone
+from trainables.values import Averaging
+
+ELEMENTWISE = (
+    torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam,
+    torch.optim.RMSprop, torch.optim.Adagrad,
+)  # fmt: skip
+
+
+class Replicas:
+    """`averaging.replicas` copies of `model`, which becomes their central model; `optimizer` moves them, until `leave`.
+
+    `obstacle`: see `Losses`. `group`: the workers that share them; the methods are called in all of them together.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        averaging: Averaging,
+        obstacle: str | None = None,
+        group: Alone | None = None,
+    ) -> None:
+        if type(optimizer) not in ELEMENTWISE:  # a subclass may do what it likes
+            raise ValueError(
+                f"{averaging}: {type(optimizer).__name__} may use norms of whole tensors, which would mix the "
+                f"replicas; choose one of {', '.join(kind.__name__ for kind in ELEMENTWISE)}."
+            )
+        self._group = group or Alone()
+        self.averaging = averaging
+        self.own = range(self._group.rank, averaging.replicas, self._group.size)
+        self._rounds = 0
+        self._optimizer = optimizer
+        module = LossOf(workload, model)
+        self._central: Tensors = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self._central_buffers: Tensors = dict(module.named_buffers())
+        self._before: Tensors = {name: p.detach().clone() for name, p in self._central.items()}
+        self.parameters: Tensors = {name: self._stacked(p).requires_grad_() for name, p in self._central.items()}
+        self._buffers: Tensors = {name: self._stacked(b) for name, b in self._central_buffers.items()}
+        _exchange(optimizer, {self._central[name]: stack for name, stack in self.parameters.items()}, self._stacked)
+        self.losses = Losses(module, self.parameters, self._buffers, obstacle)
+
+    def leave(self) -> None:
+        """Let the optimiser move the central model, with the mean of what it kept for the replicas."""
+        _exchange(
+            self._optimizer,
+            {stack: self._central[name] for name, stack in self.parameters.items()},
+            lambda stack: self._means([stack])[0],
+        )
+
+    def loss(self, indices: Tensor, total: int) -> tuple[Tensor, Tensor]:
+        """What to descend on for these samples of a round of `total`, and their mean loss.
+
+        Replica j has every k-th sample from the j-th on, and descends on the mean over its own; `indices` are those of
+        this worker's replicas (`group.share`).
+        """
+        k, here = self.averaging.replicas, len(self.own)
+        shares = [indices[i::here] for i in range(min(here, len(indices)))]
+        losses = self.losses(shares)
+        counts = torch.tensor([len(share) for share in shares], dtype=losses.dtype)
+        wholes = torch.tensor([len(range(j, total, k)) for j in self.own[: len(shares)]], dtype=losses.dtype)
+        descended = (losses * (counts / wholes).to(losses.device)).sum()
+        return descended, (losses.detach() * (counts / len(indices)).to(losses.device)).sum()
+
+    def squares(self) -> Tensor:
+        """|gradient|^2 of each replica here, (here,)."""
+        return torch.stack([gradient.flatten(1).square().sum(1) for gradient in self._gradients()]).sum(0)
+
+    def gradient_parts(self, total: int) -> tuple[list[tuple[float, float]], float]:
+        """|its share of the mean gradient|^2 and its share of the samples, by replica; |the mean gradient|^2."""
+        k = self.averaging.replicas
+        shares = [len(range(j, total, k)) / total for j in self.own]
+        weights = torch.tensor(shares, dtype=torch.float64, device=self._gradients()[0].device)
+        means = [torch.tensordot(weights.to(gradient.dtype), gradient, 1) for gradient in self._gradients()]
+        parts = [(square * share**2, share) for square, share in zip(self.squares().tolist(), shares, strict=True)]
+        whole = float(torch.nn.utils.get_total_norm(self._group.totals(means))) ** 2
+        return [part for parts in self._group.everybody(parts) for part in parts], whole
+
+    def clip(self, norm: float) -> None:
+        """Shorten the gradient of each replica to `norm`."""
+        factors = (norm / (self.squares().sqrt() + 1e-6)).clamp(max=1.0)
+        for gradient in self._gradients():
+            gradient.mul_(factors.view(-1, *[1] * (gradient.ndim - 1)))
+
+    @torch.no_grad()
+    def step(self, descend: Callable[[], None]) -> None:
+        """One round; `descend` is the optimiser's step."""
+        self._rounds += 1
+        if self._rounds % self.averaging.period:
+            return descend()
+        alpha, momentum = self.averaging.pull, self.averaging.momentum
+        corrections = {name: alpha * (w - self._central[name]) for name, w in self.parameters.items()}
+        descend()
+        for name, correction in corrections.items():
+            self.parameters[name].sub_(correction)
+        together = self._group.totals([correction.sum(0) for correction in corrections.values()])
+        for name, summed in zip(corrections, together, strict=True):
+            z, before = self._central[name], self._before[name]
+            moved = summed.add_(z - before, alpha=momentum)
+            before.copy_(z)
+            z.add_(moved)
+        for name, mean in zip(self._buffers, self._means([*self._buffers.values()]), strict=True):
+            self._central_buffers[name].copy_(mean)
+        return None
+
+    def _means(self, stacks: Sequence[Tensor]) -> list[Tensor]:
+        """Over all replicas; the first one's of what has no fractions (counters). One worker: exact where they are equal."""
+        if self._group.size == 1:
+            return [_mean(stack) for stack in stacks]
+        sums = self._group.totals([stack.double().sum(0) for stack in stacks])
+        found = zip(stacks, sums, strict=True)
+        return [
+            (total / self.averaging.replicas).to(stack.dtype) if stack.is_floating_point() else stack[0]
+            for stack, total in found
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """The live tensors of the replicas here, the central model's not among them."""
+        return {
+            "averaging": asdict(self.averaging), "obstacle": self.losses.obstacle, "rounds": self._rounds,
+            "parameters": dict(self.parameters), "buffers": dict(self._buffers), "before": dict(self._before),
+        }  # fmt: skip
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, Any]) -> None:
+        self._rounds = state["rounds"]
+        for own, given in ((self.parameters, "parameters"), (self._buffers, "buffers"), (self._before, "before")):
+            for name, value in own.items():
+                value.copy_(state[given][name])
+
+    def _stacked(self, value: Tensor) -> Tensor:
+        return torch.stack([value.detach()] * len(self.own))
+
+    def _gradients(self) -> list[Tensor]:
+        return [stack.grad for stack in self.parameters.values() if stack.grad is not None]
+
+
+def _exchange(
+    optimizer: torch.optim.Optimizer, moved: dict[Tensor, Tensor], turned: Callable[[Tensor], Tensor]
+) -> None:
+    """Let the optimiser move other tensors; what it keeps for the old ones (momentum, …) goes along, `turned`."""
+    optimizer.zero_grad(set_to_none=True)
+    for group in optimizer.param_groups:
+        group["params"] = [moved.get(parameter, parameter) for parameter in group["params"]]
+    for old, new in moved.items():
+        kept = optimizer.state.pop(old, {})
+        if kept:
+            optimizer.state[new] = {
+                key: turned(value)
+                if key != "step" and isinstance(value, Tensor) and value.shape == old.shape
+                else value
+                for key, value in kept.items()
+            }
+
+
+def _mean(stack: Tensor) -> Tensor:
+    if not stack.is_floating_point():
+        return stack[0]
+    return stack[0] + (stack - stack[0]).mean(0)
+
+
+def gathered(weights: dict[str, Any], group: Alone) -> dict[str, Any]:
+    """A worker's weights with the replicas of all workers, stacked in their order; the same where there are none."""
+    if "replicas" not in weights or group.size == 1:
+        return weights
+    k = weights["replicas"]["averaging"]["replicas"]
+
+    def in_order(*parts: Tensor) -> Tensor:
+        return torch.stack([parts[j % group.size][j // group.size] for j in range(k)])
+
+    return _each_stack(in_order, *group.everybody(weights))
+
+
+def own(weights: dict[str, Any], group: Alone) -> dict[str, Any]:
+    """Of gathered weights those of this worker."""
+    if "replicas" not in weights or group.size == 1:
+        return weights
+    return _each_stack(lambda stack: stack[group.rank :: group.size], weights)
+
+
+def _each_stack(turned: Callable[..., Tensor], *weights: dict[str, Any]) -> dict[str, Any]:
+    """The first weights with each stack of replicas exchanged for what `turned` makes of it in all of them."""
+
+    def each(*tables: dict[Any, Any]) -> dict[Any, Any]:
+        return {
+            key: turned(*(table[key] for table in tables)) if isinstance(value, Tensor) and value.ndim else value
+            for key, value in tables[0].items()
+        }  # the numbers that optimisers keep for a parameter (steps) have no dimension
+
+    first = weights[0]
+    replicas = {part: each(*(one["replicas"][part] for one in weights)) for part in ("parameters", "buffers")}
+    states = [one["optimizer"]["state"] for one in weights]
+    state = {index: each(*(one[index] for one in states)) for index in states[0]}
+    return {
+        **first,
+        "replicas": {**first["replicas"], **replicas},
+        "optimizer": {**first["optimizer"], "state": state},
+    }

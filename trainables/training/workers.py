@@ -1,0 +1,149 @@
+"""The workers that carry out one training together: each has its share of every batch, all have the same weights.
+
+Every worker goes through the same permutation, asks the same policy and makes the same updates; the first one also
+evaluates, reports and writes the checkpoints. What the others draw at random (dropout, augmentation) is a function of
+seed, worker and samples seen, so that a checkpoint of the first worker is one of all; where each has replicas of its own
+(`trainables.training.replicas`), it asks the others for theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+from torch._C._distributed_c10d import GradBucket
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.nn.parallel import DistributedDataParallel
+
+from trainables.training.randomness import seed_streams
+
+
+class Alone:
+    """One worker: nothing to share."""
+
+    rank = 0
+    size = 1
+
+    def wrapped(self, model: torch.nn.Module, watch: bool = False) -> torch.nn.Module:
+        """`model`, such that a backward pass through it gives the gradient of all workers; `watch`: see `parts`."""
+        return model
+
+    def share(self, batch: Tensor, replicas: int | None = None) -> Tensor:
+        """This worker's part of `batch`; of `replicas`, which have every so many-th sample each, those of its own."""
+        return batch
+
+    def weight(self, count: int, total: int) -> float:
+        """What the mean loss of `count` samples is multiplied by in a batch of `total`."""
+        return count / total
+
+    def adding(self, model: torch.nn.Module, *, is_last: bool) -> AbstractContextManager[Any]:
+        """Around the passes whose gradients add up; the workers' are brought together in the last."""
+        return nullcontext()
+
+    def reseed(self, seed: int, samples: int) -> None:
+        """Before each batch."""
+
+    def total(self, value: float | Tensor) -> float | Tensor:
+        """The sum over all workers."""
+        return value
+
+    def totals(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """The sums over all workers, fetched at once."""
+        return [*values]
+
+    def parts(self) -> list[tuple[float, float]]:
+        """Of each worker, |its share of the gradient|^2 in the last update, and its share of the samples."""
+        return []
+
+    def everybody(self, value: Any) -> list[Any]:
+        """What each worker says."""
+        return [value]
+
+    def told(self, value: Any) -> Any:
+        """What the first worker says."""
+        return value
+
+
+class Group(Alone):
+    """The workers of torch's default process group."""
+
+    def __init__(self) -> None:
+        self.rank = distributed.get_rank()
+        self.size = distributed.get_world_size()
+        self._too_few = False
+        self._square: float | Tensor = 0.0  # of this worker's own gradient, before it is shared
+        self._weight = 0.0
+
+    def wrapped(self, model: torch.nn.Module, watch: bool = False) -> torch.nn.Module:
+        parallel = DistributedDataParallel(model)
+        if watch:
+            # A hook with annotations that are text is refused, hence the lambda.
+            parallel.register_comm_hook(None, lambda group, bucket: self._measured_and_shared(group, bucket))
+        return parallel
+
+    def _measured_and_shared(self, group: Any, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+        self._square = self._square + bucket.buffer().double().square().sum()
+        return allreduce_hook(group, bucket)
+
+    def share(self, batch: Tensor, replicas: int | None = None) -> Tensor:
+        self._too_few = self.rank >= len(batch)
+        if replicas is not None:
+            return batch[torch.arange(len(batch), device=batch.device) % replicas % self.size == self.rank]
+        if self._too_few:  # it has to take part in the pass, and counts for nothing
+            return batch[:1]
+        return batch[self.rank :: self.size]
+
+    def weight(self, count: int, total: int) -> float:
+        weight = 0.0 if self._too_few else count * self.size / total  # the gradients are averaged over the workers
+        self._weight += weight / self.size
+        return weight
+
+    def adding(self, model: torch.nn.Module, *, is_last: bool) -> AbstractContextManager[Any]:
+        assert isinstance(model, DistributedDataParallel)
+        return nullcontext() if is_last else model.no_sync()
+
+    def reseed(self, seed: int, samples: int) -> None:
+        if self.rank:
+            seed_streams(int(np.random.SeedSequence((seed, self.rank, samples)).generate_state(1)[0]))
+
+    def total(self, value: float | Tensor) -> float | Tensor:
+        if isinstance(value, Tensor):
+            distributed.all_reduce(value)
+            return value
+        summed = torch.tensor(value, dtype=torch.float64)
+        distributed.all_reduce(summed)
+        return float(summed)
+
+    def totals(self, values: Sequence[Tensor]) -> list[Tensor]:
+        if not values:
+            return []
+        flat = torch.cat([value.flatten() for value in values])
+        distributed.all_reduce(flat)
+        pieces = torch.split(flat, [value.numel() for value in values])
+        return [piece.view_as(value) for piece, value in zip(pieces, values, strict=True)]
+
+    def parts(self) -> list[tuple[float, float]]:
+        square, self._square = float(self._square) / self.size**2, 0.0
+        weight, self._weight = self._weight, 0.0
+        return self.everybody((square, weight))
+
+    def everybody(self, value: Any) -> list[Any]:
+        said: list[Any] = [None] * self.size
+        distributed.all_gather_object(said, value)
+        return said
+
+    def told(self, value: Any) -> Any:
+        box = [value]
+        distributed.broadcast_object_list(box)
+        return box[0]
+
+
+def joined() -> Alone:
+    """The workers of torch's default process group, if this process has joined one of several."""
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        return Group()
+    return Alone()
