@@ -23,7 +23,7 @@ import typer
 from orchestrator.console.plurals import plural
 from orchestrator.console.signals import Signals
 from orchestrator.console.turns import alone
-from orchestrator.definition.errors import in_words, place, tell_uncaught
+from orchestrator.definition.bad_input import in_words, place, tell_uncaught
 from orchestrator.errors import BadInput, Interrupted, NoMetric, OrchestratorError, TrialsFailed
 from orchestrator.worker.processes import end_left_over_processes
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.definition import checks, defaults, description, shorthand, validation
-from orchestrator.definition.errors import tell_uncaught
+from orchestrator.definition.bad_input import tell_uncaught
 from orchestrator.definition.identity import identity
 from orchestrator.definition.units import number_of_bytes, seconds
 from orchestrator.errors import BadInput, did_you_mean

@@ -25,7 +25,7 @@ def command(file: Path) -> list[str]:
 
     A module that is named, and not code, so that a launcher of several processes (DDP) can start the same again.
     """
-    ours = str(Path(__file__).resolve().parent.parent)
+    ours = str(Path(__file__).resolve().parents[2])
     places = os.pathsep.join([ours, *filter(None, [os.environ.get("PYTHONPATH")])])
     return ["env", f"PYTHONPATH={places}", sys.executable, "-m", "trainables.execution.call", str(file)]
 

@@ -17,7 +17,7 @@ from types import TracebackType
 
 from orchestrator.errors import BadInput, Interrupted, OrchestratorError, did_you_mean
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("orchestrator", "search", "trainables"))
 _CALL = re.compile(r"^(\w+)(?:\.__init__|\.__new__)?\(\) (?:missing|takes|got an unexpected keyword argument '(\w+)')")
 
