@@ -11,10 +11,9 @@ masked (secrets.py).
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +24,13 @@ import psutil
 
 from orchestrator.errors import OrchestratorError, StorageError
 from orchestrator.record import chain, schema
+from orchestrator.record.appends import Appends
 from orchestrator.record.encoding import (
     DECIDING,
-    command_of,
-    distributions,
-    kind_of,
     now,
     parsed,
     record_of,
     suggestion_of,
-    suggestion_row,
-    to_json,
 )
 from orchestrator.record.opening import (
     check_version,
@@ -47,7 +42,6 @@ from orchestrator.record.opening import (
     no_ledger,
     refuse_a_lost_ledger,
 )
-from orchestrator.record.provenance import code
 from orchestrator.record.storage import COPY as COPY
 from orchestrator.record.storage import FILE as FILE
 from orchestrator.record.storage import LOCK as LOCK
@@ -61,16 +55,13 @@ from orchestrator.record.storage import (
     refuse_links,
     storage_errors,
 )
-from orchestrator.secrets import masked, masked_value
 from search.history import History
-from search.records import Goal, Status, Suggestion
+from search.records import Goal, Suggestion
 from search.space import Space
 from search.task import Task
-from search.work import Progress
-from trainables.contract import Workload
 
 if TYPE_CHECKING:
-    from orchestrator.sweep import Sweep
+    pass
 
 
 class Fenced(OrchestratorError):
@@ -88,10 +79,11 @@ class Lease:
     started: float
 
 
-class Ledger:
+class Ledger(Appends):
     """One run's record. Use `Ledger.write(folder)` or `Ledger.read(folder)`, and `close` it."""
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, lock: filelock.FileLock | None) -> None:
+        super().__init__()
         self.folder = folder
         self.notices: list[str] = []  # what was found on opening that people should know
         self.epoch = 0  # of our lease; 0 before we write
@@ -102,7 +94,6 @@ class Ledger:
         self._head: chain.Head | None = None
         self._found_epoch = 0  # the lease before ours
         self._inode = (0, 0)
-        self._sweep: Sweep | None = None  # that drives us
 
     # Opening.
 
@@ -201,62 +192,6 @@ class Ledger:
                 raise
         assert self._head is not None
         self._head.set(self._at)
-
-    def add_sweep(self, sweep: Sweep, change: str, command: Sequence[str]) -> None:
-        self._sweep = sweep
-        parameters = [
-            {"name": name, "distribution": distribution, "choices": choices}
-            for name, distribution, choices in distributions(sweep.space)
-        ]
-        self._insert(
-            "sweep", description=to_json(sweep.describe() | {"trains_on": isinstance(sweep.workload, Workload)}),
-            parameters=to_json(parameters), code=to_json(code()), command=to_json(masked_value(list(command))),
-            change=masked(change),
-        )  # fmt: skip
-
-    def add_suggestion(self, trial: int, suggestion: Suggestion, seed: int) -> None:
-        columns = suggestion_row(suggestion) | {"trial": trial, "seed": seed}
-        command = to_json(masked_value(command_of(self._sweep, suggestion.config)))
-        self._insert("suggestion", **columns | {"config": to_json(columns["config"]), "command": command})
-
-    def add_report(
-        self, trial: int, step: int, value: float, cost_seconds: float, metrics: Mapping[str, float]
-    ) -> None:
-        self._insert(
-            "report", trial=trial, step=step, value=None if math.isnan(value) else value, kind=kind_of(value),
-            cost_seconds=cost_seconds, metrics=to_json(dict(metrics)),
-        )  # fmt: skip
-
-    def add_verdict(self, trial: int, step: int, verdict: str, scheduler: str) -> None:
-        self._insert("verdict", trial=trial, step=step, verdict=verdict, scheduler=scheduler)
-
-    def add_ending(self, trial: int, status: Status, step: int, reason: str, detail: str = "") -> None:
-        self._insert(
-            "ending", trial=trial, status=status.value, step=step, reason=masked(reason), detail=masked(detail)
-        )
-
-    def add_lost(self, trial: int, step: int, reason: str) -> None:
-        self._insert("lost", trial=trial, step=step, reason=masked(reason))
-
-    def add_search_end(self, reason: str) -> None:
-        self._insert("search_end", reason=masked(reason))
-
-    def add_checkpoint(self, trial: int, step: int, path: str, sha256: str, size: int) -> None:
-        self._insert("checkpoint", trial=trial, step=step, path=path, sha256=sha256, bytes=size)
-
-    def add_test(self, trial: int, step: int, metrics: Mapping[str, float]) -> None:
-        self._insert("test", trial=trial, step=step, metrics=to_json(dict(metrics)))
-
-    def add_decision(self, trial: int, decision: Progress) -> None:
-        self._insert(
-            "decision", trial=trial, step=decision.step, samples=decision.samples, position=decision.position,
-            why=masked(decision.text), before=to_json(dict(decision.before)),
-            after=to_json(dict(decision.after)), metrics=to_json(dict(decision.metrics)),
-            cost_seconds=decision.cost_seconds,
-        )  # fmt: skip
-
-    def add_event(self, kind: str, text: str, trial: int | None = None) -> None:
-        self._insert("event", kind=kind, trial=trial, text=masked(text))
 
     # Reading.
 

@@ -1,0 +1,74 @@
+"""How a run ended: the error that its caller is told, the summary, and how to go on."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from orchestrator.console.plurals import plural
+from orchestrator.errors import Interrupted, NoMetric, OrchestratorError, TrialsFailed
+
+if TYPE_CHECKING:
+    from orchestrator.driver import Driver
+    from orchestrator.record.ledger import Ledger
+
+
+def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None) -> None:
+    """Print the summary, and how to go on where that makes sense."""
+    from rich.console import Console
+
+    from orchestrator.console.typed_command import again, more
+    from orchestrator.reading.plot import plot
+    from orchestrator.reading.printed_summary import print_summary
+
+    out = Console()
+    print_summary(ledger, out)
+    picture = plot(ledger, driver.places.folder / "report" / "incumbent.png")
+    if picture is not None:
+        out.print(f"Plot         {picture}", highlight=False, soft_wrap=True)
+    if isinstance(problem, (Interrupted, NoMetric)):
+        return
+    if driver.stop_reason:
+        out.print(f"Stopped because {driver.stop_reason}. To go on: {again()}", highlight=False, soft_wrap=True)
+    else:
+        out.print(f"More trials  {more(driver.sweep)}", highlight=False, soft_wrap=True)
+
+
+def problem_of(driver: Driver, received: list[int], how_to_go_on: str) -> OrchestratorError | None:
+    """What the caller must know of how it ended: interrupted, no result at all, or more failures than allowed."""
+    from search.history import incumbent
+    from search.records import Status
+
+    history, allowed = driver.history, driver.sweep.allow_failed
+    if received:
+        return Interrupted(f"interrupted after a clean save. To go on, {how_to_go_on}", 128 + received[0])
+    if incumbent(history) is None:
+        return NoMetric(_why_no_result(driver))
+    if driver.abort_reason:
+        return TrialsFailed(driver.abort_reason)
+    failed = history.having(Status.FAILED)
+    if len(failed) > allowed:
+        reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in failed[:3])
+        are = "is" if allowed == 1 else "are"
+        return TrialsFailed(f"{plural(len(failed), 'trial')} failed, {allowed} {are} allowed (allow_failed). {reasons}")
+    return None
+
+
+def _why_no_result(driver: Driver) -> str:
+    from search.records import Status
+
+    history, metric = driver.history, driver.sweep.metric_name
+    failed, diverged = history.having(Status.FAILED), history.having(Status.DIVERGED)
+    if any(isfinite(loss) for trial in history for loss in trial.losses):
+        return (
+            f"no full training has reported {metric!r}: all {plural(len(history.trials), 'trial')} were of cheaper tasks. "
+            f"Raise {'num_samples' if driver.sweep.budget is None else 'budget'} (--num-samples, --budget) for more."
+        )
+    if driver.abort_reason:
+        return f"no trial gave the metric {metric!r}: {driver.abort_reason}"
+    if failed:
+        return f"no trial gave the metric {metric!r}. First failure: trial {failed[0].number}: {failed[0].reason}"
+    if diverged:
+        return f"no trial gave a finite {metric!r}. The first of {len(diverged)} that diverged: {diverged[0].reason}"
+    why = driver.stop_reason or driver.over or "nothing was started"
+    return f"no trial gave the metric {metric!r}: {why}, and {plural(len(history.trials), 'trial')} had begun"

@@ -1,0 +1,85 @@
+"""What a driver writes down: a method for each kind of record. Secrets are masked on the way."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.record.encoding import command_of, distributions, kind_of, suggestion_row, to_json
+from orchestrator.record.provenance import code
+from orchestrator.secrets import masked, masked_value
+from search.records import Status, Suggestion
+from search.work import Progress
+from trainables.contract import Workload
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
+
+
+class Appends(ABC):
+    """The writing half of a ledger; to be used inside its `transaction()`."""
+
+    def __init__(self) -> None:
+        self._sweep: Sweep | None = None  # that drives us
+
+    @abstractmethod
+    def _insert(self, table: str, **columns: Any) -> None:
+        """Append a row."""
+
+    def add_sweep(self, sweep: Sweep, change: str, command: Sequence[str]) -> None:
+        self._sweep = sweep
+        parameters = [
+            {"name": name, "distribution": distribution, "choices": choices}
+            for name, distribution, choices in distributions(sweep.space)
+        ]
+        self._insert(
+            "sweep", description=to_json(sweep.describe() | {"trains_on": isinstance(sweep.workload, Workload)}),
+            parameters=to_json(parameters), code=to_json(code()), command=to_json(masked_value(list(command))),
+            change=masked(change),
+        )  # fmt: skip
+
+    def add_suggestion(self, trial: int, suggestion: Suggestion, seed: int) -> None:
+        columns = suggestion_row(suggestion) | {"trial": trial, "seed": seed}
+        command = to_json(masked_value(command_of(self._sweep, suggestion.config)))
+        self._insert("suggestion", **columns | {"config": to_json(columns["config"]), "command": command})
+
+    def add_report(
+        self, trial: int, step: int, value: float, cost_seconds: float, metrics: Mapping[str, float]
+    ) -> None:
+        self._insert(
+            "report", trial=trial, step=step, value=None if math.isnan(value) else value, kind=kind_of(value),
+            cost_seconds=cost_seconds, metrics=to_json(dict(metrics)),
+        )  # fmt: skip
+
+    def add_verdict(self, trial: int, step: int, verdict: str, scheduler: str) -> None:
+        self._insert("verdict", trial=trial, step=step, verdict=verdict, scheduler=scheduler)
+
+    def add_ending(self, trial: int, status: Status, step: int, reason: str, detail: str = "") -> None:
+        self._insert(
+            "ending", trial=trial, status=status.value, step=step, reason=masked(reason), detail=masked(detail)
+        )
+
+    def add_lost(self, trial: int, step: int, reason: str) -> None:
+        self._insert("lost", trial=trial, step=step, reason=masked(reason))
+
+    def add_search_end(self, reason: str) -> None:
+        self._insert("search_end", reason=masked(reason))
+
+    def add_checkpoint(self, trial: int, step: int, path: str, sha256: str, size: int) -> None:
+        self._insert("checkpoint", trial=trial, step=step, path=path, sha256=sha256, bytes=size)
+
+    def add_test(self, trial: int, step: int, metrics: Mapping[str, float]) -> None:
+        self._insert("test", trial=trial, step=step, metrics=to_json(dict(metrics)))
+
+    def add_decision(self, trial: int, decision: Progress) -> None:
+        self._insert(
+            "decision", trial=trial, step=decision.step, samples=decision.samples, position=decision.position,
+            why=masked(decision.text), before=to_json(dict(decision.before)),
+            after=to_json(dict(decision.after)), metrics=to_json(dict(decision.metrics)),
+            cost_seconds=decision.cost_seconds,
+        )  # fmt: skip
+
+    def add_event(self, kind: str, text: str, trial: int | None = None) -> None:
+        self._insert("event", kind=kind, trial=trial, text=masked(text))
