@@ -54,11 +54,11 @@ def noisy() -> NoisyImprovement:
 def test_the_posterior_is_botorchs() -> None:
     model = fitted()
     places, fidelities, tasks, values = observations(0)
-    likelihood = copy.deepcopy(model._likelihood)
+    likelihood = copy.deepcopy(model.likelihood)
     likelihood.noise = likelihood.noise.detach() + JITTER
     theirs = SingleTaskGP(
         torch.from_numpy(np.column_stack([places, fidelities, tasks])), torch.from_numpy(values)[:, None],
-        likelihood=likelihood, covar_module=model._kernel, mean_module=model._mean, outcome_transform=None,
+        likelihood=likelihood, covar_module=model.kernel, mean_module=model.mean_module, outcome_transform=None,
     )  # fmt: skip
     theirs.eval()
     asked = observations(1, 10)[:3]
@@ -150,7 +150,7 @@ def test_the_noisy_improvement_is_botorchs_but_for_the_samples() -> None:
     ours = np.mean([promise(model, pending, asked, seed) for seed in range(8)], axis=0)
     with torch.no_grad():
         theirs = qLogNoisyExpectedImprovement(
-            model._model, torch.from_numpy(observations(0, 30)[0]), SobolQMCNormalSampler(torch.Size([2048]), seed=0),
+            model.model, torch.from_numpy(observations(0, 30)[0]), SobolQMCNormalSampler(torch.Size([2048]), seed=0),
             prune_baseline=False, X_pending=torch.from_numpy(pending),
         )(torch.from_numpy(asked)[:, None, :]).numpy()  # fmt: skip
     likely = theirs > theirs.max() - 4  # where samples say something

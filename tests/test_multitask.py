@@ -332,7 +332,7 @@ def test_the_model_learns_which_task_says_something() -> None:
             history.append(Report(trial.number, 1, losses.get(task, bowl(config, 1))))
             history.append(End(trial.number, Status.COMPLETED))
     model = model_of(history)
-    alike, unlike = (float(weight) for weight in model._kernel.weights.detach())
+    alike, unlike = (float(weight) for weight in model.kernel.weights.detach())
     assert alike > 0.7
     assert alike > abs(unlike) + 0.3
 

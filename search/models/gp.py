@@ -149,11 +149,11 @@ class CurveModel(Fitted):
     def __init__(self, dimension: int, *, tasks: int = 1, earlier: int = 0) -> None:
         self.dimension = dimension
         with quietly():
-            self._kernel = CurveKernel(dimension, tasks, earlier).double()
-            self._mean = ConstantMean(constant_prior=NormalPrior(0.0, 1.0)).double()
+            self.kernel = CurveKernel(dimension, tasks, earlier).double()
+            self.mean_module = ConstantMean(constant_prior=NormalPrior(0.0, 1.0)).double()
             constraint = GreaterThan(FLOOR, transform=torch.exp, inv_transform=torch.log)
-            self._likelihood = GaussianLikelihood(noise_constraint=constraint).double()
-            noise = self._likelihood.noise_covar
+            self.likelihood = GaussianLikelihood(noise_constraint=constraint).double()
+            noise = self.likelihood.noise_covar
             noise.register_prior("raw_prior", NormalPrior(math.log(1e-3), 1.5), lambda module: module.raw_noise)
             noise.raw_noise.data.fill_(math.log(1e-3))
 
@@ -162,8 +162,8 @@ class CurveModel(Fitted):
         with quietly():
             y = torch.from_numpy(values)[:, None]
             model = SingleTaskGP(
-                _rows(places, fidelities, tasks), y, likelihood=self._likelihood, covar_module=self._kernel,
-                mean_module=self._mean, outcome_transform=None,
+                _rows(places, fidelities, tasks), y, likelihood=self.likelihood, covar_module=self.kernel,
+                mean_module=self.mean_module, outcome_transform=None,
             )  # fmt: skip
             likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
             fit_gpytorch_mll_scipy(likelihood, options={"maxiter": FIT_STEPS})
@@ -184,7 +184,7 @@ class CurveModel(Fitted):
         values = self.predict(places, fidelities, tasks)[0] if values is None else values
         with quietly(), torch.no_grad():
             rows = _rows(places, fidelities, tasks)
-            across = torch.linalg.solve_triangular(self._root, self._kernel.forward(self._rows, rows), upper=False)
+            across = torch.linalg.solve_triangular(self._root, self.kernel.forward(self._rows, rows), upper=False)
             corner = torch.linalg.cholesky(self._noisy(rows) - across.T @ across)
             self._root = torch.cat([
                 torch.cat([self._root, torch.zeros_like(across)], dim=1), torch.cat([across.T, corner], dim=1)
@@ -201,24 +201,24 @@ class CurveModel(Fitted):
             return torch.cat(means).numpy(), torch.cat(deviations).numpy()
 
     def _predict(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        between = self._kernel.forward(self._rows, rows)
-        mean = self._mean.constant + between.T @ self._weights
+        between = self.kernel.forward(self._rows, rows)
+        mean = self.mean_module.constant + between.T @ self._weights
         explained = torch.linalg.solve_triangular(self._root, between, upper=False).square_().sum(0)
-        variance = (self._kernel.variance(rows) - explained).clamp_min(1e-10)
+        variance = (self.kernel.variance(rows) - explained).clamp_min(1e-10)
         return mean, variance.sqrt()
 
     def _noisy(self, rows: Tensor) -> Tensor:
         """Covariance of observations."""
-        covariance: Tensor = self._kernel.forward(rows, rows)
-        covariance.diagonal().add_(self._likelihood.noise + JITTER)
+        covariance: Tensor = self.kernel.forward(rows, rows)
+        covariance.diagonal().add_(self.likelihood.noise + JITTER)
         return covariance
 
     def _weigh(self) -> None:
-        self._weights = torch.cholesky_solve((self._values - self._mean.constant)[:, None], self._root)[:, 0]
+        self._weights = torch.cholesky_solve((self._values - self.mean_module.constant)[:, None], self._root)[:, 0]
 
     def _parameters(self) -> list[Tensor]:
-        own = [parameter for _, parameter in sorted(self._kernel.named_parameters())]
-        return [*own, self._mean.raw_constant, self._likelihood.noise_covar.raw_noise]
+        own = [parameter for _, parameter in sorted(self.kernel.named_parameters())]
+        return [*own, self.mean_module.raw_constant, self.likelihood.noise_covar.raw_noise]
 
 
 def _distinct(pairs: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,27 +47,27 @@ class NoisyImprovement(Fitted):
     def __init__(self, places: Array, values: Array) -> None:
         with quietly():
             kernel = get_covar_module_with_dim_scaled_prior(ard_num_dims=places.shape[1], use_rbf_kernel=False)
-            self._model = SingleTaskGP(
+            self.model = SingleTaskGP(
                 torch.from_numpy(places), -torch.from_numpy(values)[:, None], covar_module=kernel,
                 likelihood=get_gaussian_likelihood_with_lognormal_prior(), outcome_transform=None,
             )  # fmt: skip
-            self._model.eval()
+            self.model.eval()
 
     def fit(self) -> None:
         """Find the most probable hyper-parameters, from where they are."""
         with quietly():
-            self._model.train()
-            likelihood = ExactMarginalLogLikelihood(self._model.likelihood, self._model)
+            self.model.train()
+            likelihood = ExactMarginalLogLikelihood(self.model.likelihood, self.model)
             fit_gpytorch_mll_scipy(likelihood, options={"maxiter": FIT_STEPS})
-            self._model.eval()
+            self.model.eval()
             self.hyperparameters = self.hyperparameters  # as they are written down
 
     def watch(self, pending: Array, seed: int) -> None:
         """Take the best places and those `pending` for known, whatever comes out there; draw what may."""
         with quietly(), torch.no_grad():
-            places, values = self._model.train_inputs[0], self._model.train_targets
+            places, values = self.model.train_inputs[0], self.model.train_targets
             covariance = self._covariance(places, places)
-            covariance.diagonal().add_(self._model.likelihood.noise + JITTER)
+            covariance.diagonal().add_(self.model.likelihood.noise + JITTER)
             self._root = torch.linalg.cholesky(covariance)
             self._weights = torch.cholesky_solve((values - self._constant)[:, None], self._root)[:, 0]
             means = self._constant + self._covariance(places, places) @ self._weights
@@ -87,7 +87,7 @@ class NoisyImprovement(Fitted):
             left = self._covariance(self._watched, rows) - self._known.T @ known
             taught = torch.linalg.solve_triangular(self._watched_root, left, upper=False)
             means = means + self._draws @ taught  # (samples, n): given what a sample says of the watched places
-            prior = self._model.covar_module(rows, diag=True)
+            prior = self.model.covar_module(rows, diag=True)
             variances = (prior - known.square().sum(0) - taught.square().sum(0)).clamp_min(1e-10)
             # The lowest of the negative is sought in search.models.gp.
             each = log_expected_improvement(-means.numpy(), variances.sqrt().numpy(), -self._best[:, None].numpy())
@@ -95,18 +95,18 @@ class NoisyImprovement(Fitted):
 
     def _posterior(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Means at `rows`, and what the results explain of them: L⁻¹ k(results, rows)."""
-        between = self._covariance(self._model.train_inputs[0], rows)
+        between = self._covariance(self.model.train_inputs[0], rows)
         means = self._constant + between.T @ self._weights
         return means, torch.linalg.solve_triangular(self._root, between, upper=False)
 
     def _covariance(self, a: Tensor, b: Tensor) -> Tensor:
-        dense: Tensor = self._model.covar_module(a, b).to_dense()
+        dense: Tensor = self.model.covar_module(a, b).to_dense()
         return dense
 
     @property
     def _constant(self) -> Tensor:
-        constant: Tensor = self._model.mean_module.constant
+        constant: Tensor = self.model.mean_module.constant
         return constant
 
     def _parameters(self) -> list[Tensor]:
-        return [parameter for _, parameter in sorted(self._model.named_parameters())]
+        return [parameter for _, parameter in sorted(self.model.named_parameters())]
