@@ -22,7 +22,8 @@ import torch
 
 from search.work import Progress
 from trainables.base import Policy
-from trainables.training.control import Control, DataOrder
+from trainables.order import DataOrder
+from trainables.training.control import Control
 
 
 class Unattached:
