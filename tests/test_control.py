@@ -188,6 +188,9 @@ def test_an_evaluation_amid_an_exploration_measures_the_mark() -> None:
 
     with pytest.raises(ValueError, match=r"end_epoch\(\{'valid_loss': 1.0\}\).*is trying other weights"):
         control.end_epoch({"valid_loss": 1.0})
+    with pytest.raises(ValueError, match="no metrics; give them"):
+        control.end_epoch()
+    assert control.epoch == 0
     assert control.end_epoch(evaluate)["valid_loss"] == 1.0
     with control.evaluating():
         found = evaluate()

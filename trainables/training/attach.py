@@ -22,7 +22,8 @@ import torch
 
 from search.work import Progress
 from trainables.contract import Policy
-from trainables.training.control import Control, DataOrder
+from trainables.training.control import Control
+from trainables.training.data_order import DataOrder
 
 
 class Unattached:

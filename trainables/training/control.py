@@ -17,7 +17,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from torch import Tensor
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import Gradient
 from trainables.training.accounting import LossAccount, counted_at
+from trainables.training.data_order import DataOrder
 from trainables.training.decisions import Decisions
 from trainables.training.knobs import knobs_of, multiples_of, turn
 from trainables.training.model_state import ModelState, Weights, copied, put_model
@@ -37,26 +38,11 @@ from trainables.values import Action, Averaging, Knobs, Signals
 Metrics = Mapping[str, float]
 
 
-class DataOrder(Protocol):
-    """An order of samples that can fall behind, so that some come again: `trainables.training.data_order.Order`, or a BatchSampler."""
-
-    behind: int  # samples
-
-    def follow(self, samples: int, batch_size: int) -> None:
-        """So many samples have been trained on, and the next batch has so many (0: there is none)."""
-
-    def end_epoch(self) -> None: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
 class Control:
     """`policy` in control of a training of `epochs` epochs of `samples` samples, in batches of `batch_size` at first.
 
     The learning rate, momentum and weight decay at the start are the arguments that the optimizer was built with; a
-    parameter group with a multiple of one keeps it. `measure()` returns the metrics of the model on validation data.
+    parameter group with a multiple of one keeps it; no LR scheduler may write there too. `measure()` returns the metrics of the model on validation data.
     `metric` names the one that tells of divergence: the training is over when it is not finite. `parts`: backward
     passes for each batch, each followed by `part`. `sampler`: a BatchSampler that the data come from. `scaler`: the
     gradient scaler of fp16. `weights` and `knobs` are for loops that train something else than `model` as it is. `forked`:
@@ -86,16 +72,16 @@ class Control:
         self.policy, self.model, self.scaler = policy, model, scaler
         self._optimizer, self._size, self._epochs = optimizer, samples, epochs
         self._measure, self._metric, self._order, self._forked = measure, metric, sampler, forked
-        group = joined() if weights is None else Alone()
+        self._group = joined() if weights is None else Alone()
         watched = frozenset() if policy is None else policy.watches
         self.watches_loss, self.watches_gradient = "loss" in watched, "gradient" in watched
         if policy is not None and weights is None:
             refuse_unmet(
                 policy, averages=False, rewinds=sampler is not None, measures=measure is not None,
-                parts=max(parts, group.size),
+                parts=max(parts, self._group.size),
             )  # fmt: skip
         self._weights = ModelState(model, optimizer) if weights is None else weights
-        self._parts = Parts(model, parts, group, watches=weights is None and self.watches_gradient)
+        self._parts = Parts(model, parts, self._group, watches=weights is None and self.watches_gradient)
         self._initial = knobs_of(optimizer, batch_size) if knobs is None else knobs
         self._multiples = [multiples_of(each, self._initial) for each in optimizer.param_groups]
 
@@ -186,6 +172,7 @@ class Control:
         Give the metrics, or a function that measures them (None: `measure`). During an exploration the weights at the
         mark count: a function finds them in the model; whoever measures before does so within `evaluating`.
         """
+        self._refuse_unmeasured(metrics)
         train_loss = self._account.mean(self._mark if self._exploring else None, self.epoch)
         self._account.put(0.0, 0)
         self.epoch += 1
@@ -245,7 +232,7 @@ class Control:
             "knobs": asdict(self.knobs),
             "multiples": [dict(multiples) for multiples in self._multiples],
             "policy": self._policy_state,
-            "mark": copied(mark, torch.device("cpu")),
+            "mark": mark,
             "order": None if self._order is None else self._order.state_dict(),
         }
 
@@ -371,18 +358,23 @@ class Control:
         if not self._exploring and self.decisions.told_knobs != self.knobs:
             self._tell("schedule", self.decisions.told_knobs, {}, 0.0)
 
-    def _measured(self, metrics: Metrics | Callable[[], Metrics] | None) -> Metrics:
-        """At the end of an epoch: the weights at the mark during an exploration."""
-        if metrics is None or callable(metrics):
-            with self.evaluating():
-                return self._measured_now() if metrics is None else metrics()
-        if self._exploring and not self._evaluating:
+    def _refuse_unmeasured(self, metrics: Metrics | Callable[[], Metrics] | None) -> None:
+        """Raise ValueError if nothing, or the wrong weights, were measured at the end of an epoch."""
+        if metrics is None and self._measure is None:
+            raise ValueError("control.end_epoch(): no metrics; give them, or Control(…, measure=evaluate).")
+        if isinstance(metrics, Mapping) and self._exploring and not self._evaluating:
             raise ValueError(
                 f"control.end_epoch({dict(metrics)}): {self.policy} is trying other weights now, and those at the mark must be "
                 "measured; give the function, control.end_epoch(lambda: evaluate(model)), or measure within "
                 "`with control.evaluating():`."
             )
-        return metrics
+
+    def _measured(self, metrics: Metrics | Callable[[], Metrics] | None) -> Metrics:
+        """At the end of an epoch: what the first rank measured; the weights at the mark during an exploration."""
+        if isinstance(metrics, Mapping):
+            return cast("Metrics", self._group.told(metrics))
+        with self.evaluating():
+            return self._measured_now() if metrics is None else cast("Metrics", self._group.told(metrics()))
 
     def _measured_now(self) -> Metrics:
         """The model as it is, left in the modes in which it was."""
@@ -392,4 +384,4 @@ class Control:
         metrics = self._measure()
         for module, training in modes:
             module.training = training
-        return metrics
+        return cast("Metrics", self._group.told(metrics))

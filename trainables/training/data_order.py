@@ -6,11 +6,26 @@ they go on in the same permutations, so many samples later.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+class DataOrder(Protocol):
+    """An order of samples that can fall behind, so that some come again: `Order`, or a BatchSampler."""
+
+    behind: int  # samples
+
+    def follow(self, samples: int, batch_size: int) -> None:
+        """So many samples have been trained on, and the next batch has so many (0: there is none)."""
+
+    def end_epoch(self) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class Order:

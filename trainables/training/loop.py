@@ -230,12 +230,12 @@ class Training:
             return self._evaluate()
         if not self.model.training:  # it was measured
             self.model.train()
-        averaging = self._weights.averaging
+        averaging, samples = self._weights.averaging, self.control.samples
         replicas = None if averaging is None else averaging.replicas
-        total = batch_count(self.cursor, self._size, self.control.batch_size, replicas or 1)
-        share = self.group.share(self._order.drawn(self.samples, total), replicas)
+        total = batch_count(self.cursor, self._size, self.control.knobs.batch_size, replicas or 1)
+        share = self.group.share(self._order.drawn(samples, total), replicas)
         whole = len(share)
-        self.group.reseed(self._seed, self.samples - self._order.behind)
+        self.group.reseed(self._seed, samples - self._order.behind)
         while self.accumulated < whole:
             self._backward(share, whole, total)
             if self.group.size == 1:  # several workers have no common place within a batch
@@ -246,28 +246,27 @@ class Training:
 
     def _backward(self, share: Tensor, whole: int, total: int) -> None:
         """Add the gradients of the next part of this worker's `share`, `whole` of a batch of `total` samples."""
+        parameters, replicas, watches = self._weights.parameters, self._weights.replicas, self._watches_parts
         if self.accumulated == 0:
-            for (
-                parameter
-            ) in self._weights.parameters:  # as zero_grad does; it would look for a profiler first, in 12 us
+            for parameter in parameters:  # as zero_grad does; it would look for a profiler first, in 12 us
                 parameter.grad = None
         count = self._part_size(whole - self.accumulated, whole)
         indices = share if count == whole else share[self.accumulated : self.accumulated + count]
         weight = self.group.weight(count, total)
-        before = gradients.set_aside(self._weights.parameters) if self._watches_parts and self.accumulated else []
+        before = gradients.set_aside(parameters) if watches and self.accumulated else []
         with self.group.adding(self._shared, is_last=self.accumulated + count == whole):
             with autocast(self.workload.execution, self.device):
-                if self.replicas is None:
+                if replicas is None:
                     loss = self.workload.loss(self._shared, indices)
                     descended = loss if weight == 1 else loss * weight
                 else:
-                    descended, loss = self.replicas.loss(indices, total)
+                    descended, loss = replicas.loss(indices, total)
             scaled = descended if self.scaler is None else self.scaler.scale(descended)
             scaled.backward()  # type: ignore[no-untyped-call]
-        if self._watches_parts:
-            self._part_squares.append((gradients.square(self._weights.parameters), weight))
+        if watches:
+            self._part_squares.append((gradients.square(parameters), weight))
             if before:
-                gradients.put_back(self._weights.parameters, before)
+                gradients.put_back(parameters, before)
         # A GPU is not waited for; on a CPU the plain number is ten times cheaper than a tensor.
         self._share_sum += (loss.detach().double() if self._on_gpu else loss.item()) * (count if weight else 0)
         self.accumulated += count
@@ -278,9 +277,9 @@ class Training:
         if self._watches_parts and whole >= 4:
             # Noise shows between two parts at least; batch normalisation cannot do with a single sample.
             size = min(size, math.ceil(whole / 2))
-        if self.replicas is None or size >= left:
+        if self._weights.replicas is None or size >= left:
             return math.ceil(left / math.ceil(left / size))
-        replicas = len(self.replicas.own)
+        replicas = len(self._weights.replicas.own)
         rows = max(1, size // replicas)  # of one sample for each
         rows = math.ceil(left / replicas / math.ceil(left / replicas / rows))
         return left if left - rows * replicas < replicas else rows * replicas
