@@ -23,13 +23,13 @@ import psutil
 from orchestrator.accounts import accounts, observations, print_accounts
 from orchestrator.errors import BadInput, StorageError
 from orchestrator.ledger import Ledger
-from orchestrator.record.encoding import now, seconds_between, to_json
+from orchestrator.record.encoding import goal_of, now, seconds_between, to_json
 from orchestrator.schema import RECORDS
 from orchestrator.standing import Cause, Stand, causes, load_history, stands
 from orchestrator.storage import host, replace_file
 from search.finalists import winner
 from search.history import Trial
-from search.records import BASELINE, FINALIST, Status
+from search.records import BASELINE, FINALIST, Goal, Status
 from search.task import FULL
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             "suggestions": dict(origins),
             "resumes": len(sweeps) - 1,
             "failures": [_failure(ledger, cause) for cause in causes(found)],
-            **accounts(ledger, history, about["mode"] == "max"),
+            **accounts(ledger, history, goal_of(about)),
         }
 
 
@@ -75,15 +75,15 @@ def glance(ledger: Ledger) -> dict[str, Any]:
     with ledger.snapshot():
         about = _description(ledger)
         found = stands(ledger)
-        sign = -1.0 if about["mode"] == "max" else 1.0
+        goal = goal_of(about)
         if about.get("tasks") or any(stand.origin == FINALIST for stand in found):
             history = load_history(ledger, found)
             best, spent = winner(history), history.spent
-            shown = None if best is None else (best.number, sign * best.loss)
+            shown = None if best is None else (best.number, goal.value(best.loss))
         else:
             spent = sum(stand.step - stand.began for stand in found if stand.step) / about["horizon"]
-            incumbent = _incumbent(found, sign)
-            shown = None if incumbent is None else (incumbent.trial, sign * incumbent.loss(sign))
+            incumbent = _incumbent(found, goal)
+            shown = None if incumbent is None else (incumbent.trial, goal.value(incumbent.loss(goal)))
         counts = Counter(stand.status for stand in found)
         return {
             "state": state_words(ledger),
@@ -95,14 +95,14 @@ def glance(ledger: Ledger) -> dict[str, Any]:
         }
 
 
-def _incumbent(found: list[Stand], sign: float) -> Stand | None:
+def _incumbent(found: list[Stand], goal: Goal) -> Stand | None:
     """As `search.history.incumbent`, of a run without tasks and finalists."""
     candidates = [stand for stand in found if stand.status == Status.COMPLETED.value and stand.step]
     if not candidates:
-        finite = [stand for stand in found if stand.step and isfinite(stand.loss(sign))]
+        finite = [stand for stand in found if stand.step and isfinite(stand.loss(goal))]
         furthest = max((stand.step for stand in finite), default=0)
         candidates = [stand for stand in finite if stand.step == furthest]
-    return min(candidates, key=lambda stand: (stand.loss(sign), stand.trial), default=None)
+    return min(candidates, key=lambda stand: (stand.loss(goal), stand.trial), default=None)
 
 
 def _failure(ledger: Ledger, cause: Cause) -> dict[str, Any]:
@@ -161,13 +161,12 @@ def _ago(seconds: float) -> str:
 def _about(ledger: Ledger, trial: Trial | None, about: Mapping[str, Any]) -> dict[str, Any] | None:
     if trial is None:
         return None
-    sign = -1.0 if about["mode"] == "max" else 1.0
     tests = ledger.rows("test", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
     checkpoint = newest_checkpoint(ledger, trial.number)
     return {
         "trial": trial.number,
         "config": dict(trial.config),
-        "value": sign * trial.loss if isfinite(trial.loss) else None,
+        "value": goal_of(about).value(trial.loss) if isfinite(trial.loss) else None,
         "task": trial.task,
         "step": trial.step,
         "status": trial.status.value,
@@ -197,7 +196,7 @@ class CostCurve(NamedTuple):
 
 def cost_curve(ledger: Ledger) -> CostCurve:
     """Points in order of recording."""
-    sign = -1.0 if _description(ledger)["mode"] == "max" else 1.0
+    goal = goal_of(_description(ledger))
     with ledger.snapshot():
         history = load_history(ledger, stands(ledger))
         reports = ledger.query("SELECT trial, step, value, kind FROM report ORDER BY seq")
@@ -211,9 +210,9 @@ def cost_curve(ledger: Ledger) -> CostCurve:
         before[number] = step
         is_full = trial.task == FULL and trial.status is Status.COMPLETED and trial.first_origin != FINALIST
         if is_full and trial.step == step and kind == "number":
-            best = min(best, sign * value)
+            best = min(best, goal.loss(value))
             costs.append(cost)
-            values.append(sign * best)
+            values.append(goal.value(best))
             if trial.first_origin == BASELINE:
                 reference = value
     return CostCurve(costs, values, reference, cost)
