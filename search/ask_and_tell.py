@@ -161,7 +161,7 @@ class AskAndTell:
         self._add(End(trial.number, Status.STOPPED, reason))
 
     def end(self, trial: Trial, reason: str) -> None:
-        """`trial` ended by itself, maybe before the horizon; its last loss is its result."""
+        """`trial` ended by itself, maybe before the horizon; its last loss is its result. Who told nothing has failed."""
         self._add(early_end(trial, self.history, reason))
 
     def retry(self, trial: Trial, reason: str) -> None:

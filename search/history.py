@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from search.costs import Costs
 from search.curves import Curves
-from search.records import FINALIST, Config, End, OfRun, OfTrial, Record, Report, Status, Suggestion
+from search.records import FINALIST, Began, Config, End, OfRun, OfTrial, Over, Record, Report, Status, Suggestion
 from search.run_state import RunState
 from search.space import Space
 from search.task import FULL, Task, named
@@ -140,20 +140,20 @@ class History:
 
     def append(self, record: Record) -> Trial | None:
         """Add one record; returns the trial it is about, if it is about one."""
-        if isinstance(record, OfRun):
+        if isinstance(record, Report):
+            trial = self.trials[record.trial]
+            self._length += 1
+            self._costs.add(trial.task, record.step - (trial.step or trial.began))
+            self._curves.add(trial, record.step, record.loss)
+            trial.grow(record)
+            self.run.report(record.step)
+            return trial
+        if isinstance(record, (Over, Began)):
             self.run.add(record, None)
             return None
-        if isinstance(record, Suggestion):
-            trial = self._suggested(record)
-        else:
-            trial = self.trials[record.trial]
-            if isinstance(record, Report):
-                self._length += 1
-                self._costs.add(trial.task, record.step - (trial.step or trial.began))
-                self._curves.add(trial, record.step, record.loss)
-                trial.grow(record)
-            elif isinstance(record, End):
-                self._ended(trial, record)
+        trial = self._suggested(record) if isinstance(record, Suggestion) else self.trials[record.trial]
+        if isinstance(record, End):
+            self._ended(trial, record)
         self.run.add(record, trial)
         return trial
 

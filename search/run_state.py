@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from search.records import Began, End, Lost, Over, Record, Report, Status, Tested
+from search.records import Began, End, Lost, Over, Record, Status, Tested
 
 if TYPE_CHECKING:
     from search.history import Trial
@@ -22,26 +22,27 @@ class RunState:
         self.failures: list[str] = []  # since the run was last taken up: why trials failed that got as far as any other
 
     def add(self, record: Record, trial: Trial | None) -> None:
-        """Take `record` in, which the history has just done; `trial` is the one it is about."""
-        if isinstance(record, Began):
-            self.failures.clear()
-            self.over = "" if record.change else self.over
-        elif isinstance(record, Over):
-            self.over = record.reason
-        elif trial is None:
-            return
-        elif isinstance(record, Lost):
-            self.losses.setdefault(trial.number, []).append(trial.step)
-        elif isinstance(record, Tested):
-            self.tested.add(trial.number)
-        elif isinstance(record, Report):
-            self.has_reported = True
-            self._get_to(record.step)
+        """Take `record`, which is no report, in after the history; `trial` is the one it is about."""
+        if trial is None:
+            if isinstance(record, Over):
+                self.over = record.reason
+            elif isinstance(record, Began):
+                self.failures.clear()
+                self.over = "" if record.change else self.over
         elif isinstance(record, End):
             # Beyond its last step, if it was left there in peace.
             self._get_to(trial.step + (record.status in (Status.STOPPED, Status.COMPLETED)))
             if record.status is Status.FAILED and trial.step >= self.farthest:
                 self.failures.append(record.reason)
+        elif isinstance(record, Lost):
+            self.losses.setdefault(trial.number, []).append(trial.step)
+        elif isinstance(record, Tested):
+            self.tested.add(trial.number)
+
+    def report(self, step: int) -> None:
+        """A trial has reported `step`."""
+        self.has_reported = True
+        self._get_to(step)
 
     def _get_to(self, step: int) -> None:
         """A trial has got to `step`: what others fail of before it is no mistake that all share."""

@@ -78,10 +78,9 @@ class Recorder:
 
     def instead(self, move: Instead) -> Suggestion | Over:
         """The searcher broke: that is counted and shown; returns what is done in its place."""
-        why = f"{type(self._sweep.searcher).__name__} failed: {type(move.error).__name__}: {move.error}"
         instead = "a random configuration instead" if self._history.room else "nothing more may be started"
         trace = "".join(traceback.format_exception(move.error))
-        self.tell(FALLBACK, f"{why}; {instead}\n{trace}")
+        self.tell(FALLBACK, f"{move.why}; {instead}\n{trace}")
         return move.move
 
     def with_parent(self, suggestion: Suggestion) -> Suggestion:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.reading.trial_counts import load_history, stands
+from orchestrator.record.encoding import goal_of
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.storage import replace_file
 from search.records import BASELINE, FINALIST, Status
@@ -29,7 +30,7 @@ class CostCurve(NamedTuple):
 
 def cost_curve(ledger: Ledger) -> CostCurve:
     """Points in order of recording."""
-    sign = -1.0 if description(ledger)["mode"] == "max" else 1.0
+    goal = goal_of(description(ledger))
     with ledger.snapshot():
         history = load_history(ledger, stands(ledger))
         reports = ledger.query("SELECT trial, step, value, kind FROM report ORDER BY seq")
@@ -43,9 +44,9 @@ def cost_curve(ledger: Ledger) -> CostCurve:
         before[number] = step
         is_full = trial.task == FULL and trial.status is Status.COMPLETED and trial.first_origin != FINALIST
         if is_full and trial.step == step and kind == "number":
-            best = min(best, sign * value)
+            best = min(best, goal.loss(value))
             costs.append(cost)
-            values.append(sign * best)
+            values.append(goal.value(best))
             if trial.first_origin == BASELINE:
                 reference = value
     return CostCurve(costs, values, reference, cost)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.driving.time_spent import WAITED
 from orchestrator.record.ledger import Ledger
 from search.history import History, key_of
-from search.records import BASELINE, FALLBACK, FINALIST, Began, Over
+from search.records import BASELINE, FALLBACK, FINALIST, Began, Goal, Over
 from search.rules.finalists import confirmed, winner
 from search.run_state import RunState
 from search.task import FULL
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 LONGEST_REASON = 100  # characters of why something random was taken instead
 
 
-def accounts(ledger: Ledger, history: History, maximise: bool) -> dict[str, Any]:
+def accounts(ledger: Ledger, history: History, goal: Goal) -> dict[str, Any]:
     """The part of `show --json` that this file is about."""
     return {
         "fallbacks": fallbacks(ledger),
         "tasks": tasks(history),
         "promotions": promotions(ledger, history),
-        "finalists": finalists(history, maximise),
+        "finalists": finalists(history, goal),
         "waited_seconds": round(sum(float(row["text"]) for row in _events(ledger, WAITED)), 3),
         "over": why_over(ledger) or None,
     }
@@ -83,15 +83,15 @@ def tasks(history: History) -> list[dict[str, Any]]:
     return found
 
 
-def finalists(history: History, maximise: bool) -> list[dict[str, Any]]:
+def finalists(history: History, goal: Goal) -> list[dict[str, Any]]:
     """Configurations that were trained again, the best by their first score first; all scores as the user measures."""
-    sign, best = -1.0 if maximise else 1.0, winner(history)
+    best = winner(history)
     return [
         {
             "trial": finalist.trial.number,
-            "first": sign * finalist.trial.loss,
-            "confirmed": [sign * loss if isfinite(loss) else None for loss in finalist.losses],
-            "mean": sign * finalist.mean if isfinite(finalist.mean) else None,
+            "first": goal.value(finalist.trial.loss),
+            "confirmed": [goal.value(loss) if isfinite(loss) else None for loss in finalist.losses],
+            "mean": goal.value(finalist.mean) if isfinite(finalist.mean) else None,
             "winner": finalist.trial is best,
         }
         for finalist in confirmed(history)

@@ -17,9 +17,10 @@ from orchestrator.errors import StorageError
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state, state_words
 from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, stands
+from orchestrator.record.encoding import goal_of
 from orchestrator.record.ledger import Ledger
 from search.history import Trial
-from search.records import BASELINE, FINALIST, Status
+from search.records import BASELINE, FINALIST, Goal, Status
 from search.rules.finalists import winner
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             "suggestions": dict(origins),
             "resumes": len(sweeps) - 1,
             "failures": [_failure(ledger, cause) for cause in causes(found)],
-            **accounts(ledger, history, about["mode"] == "max"),
+            **accounts(ledger, history, goal_of(about)),
         }
 
 
@@ -62,15 +63,15 @@ def glance(ledger: Ledger) -> dict[str, Any]:
     with ledger.snapshot():
         about = description(ledger)
         found = stands(ledger)
-        sign = -1.0 if about["mode"] == "max" else 1.0
+        goal = goal_of(about)
         if about.get("tasks") or any(stand.origin == FINALIST for stand in found):
             history = load_history(ledger, found)
             best, spent = winner(history), history.spent
-            shown = None if best is None else (best.number, sign * best.loss)
+            shown = None if best is None else (best.number, goal.value(best.loss))
         else:
             spent = sum(stand.step - stand.began for stand in found if stand.step) / about["horizon"]
-            incumbent = _incumbent(found, sign)
-            shown = None if incumbent is None else (incumbent.trial, sign * incumbent.loss(sign))
+            incumbent = _incumbent(found, goal)
+            shown = None if incumbent is None else (incumbent.trial, goal.value(incumbent.loss(goal)))
         counts = Counter(stand.status for stand in found)
         return {
             "state": state_words(ledger),
@@ -82,14 +83,14 @@ def glance(ledger: Ledger) -> dict[str, Any]:
         }
 
 
-def _incumbent(found: list[Stand], sign: float) -> Stand | None:
+def _incumbent(found: list[Stand], goal: Goal) -> Stand | None:
     """As `search.history.incumbent`, of a run without tasks and finalists."""
     candidates = [stand for stand in found if stand.status == Status.COMPLETED.value and stand.step]
     if not candidates:
-        finite = [stand for stand in found if stand.step and isfinite(stand.loss(sign))]
+        finite = [stand for stand in found if stand.step and isfinite(stand.loss(goal))]
         furthest = max((stand.step for stand in finite), default=0)
         candidates = [stand for stand in finite if stand.step == furthest]
-    return min(candidates, key=lambda stand: (stand.loss(sign), stand.trial), default=None)
+    return min(candidates, key=lambda stand: (stand.loss(goal), stand.trial), default=None)
 
 
 def _failure(ledger: Ledger, cause: Cause) -> dict[str, Any]:
@@ -113,13 +114,12 @@ def description(ledger: Ledger) -> dict[str, Any]:
 def _about(ledger: Ledger, trial: Trial | None, about: Mapping[str, Any]) -> dict[str, Any] | None:
     if trial is None:
         return None
-    sign = -1.0 if about["mode"] == "max" else 1.0
     tests = ledger.rows("test", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
     checkpoint = newest_checkpoint(ledger, trial.number)
     return {
         "trial": trial.number,
         "config": dict(trial.config),
-        "value": sign * trial.loss if isfinite(trial.loss) else None,
+        "value": goal_of(about).value(trial.loss) if isfinite(trial.loss) else None,
         "task": trial.task,
         "step": trial.step,
         "status": trial.status.value,

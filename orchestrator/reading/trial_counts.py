@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from orchestrator.definition.description import described_tasks
 from orchestrator.failures import signature
-from orchestrator.record.encoding import number
+from orchestrator.record.encoding import goal_of, number
 from orchestrator.record.ledger import Ledger
 from search.history import History
 from search.records import Config, End, Goal, Report, Status
@@ -46,8 +46,8 @@ class Stand(NamedTuple):
     kind: str  # of the value: "number", "nan", …
     cost_seconds: float
 
-    def loss(self, sign: float) -> float:
-        return sign * number(self.value, self.kind)
+    def loss(self, goal: Goal) -> float:
+        return goal.loss(number(self.value, self.kind))
 
 
 class Cause(NamedTuple):
@@ -86,15 +86,15 @@ def load_history(ledger: Ledger, found: Iterable[Stand]) -> History:
     Unless tasks need what lies on the way, every trial has only its last report. `found`: where the trials stand.
     """
     about = ledger.sweeps()[-1]["description"]
-    tasks, goal = described_tasks(about), Goal(about["metric"], about["mode"])
+    tasks, goal = described_tasks(about), goal_of(about)
     if tasks:
         return ledger.history(_NO_SPACE, about["horizon"], about["seed"], goal, tasks=tasks)
-    history, sign = History(_NO_SPACE, horizon=about["horizon"], seed=about["seed"]), goal.loss(1.0)
+    history = History(_NO_SPACE, horizon=about["horizon"], seed=about["seed"])
     begun = ledger.begun()
     for stand in found:
         history.append(begun[stand.trial])
         if stand.step:
-            history.append(Report(stand.trial, stand.step, stand.loss(sign), stand.cost_seconds))
+            history.append(Report(stand.trial, stand.step, stand.loss(goal), stand.cost_seconds))
         if stand.status != Status.RUNNING.value:
             history.append(End(stand.trial, Status(stand.status), stand.reason))
     return history

@@ -50,6 +50,11 @@ def record_of(table: str, row: Mapping[str, Any], space: Space | None, goal: Goa
     return Over(row["reason"]) if table == "search_end" else Tested(row["trial"])
 
 
+def goal_of(description: Mapping[str, Any]) -> Goal:
+    """The metric of a recorded sweep."""
+    return Goal(description["metric"], description["mode"])
+
+
 def suggestion_row(suggestion: Suggestion) -> dict[str, Any]:
     """The columns that hold a suggestion, as they are read: secrets are masked, JSON is data."""
     return {

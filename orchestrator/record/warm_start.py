@@ -15,10 +15,10 @@ from typing import Any
 
 from orchestrator.definition.description import described_tasks
 from orchestrator.errors import BadInput, ResumeRefused, did_you_mean
+from orchestrator.record.encoding import goal_of
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.sweep import Sweep
 from search.history import History
-from search.records import Goal
 
 TRANSFER = "transfer"  # kind of the event that notes how much of an earlier run is used
 
@@ -84,9 +84,7 @@ def _history(sweep: Sweep, run: str, ledger: Ledger, up_to: int) -> History:
             f" the parameters must be the same.{'' if here else did_you_mean(name, sweep.space.names)}"
         )
     tasks = described_tasks(about)
-    return ledger.history(
-        sweep.space, about["horizon"], about["seed"], Goal(about["metric"], about["mode"]), tasks=tasks, up_to=up_to
-    )
+    return ledger.history(sweep.space, about["horizon"], about["seed"], goal_of(about), tasks=tasks, up_to=up_to)
 
 
 def _fingerprint(history: History) -> str:

@@ -83,10 +83,11 @@ class Wait:
 
 @dataclass(frozen=True)
 class Instead:
-    """The searcher broke with `error`; `move` is made in its place."""
+    """The searcher broke with `error`, as `why` says in one line; `move` is made in its place."""
 
     move: Suggestion | Over
     error: Exception
+    why: str
 
 
 Move = Suggestion | Wait | Over | Instead
@@ -284,12 +285,12 @@ def _instead(error: Exception, history: History, searcher: Searcher) -> Instead:
     """The searcher broke: a random configuration, or the end of the search if none may be started."""
     why = f"{type(searcher).__name__} failed: {type(error).__name__}: {error}"
     if not history.room:
-        return Instead(Over(why), error)
+        return Instead(Over(why), error, why)
     try:
         config = history.space.sample(generator(history, "fallback"))
     except ValueError as again:  # a constraint that cannot be asked; the next start would come here again
-        return Instead(Over(f"{why}; and no random configuration either: {again}"), error)
-    return Instead(start(config, origin=FALLBACK, evidence=why), error)
+        return Instead(Over(f"{why}; and no random configuration either: {again}"), error, why)
+    return Instead(start(config, origin=FALLBACK, evidence=why), error, why)
 
 
 def _budget_is_used(history: History, rules: Rules) -> bool:
