@@ -22,7 +22,10 @@ from trainables.policies.adascale import AdaScale
 from trainables.policies.fixed import Fixed
 from trainables.policies.schedule import Schedule
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:'pin_memory' argument is set"),  # where there is no GPU
+]
 
 HERE = [policy for policy in POLICIES if not {"batch_size", "average", "replay"} & policy.turns]
 
