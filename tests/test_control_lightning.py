@@ -27,6 +27,8 @@ from trainables.training.loop import Training
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec"),  # of Lightning with this torch
+    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
 ]
 
 HERE = [policy for policy in POLICIES if not {"batch_size", "average", "replay"} & policy.turns]

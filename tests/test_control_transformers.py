@@ -22,7 +22,10 @@ from trainables.policies.schedule import Schedule
 from trainables.training.device import measure
 from trainables.training.loop import Training
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:'pin_memory' argument is set"),  # where there is no GPU
+]
 
 HERE = [policy for policy in POLICIES if not {"batch_size", "average", "replay"} & policy.turns]
 
@@ -119,3 +122,11 @@ def test_a_checkpoint_before_the_evaluation_of_its_epoch_is_refused(tmp_path: Pa
     (tmp_path / "checkpoint-4" / "control.pt").unlink()
     with pytest.raises(ValueError, match=r"goes on from step 4, and there is no .*control\.pt"):
         trainer(Schedule("linear"), tmp_path, **saving)[0].train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+
+
+def test_a_second_training_of_the_same_trainer_is_seen_once(tmp_path: Path) -> None:
+    twice, callback = trainer(Schedule("linear"), tmp_path)
+    for _ in range(2):
+        twice.train()
+        assert callback.control is not None
+        assert (callback.control.samples, callback.control.epoch) == (3 * 64, 3)

@@ -62,6 +62,7 @@ def test_the_plain_loop_runs_as_printed(tmp_path: Path) -> None:
     assert set(torch.load(tmp_path / "checkpoint.pt", weights_only=True)) == {"model", "optimizer", "control"}
 
 
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set")  # where there is no GPU
 def test_the_trainer_runs_as_printed(tmp_path: Path) -> None:
     run(
         TRAINER, Trainer=transformers.Trainer, TrainingArguments=transformers.TrainingArguments, model=Line(),

@@ -64,7 +64,7 @@ class ControlCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.control = Control(
             self.policy, model, getattr(optimizer, "optimizer", optimizer), batch_size=args.train_batch_size * parts,
             samples=len(loader.dataset), epochs=math.ceil(state.num_train_epochs), measure=self._measure,
-            metric=self._metric, parts=parts,
+            metric=self._metric, parts=parts, scaler=getattr(optimizer, "scaler", None),
         )  # fmt: skip
         if state.global_step:
             saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE
@@ -74,7 +74,10 @@ class ControlCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
                 )
             self.control.load_state_dict(torch.load(saved, weights_only=True))
         self._scale = parts
-        model.register_forward_hook(self._see, with_kwargs=True)
+        self._hook = model.register_forward_hook(self._see, with_kwargs=True)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._hook.remove()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         assert self.control is not None
