@@ -1,8 +1,8 @@
 """From a tuned batch to a larger one without losing accuracy: LEGW's settings, and a small sweep around them.
 
 Prints the ladder from the tuned batch to the wanted one (`trainables/estimates/batch_scaling.py`): learning rate, warm-up and the advice of the
-gradient noise scale for each rung. The last rung is then the baseline of a sweep over rate, warm-up and optimiser around it.
-Claim: on a test part that no decision has seen, the best configuration is at least as good as the rung.
+gradient noise scale for each row. The last row is then the baseline of a sweep over rate, warm-up and optimiser around it.
+Claim: on a test part that no decision has seen, the best configuration is at least as good as the row.
 
     python experiments/large_batch.py
     LARGE_BATCH_TUNED=128,0.1,0.2 LARGE_BATCH_TARGET=8192 LARGE_BATCH_DATA=mnist python experiments/large_batch.py
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from orchestrator import Asha, LstmMnist, Space, Sweep, Tpe, Warmup, choice, launch, loguniform, when
 from search.records import Config
-from trainables.estimates.batch_scaling import Rung, ladder
+from trainables.estimates.batch_scaling import ScaledBatch, scaled_batches
 
 DATA = os.environ.get("LARGE_BATCH_DATA")  # a folder with MNIST's files; None: digits
 BATCH, RATE, WARMUP = map(float, os.environ.get("LARGE_BATCH_TUNED", "16,0.2,0.3").split(","))
@@ -28,8 +28,8 @@ TARGET = int(os.environ.get("LARGE_BATCH_TARGET", "256"))
 NOISE = os.environ.get("LARGE_BATCH_NOISE", "100" if DATA is None else None)  # of the digits: measured, noise_scale.md
 
 
-def rungs() -> list[Rung]:
-    return ladder(
+def rungs() -> list[ScaledBatch]:
+    return scaled_batches(
         base_batch=int(BATCH), learning_rate=RATE, warmup_epochs=WARMUP, target=TARGET,
         noise_scale=float(NOISE) if NOISE else None,
     )  # fmt: skip
@@ -72,10 +72,10 @@ def sweep() -> Sweep:
 
 def show() -> None:
     table = Table("batch", "learning rate", "warm-up, epochs", "updates", "says the noise scale", box=None)
-    for rung in rungs():
+    for row in rungs():
         table.add_row(
-            str(rung.batch_size), f"{rung.learning_rate:.3g}", f"{rung.warmup_epochs:.3g}",
-            f"{rung.fewer_updates:.3g} times fewer", rung.verdict,
+            str(row.batch_size), f"{row.learning_rate:.3g}", f"{row.warmup_epochs:.3g}",
+            f"{row.fewer_updates:.3g} times fewer", row.verdict,
         )  # fmt: skip
     Console(stderr=True).print(table)
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from orchestrator import (
     AutoLrs,
     Date,
+    LrSchedule,
     LstmMnist,
     MultitaskSearch,
     NoiseScaleBatch,
-    Schedule,
     Space,
     Sweep,
     Task,
@@ -46,9 +46,9 @@ def policy(config: Config) -> Policy:
     """The policy that the configuration names."""
     name = ONLY or config["policy"]
     if name == "schedule":
-        return Schedule(config["shape"])
+        return LrSchedule(config["shape"])
     if name == "warmup":
-        return Warmup(config["warmup_epochs"], then=Schedule("cosine"))
+        return Warmup(config["warmup_epochs"], then=LrSchedule("cosine"))
     if name == "date":
         return Date(base_batch=config["batch_size"], warm_up=config["date_warmup"], most=512, decay="cosine")
     if name == "noise_scale":

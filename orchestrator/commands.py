@@ -196,7 +196,7 @@ def export(
     """The best configuration as YAML, the whole record (--jsonl, --csv, --parquet), or a schedule (--schedule).
 
     The schedule lists the knobs that a policy turned during training, or the configurations of a population's member,
-    forks included. A new training can follow it: policy=Scheduled.of(workload, json.load(open("schedule.json"))).
+    forks included. A new training can follow it: policy=ReplayedSchedule.of(workload, json.load(open("schedule.json"))).
     """
     from orchestrator.reading.export import best_as_yaml, write_record
     from orchestrator.record.storage import refuse_links

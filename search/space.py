@@ -17,7 +17,7 @@ A configuration is a dict of the *active* parameters. On the unit cube every par
 one coordinate, in the order of the definition: a float its place in the range (on its scale), an integer, a
 power or a choice the middle of its bin (a choice by index: its neighbours mean nothing), an inactive one 0.5.
 
-Whoever has a guess where the best value is says so: `loguniform(1e-5, 1).believed(1e-3, confidence=0.5)`. A belief
+Whoever has a guess where the best value is says so: `loguniform(1e-5, 1).prior(1e-3, confidence=0.5)`. A prior
 changes what is tried first, never what is allowed or what a result means.
 """
 
@@ -81,7 +81,7 @@ def uniform(low: float, high: float) -> Float:
 def loguniform(low: float, high: float) -> Float:
     """A positive real number, every order of magnitude equally likely.
 
-    >>> space = Space({"lr": loguniform(1e-5, 0.1).believed(1e-3)})
+    >>> space = Space({"lr": loguniform(1e-5, 0.1).prior(1e-3)})
     """
     return Float(low, high, log=True)
 
@@ -139,8 +139,8 @@ class Space:
         self._coordinate = {
             name: index for index, name in enumerate(n for n, p in self._parameters.items() if not isinstance(p, Fixed))
         }
-        self.has_beliefs = any(parameter.belief is not None for parameter in self._parameters.values())
-        """Whether somebody has a guess where the best value of some parameter is (`believed`)."""
+        self.has_priors = any(parameter.known_prior is not None for parameter in self._parameters.values())
+        """Whether somebody has a guess where the best value of some parameter is (`prior`)."""
         self._constraints = dict(checked(constraints))
         self._families = families(self._conditions, self.order)
         self._example = first_feasible(self) if self._constraints else None
@@ -199,32 +199,32 @@ class Space:
             raise ValueError(f"{dict(config) if isinstance(config, Mapping) else config!r}: {objection}")
         return settled
 
-    def log_belief(self, units: Vector) -> Vector:
-        """Log prior density of points in the unit cube, (n, dimension) → (n,); 0 everywhere without beliefs.
+    def log_prior(self, units: Vector) -> Vector:
+        """Log prior density of points in the unit cube, (n, dimension) → (n,); 0 everywhere without priors.
 
         Finite everywhere: with a probability of 1 − confidence the best value of a parameter may be anywhere. An
         inactive parameter counts nothing.
         """
         units = np.asarray(units, dtype=np.float64)
         total = np.zeros(len(units))
-        if not self.has_beliefs:
+        if not self.has_priors:
             return total
         active = [self.from_unit(unit) for unit in units] if self.is_conditional else None
         for name, index in self._coordinate.items():
-            if (parameter := self._parameters[name]).belief is not None:
+            if (parameter := self._parameters[name]).known_prior is not None:
                 counts = 1.0 if active is None else np.array([name in config for config in active], dtype=np.float64)
-                total += np.log(parameter.believed_density(units[:, index])) * counts
+                total += np.log(parameter.prior_density(units[:, index])) * counts
         return total
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
         """A random configuration that meets all constraints; if they leave very little, one near the first that was found."""
         return drawn(self, self._example, rng, lambda: rng.random(self.dimension))
 
-    def sample_believed(self, rng: np.random.Generator) -> dict[str, Any]:
-        """A configuration drawn from the beliefs that meets all constraints."""
+    def sample_prior(self, rng: np.random.Generator) -> dict[str, Any]:
+        """A configuration drawn from the priors that meets all constraints."""
         searched = [self._parameters[name] for name in self._coordinate]
         return drawn(
-            self, self._example, rng, lambda: np.array([parameter.sample_believed(rng) for parameter in searched])
+            self, self._example, rng, lambda: np.array([parameter.sample_prior(rng) for parameter in searched])
         )
 
     def to_unit(self, config: Mapping[str, Any]) -> Vector:
@@ -268,8 +268,8 @@ class Space:
         parameters = {}
         for name, parameter in self._parameters.items():
             parameters[name] = parameter.describe()
-            if parameter.belief is not None:
-                parameters[name]["belief"] = asdict(parameter.belief)
+            if parameter.known_prior is not None:
+                parameters[name]["prior"] = asdict(parameter.known_prior)
             if self._conditions[name]:
                 parameters[name]["when"] = {p: list(values) for p, values in self._conditions[name].items()}
         return {"parameters": parameters, "constraints": list(self._constraints)}
@@ -311,8 +311,8 @@ def _named(name: str, definition: Any) -> Parameter:
     """The parameter of a definition; a plain value is fixed."""
     inner = definition.parameter if isinstance(definition, Conditional) else definition
     parameter = inner if isinstance(inner, Parameter) else Fixed(inner)
-    if (problem := parameter.problem() or parameter.belief_problem()) is not None:
-        title = f'{type(parameter).__name__}("{name}", {parameter.arguments()}){parameter.belief or ""}'
+    if (problem := parameter.problem() or parameter.prior_problem()) is not None:
+        title = f'{type(parameter).__name__}("{name}", {parameter.arguments()}){parameter.known_prior or ""}'
         raise ValueError(f"{title}: {problem}.")
     return parameter
 

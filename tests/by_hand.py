@@ -35,7 +35,7 @@ class ByHand:
         self.scaler = workload.scaler(config)
         sampler = BatchSampler(workload.samples(), seed=seed)
         inner = policy.policy if isinstance(policy, Unattached) else policy
-        watches = frozenset() if inner is None else inner.watches
+        watches = frozenset() if inner is None else inner.needs
         options: dict[str, Any] = {
             "batch_size": workload.knobs(config).batch_size, "samples": workload.samples(), "measure": self._evaluate,
             "parts": 2 if "gradient" in watches else 1, "sampler": sampler, "scaler": self.scaler,

@@ -19,15 +19,15 @@ from trainables.contract import Policy, Workload
 from trainables.policies.adascale import AdaScale
 from trainables.policies.autolrs import AutoLrs
 from trainables.policies.batch_ramp import BatchRamp
+from trainables.policies.compose import Compose
 from trainables.policies.date import Date
 from trainables.policies.fixed import Fixed
 from trainables.policies.lr_range import LrRange
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.noise_scale import NoiseScaleBatch
 from trainables.policies.plateau import Plateau
-from trainables.policies.schedule import Schedule
-from trainables.policies.scheduled import Scheduled
+from trainables.policies.replayed_schedule import ReplayedSchedule
 from trainables.policies.sma import Sma
-from trainables.policies.together import Together
 from trainables.policies.warmup import Warmup
 from trainables.policies.watchdog import Watchdog
 from trainables.values import Knobs
@@ -123,19 +123,19 @@ class Lines(Workload):
 POLICIES: list[Policy[Any]] = [
     Fixed(),
     Plateau(factor=0.5, patience=0, threshold=0.9),
-    Schedule("cosine"),
+    LrSchedule("cosine"),
     Warmup(0.4, base_batch=4),
     Warmup(0.7, then=Plateau(factor=0.5, patience=0, threshold=0.9)),
-    LrRange(low=1e-3, high=1e3, then=Schedule("steps", at=(0.5,))),
-    Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=Schedule("cosine")), 1.01, most=99, window=0.1),
+    LrRange(low=1e-3, high=1e3, then=LrSchedule("steps", at=(0.5,))),
+    Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=LrSchedule("cosine")), 1.01, most=99, window=0.1),
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2),
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, longest=1.0, metric="eval_loss"),
     AdaScale(base_batch=4, power=0.5),
-    Scheduled(((1, Knobs(0.1, 8)), (2, Knobs(0.05, 16, 0.5)))),
+    ReplayedSchedule(((1, Knobs(0.1, 8)), (2, Knobs(0.05, 16, 0.5)))),
     NoiseScaleBatch(most=40, scaling="sqrt", decay=0.5),
     Date(base_batch=8, most=40, warm_up=0.1, decay="cosine", target=100.0, patience=1, period=1, evidence=1),
     BatchRamp((0.3, 0.6), decay=0.5, most=50),
-    Together(Schedule("linear"), BatchRamp((0.3, 0.6), decay=None, growth=1.5, most=50)),
+    Compose(LrSchedule("linear"), BatchRamp((0.3, 0.6), decay=None, growth=1.5, most=50)),
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"),
     Sma(replicas=2),
 ]

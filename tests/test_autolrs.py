@@ -161,11 +161,11 @@ def test_stages_double_and_cost_their_trials_and_their_training(batch_size: int)
     """1, 2, 4, 8, 8 units of 100 updates, and ten trials of a tenth before each; the batch size moves nothing."""
     unit = 1600 // batch_size
     moves = [(update, action) for update, (_, action, _) in enumerate(play(POLICY, falling, 46 * unit, batch_size))]
-    marks = [update for update, action in moves if action.explore and not action.rewind]
+    marks = [update for update, action in moves if action.explore and not action.roll_back]
     chosen = [update for update, action in moves if action.why]
     assert marks == [at * unit for at in (0, 2, 6, 14, 30)]
     assert chosen == [at * unit for at in (1, 4, 10, 22, 38)]
-    trials = [update for update, action in moves if action.rewind and action.explore]
+    trials = [update for update, action in moves if action.roll_back and action.explore]
     assert trials == [
         start + number * length // 10 for start, length in zip(marks, [unit * n for n in (1, 2, 4, 8, 8)], strict=True)
         for number in range(1, 10)

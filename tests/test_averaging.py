@@ -21,10 +21,10 @@ from tests.trainings import timeless
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import Gradient
 from trainables.policies.adaptive_sync import AdaptiveSync
+from trainables.policies.compose import Compose
 from trainables.policies.fixed import Fixed
-from trainables.policies.schedule import Schedule
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.sma import Sma
-from trainables.policies.together import Together
 from trainables.policies.warmup import Warmup
 from trainables.training.loop import Training
 from trainables.training.replicas import Replicas
@@ -203,7 +203,7 @@ def test_watched_gradients_of_replicas_are_those_that_they_descend_on() -> None:
 
     @dataclass(frozen=True)
     class Watching(Sma):
-        watches = frozenset({"gradient"})
+        needs = frozenset({"gradient"})
 
         def act(self, state: None, signals: Signals) -> tuple[None, Action]:
             seen.extend([signals.gradient] if signals.gradient is not None else [])
@@ -258,14 +258,14 @@ def test_one_model_goes_on_once_the_noise_has_stayed_above_the_batch() -> None:
     assert switches(policy, [63] * 9) == []
     assert switches(replace(policy, patience=1), [10, 65]) == [2]
     assert policy.resumable
-    assert policy.watches == {"gradient"}
+    assert policy.needs == {"gradient"}
 
 
 @pytest.mark.parametrize(("schedule", "switched"), [
-    (Schedule("steps", at=(0.5,), factor=0.5), 2), (Fixed(), None), (Warmup(2.0), None),
+    (LrSchedule("steps", at=(0.5,), factor=0.5), 2), (Fixed(), None), (Warmup(2.0), None),
 ])  # fmt: skip
 def test_one_model_goes_on_when_the_learning_rate_comes_down(schedule: Policy[Any], switched: int | None) -> None:
-    policy = Together(schedule, AdaptiveSync(2, share=None, patience=99))
+    policy = Compose(schedule, AdaptiveSync(2, share=None, patience=99))
     training = Training(Small(horizon=4), policy, CONFIG)
     told = [item for item in training if item is not None and item.text.startswith("the learning rate has come down")]
     assert [item.samples // training.workload.samples() for item in told] == ([] if switched is None else [switched])
@@ -278,11 +278,11 @@ def test_one_model_goes_on_after_its_share_of_the_training() -> None:
     policy = AdaptiveSync(4, share=0.5)
     assert switches(policy, [1000] * 8) == [4]
     assert not policy.resumable
-    assert policy.watches == frozenset()
+    assert policy.needs == frozenset()
 
 
 def test_averaging_goes_together_with_a_schedule_and_not_with_other_averaging() -> None:
-    policy = Together(Sma(2), Schedule("cosine"))
+    policy = Compose(Sma(2), LrSchedule("cosine"))
     training = Training(Quadratic.smallest(), policy, Quadratic.baseline or {})
     items = iter(training)
     next(items)
@@ -290,4 +290,4 @@ def test_averaging_goes_together_with_a_schedule_and_not_with_other_averaging() 
     list(items)
     assert training.knobs.learning_rate < 0.01
     with pytest.raises(ValueError, match="both turn average"):
-        Together(Sma(2), AdaptiveSync(2))
+        Compose(Sma(2), AdaptiveSync(2))

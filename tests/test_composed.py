@@ -11,12 +11,12 @@ from tests.scheduling import CONFIG, EPOCH, trained
 from trainables.contract import Policy
 from trainables.estimates.decay import decay
 from trainables.policies.batch_ramp import BatchRamp
+from trainables.policies.compose import Compose
 from trainables.policies.fixed import Fixed
 from trainables.policies.lr_range import LrRange
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.plateau import Plateau
-from trainables.policies.schedule import Schedule
-from trainables.policies.scheduled import Scheduled
-from trainables.policies.together import Together
+from trainables.policies.replayed_schedule import ReplayedSchedule
 from trainables.policies.warmup import Warmup
 from trainables.policies.watchdog import Watchdog
 from trainables.training.loop import Training
@@ -28,7 +28,7 @@ from trainables.workloads.quadratic import Quadratic
 
 def test_policies_side_by_side_turn_what_each_would_turn_alone() -> None:
     ramp = BatchRamp((1 / 3, 2 / 3), decay=None, growth=2, most=64)
-    knobs, _ = trained(Together(ramp, Schedule("cosine")))
+    knobs, _ = trained(Compose(ramp, LrSchedule("cosine")))
     seen = 0
     for k in knobs:
         assert k.batch_size == 16 * 2 ** (3 * seen // (9 * EPOCH))
@@ -39,13 +39,13 @@ def test_policies_side_by_side_turn_what_each_would_turn_alone() -> None:
 
 def test_two_policies_for_one_knob_are_refused_with_what_to_write_instead() -> None:
     with pytest.raises(ValueError) as error:
-        Together(Schedule("cosine"), BatchRamp((0.5,), 0.2))
-    for part in (repr(Schedule("cosine")), repr(BatchRamp((0.5,), 0.2)), "both turn learning_rate", "Warmup("):
+        Compose(LrSchedule("cosine"), BatchRamp((0.5,), 0.2))
+    for part in (repr(LrSchedule("cosine")), repr(BatchRamp((0.5,), 0.2)), "both turn learning_rate", "Warmup("):
         assert part in str(error.value)
     with pytest.raises(ValueError, match="both turn learning_rate, mark"):
-        Together(LrRange(), Watchdog(Fixed()))
+        Compose(LrRange(), Watchdog(Fixed()))
     with pytest.raises(ValueError, match="two policies or more"):
-        Together(Fixed())
+        Compose(Fixed())
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Looking(Policy[list[str]]):
 
     measures: bool = True
     momentum: float = 0.0
-    turns: ClassVar[frozenset[str]] = frozenset()
+    writes: ClassVar[frozenset[str]] = frozenset()
 
     def start(self, signals: Signals) -> tuple[list[str], Action]:
         return [], NOTHING
@@ -67,7 +67,7 @@ class Looking(Policy[list[str]]):
 
 
 def test_a_measurement_is_for_the_policy_that_asked_for_it() -> None:
-    training = Training(Quadratic.smallest(), Together(Looking(), Looking(measures=False)), CONFIG, until=2)
+    training = Training(Quadratic.smallest(), Compose(Looking(), Looking(measures=False)), CONFIG, until=2)
     list(training)
     (one, _), (other, _) = training.state()["control"]["policy"]
     assert one.count("measurement") > 0
@@ -77,7 +77,7 @@ def test_a_measurement_is_for_the_policy_that_asked_for_it() -> None:
 
 def test_a_policy_that_turns_what_it_has_not_said_is_found_out() -> None:
     with pytest.raises(ValueError, match="turned momentum"):
-        trained(Together(Looking(momentum=0.5), Fixed()))
+        trained(Compose(Looking(momentum=0.5), Fixed()))
 
 
 # All of them
@@ -85,11 +85,11 @@ def test_a_policy_that_turns_what_it_has_not_said_is_found_out() -> None:
 
 COMPOSED: list[Policy[Any]] = [
     Warmup(0.5, base_batch=4, then=Plateau(0.5, 0, 0.5)),
-    Warmup(2, then=Schedule("cosine")),
+    Warmup(2, then=LrSchedule("cosine")),
     Warmup(1, then=LrRange(epochs=2, then=Plateau(0.5, 0))),
-    Watchdog(Warmup(2, base_batch=4, then=Schedule("cosine"))),
-    Together(Warmup(1, then=Schedule("cosine")), BatchRamp((0.3, 0.6), decay=None, growth=2, most=64)),
-    Watchdog(Together(Schedule("cosine"), BatchRamp((0.3, 0.6), decay=None, growth=2, most=64))),
+    Watchdog(Warmup(2, base_batch=4, then=LrSchedule("cosine"))),
+    Compose(Warmup(1, then=LrSchedule("cosine")), BatchRamp((0.3, 0.6), decay=None, growth=2, most=64)),
+    Watchdog(Compose(LrSchedule("cosine"), BatchRamp((0.3, 0.6), decay=None, growth=2, most=64))),
     Warmup(1, base_batch=8, then=BatchRamp((0.5,), 0.5, most=64)),
 ]
 
@@ -113,12 +113,12 @@ def test_composed_policies_learn_and_go_on_where_they_were_cut(policy: Policy[An
 @pytest.mark.parametrize(
     ("make", "names"),
     [
-        (lambda: Schedule("exponential"), "exponential.*shape must be one of"),
-        (lambda: Schedule(power=0), "power=0.*try power=2"),
-        (lambda: Schedule("steps", factor=2), "factor=2.*try factor=0.1"),
-        (lambda: Schedule("steps", at=(0.5, 0.2)), r"at=\(0.5, 0.2\).*growing"),
-        (lambda: Schedule("steps", at=(30, 60)), "shares of the training"),
-        (lambda: Schedule(begin_at=1), "begin_at=1"),
+        (lambda: LrSchedule("exponential"), "exponential.*shape must be one of"),
+        (lambda: LrSchedule(power=0), "power=0.*try power=2"),
+        (lambda: LrSchedule("steps", factor=2), "factor=2.*try factor=0.1"),
+        (lambda: LrSchedule("steps", at=(0.5, 0.2)), r"at=\(0.5, 0.2\).*growing"),
+        (lambda: LrSchedule("steps", at=(30, 60)), "shares of the training"),
+        (lambda: LrSchedule(begin_at=1), "begin_at=1"),
         (lambda: Warmup(-1), "epochs=-1.*try epochs=1.0"),
         (lambda: Warmup(1, base_batch=0), "base_batch=0"),
         (lambda: Warmup(1, scaling="cubic"), "cubic.*sqrt, linear, none"),
@@ -144,15 +144,20 @@ def test_bad_settings_are_refused_with_their_value(make: Any, names: str) -> Non
 
 def test_policies_say_what_they_turn_and_watch_for_what_is_within() -> None:
     rate, batch = {"learning_rate"}, {"batch_size"}
-    assert Warmup(1).turns == Schedule().turns == Plateau().turns == rate
-    assert Scheduled(((1, Knobs(0.1, 16)),)).turns == {"learning_rate", "batch_size", "momentum", "weight_decay"}
-    assert Warmup(1, then=BatchRamp()).turns == BatchRamp().turns == rate | batch
-    assert Watchdog(Fixed()).turns == LrRange().turns == rate | {"mark"}
-    assert Together(Schedule(), BatchRamp((0.5,), None, 2.0)).turns == rate | batch
-    assert Warmup(1, then=LrRange()).watches == Watchdog(Fixed()).watches == {"loss"}
-    assert Together(Schedule(), BatchRamp((0.5,), None, 2.0)).watches == Warmup(1).watches == frozenset()
+    assert Warmup(1).writes == LrSchedule().writes == Plateau().writes == rate
+    assert ReplayedSchedule(((1, Knobs(0.1, 16)),)).writes == {
+        "learning_rate",
+        "batch_size",
+        "momentum",
+        "weight_decay",
+    }
+    assert Warmup(1, then=BatchRamp()).writes == BatchRamp().writes == rate | batch
+    assert Watchdog(Fixed()).writes == LrRange().writes == rate | {"snapshot"}
+    assert Compose(LrSchedule(), BatchRamp((0.5,), None, 2.0)).writes == rate | batch
+    assert Warmup(1, then=LrRange()).needs == Watchdog(Fixed()).needs == {"loss"}
+    assert Compose(LrSchedule(), BatchRamp((0.5,), None, 2.0)).needs == Warmup(1).needs == frozenset()
     for policy in (Warmup(1), Watchdog(Plateau()), LrRange(), Warmup(1, then=Plateau())):
         assert policy.resumable
-    for policy in (Warmup(1, then=Schedule()), Watchdog(Schedule()), LrRange(then=Schedule()), BatchRamp()):
+    for policy in (Warmup(1, then=LrSchedule()), Watchdog(LrSchedule()), LrRange(then=LrSchedule()), BatchRamp()):
         assert not policy.resumable
-    assert not Together(Plateau(), BatchRamp((0.5,), None, 2.0)).resumable
+    assert not Compose(Plateau(), BatchRamp((0.5,), None, 2.0)).resumable

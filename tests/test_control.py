@@ -34,10 +34,10 @@ from tests.trainings import (
 from trainables.contract import Policy, Workload
 from trainables.policies.adascale import AdaScale
 from trainables.policies.autolrs import AutoLrs
+from trainables.policies.compose import Compose
 from trainables.policies.fixed import Fixed
-from trainables.policies.schedule import Schedule
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.sma import Sma
-from trainables.policies.together import Together
 from trainables.training.batch_sampler import BatchSampler
 from trainables.training.control import Control
 from trainables.training.model_state import live_weights
@@ -48,7 +48,7 @@ from trainables.workloads.quadratic import Quadratic
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ALL = (*POLICIES, Turning(), Exploring(), Trying())
-HERE = [policy for policy in ALL if "average" not in policy.turns]
+HERE = [policy for policy in ALL if "average" not in policy.writes]
 EXAMS = [(workload, policy) for workload in (Everything(), Quadratic.smallest()) for policy in HERE]
 EXAMS += [(MlpDigits.smallest(), Trying())]
 
@@ -130,7 +130,7 @@ REPLAYING = AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, d
 
 @pytest.mark.parametrize(("policy", "words"), [
     (Sma(replicas=2), "Sma.replicas=2.* averages replicas"),
-    (Together(Schedule(), Sma(replicas=2)), "only our own loop"),
+    (Compose(LrSchedule(), Sma(replicas=2)), "only our own loop"),
     (REPLAYING, r"data order that can go back; give Control\(…, sampler=sampler\)"),
     (AdaScale(8), r"AdaScale\(base_batch=8.*give Control\(…, parts=2\)"),
     (AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, metric="loss"), "measure=evaluate"),
@@ -165,7 +165,7 @@ def test_a_batch_told_in_part_cannot_be_saved() -> None:
 class Tries(Policy[int]):
     """Never comes back from a wild exploration."""
 
-    turns: ClassVar[frozenset[str]] = frozenset({"learning_rate", "mark"})
+    writes: ClassVar[frozenset[str]] = frozenset({"learning_rate", "snapshot"})
 
     def start(self, signals: Signals) -> tuple[int, Action]:
         return 0, Action(explore=True)
@@ -202,7 +202,7 @@ def test_groups_keep_their_multiples_and_a_foreign_value_is_turned_back() -> Non
     model = nn.Linear(2, 1)
     groups = [{"params": [model.weight]}, {"params": [model.bias], "lr": 0.3}]
     optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
-    control = Control(Schedule("linear"), model, optimizer, batch_size=8, samples=8, epochs=2)
+    control = Control(LrSchedule("linear"), model, optimizer, batch_size=8, samples=8, epochs=2)
     assert control.knobs == Knobs(0.1, 8, 0.9)
     control.update(1.0, 8)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05, 0.15])
@@ -212,11 +212,11 @@ def test_groups_keep_their_multiples_and_a_foreign_value_is_turned_back() -> Non
 
 
 def test_a_fork_brings_its_own_knobs_and_its_policy_from_the_start() -> None:
-    parent = small(Schedule("linear"))
+    parent = small(LrSchedule("linear"))
     for _ in range(8):
         parent.update(1.0, 8)
     parent.end_epoch({"valid_loss": 1.0})
-    child = small(Schedule("cosine"), optimizer=torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.7))
+    child = small(LrSchedule("cosine"), optimizer=torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.7))
     child.fork(parent.state_dict())
     assert (child.epoch, child.samples, child.decisions.take()[0].text) == (1, 64, "schedule")
     assert child.knobs.learning_rate == pytest.approx(0.7 * 0.75)  # a third of a cosine
@@ -229,7 +229,7 @@ def test_a_fork_brings_its_own_knobs_and_its_policy_from_the_start() -> None:
 class Growing(Policy[int]):
     """Another batch size after every update."""
 
-    turns: ClassVar[frozenset[str]] = frozenset({"batch_size"})
+    writes: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
     def start(self, signals: Signals) -> tuple[int, Action]:
         return 0, NOTHING

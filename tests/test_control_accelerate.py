@@ -20,12 +20,12 @@ from trainables.training.loop import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-HERE = [policy for policy in POLICIES if not {"average", "replay"} & policy.turns]
+HERE = [policy for policy in POLICIES if not {"average", "replay"} & policy.writes]
 
 
 def trained(policy: Policy[Any]) -> tuple[Any, Control]:
     torch.manual_seed(SEED)
-    parts = 2 if "gradient" in policy.watches else 1
+    parts = 2 if "gradient" in policy.needs else 1
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=parts)
     model: Any = Line()
     optimizer: Any = torch.optim.SGD(model.parameters(), lr=CONFIG["learning_rate"], momentum=0.9)
@@ -55,7 +55,7 @@ def decided(items: Any) -> Any:
     return [replace(item, cost_seconds=0.0) for item in items if item is not None and item.kind == "decision"]
 
 
-@pytest.mark.parametrize("policy", [p for p in HERE if "batch_size" not in p.turns], ids=repr)
+@pytest.mark.parametrize("policy", [p for p in HERE if "batch_size" not in p.writes], ids=repr)
 def test_the_decisions_are_those_of_our_loop(policy: Policy[Any]) -> None:
     ours = Training(Lines(), policy, CONFIG, seed=SEED)
     items = list(ours)
@@ -65,7 +65,7 @@ def test_the_decisions_are_those_of_our_loop(policy: Policy[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "policy", [p for p in HERE if "batch_size" in p.turns and "gradient" not in p.watches], ids=repr
+    "policy", [p for p in HERE if "batch_size" in p.writes and "gradient" not in p.needs], ids=repr
 )
 def test_a_prepared_loader_honours_the_batch_size_one_batch_later(policy: Policy[Any]) -> None:
     """Accelerate draws one batch ahead; no sample is lost or repeated."""

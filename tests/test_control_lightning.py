@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from search.work import Progress
 from tests.lines import BATCH, CONFIG, POLICIES, SEED, TRAIN, VALID, Line, Lines, Rows, Shuffled
 from tests.trainings import numbers
-from trainables.callbacks.lightning import ControlCallback
+from trainables.callbacks.lightning import LightningControl
 from trainables.contract import Policy
 from trainables.policies.adascale import AdaScale
 from trainables.policies.fixed import Fixed
@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The dirpath has changed"),
 ]
 
-HERE = [policy for policy in POLICIES if not {"batch_size", "average", "replay"} & policy.turns]
+HERE = [policy for policy in POLICIES if not {"batch_size", "average", "replay"} & policy.writes]
 
 
 class Module(LightningModule):  # type: ignore[misc]
@@ -53,11 +53,11 @@ class Module(LightningModule):  # type: ignore[misc]
 
 def fitted(
     policy: Policy[Any], folder: Path, module: Module | None = None, ckpt_path: Path | None = None, **changes: Any
-) -> tuple[Module, ControlCallback]:
+) -> tuple[Module, LightningControl]:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     module = module or Module()
-    parts = 2 if "gradient" in policy.watches else 1
-    callback = ControlCallback(policy, measure=lambda: measure(Lines(), module.line, "valid"))
+    parts = 2 if "gradient" in policy.needs else 1
+    callback = LightningControl(policy, measure=lambda: measure(Lines(), module.line, "valid"))
     saving = ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
     trainer = Trainer(**{
         "max_epochs": 3, "accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False,
@@ -106,7 +106,7 @@ def test_what_lightning_cannot_do_is_refused(policy: Policy[Any], tmp_path: Path
         fitted(policy, tmp_path)
 
 
-class Scheduled(Module):
+class ReplayedSchedule(Module):
     def configure_optimizers(self) -> Any:
         optimizer = super().configure_optimizers()
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1)]
@@ -117,7 +117,7 @@ class Manual(Module):
 
 
 @pytest.mark.parametrize(("policy", "module", "changes", "words"), [
-    (Fixed(), Scheduled, {}, "configure_optimizers returns StepLR"),
+    (Fixed(), ReplayedSchedule, {}, "configure_optimizers returns StepLR"),
     (Fixed(), Manual, {"accumulate_grad_batches": 1}, "optimizes manually; make a Control"),
     (Fixed(), Module, {"max_epochs": -1, "max_steps": 5}, "needs the number of epochs"),
     (AdaScale(8), Module, {"accumulate_grad_batches": 1}, "watches the gradient noise"),

@@ -14,11 +14,11 @@ from transformers import Trainer, TrainingArguments
 from search.work import Progress
 from tests.lines import BATCH, CONFIG, POLICIES, SEED, TRAIN, VALID, Line, Lines, Rows, Shuffled
 from tests.trainings import numbers
-from trainables.callbacks.transformers import ControlCallback
+from trainables.callbacks.transformers import TransformersControl
 from trainables.contract import Policy
 from trainables.policies.adascale import AdaScale
 from trainables.policies.fixed import Fixed
-from trainables.policies.schedule import Schedule
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.training.device import measure
 from trainables.training.loop import Training
 
@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:'pin_memory' argument is set"),  # where there is no GPU
 ]
 
-HERE = [policy for policy in POLICIES if not {"batch_size", "average", "replay"} & policy.turns]
+HERE = [policy for policy in POLICIES if not {"batch_size", "average", "replay"} & policy.writes]
 
 
 class Ordered(Trainer):  # type: ignore[misc]
@@ -38,10 +38,10 @@ class Ordered(Trainer):  # type: ignore[misc]
         return self.accelerator.prepare(loader)
 
 
-def trainer(policy: Policy[Any], folder: Path, **changes: Any) -> tuple[Trainer, ControlCallback]:
+def trainer(policy: Policy[Any], folder: Path, **changes: Any) -> tuple[Trainer, TransformersControl]:
     torch.manual_seed(SEED)
     model = Line()
-    parts = 2 if "gradient" in policy.watches else 1
+    parts = 2 if "gradient" in policy.needs else 1
     arguments = TrainingArguments(
         **{
             "output_dir": str(folder), "num_train_epochs": 3, "per_device_train_batch_size": BATCH // parts,
@@ -51,7 +51,7 @@ def trainer(policy: Policy[Any], folder: Path, **changes: Any) -> tuple[Trainer,
         }
     )  # fmt: skip
     optimizer = torch.optim.SGD(model.parameters(), lr=CONFIG["learning_rate"], momentum=0.9)
-    callback = ControlCallback(policy, measure=lambda: measure(Lines(), model, "valid"))
+    callback = TransformersControl(policy, measure=lambda: measure(Lines(), model, "valid"))
     return Ordered(
         model, arguments, train_dataset=Rows(TRAIN), eval_dataset=Rows(VALID), optimizers=(optimizer, None),
         callbacks=[callback],
@@ -116,16 +116,20 @@ def test_arguments_that_do_not_go_with_a_policy_are_refused(
 
 def test_a_checkpoint_before_the_evaluation_of_its_epoch_is_refused(tmp_path: Path) -> None:
     saving = {"save_strategy": "steps", "save_steps": 4}
-    trainer(Schedule("linear"), tmp_path, **saving)[0].train()
+    trainer(LrSchedule("linear"), tmp_path, **saving)[0].train()
     with pytest.raises(ValueError, match="checkpoint-8 was written after the last update of an epoch"):
-        trainer(Schedule("linear"), tmp_path, **saving)[0].train(resume_from_checkpoint=str(tmp_path / "checkpoint-8"))
+        trainer(LrSchedule("linear"), tmp_path, **saving)[0].train(
+            resume_from_checkpoint=str(tmp_path / "checkpoint-8")
+        )
     (tmp_path / "checkpoint-4" / "control.pt").unlink()
     with pytest.raises(ValueError, match=r"goes on from step 4, and there is no .*control\.pt"):
-        trainer(Schedule("linear"), tmp_path, **saving)[0].train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+        trainer(LrSchedule("linear"), tmp_path, **saving)[0].train(
+            resume_from_checkpoint=str(tmp_path / "checkpoint-4")
+        )
 
 
 def test_a_second_training_of_the_same_trainer_is_seen_once(tmp_path: Path) -> None:
-    twice, callback = trainer(Schedule("linear"), tmp_path)
+    twice, callback = trainer(LrSchedule("linear"), tmp_path)
     for _ in range(2):
         twice.train()
         assert callback.control is not None

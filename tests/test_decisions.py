@@ -15,9 +15,9 @@ from tests.support import interrupted_after, orchestrator, recorded, simulated, 
 from trainables.carry_out import carry_out
 from trainables.contract import Policy
 from trainables.policies.adaptive_sync import AdaptiveSync
-from trainables.policies.scheduled import Scheduled
+from trainables.policies.compose import Compose
+from trainables.policies.replayed_schedule import ReplayedSchedule
 from trainables.policies.sma import Sma
-from trainables.policies.together import Together
 from trainables.values import NOTHING, Action, Signals
 from trainables.workloads.quadratic import Quadratic
 
@@ -27,8 +27,8 @@ class Halving(Policy[int]):
     """Halves the rate and doubles the batch now and then, for a reason; tries something in between."""
 
     tries: bool = False
-    watches: ClassVar[frozenset[str]] = frozenset({"loss"})
-    turns: ClassVar[frozenset[str]] = frozenset({"learning_rate", "batch_size", "momentum", "mark"})
+    needs: ClassVar[frozenset[str]] = frozenset({"loss"})
+    writes: ClassVar[frozenset[str]] = frozenset({"learning_rate", "batch_size", "momentum", "snapshot"})
 
     def start(self, signals: Signals) -> tuple[int, Action]:
         return 0, Action(knobs=replace(signals.knobs, momentum=0.5))
@@ -44,7 +44,7 @@ class Halving(Policy[int]):
         if self.tries and state % 7 == 4:
             return state, Action(explore=True, knobs=replace(knobs, learning_rate=1.0), why="tries", evidence=evidence)
         if self.tries and state % 7 == 6:
-            return state, Action(rewind=True, knobs=replace(knobs, learning_rate=0.1), why="back", evidence=evidence)
+            return state, Action(roll_back=True, knobs=replace(knobs, learning_rate=0.1), why="back", evidence=evidence)
         return state, NOTHING
 
 
@@ -83,7 +83,7 @@ def curve(policy: Policy[Any] | None, config: Mapping[str, Any], seed: int, fold
 
 @pytest.mark.parametrize(
     "found_by",
-    [Halving(), AdaptiveSync(2, share=0.5), Together(Halving(), Sma(2))],
+    [Halving(), AdaptiveSync(2, share=0.5), Compose(Halving(), Sma(2))],
     ids=["knobs", "averaging that ends", "averaging that begins again"],
 )
 def test_the_exported_schedule_trains_the_same_bits_without_the_policy(found_by: Policy[Any], tmp_path: Path) -> None:
@@ -94,9 +94,9 @@ def test_the_exported_schedule_trains_the_same_bits_without_the_policy(found_by:
         assert told.returncode == 0, told.stderr
         begun = next(row for row in recorded(tmp_path / "small", "suggestion") if row["trial"] == trial)
         expected = [row["metrics"] for row in recorded(tmp_path / "small", "report") if row["trial"] == trial]
-        policy = Scheduled.of(Quadratic(horizon=4), json.loads(file.read_text()))
+        policy = ReplayedSchedule.of(Quadratic(horizon=4), json.loads(file.read_text()))
         assert policy.by == "samples"
-        assert ("average" in policy.turns) == ("average" in found_by.turns)
+        assert ("average" in policy.writes) == ("average" in found_by.writes)
         assert curve(policy, begun["config"], begun["seed"], tmp_path / f"again {trial}") == expected
         assert curve(None, begun["config"], begun["seed"], tmp_path / f"without {trial}") != expected
 
@@ -109,7 +109,7 @@ def test_an_exported_schedule_leaves_out_what_was_only_tried(tmp_path: Path) -> 
     assert places == sorted(set(places))
     assert stretches[0]["samples"] == 0
     assert all(stretch["knobs"]["learning_rate"] != 1.0 for stretch in stretches)
-    assert Scheduled.of(Quadratic(), stretches).stretches[-1][0] < 4 * Quadratic().samples()
+    assert ReplayedSchedule.of(Quadratic(), stretches).stretches[-1][0] < 4 * Quadratic().samples()
 
 
 @pytest.mark.parametrize(("flags", "words"), [

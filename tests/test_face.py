@@ -27,8 +27,8 @@ from tests.support import ROOT, concrete
 from trainables.contract import Policy, Workload
 
 WRITTEN = {  # by hand; all else is found
-    "AskAndTell", "Execution", "FromFunction", "LightningCallback", "Result", "Script", "Space", "Sweep", "Task",
-    "TransformersCallback", "choice", "launch", "lograndint", "loguniform", "parameters", "pow2", "randint", "report",
+    "AskAndTell", "BatchSampler", "Control", "Execution", "FromFunction", "LightningCallback", "LightningControl", "Result",
+    "Script", "Space", "Sweep", "Task", "TransformersCallback", "TransformersControl", "choice", "launch", "lograndint", "loguniform", "parameters", "pow2", "randint", "report",
     "resumed_from", "run", "uniform", "when",
 }  # fmt: skip
 ERRORS = {
@@ -39,7 +39,7 @@ CONTRACTS = {  # for whoever writes a searcher, a scheduler, a policy or a workl
     search: {"History", "Scheduler", "Searcher", "Status", "Suggestion", "Trial", "Verdict"},
     trainables: {"Action", "Averaging", "Knobs", "Policy", "Signals", "Workload"},
 }
-FRAMEWORKS = {"LightningCallback", "TransformersCallback"}  # loading one takes ten seconds, and tests of their own do
+FRAMEWORKS = {"LightningCallback", "LightningControl", "TransformersCallback", "TransformersControl"}  # loading one takes ten seconds, and tests of their own do
 FACES = [orchestrator, search, trainables]
 
 
@@ -115,7 +115,7 @@ assert not {{"torch", "ray"}} & set(sys.modules)
 @pytest.mark.parametrize(
     ("face", "names"),
     [
-        ("orchestrator", "Sweep, Space, Task, Asha, Tpe, Schedule, Quadratic, FromFunction, loguniform, launch, run"),
+        ("orchestrator", "Sweep, Space, Task, Asha, Tpe, LrSchedule, Quadratic, FromFunction, loguniform, launch, run"),
         ("search", "AskAndTell, Random, Asha, Space, uniform"),
         ("trainables", "Quadratic, Warmup, Script, Execution"),
     ],

@@ -18,12 +18,12 @@ from orchestrator import (
     FromFunction,
     Grid,
     Hyperband,
+    LrSchedule,
     MultitaskSearch,
     PopulationBasedTraining,
     Quadratic,
     Random,
     RunToEnd,
-    Schedule,
     Script,
     Sobol,
     Space,
@@ -186,8 +186,8 @@ def test_the_searcher_and_the_scheduler_suit_the_sweep_and_say_why() -> None:
     assert chosen(scheduler=Hyperband()) == (Random(), Hyperband())
     assert chosen(tasks=Task.epochs(0.5, 1.0)) == (MultitaskSearch(), RunToEnd())
     assert chosen(workload=Quadratic(horizon=1)) == (Random(), RunToEnd())
-    assert chosen(policy=Schedule("cosine")) == (Random(), RunToEnd())
-    assert chosen(policy=lambda config: Schedule("cosine")) == (Random(), RunToEnd())
+    assert chosen(policy=LrSchedule("cosine")) == (Random(), RunToEnd())
+    assert chosen(policy=lambda config: LrSchedule("cosine")) == (Random(), RunToEnd())
     assert chosen(policy=Fixed()) == (Random(), Asha())
     with pytest.raises(BadInput, match=r"MultitaskSearch decides by itself .* leave out scheduler"):
         chosen(tasks=Task.epochs(0.5, 1.0), scheduler=Asha())

@@ -22,7 +22,7 @@ from search.searchers.pbt import PopulationBasedTraining
 from search.space import Space, loguniform
 from tests.support import SPACE, orchestrator, recorded, sequence, simulated, small_sweep
 from tests.test_kills import Harness
-from trainables.policies.scheduled import Scheduled
+from trainables.policies.replayed_schedule import ReplayedSchedule
 from trainables.training.loop import Training
 from trainables.workloads.quadratic import Quadratic
 
@@ -210,7 +210,7 @@ def test_the_schedule_of_a_member_is_shown_and_a_training_afresh_follows_it(tmp_
         assert stretch["config"] == trial.config
         assert all(trial.loss_at(step) is not None for step in range(stretch["first"], stretch["last"] + 1))
 
-    policy = Scheduled.of(Quadratic(), stretches)
+    policy = ReplayedSchedule.of(Quadratic(), stretches)
     knobs: dict[int, Any] = {}
     training = Training(Quadratic(horizon=10), policy, stretches[0]["config"])
     for item in training:

@@ -184,13 +184,13 @@ def test_whatever_is_seen_the_bounds_hold(wild: Any, losses: Any, rule: str, dec
     )
     multiplier = 1.0
     for before, after in pairwise(steps):
-        multiplier *= 0.5 if after.action.rewind else 1.0
+        multiplier *= 0.5 if after.action.roll_back else 1.0
         assert after.knobs.batch_size in (16, 32, 64, 128, 256)
-        assert after.knobs.batch_size >= before.knobs.batch_size or after.action.rewind
+        assert after.knobs.batch_size >= before.knobs.batch_size or after.action.roll_back
         times = after.knobs.batch_size / 16
         highest = math.sqrt(times) if rule == "sqrt" else times
         assert 0 <= after.knobs.learning_rate <= multiplier * 0.1 * highest * (1 + 1e-9)
-    assert sum(step.action.rewind for step in steps) <= 3
+    assert sum(step.action.roll_back for step in steps) <= 3
     assert not any(step.action.stop for step in steps[:-1])
 
 
@@ -258,8 +258,8 @@ def test_the_most_is_a_tenth_of_an_epoch_if_nothing_is_said() -> None:
 
 def test_a_loss_that_rises_goes_back_to_the_best_epoch_and_halves_the_rate() -> None:
     steps = play(DATE, lambda _: 1e6, loss=lambda now: 1e4 if now == 3.52 else 1 / (1 + now), epochs=5)
-    (back,) = [step for step in decisions(steps) if step.action.rewind]
-    marks = [step for step in steps[: steps.index(back)] if step.action.mark]
+    (back,) = [step for step in decisions(steps) if step.action.roll_back]
+    marks = [step for step in steps[: steps.index(back)] if step.action.snapshot]
     assert back.action.why == "the loss rose"
     assert 3.52 <= back.signals.epochs < 3.8
     assert back.knobs.batch_size == marks[-1].knobs.batch_size
@@ -268,7 +268,7 @@ def test_a_loss_that_rises_goes_back_to_the_best_epoch_and_halves_the_rate() -> 
 
 def test_a_loss_that_is_not_finite_goes_back_at_once_and_the_fourth_time_stops() -> None:
     steps = play(DATE, lambda _: 0.0, loss=lambda now: math.nan if now > 2.5 else 1.0, epochs=5)
-    kinds = [(step.action.rewind, step.action.stop) for step in decisions(steps)]
+    kinds = [(step.action.roll_back, step.action.stop) for step in decisions(steps)]
     assert kinds == [(True, False)] * 3 + [(False, True)]
     assert all(math.isfinite(number) for step in steps for number in step.action.evidence.values())
 
@@ -276,7 +276,7 @@ def test_a_loss_that_is_not_finite_goes_back_at_once_and_the_fourth_time_stops()
 def test_a_return_makes_the_waits_twice_as_long() -> None:
     def between(trouble: float) -> float:
         steps = play(DATE, lambda _: 1e6, loss=lambda now: math.nan if now == trouble else 1.0, epochs=12)
-        grown = [step.signals.epochs for step in decisions(steps) if not step.action.rewind]
+        grown = [step.signals.epochs for step in decisions(steps) if not step.action.roll_back]
         return grown[1] - grown[0]
 
     ramp, period = 0.5, 0.2  # from the base batch to twice that; of batches of 32

@@ -337,7 +337,7 @@ def test_the_model_learns_which_task_says_something() -> None:
     assert alike > abs(unlike) + 0.3
 
 
-# What others know: earlier sweeps and beliefs, on one step, so that only configurations matter.
+# What others know: earlier sweeps and priors, on one step, so that only configurations matter.
 
 
 def earlier(loss: Loss) -> History:
@@ -372,11 +372,11 @@ def test_a_helpful_earlier_sweep_helps_at_once_and_a_misleading_one_does_no_last
 
 @pytest.mark.slow
 def test_a_right_belief_helps_at_once_and_a_wrong_one_is_recovered_from() -> None:
-    def believed(x: float, y: float) -> Space:
-        return Space({name: uniform(0.0, 1.0).believed(at, confidence=0.8) for name, at in (("x", x), ("y", y))})
+    def with_prior(x: float, y: float) -> Space:
+        return Space({name: uniform(0.0, 1.0).prior(at, confidence=0.8) for name, at in (("x", x), ("y", y))})
 
-    assert regrets(4, space=believed(0.3, 0.6))[4] < 0.5 * regrets(4)[4]
-    wrong = regrets(16, space=believed(0.9, 0.1))
+    assert regrets(4, space=with_prior(0.3, 0.6))[4] < 0.5 * regrets(4)[4]
+    wrong = regrets(16, space=with_prior(0.9, 0.1))
     assert wrong[4] > 0.1  # it did mislead
     assert wrong[16] < 0.02
 

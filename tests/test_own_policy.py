@@ -19,7 +19,7 @@ from tests.test_control import HERE
 from tests.trainings import Trying
 from trainables.carry_out import carry_out
 from trainables.contract import Policy
-from trainables.policies.schedule import Schedule
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.sma import Sma
 from trainables.policies.watchdog import Watchdog
 from trainables.workloads.callable import FromFunction
@@ -66,9 +66,11 @@ def test_it_is_resumed_with_its_policy(cut: int, tmp_path: Path) -> None:
 
 def test_a_fork_has_the_parents_weights_and_its_own_policy_from_the_start(tmp_path: Path) -> None:
     for name, workload in (("own", OWN), ("ours", WORKLOAD)):
-        items(workload, Watchdog(Schedule("linear")), tmp_path / name / "parent", until=2)
+        items(workload, Watchdog(LrSchedule("linear")), tmp_path / name / "parent", until=2)
     forked = [
-        items(workload, Schedule("cosine"), tmp_path / name / "child", parent=tmp_path / name / "parent", parent_step=2)
+        items(
+            workload, LrSchedule("cosine"), tmp_path / name / "child", parent=tmp_path / name / "parent", parent_step=2
+        )
         for name, workload in (("own", OWN), ("ours", WORKLOAD))
     ]
     assert [item.step for item in forked[0] if item.kind == "report"] == [3, 4]
@@ -116,7 +118,7 @@ def yields(config: Config, state: Any) -> Iterator[Any]:
 def test_a_function_that_takes_no_control_is_refused_with_the_remedy(function: Any) -> None:
     workload = FromFunction(function, metric="loss", mode="min", horizon=4)
     with pytest.raises(BadInput, match=r"write a generator that takes it, def train\(config, state, control\)"):
-        small_sweep(workload=workload, policy=Schedule(), searcher=Random())
+        small_sweep(workload=workload, policy=LrSchedule(), searcher=Random())
 
 
 def test_a_plain_function_cannot_take_a_control() -> None:
@@ -128,7 +130,7 @@ def test_a_control_that_is_not_attached_is_told(tmp_path: Path) -> None:
     workload = FromFunction(forgets, metric="loss", mode="min", horizon=4)
     assert len(items(workload, None, tmp_path / "none")) == 1
     with pytest.raises(ValueError, match=r"controls nothing.*call control\.attach"):
-        items(workload, Schedule(), tmp_path / "some")
+        items(workload, LrSchedule(), tmp_path / "some")
     with pytest.raises(ValueError, match="only our own loop trains"):
         items(OWN, Sma(2), tmp_path / "averages")
 

@@ -262,7 +262,7 @@ def test_a_worker_that_is_lost_again_and_again_is_done_without(tmp_path: Path, m
 class Watching(Policy[tuple[Any, ...]]):
     """Keeps the norms that it is shown."""
 
-    watches: ClassVar[frozenset[str]] = frozenset({"gradient", "loss"})
+    needs: ClassVar[frozenset[str]] = frozenset({"gradient", "loss"})
 
     def start(self, signals: Signals) -> tuple[tuple[Any, ...], Action]:
         return (), NOTHING

@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.trainings import POLICIES, good
 from trainables.policies.plateau import Plateau
-from trainables.policies.scheduled import Scheduled
+from trainables.policies.replayed_schedule import ReplayedSchedule
 from trainables.training.loop import Training, train
 from trainables.values import NOTHING, Knobs, Signals
 from trainables.workloads.quadratic import Quadratic
@@ -64,7 +64,7 @@ def test_policies_say_whether_a_short_training_is_the_beginning_of_a_long_one() 
 
 
 def test_a_schedule_turns_the_knobs_at_its_steps_and_refuses_disorder() -> None:
-    policy = Scheduled.of(
+    policy = ReplayedSchedule.of(
         Quadratic(),
         [
             {"first": 1, "last": 3, "config": good(Quadratic())},
@@ -78,4 +78,4 @@ def test_a_schedule_turns_the_knobs_at_its_steps_and_refuses_disorder() -> None:
             sizes[training.step + 1] = training.knobs.batch_size
     assert [sizes[step] for step in range(1, 10)] == [good(Quadratic())["batch_size"]] * 3 + [64] * 6
     with pytest.raises(ValueError, match="growing steps"):
-        Scheduled(((4, Knobs(0.1, 16)), (2, Knobs(0.1, 16))))
+        ReplayedSchedule(((4, Knobs(0.1, 16)), (2, Knobs(0.1, 16))))

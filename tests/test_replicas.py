@@ -166,7 +166,7 @@ def test_the_way_back_to_one_model_keeps_the_mean_of_what_the_optimisers_kept() 
 @pytest.mark.parametrize("at_mark", [1, 3])
 def test_a_rewind_brings_back_as_many_replicas_as_there_were(at_mark: int) -> None:
     begun, other = Action(average=Averaging(at_mark)), Action(average=Averaging(4))
-    policy = Acting(((2, begun), (4, Action(mark=True)), (6, other), (8, Action(rewind=True))))
+    policy = Acting(((2, begun), (4, Action(snapshot=True)), (6, other), (8, Action(roll_back=True))))
     marked = after(Training(Small(), policy, CONFIG, seed=3), 4).state()["weights"]
     rewound = Training(Small(), policy, CONFIG, seed=3)
     assert ("replicas" in marked) == (at_mark > 1)

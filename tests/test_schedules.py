@@ -17,8 +17,8 @@ from trainables.estimates.decay import SHAPES, decay
 from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.fixed import Fixed
 from trainables.policies.lr_range import LrRange
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.plateau import Plateau
-from trainables.policies.schedule import Schedule
 from trainables.policies.warmup import Warmup
 from trainables.training.loop import Training
 from trainables.values import Knobs, Signals
@@ -75,27 +75,27 @@ def test_steps_make_the_staircase_of_the_lstm_tables(first: int, horizon: int, p
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
-        (Schedule("cosine"), lambda e: (1 + math.cos(math.pi * e / 9)) / 2),
-        (Schedule("polynomial"), lambda e: (1 - e / 9) ** 2),
-        (Schedule("polynomial", begin_at=2 / 9), lambda e: min(1.0, 1 - (e - 2) / (9 - 2)) ** 2),
-        (Schedule("steps", factor=0.1, at=(1 / 3, 2 / 3)), lambda e: 0.1 ** (math.floor(e) // 3)),
+        (LrSchedule("cosine"), lambda e: (1 + math.cos(math.pi * e / 9)) / 2),
+        (LrSchedule("polynomial"), lambda e: (1 - e / 9) ** 2),
+        (LrSchedule("polynomial", begin_at=2 / 9), lambda e: min(1.0, 1 - (e - 2) / (9 - 2)) ** 2),
+        (LrSchedule("steps", factor=0.1, at=(1 / 3, 2 / 3)), lambda e: 0.1 ** (math.floor(e) // 3)),
     ],
 )
-def test_the_rate_follows_the_curve_from_the_first_update_to_the_last(policy: Schedule, expected: Any) -> None:
+def test_the_rate_follows_the_curve_from_the_first_update_to_the_last(policy: LrSchedule, expected: Any) -> None:
     rates = [knobs.learning_rate for knobs in trained(policy)[0]]
     assert len(rates) == 9 * 4
     assert rates == pytest.approx([0.1 * expected(update / 4) for update in range(36)], rel=1e-12)
 
 
 def test_a_constant_schedule_is_no_schedule_and_alone_is_resumable() -> None:
-    assert trained(Schedule("constant"))[0] == trained(Fixed())[0]
-    assert [shape for shape in SHAPES if Schedule(shape).resumable] == ["constant"]
+    assert trained(LrSchedule("constant"))[0] == trained(Fixed())[0]
+    assert [shape for shape in SHAPES if LrSchedule(shape).resumable] == ["constant"]
 
 
 def test_a_fork_begins_at_its_place_in_the_schedule() -> None:
     parent = Training(Quadratic.smallest(), Fixed(), CONFIG, until=6)
     list(parent)
-    fork = Training(Quadratic.smallest(), Schedule("linear"), CONFIG)
+    fork = Training(Quadratic.smallest(), LrSchedule("linear"), CONFIG)
     fork.fork(parent.state())
     assert fork.knobs.learning_rate == pytest.approx(0.1 * 3 / 9)
 
@@ -126,7 +126,7 @@ def test_legw_warms_up_in_the_same_number_of_updates_whatever_the_batch(
 def test_legw_gives_the_table_of_resnet_50() -> None:
     """Batches of 512 to 32,768, against Table 4 of the paper as a public re-implementation quotes it."""
     for i in range(7):
-        policy = Warmup(10 / 2**6, base_batch=512, then=Schedule("polynomial"))
+        policy = Warmup(10 / 2**6, base_batch=512, then=LrSchedule("polynomial"))
         knobs = Knobs(4.0, 512 * 2**i)
         (length, rate, _), _ = policy.start(Signals(0, 1_281_167, 0, 90, knobs))
         assert rate == pytest.approx(2 ** (2 + i / 2), rel=1e-12)
@@ -144,7 +144,7 @@ def test_the_other_recipes_can_be_written() -> None:
 
 
 def test_a_warm_up_that_would_not_end_is_shortened_and_says_so() -> None:
-    knobs, told = trained(Warmup(1, base_batch=2, then=Schedule("linear")))
+    knobs, told = trained(Warmup(1, base_batch=2, then=LrSchedule("linear")))
     decisions = [item for item in told if is_decision(item)]
     assert [dict(item.metrics) for item in decisions] == [{"wanted": 8.0, "epochs": 4.5}]
     assert "shortened" in decisions[0].text
@@ -157,7 +157,7 @@ def test_a_warm_up_that_would_not_end_is_shortened_and_says_so() -> None:
 @given(losses=st.lists(st.floats(0.1, 10), min_size=9, max_size=9), epochs=st.floats(0.1, 4.5))
 @settings(deadline=None)
 def test_the_policy_within_does_what_it_would_do_alone(losses: list[float], epochs: float) -> None:
-    for inner in (Plateau(0.5, 0, 0.3), Schedule("cosine"), BatchRamp((0.2, 0.6), 0.5, most=60)):
+    for inner in (Plateau(0.5, 0, 0.3), LrSchedule("cosine"), BatchRamp((0.2, 0.6), 0.5, most=60)):
         alone = simulated(inner, Knobs(0.3, 8), epoch=64, horizon=9, train_losses=losses)
         around = simulated(Warmup(epochs, then=inner), Knobs(0.3, 8), epoch=64, horizon=9, train_losses=losses)
         assert [(samples, k.batch_size) for samples, k in around] == [(samples, k.batch_size) for samples, k in alone]
@@ -195,7 +195,7 @@ def test_a_growing_batch_has_the_noise_of_the_falling_rate(
     """At every update, in the limit too, where the rate falls instead; and no batch is above it."""
     start = Knobs(0.1, batch, momentum=0.9)
     epoch, horizon = 2000, 7
-    baseline = Schedule("steps", factor=fall, at=at)
+    baseline = LrSchedule("steps", factor=fall, at=at)
     state, _ = baseline.start(Signals(0, epoch, 0, horizon, start))
     ramped = simulated(BatchRamp(at, fall, growth, most), start, epoch=epoch, horizon=horizon)
     turns = [ramped[0], *(after for before, after in pairwise(ramped) if before[1] != after[1]), ramped[-1]]
@@ -219,7 +219,7 @@ def test_adabatch_doubles_the_batch_and_takes_three_quarters_of_the_rate() -> No
 
 def test_a_ramp_sees_the_same_samples_in_fewer_updates() -> None:
     """Four updates an epoch with batches of 16, two with 32, one with 64."""
-    baseline = trained(Schedule("steps", factor=0.5, at=(1 / 3, 2 / 3)))
+    baseline = trained(LrSchedule("steps", factor=0.5, at=(1 / 3, 2 / 3)))
     ramped = trained(BatchRamp((1 / 3, 2 / 3), 0.5, most=64))
     assert (len(baseline[0]), len(ramped[0])) == (36, 3 * 4 + 3 * 2 + 3 * 1)
     assert sum(k.batch_size for k in baseline[0]) == sum(k.batch_size for k in ramped[0]) == 9 * EPOCH

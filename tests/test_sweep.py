@@ -18,11 +18,11 @@ import pytest
 
 from orchestrator import (
     FromFunction,
+    LrSchedule,
     LstmLm,
     LstmMnist,
     Quadratic,
     Random,
-    Schedule,
     Space,
     Sweep,
     Task,
@@ -248,7 +248,7 @@ def test_a_parameter_is_read_wherever_the_workload_or_the_policy_reads_it() -> N
     fine: list[tuple[Any, dict[str, Any], Any]] = [
         (LstmMnist(horizon=1), base | {"optimizer": choice(["sgd", "lars"]), "trust_coefficient": when(uniform(0.01, 0.1), optimizer="lars")}, None),
         (LstmLm(horizon=1, hidden=8), base | {"dropout": uniform(0, 0.5), "clip_norm": uniform(1, 5)}, None),
-        (Quadratic(), base | {"shape": choice(["cosine", "linear"])}, lambda config: Schedule(config["shape"])),
+        (Quadratic(), base | {"shape": choice(["cosine", "linear"])}, lambda config: LrSchedule(config["shape"])),
         (ReadsAll(), base | {"anything": uniform(0, 1)}, None),
     ]  # fmt: skip
     for workload, space, policy in fine:

@@ -217,7 +217,7 @@ def test_the_policy_keeps_plain_data_and_is_pure(workload: Workload, policy: Pol
     calls: list[tuple[Any, Signals, Any]] = []
 
     class Recorded(Policy[Any]):
-        watches = policy.watches
+        watches = policy.needs
 
         def start(self, signals: Signals) -> Any:
             return policy.start(signals)

@@ -61,7 +61,7 @@ ELSEWHERE = ["control/stopped", "control/diverged", "control/multiples"]
 def test_nothing_can_be_left_out_of_the_state(left_out: str | None, prepared: Path) -> None:
     """The exam above can fail: a state with one item as at the start gives another training.
 
-    Cut at several places, within a batch and between two: a rewind makes some items matter less.
+    Cut at several places, within a batch and between two: a roll-back makes some items matter less.
     """
     identical = [resumes_identically(cut, left_out, prepared) for cut in range(3, 43, 2)]
     assert all(identical) if left_out is None else not all(identical)
@@ -151,9 +151,9 @@ def test_a_rewind_without_a_mark_is_refused(prepared: Path) -> None:
             return None, NOTHING
 
         def act(self, state: None, signals: Signals) -> tuple[None, Action]:
-            return None, Action(rewind=True)
+            return None, Action(roll_back=True)
 
-    with pytest.raises(ValueError, match="has not marked anything"):
+    with pytest.raises(ValueError, match="has taken no snapshot before"):
         next(iter(begin(Quadratic(), Lost(), prepared)))
 
 
@@ -214,7 +214,7 @@ def test_a_rewind_brings_back_the_scale_of_the_loss(prepared: Path) -> None:
             return 0, Action(explore=True, knobs=replace(signals.knobs, learning_rate=1e30))
 
         def act(self, state: int, signals: Signals) -> tuple[int, Action]:
-            return state + 1, Action(rewind=True) if state == 6 else NOTHING
+            return state + 1, Action(roll_back=True) if state == 6 else NOTHING
 
     training = begin(Everything(), Overflowing(), prepared)
     assert training.scaler is not None
@@ -233,7 +233,7 @@ def test_what_a_rewind_undoes_is_not_in_the_training_loss(prepared: Path) -> Non
 
     @dataclass(frozen=True)
     class Halving(Policy[int]):
-        watches: ClassVar[frozenset[str]] = frozenset({"loss"})
+        needs: ClassVar[frozenset[str]] = frozenset({"loss"})
 
         def start(self, signals: Signals) -> tuple[int, Action]:
             return 0, NOTHING
@@ -242,11 +242,11 @@ def test_what_a_rewind_undoes_is_not_in_the_training_loss(prepared: Path) -> Non
             if signals.loss is None:
                 assert signals.train_loss == pytest.approx(sum(kept) / len(kept), rel=1e-12)
                 kept.clear()
-                return 0, Action(mark=True)
+                return 0, Action(snapshot=True)
             if state % 2 == 0:
                 kept.append(signals.loss)
                 return state + 1, Action(explore=True)
-            return state + 1, Action(rewind=True)
+            return state + 1, Action(roll_back=True)
 
     metrics(begin(Quadratic.smallest(), Halving(), prepared))
 
@@ -259,7 +259,7 @@ def test_the_watched_gradient_is_the_one_of_the_update(micro_batch: int | None, 
 
     @dataclass(frozen=True)
     class Watching(Policy[None]):
-        watches: ClassVar[frozenset[str]] = frozenset({"gradient"})
+        needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
 
         def start(self, signals: Signals) -> tuple[None, Action]:
             return None, NOTHING

@@ -10,9 +10,9 @@ import torch
 from tests.scheduling import CONFIG, is_decision, reports, trained
 from trainables.policies.fixed import Fixed
 from trainables.policies.lr_range import LrRange
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.plateau import Plateau
-from trainables.policies.schedule import Schedule
-from trainables.policies.scheduled import Scheduled
+from trainables.policies.replayed_schedule import ReplayedSchedule
 from trainables.policies.warmup import Warmup
 from trainables.policies.watchdog import Watchdog
 from trainables.training.loop import Training
@@ -23,7 +23,7 @@ from trainables.workloads.quadratic import Quadratic
 
 
 def test_a_watchdog_lets_a_healthy_training_alone() -> None:
-    for policy in (Fixed(), Schedule("cosine"), Plateau(0.5, 0, 0.5)):
+    for policy in (Fixed(), LrSchedule("cosine"), Plateau(0.5, 0, 0.5)):
         (knobs, told), (watched_knobs, watched) = trained(policy), trained(Watchdog(policy))
         assert watched_knobs == knobs
         assert reports(watched) == reports(told)
@@ -47,7 +47,7 @@ def test_a_watchdog_saves_a_training_whose_rate_is_too_high() -> None:
 
 def test_a_late_return_is_to_the_end_of_the_last_good_epoch() -> None:
     """To its weights, bit for bit; and the loss that the alarm was about is forgotten."""
-    jump = Scheduled(((1, Knobs(0.5, 16)), (6, Knobs(9.0, 16))))
+    jump = ReplayedSchedule(((1, Knobs(0.5, 16)), (6, Knobs(9.0, 16))))
     training = Training(Quadratic(horizon=30), Watchdog(jump, most=9), CONFIG)
     weights: list[dict[str, torch.Tensor]] = []
     returned: list[tuple[int, int]] = []
@@ -67,7 +67,7 @@ def test_a_late_return_is_to_the_end_of_the_last_good_epoch() -> None:
 
 
 def test_the_cuts_hold_for_the_rates_of_the_policy_within() -> None:
-    knobs, told = trained(Watchdog(Schedule("linear")), Quadratic(horizon=30), learning_rate=5.0)
+    knobs, told = trained(Watchdog(LrSchedule("linear")), Quadratic(horizon=30), learning_rate=5.0)
     cuts = sum(is_decision(item) for item in told)
     assert 1 <= cuts <= 3
     assert knobs[-1].learning_rate == pytest.approx(5.0 * 0.5**cuts / len(knobs), rel=1e-9)
@@ -75,7 +75,7 @@ def test_the_cuts_hold_for_the_rates_of_the_policy_within() -> None:
 
 def test_a_return_at_the_end_of_an_epoch_leaves_a_training_loss() -> None:
     """Two updates an epoch, the second sees what the first has wrecked: all is undone, and the epoch's loss is that of
-    the weights at the mark. It was the infinite one, and the training counted as diverged."""
+    the weights at the snapshot. It was the infinite one, and the training counted as diverged."""
     _, told = trained(Watchdog(Fixed(), most=5), Quadratic(horizon=12), learning_rate=1e30, batch_size=32)
     assert sum(is_decision(item) for item in told) == 6
     at_mark = reports(told)[0]
@@ -94,7 +94,7 @@ def test_after_so_many_returns_a_diverged_step_is_reported_and_nothing_follows()
 
 
 def test_one_mark_has_one_owner() -> None:
-    with pytest.raises(ValueError, match="one mark only"):
+    with pytest.raises(ValueError, match="one snapshot only"):
         Watchdog(Warmup(1, then=LrRange()))
 
 
@@ -121,7 +121,7 @@ def test_a_range_test_finds_a_rate_that_learns_and_leaves_no_trace(batch_size: i
 
 
 def test_the_policy_behind_a_range_test_starts_from_the_rate_found() -> None:
-    knobs, told = trained(LrRange(epochs=4, then=Schedule("linear")))
+    knobs, told = trained(LrRange(epochs=4, then=LrSchedule("linear")))
     found = next(item for item in told if is_decision(item))
     last = knobs[-1].learning_rate
     assert last == pytest.approx(found.metrics["lowest_at"] / 10 / 36)

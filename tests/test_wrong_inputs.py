@@ -21,7 +21,7 @@ from functools import partial
 import numpy as np
 from orchestrator import (  # not all there is: lightning takes seconds
     Asha, AutoLrs, BayesSearch, choice, CmaEs, FromFunction, launch, loguniform, Median, MultitaskSearch, parameters,
-    Pb2, PopulationBasedTraining, pow2, Quadratic, randint, Random, report, run, Schedule, Script, Space, Sweep,
+    Pb2, PopulationBasedTraining, pow2, Quadratic, randint, Random, report, run, LrSchedule, Script, Space, Sweep,
     Task, Tpe, uniform, when,
 )
 
@@ -76,7 +76,7 @@ BEFORE = {
     "a parameter without name": Wrong('Space({"": uniform(0, 1)})', ("the name '' must be non-empty text",)),
     "a condition on nothing": Wrong('Space({"opt": choice(["a", "b"]), "m": when(uniform(0, 1), op="a")})', ('no parameter "op"', 'did you mean "opt"?')),
     "a condition on no option": Wrong('Space({"opt": choice(["sgd", "adam"]), "m": when(uniform(0, 1), opt="sdg")})', ("cannot be 'sdg'", "did you mean 'sgd'?")),
-    "a belief outside": Wrong('Space({"lr": loguniform(1e-4, 1).believed(3)})', ("centre of a belief must be a number from 0.0001 to 1.0, not 3",)),
+    "a prior outside": Wrong('Space({"lr": loguniform(1e-4, 1).prior(3)})', ("centre of a prior must be a number from 0.0001 to 1.0, not 3",)),
     "a constraint that nothing meets": Wrong('Space(LR, {"never": lambda c: False})', ('"never" failed 1000',)),
     "a constraint on what may be absent": Wrong('Space({"opt": choice(["a", "b"]), "m": when(uniform(0, 1), opt="a")}, {"small": lambda c: c["m"] < 2})', ('the constraint "small" failed', "c.get(name)")),
     # Parts of a sweep.
@@ -98,7 +98,7 @@ BEFORE = {
     "a scheduler beside MultitaskSearch": Wrong("plain(searcher=MultitaskSearch(), scheduler=Asha(), tasks=Task.epochs(0.5, 1.0))", ("MultitaskSearch decides by itself how long each trial trains", "leave out scheduler")),
     "a scheduler beside a population": Wrong("plain(searcher=PopulationBasedTraining(), scheduler=Median())", ("PopulationBasedTraining decides by itself", "leave out scheduler")),
     "a population of scripts": Wrong('plain(workload=Script("python train.py", metric="loss", mode="min", horizon=3), searcher=Pb2())', ("Pb2 lets trials take over the state of others", "Script cannot do that", "Tpe()")),
-    "a policy for a function": Wrong('plain(policy=Schedule("cosine"))', ("FromFunction turns its own knobs", "leave out policy")),
+    "a policy for a function": Wrong('plain(policy=LrSchedule("cosine"))', ("FromFunction turns its own knobs", "leave out policy")),
     "a policy for a script": Wrong('plain(workload=Script("python train.py", metric="loss", mode="min", horizon=3), policy=AutoLrs(low=1e-3, high=0.3))', ("Script turns its own knobs", "leave out policy")),
     "a policy that is none": Wrong("bowl(policy=3)", ("policy=3", "must be a Policy")),
     "a workload without its parameter": Wrong('bowl(space=Space({"learning_rate": uniform(0.1, 1)}))', ("reads the parameter 'batch_size'", "add it to the space")),

@@ -24,15 +24,15 @@ from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.adascale import AdaScale
 from trainables.policies.autolrs import AutoLrs
 from trainables.policies.batch_ramp import BatchRamp
+from trainables.policies.compose import Compose
 from trainables.policies.date import Date
 from trainables.policies.fixed import Fixed
 from trainables.policies.lr_range import LrRange
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.noise_scale import NoiseScaleBatch
 from trainables.policies.plateau import Plateau
-from trainables.policies.schedule import Schedule
-from trainables.policies.scheduled import Scheduled
+from trainables.policies.replayed_schedule import ReplayedSchedule
 from trainables.policies.sma import Sma
-from trainables.policies.together import Together
 from trainables.policies.warmup import Warmup
 from trainables.policies.watchdog import Watchdog
 from trainables.training.loop import Training
@@ -63,18 +63,18 @@ RATES: dict[type[Workload], float] = {LstmLm: 1.0, BertMlm: 0.01, BertClassify: 
 POLICIES: list[Policy[Any]] = [
     Fixed(),
     Plateau(factor=0.5, patience=0, threshold=0.9),
-    Scheduled(((1, Knobs(0.1, 16)), (2, Knobs(0.05, 8, 0.5)))),
+    ReplayedSchedule(((1, Knobs(0.1, 16)), (2, Knobs(0.05, 8, 0.5)))),
     NoiseScaleBatch(most=40, scaling="sqrt", decay=0.5),
     Date(base_batch=8, most=40, warm_up=0.1, decay="cosine", target=100.0, patience=1, period=1, evidence=1),
     AdaScale(base_batch=4, power=0.5),
-    Schedule("cosine"),
+    LrSchedule("cosine"),
     Warmup(0.4, base_batch=8),
-    Warmup(0.7, then=Schedule("polynomial", begin_at=0.3)),
+    Warmup(0.7, then=LrSchedule("polynomial", begin_at=0.3)),
     Warmup(0.7, then=Plateau(factor=0.5, patience=0, threshold=0.9)),
     BatchRamp((0.3, 0.6), decay=0.5, most=50),
-    Together(Schedule("linear"), BatchRamp((0.3, 0.6), decay=None, growth=1.5, most=50)),
-    LrRange(low=1e-3, high=1e3, then=Schedule("steps", at=(0.5,))),
-    Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=Schedule("cosine")), 1.01, most=99, window=0.1),
+    Compose(LrSchedule("linear"), BatchRamp((0.3, 0.6), decay=None, growth=1.5, most=50)),
+    LrRange(low=1e-3, high=1e3, then=LrSchedule("steps", at=(0.5,))),
+    Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=LrSchedule("cosine")), 1.01, most=99, window=0.1),
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"),
     Sma(replicas=2),
     AdaptiveSync(replicas=2, share=0.6),
@@ -109,7 +109,7 @@ class Exploring(Policy[dict[str, Any]]):
 
     def start(self, signals: Signals) -> tuple[dict[str, Any], Action]:
         state = {"phase": 0, "rate": signals.knobs.learning_rate, "losses": (math.inf,)}
-        return state, Action(mark=True)
+        return state, Action(snapshot=True)
 
     def act(self, state: dict[str, Any], signals: Signals) -> tuple[dict[str, Any], Action]:
         if signals.train_loss is not None:
@@ -119,7 +119,7 @@ class Exploring(Policy[dict[str, Any]]):
         if phase == 2:
             return state, Action(knobs=replace(signals.knobs, learning_rate=state["rate"] / 2, batch_size=9))
         if phase == 3:
-            return state, Action(rewind=True, knobs=replace(signals.knobs, learning_rate=state["rate"]))
+            return state, Action(roll_back=True, knobs=replace(signals.knobs, learning_rate=state["rate"]))
         return state, Action(mark=phase == 0)
 
 
@@ -127,8 +127,8 @@ class Exploring(Policy[dict[str, Any]]):
 class Trying(Policy[int]):
     """Tries learning rates and batch sizes from the same weights, watches all that can be watched, and gives reasons."""
 
-    turns: ClassVar[frozenset[str]] = frozenset({"learning_rate", "batch_size", "mark"})
-    watches: ClassVar[frozenset[str]] = frozenset({"loss", "gradient"})
+    writes: ClassVar[frozenset[str]] = frozenset({"learning_rate", "batch_size", "snapshot"})
+    needs: ClassVar[frozenset[str]] = frozenset({"loss", "gradient"})
 
     def start(self, signals: Signals) -> tuple[int, Action]:
         return 0, Action(explore=True, why="first")
@@ -142,7 +142,7 @@ class Trying(Policy[int]):
         knobs = replace(signals.knobs, learning_rate=0.01 * (1 + state % 4), batch_size=7 if state % 2 else 24)
         evidence = {"loss": signals.loss, "norm": signals.gradient.norm, "parts": signals.gradient.part_square}
         if state % 9 == 0:
-            return state, Action(rewind=True, knobs=knobs, why="chosen", evidence=evidence)
+            return state, Action(roll_back=True, knobs=knobs, why="chosen", evidence=evidence)
         if state % 9 == 4:
             return state, Action(explore=True, knobs=knobs, why="tries", evidence=evidence)
         returns = state % 9 in (6, 8)

@@ -1,6 +1,6 @@
 """How a model is trained: workloads, and policies that set the learning rate and batch size while one trains.
 
-    from trainables import Quadratic, Schedule, Warmup
+    from trainables import Quadratic, LrSchedule, Warmup
 
 Names are loaded when they are first asked for (PEP 562), and torch only when something trains.
 """
@@ -11,22 +11,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trainables.callbacks.lightning import LightningControl
+    from trainables.callbacks.transformers import TransformersControl
     from trainables.contract import Policy, Workload
     from trainables.policies.adaptive_sync import AdaptiveSync
     from trainables.policies.adascale import AdaScale
     from trainables.policies.autolrs import AutoLrs
     from trainables.policies.batch_ramp import BatchRamp
+    from trainables.policies.compose import Compose
     from trainables.policies.date import Date
     from trainables.policies.fixed import Fixed
     from trainables.policies.lr_range import LrRange
+    from trainables.policies.lr_schedule import LrSchedule
     from trainables.policies.noise_scale import NoiseScaleBatch
     from trainables.policies.plateau import Plateau
-    from trainables.policies.schedule import Schedule
-    from trainables.policies.scheduled import Scheduled
+    from trainables.policies.replayed_schedule import ReplayedSchedule
     from trainables.policies.sma import Sma
-    from trainables.policies.together import Together
     from trainables.policies.warmup import Warmup
     from trainables.policies.watchdog import Watchdog
+    from trainables.training.batch_sampler import BatchSampler
+    from trainables.training.control import Control
     from trainables.values import Action, Averaging, Execution, Knobs, Signals
     from trainables.workloads.bert_classify import BertClassify
     from trainables.workloads.bert_mlm import BertMlm
@@ -40,28 +44,32 @@ if TYPE_CHECKING:
     from trainables.workloads.script import Script
 
 HOMES = {
-    "Action": "trainables.values",
-    "Averaging": "trainables.values",
-    "Execution": "trainables.values",
-    "Knobs": "trainables.values",
+    "LightningControl": "trainables.callbacks.lightning",
+    "TransformersControl": "trainables.callbacks.transformers",
     "Policy": "trainables.contract",
-    "Signals": "trainables.values",
     "Workload": "trainables.contract",
     "AdaptiveSync": "trainables.policies.adaptive_sync",
     "AdaScale": "trainables.policies.adascale",
     "AutoLrs": "trainables.policies.autolrs",
     "BatchRamp": "trainables.policies.batch_ramp",
+    "Compose": "trainables.policies.compose",
     "Date": "trainables.policies.date",
     "Fixed": "trainables.policies.fixed",
     "LrRange": "trainables.policies.lr_range",
+    "LrSchedule": "trainables.policies.lr_schedule",
     "NoiseScaleBatch": "trainables.policies.noise_scale",
     "Plateau": "trainables.policies.plateau",
-    "Schedule": "trainables.policies.schedule",
-    "Scheduled": "trainables.policies.scheduled",
+    "ReplayedSchedule": "trainables.policies.replayed_schedule",
     "Sma": "trainables.policies.sma",
-    "Together": "trainables.policies.together",
     "Warmup": "trainables.policies.warmup",
     "Watchdog": "trainables.policies.watchdog",
+    "BatchSampler": "trainables.training.batch_sampler",
+    "Control": "trainables.training.control",
+    "Action": "trainables.values",
+    "Averaging": "trainables.values",
+    "Execution": "trainables.values",
+    "Knobs": "trainables.values",
+    "Signals": "trainables.values",
     "BertClassify": "trainables.workloads.bert_classify",
     "BertMlm": "trainables.workloads.bert_mlm",
     "FromFunction": "trainables.workloads.callable",
@@ -81,14 +89,19 @@ __all__ = [
     "AutoLrs",
     "Averaging",
     "BatchRamp",
+    "BatchSampler",
     "BertClassify",
     "BertMlm",
+    "Compose",
+    "Control",
     "Date",
     "Execution",
     "Fixed",
     "FromFunction",
     "Knobs",
+    "LightningControl",
     "LrRange",
+    "LrSchedule",
     "LstmLm",
     "LstmMnist",
     "MlpDigits",
@@ -96,14 +109,13 @@ __all__ = [
     "Plateau",
     "Policy",
     "Quadratic",
+    "ReplayedSchedule",
     "ResNetFinetune",
     "ResNetPretrain",
-    "Schedule",
-    "Scheduled",
     "Script",
     "Signals",
     "Sma",
-    "Together",
+    "TransformersControl",
     "Warmup",
     "Watchdog",
     "Workload",

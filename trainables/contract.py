@@ -32,14 +32,14 @@ class Policy(ABC, Generic[S]):
     another one than a long training cut short, and cannot go on as it. Such a class says `resumable = False`
     (no annotation: it is no setting); a policy around another has a property that answers for both.
 
-    `turns`: the knobs that it writes, "mark" if it marks or explores, "replay" if samples come again, "average" if it
-    averages. `watches`: "loss", "gradient", what the loop measures for it after every update, "metrics" if it asks for a
+    `writes`: the knobs that it writes, "snapshot" if it takes snapshots or explores, "replay" if samples come again, "average" if it
+    averages. `needs`: "loss", "gradient", what the loop measures for it after every update, "metrics" if it asks for a
     measurement between two epochs; each costs a little.
     """
 
     resumable: bool = True
-    turns: frozenset[str] = frozenset()
-    watches: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
 
     @abstractmethod
     def start(self, signals: Signals) -> tuple[S, Action]:

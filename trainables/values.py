@@ -107,10 +107,10 @@ class Averaging:
 
 @dataclass(frozen=True)
 class Action:
-    """What a policy wants: new knobs, a mark on the present weights, or a return to the mark.
+    """What a policy wants: new knobs, a snapshot of the weights, or a return to it.
 
-    `explore` marks too, and what follows until the next rewind is a trial: an evaluation that falls into it
-    measures the weights at the mark, and the epoch's training loss leaves it out.
+    `explore` takes a snapshot too, and what follows until the next roll-back is a trial: an evaluation that falls into it
+    measures the weights at the snapshot, and the epoch's training loss leaves it out.
     `average`: train so many replicas from here on (one: the model alone). They start afresh, all where the central model
     is, and again whenever a decision turns the learning rate.
     `why` makes the change a decision, which is recorded with its `evidence`; a schedule that turns a knob after
@@ -118,9 +118,9 @@ class Action:
     """
 
     knobs: Knobs | None = None
-    mark: bool = False
-    rewind: bool = False  # weights and optimiser only: knobs stay as they are, the data goes on
-    replay: bool = False  # with a rewind: the same samples and random numbers come again as after the mark
+    snapshot: bool = False
+    roll_back: bool = False  # weights and optimiser only: knobs stay as they are, the data goes on
+    replay: bool = False  # with a roll-back: the same samples and random numbers come again as after the snapshot
     explore: bool = False
     measure: bool = False  # ask at once again, with `signals.metrics` of the present weights on "valid"
     stop: bool = False  # give the training up as diverged

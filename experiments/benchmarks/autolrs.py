@@ -37,7 +37,7 @@ from trainables.contract import Policy, Workload
 from trainables.models.quadratic import Point
 from trainables.policies.autolrs import AutoLrs
 from trainables.policies.fixed import Fixed
-from trainables.policies.schedule import Schedule
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.training.loop import Training
 from trainables.values import Knobs, Signals
 from trainables.workloads.lstm_mnist import LstmMnist
@@ -130,8 +130,12 @@ def rows(updates: int) -> Iterator[tuple[str, Workload, list[tuple[str, Policy[A
     rates: list[Config] = [{"learning_rate": rate} for rate in RATES]
     peaks: list[Config] = [{"learning_rate": peak} for peak in PEAKS]
     yield "constant", once, [(f"{c['learning_rate']:g}", Fixed(), c) for c in rates]
-    yield "cosine", once, [(f"{c['learning_rate']:g}", Schedule("cosine"), c) for c in peaks]
-    yield "steps", once, [(f"{c['learning_rate']:g}", Schedule("steps", at=(0.5, 0.75), factor=0.1), c) for c in peaks]
+    yield "cosine", once, [(f"{c['learning_rate']:g}", LrSchedule("cosine"), c) for c in peaks]
+    yield (
+        "steps",
+        once,
+        [(f"{c['learning_rate']:g}", LrSchedule("steps", at=(0.5, 0.75), factor=0.1), c) for c in peaks],
+    )
     for seen in ("exact", "noisy"):
         shown = replace(once, noisy=seen == "noisy")
         yield f"AutoLRS, {seen}", shown, [("", AUTO, START)]

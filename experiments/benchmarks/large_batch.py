@@ -37,7 +37,7 @@ from search.records import Config
 from search.work import Assignment
 from trainables.carry_out import carry_out, measured_on_test
 from trainables.contract import Policy, Workload
-from trainables.policies.schedule import Schedule
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.warmup import Warmup
 from trainables.workloads.lstm_lm import LstmLm
 from trainables.workloads.lstm_mnist import LstmMnist
@@ -86,7 +86,7 @@ def train(workload: Workload, config: Config, policy: Policy[Any] | None, seed: 
 
 def scaling(given: argparse.Namespace, workload: LstmMnist | LstmLm, write: Any) -> None:
     size, rules = workload.samples(), given.rules.split("; ")
-    then = Schedule("cosine") if isinstance(workload, LstmLm) else None
+    then = LrSchedule("cosine") if isinstance(workload, LstmLm) else None
     for rate in map(float, given.rates.split(",")):
         config = {"learning_rate": rate, "momentum": 0.0 if isinstance(workload, LstmLm) else 0.9}
         base: dict[int, float] = {}

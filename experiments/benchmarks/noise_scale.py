@@ -43,7 +43,7 @@ from trainables.workloads.resnet_pretrain import ResNetPretrain
 class Watching(Policy[None]):
     """Has the gradient measured, and does nothing."""
 
-    watches = frozenset({"gradient"})
+    needs = frozenset({"gradient"})
 
     def start(self, signals: Signals) -> tuple[None, Action]:
         return None, NOTHING
@@ -187,7 +187,7 @@ Seen = tuple[Smoothed, tuple[tuple[float, float, float], ...]]
 class Recording(Policy[Seen]):
     """Watches, and keeps what it saw."""
 
-    watches = frozenset({"loss", "gradient"})
+    needs = frozenset({"loss", "gradient"})
 
     def start(self, signals: Signals) -> tuple[Seen, Action]:
         return (UNKNOWN, ()), NOTHING

@@ -25,7 +25,7 @@ from trained import FAST, WIDTHS, Arm, Record, compared, spread
 
 from trainables.contract import Workload
 from trainables.policies.autolrs import AutoLrs
-from trainables.policies.schedule import Schedule
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.warmup import Warmup
 from trainables.workloads.bert_mlm import BertMlm
 from trainables.workloads.resnet_pretrain import ResNetPretrain
@@ -39,8 +39,8 @@ def resnet(data: Path) -> list[Arm]:
     auto = AutoLrs(low=0.001, high=0.1, stage=1 / 16)  # a range test over two epochs: lowest loss at 0.07 and 0.1
     return [
         Arm("constant", _same(workload), config, rates),
-        Arm("recipe: 0.1, a tenth at 1/2 and 3/4", _same(workload), config, (0.1,), Schedule("steps")),
-        Arm("cosine", _same(workload), config, rates, Schedule("cosine")),
+        Arm("recipe: 0.1, a tenth at 1/2 and 3/4", _same(workload), config, (0.1,), LrSchedule("steps")),
+        Arm("cosine", _same(workload), config, rates, LrSchedule("cosine")),
         Arm("AutoLRS", _same(workload), config, (0.1,), auto),
         Arm("AutoLRS, replayed data", _same(workload), config, (0.1,), replace(auto, data="replay")),
         Arm("AutoLRS, search on top", _same(_longer(workload)), config, (0.1,), replace(auto, stage=1 / 32)),
@@ -59,8 +59,8 @@ def bert(data: Path) -> list[Arm]:
     )  # a range test over two epochs: lowest loss at 0.0034 and 0.0037
     return [
         Arm("constant, after a warm-up", _same(workload), config, rates, Warmup(warm)),
-        Arm("recipe: warm-up, a line to 0", _same(workload), config, (1e-3,), Warmup(warm, then=Schedule("linear"))),
-        Arm("cosine, after a warm-up", _same(workload), config, rates, Warmup(warm, then=Schedule("cosine"))),
+        Arm("recipe: warm-up, a line to 0", _same(workload), config, (1e-3,), Warmup(warm, then=LrSchedule("linear"))),
+        Arm("cosine, after a warm-up", _same(workload), config, rates, Warmup(warm, then=LrSchedule("cosine"))),
         Arm("AutoLRS", _same(workload), config, (1e-3,), Warmup(warm, then=auto)),
         Arm(
             "AutoLRS, replayed data",

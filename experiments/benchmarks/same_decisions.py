@@ -80,7 +80,7 @@ def spaces() -> dict[str, Any]:
             {"fits in memory": lambda c: c["batch"] * c["length"] <= 16384},
         ),
         "finite": space({"a": S["choice"](["x", "y"]), "n": S["randint"](1, 3), "b": S["pow2"](1, 4)}),
-        "priors": space({"lr": log(1e-5, 1).believed(1e-2, confidence=0.5), "x": uniform(0, 1)}),
+        "priors": space({"lr": log(1e-5, 1).prior(1e-2, confidence=0.5), "x": uniform(0, 1)}),
     }  # fmt: skip
 
 

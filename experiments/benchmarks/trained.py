@@ -31,7 +31,7 @@ from trainables.carry_out import measured_on_test
 from trainables.contract import Policy, Workload
 from trainables.execution import checkpoint
 from trainables.execution.run import Run
-from trainables.policies.schedule import Schedule
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.warmup import Warmup
 from trainables.training.loop import Training
 from trainables.values import Execution
@@ -41,8 +41,8 @@ from trainables.workloads.lstm_lm import LstmLm
 from trainables.workloads.resnet_finetune import ResNetFinetune
 from trainables.workloads.resnet_pretrain import ResNetPretrain
 
-COSINE = Schedule("cosine")
-WARM = Warmup(0.33, then=Schedule("linear"))  # a third of the first epoch up, then in a line down to nothing
+COSINE = LrSchedule("cosine")
+WARM = Warmup(0.33, then=LrSchedule("linear"))  # a third of the first epoch up, then in a line down to nothing
 FAST = Execution(precision="bf16", channels_last=True)  # halves the time of convolutions on a CPU that has it
 WIDTHS = (32, 64, 128)
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from search.domain.bins import clip, from_bin, spread, to_bin
-from search.domain.prior import Belief, bin_density, bin_draw, mixed, normal_density, normal_draw
+from search.domain.prior import Prior, bin_density, bin_draw, mixed, normal_density, normal_draw
 from search.domain.scalars import (
     end_problem,
     is_number,
@@ -34,41 +34,41 @@ Self = TypeVar("Self", bound="Parameter")
 class Parameter(ABC):
     """The values that one hyper-parameter may take."""
 
-    belief: Belief | None = None
+    known_prior: Prior | None = None
 
-    def believed(self: Self, centre: Any, *, confidence: float = 0.5) -> Self:
+    def prior(self: Self, centre: Any, *, confidence: float = 0.5) -> Self:
         """The same values, with a guess where the best one is; the search leans on it at first, and never only on it.
 
         `confidence`, between 0 and 1: how probable it is that the best value lies about there, within a tenth of
         the range on its scale (a choice: is that option).
         """
         if isinstance(self, Fixed):
-            raise ValueError(f"{self!r}.believed({centre!r}): one value needs no belief; leave it out.")
-        return replace(self, belief=Belief(plain_scalar(centre), plain_scalar(confidence)))  # type: ignore[type-var]
+            raise ValueError(f"{self!r}.prior({centre!r}): one value needs no prior; leave it out.")
+        return replace(self, known_prior=Prior(plain_scalar(centre), plain_scalar(confidence)))  # type: ignore[type-var]
 
-    def belief_problem(self) -> str | None:
-        """What is wrong with the belief and what to write instead, or None."""
-        if self.belief is None:
+    def prior_problem(self) -> str | None:
+        """What is wrong with the prior and what to write instead, or None."""
+        if self.known_prior is None:
             return None
-        centre, confidence = self.belief.centre, self.belief.confidence
+        centre, confidence = self.known_prior.centre, self.known_prior.confidence
         if not is_number(confidence) or not 0 < confidence < 1:
             return f"confidence must be more than 0 and less than 1, not {confidence!r}; try confidence=0.5"
         if not self.accepts(centre):
-            return f"the centre of a belief must be {self.allowed()}, not {centre!r}; move it, or widen the range"
+            return f"the centre of a prior must be {self.allowed()}, not {centre!r}; move it, or widen the range"
         return None
 
-    def believed_density(self, units: Any) -> Any:
-        """Prior density at places in [0, 1], 1 on average and nowhere 0; without a belief 1 everywhere."""
-        if self.belief is None:
+    def prior_density(self, units: Any) -> Any:
+        """Prior density at places in [0, 1], 1 on average and nowhere 0; without a prior 1 everywhere."""
+        if self.known_prior is None:
             return np.ones_like(units)
-        near = self._near_centre(np.asarray(units, dtype=np.float64), self.to_unit(self.belief.centre))
-        return mixed(near, self.belief.confidence)
+        near = self._near_centre(np.asarray(units, dtype=np.float64), self.to_unit(self.known_prior.centre))
+        return mixed(near, self.known_prior.confidence)
 
-    def sample_believed(self, rng: np.random.Generator) -> float:
-        """A place in [0, 1] drawn from `believed_density`."""
-        if self.belief is None or rng.random() >= self.belief.confidence:
+    def sample_prior(self, rng: np.random.Generator) -> float:
+        """A place in [0, 1] drawn from `prior_density`."""
+        if self.known_prior is None or rng.random() >= self.known_prior.confidence:
             return float(rng.random())
-        return self._draw_near(self.to_unit(self.belief.centre), rng)
+        return self._draw_near(self.to_unit(self.known_prior.centre), rng)
 
     def _near_centre(self, units: Any, centre: float) -> Any:
         return normal_density(units, centre)
@@ -118,7 +118,7 @@ class Parameter(ABC):
         """The definition as JSON."""
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.arguments()}){self.belief or ''}"
+        return f"{type(self).__name__}({self.arguments()}){self.known_prior or ''}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,7 +128,7 @@ class Float(Parameter):
     low: float
     high: float
     log: bool = False
-    belief: Belief | None = field(default=None, kw_only=True)
+    known_prior: Prior | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for end in ("low", "high"):
@@ -187,7 +187,7 @@ class Int(Parameter):
     low: int
     high: int
     log: bool = False
-    belief: Belief | None = field(default=None, kw_only=True)
+    known_prior: Prior | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _make_ends_plain(self)
@@ -247,7 +247,7 @@ class Pow2(Parameter):
 
     low: int
     high: int
-    belief: Belief | None = field(default=None, kw_only=True)
+    known_prior: Prior | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _make_ends_plain(self)
@@ -299,7 +299,7 @@ class Choice(Parameter):
     """One of a few plain values without an order."""
 
     options: tuple[Any, ...]
-    belief: Belief | None = field(default=None, kw_only=True)
+    known_prior: Prior | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if isinstance(self.options, (list, tuple, range, np.ndarray)):

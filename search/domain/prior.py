@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-BELIEF_WIDTH = 0.1  # of the range: an expert's "about there"
+PRIOR_WIDTH = 0.1  # of the range: an expert's "about there"
 
 
 @dataclass(frozen=True)
-class Belief:
+class Prior:
     """Where somebody expects the best value: near `centre`, with this probability; otherwise it may be anywhere."""
 
     centre: Any
     confidence: float = 0.5
 
     def __str__(self) -> str:
-        return f".believed({self.centre!r}, confidence={self.confidence!r})"
+        return f".prior({self.centre!r}, confidence={self.confidence!r})"
 
 
 def mixed(near: Any, confidence: float) -> Any:
@@ -33,13 +33,13 @@ def mixed(near: Any, confidence: float) -> Any:
 
 def normal_density(units: Any, centre: float) -> Any:
     """A normal density around the centre, cut off at the ends of the range."""
-    mass = sum(math.erf(side / BELIEF_WIDTH / math.sqrt(2)) / 2 for side in (centre, 1 - centre))
-    return np.exp(-0.5 * ((units - centre) / BELIEF_WIDTH) ** 2) / (BELIEF_WIDTH * math.sqrt(2 * math.pi) * mass)
+    mass = sum(math.erf(side / PRIOR_WIDTH / math.sqrt(2)) / 2 for side in (centre, 1 - centre))
+    return np.exp(-0.5 * ((units - centre) / PRIOR_WIDTH) ** 2) / (PRIOR_WIDTH * math.sqrt(2 * math.pi) * mass)
 
 
 def normal_draw(centre: float, rng: np.random.Generator) -> float:
     """A place in [0, 1] from `normal_density`."""
-    while not 0 <= (unit := rng.normal(centre, BELIEF_WIDTH)) <= 1:
+    while not 0 <= (unit := rng.normal(centre, PRIOR_WIDTH)) <= 1:
         pass
     return float(unit)
 

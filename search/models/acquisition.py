@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-BELIEF = 10.0  # πBO's β: priors weigh as much as this many trials
+PRIOR_RESULTS = 10.0  # πBO's β: priors weigh as much as this many trials
 HOPELESS = -15.0  # log of an improvement that is none
 SMALLEST = 0.01  # of a transformed loss: less is no gain
 CENTRES = 10  # of the best forecasts, around which candidates are drawn
@@ -99,8 +99,8 @@ class CurveAcquisition:
     def log_prior(self, units: Array) -> Array:
         """Log of what speaks for a place beside the model, (n,): its feasibility, and the space's priors."""
         total = self.log_feasibility(units)
-        if self._history.space.has_beliefs:
-            total = total + BELIEF / max(1, len(self._known)) * self._history.space.log_belief(units)
+        if self._history.space.has_priors:
+            total = total + PRIOR_RESULTS / max(1, len(self._known)) * self._history.space.log_prior(units)
         return total
 
     def log_feasibility(self, units: Array) -> Array:

@@ -18,7 +18,7 @@ from search.history import History
 from search.records import Suggestion, start
 from search.space import Space
 
-BELIEVED = 0.5  # of the initial configurations; the others keep a wrong belief from narrowing the view
+BELIEVED = 0.5  # of the initial configurations; the others keep a wrong prior from narrowing the view
 DRAWS = 20  # random draws for an unknown configuration before a finite space is listed
 NUMERICAL = (ArithmeticError, ValueError, RuntimeError)  # what a model raises on data that it cannot fit
 
@@ -47,8 +47,8 @@ def propose(
 
 
 def propose_random(history: History, *, origin: str = "random", evidence: str = "") -> Suggestion:
-    """A random configuration, unknown if there still is one; an "initial" one leans on the space's beliefs."""
-    config, is_new = _unknown(history, BELIEVED if origin == "initial" and history.space.has_beliefs else 0.0)
+    """A random configuration, unknown if there still is one; an "initial" one leans on the space's priors."""
+    config, is_new = _unknown(history, BELIEVED if origin == "initial" and history.space.has_priors else 0.0)
     if not is_new:
         return start(config, origin="fallback", evidence="every configuration is known; this repeats one")
     return start(config, origin=origin, evidence=evidence)
@@ -75,12 +75,12 @@ def _objection(history: History, config: dict[str, Any]) -> str | None:
 def _unknown(history: History, believed: float = 0.0) -> tuple[dict[str, Any], bool]:
     """A random configuration, and whether it is unknown; a continuous space never repeats itself.
 
-    With the probability `believed` it is drawn from the space's beliefs.
+    With the probability `prior` it is drawn from the space's priors.
     """
     space = history.space
     rng = np.random.default_rng(derived_seed(history.seed, len(history), "random"))
     for _ in range(DRAWS):
-        config = space.sample_believed(rng) if believed and rng.random() < believed else space.sample(rng)
+        config = space.sample_prior(rng) if believed and rng.random() < believed else space.sample(rng)
         if not space.is_finite or history.known(config) is None:
             return config, True
     if space.size <= LISTABLE:

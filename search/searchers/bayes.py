@@ -35,7 +35,7 @@ GROWTH = 1.3  # the number of results grows by this factor from one fit to the n
 WATCHED = 30  # trials without a result that candidates keep away from, the latest
 CENTRES = 10  # of the best, around which candidates are drawn
 APART = 1e-3  # of the range: nearer to a running trial there is nothing to learn
-BELIEF = 10.0  # πBO's β: beliefs weigh as much as this many results
+PRIOR_RESULTS = 10.0  # πBO's β: priors weigh as much as this many results
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class BayesSearch(Searcher):
     Settings   n_initial (8): configurations at random before the model.
     Not for    early stopping and tasks: it learns from full results only, MultitaskSearch from all of them.
     Source     Letham et al., Constrained Bayesian Optimization with Noisy Experiments, Bayesian Analysis 2019;
-               qLogNoisyExpectedImprovement of BoTorch (Ament et al., NeurIPS 2023). Beliefs: Hvarfner et al.,
+               qLogNoisyExpectedImprovement of BoTorch (Ament et al., NeurIPS 2023). Priors: Hvarfner et al.,
                πBO, ICLR 2022. Broken trials: Gelbart et al., see `search.models.feasibility`.
     Differs    the criterion is compared at random and nearby candidates instead of climbed by gradients, so that
                conditions, choices and constraints need no special case. Failed and diverged trials are shown with
@@ -121,12 +121,12 @@ def _model_based(history: History, results: list[Trial], pending: list[Trial]) -
         encode(awaited),
         derived_seed(history.seed, len(history), "improvement"),
     )
-    weight = BELIEF / len(results) if space.has_beliefs else 0.0
+    weight = PRIOR_RESULTS / len(results) if space.has_priors else 0.0
 
     def promise(points: Array) -> Array:
         at = encode(points)
         score = model(at) + feasibility(at)
-        return score + weight * space.log_belief(points) if weight else score
+        return score + weight * space.log_prior(points) if weight else score
 
     for config, unit, score in best_configurations(promise, units[:CENTRES], space, generator(history, "bayes")):
         if history.known(config) is None and is_apart(unit, awaited, APART):

@@ -18,7 +18,7 @@ Settings   n_initial (8): random configurations before the model. greedy (0.1): 
 Not for    schedules that depend on the length of the training, unless tasks are given: a promoted trial goes on
            from its checkpoint. Thousands of cheap trials: Tpe with Asha.
 Source     Rakotoarison et al., In-Context Freeze-Thaw Bayesian Optimization, ICML 2024 (a random horizon for each
-           decision), on the model of Swersky et al., 2013 and 2014, see `search.models.gp`. Beliefs: Hvarfner et al., πBO,
+           decision), on the model of Swersky et al., 2013 and 2014, see `search.models.gp`. Priors: Hvarfner et al., πBO,
            ICLR 2022.
 Differs    expected improvement takes the place of the probability of a random improvement; costs count; a random
            share of greedy turns and the bound of `full_every` keep it from camping on cheap tasks, and successive

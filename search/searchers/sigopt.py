@@ -9,7 +9,7 @@ Settings   n_initial (8): random configurations before the model. full_every (5)
            training falls under this. finalists (3): configurations trained again on fresh seeds at the end.
 Not for    sweeps without tasks: a configuration is never resumed while others may be started.
 Source     the task with P ∝ exp(−cost), then x maximises the expected improvement there: SigOpt's open-sourced service
-           (libsigopt, 2022). Beliefs: Hvarfner et al., πBO, ICLR 2022. The model: `search.models.gp`.
+           (libsigopt, 2022). Priors: Hvarfner et al., πBO, ICLR 2022. The model: `search.models.gp`.
 Differs    the model is a coregionalised process, not one with the cost as a coordinate; `full_every` bounds how long no
            training may reach the horizon; places near broken trainings count for less.
 """

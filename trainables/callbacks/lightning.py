@@ -1,11 +1,11 @@
 """A policy in Lightning's Trainer: `Control` as a callback.
 
-    control = ControlCallback(Schedule("cosine"))
+    control = LightningControl(LrSchedule("cosine"))
     Trainer(max_epochs=20, callbacks=[control]).fit(module, data, ckpt_path=…)
 
 The module optimizes automatically, with one optimizer and no scheduler; the policy turns what the optimizer was built with.
 The training loss is the one that `training_step` returns; the metrics are those that the validation at the end of each
-epoch logs. During an exploration a validation measures the weights at the mark. Lightning's checkpoints have the control's
+epoch logs. During an exploration a validation measures the weights at the snapshot. Lightning's checkpoints have the control's
 state in them; go on from one of the end of an epoch. The batches of `accumulate_grad_batches` show a policy the gradient
 noise, before clipping.
 
@@ -31,17 +31,19 @@ else:  # the same library under its other name
     from pytorch_lightning.callbacks import Callback
 
 
-class ControlCallback(Callback):  # type: ignore[misc, unused-ignore]
+class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
     """`policy` in control of a module's training.
 
     `measure()`: the metrics of the present weights, for a policy that asks for them between two epochs. `metric`: the
     training ends when it is not finite. After the training began, `control` is there, with its `decisions`.
+
+    >>> trainer = lightning.Trainer(max_epochs=3, callbacks=[LightningControl(Warmup(1.0))])  # doctest: +SKIP
     """
 
     def __init__(
         self, policy: Policy[Any], *, measure: Callable[[], Mapping[str, float]] | None = None, metric: str = ""
     ) -> None:
-        if "batch_size" in policy.turns:
+        if "batch_size" in policy.writes:
             raise ValueError(
                 f"{policy} turns the batch size, and Lightning's batches are those of the DataLoader; write a loop with Control "
                 "and BatchSampler, or choose a policy that leaves the batch alone."
@@ -97,7 +99,7 @@ class ControlCallback(Callback):  # type: ignore[misc, unused-ignore]
         before = self.control.batch_size
         self.control.update()
         if self.control.batch_size != before:
-            raise ValueError(f"{self.policy} turned the batch size, which its `turns` does not name; add it there.")
+            raise ValueError(f"{self.policy} turned the batch size, which its `writes` does not name; add it there.")
         trainer.should_stop |= self.control.stopped
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
@@ -139,7 +141,7 @@ def _refuse(trainer: Any, module: Any, policy: Policy[Any]) -> None:
         kinds = ", ".join(type(each.scheduler).__name__ for each in trainer.lr_scheduler_configs)
         raise ValueError(
             f"{type(module).__name__}.configure_optimizers returns {kinds}, which would turn the learning rate beside {policy}; "
-            "return the optimizer alone, and use Warmup(…), Schedule(…) as the policy."
+            "return the optimizer alone, and use Warmup(…), LrSchedule(…) as the policy."
         )
     if trainer.world_size > 1:
         raise ValueError(

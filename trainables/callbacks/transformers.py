@@ -1,12 +1,12 @@
 """A policy in the Trainer of transformers: `Control` as a callback.
 
     arguments = TrainingArguments("out", lr_scheduler_type="constant", eval_strategy="epoch", save_strategy="epoch", …)
-    trainer = Trainer(model, arguments, …, callbacks=[ControlCallback(Schedule("cosine"))])
+    trainer = Trainer(model, arguments, …, callbacks=[TransformersControl(LrSchedule("cosine"))])
     trainer.train(resume_from_checkpoint=…)
 
 The policy turns what TrainingArguments or the optimizer were given at first. The training loss is the one that the model
 returns; the metrics are those of the Trainer's evaluation at the end of each epoch, under its names ("eval_loss"). During
-an exploration an evaluation measures the weights at the mark. Each checkpoint has the control's state beside it, in
+an exploration an evaluation measures the weights at the snapshot. Each checkpoint has the control's state beside it, in
 control.pt. The micro-batches of `gradient_accumulation_steps` show a policy the gradient noise.
 
 Refused, each with its remedy: a policy that turns the batch size, averages or replays; a schedule of the Trainer's own;
@@ -30,11 +30,13 @@ from trainables.training.control import Control
 FILE = "control.pt"
 
 
-class ControlCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
+class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
     """`policy` in control of a Trainer.
 
     `measure()`: the metrics of the present weights, for a policy that asks for them between two epochs. `metric`: the
     training ends when it is not finite. After the training began, `control` is there, with its `decisions`.
+
+    >>> trainer = Trainer(model, arguments, callbacks=[TransformersControl(Warmup(1.0))])  # doctest: +SKIP
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class ControlCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         measure: Callable[[], Mapping[str, float]] | None = None,
         metric: str = "eval_loss",
     ) -> None:
-        if "batch_size" in policy.turns:
+        if "batch_size" in policy.writes:
             raise ValueError(
                 f"{policy} turns the batch size, and the Trainer's batches are those of its TrainingArguments; write a loop "
                 "with Control and BatchSampler, or choose a policy that leaves the batch alone."
@@ -113,7 +115,7 @@ class ControlCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.control.update()
         self.control.turn()  # the Trainer's own scheduler has just written the first rate
         if self.control.batch_size != before:
-            raise ValueError(f"{self.policy} turned the batch size, which its `turns` does not name; add it there.")
+            raise ValueError(f"{self.policy} turned the batch size, which its `writes` does not name; add it there.")
         self._look_around(control)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -155,13 +157,13 @@ def _refuse(args: Any, policy: Policy[Any]) -> None:
     if args.lr_scheduler_type != "constant":
         raise ValueError(
             f"TrainingArguments(lr_scheduler_type={str(args.lr_scheduler_type.value)!r}): it would turn the learning rate beside "
-            f"{policy}; use lr_scheduler_type='constant', and Warmup(…), Schedule(…) as the policy."
+            f"{policy}; use lr_scheduler_type='constant', and Warmup(…), LrSchedule(…) as the policy."
         )
     if args.world_size > 1 or args.n_gpu > 1:
         raise ValueError(
             f"{policy} in a Trainer of {max(args.world_size, args.n_gpu)} devices: one is possible; write a loop with Control."
         )
-    if "gradient" in policy.watches and args.max_grad_norm:
+    if "gradient" in policy.needs and args.max_grad_norm:
         raise ValueError(
             f"TrainingArguments(max_grad_norm={args.max_grad_norm}): the Trainer clips before {policy} sees the gradient; "
             "use max_grad_norm=0."

@@ -44,7 +44,7 @@ class _Files:
 TASKS = {
     "cola": _Files(
         {"train": "in_domain_train.tsv", "valid": "in_domain_dev.tsv", "test": "out_of_domain_dev.tsv"},
-        ("source", "label", "mark", "sentence"),
+        ("source", "label", "snapshot", "sentence"),
     ),
     "sst2": _Files({"train": "train.tsv", "valid": "dev.tsv", "test": "test.tsv"}, ("sentence", "label")),
 }

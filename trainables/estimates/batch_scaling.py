@@ -1,12 +1,12 @@
 """From a tuned batch to a larger one: learning rate, warm-up and updates at each doubling, and what it should cost.
 
-    for rung in ladder(base_batch=128, learning_rate=0.1, warmup_epochs=0.2, target=8192, noise_scale=900):
-        print(rung)
+    for row in scaled_batches(base_batch=128, learning_rate=0.1, warmup_epochs=0.2, target=8192, noise_scale=900):
+        print(row)
 
 The rules are LEGW's (You et al., Large-Batch Training for LSTM and Beyond, 2019): the rate grows with the square root of
 the batch, the warm-up's epochs with the batch, the number of epochs stays. What they should cost is McCandlish et al.'s
 (An Empirical Model of Large-Batch Training, 2018): with a noise scale of S samples, a batch of B needs 1 + B / S times
-the samples that the smallest batches need for the same loss. Both are rules of thumb: tune around the last rung.
+the samples that the smallest batches need for the same loss. Both are rules of thumb: tune around the last row.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CHEAP = 0.25  # so many more samples than at the base batch hardly show
 
 
 @dataclass(frozen=True)
-class Rung:
+class ScaledBatch:
     """What to train with at one batch size."""
 
     batch_size: int
@@ -29,7 +29,7 @@ class Rung:
 
     @property
     def verdict(self) -> str:
-        """What the noise scale says of this rung."""
+        """What the noise scale says of this row."""
         if self.more_samples is None:
             return "unknown: no noise scale given"
         if self.more_samples <= 1 + _CHEAP:
@@ -39,7 +39,7 @@ class Rung:
         return f"hardly fewer updates to the same loss: {self.fewer_updates / self.more_samples:.2g} times fewer"
 
 
-def ladder(
+def scaled_batches(
     *,
     base_batch: int,
     learning_rate: float,
@@ -47,7 +47,7 @@ def ladder(
     target: int,
     noise_scale: float | None = None,
     scaling: str = "sqrt",
-) -> list[Rung]:
+) -> list[ScaledBatch]:
     """The base batch, its doublings below `target`, and `target`. Raises ValueError for what makes no sense."""
     if not 1 <= base_batch <= target:
         raise ValueError(f"base_batch={base_batch}, target={target}: the target must not be below the base batch.")
@@ -61,7 +61,7 @@ def ladder(
         raise ValueError(f"scaling={scaling!r}: must be 'sqrt' (LEGW) or 'linear' (Goyal et al., 2017).")
     doublings = [base_batch * 2**power for power in range(math.ceil(math.log2(target / base_batch)))]
     return [
-        Rung(
+        ScaledBatch(
             batch_size=batch,
             learning_rate=learning_rate * (math.sqrt(times) if scaling == "sqrt" else times),
             warmup_epochs=warmup_epochs * times,

@@ -36,7 +36,7 @@ PATIENCE = timedelta(
 
 
 @dataclass(frozen=True)
-class Order:
+class Request:
     """To the first worker."""
 
     what: str  # "next" | "save"
@@ -44,7 +44,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """The first worker's to an order, or how its training stands at first; of the others, how it ended."""
 
     step: int = 0
@@ -74,9 +74,9 @@ def work(rank: int, pipe: Connection) -> None:
             settle(assignment)
             for _ in begin():
                 pass
-        pipe.send(Answer(ended=True))
+        pipe.send(Reply(ended=True))
     except Exception as error:
-        pipe.send(Answer(error=_portable(error), traceback=f"in worker {rank}:\n{traceback.format_exc()}"))
+        pipe.send(Reply(error=_portable(error), traceback=f"in worker {rank}:\n{traceback.format_exc()}"))
 
 
 def _listen(pipe: Connection, heard: SimpleQueue[bytes]) -> None:
@@ -91,19 +91,19 @@ def _listen(pipe: Connection, heard: SimpleQueue[bytes]) -> None:
 
 def _lead(begin: Callable[[], Training], assignment: Assignment, pipe: Connection, heard: SimpleQueue[bytes]) -> None:
     """Carry out the assignment as ordered, until there is no item any more."""
-    order = Order("")
+    order = Request("")
     run = Run(begin, assignment, lambda: order.pausing)
-    pipe.send(Answer(run.training.step))
+    pipe.send(Reply(run.training.step))
     while True:
         order = pickle.loads(heard.get())
         if order.what == "save":
-            pipe.send(Answer(item=run.save()))
+            pipe.send(Reply(item=run.save()))
             continue
         try:
             item = next(run)
         except StopIteration:
             return
-        pipe.send(Answer(item=item))
+        pipe.send(Reply(item=item))
 
 
 def _training(

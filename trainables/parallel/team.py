@@ -28,7 +28,7 @@ from torch._C._distributed_c10d import TCPStore
 from search.work import Assignment, Progress
 from trainables.contract import Policy, Workload
 from trainables.execution.run import POLL_SECONDS
-from trainables.parallel.member import HOST, Answer, Order
+from trainables.parallel.member import HOST, Reply, Request
 
 RESTARTS = 2  # with as many workers, without a report in between; then one fewer
 LOOPBACK = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo0" if sys.platform == "darwin" else "lo")
@@ -158,19 +158,19 @@ class _Team:
                 stdout=output, stderr=output, start_new_session=True,
             ))  # fmt: skip
 
-    def ask(self, what: str, pausing: bool = False) -> Answer:
+    def ask(self, what: str, pausing: bool = False) -> Reply:
         """What the first worker answers; raises what a worker raised, or that one was lost. Then all have ended."""
         if not self._pipes:
             raise RuntimeError("the workers of this trial have ended")
         try:
             with suppress(ConnectionError):
-                self._pipes[0].send(Order(what, pausing))
+                self._pipes[0].send(Request(what, pausing))
             return self._answered()
         except BaseException:
             self.close()
             raise
 
-    def _answered(self) -> Answer:
+    def _answered(self) -> Reply:
         while True:
             for rank, answer in self._heard():
                 if answer is None:
@@ -180,20 +180,20 @@ class _Team:
                 if rank == 0:
                     return answer
 
-    def _heard(self, seconds: float | None = None) -> Iterator[tuple[int, Answer | None]]:
+    def _heard(self, seconds: float | None = None) -> Iterator[tuple[int, Reply | None]]:
         """What the workers have said, the first one's first; None of one that has ended without a word."""
         ready = wait([*self._pipes.values()], seconds)
         for rank, pipe in [*self._pipes.items()]:
             if pipe not in ready:
                 continue
-            answer: Answer | None = None
+            answer: Reply | None = None
             with suppress(EOFError, ConnectionError):
                 answer = pipe.recv()
             if answer is None or answer.ends:
                 del self._pipes[rank]
             yield rank, answer
 
-    def _raise(self, answer: Answer) -> NoReturn:
+    def _raise(self, answer: Reply) -> NoReturn:
         """What a worker raised; but a lost one shows in the others as a failed exchange."""
         assert answer.error is not None
         deadline = time.perf_counter() + LOSS_SECONDS

@@ -41,7 +41,7 @@ class AdaptiveSync(Policy[State]):
     patience: int = 2
     decay: float = 0.95
 
-    turns = frozenset({"average"})
+    writes = frozenset({"average"})
 
     def __post_init__(self) -> None:
         self._averaging()
@@ -59,7 +59,7 @@ class AdaptiveSync(Policy[State]):
         return self.share is None
 
     @property
-    def watches(self) -> frozenset[str]:  # type: ignore[override]
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset({"gradient"}) if self.share is None else frozenset()
 
     def start(self, signals: Signals) -> tuple[State, Action]:

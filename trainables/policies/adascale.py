@@ -1,7 +1,7 @@
 """Multiply the learning rate by what a larger batch is worth, measured from the gradient while the model trains.
 
 Use when   the learning rate was tuned at `base_batch` and the batch is larger now, or another policy makes it larger.
-Costs      the norms of the gradients (`watches`).
+Costs      the norms of the gradients (`needs`).
 Settings   base_batch: samples an update for which the configuration's learning rate was tuned. power (1): 0.5 for Adam
            and its like. The gain is 1 where signal dominates and B / base_batch where noise does.
 Not for    counting updates: the source also lets its schedule run by the sum of the gains, and trains fewer epochs;
@@ -36,8 +36,8 @@ class AdaScale(Policy[State]):
     base_batch: int
     power: float = 1.0
 
-    turns = frozenset({"learning_rate"})
-    watches = frozenset({"gradient"})
+    writes = frozenset({"learning_rate"})
+    needs = frozenset({"gradient"})
 
     def __post_init__(self) -> None:
         if self.base_batch < 1:

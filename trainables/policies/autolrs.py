@@ -85,11 +85,13 @@ class AutoLrs(Policy[State]):
             raise ValueError(f"{self}: data must be one of {', '.join(map(repr, _DATA))}")
 
     @property
-    def turns(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset({"learning_rate", "mark"}) | (frozenset({"replay"}) if self.data == "replay" else frozenset())
+    def writes(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"learning_rate", "snapshot"}) | (
+            frozenset({"replay"}) if self.data == "replay" else frozenset()
+        )
 
     @property
-    def watches(self) -> frozenset[str]:  # type: ignore[override]
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset({"loss"}) if self.metric is None else frozenset({"loss", "metrics"})
 
     @property
@@ -122,7 +124,7 @@ class AutoLrs(Policy[State]):
         if length < 0.999 * self.stage:  # those before were rounded to whole updates
             return {**state, "until": math.inf}, NOTHING
         state = {**state, "length": length, "begun": signals.samples, "until": None, "tried": ()}
-        return self._trial(state, signals.knobs, state["rate"], rewind=False)
+        return self._trial(state, signals.knobs, state["rate"], roll_back=False)
 
     def _try(self, state: State, signals: Signals) -> tuple[State, Action]:
         """After an update of a trial, and again once the metric that it asked for is there."""
@@ -167,20 +169,22 @@ class AutoLrs(Policy[State]):
             state = {**state, "rate": rate, "until": signals.samples + state["length"] * _whole(signals)}
             knobs = replace(signals.knobs, learning_rate=rate)
             return state, Action(
-                rewind=True, replay=self._replays, knobs=knobs, why="best of the rates tried", evidence=evidence
+                roll_back=True, replay=self._replays, knobs=knobs, why="best of the rates tried", evidence=evidence
             )
         if state["high"] < self.high:
-            return state, Action(rewind=True, stop=True, why="all rates diverged, lower ones too", evidence=evidence)
+            return state, Action(roll_back=True, stop=True, why="all rates diverged, lower ones too", evidence=evidence)
         state = {**state, "high": self.low, "tried": ()}
         return self._trial(
             state, signals.knobs, self.low, why="all rates diverged: tries lower ones", evidence=evidence
         )
 
-    def _trial(self, state: State, knobs: Knobs, rate: float, rewind: bool = True, **told: Any) -> tuple[State, Action]:
+    def _trial(
+        self, state: State, knobs: Knobs, rate: float, roll_back: bool = True, **told: Any
+    ) -> tuple[State, Action]:
         """Try this rate, from the stage's first weights."""
         state = {**state, "trying": rate, "updates": 0, "losses": ()}
-        knobs, replay = replace(knobs, learning_rate=rate), rewind and self._replays
-        return state, Action(rewind=rewind, replay=replay, explore=True, knobs=knobs, **told)
+        knobs, replay = replace(knobs, learning_rate=rate), roll_back and self._replays
+        return state, Action(roll_back=roll_back, replay=replay, explore=True, knobs=knobs, **told)
 
     @property
     def _replays(self) -> bool:

@@ -6,7 +6,7 @@ Settings   at: shares of the training at which the baseline multiplies its rate 
            growth (None: 1 / decay): of the batch at each. The rate is multiplied by growth * decay, so that rate / batch,
            and with it the noise of SGD, follows the baseline's. A batch that would be more than `most` (None: a tenth of
            an epoch) stays, and only the rate is lowered then.
-           decay=None: only the batch grows, and the rate is another policy's business (`Together`).
+           decay=None: only the batch grows, and the rate is another policy's business (`Compose`).
 Recipes    BatchRamp((0.3, 0.6, 0.8), decay=0.2) is "don't decay the learning rate, increase the batch size".
            BatchRamp(at, decay=0.375, growth=2) is AdaBatch as published: rate times 0.75, the baseline's times 0.375.
 Not for    Adam and its like, whose noise does not follow rate / batch. Batch normalisation notices the change.
@@ -56,7 +56,7 @@ class BatchRamp(Policy[State]):
             raise ValueError(f"{self}: most must be >= 1 sample, or None for a tenth of an epoch.")
 
     @property
-    def turns(self) -> frozenset[str]:  # type: ignore[override]
+    def writes(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset({"batch_size"} if self.decay is None else {"batch_size", "learning_rate"})
 
     def start(self, signals: Signals) -> tuple[State, Action]:

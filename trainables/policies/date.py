@@ -4,14 +4,14 @@ Our own design, on top of LEGW and the noise scale. The SC19 paper has the name 
 Engine", but its text gives no algorithm: this is not it.
 
 Use when   a small batch was tuned and larger ones would be faster, but not how large, nor when.
-Costs      the norms of the gradients (`watches`), a copy of the weights after an epoch that was the best yet.
+Costs      the norms of the gradients (`needs`), a copy of the weights after an epoch that was the best yet.
 Settings   base_batch: for which the configuration's learning rate was tuned. warm_up: epochs, at the base batch.
            most: samples an update (None: a tenth of an epoch). rule: the learning rate at k times the base batch, "sqrt"
            (LEGW), "linear", or "adascale": its gain at the present noise scale, McCandlish's best rate as well.
            decay: "constant", "cosine" or "linear" to 0 over the training. target: the batch wanted, in noise scales.
            patience: so many periods in a row must ask for more; period: of so many updates, a tenth of an epoch at
            least. evidence: updates before the first growth.
-Rules      In this order. Loss not finite, or its average 1.5 times its best: back to the mark, half the learning rate,
+Rules      In this order. Loss not finite, or its average 1.5 times its best: back to the snapshot, half the learning rate,
            waits twice as long; the fourth time it stops. No valid estimate: wait. In a ramp: wait. Noise scale above
            sqrt(2) batches: double the batch, and ramp the rate from k to 2 k times the base for warm_up * k epochs.
 Not for    short trainings: the ramps up to k take warm_up * k epochs, as in LEGW.
@@ -40,7 +40,7 @@ _DECAYS = ("constant", "cosine", "linear")
 
 State = dict[str, Any]
 """`rate` is the configuration's, `multiplier` what returns made of it, `ramp` (from k, to k, at epoch, epochs long),
-`calm` the epoch at which waiting ends, `mark` this state when the weights were marked."""
+`calm` the epoch at which waiting ends, `snapshot` this state when the weights were marked."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Date(Policy[State]):
     period: int = 20
     evidence: int = 50
 
-    turns = frozenset({"learning_rate", "batch_size", "mark"})
-    watches = frozenset({"loss", "gradient"})
+    writes = frozenset({"learning_rate", "batch_size", "snapshot"})
+    needs = frozenset({"loss", "gradient"})
 
     def __post_init__(self) -> None:
         known = (("rule", _RULES), ("decay", _DECAYS))
@@ -90,7 +90,7 @@ class Date(Policy[State]):
             "updates": 0, "decided": epochs, "votes": 0, "epochs": epochs,
         }  # fmt: skip
         knobs = replace(knobs, learning_rate=self._rate(state, signals))
-        return {**state, "mark": state}, Action(knobs=knobs, mark=True)
+        return {**state, "snapshot": state}, Action(knobs=knobs, snapshot=True)
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         if signals.train_loss is not None:
@@ -107,7 +107,9 @@ class Date(Policy[State]):
         if train_loss >= state["best_epoch"]:
             return state, NOTHING
         state = {**state, "best_epoch": train_loss}
-        return {**state, "mark": {key: item for key, item in state.items() if key != "mark"}}, Action(mark=True)
+        return {**state, "snapshot": {key: item for key, item in state.items() if key != "snapshot"}}, Action(
+            snapshot=True
+        )
 
     def _watched(self, state: State, signals: Signals, loss: float) -> State:
         average, estimate = smoothed(state["loss"], loss, _DECAY), observed(state["estimate"], signals.gradient, _DECAY)
@@ -144,20 +146,20 @@ class Date(Policy[State]):
         return state, Action(why="the noise scale is above the batch", evidence={"noise_scale": state["noise_scale"]})
 
     def _returned(self, state: State, why: str) -> tuple[State, Action]:
-        """Back to weights, batch, ramp and averages as they were at the mark."""
+        """Back to weights, batch, ramp and averages as they were at the snapshot."""
         losses = (("loss", value(state["loss"])), ("best_loss", state["best_loss"]))
         evidence = {name: number for name, number in losses if math.isfinite(number)}
-        returns, now, mark = state["returns"] + 1, state["epochs"], state["mark"]
+        returns, now, snapshot = state["returns"] + 1, state["epochs"], state["snapshot"]
         if returns > _RETURNS:
             return {**state, "returns": returns}, Action(stop=True, why=why + ", once too often", evidence=evidence)
-        first, last, begin, length = mark["ramp"]
-        begin += now - mark["epochs"]
+        first, last, begin, length = snapshot["ramp"]
+        begin += now - snapshot["epochs"]
         pause = self.warm_up * last * 2**returns
         state = {
-            **mark, "mark": mark, "ramp": (first, last, begin, length), "calm": max(begin + length, now + pause),
+            **snapshot, "snapshot": snapshot, "ramp": (first, last, begin, length), "calm": max(begin + length, now + pause),
             "multiplier": state["multiplier"] / 2, "returns": returns, "updates": 0, "decided": now, "epochs": now,
         }  # fmt: skip
-        return state, Action(rewind=True, why=why, evidence=evidence)
+        return state, Action(roll_back=True, why=why, evidence=evidence)
 
     def _rate(self, state: State, signals: Signals) -> float:
         """Of the coming update: the first of a ramp is not wasted on where it begins."""

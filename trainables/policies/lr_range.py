@@ -1,7 +1,7 @@
 """Find a learning rate before the training begins: raise it from update to update until the loss blows up (range test).
 
 Use when   nothing is known about the learning rate; the configuration's is not used.
-Costs      `epochs` of training, the loss of each update (`watches`), a copy of the weights.
+Costs      `epochs` of training, the loss of each update (`needs`), a copy of the weights.
 Settings   low (1e-5), high (10): the rates swept over, evenly in log scale. epochs (1): of the sweep, half of the training
            at most; a hundred updates should fit into them, forty were too few with momentum.
            blow_up (4): the sweep ends when the smoothed loss is above its lowest times this.
@@ -38,7 +38,7 @@ After it: `then`, the state of that policy."""
 class LrRange(Policy[State]):
     """Finds a learning rate by a range test, then trains with it.
 
-    >>> policy = LrRange(low=1e-5, high=1.0, then=Schedule("cosine"))
+    >>> policy = LrRange(low=1e-5, high=1.0, then=LrSchedule("cosine"))
     """
 
     low: float = 1e-5
@@ -64,12 +64,12 @@ class LrRange(Policy[State]):
         return self.then is None or self.then.resumable
 
     @property
-    def turns(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset({"learning_rate", "mark"}) | (self.then.turns if self.then else frozenset())
+    def writes(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"learning_rate", "snapshot"}) | (self.then.writes if self.then else frozenset())
 
     @property
-    def watches(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset({"loss"}) | (self.then.watches if self.then else frozenset())
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"loss"}) | (self.then.needs if self.then else frozenset())
 
     def start(self, signals: Signals) -> tuple[State, Action]:
         begun = {"begun": signals.samples, "share": 0.0, "loss": UNKNOWN, "lowest": math.inf, "rate": self.low}
@@ -98,14 +98,14 @@ class LrRange(Policy[State]):
         return state
 
     def _taken(self, state: State, signals: Signals) -> tuple[State, Action]:
-        """Back to the mark, with the rate that the sweep speaks for."""
+        """Back to the snapshot, with the rate that the sweep speaks for."""
         rate = max(self.low, state["rate"] / self.divisor)
         knobs = replace(signals.knobs, learning_rate=rate)
         evidence = {"lowest_at": state["rate"], "ended_at": signals.knobs.learning_rate, "lowest": state["lowest"]}
         evidence = {name: number for name, number in evidence.items() if math.isfinite(number)}
         inner, action = self.then.start(replace(signals, knobs=knobs)) if self.then else (None, NOTHING)
         why = f"the smoothed loss was lowest at {state['rate']:.3g}: a rate {self.divisor:g} times smaller"
-        return {"then": inner}, replace(action, rewind=True, knobs=action.knobs or knobs, why=why, evidence=evidence)
+        return {"then": inner}, replace(action, roll_back=True, knobs=action.knobs or knobs, why=why, evidence=evidence)
 
     def _then(self, state: State, signals: Signals) -> tuple[State, Action]:
         if self.then is None:

@@ -1,7 +1,7 @@
 """Double the batch after an epoch in which the gradient noise scale grew, measured in batches.
 
 Use when   devices stand idle at a small batch, and the best batch at each time of the training is not known.
-Costs      the norms of the gradients (`watches`); a larger batch makes fewer updates of the same epochs.
+Costs      the norms of the gradients (`needs`); a larger batch makes fewer updates of the same epochs.
 Settings   most (1024): samples an update at most. scaling ("none"): what the learning rate does when the batch grows by
            a factor: nothing as published, times its "sqrt", or "linear". decay (0.9): of the averages, per update.
 Not for    fewer than some ten updates an epoch: an average that grew by chance doubles the batch as well.
@@ -37,8 +37,8 @@ class NoiseScaleBatch(Policy[State]):
     scaling: str = "none"
     decay: float = 0.9
 
-    turns = frozenset({"batch_size", "learning_rate"})
-    watches = frozenset({"gradient"})
+    writes = frozenset({"batch_size", "learning_rate"})
+    needs = frozenset({"gradient"})
 
     def __post_init__(self) -> None:
         if self.most < 1:

@@ -35,7 +35,7 @@ class Plateau(Policy[State]):
     patience: int = 10
     threshold: float = 1e-4
 
-    turns = frozenset({"learning_rate"})
+    writes = frozenset({"learning_rate"})
 
     def __post_init__(self) -> None:
         if not 0 <= self.factor < 1:

@@ -32,7 +32,7 @@ class Sma(Policy[None]):
     alpha: float | None = None
     momentum: float = 0.9
 
-    turns = frozenset({"average"})
+    writes = frozenset({"average"})
 
     def __post_init__(self) -> None:
         self._averaging()

@@ -8,7 +8,7 @@ Settings   epochs: of the warm-up (at the base batch, if there is one); 0: none,
            scaling ("sqrt"): the peak rate is the configuration's times sqrt(k); "linear": k; "none": 1.
            stretch (True): the warm-up takes `epochs` * k, which is the same number of updates whatever the batch.
            then: the policy that goes on from the peak. It sees the rate without the ramp, and is asked from the start,
-           unless it tries rates itself (turns "mark"): then only when the warm-up is over.
+           unless it tries rates itself (turns "snapshot"): then only when the warm-up is over.
 Recipes    Warmup(0.3, base_batch=128) is LEGW. Warmup(5, 256, "linear", stretch=False) is Goyal et al., Accurate, Large
            Minibatch SGD, 2017. Warmup(0, 256, "linear") scales without warm-up.
 Not for    a timid base rate: then "linear" is better, and sqrt looks useless. Batches below the base batch are computed
@@ -38,7 +38,7 @@ State = tuple[float, float, tuple[Any, ...]]
 class Warmup(Policy[State]):
     """Raises the learning rate over the first epochs, then hands over to another policy.
 
-    >>> policy = Warmup(2.0, then=Schedule("cosine"))
+    >>> policy = Warmup(2.0, then=LrSchedule("cosine"))
     """
 
     epochs: float
@@ -63,12 +63,12 @@ class Warmup(Policy[State]):
         return self.then is None or self.then.resumable
 
     @property
-    def turns(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset({"learning_rate"}) | (self.then.turns if self.then else frozenset())
+    def writes(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"learning_rate"}) | (self.then.writes if self.then else frozenset())
 
     @property
-    def watches(self) -> frozenset[str]:  # type: ignore[override]
-        return self.then.watches if self.then else frozenset()
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        return self.then.needs if self.then else frozenset()
 
     def start(self, signals: Signals) -> tuple[State, Action]:
         knobs = signals.knobs
@@ -100,7 +100,7 @@ class Warmup(Policy[State]):
         return (length, bare.learning_rate, inner), replace(action, knobs=None if knobs == signals.knobs else knobs)
 
     def _then(self, inner: tuple[Any, ...], signals: Signals, *, is_warm: bool) -> tuple[tuple[Any, ...], Action]:
-        if self.then is None or (not inner and not is_warm and "mark" in self.then.turns):
+        if self.then is None or (not inner and not is_warm and "snapshot" in self.then.writes):
             return (), NOTHING
         state, action = self.then.act(inner[0], signals) if inner else self.then.start(signals)
         return (state,), action

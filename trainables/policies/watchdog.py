@@ -1,7 +1,7 @@
 """Return to the last good weights when the loss blows up, and go on with a smaller learning rate.
 
 Use when   rates near the largest stable one are searched, or a long training must not be lost to one bad stretch.
-Costs      the loss of each update (`watches`), a copy of the weights after each good epoch.
+Costs      the loss of each update (`needs`), a copy of the weights after each good epoch.
 Settings   policy: the one inside; it sees the rate without the cuts. factor (1.5): alarm when the smoothed loss is above
            its best times this, or no finite number. cut (0.5): what the rate is multiplied by from an alarm on. most (3):
            returns; the next alarm ends the training. window (0.5): epochs that the loss is smoothed over. A tenth raised
@@ -32,7 +32,7 @@ State = dict[str, Any]
 class Watchdog(Policy[State]):
     """Rolls back and lowers the learning rate when the loss blows up.
 
-    >>> policy = Watchdog(Schedule("cosine"))
+    >>> policy = Watchdog(LrSchedule("cosine"))
     """
 
     policy: Policy[Any]
@@ -42,9 +42,9 @@ class Watchdog(Policy[State]):
     window: float = 0.5
 
     def __post_init__(self) -> None:
-        if "mark" in self.policy.turns:
+        if "snapshot" in self.policy.writes:
             raise ValueError(
-                f"{self}: {self.policy} marks weights itself, and there is one mark only; watch another policy, or leave "
+                f"{self}: {self.policy} takes snapshots itself, and there is one snapshot only; watch another policy, or leave "
                 f"the Watchdog out."
             )
         if not self.factor > 1:
@@ -61,19 +61,19 @@ class Watchdog(Policy[State]):
         return self.policy.resumable
 
     @property
-    def turns(self) -> frozenset[str]:  # type: ignore[override]
-        return self.policy.turns | {"learning_rate", "mark"}
+    def writes(self) -> frozenset[str]:  # type: ignore[override]
+        return self.policy.writes | {"learning_rate", "snapshot"}
 
     @property
-    def watches(self) -> frozenset[str]:  # type: ignore[override]
-        return self.policy.watches | {"loss"}
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        return self.policy.needs | {"loss"}
 
     def start(self, signals: Signals) -> tuple[State, Action]:
         inner, action = self.policy.start(signals)
         rate = (action.knobs or signals.knobs).learning_rate
         state = {"inner": inner, "rate": rate, "multiplier": 1.0, "returns": 0}
         state |= {"loss": UNKNOWN, "best": math.inf, "samples": signals.samples}
-        return state, replace(action, mark=True)
+        return state, replace(action, snapshot=True)
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         bare = replace(signals.knobs, learning_rate=state["rate"])
@@ -83,7 +83,7 @@ class Watchdog(Policy[State]):
         if signals.loss is not None and self._is_alarming(state, signals.loss):
             state, action = self._returned(state, action, signals.loss)
         elif signals.train_loss is not None and value(state["loss"]) <= (1 + self.factor) / 2 * state["best"]:
-            action = replace(action, mark=True)
+            action = replace(action, snapshot=True)
         knobs = replace(bare, learning_rate=bare.learning_rate * state["multiplier"])
         return state, replace(action, knobs=None if knobs == signals.knobs else knobs)
 
@@ -111,4 +111,4 @@ class Watchdog(Policy[State]):
             "multiplier": state["multiplier"] * self.cut,
             "returns": state["returns"] + 1,
         }
-        return returned, replace(action, rewind=True, why=f"{why}: back to the mark", evidence=evidence)
+        return returned, replace(action, roll_back=True, why=f"{why}: back to the snapshot", evidence=evidence)

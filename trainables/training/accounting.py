@@ -28,13 +28,13 @@ class LossAccount:
         if not exploring or self.last == math.inf:
             self.last = loss_sum / samples
 
-    def mean(self, mark: Mapping[str, Any] | None, epoch: int) -> float:
-        """The loss of `epoch`; during an exploration, which began at `mark`, of what came before it."""
-        loss_sum, kept = (self.loss_sum, self.kept) if mark is None else counted_at(mark, epoch)
+    def mean(self, snapshot: Mapping[str, Any] | None, epoch: int) -> float:
+        """The loss of `epoch`; during an exploration, which began at `snapshot`, of what came before it."""
+        loss_sum, kept = (self.loss_sum, self.kept) if snapshot is None else counted_at(snapshot, epoch)
         return float(loss_sum) / kept if kept else float(self.last)
 
     def sums(self) -> dict[str, Any]:
-        """What a mark keeps."""
+        """What a snapshot keeps."""
         return {"loss_sum": float(self.loss_sum), "kept": self.kept}
 
     def put(self, loss_sum: float, kept: int) -> None:
@@ -48,6 +48,6 @@ class LossAccount:
         self.loss_sum, self.kept, self.last = state["loss_sum"], state["kept"], state["last_loss"]
 
 
-def counted_at(mark: Mapping[str, Any], epoch: int) -> tuple[float, int]:
-    """Loss sum and samples of `epoch` as they were at the mark; none if the mark is of an epoch before."""
-    return (mark["loss_sum"], mark["kept"]) if mark["epoch"] == epoch else (0.0, 0)
+def counted_at(snapshot: Mapping[str, Any], epoch: int) -> tuple[float, int]:
+    """Loss sum and samples of `epoch` as they were at the snapshot; none if the snapshot is of an epoch before."""
+    return (snapshot["loss_sum"], snapshot["kept"]) if snapshot["epoch"] == epoch else (0.0, 0)

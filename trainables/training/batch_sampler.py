@@ -17,17 +17,20 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 
-from trainables.training.data_order import Order, batch_count
+from trainables.training.data_order import SampleOrder, batch_count
 
 
 class BatchSampler(Sampler[list[int]]):
-    """Of `samples` samples. On several DDP ranks each has every `ranks`-th sample of a batch, from the `rank`-th on."""
+    """Batches of `samples` samples, for a DataLoader. On several DDP ranks each has every `ranks`-th sample of a batch.
+
+    >>> sampler = BatchSampler(1000, seed=1)  # Control(…, sampler=sampler) tells it the batch size
+    """
 
     def __init__(self, samples: int, *, seed: int = 0, rank: int = 0, ranks: int = 1) -> None:
         if not 0 <= rank < ranks:
             raise ValueError(f"BatchSampler(rank={rank}, ranks={ranks}): rank must be from 0 to {ranks - 1}.")
         self._size, self._rank, self._ranks = samples, rank, ranks
-        self._order = Order(seed, samples, torch.device("cpu"))
+        self._order = SampleOrder(seed, samples, torch.device("cpu"))
         self._batch_size: int | None = None  # until a control follows
         self._trained = 0  # samples, since the start of the training …
         self._begun = 0  # … and when this epoch began

@@ -1,4 +1,4 @@
-"""A policy's control of a training, in any loop: turn the knobs, mark and roll back weights, try, measure, record.
+"""A policy's control of a training, in any loop: turn the knobs, take snapshots, roll back, try, measure, record.
 
     control = Control(AutoLrs(low=1e-4, high=0.3), model, optimizer, batch_size=64, samples=len(data), epochs=20)
     while not control.done:
@@ -49,6 +49,15 @@ class Control:
     the first state that is loaded is another configuration's (`fork`).
 
     Raises ValueError if the policy needs what is not given here (`trainables.training.needs`).
+
+    >>> from trainables import Warmup
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> control = Control(Warmup(1.0), model, optimizer, batch_size=16, samples=160, epochs=3)
+    >>> for batch in range(10):  # forward, backward and optimizer.step() come first
+    ...     control.update(loss=0.5, samples=16)
+    >>> control.end_epoch({"valid_loss": 0.4})["train_loss"]
+    0.5
     """
 
     def __init__(
@@ -73,11 +82,11 @@ class Control:
         self._optimizer, self._size, self._epochs = optimizer, samples, epochs
         self._measure, self._metric, self._order, self._forked = measure, metric, sampler, forked
         self._group = joined() if weights is None else Alone()
-        watched = frozenset() if policy is None else policy.watches
+        watched = frozenset() if policy is None else policy.needs
         self.watches_loss, self.watches_gradient = "loss" in watched, "gradient" in watched
         if policy is not None and weights is None:
             refuse_unmet(
-                policy, averages=False, rewinds=sampler is not None, measures=measure is not None,
+                policy, averages=False, rolls_back=sampler is not None, measures=measure is not None,
                 parts=max(parts, self._group.size),
             )  # fmt: skip
         self._weights = ModelState(model, optimizer) if weights is None else weights
@@ -93,7 +102,7 @@ class Control:
         self.decisions = Decisions(self.knobs)
         self._account = LossAccount()
         self._policy_state: Any = None
-        self._mark: dict[str, Any] | None = None
+        self._snapshot: dict[str, Any] | None = None
         self._exploring = False  # the next rollback undoes what is done now
         self._undone = 0  # samples that were seen, and undone since
         self._evaluating = False  # the model has the weights to be measured, or had them since the last update
@@ -112,16 +121,16 @@ class Control:
         return self.stopped or self.diverged or self.epoch >= self._epochs
 
     @property
-    def mark(self) -> dict[str, Any] | None:
-        """The weights marked, live, and where the training stood then; None before the first mark."""
-        return self._mark
+    def snapshot(self) -> dict[str, Any] | None:
+        """The weights marked, live, and where the training stood then; None before the first snapshot."""
+        return self._snapshot
 
     @property
     def position(self) -> int:
         """Samples that went into the weights which an evaluation would measure: none undone, none of an exploration."""
         if self._exploring:
-            assert self._mark is not None
-            return int(self._mark["position"])
+            assert self._snapshot is not None
+            return int(self._snapshot["position"])
         return self.samples - self._undone
 
     def part_sizes(self, count: int, at_most: int | None = None) -> list[int]:
@@ -155,8 +164,8 @@ class Control:
         """An update over `samples` samples, those of all parts and workers."""
         self._evaluating = False
         self._account.add(loss_sum, samples, exploring=self._exploring)
-        if self._mark is not None and self._mark["loss"] is None:
-            self._mark["loss"] = float(loss_sum) / samples
+        if self._snapshot is not None and self._snapshot["loss"] is None:
+            self._snapshot["loss"] = float(loss_sum) / samples
         self.samples += samples
         if self._order is not None:
             self._order.follow(self.samples, self.knobs.batch_size)
@@ -170,10 +179,10 @@ class Control:
         """Close the epoch: measure, and ask the policy. Returns the metrics with the epoch's "train_loss".
 
         Give the metrics, or a function that measures them (None: `measure`). During an exploration the weights at the
-        mark count: a function finds them in the model; whoever measures before does so within `evaluating`.
+        snapshot count: a function finds them in the model; whoever measures before does so within `evaluating`.
         """
         self._refuse_unmeasured(metrics)
-        train_loss = self._account.mean(self._mark if self._exploring else None, self.epoch)
+        train_loss = self._account.mean(self._snapshot if self._exploring else None, self.epoch)
         self._account.put(0.0, 0)
         self.epoch += 1
         if self._order is not None:
@@ -193,15 +202,15 @@ class Control:
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Within it the model has the weights that an evaluation must measure: during an exploration those at the mark."""
+        """Within it the model has the weights that an evaluation must measure: during an exploration those at the snapshot."""
         self._evaluating = True
         if not self._exploring:
             yield
             return
-        assert self._mark is not None
+        assert self._snapshot is not None
         live = self._weights.read()
         tried = copied({key: live[key] for key in ("model", "buffers")})
-        put_model(self.model, self._mark["weights"])
+        put_model(self.model, self._snapshot["weights"])
         try:
             yield
         finally:
@@ -219,7 +228,7 @@ class Control:
         """A copy of what the control depends on: plain data and tensors. Ask between two updates only."""
         if self._parts.is_amid:
             raise ValueError("control.state_dict(): a batch has been told of in part; save after control.update().")
-        mark = self._mark and {**self._mark, "weights": self._weights.gathered(self._mark["weights"])}
+        snapshot = self._snapshot and {**self._snapshot, "weights": self._weights.gathered(self._snapshot["weights"])}
         return {
             "epoch": self.epoch,
             "samples": self.samples,
@@ -232,7 +241,7 @@ class Control:
             "knobs": asdict(self.knobs),
             "multiples": [dict(multiples) for multiples in self._multiples],
             "policy": self._policy_state,
-            "mark": mark,
+            "snapshot": snapshot,
             "order": None if self._order is None else self._order.state_dict(),
         }
 
@@ -240,8 +249,8 @@ class Control:
         """Go on from `state`, of a control with the same policy; load the model's and the optimizer's before."""
         if self._forked:
             self._forked = False
-            if state["exploring"]:  # the weights at the mark are those that were measured
-                self._weights.write(state["mark"]["weights"])
+            if state["exploring"]:  # the weights at the snapshot are those that were measured
+                self._weights.write(state["snapshot"]["weights"])
             self.fork(state)
             return
         self.epoch, self.samples = state["epoch"], state["samples"]
@@ -251,15 +260,15 @@ class Control:
         self._exploring, self._undone = state["exploring"], state["undone"]
         self.knobs, self._policy_state = Knobs(**state["knobs"]), state["policy"]
         self._multiples = [*state["multiples"]]  # the optimizer may have been loaded before this control was made
-        mark = copied(state["mark"])
-        self._mark = mark and {**mark, "weights": self._weights.own(mark["weights"])}
+        snapshot = copied(state["snapshot"])
+        self._snapshot = snapshot and {**snapshot, "weights": self._weights.own(snapshot["weights"])}
         if self._order is not None and state["order"] is not None:
             self._order.load_state_dict(state["order"])
         self.turn()
 
     def fork(self, state: dict[str, Any]) -> None:
         """Go on from another configuration's `state`, with the knobs of this one, and its policy from the start."""
-        self.load_state_dict({**state, "mark": None, "exploring": False, "multiples": self._multiples})
+        self.load_state_dict({**state, "snapshot": None, "exploring": False, "multiples": self._multiples})
         self.decisions = Decisions(self._initial)
         if self._order is not None:
             self._order.behind = 0
@@ -288,21 +297,21 @@ class Control:
 
     def do(self, action: Action, cost_seconds: float) -> None:
         """Carry out what a policy decided in that many seconds."""
-        if action.rewind:
-            self._rewind(action.replay)
-        if action.mark or (action.explore and not action.rewind):
+        if action.roll_back:
+            self._roll_back(action.replay)
+        if action.snapshot or (action.explore and not action.roll_back):
             behind = 0 if self._order is None else self._order.behind
-            self._mark = {
+            self._snapshot = {
                 "weights": copied(self._weights.read()), "epoch": self.epoch, "position": self.samples - self._undone,
                 **self._account.sums(), "loss": None, "drawn": self.samples - behind, "streams": read_streams(),
                 "scaler": None if self.scaler is None else self.scaler.state_dict(),
             }  # fmt: skip
-        if action.mark or action.rewind or action.explore:
+        if action.snapshot or action.roll_back or action.explore:
             self._exploring = action.explore
         before = self.knobs
         if action.knobs is not None:
             self.knobs = action.knobs
-        if action.knobs is not None or action.rewind:  # the mark has the knobs of its own time
+        if action.knobs is not None or action.roll_back:  # the snapshot has the knobs of its own time
             self.turn()
         averaged = self._averaged(action, before)
         if why := "; ".join(filter(None, (action.why, averaged))):
@@ -314,22 +323,22 @@ class Control:
             self._account.put(math.nan, 1)
             self.turn()
 
-    def _rewind(self, replay: bool) -> None:
-        mark = self._mark
-        if mark is None:
-            raise ValueError(f"{self.policy!r} asks to rewind, but it has not marked anything before")
-        self._weights.write(mark["weights"])
+    def _roll_back(self, replay: bool) -> None:
+        snapshot = self._snapshot
+        if snapshot is None:
+            raise ValueError(f"{self.policy!r} asks to roll back, but has taken no snapshot before")
+        self._weights.write(snapshot["weights"])
         if self.scaler is not None:
-            self.scaler.load_state_dict(mark["scaler"])
-        self._account.put(*counted_at(mark, self.epoch))
-        self._undone = self.samples - mark["position"]
+            self.scaler.load_state_dict(snapshot["scaler"])
+        self._account.put(*counted_at(snapshot, self.epoch))
+        self._undone = self.samples - snapshot["position"]
         if replay:
             if self._order is None:
                 raise ValueError(f"{self.policy!r} replays samples; give Control(…, sampler=BatchSampler(…)).")
-            self._order.behind = self.samples - mark["drawn"]
-            write_streams(mark["streams"])
-        if mark["loss"] is not None:  # that of the weights undone may be no number
-            self._account.last = mark["loss"]
+            self._order.behind = self.samples - snapshot["drawn"]
+            write_streams(snapshot["streams"])
+        if snapshot["loss"] is not None:  # that of the weights undone may be no number
+            self._account.last = snapshot["loss"]
 
     def _averaged(self, action: Action, before: Knobs) -> str:
         """Begin to average, or end, or begin again; returns what was done."""
@@ -364,13 +373,13 @@ class Control:
             raise ValueError("control.end_epoch(): no metrics; give them, or Control(…, measure=evaluate).")
         if isinstance(metrics, Mapping) and self._exploring and not self._evaluating:
             raise ValueError(
-                f"control.end_epoch({dict(metrics)}): {self.policy} is trying other weights now, and those at the mark must be "
+                f"control.end_epoch({dict(metrics)}): {self.policy} is trying other weights now, and those at the snapshot must be "
                 "measured; give the function, control.end_epoch(lambda: evaluate(model)), or measure within "
                 "`with control.evaluating():`."
             )
 
     def _measured(self, metrics: Metrics | Callable[[], Metrics] | None) -> Metrics:
-        """At the end of an epoch: what the first rank measured; the weights at the mark during an exploration."""
+        """At the end of an epoch: what the first rank measured; the weights at the snapshot during an exploration."""
         if isinstance(metrics, Mapping):
             return cast("Metrics", self._group.told(metrics))
         with self.evaluating():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class DataOrder(Protocol):
-    """An order of samples that can fall behind, so that some come again: `Order`, or a BatchSampler."""
+    """An order of samples that can fall behind, so that some come again: `SampleOrder`, or a BatchSampler."""
 
     behind: int  # samples
 
@@ -28,7 +28,7 @@ class DataOrder(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-class Order:
+class SampleOrder:
     """Of `size` samples; the indices are on `device`."""
 
     def __init__(self, seed: int, size: int, device: torch.device) -> None:

@@ -27,7 +27,7 @@ from trainables.contract import Policy, Workload
 from trainables.estimates.noise_scale import Gradient
 from trainables.training import gradients
 from trainables.training.control import Control
-from trainables.training.data_order import Order, batch_count
+from trainables.training.data_order import SampleOrder, batch_count
 from trainables.training.device import autocast, compute_device, measure, placed
 from trainables.training.model_state import copied, measured_weights
 from trainables.training.onednn import Guard
@@ -91,7 +91,7 @@ class Training:
         self._model = self.model  # the same weights
         if workload.execution.compile:
             self._model = cast("torch.nn.Module", torch.compile(self.model))
-        watches_gradient = policy is not None and "gradient" in policy.watches
+        watches_gradient = policy is not None and "gradient" in policy.needs
         self._shared = self.group.wrapped(self._model, watches_gradient)  # … whose gradients are those of all
 
         self.cursor = 0  # samples into the next epoch
@@ -101,7 +101,7 @@ class Training:
         self._part_squares: list[tuple[float | Tensor, float]] = []  # |gradient|^2 and share of each part accumulated
         self._seconds = 0.0  # since the last report
         self._size = workload.samples()
-        self._order = Order(seed, self._size, self.device)
+        self._order = SampleOrder(seed, self._size, self.device)
         self._weights = ReplicatedState(workload, self.model, self.optimizer, self.group)
         self.control = Control(
             policy, self.model, self.optimizer, batch_size=knobs.batch_size, samples=self._size, epochs=workload.horizon,
@@ -167,7 +167,7 @@ class Training:
 
     def _attend(self, *, until_ended: bool = False) -> None:
         """Take part in as many calls of the first worker's `state` as there are before it goes on."""
-        if self._weights.is_scattered(self.control.mark) and not (until_ended and self.group.rank == 0):
+        if self._weights.is_scattered(self.control.snapshot) and not (until_ended and self.group.rank == 0):
             while self.group.total(torch.zeros(1, device=self.device)) or until_ended:
                 self._weights.gathered(self._weights.read())
                 self.control.state_dict()
@@ -177,7 +177,7 @@ class Training:
 
         Of several workers the first is asked, and the others answer it when they come to their next update.
         """
-        if self._weights.is_scattered(self.control.mark):
+        if self._weights.is_scattered(self.control.snapshot):
             self.group.total(torch.ones(1, device=self.device))
         added = [parameter.grad for parameter in self._weights.parameters] if self.accumulated else None
         return {

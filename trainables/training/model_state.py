@@ -77,9 +77,9 @@ def put_model(model: torch.nn.Module, weights: dict[str, Any]) -> None:
 
 
 def measured_weights(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights that an evaluation of this training state measures: those at the mark during an exploration."""
+    """The weights that an evaluation of this training state measures: those at the snapshot during an exploration."""
     control = state["control"]
-    weights = control["mark"]["weights"] if control["exploring"] else state["weights"]
+    weights = control["snapshot"]["weights"] if control["exploring"] else state["weights"]
     return cast("dict[str, Any]", weights)
 
 

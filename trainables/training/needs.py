@@ -7,28 +7,28 @@ from typing import Any
 from trainables.contract import Policy
 
 
-def refuse_unmet(policy: Policy[Any], *, averages: bool, rewinds: bool, measures: bool, parts: int) -> None:
+def refuse_unmet(policy: Policy[Any], *, averages: bool, rolls_back: bool, measures: bool, parts: int) -> None:
     """Raise ValueError for the first need of `policy` that is not met.
 
-    averages: the loop can train replicas. rewinds: its data order can go back. measures: it has a function that
+    averages: the loop can train replicas. rolls_back: its data order can go back. measures: it has a function that
     measures. parts: gradients of each batch that are seen apart, from micro-batches or DDP ranks.
     """
-    if "average" in policy.turns and not averages:
+    if "average" in policy.writes and not averages:
         raise ValueError(
             f"{policy} averages replicas of the model, which only our own loop trains; make the model a Workload and call "
             "train(workload, policy, config), or choose a policy that does not average."
         )
-    if "replay" in policy.turns and not rewinds:
+    if "replay" in policy.writes and not rolls_back:
         raise ValueError(
             f"{policy} replays samples, which needs a data order that can go back; give Control(…, sampler=sampler) the "
             "BatchSampler(samples, seed=0) that the DataLoader draws from, or choose data='fresh'."
         )
-    if "metrics" in policy.watches and not measures:
+    if "metrics" in policy.needs and not measures:
         raise ValueError(
             f"{policy} asks for metrics between two epochs; give Control(…, measure=evaluate), a function without arguments "
             "that returns them, or choose metric=None."
         )
-    if "gradient" in policy.watches and parts < 2:
+    if "gradient" in policy.needs and parts < 2:
         raise ValueError(
             f"{policy} watches the gradient noise, and {parts} backward pass for each batch shows none; give "
             "Control(…, parts=2) and call control.part(samples, loss) after each of the two, or train on several DDP ranks."

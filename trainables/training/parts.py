@@ -14,7 +14,7 @@ from trainables.training.workers import Alone
 
 
 class Parts:
-    """`parts` backward passes for each batch, of each worker of `group`; `watches`: the gradient of each counts."""
+    """`parts` backward passes for each batch, of each worker of `group`; `needs`: the gradient of each counts."""
 
     def __init__(self, model: torch.nn.Module, parts: int, group: Alone, *, watches: bool) -> None:
         self._count, self._group = parts, group

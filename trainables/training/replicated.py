@@ -34,9 +34,9 @@ class ReplicatedState:
         """Spread replicas over the workers from the next `write` on."""
         self._sharing = self._group.size > 1
 
-    def is_scattered(self, mark: dict[str, Any] | None) -> bool:
+    def is_scattered(self, snapshot: dict[str, Any] | None) -> bool:
         """Whether no worker has all of what the training depends on."""
-        marked = mark is not None and "replicas" in mark["weights"]
+        marked = snapshot is not None and "replicas" in snapshot["weights"]
         return self._sharing and (self.replicas is not None or marked)
 
     def read(self) -> dict[str, Any]:

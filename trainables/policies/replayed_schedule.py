@@ -1,7 +1,7 @@
 """Train with a schedule that is given: from each place on, the knobs that stand in a list.
 
 Use when   a population or a policy has found a schedule, and a training afresh is to follow it: `orchestrator
-           export --schedule` prints it, `Scheduled.of` reads it.
+           export --schedule` prints it, `ReplayedSchedule.of` reads it.
 Costs      nothing.
 Settings   stretches: (first step, knobs) in order; the knobs hold from that step on, the first also before it.
            by: "steps" (evaluations, the first is 1), or "samples": from so many samples seen on. averaging: (first
@@ -26,10 +26,10 @@ KNOBS = frozenset({"learning_rate", "batch_size", "momentum", "weight_decay"})
 
 
 @dataclass(frozen=True)
-class Scheduled(Policy[tuple[int, int]]):
+class ReplayedSchedule(Policy[tuple[int, int]]):
     """The state is the place in either list: so many of their entries are behind.
 
-    >>> policy = Scheduled(((0, Knobs(0.1, 32)), (500, Knobs(0.01, 32))))
+    >>> policy = ReplayedSchedule(((0, Knobs(0.1, 32)), (500, Knobs(0.01, 32))))
     """
 
     stretches: tuple[tuple[int, Knobs], ...]
@@ -41,17 +41,17 @@ class Scheduled(Policy[tuple[int, int]]):
             firsts = [entry[0] for entry in given]
             if firsts != sorted(set(firsts)) or (name == "stretches" and not firsts):
                 raise ValueError(
-                    f"Scheduled({name}={given!r}): must be (first step, what holds then) with growing steps."
+                    f"ReplayedSchedule({name}={given!r}): must be (first step, what holds then) with growing steps."
                 )
         if self.by not in ("steps", "samples"):
-            raise ValueError(f"Scheduled(by={self.by!r}): must be 'steps' or 'samples'.")
+            raise ValueError(f"ReplayedSchedule(by={self.by!r}): must be 'steps' or 'samples'.")
 
     @property
-    def turns(self) -> frozenset[str]:  # type: ignore[override]
+    def writes(self) -> frozenset[str]:  # type: ignore[override]
         return KNOBS | {"average"} if self.averaging else KNOBS
 
     @classmethod
-    def of(cls, workload: Workload, stretches: Iterable[Mapping[str, Any]]) -> Scheduled:
+    def of(cls, workload: Workload, stretches: Iterable[Mapping[str, Any]]) -> ReplayedSchedule:
         """From what `orchestrator export --schedule` prints.
 
         Of a population [{"first": 1, "last": 10, "config": {...}}, ...], of a policy [{"samples": 0, "knobs": {...}}, ...].

@@ -1,8 +1,8 @@
 """Several policies side by side, each for knobs of its own.
 
-Use when   one policy turns the learning rate and another the batch: Together(Schedule("cosine"), BatchRamp(...)).
+Use when   one policy turns the learning rate and another the batch: Compose(LrSchedule("cosine"), BatchRamp(...)).
 Costs      what they cost.
-Settings   the policies. Each sees the knobs as they are, and writes those that its `turns` names.
+Settings   the policies. Each sees the knobs as they are, and writes those that its `writes` names.
 Not for    two that turn the same knob: one has to go around the other (Warmup(..., then=...), Watchdog(...)).
 """
 
@@ -20,10 +20,10 @@ State = list[tuple[Any, bool]]
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Together(Policy[State]):
+class Compose(Policy[State]):
     """Several policies at once, each with knobs of its own.
 
-    >>> policy = Together(Schedule("cosine"), Sma(replicas=4))
+    >>> policy = Compose(LrSchedule("cosine"), Sma(replicas=4))
     """
 
     policies: tuple[Policy[Any], ...]
@@ -31,28 +31,28 @@ class Together(Policy[State]):
     def __init__(self, *policies: Policy[Any]) -> None:
         object.__setattr__(self, "policies", policies)
         if len(policies) < 2:
-            raise ValueError(f"{self}: needs two policies or more; write a single one without Together.")
+            raise ValueError(f"{self}: needs two policies or more; write a single one without Compose.")
         for one, other in combinations(policies, 2):
-            if both := sorted(one.turns & other.turns):
+            if both := sorted(one.writes & other.writes):
                 raise ValueError(
                     f"{self}: {one} and {other} both turn {', '.join(both)}; leave one of them out, or put one around the "
                     f"other: Warmup(..., then=...), Watchdog(...); BatchRamp(..., decay=None) leaves the rate alone."
                 )
 
     def __repr__(self) -> str:
-        return f"Together({', '.join(map(repr, self.policies))})"
+        return f"Compose({', '.join(map(repr, self.policies))})"
 
     @property
     def resumable(self) -> bool:  # type: ignore[override]
         return all(policy.resumable for policy in self.policies)
 
     @property
-    def turns(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset().union(*(policy.turns for policy in self.policies))
+    def writes(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset().union(*(policy.writes for policy in self.policies))
 
     @property
-    def watches(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset().union(*(policy.watches for policy in self.policies))
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset().union(*(policy.needs for policy in self.policies))
 
     def start(self, signals: Signals) -> tuple[State, Action]:
         return self._merged([policy.start(signals) for policy in self.policies], signals.knobs)
@@ -80,16 +80,16 @@ def _changes(policy: Policy[Any], action: Action, knobs: Knobs) -> dict[str, Any
     """The knobs that the action turns, which must be among those that the policy has said."""
     before, after = asdict(knobs), asdict(action.knobs or knobs)
     changes = {name: after[name] for name in before if after[name] != before[name]}
-    if unsaid := sorted(set(changes) - policy.turns):
-        raise ValueError(f"{policy} turned {', '.join(unsaid)}, which its `turns` does not name; add it there.")
+    if unsaid := sorted(set(changes) - policy.writes):
+        raise ValueError(f"{policy} turned {', '.join(unsaid)}, which its `writes` does not name; add it there.")
     return changes
 
 
 def _merged(actions: list[Action]) -> Action:
     """All but the knobs."""
     return Action(
-        mark=any(action.mark for action in actions),
-        rewind=any(action.rewind for action in actions),
+        snapshot=any(action.snapshot for action in actions),
+        roll_back=any(action.roll_back for action in actions),
         replay=any(action.replay for action in actions),
         explore=any(action.explore for action in actions),
         measure=any(action.measure for action in actions),

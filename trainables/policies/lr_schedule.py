@@ -21,10 +21,10 @@ from trainables.values import NOTHING, Action, Signals
 
 
 @dataclass(frozen=True)
-class Schedule(Policy[float]):
+class LrSchedule(Policy[float]):
     """The state is the configuration's learning rate.
 
-    >>> policy = Schedule("cosine")
+    >>> policy = LrSchedule("cosine")
     """
 
     shape: str = "cosine"
@@ -33,7 +33,7 @@ class Schedule(Policy[float]):
     at: tuple[float, ...] = (0.5, 0.75)
     begin_at: float = 0.0
 
-    turns = frozenset({"learning_rate"})
+    writes = frozenset({"learning_rate"})
 
     def __post_init__(self) -> None:
         if self.shape not in SHAPES:
