@@ -120,7 +120,7 @@ class Exploring(Policy[dict[str, Any]]):
             return state, Action(knobs=replace(signals.knobs, learning_rate=state["rate"] / 2, batch_size=9))
         if phase == 3:
             return state, Action(roll_back=True, knobs=replace(signals.knobs, learning_rate=state["rate"]))
-        return state, Action(mark=phase == 0)
+        return state, Action(snapshot=phase == 0)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Trying(Policy[int]):
         if state % 9 == 4:
             return state, Action(explore=True, knobs=knobs, why="tries", evidence=evidence)
         returns = state % 9 in (6, 8)
-        return state, Action(rewind=returns, replay=state % 9 == 8, explore=returns, measure=state % 9 == 2)
+        return state, Action(roll_back=returns, replay=state % 9 == 8, explore=returns, measure=state % 9 == 2)
 
 
 class Noisy(nn.Module):

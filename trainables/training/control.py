@@ -50,7 +50,7 @@ class Control:
 
     Raises ValueError if the policy needs what is not given here (`trainables.training.needs`).
 
-    >>> from trainables import Warmup
+    >>> import torch
     >>> model = torch.nn.Linear(2, 1)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     >>> control = Control(Warmup(1.0), model, optimizer, batch_size=16, samples=160, epochs=3)
