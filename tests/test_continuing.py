@@ -72,7 +72,7 @@ def test_a_promoting_scheduler_resumes_what_a_stopping_one_left(tmp_path: Path) 
     [
         ({"mode": "max"}, "mode = min, now max"),
         ({"workload": Quadratic(horizon=5)}, "workload = Quadratic"),
-        ({"policy": lambda config: None}, "policy = None"),
+        ({"policy": lambda config: None}, r"policy = Fixed\(\)"),
         ({"space": Space(SPACE | {"learning_rate": loguniform(0.5, 0.9)})}, "space has changed .*learning_rate"),
         (
             {"space": Space({"learning_rate": loguniform(1e-3, 0.3), "batch_size": pow2(4, 32)})},

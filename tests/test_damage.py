@@ -129,7 +129,7 @@ def everything(folder: Path) -> list[object]:
         ledger.close()
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [120, pytest.param(300, marks=pytest.mark.slow)])
 def test_flipped_bits_in_the_file_are_never_wrong_in_silence(tmp_path: Path, count: int) -> None:
     folder = tmp_path / "small"
     simulated(folder, small_sweep())

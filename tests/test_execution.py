@@ -104,7 +104,7 @@ def test_what_does_not_exist_is_refused() -> None:
         optimizer("sdg", nn.Linear(1, 1).parameters(), Knobs(0.1, 8))
     with pytest.raises(ValueError, match="must be one of 'float32', 'bf16', 'fp16'"):
         Execution(precision="half")
-    with pytest.raises(ValueError, match="must be 1 or more"):
+    with pytest.raises(ValueError, match="must be a whole number, 1 or more"):
         Execution(micro_batch=0)
 
 

@@ -85,7 +85,7 @@ def test_failed_shows_each_cause_with_its_count_and_how_the_log_of_the_first_end
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), [(["9"], "no trial 9; there are 0 to 5"), (["1", "--failed"], "leave out")]
+    ("arguments", "words"), [(["9"], "no trial 9; there are 0 to 5"), (["1", "--failed"], "omit the trial")]
 )
 def test_a_wrong_call_is_refused_in_words(runs: Path, arguments: list[str], words: str) -> None:
     done = logs(runs, *arguments)

@@ -32,7 +32,7 @@ def test_the_section_is_short() -> None:
 
 def run(code: str, **yours: Any) -> dict[str, Any]:
     """What the code leaves behind; the first example imports the policies for all."""
-    first = next(line for line in PLAIN.splitlines() if line.startswith("from orchestrator import"))
+    first = next(line for line in PLAIN.splitlines() if line.startswith("from trainables import"))
     exec(first, yours)
     exec(compile(code, "docs/policies.md", "exec"), yours)
     return yours

@@ -405,7 +405,7 @@ def test_sobol_points_fill_the_cube_evenly() -> None:
         (lambda: GaussianProcess(n_startup_trials=True), "1 or more"),
         (lambda: BayesSearch(n_initial=1), "2 or more"),
         (lambda: BayesSearch().check(SPACES["fixed"]), "nothing to search"),
-        (lambda: MultitaskSearch(halving=1.5), "from 0 to 1"),
+        (lambda: MultitaskSearch(halving=1.5), "0 or more and at most 1"),
         (lambda: MultitaskSearch(first=0), "1 or more"),
         (lambda: MultitaskSearch(greedy=2.0), "0 or more and at most 1"),
         (lambda: SigOptSearch(full_every=0.5), "must be a number, 1 or more"),

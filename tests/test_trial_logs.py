@@ -211,7 +211,7 @@ def test_a_seat_tells_how_a_trial_left_and_the_next_one_finds_nothing_of_it(tmp_
     script = tmp_path / "tune.py"
     script.write_text(
         "import logging, os, sys\n"
-        "from orchestrator import FromFunction, Random, Space, Sweep, launch, uniform\n"
+        "from orchestrator import FromFunction, Random, RunToEnd, Space, Sweep, launch, uniform\n"
         "def train(config, state):\n"
         "    trial = int(os.path.basename(os.path.dirname(os.readlink('/proc/self/fd/1'))))\n"
         "    assert open('data.txt').read() == 'here'\n"
@@ -229,7 +229,7 @@ def test_a_seat_tells_how_a_trial_left_and_the_next_one_finds_nothing_of_it(tmp_
         "        if trial == 2: os._exit(3)\n"
         "        if trial == 3: return\n"
         "launch(Sweep(name='own', workload=FromFunction(train, metric='loss', mode='min', horizon=3), num_samples=5,\n"
-        "    space=Space({'x': uniform(0.0, 1.0)}), searcher=Random(), max_concurrent=1, retries=0, allow_failed=2))\n"
+        "    space=Space({'x': uniform(0.0, 1.0)}), searcher=Random(), scheduler=RunToEnd(), max_concurrent=1, retries=0, allow_failed=2))\n"
     )
     (tmp_path / "data.txt").write_text("here")
     done = subprocess.run(
