@@ -1,13 +1,10 @@
 """A checkpoint is a folder that is complete and undamaged, or is not there.
 
-`step-000012+000128/` holds the state after 12 evaluations and 128 samples of the next epoch: tensors in
-`tensors.safetensors`, everything else in `state.json`, sizes and SHA-256 of both in `manifest.json`. There is
-no pickle in it, and no other file in the folder is ever opened.
+It holds tensors in `tensors.safetensors`, everything else in `state.json`, sizes and SHA-256 of both in `manifest.json`.
+There is no pickle in it, and no other file in the folder is ever opened.
 
-    save     files, fsync, manifest, fsync, rename from `.tmp`, fsync of the parent: a kill leaves a whole one
+    write    files, fsync, manifest, fsync, rename from `.tmp`, fsync of the parent: a kill leaves a whole one
     load     every hash is compared before a byte is used
-    newest   the last one that is not damaged, and a sentence for each that was passed over
-    prune    older ones go only when the newest has been read back and found whole
 """
 
 from __future__ import annotations
@@ -15,51 +12,37 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
 
-from search.work import Progress
 from trainables.execution.codec import pack, unpack
 
 FORMAT = 1
 FILES = ("state.json", "tensors.safetensors")
 MANIFEST = "manifest.json"
-_NAME = re.compile(r"step-(\d{6,})\+(\d{6,})")
 
 
 class DamagedCheckpoint(Exception):
     """A checkpoint must not be used; the message names the file and what is wrong with it."""
 
 
-class Found(NamedTuple):
-    """A checkpoint's place in the training, and in the file system."""
+class Written(NamedTuple):
+    """A checkpoint as the ledger records it."""
 
-    step: int
-    cursor: int  # samples into the next epoch
-    path: Path
+    sha256: str  # of the manifest
+    bytes: int  # of the files that the manifest lists
 
 
-def save(folder: Path, state: dict[str, Any], *, step: int, cursor: int = 0) -> Progress:
-    """Write `state` durably under `folder`; an older checkpoint of the same place is replaced.
+def load(path: Path, recorded: str | None = None) -> dict[str, Any]:
+    """The state saved at `path`. Raises DamagedCheckpoint if any byte differs from what was written.
 
-    Raises OSError when it cannot be written (full disk, …); the other checkpoints are untouched then.
+    `recorded`: the SHA-256 of the manifest that is on record; another checkpoint, though whole, counts as damaged.
     """
-    final = folder / f"step-{step:06d}+{cursor:06d}"
-    try:
-        return _write(final, state, step)
-    except OSError as error:
-        shutil.rmtree(_unfinished(final), ignore_errors=True)
-        reason = f"checkpoint not written, earlier ones are kept: {error.strerror}"
-        raise OSError(error.errno, reason, str(final)) from error
-
-
-def load(path: Path) -> dict[str, Any]:
-    """The state saved at `path`. Raises DamagedCheckpoint if any byte differs from what was written."""
+    if recorded is not None and _sha256(_bytes(path / MANIFEST)) != recorded:
+        raise DamagedCheckpoint(f"{path / MANIFEST} does not have the SHA-256 that is on record")
     files = _read(path)
     state = json.loads(files["state.json"])
     tensors = safetensors.torch.load(files["tensors.safetensors"])
@@ -68,79 +51,37 @@ def load(path: Path) -> dict[str, Any]:
     return unpacked
 
 
-def newest(
-    folder: Path, recorded: int, *, on_the_way: bool = True, digests: Mapping[str, str] = {}
-) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest undamaged state at a step <= `recorded`, and what had to be passed over to get it.
+def write(path: Path, state: dict[str, Any]) -> Written:
+    """Write `state` durably to `path`; what was there is replaced.
 
-    `on_the_way` allows one that has already seen a part of the epoch after `recorded`. `digests`: what the record says
-    of a checkpoint's manifest, by the checkpoint's path; one that is whole but another is passed over, too.
+    Raises OSError when it cannot be written (full disk, …); what was there is untouched then.
     """
-    notices: list[str] = []
-    for found in reversed(find(folder)):
-        if found.step > recorded or (found.step == recorded and found.cursor and not on_the_way):
-            continue
-        try:
-            _compare(found.path, digests.get(str(found.path)))
-            return load(found.path), notices
-        except DamagedCheckpoint as damage:
-            notices.append(f"damaged checkpoint passed over: {damage}")
-    return None, notices
+    try:
+        return _write(path, state)
+    except OSError as error:
+        shutil.rmtree(_unfinished(path), ignore_errors=True)
+        reason = f"checkpoint not written, earlier ones are kept: {error.strerror}"
+        raise OSError(error.errno, reason, str(path)) from error
 
 
-def _compare(path: Path, recorded: str | None) -> None:
-    if recorded is not None and _sha256(_bytes(path / MANIFEST)) != recorded:
-        raise DamagedCheckpoint(f"{path / MANIFEST} does not have the SHA-256 that is on record")
+def written(path: Path) -> Written:
+    """What `write` returned for the checkpoint at `path`. Raises DamagedCheckpoint."""
+    size = sum(entry["bytes"] for entry in _manifest(path)["files"].values())
+    return Written(_sha256(_bytes(path / MANIFEST)), size)
 
 
-def find(folder: Path) -> list[Found]:
-    """All checkpoints in `folder`, oldest first; whether they are whole shows when they are loaded."""
-    names = os.listdir(folder) if folder.is_dir() else []
-    matches = [match for name in names if (match := _NAME.fullmatch(name))]
-    return sorted(Found(int(match[1]), int(match[2]), folder / match[0]) for match in matches)
+def check(path: Path) -> None:
+    """Raise DamagedCheckpoint if any byte differs from what was written."""
+    _read(path)
 
 
-def describe(found: Found) -> Progress:
-    """The checkpoint as a worker reports it; raises DamagedCheckpoint."""
-    manifest = _manifest(found.path)
-    size = sum(entry["bytes"] for entry in manifest["files"].values())
-    digest = _sha256(_bytes(found.path / MANIFEST))
-    return Progress("checkpoint", found.step, path=str(found.path), sha256=digest, bytes=size)
+def delete(path: Path) -> None:
+    """The manifest goes first: a kill in the middle leaves something that is recognised as damaged."""
+    (path / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
 
 
-def prune(folder: Path, keep: int = 2, recorded: int | None = None, pinned: Collection[int] = ()) -> None:
-    """Delete all but the `keep` newest checkpoints, the newest one at a step <= `recorded`, and those at `pinned` steps.
-
-    Nothing is deleted if the newest one turns out to be damaged.
-    """
-    checkpoints = find(folder)
-    kept = checkpoints[-max(keep, 1) :]
-    if recorded is not None:
-        kept += [found for found in checkpoints if found.step <= recorded][-1:]
-    superfluous = [found for found in checkpoints if found not in kept and found.step not in pinned]
-    if superfluous:
-        try:
-            _read(checkpoints[-1].path)
-        except DamagedCheckpoint:
-            return
-        delete(superfluous)
-
-
-def clean(folder: Path, step: int, cursor: int) -> None:
-    """Remove what a training that goes on from here cannot use: what lies ahead, and unfinished folders."""
-    delete([found for found in find(folder) if (found.step, found.cursor) > (step, cursor)])
-    for path in folder.glob("step-*.tmp"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def delete(checkpoints: Sequence[Found]) -> None:
-    for found in checkpoints:
-        # The manifest goes first: a kill in the middle leaves something that is recognised as damaged.
-        (found.path / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(found.path, ignore_errors=True)
-
-
-def _write(final: Path, state: dict[str, Any], step: int) -> Progress:
+def _write(final: Path, state: dict[str, Any]) -> Written:
     packed, tensors = pack(state)
     files = {
         "state.json": json.dumps(packed, allow_nan=False).encode(),
@@ -157,11 +98,11 @@ def _write(final: Path, state: dict[str, Any], step: int) -> Progress:
         _write_file(unfinished / name, data)
     _sync_folder(unfinished)
     if final.exists():
-        delete([Found(step, 0, final)])
+        delete(final)
     unfinished.rename(final)
     _sync_folder(final.parent)
     size = sum(len(data) for data in files.values())
-    return Progress("checkpoint", step, path=str(final), sha256=_sha256(manifest), bytes=size)
+    return Written(_sha256(manifest), size)
 
 
 def _unfinished(final: Path) -> Path:
