@@ -218,7 +218,7 @@ def test_the_policy_keeps_plain_data_and_is_pure(workload: Workload, policy: Pol
     calls: list[tuple[Any, Signals, Any]] = []
 
     class Recorded(Policy[Any]):
-        watches = policy.needs
+        needs = policy.needs
 
         def start(self, signals: Signals) -> Any:
             return policy.start(signals)
