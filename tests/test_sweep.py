@@ -57,7 +57,7 @@ BAD = {
     "no budget": ({"time_budget": 0}, r"time_budget=0\): must be more than 0"),
     "negative silence": ({"max_silence": -3.0}, r"max_silence"),
     "a negative checkpoint interval": ({"checkpoint_seconds": -1}, r"checkpoint_seconds=-1"),
-    "a misspelt metric": ({"metric": "los"}, r"metric='los'\): Quadratic reports no such metric. Did you mean 'loss'"),
+    "a misspelt metric": ({"metric": "los"}, r"metric='los'\): Quadratic does not report this metric. Did you mean 'loss'"),
     "a wrong mode": ({"mode": "minimise"}, r"mode='minimise'\): must be 'min' or 'max'"),
     "a name with a slash": ({"name": "a/b"}, r"name='a/b'"),
     "an empty name": ({"name": ""}, r"name=''"),
