@@ -38,7 +38,7 @@ class Jobs:
         self._out.discard(_key(order))
 
     def lose(self, order: Order) -> bool:
-        """The worker of `order` is gone, and the order may be handed out again. True: it was lost too often, give it up."""
+        """The worker of `order` is gone; the order may be handed out again. True: it was lost too often."""
         key = _key(order)
         self._lost[key] = self._lost.get(key, 0) + 1
         self._out.discard(key)

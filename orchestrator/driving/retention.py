@@ -71,7 +71,7 @@ class Retention:
             self._drop(*(self._history.trials[number] for number in self._replaced))
 
     def let_go(self, trial: Trial, *, is_held: bool, done: bool) -> None:
-        """The trial is over. `done`: its worker has finished too; otherwise a script may still be writing its last files."""
+        """The trial is over. `done`: its worker has finished too; if not, a script may still be writing files."""
         if is_held and not done:
             self._leaving.add(trial.number)
         if done:

@@ -79,7 +79,7 @@ def first_trials(sweep: Sweep, folder: Path) -> list[tuple[Trial, int]]:
                     shutil.copy(folder / name, copy / name)
         for run in sweep.transfer:
             earlier = found(run, folder).absolute()
-            if earlier == (folder.parent / run).absolute() and not Path(run).is_absolute():  # named relative to this run
+            if earlier == (folder.parent / run).absolute() and not Path(run).is_absolute():  # named beside this
                 (copy.parent / run).symlink_to(earlier)
         ledger = Ledger.write(copy)
         try:
@@ -93,7 +93,7 @@ def _walk(driver: Driver) -> list[tuple[Trial, int]]:
     begun: list[tuple[Trial, int]] = []
     driver.workers = workers = _workers(driver.sweep)
     free, reports, seconds, value = list(range(workers)), 0, 0.0, _unremarkable(driver.sweep)
-    due: list[tuple[float, int, int, int, int]] = []  # heap: time, worker, trial, the step it will report, its last step
+    due: list[tuple[float, int, int, int, int]] = []  # heap: time, worker, trial, step to report, last step
     while len(begun) < FIRST and reports < MOST_REPORTS:
         while free and len(begun) < FIRST and (order := driver.next()) is not None:
             if order.assignment is None or order.kind != "train":

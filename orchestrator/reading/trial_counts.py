@@ -70,7 +70,7 @@ def latest_events(ledger: Ledger, count: int = 5) -> list[tuple[str, str, str]]:
 
 
 def causes(found: Iterable[Stand]) -> list[Cause]:
-    """Why trials failed or diverged, the most frequent first; reasons that differ only in numbers and names count as one."""
+    """Why trials failed or diverged, the most frequent first; reasons that differ in numbers and names only are one."""
     grouped: dict[tuple[str, str], Cause] = {}
     for stand in found:
         if stand.status in _DEAD:

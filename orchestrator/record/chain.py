@@ -49,7 +49,7 @@ def following(before: Link, table: str, row: Row) -> Link:
 
 
 def walk(connection: sqlite3.Connection) -> Iterator[tuple[str, Row]]:
-    """All records in order, as (table, row with its hash); raises Broken at the first that differs from what was written."""
+    """All records in order, as (table, row with its hash); raises Broken at the first damaged one."""
     at, last = Link(), ("", ())  # type: tuple[Link, tuple[str, Row]]
     try:
         upcoming: dict[int, tuple[str, Row, Iterator[Row]]] = {}  # seq → the next record of a table

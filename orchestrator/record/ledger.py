@@ -123,7 +123,7 @@ class Ledger(Appends):
 
     @classmethod
     def read(cls, folder: Path, *, check: bool = True) -> Ledger:
-        """Open for reading only. Raises StorageError if there is no ledger, LedgerDamaged if it differs from what was written.
+        """Open for reading only. Raises StorageError if there is no ledger, LedgerDamaged if it is damaged.
 
         `check=False` checks only the end of the chain: for a quick look at a long record.
         """

@@ -64,7 +64,7 @@ def refuse_a_lost_ledger(folder: Path, *, is_empty: bool = False) -> None:
     sizes = [path.stat().st_size for path in (folder / FILE, folder / f"{FILE}-wal") if path.exists()]
     if (folder / FILE).exists() and any(sizes) and not is_empty:
         return
-    acknowledged = chain.read_head(folder).seq if is_empty else 0  # a removed file was removed on purpose
+    acknowledged = chain.read_head(folder).seq if is_empty else 0  # whoever removed the file did so on purpose
     if acknowledged or last_of(folder / COPY) or any((folder / "trials").glob("*")):
         raise no_ledger(folder)
 

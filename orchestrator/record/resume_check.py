@@ -165,7 +165,7 @@ def _check_tasks(ledger: Ledger, earlier: Sequence[Mapping[str, Any]], tasks: Se
     for task in tasks:
         old = known.get(task["name"], task)
         differing = [field for field in ("share", "changes", "resumes") if old[field] != task[field]]
-        if differing and not (old["resumes"] and task["resumes"]):  # results of resumable tasks are parts of full trainings
+        if differing and not (old["resumes"] and task["resumes"]):  # their results are parts of full trainings
             field = differing[0]
             raise ResumeRefused(
                 f"{ledger.folder}: task {task['name']!r} was recorded with {field} = {old[field]}, now {task[field]}. The old "
