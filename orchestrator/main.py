@@ -102,14 +102,14 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
 
     def command(
         name: Annotated[str | None, typer.Option(help="Name of the run: its folder under --runs.")] = None,
-        runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+        runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
         num_samples: Annotated[int | None, typer.Option(help="Configurations to try, in all.")] = None,
-        budget: Annotated[float | None, typer.Option(help="What may be trained in all, in full trainings.")] = None,
+        budget: Annotated[float | None, typer.Option(help="Training in all, in full trainings.")] = None,
         max_concurrent: Annotated[
-            int | None, typer.Option(help="Trials at once; default: what the resources allow.")
+            int | None, typer.Option(help="Trials at once; default: as many as the resources allow.")
         ] = None,
         time_budget: Annotated[
-            str | None, typer.Option(help="Stop starting trials after so long, in all: 90s, 15m, 6h.")
+            str | None, typer.Option(help="Start no more trials after this time in all: 90s, 15m, 6h.")
         ] = None,
         seed: Annotated[int | None, typer.Option(help="One seed for everything.")] = None,
         simulate: Annotated[
@@ -337,7 +337,7 @@ def _build(sweep: Callable[[], Sweep] | Sweep) -> Sweep:
         return described
     if described is None and callable(sweep):
         raise BadInput(f"{_named(sweep)}() returned nothing; it must return a Sweep(...).")
-    raise BadInput(f"{described!r} is no Sweep: pass Sweep(...), or a function that returns one.")
+    raise BadInput(f"{described!r} is not a Sweep: pass Sweep(...), or a function that returns one.")
 
 
 def _named(function: Callable[..., object]) -> str:

@@ -99,7 +99,7 @@ def test_a_damaged_file_is_refused_and_repaired_from_the_copy(tmp_path: Path) ->
     before = sequence(folder)
     whole = (folder / "ledger.db").read_bytes()
     (folder / "ledger.db").write_bytes(whole[:100] + b"\x5a" * 9000 + whole[9100:])
-    with pytest.raises(LedgerDamaged, match=r"is damaged: .* left as it is.*copy of") as caught:
+    with pytest.raises(LedgerDamaged, match=r"is damaged: .* left unchanged.*copy of") as caught:
         Ledger.write(folder)
     assert caught.value.exit_code == 7
     done = repaired_as_told(str(caught.value), tmp_path)
@@ -155,7 +155,7 @@ def test_flipped_bits_in_the_file_are_never_wrong_in_silence(tmp_path: Path, cou
         ("UPDATE suggestion SET config = replace(config, '8', '9') WHERE trial = 0", "the suggestion of trial 0"),
         ("UPDATE ending SET hash = replace(hash, 'a', 'b') || 'c' WHERE trial = 1", "the ending of trial 1"),
         ("DELETE FROM report WHERE trial = 2 AND step = 1", r"record \d+ is missing, after the suggestion of trial 2"),
-        ("DELETE FROM event WHERE seq = (SELECT MAX(seq) FROM event)", "was acknowledged, and cannot be read any more"),
+        ("DELETE FROM event WHERE seq = (SELECT MAX(seq) FROM event)", "was acknowledged, but cannot be read any more"),
         ("UPDATE report SET metrics = x'ff' WHERE trial = 1 AND step = 1", "after the suggestion of trial 1"),
         ("DROP VIEW trials", "trials is not as it was made"),
     ],

@@ -47,9 +47,9 @@ class Signals:
         if len(self._received) > 1 and not self._is_script:
             raise KeyboardInterrupt
         if len(self._received) > 1:
-            self._say("leaving at once; what is recorded is safe\n")
+            self._say("exiting at once; everything recorded is safe\n")
             os._exit(128 + number)  # everything that this process has started ends with it
-        once_more = " (once more leaves at once)" if self._is_script else ""
+        once_more = " (a second signal exits at once)" if self._is_script else ""
         self._say(f"\nstopping: trials save their checkpoints{once_more}\n")
         self._driver.stop("a signal asked for it")
 

@@ -14,7 +14,7 @@ from search.searchers.random import Random
 
 STOPPABLE = ("Random", "Sobol", "Tpe")  # searchers that gain from Asha: they learn from stopped trials too
 FULL_ONLY = {
-    "Grid": "a grid is there to see each of its values",
+    "Grid": "a grid is meant to show each of its values",
     "BayesSearch": "BayesSearch learns from full trainings only",
     "GaussianProcess": "GaussianProcess expects full trainings",
     "CmaEs": "CmaEs expects full trainings",
@@ -45,5 +45,5 @@ def scheduler(chosen: Searcher, horizon: int, *, policy_resumes: bool) -> tuple[
     if not policy_resumes:
         return RunToEnd(), "the policy's schedule depends on the training's length, so an early step misleads"
     if title not in STOPPABLE:
-        return RunToEnd(), f"only {title} knows whether trials that are stopped early teach it anything"
-    return Asha(), "it stops early what is not among the best; scheduler=RunToEnd() trains every trial to its end"
+        return RunToEnd(), f"it is not known whether {title} can learn from trials that are stopped early"
+    return Asha(), "it stops trials that are not among the best; scheduler=RunToEnd() trains every trial to its end"

@@ -39,7 +39,7 @@ def metric(sweep: Sweep) -> None:
             + did_you_mean(sweep.metric_name, sweep.workload.metrics)
         )
     if sweep.metric and sweep.metric != sweep.workload.metric and not sweep.mode:
-        raise BadInput(f"Sweep(metric={sweep.metric!r}): say also mode='min' or mode='max'.")
+        raise BadInput(f"Sweep(metric={sweep.metric!r}): add mode='min' or mode='max'.")
 
 
 def numbers(sweep: Sweep) -> None:
@@ -122,7 +122,7 @@ def parameters(sweep: Sweep) -> None:
             if not error.args or error.args[0] in config:
                 raise
             raise BadInput(
-                f"Sweep(space): {type(sweep.workload).__name__} reads the parameter {error}, which {config!r} has not; "
+                f"Sweep(space): {type(sweep.workload).__name__} reads the parameter {error}, which is missing in {config!r}; "
                 "add it to the space: a range, or a plain value that holds for all trials."
             ) from None
 
@@ -147,7 +147,7 @@ def tasks(sweep: Sweep) -> tuple[Task, ...]:
     for task in found:
         if not isinstance(task, Task):
             raise BadInput(
-                f"Sweep(tasks): {task!r} is no Task; write tasks=Task.epochs(0.1, 0.5, 1.0), or a list of tasks."
+                f"Sweep(tasks): {task!r} is not a Task; write tasks=Task.epochs(0.1, 0.5, 1.0), or a list of tasks."
             )
         _changes(sweep, task)
     wrong = problem_with_tasks(found)
@@ -185,7 +185,7 @@ def _changes(sweep: Sweep, task: Task) -> None:
         if each == "horizon":
             raise BadInput(f"Sweep(tasks): {task.name!r} changes the horizon; write share= instead, of the steps.")
         if each not in known:
-            hint = did_you_mean(each, known) if known else " It is no dataclass, and cannot be changed."
+            hint = did_you_mean(each, known) if known else " It is not a dataclass, and cannot be changed."
             raise BadInput(
                 f"Sweep(tasks): {task.name!r} has {each}={value!r}, but {type(workload).__name__} has no field {each!r}.{hint}"
             )
@@ -216,5 +216,5 @@ def transfer(sweep: Sweep) -> tuple[str, ...]:
     runs = [sweep.transfer] if isinstance(sweep.transfer, str) else list(sweep.transfer)
     for run in runs:
         if not isinstance(run, (str, PathLike)) or not str(run):
-            raise BadInput(f"Sweep(transfer): {run!r} is no run; write the names or folders of earlier runs.")
+            raise BadInput(f"Sweep(transfer): {run!r} is not a run; write the names or folders of earlier runs.")
     return tuple(str(run) for run in runs)

@@ -23,7 +23,7 @@ def describe_found(name: str, ledger: Ledger, history: History, change: str) -> 
     if resting:
         parts.append(f"{resting} resting (may be resumed)")
     if interrupted := done[Status.RUNNING]:
-        parts.append(f"{interrupted} interrupted (going on from their last checkpoints, if they have any)")
+        parts.append(f"{interrupted} interrupted (resuming from their last checkpoints, if they have any)")
     reports = sum(len(trial.steps) for trial in history.trials)
     counts = f"{plural(len(history.trials), 'trial')}, {plural(reports, 'report')} on record"
     text = f"Continuing {name}: {counts}"

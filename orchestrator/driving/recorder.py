@@ -142,7 +142,7 @@ class Recorder:
         else:
             self._listen(
                 "retry",
-                f"trial {trial.number} lost its worker at step {trial.step} ({why}); going on from its last checkpoint",
+                f"trial {trial.number} lost its worker at step {trial.step} ({why}); resuming from its last checkpoint",
             )
 
     def test(self, trial: Trial, metrics: Mapping[str, float]) -> None:
@@ -166,7 +166,7 @@ class Recorder:
             return
         value = answer.metrics[name]
         if not isinstance(value, Real):
-            self._fail_for_metric(trial, f"step {answer.step}: {name}={value!r} is no number.")
+            self._fail_for_metric(trial, f"step {answer.step}: {name}={value!r} is not a number.")
             return
         metrics = {name: float(other) for name, other in answer.metrics.items() if isinstance(other, Real)}
         self._ledger.add_report(trial.number, answer.step, float(value), answer.cost_seconds, metrics)

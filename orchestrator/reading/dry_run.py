@@ -55,7 +55,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
         workers = _workers(sweep)
         console.print(
             f"  the {'next' if (folder / FILE).exists() else 'first'} {plural(len(first), 'training')}, as "
-            f"{plural(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took as long and no result stood out:"
+            f"{plural(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took equally long and all results were alike:"
         )
     else:
         console.print("  nothing is left to do.")

@@ -70,7 +70,7 @@ def walk(connection: sqlite3.Connection) -> Iterator[tuple[str, Row]]:
             table, row, rows = upcoming.pop(at.seq + 1)
             at = following(at, table, row[:-1])
             if row[-1] != at.hash:
-                raise Broken(f"the {name_of(table, row)} is not what was written")
+                raise Broken(f"the {name_of(table, row)} differs from what was written")
             last = (table, row)
             yield last
             advance(table, rows)

@@ -294,8 +294,8 @@ class Ledger(Appends):
                 refuse_a_lost_ledger(self.folder, is_empty=True)
             if self._at.seq < head.seq:
                 self.notices.append(
-                    f"{self.folder / FILE}: {lost_words(self._at, head)}; the copy does not hold them either. What they "
-                    "told will be trained again."
+                    f"{self.folder / FILE}: {lost_words(self._at, head)}; the copy does not hold them either. Their "
+                    "steps will be trained again."
                 )
         status = os.stat(self.folder / FILE)
         self._inode = (status.st_dev, status.st_ino)

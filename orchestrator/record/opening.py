@@ -83,7 +83,7 @@ def no_ledger(folder: Path) -> StorageError:
             f"another --name, or move {folder} away."
         )
     if (folder / FILE).exists():
-        return StorageError(f"{folder / FILE}: the ledger is only just being made; look again in a moment.")
+        return StorageError(f"{folder / FILE}: the ledger is still being created; look again in a moment.")
     return StorageError(f"{folder}: no run here (no {FILE}). `orchestrator list` shows what there is.")
 
 
@@ -99,9 +99,9 @@ def last_of(path: Path) -> int:
 
 def lost_words(at: chain.Link, head: chain.Link) -> str:
     if head.seq <= at.seq:
-        return "what came after it is lost"
+        return "the records after it are lost"
     which = f"record {head.seq} was" if head.seq == at.seq + 1 else f"records {at.seq + 1} to {head.seq} were"
-    return f"{which} acknowledged, and cannot be read any more"
+    return f"{which} acknowledged, but cannot be read any more"
 
 
 def lock_run(folder: Path) -> filelock.FileLock:

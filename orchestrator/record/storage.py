@@ -51,7 +51,7 @@ def damaged(folder: Path, problem: str) -> LedgerDamaged:
         else "a copy (there is none)"
     )
     return LedgerDamaged(
-        f"{folder / FILE} is damaged: {problem}. It is left as it is. To go on from the records before that place, or from "
+        f"{folder / FILE} is damaged: {problem}. It is left unchanged. To go on from the records before that place, or from "
         f"{beside}, whichever holds more: {remedy(folder)}, then run the same command again."
     )
 
@@ -127,7 +127,7 @@ def refuse_links(*paths: Path) -> None:
     for path in paths:
         if path.is_symlink():
             raise StorageError(
-                f"{path} is a symbolic link to {os.readlink(path)}: what is written there would change another file. "
+                f"{path} is a symbolic link to {os.readlink(path)}: writing there would change another file. "
                 f"Look at it, then remove it: rm {shlex.quote(str(path))}"
             )
 

@@ -63,7 +63,7 @@ def found(run: str, folder: Path) -> Path:
                 )
             return place
     raise BadInput(
-        f"Sweep(transfer): {run!r} is no run: no {FILE} in {folder.parent / run}, nor in {Path(run).absolute()}."
+        f"Sweep(transfer): {run!r} is not a run: no {FILE} in {folder.parent / run}, nor in {Path(run).absolute()}."
     )
 
 
