@@ -2,8 +2,8 @@
 
 `Ledger.write` opens it for the one driver that may write: a file lock keeps out a second driver on this machine, and a
 lease (an epoch that only grows, checked inside every transaction) fences off a driver that wakes up on another machine.
-`Ledger.read` opens it for anybody else, at any time, without disturbing the writer. Everything appended inside `with
-ledger.transaction():` is on the disk when the block ends (WAL, synchronous=FULL). Records are chained by hashes
+`Ledger.read` opens it for anybody else, at any time, without disturbing the writer. Everything appended inside
+`with ledger.transaction():` is on the disk when the block ends (WAL, synchronous=FULL). Records are chained by hashes
 (chain.py): a damaged record is refused and named, never used. Secrets are masked (secrets.py).
 """
 
