@@ -20,7 +20,7 @@ from orchestrator import Asha, BertClassify, BertMlm, Space, Sweep, Tpe, launch,
 
 
 def given(name: str) -> str | None:
-    """What the environment says; a path is made absolute, as workers may stand elsewhere."""
+    """The value of an environment variable; a path is made absolute, because workers have other working folders."""
     value = os.environ.get(name)
     return str(Path(value).absolute()) if value and Path(value).exists() else value
 

@@ -23,7 +23,7 @@ def sweep() -> Sweep:
         name="language-model",
         workload=LstmLm(
             horizon=6,
-            data=str(Path(DATA).absolute()) if DATA else None,  # workers may stand elsewhere
+            data=str(Path(DATA).absolute()) if DATA else None,  # workers have other working folders
             hidden=128,
             layers=1,
             cutoffs=(1000, 4000),

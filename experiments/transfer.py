@@ -3,8 +3,8 @@
 SigOpt's study of Stanford Cars at your size: its seven parameters and their ranges, and tasks of 0.1, 0.5 and 1.0 of the
 epochs. Claim: on a test part that no decision has seen, the tuned configuration is better than the usual recipe.
 
-By default it fine-tunes on digits. For your own images (folders as in `trainables/data/image_files.py`), first train the source
-network, then fine-tune it; `TRANSFER_WEIGHTS=none` trains from scratch, for comparison:
+By default it fine-tunes on digits. For your own images (folders as in `trainables/data/image_files.py`), first train the
+source network, then fine-tune it; `TRANSFER_WEIGHTS=none` trains from scratch, for comparison:
 
     TRANSFER_SOURCE=cifar10 python experiments/transfer.py
     TRANSFER_DATA=cars TRANSFER_WEIGHTS=(the checkpoint that the first one's summary names) python experiments/transfer.py
@@ -36,7 +36,7 @@ from search.records import Config
 
 
 def given(name: str) -> str | None:
-    """What the environment says; a path is made absolute, as workers may stand elsewhere."""
+    """The value of an environment variable; a path is made absolute, because workers have other working folders."""
     value = os.environ.get(name)
     return str(Path(value).absolute()) if value and Path(value).exists() else value
 

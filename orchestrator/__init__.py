@@ -1,7 +1,7 @@
-"""From a Sweep to a ledger to a report. Whatever a script uses is here: `from orchestrator import Sweep, launch`.
+"""From a Sweep to a ledger to a report. All public names are here: `from orchestrator import Sweep, launch`.
 
-Names are loaded when they are first asked for (PEP 562), so `--help` needs neither torch nor Ray, and a training
-script that only reports its metrics imports one small file.
+Names are loaded on first use (PEP 562), so `--help` needs neither torch nor Ray, and a training script that only
+reports its metrics imports one small file.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ HOMES = {
     "Result": "orchestrator.reading.result",
     "Sweep": "orchestrator.sweep",
     "TransformersCallback": "orchestrator.callbacks.transformers",
-}  # the others are of `search` and `trainables`
+}  # the other names belong to `search` and `trainables`
 
 __all__ = [
     "AdaScale",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 Run = Annotated[str, typer.Argument(help="Name of a run under --runs, or the path of its folder.")]
-Runs = Annotated[Path, typer.Option(help="Where runs are kept.", callback=lambda path: path.expanduser())]
+Runs = Annotated[Path, typer.Option(help="Folder of all runs.", callback=lambda path: path.expanduser())]
 
 
 def told(command: Callable[..., None]) -> Callable[..., None]:

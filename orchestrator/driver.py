@@ -1,9 +1,9 @@
-"""The driver: asks the rules what to do next, has it recorded, and tells an engine.
+"""The driver: asks the rules for the next decision, records it, and passes it to an engine.
 
-An engine only moves things: it asks `next` whenever a worker is free, hands the assignment to the worker, and
-passes what the worker answers to `receive`, `fail` or `lose`. What is decided is a function of the record
-(search/rules/conduct.py); all that happened is in the ledger before anybody acts on it, and what is in memory here can
-be had again from the ledger, and is, when a run is continued. Only the time budget depends on a clock.
+An engine decides nothing: it calls `next` whenever a worker is free, hands the order to the worker, and passes the
+worker's answers to `receive`, `fail` or `lose`. Decisions are a function of the record (search/rules/conduct.py).
+Everything is in the ledger before anybody acts on it; a run that continues rebuilds the driver's state in memory from
+the ledger. Only the time budget depends on a clock.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from search.rules.finalists import winner
 from search.work import Assignment, Progress
 from trainables.carry_out import has_test
 
-THINKING_SHARE = 0.1  # of the time: while the searcher thinks ahead, results that come have to wait
+THINKING_SHARE = 0.1  # of the time: while the searcher thinks ahead, arriving results have to wait
 COPY_SECONDS = 600.0
 
 
 class Driver:
     """One invocation of a sweep on its ledger.
 
-    `listen` is told of every event, as (kind, text), after it was recorded. `clock` gives seconds, real or simulated.
+    `listen` gets every event as (kind, text) after it is recorded. `clock` gives seconds, real or simulated.
     """
 
     def __init__(
@@ -66,19 +66,19 @@ class Driver:
             sweep.space, sweep.workload.horizon, sweep.seed, sweep.goal,
             tasks=sweep.tasks, limit=sweep.limit, earlier=taught,
         )  # fmt: skip
-        self.workers = 1  # how many trials may run at once; the engine knows
-        self.running: set[int] = set()  # they have a worker
-        self.stop_reason = ""  # why nothing new is started any more: a signal, the time budget, failures
+        self.workers = 1  # how many trials may run at once; the engine sets it
+        self.running: set[int] = set()  # trials that have a worker
+        self.stop_reason = ""  # why nothing new may start: a signal, the time budget, failures
         self.waited_seconds = 0.0  # of workers, for decisions
         self.found = describe_found(sweep.name, ledger, self.history, change) if earlier else ""
         self._retention = Retention(sweep, self.history, self.places, self.running)
         self._recorder = Recorder(sweep, ledger, self.history, self._retention, listen)
         self._jobs = Jobs(is_prepared=(self.places.shared / ".complete").exists(), retries=sweep.retries)
         self._time = TimeSpent(ledger, clock)
-        self._exhausted = False  # nobody has anything more to suggest
-        self._nothing_at = -1  # length of the history to which nothing was to be added
-        self._thought_at = -1  # … for which the searcher has been asked to think ahead
-        self._think_from = clock()  # not before this time again
+        self._exhausted = False  # there is nothing more to suggest
+        self._nothing_at = -1  # length of the history at which there was nothing to suggest
+        self._thought_at = -1  # length of the history for which the searcher has thought ahead
+        self._think_from = clock()  # it may think ahead again from this time on
         self._copied = clock()
         self.places.pause_file.unlink(missing_ok=True)
         with ledger.transaction():
@@ -94,7 +94,7 @@ class Driver:
     # What an engine asks.
 
     def next(self) -> Order | None:
-        """What a free worker shall do now; None: nothing at the moment, ask again when something was received."""
+        """The order for a free worker; None: nothing at the moment, ask again after the next answer."""
         self.check_budget()
         if not self._jobs.is_prepared:
             return None if self.stop_reason else self._jobs.prepare()
@@ -103,13 +103,12 @@ class Driver:
         training = self._next_training()
         if training is not None or self.running or not self._exhausted:
             return training
-        return self._jobs.test(self._to_test(), self._assignment)  # once, when all decisions have been made
+        return self._jobs.test(self._to_test(), self._assignment)  # after the last decision
 
     def receive(self, number: int, answers: Sequence[Progress], *, done: bool = False) -> bool:
-        """Record what a trial's worker answered, in one transaction. False: leave the trial here.
+        """Record the answers of a trial's worker in one transaction. False: the worker should leave the trial.
 
-        Answers after the one that ended the trial are dropped: they were never asked for. `done`: the worker has
-        nothing more to say.
+        Answers after the trial's end are dropped: nobody asked for them. `done`: the worker will answer no more.
         """
         trial = self.history.trials[number]
         with self.ledger.transaction():
@@ -132,9 +131,9 @@ class Driver:
         return trial.status is Status.RUNNING and number in self.running
 
     def fail(self, number: int, kind: str, text: str, detail: str = "") -> None:
-        """A trial raised: `kind` is the class of the error, `text` what it says, `detail` its traceback.
+        """A trial raised an error: `kind` is its class, `text` its message, `detail` its traceback.
 
-        Raises StorageError, and leaves the trial as it is, if that is because the disk is full.
+        Raises StorageError, and leaves the trial unchanged, if the reason is a full disk.
         """
         trial, why = self.history.trials[number], reason(kind, text)
         with self.ledger.transaction():
@@ -146,9 +145,9 @@ class Driver:
         self._stop_if_all_fail()
 
     def lose(self, number: int, why: str) -> None:
-        """A trial's worker is gone (killed, its node lost, silent for too long): go on from the last checkpoint.
+        """A trial's worker is gone (killed, its node lost, silent for too long): resume from the last checkpoint.
 
-        A trial that loses it again and again at the same step is given up after `retries`.
+        A trial that repeatedly loses its worker at the same step is given up after `retries`.
         """
         self.running.discard(number)
         trial = self.history.trials[number]
@@ -192,14 +191,14 @@ class Driver:
             self.finish_job(order, error=f"WorkerLost: {why}")
 
     def stop(self, reason: str) -> None:
-        """Start nothing new and ask all running trials to save and leave off."""
+        """Start nothing new, and ask all running trials to save a checkpoint and pause."""
         if not self.stop_reason:
             self.stop_reason = reason
             if self.running:
                 self.places.pause_file.touch()
 
     def check_budget(self) -> None:
-        """Stop when the time is used up; to be called now and then, also while nothing comes back."""
+        """Stop when the time budget is used up. Call it regularly, also while no answers arrive."""
         budget = self.sweep.budget_seconds
         if budget is not None and not self.stop_reason and self.spent_seconds >= budget:
             self.stop(f"the time budget of {budget:g} s is used up")
@@ -212,7 +211,7 @@ class Driver:
         if self.stop_reason or not may_ask(self.history, self.sweep.searcher, self.rules):
             return
         self._thought_at = len(self.history)
-        with contextlib.suppress(Exception):  # what is wrong will be told when the decision is due
+        with contextlib.suppress(Exception):  # the error is reported when the decision is due
             self.sweep.searcher.prepare(self.history)
         ended = self.clock()
         self._think_from = ended + (ended - begun) * (1 / THINKING_SHARE - 1)
@@ -222,7 +221,7 @@ class Driver:
         return self._retention.keeps(number)
 
     def close(self) -> None:
-        """The invocation is over: drop what came in late, and note how long it took (for the budget)."""
+        """End the invocation: drop checkpoints that arrived late, and note its duration (for the time budget)."""
         self._retention.close()
         self.places.pause_file.unlink(missing_ok=True)
         with self.ledger.transaction():
@@ -232,7 +231,7 @@ class Driver:
 
     @property
     def finished(self) -> bool:
-        """Nothing runs, and nothing more will be handed out."""
+        """Whether nothing runs and no further order will follow."""
         if self.running or self._jobs.are_out:
             return False
         if self.stop_reason:
@@ -241,17 +240,17 @@ class Driver:
 
     @property
     def over(self) -> str:
-        """Why the search is over; finalists may follow. Empty: it is not."""
+        """Why the search is over; finalists may follow. Empty while it goes on."""
         return self.history.run.over
 
     @property
     def abort_reason(self) -> str:
-        """The stop was a failure."""
+        """Why the run stopped as a failure; empty if it did not."""
         return self._recorder.abort_reason
 
     @property
     def best(self) -> Trial | None:
-        """The incumbent, without a look at every trial; the winner once finalists are trained again."""
+        """The incumbent, found without a scan of all trials; the winner once finalists are trained again."""
         if self.over and self.rules.finalists:
             return winner(self.history)
         return self._retention.best or incumbent(self.history)
@@ -278,7 +277,7 @@ class Driver:
         return self._assign(trial)
 
     def _decide(self) -> Suggestion | None:
-        """What the rules say is to be run next; whatever else they say is recorded."""
+        """The next suggestion of the rules; records their other decisions."""
         while not self.running or self._nothing_at != len(self.history):
             move = next_move(self.history, self.sweep.searcher, self.sweep.scheduler, self.rules)
             if isinstance(move, Instead):
@@ -306,7 +305,7 @@ class Driver:
         )  # fmt: skip
 
     def _to_test(self) -> list[Trial]:
-        """The trials whose test is still to be done, if the workload has one."""
+        """The trials that still need a test, if the workload has one."""
         due = to_test(self.history, self.rules) if has_test(self.sweep.workload) else []
         return [trial for trial in due if trial.number not in self._jobs.failed_tests]
 

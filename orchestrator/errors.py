@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class OrchestratorError(Exception):
-    """The base of all our errors. `result` holds what the sweep found before it; None if nothing was started.
+    """The base of all our errors. `result` holds what the sweep had found by then; None if nothing was started.
 
     >>> try:  # doctest: +SKIP
     ...     result = run(sweep)
@@ -131,7 +131,7 @@ class Interrupted(OrchestratorError):
 
 
 class NotTheSame(TrialsFailed):
-    """A replay gave other numbers, or an audit other decisions: the code, the data, the machine or the record has changed."""
+    """A replay gave other numbers, or an audit other decisions: code, data, machine or record have changed."""
 
 
 class EngineLost(OrchestratorError):
@@ -139,7 +139,7 @@ class EngineLost(OrchestratorError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """' Did you mean …?' for a misspelt name, with all known names when nothing is near."""
+    """' Did you mean …?' for a misspelt name; if no known name is close, all known names."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(names)}."

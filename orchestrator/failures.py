@@ -1,8 +1,8 @@
 """The reason of a failure in one line, and whether two trials failed for the same reason.
 
-The reason is the error: not the last line on the screen (a progress bar, a note), and no line of a traceback above
-it. Two reasons are the same failure when they differ only in numbers, quoted values, paths, addresses and times: a
-mistake that all configurations share prints each one's own values.
+The reason is the error itself: not the last line on the screen (a progress bar, a note), and not a traceback line above
+it. Two reasons are the same failure if they differ only in numbers, quoted values, paths, addresses and times: a
+mistake that all configurations share prints the values of each.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import traceback
 from pathlib import Path
 
-LONGEST = 500  # characters of a reason; the whole text is beside it in the ledger
+LONGEST = 500  # characters of a reason; the ledger holds the full text beside it
 FRAMES = "Traceback (most recent call last):"
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
@@ -35,7 +35,7 @@ _VARYING = (
 
 
 def said(error: BaseException) -> str:
-    """`Class: message`; without a message, the place in the code. Never raises."""
+    """`Class: message`, or the place in the code if there is no message. Never raises."""
     name = type(error).__name__
     if type(error).__module__ not in ("builtins", "__main__", "exceptions"):
         name = f"{type(error).__module__}.{name}"
@@ -84,20 +84,20 @@ def shortened(text: str) -> str:
 
 
 def complaint(text: str) -> str:
-    """The line of a message, a traceback or an output that names the error; the first line if none does."""
+    """The line that names the error in a message, a traceback or an output; the first line if none does."""
     lines = readable(text)
     if not lines:
         return ""
     first, error = lines[0].strip(), _error_in(lines)
     if lines[0].startswith(FRAMES) or first == error:
         return error or lines[-1].strip()
-    if error:  # a message that quotes what another program said
+    if error:  # a message that quotes another program's error
         return f"{first.rstrip(':')}: {error}"
     return f"{first} {lines[1].strip()}" if first.endswith(":") and len(lines) > 1 else first
 
 
 def last_words(output: str) -> str:
-    """The line of a program's output that names the error; the last line if none does."""
+    """The line that names the error in a program's output; the last line if none does."""
     lines = readable(output)
     return _error_in(lines) or (lines[-1].strip() if lines else "")
 

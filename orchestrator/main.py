@@ -4,7 +4,7 @@
 
     launch(Sweep("mine", "python train.py", Space({"lr": loguniform(1e-5, 0.1)}), minimize="valid_loss", steps=20))
 
-`launch` also takes a function that returns the Sweep: then `--help` needs to build nothing.
+`launch` also takes a function that returns the Sweep; then `--help` builds nothing.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ def run(
 ) -> Result:
     """Run (or continue) a sweep in `folder` (default: `runs`/`name`) and return what it found; the same call does both.
 
-    Raises an OrchestratorError and never leaves the program: BadInput and ResumeRefused before anything starts, TrialsFailed
-    and NoMetric at the end, Interrupted after Ctrl-C and a clean save; `error.result` has what there is nevertheless.
-    `simulate`: in this process on a simulated clock, without Ray. `address`: a Ray cluster; a Ray that the caller has
-    started is used and left alone. `changes` are other fields of the sweep, as in run(sweep, num_samples=40). One sweep at
-    a time runs in a process: a second one, in another thread, waits.
+    Raises an OrchestratorError instead of exiting: BadInput and ResumeRefused before anything starts, TrialsFailed and
+    NoMetric at the end, Interrupted after Ctrl-C and a clean save; `error.result` holds the results so far. `simulate`: in
+    this process on a simulated clock, without Ray. `address`: a Ray cluster; a Ray that the caller has started is used
+    and left running. `changes` are other fields of the sweep, as in run(sweep, num_samples=40). A process runs one sweep
+    at a time: a second one, in another thread, waits.
 
     >>> result = run(sweep, num_samples=40)  # doctest: +SKIP
     """
@@ -69,7 +69,7 @@ def run(
     described = _build(sweep).changed(**changes)
     where = _folder(runs, described) if folder is None else Path(folder).expanduser().absolute()
     on_this_machine(described, local=not simulate and address is None)
-    # A notebook is no terminal, though its kernel may say so, and rich would make a picture of every line there.
+    # A notebook is not a terminal, even if its kernel claims to be one; rich would render every line as HTML there.
     console = Console(stderr=True, force_jupyter=False, force_terminal=sys.stderr.isatty(), quiet=quiet)
     driven = False
 
@@ -88,7 +88,7 @@ def run(
 
 
 def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
-    """Read the flags, run (or continue) the sweep, and exit with the code that says how it went.
+    """Read the flags, run (or continue) the sweep, and exit with the code of its outcome.
 
     >>> if __name__ == "__main__":  # doctest: +SKIP
     ...     launch(sweep)
@@ -102,14 +102,14 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
 
     def command(
         name: Annotated[str | None, typer.Option(help="Name of the run: its folder under --runs.")] = None,
-        runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+        runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
         num_samples: Annotated[int | None, typer.Option(help="Configurations to try, in all.")] = None,
-        budget: Annotated[float | None, typer.Option(help="What may be trained in all, in full trainings.")] = None,
+        budget: Annotated[float | None, typer.Option(help="Training in all, in full trainings.")] = None,
         max_concurrent: Annotated[
-            int | None, typer.Option(help="Trials at once; default: what the resources allow.")
+            int | None, typer.Option(help="Trials at once; default: as many as the resources allow.")
         ] = None,
         time_budget: Annotated[
-            str | None, typer.Option(help="Stop starting trials after so long, in all: 90s, 15m, 6h.")
+            str | None, typer.Option(help="Start no more trials after this time in all: 90s, 15m, 6h.")
         ] = None,
         seed: Annotated[int | None, typer.Option(help="One seed for everything.")] = None,
         simulate: Annotated[
@@ -173,7 +173,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
 
 
 def guarded(command: Callable[..., None]) -> int:
-    """Run a typer command; every error of ours becomes one message and its exit code."""
+    """Run a typer command; turns every error of ours into one message and its exit code."""
     try:
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         app.command()(command)
@@ -189,7 +189,7 @@ def guarded(command: Callable[..., None]) -> int:
 
 
 def _given(error: Any) -> str:
-    """What stood on the command line for the flag that typer refuses, which it does not always say."""
+    """The value given for the flag that typer refuses, if typer's message does not show it."""
     names, words = getattr(getattr(error, "param", None), "opts", ()), sys.argv[1:]
     given = [words[i + 1] for i, word in enumerate(words[:-1]) if word in names]
     given += [value for name, equals, value in (word.partition("=") for word in words) if equals and name in names]
@@ -224,10 +224,10 @@ def drive(
     command: Sequence[str] = (),
     is_script: bool = True,
 ) -> None:
-    """Run or continue a sweep in `folder`. Raises what `close` answers, or an OrchestratorError for exit codes 2–7.
+    """Run or continue a sweep in `folder`. Raises the error that `close` returns, or an OrchestratorError of codes 2–7.
 
-    `close` is called once, when all is recorded but how it ended. `is_script`: nobody else needs this process, so a second
-    Ctrl-C may end it at once.
+    `close` is called once, when everything except the outcome is recorded. `is_script`: nobody else needs this process,
+    so a second Ctrl-C may end it at once.
     """
     from orchestrator.driver import Driver
     from orchestrator.reading.progress import Display
@@ -261,7 +261,7 @@ def drive(
 
                         end_left_over_processes(folder)
                         run_on_ray(driver, address=address, refresh=display.refresh)
-            except BadInput:  # refused by the cluster: nothing has run, and the run stands where it stood
+            except BadInput:  # the cluster refused the sweep: nothing has run, and the state of the run stays
                 driver.close()
                 with ledger.transaction():
                     ledger.add_event(STATE, before)
@@ -282,7 +282,7 @@ def drive(
 
 
 def _chosen(driver: Driver) -> list[str]:
-    """The parts that a new sweep has chosen itself, and why."""
+    """The defaults that a new sweep has chosen, with the reasons."""
     sweep = driver.sweep
     if driver.found:
         return []
@@ -290,7 +290,7 @@ def _chosen(driver: Driver) -> list[str]:
 
 
 def _state(folder: Path) -> str:
-    """Where the run stands before this invocation; one that is only being made has failed if it gets nowhere."""
+    """The state of the run before this invocation; a new run counts as failed until it gets further."""
     from orchestrator.reading.state import state
     from orchestrator.record.ledger import FILE, Ledger
 
@@ -310,18 +310,18 @@ def _close(driver: Driver, ledger: Ledger, received: list[int]) -> OrchestratorE
 
 
 def _folder(runs: Path | str, sweep: Sweep) -> Path:
-    """Where the run is, whatever folder workers stand in; shells leave the ~ of --runs=~/x to us."""
+    """The absolute path of the run, since workers have other working folders; shells do not expand --runs=~/x."""
     return (Path(runs).expanduser() / sweep.name).absolute()
 
 
 def _is_kernel() -> bool:
-    """Whether this is a notebook's kernel, started with its own command line; `%run script.py` has the script's."""
+    """Whether this is a notebook's kernel with its own command line; under `%run script.py` it is the script's."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return hasattr(shell, "kernel") and Path(sys.argv[0] if sys.argv else "").stem.endswith("kernel_launcher")
 
 
 def _build(sweep: Callable[[], Sweep] | Sweep) -> Sweep:
-    """Call the script's function; a mistake in the description is the user's, and is told in one sentence."""
+    """Call the script's function; reports a mistake in the description, which is the user's, in one sentence."""
     from orchestrator.sweep import Sweep
 
     described: object = sweep
@@ -337,7 +337,7 @@ def _build(sweep: Callable[[], Sweep] | Sweep) -> Sweep:
         return described
     if described is None and callable(sweep):
         raise BadInput(f"{_named(sweep)}() returned nothing; it must return a Sweep(...).")
-    raise BadInput(f"{described!r} is no Sweep: pass Sweep(...), or a function that returns one.")
+    raise BadInput(f"{described!r} is not a Sweep: pass Sweep(...), or a function that returns one.")
 
 
 def _named(function: Callable[..., object]) -> str:

@@ -1,4 +1,4 @@
-"""How a run ended: the error that its caller is told, the summary, and how to go on."""
+"""The outcome of a run: the error for its caller, the summary, and how to continue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None) -> None:
-    """Print the summary, and how to go on where that makes sense."""
+    """Print the summary, and how to continue if that makes sense."""
     from rich.console import Console
 
     from orchestrator.console.typed_command import again, more
@@ -35,7 +35,7 @@ def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None) 
 
 
 def problem_of(driver: Driver, received: list[int], how_to_go_on: str) -> OrchestratorError | None:
-    """What the caller must know of how it ended: interrupted, no result at all, or more failures than allowed."""
+    """The error that the caller must know: interrupted, no result at all, or more failures than allowed."""
     from search.history import incumbent
     from search.records import Status
 

@@ -1,4 +1,4 @@
-"""Report from inside a training: what was measured at a step, and whether to go on.
+"""Report metrics from inside a training, and learn whether to go on.
 
     from orchestrator import parameters, report, resumed_from
 
@@ -10,12 +10,12 @@
         if not report(epoch, valid_loss=0.52, checkpoint=path):
             break                                         # the sweep needs no more of this trial
 
-Works in a script, a callback, a notebook cell and in every rank of a distributed job. Where no sweep runs the script,
-`report` answers True and writes nothing. This file imports the standard library only; it may be copied into a project
-that cannot install this one.
+Works in a script, a callback, a notebook cell and in every rank of a distributed job. Outside a sweep `report` returns
+True and writes nothing. This file imports the standard library only; you may copy it into a project that cannot install
+this one.
 
-It talks through files in `TRIAL_FOLDER`/.reports: `parameters.json` is there before the script starts, `reports.jsonl`
-is appended to, and `answer.json` says up to which step the sweep has heard, and whether the trial goes on.
+It communicates through files in `TRIAL_FOLDER`/.reports: `parameters.json` exists before the script starts, reports are
+appended to `reports.jsonl`, and `answer.json` holds the last step that the sweep has read and whether the trial goes on.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ RANKS = (
     "PMI_RANK",
     "LOCAL_RANK",
 )  # environment: which process of a job this is
-SHORTEST, LONGEST = 0.002, 0.1  # seconds between two looks for the answer
+SHORTEST, LONGEST = 0.002, 0.1  # seconds between two checks for the answer
 
 last_step = -1
 
 
 def report(step: int, metrics: Mapping[str, Any] | None = None, *, checkpoint: Any = None, **values: Any) -> bool:
-    """Tell the sweep what was measured at `step` (each later than the last). May the training go on?
+    """Report the metrics of `step`; returns whether the training should go on. Steps must grow.
 
     Metrics are numbers, NumPy scalars or tensors of one element, as keywords or as a mapping. `checkpoint`: the path of a
-    file or folder from which `resumed_from` lets the training go on at this step. Blocks until the sweep has answered, which takes
-    milliseconds. After False, save what you like and leave. In a distributed job only rank 0 is heard; the others
-    get the same answer.
+    file or folder from which the training can resume after this step; `resumed_from` returns it. Blocks until the sweep
+    has answered, which takes milliseconds. After False, save what you like and exit. In a distributed job only rank 0 is
+    recorded; the others get the same answer.
 
-    Raises ValueError for a step that is not above the last one, TypeError for a metric that is no number.
+    Raises ValueError for a step that is not above the last one, TypeError for a metric that is not a number.
 
     >>> report(1, valid_loss=0.52)
     True
@@ -80,7 +80,7 @@ def report(step: int, metrics: Mapping[str, Any] | None = None, *, checkpoint: A
 
 
 def parameters() -> dict[str, Any]:
-    """The configuration of this trial; an empty dict where no sweep runs the script.
+    """The configuration of this trial; an empty dict outside a sweep.
 
     >>> parameters()
     {}
@@ -93,7 +93,7 @@ def parameters() -> dict[str, Any]:
 
 
 def resumed_from() -> Path | None:
-    """The checkpoint that was reported last and is still there; None: begin at the first step.
+    """The last reported checkpoint that still exists; None: start at the first step.
 
     >>> if (checkpoint := resumed_from()) is not None:
     ...     state = torch.load(checkpoint)
@@ -113,7 +113,7 @@ def resumed_from() -> Path | None:
 
 
 def announce() -> None:
-    """Say that reports will come, so that nothing is read from lines that are printed before the first of them."""
+    """Announce that reports will follow, so that lines printed before the first report are not read as metrics."""
     if (where := _place()) is not None:
         (where / REPORTS).touch(0o600)
 
@@ -129,7 +129,7 @@ def _rank() -> int:
 
 
 def _number(name: str, value: Any) -> float | str:
-    """JSON has no NaN: what is not finite is told by name."""
+    """The value for JSON, which has no NaN: values that are not finite are written by name."""
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
@@ -138,7 +138,7 @@ def _number(name: str, value: Any) -> float | str:
 
 
 def _append(path: Path, content: Mapping[str, Any]) -> None:
-    """One write: a process that is killed leaves the line whole, or not there, or without its end."""
+    """Append in one write: a killed process leaves the line complete, missing or cut off at its end."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         size = os.fstat(descriptor).st_size
@@ -149,7 +149,7 @@ def _append(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _answer(path: Path, step: int) -> bool:
-    """Wait for the word on `step`; False if nobody is there to give it."""
+    """Wait for the answer to `step`; False if nobody is left to give it."""
     pause = SHORTEST
     while True:
         try:
@@ -167,7 +167,7 @@ def _answer(path: Path, step: int) -> bool:
 def _runner_lives() -> bool:
     host, _, pid = os.environ.get(RUNNER, "").rpartition(":")
     if host != socket.gethostname() or not pid.isdigit():
-        return True  # on another machine: nobody can tell from here
+        return True  # on another machine: we cannot know
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

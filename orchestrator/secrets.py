@@ -1,6 +1,6 @@
-"""What must not be read in a record: tokens, passwords and keys are masked before anything is written down.
+"""Mask tokens, passwords and keys before anything is recorded.
 
-Only the record is masked: the sweep, its command and its configurations go on with the real values.
+Only the record is masked: the sweep, its command and its configurations keep the real values.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _PAIR = re.compile(
     rf"|(?P<flag>(?<![\w-])--(?:{_WORDS})(?![A-Za-z0-9_-]))(?P<space>\s+)(?P<given>(?!-)\S+)",
     re.IGNORECASE,
 )
-_PLAIN = re.compile(r"(?:none|null|true|false|\d{1,7}(?:\.\d*)?|\*+)", re.IGNORECASE)  # no secret, and often a setting
+_PLAIN = re.compile(r"(?:none|null|true|false|\d{1,7}(?:\.\d*)?|\*+)", re.IGNORECASE)  # no secret, often a setting
 
 
 def masked(text: str) -> str:
-    """The text without what looks like a secret.
+    """The text with `***` in place of anything that looks like a secret.
 
     >>> masked("python train.py --token=abc --lr=0.1 https://me:pw@host/x")
     'python train.py --token=*** --lr=0.1 https://***@host/x'
@@ -65,7 +65,7 @@ def is_secret(name: str) -> bool:
 
 
 def masked_value(value: Any) -> Any:
-    """A record's value, however deep, with its secrets masked."""
+    """A record's value, nested to any depth, with its secrets masked."""
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, Mapping):
@@ -76,7 +76,7 @@ def masked_value(value: Any) -> Any:
 
 
 def masked_words(words: Sequence[str]) -> list[str]:
-    """A command's words; `--token` masks the word that follows it."""
+    """A command's words, masked; `--token` masks the word after it."""
     shown: list[str] = []
     for position, word in enumerate(words):
         before = words[position - 1] if position else ""
@@ -90,7 +90,7 @@ def _named(name: str, value: Any) -> Any:
 
 
 def _hidden(value: Any) -> Any:
-    """What stands under a secret's name, however deep: every text but a plain number or word."""
+    """The value of a secret's name, masked to any depth: every text except a plain number or word."""
     if isinstance(value, str):
         return value if _PLAIN.fullmatch(value) else MASK
     if isinstance(value, Mapping):

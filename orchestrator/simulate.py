@@ -1,7 +1,7 @@
 """Engine 1: this process, n workers on a simulated clock. No Ray.
 
-Every worker's time goes on by the reported cost of its steps; the worker whose step ends first is heard first.
-The trainings are real (or recorded: whatever the workload does), only the waiting is not.
+Each worker's time advances by the reported cost of its steps; answers arrive in the order in which steps end. The
+trainings are real (or recorded, as the workload has it); only the waiting is simulated.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class SimulatedClock:
 def simulate(
     driver: Driver, clock: SimulatedClock, *, workers: int, refresh: Callable[[], None] = lambda: None
 ) -> None:
-    """Run the sweep to its end (or until it is stopped)."""
+    """Run the sweep until it ends or is stopped."""
     driver.workers = workers
     free = list(range(workers))
     jobs: dict[int, tuple[Order, Job]] = {}
-    answers: list[tuple[float, int, Answer]] = []  # heap: when heard, worker, what
+    answers: list[tuple[float, int, Answer]] = []  # heap: time of arrival, worker, answer
 
     def step(number: int) -> None:
         answer = jobs[number][1].advance(patience=0.0)
@@ -53,7 +53,7 @@ def simulate(
                 jobs[number] = (order, Job(driver.sweep, order.assignment, driver.places.pause_file.exists))
                 step(number)
             if not answers:
-                return  # nothing runs and nobody has anything to add
+                return  # nothing runs, and there is nothing left to do
             clock.seconds, number, answer = heapq.heappop(answers)
             order, job = jobs[number]
             go_on = driver.receive(order.trial, answer.progress, done=answer.done)
@@ -69,6 +69,6 @@ def simulate(
                 free.append(number)
                 free.sort()
             refresh()
-    finally:  # stopped from outside: what the trials have started ends too
+    finally:  # if stopped from outside, end what the trials have started too
         for _, job in jobs.values():
             job.leave()

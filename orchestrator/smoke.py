@@ -1,4 +1,4 @@
-"""--smoke: the smallest version of a sweep, to see in seconds whether it all fits together."""
+"""--smoke: the smallest version of a sweep, to see in seconds whether everything fits together."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
 SAMPLES = 4  # of a workload that has a smallest size
-REPORTS = 2  # of somebody else's training
+REPORTS = 2  # of the user's own training
 
 
 @dataclass(frozen=True)
 class FirstReports(Scheduler):
-    """Leaves a trial after so many reports, whatever it calls its steps: epochs, or every 500th update."""
+    """Stops a trial after a number of reports, whatever its steps are: epochs, or every 500th update."""
 
     reports: int = REPORTS
 
@@ -27,7 +27,7 @@ class FirstReports(Scheduler):
 
 
 def smallest(sweep: Sweep) -> Sweep:
-    """The workload's own smallest size and a few trials; of another training one trial of two reports."""
+    """The workload's own smallest size and a few trials; for any other training, one trial of two reports."""
     name, own = f"{sweep.name}-smoke", getattr(type(sweep.workload), "smallest", None)
     if own is not None:
         samples = min(sweep.limit or SAMPLES, SAMPLES)

@@ -1,7 +1,7 @@
-"""Sweep: the frozen description of what to tune, how, and with how much.
+"""Sweep: the frozen description of what to tune, how, and at what cost.
 
-It validates itself when it is made, before anything starts. `description.FIXED` names what must not change
-when the same run is continued; everything else (more trials, a longer budget, another searcher) may.
+The constructor validates it, before anything starts. `description.FIXED` names the fields that must not change when a
+run is continued; all others (more trials, a longer budget, another searcher) may.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from search.space import Space
 from search.task import FULL, Task
 from search.work import Trainable
 
-tell_uncaught()  # whoever describes a sweep may make a mistake in it
+tell_uncaught()  # a script may describe its sweep wrongly
 
-OTHER_NAMES = {  # what people call our fields elsewhere
+OTHER_NAMES = {  # names of our fields in other libraries
     "n_trials": "num_samples",
     "max_trials": "num_samples",
     "num_trials": "num_samples",
@@ -66,8 +66,8 @@ OTHER_NAMES = {  # what people call our fields elsewhere
     "minimise": "minimize",
     "maximise": "maximize",
 }
-NUM_SAMPLES = 16  # configurations, where neither they nor a budget are given
-EXAMPLES = 20  # random configurations that are tried on workload and policy before anything starts
+NUM_SAMPLES = 16  # configurations, if neither their number nor a budget is given
+EXAMPLES = 20  # random configurations, to try the workload and the policy before anything starts
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Sweep:
     """What to tune (`workload` over `space`), who decides (`searcher`, `scheduler`, `policy`), and how much of it.
 
     `workload` is a function, a command or a Workload. A function or a command needs `minimize` or `maximize`, the name of
-    its metric, and `steps`, the last step that a full training reports; a Workload knows its metric and its horizon. Without
-    `searcher` or `scheduler` the sweep takes what suits it, and `chosen` says why.
+    its metric, and `steps`, the last step that a full training reports; a Workload knows its metric and its horizon. If
+    `searcher` or `scheduler` is missing, the sweep chooses a suitable one, and `chosen` says why.
 
     >>> def train(config, state):
     ...     for step in range(1, 4):
@@ -99,7 +99,7 @@ class Sweep:
     metric: str = ""  # default: the workload's
     mode: str = ""  # "min" or "max"; default: the workload's
     num_samples: int | None = None  # configurations to try; None: 16, or as many as the budget allows
-    budget: float | None = None  # what may be trained in all, in full trainings, finalists included
+    budget: float | None = None  # limit on all training, in full trainings, finalists included
     tasks: Sequence[Task] = ()  # cheaper versions of the training and the full one, for a searcher that uses them
     max_concurrent: int | None = None  # trials at once; None: as many as the resources allow
     first_alone: bool = True  # the first trial runs alone until it reports: a mistake common to all costs one start
@@ -108,17 +108,17 @@ class Sweep:
     resources: Mapping[str, Any] = field(default_factory=lambda: {"cpu": 1})  # of one trial: cpu, gpu, memory
     workers: int = 1  # processes of one trial, on one machine, that share its batches and its resources
     points_to_evaluate: Sequence[Config] = ()  # configurations to try first
-    baseline: Config | str | None = "workload"  # trained in full and compared with; "workload": its own, if it fits
-    allow_failed: int = 0  # failed trials that are still a success
-    retries: int = 3  # times that a trial may lose its worker without having made progress
+    baseline: Config | str | None = "workload"  # trained in full, for comparison; "workload": its own, if it fits
+    allow_failed: int = 0  # number of failed trials that a successful sweep may have
+    retries: int = 3  # how often a trial may lose its worker without progress in between
     diverged_beyond: float | None = None  # a metric worse than this counts as diverged, like NaN
     target: float | None = None  # good enough: a full training that reaches this metric ends, and with it the search
-    max_silence: float | str | None = None  # a trial that reports nothing for so long is killed and retried
+    max_silence: float | str | None = None  # a trial that reports nothing for this long is killed and retried
     checkpoint_seconds: float = 5.0  # at most this often, and never for more than 2 % of the training time
-    keep_checkpoints: int = 5  # of completed trials, the best so many keep theirs
-    finalists: int | None = None  # so many of the best are trained again at the end; None: what the searcher says
-    confirmations: int = 1  # … so many times each, on fresh seeds
-    transfer: Sequence[str] = ()  # earlier runs whose results may teach something: names beside this one, or folders
+    keep_checkpoints: int = 5  # number of the best completed trials that keep their checkpoints
+    finalists: int | None = None  # number of the best trials to train again at the end; None: the searcher's default
+    confirmations: int = 1  # trainings of each finalist, on fresh seeds
+    transfer: Sequence[str] = ()  # earlier runs from which the searcher learns: names beside this one, or folders
     chosen: Mapping[str, str] = field(
         init=False, repr=False, compare=False
     )  # "searcher", "scheduler": why this default
@@ -158,7 +158,7 @@ class Sweep:
             object.__setattr__(self, name, value)
 
     def _make_plain(self) -> None:
-        """NumPy's numbers are as good as Python's, and knobs that stay fixed need no policy."""
+        """Turn NumPy's numbers into Python's, and drop a policy that only keeps the knobs fixed."""
         for each in fields(self):
             if each.init and isinstance(value := getattr(self, each.name), np.generic):
                 self._set(**{each.name: value.item()})
@@ -176,7 +176,7 @@ class Sweep:
             )
 
     def _choose(self) -> None:
-        """Fill in the searcher and the scheduler that suit."""
+        """Fill in a suitable searcher and scheduler."""
         chosen: dict[str, str] = {}
         if self.searcher is None:
             searcher, chosen["searcher"] = defaults.searcher(bool(self.tasks))
@@ -193,7 +193,7 @@ class Sweep:
             self._set(scheduler=scheduler)
         self._set(chosen=chosen)
 
-    # What the rest of the program asks.
+    # Values derived from the fields.
 
     @property
     def metric_name(self) -> str:
@@ -216,7 +216,7 @@ class Sweep:
 
     @property
     def rules(self) -> Rules:
-        """What the rules of a sweep need to know of this one."""
+        """The fields that the rules of a sweep need."""
         return Rules(
             baseline=self.baseline_config, points=tuple(self.points_to_evaluate), budget=self.budget, target=self.target,
             diverged_beyond=self.diverged_beyond, finalists=self.finalist_count, confirmations=self.confirmations,
@@ -284,7 +284,7 @@ class Sweep:
         return description.describe(self)
 
     def changed(self, **changes: Any) -> Sweep:
-        """The same sweep with other values of some fields; what it chose itself is chosen again.
+        """The same sweep with other values of some fields; its defaults are chosen anew.
 
         >>> more = sweep.changed(num_samples=40)  # doctest: +SKIP
         """
@@ -293,7 +293,7 @@ class Sweep:
 
 
 def _signature() -> inspect.Signature:
-    """What help and notebooks show: `__new__` takes anything, to say what an unknown name is called here."""
+    """The signature for help and notebooks; `__new__` accepts any name, to suggest ours for an unknown one."""
     _, *others = inspect.signature(Sweep.__init__).parameters.values()
     return inspect.Signature(others)
 

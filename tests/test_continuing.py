@@ -138,7 +138,7 @@ def test_stopping_by_request_saves_and_the_same_command_goes_on(tmp_path: Path) 
     checkpoints = {row["trial"] for row in recorded(tmp_path, "checkpoint")}
     assert {trial.number for trial in running} <= checkpoints
     again = simulated(tmp_path, small_sweep(workload=Quadratic(horizon=30), num_samples=3))
-    assert "2 interrupted (going on from their last checkpoints, if they have any)" in again.found
+    assert "2 interrupted (resuming from their last checkpoints, if they have any)" in again.found
     assert statuses(again) == ["completed"] * 3
 
 

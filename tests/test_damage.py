@@ -39,7 +39,7 @@ def test_a_log_torn_at_any_byte_opens_on_its_clean_prefix_and_says_what_is_lost(
             log.truncate(cut)
         opened = Ledger.write(torn)
         assert [row["step"] for row in opened.rows("report")] == [1, 2, 3, 4]
-        assert any("record 8 was acknowledged, and cannot be read" in notice for notice in opened.notices), cut
+        assert any("record 8 was acknowledged, but cannot be read" in notice for notice in opened.notices), cut
         with opened.transaction():
             opened.add_report(0, 5, 5.0, 0.1, {})
         opened.close()
@@ -99,7 +99,7 @@ def test_a_damaged_file_is_refused_and_repaired_from_the_copy(tmp_path: Path) ->
     before = sequence(folder)
     whole = (folder / "ledger.db").read_bytes()
     (folder / "ledger.db").write_bytes(whole[:100] + b"\x5a" * 9000 + whole[9100:])
-    with pytest.raises(LedgerDamaged, match=r"is damaged: .* left as it is.*copy of") as caught:
+    with pytest.raises(LedgerDamaged, match=r"is damaged: .* left unchanged.*copy of") as caught:
         Ledger.write(folder)
     assert caught.value.exit_code == 7
     done = repaired_as_told(str(caught.value), tmp_path)
@@ -151,11 +151,11 @@ def test_flipped_bits_in_the_file_are_never_wrong_in_silence(tmp_path: Path, cou
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("UPDATE report SET value = value + 1e-9 WHERE trial = 3 AND step = 2", r"the report of trial 3 at step 2 \(record \d+\) is not what"),
+        ("UPDATE report SET value = value + 1e-9 WHERE trial = 3 AND step = 2", r"the report of trial 3 at step 2 \(record \d+\) differs from what"),
         ("UPDATE suggestion SET config = replace(config, '8', '9') WHERE trial = 0", "the suggestion of trial 0"),
         ("UPDATE ending SET hash = replace(hash, 'a', 'b') || 'c' WHERE trial = 1", "the ending of trial 1"),
         ("DELETE FROM report WHERE trial = 2 AND step = 1", r"record \d+ is missing, after the suggestion of trial 2"),
-        ("DELETE FROM event WHERE seq = (SELECT MAX(seq) FROM event)", "was acknowledged, and cannot be read any more"),
+        ("DELETE FROM event WHERE seq = (SELECT MAX(seq) FROM event)", "was acknowledged, but cannot be read any more"),
         ("UPDATE report SET metrics = x'ff' WHERE trial = 1 AND step = 1", "after the suggestion of trial 1"),
         ("DROP VIEW trials", "trials is not as it was made"),
     ],

@@ -42,7 +42,7 @@ POINT = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
         ("inf", "diverged", "loss = inf at step 2"),
         ("-inf", "diverged", "loss = -inf at step 2"),
         ("typo", "failed", "NoMetric: step 2 reported no 'loss'. Did you mean 'lose'?"),
-        ("string", "failed", "NoMetric: step 2: loss='low' is no number."),
+        ("string", "failed", "NoMetric: step 2: loss='low' is not a number."),
         ("memory", "failed", "OutOfMemory: MemoryError: no more"),
         ("raise", "failed", "RuntimeError: trial 2 is broken by design"),
     ],

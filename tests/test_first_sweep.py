@@ -134,7 +134,7 @@ def test_the_ledger_cannot_tell_the_short_from_the_long_form(tmp_path: Path) -> 
 
 
 CONTRADICTIONS = {
-    "both ways": ({"minimize": "loss", "maximize": "loss"}, r"minimize='loss', maximize='loss'\): one metric .* leave out one"),
+    "both ways": ({"minimize": "loss", "maximize": "loss"}, r"minimize='loss', maximize='loss'\): a sweep tunes one metric.* leave out one"),
     "said twice": ({"minimize": "loss", "metric": "loss"}, r"minimize='loss', metric='loss'\): .* leave out metric and mode"),
     "the mode again": ({"maximize": "loss", "mode": "max"}, r"maximize='loss', mode='max'\)"),
     "no name": ({"minimize": ""}, r"minimize=''\): must be the name of a metric"),
@@ -209,4 +209,4 @@ def test_the_plan_says_what_was_chosen_and_not_what_was_given(
     print_plan(Sweep("mine", yields, LR, minimize="loss", steps=6, searcher=Tpe()), tmp_path / "mine")
     plan = capsys.readouterr().out
     assert re.search(r"searcher   Tpe\([^)]*\)$", plan, re.M)
-    assert "scheduler  Asha(grace_period=1, reduction_factor=4, max_t=None)  (default: it stops early" in plan
+    assert "scheduler  Asha(grace_period=1, reduction_factor=4, max_t=None)  (default: it stops trials" in plan

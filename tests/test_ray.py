@@ -164,7 +164,7 @@ def test_a_second_signal_leaves_at_once_and_the_next_start_cleans_up_and_needs_n
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130, output
-    assert "leaving at once" in output
+    assert "exiting at once" in output
     rays = [path for path in (tmp_path / "steady" / "ray").rglob("*") if path.is_file()]
     for path in rays:
         path.write_bytes(b"\x80\x05broken")

@@ -57,7 +57,7 @@ BAD = {
     "no budget": ({"time_budget": 0}, r"time_budget=0\): must be more than 0"),
     "negative silence": ({"max_silence": -3.0}, r"max_silence"),
     "a negative checkpoint interval": ({"checkpoint_seconds": -1}, r"checkpoint_seconds=-1"),
-    "a misspelt metric": ({"metric": "los"}, r"metric='los'\): Quadratic reports no such metric. Did you mean 'loss'"),
+    "a misspelt metric": ({"metric": "los"}, r"metric='los'\): Quadratic does not report this metric. Did you mean 'loss'"),
     "a wrong mode": ({"mode": "minimise"}, r"mode='minimise'\): must be 'min' or 'max'"),
     "a name with a slash": ({"name": "a/b"}, r"name='a/b'"),
     "an empty name": ({"name": ""}, r"name=''"),
@@ -65,7 +65,7 @@ BAD = {
     "a hidden name": ({"name": "..", }, r"name='..'"),
     "a parameter that the workload misses": (
         {"space": Space({"learning_rate": uniform(0.1, 1.0)}), "baseline": None},
-        r"Quadratic reads the parameter 'batch_size', which \{'learning_rate': .*\} has not; add it to the space",
+        r"Quadratic reads the parameter 'batch_size', which is missing in \{'learning_rate': .*\}; add it to the space",
     ),
     "a dict for a space": ({"space": SPACE}, r"write Space\(\{…\}\)"),
     "a searcher's class": ({"searcher": Random}, r"searcher=Random\): that is the class; write Random\(\)"),
@@ -90,7 +90,7 @@ BAD = {
     "a target that is no number": ({"target": "low"}, r"target='low'\): must be a finite number"),
     "a target that would have diverged": ({"target": 9.0, "diverged_beyond": 5.0}, r"target=9.0\): is beyond diverged_beyond=5.0; mode is 'min'"),
     "negative retries": ({"retries": -1}, r"retries=-1"),
-    "tasks that are none": ({"tasks": [0.1, 1.0]}, r"tasks\): 0.1 is no Task; write tasks=Task.epochs"),
+    "tasks that are none": ({"tasks": [0.1, 1.0]}, r"tasks\): 0.1 is not a Task; write tasks=Task.epochs"),
     "a task alone": ({"tasks": Task("full", 1.0)}, r"one task is no choice"),
     "no full task": ({"tasks": Task.data(0.1, 0.5)}, r"exactly one task must cost 1 .* and 0 do; add Task\('full', 1.0\)"),
     "two full tasks": ({"tasks": [*Task.epochs(0.5, 1.0), *Task.data(1.0)]}, r"exactly one task must cost 1 .* and 2 do"),
@@ -103,7 +103,7 @@ BAD = {
     "a budget that finalists use up": ({"budget": 6, "finalists": 3, "confirmations": 2}, r"3 finalists × 2 confirmations take 6 full trainings"),
     "negative finalists": ({"finalists": -1}, r"finalists=-1"),
     "no confirmation": ({"confirmations": 0}, r"confirmations=0\): must be a whole number, 1 or more"),
-    "a transfer from a history": ({"transfer": [3]}, r"3 is no run; write the names or folders"),
+    "a transfer from a history": ({"transfer": [3]}, r"3 is not a run; write the names or folders"),
     "fidelities": ({"fidelities": ()}, r"Did you mean 'tasks'"),
 }  # fmt: skip
 

@@ -145,14 +145,14 @@ BEFORE = {
     "no full task": Wrong("bowl(tasks=Task.data(0.1, 0.5))", ("exactly one task must cost 1", "add Task('full', 1.0)")),
     "a task of an unknown field": Wrong('bowl(tasks=[Task.changed("s", 0.1, data_shar=0.1), *Task.epochs(1.0)])', ("no field 'data_shar'", "Did you mean 'data_share'?")),
     "a name with a slash": Wrong('plain(name="a/b")', ("name='a/b'", "use letters, digits")),
-    "transfer from nothing": Wrong('plain(transfer=("old",))', ("'old' is no run", "ledger.db"), ("--dry-run",), names_line=False),
-    "transfer from nothing, started": Wrong('plain(transfer=("old",))', ("'old' is no run",), names_line=False),
+    "transfer from nothing": Wrong('plain(transfer=("old",))', ("'old' is not a run", "ledger.db"), ("--dry-run",), names_line=False),
+    "transfer from nothing, started": Wrong('plain(transfer=("old",))', ("'old' is not a run",), names_line=False),
     # Scripts.
     "no command": Wrong('Script("", metric="loss", mode="min", horizon=3)', ("Script(command='')", "'python train.py'")),
     "a script that is not there": Wrong('plain(workload=Script("python trian.py", metric="loss", mode="min", horizon=3))', ("there is no file 'trian.py'",), names_line=False),
     "a program that is not there": Wrong('plain(workload=Script("pyhton train.py", metric="loss", mode="min", horizon=3))', ("'pyhton'",), names_line=False),
     # Calling.
-    "a sweep that is none": Wrong("3", ("3 is no Sweep", "pass Sweep(...)"), names_line=False),
+    "a sweep that is none": Wrong("3", ("3 is not a Sweep", "pass Sweep(...)"), names_line=False),
     "a function without return": Wrong("def sweep(): plain()\nsweep", ("sweep() returned nothing", "return a Sweep"), names_line=False),
     "a function that is wrong itself": Wrong("def sweep(): return {}['x']\nsweep", ("sweep() failed: KeyError: 'x'",)),
     "a function with a wrong sweep": Wrong('def sweep(): return plain(mode="maximum")\nsweep', ("mode='maximum'", "Did you mean 'max'?")),

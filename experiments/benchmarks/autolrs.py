@@ -92,7 +92,7 @@ class Done:
 
     loss: float
     seconds: float
-    asked_seconds: float = 0.0  # of them in the policy, and in what it made the loop do: marks, rewinds
+    asked_seconds: float = 0.0  # of them in the policy, and in what it made the loop do: snapshots, roll-backs
     searched: float = 0.0  # updates
     rates: tuple[float, ...] = ()  # chosen, by stage
 

@@ -1,1 +1,1 @@
-"""Callbacks for trainers of other libraries."""
+"""Callbacks for the trainers of other libraries."""

@@ -1,13 +1,13 @@
-"""Report from Lightning's Trainer: after each validation, with a checkpoint from which the trial goes on exactly.
+"""Report from Lightning's Trainer after each validation, with a checkpoint from which the trial resumes exactly.
 
     trainer = Trainer(max_epochs=20, callbacks=[LightningCallback()])
     trainer.fit(module, data, ckpt_path=resumed_from())
 
-Metrics are what the module logs (`self.log("valid_loss", …)`), under those names. The step is the epoch, counted from 1, if
-validation ends an epoch, else (`val_check_interval`) the Trainer's `global_step`; the sweep's horizon counts the same.
-Checkpoints lie in the trial's folder, one for each epoch that was validated; the newest two are kept. On one device a
-resumed training equals an uninterrupted one; on several the random streams begin anew. Does nothing where no sweep
-runs the script, and leaves the Trainer's other callbacks and checkpoints alone.
+Metrics are those that the module logs (`self.log("valid_loss", …)`), under the same names. The step is the epoch, counted
+from 1, if validation ends an epoch, else (`val_check_interval`) the Trainer's `global_step`; count the sweep's horizon in
+the same unit. Checkpoints lie in the trial's folder, one for each validated epoch; the newest two are kept. On one device
+a resumed training equals an uninterrupted one; on several the random streams start anew. Outside a sweep the callback
+does nothing. It leaves the Trainer's other callbacks and checkpoints alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING or "pytorch_lightning" not in sys.modules or "lightning.pytorch
 else:  # the same library under its other name
     from pytorch_lightning.callbacks import Callback, Checkpoint
 
-KEY = "tuning-orchestrator"  # of our part of a checkpoint
+KEY = "tuning-orchestrator"  # names our part of a checkpoint
 KEPT = 2  # checkpoints; the newest might be half written when the machine dies
 
 
@@ -39,7 +39,7 @@ class LightningCallback(Callback):  # type: ignore[misc, unused-ignore]
     """
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Put the reports behind all other callbacks: what EarlyStopping counted must be in the checkpoint."""
+        """Report after all other callbacks: the checkpoint must hold what EarlyStopping has counted."""
         if FOLDER in os.environ and stage == "fit":
             others = [callback for callback in trainer.callbacks if not isinstance(callback, _Reports)]
             trainer.callbacks = [*others, _Reports(Path(os.environ[FOLDER]) / "lightning")]
@@ -47,7 +47,7 @@ class LightningCallback(Callback):  # type: ignore[misc, unused-ignore]
 
 
 class _Reports(Checkpoint):  # type: ignore[misc, unused-ignore]
-    """A `Checkpoint` for its place only: Lightning calls those last."""
+    """A `Checkpoint` only for its place in the order: Lightning calls those last."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,7 +58,7 @@ class _Reports(Checkpoint):  # type: ignore[misc, unused-ignore]
         if trainer.sanity_checking or self._over:
             return
         self._validated = True
-        if not trainer.is_last_batch:  # Lightning cannot go on exactly from within an epoch
+        if not trainer.is_last_batch:  # Lightning cannot resume exactly from within an epoch
             self._tell(trainer, None)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -93,7 +93,7 @@ class _Reports(Checkpoint):  # type: ignore[misc, unused-ignore]
                 write_streams(ours["streams"])
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Make up for what Lightning leaves out when it goes on: ReduceLROnPlateau's look at the last epoch."""
+        """Step ReduceLROnPlateau with the metric of the last epoch, which Lightning omits when it resumes."""
         for number, value in self._late.items():
             trainer.lr_scheduler_configs[number].scheduler.step(value)
         self._late = {}
@@ -106,7 +106,7 @@ def _step(trainer: Any) -> int:
 
 
 def _late(trainer: Any) -> dict[int, float]:
-    """What the schedulers watch that Lightning will turn only after its last hook of this epoch."""
+    """The monitored metrics of schedulers that Lightning steps only after its last hook of this epoch."""
     measured, epochs = trainer.callback_metrics, trainer.current_epoch + 1
     return {
         number: float(measured[each.monitor])

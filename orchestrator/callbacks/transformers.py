@@ -1,13 +1,13 @@
-"""Report from the Trainer of transformers: after each evaluation, with the checkpoint from which the trial goes on.
+"""Report from the Trainer of transformers after each evaluation, with the checkpoint from which the trial resumes.
 
     trainer = Trainer(model, arguments, ..., callbacks=[TransformersCallback()])
     trainer.train(resume_from_checkpoint=resumed_from())
 
-Metrics are what the evaluation gives, `eval_loss` and what `compute_metrics` adds, under those names. The step is the epoch
-with `eval_strategy="epoch"`, else the Trainer's `global_step`; the sweep's horizon counts the same. Each evaluation is
-followed by a checkpoint at the same step, whatever `save_steps` says; with `save_strategy="no"` by none, and an interrupted
-trial starts over. An `output_dir` that would be the same for all trials is moved into the trial's own folder. Does
-nothing where no sweep runs the script. The Trainer itself needs accelerate: pip install accelerate.
+Metrics are those of the evaluation, `eval_loss` and what `compute_metrics` adds, under the same names. The step is the
+epoch with `eval_strategy="epoch"`, else the Trainer's `global_step`; count the sweep's horizon in the same unit. After
+each evaluation the Trainer saves a checkpoint at the same step, whatever `save_steps` says; with `save_strategy="no"` it
+saves none, and an interrupted trial starts over. An `output_dir` that all trials would share is moved into the trial's
+own folder. Outside a sweep the callback does nothing. The Trainer itself needs accelerate: pip install accelerate.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TransformersCallback(TrainerCallback):  # type: ignore[misc, unused-ignore
     """
 
     def __init__(self) -> None:
-        self._measured: dict[str, float] = {}  # several evaluations, if there are several data sets
+        self._measured: dict[str, float] = {}  # of several evaluations, if there are several data sets
         self._trains = False
 
     def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -40,14 +40,14 @@ class TransformersCallback(TrainerCallback):  # type: ignore[misc, unused-ignore
             args.output_dir = str(Path(own) / (Path(args.output_dir).name or "output"))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.on_init_end(args, state, control)  # of a callback that was added later
+        self.on_init_end(args, state, control)  # for a callback that was added later
         self._trains = FOLDER in os.environ
         announce()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
-        if self._trains and state.global_step > 0:  # 0: `eval_on_start`, a look whether it works
+        if self._trains and state.global_step > 0:  # 0: `eval_on_start`, a check that evaluation works
             self._measured |= {name: value for name, value in (metrics or {}).items() if name != "epoch"}
-            control.should_save = args.save_strategy != "no"  # "best" decides itself, after this
+            control.should_save = args.save_strategy != "no"  # "best" decides later by itself
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._measured and args.world_size > 1:
@@ -57,7 +57,7 @@ class TransformersCallback(TrainerCallback):  # type: ignore[misc, unused-ignore
         self._tell(args, state, control, Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._tell(args, state, control, None)  # of an evaluation that nothing was saved after
+        self._tell(args, state, control, None)  # an evaluation after which nothing was saved
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._tell(args, state, control, None)

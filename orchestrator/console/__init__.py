@@ -1,1 +1,1 @@
-"""The terminal: the screen, signals, the command that was typed, words."""
+"""The terminal: the screen, signals, the typed command, wording."""

@@ -1,4 +1,4 @@
-"""Remedies for errors whose message does not name the cause: the way in which trainings run here."""
+"""Remedies for errors caused by the way trainings run here, whose messages do not say so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep outlives its screen: the terminal may be closed, and the reader of a pipe may go away."""
+"""A sweep outlives its screen: somebody may close the terminal, or the reader of a pipe may exit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import IO, Any
 
 
 class Unbreakable:
-    """A stream whose reader may go away (a closed terminal, the end of a pipe): later output is dropped."""
+    """A stream that drops its output once the reader is gone (a closed terminal, the end of a pipe)."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -27,5 +27,5 @@ class Unbreakable:
 
 
 def go_on_without_a_screen() -> None:
-    """From now on, printing cannot end this process."""
+    """From now on a failed print cannot end this process."""
     sys.stdout, sys.stderr = Unbreakable(sys.stdout), Unbreakable(sys.stderr)

@@ -13,17 +13,17 @@ from orchestrator.worker.limits import to_screen
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
 
-ONE_REQUEST_SECONDS = 0.4  # timeout(1) signals the process and then its group: that is one request
+ONE_REQUEST_SECONDS = 0.4  # timeout(1) signals the process and then its group: count both as one request
 
 
 class Signals:
-    """Ctrl-C and SIGTERM let the trials save and leave off; a second one leaves at once."""
+    """The first Ctrl-C or SIGTERM lets the trials save and stop; a second one ends the process at once."""
 
     def __init__(self, driver: Driver, is_script: bool) -> None:
         self._driver = driver
         self._is_script = is_script
         self._received: list[int] = []
-        self._at = 0.0  # when the last one came
+        self._at = 0.0  # time of the last signal
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> list[int]:
@@ -47,9 +47,9 @@ class Signals:
         if len(self._received) > 1 and not self._is_script:
             raise KeyboardInterrupt
         if len(self._received) > 1:
-            self._say("leaving at once; what is recorded is safe\n")
-            os._exit(128 + number)  # with this process all that it has started ends
-        once_more = " (once more leaves at once)" if self._is_script else ""
+            self._say("exiting at once; everything recorded is safe\n")
+            os._exit(128 + number)  # everything that this process has started ends with it
+        once_more = " (a second signal exits at once)" if self._is_script else ""
         self._say(f"\nstopping: trials save their checkpoints{once_more}\n")
         self._driver.stop("a signal asked for it")
 

@@ -27,11 +27,11 @@ def alone(sweep: Sweep, console: Console) -> Iterator[None]:
         if thread == threading.get_ident():
             raise BadInput(
                 f"run(sweep) of {sweep.name!r} was called from a training of the sweep {name!r}, in the same process; run "
-                "it before or after, or as a program of its own."
+                "it before or after, or in its own process."
             )
         console.print(
-            f"{sweep.name}: waiting for the sweep {name!r}, which another thread of this process runs; sweeps that are to "
-            "run at the same time need a process each.",
+            f"{sweep.name}: waiting for the sweep {name!r}, which another thread of this process runs; to run sweeps at "
+            "the same time, give each its own process.",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
         _turn.acquire()

@@ -1,4 +1,4 @@
-"""The command that was typed, as the record keeps it and as a shell takes it back."""
+"""The command that the user typed, for the record and as text for a shell."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def recorded_command() -> list[str]:
-    """What Python has to be given to run this script again: its path, or -m and its module, then the flags."""
+    """Python's arguments that run this script again: its path, or -m and its module, then the flags."""
     module = _module()
     return ["-m", module, *sys.argv[1:]] if module else [os.path.abspath(sys.argv[0]), *sys.argv[1:]]
 
 
 def again(without: str = "") -> str:
-    """The command line that was typed, less one option and its value, as text for a shell."""
+    """The typed command line without one option and its value, as text for a shell."""
     below = os.path.relpath(sys.executable)
     python = Path(sys.executable).name if below.startswith("..") else below
     flags, kept = iter(sys.argv[1:]), []
@@ -50,7 +50,7 @@ def replay_command(folder: Path, record: Mapping[str, Any]) -> tuple[list[str], 
     command, place = list(record["command"]), record["code"].get("folder")
     if not command:
         raise BadInput(
-            f"{folder}: was made by run(sweep) in a program or a notebook; train its trials again from there."
+            f"{folder}: run(sweep) made this run in a program or a notebook; train its trials again from there."
         )
     if command[0] != "-m" and not Path(command[0]).is_file():
         raise BadInput(f"{folder}: the script that made this run ({command[0]}) is not there; put it back.")
@@ -58,12 +58,12 @@ def replay_command(folder: Path, record: Mapping[str, Any]) -> tuple[list[str], 
 
 
 def _program() -> Sequence[str]:
-    """How Python was told what to run: `script.py`, `-m module`, with its own options before it."""
+    """The part of the command line that tells Python what to run: `script.py` or `-m module`, after Python's options."""
     words, flags = sys.orig_argv[1:], sys.argv[1:]
     return words[: len(words) - len(flags)] if words[len(words) - len(flags) :] == flags else sys.argv[:1]
 
 
 def _module() -> str:
-    """The name of the module, if it was started with `python -m`."""
+    """The name of the module, if `python -m` started it."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     return "" if spec is None or "-m" not in sys.orig_argv else str(spec.name).removesuffix(".__main__")

@@ -1,1 +1,1 @@
-"""What a sweep is defined by: its short form, defaults, checks, and what the record says of it."""
+"""The definition of a sweep: its short form, defaults, checks, and its description in the record."""

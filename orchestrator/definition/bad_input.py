@@ -1,8 +1,8 @@
-"""A mistake in the description of a sweep is told in one sentence with its place, in every form of calling.
+"""Report a mistake in the description of a sweep in one sentence with its place, however the sweep is launched.
 
-`launch(function)` describes the sweep inside `launch`, which can catch what goes wrong. In `launch(Sweep(...))` the
-mistake is raised before `launch` is called, so a hook of the interpreter tells it (`tell_uncaught`). Notebooks, pytest
-and debuggers have their own ways with an exception and never come here.
+`launch(function)` builds the sweep inside `launch`, which can catch the error. In `launch(Sweep(...))` the error is
+raised before `launch` is called, so an exception hook of the interpreter reports it (`tell_uncaught`). Notebooks, pytest
+and debuggers handle exceptions themselves and never come here.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _CALL = re.compile(r"^(\w+)(?:\.__init__|\.__new__)?\(\) (?:missing|takes|got an
 
 
 def in_words(error: BaseException) -> OrchestratorError | None:
-    """The error as one of ours, with the line of the caller's code; None if it is none of our business.
+    """The error as one of ours, with the line of the caller's code; None if it is not ours.
 
     Ours are our own errors, a ValueError or TypeError that our own code raised, and an unknown argument of one of our
-    classes: those refuse a description. Whatever else a script raises is a bug that its author wants to see whole.
+    classes: they reject a description. Any other error is a bug of the script, whose author wants the full traceback.
     """
     if isinstance(error, OrchestratorError):
         if isinstance(error, BadInput) and (where := place(error)) and where not in str(error):
@@ -40,7 +40,7 @@ def in_words(error: BaseException) -> OrchestratorError | None:
 
 
 def place(error: BaseException) -> str:
-    """The file and line in the caller's own code: of the script, or else the innermost that is not ours."""
+    """The file and line in the caller's code: the script's, or else those of the innermost frame that is not ours."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _belongs(frame.filename)]
     script = str(Path(sys.argv[0]).absolute()) if sys.argv else ""
     own = [frame for frame in frames if str(Path(frame.filename).absolute()) == script] or frames
@@ -48,7 +48,7 @@ def place(error: BaseException) -> str:
 
 
 def tell_uncaught() -> None:
-    """From now on a script that ends with such an error prints one line and exits with the error's code."""
+    """From now on a script that ends with one of our errors prints one line and exits with the error's code."""
     before = sys.excepthook
     if getattr(before, "tells_mistakes", False):
         return
@@ -75,7 +75,7 @@ def _belongs(filename: str) -> bool:
 
 
 def _wrong_call(error: TypeError) -> str:
-    """What is wrong with a call of something that we offer, such as Asha(eta=3); empty for all other errors."""
+    """The mistake in a call of one of our public names, such as Asha(eta=3); empty for all other errors."""
     import orchestrator
 
     match = _CALL.search(str(error))

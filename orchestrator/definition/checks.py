@@ -1,7 +1,7 @@
-"""What can be known to be wrong with a sweep before anything starts, beyond the type of each field.
+"""Checks of a sweep before anything starts, beyond those of each single field.
 
-`on_description` needs no files, no clock and no torch: `Sweep` calls it when it is made. `on_this_machine` looks at
-files, devices and models: it is called where the sweep is started, `--dry-run` included.
+`on_description` needs no files, no clock and no torch: `Sweep` calls it in its constructor. `on_this_machine` looks at
+files, devices and models: it runs where the sweep is started, `--dry-run` included.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ MODES = {
     "min": ("minimize", "minimise", "minimum", "minimal", "lower", "lowest", "smaller", "loss", "down"),
     "max": ("maximize", "maximise", "maximum", "maximal", "higher", "highest", "larger", "score", "up"),
 }
-READERS = 200  # random configurations that the workload and the policy are asked to read
-DRAWS = 2000  # random configurations from which the share that meets the constraints is estimated
+READERS = 200  # random configurations given to the workload and the policy, to see which parameters they read
+DRAWS = 2000  # random configurations, to estimate the share that meets the constraints
 
 
 def on_description(sweep: Sweep) -> None:
@@ -40,8 +40,8 @@ def on_description(sweep: Sweep) -> None:
 
 
 def on_this_machine(sweep: Sweep, *, local: bool = True) -> None:
-    """Raise BadInput for files that are missing, parameters that nothing reads and, if the trials are to run on this
-    machine (`local`), for devices that it has not."""
+    """Raise BadInput for missing files, for parameters that nothing reads and, if the trials run on this machine
+    (`local`), for devices that it does not have."""
     if local:
         _resources(sweep)
     for task in sweep.tasks or (Task(FULL, 1.0),):
@@ -54,7 +54,7 @@ def on_this_machine(sweep: Sweep, *, local: bool = True) -> None:
 
 
 def mode(sweep: Sweep) -> None:
-    """The words "min" and "max", and no others."""
+    """Accept only the words "min" and "max"."""
     value, place = (sweep.mode, "Sweep") if sweep.mode else (sweep.workload.mode, type(sweep.workload).__name__)
     if value in MODES:
         return
@@ -64,7 +64,7 @@ def mode(sweep: Sweep) -> None:
 
 
 def horizon(sweep: Sweep) -> None:
-    """A whole number of steps, 1 or more."""
+    """Require a whole number of steps, 1 or more."""
     value = sweep.workload.horizon
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         try:
@@ -78,7 +78,7 @@ def horizon(sweep: Sweep) -> None:
 
 
 def kind(name: str, value: object, wanted: type) -> None:
-    """A searcher or a scheduler: neither its class nor its name."""
+    """Require an instance of `wanted` (a searcher, a scheduler, a space), not its class or its name."""
     if isinstance(value, type) and issubclass(value, wanted):
         raise BadInput(f"Sweep({name}={value.__name__}): that is the class; write {value.__name__}().")
     if isinstance(value, wanted):
@@ -121,7 +121,7 @@ def _parts(sweep: Sweep) -> None:
 
 
 def feasible_share(space: Space) -> float:
-    """The share of the space, drawn at random, that meets its constraints."""
+    """The share of the space that meets its constraints, estimated from random draws."""
     if not space.describe()["constraints"]:
         return 1.0
     rng = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def _placeholders(sweep: Sweep) -> None:
 
 
 def _identities(sweep: Sweep) -> None:
-    """The record must know each part again: an address in memory is another one in every process."""
+    """Refuse parts that the record could not recognise: an address in memory differs in every process."""
     parts = {name: getattr(sweep, name) for name in ("workload", "policy", "searcher", "scheduler")}
     parts |= {f"tasks: {task.name}": dict(task.changes) for task in sweep.tasks}
     for name, part in parts.items():
@@ -146,7 +146,7 @@ def _identities(sweep: Sweep) -> None:
             raise BadInput(
                 f"Sweep({name}): {text[max(0, at - 60) : at + 24]!r} is known by its address in memory only, so the same "
                 "command could never continue this run; give its class a __repr__ that names its settings, or use a "
-                "function that is defined with def."
+                "function defined with def."
             )
 
 
@@ -171,16 +171,16 @@ def _resources(sweep: Sweep) -> None:
 
 
 def _other_cluster() -> bool:
-    """Whether the trials will run on a Ray that is there already, and may have more than this machine."""
+    """Whether the trials will run on an existing Ray, which may have more than this machine."""
     ray = sys.modules.get("ray")
     started = ray is not None and getattr(ray, "is_initialized", bool)()
     return bool(started or os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_HEAD_IP"))
 
 
 def _unread(sweep: Sweep) -> None:
-    """A parameter that neither the workload nor the policy ever asks for would be tuned for nothing."""
+    """Refuse a parameter that neither the workload nor the policy reads: tuning it would be useless."""
     reads = getattr(sweep.workload, "reads", None)
-    if reads is None:  # somebody else's training: nobody can tell
+    if reads is None:  # the user's own training: we cannot know what it reads
         return
     rng = np.random.default_rng(1)
     configs = [sweep.space.sample(rng) for _ in range(READERS)]

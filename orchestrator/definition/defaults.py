@@ -1,7 +1,6 @@
-"""The searcher and the scheduler of a sweep that names none, and why these: `docs/choose.md` as code.
+"""The default searcher and scheduler of a sweep, with the reasons: `docs/choose.md` as code.
 
-A searcher that is given decides about the scheduler too. Whoever wants every trial trained to its end writes
-`scheduler=RunToEnd()`.
+The searcher also determines the default scheduler. To train every trial to its end, write `scheduler=RunToEnd()`.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from search.schedulers.run_to_end import RunToEnd
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.random import Random
 
-STOPPABLE = ("Random", "Sobol", "Tpe")  # searchers that gain by Asha: they cope with trials that are stopped early
+STOPPABLE = ("Random", "Sobol", "Tpe")  # searchers that gain from Asha: they learn from stopped trials too
 FULL_ONLY = {
-    "Grid": "a grid is there to see each of its values",
+    "Grid": "a grid is meant to show each of its values",
     "BayesSearch": "BayesSearch learns from full trainings only",
     "GaussianProcess": "GaussianProcess expects full trainings",
     "CmaEs": "CmaEs expects full trainings",
@@ -23,7 +22,7 @@ FULL_ONLY = {
 
 
 def searcher(tasks: bool) -> tuple[Searcher, str]:
-    """For a sweep with or without cheaper tasks."""
+    """The default searcher of a sweep with or without cheaper tasks, and why."""
     if tasks:
         return MultitaskSearch(), "it learns from the cheaper tasks about the full one"
     return (
@@ -33,7 +32,7 @@ def searcher(tasks: bool) -> tuple[Searcher, str]:
 
 
 def scheduler(chosen: Searcher, horizon: int, *, policy_resumes: bool) -> tuple[Scheduler, str]:
-    """The one that suits the searcher and the training."""
+    """The scheduler that suits the searcher and the training, and why."""
     title = type(chosen).__name__
     if chosen.schedules:
         return RunToEnd(), f"{title} decides itself how long each trial trains"
@@ -46,5 +45,5 @@ def scheduler(chosen: Searcher, horizon: int, *, policy_resumes: bool) -> tuple[
     if not policy_resumes:
         return RunToEnd(), "the policy's schedule depends on the training's length, so an early step misleads"
     if title not in STOPPABLE:
-        return RunToEnd(), f"only {title} knows whether trials that are stopped early teach it anything"
-    return Asha(), "it stops early what is not among the best; scheduler=RunToEnd() trains every trial to its end"
+        return RunToEnd(), f"it is not known whether {title} can learn from trials that are stopped early"
+    return Asha(), "it stops trials that are not among the best; scheduler=RunToEnd() trains every trial to its end"

@@ -1,4 +1,4 @@
-"""What the ledger holds of a sweep: its settings as plain JSON, and which of them must not change."""
+"""The description of a sweep in the ledger: its settings as plain JSON, and which of them must not change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_POLICY = "Fixed()"  # the policy of a sweep that names none
 
 
 def describe(sweep: Sweep) -> dict[str, Any]:
-    """All settings; what looks like a secret is masked. The same for a sweep in its short and in its long form."""
+    """All settings, with secrets masked. The short and the long form of a sweep give the same description."""
     command = getattr(sweep.workload, "command", None)
     described: dict[str, Any] = masked_value(
         {

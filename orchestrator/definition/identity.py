@@ -1,7 +1,7 @@
-"""What the ledger knows a setting by: the same text for the same setting, in every process.
+"""The identity of a setting in the ledger: the same text for the same setting, in every process.
 
-A frozen dataclass is known by its fields, a function by its name, a partial by its function and arguments, an array by
-its content, another object by its `repr`, or by its attributes where the `repr` only gives an address.
+A frozen dataclass is identified by its fields, a function by its name, a partial by its function and arguments, an array
+by its content, any other object by its `repr`, or by its attributes if the `repr` only gives an address.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from typing import Any
 import numpy as np
 
 ADDRESS = " at 0x"
-_DEEPEST = 6  # objects within objects; deeper ones are told by their class
+_DEEPEST = 6  # levels of objects within objects; deeper ones are identified by their class alone
 
 
 def identity(thing: object) -> str:
-    """The text; it holds an `ADDRESS` only where nothing better is known."""
+    """The text; it contains an `ADDRESS` only if nothing better is known."""
     return _of(thing, 0)
 
 
 def function_name(thing: Any) -> str:
-    """A function by its qualified name; a lambda, which has none, by what it does as well."""
+    """The qualified name of a function; a lambda, which has no name of its own, also gets a digest of its code."""
     name = str(thing.__qualname__)
     code = getattr(thing, "__code__", None)
     return f"{name}:{_digest(_substance(code))}" if name.endswith("<lambda>") and code else name
 
 
 def without_digests(text: str) -> str:
-    """The lambdas of a place not told apart: for a record of another Python, whose bytecode differs."""
+    """The text without the digests of lambdas: for a record of another Python, whose bytecode differs."""
     return re.sub(r"(<lambda>):[0-9a-f]{8}", r"\1", text)
 
 
@@ -77,7 +77,7 @@ def _of_container(thing: Any, depth: int) -> str:
 
 
 def _attributes(thing: Any) -> Mapping[str, Any] | None:
-    """What an object of a class without a `repr` of its own is made of; None where Python cannot see it."""
+    """The attributes of an object whose class has no `repr` of its own; None if Python cannot see them."""
     return vars(thing) if hasattr(thing, "__dict__") else None
 
 
@@ -99,12 +99,12 @@ def _digest(content: str | bytes) -> str:
 
 
 def same_command(command: str) -> str:
-    """The command as far as it matters: whichever Python, wherever the script lies, it is the same training."""
+    """The command without the path of Python and of the script, which do not change the training."""
     return shlex.join(_plain_word(index, word) for index, word in enumerate(shlex.split(command)))
 
 
 def files_of(command: str) -> dict[str, dict[str, str]]:
-    """The scripts that a command names: where each one is and what it holds."""
+    """The scripts that a command names, each with its path and the digest of its content."""
     found = {}
     for word in shlex.split(command):
         path = Path(word)

@@ -1,7 +1,7 @@
-"""Load search/ and trainables/ from beside this package, though a search.py lies beside the user's script.
+"""Load search/ and trainables/ from beside this package, even if a search.py lies beside the user's script.
 
-Python looks in the script's folder first, so such a file would hide ours and every import of ours would fail. To be
-imported before anything of those two packages; a training script that only reports its metrics never comes here.
+Python looks in the script's folder first, so such a file would hide ours, and our imports would fail. Import this module
+before anything of those two packages. A training script that only reports its metrics does not need it.
 """
 
 from __future__ import annotations

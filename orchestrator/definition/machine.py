@@ -1,4 +1,4 @@
-"""What this machine has for trials, asked without Ray and without torch: a wrong answer costs a start otherwise."""
+"""The resources of this machine, found without Ray and without torch, so that a mistake shows before Ray starts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import psutil
 
-PATIENCE = 20.0  # seconds for nvidia-smi, which takes its time on a machine with many GPUs
+PATIENCE = 20.0  # seconds for nvidia-smi, which is slow on a machine with many GPUs
 
 
 def cpus() -> int:
-    """Those that this process may use."""
+    """The CPUs that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
@@ -21,7 +21,7 @@ def cpus() -> int:
 
 
 def gpus() -> int:
-    """Those that CUDA_VISIBLE_DEVICES leaves of those that are there."""
+    """The GPUs of this machine that CUDA_VISIBLE_DEVICES allows."""
     there = _nvidia() or _amd()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:

@@ -8,8 +8,8 @@ are
     Sweep("mine", FromFunction(train, metric="valid_loss", mode="min", horizon=20), space)
     Sweep("mine", Script("python train.py", metric="valid_loss", mode="min", horizon=20), space)
 
-and the ledger cannot tell them apart. `steps` belongs to a sweep of a function or a command, `horizon` to a Workload: both
-say how many steps a full training has.
+and the ledger records them alike. `steps` belongs to a sweep of a function or a command, `horizon` to a Workload; both
+give the number of steps of a full training.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ PARTS = ("metric", "mode", "metrics", "horizon", "run")  # of a Workload
 
 
 class Goal(NamedTuple):
-    """What is tuned, and which way; both empty: what the workload says."""
+    """The metric and its direction; if both are empty, the workload's."""
 
     metric: str
     mode: str
 
 
 def goal(minimize: str | None, maximize: str | None, metric: str, mode: str) -> Goal:
-    """Raises BadInput for two ways of saying it at once."""
+    """The metric and mode of either form. Raises BadInput if both forms are given."""
     if minimize is not None and maximize is not None:
         raise BadInput(
-            f"Sweep(minimize={minimize!r}, maximize={maximize!r}): one metric is tuned; leave out one of them."
+            f"Sweep(minimize={minimize!r}, maximize={maximize!r}): a sweep tunes one metric; leave out one of them."
         )
     if minimize is None and maximize is None:
         return Goal(metric, mode)
@@ -53,7 +53,7 @@ def goal(minimize: str | None, maximize: str | None, metric: str, mode: str) -> 
 
 
 def workload_of(given: Any, wanted: Goal, steps: int | None) -> tuple[Trainable, Goal]:
-    """The Workload, and what remains to be said beside it. Raises BadInput for what cannot become one."""
+    """The Workload, and the goal that it does not state itself. Raises BadInput if `given` cannot become a Workload."""
     if isinstance(given, type):
         raise BadInput(f"Sweep(workload={given.__name__}): that is the class; write {given.__name__}().")
     if isinstance(given, Workload) or all(hasattr(given, part) for part in PARTS):
@@ -79,7 +79,7 @@ def workload_of(given: Any, wanted: Goal, steps: int | None) -> tuple[Trainable,
 
 
 def _kind(given: Any) -> tuple[str, Any]:
-    """The class of trainables/ that it becomes, and that class's first argument."""
+    """The class of trainables/ for `given`, and that class's first argument."""
     if isinstance(given, str):
         return "Script", given
     if isinstance(given, (list, tuple)) and given and all(isinstance(word, (str, os.PathLike)) for word in given):

@@ -1,6 +1,6 @@
-"""Each field of a sweep on its own: refuse what it cannot be, before anything starts.
+"""Checks of each field of a sweep on its own, before anything starts.
 
-`Sweep` calls these when it is made. What can only be known of several fields together, or of the machine, is in checks.py.
+`Sweep` calls these in its constructor. Checks that need several fields together, or the machine, are in checks.py.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ RESOURCES = ("cpu", "gpu", "memory")
 
 
 def name(value: object) -> None:
-    """A run's name becomes a folder: refuse what is no plain file name."""
+    """Refuse a name that is not a plain file name: the run's folder gets it."""
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
         raise BadInput(f"name={value!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit.")
 
 
 def metric(sweep: Sweep) -> None:
-    """A metric that the workload reports."""
+    """Require a metric that the workload reports."""
     if sweep.metric_name not in sweep.workload.metrics:
         raise BadInput(
-            f"Sweep(metric={sweep.metric_name!r}): {type(sweep.workload).__name__} reports no such metric."
+            f"Sweep(metric={sweep.metric_name!r}): {type(sweep.workload).__name__} does not report this metric."
             + did_you_mean(sweep.metric_name, sweep.workload.metrics)
         )
     if sweep.metric and sweep.metric != sweep.workload.metric and not sweep.mode:
-        raise BadInput(f"Sweep(metric={sweep.metric!r}): say also mode='min' or mode='max'.")
+        raise BadInput(f"Sweep(metric={sweep.metric!r}): add mode='min' or mode='max'.")
 
 
 def numbers(sweep: Sweep) -> None:
@@ -75,7 +75,7 @@ def _counts(sweep: Sweep) -> None:
 
 
 def resources(sweep: Sweep) -> None:
-    """Amounts of what is known, and enough of it for each worker."""
+    """Require known resources, in amounts that are enough for each worker."""
     title = f"Sweep(resources={dict(sweep.resources)!r})"
     for each, amount in sweep.resources.items():
         if each not in RESOURCES:
@@ -94,7 +94,7 @@ def resources(sweep: Sweep) -> None:
 
 
 def points(sweep: Sweep) -> tuple[Config, ...]:
-    """The points to evaluate with plain values; the baseline is checked on the way."""
+    """The points to evaluate, as plain values. Also checks the baseline."""
     given: list[tuple[str, Any]] = [("points_to_evaluate", point) for point in sweep.points_to_evaluate]
     if sweep.baseline is not None and sweep.baseline != "workload":
         given.append(("baseline", sweep.baseline))
@@ -112,8 +112,8 @@ def points(sweep: Sweep) -> tuple[Config, ...]:
 
 
 def parameters(sweep: Sweep) -> None:
-    """Whether the workload finds in a configuration what it reads."""
-    if not isinstance(sweep.workload, Workload):  # somebody else's training, which says it itself
+    """Require every parameter that the workload reads."""
+    if not isinstance(sweep.workload, Workload):  # the user's own training, which reports this itself
         return
     for config in sweep.examples:
         try:
@@ -122,13 +122,13 @@ def parameters(sweep: Sweep) -> None:
             if not error.args or error.args[0] in config:
                 raise
             raise BadInput(
-                f"Sweep(space): {type(sweep.workload).__name__} reads the parameter {error}, which {config!r} has not; "
+                f"Sweep(space): {type(sweep.workload).__name__} reads the parameter {error}, which is missing in {config!r}; "
                 "add it to the space: a range, or a plain value that holds for all trials."
             ) from None
 
 
 def policy_resumes(sweep: Sweep) -> bool:
-    """Whether no configuration gets a policy whose schedule depends on the length of the training."""
+    """False if some configuration gets a policy whose schedule depends on the length of the training."""
     if not callable(sweep.policy) or hasattr(sweep.policy, "act"):
         return bool(getattr(sweep.policy, "resumable", True))
     for config in sweep.examples:
@@ -142,25 +142,25 @@ def policy_resumes(sweep: Sweep) -> bool:
 
 
 def tasks(sweep: Sweep) -> tuple[Task, ...]:
-    """The tasks in one list; those that cannot be gone on with say so."""
+    """The tasks in one list; those that cannot be resumed are marked so."""
     found = tuple(_flat(sweep.tasks))
     for task in found:
         if not isinstance(task, Task):
             raise BadInput(
-                f"Sweep(tasks): {task!r} is no Task; write tasks=Task.epochs(0.1, 0.5, 1.0), or a list of tasks."
+                f"Sweep(tasks): {task!r} is not a Task; write tasks=Task.epochs(0.1, 0.5, 1.0), or a list of tasks."
             )
         _changes(sweep, task)
     wrong = problem_with_tasks(found)
     if wrong:
         raise BadInput(f"Sweep(tasks={list(found)!r}): {wrong}.")
     if any(task.resumes and task.share < 1 for task in found) and not policy_resumes(sweep):
-        # Its short training is another one than a long training cut short: a promotion starts over.
+        # Its short training is not the beginning of a long one: a promotion starts over.
         return tuple(replace(task, resumes=task.name == FULL) for task in found)
     return found
 
 
 def workloads(sweep: Sweep) -> None:
-    """Whether each task has a workload of the length that it says."""
+    """Require for each task a workload of the length that the task states."""
     for task in sweep.tasks:
         steps = task.steps(sweep.workload.horizon)
         try:
@@ -185,14 +185,14 @@ def _changes(sweep: Sweep, task: Task) -> None:
         if each == "horizon":
             raise BadInput(f"Sweep(tasks): {task.name!r} changes the horizon; write share= instead, of the steps.")
         if each not in known:
-            hint = did_you_mean(each, known) if known else " It is no dataclass, and cannot be changed."
+            hint = did_you_mean(each, known) if known else " It is not a dataclass, and cannot be changed."
             raise BadInput(
                 f"Sweep(tasks): {task.name!r} has {each}={value!r}, but {type(workload).__name__} has no field {each!r}.{hint}"
             )
 
 
 def budget(sweep: Sweep) -> None:
-    """In full trainings, with one at least to search with."""
+    """Require a budget in full trainings that leaves at least one for the search."""
     amount, reserved = sweep.budget, sweep.finalist_count * sweep.confirmations
     if amount is None:
         return
@@ -201,7 +201,7 @@ def budget(sweep: Sweep) -> None:
     if reserved and amount - reserved < 1:
         raise BadInput(
             f"Sweep(budget={amount!r}): {sweep.finalist_count} finalists × {sweep.confirmations} confirmations take "
-            f"{reserved} full trainings, and less than one is left to search with; raise the budget to {reserved + 1} "
+            f"{reserved} full trainings, and less than one is left for the search; raise the budget to {reserved + 1} "
             "or more, or lower finalists."
         )
     if amount < 1:
@@ -216,5 +216,5 @@ def transfer(sweep: Sweep) -> tuple[str, ...]:
     runs = [sweep.transfer] if isinstance(sweep.transfer, str) else list(sweep.transfer)
     for run in runs:
         if not isinstance(run, (str, PathLike)) or not str(run):
-            raise BadInput(f"Sweep(transfer): {run!r} is no run; write the names or folders of earlier runs.")
+            raise BadInput(f"Sweep(transfer): {run!r} is not a run; write the names or folders of earlier runs.")
     return tuple(str(run) for run in runs)

@@ -1,1 +1,1 @@
-"""The parts of a driver: what it records, keeps, hands out and counts."""
+"""The parts of a driver: recording, retention of checkpoints, assignments, jobs, and the time spent."""

@@ -1,4 +1,4 @@
-"""What a worker is given to train a trial."""
+"""The assignment that a worker gets to train a trial."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from search.work import Assignment
 def assignment(
     trial: Trial, seed: int, pinned: tuple[int, ...], *, sweep: Sweep, history: History, ledger: Ledger, places: Places
 ) -> Assignment:
-    """The next stretch of `trial`; `pinned` are the steps whose checkpoints its worker must not delete."""
+    """The next assignment of `trial`; `pinned` are the steps whose checkpoints its worker must not delete."""
     return Assignment(
         trial=trial.number,
         config=dict(trial.config),
@@ -24,7 +24,7 @@ def assignment(
         threads=sweep.threads,
         workers=sweep.workers,
         gpu=float(sweep.resources.get("gpu", 0)),
-        # Who has lost a worker may lose it again before the next checkpoint would be due.
+        # A trial that has lost a worker may lose the next one before a checkpoint is due.
         checkpoint_seconds=0.0 if trial.number in history.run.losses else sweep.checkpoint_seconds,
         pinned=pinned,
         parent=None if trial.parent is None else places.checkpoints(trial.parent),
@@ -35,7 +35,7 @@ def assignment(
 
 
 def _digests(trial: Trial, ledger: Ledger, places: Places) -> dict[str, str]:
-    """What the record says of the checkpoints that this trial may go on from."""
+    """The recorded digests of the checkpoints from which this trial may resume."""
     own = {"trial": trial.number, "parent": trial.number if trial.parent is None else trial.parent}
     saved = ledger.rows("checkpoint", "WHERE trial IN (:trial, :parent) ORDER BY seq", **own)
     return {str(places.folder / row["path"]): row["sha256"] for row in saved}

@@ -1,4 +1,4 @@
-"""What an earlier invocation left, in one sentence for people."""
+"""What earlier invocations recorded, in one sentence for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from search.records import Status
 
 
 def describe_found(name: str, ledger: Ledger, history: History, change: str) -> str:
-    """What is on record of the run `name`, and what changed since; before this invocation is recorded."""
+    """The recorded trials of the run `name`, and what has changed since; call it before recording this invocation."""
     done = {status: history.count(status) for status in Status}
     cut = {row["trial"] for row in ledger.rows("verdict")}
     resting = sum(trial.number not in cut for trial in history.having(Status.STOPPED))
@@ -23,7 +23,7 @@ def describe_found(name: str, ledger: Ledger, history: History, change: str) -> 
     if resting:
         parts.append(f"{resting} resting (may be resumed)")
     if interrupted := done[Status.RUNNING]:
-        parts.append(f"{interrupted} interrupted (going on from their last checkpoints, if they have any)")
+        parts.append(f"{interrupted} interrupted (resuming from their last checkpoints, if they have any)")
     reports = sum(len(trial.steps) for trial in history.trials)
     counts = f"{plural(len(history.trials), 'trial')}, {plural(reports, 'report')} on record"
     text = f"Continuing {name}: {counts}"

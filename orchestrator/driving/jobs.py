@@ -10,7 +10,7 @@ from search.work import Assignment
 
 
 class Jobs:
-    """Which of these orders are out, done, or given up."""
+    """Keeps track of these orders: handed out, done, or given up."""
 
     def __init__(self, *, is_prepared: bool, retries: int) -> None:
         self.is_prepared = is_prepared
@@ -24,11 +24,11 @@ class Jobs:
         return bool(self._out)
 
     def prepare(self) -> Order | None:
-        """The order to prepare; None while it is out."""
+        """The order to prepare; None while a worker has it."""
         return Order(PREPARE, -1) if self._hand_out(PREPARE) else None
 
     def test(self, due: Sequence[Trial], assignment: Callable[[Trial], Assignment]) -> Order | None:
-        """The next of the trials that are to be tested; None if all are out."""
+        """The order to test the next of the trials in `due`; None if workers have them all."""
         for trial in due:
             if trial.number not in self.failed_tests and self._hand_out(f"{TEST} {trial.number}"):
                 return Order(TEST, trial.number, assignment(trial))
@@ -38,7 +38,7 @@ class Jobs:
         self._out.discard(_key(order))
 
     def lose(self, order: Order) -> bool:
-        """The worker of `order` is gone: it may be handed out again. True: this was once too often."""
+        """The worker of `order` is gone; the order may be handed out again. True: it was lost too often."""
         key = _key(order)
         self._lost[key] = self._lost.get(key, 0) + 1
         self._out.discard(key)

@@ -1,4 +1,4 @@
-"""Where the files of a run are."""
+"""The places of a run's files."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class Places:
 
     @property
     def shared(self) -> Path:
-        """What `Workload.prepare` made; read by all trials."""
+        """The data that `Workload.prepare` made; all trials read it."""
         return self.folder / "prepared"
 
     @property
     def pause_file(self) -> Path:
-        """While this file exists, trials save themselves and leave off at the next update."""
+        """While this file exists, trials save a checkpoint and pause at the next update."""
         return self.folder / "pause"
 
     def trial(self, number: int) -> Path:
-        """A trial's own folder: its checkpoints and what it printed."""
+        """A trial's own folder: its checkpoints and its log."""
         return self.folder / "trials" / f"{number:05d}"
 
     def checkpoints(self, number: int) -> Path:

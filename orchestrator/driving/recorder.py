@@ -1,4 +1,4 @@
-"""Writes what happened into the ledger and the history, and what follows from it by the rules of the sweep."""
+"""Records in the ledger and the history what happened, and what follows from it by the rules of the sweep."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from search.rules.conduct import (
 )
 from search.work import Progress
 
-LEAST_FREE = 2**22  # bytes: a failure on a disk with less room is the disk's
+LEAST_FREE = 2**22  # bytes: with less free space, a failure is blamed on the disk
 
 
 class Recorder:
-    """Everything is in the ledger before anybody acts on it. Its callers open the transactions."""
+    """Writes everything into the ledger before anybody acts on it. The callers open the transactions."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class Recorder:
     # Decisions.
 
     def suggest(self, suggestion: Suggestion) -> Trial:
-        """A trial that is to be trained now."""
+        """Record a suggestion; returns its trial, which is to be trained now."""
         number = suggestion.trial if suggestion.kind == "resume" else len(self._history.trials)
         assert number is not None
-        # The trial's seed is derived, so it needs no generator whose state would have to be saved.
+        # The trial's seed is derived, so there is no generator whose state we would have to save.
         seed = self.seeds.setdefault(number, derived_seed(self._sweep.seed, number))
         self._ledger.add_suggestion(number, suggestion, seed)
         trial = self._history.append(replace(suggestion, trial=number))
@@ -77,14 +77,14 @@ class Recorder:
         self._listen("enough", over.reason)
 
     def instead(self, move: Instead) -> Suggestion | Over:
-        """The searcher broke: that is counted and shown; returns what is done in its place."""
+        """Record and show that the searcher raised an error; returns the move to make instead."""
         instead = "a random configuration instead" if self._history.room else "nothing more may be started"
         trace = "".join(traceback.format_exception(move.error))
         self.tell(FALLBACK, f"{move.why}; {instead}\n{trace}")
         return move.move
 
     def with_parent(self, suggestion: Suggestion) -> Suggestion:
-        """The suggestion, if it is no fork, or its parent's checkpoint is there; else what is done in its place."""
+        """The suggestion, unless it is a fork whose parent's checkpoint is gone; then the suggestion to run instead."""
         if suggestion.kind != "fork":
             return suggestion
         place = {"trial": suggestion.parent, "step": suggestion.parent_step}
@@ -98,7 +98,7 @@ class Recorder:
     # What came back.
 
     def take(self, trial: Trial, answer: Progress) -> None:
-        """One answer of a trial's worker. After its end reports count no more: they were never asked for."""
+        """Record one answer of a trial's worker. Reports after the trial's end do not count: nobody asked for them."""
         if answer.kind == "report":
             if trial.status is Status.RUNNING:
                 self._report(trial, answer)
@@ -117,17 +117,17 @@ class Recorder:
             self.tell("notice", f"trial {trial.number}: {answer.text}", trial.number)
 
     def rest(self, trial: Trial) -> None:
-        """A trial that was to come so far and no farther, and whose checkpoint is written."""
+        """End a trial that has reached the step at which it should pause, and whose checkpoint is written."""
         if (end := rest(trial)) is not None:
             self._end(end)
 
     def fail(self, trial: Trial, why: str, detail: str) -> None:
-        """A trial broke. Raises StorageError if that is because the disk is full."""
+        """A trial failed. Raises StorageError if the reason is a full disk."""
         check_disk(self._ledger.folder)
         first = not self._history.count(Status.FAILED)
         self._end(End(trial.number, Status.FAILED, why), detail)
         if first:
-            self._listen("failure", detail)  # the first failure is shown whole, at once
+            self._listen("failure", detail)  # show the first failure in full, at once
         if not self.abort_reason and (common := common_failure(self._history, signature)):
             self.abort_reason = common
             self.tell("abort", common)
@@ -142,7 +142,7 @@ class Recorder:
         else:
             self._listen(
                 "retry",
-                f"trial {trial.number} lost its worker at step {trial.step} ({why}); going on from its last checkpoint",
+                f"trial {trial.number} lost its worker at step {trial.step} ({why}); resuming from its last checkpoint",
             )
 
     def test(self, trial: Trial, metrics: Mapping[str, float]) -> None:
@@ -150,7 +150,7 @@ class Recorder:
         self._history.append(Tested(trial.number))
 
     def leave_lost_tasks(self) -> None:
-        """After a change of the tasks."""
+        """End running trials whose task the sweep no longer has."""
         for trial in self._history.having(Status.RUNNING):
             if (end := leave_lost_task(trial, self._history)) is not None:
                 self._end(end)
@@ -166,7 +166,7 @@ class Recorder:
             return
         value = answer.metrics[name]
         if not isinstance(value, Real):
-            self._fail_for_metric(trial, f"step {answer.step}: {name}={value!r} is no number.")
+            self._fail_for_metric(trial, f"step {answer.step}: {name}={value!r} is not a number.")
             return
         metrics = {name: float(other) for name, other in answer.metrics.items() if isinstance(other, Real)}
         self._ledger.add_report(trial.number, answer.step, float(value), answer.cost_seconds, metrics)
@@ -188,7 +188,7 @@ class Recorder:
         self.fail(trial, shortened(end.reason), end.reason.partition(": ")[2])
 
     def _verify_replay(self, trial: Trial, answer: Progress) -> None:
-        """A step that was recorded before comes again after a resume: it must be the same (the first one counts)."""
+        """Compare a step that is repeated after a resume with its record, and warn if they differ; the record counts."""
         goal = self._rules.goal
         loss = trial.loss_at(answer.step)
         again = goal.loss(float(answer.metrics.get(goal.metric, float("nan"))))
@@ -202,7 +202,7 @@ class Recorder:
             )
 
     def _decide(self, number: int, decision: Progress) -> None:
-        """Once: what came before an interruption comes again after it."""
+        """Record a decision once, although an interrupted trial repeats its decisions."""
         key = (number, decision.samples, decision.text)
         if key not in self._decided:
             self._decided.add(key)
@@ -233,7 +233,7 @@ class Recorder:
 
 
 def check_disk(folder: Path) -> None:
-    """Raise StorageError if the disk is full: then every trial fails, and none of them is at fault."""
+    """Raise StorageError if the disk is full: then every trial fails without a fault of its own."""
     free = shutil.disk_usage(folder).free
     if free < LEAST_FREE:
         raise StorageError(

@@ -1,4 +1,4 @@
-"""Which checkpoints stay: those of the best, of the baseline, of trials that may go on, and of parents of forks."""
+"""Which checkpoints stay: those of the best trials, the baseline, trials that may resume, and parents of forks."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from search.records import BASELINE, FINALIST, Status
 from search.rules.conduct import takes_on_stopped
 from search.task import FULL
 
-SMALL = 2**24  # bytes: of a failed trial so much stays beside its log
+SMALL = 2**24  # bytes: a failed trial keeps its files if they are no larger
 DONE = (Status.COMPLETED, Status.DIVERGED, Status.FAILED)
 
 
 class Retention:
-    """Deletes the checkpoints that are not worth keeping. `running` are the trials that have a worker."""
+    """Deletes checkpoints that are not worth keeping. `running` are the trials that have a worker."""
 
     def __init__(self, sweep: Sweep, history: History, places: Places, running: Set[int]) -> None:
         self._searcher = sweep.searcher
         self._history = history
         self._places = places
         self._running = running
-        self._leaving: set[int] = set()  # over, and not yet left by their workers
+        self._leaving: set[int] = set()  # trials that are over, but whose workers have not finished yet
         self._resumes = takes_on_stopped(sweep.searcher, sweep.scheduler, sweep.rules)
         self._replaced = {trial.replaces for trial in history if trial.replaces is not None}
         self._keep = max(sweep.keep_checkpoints, sweep.finalist_count)
@@ -35,22 +35,22 @@ class Retention:
 
     @property
     def best(self) -> Trial | None:
-        """The best completed trial, found without a look at every trial."""
+        """The best completed trial, found without a scan of all trials."""
         return self._history.trials[self._kept[0][1]] if self._kept else None
 
     def keeps(self, number: int) -> bool:
-        """Whether this trial's checkpoint is worth keeping: it may go on, is the baseline or among the best."""
+        """Whether this trial's checkpoint is worth keeping: the trial may resume, is the baseline or among the best."""
         trial = self._history.trials[number]
         if trial.status is Status.RUNNING or trial.first_origin == BASELINE:
             return True
-        if trial.status is Status.STOPPED:  # a result to look at, while there is no better one
+        if trial.status is Status.STOPPED:  # the only kind of result until a trial is completed
             return number not in self._replaced and (self._resumes or not self._kept)
         return trial.status is Status.COMPLETED and _counts(trial) and (trial.loss, number) in self._kept
 
     def pinned(self, number: int) -> tuple[int, ...]:
-        """The steps of this trial that others fork from, or may: its worker must not delete them.
+        """The steps of this trial from which others fork, or may fork: its worker must not delete their checkpoints.
 
-        While it trains no step is added but the one at which it will rest.
+        While the trial trains, only the step at which it will pause is added.
         """
         forkable = {step for parent, step in self._searcher.forkable(self._history) if parent == number}
         forking = {trial.began for trial in self._history.having(Status.RUNNING) if trial.parent == number}
@@ -62,7 +62,7 @@ class Retention:
             self._replaced.add(trial.replaces)
 
     def end(self, trial: Trial) -> None:
-        """`trial` has come to rest: keep the checkpoints of the best, drop those of who is no longer among them."""
+        """`trial` has ended or paused: keep the checkpoints of the best, drop those of trials no longer among them."""
         if trial.status in DONE:
             self._drop(*self._outdone_by(trial))
         elif not self._resumes:
@@ -71,7 +71,7 @@ class Retention:
             self._drop(*(self._history.trials[number] for number in self._replaced))
 
     def let_go(self, trial: Trial, *, is_held: bool, done: bool) -> None:
-        """The trial is over; its worker has left it (`done`), or still will: a script may be writing its last words."""
+        """The trial is over. `done`: its worker has finished too; if not, a script may still be writing files."""
         if is_held and not done:
             self._leaving.add(trial.number)
         if done:
@@ -79,7 +79,7 @@ class Retention:
             self._drop(trial)
 
     def close(self) -> None:
-        """Drop what came in late."""
+        """Drop the checkpoints that arrived late."""
         self._leaving.clear()
         self._drop(*(trial for trial in self._history if trial.status is not Status.RUNNING))
 
@@ -94,9 +94,9 @@ class Retention:
         return gone
 
     def _drop(self, *trials: Trial) -> None:
-        """Delete what is not worth keeping, unless a fork begins there, or still may.
+        """Delete checkpoints that are not worth keeping, unless a fork starts there, or still may.
 
-        A trial's folder and its log stay; of one that failed its small files too, for whoever looks for the reason.
+        A trial's folder and its log stay. A failed trial also keeps its small files, which may show the reason.
         """
         needed = {other.parent for other in self._history.having(Status.RUNNING)}
         needed |= {number for number, _ in self._searcher.forkable(self._history)}
@@ -109,7 +109,7 @@ class Retention:
 
 
 def _counts(trial: Trial) -> bool:
-    """Whether a completed trial is a candidate for the best: a full training, and no repetition of one."""
+    """Whether a completed trial is a candidate for the best: a full training that is not a finalist's repetition."""
     return trial.task == FULL and trial.first_origin != FINALIST
 
 

@@ -1,4 +1,4 @@
-"""The driver's time over all invocations, kept in the ledger: what a time budget counts."""
+"""The driver's time over all invocations, kept in the ledger. A time budget limits it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from orchestrator.record.ledger import Ledger
 
-SPENT, WAITED = "spent", "waited"  # kinds of events: seconds of the driver, of workers that waited for decisions
-NOTE_SECONDS, NOTE_SHARE = 1.0, 0.01  # at most so often, and in so many steps, the time spent is noted
+SPENT, WAITED = "spent", "waited"  # kinds of events: seconds of the driver, and of workers that waited for decisions
+NOTE_SECONDS, NOTE_SHARE = 1.0, 0.01  # note the time when it has grown by this many seconds and by this share
 
 
 class TimeSpent:
-    """Counts on from what earlier invocations noted; of one that was killed, as far as it was noted."""
+    """Continues the count of earlier invocations; for a killed one, from the last time that it noted."""
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
         self._ledger = ledger
@@ -26,13 +26,13 @@ class TimeSpent:
         return self._before + self._clock() - self._began
 
     def note(self) -> None:
-        """For the next invocation, should this one be killed; seldom enough to stay a small part of the record."""
+        """Note the time, in case this invocation is killed; seldom enough to stay a small part of the record."""
         spent = self._clock() - self._began
         if spent - self._noted >= max(NOTE_SECONDS, NOTE_SHARE * spent):
             self._ledger.add_event(SPENT, f"{spent:.3f}")
             self._noted = spent
 
     def close(self, waited: float) -> None:
-        """Note all of it, and for how long workers waited."""
+        """Note the whole time, and how long workers waited."""
         self._ledger.add_event(SPENT, f"{self._clock() - self._began:.3f}")
         self._ledger.add_event(WAITED, f"{waited:.3f}")

@@ -1,1 +1,1 @@
-"""Readers of the record. No writer imports them."""
+"""Readers of the record. Writers never import them."""

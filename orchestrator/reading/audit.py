@@ -1,9 +1,8 @@
-"""Derive every decision of a run again from its record, and say where the two differ.
+"""Derive every decision of a run again from its record, and report the differences.
 
-A decision is a function of the record before it. The audit takes the record one row after the other: what was measured
-and what happened it believes, what was decided it compares with what the rules, the searcher and the scheduler of the
-sweep say. Decisions before the last change of the sweep were made by settings that are not there any more; they are
-taken as they are.
+A decision is a function of the record before it. The audit goes through the record row by row: it trusts measurements
+and events, and compares each decision with that of the sweep's rules, searcher and scheduler. It accepts decisions
+before the last change of the sweep as recorded, because their settings are gone.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from search.rules.conduct import (
 
 @dataclass(frozen=True)
 class Difference:
-    """One place at which the record is not what the rules say."""
+    """One place at which the record differs from the rules."""
 
     seq: int  # the number of the record
     text: str
@@ -52,15 +51,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Findings:
-    """What an audit came to."""
+    """The result of an audit."""
 
-    decisions: int  # that were derived again
+    decisions: int  # decisions that were derived again
     before: int  # decisions before the last change of the sweep, which were not
     differences: tuple[Difference, ...]
 
 
 def audit(sweep: Sweep, ledger: Ledger) -> Findings:
-    """Compare the record in `ledger` with what `sweep`, which made it, decides. The first difference is the telling one."""
+    """Compare the record in `ledger` with the decisions of `sweep`, which made it. Look at the first difference first."""
     taught, _ = earlier_histories(sweep, ledger.folder, ledger.rows("event", f"WHERE kind = '{TRANSFER}'"))
     history = History(
         sweep.space,
@@ -88,7 +87,7 @@ def audit(sweep: Sweep, ledger: Ledger) -> Findings:
 
 
 def print_audit(sweep: Sweep, folder: Path) -> None:
-    """Audit the run in `folder` and say what came of it. Raises NotTheSame if there are differences."""
+    """Audit the run in `folder` and print the result. Raises NotTheSame if there are differences."""
     ledger = Ledger.read(folder)
     try:
         findings = audit(sweep, ledger)
@@ -108,17 +107,17 @@ def print_audit(sweep: Sweep, folder: Path) -> None:
 
 
 class _Auditor:
-    """Folds the record, and holds what the rules say must follow."""
+    """Folds the record into a history, and keeps the records that must follow by the rules."""
 
     def __init__(self, sweep: Sweep, history: History) -> None:
         self._sweep = sweep
         self._rules = sweep.rules
         self._history = history
         self._due: list[Over | Judged | End] = []
-        self._began = False  # the run was taken up, and nothing has happened since
+        self._began = False  # an invocation has begun, and nothing has happened since
 
     def take(self, table: str, row: Mapping[str, Any]) -> Iterator[str]:
-        """What is wrong with the next row; it is in the history afterwards."""
+        """The differences in the next row, which is then added to the history."""
         record = record_of(table, row, self._sweep.space, self._sweep.goal)
         expected = self._due.pop(0) if self._due else None
         if isinstance(record, (Suggestion, Report, End, Judged, Lost, Tested)) and (
@@ -144,12 +143,12 @@ class _Auditor:
         self._follow(record)
 
     def still_due(self, instead: str) -> Iterator[str]:
-        """What had to follow, and did not."""
+        """The records that had to follow and did not."""
         for record in self._due[:1]:
             yield f"{instead}, where {_shown(record)} is due"
 
     def _follow(self, record: object) -> None:
-        """What the rules say must be recorded next."""
+        """Note which records must come next by the rules."""
         if isinstance(record, Report):
             trial = self._history.trials[record.trial]
             self._due = list(after_report(trial, self._history, self._sweep.scheduler, self._rules))
@@ -161,7 +160,7 @@ class _Auditor:
             self._due = [end for end in ends if end is not None]
 
     def _impossible(self, record: Suggestion | Report | End | Judged | Lost | Tested, row: Mapping[str, Any]) -> str:
-        """Why this cannot have happened at all; the record is left out then."""
+        """Why this cannot have happened; the record is then left out. Empty if it can."""
         history = self._history
         if isinstance(record, Suggestion):
             new = record.kind != "resume"
@@ -190,7 +189,7 @@ class _Auditor:
             return
         number = move.trial if move.kind == "resume" else len(self._history.trials)
         move = replace(move, trial=number)
-        if move.kind == "fork" and record.kind != "fork":  # whether its parent's checkpoint was there is a fact
+        if move.kind == "fork" and record.kind != "fork":  # the parent's checkpoint was gone: only the record knows
             instead = without_checkpoint(move, self._history)
             number = instead.trial if instead.kind == "resume" else len(self._history.trials)
             move = replace(instead, trial=number)
@@ -212,13 +211,13 @@ class _Auditor:
             yield f"{_shown(record)}, where {_shown(move)}"
 
     def _end(self, record: End) -> Iterator[str]:
-        """An end that does not follow from a report: it rests, ended by itself, or broke."""
+        """An end that does not follow from a report: the trial paused, ended by itself, or failed."""
         trial = self._history.trials[record.trial]
         planned = rest(trial)
         if planned is not None and _same(planned, record):
             return
         by_itself = _ended_itself(trial, self._history, record.reason)
-        if record.status is Status.FAILED:  # that something broke is a fact; what it says of itself is not ours
+        if record.status is Status.FAILED:  # the audit takes failures and their reasons from the record
             if by_itself or (planned is not None and planned.reason == record.reason):
                 yield f"{_shown(record)}, which is no failure"
         elif record.status is not Status.COMPLETED or not by_itself:
@@ -237,7 +236,7 @@ def _ended_itself(trial: Trial, history: History, reason: str) -> bool:
 
 
 def _same(one: object, other: object) -> bool:
-    """Whether they are the same on record, where secrets do not show."""
+    """Whether they are the same on record, where secrets are masked."""
     if isinstance(one, (End, Over)) and isinstance(other, (End, Over)):
         return type(one) is type(other) and replace(one, reason=masked(one.reason)) == other
     return one == other

@@ -1,4 +1,4 @@
-"""--dry-run: what a sweep would do and cost, with nothing started and nothing written."""
+"""--dry-run: print what a sweep would do and cost, without starting or writing anything."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from search.work import Progress
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
-SMALL_SHARE = 1 / 200  # of the space: below it suggestions crowd around the little that is allowed
-FIRST = 5  # trainings that are shown
-MOST_REPORTS = 500  # that are gone through to find them: a second or two
+SMALL_SHARE = 1 / 200  # of the space: below this, suggestions crowd into the small allowed part
+FIRST = 5  # trainings to show
+MOST_REPORTS = 500  # to walk through in search of them: a second or two
 
 
 def print_plan(sweep: Sweep, folder: Path) -> None:
-    """Print it; raises what would refuse the sweep when it is started."""
-    first = first_trials(sweep, folder)  # before anything is printed: it may refuse
+    """Print the plan; raises the error with which a start would refuse the sweep."""
+    first = first_trials(sweep, folder)  # before printing, because it may refuse the sweep
     console = Console(soft_wrap=True, highlight=False)
     many = (
         "as many configurations as the budget allows" if sweep.limit is None else plural(sweep.limit, "configuration")
@@ -55,7 +55,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
         workers = _workers(sweep)
         console.print(
             f"  the {'next' if (folder / FILE).exists() else 'first'} {plural(len(first), 'training')}, as "
-            f"{plural(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took as long and no result stood out:"
+            f"{plural(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took equally long and all results were alike:"
         )
     else:
         console.print("  nothing is left to do.")
@@ -65,10 +65,10 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
 
 
 def first_trials(sweep: Sweep, folder: Path) -> list[tuple[Trial, int]]:
-    """What the driver hands out first: asked of the driver itself, on a copy of the record, with nothing trained.
+    """The driver's first orders: a real driver gives them, on a copy of the record, without training.
 
-    Each step is taken to last a second and to give the same value, so a later one that depends on results may come out
-    otherwise. Raises what would refuse the sweep when it is started.
+    Each step counts as one second and gives the same value, so later orders, which depend on results, may differ. Raises
+    the error with which a start would refuse the sweep.
     """
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place) / sweep.name
@@ -79,7 +79,7 @@ def first_trials(sweep: Sweep, folder: Path) -> list[tuple[Trial, int]]:
                     shutil.copy(folder / name, copy / name)
         for run in sweep.transfer:
             earlier = found(run, folder).absolute()
-            if earlier == (folder.parent / run).absolute() and not Path(run).is_absolute():  # named as one beside this
+            if earlier == (folder.parent / run).absolute() and not Path(run).is_absolute():  # named beside this
                 (copy.parent / run).symlink_to(earlier)
         ledger = Ledger.write(copy)
         try:
@@ -89,11 +89,11 @@ def first_trials(sweep: Sweep, folder: Path) -> list[tuple[Trial, int]]:
 
 
 def _walk(driver: Driver) -> list[tuple[Trial, int]]:
-    """The first trainings, with the step that each is trained to: the engine of `simulate.py` without the trainings."""
+    """The first trainings, each with its last step: the engine of `simulate.py` without the training."""
     begun: list[tuple[Trial, int]] = []
     driver.workers = workers = _workers(driver.sweep)
     free, reports, seconds, value = list(range(workers)), 0, 0.0, _unremarkable(driver.sweep)
-    due: list[tuple[float, int, int, int, int]] = []  # heap: when, worker, trial, the step it will report, the last one
+    due: list[tuple[float, int, int, int, int]] = []  # heap: time, worker, trial, step to report, last step
     while len(begun) < FIRST and reports < MOST_REPORTS:
         while free and len(begun) < FIRST and (order := driver.next()) is not None:
             if order.assignment is None or order.kind != "train":
@@ -116,7 +116,7 @@ def _walk(driver: Driver) -> list[tuple[Trial, int]]:
 
 
 def _workers(sweep: Sweep) -> int:
-    """As many as this machine would have; a cluster may have more."""
+    """The number of workers on this machine; a cluster may have more."""
     fits = [int(have() / sweep.resources[name]) for name, have in MACHINE.items() if sweep.resources.get(name)]
     most = [each for each in (sweep.max_concurrent, sweep.limit) if each is not None]
     return max(1, min([*fits, *most], default=machine.cpus()))
@@ -144,7 +144,7 @@ def _training(sweep: Sweep, trial: Trial, until: int) -> str:
 
 
 def _space(sweep: Sweep) -> list[str]:
-    """Each parameter with its condition, and what the constraints leave."""
+    """Each parameter with its condition, and the share of the space that meets the constraints."""
     space, lines = sweep.space, []
     for name, parameter in space.parameters.items():
         words = [
@@ -162,7 +162,7 @@ def _space(sweep: Sweep) -> list[str]:
 
 
 def _tasks(sweep: Sweep) -> list[str]:
-    """Each task: its steps, what differs, its declared cost, and what a promotion from it pays."""
+    """Each task: its steps, its changes, its declared cost, and whether a promotion resumes or starts over."""
     horizon, lines = sweep.workload.horizon, []
     for task in sorted(sweep.tasks, key=lambda task: task.cost):
         differs = "".join(f", {name}={value!r}" for name, value in task.changes.items())
@@ -193,7 +193,7 @@ def _limits(sweep: Sweep) -> list[str]:
 
 
 def _recorded(sweep: Sweep, folder: Path) -> list[str]:
-    """What a run of this name has spent so far, and what a step costs by that."""
+    """The spending of the run so far, and a forecast from its cost per step."""
     if not (folder / FILE).exists():
         return []
     ledger = Ledger.read(folder)

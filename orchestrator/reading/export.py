@@ -1,4 +1,4 @@
-"""What others can use: the best configuration as YAML, the whole record as rows."""
+"""Exports for other programs: the best configuration as YAML, the whole record as rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from orchestrator.reading.summary import description, summary
 
 
 def best_as_yaml(ledger: Ledger) -> str:
-    """The best configuration with all that is needed to train on from it."""
+    """The best configuration with everything needed to continue training from it."""
     facts = summary(ledger)
     best = facts["best"]
     if best is None:
@@ -55,12 +55,12 @@ def best_as_yaml(ledger: Ledger) -> str:
 
 
 def scripts_own(folder: Path, trial: int) -> tuple[str | None, str | None]:
-    """A script's TRIAL_FOLDER and the checkpoint that it reported last, as far as they are there."""
+    """A script's TRIAL_FOLDER and its last reported checkpoint, each None if it does not exist."""
     own = folder / "trials" / f"{trial:05d}" / "checkpoints" / "script"
     reported = None
     if (reports := own / ".reports" / "reports.jsonl").is_file():
         for line in reports.read_bytes().splitlines():
-            with contextlib.suppress(ValueError, TypeError, KeyError):  # a line that was cut off
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # a truncated line
                 path = json.loads(line)["checkpoint"]
                 reported = path if path is not None and Path(path).exists() else reported
     return str(own) if own.is_dir() else None, reported
@@ -80,7 +80,7 @@ def yaml_text(content: Mapping[str, Any]) -> str:
 
 
 def records(ledger: Ledger) -> Iterator[dict[str, Any]]:
-    """Every record in the order in which it was written, as flat dicts with `kind, trial, step, value, time`."""
+    """Every record in the order of writing, as flat dicts with `kind, trial, step, value, time`."""
     with ledger.snapshot():
         about = observations(ledger)
         rows = [(row["seq"], table, row) for table in RECORDS for row in ledger.rows(table)]
@@ -142,7 +142,7 @@ def write_record(ledger: Ledger, form: str, target: IO[str] | Path) -> None:
 
 @contextlib.contextmanager
 def writing(target: object) -> Iterator[None]:
-    """Say in one sentence that a file cannot be written, and what to do."""
+    """Turn an error of writing a file into one sentence with a remedy."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What trials have printed: one log, the ends of the failed ones, or a log that is still being written."""
+"""Print the output of trials: one log, the ends of the failed trials' logs, or a log that still grows."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from orchestrator.record.ledger import Ledger
 from search.records import Status
 
 TAIL_LINES = 20  # of a failed trial's log
-TAIL_BYTES = 65_536  # in which they are looked for
-LOOK_SECONDS = 0.2  # between two looks at a log that is followed
+TAIL_BYTES = 65_536  # at the end of the log, in which to look for them
+LOOK_SECONDS = 0.2  # between two looks at a followed log
 FAILED, RUNNING = Status.FAILED.value, Status.RUNNING.value
 
 
 def print_log(ledger: Ledger, trial: int | None, out: IO[str], *, follow: bool = False) -> None:
-    """Print a trial's whole log; `follow`: and what is added to it, until the trial ends or nobody drives the run."""
+    """Print a trial's whole log; `follow`: also what is added, until the trial ends or no driver runs."""
     stand = _chosen(ledger, trial)
     log = trial_log(ledger.folder, stand.trial)
     _print_head(stand, log, out)
@@ -38,7 +38,7 @@ def print_log(ledger: Ledger, trial: int | None, out: IO[str], *, follow: bool =
 
 
 def print_failed(ledger: Ledger, out: IO[str]) -> None:
-    """For every cause of failures its reason, how many it took, and how the log of the first of them ends."""
+    """For every cause of failures, print its reason, its number of trials, and the end of the first one's log."""
     found = stands(ledger)
     by_number = {stand.trial: stand for stand in found}
     dead = causes(found)
@@ -55,7 +55,7 @@ def print_failed(ledger: Ledger, out: IO[str]) -> None:
 
 
 def _chosen(ledger: Ledger, trial: int | None) -> Stand:
-    """The trial that was named; else the first that failed, the last that runs, the last."""
+    """The named trial; else the first failed, else the last running, else the last one."""
     found = stands(ledger)
     if not found:
         raise BadInput(f"{ledger.folder}: no trials yet.")
@@ -74,7 +74,7 @@ def _print_head(stand: Stand, log: Path, out: IO[str], others: str = "") -> None
 
 
 def _end(log: Path) -> list[str]:
-    """The last lines; of a progress bar what it showed last."""
+    """The last lines; of a progress bar only its last state."""
     if not log.exists():
         return []
     with log.open("rb") as file:
@@ -85,17 +85,17 @@ def _end(log: Path) -> list[str]:
 
 
 def _without_log(ledger: Ledger, stand: Stand) -> str:
-    """What the record knows of a trial that has printed nothing."""
+    """The traceback on record of a trial that has printed nothing."""
     endings = ledger.rows("ending", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=stand.trial)
     detail = endings[0]["detail"].strip() if endings else ""
     return f"(it has printed nothing)\n{detail}\n" if detail else "(it has printed nothing)\n"
 
 
 def _followed(ledger: Ledger, trial: int, log: Path) -> Iterator[str]:
-    """What the log holds and gets, until the trial rests. A log that was cut in its middle goes on at its end."""
+    """The log and what is added to it, until the trial rests. If the log is cut in its middle, continue at its end."""
     position, decoder = 0, codecs.getincrementaldecoder("utf-8")("replace")
     while True:
-        over = not _goes_on(ledger, trial)  # asked before reading: what was printed until then is read
+        over = not _goes_on(ledger, trial)  # ask before reading, so that everything printed until then is read
         size = log.stat().st_size if log.exists() else 0
         if size < position:
             yield "\n== the log was cut in its middle; it goes on here\n"

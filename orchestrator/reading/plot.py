@@ -20,12 +20,12 @@ from orchestrator.reading.summary import description
 
 
 class CostCurve(NamedTuple):
-    """The incumbent's value against what was trained, in full trainings: a point for each completed trial."""
+    """The incumbent's value against the cost in full trainings: a point for each completed trial."""
 
     costs: list[float]
     values: list[float]
     baseline: float | None
-    total: float  # cost of all that was trained
+    total: float  # cost of all training
 
 
 def cost_curve(ledger: Ledger) -> CostCurve:
@@ -88,7 +88,7 @@ def plot(ledger: Ledger, target: Path) -> Path | None:
 
 
 def _put(target: Path, data: bytes) -> Path:
-    """Write a report's file to its place, or, where this may not be written to, to the folder for temporary files."""
+    """Write a report's file to its place, or to the folder for temporary files if its place is not writable."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, data)

@@ -1,4 +1,4 @@
-"""The summary for people: best configuration, gain, cost, failures, where to read on."""
+"""The summary for people: best configuration, gain, cost, failures, where to read more."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 from orchestrator.reading.summary import summary
 
-MOST_CAUSES = 5  # of failures, that are shown
+MOST_CAUSES = 5  # of failures to show
 
 
 def print_summary(ledger: Ledger, console: Console) -> None:
-    """What a person wants to read at the end: best configuration, gain, cost, where things are, how to go on."""
+    """Print the summary: best configuration, gain, cost, places of the files, how to continue."""
     facts = summary(ledger)
     best, baseline = facts["best"], facts["baseline"]
     console.print(f"\n[bold]{ledger.folder.name}[/bold]: {state_words(ledger)}", highlight=False)
@@ -58,7 +58,7 @@ def print_summary(ledger: Ledger, console: Console) -> None:
 
 
 def failure_lines(failures: list[dict[str, Any]], folder: Path) -> list[str]:
-    """Why trials failed, grouped by cause, for people: how many, the first, where to read on."""
+    """Why trials failed, grouped by cause, for people: how many, the first, where to read more."""
     lines = []
     for position, failure in enumerate(failures[:MOST_CAUSES]):
         which = (
@@ -94,7 +94,7 @@ def _result_table(facts: Mapping[str, Any], best: Mapping[str, Any], baseline: M
         row(f"baseline (trial {baseline['trial']})", baseline)
     row(f"best (trial {best['trial']})", best)
     chosen = next((finalist for finalist in facts["finalists"] if finalist["winner"]), None)
-    if chosen is not None:  # the score that it was not chosen for
+    if chosen is not None:  # its score on fresh seeds, beside the one that made it a finalist
         table.add_row(
             f"best, {len(chosen['confirmed'])} × on fresh seeds", _number(chosen["mean"]), *["–"] * len(tests)
         )
@@ -114,7 +114,7 @@ def _number(value: float | None) -> str:
 
 
 def _gain(before: float | None, after: float | None, mode: str) -> str:
-    """In words, for people who need not remember the metric's direction; `mode` "": nobody said what is better."""
+    """The gain in words, so that nobody has to remember the metric's direction; `mode` "": the direction is unknown."""
     if before is None or after is None or not isfinite(after - before):
         return "–"
     change = after - before

@@ -22,17 +22,17 @@ FIRST_LINE, LONGEST_PAUSE = (
     2.0,
     60.0,
 )  # without a terminal: seconds to the first line, and at most between two
-TOLD = {  # events that get a line of their own, and its colour
+TOLD = {  # events that get their own line, with its colour
     "failure": "red", "failed": "red", "diverged": "yellow", "retry": "yellow", "fallback": "yellow",
     "interruption": "yellow", "nondeterminism": "red", "abort": "bold red", "notice": "dim", "enough": "dim",
 }  # fmt: skip
-MOST_LINES = 20  # of one kind; then only every power of two
+MOST_LINES = 20  # of one kind; beyond that, only at powers of two
 
 
 class Display:
     """Shows the driver's state on stderr; use as a context manager around the engine.
 
-    On a terminal it is drawn anew every `refresh_seconds` at most.
+    On a terminal it redraws at most every `refresh_seconds`.
     """
 
     def __init__(self, console: Console, *, refresh_seconds: float = REFRESH) -> None:
@@ -70,7 +70,7 @@ class Display:
             self._live = None
 
     def listen(self, kind: str, text: str) -> None:
-        """An event was recorded."""
+        """Show an event that was recorded."""
         if kind == Status.COMPLETED.value:
             self._say_if_best()
             return
@@ -80,13 +80,13 @@ class Display:
         if count > MOST_LINES and count & (count - 1):
             return
         lines = text.splitlines()[0]
-        if kind == "failure":  # whole
+        if kind == "failure":  # in full
             lines = f"{text.rstrip()}\nRemedy: {remedy}" if (remedy := remedy_for(text)) else text
         so_far = f"  ({count} so far)" if count > MOST_LINES else ""
         self._console.print(Text(f"{kind}: {lines}{so_far}", style=TOLD[kind]), soft_wrap=True)
 
     def refresh(self) -> None:
-        """Called after every result; draws only when it is time."""
+        """Call it after every result; it draws only when it is time."""
         now = time.monotonic()
         if self._driver is None:
             return
@@ -157,7 +157,7 @@ class Display:
         ended = len(history.trials) - history.count(Status.RUNNING) - self._done_before
         if ended < 2:
             return ""
-        shares = []  # of what is done in this invocation and what remains: whichever limit comes first
+        shares = []  # ratios of what remains to what this invocation has done; the first limit reached counts
         if sweep.limit is not None:
             shares.append((sweep.limit - self._done_before - ended) / ended)
         if sweep.budget is not None and history.spent > self._spent_before:

@@ -1,4 +1,4 @@
-"""Train one recorded trial again, outside the sweep and apart from its files; on a CPU its numbers must come out the same."""
+"""Train a recorded trial again, outside the sweep and apart from its files; on a CPU the numbers must be the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> None:
-    """Train `trial` again from scratch and compare, or (`go_on`) take it on from its checkpoint to that step."""
+    """Train `trial` again from scratch and compare, or (`go_on`) continue it from its checkpoint to that step."""
     console = Console(highlight=False)
     ledger = Ledger.read(folder)
     try:
@@ -73,7 +73,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
 
 
 def _copy_of(row: Mapping[str, Any], trial: int, place: Path, folder: Path) -> Path:
-    """Where a recorded checkpoint is while the trial is trained again: its own are copied, its parent's are not."""
+    """The path of a recorded checkpoint during the replay: the trial's own are copied, its parent's are not."""
     path = folder / str(row["path"])
     return place / path.name if row["trial"] == trial else path
 

@@ -1,4 +1,4 @@
-"""What a sweep found: `run(sweep)` returns it, and `Result("runs/mine")` reads that of any run."""
+"""The result of a sweep: `run(sweep)` returns it, and `Result("runs/mine")` reads that of any run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = 10  # trials in a notebook's table
-WIDTH = 120  # characters of the report's lines
+WIDTH = 120  # characters in a line of the report
 
 
 class Result:
-    """The best configuration of a run, its trials, and where things are. Reads the record once; a running sweep goes on.
+    """The best configuration of a run, its trials and its files. Reads the record once, without later updates.
 
     `config`, `value`, `trial`, `step`, `checkpoint` and `trial_folder` are those of the best trial; None before there is
     one. `state` is running, interrupted, finished or failed.
@@ -55,17 +55,17 @@ class Result:
 
     @property
     def ledger(self) -> Path:
-        """The record: one SQLite file, and an Optuna study."""
+        """The record: one SQLite file, which is also an Optuna study."""
         return self.folder / FILE
 
     @property
     def trial_folder(self) -> Path | None:
-        """All that the best trial has written."""
+        """The folder with everything that the best trial has written."""
         return None if self.trial is None else self.folder / "trials" / f"{self.trial:05d}"
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row a trial: its configuration (config.lr, …), value, status, step, reason, seconds, task and origin."""
+        """One row per trial: its configuration (config.lr, …), value, status, step, reason, seconds, task and origin."""
         import pandas as pd
 
         frame = pd.DataFrame(self._rows).set_index("trial") if self._rows else pd.DataFrame(columns=["value", "status"])
@@ -83,7 +83,7 @@ class Result:
         return f"Result({self.name}: {self.state}, {count}, {self.metric}={self.value:.6g} of trial {self.trial}, {self.config})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the best configuration, and the best trials as a table."""
+        """HTML for a notebook: the best configuration, and the best trials as a table."""
         best = (
             "no result yet"
             if self.value is None
@@ -116,7 +116,7 @@ def _text(write: Any) -> str:
 
 
 def _trials(ledger: Ledger) -> list[dict[str, Any]]:
-    """Of every trial where it stands, by its last report."""
+    """A row for every trial, from its last report."""
     begun = ledger.begun()
     rows: dict[int, dict[str, Any]] = {
         trial: {

@@ -1,6 +1,6 @@
-"""What a sweep's trainings were spent on and how its decisions came about: origins, tasks, finalists, waiting.
+"""How a sweep spent its cost and made its decisions: origins, tasks, finalists, waiting.
 
-Computed from the ledger and its history alone, as plain data for `show --json`, and as tables for people.
+Computed from the ledger and its history alone, as plain data for `show --json` and as tables for people.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-LONGEST_REASON = 100  # characters of why something random was taken instead
+LONGEST_REASON = 100  # characters of the reason of a fallback
 
 
 def accounts(ledger: Ledger, history: History, goal: Goal) -> dict[str, Any]:
-    """The part of `show --json` that this file is about."""
+    """This file's part of `show --json`."""
     return {
         "fallbacks": fallbacks(ledger),
         "tasks": tasks(history),
@@ -39,7 +39,7 @@ def accounts(ledger: Ledger, history: History, goal: Goal) -> dict[str, Any]:
 
 
 def promotions(ledger: Ledger, history: History) -> dict[str, int]:
-    """How often a training went on from its checkpoint, or restarted and was paid in full."""
+    """How often a promotion resumed from its checkpoint, or restarted and was paid in full."""
     if history.tasks:
         return dict(Counter(paid.how for paid in stretches(ledger).values() if paid.is_promotion))
     resumed = ledger.query("SELECT COUNT(*) FROM suggestion WHERE kind = 'resume'")[0][0]
@@ -47,13 +47,13 @@ def promotions(ledger: Ledger, history: History) -> dict[str, int]:
 
 
 def fallbacks(ledger: Ledger) -> dict[str, int]:
-    """Why → how often something random was run instead of what the searcher would have liked."""
+    """Reason → how often a fallback replaced the searcher's suggestion."""
     reasons = [row["evidence"] for row in ledger.rows("suggestion", f"WHERE origin = '{FALLBACK}' ORDER BY seq")]
     return dict(Counter(reason[:LONGEST_REASON] or "unknown" for reason in reasons).most_common())
 
 
 def why_over(ledger: Ledger) -> str:
-    """Why the search is over; empty if it is not, or if the sweep has been changed since."""
+    """Why the search is over; empty if it is not, or if the sweep has changed since."""
     state = RunState()
     for _, table, row in ledger.deciding(("sweep", "search_end")):
         state.add(Over(row["reason"]) if table == "search_end" else Began(row["change"]), None)
@@ -61,8 +61,8 @@ def why_over(ledger: Ledger) -> str:
 
 
 def tasks(history: History) -> list[dict[str, Any]]:
-    """For every task, the cheapest first: results, its cost as declared and as measured, and what it took in all."""
-    found, passed = [], 0  # passed: steps of the task before on the way to the full training
+    """For every task, the cheapest first: results, its cost as declared and as measured, and its total cost."""
+    found, passed = [], 0  # passed: steps of the previous task on the way to the full training
     for task in history.tasks:
         steps = task.steps(history.horizon)
         if task.resumes:
@@ -84,7 +84,7 @@ def tasks(history: History) -> list[dict[str, Any]]:
 
 
 def finalists(history: History, goal: Goal) -> list[dict[str, Any]]:
-    """Configurations that were trained again, the best by their first score first; all scores as the user measures."""
+    """Configurations that were trained again, sorted by their first score; all scores with the metric's own sign."""
     best = winner(history)
     return [
         {
@@ -100,11 +100,11 @@ def finalists(history: History, goal: Goal) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Paid:
-    """What a stretch of training, from a suggestion on, built upon."""
+    """The starting point of the training after a suggestion."""
 
     how: str  # "from the start" | "went on" | "restarted" | "forked"
-    step: int = 0  # … from this step
-    trial: int | None = None  # … of this one, if of another
+    step: int = 0  # the step from which it continues
+    trial: int | None = None  # the trial from which it was forked
 
     @property
     def is_promotion(self) -> bool:
@@ -119,9 +119,9 @@ class Paid:
 
 
 def stretches(ledger: Ledger) -> dict[int, Paid]:
-    """`seq` of every suggestion → what its training built upon, derived from the record."""
+    """`seq` of every suggestion → the starting point of its training, derived from the record."""
     reached: dict[int, int] = {}
-    trained: dict[str, set[str]] = {}  # configuration → the tasks that it was started on
+    trained: dict[str, set[str]] = {}  # configuration → the tasks on which it was started
     rows = [(row["seq"], False, row) for row in ledger.rows("report")]
     rows += [(row["seq"], True, row) for row in ledger.rows("suggestion")]
     found: dict[int, Paid] = {}
@@ -141,7 +141,7 @@ def stretches(ledger: Ledger) -> dict[int, Paid]:
 
 
 def observations(ledger: Ledger) -> dict[int, tuple[str, Paid]]:
-    """`seq` of every report → its task, and what the training that led to it built upon."""
+    """`seq` of every report → its task, and the starting point of the training that led to it."""
     paid, latest = stretches(ledger), dict[int, tuple[str, Paid]]()
     rows = [(row["seq"], row["trial"], None) for row in ledger.rows("report")]
     rows += [(row["seq"], row["trial"], row["task"]) for row in ledger.rows("suggestion")]

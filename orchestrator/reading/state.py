@@ -1,4 +1,4 @@
-"""Whether a run is running, finished, failed or interrupted, as the record and the process table tell."""
+"""The state of a run (running, finished, failed or interrupted), from its record and the process table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def state(ledger: Ledger) -> str:
-    """running | interrupted | finished | failed; of a run on another machine, which is out of sight, its last word."""
+    """running | interrupted | finished | failed; for a run on another machine, the last recorded state."""
     lease = ledger.lease()
     if lease is None:
         return "interrupted"
@@ -36,7 +36,7 @@ def state(ledger: Ledger) -> str:
 
 
 def state_words(ledger: Ledger) -> str:
-    """The state for people: of a run on another machine when it was last heard, for whether it is alive is not to be seen."""
+    """The state for people; for a run on another machine with the time of its last record, as it may be dead."""
     word, lease = state(ledger), ledger.lease()
     if word != "running" or lease is None or lease.host == host():
         return word

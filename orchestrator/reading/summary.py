@@ -1,6 +1,6 @@
-"""From the ledger to what people want to know: the summary, the plot, the best configuration, the whole record.
+"""The summary of a run as plain data, and the places of its logs and checkpoints.
 
-Reads only the ledger: needs neither Ray nor torch, works while the sweep is running and on a stranger's run.
+Reads only the ledger: needs neither Ray nor torch, and works while the sweep runs and on other people's runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def summary(ledger: Ledger) -> dict[str, Any]:
-    """One object with everything that `show --json` promises."""
+    """The object that `show --json` prints."""
     with ledger.snapshot():
         sweeps = ledger.sweeps()
         about = description(ledger)
@@ -59,7 +59,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
 
 
 def glance(ledger: Ledger) -> dict[str, Any]:
-    """What `status` and `list` tell, of a long record too: state, trials by status, best, full trainings, failures."""
+    """The data for `status` and `list`, fast on a long record too: state, trials by status, best, cost, failures."""
     with ledger.snapshot():
         about = description(ledger)
         found = stands(ledger)
@@ -84,7 +84,7 @@ def glance(ledger: Ledger) -> dict[str, Any]:
 
 
 def _incumbent(found: list[Stand], goal: Goal) -> Stand | None:
-    """As `search.history.incumbent`, of a run without tasks and finalists."""
+    """Like `search.history.incumbent`, for a run without tasks and finalists."""
     candidates = [stand for stand in found if stand.status == Status.COMPLETED.value and stand.step]
     if not candidates:
         finite = [stand for stand in found if stand.step and isfinite(stand.loss(goal))]
@@ -99,7 +99,7 @@ def _failure(ledger: Ledger, cause: Cause) -> dict[str, Any]:
 
 
 def trial_log(folder: Path, trial: int) -> Path:
-    """Where what a trial prints is kept."""
+    """The file that holds a trial's output."""
     return folder / "trials" / f"{trial:05d}" / "log.txt"
 
 
@@ -129,10 +129,10 @@ def _about(ledger: Ledger, trial: Trial | None, about: Mapping[str, Any]) -> dic
 
 
 def newest_checkpoint(ledger: Ledger, trial: int) -> Path | None:
-    """The last checkpoint of a trial that is there and is the one on record."""
+    """The last checkpoint of a trial that exists and matches the record."""
     for row in ledger.rows("checkpoint", "WHERE trial = :trial ORDER BY seq DESC", trial=trial):
         path: Path = ledger.folder / row["path"]
-        with contextlib.suppress(OSError):  # deleted since, or of another kind: then there is no manifest
+        with contextlib.suppress(OSError):  # deleted since, or of another kind, without a manifest
             if hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest() == row["sha256"]:
                 return path.absolute()
     return None

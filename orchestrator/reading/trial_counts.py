@@ -1,4 +1,4 @@
-"""Where every trial stands, found by SQL: what a glance needs of a long record, without folding all of it."""
+"""The state of every trial, found by SQL: fast on a long record, because it does not fold every row."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DEAD = ("failed", "diverged")
 
 
 class Stand(NamedTuple):
-    """One trial as it stands."""
+    """The current state of one trial."""
 
     trial: int
     origin: str  # who proposed its configuration
@@ -51,7 +51,7 @@ class Stand(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """Failures that have one cause: how many, and the first of them."""
+    """Failures with the same cause: how many, and the first of them."""
 
     status: str
     reason: str
@@ -65,12 +65,12 @@ def stands(ledger: Ledger) -> list[Stand]:
 
 
 def latest_events(ledger: Ledger, count: int = 5) -> list[tuple[str, str, str]]:
-    """(time, kind, text) of what happened last around the trainings, in order."""
+    """(time, kind, text) of the latest events, in order."""
     return ledger.query(_EVENTS, count=count)[::-1]
 
 
 def causes(found: Iterable[Stand]) -> list[Cause]:
-    """Why trials failed or diverged, the most frequent first; what differs only in numbers and names is one cause."""
+    """Why trials failed or diverged, the most frequent first; reasons that differ in numbers and names only are one."""
     grouped: dict[tuple[str, str], Cause] = {}
     for stand in found:
         if stand.status in _DEAD:
@@ -81,9 +81,9 @@ def causes(found: Iterable[Stand]) -> list[Cause]:
 
 
 def load_history(ledger: Ledger, found: Iterable[Stand]) -> History:
-    """What the record says, for readers: the space is only described in it, and reading needs no more.
+    """The history for readers, who need no real space: the record only describes it.
 
-    Unless tasks need what lies on the way, every trial has only its last report. `found`: where the trials stand.
+    Every trial has only its last report, unless tasks need the earlier ones. `found`: the state of the trials.
     """
     about = ledger.sweeps()[-1]["description"]
     tasks, goal = described_tasks(about), goal_of(about)
@@ -101,7 +101,7 @@ def load_history(ledger: Ledger, found: Iterable[Stand]) -> History:
 
 
 class _Undescribed(Space):
-    """No configuration is looked at."""
+    """A space that checks no configuration."""
 
     def contains(self, config: Config) -> bool:
         return False

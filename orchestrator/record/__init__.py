@@ -1,1 +1,1 @@
-"""What must survive of a run, and how it is written down."""
+"""The durable record of a run, and how it is written."""

@@ -1,4 +1,4 @@
-"""What a driver writes down: a method for each kind of record. Secrets are masked on the way."""
+"""The records that a driver writes: a method for each kind. Secrets are masked on the way."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Appends(ABC):
-    """The writing half of a ledger; to be used inside its `transaction()`."""
+    """The writing half of a ledger. Use it inside the ledger's `transaction()`."""
 
     def __init__(self) -> None:
-        self._sweep: Sweep | None = None  # that drives us
+        self._sweep: Sweep | None = None  # the sweep that writes
 
     @abstractmethod
     def _insert(self, table: str, **columns: Any) -> None:

@@ -1,9 +1,9 @@
-"""The chain of hashes that shows whether a ledger says what was written, and how far.
+"""The hash chain that detects and locates damage in a ledger.
 
-Every record carries the SHA-256 of the hash before it, its table and its columns: a record that was changed, lost or
-put in does not fit, and is named. `ledger.head` beside the ledger holds the number and the hash of the last record
-that was acknowledged, so that a loss at the end shows as well. It is written after each commit and not forced to
-the disk: after a power cut it may lag behind, but it never claims a record that was not safe.
+Every record carries the SHA-256 of the previous hash, its table and its columns: a record that was changed, lost or
+inserted does not fit and is named. `ledger.head` beside the ledger holds the number and the hash of the last
+acknowledged record, so a loss at the end is detected too. It is written after each commit and not forced to the disk:
+after a power cut it may lag behind, but it never claims a record that was not safe.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ Row = tuple[Any, ...]
 
 
 class Broken(Exception):
-    """The chain ends before the records do; the message names the place."""
+    """The chain breaks before the last record; the message names the place."""
 
 
 class Link(NamedTuple):
-    """A place in the chain: the number of a record, and its hash."""
+    """A link of the chain: the number of a record, and its hash."""
 
     seq: int = 0
     hash: str = ""
 
 
 def row_of(table: str, values: Mapping[str, Any]) -> Row:
-    """The columns in order, as SQLite will give them back; without the hash."""
+    """The columns in order, as SQLite will return them, without the hash."""
     columns = list(schema.COLUMNS[table].items())[:-1]
     return tuple(None if values[name] is None else _AS_STORED[kind](values[name]) for name, kind in columns)
 
@@ -49,7 +49,7 @@ def following(before: Link, table: str, row: Row) -> Link:
 
 
 def walk(connection: sqlite3.Connection) -> Iterator[tuple[str, Row]]:
-    """All records in order, as (table, row with its hash); raises Broken at the first that is not what was written."""
+    """All records in order, as (table, row with its hash); raises Broken at the first damaged one."""
     at, last = Link(), ("", ())  # type: tuple[Link, tuple[str, Row]]
     try:
         upcoming: dict[int, tuple[str, Row, Iterator[Row]]] = {}  # seq → the next record of a table
@@ -70,7 +70,7 @@ def walk(connection: sqlite3.Connection) -> Iterator[tuple[str, Row]]:
             table, row, rows = upcoming.pop(at.seq + 1)
             at = following(at, table, row[:-1])
             if row[-1] != at.hash:
-                raise Broken(f"the {name_of(table, row)} is not what was written")
+                raise Broken(f"the {name_of(table, row)} differs from what was written")
             last = (table, row)
             yield last
             advance(table, rows)
@@ -83,7 +83,7 @@ def _after(last: tuple[str, Row]) -> str:
 
 
 def name_of(table: str, row: Row) -> str:
-    """What people know a record by: "report of trial 3 at step 5 (record 17)"."""
+    """The name of a record for people: "report of trial 3 at step 5 (record 17)"."""
     columns = dict(zip(schema.COLUMNS[table], row, strict=True))
     trial = "" if columns.get("trial") is None else f" of trial {columns['trial']}"
     step = "" if columns.get("step") is None else f" at step {columns['step']}"
@@ -91,7 +91,7 @@ def name_of(table: str, row: Row) -> str:
 
 
 def schema_problem(connection: sqlite3.Connection) -> str:
-    """Which table, view or trigger is not as it was made; empty if all are."""
+    """The first table, view or trigger that was altered; empty if none was."""
     fresh = sqlite3.connect(":memory:")
     for statement in schema.statements():
         fresh.execute(statement)
@@ -102,13 +102,13 @@ def schema_problem(connection: sqlite3.Connection) -> str:
 
 
 class Head:
-    """The writer's hold on `ledger.head`."""
+    """The writer's open file `ledger.head`."""
 
     def __init__(self, folder: Path) -> None:
         self._file = os.open(folder / HEAD, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
     def set(self, link: Link) -> None:
-        """Note what was acknowledged. A disk that refuses costs a check, no record."""
+        """Note the last acknowledged record. If the disk refuses, only this check is lost, not a record."""
         with contextlib.suppress(OSError):
             os.pwrite(self._file, _sealed(link), 0)
 
@@ -117,7 +117,7 @@ class Head:
 
 
 def read_head(folder: Path) -> Link:
-    """The last record that was acknowledged; the beginning where nothing (or nothing legible) is noted."""
+    """The last acknowledged record; the start of the chain if nothing (or nothing legible) is noted."""
     try:
         data = (folder / HEAD).read_bytes()
         seq, value, _ = data.split()
@@ -137,7 +137,7 @@ def _storable(value: Any) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()  # file names may hold stray bytes
 
 
-# SQLite has no -0.0: adding 0.0 makes it the zero that will be read.
+# SQLite has no -0.0: adding 0.0 gives the zero that SQLite will return.
 _AS_STORED: dict[str, Callable[[Any], Any]] = {
     "INTEGER": int, "REAL": lambda value: float(value) + 0.0, "TEXT": _storable,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""How records become rows of the ledger, and rows records again."""
+"""Converts records to rows of the ledger, and rows to records."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DECIDING = ("sweep", "suggestion", "report", "verdict", "ending", "lost", "searc
 
 
 def record_of(table: str, row: Mapping[str, Any], space: Space | None, goal: Goal) -> Record:
-    """The record that a row of one of the tables `DECIDING` holds; without a `space` secrets stay masked."""
+    """The record in a row of one of the tables `DECIDING`; without a `space` secrets stay masked."""
     if table == "sweep":
         return Began(row["change"])
     if table == "suggestion":
@@ -56,7 +56,7 @@ def goal_of(description: Mapping[str, Any]) -> Goal:
 
 
 def suggestion_row(suggestion: Suggestion) -> dict[str, Any]:
-    """The columns that hold a suggestion, as they are read: secrets are masked, JSON is data."""
+    """The columns of a suggestion, as a reader gets them: secrets masked, JSON parsed."""
     return {
         "trial": suggestion.trial, "kind": suggestion.kind, "config": json.loads(to_json(masked_value(dict(suggestion.config)))),
         "task": suggestion.task, "until": suggestion.until, "origin": suggestion.origin,
@@ -66,11 +66,11 @@ def suggestion_row(suggestion: Suggestion) -> dict[str, Any]:
 
 
 def command_of(sweep: Sweep | None, config: Config) -> list[str]:
-    """The words with which a script is started for this configuration; none for a training that is no script."""
+    """The words of the command that starts a script for this configuration; none for a training that is not a script."""
     arguments = getattr(getattr(sweep, "workload", None), "arguments", None)
     try:
         return [] if arguments is None else [str(word) for word in arguments(config)]
-    except Exception:  # the trial will fail with it, and tell
+    except Exception:  # the trial will fail with the same error, and report it
         return []
 
 
@@ -98,12 +98,12 @@ def number(value: float | None, kind: str) -> float:
 
 
 def now() -> str:
-    """UTC, as Optuna writes it. For people only: order is by `seq`."""
+    """The time in UTC, in Optuna's format. For people only: `seq` gives the order."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def seconds_between(earlier: str, later: str) -> float:
-    """Between two times of the ledger; 0 if the clock was set back."""
+    """The seconds between two times of the ledger; 0 if the clock was set back."""
     begin, end = (datetime.strptime(text, "%Y-%m-%d %H:%M:%S.%f") for text in (earlier, later))
     return max(0.0, (end - begin).total_seconds())
 
@@ -131,9 +131,9 @@ def parsed(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def unmasked(config: Config, space: Space) -> Config:
-    """A recorded configuration with the secrets that its record does not show; the space knows them.
+    """A recorded configuration with its secrets restored from the space.
 
-    One of several that look the same on record stays masked: a training that needs it fails, and is not run with another.
+    A secret stays masked if several look the same on record: a training that needs it fails instead of using another.
     """
     if not any(isinstance(value, str) and MASK in value for value in config.values()):
         return config
@@ -147,7 +147,7 @@ def unmasked(config: Config, space: Space) -> Config:
 
 
 def distributions(space: Space) -> Iterator[tuple[str, str, str | None]]:
-    """Name, Optuna's JSON of the distribution and the choices, for every parameter that is not fixed."""
+    """Name, Optuna's JSON of the distribution and JSON of the choices, for every parameter that is not fixed."""
     for name, about in space.describe()["parameters"].items():
         kind = about["kind"]
         if kind == "fixed":

@@ -1,11 +1,10 @@
-"""The ledger: one append-only SQLite file a sweep, the only thing that must survive.
+"""The ledger: one append-only SQLite file per sweep, the only file that must survive.
 
-`Ledger.write` opens it for the one driver that may write: a lock on the file system keeps a second driver on
-this machine out, and a lease (an epoch that only grows, checked inside every transaction) fences one that comes
-back from the dead elsewhere. `Ledger.read` opens it for anybody else, at any time, without disturbing the writer.
-What was appended inside `with ledger.transaction():` is on the disk when the block ends (WAL, synchronous=FULL).
-Records are chained by hashes (chain.py): what is not what was written is refused and named, never used. Secrets are
-masked (secrets.py).
+`Ledger.write` opens it for the one driver that may write: a file lock keeps out a second driver on this machine, and a
+lease (an epoch that only grows, checked inside every transaction) fences off a driver that wakes up on another machine.
+`Ledger.read` opens it for anybody else, at any time, without disturbing the writer. Everything appended inside
+`with ledger.transaction():` is on the disk when the block ends (WAL, synchronous=FULL). Records are chained by hashes
+(chain.py): a damaged record is refused and named, never used. Secrets are masked (secrets.py).
 """
 
 from __future__ import annotations
@@ -65,12 +64,12 @@ if TYPE_CHECKING:
 
 
 class Fenced(OrchestratorError):
-    """Another driver has taken this run over; nothing of ours may be written any more."""
+    """Another driver has taken over this run; this one may write nothing more."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """Who has been driving: one row for each driver that wrote anything."""
+    """A driver of the run: one row for each driver that wrote anything."""
 
     epoch: int
     time: str
@@ -85,11 +84,11 @@ class Ledger(Appends):
     def __init__(self, folder: Path, connection: sqlite3.Connection, lock: filelock.FileLock | None) -> None:
         super().__init__()
         self.folder = folder
-        self.notices: list[str] = []  # what was found on opening that people should know
+        self.notices: list[str] = []  # findings on opening that people should know
         self.epoch = 0  # of our lease; 0 before we write
         self._connection = connection
         self._lock = lock
-        self._open = contextlib.ExitStack()  # what has to be closed
+        self._open = contextlib.ExitStack()  # everything to close
         self._at = chain.Link()  # the last record
         self._head: chain.Head | None = None
         self._found_epoch = 0  # the lease before ours
@@ -99,7 +98,7 @@ class Ledger(Appends):
 
     @classmethod
     def write(cls, folder: Path) -> Ledger:
-        """Open for writing, making the run's folder if need be. Nothing is recorded before the first transaction.
+        """Open for writing, and make the run's folder if necessary. Records nothing before the first transaction.
 
         Raises RunInUse, StorageError (read-only or full disk, links in the folder) or LedgerDamaged.
         """
@@ -124,16 +123,16 @@ class Ledger(Appends):
 
     @classmethod
     def read(cls, folder: Path, *, check: bool = True) -> Ledger:
-        """Open for reading only. Raises StorageError if there is no ledger, LedgerDamaged if it is not what was written.
+        """Open for reading only. Raises StorageError if there is no ledger, LedgerDamaged if it is damaged.
 
-        `check=False` looks at the end of the chain only: for a glance at a long record.
+        `check=False` checks only the end of the chain: for a quick look at a long record.
         """
         if not (folder / FILE).exists():
             raise no_ledger(folder)
         opened = contextlib.ExitStack()
         try:
             with storage_errors(folder, "read"):
-                head = chain.read_head(folder)  # before the ledger, which may be growing
+                head = chain.read_head(folder)  # read it before the ledger, which may be growing
                 ledger = cls(folder, opened.enter_context(reading(folder / FILE)), None)
                 ledger._open = opened
                 check_version(ledger._connection, folder)
@@ -147,7 +146,7 @@ class Ledger(Appends):
         return ledger
 
     def close(self, *, abruptly: bool = False) -> None:
-        """Close; a writer leaves a fresh copy behind and frees the run. `abruptly`: without the copy, as a kill would."""
+        """Close; a writer first makes a fresh copy, and unlocks the run. `abruptly`: without the copy, like a kill."""
         try:
             if not abruptly and self._lock is not None and self._lock.is_locked and self._in_place():
                 with storage_errors(self.folder):
@@ -158,7 +157,7 @@ class Ledger(Appends):
                 self._lock.release()
 
     def copy(self) -> None:
-        """Keep a second, consistent file beside the ledger: the way on if the disk damages the first."""
+        """Write a consistent copy beside the ledger, in case the disk damages the ledger."""
         target, half = self.folder / COPY, self.folder / f"{COPY}.tmp"
         half.unlink(missing_ok=True)
         self._connection.execute("VACUUM INTO ?", (str(half),))
@@ -169,7 +168,7 @@ class Ledger(Appends):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that is appended inside is durable when the block ends, or not there at all."""
+        """Everything appended inside is durable when the block ends, or nothing is appended."""
         begun, epoch = self._at, self.epoch
         with storage_errors(self.folder):
             try:
@@ -197,7 +196,7 @@ class Ledger(Appends):
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """What is read inside belongs to one moment, however the writer goes on."""
+        """Everything read inside shows the same moment, whatever the writer does meanwhile."""
         with storage_errors(self.folder, "read"):
             outermost = not self._connection.in_transaction
             if outermost:
@@ -209,7 +208,7 @@ class Ledger(Appends):
                     self._connection.execute("ROLLBACK")
 
     def rows(self, table: str, condition: str = "ORDER BY seq", **values: Any) -> list[dict[str, Any]]:
-        """All rows of a table in order, as dicts without their hash; JSON columns are parsed."""
+        """All rows of a table in order, as dicts without their hash and with parsed JSON columns."""
         columns = [name for name in schema.COLUMNS[table] if name != "hash"]
         found = self.query(f"SELECT {', '.join(columns)} FROM {table} {condition}", **values)
         try:
@@ -218,12 +217,12 @@ class Ledger(Appends):
             raise damaged(self.folder, f"a {table} cannot be read ({error})") from error
 
     def query(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
-        """The rows that a SELECT finds, as SQLite gives them."""
+        """The rows of a SELECT, as SQLite returns them."""
         with storage_errors(self.folder, "write" if self._lock else "read"):
             return self._connection.execute(statement, values).fetchall()
 
     def sweeps(self) -> list[dict[str, Any]]:
-        """Every description this run has been driven by; the last one is in force."""
+        """Every description of the sweep that has driven this run; the last one is in force."""
         return self.rows("sweep")
 
     def history(
@@ -238,7 +237,7 @@ class Ledger(Appends):
         earlier: Sequence[History] = (),
         up_to: int | None = None,
     ) -> History:
-        """Fold all records (or those up to this `seq`) into what searchers and schedulers see."""
+        """Fold all records (or those up to this `seq`) into the history that searchers and schedulers see."""
         history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=earlier)
         for seq, table, row in self.deciding():
             if up_to is None or seq <= up_to:
@@ -246,23 +245,23 @@ class Ledger(Appends):
         return history
 
     def deciding(self, tables: Sequence[str] = DECIDING) -> list[tuple[int, str, dict[str, Any]]]:
-        """`seq`, table and row of everything that the history is folded from, in order."""
+        """`seq`, table and row of every record that goes into the history, in order."""
         with self.snapshot():
             found = [(row["seq"], table, row) for table in tables for row in self.rows(table)]
         return sorted(found, key=lambda each: each[0])
 
     @property
     def last(self) -> int:
-        """The `seq` of the last record; also for a reader, at the moment of asking."""
+        """The `seq` of the last record; for a reader, at the moment of the call."""
         return self._last().seq
 
     def begun(self) -> dict[int, Suggestion]:
-        """For every trial the suggestion that it began with: a start or a fork."""
+        """The first suggestion of every trial: a start or a fork."""
         rows = self.rows("suggestion", "WHERE kind <> 'resume' ORDER BY seq")
         return {row["trial"]: suggestion_of(row) for row in rows}
 
     def lease(self) -> Lease | None:
-        """Who drove last."""
+        """The last driver's lease."""
         rows = self.rows("lease", "ORDER BY epoch DESC LIMIT 1")
         return Lease(**{name: value for name, value in rows[0].items() if name != "seq"}) if rows else None
 
@@ -295,8 +294,8 @@ class Ledger(Appends):
                 refuse_a_lost_ledger(self.folder, is_empty=True)
             if self._at.seq < head.seq:
                 self.notices.append(
-                    f"{self.folder / FILE}: {lost_words(self._at, head)}; the copy does not hold them either. What they "
-                    "told will be trained again."
+                    f"{self.folder / FILE}: {lost_words(self._at, head)}; the copy does not hold them either. Their "
+                    "steps will be trained again."
                 )
         status = os.stat(self.folder / FILE)
         self._inode = (status.st_dev, status.st_ino)
@@ -320,7 +319,7 @@ class Ledger(Appends):
         self._at = following
 
     def _in_place(self) -> bool:
-        """Whether the file that we write is still the one that others see."""
+        """Whether the file that we write is still the one at its path."""
         try:
             status = os.stat(self.folder / FILE)
         except OSError:

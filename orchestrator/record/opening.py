@@ -1,4 +1,4 @@
-"""What is looked at before a ledger is used: whether it is one, whole, and the run's own."""
+"""Checks before a ledger is used: that it is a ledger, is undamaged and belongs to the run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def create(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")
     connection.execute(f"PRAGMA application_id = {schema.APPLICATION}")
     connection.execute("COMMIT")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a lost log must not look like a new run
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else the loss of the log would look like a new run
 
 
 def check_version(connection: sqlite3.Connection, folder: Path) -> None:
-    """Raise StorageError if this is no ledger of this release."""
+    """Raise StorageError if this is not a ledger of this release."""
     if not connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
         raise no_ledger(folder)
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -40,7 +40,7 @@ def check_version(connection: sqlite3.Connection, folder: Path) -> None:
 
 
 def check_whole(connection: sqlite3.Connection, folder: Path, head: chain.Link) -> chain.Link:
-    """Whether all is what was written; returns the last link. Raises LedgerDamaged with the name of the record."""
+    """Check every record; returns the last link. Raises LedgerDamaged with the name of the first damaged record."""
     try:
         problem = chain.schema_problem(connection)
         found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
@@ -54,17 +54,17 @@ def check_whole(connection: sqlite3.Connection, folder: Path, head: chain.Link) 
                 )
     except (chain.Broken, UnicodeError) as error:
         raise damaged(folder, str(error)) from error
-    if problem or found != "ok":  # after the records: a name says more than the number of a page
+    if problem or found != "ok":  # checked after the records: the name of a record says more than the number of a page
         raise damaged(folder, problem or str(found))
     return at
 
 
 def refuse_a_lost_ledger(folder: Path, *, is_empty: bool = False) -> None:
-    """A run that has lost its ledger must not be taken for a new one: its copy and its checkpoints would be lost, too."""
+    """Refuse to treat a run that has lost its ledger as a new one: its copy and its checkpoints would be lost too."""
     sizes = [path.stat().st_size for path in (folder / FILE, folder / f"{FILE}-wal") if path.exists()]
     if (folder / FILE).exists() and any(sizes) and not is_empty:
         return
-    acknowledged = chain.read_head(folder).seq if is_empty else 0  # who has removed the file has meant it
+    acknowledged = chain.read_head(folder).seq if is_empty else 0  # whoever removed the file did so on purpose
     if acknowledged or last_of(folder / COPY) or any((folder / "trials").glob("*")):
         raise no_ledger(folder)
 
@@ -83,12 +83,12 @@ def no_ledger(folder: Path) -> StorageError:
             f"another --name, or move {folder} away."
         )
     if (folder / FILE).exists():
-        return StorageError(f"{folder / FILE}: the ledger is only just being made; look again in a moment.")
+        return StorageError(f"{folder / FILE}: the ledger is still being created; look again in a moment.")
     return StorageError(f"{folder}: no run here (no {FILE}). `orchestrator list` shows what there is.")
 
 
 def last_of(path: Path) -> int:
-    """The number of the last record of a ledger that may be damaged; 0 if nothing is to be found out."""
+    """The number of the last record of a ledger that may be damaged; 0 if it is unreadable."""
     if not path.exists():
         return 0
     with contextlib.suppress(sqlite3.Error, OSError), reading(path) as connection:
@@ -99,13 +99,13 @@ def last_of(path: Path) -> int:
 
 def lost_words(at: chain.Link, head: chain.Link) -> str:
     if head.seq <= at.seq:
-        return "what came after it is lost"
+        return "the records after it are lost"
     which = f"record {head.seq} was" if head.seq == at.seq + 1 else f"records {at.seq + 1} to {head.seq} were"
-    return f"{which} acknowledged, and cannot be read any more"
+    return f"{which} acknowledged, but cannot be read any more"
 
 
 def lock_run(folder: Path) -> filelock.FileLock:
-    """Hold the run against other drivers on this machine. Raises RunInUse."""
+    """Lock the run against other drivers on this machine. Raises RunInUse."""
     lock = filelock.FileLock(folder / LOCK, mode=0o600)
     try:
         lock.acquire(timeout=0)
@@ -118,7 +118,7 @@ def lock_run(folder: Path) -> filelock.FileLock:
 
 
 def _holder(folder: Path) -> str:
-    """Who drove last, as far as that can be read."""
+    """The last driver, if the ledger can be read."""
     with contextlib.suppress(sqlite3.Error, OSError, IndexError), reading(folder / FILE) as connection:
         latest = "SELECT pid, host, time FROM lease ORDER BY epoch DESC LIMIT 1"
         pid, where, since = connection.execute(latest).fetchall()[0]

@@ -1,4 +1,4 @@
-"""Put the most that is whole in a damaged ledger's place: its own records before the damage, or those of its copy."""
+"""Replace a damaged ledger by its records before the damage or by those of its copy, whichever are more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Records = list[tuple[str, chain.Row]]
 
 
 def repair(folder: Path) -> str:
-    """Do it, and say what was done. What was damaged is kept beside, as ledger.db.damaged.
+    """Repair the ledger, and return what was done, in words. The damaged file stays beside it as ledger.db.damaged.
 
     Raises LedgerDamaged if neither file holds a record, StorageError if there is nothing to repair.
     """
@@ -47,7 +47,7 @@ def repair(folder: Path) -> str:
 
 
 def whole_records(path: Path) -> tuple[Records, str]:
-    """The records of a ledger up to its first damage, and what is wrong there; empty for nothing."""
+    """The records of a ledger before its first damage, and a description of the damage; empty if there is none."""
     records: Records = []
     if not path.exists() or not path.stat().st_size:
         return records, "missing or empty"
@@ -81,7 +81,7 @@ def _write(path: Path, records: Records) -> None:
 
 
 def _put_aside(folder: Path) -> Path | None:
-    """Keep the damaged file, its log with it, under a name of its own."""
+    """Keep the damaged file and its log under another name."""
     if not (folder / FILE).exists():
         return None
     number = 1

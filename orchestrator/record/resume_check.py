@@ -1,4 +1,4 @@
-"""May this sweep continue that record, and what is different from the last time?"""
+"""Whether a sweep may continue a record, and what has changed since the last invocation."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from orchestrator.sweep import Sweep
 from search.records import BASELINE, Status
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-EARLIER = "earlier"  # folder, in the run's own, of starts from which nothing was learned
+EARLIER = "earlier"  # folder in the run's folder, for earlier starts that taught nothing
 
 
 def what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, Any]]) -> str:
-    """What differs from the last invocation, in words; raises ResumeRefused if old results would lose their meaning."""
+    """The changes since the last invocation, in words; raises ResumeRefused if old results would lose their meaning."""
     if not earlier:
         return ""
     before, after = earlier[-1]["description"], _described(sweep)
@@ -52,8 +52,8 @@ def what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, An
 def make_ready(sweep: Sweep, folder: Path) -> str:
     """Refuse to continue the record in `folder` before anything there is touched, or set aside one that taught nothing.
 
-    Nothing is learned where trials have failed, or what is trained has changed, before anything was reported: whoever
-    has mended the cause wants all of the configurations again. Returns what people should know of it.
+    A record taught nothing if trials failed, or the training was changed, before the first report: after the fix, all
+    configurations should run again. Returns a message for people.
     """
     why = nothing_learned(sweep, folder)
     if not why:
@@ -62,7 +62,7 @@ def make_ready(sweep: Sweep, folder: Path) -> str:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        return ""  # another driver is at work, which opening the ledger will tell
+        return ""  # another driver is at work; opening the ledger will report it
     try:
         target = set_aside(folder)
     finally:
@@ -71,9 +71,9 @@ def make_ready(sweep: Sweep, folder: Path) -> str:
 
 
 def nothing_learned(sweep: Sweep, folder: Path) -> str:
-    """Why the record in `folder` is worth nothing, in words; empty if it is worth something, or there is none.
+    """Why the record in `folder` taught nothing, in words; empty if it taught something, or there is none.
 
-    Raises ResumeRefused if it must not be continued, and BadInput for earlier runs that are not there.
+    Raises ResumeRefused if it must not be continued, and BadInput for missing earlier runs.
     """
     if not (folder / FILE).exists():
         earlier_histories(sweep, folder, [])
@@ -104,7 +104,7 @@ def nothing_learned(sweep: Sweep, folder: Path) -> str:
 
 
 def set_aside(folder: Path) -> Path:
-    """Move the record in `folder`, which its owner has locked, to a folder of its own below it; returns that folder."""
+    """Move the record in `folder`, which the caller has locked, to a new folder below it; returns that folder."""
     count = len(list((folder / EARLIER).glob("*")))
     target = folder / EARLIER / str(count + 1)
     target.mkdir(parents=True, mode=0o700)
@@ -118,14 +118,14 @@ def set_aside(folder: Path) -> Path:
         f"{FILE}-wal",
         f"{FILE}-shm",
         FILE,
-    ):  # the record last
+    ):  # the ledger last
         if (folder / name).exists():
             shutil.move(folder / name, target / name)
     return target
 
 
 def _described(sweep: Sweep) -> dict[str, Any]:
-    """As the ledger reads it back: JSON has no tuples."""
+    """The description as the ledger returns it: JSON has no tuples."""
     described: dict[str, Any] = json.loads(to_json(sweep.describe()))
     return described
 
@@ -153,19 +153,19 @@ def _same(name: str, sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[st
 def _edited(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> dict[str, tuple[Mapping[str, str], Mapping[str, str]]]:
-    """The scripts whose content is another one: name → what it was, what it is."""
+    """The scripts whose content has changed: name → before, after."""
     olds, news = before.get("files", {}), after["files"]
     both = {name: (olds[name], news[name]) for name in olds if name in news}
     return {name: (old, new) for name, (old, new) in both.items() if old["sha256"] != new["sha256"]}
 
 
 def _check_tasks(ledger: Ledger, earlier: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> None:
-    """A task may come and go; but results under one name must all mean the same training."""
+    """Raise ResumeRefused if a task's name now means another training; tasks may be added and removed."""
     known = {task["name"]: task for row in earlier for task in row["description"].get("tasks", ())}
     for task in tasks:
         old = known.get(task["name"], task)
         differing = [field for field in ("share", "changes", "resumes") if old[field] != task[field]]
-        if differing and not (old["resumes"] and task["resumes"]):  # those results are parts of full trainings
+        if differing and not (old["resumes"] and task["resumes"]):  # their results are parts of full trainings
             field = differing[0]
             raise ResumeRefused(
                 f"{ledger.folder}: task {task['name']!r} was recorded with {field} = {old[field]}, now {task[field]}. The old "

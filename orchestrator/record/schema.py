@@ -1,19 +1,19 @@
 """The ledger's tables: append-only records, and views that make the same file an Optuna study.
 
-Tables are described for people in docs/ledger.md. Nothing is ever updated or deleted (triggers refuse it). The
-views translate the records into Optuna's own schema, so `optuna.load_study`, optuna-dashboard and its plots work
-on a running sweep, and no second copy of anything has to be kept in step.
+docs/ledger.md describes the tables. Nothing is ever updated or deleted (triggers refuse it). The views translate the
+records into Optuna's own schema, so `optuna.load_study`, optuna-dashboard and its plots work on a running sweep,
+without a second copy that could get out of step.
 """
 
 from __future__ import annotations
 
-VERSION = 1  # PRAGMA user_version of a ledger; raise it with every change
+VERSION = 1  # PRAGMA user_version of a ledger; increase it with every change
 APPLICATION = 0x54554E45  # PRAGMA application_id: "TUNE"
-STATE = "state"  # kind of the event that says how an invocation ended
-OPTUNA_SCHEMA, OPTUNA_REVISION = 12, "v3.2.0.a"  # what Optuna 5.0 writes; a test compares
+STATE = "state"  # kind of the event that records how an invocation ended
+OPTUNA_SCHEMA, OPTUNA_REVISION = 12, "v3.2.0.a"  # those of Optuna 5.0; a test compares them
 
 COMMON = "seq INTEGER PRIMARY KEY, time TEXT NOT NULL, epoch INTEGER NOT NULL"
-RECORDS = {  # table → its own columns, between those that all have: COMMON before, the hash of the chain after
+RECORDS = {  # table → its own columns; all tables have COMMON before them and the hash of the chain after them
     "lease": "host TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL",
     "sweep": """
         description TEXT NOT NULL, parameters TEXT NOT NULL, code TEXT NOT NULL,
@@ -47,7 +47,7 @@ COLUMNS: dict[str, dict[str, str]] = {  # table → column → type, in order, t
 
 
 def _made(name: str) -> tuple[str, ...]:
-    """The table, and what guards it."""
+    """The statements for a table and its guards."""
     guards = [
         f"CREATE TRIGGER {name}_no_{verb.lower()} BEFORE {verb} ON {name} "
         f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: no {verb} on {name}'); END"
@@ -66,7 +66,7 @@ INDICES = (
 
 FINITE = "CASE WHEN r.kind = 'number' THEN 'FINITE' WHEN r.kind = 'nan' THEN 'NAN' WHEN r.kind = 'inf' THEN 'INF_POS' ELSE 'INF_NEG' END"
 
-# A completed training of a cheaper task is no full result: Optuna must not take it for the best.
+# A completed training of a cheaper task is not a full result: Optuna must not take it for the best.
 TRIALS = """CREATE VIEW trials AS SELECT s.trial + 1 AS trial_id, s.trial AS number, 1 AS study_id,
         CASE e.status WHEN 'completed' THEN CASE s.task WHEN 'full' THEN 'COMPLETE' ELSE 'PRUNED' END WHEN 'stopped' THEN 'PRUNED' WHEN 'failed' THEN 'FAIL'
             WHEN 'diverged' THEN 'FAIL' ELSE 'RUNNING' END AS state,
@@ -118,6 +118,6 @@ OPTUNA = (
 
 
 def statements() -> list[str]:
-    """Everything that makes a new ledger."""
+    """All statements that make a new ledger."""
     tables = [statement for name in RECORDS for statement in _made(name)]
     return [*tables, *INDICES, *OPTUNA]

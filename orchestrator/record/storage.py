@@ -1,4 +1,4 @@
-"""How a ledger's file is opened: for the one writer, for readers wherever they are, and what is said when it fails."""
+"""Opens a ledger's file for the one writer or for readers, with clear errors if that fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OWN = (FILE, f"{FILE}-wal", f"{FILE}-shm", COPY, f"{COPY}.tmp", "ledger.head", 
 
 @contextmanager
 def storage_errors(folder: Path, doing: str = "write") -> Iterator[None]:
-    """Turn what SQLite and the system say of a full, read-only or broken disk into one clear error."""
+    """Turn the errors of SQLite and the system for a full, read-only or broken disk into one clear error."""
     try:
         yield
     except UnicodeDecodeError as error:  # even SQLite's own message about it can be damaged
@@ -43,7 +43,7 @@ def storage_errors(folder: Path, doing: str = "write") -> Iterator[None]:
 
 
 def damaged(folder: Path, problem: str) -> LedgerDamaged:
-    """The error for a ledger that does not say what was written, with the way on."""
+    """The error for a damaged ledger, with the remedy."""
     copy = folder / COPY
     beside = (
         f"its copy of {datetime.fromtimestamp(copy.stat().st_mtime):%Y-%m-%d %H:%M} ({COPY})"
@@ -51,18 +51,18 @@ def damaged(folder: Path, problem: str) -> LedgerDamaged:
         else "a copy (there is none)"
     )
     return LedgerDamaged(
-        f"{folder / FILE} is damaged: {problem}. It is left as it is. To go on from the records before that place, or from "
+        f"{folder / FILE} is damaged: {problem}. It is left unchanged. To go on from the records before that place, or from "
         f"{beside}, whichever holds more: {remedy(folder)}, then run the same command again."
     )
 
 
 def remedy(folder: Path) -> str:
-    """The command that puts the most that is whole in the ledger's place."""
+    """The command that repairs the ledger."""
     return f"orchestrator repair {shlex.quote(str(folder.absolute()))}"
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """For the writer; makes the file if it is not there."""
+    """A connection for the writer; makes the file if it does not exist."""
     with storage_errors(path.parent):
         connection = _opened(path, "mode=rwc")
         connection.execute("PRAGMA journal_mode = WAL")
@@ -73,7 +73,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """For a reader, beside a writer or alone, also where nothing may be written."""
+    """A connection for a reader, beside a writer or alone, also in a read-only place."""
     with tempfile.TemporaryDirectory(prefix="ledger-") as place:
         connection = _connect_reader(path, Path(place))
         try:
@@ -91,7 +91,7 @@ def _connect_reader(path: Path, place: Path) -> sqlite3.Connection:
         connection.close()
         if not any(word in str(error) for word in ("unable to open", "readonly")):
             raise
-    # SQLite keeps an index of the write-ahead log in a file beside the ledger, and here it cannot make one.
+    # SQLite needs an index of the write-ahead log in a file beside the ledger, and cannot make one here.
     log = path.with_name(f"{path.name}-wal")
     if not log.exists() or not log.stat().st_size:
         return _opened(path, "mode=ro&immutable=1")
@@ -110,7 +110,7 @@ def _opened(path: Path, how: str) -> sqlite3.Connection:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the run's folder; raises StorageError where nothing can be written."""
+    """Make the run's folder; raises StorageError if it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, probe = tempfile.mkstemp(dir=folder, prefix=".probe")
@@ -123,22 +123,22 @@ def make_folder(folder: Path) -> None:
 
 
 def refuse_links(*paths: Path) -> None:
-    """Raise StorageError if one of these places of a run folder is a symbolic link: what we write would end elsewhere."""
+    """Raise StorageError if one of these paths in a run's folder is a symbolic link: we would write somewhere else."""
     for path in paths:
         if path.is_symlink():
             raise StorageError(
-                f"{path} is a symbolic link to {os.readlink(path)}: what is written there would change another file. "
+                f"{path} is a symbolic link to {os.readlink(path)}: writing there would change another file. "
                 f"Look at it, then remove it: rm {shlex.quote(str(path))}"
             )
 
 
 def own_files(folder: Path) -> Iterator[Path]:
-    """What a driver writes in the run's folder."""
+    """The files and folders that a driver writes in the run's folder."""
     return (folder / name for name in _OWN)
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file anew beside its place, and put it there: an old file, or a link, is replaced and not written through."""
+    """Write a new file and move it into place: an old file, or a link, is replaced and not written through."""
     handle, half = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(handle, "wb") as file:
@@ -150,5 +150,5 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def host() -> str:
-    """This machine's name, as leases tell it."""
+    """This machine's name, as leases record it."""
     return socket.gethostname()

@@ -1,8 +1,8 @@
 """Histories of earlier runs, for searchers that can learn from them.
 
-What was there when a run first named another is what it goes on with: the number of the last record is noted in
-its own ledger, and later records of the other run are left out, so a decision stays a function of the record. A
-fingerprint of those records is noted too: another run under the same name is refused.
+A run uses the records that another had when it first named that one: it notes the number of the last record in its own
+ledger and ignores later records of the other run, so a decision stays a function of the record. It also notes a
+fingerprint of those records, and refuses another run under the same name.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.sweep import Sweep
 from search.history import History
 
-TRANSFER = "transfer"  # kind of the event that notes how much of an earlier run is used
+TRANSFER = "transfer"  # kind of the event that notes how many records of an earlier run are used
 
 
 def earlier_histories(
     sweep: Sweep, folder: Path, events: Sequence[Mapping[str, Any]]
 ) -> tuple[list[History], list[str]]:
-    """The histories of `sweep.transfer`, and texts of events to be recorded for those named for the first time.
+    """The histories of `sweep.transfer`, and the texts of events to record for runs named for the first time.
 
-    `events` are the transfer events on record. A trial keeps its own task and steps; one whose configuration is not
-    in the present space is marked (`in_space`), as after any change of the space. Raises BadInput for a run of
-    another metric, or with other parameters.
+    `events` are the transfer events on record. A trial keeps its own task and steps; a trial whose configuration is not
+    in the present space is marked (`in_space`), as after any change of the space. Raises BadInput for a run with another
+    metric or other parameters.
     """
     noted = {(note := json.loads(row["text"]))["run"]: note for row in events}
     histories, texts = [], []
@@ -54,7 +54,7 @@ def earlier_histories(
 
 
 def found(run: str, folder: Path) -> Path:
-    """A run beside this one, or any folder."""
+    """The folder of an earlier run: beside this one, or anywhere."""
     for place in (folder.parent / run, Path(run).expanduser()):
         if (place / FILE).exists():
             if place.absolute() == folder.absolute():
@@ -63,7 +63,7 @@ def found(run: str, folder: Path) -> Path:
                 )
             return place
     raise BadInput(
-        f"Sweep(transfer): {run!r} is no run: no {FILE} in {folder.parent / run}, nor in {Path(run).absolute()}."
+        f"Sweep(transfer): {run!r} is not a run: no {FILE} in {folder.parent / run}, nor in {Path(run).absolute()}."
     )
 
 

@@ -1,17 +1,17 @@
-"""What one trial changes in its process, the next does not find.
+"""Keep the changes that a trial makes in its process from the trials after it.
 
-Trials share processes: a seat carries out one after the other, and a simulation all of them in turns. A trial's
-`Surroundings` are swapped in for each stretch of its work, so that it finds its own changes and nobody else does.
+Trials share processes: a seat runs one after the other, and a simulation runs all of them in turns. A trial's
+`Surroundings` are swapped in for each stretch of its work, so the trial finds its own changes and no other trial does.
 
-Put back     working folder, environment, sys.path, sys.argv, recursion limit, excepthooks, signal handlers and timers,
+Restored     working folder, environment, sys.path, sys.argv, recursion limit, excepthooks, signal handlers and timers,
              umask, locale, warning filters, logging (levels, handlers), multiprocessing's start method, random
              states of Python, NumPy and torch, context variables (decimal's context, NumPy's errstate), torch's
              defaults (dtype, device, gradients, autocast, determinism, precision, cuDNN, oneDNN, threads),
              matplotlib's settings and backend.
-Ended, told  processes that the trial has started and left running, and their descendants; no others.
-Told         threads, and files open for writing, that it has left: nobody can take them from it.
-Kept         what a module changes while it is imported: it is imported once, and meant for all.
-Not seen     modules and what they hold, patched functions, memory, torch's number of interop threads.
+Ended        processes that the trial started and left running, and their descendants; no others. A notice names them.
+Reported     threads, and files open for writing, that it left: they cannot be taken away from outside.
+Kept         changes that a module makes on import: it is imported only once, for all trials.
+Not covered  modules and their contents, patched functions, memory, torch's number of interop threads.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from orchestrator.worker.process_state import State, of_a_stretch, of_a_trial, r
 
 
 class Surroundings:
-    """One trial's surroundings; they begin as those of the process that it was started in.
+    """One trial's surroundings; they start as those of the process that it was started in.
 
-    What costs little to see, or concerns the process between two stretches (its folder, its signals), is swapped at
-    both ends of a stretch. The rest stays until another trial begins one, or this one is over.
+    State that is cheap to read, or that matters to the process between two stretches (its folder, its signals), is
+    swapped at both ends of a stretch. The rest stays until another trial begins a stretch, or this trial is over.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Surroundings:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[Callable[..., Any]]:
-        """For a stretch of the trial's work; call what is yielded to call a function in the trial's context variables."""
+        """Enter a stretch of the trial's work; yields a function that calls another with the trial's context variables."""
         self._take_rest()
         aspects = of_a_stretch()
         before = read(aspects)
@@ -69,7 +69,7 @@ class Surroundings:
         finally:
             if isinstance(builtins.__import__, _Importing):
                 builtins.__import__ = original
-            aspects = of_a_stretch()  # a library may have been loaded
+            aspects = of_a_stretch()  # the stretch may have loaded a library
             self._own = read(aspects)
             write(aspects, before, self._own)
             self._threads |= set(threading.enumerate()) - threads
@@ -78,7 +78,7 @@ class Surroundings:
                     self._children[child] = psutil.Process(child)
 
     def leave(self) -> list[str]:
-        """The trial is over: end the processes that it has left running; say what it has left."""
+        """End the trial's surroundings and the processes that it left running; returns notices of what it left."""
         global _holder
         if self._is_over:
             return []
@@ -115,16 +115,16 @@ class Surroundings:
         _holder = self
 
 
-_holder: Surroundings | None = None  # whose rest is in force
-_base: State = {}  # the process's own
+_holder: Surroundings | None = None  # the trial whose rest is in force
+_base: State = {}  # the process's own rest
 _begun = 0
 _alive: weakref.WeakSet[Surroundings] = weakref.WeakSet()
 
 
 class _Importing:
-    """The `import` statement within a stretch: what a module changes while it is imported belongs to the process.
+    """The `import` statement within a stretch: changes that a module makes on import belong to the process.
 
-    `before`, `running` and `threads` are those of the process outside of the stretch.
+    `before`, `running` and `threads` are those of the process outside the stretch.
     """
 
     def __init__(self, original: Any, before: State, running: set[int], threads: set[threading.Thread]) -> None:
@@ -154,17 +154,17 @@ def _is_loaded(name: str, globals: Any, fromlist: Any, level: int) -> bool:
             name = importlib.util.resolve_name("." * level + name, globals["__package__"])
         module = sys.modules[name]
         return not fromlist or all(each == "*" or hasattr(module, each) for each in fromlist)
-    except Exception:  # not loaded, or wrong: the original says so
+    except Exception:  # not loaded, or a wrong name, which the original import reports
         return False
 
 
 def _everything() -> State:
     found = read([*of_a_stretch(), *of_a_trial()])
-    return {name: value for name, value in found.items() if "random" not in name}  # drawn, not set
+    return {name: value for name, value in found.items() if "random" not in name}  # drawing changes those
 
 
 def _adopt(state: State, old: State, new: State) -> None:
-    """Make in `state` the changes that lead from `old` to `new`; of lists and dicts, those of their items."""
+    """Apply to `state` the changes from `old` to `new`; in lists and dicts, item by item."""
     for name, after in new.items():
         before = old.get(name)
         if before == after:

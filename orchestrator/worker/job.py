@@ -1,4 +1,4 @@
-"""Work as the process that carries it out sees it. Both engines use it; it knows neither Ray nor torch."""
+"""The work on a trial inside a worker process. Both engines use it; it knows neither Ray nor torch."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 PREPARE, TEST = "prepare", "test"
-WORDS_BYTES = 65536  # of the end of a log, where a trial's last words are looked for
+WORDS_BYTES = 65536  # at the end of a log, in which to look for a trial's error
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a free worker shall do: train, or one of the jobs around the training."""
+    """Work for a free worker: to train, or one of the jobs around the training."""
 
     kind: str  # "train" | "prepare" | "test"
     trial: int  # -1 for prepare
@@ -36,16 +36,16 @@ class Order:
 
 @dataclass
 class Answer:
-    """What came of a stretch of work on one trial."""
+    """The result of a stretch of work on one trial."""
 
     trial: int
     progress: list[Progress] = field(default_factory=list)
     done: bool = False  # the assignment is over: finished, paused or failed
-    failure: tuple[str, str, str] | None = None  # class of the error, what it says, traceback
+    failure: tuple[str, str, str] | None = None  # class of the error, its message, its traceback
 
 
 class Job:
-    """One assignment being carried out, in its own surroundings and with its own log."""
+    """Carries out one assignment, in its own surroundings and with its own log."""
 
     def __init__(self, sweep: Sweep, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> None:
         self.trial = assignment.trial
@@ -62,16 +62,16 @@ class Job:
         self._streams: list[Any] = []
 
     def advance(self, patience: float) -> Answer:
-        """Train until there is something to tell and `patience` seconds have gone by.
+        """Train until there is a report and `patience` seconds have passed.
 
-        Steps that take less are answered together, so that a fast trial is not slowed by its reports. After the
-        last step the driver is asked first whether a checkpoint is worth its time.
+        Shorter steps are answered together, so that reports do not slow down a fast trial. The answer comes right after
+        the last step, so that the driver can say first whether a checkpoint is worth its time.
         """
         answer = Answer(self.trial)
         try:
             if self._run is None:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                with self._inside() as call:  # apart, so that what it imports is not taken for the trial's own doing
+                with self._inside() as call:  # its own stretch, so that imports do not count as the trial's changes
                     self._run = call(self._begin)
             with self._inside() as call:
                 if call(self._go_on, answer, time.perf_counter() + patience):
@@ -83,22 +83,22 @@ class Job:
         return self._left(answer)
 
     def save(self) -> Answer:
-        """A checkpoint of where the trial is left by the scheduler."""
+        """Save a checkpoint at the step at which the trial was stopped."""
         answer = Answer(self.trial)
         if self._run is not None and hasattr(
             self._run, "save"
-        ):  # begun, and no run that keeps nothing (a recorded curve)
+        ):  # it has begun, and it is a run with a state to save (not a recorded curve)
             try:
                 with self._inside() as call:
                     answer.progress.append(call(self._run.save))
-            except BaseException as error:  # the trial's results are safe; only its resumption costs more
+            except BaseException as error:  # the results are safe; only a resumption would cost more
                 if is_for_us(error):
                     raise
                 answer.progress.append(Progress("notice", text=f"no checkpoint on leaving: {failures.said(error)}"))
         return self._left(answer)
 
     def leave(self) -> Answer:
-        """End what the run has started (a user's script, children), now and not when memory is cleaned up."""
+        """End what the run has started (a user's script, children) now, not when the garbage collector gets there."""
         return self._left(Answer(self.trial))
 
     def _left(self, answer: Answer) -> Answer:
@@ -108,7 +108,7 @@ class Job:
             try:
                 with self._inside() as call:
                     call(close)
-            except BaseException as error:  # a `finally` of the user's; what was reported stands
+            except BaseException as error:  # raised by the user's own `finally`; the reports stand
                 if is_for_us(error):
                     raise
                 told.append(f"it raised when it was ended: {failures.said(error)}")
@@ -123,7 +123,7 @@ class Job:
             yield call
 
     def _go_on(self, answer: Answer, deadline: float) -> bool:
-        """False: the run is over."""
+        """Train to the next answer; returns False when the run is over."""
         assert self._run is not None
         for item in self._run:
             if item is not None:
@@ -135,26 +135,26 @@ class Job:
 
 
 def is_for_us(error: BaseException) -> bool:
-    """Whether it is no failure of a trial's: Ctrl-C, where nobody has said that it should mean anything else.
+    """Whether the error is our own Ctrl-C, under Python's default signal handler, and no failure of the trial.
 
-    A KeyboardInterrupt that the training raises by itself is one, and so are SystemExit and all others.
+    A KeyboardInterrupt under another handler is a failure of the trial, and so are SystemExit and all other errors.
     """
     return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def failure(error: BaseException, log: Path) -> tuple[str, str, str]:
-    """Class of the error, what it says, and the traceback; of a `sys.exit(2)`, what was printed before."""
+    """Class of the error, its message and its traceback; for `sys.exit(2)`, the message is the error printed before it."""
     says = failures.said(error)
     if isinstance(error, SystemExit) and not isinstance(error.code, str):
         says = f"SystemExit: exit code {error.code or 0}"
         if words := failures.last_words(_end_of(log)) if error.code else "":
             says = f"{says}: {words}"
-    is_about_a_process = getattr(error, "is_about_a_process", False)  # whose own traceback is in the log
+    is_about_a_process = getattr(error, "is_about_a_process", False)  # the traceback of that process is in the log
     return error_class(error), says, failures.message(error) if is_about_a_process else failures.shown(error)
 
 
 def error_class(error: BaseException) -> str:
-    """The name that failures are counted and retried by; running out of memory has many faces, one name."""
+    """The name under which failures are counted and retried; every out-of-memory error gets the same name."""
     text = failures.message(error)
     memory = isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
     if memory or "can't allocate memory" in text or "CUDA out of memory" in text:
@@ -163,12 +163,12 @@ def error_class(error: BaseException) -> str:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether it says that a disk, or somebody's part of it, is full."""
+    """Whether the error means a full disk or an exceeded disk quota."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def prepare(sweep: Sweep, folder: Path) -> None:
-    """Make what all trials share; complete or not there, whatever interrupts it."""
+    """Make the data that all trials share; `.complete` marks it as finished, so a half made one does not count."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     surroundings = Surroundings()
     try:
@@ -180,7 +180,7 @@ def prepare(sweep: Sweep, folder: Path) -> None:
 
 
 def test(sweep: Sweep, assignment: Assignment) -> dict[str, float]:
-    """The metrics of a trial's checkpoint on the test part; what that prints is in the trial's log."""
+    """The metrics of a trial's checkpoint on the test part; its output goes into the trial's log."""
     surroundings = Surroundings()
     try:
         with surroundings.entered() as call, log_to(assignment.folder.parent):
@@ -190,7 +190,7 @@ def test(sweep: Sweep, assignment: Assignment) -> dict[str, float]:
 
 
 def other(sweep: Sweep, order: Order, shared: Path) -> tuple[dict[str, float], str]:
-    """A prepare or test order, done: the metrics, and the traceback if it failed."""
+    """Carry out a prepare or test order; returns the metrics, and the traceback if it failed."""
     try:
         if order.kind == PREPARE:
             prepare(sweep, shared)

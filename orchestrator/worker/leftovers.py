@@ -1,4 +1,4 @@
-"""What a trial has left running or open when it is over."""
+"""Processes that a trial left running, and files that it left open."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import psutil
 
 from orchestrator.worker.limits import EXIT_FILE, LOG, SILENCE_FILE
 
-GRACE_SECONDS = 5.0  # for a process to end, once asked
+GRACE_SECONDS = 5.0  # for a process to end after SIGTERM
 OURS = tuple(f"/{name}" for name in (LOG, EXIT_FILE, SILENCE_FILE))
 NOT_FILES = ("/dev/", "/proc/", "/memfd:", "/tmp/ray/")
 POOLS = ("resource_tracker", "forkserver", "loky", "compile_worker")
-"""In the command lines of processes that a library keeps for all of this process's work, not for one trial's."""
+"""Words in the command lines of processes that a library keeps for the whole process, not for one trial."""
 
 
 def children() -> set[int]:
-    """The processes that this one has started and that live, quickly where there are none."""
+    """The living child processes of this process; fast if there are none."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -30,14 +30,14 @@ def children() -> set[int]:
         for task in os.listdir("/proc/self/task"):
             with open(f"/proc/self/task/{task}/children") as file:
                 found.update(map(int, file.read().split()))
-    except OSError:  # a thread that has ended, or another system
+    except OSError:  # the thread has ended, or this is not Linux
         with contextlib.suppress(psutil.Error):
             return {child.pid for child in psutil.Process().children()}
     return found
 
 
 def end(processes: Iterable[psutil.Process]) -> list[str]:
-    """End these processes (a number that is another process's by now is not theirs) and all that they have started."""
+    """End these processes (not another one that has got the same number since) and everything that they have started."""
     left: dict[int, psutil.Process] = {}
     for child in processes:
         with contextlib.suppress(psutil.Error):
@@ -76,7 +76,7 @@ def _named(process: psutil.Process) -> str:
 
 
 def written_files() -> set[str]:
-    """Plain files that are open for writing here: others are caches and libraries."""
+    """Plain files that this process has open for writing; files open for reading are caches and libraries."""
     found = set()
     with contextlib.suppress(OSError):
         for number in os.listdir("/proc/self/fd"):

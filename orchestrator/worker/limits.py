@@ -1,4 +1,4 @@
-"""What keeps one trial in a worker process from harming the others: its own log, a limit on silence, a limit on memory."""
+"""Keep one trial in a worker process from harming the others: its own log, a limit on silence, a limit on memory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from typing import IO, Any, NoReturn
 
 LOG = "log.txt"
 SILENCE_FILE, LAST_SILENCE, EXIT_FILE = "silence.txt", "silence-last.txt", "exit.txt"
-HEAD_BYTES = TAIL_BYTES = 2**20  # of a log, what stays when it grows too long
-LOOK_SECONDS = 1.0  # how often a log that is written to is measured
+HEAD_BYTES = TAIL_BYTES = 2**20  # kept at the start and the end of a log that grows too long
+LOOK_SECONDS = 1.0  # between two looks at the size of the present log
 SIGNALS = {
     "Segmentation fault": "segmentation fault (signal 11)",
     "Aborted": "abort (signal 6)",
@@ -32,11 +32,11 @@ SIGNALS = {
 
 @contextlib.contextmanager
 def log_to(folder: Path, streams: list[Any] | None = None) -> Iterator[None]:
-    """What is printed here goes to `folder`'s own log: by Python, by C code, by children, by handlers that were made here.
+    """Send all output to the log in `folder`: that of Python, C code, child processes, and handlers created inside.
 
-    The file descriptors 1 and 2 lead there for the while. `sys.stdout` and `sys.stderr` are two streams that live as
-    long as the process: whoever keeps one may write to it later, and it goes to the log that was opened last.
-    `streams` keeps what the code puts in their place (a tee, say) until it goes on.
+    The file descriptors 1 and 2 point to the log meanwhile. `sys.stdout` and `sys.stderr` are two streams that live as
+    long as the process: code that keeps one may write to it later, and the output goes to the log that was opened last.
+    `streams` keeps streams that the code puts in their place (a tee, for example) until its next stretch.
     """
     global _log, _screen
     before = sys.stdout, sys.stderr
@@ -74,19 +74,19 @@ def log_to(folder: Path, streams: list[Any] | None = None) -> Iterator[None]:
 
 
 def to_screen(text: bytes) -> None:
-    """Write to this process's standard error as the user sees it, also from a signal handler in the midst of a trial."""
+    """Write to the standard error that the user sees, also from a signal handler in the middle of a trial."""
     with contextlib.suppress(OSError):
         os.write(_screen, text)
 
 
 _screen = 2
-_log: Path | None = None  # that is being written to
-_outlet = -1  # the file descriptor of both streams; the log that it leads to changes
+_log: Path | None = None  # the present log
+_outlet = -1  # the file descriptor of both streams; it is redirected from log to log
 _ours: tuple[Any, ...] = ()
 
 
 class _Outlet(io.RawIOBase):
-    """Writes to the present log; what cannot be written (the disk is full) is lost, and no reason to end a training."""
+    """Writes to the present log. If the disk is full, the output is lost, but the training goes on."""
 
     name = "<log>"
 
@@ -105,12 +105,12 @@ class _Outlet(io.RawIOBase):
 
 class _Stream(io.TextIOWrapper):
     def close(self) -> None:
-        """Stays open: others write here too."""
+        """Flush, but stay open: others write here too."""
         self.flush()
 
 
 def _streams(target: int) -> tuple[Any, ...]:
-    """Standard output and error of whatever trial this process carries out; from now on they lead to `target`."""
+    """The standard output and error of all trials in this process; from now on they point to `target`."""
     global _outlet, _ours
     if _outlet < 0:
         _outlet = fcntl.fcntl(target, fcntl.F_DUPFD_CLOEXEC, 3)
@@ -127,7 +127,7 @@ def _streams(target: int) -> tuple[Any, ...]:
 
 
 def _open(path: str | Path) -> int:
-    """For appending, never as one of the three standard descriptors, which may be closed."""
+    """Open for appending, never as one of the three standard descriptors, which may be closed."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     if fd > 2:
         return fd
@@ -137,7 +137,7 @@ def _open(path: str | Path) -> int:
 
 
 def _forget() -> None:
-    """A child that was forked has no thread that keeps the log short; its parent's does."""
+    """A forked child has no thread that keeps the log short; its parent's thread does that."""
     global _log
     _log = None
 
@@ -145,7 +145,7 @@ def _forget() -> None:
 def _duplicate(number: int) -> int | None:
     try:
         return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
-    except OSError:  # closed: a daemon's
+    except OSError:  # closed, as in a daemon
         return None
 
 
@@ -177,7 +177,7 @@ def shorten(log: Path, most: int = HEAD_BYTES + TAIL_BYTES + 4096) -> None:
         if log.stat().st_size <= most:
             return
         with open(log, "r+b", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # the runner of a script waits for it; what prints by itself cannot
+            fcntl.flock(file, fcntl.LOCK_EX)  # the runner of a script waits for it; direct output cannot
             size = file.seek(0, os.SEEK_END)
             file.seek(HEAD_BYTES)
             start = file.read(8192)
@@ -187,16 +187,16 @@ def shorten(log: Path, most: int = HEAD_BYTES + TAIL_BYTES + 4096) -> None:
             begin = file.tell() + file.read(4096).find(b"\n") + 1  # begin with a whole line
             left_out = begin - head + (int(before[1]) - len(before[0]) if before else 0)
             end = head + os.pwrite(file.fileno(), f"[… {left_out} bytes are left out here …]\n".encode(), head)
-            while chunk := os.pread(file.fileno(), TAIL_BYTES, begin):  # to the end, which moves meanwhile
+            while chunk := os.pread(file.fileno(), TAIL_BYTES, begin):  # up to the end, which moves meanwhile
                 end += os.pwrite(file.fileno(), chunk, end)
                 begin += len(chunk)
             file.truncate(end)
-            fcntl.flock(file, fcntl.LOCK_UN)  # closing would leave it to a child that was forked meanwhile
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing alone would leave the lock to a child forked meanwhile
 
 
 @contextlib.contextmanager
 def watched(folder: Path, seconds: float | None) -> Iterator[None]:
-    """Dump the stack and end the process if a report takes longer than this."""
+    """Dump the stack and end the process if a report takes longer than `seconds`."""
     if seconds is None:
         yield
         return
@@ -210,7 +210,7 @@ def watched(folder: Path, seconds: float | None) -> Iterator[None]:
 
 
 def _opened(path: Path) -> IO[str]:
-    """For writing; where that is impossible (a full disk), what is written is lost."""
+    """Open for writing; if that is impossible (a full disk), the output is lost."""
     try:
         return path.open("w")
     except OSError:
@@ -219,11 +219,11 @@ def _opened(path: Path) -> IO[str]:
 
 @contextlib.contextmanager
 def noted(folder: Path) -> Iterator[None]:
-    """If this process is ended from within, by `os._exit` or a crash, leave behind how; use inside `log_to`."""
+    """If this process ends by `os._exit` or a crash, leave a note with the reason. Use it inside `log_to`."""
     pid, leave, was_enabled = os.getpid(), os._exit, faulthandler.is_enabled()
 
     def noted_exit(status: int) -> NoReturn:
-        if os.getpid() == pid:  # a forked child leaves in this way by right
+        if os.getpid() == pid:  # a forked child may exit in this way
             _flush(*_ours)
             with contextlib.suppress(OSError):
                 (folder / EXIT_FILE).write_text(f"os._exit: exit code {status}")
@@ -251,7 +251,7 @@ def noted(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def limited(limit: int | None) -> Iterator[None]:
-    """Let a trial that takes more memory than it asked for fail by itself, with a MemoryError."""
+    """Make a trial that takes more memory than it asked for fail with a MemoryError."""
     if limit is None:
         yield
         return
@@ -271,7 +271,7 @@ def data_bytes() -> int:
 
 
 def why_lost(folder: Path) -> str:
-    """Why the worker of the trial in `folder` is gone, as far as it could leave that behind, and where its log is."""
+    """Why the worker of the trial in `folder` is gone, if it left a note, and where its log is."""
     silence, note = folder / SILENCE_FILE, folder / EXIT_FILE
     if silence.exists() and silence.stat().st_size:
         silence.replace(folder / LAST_SILENCE)

@@ -1,7 +1,7 @@
-"""What a trial may change in its process: each aspect knows how to be seen, and how to be put back.
+"""The state of a process that a trial may change: each aspect can be read and restored.
 
-Nothing is imported here for a trial's sake: a library that no trial has loaded has nothing to put back. What is read
-must be equal (`==`) exactly when nothing was changed, and take microseconds: it is read at both ends of each stretch.
+Nothing is imported here for a trial's sake: a library that no trial has loaded has nothing to restore. Two readings
+must be equal (`==`) exactly if nothing has changed, and take microseconds: they happen at both ends of each stretch.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ SIGNALS = [
     )
     if hasattr(signal, name)
 ]  # fmt: skip
-_getsignal = getattr(signal, "_signal", signal).getsignal  # the other one takes long to find a name for the answer
+_getsignal = getattr(signal, "_signal", signal).getsignal  # the public one also looks up an enum, which is slow
 
 
 class Aspect(NamedTuple):
-    """One thing that a trial may change: how to see it, and how to put it back (called only when it differs)."""
+    """One aspect that a trial may change: how to read it and how to restore it (called only if it differs)."""
 
     name: str
     read: Callable[[], Any]
     write: Callable[[Any], object]
-    fresh: Callable[[], Any] = lambda: None  # as it was before a trial loaded the library, if that can be told
+    fresh: Callable[[], Any] = lambda: None  # the state before a trial loaded the library, if it can be known
 
 
 State = dict[str, Any]
-"""Name of an aspect → what was read."""
+"""Name of an aspect → its reading."""
 
 
 def of_a_stretch() -> list[Aspect]:
-    """What is swapped at both ends of a stretch, of the libraries that are loaded."""
+    """The aspects to swap at both ends of a stretch, for the libraries that are loaded."""
     found = _PLAIN if threading.current_thread() is threading.main_thread() else _PLAIN[:-1]
     return found + _torch() if "torch" in sys.modules else found
 
 
 def of_a_trial() -> list[Aspect]:
-    """What is swapped between trials."""
+    """The aspects to swap between trials."""
     found = [
         Aspect("logging", _loggers, _set_loggers),
         Aspect("random", random.getstate, random.setstate),
@@ -73,16 +73,16 @@ def read(aspects: list[Aspect]) -> State:
 
 
 def write(aspects: list[Aspect], wanted: State, present: State) -> None:
-    """Make what is `present` what is `wanted`, where the two differ."""
+    """Turn the state `present` into `wanted` where the two differ."""
     for aspect in aspects:
-        with contextlib.suppress(Exception):  # a folder that is gone
+        with contextlib.suppress(Exception):  # a deleted folder
             value = wanted[aspect.name] if aspect.name in wanted else aspect.fresh()
             if value is not None and value != present.get(aspect.name):
                 aspect.write(value)
 
 
 def _environment() -> dict[Any, Any]:
-    return dict(os.environ._data)  # type: ignore[attr-defined]  # bytes: decoding them takes long
+    return dict(os.environ._data)  # type: ignore[attr-defined]  # as bytes, because decoding is slow
 
 
 def _set_environment(wanted: dict[bytes, bytes]) -> None:
@@ -95,7 +95,7 @@ def _set_environment(wanted: dict[bytes, bytes]) -> None:
 
 
 def _umask() -> int:
-    present = os.umask(0o077)  # there is no way to ask; a file that another thread makes now is private
+    present = os.umask(0o077)  # reading needs a setting; a file that another thread makes meanwhile is private
     os.umask(present)
     return present
 
@@ -130,7 +130,7 @@ def _set_loggers(wanted: dict[str, tuple[Any, ...]]) -> None:
 
 
 def unused_handlers(left: dict[str, tuple[Any, ...]]) -> list[logging.Handler]:
-    """Of those that a trial had when it was over, the ones that no logger has any more."""
+    """The handlers that a trial had at its end and that no logger uses any more."""
     used = {id(item) for found in _loggers().values() for item in found}
     items = [item for found in left.values() for item in found]
     return [item for item in items if isinstance(item, logging.Handler) and id(item) not in used]
@@ -167,7 +167,7 @@ _PLAIN = [
     Aspect("locale", lambda: locale.setlocale(locale.LC_ALL), lambda wanted: locale.setlocale(locale.LC_ALL, wanted)),
     Aspect("warnings", lambda: list(warnings.filters), _set_filters),
     Aspect("start method", lambda: (multiprocessing.get_start_method(allow_none=True),), _set_start_method),
-    Aspect("signals", _signals, _set_signals),  # the last one: in the main thread only
+    Aspect("signals", _signals, _set_signals),  # the last one: only in the main thread
 ]  # fmt: skip
 
 
@@ -216,7 +216,7 @@ def _torch() -> list[Aspect]:
     def precision() -> tuple[Any, ...]:
         try:
             whole = torch.get_float32_matmul_precision()
-        except RuntimeError:  # set in torch's newer way, by operation
+        except RuntimeError:  # set in torch's newer way, per operation
             whole = None
         return (
             whole,

@@ -1,7 +1,7 @@
-"""No process is left behind: what a driver starts carries the run's mark, and whatever still carries it is ended by the next start.
+"""Leave no process behind: every process that a driver starts carries the run's mark, and the next start ends the rest.
 
-The mark is in the environment, so children inherit it. Nobody else's process has it: it is a digest of a secret in the
-run's folder and of that folder's path, so a forged, copied or moved file names no process at all.
+The mark is in the environment, so children inherit it. No other process has it: it is a digest of a secret in the
+run's folder and of that folder's path, so a forged, copied or moved file matches no process.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import psutil
 
 PROCESSES = "processes.txt"
 VARIABLE = "ORCHESTRATOR_MARK"
-LONGEST_TEMPORARY = 14  # characters; Ray puts sockets below, whose paths may have 107
+LONGEST_TEMPORARY = 14  # characters; Ray puts sockets below, whose paths may have at most 107
 
 
 def mark_processes(folder: Path) -> str:
-    """A new mark for what is started now, noted in the run's folder."""
+    """Make a new mark for the processes of this start, and note its secret in the run's folder."""
     secret = secrets.token_hex(16)
     (folder / PROCESSES).unlink(missing_ok=True)
     how = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # does not follow a link
@@ -34,19 +34,19 @@ def mark_processes(folder: Path) -> str:
 
 
 def temporary_folder(mark: str) -> Path:
-    """Where marked processes keep their sockets and logs: of this user only, and short enough for a socket's path."""
+    """The folder for the sockets and logs of marked processes: private to this user, short enough for a socket's path."""
     usual = Path(tempfile.gettempdir())
     return (usual if len(str(usual)) <= LONGEST_TEMPORARY else Path("/tmp")) / f"orchestrator-{mark[:12]}"
 
 
 def forget_processes(folder: Path) -> None:
-    """They have ended."""
+    """Delete the note: the marked processes have ended."""
     with contextlib.suppress(OSError):
         (folder / PROCESSES).unlink()
 
 
 def end_left_over_processes(folder: Path) -> int:
-    """End what an earlier driver of this run left running, and delete its temporary folder."""
+    """End the processes that an earlier driver of this run left, and delete its temporary folder; returns their number."""
     try:
         with open(os.open(folder / PROCESSES, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
             secret = file.read(33)
@@ -54,7 +54,7 @@ def end_left_over_processes(folder: Path) -> int:
         return 0
     forget_processes(folder)
     if not re.fullmatch("[0-9a-f]{32}", secret):
-        return 0  # of an older release, which noted processes that were not its own
+        return 0  # not a secret of ours
     mark = _mark(folder, secret)
     ended = end_marked(mark)
     temporary = temporary_folder(mark)
@@ -66,9 +66,9 @@ def end_left_over_processes(folder: Path) -> int:
 
 
 def end_marked(mark: str) -> int:
-    """Kill every process that carries this mark; answers how many there were.
+    """Kill every process that carries this mark; returns their number.
 
-    Some of Ray's write their title over their environment: those have a log in the mark's own folder open.
+    Some of Ray's processes overwrite their environment with their title; an open log in the mark's folder shows them.
     """
     ended, logs = 0, f"{temporary_folder(mark)}{os.sep}"
     for process in psutil.process_iter():
