@@ -85,7 +85,7 @@ def test_with_one_kth_the_central_model_is_exactly_the_mean_of_the_old_replicas(
 def test_replicas_at_the_limit_of_alpha_or_beyond_are_refused() -> None:
     for k in (2, 5, 16):
         Averaging(k, alpha=0.999 * 2 / (1 + k))
-        with pytest.raises(ValueError, match="or the replicas part; try alpha=None"):
+        with pytest.raises(ValueError, match="or the replicas diverge; try alpha=None"):
             Averaging(k, alpha=2 / (1 + k))
 
 

@@ -1,13 +1,13 @@
-"""A checkpoint is a folder that is complete and undamaged, or is not there.
+"""A checkpoint is a folder that is either complete and undamaged or absent.
 
 `step-000012+000128/` holds the state after 12 evaluations and 128 samples of the next epoch: tensors in
-`tensors.safetensors`, everything else in `state.json`, sizes and SHA-256 of both in `manifest.json`. There is
-no pickle in it, and no other file in the folder is ever opened.
+`tensors.safetensors`, everything else in `state.json`, sizes and SHA-256 of both in `manifest.json`. It contains no
+pickle, and we never open any other file in the folder.
 
-    save     files, fsync, manifest, fsync, rename from `.tmp`, fsync of the parent: a kill leaves a whole one
-    load     every hash is compared before a byte is used
-    newest   the last one that is not damaged, and a sentence for each that was passed over
-    prune    older ones go only when the newest has been read back and found whole
+    save     files, fsync, manifest, fsync, rename from `.tmp`, fsync of the parent: a kill leaves a complete one
+    load     compares every hash before it uses a byte
+    newest   returns the last undamaged one, and a sentence for each that it skipped
+    prune    deletes older ones only after it has read the newest back and found it undamaged
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _NAME = re.compile(r"step-(\d{6,})\+(\d{6,})")
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint must not be used; the message names the file and what is wrong with it."""
+    """The checkpoint must not be used; the message names the file and the damage."""
 
 
 class Found(NamedTuple):
-    """A checkpoint's place in the training, and in the file system."""
+    """A checkpoint's place in the training and in the file system."""
 
     step: int
     cursor: int  # samples into the next epoch
@@ -45,9 +45,9 @@ class Found(NamedTuple):
 
 
 def save(folder: Path, state: dict[str, Any], *, step: int, cursor: int = 0) -> Progress:
-    """Write `state` durably under `folder`; an older checkpoint of the same place is replaced.
+    """Write `state` durably under `folder`; replaces an older checkpoint of the same place.
 
-    Raises OSError when it cannot be written (full disk, …); the other checkpoints are untouched then.
+    Raises OSError if it cannot be written (full disk, …); the other checkpoints then stay as they are.
     """
     final = folder / f"step-{step:06d}+{cursor:06d}"
     try:
@@ -71,10 +71,10 @@ def load(path: Path) -> dict[str, Any]:
 def newest(
     folder: Path, recorded: int, *, on_the_way: bool = True, digests: Mapping[str, str] = {}
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest undamaged state at a step <= `recorded`, and what had to be passed over to get it.
+    """The newest undamaged state at a step <= `recorded`, and a notice for each checkpoint skipped.
 
-    `on_the_way` allows one that has already seen a part of the epoch after `recorded`. `digests`: what the record says
-    of a checkpoint's manifest, by the checkpoint's path; one that is whole but another is passed over, too.
+    `on_the_way`: allow one that has already seen a part of the epoch after `recorded`. `digests`: the recorded SHA-256
+    of each checkpoint's manifest, by path; an undamaged checkpoint with another digest is skipped, too.
     """
     notices: list[str] = []
     for found in reversed(find(folder)):
@@ -94,7 +94,7 @@ def _compare(path: Path, recorded: str | None) -> None:
 
 
 def find(folder: Path) -> list[Found]:
-    """All checkpoints in `folder`, oldest first; whether they are whole shows when they are loaded."""
+    """All checkpoints in `folder`, oldest first; loading them shows whether they are undamaged."""
     names = os.listdir(folder) if folder.is_dir() else []
     matches = [match for name in names if (match := _NAME.fullmatch(name))]
     return sorted(Found(int(match[1]), int(match[2]), folder / match[0]) for match in matches)
@@ -109,9 +109,9 @@ def describe(found: Found) -> Progress:
 
 
 def prune(folder: Path, keep: int = 2, recorded: int | None = None, pinned: Collection[int] = ()) -> None:
-    """Delete all but the `keep` newest checkpoints, the newest one at a step <= `recorded`, and those at `pinned` steps.
+    """Delete all but the `keep` newest checkpoints, the newest at a step <= `recorded`, and those at `pinned` steps.
 
-    Nothing is deleted if the newest one turns out to be damaged.
+    Deletes nothing if the newest one is damaged.
     """
     checkpoints = find(folder)
     kept = checkpoints[-max(keep, 1) :]
@@ -127,7 +127,7 @@ def prune(folder: Path, keep: int = 2, recorded: int | None = None, pinned: Coll
 
 
 def clean(folder: Path, step: int, cursor: int) -> None:
-    """Remove what a training that goes on from here cannot use: what lies ahead, and unfinished folders."""
+    """Delete what a training that continues from here cannot use: later checkpoints and unfinished folders."""
     delete([found for found in find(folder) if (found.step, found.cursor) > (step, cursor)])
     for path in folder.glob("step-*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
@@ -135,7 +135,7 @@ def clean(folder: Path, step: int, cursor: int) -> None:
 
 def delete(checkpoints: Sequence[Found]) -> None:
     for found in checkpoints:
-        # The manifest goes first: a kill in the middle leaves something that is recognised as damaged.
+        # Delete the manifest first: after a kill halfway, the rest is recognised as damaged.
         (found.path / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(found.path, ignore_errors=True)
 
@@ -184,7 +184,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, bytes]:
-    """The files that the manifest vouches for."""
+    """The files that the manifest lists, after comparing size and hash."""
     files: dict[str, bytes] = {}
     for name, entry in _manifest(path)["files"].items():
         data = files[name] = _bytes(path / name)
@@ -210,7 +210,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 
 def sealed(manifest: dict[str, Any]) -> bytes:
-    """The manifest's only spelling, with a hash of itself: a flipped bit anywhere in it shows."""
+    """The manifest's only valid spelling, with a hash of itself, so that any flipped bit shows."""
     content = {key: value for key, value in manifest.items() if key != "sha256"}
     text = json.dumps(content, sort_keys=True)
     return json.dumps({**content, "sha256": _sha256(text.encode())}, sort_keys=True, indent=1).encode()
