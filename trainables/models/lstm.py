@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class RowLstm(nn.Module):
     """Images (batch, rows, columns) → logits (batch, classes).
 
-    `projection`: width of a linear layer that each row passes first; None: none.
+    `projection`: width of a linear layer that each row passes first; None: no such layer.
     """
 
     def __init__(self, columns: int, hidden: int, classes: int, projection: int | None = None) -> None:

@@ -9,9 +9,9 @@ report its metrics; the first is exact:
     print("epoch 3: valid_loss=0.52")    any line that a person can read (docs/printed_lines.md)
     a file in its TRIAL_FOLDER           Script(..., file="metrics.csv"): CSV, JSON lines, TensorBoard's events
 
-Steps are the script's own: horizon=20 with lines `epoch 3: …`, horizon=3000 with `step 300: …`. They count from 1; from 0
-is understood. Where lines name no step they are counted, but a trial that was interrupted is then only gone on with if
-it starts over.
+Steps are the script's own: horizon=20 with lines `epoch 3: …`, horizon=3000 with `step 300: …`. They count from 1;
+counting from 0 also works. Lines that name no step are counted; an interrupted trial can then continue only if the
+script starts over.
 
 The script finds these variables in its environment:
     TRIAL_FOLDER   this trial's own folder, which outlives interruptions: the place for its checkpoints
