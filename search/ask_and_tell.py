@@ -134,8 +134,7 @@ class AskAndTell:
         cost_seconds: float = 0.0,
         metrics: Mapping[str, float] | None = None,
     ) -> bool:
-        """Report that `trial` reached `step` with this loss, at `cost_seconds` since the step before. Returns whether to
-        continue.
+        """Report the loss of `trial` at `step`, which took `cost_seconds`; returns whether to continue.
 
         After False the trial rests; keep its checkpoint if its status is STOPPED, because it may be resumed. Telling a
         step again changes nothing. Raises ValueError, and records nothing, for a step that the trial cannot have

@@ -1,4 +1,4 @@
-"""The history: the fold of a sweep's records, and the only basis of the decisions of searchers, schedulers and rules."""
+"""The history: the fold of a sweep's records, on which searchers, schedulers and rules base all decisions."""
 
 from __future__ import annotations
 
@@ -187,8 +187,8 @@ class History:
     def cost_of(self, task: Task | str) -> float:
         """The cost of a training of this task, as a share of a full one.
 
-        If a full training passes through the task, its steps count. Otherwise its measured cost counts (seconds per step,
-        relative to full trainings), shrunk towards the declared share while there are few measurements.
+        If a full training passes through the task, its steps count. Otherwise its measured cost counts (seconds per
+        step, relative to full trainings), shrunk towards the declared share while there are few measurements.
         """
         name = task if isinstance(task, str) else task.name
         return self.steps(name) * self._costs.rate(name, len(self))

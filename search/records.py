@@ -158,7 +158,7 @@ class Tested:
 
 @dataclass(frozen=True)
 class Began:
-    """The user started the sweep, or took it up again. `change`: what they changed; a search that was over continues."""
+    """The user started or resumed the sweep. `change`: what they changed; then a search that was over continues."""
 
     change: str = ""
 

@@ -1,4 +1,4 @@
-"""The state of the run: whether its search is over, which trials lost a worker or were tested, which failures repeat."""
+"""The state of the run: whether its search is over, which trials lost a worker or were tested, what failed."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def test_a_trial_at_rest_has_nothing_more_to_tell() -> None:
     tuning, trial = under_way()
     tuning.tell(trial, 1, 0.5)
     tuning.end(trial, "nothing more to gain")
-    with pytest.raises(ValueError, match="it is completed at step 1; leave off when `tell` answers False"):
+    with pytest.raises(ValueError, match="it is completed at step 1; stop the training when `tell` returns False"):
         tuning.tell(trial, 2, 0.4)
 
 

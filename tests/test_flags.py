@@ -264,11 +264,11 @@ def test_what_is_not_there_is_refused_before_anything_starts(tmp_path: Path, mon
     for command, more, words in [
         (f"{sys.executable} missing.py", {}, r"no file 'missing\.py'"),
         ("no-such-program", {}, "no program 'no-such-program'"),
-        ("./run.sh", {}, r"'\./run\.sh' is there but may not be executed: chmod \+x \./run\.sh"),
+        ("./run.sh", {}, r"'\./run\.sh' exists but is not executable: chmod \+x \./run\.sh"),
         ("sh run.sh {config}", {"config": "base.yaml"}, r"config='base\.yaml'\): there is no such file"),
     ]:
         with pytest.raises(ValueError, match=words):
             Script(command, **fields, **more).check()
     (tmp_path / "base.json").write_text(json.dumps([1]))
-    with pytest.raises(ValueError, match="holds no mapping"):
+    with pytest.raises(ValueError, match="contains no mapping"):
         Script("sh run.sh {config}", **fields, config="base.json").check()

@@ -33,8 +33,8 @@ def carry_out(
 
     Yields a report before it writes the checkpoint of its step: record each report before you ask for the next item,
     and no checkpoint is ever ahead of the record. Steps up to `assignment.recorded` may be reported again, with the
-    same metrics. The iteration ends at `until`, after "paused", or with a report of a metric that is not finite. You may
-    stop iterating after any item.
+    same metrics. The iteration ends at `until`, after "paused", or with a report of a metric that is not finite. You
+    may stop iterating after any item.
 
     If the workload has a method `run`, it trains in its own way: this function calls that method.
     """

@@ -16,9 +16,10 @@ FEWEST = 3  # measured trials to learn from
 
 
 class StepCostModel:
-    """Encoded places (n, dimension) → log of a step's cost, relative to the mean, (n,); zeros before `FEWEST` measurements.
+    """Encoded places (n, dimension) → log of a step's cost, relative to the mean, (n,).
 
-    A ridge regression on the coordinates and their squares, clipped to the measured range, widened by a factor e^0.5.
+    Zeros before `FEWEST` measurements. A ridge regression on the coordinates and their squares, clipped to the measured
+    range, widened by a factor e^0.5.
     """
 
     def __init__(self, known: Sequence[Configuration], encode: Encoding) -> None:

@@ -30,7 +30,7 @@ def log_likelihood(covariance: Array, values: Array) -> float:
 
 
 class Posterior:
-    """A process with mean 0, given its observations: the first n have `values`; the values of the others are pending."""
+    """A process with mean 0, given its observations: the first n have `values`, the others are pending."""
 
     def __init__(self, covariance: Array, values: Array) -> None:
         self._root = np.linalg.cholesky(covariance)

@@ -167,7 +167,7 @@ def is_there(trial: Trial) -> bool:
 
 
 def rest(trial: Trial) -> End | None:
-    """The end of a trial that has reached its step and whose checkpoint is written; it can then be forked or resumed."""
+    """The end of a trial that has reached its step and written its checkpoint; it can then be forked or resumed."""
     if trial.status is Status.RUNNING and is_there(trial):
         return End(trial.number, Status.STOPPED, f"reached step {trial.step} as planned")
     return None

@@ -20,8 +20,9 @@ class Stretch(NamedTuple):
 def schedule(trial: int, step: int, begun: Mapping[int, Suggestion]) -> list[Stretch]:
     """The stretches that led to the state of `trial` at `step`, in order.
 
-    `begun` holds for every trial the suggestion (a start or a fork) that it began with. A stretch without steps (a trial
-    forked at the step where it began itself) is left out; two with equal settings stay separate, each with its trial.
+    `begun` holds for every trial the suggestion (a start or a fork) that it began with. A stretch without steps (a
+    trial forked at the step where it began itself) is left out; two with equal settings stay separate, each with its
+    trial.
     """
     stretches: list[Stretch] = []
     number, last = trial, step

@@ -46,7 +46,7 @@ def overdue(history: History, known: Sequence[Configuration], transforms: Outcom
 def halved(
     history: History, known: Sequence[Configuration], resting: Sequence[Configuration], fidelities: Sequence[Fidelity]
 ) -> tuple[Configuration, Fidelity] | None:
-    """The next promotion by successive halving of the random ones among `known`: configuration and fidelity; or None."""
+    """The next promotion by halving among the random ones of `known`: configuration and fidelity; or None."""
     random = [each for each in known if each.trials[0].first_origin in COVERING]
     may_go_on = {id(each) for each in resting}
     rungs = _rungs(fidelities)

@@ -1,4 +1,4 @@
-"""Multi-fidelity search: the common part of its searchers. The first configurations are random, then a curve model decides.
+"""Multi-fidelity search: the common part of its searchers. After a random start a curve model decides.
 
 A searcher that extends `MultiFidelity` chooses what to run in `choose`, given a `Decision`: the configurations tried so
 far, those that rest and may continue, and the model's acquisition function.

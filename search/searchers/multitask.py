@@ -4,8 +4,8 @@ Use when   trainings are long, and a part of one (its first epochs, some of the 
            something about the whole. With or without `tasks` on the sweep: without them, trials rest at every
            rung (1, 2, 3, 5, 8, … steps), and for each free worker a new one starts or any resting one resumes.
 Costs      processor time for a suggestion: `experiments/benchmarks/deciding.py`. The model is fitted again (about a
-           second) whenever there are 30 % more trials, during the wait for results if the driver allows it, and the fits
-           are kept with the suggestion. Of more than 300 observations it takes the latest of the best trials, a
+           second) whenever there are 30 % more trials, during the wait for results if the driver allows it, and the
+           fits are kept with the suggestion. Of more than 300 observations it takes the latest of the best trials, a
            spread of the others, then the rungs of the best, so that memory and time stay bounded.
 Settings   n_initial (8): random configurations before the model. greedy (0.1): share of the turns that resume the trial
            with the best forecast, whatever else looks promising. full_every (5): each time this many full trainings'
@@ -119,7 +119,7 @@ class MultitaskSearch(MultiFidelity):
         return decision.at_random(decision.fidelities[0])
 
     def _best_resting(self, decision: Decision, ahead: int, incumbents: Array) -> tuple[Configuration | None, float]:
-        """The resting configuration with the best expected improvement per cost `ahead` steps from now, and its score."""
+        """The resting configuration with the best improvement per cost `ahead` steps from now, and its score."""
         resting, horizon = decision.resting, decision.history.horizon
         if not resting:
             return None, -math.inf

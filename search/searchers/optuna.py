@@ -87,10 +87,10 @@ class Tpe(_OptunaSearcher):
     Source     Bergstra et al., Algorithms for Hyper-Parameter Optimization, NeurIPS 2011; Optuna 5.
     Differs    as in BOHB, the results are the losses at the last step that enough trials have reached (twice the
                parameters and 2, or n_startup_trials if that is more); trials stopped before it are left out. So
-               the model does not know the regions where every trial was stopped: it looks there again, for a step or two.
-               Optuna ranks every completed trial above every stopped one, and ASHA's first trials always complete, so
-               its model learns from the luck of the start. Diverged and failed trials appear to run for ever, so they
-               weigh in the bad density, and never in the good one.
+               the model does not know the regions where every trial was stopped: it looks there again, for a step or
+               two. Optuna ranks every completed trial above every stopped one, and ASHA's first trials always complete,
+               so its model learns from the luck of the start. Diverged and failed trials appear to run for ever, so
+               they weigh in the bad density, and never in the good one.
 
     >>> searcher = Tpe(n_startup_trials=20)
     """

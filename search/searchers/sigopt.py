@@ -4,9 +4,9 @@ Use when   there are a few tasks of known cost and you want the rule of SigOpt's
            which won wherever we tried both.
 Costs      as MultitaskSearch.
 Settings   n_initial (8): random configurations before the model. full_every (5): each time this many full trainings'
-           cost is spent, at least one trial goes to the horizon. first (1), factor (1.5): the rungs, if the sweep has no
-           tasks. stop_below (None): end the search when the expected improvement of the loss for the cost of one full
-           training falls below this. finalists (3): configurations to train again on fresh seeds at the end.
+           cost is spent, at least one trial goes to the horizon. first (1), factor (1.5): the rungs, if the sweep has
+           no tasks. stop_below (None): end the search when the expected improvement of the loss for the cost of one
+           full training falls below this. finalists (3): configurations to train again on fresh seeds at the end.
 Not for    sweeps without tasks: it never resumes a configuration while others may be started.
 Source     the task with P ∝ exp(−cost), then x maximises the expected improvement there: SigOpt's open-sourced service
            (libsigopt, 2022). Priors: Hvarfner et al., πBO, ICLR 2022. The model: `search.models.gp`.

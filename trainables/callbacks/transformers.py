@@ -4,10 +4,11 @@
     trainer = Trainer(model, arguments, …, callbacks=[TransformersControl(LrSchedule("cosine"))])
     trainer.train(resume_from_checkpoint=…)
 
-The policy turns the initial values of TrainingArguments or of the optimizer. The training loss is the one that the model
-returns; the metrics are those of the Trainer's evaluation at the end of each epoch, under its names ("eval_loss").
-During an exploration an evaluation measures the weights at the snapshot. The Trainer saves the control's state beside
-each checkpoint, in control.pt. With `gradient_accumulation_steps` a policy sees the gradient noise between micro-batches.
+The policy turns the initial values of TrainingArguments or of the optimizer. The training loss is the one that the
+model returns; the metrics are those of the Trainer's evaluation at the end of each epoch, under its names
+("eval_loss"). During an exploration an evaluation measures the weights at the snapshot. The Trainer saves the control's
+state beside each checkpoint, in control.pt. With `gradient_accumulation_steps` a policy sees the gradient noise between
+micro-batches.
 
 Refused, each with its remedy: a policy that turns the batch size, averages or replays; a schedule of the Trainer's own;
 gradient clipping if the policy needs the gradient; several processes.

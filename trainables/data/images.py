@@ -31,7 +31,8 @@ _AT_ONCE, _NUMBERS_AT_ONCE = 1000, 2**24  # most images, and bytes, to evaluate 
 class Split:
     """The assignment of images to parts; the images themselves are not read yet.
 
-    The training part is ordered by class, and shuffled within a class, so its first rows are a fair sample of the class.
+    The training part is ordered by class, and shuffled within a class, so its first rows are a fair sample of the
+    class.
     """
 
     labels: Mapping[str, Tensor]  # part → long (n,), on the CPU
@@ -93,7 +94,7 @@ def split(data: str, side: int | None = None, classes_every: int = 1) -> Split:
 
 @lru_cache(maxsize=8)
 def split_digits(first: int, train: int, valid: int, side: int) -> Split:
-    """Five of scikit-learn's digits from `first` on; of each, `train` and `valid` images, and all others for the test."""
+    """Five of scikit-learn's digits from `first` on; of each, `train` and `valid` images; all others are test."""
     images, labels = digits(first)
     cuts = [order.tensor_split([train, train + valid]) for order in _shuffled_by_class(labels)]
     chosen = {part: torch.cat(rows) for part, rows in zip(PARTS, zip(*cuts, strict=True), strict=True)}

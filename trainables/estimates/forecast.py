@@ -4,9 +4,9 @@ The model is L(t) = a exp(-r t) + c, with t counted in the points of the series,
 
 robust     Leave out points far from a running median. Then, for each of a row of rates r between 1 / horizon and 2, fit
            (a, c) by least squares that reduce the weight of large residuals (soft-L1), with c >= 0 if the losses are
-           positive. Narrow the row around its best rate. The bounds matter: for a slowly falling line the best unbounded
-           fit has r near 0 and a in the millions. A loss that ends higher than it began is not forecast below its end:
-           only the noise of a large rate falls there (the authors have such a rule for validation losses).
+           positive. Narrow the row around its best rate. The bounds matter: for a slowly falling line the best
+           unbounded fit has r near 0 and a in the millions. A loss that ends higher than it began is not forecast below
+           its end: only the noise of a large rate falls there (the authors have such a rule for validation losses).
 reference  As the authors of AutoLRS published it: a smoothing spline of degree 2 replaces the series, outliers in its
            first half are dropped ten times, and a simplex search from 1 finds r. With losses of order 1 the spline has
            no inner knots and is a parabola: robust, and biased a little downwards.
@@ -111,7 +111,7 @@ def _reference(t: Array, y: Array, horizon: float) -> float:
 
 
 def _without_early_outliers(t: Array, y: Array) -> tuple[Array, Array]:
-    """Ten times (once if the series is short), drop those of the 3 % furthest from the spline that lie in the first half."""
+    """Ten times (once if short): of the 3 % of points furthest from the spline, drop those in the first half."""
     from scipy.interpolate import UnivariateSpline
 
     half = len(y) // 2

@@ -7,7 +7,8 @@ Notation: B samples make an update, in p parts (micro-batches or workers) of b =
 j; their mean is the update's. G is the true gradient, S the trace of the covariance of one sample's gradient:
 E |g_B|^2 = |G|^2 + S / B. The noise scale S / |G|^2 is the batch at which noise and signal are equal.
 
-Source     McCandlish et al., An Empirical Model of Large-Batch Training, 2018, appendix A; Mai et al., KungFu, OSDI 2020.
+Source     McCandlish et al., An Empirical Model of Large-Batch Training, 2018, appendix A; Mai et al., KungFu, OSDI
+           2020.
 Differs    averages all parts, not only the local one; treats a negative estimate as invalid and does not flip its sign.
 """
 

@@ -1,8 +1,9 @@
 """Convert nested Python data to JSON plus named tensors and back, exactly: tuples stay tuples, int keys ints, NaN NaN.
 
 JSON has no tuples, sets or bytes, only string keys, no NaN and no tensors; we write each as an object with one key that
-starts with "$". A dict that has such keys itself is written as pairs, so nothing is ambiguous. NumPy's arrays and scalars
-are stored as tensors and come back unchanged, except those of texts, objects, dates and records, which are refused.
+starts with "$". A dict that has such keys itself is written as pairs, so nothing is ambiguous. NumPy's arrays and
+scalars are stored as tensors and come back unchanged, except those of texts, objects, dates and records, which are
+refused.
 """
 
 from __future__ import annotations

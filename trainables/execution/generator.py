@@ -168,7 +168,7 @@ def _checked(metrics: Any, metric: str, step: int) -> dict[str, float]:
 
 
 def _number(value: Any) -> float | None:
-    """A number of Python or NumPy, or a tensor with one element; None for all else, and for a text that looks like one."""
+    """A Python or NumPy number, or a tensor of one element, as a float; None for all else, texts included."""
     if value is None or isinstance(value, (str, bytes, bytearray)):
         return None
     try:

@@ -22,7 +22,7 @@ POLL_SECONDS = 0.2  # between calls of `should_pause`, which may be remote calls
 
 
 class Training(Protocol):
-    """A training to carry out: `trainables.training.loop.Training`, or the user's (`trainables.execution.generator`)."""
+    """A training to carry out: `trainables.training.loop.Training`, or the user's (`execution.generator`)."""
 
     @property
     def step(self) -> int:
@@ -159,7 +159,7 @@ def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:
 
 
 def saved(assignment: Assignment) -> dict[str, Any]:
-    """The state of the newest checkpoint at a step <= `assignment.recorded`; raises FileNotFoundError if none exists."""
+    """The state of the newest checkpoint at a step <= `assignment.recorded`; FileNotFoundError if there is none."""
     state, notices = checkpoint.newest(assignment.folder, assignment.recorded, digests=assignment.digests)
     if state is None:
         raise _missing(assignment.folder, f"up to step {assignment.recorded}", notices)
@@ -201,7 +201,7 @@ def _missing(folder: Path, where: str, notices: list[str]) -> FileNotFoundError:
 
 
 def settle(assignment: Assignment) -> None:
-    """Make the process compute identical bits each time, on the CPUs and the share of a GPU that the trial was granted."""
+    """Make the process compute identical bits each time, on the CPUs and the share of a GPU granted to the trial."""
     torch.set_num_threads(assignment.threads)
     gpu_memory.claim(assignment.gpu / assignment.workers)
     torch.backends.cudnn.benchmark = False  # it would pick the kernel that happened to be fastest

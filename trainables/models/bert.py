@@ -43,7 +43,7 @@ class Shape:
 
 
 class MaskedBert(nn.Module):
-    """Tokens (batch, length), places of some of them, and their visible values (both (batch, masked)) → logits there."""
+    """Tokens (batch, length), some of their places, what the model sees there (both (batch, masked)) → logits there."""
 
     vocabulary: Tensor
 

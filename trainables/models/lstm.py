@@ -1,7 +1,7 @@
 """An LSTM that reads an image row by row.
 
-Source     the MNIST-LSTM of You et al., Large-Batch Training for LSTM and Beyond, SC 2019: one layer of 128 over 28 rows
-           of 28 pixels, a linear layer on the last state.
+Source     the MNIST-LSTM of You et al., Large-Batch Training for LSTM and Beyond, SC 2019: one layer of 128 over 28
+           rows of 28 pixels, a linear layer on the last state.
 """
 
 from __future__ import annotations

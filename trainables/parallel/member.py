@@ -1,4 +1,4 @@
-"""The main function of each worker process of a trial; `trainables.parallel` starts it and has the other end of its pipe.
+"""The main function of each worker process of a trial; `trainables.parallel` starts it and holds the pipe's other end.
 
 All workers train, as `trainables.training.workers` describes; the first yields one item for each request.
 """
@@ -30,9 +30,7 @@ from trainables.training.loop import Training
 from trainables.training.workers import Group
 
 HOST = "127.0.0.1"
-PATIENCE = timedelta(
-    days=1
-)  # the others wait while the first evaluates; they need not notice a lost worker themselves
+PATIENCE = timedelta(days=1)  # the others wait while the first evaluates; they need not notice a lost worker themselves
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def work(rank: int, pipe: Connection) -> None:
 
 
 def _listen(pipe: Connection, heard: SimpleQueue[bytes]) -> None:
-    """Pass on messages; when the other end closes the pipe, dump the traceback (for silent trials) and end the process."""
+    """Pass on messages; when the pipe closes, dump the traceback (for silent trials) and end the process."""
     try:
         while True:
             heard.put(pipe.recv_bytes())

@@ -195,7 +195,7 @@ class _Team:
             yield rank, answer
 
     def _raise(self, answer: Reply) -> NoReturn:
-        """Raise a worker's error; but if another worker was lost, raise that, because it looks like a failed exchange."""
+        """Raise a worker's error; but raise the loss of another worker first: it looks like a failed exchange."""
         assert answer.error is not None
         deadline = time.perf_counter() + LOSS_SECONDS
         while isinstance(answer.error, RuntimeError) and self._pipes and (left := deadline - time.perf_counter()) > 0:

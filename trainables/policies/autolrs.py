@@ -1,28 +1,29 @@
 """Search the learning rate of each stage while training: short trials from the same weights; the best forecast wins.
 
 A stage begins with `candidates` trials. Each trial rolls back to the stage's first weights and trains for a short while
-with its own rate; from its losses, AutoLRS forecasts the loss at the stage's end. The rate with the lowest forecast then
-trains the stage. Each stage is twice as long as the one before, up to `longest` times the first.
+with its own rate; from its losses, AutoLRS forecasts the loss at the stage's end. The rate with the lowest forecast
+then trains the stage. Each stage is twice as long as the one before, up to `longest` times the first.
 
 Use when   no good schedule is known, and a hundred updates or more show where the loss goes.
 Costs      with 10 trials of a tenth of a stage, half of all samples. They count towards the horizon, so a training of E
            epochs includes its search. Each decision records how many samples its search took.
-Settings   low, high: the range of rates, as a range test finds them (`high` just where the loss would diverge). stage: the
-           first stage's share of the training. trial: a trial's share of its stage. kappa: 1e6, as published, spreads the
-           trials evenly over log(rate); 2 looks near the good ones. metric: once stages have reached their full length,
-           forecast this validation metric of the workload (a loss: smaller is better), measured 16 times in a trial. None:
-           the training loss throughout. Beware: a metric that guided decisions is no longer an unbiased report.
+Settings   low, high: the range of rates, as a range test finds them (`high` just where the loss would diverge). stage:
+           the first stage's share of the training. trial: a trial's share of its stage. kappa: 1e6, as published,
+           spreads the trials evenly over log(rate); 2 looks near the good ones. metric: once stages have reached their
+           full length, forecast this validation metric of the workload (a loss: smaller is better), measured 16 times
+           in a trial. None: the training loss throughout. Beware: a metric that guided decisions is no longer an
+           unbiased report.
            data: "fresh", as published: each trial, and then the stage, sees new samples. "replay": all of them see the
            same samples and random numbers, so that their losses differ by the rate alone.
-Not for    trials of few updates or of very noisy losses: a tenfold extrapolation of those is a guess. At equal cost, search
-           included, it beat the best constant rate by a quarter with exact losses and lost to it by a quarter with noisy
-           ones; tuned decays were five times better (experiments/results/autolrs.md). Warm-up: a trial gains nothing from
-           it; wrap this policy.
+Not for    trials of few updates or of very noisy losses: a tenfold extrapolation of those is a guess. At equal cost,
+           search included, it beat the best constant rate by a quarter with exact losses and lost to it by a quarter
+           with noisy ones; tuned decays were five times better (experiments/results/autolrs.md). Warm-up: a trial gains
+           nothing from it; wrap this policy.
 Source     Jin et al., AutoLRS, ICLR 2021. Its code: tau = 1000 updates (trials of 100) up to 8000, kappa 1e6.
-Differs    lengths are shares of the horizon, in updates of the present batch size; the last stage is as long as fits. The
-           first candidate is the rate in use, not a random one. The fit is robust (fit="reference": theirs). A trial ends
-           at a loss that is not finite; if all trials do, the policy tries the decade below `low`, then gives up the
-           training. If all forecasts are alike, the rate stays; among equals the larger rate wins.
+Differs    lengths are shares of the horizon, in updates of the present batch size; the last stage is as long as fits.
+           The first candidate is the rate in use, not a random one. The fit is robust (fit="reference": theirs). A
+           trial ends at a loss that is not finite; if all trials do, the policy tries the decade below `low`, then
+           gives up the training. If all forecasts are alike, the rate stays; among equals the larger rate wins.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class AutoLrs(Policy[State]):
         return self._begin(state, signals)
 
     def _begin(self, state: State, signals: Signals) -> tuple[State, Action]:
-        """Start the next stage, twice as long if there is room; without room for a search, keep this rate to the end."""
+        """Start the next stage, twice as long if there is room; without room to search, keep this rate to the end."""
         left = 1 - signals.samples / _whole(signals)
         length = min(2 * state["length"], self.longest * self.stage, left / self._cost)
         if length < 0.999 * self.stage:  # earlier stages were rounded to whole updates

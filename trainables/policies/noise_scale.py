@@ -2,9 +2,9 @@
 
 Use when   devices idle at a small batch, and nobody knows the best batch at each time of the training.
 Costs      the norms of the gradients (`needs`); a larger batch makes fewer updates in the same epochs.
-Settings   most (1024): the largest batch, in samples per update. scaling ("none"): how the learning rate follows when the
-           batch grows by a factor: not at all, as published; times its "sqrt"; or "linear". decay (0.9): of the averages,
-           per update.
+Settings   most (1024): the largest batch, in samples per update. scaling ("none"): how the learning rate follows when
+           the batch grows by a factor: not at all, as published; times its "sqrt"; or "linear". decay (0.9): of the
+           averages, per update.
 Not for    fewer than about ten updates per epoch: an average that grew by chance also doubles the batch.
 Source     Mai et al., KungFu: Making Training in Distributed Machine Learning Adaptive, OSDI 2020; the policy of its
            repository, examples/policies/gns_policy.

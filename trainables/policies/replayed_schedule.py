@@ -4,13 +4,13 @@ Use when   a population or a policy has found a schedule, and a new training sho
            export --schedule` prints it, `ReplayedSchedule.of` reads it.
 Costs      nothing.
 Settings   stretches: (first step, knobs) in order; the knobs hold from that step on, the first also before it.
-           by: "steps" (evaluations, the first is 1), or "samples" (samples seen). averaging: (first sample, the averaging
-           that begins or restarts there), for a schedule that averaged replicas.
+           by: "steps" (evaluations, the first is 1), or "samples" (samples seen). averaging: (first sample, the
+           averaging that begins or restarts there), for a schedule that averaged replicas.
 Not for    settings that are no knobs (dropout, augmentation): only learning rate, batch size, momentum and
            weight decay can change while a model trains.
-Differs    a fork takes over its parent's state, data order included. A new training has its own order, so its numbers are
-           close to the population's, not equal. The replay follows a policy's decisions to the sample; it follows gradual
-           changes (a warm-up, a cosine) once per epoch.
+Differs    a fork takes over its parent's state, data order included. A new training has its own order, so its numbers
+           are close to the population's, not equal. The replay follows a policy's decisions to the sample; it follows
+           gradual changes (a warm-up, a cosine) once per epoch.
 """
 
 from __future__ import annotations

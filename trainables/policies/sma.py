@@ -1,12 +1,12 @@
 """Average replicas of the model while they train, each on its own small batch (SMA).
 
-Use when   the batch should grow (more samples per round) at the same learning rate: the batch of one replica, which sets
-           the rate, stays as it is.
+Use when   the batch should grow (more samples per round) at the same learning rate: the batch of one replica, which
+           sets the rate, stays as it is.
 Costs      the memory of `replicas` models and optimisers. Small models are computed all at once, others one after the
            other. Several workers share the replicas, and exchange one model's size in each round. With a small learning
            rate it learns more slowly per epoch than one model.
-Settings   replicas: they share `batch_size`. alpha: how fast they give up their distance to the central model (None: 1 /
-           replicas). momentum: the central model's, beside the optimiser's. One replica: plain training.
+Settings   replicas: they share `batch_size`. alpha: how fast they give up their distance to the central model (None: 1
+           / replicas). momentum: the central model's, beside the optimiser's. One replica: plain training.
 Not for    fewer replicas than workers, and optimisers with norms of whole tensors (LARS, LAMB): refused.
            `Execution(compile=True)` speeds up only the evaluations.
 Source     Koliousis et al., Crossbow: Scaling Deep Learning with Small Batch Sizes on Multi-GPU Servers, VLDB 2019.

@@ -11,8 +11,8 @@ Settings   epochs: the length of the warm-up (at the base batch, if there is one
            unless it takes snapshots to try rates: then it starts after the warm-up.
 Recipes    Warmup(0.3, base_batch=128) is LEGW. Warmup(5, 256, "linear", stretch=False) is Goyal et al., Accurate, Large
            Minibatch SGD, 2017. Warmup(0, 256, "linear") scales without warm-up.
-Not for    a base rate that is too small: then "linear" is better, and sqrt looks useless. The same formula serves batches
-           below the base batch, but no published experiments cover them.
+Not for    a base rate that is too small: then "linear" is better, and sqrt looks useless. The same formula serves
+           batches below the base batch, but no published experiments cover them.
 Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019.
 Differs    shortens a warm-up to half of the training if it is longer, and records that as a decision.
 """

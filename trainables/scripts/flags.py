@@ -43,7 +43,7 @@ _METAVAR = re.compile(  # after one blank; after more in typer's tables; after a
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag: `name` without dashes, whether it takes a value, whether it takes several, the flag that turns it `off`."""
+    """A flag: `name` without dashes, whether it takes a value or several, the flag that turns it `off`."""
 
     name: str
     takes_value: bool = True
@@ -153,7 +153,7 @@ def _declared(line: str) -> Iterator[tuple[str, str, str]]:
 
 
 def ask(command: str) -> dict[str, Flag]:
-    """The flags that the script of this command lists; empty if it cannot be asked. Runs it once and keeps the result."""
+    """The flags that the script of this command lists; empty if it cannot be asked. Runs it only once."""
     words = shlex.split(command)
     place = script_place(words)
     if place is None:

@@ -112,7 +112,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Line:
-    """The content of a line. `is_progress`: it covers only a part of a step (`[10/391]`), so its values are no result."""
+    """The content of a line. `is_progress`: it covers a part of a step (`[10/391]`), so its values are no result."""
 
     text: str = ""
     values: tuple[Value, ...] = ()
@@ -173,7 +173,9 @@ def measured(line: str) -> dict[str, float]:
     return {value.name: value.number for value in reversed(found.values)} | dict(found.steps)
 
 
-_SAYING = r"epoch|step|iter|update|round|episode|=|[a-z_@\"'\])](?:: |:[-.\d])|\[\d+\]|^\s*\d+[:/]"  # signs of a useful line
+_SAYING = (
+    r"epoch|step|iter|update|round|episode|=|[a-z_@\"'\])](?:: |:[-.\d])|\[\d+\]|^\s*\d+[:/]"  # signs of a useful line
+)
 
 
 class Reader:

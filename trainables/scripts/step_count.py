@@ -1,4 +1,4 @@
-"""Find the step that a script's report belongs to: the script's own number, or the order of its lines from the start on.
+"""Find the step that a script's report belongs to: the script's own number, or the order of its lines.
 
 Steps are the script's own, 1 … horizon, gaps allowed. If a training's first step is 0, all its steps shift by one. If
 lines name no step, they are counted, but only if the training started from the beginning. Anything else is refused with

@@ -21,7 +21,7 @@ from trainables.training.data_order import SampleOrder, batch_count
 
 
 class BatchSampler(Sampler[list[int]]):
-    """Batches of `samples` samples, for a DataLoader. Each of several DDP ranks gets every `ranks`-th sample of a batch.
+    """Batches of `samples` samples, for a DataLoader. Of several DDP ranks each gets every `ranks`-th sample.
 
     >>> sampler = BatchSampler(1000, seed=1)  # Control(…, sampler=sampler) sets the batch size
     """
@@ -38,7 +38,9 @@ class BatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         if self._batch_size is None:
-            raise ValueError("BatchSampler: no control sets its batch size; pass it to Control(…, sampler=sampler) first.")
+            raise ValueError(
+                "BatchSampler: no control sets its batch size; pass it to Control(…, sampler=sampler) first."
+            )
         again, self._ahead = self._ahead, []
         while self._batch_size:
             place = self._trained + sum(self._ahead)

@@ -245,7 +245,7 @@ class Training:
         return None
 
     def _backward(self, share: Tensor, whole: int, total: int) -> None:
-        """Accumulate the gradients of the next part of this worker's `share` (`whole` of the batch's `total` samples)."""
+        """Add up the gradients of the next part of this worker's `share`, `whole` of the batch's `total` samples."""
         parameters, replicas, watches = self._weights.parameters, self._weights.replicas, self._watches_parts
         if self.accumulated == 0:
             for parameter in parameters:  # like zero_grad, without its look for a profiler, which takes 12 us

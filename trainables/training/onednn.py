@@ -1,4 +1,4 @@
-"""Keep oneDNN away from convolutions whose gradient it computes wrongly: it overwrites memory or returns a wrong gradient.
+"""Keep oneDNN away from convolutions whose gradient it computes wrongly: it overwrites memory or returns wrong numbers.
 
     with Guard() as guard:   # once for each training, entered for each stretch of it
         ...                  # build the model, train
@@ -9,16 +9,16 @@ The fault  On x86 CPUs, in the weight gradient of a convolution with a 1 x 1 ker
            but addresses it as if there were 8 (16). With one thread it writes past the end (a crash, now or later);
            with more threads it writes into the memory of other threads, so the gradient is silently wrong.
            Such layers are the shortcuts of narrow residual networks.
-Source     https://github.com/uxlfoundation/oneDNN/issues/6035, open in September 2026; oneDNN 3.12 is in torch 2.13.0. We
-           assume that all versions have the fault; once one does not, check for older ones here.
+Source     https://github.com/uxlfoundation/oneDNN/issues/6035, open in September 2026; oneDNN 3.12 is in torch 2.13.0.
+           We assume that all versions have the fault; once one does not, check for older ones here.
 Seen       torch 2.13.0+cpu on an AMD EPYC with AVX-512, also as AVX2 (`ONEDNN_MAX_CPU_ISA`), each shape in a process of
            its own whose allocations end at protected pages. Wrong: 2 to 5 input channels of 8 x 8 pixels with AVX2,
            4 to 15 of 128 x 128 with AVX-512. Correct there: 8 to 36 (16 to 24) channels, stride 1, 3 x 3 kernels,
            padding, groups, other layouts, one and three dimensions, transposed ones, forward, the image gradient.
 Remedy     Switch oneDNN off while a training with such a layer computes. The whole model takes up to 1.7 times as long
            (`ResNet` of 8, 16 and 32 channels; of 4 and 8, no longer). We do so on every CPU, so the digits agree.
-Not for    a layer that was built before its training, or a call of `functional.conv2d`; a script in a process of its own,
-           where torch has the fault with and without us. As a workaround set `ONEDNN_MAX_CPU_ISA=AVX` there.
+Not for    a layer that was built before its training, or a call of `functional.conv2d`; a script in a process of its
+           own, where torch has the fault with and without us. As a workaround set `ONEDNN_MAX_CPU_ISA=AVX` there.
 """
 
 from __future__ import annotations

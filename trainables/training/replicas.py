@@ -1,4 +1,4 @@
-"""Replicas of a model, trained in lock-step and tied together by their average: Crossbow's SMA, in one process or several.
+"""Replicas of a model, trained in lock-step and tied to their average: Crossbow's SMA, in one process or several.
 
 One round, with k replicas w_j, the central model z (measured and kept) and z', the value of z one round earlier:
 
@@ -7,12 +7,12 @@ One round, with k replicas w_j, the central model z (measured and kept) and z', 
     z   ← z + sum of c_j + mu (z - z')
 
 Parameters and buffers of all replicas are stacked to (k, *shape). The optimiser updates the stacks: its rule is
-elementwise, so it acts as k optimisers. Each of p workers has the stacks of every p-th replica, and all have the central
-model; the sums run over all workers.
+elementwise, so it acts as k optimisers. Each of p workers has the stacks of every p-th replica, and all have the
+central model; the sums run over all workers.
 
 Source     Koliousis et al., Crossbow: Scaling Deep Learning with Small Batch Sizes on Multi-GPU Servers, VLDB 2019.
-Differs    after a restart the replicas share the mean of their optimiser states (momentum, …); Crossbow's code lets each
-           keep its own. The buffers of z (batch normalisation) are the means over the replicas.
+Differs    after a restart the replicas share the mean of their optimiser states (momentum, …); Crossbow's code lets
+           each keep its own. The buffers of z (batch normalisation) are the means over the replicas.
 """
 
 from __future__ import annotations

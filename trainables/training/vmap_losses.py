@@ -35,7 +35,7 @@ class Losses:
         self.obstacle = self._found_obstacle(obstacle)
 
     def __call__(self, shares: Sequence[Tensor]) -> Tensor:
-        """Mean losses of the first replicas, one for each share of the samples; no share is longer than the one before."""
+        """Mean losses of the first replicas, one for each share of samples; no share is longer than the one before."""
         if self.obstacle or self._replicas == 1:
             return self._singly(shares)
         longest = sum(len(share) == len(shares[0]) for share in shares)

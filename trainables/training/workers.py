@@ -33,7 +33,7 @@ class Alone:
         return model
 
     def share(self, batch: Tensor, replicas: int | None = None) -> Tensor:
-        """This worker's part of `batch`; of `replicas`, which have every `replicas`-th sample each, its own replicas'."""
+        """This worker's part of `batch`; with `replicas`, which take samples in turn, the part of its own."""
         return batch
 
     def weight(self, count: int, total: int) -> float:

@@ -3,13 +3,14 @@
 What       an encoder, the mean of its last states over the real places, one linear layer; AdamW. The encoder starts at
            random, or from `weights`: a trial of BertMlm, a file, or a model of the Hugging Face hub.
 Data       a folder with the task's files (see `trainables.data.sentences`); None: sentences of Python's language
-           reference. The test part of CoLA here is its out-of-domain development part, as its own test labels are secret.
+           reference. The test part of CoLA here is its out-of-domain development part, as its own test labels are
+           not public.
 Baseline   AdamW with a learning rate of 3e-4, batches of 32, weight decay 0.01: the highest rate in the grid that
            BERT-tiny was published with.
 Source     Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers, 2019, section 4.1 and A.3; Turc et al.,
            Well-Read Students Learn Better, 2019, for the small sizes. Wang et al., GLUE, 2019, for tasks and metrics.
-Differs    uses the mean of the states, not the state at [CLS]; no warm-up and no decay, which are policies. SST-2's folder
-           has whole sentences, not the 67,349 phrases of GLUE's training part.
+Differs    uses the mean of the states, not the state at [CLS]; no warm-up and no decay, which are policies. SST-2's
+           folder has whole sentences, not the 67,349 phrases of GLUE's training part.
 Published  BERT-base: CoLA 52.1 (Matthews, times 100), SST-2 93.5 %; BERT-tiny: CoLA 0.0, SST-2 83.2 %; GLUE's test
            parts. They need published weights; we reproduced none of them here.
 """
@@ -39,8 +40,9 @@ _ROWS = 256  # evaluated at once
 class BertClassify(BertWorkload):
     """Tunes accuracy on SST-2; for CoLA use "matthews": Sweep(metric="matthews", mode="max").
 
-    `weights` know the word pieces that they were trained with, so `vocabulary` must be the same file (`prepared/vocab.txt`
-    of a sweep of BertMlm, or the vocab.txt of a published model); layers, hidden and heads must match them, too.
+    `weights` know the word pieces that they were trained with, so `vocabulary` must be the same file
+    (`prepared/vocab.txt` of a sweep of BertMlm, or the vocab.txt of a published model); layers, hidden and heads must
+    match them, too.
 
     >>> workload = BertClassify(task="cola")
     """

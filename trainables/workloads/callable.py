@@ -60,7 +60,7 @@ Train = Callable[[Config], Any] | Callable[[Config, Any], Iterator[Any]] | Calla
 
 @dataclass(frozen=True, repr=False)
 class FromFunction:
-    """Tunes `train`: `train(config)` calls `report` with rising steps, or `train(config, state)` yields `horizon` times.
+    """Tunes `train`: `train(config)` calls `report` at rising steps, or `train(config, state)` yields `horizon` times.
 
     `test_with(config, state)`, if given, returns the metrics on data that no decision used, for a yielded state or for
     the path of a reported checkpoint.
@@ -276,7 +276,9 @@ def _problem(train: Any) -> str | None:
             "or take only the configuration and call report(step, valid_loss=…)."
         )
     if not _yields(train) and _takes_control(train):
-        return f"takes {signature} and yields nothing; only a generator gets a control: yield the metrics after each step."
+        return (
+            f"takes {signature} and yields nothing; only a generator gets a control: yield the metrics after each step."
+        )
     extra = [
         name for name in required[2 if _yields(train) and _takes_state(train) else 1 :] + named if name != "control"
     ]

@@ -9,8 +9,8 @@ Baseline   SGD with a learning rate of 1, batches of 20, as in all of the source
 Source     Zaremba et al., Recurrent Neural Network Regularization, 2014, section 4.1, and the TensorFlow tutorial based
            on it (small: 2x200, 13 epochs).
 Differs    a sample is a window of `steps` tokens; windows do not overlap, come in another order each epoch, and start
-           from a zero state, where the usual recipe runs through the text and carries the state along. Evaluation carries
-           it, in 20 streams, each a twentieth of the part: only the first words of a stream lack their context.
+           from a zero state, where the usual recipe runs through the text and carries the state along. Evaluation
+           carries it, in 20 streams, each a twentieth of the part: only the first words of a stream lack their context.
 Published  Penn Treebank, perplexity on the test part: about 115 (small), 78.4 (large: 2x1500, dropout 0.65).
            We reproduced neither here: on one CPU core an epoch of the small shape takes 200 seconds.
 """
@@ -37,7 +37,7 @@ _STRETCH = 128  # tokens of each stream at once
 
 @dataclass(frozen=True)
 class LstmLm(Workload):
-    """Trains an LSTM language model. Perplexity is exp of the mean negative log-likelihood of a token ("loss", in nats).
+    """Trains an LSTM language model. Perplexity is exp of "loss", the mean negative log-likelihood (nats) of a token.
 
     The training loss of a window is the sum over its tokens, as in the sources: with a mean, their learning rates and
     clipping norms would have another meaning.

@@ -3,10 +3,10 @@
 It follows SigOpt's study of Stanford Cars, with the same seven parameters. The default size trains in four seconds on
 one CPU core: pre-trained on the digits 0 to 4, it learns 5 to 9 from few examples.
 
-Data       None: scikit-learn's digits, 8x8, enlarged to 16x16; for each of the classes 5 to 9, 30 images to train on, 40
-           to validate on, and all others, about 110, to test on. Or a folder, see `trainables.data.image_files`: a fixed
-           fifth of each class of the training part is for validation. Images other than digits are mirrored and shifted at
-           random.
+Data       None: scikit-learn's digits, 8x8, enlarged to 16x16; for each of the classes 5 to 9, 30 images to train on,
+           40 to validate on, and all others, about 110, to test on. Or a folder, see `trainables.data.image_files`: a
+           fixed fifth of each class of the training part is for validation. Images other than digits are mirrored and
+           shifted at random.
 Baseline   the usual recipe for transfer learning: SGD with momentum 0.9 and a learning rate of 0.001.
 Source     SigOpt, Multitask Optimization (2019): ResNet-18, all weights tuned, 83.41 % with the baseline and 87.33 %
            tuned; ResNet-50, the last layer only, 46.41 and 47.99 %; 35 epochs of 196 classes at 224 pixels.

@@ -8,8 +8,8 @@ Data       None: the digits 0 to 4 of scikit-learn, enlarged to 16x16; 90 of eac
            for validation.
 Baseline   the usual recipe for CIFAR-10: SGD with Nesterov's momentum 0.9, learning rate 0.1, batches of 64, weight
            decay 5e-4, images mirrored and shifted; warm-up and cosine are policies.
-Source     He et al., Deep Residual Learning for Image Recognition, 2015, section 4.2: ResNet-20, 164 epochs of CIFAR-10's
-           50,000 images, 91.25 % on the test part.
+Source     He et al., Deep Residual Learning for Image Recognition, 2015, section 4.2: ResNet-20, 164 epochs of
+           CIFAR-10's 50,000 images, 91.25 % on the test part.
 Differs    15 epochs; 8 layers by default.
 """
 

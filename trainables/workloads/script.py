@@ -51,11 +51,11 @@ _REPORTS = re.compile(
 class Script:
     """Runs `command`, which reports `metric` up to its step `horizon`.
 
-    `metrics`: others to record. `file`: read the metrics there and not from the output; a path relative to TRIAL_FOLDER,
-    wildcards allowed. `step`: the script's word for its steps, if its lines name several. `flag`: how to pass a parameter
-    that the command does not name, such as "{name}={value}" for Hydra; None: as the script's --help says, else
-    --name=value. `config`: "json", "yaml", "toml", or a file to start from: the worker writes the parameters to a file,
-    whose name replaces {config} in the command.
+    `metrics`: others to record. `file`: read the metrics there and not from the output; a path relative to
+    TRIAL_FOLDER, wildcards allowed. `step`: the script's word for its steps, if its lines name several. `flag`: how to
+    pass a parameter that the command does not name, such as "{name}={value}" for Hydra; None: as the script's --help
+    says, else --name=value. `config`: "json", "yaml", "toml", or a file to start from: the worker writes the parameters
+    to a file, whose name replaces {config} in the command.
 
     >>> workload = Script("python train.py --epochs 20", metric="valid_loss", mode="min", horizon=20)
     """
@@ -153,9 +153,7 @@ class Script:
         if policy is not None:
             raise ValueError(f"{self!r} turns its own knobs; leave out Sweep(policy={policy!r}).")
         if assignment.parent is not None:
-            raise ValueError(
-                f"{self!r} cannot start from another trial's state; use a searcher that does not fork."
-            )
+            raise ValueError(f"{self!r} cannot start from another trial's state; use a searcher that does not fork.")
         return ScriptRun(self, assignment, should_pause)
 
     def test(self, assignment: Assignment) -> Mapping[str, float]:
