@@ -86,7 +86,7 @@ def test_a_saved_search_goes_on_as_if_nothing_had_happened() -> None:
         assert again is not None
         assert trial is not None
         assert again.suggestion == trial.suggestion
-    with pytest.raises(ValueError, match="load into a new one"):
+    with pytest.raises(ValueError, match="load into a new object"):
         two.load(one.save())
 
 

@@ -152,7 +152,7 @@ def test_a_script_is_asked_once(tmp_path: Path) -> None:
         ({"lr": uniform(0, 1)}, "has no flag --lr; it has --learning-rate: name the parameter 'learning-rate'"),
         ({"batchsise": uniform(0, 1)}, "has no flag --batchsise; it has --batch-size"),
         ({"zzz": uniform(0, 1)}, "has no flag --zzz; it has --amp, --b, --batch-size"),
-        ({"nesterov": uniform(0, 1)}, r"--nesterov is a switch and takes no value, 'nesterov' is .*; tune it as choice\(\[True, False\]\)"),
+        ({"nesterov": uniform(0, 1)}, r"--nesterov is a switch and takes no value, but 'nesterov' is .*; tune it as choice\(\[True, False\]\)"),
     ],
 )  # fmt: skip
 def test_a_parameter_without_a_flag_is_refused_with_the_right_one(

@@ -335,7 +335,7 @@ def test_weights_that_do_not_fit_are_refused(pretrained: tuple[BertMlm, nn.Modul
         replace(workload, hidden=32).check()
     with pytest.raises(ValueError, match="know 32 positions; take length=32"):
         replace(workload, length=40).check()
-    with pytest.raises(ValueError, match="give also vocabulary="):
+    with pytest.raises(ValueError, match="also give vocabulary="):
         replace(workload, vocabulary=None).check()
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match=r"other\.safetensors.* not of a BERT model"):
