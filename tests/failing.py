@@ -10,7 +10,7 @@ from orchestrator.sweep import Sweep
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.space import Space, uniform
-from trainables.execution import checkpoint
+from trainables.execution.store import Store
 from trainables.workloads.callable import FromFunction
 
 SPACE = Space({"x": uniform(0.0, 1.0)})
@@ -39,4 +39,4 @@ def orders(driver: Driver) -> list[int]:
 
 
 def kept(driver: Driver) -> set[int]:
-    return {trial.number for trial in driver.history if checkpoint.find(driver.places.checkpoints(trial.number))}
+    return {trial.number for trial in driver.history if Store(driver.places.checkpoints(trial.number)).find()}

@@ -229,7 +229,7 @@ def test_if_all_diverge_lower_rates_are_tried_once() -> None:
         "all rates diverged: tries lower ones",
         "best of the rates tried",
     ]
-    assert actions[0].rewind
+    assert actions[0].roll_back
     assert actions[0].explore
     assert actions[1].knobs is not None
     assert 0.0001 <= actions[1].knobs.learning_rate < 0.0008
@@ -239,7 +239,7 @@ def test_if_lower_rates_diverge_too_the_training_is_given_up() -> None:
     played = list(play(POLICY, lambda rate, update: math.nan, 200))
     assert len(played) == 21
     assert played[-1][1].stop
-    assert played[-1][1].rewind
+    assert played[-1][1].roll_back
 
 
 def test_a_loss_at_its_floor_leaves_the_rate_alone() -> None:

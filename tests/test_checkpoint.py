@@ -23,8 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.execution import checkpoint
-from trainables.execution.checkpoint import DamagedCheckpoint, load, newest, prune, save
+from trainables.execution.checkpoint import DamagedCheckpoint, load
 from trainables.execution.codec import pack, unpack
+from trainables.execution.store import Store, describe
 
 STATE = {"weights": {"w": torch.arange(6.0).reshape(2, 3)}, "optimizer": {0: (0.9, None)}, "note": "ä"}
 
@@ -80,45 +81,45 @@ def test_any_plain_value_comes_back_exactly(value: Any) -> None:
 @given(value=st.dictionaries(st.text(max_size=4), values, max_size=4))
 def test_any_plain_state_comes_back_from_disk(value: dict[str, Any], tmp_path_factory: Any) -> None:
     folder = tmp_path_factory.mktemp("trial")
-    assert same(load(Path(save(folder, value, step=1).path)), value)
+    assert same(load(Path(Store(folder).save(value, step=1).path)), value)
 
 
 @pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan, -0.0, 5e-324, 0.1 + 0.2, 1e308])
 def test_floats_are_exact(number: float, tmp_path: Path) -> None:
-    assert same(load(Path(save(tmp_path, {"x": number}, step=1).path)), {"x": number})
+    assert same(load(Path(Store(tmp_path).save({"x": number}, step=1).path)), {"x": number})
 
 
 def test_tensors_that_share_memory_come_back(tmp_path: Path) -> None:
     tied = torch.arange(4.0)
     state = {"a": tied, "b": tied.view(4), "part": tied[1:3], "turned": torch.arange(6).reshape(2, 3).T}
-    loaded = load(Path(save(tmp_path, state, step=1).path))
+    loaded = load(Path(Store(tmp_path).save(state, step=1).path))
     assert same(loaded, state)
     assert loaded["a"] is loaded["b"]
 
 
 def test_another_kind_of_value_is_refused_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"policy/0 is a pathlib\.\w+; a checkpoint holds"):
-        save(tmp_path, {"policy": [Path()]}, step=1)
-    assert checkpoint.find(tmp_path) == []
+        Store(tmp_path).save({"policy": [Path()]}, step=1)
+    assert Store(tmp_path).find() == []
 
 
 def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
-    path = Path(save(tmp_path / "trial", STATE, step=12, cursor=128).path)
+    path = Path(Store(tmp_path / "trial").save(STATE, step=12, cursor=128).path)
     assert path.name == "step-000012+000128"
     assert [stat.S_IMODE(p.stat().st_mode) for p in (path.parent, path)] == [0o700, 0o700]
     assert {stat.S_IMODE(file.stat().st_mode) for file in path.iterdir()} == {0o600}
 
 
 def test_what_is_reported_describes_what_is_there(tmp_path: Path) -> None:
-    written = save(tmp_path, STATE, step=3)
-    assert checkpoint.describe(checkpoint.find(tmp_path)[0]) == written
+    written = Store(tmp_path).save(STATE, step=3)
+    assert describe(Store(tmp_path).find()[0]) == written
     assert written.bytes == sum((Path(written.path) / name).stat().st_size for name in checkpoint.FILES)
 
 
 def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
     """300 flipped bits and cut files: not one is loaded, and the one before is found each time."""
-    old = save(tmp_path, STATE, step=1)
-    new = save(tmp_path, STATE, step=2)
+    old = Store(tmp_path).save(STATE, step=1)
+    new = Store(tmp_path).save(STATE, step=2)
     files = [Path(new.path) / name for name in (*checkpoint.FILES, checkpoint.MANIFEST)]
     contents = {file: file.read_bytes() for file in files}
     generator = random.Random(1)
@@ -133,7 +134,7 @@ def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
         file.write_bytes(damaged)
         with pytest.raises(DamagedCheckpoint, match=file.name):
             load(Path(new.path))
-        state, notices = newest(tmp_path, recorded=9)
+        state, notices = Store(tmp_path).newest(recorded=9)
         assert same(state, STATE)
         assert len(notices) == 1
         assert file.name in notices[0]
@@ -144,15 +145,15 @@ def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*checkpoint.FILES, checkpoint.MANIFEST])
 def test_a_missing_file_is_damage(name: str, tmp_path: Path) -> None:
-    path = Path(save(tmp_path, STATE, step=1).path)
+    path = Path(Store(tmp_path).save(STATE, step=1).path)
     (path / name).unlink()
     with pytest.raises(DamagedCheckpoint, match=f"{name} cannot be read"):
         load(path)
-    assert newest(tmp_path, recorded=1)[0] is None
+    assert Store(tmp_path).newest(recorded=1)[0] is None
 
 
 def test_a_manifest_cannot_name_other_files(tmp_path: Path) -> None:
-    path = Path(save(tmp_path, STATE, step=1).path)
+    path = Path(Store(tmp_path).save(STATE, step=1).path)
     manifest = json.loads((path / checkpoint.MANIFEST).read_text())
     manifest["files"]["../../elsewhere"] = manifest["files"].pop("state.json")
     (path / checkpoint.MANIFEST).write_bytes(checkpoint.sealed(manifest))
@@ -162,48 +163,48 @@ def test_a_manifest_cannot_name_other_files(tmp_path: Path) -> None:
 
 def test_steps_that_are_not_recorded_are_not_used(tmp_path: Path) -> None:
     for step, cursor in [(1, 0), (2, 0), (2, 64), (3, 0)]:
-        save(tmp_path, {"at": (step, cursor)}, step=step, cursor=cursor)
-    assert newest(tmp_path, recorded=2) == ({"at": (2, 64)}, [])
-    assert newest(tmp_path, recorded=2, on_the_way=False) == ({"at": (2, 0)}, [])
-    assert newest(tmp_path, recorded=0) == (None, [])
-    assert newest(tmp_path / "nothing here", recorded=2) == (None, [])
+        Store(tmp_path).save({"at": (step, cursor)}, step=step, cursor=cursor)
+    assert Store(tmp_path).newest(recorded=2) == ({"at": (2, 64)}, [])
+    assert Store(tmp_path).newest(recorded=2, on_the_way=False) == ({"at": (2, 0)}, [])
+    assert Store(tmp_path).newest(recorded=0) == (None, [])
+    assert Store(tmp_path / "nothing here").newest(recorded=2) == (None, [])
 
 
 def test_steps_of_more_than_six_digits_stay_in_order(tmp_path: Path) -> None:
     for step in (999_999, 1_000_000):
-        save(tmp_path, {"at": step}, step=step)
-    assert newest(tmp_path, recorded=2_000_000) == ({"at": 1_000_000}, [])
+        Store(tmp_path).save({"at": step}, step=step)
+    assert Store(tmp_path).newest(recorded=2_000_000) == ({"at": 1_000_000}, [])
 
 
 def test_prune_keeps_the_newest_and_the_recorded(tmp_path: Path) -> None:
     for step in range(1, 7):
-        save(tmp_path, STATE, step=step)
-    prune(tmp_path, keep=2, recorded=3)
-    assert [found.step for found in checkpoint.find(tmp_path)] == [3, 5, 6]
-    prune(tmp_path, keep=2)
-    assert [found.step for found in checkpoint.find(tmp_path)] == [5, 6]
+        Store(tmp_path).save(STATE, step=step)
+    Store(tmp_path).prune(keep=2, recorded=3)
+    assert [found.step for found in Store(tmp_path).find()] == [3, 5, 6]
+    Store(tmp_path).prune(keep=2)
+    assert [found.step for found in Store(tmp_path).find()] == [5, 6]
 
 
 def test_prune_deletes_nothing_while_the_newest_is_damaged(tmp_path: Path) -> None:
     for step in range(1, 4):
-        path = Path(save(tmp_path, STATE, step=step).path)
+        path = Path(Store(tmp_path).save(STATE, step=step).path)
     (path / "state.json").write_bytes(b"{}")
-    prune(tmp_path, keep=1)
-    assert [found.step for found in checkpoint.find(tmp_path)] == [1, 2, 3]
+    Store(tmp_path).prune(keep=1)
+    assert [found.step for found in Store(tmp_path).find()] == [1, 2, 3]
 
 
 def test_clean_removes_what_lies_ahead(tmp_path: Path) -> None:
     for step in range(1, 4):
-        save(tmp_path, STATE, step=step)
+        Store(tmp_path).save(STATE, step=step)
     shutil.copytree(tmp_path / "step-000003+000000", tmp_path / "step-000004+000000.tmp")
-    checkpoint.clean(tmp_path, 2, 0)
+    Store(tmp_path).clean(2, 0)
     assert sorted(os.listdir(tmp_path)) == ["step-000001+000000", "step-000002+000000"]
 
 
 def test_saving_a_place_again_replaces_it(tmp_path: Path) -> None:
-    save(tmp_path, {"x": 1}, step=1)
-    save(tmp_path, {"x": 2}, step=1)
-    assert newest(tmp_path, recorded=1) == ({"x": 2}, [])
+    Store(tmp_path).save({"x": 1}, step=1)
+    Store(tmp_path).save({"x": 2}, step=1)
+    assert Store(tmp_path).newest(recorded=1) == ({"x": 2}, [])
 
 
 class Evil:
@@ -218,7 +219,7 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
     """Neither beside the files of a checkpoint nor under their names."""
     canary = tmp_path / "canary"
     payload = pickle.dumps(Evil(canary))
-    path = Path(save(tmp_path, STATE, step=1).path)
+    path = Path(Store(tmp_path).save(STATE, step=1).path)
     for name in ("data.pkl", "weights.pt", "state.pkl", "__init__.py"):
         (path / name).write_bytes(payload)
     assert same(load(path), STATE)
@@ -238,9 +239,9 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
 def save_for_ever(folder: Path, told: int) -> None:
     torch.set_num_threads(1)
     for step in range(1, 100_000):
-        save(folder, {"step": step, "w": torch.full((20_000,), float(step))}, step=step)
+        Store(folder).save({"step": step, "w": torch.full((20_000,), float(step))}, step=step)
         os.write(told, b"x")
-        prune(folder, keep=2)
+        Store(folder).prune(keep=2)
 
 
 def test_a_kill_at_any_instant_leaves_the_last_checkpoint(tmp_path: Path) -> None:
@@ -259,29 +260,29 @@ def test_a_kill_at_any_instant_leaves_the_last_checkpoint(tmp_path: Path) -> Non
         while more := os.read(told, 4096):
             finished += len(more)
         os.close(told)
-        state, _ = newest(folder, recorded=100_000)
+        state, _ = Store(folder).newest(recorded=100_000)
         assert state is not None
         assert state["step"] >= finished
         assert torch.equal(state["w"], torch.full((20_000,), float(state["step"])))
 
 
 def test_a_full_disk_is_a_clear_error_and_costs_nothing(tmp_path: Path) -> None:
-    save(tmp_path, STATE, step=1)
+    Store(tmp_path).save(STATE, step=1)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         for limit in (0, 10, 300, 1000):  # bytes a file may have: each of the files meets it
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
             with pytest.raises(OSError, match="checkpoint not written, earlier ones are kept: File too large"):
-                save(tmp_path, {"w": torch.zeros(1000)}, step=2)
+                Store(tmp_path).save({"w": torch.zeros(1000)}, step=2)
             assert os.listdir(tmp_path) == ["step-000001+000000"]
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert same(newest(tmp_path, recorded=9)[0], STATE)
+    assert same(Store(tmp_path).newest(recorded=9)[0], STATE)
 
 
 def test_any_failing_operation_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail the n-th fsync, for every n: file, manifest, folder, parent."""
-    save(tmp_path, STATE, step=1)
+    Store(tmp_path).save(STATE, step=1)
     real = os.fsync
     for n in range(1, 6):
         calls = iter(range(1, 100))
@@ -293,8 +294,8 @@ def test_any_failing_operation_leaves_the_old_one(tmp_path: Path, monkeypatch: p
 
         monkeypatch.setattr(os, "fsync", failing)
         with pytest.raises(OSError, match="No space left on device"):
-            save(tmp_path, STATE, step=2)
+            Store(tmp_path).save(STATE, step=2)
         assert load(tmp_path / "step-000001+000000")
     monkeypatch.setattr(os, "fsync", real)
-    save(tmp_path, STATE, step=2)
-    assert newest(tmp_path, recorded=2)[1] == []
+    Store(tmp_path).save(STATE, step=2)
+    assert Store(tmp_path).newest(recorded=2)[1] == []

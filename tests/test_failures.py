@@ -24,7 +24,7 @@ from search.work import Assignment, Progress
 from tests.failing import function, orders, sweep_of
 from tests.support import interrupted_after, recorded, simulated, small_sweep
 from trainables.carry_out import carry_out
-from trainables.execution import checkpoint
+from trainables.execution.store import Store
 
 
 def test_the_first_trial_runs_alone_until_its_first_report(ledger: Ledger) -> None:
@@ -317,7 +317,7 @@ def test_a_training_that_ends_by_itself_is_complete_there(train: Any, scheduler:
     assert driver.history.count(Status.FAILED) == 0
     assert driver.best in early
     assert driver.best is not None
-    kept = checkpoint.find(driver.places.checkpoints(driver.best.number))
+    kept = Store(driver.places.checkpoints(driver.best.number)).find()
     assert [found.step for found in kept][-1] == 2
 
 

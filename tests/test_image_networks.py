@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from tests.imaging import RANDOM, archives
 from trainables.data.images import augmented
-from trainables.execution import checkpoint
+from trainables.execution.store import Store
 from trainables.models.hugging_resnet import from_torchvision, renamed
 from trainables.models.resnets import Architecture, is_published
 from trainables.training.loop import Training, train
@@ -86,7 +86,7 @@ def test_a_fine_tune_starts_from_a_checkpoint_of_the_pretraining(tmp_path: Path)
     source = ResNetPretrain(horizon=1, data=data, widths=(4, 8), stem_stride=2)
     training = Training(source, None, source.baseline)
     list(training)
-    path = checkpoint.save(tmp_path, training.state(), step=1).path
+    path = Store(tmp_path).save(training.state(), step=1).path
     workload = ResNetFinetune(data=data, widths=(4, 8), stem_stride=2, weights=path, classes_every=2)
     workload.check()
     workload.prepare(tmp_path / "prepared")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tests.trainings import Exploring, Turning, timeless
 from trainables.contract import Policy, Workload
 from trainables.execution import checkpoint
+from trainables.execution.store import Store
 from trainables.optim.by_name import configured, optimizer
 from trainables.optim.lamb import Lamb
 from trainables.optim.lars import MOMENTUM_FORMS, Lars
@@ -308,7 +309,7 @@ def test_a_training_goes_on_from_a_checkpoint_to_the_bit(name: str, policy: Poli
     whole = begin()
     for number, _ in enumerate(whole):
         if number == 7:
-            saved = checkpoint.save(tmp_path, whole.state(), step=0)
+            saved = Store(tmp_path).save(whole.state(), step=0)
     resumed = begin()
     assert saved.path is not None
     resumed.load(checkpoint.load(Path(saved.path)))

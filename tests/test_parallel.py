@@ -25,7 +25,7 @@ from tests.support import simulated, small_sweep
 from tests.trainings import Exploring
 from trainables.carry_out import carry_out
 from trainables.contract import Policy
-from trainables.execution import checkpoint
+from trainables.execution.store import Store
 from trainables.parallel import team
 from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.sma import Sma
@@ -55,7 +55,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, float
 
 def policy_state(folder: Path) -> Any:
     """In the last checkpoint."""
-    state, _ = checkpoint.newest(folder, 100)
+    state, _ = Store(folder).newest(100)
     assert state is not None
     return state["control"]["policy"]
 

@@ -24,8 +24,8 @@ from search.work import Assignment, Progress
 from tests.failing import function, kept, orders, sweep_of
 from tests.support import recorded, simulated, small_sweep
 from trainables.carry_out import carry_out
-from trainables.execution import checkpoint
 from trainables.execution.codec import pack, unpack
+from trainables.execution.store import Store
 from trainables.workloads.quadratic import Quadratic
 
 
@@ -48,8 +48,8 @@ STATES: dict[str, Any] = {
 @pytest.mark.parametrize("name", STATES)
 def test_numpy_and_sets_in_a_state_come_back_as_what_they_were(name: str, tmp_path: Path) -> None:
     value = STATES[name]
-    checkpoint.save(tmp_path, {"value": value}, step=1)
-    state, _ = checkpoint.newest(tmp_path, 1)
+    Store(tmp_path).save({"value": value}, step=1)
+    state, _ = Store(tmp_path).newest(1)
     assert state is not None
     back = state["value"]
     assert type(back) is type(value)
@@ -221,7 +221,7 @@ def test_stopped_trials_keep_their_checkpoints_until_the_first_one_is_complete(l
     driver = Driver(small_sweep(scheduler=Asha(grace_period=1, reduction_factor=2), first_alone=False), ledger)
     assert orders(driver) == [0, 1, 2, 3, 4]
     for number, loss in enumerate((1.0, 2.0, 3.0)):
-        checkpoint.save(driver.places.checkpoints(number), {"step": 1}, step=1)
+        Store(driver.places.checkpoints(number)).save({"step": 1}, step=1)
         driver.receive(number, [Progress("report", step=1, metrics={"loss": loss})])
     assert [trial.status for trial in driver.history][:3] == [Status.RUNNING, Status.STOPPED, Status.STOPPED]
     for number in (1, 2):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trainables.contract import Workload
 from trainables.data import sentences, text, wordpiece
-from trainables.execution import checkpoint
+from trainables.execution.store import Store
 from trainables.training.loop import Training, train
 from trainables.values import Execution
 from trainables.workloads.bert_classify import BertClassify, matthews
@@ -298,7 +298,7 @@ def pretrained(tmp_path: Path) -> tuple[BertMlm, nn.Module, str]:
     assert workload.baseline is not None
     training = Training(workload, None, workload.baseline, prepared=tmp_path / "prepared")
     list(training)
-    return workload, training.model, checkpoint.save(tmp_path, training.state(), step=1).path
+    return workload, training.model, Store(tmp_path).save(training.state(), step=1).path
 
 
 def fine_tuning(weights: str, tmp_path: Path) -> BertClassify:

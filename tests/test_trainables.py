@@ -37,6 +37,7 @@ from tests.trainings import (
 )
 from trainables.contract import Policy, Workload
 from trainables.execution import checkpoint
+from trainables.execution.store import Store
 from trainables.policies.fixed import Fixed
 from trainables.training.loop import Training
 from trainables.values import Execution, Knobs, Signals
@@ -199,7 +200,7 @@ def test_resume_equals_uninterrupted_at_every_cut(
     expected = [timeless(state) for state in states]
     cuts = range(len(items)) if len(items) < 30 else sorted(random.Random(1).sample(range(len(items)), 30))
     for cut in cuts:
-        path = Path(checkpoint.save(tmp_path, states[cut], step=cut).path)
+        path = Path(Store(tmp_path).save(states[cut], step=cut).path)
         resumed = resume(checkpoint.load(path), workload, policy, prepared)
         assert timeless(resumed.state()) == expected[cut]
         following = [item and item.metrics for _, item in zip(range(3), resumed, strict=False)]
@@ -217,7 +218,7 @@ def test_the_policy_keeps_plain_data_and_is_pure(workload: Workload, policy: Pol
     calls: list[tuple[Any, Signals, Any]] = []
 
     class Recorded(Policy[Any]):
-        watches = policy.needs
+        needs = policy.needs
 
         def start(self, signals: Signals) -> Any:
             return policy.start(signals)

@@ -26,7 +26,7 @@ from tests.trainings import (
 from trainables.carry_out import measured_on_test
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import Gradient
-from trainables.execution import checkpoint
+from trainables.execution.store import Store
 from trainables.policies.fixed import Fixed
 from trainables.training.device import measure
 from trainables.training.loop import Training
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 LEFT_OUT = [
     "cursor", "accumulated", "gradients", "share_sum", "scaler",
-    "control/epoch", "control/samples", "control/knobs", "control/policy", "control/mark", "control/account/loss_sum",
+    "control/epoch", "control/samples", "control/knobs", "control/policy", "control/snapshot", "control/account/loss_sum",
     "control/order/seed",
     "weights/model", "weights/buffers", "weights/optimizer",
     "streams/torch", "streams/numpy", "streams/python",
@@ -200,7 +200,7 @@ def test_an_evaluation_amid_a_trial_measures_the_marked_weights(prepared: Path, 
     reports = metrics(training)
     assert [{name: report[name] for name in expected} for report in reports] == [expected] * workload.horizon
     assert all(report["train_loss"] == reports[0]["train_loss"] < math.inf for report in reports)
-    checkpoint.save(tmp_path, training.state(), step=training.step)
+    Store(tmp_path).save(training.state(), step=training.step)
     assignment = Assignment(0, good(workload), 3, training.step, tmp_path, recorded=training.step, prepared=folder)
     assert measured_on_test(workload, assignment) == measure(workload, begin(workload, Fixed(), prepared).model, "test")
 

@@ -20,7 +20,7 @@ from orchestrator.worker.limits import HEAD_BYTES, TAIL_BYTES, shorten, why_lost
 from search.records import Status
 from tests.failing import sweep_of
 from tests.support import ROOT, recorded, simulated
-from trainables.execution import checkpoint
+from trainables.execution.store import Store
 from trainables.scripts.trial_folder import TrialFolder
 
 
@@ -200,7 +200,7 @@ def test_a_failed_trial_keeps_its_small_files_and_its_log(tmp_path: Path) -> Non
     assert [trial.status for trial in driver.history] == [Status.FAILED] * 4
     for trial in driver.history:
         assert (driver.places.trial(trial.number) / "log.txt").read_text() == "words\n"
-        assert bool(checkpoint.find(driver.places.checkpoints(trial.number))) == (trial.config["x"] >= 0.5)
+        assert bool(Store(driver.places.checkpoints(trial.number)).find()) == (trial.config["x"] >= 0.5)
 
 
 # In a seat.

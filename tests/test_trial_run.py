@@ -24,6 +24,7 @@ from trainables.carry_out import carry_out, measured_on_test
 from trainables.contract import Policy
 from trainables.execution import checkpoint
 from trainables.execution.run import Run
+from trainables.execution.store import Store
 from trainables.policies.fixed import Fixed
 from trainables.policies.plateau import Plateau
 from trainables.training.loop import train
@@ -66,7 +67,7 @@ def test_a_report_comes_before_the_checkpoint_of_its_step(tmp_path: Path) -> Non
     run = carry_out(Quadratic(), Fixed(), assign(tmp_path, until=3))
     for item in run:
         if item is not None and item.kind == "report":
-            assert not any(found.step == item.step for found in checkpoint.find(tmp_path / "trial"))
+            assert not any(found.step == item.step for found in Store(tmp_path / "trial").find())
     again = kinds(carry_out(Quadratic(), Fixed(), assign(tmp_path, until=3, folder=tmp_path / "again")))
     assert again == [(kind, step) for step in (1, 2, 3) for kind in ("report", "checkpoint")]
 
@@ -152,9 +153,9 @@ def test_checkpoints_cost_little_time(tmp_path: Path) -> None:
 
 def test_only_few_checkpoints_stay(tmp_path: Path) -> None:
     reports(carry_out(Quadratic(), Fixed(), assign(tmp_path)))
-    assert [found.step for found in checkpoint.find(tmp_path / "trial")] == [8, 9]
+    assert [found.step for found in Store(tmp_path / "trial").find()] == [8, 9]
     reports(carry_out(Quadratic(), Fixed(), assign(tmp_path, folder=tmp_path / "parent", pinned=(3, 5))))
-    assert [found.step for found in checkpoint.find(tmp_path / "parent")] == [3, 5, 8, 9]
+    assert [found.step for found in Store(tmp_path / "parent").find()] == [3, 5, 8, 9]
 
 
 def test_a_fork_takes_the_weights_and_brings_its_own_knobs(tmp_path: Path) -> None:
@@ -292,6 +293,6 @@ def test_fresh_processes_go_on_with_the_same_bits(prepared: Path, tmp_path: Path
         lines = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
         found |= dict(map(json.loads, lines.splitlines()))
     assert [found[step] for step in (1, 2, 3)] == curve
-    state, _ = checkpoint.newest(tmp_path, recorded=3)
+    state, _ = Store(tmp_path).newest(recorded=3)
     assert state is not None
     assert numbers(state["weights"]) == numbers(expected.state()["weights"])

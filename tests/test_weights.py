@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from trainables.execution import checkpoint
+from trainables.execution.store import Store
 from trainables.models import weights
 
 
@@ -20,7 +20,7 @@ def network(width: int = 3) -> nn.Module:
 def test_a_file_and_a_checkpoint_give_the_same_weights(tmp_path: Path) -> None:
     model = network()
     safetensors.torch.save_file(model.state_dict(), tmp_path / "model.safetensors")
-    saved = checkpoint.save(tmp_path, {"weights": {"model": dict(model.state_dict())}}, step=3)
+    saved = Store(tmp_path).save({"weights": {"model": dict(model.state_dict())}}, step=3)
     for place in (tmp_path / "model.safetensors", saved.path):
         other = network()
         weights.put(other, weights.read(place))
@@ -41,7 +41,7 @@ def test_what_cannot_be_read_is_named_with_a_remedy(tmp_path: Path) -> None:
         weights.read(tmp_path / "half.safetensors")
     with pytest.raises(ValueError, match=r"nothing'.*checkpoint folder of a trial"):
         weights.read(tmp_path / "nothing")
-    saved = checkpoint.save(tmp_path, {"weights": {"model": dict(network().state_dict())}}, step=3)
+    saved = Store(tmp_path).save({"weights": {"model": dict(network().state_dict())}}, step=3)
     (Path(saved.path) / "tensors.safetensors").write_bytes(b"abc")
     with pytest.raises(ValueError, match="bytes instead of"):
         weights.read(saved.path)

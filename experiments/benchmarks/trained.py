@@ -29,8 +29,8 @@ from search.records import Config
 from search.work import Assignment
 from trainables.carry_out import measured_on_test
 from trainables.contract import Policy, Workload
-from trainables.execution import checkpoint
 from trainables.execution.run import Run
+from trainables.execution.store import Store
 from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.warmup import Warmup
 from trainables.training.loop import Training
@@ -86,7 +86,7 @@ class Record:
 
     def trained(self, arm: str, rate: float, seed: int) -> str:
         """The last checkpoint of a training that was carried out."""
-        return str(checkpoint.find(self._checkpoints(arm, rate, seed))[-1].path)
+        return str(Store(self._checkpoints(arm, rate, seed)).find()[-1].path)
 
     def _checkpoints(self, arm: str, rate: float, seed: int) -> Path:
         return self.folder / "checkpoints" / f"{arm} {rate:g} {seed}"

@@ -27,6 +27,7 @@ import torch
 from search.records import Config
 from trainables.contract import Workload
 from trainables.execution import checkpoint
+from trainables.execution.store import Store
 from trainables.training.loop import Training
 from trainables.workloads.bert_classify import BertClassify
 from trainables.workloads.bert_mlm import BertMlm
@@ -126,7 +127,7 @@ def checkpoint_costs(workload: Workload, config: Config, prepared: Path) -> tupl
     with tempfile.TemporaryDirectory() as folder:
         for step in range(5):
             begun = time.perf_counter()
-            saved = checkpoint.save(Path(folder), training.state(), step=step)
+            saved = Store(Path(folder)).save(training.state(), step=step)
             writing.append(time.perf_counter() - begun)
             begun = time.perf_counter()
             training.load(checkpoint.load(Path(saved.path)))

@@ -1,13 +1,10 @@
-"""A checkpoint is a folder that is either complete and undamaged or absent.
+"""A checkpoint is a folder that is either complete and undamaged, or absent.
 
-`step-000012+000128/` holds the state after 12 evaluations and 128 samples of the next epoch: tensors in
-`tensors.safetensors`, everything else in `state.json`, sizes and SHA-256 of both in `manifest.json`. It contains no
-pickle, and we never open any other file in the folder.
+It contains tensors in `tensors.safetensors`, everything else in `state.json`, sizes and SHA-256 of both in
+`manifest.json`. It contains no pickle, and we never open any other file in the folder.
 
-    save     files, fsync, manifest, fsync, rename from `.tmp`, fsync of the parent: a kill leaves a complete one
+    write    files, fsync, manifest, fsync, rename from `.tmp`, fsync of the parent: a kill leaves a complete one
     load     compares every hash before it uses a byte
-    newest   returns the last undamaged one, and a sentence for each that it skipped
-    prune    deletes older ones only after it has read the newest back and found it undamaged
 """
 
 from __future__ import annotations
@@ -15,51 +12,37 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
 
-from search.work import Progress
 from trainables.execution.codec import pack, unpack
 
 FORMAT = 1
 FILES = ("state.json", "tensors.safetensors")
 MANIFEST = "manifest.json"
-_NAME = re.compile(r"step-(\d{6,})\+(\d{6,})")
 
 
 class DamagedCheckpoint(Exception):
     """The checkpoint must not be used; the message names the file and the damage."""
 
 
-class Found(NamedTuple):
-    """A checkpoint's place in the training and in the file system."""
+class Written(NamedTuple):
+    """A checkpoint as the ledger records it."""
 
-    step: int
-    cursor: int  # samples into the next epoch
-    path: Path
+    sha256: str  # of the manifest
+    bytes: int  # of the files that the manifest lists
 
 
-def save(folder: Path, state: dict[str, Any], *, step: int, cursor: int = 0) -> Progress:
-    """Write `state` durably under `folder`; replaces an older checkpoint of the same place.
+def load(path: Path, recorded: str | None = None) -> dict[str, Any]:
+    """The state saved at `path`. Raises DamagedCheckpoint if any byte differs from what was written.
 
-    Raises OSError if it cannot be written (full disk, …); the other checkpoints then stay as they are.
+    `recorded`: the recorded SHA-256 of the manifest; a checkpoint with another one counts as damaged.
     """
-    final = folder / f"step-{step:06d}+{cursor:06d}"
-    try:
-        return _write(final, state, step)
-    except OSError as error:
-        shutil.rmtree(_unfinished(final), ignore_errors=True)
-        reason = f"checkpoint not written, earlier ones are kept: {error.strerror}"
-        raise OSError(error.errno, reason, str(final)) from error
-
-
-def load(path: Path) -> dict[str, Any]:
-    """The state saved at `path`. Raises DamagedCheckpoint if any byte differs from what was written."""
+    if recorded is not None and _sha256(_bytes(path / MANIFEST)) != recorded:
+        raise DamagedCheckpoint(f"{path / MANIFEST} does not have the SHA-256 that is on record")
     files = _read(path)
     state = json.loads(files["state.json"])
     tensors = safetensors.torch.load(files["tensors.safetensors"])
@@ -68,79 +51,37 @@ def load(path: Path) -> dict[str, Any]:
     return unpacked
 
 
-def newest(
-    folder: Path, recorded: int, *, on_the_way: bool = True, digests: Mapping[str, str] = {}
-) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest undamaged state at a step <= `recorded`, and a notice for each checkpoint skipped.
+def write(path: Path, state: dict[str, Any]) -> Written:
+    """Write `state` durably to `path`; replaces an older checkpoint there.
 
-    `on_the_way`: allow one that has already seen a part of the epoch after `recorded`. `digests`: the recorded SHA-256
-    of each checkpoint's manifest, by path; an undamaged checkpoint with another digest is skipped, too.
+    Raises OSError if it cannot be written (full disk, …); the older one then stays as it is.
     """
-    notices: list[str] = []
-    for found in reversed(find(folder)):
-        if found.step > recorded or (found.step == recorded and found.cursor and not on_the_way):
-            continue
-        try:
-            _compare(found.path, digests.get(str(found.path)))
-            return load(found.path), notices
-        except DamagedCheckpoint as damage:
-            notices.append(f"damaged checkpoint passed over: {damage}")
-    return None, notices
+    try:
+        return _write(path, state)
+    except OSError as error:
+        shutil.rmtree(_unfinished(path), ignore_errors=True)
+        reason = f"checkpoint not written, earlier ones are kept: {error.strerror}"
+        raise OSError(error.errno, reason, str(path)) from error
 
 
-def _compare(path: Path, recorded: str | None) -> None:
-    if recorded is not None and _sha256(_bytes(path / MANIFEST)) != recorded:
-        raise DamagedCheckpoint(f"{path / MANIFEST} does not have the SHA-256 that is on record")
+def written(path: Path) -> Written:
+    """What `write` returned for the checkpoint at `path`. Raises DamagedCheckpoint."""
+    size = sum(entry["bytes"] for entry in _manifest(path)["files"].values())
+    return Written(_sha256(_bytes(path / MANIFEST)), size)
 
 
-def find(folder: Path) -> list[Found]:
-    """All checkpoints in `folder`, oldest first; loading them shows whether they are undamaged."""
-    names = os.listdir(folder) if folder.is_dir() else []
-    matches = [match for name in names if (match := _NAME.fullmatch(name))]
-    return sorted(Found(int(match[1]), int(match[2]), folder / match[0]) for match in matches)
+def check(path: Path) -> None:
+    """Raise DamagedCheckpoint if any byte differs from what was written."""
+    _read(path)
 
 
-def describe(found: Found) -> Progress:
-    """The checkpoint as a worker reports it; raises DamagedCheckpoint."""
-    manifest = _manifest(found.path)
-    size = sum(entry["bytes"] for entry in manifest["files"].values())
-    digest = _sha256(_bytes(found.path / MANIFEST))
-    return Progress("checkpoint", found.step, path=str(found.path), sha256=digest, bytes=size)
+def delete(path: Path) -> None:
+    """Delete a checkpoint, the manifest first: after a kill halfway, the rest is recognised as damaged."""
+    (path / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
 
 
-def prune(folder: Path, keep: int = 2, recorded: int | None = None, pinned: Collection[int] = ()) -> None:
-    """Delete all but the `keep` newest checkpoints, the newest at a step <= `recorded`, and those at `pinned` steps.
-
-    Deletes nothing if the newest one is damaged.
-    """
-    checkpoints = find(folder)
-    kept = checkpoints[-max(keep, 1) :]
-    if recorded is not None:
-        kept += [found for found in checkpoints if found.step <= recorded][-1:]
-    superfluous = [found for found in checkpoints if found not in kept and found.step not in pinned]
-    if superfluous:
-        try:
-            _read(checkpoints[-1].path)
-        except DamagedCheckpoint:
-            return
-        delete(superfluous)
-
-
-def clean(folder: Path, step: int, cursor: int) -> None:
-    """Delete what a training that continues from here cannot use: later checkpoints and unfinished folders."""
-    delete([found for found in find(folder) if (found.step, found.cursor) > (step, cursor)])
-    for path in folder.glob("step-*.tmp"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def delete(checkpoints: Sequence[Found]) -> None:
-    for found in checkpoints:
-        # Delete the manifest first: after a kill halfway, the rest is recognised as damaged.
-        (found.path / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(found.path, ignore_errors=True)
-
-
-def _write(final: Path, state: dict[str, Any], step: int) -> Progress:
+def _write(final: Path, state: dict[str, Any]) -> Written:
     packed, tensors = pack(state)
     files = {
         "state.json": json.dumps(packed, allow_nan=False).encode(),
@@ -157,11 +98,11 @@ def _write(final: Path, state: dict[str, Any], step: int) -> Progress:
         _write_file(unfinished / name, data)
     _sync_folder(unfinished)
     if final.exists():
-        delete([Found(step, 0, final)])
+        delete(final)
     unfinished.rename(final)
     _sync_folder(final.parent)
     size = sum(len(data) for data in files.values())
-    return Progress("checkpoint", step, path=str(final), sha256=_sha256(manifest), bytes=size)
+    return Written(_sha256(manifest), size)
 
 
 def _unfinished(final: Path) -> Path:

@@ -12,7 +12,8 @@ import torch
 
 from search.work import Assignment, Progress
 from trainables.contract import Workload
-from trainables.execution import checkpoint, gpu_memory
+from trainables.execution import gpu_memory
+from trainables.execution.store import Store, describe
 from trainables.training.device import compute_device, measure, placed
 from trainables.training.model_state import measured_weights, put_model
 
@@ -53,6 +54,7 @@ class Run(Iterator["Progress | None"]):
         settle(assignment)
         self.training = begin()
         self._assignment = assignment
+        self._store = Store(assignment.folder, assignment.digests)
         self._should_pause = should_pause or (lambda: False)
         self._saved: Progress | None = None  # the last checkpoint …
         self._saved_at: tuple[int, int] | None = None  # … and its place in the training
@@ -60,9 +62,9 @@ class Run(Iterator["Progress | None"]):
         self.writing_seconds = 0.0
         self._polled = -math.inf
         self._problem = ""  # why the latest checkpoint could not be written
-        self._items = self._carry_out(_restore(self.training, assignment))
-        for found in checkpoint.find(assignment.folder)[-1:]:  # do not write again what was just loaded
-            self._saved, self._saved_at = checkpoint.describe(found), (found.step, found.cursor)
+        self._items = self._carry_out(_restore(self.training, assignment, self._store))
+        for found in self._store.find()[-1:]:  # do not write again what was just loaded
+            self._saved, self._saved_at = describe(found), (found.step, found.cursor)
 
     def __next__(self) -> Progress | None:
         return next(self._items)
@@ -74,9 +76,9 @@ class Run(Iterator["Progress | None"]):
         if self._saved is None or self._saved_at != place:
             begun = time.perf_counter()
             step, cursor = place
-            self._saved = checkpoint.save(assignment.folder, training.state(), step=step, cursor=cursor)
+            self._saved = self._store.save(training.state(), step=step, cursor=cursor)
             self._saved_at = place
-            checkpoint.prune(assignment.folder, recorded=assignment.recorded, pinned=assignment.pinned)
+            self._store.prune(recorded=assignment.recorded, pinned=assignment.pinned)
             self._saved_time = time.perf_counter()
             self.writing_seconds += self._saved_time - begun
         return self._saved
@@ -160,38 +162,38 @@ def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:
 
 def saved(assignment: Assignment) -> dict[str, Any]:
     """The state of the newest checkpoint at a step <= `assignment.recorded`; FileNotFoundError if there is none."""
-    state, notices = checkpoint.newest(assignment.folder, assignment.recorded, digests=assignment.digests)
+    state, notices = Store(assignment.folder, assignment.digests).newest(assignment.recorded)
     if state is None:
         raise _missing(assignment.folder, f"up to step {assignment.recorded}", notices)
     return state
 
 
-def _restore(training: Training, assignment: Assignment) -> list[str]:
+def _restore(training: Training, assignment: Assignment, store: Store) -> list[str]:
     """Bring the training to the trial's last usable checkpoint; returns notices for the user."""
     limit = max(assignment.recorded, assignment.parent_step if assignment.parent else 0)
-    state, notices = checkpoint.newest(assignment.folder, limit, digests=assignment.digests)
+    state, notices = store.newest(limit)
     if state is not None:
         training.load(state)
-        checkpoint.clean(assignment.folder, *training.place)
+        store.clean(*training.place)
         if state["threads"] != assignment.threads:
             torch.set_num_threads(assignment.threads)
             change = f"saved with {state['threads']}, going on with {assignment.threads}"
             notices.append(f"another number of threads ({change}): the last digits may differ")
         return notices
-    checkpoint.clean(assignment.folder, -1, 0)
+    store.clean(-1, 0)
     if assignment.parent is not None:
-        notices += _fork(training, assignment.parent, assignment.parent_step, assignment.digests)
+        notices += _fork(training, Store(assignment.parent, assignment.digests), assignment.parent_step)
     if assignment.recorded > training.step:
         notices.append(f"no usable checkpoint: trained again from step {training.step}")
     torch.set_num_threads(assignment.threads)
     return notices
 
 
-def _fork(training: Training, parent: Path, step: int, digests: Mapping[str, str]) -> list[str]:
+def _fork(training: Training, parent: Store, step: int) -> list[str]:
     """Fork from the parent's state at exactly this step; an older one would give another training."""
-    state, notices = checkpoint.newest(parent, step, on_the_way=False, digests=digests)
+    state, notices = parent.newest(step, on_the_way=False)
     if state is None or state["step"] != step:
-        raise _missing(parent, f"at step {step}", notices)
+        raise _missing(parent.folder, f"at step {step}", notices)
     training.fork(state)
     return notices
 
