@@ -1,7 +1,7 @@
 """Store the checkpoints of one trial, and decide which of them to keep.
 
-`step-000012+000128/` holds the state after 12 evaluations and 128 samples of the next epoch. Only this module knows that
-the place is a folder; for another kind of place (object storage) write another class with these methods.
+`step-000012+000128/` holds the state after 12 evaluations and 128 samples of the next epoch. Only this module knows
+that the place is a folder; for another kind of place (object storage) write another class with these methods.
 """
 
 from __future__ import annotations
