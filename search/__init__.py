@@ -1,8 +1,8 @@
-"""What to try next, decided from what has happened: a space, searchers, schedulers, and `AskAndTell` to use them alone.
+"""Decide what to try next from what has happened: a space, searchers, schedulers, and `AskAndTell` to use them alone.
 
     from search import AskAndTell, Asha, Space, Tpe, loguniform
 
-Names are loaded when they are first asked for (PEP 562). Nothing here knows files, clocks or Ray.
+Each name is loaded at its first use (PEP 562). Nothing here uses files, clocks or Ray.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ Example::
             if not tuning.tell(trial, step, loss=(trial.config["x"] - 0.3) ** 2):
                 break
 
-`ask` gives a trial to run now: a new one, or one that rests and goes on from where it was left (then `trial.step`
-is not 0). Several may run at once; None means that there is nothing to run until more was told. The rules are those
-of a sweep: a baseline and points go first, a budget and a target end the search (`over` says why), and then the
-finalists are asked for. `save` gives all that happened as text; `load` in another process, and go on.
+`ask` returns a trial to run now: a new one, or a resting one to resume (then `trial.step` is not 0). Several may run
+at once; None means that there is nothing to run until you have told more. The rules are those of a sweep: a baseline
+and points go first, a budget and a target end the search (`over` says why), and then `ask` returns the finalists.
+`save` returns all that happened as text; `load` it in another process and continue.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ _RECORDS = {kind.__name__: kind for kind in (Suggestion, Report, End, Judged, Lo
 
 
 class AskAndTell:
-    """What every driver does between two decisions; all state is in `history`.
+    """Runs a search step by step, as every driver does; all state is in `history`.
 
     >>> asking = AskAndTell(Space({"x": uniform(0, 1)}), Random(), horizon=1)
     >>> trial = asking.ask()
-    >>> asking.tell(trial, 1, loss=trial.config["x"])  # it is at its end
+    >>> asking.tell(trial, 1, loss=trial.config["x"])  # it has reached the horizon
     False
     """
 
@@ -77,10 +77,10 @@ class AskAndTell:
         confirmations: int = 1,
         goal: Goal = LOSS,
     ) -> None:
-        """`limit`: configurations to start; `budget`: full trainings in all, `confirmations` of the `finalists` included.
+        """`limit`: configurations to start; `budget`: full trainings in all, including the finalists' `confirmations`.
 
-        `target` is a value of the metric of `goal`; what is told is always the loss. Raises ValueError for what the
-        searcher or the space refuses.
+        `target` is a value of the metric of `goal`, but `tell` always takes the loss. Raises ValueError if the searcher
+        refuses the space, or the space a configuration.
         """
         searcher.check(space)
         for config in points if baseline is None else (baseline, *points):
@@ -92,17 +92,17 @@ class AskAndTell:
             confirmations=confirmations, goal=goal,
         )  # fmt: skip
         self.history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=earlier)
-        self.records: list[Record] = []  # what `history` was folded from
+        self.records: list[Record] = []  # the records behind `history`
 
     @property
     def over(self) -> str:
-        """Why the search is over; empty: it is not. Finalists may still be asked for."""
+        """Why the search is over; empty: it is not. `ask` may still return finalists."""
         return self.history.run.over
 
     def ask(self) -> Trial | None:
-        """A trial to run now, from `trial.step` to `goal(trial)`; None: nothing until more was told, or at all.
+        """A trial to run now, from `trial.step` to `goal(trial)`; None: nothing until you have told more, or ever.
 
-        Raises what the searcher raises.
+        Raises the searcher's errors.
         """
         history = self.history
         move = next_move(history, self.searcher, self.scheduler, self.rules)
@@ -118,11 +118,11 @@ class AskAndTell:
         return history.trials[-1 if number is None else number]
 
     def steps(self, trial: Trial) -> range:
-        """The steps that `trial` has yet to train, if it is not stopped before."""
+        """The steps that `trial` has yet to train, unless it is stopped before."""
         return range((trial.step or trial.began) + 1, self.goal(trial) + 1)
 
     def goal(self, trial: Trial) -> int:
-        """The step at which `trial` rests: what was suggested, or the end of its task."""
+        """The step at which `trial` rests: the suggested one, or the end of its task."""
         return self.history.goal(trial)
 
     def tell(
@@ -134,11 +134,11 @@ class AskAndTell:
         cost_seconds: float = 0.0,
         metrics: Mapping[str, float] | None = None,
     ) -> bool:
-        """`trial` reached `step` with this loss, which took `cost_seconds` since the step before. May it go on?
+        """Report the loss of `trial` at `step`, which took `cost_seconds`; returns whether to continue.
 
-        After False it rests: keep its checkpoint if its status is STOPPED, it may be resumed. A step that was told
-        already changes nothing. Raises ValueError, and records nothing, for a step that trial cannot have reached,
-        a trial that is at rest, or a loss that is no number.
+        After False the trial rests; keep its checkpoint if its status is STOPPED, because it may be resumed. Telling a
+        step again changes nothing. Raises ValueError, and records nothing, for a step that the trial cannot have
+        reached, a trial that rests, or a loss that is not a number.
         """
         loss = _number(loss, f"the loss at step {step} of trial {trial.number}")
         if trial.steps and step == trial.step:
@@ -153,25 +153,25 @@ class AskAndTell:
         return trial.status is Status.RUNNING
 
     def fail(self, trial: Trial, reason: str) -> None:
-        """`trial` broke and will not go on."""
+        """Record that `trial` failed and will not continue."""
         self._add(End(trial.number, Status.FAILED, reason))
 
     def leave(self, trial: Trial, reason: str) -> None:
-        """`trial` was stopped by somebody else; it rests where it is."""
+        """Record that you have stopped `trial`; it rests at its last step."""
         self._add(End(trial.number, Status.STOPPED, reason))
 
     def end(self, trial: Trial, reason: str) -> None:
-        """`trial` ended by itself, maybe before the horizon; its last loss is its result. Who told nothing has failed."""
+        """Record that `trial` ended by itself, maybe early; its last loss is its result. Without any it has failed."""
         self._add(early_end(trial, self.history, reason))
 
     def retry(self, trial: Trial, reason: str) -> None:
-        """A trial at rest goes on after all."""
+        """Resume a trial that rests."""
         self.append(resume(trial, until=trial.suggestion.until, origin="retry", evidence=reason))
 
     def append(self, record: Record) -> None:
-        """Add a record of anything else that happened: a trial that somebody tried already, …
+        """Add a record of anything else that happened, such as a trial run elsewhere.
 
-        A search that was over goes on.
+        A search that was over continues.
         """
         if self.over:
             self._add(Began("a record was added"))
@@ -182,26 +182,26 @@ class AskAndTell:
         return json.dumps([{"record": type(record).__name__, **asdict(record)} for record in self.records])
 
     def load(self, text: str) -> None:
-        """Take over the records of `save`, in a new object; the next `ask` answers as it would have there."""
+        """Restore the records of `save` into a new object; its next `ask` returns what the old one would have."""
         if self.records:
-            raise ValueError(f"AskAndTell.load: there are {len(self.records)} records already; load into a new one.")
+            raise ValueError(f"AskAndTell.load: there are {len(self.records)} records already; load into a new object.")
         for row in json.loads(text):
             kind = _RECORDS[row.pop("record")]
             self._add(kind(**row | ({"status": Status(row["status"])} if kind is End else {})))
 
     def _refuse(self, trial: Trial, step: int) -> None:
-        """Raises ValueError if `trial` cannot have reached `step` now."""
+        """Raise ValueError if `trial` cannot have reached `step` now."""
         said = f"AskAndTell.tell: step {step!r} of trial {trial.number}"
         whole = self.history.steps(trial.task)
         if isinstance(step, bool) or not isinstance(step, (int, np.integer)):
-            raise ValueError(f"{said}: a step must be a whole number; they count from 1.")
+            raise ValueError(f"{said}: a step must be a whole number, counted from 1.")
         if step <= max(trial.step, trial.began):
             raise ValueError(f"{said}: it is at step {max(trial.step, trial.began)} already; steps only grow.")
         if step > whole:
             raise ValueError(f"{said}: its training has {whole} steps; make the horizon longer, or stop there.")
         if trial.status is not Status.RUNNING:
             rests = f"it is {trial.status.value} at step {trial.step}"
-            raise ValueError(f"{said}: {rests}; leave off when `tell` answers False.")
+            raise ValueError(f"{said}: {rests}; stop the training when `tell` returns False.")
 
     def _add(self, record: Record) -> None:
         self.records.append(record)
@@ -209,10 +209,10 @@ class AskAndTell:
 
 
 def _number(value: Any, what: str) -> float:
-    """A plain float, of a number of any library; raises ValueError if `value` is none."""
+    """A number of any library as a plain float; raises ValueError if `value` is not one number."""
     try:
         if isinstance(value, str):
             raise ValueError
         return float(value)
-    except (TypeError, ValueError, RuntimeError):  # a tensor of many numbers is one of these
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of many numbers
         raise ValueError(f"AskAndTell.tell: {what} is {value!r}; it must be one number.") from None

@@ -1,8 +1,8 @@
-"""The two contracts of search/: a searcher decides what to run next, a scheduler which trial may go on.
+"""The two contracts of search/: a searcher decides what to run next; a scheduler decides which trials continue.
 
-Both are pure functions of the history: they keep no state that matters, so a sweep that was killed, replayed,
-simulated or given to another searcher goes on as if nothing had happened. Concrete classes are frozen
-dataclasses; their fields are their settings and their `repr` is their identity in the ledger.
+Both are pure functions of the history and keep no state of their own. So a sweep that was killed, replayed, simulated
+or given to another searcher continues as if nothing had happened. Concrete classes are frozen dataclasses; their fields
+are their settings, and their `repr` is their identity in the ledger.
 """
 
 from __future__ import annotations
@@ -21,44 +21,44 @@ from search.space import Space
 
 
 class Verdict(Enum):
-    """What a scheduler says of a running trial."""
+    """A scheduler's judgement of a running trial."""
 
     CONTINUE = "continue"
-    STOP = "stop"  # leave it here; it rests at its checkpoint and may be resumed
+    STOP = "stop"  # stop here: the trial rests at its checkpoint and may be resumed
 
 
 class Searcher(ABC):
     """Proposes what to run next."""
 
     finalists: int = 0
-    """How many of the best configurations a sweep trains again on fresh seeds at the end, unless it says itself."""
+    """How many of the best configurations a sweep trains again on fresh seeds at its end, unless the sweep sets it."""
 
     continues: ClassVar[bool] = False
-    """True: also resumes or forks trials, so it is asked even when no configuration may be started any more
-    (`history.room` is False); it must not start one then."""
+    """True: it also resumes or forks trials, so it is asked even when no new configuration may start
+    (`history.room` is False); then it must not start one."""
 
     schedules: ClassVar[bool] = False
-    """True: decides by itself how long each trial trains, so a scheduler beside it would only undo that."""
+    """True: it decides how long each trial trains; a scheduler beside it would only interfere."""
 
     @abstractmethod
     def suggest(self, history: History) -> Suggestion | Enough | None:
-        """The next thing to run, or None: nothing to add until the history grows; `Enough`: nothing ever again.
+        """The next thing to run; None: nothing until the history grows; `Enough`: nothing ever again.
 
-        Must depend on `history` alone; randomness comes from `generator(history)`. May memoise, as long as a
-        fresh copy given the same history answers the same.
+        Must depend on `history` alone; take randomness from `generator(history)`. May memoise, as long as a fresh copy
+        with the same history returns the same.
         """
 
-    def prepare(self, history: History) -> None:  # noqa: B027 - most searchers decide in no time
-        """Do the expensive part of the next decision ahead, for instance fit a model and memoise it.
+    def prepare(self, history: History) -> None:  # noqa: B027 - most searchers decide at once
+        """Do the expensive part of the next decision ahead of time, for instance fit a model and memoise it.
 
-        Called now and then while every worker is busy, so that `suggest` is quick when one is free. It must not
-        change what `suggest` answers: a sweep in which it is never called makes the same decisions.
+        The driver calls this sometimes while every worker is busy, so that `suggest` is quick when one becomes free.
+        It must not change the results of `suggest`: a sweep that never calls it makes the same decisions.
         """
 
     def forkable(self, history: History) -> Collection[tuple[int, int]]:
-        """The checkpoints, (trial, step), that a later suggestion may fork from: the driver keeps them.
+        """The checkpoints, (trial, step), that later suggestions may fork from; the driver keeps them.
 
-        A checkpoint that has left this answer does not come back to it. Only searchers that fork answer here.
+        Once a checkpoint has left this collection, it must not return. Only searchers that fork override this method.
         """
         return ()
 
@@ -70,25 +70,25 @@ class Scheduler(ABC):
     """Judges running trials from outside, after each report."""
 
     resumes: ClassVar[bool] = False
-    """True: `promote` may take any resting trial on, so its checkpoint must be kept."""
+    """True: `promote` may resume any resting trial, so the driver must keep its checkpoint."""
 
     @abstractmethod
     def judge(self, trial: Trial, history: History) -> Verdict:
-        """May `trial`, whose last report is already in `history`, go on?"""
+        """Whether `trial`, whose last report is already in `history`, may continue."""
 
     def promote(self, history: History) -> Suggestion | None:
-        """A resting trial to take on (`resume`), asked whenever a worker is free; None: start something new.
+        """A resting trial to resume (`resume`), asked whenever a worker is free; None: start something new.
 
-        Only schedulers that pause trials answer here.
+        Only schedulers that pause trials override this method.
         """
         return None
 
 
 def generator(history: History, salt: str = "") -> np.random.Generator:
-    """The random generator of one decision: a function of the seed and of how much has happened."""
+    """The random generator of one decision, a function of the seed and the length of the history."""
     return np.random.default_rng(derived_seed(history.seed, len(history), salt))
 
 
 def derived_seed(*parts: object) -> int:
-    """A 32-bit seed from anything with a stable `repr`; equal parts give equal seeds in every process."""
+    """A 32-bit seed from values with a stable `repr`; equal parts give equal seeds in every process."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")

@@ -1,4 +1,4 @@
-"""What a step of a task costs, as a share of a full training: declared, and learned from the seconds measured."""
+"""The cost of a step of a task, as a share of a full training: declared, and learned from measured seconds."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from search.task import FULL, Task, named
 if TYPE_CHECKING:
     from search.history import Trial
 
-HELD_UP = 20.0  # times the median seconds a step: no configuration of a sweep is as slow as that
-LEARNING = 1.0  # trainings of a task, and of the full one, after which its measured cost weighs as much as the declared
+HELD_UP = 20.0  # times the median seconds per step: a slower step is a stall, not a property of the configuration
+LEARNING = 1.0  # trainings of a task, and full ones, after which the measured cost weighs as much as the declared one
 
 
 class Costs:
-    """What was trained on each task, and what a step of it costs; grown by the history."""
+    """The training done on each task, and the cost of its steps; the history updates it."""
 
     def __init__(self, horizon: int, tasks: Sequence[Task], trials: Sequence[Trial]) -> None:
         self.horizon = horizon
         self.tasks = tasks
         self.trials = trials
         self._trained: dict[str, int] = {}  # task → steps trained on it
-        self._rates: tuple[int, dict[str, float]] = (-1, {})  # at this length: task → share of a full training a step
+        self._rates: tuple[int, dict[str, float]] = (-1, {})  # length of the history; task → share of a full training
 
     def add(self, task: str, steps: int) -> None:
-        """So many steps more were trained on `task`."""
+        """Record that `steps` more steps were trained on `task`."""
         self._trained[task] = self._trained.get(task, 0) + steps
 
     def trained(self, task: str = FULL) -> int:
-        """Steps that have been trained on this task."""
+        """The number of steps trained on this task."""
         return self._trained.get(task, 0)
 
     def each(self) -> list[tuple[str, int]]:
-        """Every task that was trained, with its steps, by name."""
+        """Every trained task with its steps, sorted by name."""
         return sorted(self._trained.items())
 
     def rate(self, name: str, length: int) -> float:
@@ -51,7 +51,7 @@ class Costs:
         return rates[name]
 
     def _learned(self, task: Task) -> float:
-        """The cost of a training of `task`: declared and measured, averaged on a log scale."""
+        """The cost of a training of `task`: the declared and the measured one, averaged on a log scale."""
         cheap, full = self._seconds_a_step(task.name), self._seconds_a_step(FULL)
         if not (cheap > 0 and full > 0):
             return task.cost
@@ -61,9 +61,9 @@ class Costs:
         return float(task.cost ** (1 - weight) * measured**weight)
 
     def _seconds_a_step(self, task: str) -> float:
-        """0 if nothing was measured; the same whatever the order in which the reports came.
+        """Mean seconds per step of the task, independent of the order of the reports; 0 without measurements.
 
-        A trial that was held up (a suspended laptop, a process that was stopped) says nothing about the task.
+        Trials that stalled (a suspended laptop, a stopped process) say nothing about the task and do not count.
         """
         ours = [trial for trial in self.trials if trial.task == task and trial.steps]
         measured = [(trial.cost_seconds, trial.step - trial.began) for trial in ours]

@@ -1,4 +1,4 @@
-"""What trials have reported, by step: the rungs that schedulers and searchers compare at."""
+"""The reports of trials by step: the rungs at which schedulers and searchers compare them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 class Curves:
-    """Losses of all trials by step; grown by the history."""
+    """Losses of all trials by step; the history updates them."""
 
     def __init__(self, trials: Sequence[Trial]) -> None:
         self.trials = trials
-        self._early: dict[int, Trial] = {}  # completed by an end of their own
+        self._early: dict[int, Trial] = {}  # trials that ended by themselves
         self._at: dict[int, dict[int, float]] = {}
-        self._reached: dict[int, dict[int, float]] = {}  # for the steps that were asked for
+        self._reached: dict[int, dict[int, float]] = {}  # cached for the steps asked for
 
     def add(self, trial: Trial, step: int, loss: float) -> None:
-        """`trial` is about to report `step`."""
+        """Add the loss of `trial` at `step`, before the trial itself records it."""
         before = trial.step or trial.began
         for asked, rung in self._reached.items():
             if before < asked <= step:
@@ -28,12 +28,12 @@ class Curves:
         self._at.setdefault(step, {})[trial.number] = loss
 
     def end_early(self, trial: Trial) -> None:
-        """`trial` ended by itself before the end of its task: its last loss holds up to there."""
+        """Record that `trial` ended by itself before the end of its task: its last loss holds up to there."""
         self._early[trial.number] = trial
         self._reached.clear()
 
     def go_on(self, trial: Trial) -> None:
-        """… and is taken on after all."""
+        """Record that a trial that ended by itself is resumed."""
         del self._early[trial.number]
         self._reached.clear()
 
@@ -51,6 +51,6 @@ class Curves:
         return self._reached[step]
 
     def _held(self, step: int) -> dict[int, float]:
-        """Trial number → last loss, of those that ended by themselves before `step`."""
+        """Trial number → last loss, for trials that ended by themselves before `step`."""
         early = (trial for trial in self._early.values() if trial.steps and trial.began < step)
         return {trial.number: trial.loss for trial in early if trial.step < step <= trial.whole}

@@ -1,4 +1,4 @@
-"""The history: the fold of a sweep's records, and all that its searchers, schedulers and rules decide from."""
+"""The history: the fold of a sweep's records, on which searchers, schedulers and rules base all decisions."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from search.task import FULL, Task, named
 
 
 class Trial:
-    """One configuration and all that is known of it; grown by the `History`, read-only for everybody else."""
+    """One configuration and everything known about it; the `History` updates it, all others only read it."""
 
     def __init__(self, number: int, suggestion: Suggestion) -> None:
         self.number = number
-        self.first_origin = suggestion.origin  # who proposed the configuration
-        self.suggestion = suggestion  # the latest one: a resumed trial has a new `until`
+        self.first_origin = suggestion.origin  # the origin of the configuration
+        self.suggestion = suggestion  # the latest one: resuming brings a new `until`
         self.parent = suggestion.parent  # the trial it was forked from
         self.began = suggestion.parent_step or 0  # step after which its own training began; 0 unless forked
         self.replaces = suggestion.replaces  # the trial whose place in a population it took
-        self.in_space = True  # False: its configuration is not in the present space (a baseline, an older space)
+        self.in_space = True  # False: the configuration is outside the present space (a baseline, an older space)
         self.status = Status.RUNNING
         self.reason = ""
         self.steps: list[int] = []  # increasing
-        self.losses: list[float] = []  # same length; finite, except that the last may not be
+        self.losses: list[float] = []  # same length; all finite, except perhaps the last
         self.cost_seconds = 0.0
-        self.whole = 0  # steps of its task, if it came to an end of its own before: its last loss holds up to there
+        self.whole = 0  # if it ended by itself: the steps of its task, up to which its last loss holds; else 0
 
     @property
     def config(self) -> Config:
@@ -48,7 +48,7 @@ class Trial:
 
     @property
     def reach(self) -> int:
-        """How far its curve is known: its last step; of one that ended by itself, the end of its task."""
+        """The last step at which its loss is known: its last step, or the end of its task if it ended by itself."""
         return max(self.step, self.whole)
 
     @property
@@ -58,22 +58,22 @@ class Trial:
 
     @property
     def broke(self) -> bool:
-        """It failed or diverged, or its latest loss is not finite."""
+        """Whether it failed or diverged, or its latest loss is not finite."""
         return self.status in (Status.FAILED, Status.DIVERGED) or (
             bool(self.losses) and not math.isfinite(self.losses[-1])
         )
 
     def loss_at(self, step: int) -> float | None:
-        """Loss recorded at exactly `step`, or None; beyond an end of its own, the last."""
+        """Loss at exactly `step`, or None; after the trial has ended by itself, its last loss."""
         if self.steps and self.step < step <= self.whole:
             return self.loss
         index = step - 1 if 0 < step <= len(self.steps) and self.steps[step - 1] == step else None
-        if index is None and step in self.steps:  # steps need not be dense: a fork begins at its parent's step
+        if index is None and step in self.steps:  # steps may have gaps: a fork begins at its parent's step
             index = self.steps.index(step)
         return None if index is None else self.losses[index]
 
     def grow(self, report: Report) -> None:
-        """For the history."""
+        """Add a report; only the history calls this."""
         self.steps.append(report.step)
         self.losses.append(report.loss)
         self.cost_seconds += report.cost_seconds
@@ -85,8 +85,8 @@ class Trial:
 class History:
     """Everything that happened in a sweep, in order. Searchers and schedulers read it; only the driver appends.
 
-    `len(history)` counts the suggestions, reports and ends, and never falls: (seed, len(history)) names a point in
-    time, so it seeds every random decision, and a searcher may memoise on it. The other records change `run` only.
+    `len(history)` counts the suggestions, reports and ends, and never falls. (seed, len(history)) identifies a point in
+    time, so it seeds every random decision, and a searcher may memoise on it. The other records change only `run`.
 
     Example::
 
@@ -110,16 +110,16 @@ class History:
         self.horizon = horizon  # steps of a full training
         self.seed = seed
         self.tasks = tuple(sorted(tasks, key=lambda task: task.cost))  # cheapest first; empty: only full trainings
-        self.limit = limit  # configurations that may be started; None: as many as the budget allows
-        self.earlier = tuple(earlier)  # histories of earlier sweeps whose results may teach something
+        self.limit = limit  # how many configurations may start; None: as many as the budget allows
+        self.earlier = tuple(earlier)  # histories of earlier sweeps to learn from
         self.trials: list[Trial] = []  # index = number
         self.run = RunState()  # whether the search is over, who lost a worker, …
-        self.memo = ""  # the latest that a searcher left with a suggestion
+        self.memo = ""  # the latest memo of a suggestion
         self.asked = 0  # suggestions so far
         self.under_way: frozenset[int] = frozenset()  # the trials that were running after the latest suggestion
         self._length = 0
         self._started = 0
-        self._configurations: set[str] = set()  # that were started, on whatever task
+        self._configurations: set[str] = set()  # started so far, on any task
         self._notes: dict[str, Any] = {}
         self._numbers: dict[str, int] = {}  # configuration and task → its first trial
         self._by_status: dict[Status, dict[int, Trial]] = {status: {} for status in Status}
@@ -139,7 +139,7 @@ class History:
     def append(self, record: OfRun) -> None: ...
 
     def append(self, record: Record) -> Trial | None:
-        """Add one record; returns the trial it is about, if it is about one."""
+        """Add one record; returns the trial that it concerns, if any."""
         if isinstance(record, Report):
             trial = self.trials[record.trial]
             self._length += 1
@@ -159,74 +159,74 @@ class History:
 
     @property
     def room(self) -> bool:
-        """May another configuration be started? Resuming, forking and another task for a known one need no room."""
+        """Whether another configuration may start. Resuming, forking or a new task for a known one needs no room."""
         return self.limit is None or self._started < self.limit
 
     def allows(self, suggestion: Suggestion) -> bool:
-        """Whether there is room for what was suggested."""
+        """Whether there is room for the suggestion."""
         return self.room or suggestion.kind != "start" or _takes_on(suggestion, self._configurations, self._numbers)
 
     def note(self, name: str) -> Any:
-        """The latest that was left under `name` in a memo that is a JSON object; None if nothing was."""
+        """The latest entry `name` of all memos that are JSON objects; None if there is none."""
         return self._notes.get(name)
 
     def task(self, name: str) -> Task | None:
-        """The task of this name; None if the sweep has it no more. There is always a full one."""
+        """The task of this name; None if the sweep no longer has it. The task "full" always exists."""
         return named(self.tasks, name)
 
     def steps(self, task: str = FULL) -> int:
-        """How many steps a training of this task has."""
+        """The number of steps in a training of this task."""
         known = self.task(task)
         return self.horizon if known is None else known.steps(self.horizon)
 
     def goal(self, trial: Trial) -> int:
-        """The step at which `trial` comes to rest: what was suggested, or the end of its task."""
+        """The step at which `trial` comes to rest: the suggested one, or the end of its task."""
         whole = self.steps(trial.task)
         return min(trial.suggestion.until or whole, whole)
 
     def cost_of(self, task: Task | str) -> float:
-        """What a training of this task costs, as a share of a full one.
+        """The cost of a training of this task, as a share of a full one.
 
-        Its steps, if a full training passes through it; else what it has cost so far (seconds a step, against
-        those of full trainings), drawn towards the declared share while little was measured.
+        If a full training passes through the task, its steps count. Otherwise its measured cost counts (seconds per
+        step, relative to full trainings), shrunk towards the declared share while there are few measurements.
         """
         name = task if isinstance(task, str) else task.name
         return self.steps(name) * self._costs.rate(name, len(self))
 
     @property
     def spent(self) -> float:
-        """What has been trained, in full trainings."""
+        """The training done so far, in full trainings."""
         return sum(steps * self._costs.rate(task, len(self)) for task, steps in self._costs.each())
 
     @property
     def committed(self) -> float:
-        """What the running trials will still cost until they come to rest, in full trainings."""
+        """The cost of the running trials until they come to rest, in full trainings."""
         return sum(
             max(0, self.goal(trial) - (trial.step or trial.began)) * self._costs.rate(trial.task, len(self))
             for trial in self.having(Status.RUNNING)
         )
 
     def trained(self, task: str = FULL) -> int:
-        """Steps that have been trained on this task."""
+        """The number of steps trained on this task."""
         return self._costs.trained(task)
 
     def at(self, step: int) -> Mapping[int, float]:
         """Trial number → loss, for every trial that reported `step` (a rung), in order of arrival.
 
-        Then come those that ended by themselves before, with their last loss.
+        Then follow the trials that ended by themselves before, with their last loss.
         """
         return self._curves.at(step)
 
     def reached(self, step: int) -> Mapping[int, float]:
-        """Trial number → loss at its first report at or beyond `step`; a fork counts beyond where it began.
+        """Trial number → loss at its first report at or beyond `step`; a fork counts beyond the step where it began.
 
-        Of a trial that ended by itself before, the last.
-        The same as `at` for trials that report every step, and a rung also for those that do not.
+        A trial that ended by itself before counts with its last loss. The result equals `at` if trials report every
+        step; for other trials it gives a rung, too.
         """
         return self._curves.reached(step)
 
     def results(self, task: Task) -> dict[int, float]:
-        """Trial number → finite loss, for every trial that has the result of this task, at its end or on the way."""
+        """Trial number → finite loss, for every trial with a result of this task, at its end or on the way."""
         if task.name == FULL or task.resumes:
             reached = self.reached(task.steps(self.horizon))
             found = {number: loss for number, loss in reached.items() if self.trials[number].task == FULL}
@@ -288,10 +288,10 @@ class History:
 
 
 def incumbent(history: History) -> Trial | None:
-    """The best trial: lowest loss, at its last step, among the completed; before there is one, among those that got
-    furthest. Only a full training counts, and what its checkpoint holds is what was evaluated.
+    """The best trial: the completed one with the lowest loss at its last step; before any is completed, the best of
+    those that got furthest. Only full trainings count, and only losses that belong to the checkpoint's weights.
 
-    A repetition of a finalist is no candidate: see `search.rules.finalists` for what it is good for.
+    Repetitions of finalists are no candidates; `search.rules.finalists` evaluates those.
     """
     full = [trial for trial in history.having(Status.COMPLETED) if trial.task == FULL]
     candidates = [trial for trial in full if trial.first_origin != FINALIST]
@@ -303,13 +303,13 @@ def incumbent(history: History) -> Trial | None:
 
 
 def _takes_on(suggestion: Suggestion, configurations: Collection[str], trained: Collection[str]) -> bool:
-    """Whether it trains a configuration that was started before, on another task."""
+    """Whether it trains a known configuration on another task."""
     key = key_of(suggestion.config, suggestion.task)
     return key_of(suggestion.config) in configurations and key not in trained
 
 
 def _noted(memo: str) -> dict[str, Any]:
-    """What a memo says under which name; nothing, if it is not of a searcher that keeps notes."""
+    """The named entries of a memo; empty if it is not a JSON object."""
     try:
         notes = json.loads(memo) if memo else {}
     except ValueError:
@@ -318,5 +318,5 @@ def _noted(memo: str) -> dict[str, Any]:
 
 
 def key_of(config: Config, task: str = FULL) -> str:
-    """Equal for equal configurations on the same task."""
+    """A key that is equal for equal configurations on the same task."""
     return repr((task, sorted(config.items())))

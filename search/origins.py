@@ -1,13 +1,13 @@
-"""Who proposed a configuration: the words that `Suggestion.origin` may say, and which of them cover the space.
+"""The origins of configurations: the words that `Suggestion.origin` may use, and which of them cover the space.
 
-Models scale losses by the trials that nobody chose: what a model proposes gathers around the best, and says little of
-the space. So each new word must be sorted into one of these two; an exam asks every searcher for its words.
+Models scale losses by trials that nobody chose, because a model's own proposals gather around the best and say little
+about the rest of the space. So every new word must be added to one of these two sets; a test checks all searchers.
 """
 
 from __future__ import annotations
 
 COVERING = frozenset({"initial", "random", "sobol", "grid", "fallback"})
-"""Drawn from all of the space, whatever the results."""
+"""Drawn from the whole space, independent of the results."""
 
 CHOSEN = frozenset({"model", "point", "explored", "promotion", "resumed", "retry", "baseline", "finalist"})
-"""Named by somebody, or chosen by what is known."""
+"""Given by the user, or chosen from results."""

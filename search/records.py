@@ -1,9 +1,9 @@
-"""The frozen records that all other parts speak; the history is folded from them.
+"""The frozen records that all other parts exchange; the history is the fold of them.
 
-A sweep is a sequence of records. From three kinds the searchers and schedulers decide: a `Suggestion` (somebody decided
-to run something), a `Report` (a trial reached a step) and an `End` (a trial came to rest). The others say how the run
-itself went: `Began`, `Judged`, `Lost`, `Over` and `Tested`. Inside the project *loss is minimised*: a metric that the
-user maximises is negated once, where the ledger is read (`Goal`).
+A sweep is a sequence of records. Searchers and schedulers decide from three kinds: a `Suggestion` (a decision to run
+something), a `Report` (a trial reached a step) and an `End` (a trial came to rest). The others tell how the run itself
+went: `Began`, `Judged`, `Lost`, `Over` and `Tested`. Inside the project *loss is minimised*: a metric that the user
+maximises changes its sign once, where the ledger is read (`Goal`).
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 Config = Mapping[str, Any]
 """Parameter name → plain Python value (int, float, bool, str, None), active parameters only."""
 
-BASELINE = "baseline"  # origin of the configuration that the others are compared with
+BASELINE = "baseline"  # origin of the configuration to compare the others with
 FINALIST = "finalist"  # origin of a repetition, on a fresh seed, of one of the best configurations
 FALLBACK = (
-    "fallback"  # origin of what runs instead, where the searcher broke or a fork's parent has lost its checkpoint
+    "fallback"  # origin of a substitute, where the searcher failed or the parent of a fork has lost its checkpoint
 )
 
 
 class Status(str, Enum):
-    """Where a trial stands."""
+    """The state of a trial."""
 
     RUNNING = "running"  # suggested, no end recorded: a worker has it, or had it when the driver died
-    STOPPED = "stopped"  # left at a step before the horizon; it rests at its checkpoint and may be resumed
-    COMPLETED = "completed"  # reached the horizon, or came to an end of its own before
+    STOPPED = "stopped"  # stopped before the horizon; it rests at its checkpoint and may be resumed
+    COMPLETED = "completed"  # reached the horizon, or ended by itself before
     DIVERGED = "diverged"  # its loss became NaN or infinite; final
-    FAILED = "failed"  # an error, retries used up; final
+    FAILED = "failed"  # an error, and no retries left; final
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """One decision of what to run: start a configuration, resume a resting trial, or fork one.
+    """One decision to run something: start a configuration, resume a resting trial, or fork one.
 
-    Build with `start`, `resume` or `fork`. `trial` is the number of the trial that runs; None until the
-    history numbers it (a start or a fork always makes a new trial).
+    Build it with `start`, `resume` or `fork`. `trial` is the number of the trial to run; None until the history numbers
+    it (a start or a fork always makes a new trial).
     """
 
     kind: str  # "start" | "resume" | "fork"
@@ -53,8 +53,8 @@ class Suggestion:
     task: str = "full"
     origin: str = "model"  # who proposed it: "point", "initial", "model", "random", "grid", "promotion", "fallback", …
     evidence: str = ""  # one line for people: why (for a fallback: what failed)
-    memo: str = ""  # what the searcher wants to find again in the history: the settings of its model
-    parent: int | None = None  # fork: the trial whose state is taken over …
+    memo: str = ""  # the searcher's note to itself, which it finds again in the history: its model's settings
+    parent: int | None = None  # fork: the trial whose state it takes over …
     parent_step: int | None = None  # … and at which step
     replaces: int | None = None  # the trial whose place in a population this one takes
 
@@ -75,7 +75,7 @@ def start(
 def resume(
     trial: Trial, *, until: int | None = None, origin: str = "promotion", evidence: str = "", memo: str = ""
 ) -> Suggestion:
-    """Take a resting trial on, from its checkpoint, to the step `until` (None: to the horizon)."""
+    """Resume a resting trial from its checkpoint and train to the step `until` (None: to the horizon)."""
     return Suggestion("resume", trial.config, trial.number, until, trial.task, origin, evidence, memo)
 
 
@@ -98,7 +98,7 @@ def fork(
 
 @dataclass(frozen=True)
 class Enough:
-    """What a searcher answers instead of a suggestion to end the search: nothing new is worth its cost."""
+    """Returned by a searcher instead of a suggestion to end the search: nothing new is worth its cost."""
 
     reason: str
 
@@ -107,7 +107,7 @@ class Enough:
 class Report:
     """Trial `trial` reached `step` (counted from 1; usually an epoch) with this loss.
 
-    `cost_seconds` is what this step alone cost. `metrics` holds all that was measured, with the user's sign.
+    `cost_seconds` is the cost of this step alone. `metrics` holds all measurements, with the user's sign.
     """
 
     trial: int
@@ -131,7 +131,7 @@ class Judged:
     """The scheduler stops trial `trial`; its `End` follows."""
 
     trial: int
-    scheduler: str = ""  # its settings, as text
+    scheduler: str = ""  # the scheduler's settings, as text
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Lost:
 
 @dataclass(frozen=True)
 class Over:
-    """The search is over: no configuration is started any more but those of the finalists."""
+    """The search is over: only repetitions of the finalists still start."""
 
     reason: str
 
@@ -158,7 +158,7 @@ class Tested:
 
 @dataclass(frozen=True)
 class Began:
-    """Somebody took the sweep up, for the first time or again. `change`: what they changed; a search that was over goes on."""
+    """The user started or resumed the sweep. `change`: what they changed; then a search that was over continues."""
 
     change: str = ""
 
@@ -170,18 +170,18 @@ Record = OfTrial | OfRun
 
 @dataclass(frozen=True)
 class Goal:
-    """Which metric counts, and which way: the one place that knows its sign."""
+    """The metric to optimise and its direction: only this class knows its sign."""
 
     metric: str = "loss"
     mode: str = "min"  # or "max"
 
     def loss(self, value: float) -> float:
-        """The user's metric as the loss that is minimised inside."""
+        """Convert the user's metric to the loss, which is minimised."""
         return -value if self.mode == "max" else value
 
     def value(self, loss: float) -> float:
-        """The inverse of `loss`."""
+        """Convert a loss back to the user's metric."""
         return -loss if self.mode == "max" else loss
 
 
-LOSS = Goal()  # of a loop that tells a loss
+LOSS = Goal()  # for a loop that reports a loss

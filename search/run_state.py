@@ -1,4 +1,4 @@
-"""How the run itself went: whether its search is over, who lost a worker, who was tested, what failed alike."""
+"""The state of the run: whether its search is over, which trials lost a worker or were tested, what failed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 
 class RunState:
-    """What the rules of a sweep read beside the trials; grown by the history."""
+    """What the rules of a sweep need to know beside the trials; the history updates it."""
 
     def __init__(self) -> None:
         self.over = ""  # why the search is over; empty: it is not
-        self.losses: dict[int, list[int]] = {}  # trial → its last recorded step at each time it lost its worker
+        self.losses: dict[int, list[int]] = {}  # trial → its last recorded step at each loss of its worker
         self.tested: set[int] = set()
-        self.has_reported = False  # something has worked
-        self.farthest = 0  # the step that trials have got to for sure
-        self.failures: list[str] = []  # since the run was last taken up: why trials failed that got as far as any other
+        self.has_reported = False  # whether any trial has reported
+        self.farthest = 0  # the step that trials have certainly reached
+        self.failures: list[str] = []  # of this run: why trials failed that had got as far as any other
 
     def add(self, record: Record, trial: Trial | None) -> None:
-        """Take `record`, which is no report, in after the history; `trial` is the one it is about."""
+        """Add `record`, which is not a report, after the history has; `trial` is the one it concerns."""
         if trial is None:
             if isinstance(record, Over):
                 self.over = record.reason
@@ -30,7 +30,7 @@ class RunState:
                 self.failures.clear()
                 self.over = "" if record.change else self.over
         elif isinstance(record, End):
-            # Beyond its last step, if it was left there in peace.
+            # A trial that ended without an error got beyond its last step.
             self._get_to(trial.step + (record.status in (Status.STOPPED, Status.COMPLETED)))
             if record.status is Status.FAILED and trial.step >= self.farthest:
                 self.failures.append(record.reason)
@@ -40,12 +40,12 @@ class RunState:
             self.tested.add(trial.number)
 
     def report(self, step: int) -> None:
-        """A trial has reported `step`."""
+        """Record that a trial has reported `step`."""
         self.has_reported = True
         self._get_to(step)
 
     def _get_to(self, step: int) -> None:
-        """A trial has got to `step`: what others fail of before it is no mistake that all share."""
+        """Record that a trial reached `step`; failures before that step are then not common to all trials."""
         if step > self.farthest:
             self.farthest = step
             self.failures.clear()

@@ -11,8 +11,8 @@ Each raises ValueError with the place, the name, the value and what it must be:
         ...
     ValueError: Task(cost=2): must be a share, more than 0 and at most 1.
 
-Intervals are written as in mathematics: "[0, 1)" holds 0 and not 1, "(0, inf)" every finite number above 0. A bool is no
-number, and NumPy's integers are not taken for Python's: the record would show another text for the same setting.
+Intervals use mathematical notation: "[0, 1)" contains 0 but not 1, "(0, inf)" every finite number above 0. A bool is
+not a number. NumPy's integers are refused, because the record would show another text for the same setting.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def flag(title: str, /, **values: object) -> None:
 
 
 def is_number(value: object) -> bool:
-    """A float or an int, and no bool; NaN and the infinities are numbers here."""
+    """Whether it is a float or an int, but no bool; NaN and the infinities count as numbers here."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _place(title: str, name: str, value: object) -> str:
-    """`title` is a class, or a call of it that other arguments have opened: "Task('small'"."""
+    """`title` is a class, or an unfinished call of it: "Task('small'"."""
     return f"{title}{', ' if '(' in title else '('}{name}={value!r})"
 
 

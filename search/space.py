@@ -13,12 +13,13 @@ Example::
         constraints={"large batches need a small rate": lambda c: c["lr"] * c["batch"] <= 64},
     )
 
-A configuration is a dict of the *active* parameters. On the unit cube every parameter that is not fixed has
-one coordinate, in the order of the definition: a float its place in the range (on its scale), an integer, a
-power or a choice the middle of its bin (a choice by index: its neighbours mean nothing), an inactive one 0.5.
+A configuration is a dict of the *active* parameters. In the unit cube every parameter that is not fixed has one
+coordinate, in the order of the definition. A float has its place in the range (on its scale); an integer, a power of
+two or a choice has the middle of its bin (a choice by its index, though neighbours mean nothing); an inactive
+parameter has 0.5.
 
-Whoever has a guess where the best value is says so: `loguniform(1e-5, 1).prior(1e-3, confidence=0.5)`. A prior
-changes what is tried first, never what is allowed or what a result means.
+State a prior if you expect the best value somewhere: `loguniform(1e-5, 1).prior(1e-3, confidence=0.5)`. A prior
+changes the order of the trials; it never changes which values are allowed or what a result means.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ Vector = NDArray[np.float64]
 
 
 def uniform(low: float, high: float) -> Float:
-    """A real number, every value equally likely.
+    """A real number; all values are equally likely.
 
     >>> space = Space({"momentum": uniform(0.0, 0.99)})
     """
@@ -79,7 +80,7 @@ def uniform(low: float, high: float) -> Float:
 
 
 def loguniform(low: float, high: float) -> Float:
-    """A positive real number, every order of magnitude equally likely.
+    """A positive real number; all orders of magnitude are equally likely.
 
     >>> space = Space({"lr": loguniform(1e-5, 0.1).prior(1e-3)})
     """
@@ -120,7 +121,7 @@ def choice(options: Any) -> Choice:
 
 
 class Space:
-    """Everything that may be tried. Immutable; a definition that cannot work is refused with ValueError.
+    """All configurations that may be tried. Immutable; raises ValueError for a definition that cannot work.
 
     >>> space = Space({"lr": loguniform(1e-5, 0.1), "epochs": 20}, {"slow": lambda c: c["lr"] < 0.05})
     >>> space.why_not({"lr": 0.2})
@@ -140,7 +141,7 @@ class Space:
             name: index for index, name in enumerate(n for n, p in self._parameters.items() if not isinstance(p, Fixed))
         }
         self.has_priors = any(parameter.known_prior is not None for parameter in self._parameters.values())
-        """Whether somebody has a guess where the best value of some parameter is (`prior`)."""
+        """Whether any parameter has a prior."""
         self._constraints = dict(checked(constraints))
         self._families = families(self._conditions, self.order)
         self._example = first_feasible(self) if self._constraints else None
@@ -151,7 +152,7 @@ class Space:
 
     @property
     def conditions(self) -> Mapping[str, Condition]:
-        """For every parameter its condition; empty if it is always active."""
+        """The condition of every parameter; empty if it is always active."""
         return MappingProxyType(self._conditions)
 
     @property
@@ -160,12 +161,12 @@ class Space:
 
     @property
     def dimension(self) -> int:
-        """Coordinates of the unit cube: one for each parameter that is not fixed."""
+        """Number of coordinates of the unit cube: one for each parameter that is not fixed."""
         return len(self._coordinate)
 
     @property
     def coordinates(self) -> Mapping[str, int]:
-        """Parameter name → its place in the unit vector."""
+        """Parameter name → its index in the unit vector."""
         return MappingProxyType(self._coordinate)
 
     @property
@@ -174,7 +175,7 @@ class Space:
 
     @property
     def size(self) -> float:
-        """How many configurations there are, constraints left aside; infinite with any float."""
+        """The number of configurations, ignoring constraints; infinite if there is a float."""
         return count(self._families, self._parameters, self._conditions, lambda parameter: parameter.size)
 
     @property
@@ -185,11 +186,11 @@ class Space:
         return self.why_not(config) is None
 
     def broken(self, config: Mapping[str, Any]) -> str | None:
-        """The name of a constraint that `config`, which is right otherwise, breaks; None if it meets all."""
+        """The name of a constraint that the otherwise valid `config` breaks; None if it meets all."""
         return broken(self._constraints, config)
 
     def why_not(self, config: Mapping[str, Any]) -> str | None:
-        """Why `config` is not in the space, in one sentence; None if it is. Fixed values may be left out."""
+        """Why `config` is not in the space, in one sentence; None if it is. You may leave out fixed values."""
         return _settle(self, config)[1]
 
     def check(self, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,8 +203,8 @@ class Space:
     def log_prior(self, units: Vector) -> Vector:
         """Log prior density of points in the unit cube, (n, dimension) → (n,); 0 everywhere without priors.
 
-        Finite everywhere: with a probability of 1 − confidence the best value of a parameter may be anywhere. An
-        inactive parameter counts nothing.
+        Finite everywhere: with probability 1 − confidence the best value of a parameter may be anywhere. Inactive
+        parameters do not count.
         """
         units = np.asarray(units, dtype=np.float64)
         total = np.zeros(len(units))
@@ -217,7 +218,7 @@ class Space:
         return total
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
-        """A random configuration that meets all constraints; if they leave very little, one near the first that was found."""
+        """A random configuration that meets all constraints; if very few do, one near the first that was found."""
         return drawn(self, self._example, rng, lambda: rng.random(self.dimension))
 
     def sample_prior(self, rng: np.random.Generator) -> dict[str, Any]:
@@ -228,7 +229,7 @@ class Space:
         )
 
     def to_unit(self, config: Mapping[str, Any]) -> Vector:
-        """The place of `config` in the unit cube; inactive parameters at 0.5."""
+        """The place of `config` in the unit cube; inactive parameters are at 0.5."""
         unit = np.full(self.dimension, 0.5)
         for name, index in self._coordinate.items():
             if name in config:
@@ -244,7 +245,7 @@ class Space:
         )
 
     def walk(self, pick: Callable[[str, Parameter], Any]) -> dict[str, Any]:
-        """The configuration whose active parameters, parents first, have the values that `pick` gives."""
+        """The configuration whose active parameters get their values from `pick`, parents first."""
         config: dict[str, Any] = {}
         for name in self.order:
             if is_active(self._conditions[name], config):
@@ -258,13 +259,13 @@ class Space:
         return (config for config in expanded(values, self._conditions, self.order) if self.broken(config) is None)
 
     def grid_size(self, resolution: int) -> float:
-        """How many configurations `grid` has, constraints left aside."""
+        """The number of configurations in `grid`, ignoring constraints."""
         return count(
             self._families, self._parameters, self._conditions, lambda parameter: len(parameter.values(resolution))
         )
 
     def describe(self) -> dict[str, Any]:
-        """The definition as JSON, the same in every process. A constraint is known by its name only."""
+        """The definition as JSON, the same in every process. A constraint appears only by name."""
         parameters = {}
         for name, parameter in self._parameters.items():
             parameters[name] = parameter.describe()
@@ -289,7 +290,7 @@ class Space:
 
 
 def numeric_coordinates(space: Space) -> list[int]:
-    """The coordinates of numbers that every configuration has."""
+    """The coordinates of the numeric parameters that are always active."""
     return [
         space.coordinates[name]
         for name, parameter in space.parameters.items()
@@ -308,7 +309,7 @@ def _refuse_names(parameters: object) -> None:
 
 
 def _named(name: str, definition: Any) -> Parameter:
-    """The parameter of a definition; a plain value is fixed."""
+    """The parameter of a definition; a plain value becomes a fixed parameter."""
     inner = definition.parameter if isinstance(definition, Conditional) else definition
     parameter = inner if isinstance(inner, Parameter) else Fixed(inner)
     if (problem := parameter.problem() or parameter.prior_problem()) is not None:
@@ -318,7 +319,7 @@ def _named(name: str, definition: Any) -> Parameter:
 
 
 def _settle(space: Space, config: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """`config` with plain values and all fixed ones, and why it is not in the space."""
+    """`config` with plain values and all fixed ones; and why it is not in the space, or None."""
     found, objection = settled(config, space.parameters, space.conditions, space.order)
     if objection is not None:
         return {}, objection

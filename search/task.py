@@ -1,9 +1,9 @@
 """A task: a cheaper version of the full training, with a known share of its cost.
 
-Trainings on cheap tasks teach a model about full trainings. A task that is a full training cut short is reached
-*on the way*: its trials are ordinary ones that rest at `steps(horizon)` and may be resumed, so a promotion pays
-only the difference. All other tasks (part of the data, a smaller input, a schedule that depends on its own length)
-are trainings of their own, and a trial of such a task names it.
+Trainings on cheap tasks teach a model about full trainings. A full training that is cut short passes through the task
+*on the way*: such trials are ordinary ones that rest at `steps(horizon)` and may be resumed, so a promotion pays only
+the difference. All other tasks (part of the data, a smaller input, a schedule that depends on its own length) are
+separate trainings, and a trial of such a task names it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ FULL = "full"
 
 @dataclass(frozen=True)
 class Task:
-    """`cost` is the share of a full training's cost, in (0, 1]; `share` the share of its steps.
+    """A version of the training: `cost` is its share of a full training's cost, in (0, 1], `share` that of the steps.
 
     `changes`: fields of the workload that differ, for instance {"data_share": 0.1} or {"image_size": 32}.
-    `resumes`: a full training passes through this task, and can go on from it.
+    `resumes`: a full training passes through this task, so a trial of it can be resumed to a full one.
 
     >>> Task.epochs(0.25, 1)[0].steps(horizon=20)
     5
@@ -38,7 +38,7 @@ class Task:
     def __post_init__(self) -> None:
         settings.share(f"Task({self.name!r}", "(0, 1]", cost=self.cost, share=self.share)
         if self.changes and self.resumes:
-            object.__setattr__(self, "resumes", False)  # another workload's checkpoint is no place to go on from
+            object.__setattr__(self, "resumes", False)  # a changed workload cannot resume the other's checkpoint
 
     @staticmethod
     def epochs(*shares: float) -> tuple[Task, ...]:
@@ -57,17 +57,17 @@ class Task:
     def changed(name: str, cost: float, **changes: Any) -> Task:
         """A training of the workload with other settings, for instance Task.changed("small", 0.2, image_size=32).
 
-        What the workload's `prepare` leaves is made once, without the changes, and shared by all tasks.
+        The workload's `prepare` runs once, without the changes, and all tasks share its files.
         """
         return Task(name, cost, changes=changes)
 
     def steps(self, horizon: int) -> int:
-        """How many steps a training of this task has."""
+        """The number of steps in a training of this task."""
         return max(1, math.ceil(self.share * horizon - 1e-9))
 
 
 def problem(tasks: Sequence[Task]) -> str | None:
-    """What is wrong with this list of tasks, in words; None if nothing is."""
+    """What is wrong with this list of tasks, in one sentence; None if nothing is."""
     if not tasks:
         return None
     fields: dict[str, list[Any]] = {"name": [task.name for task in tasks], "cost": [task.cost for task in tasks]}
@@ -87,5 +87,5 @@ def problem(tasks: Sequence[Task]) -> str | None:
 
 
 def named(tasks: Sequence[Task], name: str) -> Task | None:
-    """The task of this name; None if there is none. There is always a full one."""
+    """The task of this name; None if there is none. The task "full" always exists."""
     return next((task for task in tasks if task.name == name), Task(FULL, 1.0) if name == FULL else None)

@@ -1,4 +1,4 @@
-"""What an engine tells a worker, and what the worker answers: all that orchestrator/ and trainables/ share."""
+"""The messages between an engine and its workers: all that orchestrator/ and trainables/ share."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker is told: train this configuration in this folder from where it rests to `until`.
+    """An engine's order to a worker: train this configuration in this folder, from its last checkpoint to `until`.
 
-    `recorded` is the last step in the ledger: a checkpoint beyond it is not used, so that no step is missing.
+    `recorded` is the last step in the ledger: the worker ignores later checkpoints, so that no step is missing.
     """
 
     trial: int
@@ -27,31 +27,32 @@ class Assignment:
     task: str = "full"
     recorded: int = 0
     threads: int = 1  # CPUs granted to each of its workers
-    workers: int = 1  # processes with a share of every batch each
-    gpu: float = 0.0  # GPUs granted to the trial; a fraction: that share of one's memory
-    checkpoint_seconds: float = 5.0  # at most this often, for at most 2 % of the time; 0: after each step
-    pinned: tuple[int, ...] = ()  # checkpoints of these steps are kept beside the newest: others may fork from them
-    parent: Path | None = None  # fork: folder of the trial whose state is taken over …
+    workers: int = 1  # processes that share every batch
+    gpu: float = 0.0  # GPUs granted to the trial; a fraction: that share of one GPU's memory
+    checkpoint_seconds: float = 5.0  # the least time between two, which take at most 2 % of all; 0: after each step
+    pinned: tuple[int, ...] = ()  # steps whose checkpoints stay beside the newest, because others may fork from them
+    parent: Path | None = None  # fork: the folder of the trial whose state to take over …
     parent_step: int = 0  # … at this step
-    prepared: Path | None = None  # what `prepare` left
-    digests: Mapping[str, str] = field(default_factory=dict)  # checkpoint's path → SHA-256 of its manifest on record
+    prepared: Path | None = None  # the folder that `prepare` filled
+    digests: Mapping[str, str] = field(default_factory=dict)  # checkpoint's path → recorded SHA-256 of its manifest
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a worker answers: a step was reached, a checkpoint was written, or something is worth telling.
+    """A worker's message: it reached a step, wrote a checkpoint, or has something else to say.
 
-    kind "report": `step`, `metrics` (what was evaluated, and "train_loss", the mean over the epoch), `cost_seconds`.
-    If the training loss has become NaN or infinite the other metrics are NaN: what a wrecked model scores is no
-    measurement. After a report in which the tuned metric is not finite nothing follows.
+    kind "report": `step`, `metrics` (the evaluation's, and "train_loss", the mean over the epoch), `cost_seconds`.
+    If the training loss is NaN or infinite, the other metrics are NaN, because the scores of a diverged model mean
+    nothing. After a report in which the tuned metric is not finite, nothing follows.
     kind "checkpoint": `step`, `path`, `sha256` (of its manifest), `bytes`.
     kind "notice": `text` (a damaged checkpoint was passed over, …).
-    kind "ended": the training came to an end of its own (early stopping, a patience rule) at `step`, before `until`, after at
+    kind "ended": the training ended by itself (early stopping, a patience rule) at `step`, before `until`, after at
     least one report; `text` says how. It is complete; nothing follows.
-    kind "paused": training left off because it was asked to, after a checkpoint.
-    kind "decision": the policy turned knobs after `samples` samples: the knobs `before` and `after`, why (`text`), what it
-    rests on (`metrics`), what deciding took (`cost_seconds`). `after` says as "averaging" what begins, or begins again, there. `position`: the same place in samples that no rewind
-    has undone; None for something that is only tried.
+    kind "paused": the training paused on request, after a checkpoint.
+    kind "decision": after `samples` samples the policy changed the knobs `before` to `after`. `text` gives the reason,
+    `metrics` the evidence, `cost_seconds` the time to decide. `after` contains "averaging" if averaging begins or
+    restarts there. `position`: the same place, counting only samples that no roll-back has undone; None during an
+    exploration.
     """
 
     kind: str
@@ -69,7 +70,7 @@ class Progress:
 
 
 class Run(Protocol):
-    """A training under way: iterate for its progress (None: another update was made, nothing to tell)."""
+    """A running training: iterate for its progress (None: one more update, nothing to report)."""
 
     def __iter__(self) -> Iterator[Progress | None]: ...
 
@@ -80,9 +81,9 @@ class Run(Protocol):
 
 
 class Trainable(Protocol):
-    """Whatever a sweep can tune. `trainables.contract.Workload` is one; a table of recorded curves may be another.
+    """Anything that a sweep can tune: a `trainables.contract.Workload`, or for instance a table of recorded curves.
 
-    If it has a method `check()`, this is called before anything starts: a ValueError says what is missing.
+    If it has a method `check()`, the sweep calls it before anything starts; a ValueError says what is missing.
     """
 
     metric: str

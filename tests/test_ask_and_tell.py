@@ -86,7 +86,7 @@ def test_a_saved_search_goes_on_as_if_nothing_had_happened() -> None:
         assert again is not None
         assert trial is not None
         assert again.suggestion == trial.suggestion
-    with pytest.raises(ValueError, match="load into a new one"):
+    with pytest.raises(ValueError, match="load into a new object"):
         two.load(one.save())
 
 
@@ -171,7 +171,7 @@ def test_a_trial_at_rest_has_nothing_more_to_tell() -> None:
     tuning, trial = under_way()
     tuning.tell(trial, 1, 0.5)
     tuning.end(trial, "nothing more to gain")
-    with pytest.raises(ValueError, match="it is completed at step 1; leave off when `tell` answers False"):
+    with pytest.raises(ValueError, match="it is completed at step 1; stop the training when `tell` returns False"):
         tuning.tell(trial, 2, 0.4)
 
 

@@ -85,7 +85,7 @@ def test_with_one_kth_the_central_model_is_exactly_the_mean_of_the_old_replicas(
 def test_replicas_at_the_limit_of_alpha_or_beyond_are_refused() -> None:
     for k in (2, 5, 16):
         Averaging(k, alpha=0.999 * 2 / (1 + k))
-        with pytest.raises(ValueError, match="or the replicas part; try alpha=None"):
+        with pytest.raises(ValueError, match="or the replicas diverge; try alpha=None"):
             Averaging(k, alpha=2 / (1 + k))
 
 
@@ -183,9 +183,9 @@ def test_what_replicas_cannot_do_is_refused_in_words() -> None:
     several.size = 3
     with pytest.raises(ValueError, match="Layerwise may use norms of whole tensors"):
         Training(Large(), Sma(2), CONFIG)
-    with pytest.raises(ValueError, match="each of 3 workers needs a replica; make it replicas=3 or more"):
+    with pytest.raises(ValueError, match="each of 3 workers needs a replica; use replicas=3 or more"):
         Training(Small(), Sma(2), CONFIG, group=several)
-    with pytest.raises(ValueError, match="batch_size=13 of 60 samples is less than one for each replica"):
+    with pytest.raises(ValueError, match="batch_size=13 of 60 samples leaves some replica without any"):
         Training(Small(), Sma(14), CONFIG)
     for wrong in ({"replicas": 0}, {"replicas": 2, "momentum": 1.0}, {"replicas": 2, "period": 0}):
         with pytest.raises(ValueError, match="; try"):

@@ -131,8 +131,8 @@ REPLAYING = AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, d
 @pytest.mark.parametrize(("policy", "words"), [
     (Sma(replicas=2), "Sma.replicas=2.* averages replicas"),
     (Compose(LrSchedule(), Sma(replicas=2)), "only our own loop"),
-    (REPLAYING, r"data order that can go back; give Control\(…, sampler=sampler\)"),
-    (AdaScale(8), r"AdaScale\(base_batch=8.*give Control\(…, parts=2\)"),
+    (REPLAYING, r"data order that can go back; pass Control\(…, sampler=sampler\)"),
+    (AdaScale(8), r"AdaScale\(base_batch=8.*pass Control\(…, parts=2\)"),
     (AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, metric="loss"), "measure=evaluate"),
 ])  # fmt: skip
 def test_what_a_policy_lacks_here_is_refused_with_the_remedy(policy: Policy[Any], words: str) -> None:
@@ -155,7 +155,7 @@ def test_a_gradient_that_nobody_shows_is_asked_for() -> None:
 def test_a_batch_told_in_part_cannot_be_saved() -> None:
     control = small(Fixed())
     control.part(4, 0.5)
-    with pytest.raises(ValueError, match="told of in part"):
+    with pytest.raises(ValueError, match="only partly done"):
         control.state_dict()
     with pytest.raises(ValueError, match="no samples"):
         small(Fixed()).update()
@@ -186,9 +186,9 @@ def test_an_evaluation_amid_an_exploration_measures_the_mark() -> None:
         assert torch.equal(control.model.weight, marked)
         return {"valid_loss": 1.0}
 
-    with pytest.raises(ValueError, match=r"end_epoch\(\{'valid_loss': 1.0\}\).*is trying other weights"):
+    with pytest.raises(ValueError, match=r"end_epoch\(\{'valid_loss': 1.0\}\).*is exploring"):
         control.end_epoch({"valid_loss": 1.0})
-    with pytest.raises(ValueError, match="no metrics; give them"):
+    with pytest.raises(ValueError, match="no metrics; pass them"):
         control.end_epoch()
     assert control.epoch == 0
     assert control.end_epoch(evaluate)["valid_loss"] == 1.0
@@ -276,9 +276,9 @@ def test_no_sample_is_lost_or_repeated_whatever_the_batch_size_and_the_cut(worke
 def test_what_the_control_is_told_must_be_what_was_drawn() -> None:
     sampler, control = growing()
     next(iter(sampler))
-    with pytest.raises(ValueError, match="an update over 5 samples was told, and the batch drawn has 8"):
+    with pytest.raises(ValueError, match="an update over 5 samples, but the batch drawn has 8"):
         control.update(1.0, 5)
-    with pytest.raises(ValueError, match="no control follows it"):
+    with pytest.raises(ValueError, match="no control sets its batch size"):
         next(iter(BatchSampler(100)))
     with pytest.raises(ValueError, match="rank must be from 0 to 1"):
         BatchSampler(100, rank=2, ranks=2)

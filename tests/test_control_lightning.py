@@ -120,7 +120,7 @@ class Manual(Module):
     (Fixed(), ReplayedSchedule, {}, "configure_optimizers returns StepLR"),
     (Fixed(), Manual, {"accumulate_grad_batches": 1}, "optimizes manually; make a Control"),
     (Fixed(), Module, {"max_epochs": -1, "max_steps": 5}, "needs the number of epochs"),
-    (AdaScale(8), Module, {"accumulate_grad_batches": 1}, "watches the gradient noise"),
+    (AdaScale(8), Module, {"accumulate_grad_batches": 1}, "needs the gradient noise"),
 ])  # fmt: skip
 def test_trainings_that_a_policy_cannot_control_are_refused(
     policy: Policy[Any], module: type[Module], changes: dict[str, Any], words: str, tmp_path: Path

@@ -105,7 +105,7 @@ def test_what_a_trainer_cannot_do_is_refused(policy: Policy[Any], tmp_path: Path
 @pytest.mark.parametrize(("policy", "changes", "words"), [
     (Fixed(), {"lr_scheduler_type": "linear"}, r"lr_scheduler_type='linear'.*use lr_scheduler_type='constant'"),
     (AdaScale(8), {"max_grad_norm": 1.0}, r"max_grad_norm=1.0.*use max_grad_norm=0"),
-    (AdaScale(8), {"gradient_accumulation_steps": 1}, "watches the gradient noise"),
+    (AdaScale(8), {"gradient_accumulation_steps": 1}, "needs the gradient noise"),
 ])  # fmt: skip
 def test_arguments_that_do_not_go_with_a_policy_are_refused(
     policy: Policy[Any], changes: dict[str, Any], words: str, tmp_path: Path
@@ -122,7 +122,7 @@ def test_a_checkpoint_before_the_evaluation_of_its_epoch_is_refused(tmp_path: Pa
             resume_from_checkpoint=str(tmp_path / "checkpoint-8")
         )
     (tmp_path / "checkpoint-4" / "control.pt").unlink()
-    with pytest.raises(ValueError, match=r"goes on from step 4, and there is no .*control\.pt"):
+    with pytest.raises(ValueError, match=r"resumes from step 4, but .*control\.pt is missing"):
         trainer(LrSchedule("linear"), tmp_path, **saving)[0].train(
             resume_from_checkpoint=str(tmp_path / "checkpoint-4")
         )

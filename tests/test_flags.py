@@ -152,7 +152,7 @@ def test_a_script_is_asked_once(tmp_path: Path) -> None:
         ({"lr": uniform(0, 1)}, "has no flag --lr; it has --learning-rate: name the parameter 'learning-rate'"),
         ({"batchsise": uniform(0, 1)}, "has no flag --batchsise; it has --batch-size"),
         ({"zzz": uniform(0, 1)}, "has no flag --zzz; it has --amp, --b, --batch-size"),
-        ({"nesterov": uniform(0, 1)}, r"--nesterov is a switch and takes no value, 'nesterov' is .*; tune it as choice\(\[True, False\]\)"),
+        ({"nesterov": uniform(0, 1)}, r"--nesterov is a switch and takes no value, but 'nesterov' is .*; tune it as choice\(\[True, False\]\)"),
     ],
 )  # fmt: skip
 def test_a_parameter_without_a_flag_is_refused_with_the_right_one(
@@ -264,11 +264,11 @@ def test_what_is_not_there_is_refused_before_anything_starts(tmp_path: Path, mon
     for command, more, words in [
         (f"{sys.executable} missing.py", {}, r"no file 'missing\.py'"),
         ("no-such-program", {}, "no program 'no-such-program'"),
-        ("./run.sh", {}, r"'\./run\.sh' is there but may not be executed: chmod \+x \./run\.sh"),
+        ("./run.sh", {}, r"'\./run\.sh' exists but is not executable: chmod \+x \./run\.sh"),
         ("sh run.sh {config}", {"config": "base.yaml"}, r"config='base\.yaml'\): there is no such file"),
     ]:
         with pytest.raises(ValueError, match=words):
             Script(command, **fields, **more).check()
     (tmp_path / "base.json").write_text(json.dumps([1]))
-    with pytest.raises(ValueError, match="holds no mapping"):
+    with pytest.raises(ValueError, match="contains no mapping"):
         Script("sh run.sh {config}", **fields, config="base.json").check()

@@ -67,9 +67,9 @@ REFUSED = [
     ("train.py", "must be a function of the configuration"),
     (lambda: None, r"takes \(\); it must take the configuration"),
     (lambda config, state: None, r"takes \(config, state\) and yields nothing; yield the metrics"),
-    (lambda config, data: None, r"nobody gives it 'data'; bind it: functools.partial\(train, data=…\)"),
-    (needs_more, "needs_more.*nobody gives it 'data'"),
-    (lambda config, *, data: None, "nobody gives it 'data'"),
+    (lambda config, data: None, r"nothing provides 'data'; bind it: functools.partial\(train, data=…\)"),
+    (needs_more, "needs_more.*nothing provides 'data'"),
+    (lambda config, *, data: None, "nothing provides 'data'"),
 ]
 
 
@@ -184,12 +184,12 @@ def test_what_goes_wrong_in_a_function_is_the_reason_of_the_failure(train: Any, 
     if train is breaks:
         assert "in breaks" in (assignment().folder.parent / "log.txt").read_text()
     if train is returns:
-        assert "returned 0.25, which is not read" in (assignment().folder.parent / "log.txt").read_text()
+        assert "returned 0.25, which nothing reads" in (assignment().folder.parent / "log.txt").read_text()
 
 
 def test_a_generator_of_the_configuration_alone_may_not_yield_a_state(assignment: Any) -> None:
     def train(config: Any) -> Any:
         yield {"loss": 1.0}, {"x": 1}
 
-    with pytest.raises(ValueError, match="takes none to go on from"):
+    with pytest.raises(ValueError, match="takes none to resume from"):
         told(train, assignment())

@@ -255,7 +255,7 @@ def test_a_share_of_the_data_uses_the_same_features(frozen: tuple[ResNetFinetune
     small = replace(workload, data_share=0.25)
     assert small.samples() == 25
     assert len(list(train(small, None, small.baseline, prepared=prepared))) == 3
-    with pytest.raises(ValueError, match=r"features of 100 training images of side 16, and there are 50"):
+    with pytest.raises(ValueError, match=r"features of 100 training images of side 16, but there are 50"):
         replace(workload, per_class=10).model({}, prepared)
-    with pytest.raises(ValueError, match=r"and there are 100 of side 8; a task cannot change"):
+    with pytest.raises(ValueError, match=r"but there are 100 of side 8; all tasks share the prepared files"):
         replace(workload, side=8).model({}, prepared)

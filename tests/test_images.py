@@ -298,7 +298,7 @@ def test_bad_idx_files_are_refused(name: str, content: bytes | None, message: st
     ("settings", "message"),
     [
         ({"scope": "body"}, r"scope='body': must be one of 'all', 'head'"),
-        ({"scope": "head", "weights": "none"}, r"a frozen body must have learnt"),
+        ({"scope": "head", "weights": "none"}, r"a frozen body must be pre-trained"),
         ({"network": "vgg"}, r"network='vgg': must be one of 'small', 'resnet18'"),
         ({"network": "resnet18", "blocks": 2}, r"settings of network='small'"),
         ({"network": "resnet18", "widths": (8,) * 5}, r"four widths at most"),
@@ -306,7 +306,7 @@ def test_bad_idx_files_are_refused(name: str, content: bytes | None, message: st
         ({"data_share": 0.0}, r"data_share=0.0: must be more than 0"),
         ({"per_class": 101}, r"per_class=101: of the digits must be 1 to 100"),
         ({"classes_every": 2}, r"classes_every=2: is for folders"),
-        ({"data": "somewhere"}, r"weights=None: pre-training on digits goes with the digits"),
+        ({"data": "somewhere"}, r"weights=None: the pre-training on digits is for digits only"),
         ({"weights": "nothing.safetensors"}, r"nothing\.safetensors'.*checkpoint folder of a trial"),
     ],
 )

@@ -196,7 +196,7 @@ def test_a_damaged_entry_is_made_again(source: Path, folder: Path) -> None:
 
 def test_where_nothing_can_be_kept_each_process_reads_and_is_warned(source: Path, folder: Path) -> None:
     folder.write_text("a file, where the folder should be")
-    with pytest.warns(UserWarning, match=rf"cannot be kept in {re.escape(str(folder))} .*ORCHESTRATOR_CACHE"):
+    with pytest.warns(UserWarning, match=rf"cannot keep data in {re.escape(str(folder))} .*ORCHESTRATOR_CACHE"):
         assert here(source) == [7] * 10
 
 

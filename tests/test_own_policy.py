@@ -122,7 +122,7 @@ def test_a_function_that_takes_no_control_is_refused_with_the_remedy(function: A
 
 
 def test_a_plain_function_cannot_take_a_control() -> None:
-    with pytest.raises(ValueError, match="only a generator is given a control"):
+    with pytest.raises(ValueError, match="only a generator gets a control"):
         FromFunction(lambda config, control: None, metric="loss", mode="min", horizon=4)
 
 

@@ -404,6 +404,6 @@ def test_watched_gradients_of_replicas_on_two_workers_are_those_of_one(tmp_path:
 
 @pytest.mark.slow
 def test_fewer_replicas_than_workers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="each of 3 workers needs a replica; make it replicas=3 or more"):
+    with pytest.raises(ValueError, match="each of 3 workers needs a replica; use replicas=3 or more"):
         carry_out(AVERAGED, Sma(2), assignment(tmp_path, workers=3))
     assert not psutil.Process().children()

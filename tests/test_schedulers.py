@@ -378,7 +378,7 @@ def test_the_median_rule_gives_every_trial_its_grace() -> None:
         (lambda: Asha(reduction_factor=1), "2 or more"),
         (lambda: AshaPromote(reduction_factor=2.5), "AshaPromote(reduction_factor=2.5)"),  # type: ignore[arg-type]
         (lambda: Asha(max_t=0), "1 or more"),
-        (lambda: Asha(grace_period=8, max_t=4), "max_t must be at least as much"),
+        (lambda: Asha(grace_period=8, max_t=4), "max_t must be at least as large"),
         (lambda: Median(grace_period=0), "1 or more"),
         (lambda: Median(min_trials=True), "1 or more"),
     ],

@@ -248,7 +248,7 @@ def test_what_was_prepared_must_be_the_vocabulary_of_the_trial(tmp_path: Path) -
     workload = BertMlm.smallest()
     workload.prepare(tmp_path)
     workload.model({}, tmp_path)
-    with pytest.raises(ValueError, match=r"vocab\.txt is not the vocabulary .* Go on with vocabulary="):
+    with pytest.raises(ValueError, match=r"vocab\.txt differs from the vocabulary .* Continue with vocabulary="):
         replace(workload, vocabulary_size=400).model({}, tmp_path)
 
 
@@ -335,7 +335,7 @@ def test_weights_that_do_not_fit_are_refused(pretrained: tuple[BertMlm, nn.Modul
         replace(workload, hidden=32).check()
     with pytest.raises(ValueError, match="know 32 positions; take length=32"):
         replace(workload, length=40).check()
-    with pytest.raises(ValueError, match="give also vocabulary="):
+    with pytest.raises(ValueError, match="also give vocabulary="):
         replace(workload, vocabulary=None).check()
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match=r"other\.safetensors.* not of a BERT model"):
@@ -355,7 +355,7 @@ def test_a_name_that_the_hub_does_not_give_is_told(
     monkeypatch.setattr(transformers.AutoModel, "from_pretrained", unreachable)
     workload = fine_tuning("no-such-model", tmp_path)
     workload.check()  # asks nobody
-    with pytest.raises(ValueError, match=r"no-such-model.*hub did not give .*OSError.*weights=None"):
+    with pytest.raises(ValueError, match=r"no-such-model.*hub returned no .*OSError.*weights=None"):
         workload.model({}, None)
 
 
@@ -370,7 +370,7 @@ def test_a_name_that_the_hub_does_not_give_is_told(
         (LstmLm(dropout=1.0), r"dropout=1\.0.*below 1"),
         (LstmLm(cutoffs=(4000, 1000)), "must grow"),
         (LstmLm(cutoffs=(1000, 40_000)), "must stay below the [0-9]+ entries"),
-        (LstmLm(hidden=8, cutoffs=(100, 1000)), "at least hidden=16"),
+        (LstmLm(hidden=8, cutoffs=(100, 1000)), "use hidden=16 or more"),
         (LstmLm(data="nowhere"), "data='nowhere': there is no such folder.*train.txt.*data=None"),
         (BertMlm(hidden=100, heads=3), "heads must divide hidden"),
         (BertMlm(length=4), "length=4"),

@@ -94,7 +94,7 @@ def test_after_so_many_returns_a_diverged_step_is_reported_and_nothing_follows()
 
 
 def test_one_mark_has_one_owner() -> None:
-    with pytest.raises(ValueError, match="one snapshot only"):
+    with pytest.raises(ValueError, match="only one snapshot"):
         Watchdog(Warmup(1, then=LrRange()))
 
 

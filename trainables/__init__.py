@@ -1,8 +1,8 @@
-"""How a model is trained: workloads, and policies that set the learning rate and batch size while one trains.
+"""Train models: workloads, and policies that set the learning rate and batch size while a model trains.
 
     from trainables import Quadratic, LrSchedule, Warmup
 
-Names are loaded when they are first asked for (PEP 562), and torch only when something trains.
+Each name is loaded at its first use (PEP 562), and torch only when something trains.
 """
 
 from __future__ import annotations

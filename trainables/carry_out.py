@@ -1,6 +1,6 @@
-"""Carry out an assignment: train a workload in this process, or on several workers, with checkpoints, pauses and forks.
+"""Carry out an assignment: train a workload in this process or on several workers, with checkpoints, pauses and forks.
 
-This stands above the training loop and the worker processes, so that the contracts do not need to know them.
+This module sits above the training loop and the worker processes, so the contracts do not depend on them.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ def carry_out(
     assignment: Assignment,
     should_pause: Callable[[], bool] | None = None,
 ) -> Run:
-    """Train what `assignment` asks for (policy None: the knobs stay fixed). Iterating trains::
+    """Train as `assignment` says (policy None: the knobs stay fixed). Iterate to train::
 
         run = carry_out(workload, policy, assignment, should_pause)
         for progress in run:
             if progress is None:
-                continue  # one more update was made: a place to look around
+                continue  # one more update: a chance to do other things
             if progress.kind == "report" and record(progress) is STOP:
-                record(run.save())  # a "checkpoint"; nothing is written twice
+                record(run.save())  # a "checkpoint"; never writes the same one twice
                 break
 
-    A report is yielded before the checkpoint of its step is written: who records it before asking for the
-    next item never has a checkpoint beyond the record. Up to `assignment.recorded`, steps may be reported
-    again, with the same metrics. The iteration ends at `until`, after "paused", or with a report of a
-    metric that is not finite. It may be left at any item without harm.
+    Yields a report before it writes the checkpoint of its step: record each report before you ask for the next item,
+    and no checkpoint is ever ahead of the record. Steps up to `assignment.recorded` may be reported again, with the
+    same metrics. The iteration ends at `until`, after "paused", or with a report of a metric that is not finite. You
+    may stop iterating after any item.
 
-    A workload with a method `run` trains in a way of its own: its method is called.
+    If the workload has a method `run`, it trains in its own way: this function calls that method.
     """
     if (own := getattr(workload, "run", None)) is not None:
         return cast("Run", own(policy, assignment, should_pause))
@@ -45,7 +45,7 @@ def carry_out(
         from trainables.parallel.team import ParallelRun
 
         return ParallelRun(workload, policy, assignment, should_pause)
-    from trainables.execution import run  # torch is loaded where training happens, not where it is described
+    from trainables.execution import run  # load torch only where a training runs
     from trainables.training.loop import Training
 
     def begin() -> Training:
@@ -57,7 +57,7 @@ def carry_out(
 
 
 def has_test(workload: Workload | Trainable) -> bool:
-    """Whether its checkpoints can be measured on data that no decision has seen."""
+    """Whether its checkpoints can be measured on data that no decision used."""
     return isinstance(workload, Workload) or hasattr(workload, "test")
 
 

@@ -1,6 +1,6 @@
-"""The contracts of trainables/: a workload is what is trained, a policy decides from inside the training.
+"""The contracts of trainables/: a workload is a training that can be tuned; a policy decides while it runs.
 
-Nothing here imports torch, so that a command line can name a workload without paying for it.
+Nothing here imports torch, so the command line can name a workload without loading it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ S = TypeVar("S")
 
 
 class Policy(ABC, Generic[S]):
-    """Decides from inside the training: two pure functions and a state that is plain data.
+    """Decides while a model trains: two pure functions and a state of plain data.
 
-    The state must consist of None, bool, int, float, str, tuples, lists and dicts: it is part of the
-    checkpoint.
+    The state becomes part of the checkpoint, so it may contain only None, bool, int, float, str, tuples, lists and
+    dicts.
 
-    `resumable`: a training of some epochs is the beginning of one of more. False for a policy that looks at
-    `signals.horizon` (cosine, polynomial decay, warm-up as a share of the whole): a short training is then
-    another one than a long training cut short, and cannot go on as it. Such a class says `resumable = False`
-    (no annotation: it is no setting); a policy around another has a property that answers for both.
+    `resumable`: whether a short training equals the beginning of a longer one. False for a policy that reads
+    `signals.horizon` or `signals.progress` (cosine, polynomial decay, a warm-up given as a share of the training): its
+    short training differs from a long one that was cut short, and cannot be extended into it. Such a class sets
+    `resumable = False`, without an annotation, which would make it a setting. A policy around another one defines a
+    property that answers for both.
 
-    `writes`: the knobs that it writes, "snapshot" if it takes snapshots or explores, "replay" if samples come again, "average" if it
-    averages. `needs`: "loss", "gradient", what the loop measures for it after every update, "metrics" if it asks for a
-    measurement between two epochs; each costs a little.
+    `writes`: the knobs that the policy turns; also "snapshot" if it takes snapshots or explores, "replay" if it replays
+    samples, "average" if it averages replicas. `needs`: "loss" or "gradient", which the loop then measures after every
+    update, and "metrics" if the policy asks for a measurement between two epochs. Each costs a little time.
     """
 
     resumable: bool = True
@@ -43,46 +44,46 @@ class Policy(ABC, Generic[S]):
 
     @abstractmethod
     def start(self, signals: Signals) -> tuple[S, Action]:
-        """The first state, and what to change before the first update; a fork begins amid a training."""
+        """Return the first state and the changes before the first update; a fork starts in mid-training."""
 
     @abstractmethod
     def act(self, state: S, signals: Signals) -> tuple[S, Action]:
-        """The next state, and what to change now."""
+        """Return the next state and the changes to make now."""
 
 
 class Workload(ABC):
-    """What is trained: model, data, loss, evaluation. Settings are the fields of a frozen dataclass.
+    """A training that can be tuned: model, data, loss, evaluation. Its settings are the fields of a frozen dataclass.
 
-    The methods below import torch themselves; the one loop (`trainables.training.loop`) calls them in this order:
+    The methods import torch themselves. The training loop (`trainables.training.loop`) calls them in this order:
     `knobs`, `model`, `optimizer`, `clip_norm`, `scaler`, `samples`, then `loss` for each update and `evaluate` for each
-    epoch. The model is moved to the GPU if there is one, `indices` too: `loss` and `evaluate` bring the data
-    to where the model is. A workload keeps nothing between calls except data that never change.
+    epoch. The loop moves the model and `indices` to the GPU if there is one; `loss` and `evaluate` move the data to the
+    model's device. Between calls a workload keeps only data that never change.
     """
 
-    metric: ClassVar[str]  # the name in `evaluate`'s answer that is tuned
+    metric: ClassVar[str]  # the metric to tune, by its name in the result of `evaluate`
     mode: ClassVar[str]  # "min" | "max"
-    metrics: ClassVar[tuple[str, ...]]  # all names that `evaluate` answers
+    metrics: ClassVar[tuple[str, ...]]  # all names that `evaluate` returns
     horizon: int  # steps (evaluations, usually epochs) of a full training
-    baseline: ClassVar[Config | None] = None  # what a careful user would run without tuning
+    baseline: ClassVar[Config | None] = None  # the configuration that a careful user would run without tuning
     execution: Execution = Execution()
 
     def check(self) -> None:  # noqa: B027 - most workloads need nothing
-        """Raise ValueError if its data or weights are not there or not of the right kind.
+        """Raise ValueError if the data or weights are missing or of the wrong kind.
 
-        Called where the sweep is started, before anything expensive; so it should take a second at most.
+        The sweep calls this at its start, before any expensive work, so it should take a second at most.
         """
 
     def reads(self, policy_for: Callable[[Config], Any], configs: Sequence[Config], names: set[str]) -> set[str] | None:
-        """The parameters that it or its policy asks for, looking for `names`; None if that cannot be told."""
+        """The parameters that it or its policy reads; may stop once `names` are among them. None if that is unknown."""
         if hasattr(self, "run"):
-            return None  # it trains in a way of its own
+            return None  # it runs its own training
         from trainables.reads import asked_for
 
         return asked_for(self, policy_for, configs, names)
 
     @abstractmethod
     def knobs(self, config: Config) -> Knobs:
-        """The knobs at the start. Also the place that names every parameter which the workload reads."""
+        """The knobs at the start. Also name every other parameter here that the workload reads."""
 
     @abstractmethod
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module: ...
@@ -91,16 +92,16 @@ class Workload(ABC):
     def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
         """The optimiser at the start, with the values of `knobs` in its parameter groups.
 
-        A group may have a multiple of a knob (a head with three times the learning rate, biases with no
-        weight decay); it keeps that multiple when a policy turns the knob.
+        A group may have a multiple of a knob (three times the learning rate for a head, no weight decay for biases).
+        It keeps that multiple when a policy turns the knob.
         """
 
     def clip_norm(self, config: Config) -> float | None:
-        """The largest norm that the gradient of an update may have; longer ones are shortened to it. None: any."""
+        """The largest gradient norm of an update; longer gradients are clipped to it. None: no clipping."""
         return None
 
     def scaler(self, config: Config) -> torch.amp.GradScaler | None:
-        """Of the loss, so that its gradients do not vanish in fp16; None: not needed."""
+        """The loss scaler, which keeps fp16 gradients from vanishing; None: not needed."""
         if self.execution.precision != "fp16":
             return None
         import torch
@@ -115,22 +116,22 @@ class Workload(ABC):
     def loss(self, model: torch.nn.Module, indices: Tensor) -> Tensor:
         """Mean training loss of the samples with these indices (long, (batch,)); differentiable.
 
-        Each sample counts the same, so that the parts of a batch add up. What is drawn at random (augmentation,
-        masks) comes from torch's global stream, which is part of the state.
+        Weight all samples equally, so that the parts of a batch add up. Draw random numbers (augmentation, masks) from
+        torch's global stream, which is part of the state.
         """
 
     @abstractmethod
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        """The metrics on "valid" (decisions are made from it) or on "test" (asked once, at the end)."""
+        """The metrics on "valid", which decisions rest on, or on "test", measured once at the end."""
 
     def cost_seconds(self, config: Config, step: int) -> float | None:
-        """What this step is declared to cost, for a simulated clock; None: what it took is reported."""
+        """The declared cost of this step, for a simulated clock; None: report the time that it took."""
         return None
 
     def prepare(self, folder: Path) -> None:  # noqa: B027 - most workloads need nothing
-        """Make what all trials of all tasks share (a pre-trained model), once a sweep; must be deterministic."""
+        """Make what all trials of all tasks share (a pre-trained model), once per sweep; must be deterministic."""
 
     @classmethod
     def smallest(cls) -> Workload:
-        """The smallest sensible size, for tests and `--smoke`: seconds."""
+        """The smallest sensible size, for tests and `--smoke`: it trains in seconds."""
         return cls()

@@ -1,8 +1,8 @@
-"""Which parameters a workload and a policy ask for: the others would be tuned for nothing.
+"""Find the parameters that a workload and a policy read: tuning any others would be useless.
 
-The methods that get the configuration are called with one that remembers what it was asked. A model may be large, so
-one is only built for parameters that the others have not asked for, and only if the code of `model` uses the configuration
-at all. (Not on torch's meta device: workloads keep data between calls, which would then be empty ones.)
+The methods that take the configuration get one that records each parameter read. A model may be large, so one is built
+only for parameters that nothing else has read, and only if the code of `model` uses the configuration at all. (Not on
+torch's meta device: workloads keep data between calls, which would then be empty.)
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from search.records import Config
 if TYPE_CHECKING:
     from trainables.contract import Workload
 
-BUILT = 20  # models at most, for parameters that are asked for only beside certain values of others
+BUILT = 20  # most models to build, for parameters that are read only beside certain values of others
 
 
 def asked_for(
     workload: Workload, policy_for: Callable[[Config], Any], configs: Sequence[Config], names: set[str]
 ) -> set[str] | None:
-    """All names that were asked for, until `names` are among them; None if it cannot be told for them."""
+    """All names read, at least until `names` are among them; None if some of `names` remain unknown."""
     asked: set[str] = set()
     try:
         for config in configs:
@@ -37,7 +37,7 @@ def asked_for(
         for config in [config for config in configs if not (names & set(config)) <= asked][:BUILT]:
             if not names <= asked:
                 _build(workload, _Watched(config, asked))
-    except Exception:  # it says so itself when it trains, or needs what is not prepared yet
+    except Exception:  # the training will raise the same error; or it needs files that are not prepared yet
         return None if not names <= asked else asked
     return asked
 
@@ -59,7 +59,7 @@ def _build(workload: Workload, config: _Watched) -> None:
 
 
 def _uses_config(method: Callable[..., Any]) -> bool:
-    """False only if the code cannot look at its argument `config`."""
+    """False only if the code cannot read its argument `config`."""
     function = inspect.unwrap(method)
     code = getattr(function, "__code__", None)
     if code is None or "config" not in code.co_varnames:
@@ -69,7 +69,7 @@ def _uses_config(method: Callable[..., Any]) -> bool:
 
 
 class _Watched(dict[str, Any]):
-    """A configuration that notes what it is asked; whoever goes through all of it has asked for all."""
+    """A configuration that records each name read; iterating over it reads all names."""
 
     def __init__(self, config: Config, asked: set[str]) -> None:
         super().__init__(config)

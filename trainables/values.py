@@ -1,6 +1,6 @@
-"""The values that a workload, a policy and the training loop exchange: knobs, signals, actions, and how to compute.
+"""The values that a workload, a policy and the training loop exchange: knobs, signals, actions, execution settings.
 
-Nothing here imports torch, so that a command line can name a workload without paying for it.
+Nothing here imports torch, so the command line can name a workload without loading it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from trainables.estimates.noise_scale import Gradient
 
 @dataclass(frozen=True)
 class Knobs:
-    """What a policy may turn while the model trains."""
+    """The values that a policy may change while the model trains."""
 
     learning_rate: float
     batch_size: int  # samples per optimiser update
@@ -27,13 +27,13 @@ PRECISIONS = ("float32", "bf16", "fp16")
 
 @dataclass(frozen=True)
 class Execution:
-    """How a training is computed: what changes speed and memory and, up to rounding, nothing else.
+    """How to compute a training: affects speed and memory but, except for rounding, not the result.
 
     `precision`: "float32", or "bf16" or "fp16" for an autocast forward pass (fp16 with loss scaling).
-    `micro_batch`: so many samples at once; a larger batch is made of several passes whose gradients add up (only
-    batch normalisation sees the difference). None: the whole batch.
-    `compile`: through torch.compile; pays when a training takes minutes, as the first steps take long.
-    `channels_last`: image tensors with the channels innermost, which convolutions like.
+    `micro_batch`: the largest number of samples computed at once. A larger batch takes several passes, whose gradients
+    add up; only batch normalisation notices the difference. None: the whole batch.
+    `compile`: use torch.compile. The first steps take long, so it pays for trainings of minutes or more.
+    `channels_last`: store image tensors with the channels innermost, which speeds up convolutions.
 
     >>> execution = Execution(precision="bf16", micro_batch=64)
     """
@@ -51,36 +51,36 @@ class Execution:
 
 @dataclass(frozen=True)
 class Signals:
-    """What a policy may look at; after each update, and after each evaluation (then `metrics` is filled)."""
+    """What a policy sees after each update and after each evaluation (which fills `metrics`)."""
 
     samples: int  # samples seen since the start of the trial
     samples_per_epoch: int
     step: int  # evaluations (epochs) finished
-    horizon: int  # … of so many
+    horizon: int  # steps of a full training
     knobs: Knobs
-    train_loss: float | None = None  # mean over the epoch, at its end; None within it
+    train_loss: float | None = None  # mean over the epoch, at its end; None during it
     metrics: Mapping[str, float] = field(default_factory=dict)
-    loss: float | None = None  # mean over the batch of this update; for a policy that watches "loss"
-    gradient: Gradient | None = None  # of this update, unclipped; for a policy that watches "gradient"
+    loss: float | None = None  # mean over the batch of this update; if the policy needs "loss"
+    gradient: Gradient | None = None  # of this update, unclipped; if the policy needs "gradient"
 
     @property
     def epochs(self) -> float:
-        """Samples seen, in epochs."""
+        """Samples seen, as a number of epochs."""
         return self.samples / self.samples_per_epoch
 
     @property
     def progress(self) -> float:
-        """The share of the whole training that is behind, 0 to 1."""
+        """The share of the full training that is done, 0 to 1."""
         return min(1.0, self.epochs / self.horizon)
 
 
 @dataclass(frozen=True)
 class Averaging:
-    """So many replicas of the model, each with its share of every batch, held together by a central model.
+    """Train `replicas` copies of the model, each on its share of every batch, tied together by a central model.
 
-    `alpha`: how much of its distance to the central model each replica gives up in a round; None: 1 / replicas.
-    `momentum`: of the central model; that of the optimiser is each replica's own. `period`: rounds between two of the
-    corrections. One replica is the model itself: plain training.
+    `alpha`: the share of its distance to the central model that each replica gives up in a round; None: 1 / replicas.
+    `momentum`: the central model's; each replica also has the optimiser's momentum. `period`: rounds from one
+    correction to the next. One replica is the model itself: plain training.
     """
 
     replicas: int
@@ -93,7 +93,7 @@ class Averaging:
             raise ValueError(f"{self}: replicas must be 1 or more; try replicas=8")
         if self.alpha is not None and not 0 < self.alpha < 2 / (1 + self.replicas):
             limit = f"2 / (1 + replicas) = {2 / (1 + self.replicas):.3g}"
-            raise ValueError(f"{self}: alpha must be > 0 and < {limit}, or the replicas part; try alpha=None")
+            raise ValueError(f"{self}: alpha must be > 0 and < {limit}, or the replicas diverge; try alpha=None")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"{self}: momentum must be >= 0 and < 1; try momentum=0.9")
         if self.period < 1:
@@ -101,30 +101,30 @@ class Averaging:
 
     @property
     def pull(self) -> float:
-        """alpha, as a number."""
+        """The value of `alpha`, with its default filled in."""
         return 1 / self.replicas if self.alpha is None else self.alpha
 
 
 @dataclass(frozen=True)
 class Action:
-    """What a policy wants: new knobs, a snapshot of the weights, or a return to it.
+    """A policy's request: new knobs, a snapshot of the weights, or a roll-back to the snapshot.
 
-    `explore` takes a snapshot too, and what follows until the next roll-back is a trial: an evaluation that falls into it
-    measures the weights at the snapshot, and the epoch's training loss leaves it out.
-    `average`: train so many replicas from here on (one: the model alone). They start afresh, all where the central model
-    is, and again whenever a decision turns the learning rate.
-    `why` makes the change a decision, which is recorded with its `evidence`; a schedule that turns a knob after
-    every update gives none.
+    `explore` also takes a snapshot and starts an exploration, which ends at the next roll-back. An evaluation during an
+    exploration measures the weights at the snapshot, and the epoch's training loss leaves the exploration out.
+    `average`: train this many replicas from here on (one: the model alone). They start from the central model, and
+    start from it again whenever a decision turns the learning rate.
+    `why` makes the change a decision, which the ledger records with its `evidence`; leave it empty in a schedule that
+    turns a knob after every update.
     """
 
     knobs: Knobs | None = None
     snapshot: bool = False
-    roll_back: bool = False  # weights and optimiser only: knobs stay as they are, the data goes on
-    replay: bool = False  # with a roll-back: the same samples and random numbers come again as after the snapshot
+    roll_back: bool = False  # weights and optimiser only; the knobs stay, and the data continue
+    replay: bool = False  # with a roll-back: repeat the samples and random numbers that followed the snapshot
     explore: bool = False
-    measure: bool = False  # ask at once again, with `signals.metrics` of the present weights on "valid"
-    stop: bool = False  # give the training up as diverged
-    average: Averaging | None = None  # None: as before
+    measure: bool = False  # call `act` again at once, with the present weights' metrics on "valid"
+    stop: bool = False  # give up the training as diverged
+    average: Averaging | None = None  # None: no change
     why: str = ""
     evidence: Mapping[str, float] = field(default_factory=dict)
 

@@ -1,1 +1,1 @@
-"""What a search space is made of: parameters, priors, conditions, constraints."""
+"""The parts of a search space: parameters, priors, conditions, constraints."""

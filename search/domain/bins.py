@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 
 def spread(count: int) -> Sequence[float]:
-    """So many places from 0 to 1, evenly; one alone lies in the middle."""
+    """`count` evenly spaced places from 0 to 1; a single one lies in the middle."""
     return [0.5] if count == 1 else [index / (count - 1) for index in range(count)]
 
 
 def clip(value: float, low: float, high: float) -> float:
-    """The nearest value within both ends."""
+    """The value in [low, high] that is nearest to `value`."""
     return min(max(value, low), high)
 
 
@@ -21,5 +21,5 @@ def to_bin(index: int, bins: int) -> float:
 
 
 def from_bin(unit: float, bins: int) -> int:
-    """The bin at a place."""
+    """The bin that contains a place."""
     return min(max(int(float(unit) * bins), 0), bins - 1)

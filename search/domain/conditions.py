@@ -1,7 +1,7 @@
-"""Conditions: a parameter that is active only where other parameters have certain values.
+"""Conditions: a parameter that is active only if other parameters have certain values.
 
-`when` writes one, `condition_of` checks it against the parameters it names, and `settled` walks a configuration, parents
-first, and says in one sentence what is wrong with it.
+`when` defines one, `condition_of` checks it against the parameters that it names, and `settled` goes through a
+configuration, parents first, and says in one sentence what is wrong with it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def condition_of(name: str, definition: Conditional, parameters: Mapping[str, Pa
 
 
 def parents_first(conditions: Mapping[str, Condition]) -> list[str]:
-    """The names in an order in which every parent precedes its children."""
+    """The names, ordered so that every parent precedes its children."""
     order: list[str] = []
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
@@ -89,7 +89,7 @@ def parents_first(conditions: Mapping[str, Condition]) -> list[str]:
 def settled(
     config: object, parameters: Mapping[str, Parameter], conditions: Mapping[str, Condition], order: Sequence[str]
 ) -> tuple[dict[str, Any], str | None]:
-    """`config` with plain values and all fixed ones, and why it cannot be; constraints are not looked at."""
+    """`config` with plain values and all fixed ones; and why it is invalid, or None. Ignores constraints."""
     if not isinstance(config, Mapping):
         return {}, f"a configuration is a dict of parameter values, not {config!r}."
     for name in config:
@@ -132,7 +132,7 @@ def in_words(condition: Condition) -> str:
 
 
 def did_you_mean(name: object, names: Mapping[str, Any]) -> str:
-    """The nearest of `names`, or all of them."""
+    """A hint at the nearest of `names`, or at all of them."""
     close = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
     return f'; did you mean "{close[0]}"?' if close else f"; there are {', '.join(names)}"
 

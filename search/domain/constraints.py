@@ -9,7 +9,7 @@ Constraint = Callable[[Mapping[str, Any]], bool]
 
 
 def broken(constraints: Mapping[str, Constraint], config: Mapping[str, Any]) -> str | None:
-    """The name of a constraint that `config` breaks."""
+    """The name of the first constraint that `config` breaks, or None."""
     for name, constraint in constraints.items():
         try:
             met = bool(constraint(config))
@@ -24,7 +24,7 @@ def broken(constraints: Mapping[str, Constraint], config: Mapping[str, Any]) -> 
 
 
 def checked(constraints: object) -> Mapping[str, Constraint]:
-    """What `Space` was given, as a mapping; raises ValueError for what is none."""
+    """The constraints given to `Space`, as a mapping; raises ValueError if they are not valid."""
     if constraints is None:
         return {}
     if not isinstance(constraints, Mapping):

@@ -1,4 +1,4 @@
-"""All configurations of a space: how many there are, and one after the other. Constraints are left aside here."""
+"""Enumerate the configurations of a space: count them, or list them. Constraints are ignored here."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _expanded(
 
 
 def families(conditions: Mapping[str, Condition], order: Sequence[str]) -> list[list[str]]:
-    """The names, parents first, in groups that no condition joins: their counts multiply."""
+    """The names, parents first, in groups that no condition connects, so that their counts multiply."""
     family = {name: {name} for name in order}
     for name, condition in conditions.items():
         for parent in condition:
@@ -57,7 +57,7 @@ def count(
     conditions: Mapping[str, Condition],
     width: Callable[[Parameter], float],
 ) -> float:
-    """How many configurations there are if every parameter takes `width` values; `groups` are the `families`."""
+    """The number of configurations if every parameter takes `width` values; `groups` are the `families`."""
     parents = {parent for condition in conditions.values() for parent in condition}
 
     def count_from(names: Sequence[str], config: dict[str, Any]) -> float:
@@ -71,7 +71,7 @@ def count(
             return total * count_from(rest, config)
         named = {value for condition in conditions.values() for value in condition.get(name, ())}
         split = sum(count_from(rest, {**config, name: value}) for value in named)
-        others = max(total - len(named), 0)  # values that no condition asks for differ in nothing
+        others = max(total - len(named), 0)  # values that no condition names all have the same children
         return split + (others * count_from(rest, {**config, name: _OTHER}) if others else 0)
 
     return math.prod(count_from(group, {}) for group in groups)

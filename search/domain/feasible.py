@@ -1,4 +1,4 @@
-"""Configurations that meet all constraints, drawn at random, however little the constraints leave."""
+"""Draw random configurations that meet all constraints, even if very few do."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 if TYPE_CHECKING:
     from search.space import Space, Vector
 
-DRAWS = 1000  # before a configuration is sought near the one that is known to meet the constraints
-MOST_DRAWS = 100_000  # before a constraint counts as impossible, when a space is made
-STEPS = (0.3, 0.1, 0.03, 0.01, 0.003)  # how far from the one that is known, in units of the ranges
-NEAR_DRAWS = 100  # for each step
-LISTABLE = 10_000  # a finite space up to this size may be listed whole
+DRAWS = 1000  # then look near the configuration that is known to meet the constraints
+MOST_DRAWS = 100_000  # then a new space's constraints count as impossible
+STEPS = (0.3, 0.1, 0.03, 0.01, 0.003)  # distances from the known configuration, in units of the ranges
+NEAR_DRAWS = 100  # for each distance
+LISTABLE = 10_000  # list a finite space of at most this size as a whole
 
 
 def drawn(
     space: Space, example: dict[str, Any] | None, rng: np.random.Generator, draw: Callable[[], Vector]
 ) -> dict[str, Any]:
-    """A configuration from `draw`, a place in the unit cube; if all break a constraint, a listed one, or one near `example`."""
+    """A configuration at a place from `draw`; if all places break a constraint, a listed one, or one near `example`."""
     for _ in range(DRAWS):
         config = space.from_unit(draw())
         if space.broken(config) is None:
@@ -33,7 +33,7 @@ def drawn(
 
 
 def _near(space: Space, config: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    """Another configuration that meets all constraints, as far from `config` as can be found; at worst `config`."""
+    """Another configuration that meets all constraints, as far from `config` as possible; at worst `config`."""
     unit = space.to_unit(config)
     for step in STEPS:
         for _ in range(NEAR_DRAWS):
@@ -46,7 +46,7 @@ def _near(space: Space, config: dict[str, Any], rng: np.random.Generator) -> dic
 
 
 def first_feasible(space: Space) -> dict[str, Any]:
-    """Raises ValueError, naming the constraint that is broken most, if there is nothing to search."""
+    """A configuration that meets all constraints. Raises ValueError, naming the one broken most, if none is found."""
     rng = np.random.default_rng(0)
     broken: dict[str, int] = {}
     listable = space.size <= LISTABLE

@@ -1,8 +1,8 @@
-"""What a hyper-parameter may be: a float, an integer, a power of two, a choice, or one fixed value.
+"""The kinds of hyper-parameter: a float, an integer, a power of two, a choice, or one fixed value.
 
-Each kind knows its values, their place on the unit interval, and what is wrong with its definition.
-Names belong to the `Space`, which puts them in front of every sentence made here. Nothing is refused in this
-file: a definition is judged (`problem`) when the `Space` that names it is built.
+Each kind knows its values, their places on the unit interval, and what is wrong with its definition. Names belong to
+the `Space`, which puts them in front of every sentence made here. Only `prior` raises errors in this file: the `Space`
+checks a definition (`problem`) when it is built.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ class Parameter(ABC):
     known_prior: Prior | None = None
 
     def prior(self: Self, centre: Any, *, confidence: float = 0.5) -> Self:
-        """The same values, with a guess where the best one is; the search leans on it at first, and never only on it.
+        """The same values with a prior: where you expect the best one. The search prefers that region at first.
 
-        `confidence`, between 0 and 1: how probable it is that the best value lies about there, within a tenth of
-        the range on its scale (a choice: is that option).
+        `confidence`, between 0 and 1: the probability that the best value lies near `centre`, within a tenth of the
+        range on its scale (for a choice: that it is that option).
         """
         if isinstance(self, Fixed):
             raise ValueError(f"{self!r}.prior({centre!r}): one value needs no prior; leave it out.")
         return replace(self, known_prior=Prior(plain_scalar(centre), plain_scalar(confidence)))  # type: ignore[type-var]
 
     def prior_problem(self) -> str | None:
-        """What is wrong with the prior and what to write instead, or None."""
+        """What is wrong with the prior and how to correct it, or None."""
         if self.known_prior is None:
             return None
         centre, confidence = self.known_prior.centre, self.known_prior.confidence
@@ -58,7 +58,7 @@ class Parameter(ABC):
         return None
 
     def prior_density(self, units: Any) -> Any:
-        """Prior density at places in [0, 1], 1 on average and nowhere 0; without a prior 1 everywhere."""
+        """Prior density at places in [0, 1]: its mean is 1, and it is 0 nowhere. Without a prior 1 everywhere."""
         if self.known_prior is None:
             return np.ones_like(units)
         near = self._near_centre(np.asarray(units, dtype=np.float64), self.to_unit(self.known_prior.centre))
@@ -78,11 +78,11 @@ class Parameter(ABC):
 
     @abstractmethod
     def arguments(self) -> str:
-        """The definition as it is written between the brackets of its constructor."""
+        """The definition as written between the brackets of its constructor."""
 
     @abstractmethod
     def problem(self) -> str | None:
-        """What is wrong with this definition and what to write instead, or None."""
+        """What is wrong with this definition and how to correct it, or None."""
 
     @abstractmethod
     def allowed(self) -> str:
@@ -90,7 +90,7 @@ class Parameter(ABC):
 
     @abstractmethod
     def accepts(self, value: object) -> bool:
-        """Is `value` one of the allowed values? NumPy scalars and 64.0 for 64 are."""
+        """Whether `value` is one of the allowed values; NumPy scalars, and 64.0 for 64, are fine."""
 
     @abstractmethod
     def plain(self, value: Any) -> Any:
@@ -106,12 +106,12 @@ class Parameter(ABC):
 
     @abstractmethod
     def values(self, resolution: int) -> list[Any]:
-        """At most `resolution` evenly spread values; a choice always gives all of its options."""
+        """At most `resolution` evenly spaced values; a choice always returns all of its options."""
 
     @property
     @abstractmethod
     def size(self) -> float:
-        """How many values there are; infinite for a float."""
+        """The number of values; infinite for a float."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
@@ -273,7 +273,7 @@ class Pow2(Parameter):
 
     @property
     def exponents(self) -> tuple[int, int]:
-        """Of the lowest and of the highest value."""
+        """The exponents of the lowest and the highest value."""
         return self.low.bit_length() - 1, self.high.bit_length() - 1
 
     def to_unit(self, value: Any) -> float:
@@ -348,7 +348,7 @@ class Choice(Parameter):
 
     def _index(self, value: object) -> int | None:
         value = plain_scalar(value)
-        for index, option in enumerate(self.options):  # True is no 1 here, and 1 no True
+        for index, option in enumerate(self.options):  # True and 1 are different options
             if isinstance(value, bool) == isinstance(option, bool) and bool(value == option):
                 return index
         return None

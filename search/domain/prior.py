@@ -1,7 +1,7 @@
-"""A prior of one parameter: where somebody expects the best value, as a density on the unit interval.
+"""A prior of one parameter: where the user expects the best value, as a density on the unit interval.
 
-With the probability `confidence` the best value lies near `centre`, normally distributed with a width of a tenth of the range
-(a choice: it is that option); otherwise it may be anywhere.
+With probability `confidence` the best value lies near `centre`, normally distributed with a width of a tenth of the
+range (for a choice: it is that option); otherwise it may be anywhere.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PRIOR_WIDTH = 0.1  # of the range: an expert's "about there"
 
 @dataclass(frozen=True)
 class Prior:
-    """Where somebody expects the best value: near `centre`, with this probability; otherwise it may be anywhere."""
+    """The best value is expected near `centre` with probability `confidence`; otherwise it may be anywhere."""
 
     centre: Any
     confidence: float = 0.5
@@ -27,7 +27,7 @@ class Prior:
 
 
 def mixed(near: Any, confidence: float) -> Any:
-    """Prior density, 1 on average and nowhere 0, from the density `near` the centre."""
+    """Prior density from the density `near` the centre; its mean is 1, and it is 0 nowhere."""
     return (1 - confidence) + confidence * near
 
 
@@ -45,7 +45,7 @@ def normal_draw(centre: float, rng: np.random.Generator) -> float:
 
 
 def bin_density(units: Any, chosen: int, bins: int) -> Any:
-    """All of it in one bin of equal ones: its neighbours mean nothing."""
+    """A density that lies in one of several equal bins only: its neighbours mean nothing."""
     found = np.minimum((units * bins).astype(int), bins - 1)
     return np.where(found == chosen, float(bins), 0.0)
 

@@ -1,4 +1,4 @@
-"""Plain values: what is a number, what can be recorded as one value, and what is wrong with the end of a range."""
+"""Plain values: recognise numbers and values that can be recorded, and explain errors in ranges and options."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-LARGEST_INTEGER = 10**12  # up to here a log scale in double precision still tells neighbours apart
+LARGEST_INTEGER = 10**12  # up to here a log scale in double precision still separates neighbours
 
 
 def is_number(value: object) -> bool:
-    """A finite number of Python or NumPy; a bool is none."""
+    """Whether `value` is a finite number of Python or NumPy; a bool is not."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         return False
     try:
@@ -21,12 +21,12 @@ def is_number(value: object) -> bool:
 
 
 def is_whole(value: object) -> bool:
-    """A number without a fraction: 64, 64.0, np.int64(64)."""
+    """Whether `value` is a number without a fraction: 64, 64.0, np.int64(64)."""
     return is_number(value) and float(value).is_integer()  # type: ignore[arg-type]
 
 
 def plain_scalar(value: Any) -> Any:
-    """A NumPy scalar as the Python value it stands for; all else as it is."""
+    """A NumPy scalar as a Python value; everything else unchanged."""
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -1,1 +1,1 @@
-"""What searchers learn from a history."""
+"""The models that searchers fit to a history."""

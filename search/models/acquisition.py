@@ -1,8 +1,8 @@
-"""The acquisition function of the multi-fidelity searchers: the curve model of one history, and what it promises.
+"""The acquisition function of the multi-fidelity searchers, from the curve model of one history.
 
 Source     log expected improvement: Ament et al., NeurIPS 2023. Priors: Hvarfner et al., πBO, ICLR 2022.
-Differs    running trainings count as if they ended as expected ("kriging believer"), or at the worst value there is
-           ("constant liar"). Each turn goes by one of several fits, see `search.models.fits`.
+Differs    running trainings count as if they ended as expected ("kriging believer"), or at the worst known value
+           ("constant liar"). Each turn uses one of several fits, see `search.models.fits`.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 PRIOR_RESULTS = 10.0  # πBO's β: priors weigh as much as this many trials
-HOPELESS = -15.0  # log of an improvement that is none
-SMALLEST = 0.01  # of a transformed loss: less is no gain
-CENTRES = 10  # of the best forecasts, around which candidates are drawn
+HOPELESS = -15.0  # log of an improvement that counts as none
+SMALLEST = 0.01  # of a transformed loss: a smaller improvement is no gain
+CENTRES = 10  # best forecasts around which to draw candidates
 
 
 class CurveAcquisition:
-    """What the model says of a history. `units`: (n, dimension) points of the unit cube; losses are transformed, see `search.models.outcome_transform`.
+    """Scores configurations by the curve model of a history.
 
-    `known` are the configurations that were tried, at least one; `memo` goes with the next suggestion.
+    `units`: (n, dimension) points of the unit cube; losses are transformed, see `search.models.outcome_transform`.
+    `known`: the configurations tried so far, at least one. `memo` belongs to the next suggestion.
     """
 
     def __init__(
@@ -81,8 +82,8 @@ class CurveAcquisition:
     def log_improvement(self, units: Array, levels: Any, best: Any, task: int = 0) -> Array:
         """Log of the expected improvement on `best`, (n,), after a training to `levels` (one, or one for each unit).
 
-        Where there is next to none, the lower confidence bound takes its place: improvements of e^-50 are largest
-        where the model knows least, and not where it expects most.
+        Where the improvement is next to nothing, the lower confidence bound takes its place: improvements of e^-50 are
+        largest where the model knows least, not where it expects most.
         """
         from search.models.gp import log_expected_improvement
 
@@ -93,11 +94,11 @@ class CurveAcquisition:
         return np.asarray(np.logaddexp(log_expected_improvement(mean, deviation, best), bound))
 
     def log_step_cost(self, units: Array) -> Array:
-        """Log of what a step costs, against the mean, (n,)."""
+        """Log of the cost of a step, relative to the mean, (n,)."""
         return self._step_cost(self._encode(units))
 
     def log_prior(self, units: Array) -> Array:
-        """Log of what speaks for a place beside the model, (n,): its feasibility, and the space's priors."""
+        """Log of the evidence beside the model, (n,): feasibility, and the space's priors."""
         total = self.log_feasibility(units)
         if self._history.space.has_priors:
             total = total + PRIOR_RESULTS / max(1, len(self._known)) * self._history.space.log_prior(units)
@@ -109,27 +110,27 @@ class CurveAcquisition:
 
     @cached_property
     def forecasts(self) -> Array:
-        """Expected value of a full training, for each known configuration."""
+        """Expected value of a full training for each known configuration."""
         places = self._encode(self.units)
         return self.model.predict(places, np.ones(len(places)), np.zeros(len(places)))[0]
 
     def best_forecast(self, among: Sequence[Configuration]) -> Configuration:
-        """The one of `among`, known configurations, with the best forecast."""
+        """The known configuration among `among` with the best forecast."""
         of = {id(each): value for each, value in zip(self._known, self.forecasts, strict=True)}
         return min(among, key=lambda each: of[id(each)])
 
     @cached_property
     def units(self) -> Array:
-        """Of the known configurations."""
+        """The unit points of the known configurations."""
         return np.array([each.unit for each in self._known])
 
     @property
     def centres(self) -> Array:
-        """Where the best forecasts are, the best first."""
+        """The unit points of the best forecasts, best first."""
         return self.units[np.argsort(self.forecasts, kind="stable")[:CENTRES]]
 
     def incumbents(self, horizon: int) -> Array:
-        """What is to be improved on at each step, (horizon + 1,): the best value seen there or before."""
+        """The value to improve on at each step, (horizon + 1,): the best one at that step or before."""
         counting = {each.full.number for each in self._known if each.full is not None and not each.broken}
         lowest = np.full(horizon + 1, math.inf)
         for step in range(1, horizon + 1):
@@ -142,7 +143,7 @@ class CurveAcquisition:
         return values
 
     def may_gain(self, configuration: Configuration) -> bool:
-        """Whether a full training of it may well become the best: it is no copy of one that was trained already."""
+        """Whether a full training of it has a fair chance to become the best, by a margin that excludes mere copies."""
         mean, deviation = self.model.predict(self._encode(configuration.unit[None]), np.ones(1), np.zeros(1))
         return bool(mean[0] - 2 * deviation[0] < self.transforms.best - SMALLEST)
 

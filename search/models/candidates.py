@@ -1,7 +1,7 @@
-"""Where a model's acquisition is looked at: all over the space, near the best, and nearer, in vectors.
+"""Candidates for a model's acquisition function: all over the space, near the best, and nearer still, in vectors.
 
-Works on the unit cube, whatever the parameters are: a candidate is rounded to a configuration only at the end, for
-the few that matter, and its score is taken again there.
+Works in the unit cube, whatever the parameters are. Only the few best candidates are rounded to configurations, at the
+end, and their scores computed again there.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Score = Callable[[Array], Array]
 
 EVERYWHERE = 500  # random candidates
 NEAR = 10  # candidates around each centre
-STEPS = (0.15, 0.05)  # then around the best few: how far, in units of the range
+STEPS = (0.15, 0.05)  # distances of further candidates from the best few, in units of the range
 BEST = 6  # the best few
-ROUNDED = 20  # of the best are made configurations
-LOOKED = 200  # of the best, for so many that differ and break no constraint
+ROUNDED = 20  # best candidates to round to configurations
+LOOKED = 200  # best candidates to search for these, which must differ and break no constraint
 
 
 class Encoding:
-    """Unit points for a model that measures distances: a choice becomes one column for each option."""
+    """Unit points for a model that measures distances: each option of a choice becomes a column."""
 
     def __init__(self, space: Space) -> None:
         self._options = {
@@ -50,7 +50,7 @@ class Encoding:
 
 
 def near(centres: Array, space: Space, rng: np.random.Generator, count: int, step: float | None = None) -> Array:
-    """`count` variations of each centre: about half of the coordinates moved, a choice to any option."""
+    """`count` variations of each centre: about half of the coordinates move, a choice to any option."""
     points = np.repeat(centres, count, axis=0)
     scale = np.full((len(points), 1), step) if step else rng.choice([0.05, 0.2], size=(len(points), 1))
     moved = rng.random(points.shape) < 0.5
@@ -65,7 +65,7 @@ def near(centres: Array, space: Space, rng: np.random.Generator, count: int, ste
 def best_configurations(
     score: Score, centres: Array, space: Space, rng: np.random.Generator
 ) -> Iterator[tuple[dict[str, Any], Vector, float]]:
-    """Configurations, their unit points and scores, the best first; those that break a constraint are left out."""
+    """Configurations, their unit points and scores, best first, without those that break a constraint."""
     points = rng.random((EVERYWHERE, space.dimension))
     if len(centres):
         points = np.concatenate([points, near(centres, space, rng, NEAR)])
@@ -83,7 +83,7 @@ def best_configurations(
 
 
 def _allowed(points: Array, space: Space) -> list[dict[str, Any]]:
-    """The first few different configurations that break no constraint."""
+    """The first few distinct configurations that break no constraint."""
     found: dict[str, dict[str, Any]] = {}
     for point in points:
         config = space.from_unit(point)
@@ -95,5 +95,5 @@ def _allowed(points: Array, space: Space) -> list[dict[str, Any]]:
 
 
 def is_apart(unit: Vector, others: Array, distance: float) -> bool:
-    """Is it farther than `distance` of the range from each of `others`, (n, dimension), in at least one coordinate?"""
+    """Whether it is farther than `distance` of the range from each of `others`, (n, dimension), in some coordinate."""
     return not len(others) or float(np.abs(others - unit).max(axis=1).min()) > distance

@@ -1,4 +1,4 @@
-"""The cost model: how a step's cost depends on the configuration, learned from the trials' own seconds."""
+"""The cost model: how the cost of a step depends on the configuration, learned from the trials' measured seconds."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ FEWEST = 3  # measured trials to learn from
 
 
 class StepCostModel:
-    """Encoded places (n, dimension) → log of a step's cost there, against the mean, (n,); zeros before `FEWEST` measurements.
+    """Encoded places (n, dimension) → log of a step's cost, relative to the mean, (n,).
 
-    A ridge regression on the coordinates and their squares; it does not go beyond what was seen by more than e^0.5.
+    Zeros before `FEWEST` measurements. A ridge regression on the coordinates and their squares, clipped to the measured
+    range, widened by a factor e^0.5.
     """
 
     def __init__(self, known: Sequence[Configuration], encode: Encoding) -> None:

@@ -1,14 +1,14 @@
-"""Feasibility: how likely a training is to come through, learned from those that broke and those that did not.
+"""Feasibility: the probability that a training neither fails nor diverges, learned from earlier trainings.
 
-A training breaks if it fails or diverges. A searcher weighs what it expects to gain with this probability: Gelbart et
-al., Bayesian Optimization with Unknown Constraints, UAI 2014. There are two models:
+A training is broken if it failed or diverged, else sound. A searcher weighs the expected gain by the probability of a
+sound training: Gelbart et al., Bayesian Optimization with Unknown Constraints, UAI 2014. There are two models:
 
 `ProcessFeasibility`: a Gaussian process of labels, 1 for a sound training and −1 for a broken one; where nothing is
-known it expects 1. How far a break reaches, and how much of it is chance, maximise the likelihood. It finds these for
-each suggestion, at cubic cost: for searchers that look at a bounded number of results.
+known it expects 1. The reach of a broken training, and the share of chance in it, maximise the likelihood. It finds
+them for each suggestion, at cubic cost: for searchers that look at a bounded number of results.
 
-`NeighbourFeasibility`: the share of the trainings nearby that are sound. Its reach is fixed and its cost linear: for
-searchers that look at every configuration, thousands of them after a little training.
+`NeighbourFeasibility`: the share of sound trainings nearby. Its reach is fixed and its cost linear: for searchers that
+look at every configuration, thousands of them after a little training.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 REACHES = (0.1, 0.2, 0.4)  # of a range, in each dimension
 CHANCES = (0.01, 0.1, 1.0)  # variance of a label that its place does not explain
-NEARBY = 0.1  # of a range, in each dimension: the reach of a neighbour
+NEARBY = 0.1  # of a range, in each dimension: the distance at which trainings count as near
 
 
 class ProcessFeasibility:
@@ -31,13 +31,13 @@ class ProcessFeasibility:
     def __init__(self, places: Array, broken: NDArray[np.bool_]) -> None:
         self._places, self._any = places, bool(broken.any())
         if self._any:
-            labels = np.where(broken, -2.0, 0.0)  # the difference from what is expected
+            labels = np.where(broken, -2.0, 0.0)  # the difference from the expected 1
             fits = [(reach, chance, self._covariance(reach, chance)) for reach in REACHES for chance in CHANCES]
             self._reach, self._chance, covariance = max(fits, key=lambda fit: log_likelihood(fit[2], labels))
             self._posterior = Posterior(covariance, labels)
 
     def __call__(self, places: Array) -> Array:
-        """Log of the probability that a training at each place is sound, (n,); zeros if none has ever broken."""
+        """Log of the probability of a sound training at each place, (n,); zeros if none has ever broken."""
         if not self._any:
             return np.zeros(len(places))
         from scipy.special import log_ndtr
@@ -57,7 +57,7 @@ class NeighbourFeasibility:
         self._places, self._broken = places, broken
 
     def __call__(self, places: Array) -> Array:
-        """Log of the share of the trainings near each place that are sound, (n,); alone, a place counts as sound."""
+        """Log of the share of sound trainings near each place, (n,); a place without neighbours counts as sound."""
         if not self._broken.any():
             return np.zeros(len(places))
         near = _kernel(places, self._places, NEARBY)

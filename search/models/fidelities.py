@@ -1,4 +1,4 @@
-"""What a multi-fidelity search chooses from: configurations that were tried, and fidelities, how far to train one."""
+"""The alternatives of a multi-fidelity search: configurations tried so far, and fidelities, how far to train one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from search.task import FULL, Task
 
 @dataclass(frozen=True)
 class Fidelity:
-    """A place on the way to a full training: `steps` steps on a task."""
+    """A place on the way to a full training: `steps` steps of a task."""
 
     task: str
     steps: int
-    index: int  # of the task for the model: 0 is the full training
-    cost: float  # of getting here from nothing, as a share of a full training
+    index: int  # the model's number of the task: 0 is the full training
+    cost: float  # of training from scratch to here, as a share of a full training
     level: float  # log of the steps: 0 at the first, 1 at the last
 
     @property
@@ -30,9 +30,10 @@ class Fidelity:
 
 
 def fidelities_of(history: History, first: int = 1, factor: float = 1.5) -> list[Fidelity]:
-    """The fidelities of this sweep, the cheapest first, the full training last.
+    """The fidelities of this sweep, cheapest first, the full training last.
 
-    With tasks they are those; without, rungs at `first`, then `factor` times further each (at least one step).
+    They are the tasks, if there are any; otherwise rungs at `first`, then each `factor` times further (by at least one
+    step).
     """
     horizon = history.horizon
     if not history.tasks:
@@ -52,30 +53,30 @@ def fidelities_of(history: History, first: int = 1, factor: float = 1.5) -> list
 
 
 def level(step: int, horizon: int) -> float:
-    """Log of the steps, 0 for the first and 1 for the last."""
+    """Log of the steps, scaled to 0 at the first and 1 at the last."""
     return math.log(step) / math.log(horizon) if horizon > 1 else 1.0
 
 
 @dataclass
 class Configuration:
-    """A configuration and its trials: one, or one for each task that is a training of its own."""
+    """A configuration and its trials: one, or one for each task with a separate training."""
 
     config: Config
     unit: Vector
     trials: list[Trial] = field(default_factory=list)
-    full: Trial | None = None  # its full training, begun or done
-    reached: int = -1  # the highest fidelity that has a result; -1: none has
-    running: Fidelity | None = None  # where it will be when its worker is free again
-    broken: bool = False  # failed or diverged: it will not go on
+    full: Trial | None = None  # its full training, unfinished or complete
+    reached: int = -1  # the index of the highest fidelity with a result; -1: none
+    running: Fidelity | None = None  # the fidelity it will have reached when its worker is free again
+    broken: bool = False  # it failed or diverged, so it will not continue
 
     @property
     def step(self) -> int:
-        """Of the full training; 0 if there is none."""
+        """The last step of its full training; 0 if it has none."""
         return 0 if self.full is None else self.full.reach
 
 
 def configurations_of(history: History, fidelities: Sequence[Fidelity]) -> list[Configuration]:
-    """Every configuration of the present space that was tried, in order of its first trial."""
+    """Every configuration of the present space tried so far, in order of its first trial."""
     units = _units.setdefault(history, {})
     found: dict[str, Configuration] = {}
     own = {fidelity.task: number for number, fidelity in enumerate(fidelities) if not fidelity.is_full}
@@ -112,7 +113,7 @@ _units: WeakKeyDictionary[History, dict[int, tuple[str, Vector]]] = WeakKeyDicti
 
 
 def _goal(trial: Trial, fidelities: Sequence[Fidelity]) -> Fidelity:
-    """The fidelity a running trial is on its way to."""
+    """The fidelity that a running trial is training for."""
     own = [fidelity for fidelity in fidelities if fidelity.task == trial.task]
     until = trial.suggestion.until or own[-1].steps
     return next((fidelity for fidelity in own if fidelity.steps >= until), own[-1])

@@ -1,7 +1,7 @@
-"""Fits of the curve model's hyper-parameters: made occasionally, on several subsets of the data, kept with a suggestion.
+"""Fits of the curve model's hyper-parameters, made occasionally on several subsets of the data and kept in a memo.
 
-The most probable hyper-parameters (MAP) are overconfident. Fits on different subsets differ where the data is silent; a
-search that takes one of them at each turn does not always look at the same place (bagging).
+The most probable hyper-parameters (MAP) are overconfident. Fits to different subsets differ where the data say nothing;
+a search that uses one of them at each turn does not always look at the same place (bagging).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from search.models.outcome_transform import OutcomeTransforms
 from search.models.training_data import Observations, training_data
 
 FITS = 3
-PART = 0.8  # of the observations, for each fit,
-FITTED = 160  # but not more
-FEW = 30  # fewer observations get one fit
-GROWTH = 1.3  # the number of trials grows by this factor from one fit to the next
+PART = 0.8  # of the observations, for each fit, …
+FITTED = 160  # … but not more
+FEW = 30  # fewer observations get only one fit
+GROWTH = 1.3  # fit again when the number of trials has grown by this factor
 
 Hyperparameters = list[float]
 """All numbers of a fitted model, in a fixed order."""
@@ -33,15 +33,15 @@ Hyperparameters = list[float]
 
 @dataclass(frozen=True)
 class CurveFits:
-    """What is noted in the history of a curve model's fits, and what they rest on."""
+    """The curve model's fits as recorded in the history, and the size of the data that they were fitted to."""
 
-    shape: list[int]  # columns of a place, tasks, earlier sweeps
+    shape: list[int]  # columns of an encoded place, tasks, earlier sweeps
     trials: int
     fits: list[Hyperparameters]
 
     @staticmethod
     def latest(history: History) -> CurveFits | None:
-        """The latest that was noted; None if none was, or it is no such note."""
+        """The latest recorded fits; None if there are none, or if the note has another form."""
         match history.note("curves"):
             case {"shape": [*shape], "trials": int(trials), "fits": [_, *_] as found}:
                 return CurveFits(shape, trials, found)
@@ -58,8 +58,8 @@ def fits(
 ) -> tuple[list[Hyperparameters], str]:
     """The fits to choose from, and the memo for the next suggestion ("": nothing new).
 
-    A fit rests on what was known when the latest suggestion was made. So it can be made while the results of that are
-    still awaited, and a decision does not depend on whether it was.
+    A fit uses the results known when the latest suggestion was made. So it can be made while that suggestion's results
+    are still pending, and a decision does not depend on whether it was.
     """
     settled = [each for each in known if history.under_way.isdisjoint(trial.number for trial in each.trials)]
     trials = sum(each.reached >= 0 or each.broken for each in settled)

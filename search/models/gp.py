@@ -1,20 +1,19 @@
-"""The Gaussian process over configurations and fidelities: what a little training says about all of it.
-
+"""The Gaussian process over configurations and fidelities: it predicts full trainings from a little training.
 An observation is a place (a configuration in the unit cube), a fidelity (how much of its training it has had, on
 a log scale), a task (0: the full training; others: cheaper ones, earlier sweeps) and a value. The covariance of
 two values is
 
     T[k, k'] · g(s) g(s') · M(x, x') · (shared + own · M(s, s'))  +  drift · RBF(s, s') · [k = k']
 
-with M Matern-5/2 kernels: configurations that are alike have curves that are alike, most of the difference between
-two of them holds at every fidelity, and differences grow as training goes on (g(s) = exp(growth (s − 1))).
-T is the coregionalisation of a one-factor model, T[k, k'] = w_k w_k' + [k = k'] v_k, with w = 1, v = 0 for the full
-training: a task that has nothing to say gets w near 0, one that says the opposite a negative one.
+with M Matern-5/2 kernels: similar configurations have similar curves, most of the difference between two of them
+holds at every fidelity, and differences grow as training continues (g(s) = exp(growth (s − 1))). T is the
+coregionalisation of a one-factor model, T[k, k'] = w_k w_k' + [k = k'] v_k, with w = 1, v = 0 for the full training:
+an uninformative task gets w near 0, a task with opposite results a negative one.
 
 Sources: Swersky et al., Multi-Task Bayesian Optimization, NeurIPS 2013 (the coregionalisation); Swersky et al.,
-Freeze-Thaw Bayesian Optimization, 2014 (a curve for each configuration). The hyper-parameters are the most probable
-ones under log-normal priors, found by BoTorch; the posterior of single points is computed here, because BoTorch's
-would build the joint covariance of all the candidates.
+Freeze-Thaw Bayesian Optimization, 2014 (a curve for each configuration). BoTorch finds the most probable
+hyper-parameters under log-normal priors; the posterior of single points is computed here, because BoTorch would build
+the joint covariance of all candidates.
 
 All tensors stay in this file.
 """
@@ -45,15 +44,15 @@ Array = NDArray[np.float64]
 
 ROOT5 = math.sqrt(5.0)
 JITTER = 1e-6
-FLOOR = 1e-4  # of the noise's variance: what is smaller than a hundredth of the usual spread is no signal
-AT_ONCE = 256  # places predicted together: more do not fit the processor's cache
-FIT_STEPS = 40  # of L-BFGS-B; more does not show in the race
+FLOOR = 1e-4  # of the noise's variance: less than a hundredth of the usual spread is no signal
+AT_ONCE = 256  # places predicted together: more do not fit into the processor's cache
+FIT_STEPS = 40  # of L-BFGS-B; more make no visible difference in the benchmarks
 
 
 class CurveKernel(Kernel):  # type: ignore[misc]
-    """The covariance of this file's first lines. Inputs: (n, dimension + 2), the last two fidelity and task.
+    """The covariance at the top of this file. Inputs: (n, dimension + 2); the last two columns are fidelity and task.
 
-    Every positive hyper-parameter is held as its logarithm, with a normal prior.
+    Stores every positive hyper-parameter as its logarithm, with a normal prior.
     """
 
     has_lengthscale = False
@@ -70,7 +69,7 @@ class CurveKernel(Kernel):  # type: ignore[misc]
         self._add("log_drift", [math.log(0.3)], 1.0)
         self._add("growth", [0.5], 1.0)
         cheap = max(0, tasks - 1 - earlier)
-        if tasks > 1:  # a cheaper task is trusted at first, an earlier sweep half
+        if tasks > 1:  # at first a cheaper task is trusted, an earlier sweep only half
             self._add("weights", [0.9] * cheap + [0.5] * earlier, 0.4)
             self._add("log_apart", [math.log(0.1)] * cheap + [math.log(0.3)] * earlier, 1.0)
 
@@ -88,7 +87,7 @@ class CurveKernel(Kernel):  # type: ignore[misc]
         inside = _matern(_distance(x1[..., :d] / widths, x2[..., :d] / widths))
         s1, rows = _distinct(x1[..., d:])
         s2, columns = _distinct(x2[..., d:])
-        scale, drift = self._between(s1, s2)  # few fidelities and tasks are distinct
+        scale, drift = self._between(s1, s2)  # there are few distinct fidelities and tasks
         if len(s2) == 1:
             return inside * scale[rows] + drift[rows]
         return inside * scale[rows][:, columns] + drift[rows][:, columns]
@@ -100,7 +99,7 @@ class CurveKernel(Kernel):  # type: ignore[misc]
         return (scale.diagonal() + drift.diagonal())[rows]
 
     def _between(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """The factor and the summand that depend on fidelity and task only; rows (fidelity, task)."""
+        """The factor and the summand that depend only on fidelity and task; rows (fidelity, task)."""
         apart = (a[:, None, 0] - b[None, :, 0]).abs()
         same = a[:, None, 1] == b[None, :, 1]
         scale = self.log_shared.exp() + self.log_own.exp() * _matern(apart / self.log_reach.exp())
@@ -115,7 +114,7 @@ class CurveKernel(Kernel):  # type: ignore[misc]
 
 
 class Fitted(ABC):
-    """A model whose hyper-parameters can be written down: fitted once, they are set again without a fit."""
+    """A model whose fitted hyper-parameters can be recorded, and set again later without a fit."""
 
     @property
     def hyperparameters(self) -> list[float]:
@@ -124,7 +123,7 @@ class Fitted(ABC):
 
     @hyperparameters.setter
     def hyperparameters(self, values: Sequence[float]) -> None:
-        """Raises ValueError if they are not as many as this model has."""
+        """Raises ValueError if this model has another number of them."""
         parameters = self._parameters()
         sizes = [parameter.numel() for parameter in parameters]
         if len(values) != sum(sizes):
@@ -136,14 +135,14 @@ class Fitted(ABC):
 
     @abstractmethod
     def _parameters(self) -> list[Tensor]:
-        """The tensors that hold them, in a fixed order."""
+        """The tensors that hold the hyper-parameters, in a fixed order."""
 
 
 class CurveModel(Fitted):
     """A Gaussian process with `CurveKernel`: `fit` its hyper-parameters, `condition` it on data, `predict`.
 
     `places`: (n, dimension) encoded configurations; `fidelities`: (n,) in [0, 1]; `tasks`: (n,) whole numbers.
-    `values` should be about standardised.
+    `values` should be roughly standardised.
     """
 
     def __init__(self, dimension: int, *, tasks: int = 1, earlier: int = 0) -> None:
@@ -158,7 +157,7 @@ class CurveModel(Fitted):
             noise.raw_noise.data.fill_(math.log(1e-3))
 
     def fit(self, places: Array, fidelities: Array, tasks: Array, values: Array) -> None:
-        """Find the most probable hyper-parameters, from where they are."""
+        """Find the most probable hyper-parameters, starting from the present ones."""
         with quietly():
             y = torch.from_numpy(values)[:, None]
             model = SingleTaskGP(
@@ -167,10 +166,10 @@ class CurveModel(Fitted):
             )  # fmt: skip
             likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
             fit_gpytorch_mll_scipy(likelihood, options={"maxiter": FIT_STEPS})
-            self.hyperparameters = self.hyperparameters  # as they are written down
+            self.hyperparameters = self.hyperparameters  # rounded, as they are recorded
 
     def condition(self, places: Array, fidelities: Array, tasks: Array, values: Array) -> None:
-        """Take these observations for known; replaces earlier ones."""
+        """Condition on these observations; replaces earlier ones."""
         with quietly(), torch.no_grad():
             self._rows = _rows(places, fidelities, tasks)
             self._values = torch.from_numpy(values)
@@ -178,7 +177,7 @@ class CurveModel(Fitted):
             self._weigh()
 
     def believe(self, places: Array, fidelities: Array, tasks: Array, values: Array | None = None) -> None:
-        """Add observations that are still to come; without values, as if they came out as expected."""
+        """Add observations that are still pending; without values, with their expected ones."""
         if not len(places):
             return
         values = self.predict(places, fidelities, tasks)[0] if values is None else values
@@ -208,7 +207,7 @@ class CurveModel(Fitted):
         return mean, variance.sqrt()
 
     def _noisy(self, rows: Tensor) -> Tensor:
-        """Covariance of observations."""
+        """Covariance of the observations, noise included."""
         covariance: Tensor = self.kernel.forward(rows, rows)
         covariance.diagonal().add_(self.likelihood.noise + JITTER)
         return covariance
@@ -222,7 +221,7 @@ class CurveModel(Fitted):
 
 
 def _distinct(pairs: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct pairs of fidelity and task, (m, 2), and which of them each row is."""
+    """The distinct pairs of fidelity and task, (m, 2), and for each row the index of its pair."""
     codes, index = torch.unique(pairs[:, 0] + 10 * pairs[:, 1], return_inverse=True)  # faster than by rows
     tasks = torch.floor(codes / 10)
     return torch.stack([codes - 10 * tasks, tasks], dim=1), index
@@ -245,7 +244,7 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Torch on one thread, as the matrices are small and the other cores belong to the trials; no advice from BoTorch."""
+    """Torch on one thread, because the matrices are small and the other cores belong to the trials; no warnings."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,11 +1,10 @@
-"""Noisy expected improvement: how much better than the best so far a place may be, where no result is exact.
+"""Noisy expected improvement: how much a place may improve on the best so far, when no result is exact.
 
-Nobody knows which of the noisy results is really the best. So the improvement is taken over samples of what the
-true values of the best places and of those still running may be: their joint posterior (Letham et al.,
-Constrained Bayesian Optimization with Noisy Experiments, 2019). A running trial counts as known, with an unknown
-value: near it little is left to be gained. For one place and one sample the expectation has a closed form; so the
-logarithm of the mean is exact but for the samples, and ten times as fast as BoTorch's
-qLogNoisyExpectedImprovement, which a test compares it with.
+Nobody knows which of the noisy results is really the best. So we take the improvement over samples of the true values
+of the best places and of the running ones, from their joint posterior (Letham et al., Constrained Bayesian
+Optimization with Noisy Experiments, 2019). A running trial counts as known, with an unknown value: near it little is
+left to gain. For one place and one sample the expectation has a closed form. So the logarithm of the mean is exact
+except for the sampling, and ten times as fast as BoTorch's qLogNoisyExpectedImprovement; a test compares the two.
 
 All tensors stay in this file.
 """
@@ -33,15 +32,15 @@ from search.models.gp import Fitted, log_expected_improvement, quietly
 Array = NDArray[np.float64]
 
 FIT_STEPS = 40  # of L-BFGS-B
-SAMPLES = 32  # of the true values; quasi-random
-RIVALS = 20  # places that may be the best, by the model's mean; the others hardly can
+SAMPLES = 32  # quasi-random samples of the true values
+RIVALS = 20  # places that may be the best, by the model's mean; the others have hardly a chance
 JITTER = 1e-6
 
 
 class NoisyImprovement(Fitted):
-    """A Gaussian process (Matern-5/2, a width for each coordinate) and what it promises at new places.
+    """A Gaussian process (Matern-5/2, a width for each coordinate) and its expected improvement at new places.
 
-    `places`: (n, dimension) encoded configurations; `values`: (n,), about standardised, lower is better.
+    `places`: (n, dimension) encoded configurations; `values`: (n,), roughly standardised, lower is better.
     """
 
     def __init__(self, places: Array, values: Array) -> None:
@@ -54,16 +53,16 @@ class NoisyImprovement(Fitted):
             self.model.eval()
 
     def fit(self) -> None:
-        """Find the most probable hyper-parameters, from where they are."""
+        """Find the most probable hyper-parameters, starting from the present ones."""
         with quietly():
             self.model.train()
             likelihood = ExactMarginalLogLikelihood(self.model.likelihood, self.model)
             fit_gpytorch_mll_scipy(likelihood, options={"maxiter": FIT_STEPS})
             self.model.eval()
-            self.hyperparameters = self.hyperparameters  # as they are written down
+            self.hyperparameters = self.hyperparameters  # rounded, as they are recorded
 
     def watch(self, pending: Array, seed: int) -> None:
-        """Take the best places and those `pending` for known, whatever comes out there; draw what may."""
+        """Treat the best places and those `pending` as known, and draw samples of their true values."""
         with quietly(), torch.no_grad():
             places, values = self.model.train_inputs[0], self.model.train_targets
             covariance = self._covariance(places, places)
@@ -86,15 +85,15 @@ class NoisyImprovement(Fitted):
             means, known = self._posterior(rows)
             left = self._covariance(self._watched, rows) - self._known.T @ known
             taught = torch.linalg.solve_triangular(self._watched_root, left, upper=False)
-            means = means + self._draws @ taught  # (samples, n): given what a sample says of the watched places
+            means = means + self._draws @ taught  # (samples, n): given each sample's values at the watched places
             prior = self.model.covar_module(rows, diag=True)
             variances = (prior - known.square().sum(0) - taught.square().sum(0)).clamp_min(1e-10)
-            # The lowest of the negative is sought in search.models.gp.
+            # This model maximises the negative value; `search.models.gp` minimises.
             each = log_expected_improvement(-means.numpy(), variances.sqrt().numpy(), -self._best[:, None].numpy())
             return np.asarray(logsumexp(each, axis=0) - math.log(SAMPLES))
 
     def _posterior(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Means at `rows`, and what the results explain of them: L⁻¹ k(results, rows)."""
+        """Means at `rows`, and the whitened covariance that explains their variance: L⁻¹ k(results, rows)."""
         between = self._covariance(self.model.train_inputs[0], rows)
         means = self._constant + between.T @ self._weights
         return means, torch.linalg.solve_triangular(self._root, between, upper=False)

@@ -1,4 +1,4 @@
-"""The outcome transform: losses as numbers for a model, free of units, and robust to a few enormous ones."""
+"""The outcome transform: turns losses into values for a model, free of units and robust to a few enormous losses."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from search.task import FULL
 Array = NDArray[np.float64]
 
 OFFSET = 0.5  # of the logarithmic scale, in units of the distance from the best to the median loss
-FEWEST = 5  # trials that cover the space, for a scale made of them alone
-WORST = 3.0  # no value is higher
-DEEPEST = 4.0  # the best loss is not lower than minus this, however few trials learn anything
+FEWEST = 5  # with at least this many trials that cover the space, the scale uses only them
+WORST = 3.0  # upper bound of the values
+DEEPEST = 4.0  # the best loss is not below minus this, even if few trials learn anything
 
 
 @dataclass(frozen=True)
 class OutcomeTransform:
-    """Losses as numbers near 0, lower is better: logarithms of the distance from the best one, bad ones drawn in.
+    """Turns losses into values near 0, lower is better: logarithms of the distance from the best, bad ones compressed.
 
-    The same for losses in other units, and for an accuracy of which the negative is minimised.
+    The values do not depend on the units of the loss, and an accuracy works as its negative.
     """
 
     low: float  # the best loss; infinite if there is none
@@ -35,9 +35,9 @@ class OutcomeTransform:
 
     @staticmethod
     def of(trials: Iterable[Trial]) -> OutcomeTransform:
-        """Of the latest finite losses; but for the best one, of the trials that cover the space (see `search.origins`).
+        """From the latest finite losses, and, except for the best, only of trials that cover the space.
 
-        What a model chooses gathers around the best, and a scale made of it would show nothing else.
+        A model's choices gather around the best, so a scale made of them would show nothing else; see `search.origins`.
         """
         finite = [
             (min(losses), losses[-1], t.first_origin in COVERING)
@@ -64,7 +64,7 @@ class OutcomeTransform:
 
     @property
     def slope(self) -> float:
-        """Loss for one unit of the scale, at the best loss."""
+        """The loss per unit of the scale, at the best loss."""
         return self.unit * OFFSET * self.spread
 
 
@@ -84,7 +84,7 @@ class OutcomeTransforms:
 
     @property
     def slope(self) -> float:
-        """Of the full training."""
+        """The slope of the full training's transform."""
         return self._of[FULL].slope
 
     def __call__(self, task: str, losses: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The training data of the curve model: some of a sweep's results, transformed to a common scale."""
+"""The training data of the curve model: a selection of a sweep's results, transformed to a common scale."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from search.task import FULL
 
 Array = NDArray[np.float64]
 
-MOST = 300  # observations of this sweep,
-EARLIER = 60  # of an earlier one
+MOST = 300  # observations of this sweep
+EARLIER = 60  # observations of an earlier one
 
 
 @dataclass(frozen=True)
 class Observations:
-    """Columns of equal length; `observations[indices]` are some of them."""
+    """Columns of equal length; `observations[indices]` selects some of the rows."""
 
     places: Array  # (n, dimension): encoded configurations
     fidelities: Array
@@ -47,7 +47,7 @@ def training_data(
     transforms: OutcomeTransforms,
     encode: Encoding,
 ) -> Observations:
-    """The results of `known` and of the earlier sweeps; the tasks of these are numbered after this sweep's own."""
+    """The results of `known` and of earlier sweeps, which are numbered as tasks after this sweep's own."""
     rows = _thinned(_rows(known, fidelities, transforms), MOST)
     for task, earlier in enumerate(history.earlier, start=len({each.task for each in fidelities})):
         rows += _earlier_rows(earlier, history.space, task)
@@ -67,12 +67,12 @@ class _Row:
     fidelity: float
     task: int
     value: float  # on the scale of its task
-    place: int  # of its configuration, by the latest results; 0 is the best
-    is_latest: bool  # of its trial
+    place: int  # rank of its configuration by the latest results; 0 is the best
+    is_latest: bool  # whether it is its trial's latest observation
 
 
 def _rows(known: Sequence[Configuration], fidelities: Sequence[Fidelity], transforms: OutcomeTransforms) -> list[_Row]:
-    """What the trials have shown: of the better quarter every rung, of the others the first and the latest."""
+    """The results of the trials: every rung for the better quarter, the first and the latest for the others."""
     horizon = max(each.steps for each in fidelities if each.is_full)
     rungs = {each.steps: each.level for each in fidelities if each.is_full}
     steps = sorted(rungs)
@@ -86,7 +86,7 @@ def _rows(known: Sequence[Configuration], fidelities: Sequence[Fidelity], transf
     rows = []
     for number, configuration in enumerate(known):
         place = places[number]
-        if configuration.broken:  # what looked well before it broke must not attract
+        if configuration.broken:  # its good values before it broke must not attract the search
             last = next(t for t in reversed(configuration.trials) if t.broke)
             at = level(min(max(1, last.step), horizon), horizon) if last.task == FULL else 1.0
             rows.append(_Row(configuration.unit, at, indices[last.task], WORST, place, True))
@@ -104,7 +104,7 @@ def _rows(known: Sequence[Configuration], fidelities: Sequence[Fidelity], transf
 
 
 def _shown_steps(trial: Trial, rungs: Sequence[int], every: bool) -> list[int]:
-    """The steps at which the model is shown `trial`: its rungs (`every`), or the first of them, and the latest."""
+    """The steps of `trial` that the model sees: all its rungs (`every`) or only the first, and the latest step."""
     step = trial.reach
     if not trial.step or (trial.task != FULL and trial.status is not Status.COMPLETED):
         return []
@@ -144,7 +144,7 @@ def _latest(known: Sequence[Configuration], transforms: OutcomeTransforms) -> Ar
 
 
 def _earlier_rows(earlier: History, space: Space, task: int) -> list[_Row]:
-    """The latest result of each trial of an earlier sweep; of many, the best half and a spread of the others."""
+    """The latest result of each trial of an earlier sweep; if there are many, the best and a spread of the others."""
     trials = [
         t for t in earlier.trials if t.task == FULL and t.steps and math.isfinite(t.loss) and space.contains(t.config)
     ]

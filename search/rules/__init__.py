@@ -1,1 +1,1 @@
-"""What decides in a sweep without a model: the rules that all engines and loops share."""
+"""The rules that decide without a model; all engines and loops share them."""

@@ -1,17 +1,17 @@
-"""The rules of a sweep: what a free worker does next, and what follows from a report. Pure functions of the history.
+"""The rules of a sweep: a free worker's next move, and the consequences of a report. Pure functions of the history.
 
-Every driver, engine and loop asks them, records what they answer, and only then acts on it:
+Every driver, engine and loop calls them, records their results, and only then acts:
 
     match next_move(history, searcher, scheduler, rules):
         case Suggestion() as suggestion: history.append(suggestion)   # … and train it
         case Over() as over: history.append(over)                     # … and ask again: finalists may follow
-        case Wait(): ...                                              # … until more was reported
+        case Wait(): ...                                              # … until there are new reports
     for record in after_report(trial, history, scheduler, rules):
         history.append(record)
 
 The order of the rules: others wait for the first report; while the budget lasts, the scheduler's promotions, the
-baseline, the points, the searcher; then the search is over, and the finalists are trained again. After a report: the
-target, divergence, the end of the task, the step that was asked for, the scheduler's verdict.
+baseline, the points, the searcher; then the search is over, and the finalists train again. After a report: the
+target, divergence, the end of the task, the suggested step, the scheduler's verdict.
 """
 
 from __future__ import annotations
@@ -42,33 +42,33 @@ from search.rules.finalists import confirm, winner
 from search.rules.points import points_first
 from search.task import FULL
 
-NEARLY = 1e-9  # of a full training: sums of shares are not exact
-SAME_FAILURES = 3  # so many failures of one kind, before any trial has got farther, stop the run
+NEARLY = 1e-9  # of a full training: tolerance, because sums of shares are not exact
+SAME_FAILURES = 3  # this many failures of one kind stop the run, unless a trial has got further
 TARGET = "the target is reached"
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How much is searched, and what is done around it. How many configurations may start is the history's `limit`."""
+    """How much to search, and what to do around the search. The history's `limit` bounds the configurations."""
 
-    baseline: Config | None = None  # trained first, in full, and compared with
+    baseline: Config | None = None  # trained first, in full, for comparison
     points: Sequence[Config] = ()  # configurations to try first
-    budget: float | None = None  # what may be trained in all, in full trainings, finalists included
+    budget: float | None = None  # limit on all training, in full trainings, finalists included
     target: float | None = None  # a full training that reaches this value of the metric ends the search
-    diverged_beyond: float | None = None  # a value worse than this counts as diverged, like NaN
-    finalists: int = 0  # so many of the best are trained again at the end …
-    confirmations: int = 1  # … so many times each, on fresh seeds
-    retries: int = 3  # times that a trial may lose its worker without having made progress
-    first_alone: bool = False  # the others wait for the first report
+    diverged_beyond: float | None = None  # a worse value than this counts as diverged, like NaN
+    finalists: int = 0  # this many of the best train again at the end …
+    confirmations: int = 1  # … this many times each, on fresh seeds
+    retries: int = 3  # times that a trial may lose its worker without progress
+    first_alone: bool = False  # the other trials wait for the first report
     goal: Goal = LOSS  # the metric of `target` and `diverged_beyond`
 
     @property
     def search_budget(self) -> float | None:
-        """The budget less what is kept for the finalists, in full trainings."""
+        """The budget minus the finalists' reserve, in full trainings."""
         return None if self.budget is None else self.budget - self.finalists * self.confirmations
 
     def has_diverged(self, loss: float) -> bool:
-        """NaN and infinities always have; finite losses by `diverged_beyond`."""
+        """Whether the loss is NaN or infinite, or worse than `diverged_beyond`."""
         limit = self.diverged_beyond
         return not math.isfinite(loss) or (limit is not None and loss > self.goal.loss(limit))
 
@@ -78,12 +78,12 @@ class Rules:
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing at the moment: ask again when more was recorded."""
+    """Nothing to do now: ask again when there are new records."""
 
 
 @dataclass(frozen=True)
 class Instead:
-    """The searcher broke with `error`, as `why` says in one line; `move` is made in its place."""
+    """The searcher failed with `error`; `why` says so in one line, and `move` replaces its suggestion."""
 
     move: Suggestion | Over
     error: Exception
@@ -94,9 +94,9 @@ Move = Suggestion | Wait | Over | Instead
 
 
 def next_move(history: History, searcher: Searcher, scheduler: Scheduler, rules: Rules) -> Move:
-    """What a free worker does now.
+    """A free worker's next move.
 
-    `Over` is to be recorded, unless it is on record already (`history.run.over`); then nothing more will ever be run.
+    Record `Over`, unless it is already on record (`history.run.over`); in that case nothing will ever run again.
     """
     running = history.count(Status.RUNNING)
     if running and awaits_first(history, rules):
@@ -113,23 +113,23 @@ def next_move(history: History, searcher: Searcher, scheduler: Scheduler, rules:
 
 
 def awaits_first(history: History, rules: Rules) -> bool:
-    """Whether others have to wait for the first report: what all configurations share may be wrong."""
+    """Whether other trials must wait for the first report, because an error may affect all configurations."""
     return rules.first_alone and not history.run.has_reported
 
 
 def takes_on_stopped(searcher: Searcher, scheduler: Scheduler, rules: Rules) -> bool:
-    """Whether a stopped trial may be taken on. Finalists are, if the search has completed too few."""
+    """Whether a stopped trial may be resumed. For finalists this happens if the search has completed too few."""
     promotes = type(scheduler).promote is not Scheduler.promote
     return promotes or searcher.continues or rules.finalists > 0
 
 
 def may_ask(history: History, searcher: Searcher, rules: Rules) -> bool:
-    """Whether the searcher has a say at all."""
+    """Whether the searcher may be asked at all."""
     return not history.run.over and not _budget_is_used(history, rules) and (history.room or searcher.continues)
 
 
 def after_report(trial: Trial, history: History, scheduler: Scheduler, rules: Rules) -> tuple[Over | Judged | End, ...]:
-    """The records that follow from the last report of `trial`, which is in the history, in their order; maybe none."""
+    """The records that follow from the last report of `trial` (already in the history), in order; possibly none."""
     loss, step, whole = trial.loss, trial.step, history.steps(trial.task)
     judged = _is_judged(trial)
     enough = judged and trial.task == FULL and rules.is_enough(loss)
@@ -153,7 +153,7 @@ def after_report(trial: Trial, history: History, scheduler: Scheduler, rules: Ru
     if judged and reached:
         return (end(Status.STOPPED, f"another one has reached the target, at step {step}"),)
     if is_there(trial):
-        return ()  # it rests once its checkpoint is there
+        return ()  # it rests as soon as its checkpoint is written
     if judged and scheduler.judge(trial, history) is Verdict.STOP:
         cut = end(Status.STOPPED, f"{type(scheduler).__name__} at step {step}")
         return (Judged(trial.number, repr(scheduler)), cut)
@@ -161,20 +161,20 @@ def after_report(trial: Trial, history: History, scheduler: Scheduler, rules: Ru
 
 
 def is_there(trial: Trial) -> bool:
-    """Whether it has come as far as it was to come before it rests."""
+    """Whether it has reached the step at which it is to rest."""
     until = trial.suggestion.until
     return until is not None and trial.step >= until
 
 
 def rest(trial: Trial) -> End | None:
-    """A trial that has come as far as it was to, and whose checkpoint is written, can be forked or resumed."""
+    """The end of a trial that has reached its step and written its checkpoint; it can then be forked or resumed."""
     if trial.status is Status.RUNNING and is_there(trial):
         return End(trial.number, Status.STOPPED, f"reached step {trial.step} as planned")
     return None
 
 
 def early_end(trial: Trial, history: History, how: str) -> End:
-    """The training came to an end of its own, `how` it says itself; one that has told nothing has failed."""
+    """The end of a training that ended by itself, as `how` says; without a report it has failed."""
     if not trial.steps:
         return End(trial.number, Status.FAILED, f"NoReport: the training ended before its first report: {how}")
     whole = history.steps(trial.task)
@@ -182,9 +182,9 @@ def early_end(trial: Trial, history: History, how: str) -> End:
 
 
 def after_loss(trial: Trial, history: History, rules: Rules, why: str) -> End | None:
-    """A worker was lost, which is in the history: who loses it again and again at the same step is given up.
+    """The end of a trial that keeps losing its worker at the same step; None: it may try again. Record the loss first.
 
-    A loss after progress costs nothing (a preemption).
+    A loss after progress does not count (a preemption).
     """
     times = history.run.losses[trial.number].count(trial.step)
     if times <= rules.retries:
@@ -193,16 +193,16 @@ def after_loss(trial: Trial, history: History, rules: Rules, why: str) -> End | 
 
 
 def leave_lost_task(trial: Trial, history: History) -> End | None:
-    """An interrupted trial of a task that the sweep has no more cannot go on."""
+    """The end of an interrupted trial whose task the sweep no longer has; it cannot continue."""
     if trial.status is not Status.RUNNING or history.task(trial.task) is not None:
         return None
     return End(trial.number, Status.STOPPED, f"the sweep has no task {trial.task!r} any more")
 
 
 def common_failure(history: History, kind: Callable[[str], str]) -> str:
-    """Why the run should stop: its trials fail in the same way, before any gets farther. Empty: they do not.
+    """Why the run should stop: its trials fail in the same way before any gets further. "": it should not.
 
-    `kind` takes the reason of a failure to what it has in common with others of its kind.
+    `kind` maps the reason of a failure to the part that failures of one kind share.
     """
     failures = history.run.failures
     if not failures or [kind(reason) for reason in failures].count(kind(failures[-1])) < SAME_FAILURES:
@@ -213,9 +213,9 @@ def common_failure(history: History, kind: Callable[[str], str]) -> str:
 
 
 def without_checkpoint(suggestion: Suggestion, history: History) -> Suggestion:
-    """In place of a fork whose parent has lost its checkpoint (a damaged disk, a population that was made larger).
+    """The substitute for a fork whose parent has lost its checkpoint (a damaged disk, a population made larger).
 
-    What it would have replaced goes on, or its configuration starts afresh.
+    The trial that it would have replaced resumes, or the fork's configuration starts afresh.
     """
     why = f"no checkpoint of trial {suggestion.parent} at step {suggestion.parent_step} to fork from"
     replaced = None if suggestion.replaces is None else history.trials[suggestion.replaces]
@@ -226,7 +226,7 @@ def without_checkpoint(suggestion: Suggestion, history: History) -> Suggestion:
 
 
 def best(history: History, rules: Rules) -> Trial | None:
-    """The incumbent; the winner once finalists are trained again."""
+    """The incumbent; once finalists have trained again, the winner."""
     return winner(history) if history.run.over and rules.finalists else incumbent(history)
 
 
@@ -235,7 +235,7 @@ def baseline_of(history: History) -> Trial | None:
 
 
 def to_test(history: History, rules: Rules) -> list[Trial]:
-    """Who is measured on the test part, when all decisions have been made: the best and the baseline, once."""
+    """The trials to measure on the test part once all decisions are made: the best and the baseline, each once."""
     chosen = [trial for trial in (best(history, rules), baseline_of(history)) if trial is not None]
     completed = [trial for trial in chosen if trial.status is Status.COMPLETED]
     return [trial for trial in completed if trial.number not in history.run.tested]
@@ -244,7 +244,7 @@ def to_test(history: History, rules: Rules) -> list[Trial]:
 def _search(
     history: History, searcher: Searcher, scheduler: Scheduler, rules: Rules
 ) -> Suggestion | Over | Instead | None:
-    """What the search wants; None: nothing at the moment."""
+    """The search's next move; None: nothing now."""
     if _budget_is_used(history, rules):
         return None
     promoted = scheduler.promote(history)
@@ -259,12 +259,12 @@ def _search(
         if isinstance(answer, Enough):
             return Over(f"{type(searcher).__name__}: {answer.reason}")
         return None if answer is None else _checked(answer, history)
-    except Exception as error:  # a searcher that breaks must not cost the sweep
+    except Exception as error:  # a failing searcher must not end the sweep
         return _instead(error, history, searcher)
 
 
 def _checked(suggestion: Suggestion, history: History) -> Suggestion | None:
-    """The suggestion if it can be carried out, None if there is no room; raises ValueError if it makes no sense."""
+    """The suggestion if it can run, None if there is no room; raises ValueError if it is not valid."""
     if not history.allows(suggestion):
         return None
     if history.task(suggestion.task) is None:
@@ -282,19 +282,19 @@ def _checked(suggestion: Suggestion, history: History) -> Suggestion | None:
 
 
 def _instead(error: Exception, history: History, searcher: Searcher) -> Instead:
-    """The searcher broke: a random configuration, or the end of the search if none may be started."""
+    """Replaces a failed searcher's suggestion by a random configuration, or by the end of the search without room."""
     why = f"{type(searcher).__name__} failed: {type(error).__name__}: {error}"
     if not history.room:
         return Instead(Over(why), error, why)
     try:
         config = history.space.sample(generator(history, "fallback"))
-    except ValueError as again:  # a constraint that cannot be asked; the next start would come here again
+    except ValueError as again:  # a constraint that fails; every later start would end here again
         return Instead(Over(f"{why}; and no random configuration either: {again}"), error, why)
     return Instead(start(config, origin=FALLBACK, evidence=why), error, why)
 
 
 def _budget_is_used(history: History, rules: Rules) -> bool:
-    """What was trained and what the running trials will still take have reached the search's part of the budget."""
+    """Whether the training so far and the rest of the running trials use up the search's part of the budget."""
     budget = rules.search_budget
     return budget is not None and history.spent + history.committed >= budget - NEARLY
 

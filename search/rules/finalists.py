@@ -1,14 +1,14 @@
-"""Train the best configurations again on fresh seeds, and let those runs name the winner.
+"""Train the best configurations again on fresh seeds, and let those runs determine the winner.
 
-Use when   losses are noisy: the best of many scores is the luckiest as well, so it promises too much.
+Use when   losses are noisy: the best of many scores is also the luckiest, so it promises too much.
 Costs      `confirmations` full trainings for each finalist.
 Settings   count: configurations; confirmations: runs of each.
-Not for    deterministic objectives: the runs come out the same.
-Differs    the mean is over the fresh runs only. The first run has been selected for its score; its luck would
-           decide again. A fresh run that diverges counts as infinitely bad, one that failed not at all.
+Not for    deterministic objectives: the runs give the same result.
+Differs    the mean covers only the fresh runs: the first run was selected for its score, so its luck would
+           decide again. A fresh run that diverges counts as infinitely bad; one that failed does not count.
 
-A finalist is a configuration, known by its best completed trial. Forked trials are none: they cannot be repeated
-from a configuration.
+A finalist is a configuration, identified by its best completed trial. Forked trials cannot be finalists, because no
+configuration alone repeats them.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from search.task import FULL
 
 @dataclass(frozen=True)
 class Finalist:
-    """A configuration that was, or is to be, trained again."""
+    """A configuration to train again, or one that has been."""
 
-    trial: Trial  # its best trial before
-    runs: tuple[Trial, ...]  # those on fresh seeds, of any status
+    trial: Trial  # its best trial so far
+    runs: tuple[Trial, ...]  # its runs on fresh seeds, of any status
 
     @property
     def losses(self) -> tuple[float, ...]:
-        """Of the fresh runs that have come to their end."""
+        """The losses of the fresh runs that have ended."""
         return tuple(
             run.loss if run.status is Status.COMPLETED else math.inf
             for run in self.runs
@@ -39,7 +39,7 @@ class Finalist:
 
     @property
     def mean(self) -> float:
-        """NaN before the first of them."""
+        """The mean of `losses`; NaN before the first."""
         return sum(self.losses) / len(self.losses) if self.losses else math.nan
 
 
@@ -50,16 +50,16 @@ def finalists(history: History, count: int) -> list[Finalist]:
 
 
 def confirmed(history: History) -> list[Finalist]:
-    """All configurations that were trained again, the best by their first score first."""
+    """All configurations that have trained again, in order of their first score, best first."""
     runs = _runs(history)
     best = _best(history) if runs else []
     return [Finalist(trial, tuple(runs[key])) for trial in best if (key := key_of(trial.config)) in runs]
 
 
 def confirm(history: History, count: int, confirmations: int) -> Suggestion | None:
-    """The next thing to run once the search is over, or None: nothing at the moment (or nothing any more).
+    """The next thing to run once the search is over, or None: nothing now (or nothing ever again).
 
-    If the search has completed nothing but the baseline, its best resting trials are first taken to the end.
+    If the search has completed only the baseline, its best resting trials are first trained to the end.
     """
     running = history.having(Status.RUNNING)
     if not count or any(trial.suggestion.origin != FINALIST for trial in running):
@@ -67,7 +67,7 @@ def confirm(history: History, count: int, confirmations: int) -> Suggestion | No
     if (resting := _to_complete(history, count)) is not None:
         return resume(resting, origin=FINALIST, evidence=f"among the best {count} when the search was over")
     if any(trial.first_origin != FINALIST for trial in running):
-        return None  # who is among the best is not known before these have ended
+        return None  # these must end before the best are known
     chosen = finalists(history, count)
     for run in range(confirmations):
         for finalist in chosen:
@@ -77,16 +77,16 @@ def confirm(history: History, count: int, confirmations: int) -> Suggestion | No
 
 
 def winner(history: History) -> Trial | None:
-    """The incumbent; if it was trained again as a finalist, the one with the lowest mean loss over its fresh runs."""
+    """The incumbent; if it has trained again as a finalist, the finalist with the lowest mean over its fresh runs."""
     best, found = incumbent(history), confirmed(history)
     candidates = [finalist for finalist in found if math.isfinite(finalist.mean)]
     if not candidates or all(finalist.trial is not best for finalist in found):
-        return best  # where the incumbent came later than the finalists, they are out of date
+        return best  # an incumbent that is no finalist came later, so the finalists are out of date
     return min(candidates, key=lambda finalist: (finalist.mean, finalist.trial.number)).trial
 
 
 def _best(history: History) -> list[Trial]:
-    """The best trial of every configuration that has a full training from scratch, the best first."""
+    """The best trial of every configuration with a full training from scratch, best first."""
     completed = [
         trial
         for trial in history.having(Status.COMPLETED)
@@ -108,7 +108,7 @@ def _runs(history: History) -> dict[str, list[Trial]]:
 
 
 def _to_complete(history: History, count: int) -> Trial | None:
-    """The next resting trial to take to the horizon, if the search has completed nothing of its own."""
+    """The next resting trial to train to the horizon, if the search has completed nothing of its own."""
     own = [trial for trial in history.trials if trial.task == FULL and trial.first_origin not in (BASELINE, FINALIST)]
     chosen = sum(trial.suggestion.origin == FINALIST for trial in own)
     completed = any(trial.status is Status.COMPLETED and trial.suggestion.origin != FINALIST for trial in own)

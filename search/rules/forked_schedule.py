@@ -1,4 +1,4 @@
-"""The schedule that a trial really trained with: its own settings, and those of the trials it was forked from."""
+"""The schedule that a trial actually trained with: its own settings, and those of the trials that it descends from."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from search.records import Config, Suggestion
 
 
 class Stretch(NamedTuple):
-    """From `first` to `last` step, both included, the training had these settings."""
+    """The training had these settings from step `first` to `last`, both included."""
 
     first: int
     last: int
     config: Config
-    trial: int  # whose steps they were
+    trial: int  # the trial that trained these steps
 
 
 def schedule(trial: int, step: int, begun: Mapping[int, Suggestion]) -> list[Stretch]:
     """The stretches that led to the state of `trial` at `step`, in order.
 
-    `begun` holds for every trial the suggestion (a start or a fork) that it began with. A stretch of no steps (a
-    trial forked where it began itself) is left out; two with the same settings stay two, each with its trial.
+    `begun` holds for every trial the suggestion (a start or a fork) that it began with. A stretch without steps (a
+    trial forked at the step where it began itself) is left out; two with equal settings stay separate, each with its
+    trial.
     """
     stretches: list[Stretch] = []
     number, last = trial, step

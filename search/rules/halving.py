@@ -1,8 +1,8 @@
-"""Fallback halving: insurance against a misled model. While nothing improves, a share of the cost goes to it.
+"""Fallback halving: insurance against a misled model. While nothing improves, it gets a share of the cost.
 
-Successive halving of random configurations has no model that could be wrong: the best third of them at each fidelity
-goes on. The model learns from their results too, and has every turn again as soon as something improves. A search that
-is stuck becomes about as good as successive halving at half of the cost.
+Successive halving of random configurations has no model that could be wrong: at each fidelity the best third of them
+continues. The model learns from their results, too, and gets every turn again as soon as something improves. A search
+that is stuck becomes about as good as successive halving at half of the cost.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from search.models.outcome_transform import OutcomeTransforms
 from search.origins import COVERING
 from search.records import Status
 
-PATIENCE = 0.5  # of all that was spent may pass without anything better,
-LEAST = 3.0  # and so many full trainings' cost
-NEXT_TO_NOTHING = 0.01  # of a transformed loss: who is better by less is no better
-ETA = 3  # one in so many goes on, to so many times the cost
+PATIENCE = 0.5  # halving starts after this share of all cost without an improvement, …
+LEAST = 3.0  # … and at least this many full trainings' cost
+NEXT_TO_NOTHING = 0.01  # of a transformed loss: a smaller improvement does not count
+ETA = 3  # one in this many continues, to this many times the cost
 
 
 def overdue(history: History, known: Sequence[Configuration], transforms: OutcomeTransforms, share: float) -> str:
-    """Why a turn should go to successive halving: it had less than `share` of the cost since the last improvement. "": it need not."""
+    """Why this turn should go to halving, whose cost since the last improvement is below its `share`; "" if not."""
     trials = sorted(
         (trial for configuration in known for trial in configuration.trials), key=lambda trial: trial.number
     )
@@ -46,7 +46,7 @@ def overdue(history: History, known: Sequence[Configuration], transforms: Outcom
 def halved(
     history: History, known: Sequence[Configuration], resting: Sequence[Configuration], fidelities: Sequence[Fidelity]
 ) -> tuple[Configuration, Fidelity] | None:
-    """What successive halving of the random configurations among `known` takes on next, and to which fidelity."""
+    """The next promotion by halving among the random ones of `known`: configuration and fidelity; or None."""
     random = [each for each in known if each.trials[0].first_origin in COVERING]
     may_go_on = {id(each) for each in resting}
     rungs = _rungs(fidelities)
@@ -68,7 +68,7 @@ def halved(
 
 
 def _rungs(fidelities: Sequence[Fidelity]) -> list[int]:
-    """The first fidelity, each that costs `ETA` times as much as the one before, and the last."""
+    """The first fidelity, then each that costs `ETA` times as much as the one before, and the last."""
     rungs = [0]
     for number, fidelity in enumerate(fidelities):
         if fidelity.cost >= ETA * fidelities[rungs[-1]].cost:
@@ -77,7 +77,7 @@ def _rungs(fidelities: Sequence[Fidelity]) -> list[int]:
 
 
 def _latest_improvement(trials: Sequence[Trial], transforms: OutcomeTransforms) -> int | None:
-    """The number of the last trial that was better, on its task, than all before it by more than next to nothing."""
+    """The number of the last trial that was, on its task, better than all before it by `NEXT_TO_NOTHING` or more."""
     found = []
     for task in {trial.task for trial in trials}:
         of = [trial for trial in trials if trial.task == task and trial.losses and not trial.broke]
@@ -92,6 +92,6 @@ def _latest_improvement(trials: Sequence[Trial], transforms: OutcomeTransforms) 
 
 
 def _cost(trial: Trial, history: History) -> float:
-    """In full trainings, with what it is going to cost until it comes to rest."""
+    """The trial's cost in full trainings; of a running one, its cost until it comes to rest."""
     steps = history.goal(trial) if trial.status is Status.RUNNING else trial.step
     return steps / history.steps(trial.task) * history.cost_of(trial.task)

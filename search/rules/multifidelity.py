@@ -1,7 +1,7 @@
-"""Multi-fidelity search: what its searchers share. The first configurations are random, then a curve model decides.
+"""Multi-fidelity search: the common part of its searchers. After a random start a curve model decides.
 
-A searcher that inherits from `MultiFidelity` says in `choose` what to run, given a `Decision`: the configurations that
-were tried, those that rest and may go on, and the model's acquisition function.
+A searcher that extends `MultiFidelity` chooses what to run in `choose`, given a `Decision`: the configurations tried so
+far, those that rest and may continue, and the model's acquisition function.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from search.settings import number, whole
 from search.space import Space, Vector
 from search.task import FULL
 
-APART = 0.01  # in units of a range: what is nearer to a known configuration is a copy of it
-FEW = 2  # dimensions in which there are so few places that only a tenth of this is a copy
+APART = 0.01  # of a range: a configuration nearer than this to a known one counts as its copy
+FEW = 2  # with at most this many dimensions places are scarce, so only a tenth of APART counts as a copy
 
 
 @dataclass(frozen=True)
 class MultiFidelity(Searcher):
-    """The start at random, the stop, and what to do when the model fails; a concrete searcher chooses."""
+    """Handles the random start, the stop, and failures of the model; a concrete searcher chooses."""
 
     n_initial: int = 8
     full_every: float = 5.0
@@ -44,7 +44,7 @@ class MultiFidelity(Searcher):
     continues: ClassVar[bool] = True
     schedules: ClassVar[bool] = True
     constant_liar: ClassVar[bool] = False
-    """True: a running training counts as if it came out worst; False: as expected."""
+    """True: a running training counts with the worst result; False: with the expected one."""
 
     def __post_init__(self) -> None:
         title = type(self).__name__
@@ -79,7 +79,7 @@ class MultiFidelity(Searcher):
 
     def prepare(self, history: History) -> None:
         if history.space.coordinates:
-            import_module("search.models.gp")  # two seconds, the first time
+            import_module("search.models.gp")  # takes two seconds the first time
             fidelities = fidelities_of(history, self.first, self.factor)
             known = configurations_of(history, fidelities)
             if len(known) >= self.n_initial:
@@ -87,7 +87,7 @@ class MultiFidelity(Searcher):
 
     @abstractmethod
     def choose(self, decision: Decision) -> Suggestion | None:
-        """What to run next; something rests, or there is room for a new configuration."""
+        """What to run next; there is a resting configuration, or room for a new one."""
 
     def _decide(
         self, history: History, fidelities: Sequence[Fidelity], known: Sequence[Configuration]
@@ -109,7 +109,7 @@ class MultiFidelity(Searcher):
 
 
 class Decision:
-    """What one decision rests on; everything is computed from one history."""
+    """The basis of one decision; everything is computed from one history."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Decision:
             each
             for each in known
             if each.reached >= 0 and not each.running and not each.broken and self.next_fidelity(each)
-        ]  # the configurations that may go on
+        ]  # the configurations that may continue
 
     @property
     def top(self) -> Fidelity:
@@ -134,14 +134,14 @@ class Decision:
         return self.fidelities[-1]
 
     def next_fidelity(self, configuration: Configuration) -> Fidelity | None:
-        """The first that it has not reached."""
+        """The first fidelity that the configuration has not reached; None if it has reached all."""
         for fidelity in self.fidelities[configuration.reached + 1 :]:
             if not fidelity.is_full or fidelity.steps > configuration.step:
                 return fidelity
         return None
 
     def owes_full(self, full_every: float) -> bool:
-        """Whether fewer trainings went to the horizon, or are on their way there, than `full_every` demands."""
+        """Whether fewer trainings than `full_every` demands have reached the horizon or are on their way there."""
         horizon = self.history.horizon
         full = sum(
             trial.reach >= horizon
@@ -152,12 +152,12 @@ class Decision:
         return self.history.spent >= full_every * (full + 1)
 
     def candidates(self, score: Score) -> Iterator[tuple[dict[str, Any], float, bool]]:
-        """Configurations, their scores, the best first, and whether each is new."""
+        """Configurations and their scores, best first, and whether each is new."""
         for config, unit, value in best_configurations(score, self.acquisition.centres, self.history.space, self.rng):
             yield config, value, self._is_new(config, unit)
 
     def promoted(self, configuration: Configuration, fidelity: Fidelity | None, why: str) -> Suggestion | None:
-        """Take `configuration` on to `fidelity`: from its checkpoint, or by a training of its own."""
+        """Take `configuration` on to `fidelity`: resume it from its checkpoint, or start a separate training."""
         if fidelity is None:
             return None
         memo, task = self.acquisition.memo, fidelity.task
@@ -167,11 +167,11 @@ class Decision:
         return start(configuration.config, task=task, until=until, origin="promotion", evidence=why, memo=memo)
 
     def begun(self, suggestion: Suggestion, fidelity: Fidelity) -> Suggestion:
-        """A start, to be trained up to `fidelity`."""
+        """A start that trains up to `fidelity`."""
         return begun(suggestion, fidelity, self.acquisition.memo)
 
     def at_random(self, fidelity: Fidelity) -> Suggestion:
-        """Where the model has nothing to propose."""
+        """A random configuration, for when the model has nothing to propose."""
         evidence = "random, because every candidate of the model is known or breaks a constraint"
         return self.begun(propose_random(self.history, origin="fallback", evidence=evidence), fidelity)
 
@@ -187,6 +187,6 @@ class Decision:
 
 
 def begun(suggestion: Suggestion, fidelity: Fidelity, memo: str = "") -> Suggestion:
-    """A start, to be trained up to `fidelity`."""
+    """A start that trains up to `fidelity`."""
     until = None if fidelity.level == 1 else fidelity.steps
     return replace(suggestion, task=fidelity.task, until=until, memo=memo)

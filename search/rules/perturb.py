@@ -1,4 +1,4 @@
-"""Perturbation (PBT's explore): every setting is drawn afresh, or moved a little on its own scale."""
+"""Perturbation (PBT's explore): draw each setting afresh, or move it a little on its own scale."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from search.records import Config
 from search.space import Space
 
 FACTORS = (0.8, 1.2)
-ATTEMPTS = 20  # before a constraint that every perturbation breaks leaves the configuration as it is
+ATTEMPTS = 20  # if every perturbation breaks a constraint, keep the configuration after these
 
 
 def perturbed(
     config: Config, space: Space, rng: np.random.Generator, *, resample: float, keep: Collection[str] = ()
 ) -> dict[str, Any]:
-    """A feasible perturbation of `config`; settings in `keep` stay, where the conditions let them."""
+    """A feasible perturbation of `config`; settings in `keep` stay if the conditions allow it."""
 
     def pick(name: str, parameter: Parameter) -> Any:
         if isinstance(parameter, Fixed):
             return parameter.value
-        if name not in config:  # became active
+        if name not in config:  # it has become active
             return parameter.from_unit(rng.random())
         if name in keep:
             return config[name]

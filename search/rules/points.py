@@ -1,4 +1,4 @@
-"""Configurations that somebody wants to be tried first."""
+"""Try the user's configurations first."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from search.records import Config, Enough, Suggestion, start
 
 
 def points_first(points: Sequence[Config], history: History, then: Searcher) -> Suggestion | Enough | None:
-    """The next of `points` that is no trial yet; when all are, what `then` suggests.
+    """The next of `points` that is not yet a trial; after all of them, the suggestion of `then`.
 
-    A searcher that goes on with its trials says how far the first stretch of a point goes. Raises ValueError for a
-    point outside the space.
+    If `then` resumes its trials, it decides how far the first stretch of a point trains. Raises ValueError for a point
+    outside the space.
     """
     for index, point in enumerate(points if history.room else ()):
         config = history.space.check(point)

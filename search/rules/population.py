@@ -1,10 +1,10 @@
-"""A population: members that train in segments, and take over each other's state.
+"""A population: members train in segments and take over each other's state.
 
-A *member* is a place in the population, held by a chain of trials: it begins with a start, and whenever a fork
-`replaces` the trial that holds the place, the fork goes on in it. After every `interval` steps (a *boundary*) a
-member rests; then it is resumed, or, if it is behind, replaced by a fork of a leading one at the same step.
-All of it is read off the history. Decisions are made for one member at a time, when a worker is free, and depend
-on what was reported, never on the order in which it came in.
+A *member* is a place in the population, held by a chain of trials. The chain begins with a start; whenever a fork
+`replaces` the trial that holds the place, the fork continues the chain. After every `interval` steps (at a *boundary*)
+a member rests. Then it resumes, or, if it is behind, a fork of a leading member at the same step replaces it.
+All of this is read from the history. When a worker is free, the population decides about one member; the decision
+depends on the reports, never on the order of their arrival.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from search.rules.proposals import propose_random
 from search.settings import share, whole
 from search.task import FULL
 
-DEATHS = 3  # trials in a row that end without finishing a segment, before a member is given up
+DEATHS = 3  # give a member up after this many trials in a row that end without finishing a segment
 
 
 @dataclass(frozen=True)
 class Population(Searcher):
-    """The rules by which a population lives; a concrete searcher says how children explore."""
+    """The rules of a population; a concrete searcher defines how children explore."""
 
     population: int = 8
     interval: int = 5
@@ -44,10 +44,10 @@ class Population(Searcher):
         whole(title, 2, population=self.population)
         whole(title, 1, interval=self.interval)
         share(title, "(0, 0.5]", quantile=self.quantile)
-        share(title, "[0, 1]", quorum=self.quorum)  # 0: never wait; 1: wait for all
+        share(title, "[0, 1]", quorum=self.quorum)  # 0: never wait; 1: wait for all members
 
     def suggest(self, history: History) -> Suggestion | None:
-        """What the population needs next: a new member, a fork in place of one that died or is behind, a resumption."""
+        """The population's next need: a new member, a fork to replace one that died or is behind, or a resumption."""
         population = members(history)
         if len(population) < self.population and history.room:
             return replace(propose_random(history, origin="initial"), until=min(self.interval, history.horizon))
@@ -64,7 +64,7 @@ class Population(Searcher):
         return None
 
     def forkable(self, history: History) -> Collection[tuple[int, int]]:
-        """Nobody is replaced at a step that the last living member has left behind."""
+        """The checkpoints from the slowest living member's boundary on: no member is replaced at an earlier step."""
         living = [member for member in members(history) if member.is_alive]
         if not living:
             return ()
@@ -78,12 +78,12 @@ class Population(Searcher):
 
     @abstractmethod
     def explore(self, parent: Trial, step: int, history: History, rng: np.random.Generator) -> tuple[Config, str, str]:
-        """For a fork of `parent` at `step`: the child's configuration, its origin and the evidence."""
+        """The configuration, origin and evidence of the child, for a fork of `parent` at `step`."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One place in the population; `chain` are the trials that held it, the present one last."""
+    """One place in the population; `chain`: the trials that have held it, the present one last."""
 
     chain: tuple[Trial, ...]
 
@@ -93,7 +93,7 @@ class Member:
 
     @property
     def step(self) -> int:
-        """How far it has got; the step at which it is to rest counts when it does."""
+        """The member's last step; the step at which it is to rest counts only once it rests."""
         return max(self.trial.reach, self.trial.began) - (1 if _is_arriving(self.trial) else 0)
 
     @property
@@ -101,7 +101,7 @@ class Member:
         return is_sound(self.trial)
 
     def is_lost(self, interval: int) -> bool:
-        """So many of its trials in a row came to nothing that it is given up."""
+        """Whether it is given up: its last `DEATHS` trials all ended without finishing a segment."""
         last = self.chain[-DEATHS:]
         return len(last) == DEATHS and not any(is_sound(t) or t.step - t.began >= interval for t in last)
 
@@ -111,12 +111,12 @@ def _has_state(step: int, trial: Trial) -> bool:
 
 
 def is_sound(trial: Trial) -> bool:
-    """Whether the trial's state is worth anything: it did not go wrong, and is in the space."""
+    """Whether the trial's state is usable: it has neither failed nor diverged, and it is in the space."""
     return trial.in_space and trial.status not in (Status.FAILED, Status.DIVERGED)
 
 
 def members(history: History) -> list[Member]:
-    """The population, in order of the first trial of each."""
+    """The members, ordered by their first trials."""
     chains: dict[int, list[Trial]] = {}
     place: dict[int, int] = {}  # trial → the first of its chain
     for trial in history.trials:
@@ -130,9 +130,9 @@ def members(history: History) -> list[Member]:
 
 
 def quantiles(step: int, history: History, quantile: float) -> tuple[list[int], list[int]]:
-    """The trials at the top and at the bottom of those that reported at this step, best first.
+    """The top and the bottom of the trials that reported this step, best first.
 
-    Both are empty while there is only one; a trial as good as the last of the top is not at the bottom.
+    Both are empty while there is only one trial; a trial as good as the last of the top is not at the bottom.
     """
     rung = _rung(step, history)
     order = sorted(rung, key=lambda number: (rung[number], number))
@@ -144,7 +144,7 @@ def quantiles(step: int, history: History, quantile: float) -> tuple[list[int], 
 
 
 def _judged(member: Member, history: History, rules: Population) -> Suggestion:
-    """A resting member goes on, or is replaced by a fork of one at the top."""
+    """Resume a resting member, or replace it by a fork of one at the top."""
     trial, step = member.trial, member.step
     until = min((step // rules.interval + 1) * rules.interval, history.horizon)
     top, bottom = quantiles(step, history, rules.quantile)
@@ -157,7 +157,7 @@ def _judged(member: Member, history: History, rules: Population) -> Suggestion:
 
 
 def _replaced(member: Member, living: list[Member], history: History, rules: Population) -> Suggestion | None:
-    """A fork in place of a member that died, at the last boundary that enough of the others have reached."""
+    """A fork to replace a member that died, at the last boundary that enough of the others have reached."""
     for step in range((history.horizon - 1) // rules.interval * rules.interval, 0, -rules.interval):
         if not living or _share_at(step, living) < max(rules.quorum, 1e-9):
             continue
@@ -175,7 +175,7 @@ def _replaced(member: Member, living: list[Member], history: History, rules: Pop
 def _forked(
     member: Member, parents: list[int], step: int, until: int, history: History, rules: Population
 ) -> Suggestion:
-    # Not a function of the history's length: the same, in whatever order the others came in.
+    # The seed does not depend on the history's length, so the order of the others' arrival does not matter.
     rng = np.random.default_rng(derived_seed(history.seed, "fork", member.trial.number, step))
     parent = history.trials[parents[int(rng.integers(len(parents)))]]
     config, origin, evidence = rules.explore(parent, step, history, rng)
@@ -184,9 +184,9 @@ def _forked(
 
 
 def _parents(step: int, history: History, count: int, below: float = math.inf) -> list[int]:
-    """The best trials at this step, of those with a loss below `below` whose state can be taken over.
+    """The best trials at this step whose loss is below `below` and whose state can be taken over.
 
-    Of one that ended by itself before there is no state at this step.
+    A trial that ended by itself before has no state at this step.
     """
     rung = _rung(step, history)
     sound = [number for number, loss in rung.items() if loss < below and _has_state(step, history.trials[number])]
@@ -202,15 +202,15 @@ def _rung(step: int, history: History) -> dict[int, float]:
 
 
 def is_member(trial: Trial) -> bool:
-    """A trial belongs to the population if it was given a step to rest at."""
+    """Whether the trial belongs to the population: its suggestion set a step at which it rests."""
     return trial.suggestion.until is not None and trial.task == FULL
 
 
 def _is_arriving(trial: Trial) -> bool:
-    """It has reported the step at which it will rest, but its checkpoint may not be written yet."""
+    """Whether it has reported the step at which it rests, while its checkpoint may not be written yet."""
     return trial.status is Status.RUNNING and trial.step >= (trial.suggestion.until or math.inf)
 
 
 def _share_at(step: int, living: list[Member]) -> float:
-    """The share of the living that have reached this step."""
+    """The share of the living members that have reached this step."""
     return sum(member.step >= step for member in living) / max(len(living), 1)

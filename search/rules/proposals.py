@@ -1,7 +1,7 @@
-"""From a searcher's wish to a suggestion: allowed, not known already, and honest about where it comes from.
+"""Turn a searcher's draw into a suggestion: allowed, not yet known, and with its true origin.
 
-Every searcher may wish for something that breaks a constraint or repeats a trial. It is asked a few times more,
-with other seeds; then a feasible random configuration is taken, marked "fallback", with the reason as evidence.
+A searcher may draw a configuration that breaks a constraint or repeats a trial. Then it draws a few more times, with
+other seeds; after that a feasible random configuration replaces it, marked "fallback", with the reason as evidence.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from search.history import History
 from search.records import Suggestion, start
 from search.space import Space
 
-BELIEVED = 0.5  # of the initial configurations; the others keep a wrong prior from narrowing the view
-DRAWS = 20  # random draws for an unknown configuration before a finite space is listed
-NUMERICAL = (ArithmeticError, ValueError, RuntimeError)  # what a model raises on data that it cannot fit
+BELIEVED = 0.5  # share of the initial configurations drawn from the priors; the others guard against a wrong prior
+DRAWS = 20  # random draws for an unknown configuration; then list a finite space
+NUMERICAL = (ArithmeticError, ValueError, RuntimeError)  # raised by a model on data that it cannot fit
 
 
 def propose(
@@ -31,7 +31,7 @@ def propose(
     evidence: str = "",
     attempts: int = 5,
 ) -> Suggestion:
-    """The first of `draw(seed)` for a few seeds that is in the space and unknown, or a random configuration."""
+    """The first `draw(seed)` of a few seeds that is in the space and unknown; otherwise a random configuration."""
     reason = ""
     for attempt in range(attempts):
         try:
@@ -47,7 +47,7 @@ def propose(
 
 
 def propose_random(history: History, *, origin: str = "random", evidence: str = "") -> Suggestion:
-    """A random configuration, unknown if there still is one; an "initial" one leans on the space's priors."""
+    """A random configuration, unknown if any is left; an "initial" one may be drawn from the space's priors."""
     config, is_new = _unknown(history, BELIEVED if origin == "initial" and history.space.has_priors else 0.0)
     if not is_new:
         return start(config, origin="fallback", evidence="every configuration is known; this repeats one")
@@ -55,7 +55,7 @@ def propose_random(history: History, *, origin: str = "random", evidence: str = 
 
 
 def refuse_for_model(title: str, space: Space) -> None:
-    """Raise ValueError if there is nothing in `space` for a model to search, or no BoTorch to make the model with."""
+    """Raise ValueError if `space` has nothing for a model to search, or if BoTorch is not installed."""
     if not space.coordinates:
         raise ValueError(f"{title}(): every parameter of the space is fixed, there is nothing to search.")
     if find_spec("botorch") is None:
@@ -75,7 +75,7 @@ def _objection(history: History, config: dict[str, Any]) -> str | None:
 def _unknown(history: History, believed: float = 0.0) -> tuple[dict[str, Any], bool]:
     """A random configuration, and whether it is unknown; a continuous space never repeats itself.
 
-    With the probability `prior` it is drawn from the space's priors.
+    With probability `believed` it is drawn from the space's priors.
     """
     space = history.space
     rng = np.random.default_rng(derived_seed(history.seed, len(history), "random"))

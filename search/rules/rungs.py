@@ -1,4 +1,4 @@
-"""Rungs: the steps at which successive halving compares trials, and who of them may go on."""
+"""Rungs: the steps at which successive halving compares trials, and the choice of those that continue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search.records import Status, Suggestion, resume
 from search.settings import whole
 
 Group = Callable[[Trial], bool]
-"""Which trials are compared with each other."""
+"""Says which trials are compared with each other."""
 
 
 def milestones(grace_period: int, reduction_factor: int, top: int) -> list[int]:
@@ -29,7 +29,7 @@ def top_step(max_t: int | None, history: History) -> int:
 
 
 def judged_at_the_ends(trial: Trial, top: int, history: History) -> Verdict | None:
-    """The verdict where no rung is needed: before the first report, on a broken loss, at the end."""
+    """The verdict in cases that need no rung: before the first report, at a loss that is not finite, at the end."""
     if not trial.losses:
         return Verdict.CONTINUE
     if not math.isfinite(trial.loss):
@@ -40,20 +40,20 @@ def judged_at_the_ends(trial: Trial, top: int, history: History) -> Verdict | No
 
 
 def crossed(trial: Trial, steps: list[int]) -> int | None:
-    """The highest milestone that the last report reached and the one before did not."""
+    """The highest milestone that the last report reached and the report before did not."""
     before = trial.steps[-2] if len(trial.steps) > 1 else trial.began
     return next((step for step in reversed(steps) if before < step <= trial.step), None)
 
 
 def rested_at(trial: Trial, steps: list[int], top: int, history: History) -> Verdict:
-    """Rest at every milestone; the promoting schedulers' judgement."""
+    """Stop at every milestone: the verdict of the promoting schedulers."""
     if (verdict := judged_at_the_ends(trial, top, history)) is not None:
         return verdict
     return Verdict.CONTINUE if crossed(trial, steps) is None else Verdict.STOP
 
 
 def rung(milestone: int, history: History, belongs: Group) -> dict[int, float]:
-    """Trial number → loss at the milestone, without what is not finite."""
+    """Trial number → loss at the milestone, finite losses only."""
     return {
         number: loss
         for number, loss in history.reached(milestone).items()
@@ -62,7 +62,7 @@ def rung(milestone: int, history: History, belongs: Group) -> dict[int, float]:
 
 
 def promoted(milestone: int, goal: int, factor: int, history: History, belongs: Group) -> Suggestion | None:
-    """The best resting trial that belongs to the top 1/factor of its rung and has not gone on to `goal`."""
+    """Resume the best resting trial in the top 1/factor of its rung that has not continued to `goal`; None if none."""
     size = sum(belongs(history.trials[number]) for number in history.reached(milestone))
     losses, places = rung(milestone, history, belongs), size // factor
     best = sorted(losses, key=lambda number: (losses[number], number))[:places]
@@ -75,7 +75,7 @@ def promoted(milestone: int, goal: int, factor: int, history: History, belongs: 
 
 
 def refuse_settings(title: str, max_t: int | None, **least: tuple[object, int]) -> None:
-    """Raise ValueError for a setting, (value, least), that is no whole number or too small."""
+    """Raise ValueError for a setting, (value, least), that is not a whole number or too small."""
     checked = dict(least) if max_t is None else {**least, "max_t": (max_t, 1)}
     for name, (value, smallest) in checked.items():
         whole(title, smallest, **{name: value})

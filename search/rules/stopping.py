@@ -20,9 +20,9 @@ Array = NDArray[np.float64]
 def why_stop(
     history: History, acquisition: CurveAcquisition, resting: Sequence[Configuration], least: float
 ) -> str | None:
-    """Why no new and no resting configuration is expected to lower the loss by `least` for a full training's cost.
+    """Why the search should stop: no configuration should lower the loss by `least` for a full training's cost.
 
-    None if one is, or if there is no loss yet.
+    None if a new or resting configuration should, or if there is no loss yet.
     """
     best = acquisition.transforms.best
     if not math.isfinite(best):

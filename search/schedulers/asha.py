@@ -1,21 +1,21 @@
 """Asynchronous successive halving: many trials get a little training, the best of them get more.
 
-Use when   loss curves at an early step tell something about the end, and trials are many.
+Use when   loss curves at an early step tell something about the end, and there are many trials.
 Costs      no extra training. A report between two milestones costs nothing, one at a milestone a pass over
            its rung.
-Settings   grace_period (1): steps every trial is given. reduction_factor (4): how hard to cut; the milestones
+Settings   grace_period (1): steps that every trial gets. reduction_factor (4): how hard to cut; the milestones
            are grace_period * reduction_factor^k. max_t (None: the horizon): no trial trains longer.
 Not for    workloads that start slowly by design (long warm-up): raise grace_period.
 Source     Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020, algorithm 2; the
            stopping variant as in Ray Tune's ASHAScheduler.
 Differs    a trial that does not report at a milestone is judged at its first report beyond it; one report
-           beyond several milestones enters all those rungs and is judged at the highest (Ray enters the
-           highest only, and judges a later loss against a lower rung). Ties continue. Trials of different
+           beyond several milestones enters all those rungs and is judged at the highest (Ray enters only the
+           highest, and judges a later loss against a lower rung). Ties continue. Trials of different
            tasks are not compared; a loss that is not finite takes a place in a rung but never a promotion.
 
-`Asha` lets a trial run on unless it is clearly behind those *before* it, so it never waits and never returns;
-`AshaPromote` rests every trial at each milestone and resumes the best, so a decision uses all that is known
-by then, at the price of checkpoints.
+`Asha` lets a trial continue unless it is clearly behind those *before* it, so it never waits and never goes back to a
+stopped trial. `AshaPromote` pauses every trial at each milestone and resumes the best, so a decision uses everything
+known by then; the price is checkpoints.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Asha(Scheduler):
 
 @dataclass(frozen=True)
 class AshaPromote(Scheduler):
-    """Rests every trial at each milestone and resumes the best 1/reduction_factor of a rung, the top rung first.
+    """Pauses every trial at each milestone and resumes the best 1/reduction_factor of a rung, the top rung first.
 
     >>> scheduler = AshaPromote(grace_period=2)
     """
@@ -119,6 +119,6 @@ def _check_settings(settings: Asha | AshaPromote) -> None:
     )
     if settings.max_t is not None and settings.max_t < settings.grace_period:
         raise ValueError(
-            f"{title}(grace_period={settings.grace_period}, max_t={settings.max_t}): every trial is given "
-            f"grace_period steps, so max_t must be at least as much; try max_t=None."
+            f"{title}(grace_period={settings.grace_period}, max_t={settings.max_t}): every trial gets "
+            f"grace_period steps, so max_t must be at least as large; try max_t=None."
         )

@@ -1,8 +1,8 @@
 """Hyperband: successive halving in several brackets, from many short trials to few full ones.
 
-Use when   it is not known how early a loss curve tells the truth: every bracket bets on another answer.
+Use when   you do not know how early a loss curve tells the truth: every bracket bets on another answer.
            With BohbSearch as the searcher it is BOHB.
-Costs      as AshaPromote: checkpoints at the rungs. A part of the trials gets a full training in any case.
+Costs      as AshaPromote: checkpoints at the rungs. Some of the trials get a full training in any case.
 Settings   reduction_factor (3): how hard to cut. grace_period (1): the fewest steps that a bracket starts with.
            max_t (None: the horizon): no trial trains longer. synchronous (False): promote from a rung only when
            all trials of its bracket and round are there, exactly as many as the table says.
@@ -10,8 +10,8 @@ Not for    few trials: a round has 143 of them at a horizon of 81; with fewer, u
 Source     Li et al., Hyperband, JMLR 2018, algorithm 1; asynchronous brackets as in Li et al., A System for
            Massively Parallel Hyperparameter Tuning, MLSys 2020.
 Differs    asynchronous: every bracket is an ASHA that promotes, over all rounds together. A trial's bracket is a
-           function of its number; the brackets of a round take turns in proportion to their sizes, so that a
-           sweep which ends early has had some of each.
+           function of its number; the brackets of a round take turns in proportion to their sizes, so a sweep
+           that ends early has run some trials of each.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from search.rules.rungs import promoted, refuse_settings, rested_at, rung, top_s
 
 
 class Rung(NamedTuple):
-    """So many trials are trained to this step."""
+    """The number of trials that train to this step."""
 
     trials: int
     step: int
@@ -36,7 +36,7 @@ class Rung(NamedTuple):
 
 @dataclass(frozen=True)
 class Hyperband(Scheduler):
-    """Rests every trial at the milestones of its bracket and resumes the best of each.
+    """Pauses every trial at the milestones of its bracket and resumes the best of each.
 
     >>> scheduler = Hyperband(reduction_factor=3)
     """
@@ -85,7 +85,7 @@ class Hyperband(Scheduler):
         return None
 
     def _promoted_together(self, cohort: tuple[int, int, str], history: History) -> Suggestion | None:
-        """The next of a cohort to go on, from the lowest rung up; None while some are still on the way to it."""
+        """The cohort's next trial to resume, from the lowest rung up; None while some are still on their way to it."""
         table = self._table(history)[cohort[1]]
         round_size = sum(bracket[0].trials for bracket in self._table(history))
         if history.room and len(history.trials) < (cohort[0] + 1) * round_size:
@@ -113,15 +113,15 @@ class Hyperband(Scheduler):
         return turns[trial.number % len(turns)]
 
     def _cohort(self, trial: Trial, history: History) -> tuple[int, int, str]:
-        """Round, bracket and task: who is compared with whom if all wait for each other."""
+        """Round, bracket and task: the trials that are compared with each other if all wait for each other."""
         return trial.number // len(_turns(self._table(history))), self.bracket(trial, history), trial.task
 
 
 @lru_cache(maxsize=64)
 def brackets(max_t: int, reduction_factor: int = 3, grace_period: int = 1) -> tuple[tuple[Rung, ...], ...]:
-    """Hyperband's table of one round: for each bracket, the one with the shortest trials first, its rungs."""
+    """Hyperband's table of one round: the rungs of each bracket, the bracket with the shortest trials first."""
     most = 0
-    while grace_period * reduction_factor ** (most + 1) <= max_t:  # in integers: log(81, 3) is no 4 in floats
+    while grace_period * reduction_factor ** (most + 1) <= max_t:  # integers, as log(81, 3) is not 4 in floats
         most += 1
     return tuple(_halving(s, most, max_t, reduction_factor) for s in range(most, -1, -1))
 
@@ -133,7 +133,7 @@ def _halving(s: int, most: int, max_t: int, factor: int) -> tuple[Rung, ...]:
 
 @lru_cache(maxsize=64)
 def _turns(table: tuple[tuple[Rung, ...], ...]) -> tuple[int, ...]:
-    """The bracket of each trial of a round: always the one that lags furthest behind its share."""
+    """The bracket of each trial of a round: always the one furthest behind its share."""
     sizes = [bracket[0].trials for bracket in table]
     turns: list[int] = []
     counts = [0] * len(sizes)

@@ -1,9 +1,9 @@
 """The median rule: stop a trial whose best loss so far is worse than the median of the others' mean losses.
 
-Use when   trials should be judged at every step with little risk: it stops only what is clearly behind.
+Use when   trials should be judged at every step with little risk: it stops only trials that are clearly behind.
 Costs      no extra training; one look at every trial for each report.
-Settings   grace_period (1): no trial is stopped before this step. min_trials (5): so many others must have
-           got as far before anybody is judged.
+Settings   grace_period (1): no trial is stopped before this step. min_trials (5): how many others must have
+           got as far before a trial is judged.
 Not for    cutting hard: about half of the trials run to the end; use Asha.
 Source     Golovin et al., Google Vizier, KDD 2017, section 3.2.2.
 Differs    the others are all trials of the same task that got at least as far, running ones included; a mean
@@ -25,7 +25,7 @@ from search.settings import whole
 
 @dataclass(frozen=True)
 class Median(Scheduler):
-    """Stops what is worse than the median of the running means.
+    """Stops trials whose best loss is worse than the median of the others' running means.
 
     >>> scheduler = Median(grace_period=3)
     """
@@ -57,7 +57,7 @@ _running_means: WeakKeyDictionary[Trial, list[float]] = WeakKeyDictionary()
 
 
 def _mean_up_to(step: int, trial: Trial) -> float:
-    """The mean of the losses up to `step`; memoised, because every judgement asks every trial."""
+    """The mean of the losses up to `step`; memoised, because every judgement needs it for every trial."""
     means = _running_means.setdefault(trial, [])
     for count in range(len(means) + 1, len(trial.losses) + 1):
         before = means[-1] if means else 0.0

@@ -3,8 +3,8 @@
 Use when   early steps say nothing about the end, or as the baseline for the other schedulers.
 Costs      the full training of every trial.
 Settings   none.
-Not for    bad configurations that can be told early: use Median or Asha.
-Differs    a loss that is NaN or infinite stops, as under every scheduler.
+Not for    trials that show early that they are bad: use Median or Asha.
+Differs    stops a trial whose loss is NaN or infinite, as every scheduler does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from search.history import History, Trial
 
 @dataclass(frozen=True)
 class RunToEnd(Scheduler):
-    """Lets every sound trial go on.
+    """Lets every sound trial continue.
 
     >>> scheduler = RunToEnd()
     """

@@ -1,6 +1,6 @@
-"""Bayesian optimisation on full trainings: a Gaussian process, and the noisy expected improvement it promises.
+"""Bayesian optimisation on full trainings: a Gaussian process and its noisy expected improvement.
 
-The plain one of the family: every result counts as the end of a full training, nothing is learned on the way.
+The simplest searcher with a model of our own: it learns only from results of full trainings, nothing on the way.
 """
 
 from __future__ import annotations
@@ -29,32 +29,31 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-MOST = 300  # results that the model is conditioned on
-FITTED = 160  # of them, those that it is fitted to
-GROWTH = 1.3  # the number of results grows by this factor from one fit to the next
-WATCHED = 30  # trials without a result that candidates keep away from, the latest
-CENTRES = 10  # of the best, around which candidates are drawn
+MOST = 300  # results that condition the model
+FITTED = 160  # of them, results to fit its hyper-parameters to
+GROWTH = 1.3  # fit again when the number of results has grown by this factor
+WATCHED = 30  # latest trials without a result, which candidates keep away from
+CENTRES = 10  # best results around which to draw candidates
 APART = 1e-3  # of the range: nearer to a running trial there is nothing to learn
 PRIOR_RESULTS = 10.0  # πBO's β: priors weigh as much as this many results
 
 
 @dataclass(frozen=True)
 class BayesSearch(Searcher):
-    """Takes the configuration of the largest noisy expected improvement; any space, any number of workers.
+    """Takes the configuration with the largest noisy expected improvement; any space, any number of workers.
 
-    Use when   trials are expensive, few (up to some hundreds) and noisy, and there is nothing cheaper to learn from.
-    Costs      for a suggestion 0.05 s at 200 results; the model is fitted again (0.3 s) whenever there are
+    Use when   trials are expensive, few (up to some hundreds) and noisy, and nothing cheaper can be learned from.
+    Costs      for a suggestion 0.05 s at 200 results; it fits the model again (0.3 s) whenever there are
                30 % more. Of more than 300 results it takes the better ones and a spread of the others, so
                that time and memory stay bounded.
-    Settings   n_initial (8): configurations at random before the model.
-    Not for    early stopping and tasks: it learns from full results only, MultitaskSearch from all of them.
+    Settings   n_initial (8): random configurations before the model.
+    Not for    early stopping and tasks: it learns only from full results, MultitaskSearch from all.
     Source     Letham et al., Constrained Bayesian Optimization with Noisy Experiments, Bayesian Analysis 2019;
                qLogNoisyExpectedImprovement of BoTorch (Ament et al., NeurIPS 2023). Priors: Hvarfner et al.,
                πBO, ICLR 2022. Broken trials: Gelbart et al., see `search.models.feasibility`.
-    Differs    the criterion is compared at random and nearby candidates instead of climbed by gradients, so that
-               conditions, choices and constraints need no special case. Failed and diverged trials are shown with
-               the worst result of the others, and the probability to break as they did counts against a place;
-               stopped ones count as running.
+    Differs    it compares the criterion at random and nearby candidates instead of climbing gradients, so conditions,
+               choices and constraints need no special case. Failed and diverged trials get the worst result of the
+               others, and the probability of a failure there counts against a place; stopped trials count as running.
 
     >>> searcher = BayesSearch(n_initial=8)
     """
@@ -78,7 +77,7 @@ class BayesSearch(Searcher):
         from threadpoolctl import threadpool_limits
 
         try:
-            with threadpool_limits(limits=1):  # the other cores belong to the trials; more are slower on busy ones
+            with threadpool_limits(limits=1):  # the other cores belong to the trials; with busy cores more are slower
                 return _model_based(history, results, [trial for trial in shown if not _is_result(trial)][-WATCHED:])
         except NUMERICAL as error:
             evidence = f"random, because the model failed with {type(error).__name__}: {error}"
@@ -87,15 +86,15 @@ class BayesSearch(Searcher):
 
 @dataclass(frozen=True)
 class Fit:
-    """What is noted in the history of the model's fit, and what it rests on."""
+    """The model's hyper-parameters as recorded in the history, and the data that they were fitted to."""
 
-    dimension: int  # columns of a place
+    dimension: int  # columns of an encoded place
     results: int
     hyperparameters: list[float]
 
     @staticmethod
     def latest(history: History) -> Fit | None:
-        """The latest that was noted; None if none was, or it is no such note."""
+        """The latest recorded fit; None if there is none, or if the note has another form."""
         match history.note("bayes"):
             case {"dimension": int(dimension), "results": int(results), "hyperparameters": list(found)}:
                 return Fit(dimension, results, found)
@@ -145,7 +144,7 @@ def _is_sound(trial: Trial) -> bool:
 
 
 def _values(results: list[Trial]) -> Array:
-    """A value for each result, standardised, lower is better; what broke has the worst of the others."""
+    """A standardised value for each result, lower is better; broken trials get the worst of the others."""
     sound = np.array([_is_sound(trial) for trial in results])
     scale = OutcomeTransform.of(trial for trial in results if _is_sound(trial))
     values = np.zeros(len(results))
@@ -155,7 +154,7 @@ def _values(results: list[Trial]) -> Array:
 
 
 def _kept(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The better ones and a spread of the others, the best first."""
+    """The indices of the better results and a spread of the others, best first."""
     if len(order) <= MOST:
         return order
     spread = np.linspace(MOST // 2, len(order) - 1, MOST - MOST // 2).astype(int)
@@ -163,7 +162,7 @@ def _kept(order: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _model(history: History, places: Array, values: Array, results: int) -> tuple[NoisyImprovement, str]:
-    """The model, and the memo of its fit if it had to be fitted; else the history has one."""
+    """The model, and the memo of its fit if it was fitted now; "" if the history has one."""
     from search.models.noisy_ei import NoisyImprovement
 
     model = NoisyImprovement(places, values)

@@ -1,18 +1,18 @@
-"""BOHB: kernel densities of good and of bad configurations, learned on the longest trainings that suffice.
+"""BOHB: kernel densities of good and bad configurations, learned at the longest training length with enough results.
 
-Use when   trials are cut at rungs (Hyperband, ASHA): early results steer the search from the first rung on.
-Costs      milliseconds for each suggestion.
-Settings   good_share (0.15): the best so many are the good ones. samples (64): draws from the good density, of
-           which the one with the highest ratio is taken. widening (3): of the bandwidths for drawing.
-           random_share (1/3): of the suggestions, drawn at random. min_bandwidth (0.03): in the unit cube.
-Not for    fewer than 2 (d + 1) results at one step, d parameters: it draws at random until then.
+Use when   a scheduler cuts trials at rungs (Hyperband, ASHA): early results steer the search from the first rung on.
+Costs      milliseconds per suggestion.
+Settings   good_share (0.15): the share of the results that counts as good. samples (64): draws from the good density;
+           the one with the highest ratio is suggested. widening (3): multiplies the bandwidths when drawing.
+           random_share (1/3): the share of random suggestions. min_bandwidth (0.03): in the unit cube.
+Not for    fewer than 2 (d + 1) results at one step, with d parameters: until then it draws at random.
 Source     Falkner, Klein and Hutter, BOHB, ICML 2018, and HpBandSter; with Hyperband as the scheduler it is BOHB.
            Kernels: Gaussian, and Aitchison and Aitken's for choices; bandwidths by the normal reference rule.
-Differs    min_bandwidth is 1e-3 there: without noise the good then collapse onto one point (best loss of the
+Differs    min_bandwidth is 1e-3 there: without noise the good results then collapse onto one point (best loss of the
            valley in tests/test_search_beats_random.py at the cost of 60 full trainings, mean of 20 seeds: 0.25,
-           with 0.03 0.12, at random 0.28). The weight of one point is spread evenly, so that a ratio of two
-           tails means nothing. A parameter that a result does not have (a condition) counts as uniform there,
-           where HpBandSter imputes a random value. Diverged and failed trials are bad at every step.
+           with 0.03 0.12, random 0.28). The weight of one point is spread evenly, so that a ratio of two tails
+           means nothing. A parameter that a result lacks (a condition) counts as uniform, where HpBandSter imputes a
+           random value. Diverged and failed trials count as bad at every step.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class BohbSearch(Searcher):
-    """Draws where the good results lie denser than the bad ones.
+    """Draws where the good results are denser than the bad ones.
 
     >>> searcher, scheduler = BohbSearch(), Hyperband()
     """
@@ -84,10 +84,10 @@ class Density(NamedTuple):
     x: Matrix  # (n, d)
     active: NDArray[np.bool_]  # (n, d): whether the point has the parameter
     width: Vector  # (d,): standard deviation; for a choice, the probability of another option
-    options: NDArray[np.int64]  # (d,): of a choice; 0 for a number
+    options: NDArray[np.int64]  # (d,): number of options of a choice; 0 for a number
 
     def log(self, x: Matrix, active: NDArray[np.bool_]) -> Vector:
-        """Log density at m points, (m, d); a coordinate that a point does not have counts 1."""
+        """Log density at m points, (m, d); a coordinate that a point lacks counts as 1."""
         factors = np.ones((len(x), len(self.x)))
         for d, options in enumerate(self.options):
             kernel = self._kernel(x[:, d][:, None], self.x[:, d][None, :], self.width[d], int(options))
@@ -99,7 +99,7 @@ class Density(NamedTuple):
         return logs
 
     def draw(self, widening: float, rng: np.random.Generator) -> Vector:
-        """A point near one of the density's own."""
+        """A point near one of the density's points."""
         index = int(rng.integers(len(self.x)))
         point = rng.random(len(self.width))
         for d, options in enumerate(self.options):
@@ -122,7 +122,7 @@ class Density(NamedTuple):
 
 
 def _results(history: History) -> tuple[int, list[Trial]] | None:
-    """The last step with enough results, and the trials that have one there, best first; broken ones come last."""
+    """The last step with enough results, and the trials with a result there, best first; broken trials come last."""
     dead = [*history.having(Status.DIVERGED), *history.having(Status.FAILED)]
     broken = [trial for trial in dead if trial.in_space and trial.task == FULL]
     for step in range(history.horizon, 0, -1):
@@ -139,7 +139,7 @@ def _results(history: History) -> tuple[int, list[Trial]] | None:
 
 
 def _enough(space: Space) -> int:
-    """Points that a density needs."""
+    """The number of points that a density needs."""
     return space.dimension + 1
 
 

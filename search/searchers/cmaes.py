@@ -1,16 +1,16 @@
 """CMA-ES: a normal distribution that moves, stretches and shrinks towards the better half of its draws.
 
-Use when   there are five to fifty numbers that act together, and hundreds of trials.
-Costs      the history is replayed for each suggestion: 0.05 ms for each trial at rest.
+Use when   there are five to fifty interacting numbers, and hundreds of trials.
+Costs      replays the history for each suggestion: 0.05 ms for each trial at rest.
 Settings   sigma (1/6): first standard deviation, in units of the ranges. population (None): draws for one
-           update, 4 + 3 ln(dimension) by default; more workers than that idle in the model's eyes.
+           update, 4 + 3 ln(dimension) by default; the model gains nothing from more workers than that.
 Not for    choices and conditional parameters (drawn at random here), small integers, fewer than 50 trials.
 Source     Hansen, The CMA Evolution Strategy: A Tutorial, 2016, through the library cmaes, as in Optuna.
            External points: Hansen, Injecting External Solutions Into CMA-ES, 2011.
            Restarts with twice the population: Auger and Hansen, CEC 2005.
-Differs    keeps no state: trials at rest are told in order of their number, one population after the other,
-           whoever proposed them; a far one is pulled in as an injected solution. Told are ranks: full results
-           by loss, behind them stopped trials by step and loss, behind them diverged and failed ones.
+Differs    keeps no state: it tells the library the trials at rest in order of their number, one population after the
+           other, whatever their origin, and pulls a distant one in as an injected solution. It tells ranks: first
+           full results by loss, then stopped trials by step and loss, then diverged and failed ones.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CmaEs(Searcher):
-    """Draws from the distribution that the trials at rest have led to.
+    """Draws from the distribution that the trials at rest have shaped.
 
     >>> searcher = CmaEs(sigma=0.2)
     """
@@ -69,7 +69,7 @@ class CmaEs(Searcher):
         return propose(history, draw, origin=origin, evidence=f"CMA-ES, generation {generation}")
 
     def _replay(self, history: History, numeric: list[int]) -> tuple[CMA, int]:
-        """The optimizer after all trials at rest, and how many updates it has had."""
+        """The optimizer after all trials at rest, and the number of its updates."""
         optimizer, generation, restarts = self._fresh(history, len(numeric), 0), 0, 0
         waiting: list[tuple[Vector, tuple[float, ...]]] = []
         for trial in _at_rest(history):
@@ -85,7 +85,7 @@ class CmaEs(Searcher):
         return optimizer, generation
 
     def _fresh(self, history: History, dimension: int, restarts: int) -> CMA:
-        """A start in the middle; a restart anywhere, with twice the population."""
+        """An optimizer that starts in the middle; a restart begins anywhere, with twice the population."""
         from cmaes import CMA
 
         seed = derived_seed(history.seed, "cmaes", restarts)
@@ -115,7 +115,7 @@ def _rank_key(trial: Trial) -> tuple[float, ...]:
 
 
 def _pulled_in(x: Vector, optimizer: CMA) -> Vector:
-    """`x`, not farther from the mean than a draw would be; a far one would blow the step size up."""
+    """`x`, moved to within a draw's distance from the mean; a distant point would blow up the step size."""
     axes, lengths = optimizer._eigen_decomposition()
     step = (x - optimizer.mean) / optimizer._sigma
     distance = float(np.linalg.norm(axes.T @ step / lengths))

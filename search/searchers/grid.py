@@ -1,11 +1,11 @@
-"""Grid search: all combinations of evenly spread values, in order, once.
+"""Grid search: all combinations of evenly spaced values, in order, once.
 
-Use when   there are one or two parameters, or a table with all combinations is wanted.
-Costs      grows as resolution to the power of the parameters; the list is walked for each suggestion.
-Settings   resolution (5): values of each number, ends included, evenly spread on its scale. A choice always
+Use when   there are one or two parameters, or you want a table of all combinations.
+Costs      resolution to the power of the number of parameters; walks the list for each suggestion.
+Settings   resolution (5): values of each number, ends included, evenly spaced on its scale. A choice always
            gives all options, an integer with fewer values all of them.
 Not for    more than three numbers: random search covers each of them better.
-Differs    skips combinations that are known already (also those of another searcher), and those that break a
+Differs    skips combinations that are already known (also from another searcher), and those that break a
            constraint.
 """
 
@@ -19,12 +19,12 @@ from search.records import Suggestion, start
 from search.settings import whole
 from search.space import Space
 
-LARGEST = 100_000  # combinations; more could not be trained anyway
+LARGEST = 100_000  # combinations; nobody could train more
 
 
 @dataclass(frozen=True)
 class Grid(Searcher):
-    """Walks the grid; answers None when all of it is known.
+    """Walks the grid; returns None when all of it is known.
 
     >>> searcher = Grid(resolution=3)
     """

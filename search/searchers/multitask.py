@@ -1,31 +1,31 @@
-"""Multitask Bayesian optimisation: a little training of many configurations teaches a model about full trainings.
+"""Multitask Bayesian optimisation: a model learns about full trainings from a little training of many configurations.
 
-Use when   trainings are long, and a part of one (its first epochs, some of the data, a smaller input) says
-           something about all of it. With or without `tasks` on the sweep: without them, trials rest at every
-           rung (1, 2, 3, 5, 8, … steps) and at each free worker a new one or any resting one goes on.
+Use when   trainings are long, and a part of one (its first epochs, some of the data, a smaller input) tells
+           something about the whole. With or without `tasks` on the sweep: without them, trials rest at every
+           rung (1, 2, 3, 5, 8, … steps), and for each free worker a new one starts or any resting one resumes.
 Costs      processor time for a suggestion: `experiments/benchmarks/deciding.py`. The model is fitted again (about a
-           second) whenever there are 30 % more trials, while results are awaited if a driver lets it, and the fits
-           are kept with the suggestion. Of more than 300 observations it takes the latest of the best trials, a
+           second) whenever there are 30 % more trials, during the wait for results if the driver allows it, and the
+           fits are kept with the suggestion. Of more than 300 observations it takes the latest of the best trials, a
            spread of the others, then the rungs of the best, so that memory and time stay bounded.
-Settings   n_initial (8): random configurations before the model. greedy (0.1): share of the turns that take the trial
-           with the best forecast on, whatever else looks promising. full_every (5): for the cost of so many full
-           trainings at least one goes to the horizon. halving (None): while nothing improves, this share of the cost
-           goes to successive halving of random configurations, see `search.rules.halving`; None: half, but nothing if the
-           sweep has tasks. cost_power (0.5): 0 ignores how the cost of a step depends on the configuration, 1 is
-           improvement per second. first (1), factor (1.5): the rungs, if the sweep has no tasks.
+Settings   n_initial (8): random configurations before the model. greedy (0.1): share of the turns that resume the trial
+           with the best forecast, whatever else looks promising. full_every (5): each time this many full trainings'
+           cost is spent, at least one trial goes to the horizon. halving (None): while nothing improves, this share of
+           the cost goes to successive halving of random configurations, see `search.rules.halving`; None: half, but
+           nothing if the sweep has tasks. cost_power (0.5): 0 ignores how the cost of a step depends on the
+           configuration, 1 is improvement per second. first (1), factor (1.5): the rungs, if the sweep has no tasks.
            stop_below (None): end the search when the expected improvement of the loss for the cost of one full
-           training falls under this. finalists (3): configurations trained again on fresh seeds at the end.
-Not for    schedules that depend on the length of the training, unless tasks are given: a promoted trial goes on
+           training falls below this. finalists (3): configurations to train again on fresh seeds at the end.
+Not for    schedules that depend on the length of the training, unless tasks are given: a promoted trial resumes
            from its checkpoint. Thousands of cheap trials: Tpe with Asha.
 Source     Rakotoarison et al., In-Context Freeze-Thaw Bayesian Optimization, ICML 2024 (a random horizon for each
-           decision), on the model of Swersky et al., 2013 and 2014, see `search.models.gp`. Priors: Hvarfner et al., πBO,
-           ICLR 2022.
-Differs    expected improvement takes the place of the probability of a random improvement; costs count; a random
-           share of greedy turns and the bound of `full_every` keep it from camping on cheap tasks, and successive
-           halving takes over half of the cost while nothing improves. Failed and
-           diverged trials are shown with the worst value where they broke, and places near them count for less.
-           Losses are put on a logarithmic scale from the best one, so units, sign and a few enormous losses do
-           not matter. Each turn goes by one of three fits to different parts of the data, see `search.models.fits`.
+           decision), with the model of Swersky et al., 2013 and 2014, see `search.models.gp`. Priors: Hvarfner et al.,
+           πBO, ICLR 2022.
+Differs    uses expected improvement, not the probability of a random improvement; costs count; a random share of greedy
+           turns and the bound of `full_every` keep it from staying on cheap tasks, and successive halving takes over
+           half of the cost while nothing improves. Failed and diverged trials get the worst value where they broke, and
+           places near them count for less. Losses are put on a logarithmic scale relative to the best one, so units,
+           sign and a few enormous losses do not matter. Each turn uses one of three fits to different parts of the
+           data, see `search.models.fits`.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ from search.settings import share
 Array = NDArray[np.float64]
 
 HALVING = 0.5  # of the cost, while nothing improves
-MARGIN = (-3.0, -0.3)  # powers of ten, on the scale of the losses: by how much a new configuration must be better
+MARGIN = (-3.0, -0.3)  # powers of ten, on the scale of the losses: how much better a new configuration must be
 
 
 @dataclass(frozen=True)
 class MultitaskSearch(MultiFidelity):
-    """Chooses between new configurations and the continuation of known ones by what a full training promises.
+    """Chooses between new configurations and resuming known ones by the expected result of a full training.
 
     >>> searcher = MultitaskSearch(n_initial=12)
     """
@@ -85,16 +85,16 @@ class MultitaskSearch(MultiFidelity):
         return self._random_horizon(decision)
 
     def _halving(self, history: History) -> float:
-        """With a few tasks every turn costs so much that it came dearer than what it saved from."""
+        """The share of halving. With a few tasks every turn is so expensive that halving cost more than it saved."""
         if self.halving is not None:
             return self.halving
         return 0.0 if history.tasks else HALVING
 
     def _random_horizon(self, decision: Decision) -> Suggestion | None:
-        """Expected improvement so many steps from now on what was the best after as many, for the cost of getting there.
+        """Choose by the expected improvement, per cost, over the best result after a random number of steps.
 
-        Sooner and later count alike, as the number of steps is drawn on a log scale. A new configuration has to be
-        better by a margin, drawn too: a resting one was worth its start already.
+        The number of steps is drawn on a log scale, so soon and late count alike. A new configuration must be better
+        by a margin, also drawn: a resting one has already proved worth its start.
         """
         horizon, acquisition = decision.history.horizon, decision.acquisition
         ahead = horizon
@@ -119,7 +119,7 @@ class MultitaskSearch(MultiFidelity):
         return decision.at_random(decision.fidelities[0])
 
     def _best_resting(self, decision: Decision, ahead: int, incumbents: Array) -> tuple[Configuration | None, float]:
-        """The resting configuration that promises most `ahead` steps from now for its cost, and how much."""
+        """The resting configuration with the best improvement per cost `ahead` steps from now, and its score."""
         resting, horizon = decision.resting, decision.history.horizon
         if not resting:
             return None, -math.inf
@@ -133,7 +133,7 @@ class MultitaskSearch(MultiFidelity):
 
 
 def _random_where_feasible(decision: Decision, why: str) -> Suggestion:
-    """A random configuration; where trainings nearby broke, as much more rarely."""
+    """A random configuration; rarer where trainings nearby broke, by their probability of failure."""
     history, rng = decision.history, generator(decision.history, "sound")
     space = history.space
     suggestion = propose_random(history, evidence=why)

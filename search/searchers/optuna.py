@@ -1,9 +1,9 @@
 """Optuna's samplers on our history: the tree-structured Parzen estimator, and a Gaussian process.
 
-A sampler of Optuna reads a study. Here the study is made of the history for each suggestion and thrown away:
-the samplers' public methods are asked, none of their state is kept, and the seed is a function of the history.
-A result is shown as COMPLETE, what was stopped as PRUNED, a running trial as RUNNING. Trials of a cheaper task, or
-outside the present space, are not shown.
+An Optuna sampler reads a study. For each suggestion we build a study from the history and then discard it: we call only
+the samplers' public methods and keep none of their state, and the seed is a function of the history. A result appears
+as COMPLETE, a stopped trial as PRUNED, a running trial as RUNNING. Trials of a cheaper task, or outside the present
+space, do not appear.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-GOOD_SHARE, GOOD = 0.1, 25  # of the results are the good ones, at most so many, as Optuna has it
-HUGE = 1e30  # losses beyond it are shown as it: their squares must stay finite
+GOOD_SHARE, GOOD = 0.1, 25  # the best tenth of the results counts as good, 25 at most, as in Optuna
+HUGE = 1e30  # larger losses are replaced by it, so that their squares stay finite
 
 
 class _OptunaSearcher(Searcher):
-    """What both have in common: the study, the walk through the space, the start at random."""
+    """The common part of both: the study, the walk through the space, the random start."""
 
     n_startup_trials: int
 
@@ -46,15 +46,15 @@ class _OptunaSearcher(Searcher):
 
     @abstractmethod
     def _frozen(self, history: History) -> list[FrozenTrial]:
-        """The history as this sampler should see it."""
+        """The history in the form that this sampler should see."""
 
     def _random_share(self, history: History) -> float:
-        """Of the suggestions, drawn at random once there is a model."""
+        """The share of random suggestions once there is a model."""
         return 0.0
 
     @abstractmethod
     def _results(self, history: History) -> int:
-        """How many trials there are that this sampler learns from."""
+        """The number of trials that this sampler learns from."""
 
     def suggest(self, history: History) -> Suggestion | None:
         results, title = self._results(history), type(self).__name__
@@ -75,22 +75,22 @@ class _OptunaSearcher(Searcher):
 
 @dataclass(frozen=True)
 class Tpe(_OptunaSearcher):
-    """Draws candidates where the best of the results lie denser than the rest.
+    """Draws candidates where the best results are denser than the rest.
 
     Use when   in general: any space, any number of workers, early stopping.
-    Costs      for a suggestion 5 ms at 100 trials, 0.1 s at 5,000 (0.3 s the first time).
-    Settings   n_startup_trials (10): results at random before the model. n_ei_candidates (24): draws to choose
-               from. random_share (1/3): of the suggestions, drawn at random where trials are stopped early.
+    Costs      5 ms per suggestion at 100 trials, 0.1 s at 5,000 (0.3 s the first time).
+    Settings   n_startup_trials (10): random results before the model. n_ei_candidates (24): draws to choose
+               from. random_share (1/3): the share of random suggestions if trials are stopped early.
                Otherwise Optuna's defaults: multivariate over the parameters that are always active,
                one by one for conditional ones; running trials count as bad (constant liar).
     Not for    few, expensive trials of a smooth function: a Gaussian process needs fewer of them.
     Source     Bergstra et al., Algorithms for Hyper-Parameter Optimization, NeurIPS 2011; Optuna 5.
     Differs    as in BOHB, the results are the losses at the last step that enough trials have reached (twice the
-               parameters and 2, or n_startup_trials if that is more), and what was stopped before is left out. So
-               the model does not know where all were stopped at once: it looks there again, for a step or two.
-               Optuna ranks every completed trial above every stopped one, and ASHA's first trials always complete:
-               its model learns from the luck of the start. Diverged and failed trials are shown as if they ran for
-               ever: so they weigh in the bad density, and never in the good one.
+               parameters and 2, or n_startup_trials if that is more); trials stopped before it are left out. So
+               the model does not know the regions where every trial was stopped: it looks there again, for a step or
+               two. Optuna ranks every completed trial above every stopped one, and ASHA's first trials always complete,
+               so its model learns from the luck of the start. Diverged and failed trials appear to run for ever, so
+               they weigh in the bad density, and never in the good one.
 
     >>> searcher = Tpe(n_startup_trials=20)
     """
@@ -112,7 +112,7 @@ class Tpe(_OptunaSearcher):
 
         results = sum(trial.state.name == "COMPLETE" for trial in frozen)
         return TPESampler(
-            n_startup_trials=1,  # `suggest` counts them
+            n_startup_trials=1,  # `suggest` has counted them already
             n_ei_candidates=self.n_ei_candidates,
             gamma=lambda _: min(math.ceil(GOOD_SHARE * results), GOOD),
             seed=seed,
@@ -129,16 +129,16 @@ class Tpe(_OptunaSearcher):
 
 @dataclass(frozen=True)
 class GaussianProcess(_OptunaSearcher):
-    """Fits a smooth function with error bars and takes the point of the largest expected improvement.
+    """Fits a smooth function with error bars and takes the point with the largest expected improvement.
 
     Use when   trials are expensive and few (up to about 200), with numbers that act smoothly.
-    Costs      for a suggestion 0.1 s, and some seconds while other trials run; grows with the cube of the trials.
-    Settings   n_startup_trials (10): full results at random before the model.
-    Not for    early stopping: it learns from full results only; conditional parameters are drawn at random.
+    Costs      0.1 s per suggestion, and some seconds while other trials run; grows with the cube of the trials.
+    Settings   n_startup_trials (10): random full results before the model.
+    Not for    early stopping: it learns only from full results; conditional parameters are drawn at random.
     Source     Optuna's GPSampler: Matern 5/2 with a length for each parameter, log expected improvement, and
-               its batch form where trials run.
-    Differs    a diverged or failed trial is shown with the worst full result so far. Left out, as in Optuna,
-               it would be proposed again and again.
+               its batch form while trials run.
+    Differs    a diverged or failed trial gets the worst full result so far. If it were left out, as in Optuna, the
+               model would propose it again and again.
 
     >>> searcher = GaussianProcess(n_startup_trials=8)
     """
@@ -163,7 +163,7 @@ class GaussianProcess(_OptunaSearcher):
 
 
 def _ask(sampler: BaseSampler, frozen: list[FrozenTrial], history: History) -> dict[str, Any]:
-    """What `sampler` proposes after the trials `frozen`: jointly where it can, else one by one."""
+    """The proposal of `sampler` after the trials `frozen`: joint where possible, otherwise one by one."""
     study = _study(frozen)
     trial = _trial(len(history.trials), "RUNNING", {}, {})
     joint = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
@@ -184,7 +184,7 @@ def _ask(sampler: BaseSampler, frozen: list[FrozenTrial], history: History) -> d
 
 
 def _study(frozen: list[FrozenTrial]) -> Study:
-    """A study of exactly these trials; whatever a sampler wants to write to it is dropped."""
+    """A study of exactly these trials, which discards everything that a sampler writes."""
     from optuna.storages import InMemoryStorage
     from optuna.study import create_study
 
@@ -202,7 +202,7 @@ _frozen_before: WeakKeyDictionary[History, dict[int, tuple[tuple[Status, int], F
 
 
 def frozen_trials(history: History) -> list[FrozenTrial]:
-    """The shown trials as Optuna's; only those that changed since the last call are made again."""
+    """The visible trials in Optuna's form; converts only those that changed since the last call."""
     known = _frozen_before.setdefault(history, {})
     distributions: dict[str, BaseDistribution] = {}
     for trial in filter(_is_shown, history.trials):
@@ -218,7 +218,7 @@ def _is_shown(trial: Trial) -> bool:
 
 
 def _state(trial: Trial) -> str:
-    """Optuna's name for where `trial` stands; what went wrong stays "RUNNING" (see `Tpe`)."""
+    """Optuna's name for the state of `trial`; a broken one stays "RUNNING" (see `Tpe`)."""
     if trial.status in (Status.COMPLETED, Status.STOPPED) and math.isfinite(trial.loss):
         return "COMPLETE" if trial.status is Status.COMPLETED else "PRUNED"
     return "RUNNING"
@@ -239,7 +239,7 @@ def _freeze(trial: Trial, space: Space, distributions: dict[str, BaseDistributio
 
 
 def _telling_step(history: History, enough: int) -> int:
-    """The last step that so many sound trials have reached; if there are fewer, the last that all of them have."""
+    """The last step that `enough` sound trials have reached; if there are fewer, the last that all have reached."""
     reached = sorted((trial.reach for trial in filter(_is_shown, history.trials) if _is_sound(trial)), reverse=True)
     return reached[min(enough, len(reached)) - 1]
 
@@ -254,7 +254,7 @@ def _counts(trial: Trial, step: int) -> bool:
 
 
 def _result(frozen: FrozenTrial, trial: Trial, step: int) -> FrozenTrial:
-    """`trial` with its loss at `step`, or the first beyond, as the value; on the way there, as it is."""
+    """`trial` with its loss at `step`, or at the first step beyond, as its value; before that, unchanged."""
     if not _is_sound(trial) or trial.reach < step:
         return frozen
     index = min(bisect_left(trial.steps, step), len(trial.losses) - 1)
@@ -293,7 +293,7 @@ def _distributions(space: Space) -> dict[str, BaseDistribution]:
 
 
 def distribution_of(parameter: Parameter) -> BaseDistribution:
-    """A power of two is an integer here: its exponent."""
+    """Optuna's distribution of a parameter; a power of two becomes an integer, its exponent."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(parameter, Float):
@@ -316,7 +316,7 @@ def _tamed(loss: float) -> float:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna says nothing meanwhile: it would log each study and warn of what is experimental."""
+    """Silences Optuna, which would log each study and warn of experimental features."""
     import optuna
 
     before = optuna.logging.get_verbosity()

@@ -1,16 +1,16 @@
 """Population based bandits: as population based training, but a model chooses the settings of the children.
 
 Use when   the population is small (four to eight): random perturbations would take too long to find the way.
-Costs      beside the members' trainings a small model for each fork: 0.1 s at 100 segments.
+Costs      besides the members' trainings, a small model for each fork: 0.1 s at 100 segments.
 Settings   population (4), interval (5), quantile (0.25), quorum (0.75) as for PopulationBasedTraining.
-Not for    spaces of choices: numbers that are always active are modelled, everything else is varied at random.
+Not for    spaces of choices: it models the numbers that are always active and varies everything else at random.
 Source     Parker-Holder et al., Provably Efficient Online Hyperparameter Optimization with Population-Based
            Bandits, NeurIPS 2020: GP-UCB with the time-varying kernel SE(x, x') * (1 - eps)^(|t - t'| / 2), on
            the change of the metric over a segment; running segments shrink the variance; kappa as in their code.
-Differs    the bound adds kappa standard deviations (their code: variances); time counts in segments; a change
-           is measured against the level and the spread of those at about the same time; a segment that diverged
-           counts as the worst change there was. Length, noise and eps maximise the likelihood, the variance has
-           its closed form. The algebra runs in one thread: with more, two busy cores made it 500 times slower.
+Differs    the bound adds kappa standard deviations (their code: variances); time counts in segments; each change is
+           standardised by the level and spread of the changes at about the same time; a diverged segment counts as the
+           worst change so far. Length, noise and eps maximise the likelihood, the variance has its closed form. The
+           algebra runs in one thread: more threads, on two busy cores, made it 500 times slower.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from search.rules.perturb import perturbed
 from search.rules.population import Population, is_member
 from search.space import Space, Vector, numeric_coordinates
 
-FEWEST = 4  # changes to learn from; before, children are varied at random
-MOST = 200  # the latest so many: older ones are forgotten by the kernel anyway, and the cost is cubic
+FEWEST = 4  # changes to learn from; with fewer, children are varied at random
+MOST = 200  # latest changes: the kernel forgets older ones anyway, and the cost is cubic
 NEARBY = 0.5  # weight of the changes of one segment in the level and spread of the next
 JITTER = 1e-8  # keeps equal points apart in the factorisation
 CANDIDATES = 1000
-RESAMPLE = 0.25  # of the settings that are not modelled
+RESAMPLE = 0.25  # probability of drawing a setting afresh, if the model does not cover it
 
 Matrix = NDArray[np.float64]
 
 
 class Changes(NamedTuple):
-    """What segments have brought. n of them, d numbers."""
+    """The changes over n segments with d numbers."""
 
     x: Matrix  # (n, d), unit cube
     t: Vector  # (n,), in segments since the start
-    y: Vector  # (n,), fall of the loss over the segment: more is better
+    y: Vector  # (n,), fall of the loss over the segment: higher is better
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _with_numbers(others: Config, units: dict[str, float], space: Space, rng: np
 
 
 def _changes(history: History, coordinates: list[int], interval: int) -> Changes:
-    """Every finished segment whose beginning was measured, standardised."""
+    """Every finished segment whose first loss is known, standardised."""
     rows = sorted(
         (end // interval - 1, trial.number, change)
         for trial in history.trials
@@ -130,10 +130,10 @@ def _segments(trial: Trial, history: History, interval: int) -> list[tuple[int, 
 
 
 def _standardised(y: Vector, t: Vector) -> Vector:
-    """In units of the spread, and from the level, of changes at about the same time.
+    """The changes relative to the level, and in units of the spread, of changes at about the same time.
 
-    Early in a training everything improves, by orders of magnitude more than later: beside that, what is good
-    later would not show.
+    Early in a training everything improves, by orders of magnitude more than later; on that scale, good changes later
+    on would not show.
     """
     finite = np.isfinite(y)
     if not finite.any():
@@ -155,7 +155,7 @@ def _pending(history: History, coordinates: list[int], interval: int) -> Changes
 
 
 def _ranked(changes: Changes, pending: Changes, t: float, rng: np.random.Generator) -> Matrix:
-    """Points of the unit cube, the one with the highest bound for a segment at time `t` first."""
+    """Points of the unit cube, sorted by their bound for a segment at time `t`, highest first."""
     length, noise, epsilon, variance = _fitted(changes)
     x, times = np.vstack([changes.x, pending.x]), np.append(changes.t, pending.t)
     kappa = math.sqrt(0.2 + max(0.0, math.log(0.4 * len(changes.y))))
@@ -163,7 +163,7 @@ def _ranked(changes: Changes, pending: Changes, t: float, rng: np.random.Generat
 
     def bound(points: Matrix) -> Vector:
         between = _kernel(*_distances(x, times, points, np.full(len(points), t)), length, epsilon)
-        mean, explained = posterior(between)  # the running segments explain variance too
+        mean, explained = posterior(between)  # running segments also explain variance
         bounds: Vector = mean + kappa * np.sqrt(variance * np.clip(1.0 - explained, 0.0, None))
         return bounds
 
@@ -178,7 +178,7 @@ def _ranked(changes: Changes, pending: Changes, t: float, rng: np.random.Generat
 
 
 def _fitted(changes: Changes) -> tuple[float, float, float, float]:
-    """Length, noise over variance, eps and variance of the highest marginal likelihood."""
+    """Length, noise over variance, eps and variance that maximise the marginal likelihood."""
     from scipy.optimize import minimize
 
     apart = _distances(changes.x, changes.t, changes.x, changes.t)
@@ -203,12 +203,12 @@ def _fitted(changes: Changes) -> tuple[float, float, float, float]:
 
 
 def _noisy(apart: tuple[Matrix, Matrix], length: float, noise: float, epsilon: float) -> Matrix:
-    """The covariance of changes that are so far `apart`, over the variance."""
+    """The covariance of changes at the distances `apart`, divided by the variance."""
     return _kernel(*apart, length, epsilon) + (noise + JITTER) * np.eye(len(apart[0]))
 
 
 def _distances(x: Matrix, t: Vector, x2: Matrix, t2: Vector) -> tuple[Matrix, Matrix]:
-    """Squared distances of settings, and distances in time."""
+    """Squared distances between settings, and distances in time."""
     squares = sum((np.subtract.outer(x[:, d], x2[:, d]) ** 2 for d in range(x.shape[1])), np.zeros((len(x), len(x2))))
     return squares, np.abs(np.subtract.outer(t, t2))
 

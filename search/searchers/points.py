@@ -1,10 +1,10 @@
-"""Start from known good configurations, then let another searcher go on.
+"""Start from known good configurations, then let another searcher continue.
 
-Use when   somebody has a guess: published settings, last month's winner, the defaults of a paper.
+Use when   you have a guess: published settings, last month's winner, the defaults of a paper.
 Costs      one trial for each point.
-Settings   points: the configurations, in order. then: the searcher that goes on; it learns from the points.
+Settings   points: the configurations, in order. then: the searcher that continues; it learns from the points.
 Not for    warm starts from many results: give the model their history instead.
-Differs    a point that is a trial already, in whatever way it came in, is not run twice.
+Differs    never runs a point again that is already a trial, whatever its origin.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from search.space import Space
 
 @dataclass(frozen=True)
 class Points(Searcher):
-    """Hands out `points`, then asks `then`."""
+    """Suggests `points`, then asks `then`."""
 
     points: Sequence[Config]
     then: Searcher

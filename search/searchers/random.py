@@ -1,6 +1,6 @@
-"""Random search: every configuration is drawn on its own.
+"""Random search: draws every configuration independently.
 
-Use when   in doubt, as the baseline that every other searcher has to beat; with any number of workers.
+Use when   in doubt, and as the baseline that every other searcher must beat; with any number of workers.
 Costs      nothing.
 Settings   none.
 Not for    expensive trials with few parameters: a model finds better ones sooner.
@@ -20,7 +20,7 @@ from search.rules.proposals import propose_random
 
 @dataclass(frozen=True)
 class Random(Searcher):
-    """Draws from the space.
+    """Draws random configurations from the space.
 
     >>> searcher = Random()
     """

@@ -1,13 +1,13 @@
-"""SigOpt's multitask rule: draw the task, the cheap ones more often, then look for the configuration that it is worth.
+"""SigOpt's multitask rule: draw a task, cheap ones more often, then look for the best configuration for it.
 
-Use when   there are a few tasks of known cost and the rule of SigOpt's service is wanted; otherwise MultitaskSearch,
-           which was ahead of it wherever both were tried.
+Use when   there are a few tasks of known cost and you want the rule of SigOpt's service; otherwise MultitaskSearch,
+           which won wherever we tried both.
 Costs      as MultitaskSearch.
-Settings   n_initial (8): random configurations before the model. full_every (5): for the cost of so many full
-           trainings at least one goes to the horizon. first (1), factor (1.5): the rungs, if the sweep has no tasks.
-           stop_below (None): end the search when the expected improvement of the loss for the cost of one full
-           training falls under this. finalists (3): configurations trained again on fresh seeds at the end.
-Not for    sweeps without tasks: a configuration is never resumed while others may be started.
+Settings   n_initial (8): random configurations before the model. full_every (5): each time this many full trainings'
+           cost is spent, at least one trial goes to the horizon. first (1), factor (1.5): the rungs, if the sweep has
+           no tasks. stop_below (None): end the search when the expected improvement of the loss for the cost of one
+           full training falls below this. finalists (3): configurations to train again on fresh seeds at the end.
+Not for    sweeps without tasks: it never resumes a configuration while others may be started.
 Source     the task with P ∝ exp(−cost), then x maximises the expected improvement there: SigOpt's open-sourced service
            (libsigopt, 2022). Priors: Hvarfner et al., πBO, ICLR 2022. The model: `search.models.gp`.
 Differs    the model is a coregionalised process, not one with the cost as a coordinate; `full_every` bounds how long no
@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SigOptSearch(MultiFidelity):
-    """Draws the task first; without room for new configurations, the best forecasts are trained to the end.
+    """Draws the task first; without room for new configurations, it trains the best forecasts to the end.
 
     >>> searcher = SigOptSearch(n_initial=12)
     """

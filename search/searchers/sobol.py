@@ -1,12 +1,12 @@
 """Sobol sequence: points that fill the unit cube more evenly than random ones.
 
-Use when   random search would do: it leaves fewer holes at the same cost. Good as a start for a model.
+Use when   random search would do: it leaves fewer holes at the same cost. A good start for a model.
 Costs      microseconds.
-Settings   none; the scramble comes from the seed of the sweep.
+Settings   none; the sweep's seed determines the scrambling.
 Not for    spaces of mostly choices, where evenness has no meaning.
 Source     Sobol 1967; scrambling by Owen as in scipy.stats.qmc.Sobol.
-Differs    the place in the sequence is the number of trials so far. Where the point breaks a constraint or is
-           known already, points from far ahead in the same sequence are tried.
+Differs    the place in the sequence is the number of trials so far. If the point breaks a constraint or is
+           already known, it tries points from far ahead in the same sequence.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from search.space import Space, Vector
 
 ATTEMPTS = 20
 FAR_AHEAD = 2**14  # a stride that later trials of the same sweep do not reach
-LARGEST_DIMENSION = 21_201  # of the direction numbers in SciPy
+LARGEST_DIMENSION = 21_201  # limit of the direction numbers in SciPy
 
 
 @dataclass(frozen=True)
 class Sobol(Searcher):
-    """Hands out one point of the sequence after the other.
+    """Suggests one point of the sequence after the other.
 
     >>> searcher = Sobol()
     """
@@ -37,7 +37,7 @@ class Sobol(Searcher):
     def check(self, space: Space) -> None:
         if space.dimension > LARGEST_DIMENSION:
             raise ValueError(
-                f"Sobol(): {space.dimension} parameters, the sequence has {LARGEST_DIMENSION}; use Random()."
+                f"Sobol(): {space.dimension} parameters, but the sequence has {LARGEST_DIMENSION}; use Random()."
             )
 
     def suggest(self, history: History) -> Suggestion | None:

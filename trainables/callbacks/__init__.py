@@ -1,1 +1,1 @@
-"""A policy in the trainers of other libraries."""
+"""Policies in the trainers of other libraries."""

@@ -3,14 +3,14 @@
     control = LightningControl(LrSchedule("cosine"))
     Trainer(max_epochs=20, callbacks=[control]).fit(module, data, ckpt_path=…)
 
-The module optimizes automatically, with one optimizer and no scheduler; the policy turns what the optimizer was built with.
-The training loss is the one that `training_step` returns; the metrics are those that the validation at the end of each
-epoch logs. During an exploration a validation measures the weights at the snapshot. Lightning's checkpoints have the control's
-state in them; go on from one of the end of an epoch. The batches of `accumulate_grad_batches` show a policy the gradient
-noise, before clipping.
+The module must use automatic optimization, with one optimizer and no scheduler; the policy turns the arguments that the
+optimizer was built with. The training loss is the one that `training_step` returns; the metrics are those that the
+validation logs at the end of each epoch. During an exploration a validation measures the weights at the snapshot.
+Lightning's checkpoints contain the control's state; resume from one written at the end of an epoch. With
+`accumulate_grad_batches` a policy sees the gradient noise between batches, before clipping.
 
-Refused, each with its remedy: a policy that turns the batch size, averages or replays; several optimizers or processes,
-schedulers, manual optimization.
+Refused, each with its remedy: a policy that turns the batch size, averages or replays; several optimizers or processes;
+schedulers; manual optimization.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ else:  # the same library under its other name
 
 
 class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
-    """`policy` in control of a module's training.
+    """Lets `policy` control the training of a module.
 
     `measure()`: the metrics of the present weights, for a policy that asks for them between two epochs. `metric`: the
-    training ends when it is not finite. After the training began, `control` is there, with its `decisions`.
+    training ends when it is not finite. `control`, with its `decisions`, exists once the training has begun.
 
     >>> trainer = lightning.Trainer(max_epochs=3, callbacks=[LightningControl(Warmup(1.0))])  # doctest: +SKIP
     """
@@ -45,7 +45,7 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
     ) -> None:
         if "batch_size" in policy.writes:
             raise ValueError(
-                f"{policy} turns the batch size, and Lightning's batches are those of the DataLoader; write a loop with Control "
+                f"{policy} turns the batch size, but Lightning takes its batches from the DataLoader; write a loop with Control "
                 "and BatchSampler, or choose a policy that leaves the batch alone."
             )
         self.policy = policy
@@ -82,7 +82,7 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
         self._samples = _samples(batch)
 
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: torch.Tensor) -> None:
-        self._loss = loss.detach() * trainer.accumulate_grad_batches  # by which Lightning has divided it
+        self._loss = loss.detach() * trainer.accumulate_grad_batches  # Lightning has divided by it
 
     def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
         assert self.control is not None
@@ -99,7 +99,7 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
         before = self.control.batch_size
         self.control.update()
         if self.control.batch_size != before:
-            raise ValueError(f"{self.policy} turned the batch size, which its `writes` does not name; add it there.")
+            raise ValueError(f"{self.policy} turned the batch size, which is missing in its `writes`; add it there.")
         trainer.should_stop |= self.control.stopped
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
@@ -107,7 +107,7 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
             self._validation.enter_context(self.control.evaluating())
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Lightning writes checkpoints after this: they are of the control after the epoch's end."""
+        """Lightning writes checkpoints after this, so they contain the control as of the end of the epoch."""
         self._validation.close()
         if not trainer.sanity_checking and trainer.is_last_batch:
             self.on_train_epoch_end(trainer, pl_module)
@@ -122,7 +122,7 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
 
 
 def _samples(batch: Any) -> int:
-    """The samples of a batch: the length of the first tensor in it."""
+    """The number of samples in a batch: the length of its first tensor."""
     if isinstance(batch, torch.Tensor):
         return len(batch)
     inner = batch.values() if isinstance(batch, Mapping) else batch
@@ -130,7 +130,7 @@ def _samples(batch: Any) -> int:
 
 
 def _refuse(trainer: Any, module: Any, policy: Policy[Any]) -> None:
-    """Raise ValueError for a training that `policy` cannot control."""
+    """Raise ValueError if `policy` cannot control this training."""
     if not module.automatic_optimization:
         raise ValueError(
             f"{type(module).__name__} optimizes manually; make a Control(…) in it, and call control.update in training_step."
@@ -145,7 +145,7 @@ def _refuse(trainer: Any, module: Any, policy: Policy[Any]) -> None:
         )
     if trainer.world_size > 1:
         raise ValueError(
-            f"{policy} in a Lightning Trainer of {trainer.world_size} processes: one is possible; write a loop with Control."
+            f"{policy} in a Lightning Trainer of {trainer.world_size} processes: only one works; write a loop with Control."
         )
     if not trainer.max_epochs or trainer.max_epochs < 0:
         raise ValueError(

@@ -4,13 +4,14 @@
     trainer = Trainer(model, arguments, …, callbacks=[TransformersControl(LrSchedule("cosine"))])
     trainer.train(resume_from_checkpoint=…)
 
-The policy turns what TrainingArguments or the optimizer were given at first. The training loss is the one that the model
-returns; the metrics are those of the Trainer's evaluation at the end of each epoch, under its names ("eval_loss"). During
-an exploration an evaluation measures the weights at the snapshot. Each checkpoint has the control's state beside it, in
-control.pt. The micro-batches of `gradient_accumulation_steps` show a policy the gradient noise.
+The policy turns the initial values of TrainingArguments or of the optimizer. The training loss is the one that the
+model returns; the metrics are those of the Trainer's evaluation at the end of each epoch, under its names
+("eval_loss"). During an exploration an evaluation measures the weights at the snapshot. The Trainer saves the control's
+state beside each checkpoint, in control.pt. With `gradient_accumulation_steps` a policy sees the gradient noise between
+micro-batches.
 
 Refused, each with its remedy: a policy that turns the batch size, averages or replays; a schedule of the Trainer's own;
-gradient clipping where the gradient is watched; several processes.
+gradient clipping if the policy needs the gradient; several processes.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ FILE = "control.pt"
 
 
 class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
-    """`policy` in control of a Trainer.
+    """Lets `policy` control the training of a Trainer.
 
     `measure()`: the metrics of the present weights, for a policy that asks for them between two epochs. `metric`: the
-    training ends when it is not finite. After the training began, `control` is there, with its `decisions`.
+    training ends when it is not finite. `control`, with its `decisions`, exists once the training has begun.
 
     >>> trainer = Trainer(model, arguments, callbacks=[TransformersControl(Warmup(1.0))])  # doctest: +SKIP
     """
@@ -48,7 +49,7 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
     ) -> None:
         if "batch_size" in policy.writes:
             raise ValueError(
-                f"{policy} turns the batch size, and the Trainer's batches are those of its TrainingArguments; write a loop "
+                f"{policy} turns the batch size, but the Trainer takes it from its TrainingArguments; write a loop "
                 "with Control and BatchSampler, or choose a policy that leaves the batch alone."
             )
         self.policy, self.control = policy, None
@@ -72,7 +73,7 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
             saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE
             if not saved.is_file():
                 raise ValueError(
-                    f"the Trainer goes on from step {state.global_step}, and there is no {saved}; start over."
+                    f"the Trainer resumes from step {state.global_step}, but {saved} is missing; start over."
                 )
             self.control.load_state_dict(torch.load(saved, weights_only=True))
         self._scale = parts
@@ -85,19 +86,19 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
         assert self.control is not None
         if self.control.epoch != math.floor((state.epoch or 0) + 1e-6):
             raise ValueError(
-                f"checkpoint-{state.global_step} was written after the last update of an epoch, before its evaluation, which the "
-                "Trainer leaves out when it goes on from there; go on from another one, and use save_strategy='epoch'."
+                f"checkpoint-{state.global_step} was written after the last update of an epoch but before its evaluation, which "
+                "the Trainer skips when it resumes; resume from another checkpoint, and use save_strategy='epoch'."
             )
 
     def _see(self, model: torch.nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
-        """A forward pass; the Trainer calls the model with keywords."""
+        """Record a forward pass; the Trainer passes keyword arguments to the model."""
         if not model.training:
             return
         loss = output["loss"] if isinstance(output, Mapping) else output[0]
         samples = next(
             len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor) and value.ndim
         )
-        if kwargs.get("num_items_in_batch") is not None:  # then the losses of the parts add up
+        if kwargs.get("num_items_in_batch") is not None:  # the losses of the parts add up to the batch's
             loss = loss * self._scale
         self._batches.append((samples, loss.detach()))
 
@@ -113,9 +114,9 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
         assert self.control is not None
         before = self.control.batch_size
         self.control.update()
-        self.control.turn()  # the Trainer's own scheduler has just written the first rate
+        self.control.turn()  # the Trainer's own scheduler has just written the initial rate
         if self.control.batch_size != before:
-            raise ValueError(f"{self.policy} turned the batch size, which its `writes` does not name; add it there.")
+            raise ValueError(f"{self.policy} turned the batch size, which is missing in its `writes`; add it there.")
         self._look_around(control)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -127,7 +128,7 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
             self._end_epoch({}, control)
 
     def _look_around(self, control: Any) -> None:
-        """Let the evaluation that is due measure the right weights; end where the policy gives up."""
+        """Let the pending evaluation measure the right weights; end the training if the policy has given up."""
         assert self.control is not None
         if control.should_evaluate:
             self._evaluation.enter_context(self.control.evaluating())
@@ -153,7 +154,7 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
 
 def _refuse(args: Any, policy: Policy[Any]) -> None:
-    """Raise ValueError for arguments of the Trainer under which `policy` cannot work."""
+    """Raise ValueError if `policy` cannot work with these arguments of the Trainer."""
     if args.lr_scheduler_type != "constant":
         raise ValueError(
             f"TrainingArguments(lr_scheduler_type={str(args.lr_scheduler_type.value)!r}): it would turn the learning rate beside "
@@ -161,7 +162,7 @@ def _refuse(args: Any, policy: Policy[Any]) -> None:
         )
     if args.world_size > 1 or args.n_gpu > 1:
         raise ValueError(
-            f"{policy} in a Trainer of {max(args.world_size, args.n_gpu)} devices: one is possible; write a loop with Control."
+            f"{policy} in a Trainer of {max(args.world_size, args.n_gpu)} devices: only one works; write a loop with Control."
         )
     if "gradient" in policy.needs and args.max_grad_norm:
         raise ValueError(

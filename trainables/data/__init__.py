@@ -1,1 +1,1 @@
-"""Reading data sets."""
+"""Read data sets."""

@@ -1,4 +1,4 @@
-"""MNIST's files: IDX, big-endian numbers after a short header, packed with gzip."""
+"""Read MNIST's files: IDX, big-endian numbers after a short header, packed with gzip."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Idx(NamedTuple):
 
 
 def check(data: str) -> None:
-    """Raise ValueError if one of the four files is not there."""
+    """Raise ValueError if one of the four files is missing."""
     folder = Path(data).expanduser()
     missing = [name for names in FILES.values() for name in names if not (folder / name).is_file()]
     if missing:

@@ -1,10 +1,10 @@
-"""Folders of labelled images as people have them: what is in them, and the pixels.
+"""Read folders of labelled images in the usual forms: list their contents, and read the pixels.
 
 Archives         train.npz and test.npz, perhaps valid.npz: `images` uint8 (n, height, width, 1 or 3), `labels`
                  integers from 0 on, `class_names` (may be absent).
-Class folders    train/<class>/*.jpg, test/<class>/*.png, perhaps valid/; each squeezed to a square.
-Stanford Cars    the original: devkit/cars_train_annos.mat and cars_train/*.jpg, cut to their boxes and squeezed. Test is
-                 cars_test/ with cars_test_annos_withlabels.mat where that is there, else every fourth image of a class.
+Class folders    train/<class>/*.jpg, test/<class>/*.png, perhaps valid/; each image is squeezed to a square.
+Stanford Cars    the original: devkit/cars_train_annos.mat and cars_train/*.jpg, cut to their boxes and squeezed. Test
+                 is cars_test/ with cars_test_annos_withlabels.mat if that exists, else every fourth image of a class.
 
 Nothing here imports torch.
 """
@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE = 64  # pixels, of image files if nothing else is asked for
+SIDE = 64  # pixels, default for image files
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-SLOW_BYTES = 2**26  # of archives; as many are inflated in about a second
-CARS_HELD_OUT = 4  # every so many-th image of a class is test, where the official labels are missing
+SLOW_BYTES = 2**26  # of archives; decompressing this many takes about a second
+CARS_HELD_OUT = 4  # every n-th image of a class is for the test if the official labels are missing
 
 Labels = NDArray[np.int64]
 Pixels = NDArray[np.uint8]  # (n, height, width, channels)
@@ -34,26 +34,26 @@ class Listed(NamedTuple):
 
     labels: Labels
     read: Callable[[NDArray[np.int64]], Pixels]  # the images of these rows
-    sources: tuple[Path, ...]  # the files that they are read from, and those that say how
+    sources: tuple[Path, ...]  # the image files, and the files that describe them
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder holds; "train" and "test" are always there, "valid" may be."""
+    """The contents of a folder; "train" and "test" always exist, "valid" may."""
 
     parts: dict[str, Listed]
     class_names: tuple[str, ...]
     channels: int
     side: int  # of the square images
-    slow: bool  # to read: more than a second, if there are some thousands
+    slow: bool  # whether reading takes more than a second for some thousands of images
 
 
 def listing(data: str, side: int | None = None, classes_every: int = 1) -> Listing:
-    """Look through the folder `data`; takes a second at most, as no image is read.
+    """List the folder `data`; takes a second at most, because it reads no image.
 
-    `side`: pixels that image files are brought to (None: 64); archives keep their own.
-    `classes_every`: only every so many-th class is taken.
-    Raises ValueError if something is missing or not of the right kind.
+    `side`: pixels to scale image files to (None: 64); archives keep their own.
+    `classes_every`: take every n-th class only.
+    Raises ValueError if something is missing or of the wrong kind.
     """
     folder = Path(data).expanduser()
     if not folder.is_dir():
@@ -137,7 +137,7 @@ def _archive_reader(path: Path) -> Callable[[NDArray[np.int64]], Pixels]:
 
 
 def _archive_shape(path: Path) -> tuple[int, int, int]:
-    """(height, width, channels) of the images, from the header alone; the labels are checked on the way."""
+    """(height, width, channels) of the images, read from the header alone; also checks the labels."""
     try:
         with zipfile.ZipFile(path) as archive, archive.open("images.npy") as file:
             version = np.lib.format.read_magic(file)
@@ -231,7 +231,7 @@ def _listed_cars(files: list[_File], labels: Labels, side: int, boxes: Path) -> 
 
 
 def _annotations(folder: Path, path: Path, images: Path) -> tuple[list[_File], Labels]:
-    """Files with their boxes, in the order of their names, and their labels from 0 on."""
+    """Files with their boxes, ordered by name, and their labels from 0 on."""
     annotations = np.atleast_1d(_mat(path, "annotations"))
     rows = sorted(annotations, key=lambda row: str(row["fname"]))
     files = []
@@ -265,7 +265,7 @@ def _mat(path: Path, name: str) -> Any:
 
     try:
         return loadmat(path, squeeze_me=True)[name]
-    except Exception as error:  # scipy raises whatever the bytes lead it to
+    except Exception as error:  # scipy may raise anything on invalid bytes
         raise ValueError(f"{path}: not a MATLAB file with {name!r} ({error}); unpack car_devkit.tgz again.") from error
 
 

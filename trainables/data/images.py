@@ -1,7 +1,8 @@
-"""Labelled images in three parts, as tensors: what image workloads train on, decide by and are tested on.
+"""Labelled images in three parts, as tensors: image workloads train, decide and test on them.
 
-Validation is cut from the training part, class by class and always alike; the test part is never touched for it.
-Images stay bytes until a batch is made of them, on the model's device. Those that take long to read are read once per node.
+Validation images come from the training part, class by class and always the same; the test part is never used for
+that. Images stay bytes until they become a batch, on the model's device. Data that take long to read are read once per
+node.
 """
 
 from __future__ import annotations
@@ -21,30 +22,31 @@ from trainables.data.node_cache import once
 
 PARTS = ("train", "valid", "test")
 SEED = 20_240_601  # of the split, which is the same for every trial
-VALID_SHARE = 0.2  # of each class of the training part, where there is no validation part
-SHIFT = 8  # images are shifted by up to one part in so many of their side
-_AT_ONCE, _NUMBERS_AT_ONCE = 1000, 2**24  # images that are evaluated together, and how many bytes they may have
+VALID_SHARE = 0.2  # of each class of the training part, if there is no validation part
+SHIFT = 8  # images shift by up to 1/8 of their side
+_AT_ONCE, _NUMBERS_AT_ONCE = 1000, 2**24  # most images, and bytes, to evaluate at once
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Which images are in which part; the images themselves are not read yet.
+    """The assignment of images to parts; the images themselves are not read yet.
 
-    The training part is ordered by class, and in a class at random: its first rows are a fair share of it.
+    The training part is ordered by class, and shuffled within a class, so its first rows are a fair sample of the
+    class.
     """
 
     labels: Mapping[str, Tensor]  # part → long (n,), on the CPU
     read: Mapping[str, Callable[[], Tensor]]  # part → uint8 (n, channels, height, width)
     classes: int
     channels: int
-    side: int  # pixels that the model sees
-    scale: tuple[float, float] | None = None  # mean and deviation of the bytes; None: those of the training part
-    kept: Kept | None = None  # None: read so quickly that each process does it
+    side: int  # pixels of the model's input
+    scale: tuple[float, float] | None = None  # mean and deviation of the bytes; None: from the training part
+    kept: Kept | None = None  # None: quick to read, so each process does it
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What determines the bytes of a split: see `trainables.data.node_cache`."""
+    """Everything that determines the bytes of a split; see `trainables.data.node_cache`."""
 
     key_parts: tuple[object, ...]
     sources: tuple[Path, ...]
@@ -52,7 +54,7 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """The bytes of all parts, and what makes numbers of them."""
+    """The bytes of all parts, and the numbers that normalise them."""
 
     parts: Mapping[str, Tensor]  # uint8 (n, channels, height, width)
     labels: Mapping[str, Tensor]
@@ -61,7 +63,7 @@ class Images:
     side: int
 
     def floats(self, images: Tensor) -> Tensor:
-        """What the model is shown of some `images`: normalised, and of the side that is asked for."""
+        """The model's input for some `images`: normalised, and scaled to `side`."""
         return _resized((images.float() - self.mean) / self.deviation, self.side)
 
 
@@ -69,7 +71,7 @@ class Images:
 def split(data: str, side: int | None = None, classes_every: int = 1) -> Split:
     """The images of a folder (see `trainables.data.image_files`) in three parts.
 
-    Raises ValueError if something is missing or not of the right kind.
+    Raises ValueError if something is missing or of the wrong kind.
     """
     found = listing(data, side, classes_every)
     chosen = {part: torch.arange(len(listed.labels)) for part, listed in found.parts.items()}
@@ -92,7 +94,7 @@ def split(data: str, side: int | None = None, classes_every: int = 1) -> Split:
 
 @lru_cache(maxsize=8)
 def split_digits(first: int, train: int, valid: int, side: int) -> Split:
-    """Five of scikit-learn's digits from `first` on: of each, so many to train and to validate on; all others are test."""
+    """Five of scikit-learn's digits from `first` on; of each, `train` and `valid` images; all others are test."""
     images, labels = digits(first)
     cuts = [order.tensor_split([train, train + valid]) for order in _shuffled_by_class(labels)]
     chosen = {part: torch.cat(rows) for part, rows in zip(PARTS, zip(*cuts, strict=True), strict=True)}
@@ -120,14 +122,14 @@ def digits(first: int) -> tuple[Tensor, Tensor]:
 
 
 def digits_as_floats(images: Tensor, side: int) -> Tensor:
-    """What a model is shown of digits."""
+    """A model's input for images of digits."""
     mean, deviation = INK
     return _resized((images.float() - mean) / deviation, side)
 
 
 @lru_cache(maxsize=4)
 def load(split: Split, device: str) -> Images:
-    """Read all images, and put them on `device`."""
+    """Read all images and put them on `device`."""
     found = (
         read_parts(split)
         if split.kept is None
@@ -144,7 +146,7 @@ def load(split: Split, device: str) -> Images:
 
 @lru_cache(maxsize=8)
 def share(split: Split, of: float, most: int | None, device: str) -> Tensor:
-    """Rows of the training part: a share of (at most so many of) each class; those of a smaller one are in a larger."""
+    """Rows of the training part: a share of (at most `most` of) each class; a larger share contains a smaller one."""
     rows, begin = [], 0
     for count in torch.bincount(split.labels["train"], minlength=split.classes).tolist():
         limit = count if most is None else min(count, most)
@@ -154,9 +156,9 @@ def share(split: Split, of: float, most: int | None, device: str) -> Tensor:
 
 
 def augmented(images: Tensor) -> Tensor:
-    """Each image mirrored or not, and shifted by up to an eighth of its side, with black coming in.
+    """Each image mirrored or not, and shifted by up to an eighth of its side; the new pixels are black.
 
-    What is drawn comes from torch's global stream, so that a resumed training draws the same.
+    The random numbers come from torch's global stream, so a resumed training draws the same.
     """
     count, _, height, width = images.shape
     reach = max(1, height // SHIFT)
@@ -189,7 +191,7 @@ def evaluate(forward: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor
 
 
 def features(body: Callable[[Tensor], Tensor], images: Images, part: str) -> Tensor:
-    """What `body` answers to the images of a part, (n, width), on the CPU."""
+    """The outputs of `body` for the images of a part, (n, width), on the CPU."""
     with torch.no_grad():
         return _in_turns(lambda some: body(images.floats(some)), images.parts[part]).cpu()
 
@@ -211,7 +213,7 @@ def _reader(listed: Listed, rows: Tensor) -> Callable[[], Tensor]:
 
 
 def _kept(found: Listing, classes_every: int, chosen: Mapping[str, Tensor]) -> Kept:
-    from PIL import __version__ as decoder  # whose next version may decode a little differently
+    from PIL import __version__ as decoder  # another version may decode a little differently
 
     rows = {part: chosen[part].tolist() for part in PARTS}
     sources = tuple(path for listed in found.parts.values() for path in listed.sources)
@@ -253,7 +255,7 @@ def _shuffled_by_class(labels: Tensor) -> list[Tensor]:
 
 
 def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, (channels, 1, 1), by counting bytes: no copy as floats."""
+    """Mean and standard deviation of each channel, (channels, 1, 1), from counts of bytes, without a copy as floats."""
     values = torch.arange(256, dtype=torch.double)
     counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]).double()
     total = counts.sum(1)

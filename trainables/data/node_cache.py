@@ -1,7 +1,7 @@
-"""What takes long to read is read once per node: the first process keeps it in a file that all of them map into memory.
+"""Read slow data once per node: the first process writes them to a file that all processes map into memory.
 
 The files are in the folder that ORCHESTRATOR_CACHE names, else in $XDG_CACHE_HOME/orchestrator, else in
-~/.cache/orchestrator. They can be removed at any time; what nobody used for thirty days goes when something is added.
+~/.cache/orchestrator. You can delete them at any time; files unused for thirty days are deleted when one is added.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-FORMAT = 1  # to be raised whenever the same sources and arguments give something else than before
+FORMAT = 1  # increase whenever the same sources and arguments give another result
 UNUSED_SECONDS = 30 * 24 * 3600.0
 _OURS = re.compile(r"[0-9a-f]{64}\.(safetensors|lock|\d+\.tmp)")
 
@@ -30,34 +30,34 @@ Tensors = Mapping[str, Tensor]
 
 
 def once(key_parts: Sequence[object], sources: Sequence[Path], make: Callable[[], Tensors]) -> Tensors:
-    """What `make` returns, contiguous tensors on the CPU, made by one process of the node and shared by all.
+    """The result of `make`, contiguous tensors on the CPU: one process of the node makes it, and all share it.
 
-    `key_parts` (of a telling repr) and the `sources` (path, size and time of change) must determine it. Processes that
-    ask together wait for the one that makes. The tensors are for reading: a process that writes into them changes a copy
-    of its own. What `make` raises is raised here, and nothing is kept. Where nothing can be kept there is a warning, and
-    each process reads for itself.
+    The result must depend only on `key_parts` (hashed by repr) and `sources` (path, size and time of change). Processes
+    that ask at the same time wait for the one that makes it. The tensors are for reading; a process that writes into
+    them changes its own copy. Errors of `make` are raised here, and nothing is kept. If nothing can be kept, a warning
+    says so, and each process reads for itself.
     """
     try:
         name = _name(key_parts, sources)
     except OSError:
-        return make()  # which knows what to say about a source that is not there
+        return make()  # it can explain a missing source
     try:
         entry = _folder() / f"{name}.safetensors"
         found = _found(entry)
         if found is not None:
             return found
         lock = _locked(entry.with_suffix(".lock"))
-    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
+    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home folder
         _warn(error)
         return make()
     with lock:
-        found = _found(entry)  # made while this process waited
+        found = _found(entry)  # perhaps made while this process waited
         return _kept(make(), entry) if found is None else found
 
 
 def _name(key_parts: Sequence[object], sources: Sequence[Path]) -> str:
     told = hashlib.sha256(repr((FORMAT, *key_parts)).encode())
-    folders: dict[Path, Path] = {}  # resolved once each: files of a folder may be many
+    folders: dict[Path, Path] = {}  # resolve each once: a folder may have many files
     for path in sources:
         if path.parent not in folders:
             folders[path.parent] = path.parent.resolve()
@@ -74,17 +74,17 @@ def _folder() -> Path:
 
 def _found(entry: Path) -> Tensors | None:
     try:
-        # Maps the file, privately: nothing is copied until it is written to.
+        # Maps the file privately: nothing is copied until it is written to.
         found: Tensors = safetensors.torch.load_file(entry)
     except (OSError, SafetensorError):
         return None  # not there, or damaged
-    with suppress(OSError):  # a folder that others fill may be closed to us
+    with suppress(OSError):  # we may not write to a folder that others fill
         os.utime(entry)
     return found
 
 
 def _locked(path: Path) -> IO[str]:
-    """The lock, held until it is closed or the process is gone, however it went."""
+    """The lock; held until it is closed or the process ends in any way."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = path.open("a")
     try:
@@ -109,9 +109,9 @@ def _kept(made: Tensors, entry: Path) -> Tensors:
 
 def _write(made: Tensors, entry: Path) -> None:
     for left in entry.parent.glob(f"{entry.stem}.*.tmp"):
-        shutil.rmtree(left, ignore_errors=True)  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)  # left by a process that was killed
     unfinished = entry.with_suffix(f".{os.getpid()}.tmp")
-    unfinished.mkdir()  # a folder, as safetensors writes to a temporary name of its own choice beside the given one
+    unfinished.mkdir()  # a folder, because safetensors also writes a temporary file of its own beside the given one
     try:
         safetensors.torch.save_file(dict(made), unfinished / entry.name)
         with (unfinished / entry.name).open("rb") as file:
@@ -123,7 +123,7 @@ def _write(made: Tensors, entry: Path) -> None:
 
 def _sweep(folder: Path) -> None:
     for path in folder.iterdir():
-        with suppress(FileNotFoundError):  # others may sweep as well
+        with suppress(FileNotFoundError):  # other processes may sweep, too
             if _OURS.fullmatch(path.name) and time.time() - path.stat().st_mtime > UNUSED_SECONDS:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
@@ -134,7 +134,7 @@ def _warn(error: Exception) -> None:
     except RuntimeError:
         folder = "~/.cache/orchestrator"
     warnings.warn(
-        f"what was read cannot be kept in {folder} ({error}), so every process reads it for itself; let "
-        "ORCHESTRATOR_CACHE name a folder that can be written and has room.",
+        f"cannot keep data in {folder} ({error}), so every process reads it for itself; set "
+        "ORCHESTRATOR_CACHE to a folder that is writable and has room.",
         stacklevel=3,
     )

@@ -1,10 +1,10 @@
-"""Labelled sentences of a task of GLUE, in the files that its makers give away.
+"""Labelled sentences of a GLUE task, read from its published files.
 
-    cola    in_domain_train.tsv, in_domain_dev.tsv (validation) and out_of_domain_dev.tsv (test: the labels of CoLA's own
-            test part are not public); columns: source, label, mark, sentence
+    cola    in_domain_train.tsv, in_domain_dev.tsv (validation) and out_of_domain_dev.tsv (test, because the labels of
+            CoLA's own test part are not public); columns: source, label, mark, sentence
     sst2    train.tsv, dev.tsv, test.tsv; columns: sentence, label
 
-Without a folder: 2,400 sentences of Python's language reference, to be told apart into those on objects and their
+Without a folder: 2,400 sentences of Python's language reference, to be classified into those on objects and their
 methods (0) and those on the language around them (1). Counting words reaches an accuracy of about 0.8.
 """
 
@@ -24,7 +24,7 @@ _LANGUAGE = (
     "compound", "assignment", "import", "execmodel", "calls", "strings", "raise", "formatstrings", "debugger",
     "operator-summary", "comparisons", "identifiers", "binary",
 )  # fmt: skip
-_TURNS = (*["train"] * 7, "valid", "test", "test")  # which sentence after sentence takes in turn
+_TURNS = (*["train"] * 7, "valid", "test", "test")  # the parts, in the order in which they take sentences
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Sentences:
 
 @dataclass(frozen=True)
 class _Files:
-    """Of a task: the file of each part, and which of its columns count."""
+    """The files of a task's parts, and their columns."""
 
     parts: dict[str, str]
     columns: tuple[str, ...]
@@ -44,14 +44,14 @@ class _Files:
 TASKS = {
     "cola": _Files(
         {"train": "in_domain_train.tsv", "valid": "in_domain_dev.tsv", "test": "out_of_domain_dev.tsv"},
-        ("source", "label", "snapshot", "sentence"),
+        ("source", "label", "mark", "sentence"),
     ),
     "sst2": _Files({"train": "train.tsv", "valid": "dev.tsv", "test": "test.tsv"}, ("sentence", "label")),
 }
 
 
 def check(data: str | None, task: str) -> None:
-    """Raise ValueError unless the files of `task` are in the folder `data`, in good order; or `data` is None."""
+    """Raise ValueError unless `data` is None or a folder with valid files of `task`."""
     if task not in TASKS:
         raise ValueError(f"task={task!r}: must be one of {', '.join(map(repr, TASKS))}.")
     for part in TASKS[task].parts:
@@ -95,7 +95,7 @@ def _reference() -> dict[str, Sentences]:
     for label, topics in enumerate((_OBJECTS, _LANGUAGE)):
         for paragraph in (paragraph for topic in topics for paragraph in paragraphs(topic)):
             for sentence in re.split(r"(?<=[.:])\s+", paragraph):
-                if len(sentence.split()) >= 5 and not re.search(r">>>|::=", paragraph):  # prose, no code or grammar
+                if len(sentence.split()) >= 5 and not re.search(r">>>|::=", paragraph):  # prose, not code or grammar
                     each_once.setdefault(sentence.lower(), (sentence, label))
     parts: dict[str, list[tuple[str, int]]] = {part: [] for part in ("train", "valid", "test")}
     for place, item in enumerate(each_once.values()):

@@ -1,10 +1,10 @@
-"""Running text as numbers: read, cut into words or characters, numbered by a vocabulary of the training part.
+"""Running text as numbers: read, split into words or characters, numbered by a vocabulary of the training part.
 
-A folder of text holds `train.txt`, `valid.txt` and `test.txt`; a single file with the part's name in its own will do
-(`ptb.train.txt`). Without a test part the second half of the lines of the valid part is the test part. One sentence or
-paragraph a line; lines are stripped, blank ones left out. Without a folder the text is what Python carries for
-`help()`: 340,000 characters of the language reference, the same for all users of a Python version. What is made of a
-folder is made once per node.
+A folder of text contains `train.txt`, `valid.txt` and `test.txt`; a single file whose name contains the part's name is
+also fine (`ptb.train.txt`). Without a test part, the second half of the lines of the valid part is the test part. Each
+line is a sentence or a paragraph; lines are stripped, blank ones skipped. Without a folder, the text is the one in
+Python's `help()`: 340,000 characters of the language reference, the same for all users of a Python version. The numbers
+of a folder are computed once per node.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ LEVELS = ("words", "characters")
 UNKNOWN, END = "<unk>", "<eos>"  # as in the Penn Treebank of Mikolov
 
 _BLOCK = 16  # neighbouring paragraphs of the reference that stay in one part
-_TURNS = (*["train"] * 8, "test", "valid")  # … which block after block takes in turn
+_TURNS = (*["train"] * 8, "test", "valid")  # the parts, in the order in which they take blocks
 
 
 def check(data: str | None) -> None:
-    """Raise ValueError unless `data` is None or a folder of text; looks at the first lines only."""
+    """Raise ValueError unless `data` is None or a folder of text; reads only the first lines."""
     if data is not None:
         for path in set(_files(data).values()):
             try:
@@ -67,9 +67,9 @@ def units(line: str, level: str) -> list[str]:
 
 @lru_cache(maxsize=8)
 def vocabulary(data: str | None, level: str, size: int) -> dict[str, int]:
-    """Number of each of the `size` most frequent units of the training part, the most frequent first.
+    """The number of each of the `size` most frequent units of the training part, most frequent first.
 
-    The marks of unknown units and of ends of lines are among them. Fewer if the text has no more.
+    They include the marks of unknown units and of line ends. There are fewer if the text has fewer.
     """
     counts = Counter(unit for line in lines(data, "train") for unit in units(line, level))
     ends = counts.pop(END)
@@ -87,21 +87,21 @@ def numbers(data: str | None, part: str, level: str, size: int, device: str) -> 
 
 
 def entries(data: str | None, level: str, size: int) -> int:
-    """How many units the vocabulary has; reads no text where a process of this node has read it."""
+    """The number of units in the vocabulary; reads no text if a process of this node has read it before."""
     return int(streams(data, level, size)["entries"])
 
 
 def once(
     data: str | None, key_parts: tuple[object, ...], make: Callable[[], Mapping[str, Tensor]]
 ) -> Mapping[str, Tensor]:
-    """What `make` makes of the text, kept for all processes of the node; Python's own text is too short for that."""
+    """The result of `make`, shared by all processes of the node, unless it is Python's own text, which is short."""
     from trainables.data import node_cache
 
     return make() if data is None else node_cache.once(key_parts, list(_files(data).values()), make)
 
 
 def paragraphs(topic: str) -> list[str]:
-    """The paragraphs of a topic of Python's reference, each on one line, without the rules of headings and tables."""
+    """The paragraphs of a topic of Python's reference, each as one line, without the lines of headings and tables."""
     from pydoc_data.topics import topics
 
     bare = re.sub(r"[-=*~^+|]{3,}", " ", topics.get(topic, ""))
@@ -122,7 +122,7 @@ def _reference() -> dict[str, tuple[str, ...]]:
 
 @lru_cache(maxsize=4)
 def streams(data: str | None, level: str, size: int) -> Mapping[str, Tensor]:
-    """Of each part its stream, and "entries"."""
+    """The stream of each part, and "entries"."""
     return once(data, ("text", level, size), lambda: numbered(data, level, size))
 
 

@@ -1,7 +1,7 @@
-"""WordPiece: pieces of words by which BERT reads, from a vocabulary file or trained on the text.
+"""WordPiece: split words into the pieces that BERT reads, by a vocabulary file or one trained on the text.
 
-A vocabulary file has one piece a line, numbered from 0, as those that BERT was published with; pieces that go on a
-word begin with `##`. Text is put into lower case unless some piece has a capital.
+A vocabulary file has one piece per line, numbered from 0, like BERT's published ones; pieces that continue a word
+begin with `##`. Text is converted to lower case unless some piece has a capital letter.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Pieces = tuple[str, ...]
 
 @lru_cache(maxsize=4)
 def read(path: str) -> Pieces:
-    """The pieces in a vocabulary file; ValueError if that is none."""
+    """The pieces in a vocabulary file; raises ValueError if it is not one."""
     file = Path(path)
     if not file.is_file():
         raise ValueError(
-            f"vocabulary={path!r}: there is no such file. Give one with a piece a line (BERT's vocab.txt, or what a sweep "
-            "of BertMlm left in its folder prepared/), or vocabulary=None to train one on the text."
+            f"vocabulary={path!r}: there is no such file. Give one with a piece per line (BERT's vocab.txt, or the one in "
+            "the folder prepared/ of a sweep of BertMlm), or vocabulary=None to train one on the text."
         )
     pieces = tuple(file.read_text(encoding="utf-8").rstrip("\n").split("\n"))
     missing = [piece for piece in SPECIAL if piece not in pieces]
@@ -40,7 +40,7 @@ def read(path: str) -> Pieces:
         )
     if len(set(pieces)) < len(pieces):
         again = next(piece for place, piece in enumerate(pieces) if piece in pieces[:place])
-        raise ValueError(f"vocabulary={path!r}: {again!r} is in it more than once; leave one of them.")
+        raise ValueError(f"vocabulary={path!r}: {again!r} is in it more than once; keep one of them.")
     return pieces
 
 
@@ -52,15 +52,15 @@ def write(path: Path, pieces: Pieces) -> None:
 
 
 def train(lines: Sequence[str], size: int) -> Pieces:
-    """At most `size` pieces that cut these lines into few; more if the lines have more characters than that.
+    """At most `size` pieces that split these lines into few; more if the lines have more characters than that.
 
-    Two trainings on the same lines give the same.
+    Training again on the same lines gives the same pieces.
     """
     from tokenizers import BertWordPieceTokenizer
 
     tokenizer = BertWordPieceTokenizer(lowercase=True)
     letters = sorted(set(chain.from_iterable(map(tokenizer.normalize, lines))) - {" "})
-    # The trainer numbers what it is not told in the order of a hash table, another one in each process, and decides
+    # The trainer numbers unlisted characters in the order of a hash table, which differs between processes, and breaks
     # ties by these numbers.
     told = [*SPECIAL, *(f"##{letter}" for letter in letters)]
     tokenizer.train_from_iterator(lines, vocab_size=size, show_progress=False, special_tokens=told)
@@ -74,7 +74,7 @@ def pieces_of(lines: Iterable[str], vocabulary: Pieces) -> list[list[int]]:
 
 
 def packed(lines: Iterable[str], vocabulary: Pieces, length: int) -> Tensor:
-    """All lines as one stream, in rows of [CLS] and `length` - 1 pieces; a last row that is not full is left out."""
+    """All lines as one stream, in rows of [CLS] and `length` - 1 pieces; an incomplete last row is dropped."""
     import torch
 
     stream = torch.tensor(list(chain.from_iterable(pieces_of(lines, vocabulary))), dtype=torch.long)
@@ -84,7 +84,7 @@ def packed(lines: Iterable[str], vocabulary: Pieces, length: int) -> Tensor:
 
 
 def padded(lines: Iterable[str], vocabulary: Pieces, length: int) -> Tensor:
-    """A row a line: [CLS], its pieces, [SEP], and [PAD] up to `length`; what is too long loses its end."""
+    """One row per line: [CLS], its pieces, [SEP], and [PAD] up to `length`; long lines are cut."""
     import torch
 
     pad, begin, separator = map(vocabulary.index, (PAD, BEGIN, SEPARATOR))
@@ -93,7 +93,7 @@ def padded(lines: Iterable[str], vocabulary: Pieces, length: int) -> Tensor:
 
 
 def fingerprint(vocabulary: Pieces) -> int:
-    """A number, 0 to 2^63 - 1, by which models know the vocabulary that they were trained with."""
+    """A number, 0 to 2^63 - 1, by which a model recognises the vocabulary that it was trained with."""
     return int.from_bytes(hashlib.sha256("\n".join(vocabulary).encode()).digest()[:8], "big") >> 1
 
 

@@ -1,1 +1,1 @@
-"""Numbers that policies rest on."""
+"""The estimates that policies use."""

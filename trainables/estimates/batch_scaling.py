@@ -1,12 +1,12 @@
-"""From a tuned batch to a larger one: learning rate, warm-up and updates at each doubling, and what it should cost.
+"""Scale from a tuned batch to a larger one: learning rate, warm-up and updates at each doubling, and the expected cost.
 
     for row in scaled_batches(base_batch=128, learning_rate=0.1, warmup_epochs=0.2, target=8192, noise_scale=900):
         print(row)
 
-The rules are LEGW's (You et al., Large-Batch Training for LSTM and Beyond, 2019): the rate grows with the square root of
-the batch, the warm-up's epochs with the batch, the number of epochs stays. What they should cost is McCandlish et al.'s
-(An Empirical Model of Large-Batch Training, 2018): with a noise scale of S samples, a batch of B needs 1 + B / S times
-the samples that the smallest batches need for the same loss. Both are rules of thumb: tune around the last row.
+The rules are LEGW's (You et al., Large-Batch Training for LSTM and Beyond, 2019): the rate grows with the square root
+of the batch, the warm-up's epochs with the batch, and the number of epochs stays. The expected cost is McCandlish et
+al.'s (An Empirical Model of Large-Batch Training, 2018): with a noise scale of S samples, a batch of B needs 1 + B / S
+times the samples that the smallest batches need for the same loss. Both are rules of thumb: tune around the last row.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_CHEAP = 0.25  # so many more samples than at the base batch hardly show
+_CHEAP = 0.25  # this share of samples more than at the base batch hardly matters
 
 
 @dataclass(frozen=True)
 class ScaledBatch:
-    """What to train with at one batch size."""
+    """The settings for one batch size."""
 
     batch_size: int
     learning_rate: float
     warmup_epochs: float
-    fewer_updates: float  # in the same number of epochs, times the base batch's
-    more_samples: float | None  # that the same loss is expected to take, times the base batch's; None: no noise scale
+    fewer_updates: float  # in the same number of epochs, relative to the base batch
+    more_samples: float | None  # expected for the same loss, relative to the base batch; None: no noise scale
 
     @property
     def verdict(self) -> str:
-        """What the noise scale says of this row."""
+        """What the noise scale predicts for this row."""
         if self.more_samples is None:
             return "unknown: no noise scale given"
         if self.more_samples <= 1 + _CHEAP:
@@ -48,7 +48,7 @@ def scaled_batches(
     noise_scale: float | None = None,
     scaling: str = "sqrt",
 ) -> list[ScaledBatch]:
-    """The base batch, its doublings below `target`, and `target`. Raises ValueError for what makes no sense."""
+    """The base batch, its doublings below `target`, and `target`. Raises ValueError for invalid settings."""
     if not 1 <= base_batch <= target:
         raise ValueError(f"base_batch={base_batch}, target={target}: the target must not be below the base batch.")
     if not learning_rate > 0 or not warmup_epochs >= 0:

@@ -1,19 +1,19 @@
-"""What a loss comes to if training goes on as it does: an exponential through a noisy series, read off further on.
+"""Forecast a loss if training continues as it does: fit an exponential to a noisy series and extrapolate it.
 
 The model is L(t) = a exp(-r t) + c, with t counted in the points of the series, the first at t = 1.
 
-robust     Points that stand far from a running median are left out; then, for each of a row of rates r between
-           1 / horizon and 2, (a, c) by least squares that count large residuals less (soft-L1); c >= 0 where the losses are
-           positive. The row is narrowed around its best. The bounds matter: a line that falls slowly has the best
-           unbounded fit at r near 0 and a in the millions. A loss that ends higher than it began is not forecast below its
-           end: what falls there is the noise that a large rate has made (the authors have such a rule for validation losses).
-reference  As the authors of AutoLRS published it: the series is replaced by a smoothing spline of degree 2, outliers in
-           its first half are dropped ten times, r is found by a simplex search from 1. With losses of order 1 that
-           spline has no inner knots and is a parabola: robust, and biased a little downwards.
+robust     Leave out points far from a running median. Then, for each of a row of rates r between 1 / horizon and 2, fit
+           (a, c) by least squares that reduce the weight of large residuals (soft-L1), with c >= 0 if the losses are
+           positive. Narrow the row around its best rate. The bounds matter: for a slowly falling line the best
+           unbounded fit has r near 0 and a in the millions. A loss that ends higher than it began is not forecast below
+           its end: only the noise of a large rate falls there (the authors have such a rule for validation losses).
+reference  As the authors of AutoLRS published it: a smoothing spline of degree 2 replaces the series, outliers in its
+           first half are dropped ten times, and a simplex search from 1 finds r. With losses of order 1 the spline has
+           no inner knots and is a parabola: robust, and biased a little downwards.
 
 Source     Jin et al., AutoLRS: Automatic Learning-Rate Schedule by Bayesian Optimization on the Fly, ICLR 2021.
-Not for    few points (below a hundred or so) of a loss that is noisy or falls fast: ten times further on lies nothing but
-           the bound.
+Not for    few points (below a hundred or so) of a loss that is noisy or falls fast: at ten times the distance only the
+           bound remains.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 FITS = ("robust", "reference")
-_FEWEST = 5  # points that three numbers are fitted to; from fewer the median is the answer
+_FEWEST = 5  # points for a fit of three numbers; with fewer, return the median
 _WINDOW = 9  # of the running median
-_FAR = 4.0  # standard deviations of a normal spread, from which on a point is left out
-_RATES, _NARROWINGS, _REWEIGHTINGS = 16, 4, 4  # to a thousandth of the rate; more does not show in the forecast
+_FAR = 4.0  # standard deviations of a normal spread beyond which a point is left out
+_RATES, _NARROWINGS, _REWEIGHTINGS = 16, 4, 4  # find the rate to a thousandth; more does not change the forecast
 
 
 def forecast(losses: Sequence[float], horizon: float, fit: str = "robust") -> float:
-    """The loss at point `horizon`. Finite unless no loss is; losses that are not finite are passed over."""
+    """The loss at point `horizon`. Finite unless no loss is; skips losses that are not finite."""
     everything = np.asarray(losses, dtype=np.float64)
     known = np.isfinite(everything)
     t = np.arange(1, len(known) + 1, dtype=np.float64)[known]
@@ -56,7 +56,7 @@ def _robust(t: Array, y: Array, horizon: float) -> float:
     away = np.abs(y - _running_median(y))
     scale = max(1.4826 * float(np.median(away)), 1e-4 * float(np.abs(y).max()))
     t, y = t[away <= _FAR * scale], y[away <= _FAR * scale]
-    floor = 0.0 if np.median(y) > 0 else -math.inf  # below 0 by noise only, or a loss that may be negative
+    floor = 0.0 if np.median(y) > 0 else -math.inf  # a positive loss is below 0 only by noise
     lowest, highest = math.log(1 / max(horizon, 1.0)), math.log(2)
     low, high = lowest, highest
     best = 0.0
@@ -71,7 +71,7 @@ def _robust(t: Array, y: Array, horizon: float) -> float:
 
 
 def _fitted(t: Array, y: Array, rates: Array, scale: float, floor: float) -> tuple[Array, Array, Array]:
-    """a, c and the soft-L1 cost for each rate, (rates,); least squares, weighted anew a few times."""
+    """a, c and the soft-L1 cost for each rate, (rates,), by least squares reweighted a few times."""
     x = np.exp(-rates[:, None] * t)
     weights = np.ones_like(x)
     for _ in range(_REWEIGHTINGS):
@@ -100,7 +100,7 @@ def _reference(t: Array, y: Array, horizon: float) -> float:
     smooth = UnivariateSpline(*_without_early_outliers(t, y), k=2)(t)
 
     def solved(log_rate: float) -> tuple[float, float, float]:
-        """a, c and the sum of squares; a rate at which the curve cannot be told from a line is none."""
+        """a, c and the sum of squares; infinite for a rate whose curve cannot be distinguished from a line."""
         columns = np.column_stack([np.exp(-np.exp(log_rate) * t), np.ones_like(t)])
         (a, c), squares, _, _ = np.linalg.lstsq(columns, smooth, rcond=None)
         return float(a), float(c), float(squares[0]) if len(squares) else math.inf
@@ -111,7 +111,7 @@ def _reference(t: Array, y: Array, horizon: float) -> float:
 
 
 def _without_early_outliers(t: Array, y: Array) -> tuple[Array, Array]:
-    """Ten times (a short series once): of the 3 % of points that are furthest from the spline, drop those in the first half."""
+    """Ten times (once if short): of the 3 % of points furthest from the spline, drop those in the first half."""
     from scipy.interpolate import UnivariateSpline
 
     half = len(y) // 2

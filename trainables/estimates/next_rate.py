@@ -1,7 +1,7 @@
-"""Which learning rate to try next: a Gaussian process over log(rate), the lowest confidence bound.
+"""Choose the learning rate to try next: a Gaussian process over log(rate), the lowest confidence bound.
 
-u = log(rate) between its bounds, 0 to 1; values are normalised to mean 0 and spread 1. Matern-5/2 kernel of variance 1,
-its length and the noise the likeliest of a few.
+u = log(rate) between its bounds, scaled to 0 to 1; values are normalised to mean 0 and spread 1. Matern-5/2 kernel with
+variance 1; its length and the noise are the likeliest of a few.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _NOISES = (1e-4, 1e-2, 1e-1)  # variance of a value around the curve
 
 
 def next_rate(tried: Sequence[tuple[float, float]], low: float, high: float, kappa: float) -> float:
-    """Of the rates not `tried`, the one with the smallest mean - kappa * deviation.
+    """The untried rate with the smallest mean - kappa * deviation.
 
     tried: (rate, value), smaller is better, not empty; a value that is not finite counts as worse than all others by
-    their range. With kappa far above 1 the mean is of no matter, and the rates fill the space.
+    their range. With kappa far above 1 the mean does not matter, and the rates fill the space.
     """
     places = np.linspace(0, 1, _PLACES)
     known = np.array([math.log(rate / low) / math.log(high / low) for rate, _ in tried])
@@ -45,7 +45,7 @@ def _normalised(values: Array) -> Array:
 
 
 def _posterior(known: Array, values: Array, places: Array) -> tuple[Array, Array]:
-    """Mean and deviation at `places`."""
+    """Mean and standard deviation at `places`."""
     fits = [
         (length, _matern(known, known, length) + noise * np.eye(len(known))) for length in _LENGTHS for noise in _NOISES
     ]

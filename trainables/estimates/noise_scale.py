@@ -1,14 +1,15 @@
-"""What is monitored while a model trains: the norms of an update's gradients, the gradient noise scale, smoothed numbers.
+"""Measurements while a model trains: the norms of an update's gradients, the gradient noise scale, smoothed numbers.
 
-Plain numbers in, plain numbers out; the loop takes the norms where the tensors are. States are tuples of numbers, as a
-policy keeps them.
+Plain numbers in, plain numbers out; the loop computes the norms where the tensors are. States are tuples of numbers, so
+that a policy can keep them.
 
-Notation: B samples make an update, in p parts (micro-batches or workers) of b = B / p; g_j is the mean gradient of part
-j, their mean that of the update. G is the true gradient, S the trace of the covariance of one sample's gradient:
-E |g_B|^2 = |G|^2 + S / B. The noise scale S / |G|^2 is the batch at which noise and signal are even.
+Notation: B samples make an update, in p parts (micro-batches or workers) of b = B / p. g_j is the mean gradient of part
+j; their mean is the update's. G is the true gradient, S the trace of the covariance of one sample's gradient:
+E |g_B|^2 = |G|^2 + S / B. The noise scale S / |G|^2 is the batch at which noise and signal are equal.
 
-Source     McCandlish et al., An Empirical Model of Large-Batch Training, 2018, appendix A; Mai et al., KungFu, OSDI 2020.
-Differs    all parts are averaged, not the local one; a negative estimate is invalid, not turned round.
+Source     McCandlish et al., An Empirical Model of Large-Batch Training, 2018, appendix A; Mai et al., KungFu, OSDI
+           2020.
+Differs    averages all parts, not only the local one; treats a negative estimate as invalid and does not flip its sign.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from dataclasses import dataclass
 class Gradient:
     """The norms of one update's gradients, before clipping, unscaled, without weight decay.
 
-    Batch normalisation makes the samples of a part depend on each other: take the estimates as a rule of thumb then.
+    Batch normalisation makes the samples of a part depend on each other; the estimates are then only a rule of thumb.
     """
 
     batch_size: int  # B
-    part_size: float  # b: the harmonic mean, should the parts be uneven
+    part_size: float  # b; the harmonic mean if the parts are uneven
     square: float  # |mean of all|^2
-    part_square: float  # mean over the parts of |g_j|^2, each counting by its size
+    part_square: float  # mean of |g_j|^2 over the parts, weighted by their size
     part_norms: tuple[float, ...] = ()  # |g_j|, by worker or by micro-batch
 
     @property
@@ -50,18 +51,18 @@ class Gradient:
 
     @property
     def variance(self) -> float:
-        """Of the gradient of a part, summed over all weights: S / b (the trace that KungFu's monitor takes a norm of)."""
+        """The variance of a part's gradient, summed over all weights: S / b (KungFu's monitor takes a norm of it)."""
         return self.noise / self.part_size
 
 
 Smoothed = tuple[float, float]
-"""An exponential moving average and the weight that it has collected; value / weight corrects the start's bias."""
+"""An exponential moving average and its collected weight; value / weight corrects the bias of the start."""
 
 UNKNOWN: Smoothed = (0.0, 0.0)
 
 
 def smoothed(average: Smoothed, value: float, decay: float) -> Smoothed:
-    """One more value; one that is not finite is passed over."""
+    """The average after one more value; skips a value that is not finite."""
     if not math.isfinite(value):
         return average
     total, weight = average
@@ -69,19 +70,19 @@ def smoothed(average: Smoothed, value: float, decay: float) -> Smoothed:
 
 
 def value(average: Smoothed) -> float:
-    """NaN before the first value."""
+    """The bias-corrected average; NaN before the first value."""
     total, weight = average
     return total / weight if weight else math.nan
 
 
 NoiseScale = tuple[Smoothed, Smoothed, int]
-"""Signal and noise, each smoothed for itself (a mean of ratios would be far off), and how many updates are in them."""
+"""Signal and noise, smoothed separately (a mean of ratios would be far off), and the number of updates in them."""
 
 NO_ESTIMATE: NoiseScale = (UNKNOWN, UNKNOWN, 0)
 
 
 def observed(estimate: NoiseScale, gradient: Gradient | None, decay: float) -> NoiseScale:
-    """The estimate after one more update. Neither number depends on the batch size, so that it may change on the way."""
+    """The estimate after one more update. It does not depend on the batch size, which may change on the way."""
     if gradient is None or not (math.isfinite(gradient.signal) and math.isfinite(gradient.noise)):
         return estimate
     signal, noise, count = estimate
@@ -89,7 +90,7 @@ def observed(estimate: NoiseScale, gradient: Gradient | None, decay: float) -> N
 
 
 def noise_scale(estimate: NoiseScale) -> float | None:
-    """Samples; None as long as there is no valid estimate: no signal seen, or none that stands out of the noise."""
+    """The noise scale in samples; None without a valid estimate: no signal yet, or none above the noise."""
     signal, noise, _ = estimate
     if not value(signal) > 0 or not value(noise) >= 0:
         return None
@@ -97,8 +98,8 @@ def noise_scale(estimate: NoiseScale) -> float | None:
 
 
 def gain(times: float, ratio: float) -> float:
-    """What an update of `times` the base batch is worth in updates of the base batch, 1 to `times`.
+    """The worth of an update at `times` the base batch, in updates of the base batch: 1 to `times`.
 
-    `ratio`: noise scale / base batch. AdaScale's gain, and McCandlish's best rate at a batch by that at the base batch.
+    `ratio`: noise scale / base batch. This is AdaScale's gain, and McCandlish's best rate relative to the base batch's.
     """
     return times * (1 + ratio) / (times + ratio) if times else 0.0

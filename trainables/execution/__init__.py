@@ -1,1 +1,1 @@
-"""An assignment carried out: checkpoints, pauses, forks."""
+"""Carry out an assignment: checkpoints, pauses, forks."""

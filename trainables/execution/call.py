@@ -1,7 +1,7 @@
-"""A function of the user's, called in a process of its own: as free as a script, and written like a function.
+"""Call the user's function in a process of its own: as free as a script, written like a function.
 
 The worker writes the function into the trial's folder (`write`) and starts `command(file)`, which calls it with the
-configuration. What it finds there is what a script finds: TRIAL_FOLDER and the rest, and `report` that talks through it.
+configuration. The function finds the same environment as a script: TRIAL_FOLDER and the rest, which `report` uses.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import cloudpickle
 
 
 def command(file: Path) -> list[str]:
-    """The words that start a process which calls what was written to `file`.
+    """The command that starts a process which calls the function in `file`.
 
-    A module that is named, and not code, so that a launcher of several processes (DDP) can start the same again.
+    It names a module instead of code, so that a launcher of several processes (DDP) can start the same again.
     """
     ours = str(Path(__file__).resolve().parents[2])
     places = os.pathsep.join([ours, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -31,14 +31,14 @@ def command(file: Path) -> list[str]:
 
 
 def write(file: Path, train: Callable[..., Any], config: Mapping[str, Any]) -> None:
-    """Functions of a script, a notebook or another function go by value, those of a module by its name."""
+    """Pickle functions of a script, notebook or other function by value, those of a module by name."""
     content = pickle.dumps(sys.path) + cloudpickle.dumps((train, dict(config)))
     file.write_bytes(content)
     file.chmod(0o600)
 
 
 def modules_go_by_name() -> None:
-    """Let functions be pickled that mention torch.backends.cudnn and its like: modules of classes of their own."""
+    """Let functions be pickled that use modules with a class of their own, such as torch.backends.cudnn."""
     for module in list(sys.modules.values()):
         kind = type(module)
         if issubclass(kind, types.ModuleType) and kind is not types.ModuleType:
@@ -50,20 +50,20 @@ def _by_name(module: types.ModuleType) -> tuple[Callable[[str], types.ModuleType
 
 
 def call(path: Path) -> None:
-    """Call the function; its error is the process's."""
+    """Call the function in `path`; its error ends the process."""
     from trainables.training.onednn import Guard
     from trainables.training.randomness import seed_streams
 
     with open(path, "rb") as file:
-        sys.path[:] = pickle.load(file)  # without it the user's modules would not be found
+        sys.path[:] = pickle.load(file)  # so that the user's modules are found
         train, config = pickle.load(file)
     seed_streams(int(os.environ["TRIAL_SEED"]))
     with Guard():
         told = train(config)
     if inspect.isgenerator(told):
-        raise TypeError("the function returned a generator, which nobody runs; make it a generator function itself.")
+        raise TypeError("the function returned a generator, which nothing runs; make it a generator function itself.")
     if told is not None:
-        text = f"the function returned {told!r}, which is not read; call report(step, valid_loss=…) in it."
+        text = f"the function returned {told!r}, which nothing reads; call report(step, valid_loss=…) in it."
         print(text, file=sys.stderr)
 
 

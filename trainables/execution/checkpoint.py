@@ -1,10 +1,10 @@
-"""A checkpoint is a folder that is complete and undamaged, or is not there.
+"""A checkpoint is a folder that is either complete and undamaged, or absent.
 
-It holds tensors in `tensors.safetensors`, everything else in `state.json`, sizes and SHA-256 of both in `manifest.json`.
-There is no pickle in it, and no other file in the folder is ever opened.
+It contains tensors in `tensors.safetensors`, everything else in `state.json`, sizes and SHA-256 of both in
+`manifest.json`. It contains no pickle, and we never open any other file in the folder.
 
-    write    files, fsync, manifest, fsync, rename from `.tmp`, fsync of the parent: a kill leaves a whole one
-    load     every hash is compared before a byte is used
+    write    files, fsync, manifest, fsync, rename from `.tmp`, fsync of the parent: a kill leaves a complete one
+    load     compares every hash before it uses a byte
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MANIFEST = "manifest.json"
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint must not be used; the message names the file and what is wrong with it."""
+    """The checkpoint must not be used; the message names the file and the damage."""
 
 
 class Written(NamedTuple):
@@ -39,7 +39,7 @@ class Written(NamedTuple):
 def load(path: Path, recorded: str | None = None) -> dict[str, Any]:
     """The state saved at `path`. Raises DamagedCheckpoint if any byte differs from what was written.
 
-    `recorded`: the SHA-256 of the manifest that is on record; another checkpoint, though whole, counts as damaged.
+    `recorded`: the recorded SHA-256 of the manifest; a checkpoint with another one counts as damaged.
     """
     if recorded is not None and _sha256(_bytes(path / MANIFEST)) != recorded:
         raise DamagedCheckpoint(f"{path / MANIFEST} does not have the SHA-256 that is on record")
@@ -52,9 +52,9 @@ def load(path: Path, recorded: str | None = None) -> dict[str, Any]:
 
 
 def write(path: Path, state: dict[str, Any]) -> Written:
-    """Write `state` durably to `path`; what was there is replaced.
+    """Write `state` durably to `path`; replaces an older checkpoint there.
 
-    Raises OSError when it cannot be written (full disk, …); what was there is untouched then.
+    Raises OSError if it cannot be written (full disk, …); the older one then stays as it is.
     """
     try:
         return _write(path, state)
@@ -76,7 +76,7 @@ def check(path: Path) -> None:
 
 
 def delete(path: Path) -> None:
-    """The manifest goes first: a kill in the middle leaves something that is recognised as damaged."""
+    """Delete a checkpoint, the manifest first: after a kill halfway, the rest is recognised as damaged."""
     (path / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
 
@@ -125,7 +125,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, bytes]:
-    """The files that the manifest vouches for."""
+    """The files that the manifest lists, after comparing size and hash."""
     files: dict[str, bytes] = {}
     for name, entry in _manifest(path)["files"].items():
         data = files[name] = _bytes(path / name)
@@ -151,7 +151,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 
 def sealed(manifest: dict[str, Any]) -> bytes:
-    """The manifest's only spelling, with a hash of itself: a flipped bit anywhere in it shows."""
+    """The manifest's only valid spelling, with a hash of itself, so that any flipped bit shows."""
     content = {key: value for key, value in manifest.items() if key != "sha256"}
     text = json.dumps(content, sort_keys=True)
     return json.dumps({**content, "sha256": _sha256(text.encode())}, sort_keys=True, indent=1).encode()

@@ -1,8 +1,9 @@
-"""Nested Python data ↔ JSON plus named tensors, exactly: tuples stay tuples, int keys ints, NaN NaN.
+"""Convert nested Python data to JSON plus named tensors and back, exactly: tuples stay tuples, int keys ints, NaN NaN.
 
-JSON has no tuples, sets or bytes, no keys but strings, no NaN and no tensors; these are written as an object with one
-key that starts with "$". A dict which has such keys itself is written as pairs, so nothing is ambiguous. NumPy's
-arrays and scalars are kept as tensors, and come back as what they were; not those of texts, objects, dates and records.
+JSON has no tuples, sets or bytes, only string keys, no NaN and no tensors; we write each as an object with one key that
+starts with "$". A dict that has such keys itself is written as pairs, so nothing is ambiguous. NumPy's arrays and
+scalars are stored as tensors and come back unchanged, except those of texts, objects, dates and records, which are
+refused.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from torch import Tensor
 
 
 def pack(value: Any) -> tuple[Any, dict[str, Tensor]]:
-    """JSON-ready data, and the tensors it refers to by name. Raises TypeError for any other kind of value."""
+    """JSON-ready data, and the tensors that it names. Raises TypeError for any other kind of value."""
     packer = _Packer()
     return packer.pack(value, ()), packer.tensors
 
 
 def check(value: Any) -> None:
-    """Raise TypeError, naming the place and the type, if `value` cannot be packed; copies nothing."""
+    """Raise TypeError with the place and the type if `value` cannot be packed; copies nothing."""
     _Packer(copies=False).pack(value, ())
 
 
@@ -60,9 +61,9 @@ class _Packer:
     def __init__(self, *, copies: bool = True) -> None:
         self.tensors: dict[str, Tensor] = {}
         self._copies = copies
-        self._names: dict[tuple[Any, ...], str] = {}  # where a tensor lies in memory → its name
+        self._names: dict[tuple[Any, ...], str] = {}  # a tensor's place in memory → its name
         self._storages: set[int] = set()
-        self._alive: list[Tensor] = []  # an address means something only while its tensor lives
+        self._alive: list[Tensor] = []  # keeps tensors alive, so that no address is used twice
 
     def pack(self, value: Any, path: tuple[str, ...]) -> Any:
         kind = type(value)
@@ -113,7 +114,7 @@ class _Packer:
         if place in self._names and tensor.numel():
             return self._names[place]
         name = free = "/".join(path).encode("ascii", "backslashreplace").decode()
-        while free in self.tensors or free in ("", "__metadata__"):  # the latter is safetensors' own
+        while free in self.tensors or free in ("", "__metadata__"):  # safetensors reserves the latter
             free = f"{name}#{len(self.tensors)}"
         self._names[place] = free
         self._alive.append(tensor)
@@ -121,7 +122,7 @@ class _Packer:
         return free
 
     def _alone(self, tensor: Tensor) -> Tensor:
-        """On the CPU, contiguous, and overlapping with no other tensor, as the file format asks."""
+        """A copy on the CPU, contiguous, sharing memory with no other tensor, as the file format demands."""
         tensor = tensor.cpu().contiguous()
         storage = tensor.untyped_storage().data_ptr()
         if storage in self._storages:

@@ -1,12 +1,13 @@
-"""A training that somebody else's code carries out and tells about step by step.
+"""Run the user's generator function as a training.
 
-The code is a generator function of (configuration, state) that yields after each step what it measured, and if it
-can go on from there, its state. Then an interruption costs what came after the last checkpoint; else the training
-starts over, and what is recorded stays as it is. A state is made of None, numbers, texts, bytes, lists, tuples, sets,
-dicts, tensors, and NumPy's numbers and arrays; another is told at the first step, and is not kept. A first, empty `yield` says that all is set up: the random streams
-are restored there once more, so that a new model's first weights, drawn and thrown away, do not shift them.
+It is a generator function of (configuration, state) that yields its metrics after each step, and, if it can resume from
+there, its state. With a state, an interruption costs only the work since the last checkpoint; without, the training
+starts over, and its recorded steps stay as they are. A state consists of None, numbers, texts, bytes, lists, tuples,
+sets, dicts, tensors, and NumPy's numbers and arrays; any other is reported at the first step and not saved. A first,
+empty `yield` marks the end of the set-up: the random streams are restored there once more, so that drawing a new
+model's first weights, which are then thrown away, does not shift them.
 
-A function that returns, or leaves by `sys.exit()`, has come to its end: after at least one step it is complete there.
+A function that returns, or calls `sys.exit()`, has ended by itself: after one step or more, its trial is complete.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from trainables.training.randomness import read_streams, seed_streams, write_str
 Steps = Callable[[Config, Any, Unattached], Iterator[Any]]
 """(configuration, state or None, control) → metrics, or (metrics, state), after each step.
 
-`state` may be a function of nothing.
+`state` may also be a function without arguments that returns it.
 """
 
 
 class Yielding:
-    """`steps`, as a training that can be carried out."""
+    """Runs `steps` as a training."""
 
     def __init__(
         self, steps: Steps, metric: str, config: Config, *, seed: int, until: int,
@@ -47,8 +48,8 @@ class Yielding:
         self._state: Any = None
         self._seed = seed
         self._onednn = Guard()
-        self._streams: dict[str, Any] | None = None  # as they were at the step of the state
-        self._is_checked = False  # whether the state can be kept was found out
+        self._streams: dict[str, Any] | None = None  # the random streams at the step of the state
+        self._is_checked = False  # whether we know that the state can be saved
         self._can_keep = True
 
     @property
@@ -74,17 +75,17 @@ class Yielding:
                 seconds, streams = time.perf_counter() - begun, read_streams()
                 decisions = control.take()
                 before = [decision for decision in decisions if decision.step <= self.step]
-                yield from before  # the report of the epoch in which they were made
+                yield from before  # decisions come before the report of their epoch
                 yield self._report(told, seconds, streams)
                 yield from decisions[len(before) :]
                 if not self._is_checked and (problem := self._check_state()):
                     yield Progress("notice", self.step, text=problem)
         finally:
             if hasattr(steps, "close"):
-                steps.close()  # whatever it started ends with it
+                steps.close()  # so that everything it started ends with it
 
     def _next(self, steps: Iterator[Any]) -> Any:
-        """What the training tells of its next step."""
+        """The training's next item."""
         try:
             told = next(steps)
             if told is None:
@@ -108,13 +109,13 @@ class Yielding:
         return Progress("report", self.step, metrics, seconds)
 
     def _end(self, how: str) -> Exception:
-        """How the training ended by itself; a failure before its first step."""
+        """The exception for a training that ended by itself; before its first step that is a failure."""
         if not self.step:
             return RuntimeError(f"the training ended before its first report: {how}")
         return _Ended(how)
 
     def _check_state(self) -> str:
-        """At the first state, and not only when a checkpoint is due: if it cannot be kept, why not."""
+        """Why the state cannot be saved, "" if it can; found at the first state, before a checkpoint is due."""
         if self._state is None:
             return ""
         self._is_checked = True
@@ -130,7 +131,7 @@ class Yielding:
         if not self._can_keep:
             state = None
         return {
-            "step": 0 if state is None else self.step,  # without a state it starts over
+            "step": 0 if state is None else self.step,  # without a state the training starts over
             "state": _plain(state),
             "streams": None if state is None else self._streams,
             "threads": torch.get_num_threads(),
@@ -141,7 +142,7 @@ class Yielding:
         torch.set_num_threads(state["threads"])
 
     def fork(self, state: dict[str, Any]) -> None:
-        """Raises ValueError if the parent left no state to go on from."""
+        """Raises ValueError if the parent saved no state."""
         if state["state"] is None:
             raise ValueError("a fork needs the parent's state; yield (metrics, state) after each step.")
         self.load(state)
@@ -149,11 +150,11 @@ class Yielding:
 
 
 class _Ended(Exception):
-    """The training has come to an end of its own, before it was told to."""
+    """The training ended by itself, before its last step."""
 
 
 def _checked(metrics: Any, metric: str, step: int) -> dict[str, float]:
-    """The metrics that are numbers, as plain floats. Raises ValueError if the tuned one is not among them."""
+    """The numeric metrics, as plain floats. Raises ValueError if the tuned one is not among them."""
     if not isinstance(metrics, Mapping) or metric not in metrics:
         raise ValueError(f"step {step} yielded {metrics!r}; it must be a dict with the tuned metric {metric!r}.")
     value = _number(metrics[metric])
@@ -167,12 +168,12 @@ def _checked(metrics: Any, metric: str, step: int) -> dict[str, float]:
 
 
 def _number(value: Any) -> float | None:
-    """A number of Python's, NumPy's, or a tensor of one; None for all else, and for a text that looks like one."""
+    """A Python or NumPy number, or a tensor of one element, as a float; None for all else, texts included."""
     if value is None or isinstance(value, (str, bytes, bytearray)):
         return None
     try:
         return float(value)
-    except (TypeError, ValueError, RuntimeError):  # the last one: a tensor of several
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor with several elements
         return None
 
 
@@ -183,7 +184,7 @@ def _kind(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """With dicts for other mappings (a state_dict is an OrderedDict), as a checkpoint wants them."""
+    """A copy with plain dicts for other mappings (a state_dict is an OrderedDict), as checkpoints need them."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if type(value) in (list, tuple):

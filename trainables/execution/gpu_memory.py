@@ -1,23 +1,23 @@
-"""Part of a GPU for a trial that is packed with others: how much memory it may take, and whether that is there.
+"""Limit a trial that shares a GPU with others to its share of the memory, and check that the share is free.
 
-A trial that takes more than its share gets PyTorch's OutOfMemoryError, and its neighbours nothing of it.
+A trial that takes more than its share gets PyTorch's OutOfMemoryError; its neighbours do not notice.
 """
 
 from __future__ import annotations
 
 import torch
 
-ENOUGH = 0.5  # of the share must be free at the start: the neighbours' CUDA contexts take some of it, too
+ENOUGH = 0.5  # of the share must be free at the start; the neighbours' CUDA contexts also take some of it
 
 
 class GpuTaken(RuntimeError):
-    """Somebody else has the memory that was granted."""
+    """Another process uses the memory that the trial was granted."""
 
 
 def claim(share: float) -> None:
-    """Keep this process to `share` of the memory of its GPU; a whole one, or none, has no limit.
+    """Limit this process to `share` of its GPU's memory; a whole GPU, or none, has no limit.
 
-    Raises GpuTaken if somebody else has most of it already.
+    Raises GpuTaken if another process already uses most of the share.
     """
     if not 0 < share < 1 or not torch.cuda.is_available():
         return
@@ -27,10 +27,10 @@ def claim(share: float) -> None:
 
 
 def check_room(share: float, free: int, total: int) -> None:
-    """`free`: bytes that nobody has, or this process itself; `total`: of the GPU."""
+    """`free`: bytes that are free, or used by this process itself; `total`: bytes of the GPU."""
     if free < ENOUGH * share * total:
         raise GpuTaken(
-            f"the trial was granted {share:g} of a GPU, {share * total / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of "
-            f"{total / 2**30:.1f} are free: end the other process that has it (nvidia-smi), or grant more with "
+            f"the trial was granted {share:g} of a GPU, {share * total / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB of "
+            f"{total / 2**30:.1f} are free: end the other process that uses it (nvidia-smi), or grant more with "
             "resources={'gpu': …}."
         )

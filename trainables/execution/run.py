@@ -1,4 +1,4 @@
-"""An assignment carried out: the training loop with checkpoints, pauses and forks."""
+"""Carry out an assignment in this process: the training loop with checkpoints, pauses and forks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from trainables.training.device import compute_device, measure, placed
 from trainables.training.model_state import measured_weights, put_model
 
 WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
-WITHIN_A_STEP = 5.0  # seconds between two, where one was asked for after each step and a step takes longer
-POLL_SECONDS = 0.2  # a question to `should_pause` may cost a remote call
+WITHIN_A_STEP = 5.0  # seconds between two checkpoints, if one is due after each step and a step takes longer
+POLL_SECONDS = 0.2  # between calls of `should_pause`, which may be remote calls
 
 
 class Training(Protocol):
-    """What can be carried out: `trainables.training.loop.Training`, or somebody else's loop (`trainables.execution.generator`)."""
+    """A training to carry out: `trainables.training.loop.Training`, or the user's (`execution.generator`)."""
 
     @property
     def step(self) -> int:
@@ -34,7 +34,7 @@ class Training(Protocol):
 
     @property
     def place(self) -> tuple[int, int]:
-        """Where it stands: the step, and how far into the next one."""
+        """The place in the training: the step, and the samples into the next one."""
 
     def __iter__(self) -> Iterator[Progress | None]: ...
 
@@ -46,7 +46,7 @@ class Training(Protocol):
 
 
 class Run(Iterator["Progress | None"]):
-    """An assignment being carried out; the contract is written at `Workload.run`."""
+    """Carries out an assignment; `trainables.carry_out` states the contract."""
 
     def __init__(
         self, begin: Callable[[], Training], assignment: Assignment, should_pause: Callable[[], bool] | None = None
@@ -56,21 +56,21 @@ class Run(Iterator["Progress | None"]):
         self._assignment = assignment
         self._store = Store(assignment.folder, assignment.digests)
         self._should_pause = should_pause or (lambda: False)
-        self._saved: Progress | None = None  # the checkpoint of …
-        self._saved_at: tuple[int, int] | None = None  # … this place in the training
+        self._saved: Progress | None = None  # the last checkpoint …
+        self._saved_at: tuple[int, int] | None = None  # … and its place in the training
         self._started = self._saved_time = time.perf_counter()
         self.writing_seconds = 0.0
         self._polled = -math.inf
         self._problem = ""  # why the latest checkpoint could not be written
         self._items = self._carry_out(_restore(self.training, assignment, self._store))
-        for found in self._store.find()[-1:]:  # what was just loaded is not written again
+        for found in self._store.find()[-1:]:  # do not write again what was just loaded
             self._saved, self._saved_at = describe(found), (found.step, found.cursor)
 
     def __next__(self) -> Progress | None:
         return next(self._items)
 
     def save(self) -> Progress:
-        """Write a checkpoint of the present state, unless there is one; ask between any two items."""
+        """Write a checkpoint of the present state, unless there is one; call it between any two items."""
         training, assignment = self.training, self._assignment
         place = training.place
         if self._saved is None or self._saved_at != place:
@@ -84,30 +84,30 @@ class Run(Iterator["Progress | None"]):
         return self._saved
 
     def close(self) -> None:
-        """Leave off without saving."""
+        """Stop without saving."""
         self._items.close()
 
     def _carry_out(self, notices: list[str]) -> Generator[Progress | None]:
         for text in notices:
             yield Progress("notice", self.training.step, text=text)
-        if self.training.step >= self._assignment.until:  # nothing is left to train: the checkpoint is told again
+        if self.training.step >= self._assignment.until:  # nothing left to train: report the checkpoint again
             yield from self._checkpoint()
         steps = iter(self.training)
         try:
             yield from self._steps(steps)
         finally:
-            getattr(steps, "close", lambda: None)()  # now, and not when memory is cleaned up
+            getattr(steps, "close", lambda: None)()  # now, not when the garbage collector runs
 
     def _steps(self, steps: Iterator[Progress | None]) -> Iterator[Progress | None]:
         for item in steps:
             kind = "" if item is None else item.kind
-            if kind == "ended":  # by itself: complete here, and its checkpoint comes first
+            if kind == "ended":  # the training ended by itself, so it is complete; save its checkpoint first
                 yield from self._checkpoint()
                 yield item
                 return
             yield item
             if self.training.diverged or kind in ("decision", "notice"):
-                continue  # such weights are not kept, and nothing was trained for a decision
+                continue  # do not save diverged weights, nor save again after a decision, which trains nothing
             if self.training.step >= self._assignment.until:
                 yield from self._checkpoint()
             elif self._asked_to_pause():
@@ -118,11 +118,11 @@ class Run(Iterator["Progress | None"]):
                 yield from self._checkpoint()
 
     def _checkpoint(self) -> Iterator[Progress]:
-        """One, if it can be written; the training goes on in any case, for its weights are in memory."""
+        """Save a checkpoint if possible; if not, the training continues, for its weights are in memory."""
         try:
             saved = self.save()
         except Exception as error:
-            self._saved_time = time.perf_counter()  # tried again when the next one is due
+            self._saved_time = time.perf_counter()  # try again when the next one is due
             problem = f"{type(error).__name__} {getattr(error, 'errno', error)}"
             if problem != self._problem:
                 older = "" if self._saved is None else f"; the one of step {self._saved.step} is whole"
@@ -161,7 +161,7 @@ def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:
 
 
 def saved(assignment: Assignment) -> dict[str, Any]:
-    """The state of the newest checkpoint at a step <= `assignment.recorded`; raises FileNotFoundError if there is none."""
+    """The state of the newest checkpoint at a step <= `assignment.recorded`; FileNotFoundError if there is none."""
     state, notices = Store(assignment.folder, assignment.digests).newest(assignment.recorded)
     if state is None:
         raise _missing(assignment.folder, f"up to step {assignment.recorded}", notices)
@@ -169,7 +169,7 @@ def saved(assignment: Assignment) -> dict[str, Any]:
 
 
 def _restore(training: Training, assignment: Assignment, store: Store) -> list[str]:
-    """Bring the training to where the trial rests; answers what people should know about it."""
+    """Bring the training to the trial's last usable checkpoint; returns notices for the user."""
     limit = max(assignment.recorded, assignment.parent_step if assignment.parent else 0)
     state, notices = store.newest(limit)
     if state is not None:
@@ -190,7 +190,7 @@ def _restore(training: Training, assignment: Assignment, store: Store) -> list[s
 
 
 def _fork(training: Training, parent: Store, step: int) -> list[str]:
-    """The parent's state at exactly this step: an older one would be another training."""
+    """Fork from the parent's state at exactly this step; an older one would give another training."""
     state, notices = parent.newest(step, on_the_way=False)
     if state is None or state["step"] != step:
         raise _missing(parent.folder, f"at step {step}", notices)
@@ -203,8 +203,8 @@ def _missing(folder: Path, where: str, notices: list[str]) -> FileNotFoundError:
 
 
 def settle(assignment: Assignment) -> None:
-    """Make the process compute the same bits each time, with the CPUs and the part of a GPU that the trial was granted."""
+    """Make the process compute identical bits each time, on the CPUs and the share of a GPU granted to the trial."""
     torch.set_num_threads(assignment.threads)
     gpu_memory.claim(assignment.gpu / assignment.workers)
-    torch.backends.cudnn.benchmark = False  # it picks the kernel that happened to be fastest
+    torch.backends.cudnn.benchmark = False  # it would pick the kernel that happened to be fastest
     torch.backends.cudnn.deterministic = True

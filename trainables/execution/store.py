@@ -1,7 +1,7 @@
-"""Where the checkpoints of one trial are kept, and which of them stay.
+"""Store the checkpoints of one trial, and decide which of them to keep.
 
-`step-000012+000128/` holds the state after 12 evaluations and 128 samples of the next epoch. All that knows this place is
-a folder is here: another kind of place (object storage) is another class with these methods.
+`step-000012+000128/` holds the state after 12 evaluations and 128 samples of the next epoch. Only this module knows
+that the place is a folder; for another kind of place (object storage) write another class with these methods.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from search.work import Progress
 from trainables.execution import checkpoint
 from trainables.execution.checkpoint import DamagedCheckpoint
 
-KEEP = 2  # the newest ones: should the last be damaged, there is another
+KEEP = 2  # newest ones, in case the last is damaged
 _NAME = re.compile(r"step-(\d{6,})\+(\d{6,})")
 
 
 class Found(NamedTuple):
-    """A checkpoint's place in the training, and in the file system."""
+    """A checkpoint's place in the training and in the file system."""
 
     step: int
     cursor: int  # samples into the next epoch
@@ -30,25 +30,25 @@ class Found(NamedTuple):
 
 
 class Store:
-    """The checkpoints in `folder`. `digests`: the SHA-256 that the record has for a checkpoint's manifest, by its path."""
+    """The checkpoints in `folder`. `digests`: the recorded SHA-256 of each checkpoint's manifest, by path."""
 
     def __init__(self, folder: Path, digests: Mapping[str, str] = {}) -> None:
         self.folder = folder
         self._digests = digests
 
     def save(self, state: dict[str, Any], *, step: int, cursor: int = 0) -> Progress:
-        """Write `state` durably; an older checkpoint of the same place is replaced.
+        """Write `state` durably; replaces an older checkpoint of the same place.
 
-        Raises OSError when it cannot be written (full disk, …); the other checkpoints are untouched then.
+        Raises OSError if it cannot be written (full disk, …); the other checkpoints then stay as they are.
         """
         path = self.folder / f"step-{step:06d}+{cursor:06d}"
         return _told(step, path, checkpoint.write(path, state))
 
     def newest(self, recorded: int, *, on_the_way: bool = True) -> tuple[dict[str, Any] | None, list[str]]:
-        """The newest undamaged state at a step <= `recorded`, and a sentence for each checkpoint that was passed over.
+        """The newest undamaged state at a step <= `recorded`, and a notice for each checkpoint skipped.
 
-        `on_the_way` allows one that has already seen a part of the epoch after `recorded`. A checkpoint that is whole, but not
-        the one on record, is passed over too.
+        `on_the_way`: allow one that has already seen a part of the epoch after `recorded`. An undamaged checkpoint with
+        another digest than the recorded one is skipped, too.
         """
         notices: list[str] = []
         for found in reversed(self.find()):
@@ -61,15 +61,15 @@ class Store:
         return None, notices
 
     def find(self) -> list[Found]:
-        """All checkpoints, oldest first; whether they are whole shows when they are loaded."""
+        """All checkpoints, oldest first; loading them shows whether they are undamaged."""
         names = os.listdir(self.folder) if self.folder.is_dir() else []
         matches = [match for name in names if (match := _NAME.fullmatch(name))]
         return sorted(Found(int(match[1]), int(match[2]), self.folder / match[0]) for match in matches)
 
     def prune(self, keep: int = KEEP, recorded: int | None = None, pinned: Collection[int] = ()) -> None:
-        """Delete all but the `keep` newest checkpoints, the newest one at a step <= `recorded`, and those at `pinned` steps.
+        """Delete all but the `keep` newest, the newest one at a step <= `recorded`, and those at `pinned` steps.
 
-        Nothing is deleted if the newest one turns out to be damaged.
+        Deletes nothing if the newest one is damaged.
         """
         checkpoints = self.find()
         kept = checkpoints[-max(keep, 1) :]
@@ -85,7 +85,7 @@ class Store:
                 checkpoint.delete(found.path)
 
     def clean(self, step: int, cursor: int) -> None:
-        """Remove what a training that goes on from here cannot use: what lies ahead, and unfinished checkpoints."""
+        """Delete what a training that continues from here cannot use: later checkpoints and unfinished folders."""
         for found in self.find():
             if (found.step, found.cursor) > (step, cursor):
                 checkpoint.delete(found.path)

@@ -1,7 +1,7 @@
-"""BERT, by the transformers library: with a head for masked words, or one for classes.
+"""BERT from the transformers library, with a head for masked words or for classes.
 
 Source     Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers, 2019.
-Differs    the head for masked words is computed at the masked places only; classes come from the mean of the last
+Differs    computes the head for masked words only at the masked places; classes come from the mean of the last
            states, not from the state at [CLS].
 """
 
@@ -38,12 +38,12 @@ class Shape:
             hidden_dropout_prob=self.dropout,
             attention_probs_dropout_prob=self.dropout,
             pad_token_id=pad,
-            attn_implementation="eager",  # the fused ones add up in another order each time on a GPU
+            attn_implementation="eager",  # the fused ones sum in a different order each time on a GPU
         )
 
 
 class MaskedBert(nn.Module):
-    """Tokens (batch, length), places of some of them, and what is shown there (both (batch, masked)) → logits there."""
+    """Tokens (batch, length), some of their places, what the model sees there (both (batch, masked)) → logits there."""
 
     vocabulary: Tensor
 
@@ -60,7 +60,7 @@ class MaskedBert(nn.Module):
 
 
 class ClassifyingBert(nn.Module):
-    """Tokens (batch, length), filled up with `pad` → logits (batch, classes)."""
+    """Tokens (batch, length), padded with `pad` → logits (batch, classes)."""
 
     vocabulary: Tensor
 
@@ -83,7 +83,7 @@ class ClassifyingBert(nn.Module):
 def encoder_of(weights: Mapping[str, Tensor], length: int) -> dict[str, Tensor]:
     """The encoder among the weights of a BERT model, named as in ClassifyingBert, with the first `length` positions.
 
-    Takes what this project trains and what transformers saves; raises ValueError if there is no BERT in it.
+    Accepts weights that this project trains and those that transformers saves; raises ValueError for other models.
     """
     mark = "embeddings.word_embeddings.weight"
     found = [name for name in weights if name.endswith(mark)]
@@ -91,7 +91,7 @@ def encoder_of(weights: Mapping[str, Tensor], length: int) -> dict[str, Tensor]:
         raise ValueError(f"the weights are not of a BERT model: none is called {mark!r}.")
     prefix = found[0].removesuffix(mark)
     encoder = {
-        # gamma and beta: as in the files that BERT was first published in
+        # gamma and beta: as in BERT's first published files
         "encoder." + name.removeprefix(prefix).replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): value
         for name, value in weights.items()
         if name.startswith((prefix + "embeddings.", prefix + "encoder.")) and not name.endswith("position_ids")

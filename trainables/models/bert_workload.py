@@ -1,4 +1,4 @@
-"""What workloads that train a BERT on pieces of words have in common."""
+"""The common part of workloads that train a BERT on word pieces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class BertWorkload(Workload):
-    """Fields of the encoder, its shape, and the optimiser; a concrete workload has the data and the loss."""
+    """Fields of the encoder, its shape, and the optimiser; a concrete workload adds the data and the loss."""
 
     length: int
     layers: int
@@ -26,7 +26,7 @@ class BertWorkload(Workload):
     dropout: float
 
     def knobs(self, config: Config) -> Knobs:
-        """May be tuned besides: momentum, optimizer, trust_coefficient, dropout, clip_norm."""
+        """Optional parameters: momentum, optimizer, trust_coefficient, dropout, clip_norm."""
         return Knobs(
             config["learning_rate"],
             config["batch_size"],

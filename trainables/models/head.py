@@ -1,4 +1,4 @@
-"""The last layer alone, for a body that is frozen: its features were computed once and lie in a file.
+"""Only the last layer, for a frozen body whose features were computed once and saved in a file.
 
 The file is mapped into memory, so that all trainings on a machine share it.
 """
@@ -22,7 +22,7 @@ class Head(nn.Module):
         self.head = nn.Linear(self.known("train", "cpu").shape[1], classes)
 
     def known(self, part: str, device: str) -> Tensor:
-        """The features of a part, (n, width); or "side", the pixels of the images that gave them."""
+        """The features of a part, (n, width); or "side", the side of their images in pixels."""
         return _features(*self._source, device)[part]
 
     def forward(self, features: Tensor) -> Tensor:

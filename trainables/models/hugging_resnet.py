@@ -1,8 +1,8 @@
-"""The residual networks of the papers, 18, 34 and 50 layers deep, as transformers has them; trained ones can be had.
+"""The papers' residual networks, 18, 34 and 50 layers deep, from transformers; published weights are available.
 
 Source     He et al., Deep Residual Learning for Image Recognition, 2015, table 1; the 50 layers with the stride in the
            3x3 convolution ("v1.5"), like torchvision's.
-Differs    widths of your own make them small; then there are as many stages as widths.
+Differs    smaller with widths of your own; then there are as many stages as widths.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class HuggingResNet(nn.Module):
         self.head = nn.Linear(widths[-1], classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """What the head sees: (batch, last width)."""
+        """The head's input: (batch, last width)."""
         pooled: Tensor = self.resnet(images).pooler_output
         return pooled.flatten(1)
 
@@ -46,9 +46,9 @@ class HuggingResNet(nn.Module):
 
 
 def from_hugging_face(weights: str) -> dict[str, Tensor]:
-    """The body of a published network, or of one in a folder with a config.json, by the names of `HuggingResNet`.
+    """The body of a published network, or of one in a folder with a config.json, with the names of `HuggingResNet`.
 
-    Raises ValueError if it cannot be had.
+    Raises ValueError if transformers cannot load it.
     """
     from transformers import ResNetForImageClassification
 
@@ -63,7 +63,7 @@ def from_hugging_face(weights: str) -> dict[str, Tensor]:
 
 
 def from_torchvision(network: str) -> dict[str, Tensor]:
-    """torchvision's ImageNet weights of `network`, by the names of `HuggingResNet`.
+    """torchvision's ImageNet weights of `network`, with the names of `HuggingResNet`.
 
     Raises ValueError if torchvision is missing or broken.
     """
@@ -76,13 +76,13 @@ def from_torchvision(network: str) -> dict[str, Tensor]:
             f"weights={TORCHVISION!r}: torchvision is not installed; "
             "pip install torchvision (the build for your torch), or give a name like 'microsoft/resnet-18'."
         ) from error
-    except Exception as error:  # operators that its torch does not have: RuntimeError, AttributeError, OSError …
+    except Exception as error:  # operators that this torch lacks: RuntimeError, AttributeError, OSError …
         raise _broken(error) from error
     return renamed(models.get_model(network, weights="DEFAULT").state_dict())
 
 
 def renamed(torchvision: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The body's weights under torchvision's names (timm's are the same) → by the names of `HuggingResNet`."""
+    """Rename the body's weights from torchvision's names (timm's are the same) to those of `HuggingResNet`."""
     return {_name(name): value for name, value in torchvision.items() if not name.startswith("fc.")}
 
 

@@ -2,7 +2,7 @@
 
 Source     Zaremba et al., Recurrent Neural Network Regularization, 2014: dropout between the layers, never in time;
            all weights uniform in ±scale. Grave et al., Efficient softmax approximation for GPUs, 2017: the adaptive
-           softmax, whose probabilities are normalised, so that its perplexity is an exact one.
+           softmax, whose probabilities are normalised, so its perplexity is exact.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ State = list[tuple[Tensor, Tensor]]  # h and c of each layer: (1, batch, hidden)
 class LstmLm(nn.Module):
     """Tokens and their successors, both (batch, steps) → negative log-likelihood of each successor, and the state.
 
-    `cutoffs`: of the adaptive softmax, numbers of tokens that are ordered by frequency; none: a full softmax.
+    `cutoffs`: of the adaptive softmax, in token numbers, which are ordered by frequency; empty: a full softmax.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class LstmLm(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.embedding = nn.Embedding(vocabulary, hidden)
-        # One by one: between the layers of a single nn.LSTM a GPU draws the dropout from a stream that nobody can save.
+        # Separate layers: inside one nn.LSTM a GPU draws the dropout from a random stream that nobody can save.
         self.layers = nn.ModuleList(nn.LSTM(hidden, hidden, batch_first=True) for _ in range(layers))
         self.output = (
             nn.AdaptiveLogSoftmaxWithLoss(hidden, vocabulary, list(cutoffs))
@@ -50,7 +50,7 @@ class LstmLm(nn.Module):
     def _surprise(self, hidden: Tensor, successors: Tensor) -> Tensor:
         if isinstance(self.output, nn.Linear):
             return functional.cross_entropy(self.output(hidden), successors, reduction="none")
-        with torch.autocast(hidden.device.type, enabled=False):  # it mixes precisions and fails
+        with torch.autocast(hidden.device.type, enabled=False):  # autocast mixes precisions here and fails
             likelihood: Tensor = self.output(hidden.float(), successors).output
             return -likelihood
 

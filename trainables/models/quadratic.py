@@ -1,4 +1,4 @@
-"""One point in space, and its squared distance from samples."""
+"""A point, and its squared distance from samples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Point(nn.Module):
-    """Answers ½ Σⱼ λⱼ (wⱼ − xⱼ)² for each row x of its input."""
+    """Returns ½ Σⱼ λⱼ (wⱼ − xⱼ)² for each row x of its input."""
 
     curvature: Tensor
 

@@ -2,7 +2,7 @@
 
 Source     He et al., Deep Residual Learning for Image Recognition, 2015, section 4.2: 3x3 stem, stages of
            basic blocks, widths doubling as sides halve, mean over the places, one linear layer.
-Differs    a 1x1 convolution in the shortcut where the shape changes; any widths and depth; a stem with a stride,
+Differs    has a 1x1 convolution in the shortcut where the shape changes; any widths and depth; a stem with a stride,
            which makes it four times cheaper.
 """
 
@@ -31,7 +31,7 @@ class ResNet(nn.Module):
         self.head = nn.Linear(inputs, classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """What the head sees: (batch, last width)."""
+        """The head's input: (batch, last width)."""
         places: Tensor = self.stages(functional.relu(self.norm(self.stem(images))))
         return places.mean(dim=(2, 3))
 

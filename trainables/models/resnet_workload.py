@@ -1,4 +1,4 @@
-"""What workloads that train a residual network on images have in common."""
+"""The common part of workloads that train a residual network on images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ResNetWorkload(Workload):
-    """Fields of the network and of the data, the optimiser, and the training images; a concrete workload has the rest."""
+    """Fields of the network and the data, the optimiser, and the training images; a concrete workload adds the rest."""
 
     data: str | None
     network: str
@@ -33,7 +33,7 @@ class ResNetWorkload(Workload):
             raise ValueError(f"classes_every={self.classes_every}: is for folders; the digits are five classes.")
 
     def knobs(self, config: Config) -> Knobs:
-        """May be tuned besides: nesterov, optimizer, trust_coefficient."""
+        """Optional parameters: nesterov, optimizer, trust_coefficient."""
         return Knobs(config["learning_rate"], config["batch_size"], config["momentum"], config["weight_decay"])
 
     def optimizer(self, model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -47,7 +47,7 @@ class ResNetWorkload(Workload):
 
     @abstractmethod
     def rows(self, device: str) -> Tensor:
-        """The training images of this trial among all there are, (n,), on `device`."""
+        """The rows of this trial's training images among all images, (n,), on `device`."""
 
     @property
     def _architecture(self) -> Architecture:

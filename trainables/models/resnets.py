@@ -1,7 +1,7 @@
 """Residual networks by name, and the trained bodies that they may start from.
 
 small                           for small images: `widths`, `blocks` in each stage, stride of the stem
-resnet18, resnet34, resnet50    those of the papers; `widths` (None: the papers') make them smaller
+resnet18, resnet34, resnet50    the papers' networks; `widths` (None: the papers') make them smaller
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SMALL_WIDTHS = (32, 64, 128)
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
 WIDTHS = {"resnet18": (64, 128, 256, 512), "resnet34": (64, 128, 256, 512), "resnet50": (256, 512, 1024, 2048)}
 NAMES = (SMALL, *DEPTHS)
-HEAD = "head."  # what the names of the last layer's weights begin with
+HEAD = "head."  # prefix of the names of the last layer's weights
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class Architecture:
     def trained(self, where: str, channels: int, classes: int) -> ResNet | HuggingResNet:
         """The network with the body from `where` and a fresh head.
 
-        `where`: a checkpoint folder or a .safetensors file (by our names or torchvision's); for the networks of the
-        papers also a name at Hugging Face, a folder with its files, or "torchvision".
-        Raises ValueError if that is not there, or of another architecture.
+        `where`: a checkpoint folder or a .safetensors file (with our names or torchvision's); for the papers' networks
+        also a name at Hugging Face, a folder with its files, or "torchvision".
+        Raises ValueError if it is missing or of another architecture.
         """
         from trainables.models import weights
 
@@ -90,6 +90,6 @@ class Architecture:
 
 
 def is_published(weights: str) -> bool:
-    """Whether `weights` is a name at Hugging Face ("microsoft/resnet-50"), and not a path."""
+    """Whether `weights` is a name at Hugging Face ("microsoft/resnet-50"), not a path."""
     named = re.fullmatch(r"[\w-]+/[\w.-]+", weights) is not None and not weights.endswith(".safetensors")
     return named and not Path(weights).exists()

@@ -1,4 +1,4 @@
-"""Trained weights from where people have them: a checkpoint of a trial, or a file of tensors."""
+"""Read trained weights from a trial's checkpoint or from a file of tensors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from trainables.execution import checkpoint
 def read(path: str | Path) -> dict[str, Tensor]:
     """Name → tensor of the model at `path`: a checkpoint folder (`step-000012+000000`), or a .safetensors file.
 
-    Raises ValueError if there is nothing of the kind, or it is damaged.
+    Raises ValueError if there is no such thing, or if it is damaged.
     """
     place = Path(path)
     if place.is_file() and place.suffix == ".safetensors":
         try:
             return dict(safetensors.torch.load_file(place))
-        except Exception as error:  # safetensors raises its own for a damaged file
+        except Exception as error:  # safetensors has its own exceptions for damaged files
             raise ValueError(f"weights={str(path)!r}: not a whole .safetensors file ({error}).") from error
     if (place / checkpoint.MANIFEST).is_file():
         try:
@@ -37,9 +37,9 @@ def read(path: str | Path) -> dict[str, Tensor]:
 
 
 def put(model: torch.nn.Module, weights: dict[str, Tensor], *, fresh: Collection[str] = ()) -> None:
-    """Load `weights` into `model`, but for those whose names begin with one of `fresh`: they stay as they are.
+    """Load `weights` into `model`, except those whose names begin with one of `fresh`; these keep their values.
 
-    Raises ValueError if they are of another architecture.
+    Raises ValueError if the weights are of another architecture.
     """
     own = model.state_dict()
     kept = {name: value for name, value in own.items() if name.startswith(tuple(fresh))}

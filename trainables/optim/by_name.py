@@ -1,4 +1,4 @@
-"""Optimisers by name: what a configuration says, for a model and its knobs.
+"""Optimisers by name, as a configuration gives it, for a model and its knobs.
 
     sgd        stochastic gradient descent, with `knobs.momentum` if that is more than 0
     nesterov   the same with Nesterov's momentum
@@ -8,9 +8,9 @@
                rates for the usual trust coefficient, 0.001, are those of SGD times a hundred
     lamb       AdamW with a trust ratio for each matrix (You et al., 2020)
 
-The last two leave biases and gains of normalisations without trust ratio and weight decay. Where these forbid a learning
-rate that moves the matrices, as in an LSTM, a larger trust coefficient helps lars: 0.02, or 0.1.
-A knob that an optimiser does not have (Adam's momentum) has no effect.
+The last two use neither trust ratio nor weight decay for biases and gains of normalisations. If these do not tolerate a
+learning rate that moves the matrices, as in an LSTM, a larger trust coefficient helps lars: 0.02, or 0.1.
+A knob that an optimiser lacks (Adam's momentum) has no effect.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Parameters = Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]]
 
 
 def configured(config: Config, default: str, parameters: Parameters, knobs: Knobs) -> torch.optim.Optimizer:
-    """The optimiser that the configuration names as "optimizer", with its "trust_coefficient" if it says one."""
+    """The optimiser that the configuration names as "optimizer", with its "trust_coefficient" if it has one."""
     settings = {key: config[key] for key in ("trust_coefficient",) if key in config}
     return optimizer(config.get("optimizer", default), parameters, knobs, **settings)
 
@@ -38,9 +38,9 @@ def configured(config: Config, default: str, parameters: Parameters, knobs: Knob
 def optimizer(
     name: str, parameters: Parameters, knobs: Knobs, *, trust_coefficient: float = 0.001
 ) -> torch.optim.Optimizer:
-    """The optimiser called `name` for `parameters`, or groups of them with multiples of the knobs of their own.
+    """The optimiser called `name` for `parameters`, or for groups of them with their own multiples of the knobs.
 
-    Raises ValueError for a name that it does not know.
+    Raises ValueError for an unknown name.
     """
     settings: dict[str, Any] = {"lr": knobs.learning_rate, "weight_decay": knobs.weight_decay}
     if name in ("adam", "adamw"):
@@ -57,7 +57,7 @@ def optimizer(
 
 
 def without_decay(model: torch.nn.Module, knobs: Knobs) -> list[dict[str, Any]]:
-    """Two groups: matrices and convolutions, and what weight decay only harms (biases, gains of normalisations)."""
+    """Two groups: matrices and convolutions, and tensors that weight decay only harms (biases, gains)."""
     decayed = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim <= 1]
     return [{"params": decayed, "weight_decay": knobs.weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -5,14 +5,14 @@
     ratio    |w| / |step| for each tensor; 1 if |w| or |step| is 0
     w -= lr ratio step
 
-Use when   batches are so large that one learning rate for all layers is too much for some of them, with transformers.
+Use when   batches are so large that a single learning rate is too large for some layers, with transformers.
 Costs      Adam, and two norms of each tensor in every update.
-Settings   norm_limit: |w| counts as so much at most in the ratio. adapt, exclude_vectors (of a group as well): who gets
-           a ratio, see `trust.parts`; a tensor without one is AdamW's, to the bit.
+Settings   norm_limit: upper bound of |w| in the ratio. adapt, exclude_vectors (also per group): which tensors get a
+           ratio, see `trust.parts`; a tensor without one is updated as by AdamW, to the bit.
 Source     You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, ICLR 2020, algorithm 2.
-Against    Nado et al., A Large Batch Optimizer Reality Check, 2021: Adam, tuned with as much care, matches or beats it.
+Against    Nado et al., A Large Batch Optimizer Reality Check, 2021: Adam, tuned with equal care, matches or beats it.
 
-What others call LAMB, at their defaults; eps is 1e-6 in all of them:
+Other implementations of LAMB, with their defaults; eps is 1e-6 in all of them:
 
     tensorflow-addons          exclude_vectors=False, or by name
     cybertronai/pytorch-lamb   bias_correction=False, norm_limit=10 (its first versions: none), exclude_vectors=False
@@ -61,7 +61,7 @@ class Lamb(ByParts):
         _update(part, [self._counted(weight) for weight in part.weights], group)
 
     def _counted(self, weight: Tensor) -> dict[str, Any]:
-        """This weight's state, which has seen one more gradient."""
+        """This weight's state, with one more gradient counted."""
         state: dict[str, Any] = self.state[weight]
         if not state:
             state.update(step=0, exp_avg=torch.zeros_like(weight), exp_avg_sq=torch.zeros_like(weight))
@@ -89,7 +89,7 @@ def _update(part: Part, states: list[dict[str, Any]], group: dict[str, Any]) -> 
 
 
 def _steps(part: Part, means: Tensors, roots: Tensors, corrections: list[float]) -> Tensors:
-    """Adam's, with weight decay. In place of `roots`: on a CPU another copy of the model takes a tenth to a third longer."""
+    """Adam's steps, with weight decay. Overwrites `roots`: on a CPU a copy takes a tenth to a third longer."""
     torch._foreach_mul_(roots, corrections)
     torch._foreach_reciprocal_(roots)
     torch._foreach_mul_(roots, means)

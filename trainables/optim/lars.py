@@ -5,16 +5,17 @@
     scaled     v = m v + lr ratio (g + weight_decay w)       w -= v              the paper's
     ratio      v = m v + ratio (g + weight_decay w)          w -= lr v
 
-Use when   batches are so large that one learning rate for all layers is too much for some of them.
+Use when   batches are so large that a single learning rate is too large for some layers.
 Costs      two norms of each tensor in every update.
-Settings   momentum_form: as above; the three agree while lr and ratio stay the same. trust_coefficient: makes learning
-           rates of 1 to 30 usual ones. ratio_limits, step_limit: bounds of the ratio, and of each number in
-           g + weight_decay w. adapt, exclude_vectors (of a group as well): who gets a ratio, see `trust.parts`.
-Not for    a learning rate that suits SGD: matrices would hardly move. Excluded tensors do take it as it is.
+Settings   momentum_form: as above; the three agree while lr and ratio stay the same. trust_coefficient: puts the usual
+           learning rates at 1 to 30. ratio_limits, step_limit: bounds of the ratio, and of each number in
+           g + weight_decay w. adapt, exclude_vectors (also per group): which tensors get a ratio, see `trust.parts`.
+Not for    a learning rate that suits SGD: matrices would hardly move, while excluded tensors would take it as it is.
 Source     You, Gitman & Ginsburg, Large Batch Training of Convolutional Networks, 2017.
-Against    Nado et al., A Large Batch Optimizer Reality Check, 2021: Nesterov's momentum, tuned with as much care, matches or beats it.
+Against    Nado et al., A Large Batch Optimizer Reality Check, 2021: Nesterov's momentum, tuned with equal care, matches
+           or beats it.
 
-What others call LARS, at their defaults:
+Other implementations of LARS, with their defaults:
 
     tensorflow.contrib.opt     unscaled; eps 0; exclude_vectors=False, or by name. It adds no weight_decay w to g
     TensorFlow's ResNet-50     scaled; eps 0; batch normalisation and biases excluded by name

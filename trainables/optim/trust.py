@@ -1,6 +1,6 @@
-"""Which tensors get a trust ratio of their own, and their norms: what LARS and LAMB have in common.
+"""The common part of LARS and LAMB: which tensors get their own trust ratio, and the norms of tensors.
 
-Norms stay on the device as tensors: nothing here waits for a GPU.
+Norms stay on the device as tensors, so nothing here waits for a GPU.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class Part(NamedTuple):
-    """Tensors of a parameter group that are treated alike, and have a gradient."""
+    """Tensors of a parameter group that have a gradient and are treated alike."""
 
     weights: list[Tensor]
     gradients: list[Tensor]
     weight_decay: float
-    adapts: bool  # a trust ratio for each of them
+    adapts: bool  # whether each gets a trust ratio
 
 
 class ByParts(torch.optim.Optimizer):
-    """Moves the parts of each parameter group, one after the other."""
+    """Updates the parts of each parameter group, one after the other."""
 
     @abstractmethod
     def move(self, part: Part, group: dict[str, Any]) -> None: ...
@@ -50,7 +50,7 @@ def parts(group: dict[str, Any]) -> Iterator[Part]:
     """The group's matrices (tensors of two dimensions or more), and its vectors.
 
     `adapt` False: no trust ratio for any of them. `exclude_vectors`: neither trust ratio nor weight decay for biases
-    and gains of normalisations; a rate that suits their large matrices would be led by noise there.
+    and gains of normalisations, where noise would dominate at a rate that suits the large matrices.
     """
     trained = [weight for weight in group["params"] if weight.grad is not None]
     for are_vectors in (False, True):
@@ -66,19 +66,19 @@ def parts(group: dict[str, Any]) -> Iterator[Part]:
 
 
 def norms(tensors: Tensors) -> Tensor:
-    """Of each tensor for itself: (tensors,)."""
+    """The norm of each tensor: (tensors,)."""
     return torch.stack(torch._foreach_norm(tensors))
 
 
 def scaled_by(tensors: Tensors, ratios: Tensor | None, factor: float) -> Tensors:
-    """New tensors: each times its ratio (None: 1) and the factor."""
+    """New tensors: each one times its ratio (None: 1) and the factor."""
     if ratios is None:
         return torch._foreach_mul(tensors, factor)
     return torch._foreach_mul(tensors, (ratios * factor).unbind())
 
 
 def move(weights: Tensors, steps: Tensors, ratios: Tensor | None, rate: float) -> None:
-    """Against the steps, each times its ratio (None: 1) and the learning rate."""
+    """Move the weights against the steps, each times its ratio (None: 1) and the learning rate."""
     if ratios is None:
         torch._foreach_add_(weights, steps, alpha=-rate)
     else:
@@ -86,7 +86,7 @@ def move(weights: Tensors, steps: Tensors, ratios: Tensor | None, rate: float) -
 
 
 def check(**settings: float) -> None:
-    """Raise ValueError for a setting that is negative or no number."""
+    """Raise ValueError for a setting that is negative or NaN."""
     for name, value in settings.items():
         if not value >= 0:
             raise ValueError(f"{name}={value!r}: must be 0 or more.")

@@ -1,1 +1,1 @@
-"""A trial on several worker processes of one machine."""
+"""Train one trial with several worker processes on one machine."""

@@ -1,6 +1,6 @@
-"""What each process of a trial on several workers does; `trainables.parallel` starts it and has the other end of its pipe.
+"""The main function of each worker process of a trial; `trainables.parallel` starts it and holds the pipe's other end.
 
-All train, as `trainables.training.workers` describes; the first does so item by item, as it is asked.
+All workers train, as `trainables.training.workers` describes; the first yields one item for each request.
 """
 
 from __future__ import annotations
@@ -30,32 +30,30 @@ from trainables.training.loop import Training
 from trainables.training.workers import Group
 
 HOST = "127.0.0.1"
-PATIENCE = timedelta(
-    days=1
-)  # the others wait while the first evaluates; of a lost one they need not learn by themselves
+PATIENCE = timedelta(days=1)  # the others wait while the first evaluates; they need not notice a lost worker themselves
 
 
 @dataclass(frozen=True)
 class Request:
-    """To the first worker."""
+    """A request to the first worker."""
 
     what: str  # "next" | "save"
-    pausing: bool = False  # somebody wants the trial to pause
+    pausing: bool = False  # whether the trial should pause
 
 
 @dataclass(frozen=True)
 class Reply:
-    """The first worker's to an order, or how its training stands at first; of the others, how it ended."""
+    """The first worker's answer to a request, or its step at the start; from the other workers, how they ended."""
 
     step: int = 0
     item: Progress | None = None
-    ended: bool = False  # there is no item any more
+    ended: bool = False  # whether there are no more items
     error: Exception | None = None
     traceback: str = ""
 
     @property
     def ends(self) -> bool:
-        """Whether this is the worker's last."""
+        """Whether this is the worker's last reply."""
         return self.ended or self.error is not None
 
 
@@ -80,7 +78,7 @@ def work(rank: int, pipe: Connection) -> None:
 
 
 def _listen(pipe: Connection, heard: SimpleQueue[bytes]) -> None:
-    """Pass on what comes; end this process when the other end is gone, and say where it was (a silent trial is ended so)."""
+    """Pass on messages; when the pipe closes, dump the traceback (for silent trials) and end the process."""
     try:
         while True:
             heard.put(pipe.recv_bytes())
@@ -90,7 +88,7 @@ def _listen(pipe: Connection, heard: SimpleQueue[bytes]) -> None:
 
 
 def _lead(begin: Callable[[], Training], assignment: Assignment, pipe: Connection, heard: SimpleQueue[bytes]) -> None:
-    """Carry out the assignment as ordered, until there is no item any more."""
+    """Carry out the assignment, one item for each request, until no item is left."""
     order = Request("")
     run = Run(begin, assignment, lambda: order.pausing)
     pipe.send(Reply(run.training.step))
@@ -123,7 +121,7 @@ def _training(
 
 
 def _portable(error: Exception) -> Exception:
-    """`error`, or what it says, if it does not survive the way to another process."""
+    """`error` itself if it can be sent to another process, otherwise its text."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -132,7 +130,7 @@ def _portable(error: Exception) -> Exception:
 
 
 if __name__ == "__main__":
-    # Under its own name: what is sent must be of the classes that the other end knows.
+    # Import it under its own name: the classes of messages must be those that the other end knows.
     from trainables.parallel import member
 
     member.work(int(sys.argv[1]), Connection(int(sys.argv[2])))

@@ -1,9 +1,10 @@
-"""A trial on several workers of one machine: processes with a share of every batch each (PyTorch's DDP).
+"""A trial on several workers of one machine: processes that share every batch (PyTorch's DDP).
 
-The process that has the trial only watches over them, and asks the first for one item after the other. If one of them is
-lost, all start again from the last checkpoint, and nothing is reported twice; if that does not help they go on with
-one fewer: the same batches, in larger shares. It takes no part itself because a process group may wait for a member that
-has ended until its timeout (Gloo overlooks one such end in a hundred), and only the end of the process interrupts that.
+The trial's own process only watches the workers, and asks the first for one item after the other. If a worker is lost,
+all start again from the last checkpoint, and nothing is reported twice. If that does not help, they continue with one
+worker fewer: the same batches, in larger shares. The trial's process does not train itself, because a process group may
+wait for a dead member until its timeout (Gloo misses one such death in a hundred), and only the end of the process
+interrupts that.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from trainables.contract import Policy, Workload
 from trainables.execution.run import POLL_SECONDS
 from trainables.parallel.member import HOST, Reply, Request
 
-RESTARTS = 2  # with as many workers, without a report in between; then one fewer
+RESTARTS = 2  # with the same number of workers, without a report in between; then with one fewer
 LOOPBACK = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo0" if sys.platform == "darwin" else "lo")
-LOSS_SECONDS = 1.0  # in which the end of a worker is seen here that the others have noticed
+LOSS_SECONDS = 1.0  # time to notice the end of a worker here after the others have
 
 
 class ParallelRun(Iterator["Progress | None"]):
-    """An assignment carried out by `assignment.workers` processes; the contract is written at `Workload.run`."""
+    """Carries out an assignment with `assignment.workers` processes; `trainables.carry_out` states the contract."""
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class ParallelRun(Iterator["Progress | None"]):
                 return Progress("notice", self._team.step, text=f"{lost}: {how} from step {self._team.step}")
 
     def _fewer(self, lost: WorkerLost) -> str:
-        """Take one worker away if restarts do not help; answers what is done about the loss."""
+        """Remove one worker if restarts do not help; returns a description of the action."""
         self._restarts += 1
         if self._restarts <= RESTARTS:
             return "all workers started again"
@@ -109,11 +110,11 @@ class ParallelRun(Iterator["Progress | None"]):
 
 
 class WorkerLost(RuntimeError):
-    """A worker has ended before its time."""
+    """A worker has ended too early."""
 
 
 def _store() -> TCPStore:
-    """Where the workers meet; left to itself torch listens on every address, and asks nobody for a credential."""
+    """The store where the workers meet; torch's own would listen on every address without asking for a credential."""
     listening = socket.socket()
     listening.bind((HOST, 0))
     listening.listen()
@@ -129,13 +130,13 @@ class _Team:
         self._folder = assignment.folder
         self._store = _store()
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._pipes: dict[int, Connection] = {}  # of those that may still say something
+        self._pipes: dict[int, Connection] = {}  # of workers that may still send something
         work = cloudpickle.dumps((workload, policy, assignment, self._store.port))
         try:
             for rank in range(assignment.workers):
                 self._start(rank, assignment.threads)
             for pipe in self._pipes.values():
-                with suppress(ConnectionError):  # it has ended; that is heard below
+                with suppress(ConnectionError):  # it has ended; `_answered` notices that
                     pipe.send_bytes(work)
             self.step = self._answered().step
         except BaseException:
@@ -152,14 +153,14 @@ class _Team:
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
         with theirs, open(self._output(rank), "wb") as output:
-            # In a session of its own, or the Ctrl-C that asks for a pause would end it.
+            # In its own session, otherwise the Ctrl-C that asks for a pause would end it.
             self._processes.append(subprocess.Popen(
                 command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
                 stdout=output, stderr=output, start_new_session=True,
             ))  # fmt: skip
 
     def ask(self, what: str, pausing: bool = False) -> Reply:
-        """What the first worker answers; raises what a worker raised, or that one was lost. Then all have ended."""
+        """The first worker's reply; raises a worker's error, or WorkerLost. After an error all workers have ended."""
         if not self._pipes:
             raise RuntimeError("the workers of this trial have ended")
         try:
@@ -181,7 +182,7 @@ class _Team:
                     return answer
 
     def _heard(self, seconds: float | None = None) -> Iterator[tuple[int, Reply | None]]:
-        """What the workers have said, the first one's first; None of one that has ended without a word."""
+        """The workers' replies, the first worker's first; None for a worker that ended without one."""
         ready = wait([*self._pipes.values()], seconds)
         for rank, pipe in [*self._pipes.items()]:
             if pipe not in ready:
@@ -194,7 +195,7 @@ class _Team:
             yield rank, answer
 
     def _raise(self, answer: Reply) -> NoReturn:
-        """What a worker raised; but a lost one shows in the others as a failed exchange."""
+        """Raise a worker's error; but raise the loss of another worker first: it looks like a failed exchange."""
         assert answer.error is not None
         deadline = time.perf_counter() + LOSS_SECONDS
         while isinstance(answer.error, RuntimeError) and self._pipes and (left := deadline - time.perf_counter()) > 0:

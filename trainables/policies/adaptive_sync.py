@@ -1,16 +1,16 @@
 """Average replicas early, which explores; average gradients late, which converges.
 
 Use when   `Sma` trains well at first and loses to plain training at the end.
-Costs      what `Sma` costs, until the switch; with share=None the norms of the gradients as well.
-Settings   replicas, alpha, momentum: see `Sma`. share: of the training, after which one model goes on from the average.
-           None: when the gradient noise scale has been above the batch of all replicas for `patience` evaluations in a
-           row, so that averaging their gradients pays; or when another policy has brought the learning rate down to half of
-           the highest, if that is earlier. decay: of the noise scale's moving averages, per update.
-Not for    share=None where the replicas lie far apart (large learning rates): their gradients are taken at their own
+Costs      the cost of `Sma` until the switch; with share=None also the norms of the gradients.
+Settings   replicas, alpha, momentum: see `Sma`. share: the share of the training after which one model continues from
+           the average. None: switch when the gradient noise scale has exceeded the batch of all replicas for `patience`
+           evaluations in a row, so that averaging their gradients pays; or, if earlier, when another policy has lowered
+           the learning rate to half of its highest value. decay: of the noise scale's moving averages, per update.
+Not for    share=None if the replicas lie far apart (large learning rates): each gradient is taken at the replica's own
            weights, which adds to the noise and makes the switch early.
 Source     Mai et al., KungFu, OSDI 2020: AdaptiveSGD, with a step given by the user. The rules of share=None are ours.
-Differs    central model with momentum (Crossbow's) in place of KungFu's plain averaging; what is kept by the optimisers is
-           averaged at the switch too, where KungFu takes the first worker's.
+Differs    uses a central model with momentum (Crossbow's) instead of KungFu's plain averaging; the switch also averages
+           the optimisers' states, where KungFu takes the first worker's.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from trainables.contract import Policy
 from trainables.estimates.noise_scale import NO_ESTIMATE, NoiseScale, noise_scale, observed
 from trainables.values import NOTHING, Action, Averaging, Signals
 
-_DECAYED = 0.5  # the learning rate, as a share of the highest yet
+_DECAYED = 0.5  # of the highest learning rate so far
 
 State = tuple[NoiseScale, int, float] | None
-"""What is known of the noise scale, evaluations in a row with one above the batch, the highest rate; None after the switch."""
+"""The noise scale's estimate, evaluations in a row with it above the batch, the highest rate; None after the switch."""
 
 
 @dataclass(frozen=True)
 class AdaptiveSync(Policy[State]):
-    """Averages replicas less often while that costs no accuracy.
+    """Averages replicas at first, and switches to plain training when averaging no longer pays.
 
     >>> policy = AdaptiveSync(replicas=4)
     """

@@ -1,15 +1,15 @@
-"""Multiply the learning rate by what a larger batch is worth, measured from the gradient while the model trains.
+"""Multiply the learning rate by the gain of a larger batch, measured from the gradient while the model trains.
 
-Use when   the learning rate was tuned at `base_batch` and the batch is larger now, or another policy makes it larger.
+Use when   the learning rate was tuned at `base_batch`, and the batch is larger now or another policy enlarges it.
 Costs      the norms of the gradients (`needs`).
-Settings   base_batch: samples an update for which the configuration's learning rate was tuned. power (1): 0.5 for Adam
-           and its like. The gain is 1 where signal dominates and B / base_batch where noise does.
-Not for    counting updates: the source also lets its schedule run by the sum of the gains, and trains fewer epochs;
-           here the epochs stay as they are.
-Source     Johnson et al., AdaScale SGD: A User-Friendly Algorithm for Distributed Training, ICML 2020; the power for Adam
-           is AdaptDL's.
-Differs    signal and noise are smoothed each for itself, over about a hundred updates; an invalid estimate changes
-           nothing; Adam's moments are not rescaled.
+Settings   base_batch: samples per update for which the configuration's learning rate was tuned. power (1): use 0.5 for
+           Adam and its relatives. The gain is 1 where signal dominates and B / base_batch where noise does.
+Not for    saving epochs: in the source the sum of the gains also drives the schedule, so training takes fewer epochs;
+           here the number of epochs stays the same.
+Source     Johnson et al., AdaScale SGD: A User-Friendly Algorithm for Distributed Training, ICML 2020; the power for
+           Adam is AdaptDL's.
+Differs    signal and noise are smoothed separately, over about a hundred updates; an invalid estimate changes nothing;
+           Adam's moments are not rescaled.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trainables.values import NOTHING, Action, Signals
 _DECAY = 0.99  # of the averages, per update
 
 State = tuple[float, NoiseScale]
-"""The configuration's learning rate, and the estimate."""
+"""The configuration's learning rate, and the noise scale's estimate."""
 
 
 @dataclass(frozen=True)

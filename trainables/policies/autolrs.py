@@ -1,27 +1,29 @@
-"""Search the learning rate of each stage while training: short trials from the same weights, the best forecast wins.
+"""Search the learning rate of each stage while training: short trials from the same weights; the best forecast wins.
 
-A stage begins with `candidates` trials: each goes back to the stage's first weights and trains a short while with a rate of
-its own; the loss at the stage's end is forecast from its losses. Then the stage is trained with the rate whose forecast is
-lowest, and the next stage is twice as long, up to `longest` times the first.
+A stage begins with `candidates` trials. Each trial rolls back to the stage's first weights and trains for a short while
+with its own rate; from its losses, AutoLRS forecasts the loss at the stage's end. The rate with the lowest forecast
+then trains the stage. Each stage is twice as long as the one before, up to `longest` times the first.
 
-Use when   no good schedule is known, and a hundred updates or more tell where the loss goes.
-Costs      with 10 trials of a tenth of a stage, half of all samples: they are part of the horizon, so a training of E
-           epochs contains its search. Each decision says how many samples its search took.
-Settings   low, high: the rates, as a range test finds them (`high` just where the loss would diverge). stage: the first
-           one's share of the whole training. trial: a trial's share of its stage. kappa: 1e6, as published, spreads the
-           trials evenly over log(rate); 2 looks near the good ones. metric: once stages are at their longest, forecast
-           this one of the workload's validation metrics (a loss: smaller is better), measured 16 times a trial. None:
-           the training loss throughout. The trap: a metric that was decided on is no honest report any more.
-           data: "fresh", as published: each trial and then the stage see other samples. "replay": the same samples and random
-           numbers for all of them, so that their losses differ by the rate alone.
-Not for    trials of few updates or of very noisy losses: a tenfold extrapolation of those is a guess. At equal cost, search
-           counted, it was a quarter better than the best constant rate where it saw exact losses, a quarter worse where it
-           saw noisy ones, and tuned decays were five times better (experiments/results/autolrs.md). Warm-up: it has no loss to win; wrap.
+Use when   no good schedule is known, and a hundred updates or more show where the loss goes.
+Costs      with 10 trials of a tenth of a stage, half of all samples. They count towards the horizon, so a training of E
+           epochs includes its search. Each decision records how many samples its search took.
+Settings   low, high: the range of rates, as a range test finds them (`high` just where the loss would diverge). stage:
+           the first stage's share of the training. trial: a trial's share of its stage. kappa: 1e6, as published,
+           spreads the trials evenly over log(rate); 2 looks near the good ones. metric: once stages have reached their
+           full length, forecast this validation metric of the workload (a loss: smaller is better), measured 16 times
+           in a trial. None: the training loss throughout. Beware: a metric that guided decisions is no longer an
+           unbiased report.
+           data: "fresh", as published: each trial, and then the stage, sees new samples. "replay": all of them see the
+           same samples and random numbers, so that their losses differ by the rate alone.
+Not for    trials of few updates or of very noisy losses: a tenfold extrapolation of those is a guess. At equal cost,
+           search included, it beat the best constant rate by a quarter with exact losses and lost to it by a quarter
+           with noisy ones; tuned decays were five times better (experiments/results/autolrs.md). Warm-up: a trial gains
+           nothing from it; wrap this policy.
 Source     Jin et al., AutoLRS, ICLR 2021. Its code: tau = 1000 updates (trials of 100) up to 8000, kappa 1e6.
-Differs    lengths are shares of the horizon, in updates of the present batch size; the last stage is as long as fits. The
-           first candidate is the rate in use, not a random one. The robust fit (fit="reference": theirs). A trial ends
-           with a loss that is not finite; if all do, the decade below `low` is tried, then the training given up. With
-           nothing to choose between, the rate stays; of equals the larger is taken.
+Differs    lengths are shares of the horizon, in updates of the present batch size; the last stage is as long as fits.
+           The first candidate is the rate in use, not a random one. The fit is robust (fit="reference": theirs). A
+           trial ends at a loss that is not finite; if all trials do, the policy tries the decade below `low`, then
+           gives up the training. If all forecasts are alike, the rate stays; among equals the larger rate wins.
 """
 
 from __future__ import annotations
@@ -35,18 +37,18 @@ from trainables.estimates.forecast import FITS, forecast
 from trainables.estimates.next_rate import next_rate
 from trainables.values import NOTHING, Action, Knobs, Signals
 
-_MEASURED = 16  # times in a trial
+_MEASURED = 16  # measurements in a trial
 _DATA = ("fresh", "replay")
-_ALIKE = 1e-3  # forecasts that differ by less, as a share of the largest, are no reason to change
+_ALIKE = 1e-3  # forecasts that differ by less, as a share of the largest, count as equal
 
 
 class State(TypedDict):
-    rate: float  # of the stage before
+    rate: float  # of the stage before, or of the present one once it is chosen
     high: float
     length: float  # of this stage, as a share of the horizon
-    begun: int  # samples seen when it began
-    until: float | None  # … and when it ends; None while rates are tried
-    tried: tuple[tuple[float, float], ...]  # rate and forecast of each trial behind
+    begun: int  # samples seen when this stage began
+    until: float | None  # samples at which it ends; None during its trials
+    tried: tuple[tuple[float, float], ...]  # rate and forecast of each finished trial
     trying: float
     updates: int  # of this trial
     losses: tuple[float, ...]
@@ -96,7 +98,7 @@ class AutoLrs(Policy[State]):
 
     @property
     def _cost(self) -> float:
-        """What a stage takes with its trials, in lengths of it."""
+        """The length of a stage with its trials, in lengths of the stage."""
         return 1 + self.candidates * self.trial
 
     def start(self, signals: Signals) -> tuple[State, Action]:
@@ -118,20 +120,20 @@ class AutoLrs(Policy[State]):
         return self._begin(state, signals)
 
     def _begin(self, state: State, signals: Signals) -> tuple[State, Action]:
-        """The next stage, twice as long if there is room; without room for a search, on with this rate."""
+        """Start the next stage, twice as long if there is room; without room to search, keep this rate to the end."""
         left = 1 - signals.samples / _whole(signals)
         length = min(2 * state["length"], self.longest * self.stage, left / self._cost)
-        if length < 0.999 * self.stage:  # those before were rounded to whole updates
+        if length < 0.999 * self.stage:  # earlier stages were rounded to whole updates
             return {**state, "until": math.inf}, NOTHING
         state = {**state, "length": length, "begun": signals.samples, "until": None, "tried": ()}
         return self._trial(state, signals.knobs, state["rate"], roll_back=False)
 
     def _try(self, state: State, signals: Signals) -> tuple[State, Action]:
-        """After an update of a trial, and again once the metric that it asked for is there."""
+        """After an update of a trial, and again when the requested metric is there."""
         updates = _updates(self.trial * state["length"], signals)
         measures = self.metric is not None and state["length"] > 0.999 * self.longest * self.stage
         every = max(1, updates // _MEASURED) if measures else 1
-        if signals.metrics and not measures:  # a policy around this one has asked
+        if signals.metrics and not measures:  # a wrapping policy asked for them
             return state, NOTHING
         point = signals.metrics.get(self.metric or "") if signals.metrics else signals.loss
         if point is None:
@@ -154,7 +156,7 @@ class AutoLrs(Policy[State]):
         return self._trial(state, signals.knobs, next_rate(state["tried"], low, state["high"], self.kappa))
 
     def _choose(self, state: State, signals: Signals) -> tuple[State, Action]:
-        """Train the stage with the best of the rates tried; if all diverged, look lower, once."""
+        """Train the stage with the best rate tried; if all diverged, try lower rates, once."""
         finite = {rate: found for rate, found in state["tried"] if math.isfinite(found)}
         evidence = {
             "search_samples": float(signals.samples - state["begun"]),
@@ -181,7 +183,7 @@ class AutoLrs(Policy[State]):
     def _trial(
         self, state: State, knobs: Knobs, rate: float, roll_back: bool = True, **told: Any
     ) -> tuple[State, Action]:
-        """Try this rate, from the stage's first weights."""
+        """Try this rate from the stage's first weights."""
         state = {**state, "trying": rate, "updates": 0, "losses": ()}
         knobs, replay = replace(knobs, learning_rate=rate), roll_back and self._replays
         return state, Action(roll_back=roll_back, replay=replay, explore=True, knobs=knobs, **told)
@@ -192,10 +194,10 @@ class AutoLrs(Policy[State]):
 
 
 def _whole(signals: Signals) -> int:
-    """Samples of the whole training."""
+    """The number of samples in the whole training."""
     return signals.horizon * signals.samples_per_epoch
 
 
 def _updates(share: float, signals: Signals) -> int:
-    """So many updates of the present batch size make this share of the training."""
+    """The number of updates, at the present batch size, in this share of the training."""
     return max(1, round(share * _whole(signals) / signals.knobs.batch_size))

@@ -1,18 +1,18 @@
 """Enlarge the batch at milestones where a baseline would lower the learning rate: the same noise, fewer updates.
 
-Use when   a schedule of steps works and larger batches are faster: the same samples in fewer updates.
+Use when   a step schedule works and larger batches are faster: the same samples in fewer updates.
 Costs      nothing.
 Settings   at: shares of the training at which the baseline multiplies its rate by `decay`. decay (0.1).
-           growth (None: 1 / decay): of the batch at each. The rate is multiplied by growth * decay, so that rate / batch,
-           and with it the noise of SGD, follows the baseline's. A batch that would be more than `most` (None: a tenth of
-           an epoch) stays, and only the rate is lowered then.
-           decay=None: only the batch grows, and the rate is another policy's business (`Compose`).
+           growth (None: 1 / decay): multiplies the batch at each. The rate is multiplied by growth * decay, so rate /
+           batch, and with it the noise of SGD, follows the baseline's. A batch that would exceed `most` (None: a tenth
+           of an epoch) stays as it is, and only the rate is lowered.
+           decay=None: only the batch grows; another policy may set the rate (`Compose`).
 Recipes    BatchRamp((0.3, 0.6, 0.8), decay=0.2) is "don't decay the learning rate, increase the batch size".
            BatchRamp(at, decay=0.375, growth=2) is AdaBatch as published: rate times 0.75, the baseline's times 0.375.
-Not for    Adam and its like, whose noise does not follow rate / batch. Batch normalisation notices the change.
-Source     Smith et al., Don't Decay the Learning Rate, Increase the Batch Size, ICLR 2018; Devarakonda et al., AdaBatch,
-           2017.
-Differs    the rate is computed from the whole number that the batch becomes, so rate / batch is exact.
+Not for    Adam and its relatives, whose noise does not follow rate / batch. Batch normalisation notices the change.
+Source     Smith et al., Don't Decay the Learning Rate, Increase the Batch Size, ICLR 2018; Devarakonda et al.,
+           AdaBatch, 2017.
+Differs    computes the rate from the rounded batch size, so rate / batch is exact.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BatchRamp(Policy[State]):
 
     def __post_init__(self) -> None:
         if not self.at or list(self.at) != sorted(set(self.at)) or not all(0 < share < 1 for share in self.at):
-            raise ValueError(f"{self}: at must be growing shares of the training, between 0 and 1; try at=(0.5, 0.75).")
+            raise ValueError(f"{self}: at must be rising shares of the training, between 0 and 1; try at=(0.5, 0.75).")
         if self.decay is None and self.growth is None:
             raise ValueError(
                 f"{self}: needs decay or growth; try growth=2 to double the batch and leave the rate alone."
@@ -72,7 +72,7 @@ class BatchRamp(Policy[State]):
         return state, NOTHING if knobs == signals.knobs else Action(knobs=knobs)
 
     def _batch(self, first: int, behind: int, samples_per_epoch: int) -> int:
-        """After so many milestones; one that has reached the limit stays."""
+        """The batch size after `behind` milestones; a milestone at which it would exceed the limit changes nothing."""
         growth = self.growth or 1 / (self.decay or 1.0)
         most = samples_per_epoch // 10 if self.most is None else self.most
         fitting = [first] + [batch for n in range(1, behind + 1) if (batch := round(first * growth**n)) <= most]

@@ -1,9 +1,9 @@
-"""Several policies side by side, each for knobs of its own.
+"""Run several policies side by side, each with knobs of its own.
 
 Use when   one policy turns the learning rate and another the batch: Compose(LrSchedule("cosine"), BatchRamp(...)).
-Costs      what they cost.
-Settings   the policies. Each sees the knobs as they are, and writes those that its `writes` names.
-Not for    two that turn the same knob: one has to go around the other (Warmup(..., then=...), Watchdog(...)).
+Costs      the sum of their costs.
+Settings   the policies. Each sees all knobs, and turns those that its `writes` names.
+Not for    two policies that turn the same knob: wrap one around the other (Warmup(..., then=...), Watchdog(...)).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from trainables.contract import Policy
 from trainables.values import NOTHING, Action, Knobs, Signals
 
 State = list[tuple[Any, bool]]
-"""Of each policy its state, and whether it has asked for a measurement, which then is its alone."""
+"""For each policy its state, and whether it has asked for a measurement, which then goes to no other policy."""
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class Compose(Policy[State]):
-    """Several policies at once, each with knobs of its own.
+    """Runs several policies at once, each with knobs of its own.
 
     >>> policy = Compose(LrSchedule("cosine"), Sma(replicas=4))
     """
@@ -31,11 +31,11 @@ class Compose(Policy[State]):
     def __init__(self, *policies: Policy[Any]) -> None:
         object.__setattr__(self, "policies", policies)
         if len(policies) < 2:
-            raise ValueError(f"{self}: needs two policies or more; write a single one without Compose.")
+            raise ValueError(f"{self}: needs two policies or more; use a single policy without Compose.")
         for one, other in combinations(policies, 2):
             if both := sorted(one.writes & other.writes):
                 raise ValueError(
-                    f"{self}: {one} and {other} both turn {', '.join(both)}; leave one of them out, or put one around the "
+                    f"{self}: {one} and {other} both turn {', '.join(both)}; leave one of them out, or wrap one around the "
                     f"other: Warmup(..., then=...), Watchdog(...); BatchRamp(..., decay=None) leaves the rate alone."
                 )
 
@@ -77,7 +77,7 @@ class Compose(Policy[State]):
 
 
 def _changes(policy: Policy[Any], action: Action, knobs: Knobs) -> dict[str, Any]:
-    """The knobs that the action turns, which must be among those that the policy has said."""
+    """The knobs that the action turns. Raises ValueError if the policy's `writes` does not name one of them."""
     before, after = asdict(knobs), asdict(action.knobs or knobs)
     changes = {name: after[name] for name in before if after[name] != before[name]}
     if unsaid := sorted(set(changes) - policy.writes):
@@ -86,7 +86,7 @@ def _changes(policy: Policy[Any], action: Action, knobs: Knobs) -> dict[str, Any
 
 
 def _merged(actions: list[Action]) -> Action:
-    """All but the knobs."""
+    """Everything but the knobs."""
     return Action(
         snapshot=any(action.snapshot for action in actions),
         roll_back=any(action.roll_back for action in actions),

@@ -1,19 +1,21 @@
-"""Grow the batch towards the gradient noise scale, and let the learning rate follow by the rule of LEGW.
+"""Grow the batch towards the gradient noise scale, and adapt the learning rate by the rule of LEGW.
 
-Our own design, on top of LEGW and the noise scale. The SC19 paper has the name DATE for a "Dynamic Adaptive-Tuning
-Engine", but its text gives no algorithm: this is not it.
+Our own design, based on LEGW and the noise scale. The SC19 paper uses the name DATE for a "Dynamic Adaptive-Tuning
+Engine", but its text gives no algorithm, so this is not it.
 
-Use when   a small batch was tuned and larger ones would be faster, but not how large, nor when.
-Costs      the norms of the gradients (`needs`), a copy of the weights after an epoch that was the best yet.
+Use when   a small batch was tuned and larger ones would be faster, but you do not know how large, nor when.
+Costs      the norms of the gradients (`needs`), and a copy of the weights after each epoch that is the best so far.
 Settings   base_batch: for which the configuration's learning rate was tuned. warm_up: epochs, at the base batch.
-           most: samples an update (None: a tenth of an epoch). rule: the learning rate at k times the base batch, "sqrt"
-           (LEGW), "linear", or "adascale": its gain at the present noise scale, McCandlish's best rate as well.
-           decay: "constant", "cosine" or "linear" to 0 over the training. target: the batch wanted, in noise scales.
-           patience: so many periods in a row must ask for more; period: of so many updates, a tenth of an epoch at
-           least. evidence: updates before the first growth.
-Rules      In this order. Loss not finite, or its average 1.5 times its best: back to the snapshot, half the learning rate,
-           waits twice as long; the fourth time it stops. No valid estimate: wait. In a ramp: wait. Noise scale above
-           sqrt(2) batches: double the batch, and ramp the rate from k to 2 k times the base for warm_up * k epochs.
+           most: samples per update (None: a tenth of an epoch). rule: the learning rate at k times the base batch:
+           "sqrt" (LEGW), "linear", or "adascale", its gain at the present noise scale, which is also McCandlish's best
+           rate.
+           decay: "constant", "cosine" or "linear" to 0 over the training. target: the batch to reach, in noise scales.
+           patience: the number of periods in a row that must ask for growth; period: updates in a period, a tenth of an
+           epoch at least. evidence: updates before the first growth.
+Rules      In this order. Loss not finite, or its average 1.5 times its best: roll back to the snapshot, halve the
+           learning rate, wait twice as long; the fourth time, stop. No valid estimate: wait. In a ramp: wait. Noise
+           scale above sqrt(2) batches: double the batch, and ramp the rate from k to 2 k times the base for warm_up * k
+           epochs.
 Not for    short trainings: the ramps up to k take warm_up * k epochs, as in LEGW.
 Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019; McCandlish et al., An Empirical Model of
            Large-Batch Training, 2018.
@@ -32,20 +34,20 @@ from trainables.values import NOTHING, Action, Signals
 
 _DECAY = 0.99  # of the averages, per update
 _PERIOD_EPOCHS = 0.1
-_GROWTH = math.sqrt(2)  # the middle between staying and doubling
-_RISE = 1.5  # of the average loss by its best
+_GROWTH = math.sqrt(2)  # halfway, in log scale, between keeping the batch and doubling it
+_RISE = 1.5  # average loss over its best
 _RETURNS = 3
 _RULES = ("sqrt", "linear", "adascale")
 _DECAYS = ("constant", "cosine", "linear")
 
 State = dict[str, Any]
-"""`rate` is the configuration's, `multiplier` what returns made of it, `ramp` (from k, to k, at epoch, epochs long),
-`calm` the epoch at which waiting ends, `snapshot` this state when the weights were marked."""
+"""`rate`: the configuration's. `multiplier`: what roll-backs left of it. `ramp`: (from k, to k, start epoch, epochs).
+`calm`: the epoch at which waiting ends. `snapshot`: this state at the last snapshot."""
 
 
 @dataclass(frozen=True)
 class Date(Policy[State]):
-    """Our own controller on top of LEGW and the noise scale; not the algorithm of the paper "DATE", which gives none.
+    """Our own controller, based on LEGW and the noise scale; not the algorithm of the paper "DATE", which gives none.
 
     >>> policy = Date(base_batch=32)
     """
@@ -103,7 +105,7 @@ class Date(Policy[State]):
         return state, action if knobs == signals.knobs else replace(action, knobs=knobs)
 
     def _marked(self, state: State, train_loss: float) -> tuple[State, Action]:
-        """Mark the weights after the best epoch yet."""
+        """Take a snapshot after the best epoch so far."""
         if train_loss >= state["best_epoch"]:
             return state, NOTHING
         state = {**state, "best_epoch": train_loss}
@@ -146,7 +148,7 @@ class Date(Policy[State]):
         return state, Action(why="the noise scale is above the batch", evidence={"noise_scale": state["noise_scale"]})
 
     def _returned(self, state: State, why: str) -> tuple[State, Action]:
-        """Back to weights, batch, ramp and averages as they were at the snapshot."""
+        """Return to the weights, batch, ramp and averages at the snapshot."""
         losses = (("loss", value(state["loss"])), ("best_loss", state["best_loss"]))
         evidence = {name: number for name, number in losses if math.isfinite(number)}
         returns, now, snapshot = state["returns"] + 1, state["epochs"], state["snapshot"]
@@ -162,7 +164,7 @@ class Date(Policy[State]):
         return state, Action(roll_back=True, why=why, evidence=evidence)
 
     def _rate(self, state: State, signals: Signals) -> float:
-        """Of the coming update: the first of a ramp is not wasted on where it begins."""
+        """The rate of the next update, so that a ramp's first update already moves beyond its start."""
         first, last, begin, length = state["ramp"]
         coming = signals.epochs + state["batch_size"] / signals.samples_per_epoch
         share = min(1.0, max(0.0, coming - begin) / length) if length else 1.0
@@ -171,5 +173,5 @@ class Date(Policy[State]):
 
     def _scale(self, state: State, times: float) -> float:
         if self.rule == "adascale":
-            return gain(times, state["noise_scale"] / self.base_batch)  # the last valid one
+            return gain(times, state["noise_scale"] / self.base_batch)  # the last valid noise scale
         return math.sqrt(times) if self.rule == "sqrt" else times

@@ -1,4 +1,4 @@
-"""Leave the knobs where the configuration put them."""
+"""Keep the knobs where the configuration put them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainables.values import NOTHING, Action, Signals
 
 @dataclass(frozen=True)
 class Fixed(Policy[None]):
-    """Keeps the learning rate and all other knobs as the configuration has them. The default.
+    """Keeps the learning rate and all other knobs at the configuration's values. The default.
 
     >>> policy = Fixed()
     """

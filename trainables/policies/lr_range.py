@@ -1,19 +1,19 @@
-"""Find a learning rate before the training begins: raise it from update to update until the loss blows up (range test).
+"""Find a learning rate before the training begins: raise it after each update until the loss blows up (range test).
 
-Use when   nothing is known about the learning rate; the configuration's is not used.
+Use when   nothing is known about the learning rate; the configuration's is ignored.
 Costs      `epochs` of training, the loss of each update (`needs`), a copy of the weights.
-Settings   low (1e-5), high (10): the rates swept over, evenly in log scale. epochs (1): of the sweep, half of the training
-           at most; a hundred updates should fit into them, forty were too few with momentum.
-           blow_up (4): the sweep ends when the smoothed loss is above its lowest times this.
-           divisor (10): the rate taken is the one at which the smoothed loss was lowest divided by this.
-           then: the policy that goes on from the rate taken; asked when the sweep is over.
-Rule       Compared on Quadratic and ResNetPretrain, smallest, two seeds, sweeps of 18 to 135 updates, with a grid of fixed
-           rates. A tenth of the rate of the lowest loss was 0.03 to 0.09 for ResNetPretrain, whose best rates are 0.03
-           (batch 16) and 0.1 (64). A tenth of the rate of the blow-up was up to 0.9, where it diverges: batch
-           normalisation puts the blow-up off. The steepest descent gave anything from 1e-5 to 0.3.
+Settings   low (1e-5), high (10): the range of rates, swept evenly in log scale. epochs (1): the length of the sweep,
+           half of the training at most. It should contain a hundred updates; forty were too few with momentum.
+           blow_up (4): the sweep ends when the smoothed loss exceeds its lowest value times this.
+           divisor (10): the rate chosen is the one with the lowest smoothed loss, divided by this.
+           then: the policy that continues with the chosen rate; it starts when the sweep is over.
+Rule       Compared on Quadratic and ResNetPretrain, smallest, two seeds, sweeps of 18 to 135 updates, with a grid of
+           fixed rates. A tenth of the rate of the lowest loss was 0.03 to 0.09 for ResNetPretrain, whose best rates are
+           0.03 (batch 16) and 0.1 (64). A tenth of the rate of the blow-up was up to 0.9, where training diverges,
+           because batch normalisation delays the blow-up. The steepest descent gave anything from 1e-5 to 0.3.
 Not for    comparing rates that differ by less than a factor of three; weight decay and schedule shift the best one.
 Source     Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, section 3.3; the rule is fastai's.
-Differs    weights and optimiser go back to where they were; the samples of the sweep count as seen.
+Differs    rolls weights and optimiser back after the sweep; the samples of the sweep count as seen.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from trainables.contract import Policy
 from trainables.estimates.noise_scale import UNKNOWN, smoothed, value
 from trainables.values import NOTHING, Action, Signals
 
-_WINDOW = 0.05  # of the sweep, that the loss is smoothed over
-_LONGEST = 0.5  # of the training
+_WINDOW = 0.05  # smooths the loss over this share of the sweep
+_LONGEST = 0.5  # sweep, as a share of the training
 
 State = dict[str, Any]
-"""In the sweep: `begun` after so many samples, `share` that is behind, `loss` smoothed, `lowest` of it, at `rate`.
-After it: `then`, the state of that policy."""
+"""During the sweep: samples seen when it `begun`, the `share` that is done, the smoothed `loss`, its `lowest` value and
+the `rate` there. Afterwards: `then`, the state of that policy."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class LrRange(Policy[State]):
 
     @property
     def resumable(self) -> bool:  # type: ignore[override]
-        """What `then` is: the sweep is counted in epochs, and the limit to half of the training is for mistakes."""
+        """Follows `then`: the sweep is counted in epochs, and its limit of half the training only catches mistakes."""
         return self.then is None or self.then.resumable
 
     @property
@@ -98,7 +98,7 @@ class LrRange(Policy[State]):
         return state
 
     def _taken(self, state: State, signals: Signals) -> tuple[State, Action]:
-        """Back to the snapshot, with the rate that the sweep speaks for."""
+        """Roll back to the snapshot, with the rate that the sweep found."""
         rate = max(self.low, state["rate"] / self.divisor)
         knobs = replace(signals.knobs, learning_rate=rate)
         evidence = {"lowest_at": state["rate"], "ended_at": signals.knobs.learning_rate, "lowest": state["lowest"]}

@@ -1,14 +1,15 @@
-"""Lower the learning rate along a given curve, from the configuration's rate on.
+"""Lower the learning rate along a given curve that starts at the configuration's rate.
 
 Use when   the number of epochs is fixed: nearly every good recipe ends at a small rate. Cosine is a safe first choice.
 Costs      nothing.
-Settings   shape: "constant", "cosine", "linear", "polynomial" or "steps", see `trainables.estimates.decay`. power (2): of the
-           polynomial. factor (0.1), at (half and three quarters of the training): of the steps.
-           begin_at (0): the rate stays until this share of the training. The epochs of a warm-up as a share of all make a
-           polynomial that begins after the warm-up, as in the public LARS code; 0.8 with "linear" is warm-up, stable, decay.
+Settings   shape: "constant", "cosine", "linear", "polynomial" or "steps", see `trainables.estimates.decay`. power (2):
+           of the polynomial. factor (0.1), at (half and three quarters of the training): of the steps.
+           begin_at (0): the rate stays constant until this share of the training. For a polynomial that begins after
+           the warm-up, as in the public LARS code, give the warm-up's share; "linear" with 0.8 is warm-up, stable,
+           decay.
 Not for    trainings that may be cut short or extended: all but "constant" depend on the horizon. Plateau does not.
-Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019, whose tables use steps, polynomials and constants;
-           Loshchilov & Hutter, SGDR, ICLR 2017 (cosine, here without restarts).
+Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019, whose tables use steps, polynomials and
+           constants; Loshchilov & Hutter, SGDR, ICLR 2017 (cosine, here without restarts).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from trainables.values import NOTHING, Action, Signals
 
 @dataclass(frozen=True)
 class LrSchedule(Policy[float]):
-    """The state is the configuration's learning rate.
+    """Lowers the learning rate along a curve. The state is the configuration's learning rate.
 
     >>> policy = LrSchedule("cosine")
     """
@@ -43,7 +44,7 @@ class LrSchedule(Policy[float]):
         if not 0 <= self.factor <= 1:
             raise ValueError(f"{self}: factor must be from 0 to 1; try factor=0.1.")
         if list(self.at) != sorted(set(self.at)) or not all(0 < share < 1 for share in self.at):
-            raise ValueError(f"{self}: at must be growing shares of the training, between 0 and 1; try at=(0.5, 0.75).")
+            raise ValueError(f"{self}: at must be rising shares of the training, between 0 and 1; try at=(0.5, 0.75).")
         if not 0 <= self.begin_at < 1:
             raise ValueError(f"{self}: begin_at must be a share of the training, >= 0 and < 1; try begin_at=0.0.")
 

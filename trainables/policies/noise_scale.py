@@ -1,14 +1,15 @@
-"""Double the batch after an epoch in which the gradient noise scale grew, measured in batches.
+"""Double the batch after each epoch in which the gradient noise scale, measured in batches, grew.
 
-Use when   devices stand idle at a small batch, and the best batch at each time of the training is not known.
-Costs      the norms of the gradients (`needs`); a larger batch makes fewer updates of the same epochs.
-Settings   most (1024): samples an update at most. scaling ("none"): what the learning rate does when the batch grows by
-           a factor: nothing as published, times its "sqrt", or "linear". decay (0.9): of the averages, per update.
-Not for    fewer than some ten updates an epoch: an average that grew by chance doubles the batch as well.
+Use when   devices idle at a small batch, and nobody knows the best batch at each time of the training.
+Costs      the norms of the gradients (`needs`); a larger batch makes fewer updates in the same epochs.
+Settings   most (1024): the largest batch, in samples per update. scaling ("none"): how the learning rate follows when
+           the batch grows by a factor: not at all, as published; times its "sqrt"; or "linear". decay (0.9): of the
+           averages, per update.
+Not for    fewer than about ten updates per epoch: an average that grew by chance also doubles the batch.
 Source     Mai et al., KungFu: Making Training in Distributed Machine Learning Adaptive, OSDI 2020; the policy of its
            repository, examples/policies/gns_policy.
-Differs    the noise scale is that of all parts of the batch, where the source sums one of each worker (which grows with
-           the cluster); an invalid estimate is passed over, where the source takes a negative one for a large one.
+Differs    uses one noise scale over all parts of the batch, where the source sums one for each worker (so it grows with
+           the cluster); skips an invalid estimate, where the source takes a negative one for a large one.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from trainables.contract import Policy
 from trainables.estimates.noise_scale import NO_ESTIMATE, NoiseScale, noise_scale, observed
 from trainables.values import NOTHING, Action, Knobs, Signals
 
-_SCALING = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}  # the power of the batch's factor
+_SCALING = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}  # the exponent of the batch's growth factor
 
 State = tuple[NoiseScale, float | None, float | None]
-"""The estimate, the average of noise scale / batch, and what that was at the end of the last epoch."""
+"""The estimate, the average of noise scale / batch, and that average at the end of the last epoch."""
 
 
 @dataclass(frozen=True)
 class NoiseScaleBatch(Policy[State]):
-    """Sets the batch size to the measured gradient noise scale.
+    """Doubles the batch size while the measured gradient noise scale grows.
 
     >>> policy = NoiseScaleBatch(most=1024)
     """

@@ -1,12 +1,12 @@
 """Multiply the learning rate by a factor when the training loss has stopped falling.
 
-Use when   nothing is known about a good schedule; two settings that a search can tune.
+Use when   nothing is known about a good schedule; it has two settings, which a search can tune.
 Costs      nothing.
-Settings   factor: of the learning rate (0: learning ends). patience: epochs without improvement that are
-           let pass. threshold: a relative improvement below it is none.
+Settings   factor: multiplies the learning rate (0: learning ends). patience: epochs without improvement to
+           tolerate. threshold: the smallest relative improvement that counts.
 Source     torch.optim.lr_scheduler.ReduceLROnPlateau, as SigOpt's study of Stanford Cars used it: on the
            training loss.
-Differs    factor 0 is allowed; the state is two numbers in the open.
+Differs    allows factor 0; the state is two plain numbers.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from dataclasses import dataclass, replace
 from trainables.contract import Policy
 from trainables.values import NOTHING, Action, Signals
 
-_SMALLEST_CHANGE = 1e-8  # a rate that would change by less stays, as in torch
+_SMALLEST_CHANGE = 1e-8  # skip smaller changes of the rate, as torch does
 
 
 State = tuple[float, int]
-"""The best loss so far, and the epochs since without an improvement on it."""
+"""The best loss so far, and the number of epochs since it improved."""
 
 
 @dataclass(frozen=True)
 class Plateau(Policy[State]):
-    """Lowers the learning rate when the metric stops improving.
+    """Lowers the learning rate when the training loss stops improving.
 
     >>> policy = Plateau(factor=0.1, patience=5)
     """

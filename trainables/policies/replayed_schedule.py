@@ -1,16 +1,16 @@
-"""Train with a schedule that is given: from each place on, the knobs that stand in a list.
+"""Train with a given schedule: a list says which knobs hold from which place on.
 
-Use when   a population or a policy has found a schedule, and a training afresh is to follow it: `orchestrator
+Use when   a population or a policy has found a schedule, and a new training should follow it: `orchestrator
            export --schedule` prints it, `ReplayedSchedule.of` reads it.
 Costs      nothing.
 Settings   stretches: (first step, knobs) in order; the knobs hold from that step on, the first also before it.
-           by: "steps" (evaluations, the first is 1), or "samples": from so many samples seen on. averaging: (first
-           sample, what begins there, or begins again), of a schedule in which replicas were averaged.
+           by: "steps" (evaluations, the first is 1), or "samples" (samples seen). averaging: (first sample, the
+           averaging that begins or restarts there), for a schedule that averaged replicas.
 Not for    settings that are no knobs (dropout, augmentation): only learning rate, batch size, momentum and
-           weight decay can be turned while a model trains.
-Differs    what a fork takes over is the parent's state, data order included; a training afresh has its own
-           order, so its numbers are close to the population's, not equal. What a policy decided is followed to
-           the sample; what it turned a little after every update (a warm-up, a cosine), once an epoch.
+           weight decay can change while a model trains.
+Differs    a fork takes over its parent's state, data order included. A new training has its own order, so its numbers
+           are close to the population's, not equal. The replay follows a policy's decisions to the sample; it follows
+           gradual changes (a warm-up, a cosine) once per epoch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KNOBS = frozenset({"learning_rate", "batch_size", "momentum", "weight_decay"})
 
 @dataclass(frozen=True)
 class ReplayedSchedule(Policy[tuple[int, int]]):
-    """The state is the place in either list: so many of their entries are behind.
+    """Follows a given schedule. The state counts the entries of each of the two lists that are done.
 
     >>> policy = ReplayedSchedule(((0, Knobs(0.1, 32)), (500, Knobs(0.01, 32))))
     """
@@ -41,7 +41,7 @@ class ReplayedSchedule(Policy[tuple[int, int]]):
             firsts = [entry[0] for entry in given]
             if firsts != sorted(set(firsts)) or (name == "stretches" and not firsts):
                 raise ValueError(
-                    f"ReplayedSchedule({name}={given!r}): must be (first step, what holds then) with growing steps."
+                    f"ReplayedSchedule({name}={given!r}): must be (first step, what holds then) with rising steps."
                 )
         if self.by not in ("steps", "samples"):
             raise ValueError(f"ReplayedSchedule(by={self.by!r}): must be 'steps' or 'samples'.")
@@ -52,9 +52,10 @@ class ReplayedSchedule(Policy[tuple[int, int]]):
 
     @classmethod
     def of(cls, workload: Workload, stretches: Iterable[Mapping[str, Any]]) -> ReplayedSchedule:
-        """From what `orchestrator export --schedule` prints.
+        """Read the output of `orchestrator export --schedule`.
 
-        Of a population [{"first": 1, "last": 10, "config": {...}}, ...], of a policy [{"samples": 0, "knobs": {...}}, ...].
+        For a population [{"first": 1, "last": 10, "config": {...}}, ...], for a policy [{"samples": 0, "knobs": {...}},
+        ...].
         """
         given = list(stretches)
         if not given or "samples" not in given[0]:

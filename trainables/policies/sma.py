@@ -1,14 +1,14 @@
-"""Average replicas of the model while they train, each on a small batch of its own (SMA).
+"""Average replicas of the model while they train, each on its own small batch (SMA).
 
-Use when   batches are to grow (more samples a round) without another learning rate: the batch of a replica, on which
-           the rate depends, stays as it is.
-Costs      the memory of `replicas` models and optimisers; small models are computed all at once, others one after the
-           other. Several workers share the replicas, and add up one model's size in each round. Slower per epoch than one
-           model where the learning rate is small.
-Settings   replicas: `batch_size` is shared by them. alpha: how fast they give up their distance to the central model
-           (None: 1 / replicas). momentum: of the central model, beside that of the optimiser. One replica: plain training.
-Not for    fewer replicas than workers, and optimisers with norms of whole tensors (LARS, LAMB): refused. `Execution(compile=True)`
-           speeds up the evaluations only.
+Use when   the batch should grow (more samples per round) at the same learning rate: the batch of one replica, which
+           sets the rate, stays as it is.
+Costs      the memory of `replicas` models and optimisers. Small models are computed all at once, others one after the
+           other. Several workers share the replicas, and exchange one model's size in each round. With a small learning
+           rate it learns more slowly per epoch than one model.
+Settings   replicas: they share `batch_size`. alpha: how fast they give up their distance to the central model (None: 1
+           / replicas). momentum: the central model's, beside the optimiser's. One replica: plain training.
+Not for    fewer replicas than workers, and optimisers with norms of whole tensors (LARS, LAMB): refused.
+           `Execution(compile=True)` speeds up only the evaluations.
 Source     Koliousis et al., Crossbow: Scaling Deep Learning with Small Batch Sizes on Multi-GPU Servers, VLDB 2019.
 Differs    several replicas may live in one process (`trainables.training.replicas` has the formulas).
 """
@@ -23,7 +23,7 @@ from trainables.values import NOTHING, Action, Averaging, Signals
 
 @dataclass(frozen=True)
 class Sma(Policy[None]):
-    """Trains several replicas of the model, held together by a central average.
+    """Trains several replicas of the model, tied together by a central average.
 
     >>> policy = Sma(replicas=4)
     """

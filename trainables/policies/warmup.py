@@ -1,20 +1,20 @@
-"""Start with a small learning rate that grows in a line, and scale its peak with the batch (LEGW).
+"""Raise the learning rate linearly from a small value, and scale its peak with the batch (LEGW).
 
-Use when   the batch is larger than the one that the rate was tuned for, or the first updates at the full rate do harm.
+Use when   the rate was tuned for a smaller batch, or the first updates at the full rate do harm.
 Costs      nothing.
-Settings   epochs: of the warm-up (at the base batch, if there is one); 0: none, only the scaling.
-           base_batch: samples an update for which learning rate and `epochs` are meant; k below is the batch at the
+Settings   epochs: the length of the warm-up (at the base batch, if there is one); 0: no warm-up, only the scaling.
+           base_batch: samples per update for which learning rate and `epochs` are meant; k below is the batch at the
            start divided by it. None: they are meant for this batch, k = 1.
            scaling ("sqrt"): the peak rate is the configuration's times sqrt(k); "linear": k; "none": 1.
-           stretch (True): the warm-up takes `epochs` * k, which is the same number of updates whatever the batch.
-           then: the policy that goes on from the peak. It sees the rate without the ramp, and is asked from the start,
-           unless it tries rates itself (turns "snapshot"): then only when the warm-up is over.
+           stretch (True): the warm-up takes `epochs` * k, the same number of updates at every batch size.
+           then: the policy that continues from the peak. It sees the rate without the ramp, and runs from the start,
+           unless it takes snapshots to try rates: then it starts after the warm-up.
 Recipes    Warmup(0.3, base_batch=128) is LEGW. Warmup(5, 256, "linear", stretch=False) is Goyal et al., Accurate, Large
            Minibatch SGD, 2017. Warmup(0, 256, "linear") scales without warm-up.
-Not for    a timid base rate: then "linear" is better, and sqrt looks useless. Batches below the base batch are computed
-           by the same formula; nobody's experiments cover them.
+Not for    a base rate that is too small: then "linear" is better, and sqrt looks useless. The same formula serves
+           batches below the base batch, but no published experiments cover them.
 Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019.
-Differs    a warm-up longer than half of the training is shortened to it, with a decision that says so.
+Differs    shortens a warm-up to half of the training if it is longer, and records that as a decision.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from trainables.contract import Policy
 from trainables.values import NOTHING, Action, Signals
 
 _SCALINGS = ("sqrt", "linear", "none")
-_LONGEST = 0.5  # of the training
+_LONGEST = 0.5  # warm-up, as a share of the training
 
 
 State = tuple[float, float, tuple[Any, ...]]
-"""Epochs of the warm-up, the learning rate without the ramp, the state of `then` (empty: not begun)."""
+"""Epochs of the warm-up, the learning rate without the ramp, the state of `then` (empty: not started)."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Warmup(Policy[State]):
 
     @property
     def resumable(self) -> bool:  # type: ignore[override]
-        """What `then` is: a warm-up is counted in epochs, and the limit to half of the training is for mistakes."""
+        """Follows `then`: a warm-up is counted in epochs, and its limit of half the training only catches mistakes."""
         return self.then is None or self.then.resumable
 
     @property
@@ -88,12 +88,12 @@ class Warmup(Policy[State]):
         return self._ramped(state, signals)
 
     def _ramped(self, state: State, signals: Signals) -> tuple[State, Action]:
-        """What `then` wants, with the ramp on its learning rate."""
+        """The action of `then`, with the ramp applied to its learning rate."""
         length, rate, inner = state
         bare = replace(signals.knobs, learning_rate=rate)
         inner, action = self._then(inner, replace(signals, knobs=bare), is_warm=signals.epochs >= length)
         bare = action.knobs or bare
-        # Update i of W has (i + 1) / W, so that the first is not wasted.
+        # Update i of W has the rate (i + 1) / W, so that the first is not wasted on a rate of 0.
         coming = length * signals.samples_per_epoch
         ramp = (signals.samples + bare.batch_size) / coming if coming else 1.0
         knobs = replace(bare, learning_rate=bare.learning_rate * (ramp if ramp < 1 - 1e-9 else 1.0))

@@ -1,15 +1,17 @@
-"""Return to the last good weights when the loss blows up, and go on with a smaller learning rate.
+"""Roll back to the last good weights when the loss blows up, and continue with a smaller learning rate.
 
-Use when   rates near the largest stable one are searched, or a long training must not be lost to one bad stretch.
+Use when   you search rates near the largest stable one, or one bad stretch must not ruin a long training.
 Costs      the loss of each update (`needs`), a copy of the weights after each good epoch.
-Settings   policy: the one inside; it sees the rate without the cuts. factor (1.5): alarm when the smoothed loss is above
-           its best times this, or no finite number. cut (0.5): what the rate is multiplied by from an alarm on. most (3):
-           returns; the next alarm ends the training. window (0.5): epochs that the loss is smoothed over. A tenth raised
-           false alarms on three small workloads of 4 to 9 updates an epoch, a quarter on one, a half on none.
-Not for    losses that rise by design (restarts of the rate, growing sequences), or come near 0; wild batches of a tiny
-           training set: lengthen the window. An epoch whose last update alone breaks the weights is not saved.
-Source     the first rule of many hand-run trainings; numbers as in our DATE-like controller.
-Differs    weights and optimiser go back; data, schedule and the inner policy's state go on.
+Settings   policy: the inner policy; it sees the rate without the cuts. factor (1.5): alarm when the smoothed loss
+           exceeds its best value times this, or is not finite. cut (0.5): multiplies the rate after an alarm. most (3):
+           the number of roll-backs; the next alarm ends the training. window (0.5): epochs over which to smooth the
+           loss. A tenth raised false alarms on three small workloads of 4 to 9 updates per epoch, a quarter on one, a
+           half on none.
+Not for    losses that rise by design (restarts of the rate, growing sequences), or come near 0; the wild batches of a
+           tiny training set: lengthen the window. It cannot save an epoch in which only the last update breaks the
+           weights.
+Source     a common rule of hand-run trainings; numbers as in our controller `Date`.
+Differs    rolls back weights and optimiser only; data, schedule and the inner policy's state continue.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ from trainables.contract import Policy
 from trainables.estimates.noise_scale import UNKNOWN, smoothed, value
 from trainables.values import Action, Signals
 
-_KNOWN = 0.5  # the weight that the average must have collected before it counts
+_KNOWN = 0.5  # the weight that the average must have before it counts
 
 State = dict[str, Any]
-"""`rate` is the inner policy's; `loss` is smoothed since the last return, `best` the lowest that it was; `samples` seen."""
+"""`rate`: the inner policy's. `loss`: smoothed since the last roll-back. `best`: its lowest value. `samples`: seen."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Watchdog(Policy[State]):
     def __post_init__(self) -> None:
         if "snapshot" in self.policy.writes:
             raise ValueError(
-                f"{self}: {self.policy} takes snapshots itself, and there is one snapshot only; watch another policy, or leave "
+                f"{self}: {self.policy} takes snapshots itself, and there is only one snapshot; watch another policy, or leave "
                 f"the Watchdog out."
             )
         if not self.factor > 1:

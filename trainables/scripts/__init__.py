@@ -1,1 +1,1 @@
-"""Running a script of the user's for a trial."""
+"""Run the user's script for a trial."""

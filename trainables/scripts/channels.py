@@ -1,4 +1,4 @@
-"""The channels through which a script tells its metrics: report(), its output, a metrics file."""
+"""The channels through which a script reports its metrics: report(), its output, a metrics file."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class ScriptFailed(RuntimeError):
-    """The script ended with an error, or without a word about the tuned metric."""
+    """The script failed, or ended without the tuned metric."""
 
-    is_about_a_process = True  # a traceback of ours would say nothing about it
+    is_about_a_process = True  # our own traceback would not explain it
 
 
 class Program(Protocol):
-    """What can be run for a trial; `trainables.workloads.script.Script` says what the fields mean."""
+    """A program to run for a trial; `trainables.workloads.script.Script` explains the fields."""
 
     @property
     def metric(self) -> str: ...
@@ -54,7 +54,7 @@ class Program(Protocol):
 
 
 class Channels:
-    """All that one start of a script tells, from where `memory` says that it has been read."""
+    """Everything that one start of a script reports, from the places in `memory` on, where reading stopped."""
 
     def __init__(self, script: Program, folder: TrialFolder, config: Config, memory: dict[str, Any]) -> None:
         self._script, self._folder = script, folder
@@ -68,19 +68,19 @@ class Channels:
         self._reports_read: int = memory.get("reports_from", 0)
         self.missing = MissingMetric(repr(script), script.metric, config)
         self.notices: list[str] = []
-        self.is_told = False  # the tuned metric was seen
+        self.is_told = False  # whether the tuned metric has appeared
 
     @property
     def has_more(self) -> bool:
-        """Whether there is output that was not looked at yet."""
+        """Whether there is unread output."""
         return any(stream.has_more for stream in self._streams.values())
 
     def listen(self, *, has_ended: bool, is_logged: bool) -> list[Reading]:
-        """The news. `has_ended`: the script came to its own end, so its last line is whole. A script that calls
-        report() is heard there only."""
+        """The new readings. `has_ended`: the script ended by itself, so its last line is complete. If a script calls
+        report(), its other channels are ignored."""
         found = self._reported()
         printed = self._printed(has_ended, is_logged)
-        announced = (self._folder.place / REPORTS).exists()  # `resumed_from` leaves an empty file to say so
+        announced = (self._folder.place / REPORTS).exists()  # `resumed_from` creates an empty file to announce report()
         self._only_reports = self._only_reports or announced
         if self._only_reports:
             return found
@@ -93,18 +93,18 @@ class Channels:
         return found
 
     def give_back(self) -> dict[str, Any] | None:
-        """Free the disk of long output; what to remember first, or None if there is no need."""
+        """Prepare to free the disk of long output; returns what to remember first, or None if there is no need."""
         if not any(stream.is_long() for stream in self._streams.values()):
             return None
         return {name: [stream.position, stream.steps] for name, stream in self._streams.items()}
 
     def free(self) -> None:
-        """After what `give_back` answered has been remembered."""
+        """Free the disk; call it once the result of `give_back` is remembered."""
         for stream in self._streams.values():
             stream.give_back()
 
     def why_silent(self) -> str:
-        """Why a script that has ended said nothing of use."""
+        """Why a script that has ended reported nothing useful."""
         metric = self._script.metric
         if self._only_reports:
             return (
@@ -130,7 +130,7 @@ class Channels:
         for line in whole.splitlines():
             try:
                 told = json.loads(line)
-            except ValueError:  # of a process that was killed while it wrote
+            except ValueError:  # written by a process that was killed halfway
                 continue
             found.append(self._of_report(told["step"], {name: float(value) for name, value in told["metrics"].items()}))
         return found
@@ -145,7 +145,7 @@ class Channels:
         return Reading(Value(metric, repr(metrics[name])), told, {"step": float(step)}, text, reported=True)
 
     def _printed(self, has_ended: bool, is_logged: bool) -> list[Line]:
-        """New lines of both streams, which go to the trial's log as well."""
+        """New lines of both streams; also writes them to the trial's log."""
         lines: list[Line] = []
         for stream in self._streams.values():
             data, found = stream.poll()
@@ -157,7 +157,7 @@ class Channels:
         return lines
 
     def _heard(self, line: Line) -> Reading | None:
-        """What a printed line says about the tuned metric."""
+        """The reading of a printed line, if it has the tuned metric."""
         reading = self._reading(line, None)
         if line.is_progress:
             if reading is not None:

@@ -1,4 +1,4 @@
-"""A configuration as a file for the script: JSON, YAML or TOML, alone or on top of a file that is there.
+"""Write a configuration to a file for the script: JSON, YAML or TOML, alone or on top of an existing file.
 
 A dot in a parameter's name goes one level down: {"optimizer.lr": 0.1} → optimizer: {lr: 0.1}.
 """
@@ -20,7 +20,7 @@ FORMATS = ("json", "yaml", "toml")
 
 
 def kind_of(config: str) -> str:
-    """ "json", "yaml" or "toml", for such a word or the name of such a file; raises ValueError."""
+    """ "json", "yaml" or "toml", from such a word or the name of such a file; raises ValueError for any other."""
     kind = config.rpartition(".")[2].lower().replace("yml", "yaml")
     if kind not in FORMATS:
         raise ValueError(
@@ -30,7 +30,7 @@ def kind_of(config: str) -> str:
 
 
 def write(path: Path, config: str, values: Config) -> None:
-    """`values` in the format of `config`, on top of it if it is a file."""
+    """Write `values` in the format of `config`, on top of its content if it is a file."""
     content = read(Path(config)) if "." in config else {}
     for name, value in values.items():
         *above, last = name.split(".")
@@ -45,7 +45,7 @@ def write(path: Path, config: str, values: Config) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The mapping in a file of one of these formats; raises ValueError if there is none."""
+    """The mapping in a file of one of these formats; raises ValueError if it contains none."""
     kind, text = kind_of(path.name), path.read_text()
     if kind == "json":
         found = json.loads(text)
@@ -60,7 +60,7 @@ def read(path: Path) -> dict[str, Any]:
             raise ValueError(f"{path}: Python 3.11 or later reads TOML; give a YAML or JSON file.") from None
         found = tomllib.loads(text)
     if not isinstance(found, dict):
-        raise ValueError(f"{path} holds no mapping of names to values; the parameters have no place in it.")
+        raise ValueError(f"{path} contains no mapping of names to values, so the parameters have no place in it.")
     return found
 
 
@@ -72,7 +72,7 @@ def _text(kind: str, content: dict[str, Any]) -> str:
         from ruamel.yaml.representer import SafeRepresenter
 
         class Representer(SafeRepresenter):
-            """1.0e-05 for 1e-05, which YAML 1.1 (and so PyYAML) takes for a text."""
+            """Writes 1.0e-05 for 1e-05, which YAML 1.1 (and so PyYAML) would read as text."""
 
         def number(self: Any, value: float) -> Any:
             text = repr(value) if math.isfinite(value) else {"inf": ".inf", "-inf": "-.inf"}.get(repr(value), ".nan")

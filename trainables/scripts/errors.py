@@ -1,4 +1,4 @@
-"""Why a script went wrong, in one line: its error, and not the last thing on the screen."""
+"""Find the reason of a script's failure, in one line: its error, not the last line of its output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from trainables.scripts.flags import Flag, flags_of, nearest
 from trainables.scripts.printed import visible
 
-TAIL = 200  # lines in which the error is looked for
+TAIL = 200  # last lines, in which to look for the error
 _RANK = re.compile(r"^\s*\[(?:rank|default)\d+\]:\s?")
 _EXCEPTION = re.compile(
     r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Warning|Exit|Failure|Refused|Expected|NotFound|Timeout)\b(?::.*)?$"
@@ -25,7 +25,7 @@ _UNKNOWN = re.compile(
 
 
 def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None) -> str:
-    """The error that a script ended with, as far as what it wrote tells; empty if it wrote nothing."""
+    """The error that ended a script, as far as its output shows; empty if it wrote nothing."""
     lines = [
         _RANK.sub("", visible(line)).rstrip() for line in [*output.splitlines()[-TAIL:], *errors.splitlines()[-TAIL:]]
     ]
@@ -36,7 +36,7 @@ def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None
     ]
     for found in (
         [line for line in said if _ARGPARSE.match(line) or _UNKNOWN.search(line)],
-        own[:1] if len(own) < len(raised) else own,  # of a launcher's children the first; else the last of a chain
+        own[:1] if len(own) < len(raised) else own,  # the first of a launcher's children; else the last of a chain
         [line for line in said if _MESSAGE.search(line) and not _BAR.search(line)],
         [line for line in said if not _BAR.search(line)],
     ):
@@ -55,7 +55,7 @@ def _with_hint(line: str, known: Mapping[str, Flag]) -> str:
 
 
 def _usage(text: str) -> str:
-    """The flags of argparse's usage, one a line."""
+    """The flags in argparse's usage, one per line."""
     found = re.search(r"^usage:(.*?)(?=^\S[^\n]*: error|\Z)", text, re.S | re.M)
     return (
         "\n".join(f"  {flag}" for flag in re.findall(r"\[?(--?[A-Za-z][\w.-]*(?:[ =][^\]\s|]+)?)", found[1]))

@@ -1,7 +1,7 @@
-"""The command line of a script for a configuration, and the flags that the script says it knows.
+"""The command line of a script for a configuration, and the flags that the script lists.
 
-A script that reads flags with argparse, click, typer, absl or what is built on them is asked once (`--help`); so
-`batch_size` becomes `--batch-size` if that is its flag, a switch is set or left out, and a wrong name is answered
+If a script reads its flags with argparse, click, typer, absl or a library based on them, we call it once with `--help`.
+So `batch_size` becomes `--batch-size` if that is its flag, a switch is set or left out, and a wrong name is refused
 before anything starts.
 """
 
@@ -30,20 +30,20 @@ _SHORT_FORMS = (
     {"wd", "weightdecay"},
     {"epochs", "numepochs", "numtrainepochs"},
 )
-PATIENCE = 60.0  # seconds for a script to say its flags: it may import torch first
+PATIENCE = 60.0  # seconds to wait for --help, as the script may import torch first
 _ASKABLE = re.compile(
     r"\b(?:argparse|ArgumentParser|click|typer|absl|HfArgumentParser|jsonargparse|simple_parsing|tyro|configargparse)\b"
 )
 _OPTION = re.compile(r"[\s│┃|*]*-{1,2}[A-Za-z\[]")
 _FLAG = re.compile(r"\s*(?:[,/|]\s*)?(?P<dashes>--?)(?P<name>(?:\[no\])?[A-Za-z][\w.-]*)")
-_METAVAR = re.compile(  # one blank before it; more in a table of typer's; a colon if absl wrote it
+_METAVAR = re.compile(  # after one blank; after more in typer's tables; after a colon in absl's
     r"(?:[ =]|\[=)(?![\s\-,/|])[^\s,]+(?: \[[^\]]*\.\.\.\])?|\s+(?:INTEGER|FLOAT|TEXT|PATH|FILE|DIRECTORY|UUID|<(?!bool)\w+>|\[\w+(?:\|\w+)+\])(?=\s|$)|:(?=\s)"
 )
 
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag: `name` without its dashes, whether a value follows, whether several may, and what turns it off."""
+    """A flag: `name` without dashes, whether it takes a value or several, the flag that turns it `off`."""
 
     name: str
     takes_value: bool = True
@@ -52,7 +52,7 @@ class Flag:
     is_short: bool = False  # -b, and no long name
 
     def words(self, value: Any) -> list[str]:
-        """How the command line says that it has this value."""
+        """The words of the command line for this value."""
         if value is None:
             return []
         if not self.takes_value:
@@ -77,8 +77,8 @@ def command_words(
 ) -> list[str]:
     """The command for a configuration, word by word.
 
-    A word with `{name}` gets the value; if that parameter is not active the word goes, and with it the flag before
-    it. What has no place in the command is added as a flag, unless the parameters are in a `file`, which {config} names.
+    A word with `{name}` gets the value; if that parameter is not active, the word is left out, and the flag before it,
+    too. Parameters without a place in the command become flags, unless they are in a `file`, which {config} names.
     """
     words: list[str] = []
     values = dict(config) if file is None else {**config, CONFIG: file}
@@ -106,7 +106,7 @@ def names_in(text: str) -> set[str]:
 
 
 def find(name: str, known: Mapping[str, Flag]) -> Flag | None:
-    """The flag of a parameter; dashes and underscores are alike."""
+    """The flag of a parameter; dashes and underscores are equivalent."""
     plain = name.lstrip("-")
     if plain in known:
         return known[plain]
@@ -114,7 +114,7 @@ def find(name: str, known: Mapping[str, Flag]) -> Flag | None:
 
 
 def nearest(name: str, known: Mapping[str, Flag]) -> str | None:
-    """The flag that was probably meant."""
+    """The flag that the user probably meant."""
     by_key, key = {_alike(other): other for other in known}, _alike(name)
     for same in _SHORT_FORMS:
         if key in same and (found := sorted(same & set(by_key))):
@@ -127,7 +127,7 @@ def nearest(name: str, known: Mapping[str, Flag]) -> str | None:
 
 
 def flags_of(help_text: str) -> dict[str, Flag]:
-    """What a help text lists, by name."""
+    """The flags in a help text, by name."""
     known: dict[str, Flag] = {}
     for line in help_text.splitlines():
         if _OPTION.match(line):
@@ -144,7 +144,7 @@ def flags_of(help_text: str) -> dict[str, Flag]:
 
 
 def _declared(line: str) -> Iterator[tuple[str, str, str]]:
-    """The flags at the beginning of a line: dashes, name, and what stands for the value."""
+    """The flags at the beginning of a line: dashes, name, and the placeholder of the value."""
     position = 0
     while found := _FLAG.match(line, position):
         value = _METAVAR.match(line, found.end())
@@ -153,7 +153,7 @@ def _declared(line: str) -> Iterator[tuple[str, str, str]]:
 
 
 def ask(command: str) -> dict[str, Flag]:
-    """The flags that the script of this command says it knows; empty if it cannot be asked. Asked once."""
+    """The flags that the script of this command lists; empty if it cannot be asked. Runs it only once."""
     words = shlex.split(command)
     place = script_place(words)
     if place is None:
@@ -166,7 +166,7 @@ def ask(command: str) -> dict[str, Flag]:
 
 
 def script_place(words: Sequence[str]) -> int | None:
-    """Which word of a command is the Python script, or the module after -m."""
+    """The index of the Python script, or of the module after -m, among the words of a command."""
     for place, word in enumerate(words):
         if word.endswith(".py"):
             return place

@@ -1,7 +1,7 @@
-"""The rows of a metrics file that a script appends to: CSV, JSON lines, or TensorBoard's events.
+"""Read the rows of a metrics file that a script appends to: CSV, JSON lines, or TensorBoard's events.
 
-A CSV may be sparse (Lightning's logger writes the training's and the validation's values in different rows), and it may
-be written anew with each row: it is read from its beginning whenever it has changed. A last row without an end is
+A CSV may be sparse (Lightning's logger writes the values of training and validation in different rows), and the script
+may rewrite it with each row, so we read it from the beginning whenever it has changed. A last row without a line end is
 still being written. Events are read as they are appended.
 """
 
@@ -20,21 +20,21 @@ from typing import Any
 
 from trainables.scripts.printed import STEP_WORDS, Line, Value, key_of, read
 
-REST = 20.0  # times as long as reading took, no file is read again
+REST = 20.0  # a file rests this many times as long as reading it took
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)", re.I)
 
 
 class MetricsFile:
-    """All that matches `pattern` below `folder`; `marks`: how far it had been read when the script was started."""
+    """All files that match `pattern` below `folder`; `marks`: the rows or bytes read before the script started."""
 
     def __init__(
         self, folder: Path, pattern: str, marks: Mapping[str, int] | None = None, *, rest: float = REST
     ) -> None:
         self._folder, self._pattern, self._rest = folder, pattern, rest
-        self._known = dict(marks or {})  # rows, or bytes of events, that are no news
-        self._seen: dict[Path, tuple[int, int, int]] = {}  # how a file was when it was read: inode, size, time
+        self._known = dict(marks or {})  # path → rows, or bytes of events, that are not new
+        self._seen: dict[Path, tuple[int, int, int]] = {}  # state of a file when it was read: inode, size, time
         self._wait_until = 0.0
-        self.names: list[str] = []  # of what was found in it
+        self.names: list[str] = []  # of the values found
 
     @property
     def marks(self) -> dict[str, int]:
@@ -42,12 +42,12 @@ class MetricsFile:
 
     @property
     def paths(self) -> list[Path]:
-        """The oldest first."""
+        """The matching files, oldest first."""
         found = [Path(path) for path in glob.glob(str(self._folder / self._pattern), recursive=True)]
         return sorted((path for path in found if path.is_file()), key=lambda path: (path.stat().st_mtime, str(path)))
 
     def poll(self, metric: str, ended: bool) -> list[tuple[Line, int]]:
-        """The new rows with this metric, each with its number among those; `ended`: the last row is whole, too."""
+        """The new rows with this metric, each with its number among them; `ended`: the last row is complete, too."""
         begun = time.monotonic()
         if begun < self._wait_until and not ended:
             return []
@@ -76,7 +76,7 @@ class MetricsFile:
         for line in found:
             self.names += [value.name for value in line.values if value.name not in self.names]
         told = [line.value(metric) is not None for line in found]
-        begin = known if known <= len(found) else 0  # shorter than it was: it was begun anew
+        begin = known if known <= len(found) else 0  # a file that has become shorter was rewritten
         return [(found[at], sum(told[: at + 1])) for at in range(begin, len(found)) if told[at]]
 
 
@@ -126,7 +126,7 @@ def _row(row: Mapping[str, Any], text: str) -> Line:
 
 
 def events(data: bytes) -> tuple[list[Line], int]:
-    """The scalars of TensorBoard's records, and how many bytes were whole.
+    """The scalars of TensorBoard's records, and the number of bytes in complete records.
 
     A record: length (8 bytes), its checksum (4), that many bytes of a protocol buffer, their checksum (4).
     """
@@ -146,7 +146,7 @@ def events(data: bytes) -> tuple[list[Line], int]:
 
 
 def _scalar(message: bytes) -> tuple[str, str] | None:
-    """Name and number of a summary's value: the old form, or a tensor of one number (TensorFlow 2)."""
+    """Name and number of a summary's value, in the old form or as a tensor of one number (TensorFlow 2)."""
     found = dict(_fields(message))
     name = found.get(1, b"").decode(errors="replace")
     if 2 in found:
@@ -161,12 +161,12 @@ def _scalar(message: bytes) -> tuple[str, str] | None:
 
 
 def _short(value: float) -> float:
-    """A 32-bit number with the digits that it has, not those of its neighbour in 64 bits."""
+    """A 32-bit number with its own digits, not those of the nearest 64-bit number."""
     return float(f"{value:.8g}")
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """Number and content of a protocol buffer's fields."""
+    """The numbers and contents of a protocol buffer's fields."""
     position = 0
     while position < len(message):
         key, position = _varint(message, position)

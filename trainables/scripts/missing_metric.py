@@ -1,4 +1,4 @@
-"""Lines without the tuned metric: what they named instead, and when it is clear that it will never come."""
+"""Handle lines without the tuned metric: collect the names that they have, and notice when it will never come."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from collections.abc import Sequence
 from search.records import Config
 from trainables.scripts.printed import Line, is_synonym, likeliest
 
-SURE = 3  # steps with the metric by another name, and none with its own, after which the training is not worth its time
+SURE = 3  # give up after this many steps that have the metric by another name, and none by its own
 _METRIC = re.compile(
     r"loss|acc|err|rmse|mse|mae|auc|f1|bleu|rouge|ppl|perplex|score|map|iou|dice|recall|precision|reward|return|wer|cer"
     r"|bpc|nll|mcc|elbo|fid",
     re.I,
 )
-_told: set[tuple[str, str]] = set()  # notices of this process, which need not come with each trial
+_told: set[tuple[str, str]] = set()  # notices of this process, to give each only once
 
 
 class MissingMetric:
-    """What a script printed while `metric` did not come."""
+    """Records the output of a script that does not contain `metric`."""
 
     def __init__(self, script: str, metric: str, config: Config) -> None:
         self._script, self._metric, self._config = script, metric, config
-        self._names: dict[str, int] = {}  # at how many steps
+        self._names: dict[str, int] = {}  # name → the number of steps that had it
         self._at: dict[str, float] = {}
         self._doubtful = self._partial = ""
 
     def note_partial(self, text: str) -> None:
-        """A line about a part of a step has it."""
+        """Record that a line about a part of a step has the metric."""
         self._partial = text.strip()[:80]
 
     def note(self, line: Line, *, is_told: bool) -> list[str]:
-        """A line without it; the notices that it is worth. `is_told`: the metric has come before."""
+        """Record a line without the metric; returns notices for the user. `is_told`: the metric has come before."""
         notices = []
         if doubtful := line.doubtful(self._metric):
             if not self._doubtful:
@@ -50,14 +50,14 @@ class MissingMetric:
 
     @property
     def is_hopeless(self) -> str:
-        """Why it will not come; empty while it may."""
+        """Why the metric will never come; empty while it may."""
         for name, count in self._names.items():
             if count >= SURE and is_synonym(name, self._metric):
                 return f"the script prints no {self._metric!r}{self.hint([name, *self._names])}"
         return ""
 
     def why(self, lines: int) -> str:
-        """Why a script that has ended said nothing about it."""
+        """Why the output of a script that has ended does not contain the metric."""
         if self._doubtful:
             return f"{self._doubtful!r} is no number that can be read with certainty: print {self._metric}=0.52, or call report()."
         if self._partial:
@@ -68,7 +68,7 @@ class MissingMetric:
         return f"none of its {lines} lines has {self._metric!r}{self.hint(list(self._names))}"
 
     def hint(self, names: Sequence[str]) -> str:
-        """The names that were there, and the one that was probably meant."""
+        """A list of the names found, and the one that the user probably meant."""
         names = list(dict.fromkeys(names))
         seen, near = [name for name in names if _METRIC.search(name)] or names, likeliest(self._metric, names)
         if not seen:

@@ -1,7 +1,7 @@
-"""What a script prints, read from the file to which it goes: line by line, while it is being written.
+"""Read a script's output line by line from a file, while the script writes it.
 
-Files and not pipes: what was printed before a worker was killed is still there for the next one. What has been read is
-given back to the disk (on Linux), so that a talkative script does not fill it.
+We use files, not pipes: the output of a script whose worker was killed is still there for the next worker. On Linux the
+place of the output already read is given back to the disk, so that a talkative script does not fill it.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from pathlib import Path
 from trainables.scripts.printed import Line, Reader
 
 CHUNK = 1_000_000  # bytes at a time
-GIVEN_BACK = 8_000_000  # bytes that are read before their place on the disk is freed
+GIVEN_BACK = 8_000_000  # bytes to read before their place on the disk is freed
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # of fallocate(2)
 
 
 class OutputStream:
-    """One file of output, from `position` on; `steps`: of the last heading before it."""
+    """One output file, read from `position` on; `steps`: those of the last heading before it."""
 
     def __init__(
         self, path: Path, names: tuple[str, ...], position: int = 0, steps: dict[str, float] | None = None
     ) -> None:
         self._path = path
         self._reader = Reader(names, steps)
-        self._begun = b""  # a line without its end
+        self._begun = b""  # a line whose end has not come yet
         self._freed = position
-        self.position = position  # up to where whole lines have been read
+        self.position = position  # end of the complete lines read
         self.lines = 0
 
     @property
@@ -35,7 +35,7 @@ class OutputStream:
         return self._reader.steps
 
     def poll(self) -> tuple[bytes, list[Line]]:
-        """What has come since, whole lines only: as it is, and as it reads."""
+        """The new complete lines, as bytes and as parsed lines."""
         if not self._path.exists():
             return b"", []
         with open(self._path, "rb") as file:
@@ -43,7 +43,7 @@ class OutputStream:
             data = self._begun + file.read(CHUNK)
         whole = data[: data.rfind(b"\n") + 1]
         self._begun = data[len(whole) :]
-        if len(self._begun) > CHUNK and not whole:  # no line, and nobody reads it: progress without an end
+        if len(self._begun) > CHUNK and not whole:  # progress output without line ends, which nothing needs
             whole, self._begun = self._begun, b""
         self.position += len(whole)
         return whole, self._read(whole)
@@ -53,17 +53,17 @@ class OutputStream:
         return self._path.exists() and self._path.stat().st_size > self.position + len(self._begun)
 
     def rest(self) -> tuple[bytes, list[Line]]:
-        """The last line, which has no end: whole if the script came to its own."""
+        """The last line, which has no end; it is complete if the script ended by itself."""
         rest, self._begun = self._begun, b""
         self.position += len(rest)
         return rest, self._read(rest)
 
     def is_long(self) -> bool:
-        """Whether much has been read that still lies on the disk."""
+        """Whether much of the output already read still takes disk space."""
         return self.position - self._freed >= GIVEN_BACK
 
     def give_back(self) -> None:
-        """Free the place of what has been read; the file keeps its length, so whoever appends goes on."""
+        """Free the disk space of the output already read; the file keeps its length, so appending to it still works."""
         self._freed = self.position
         if sys.platform == "linux":
             with open(self._path, "r+b") as file:

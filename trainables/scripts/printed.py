@@ -1,11 +1,11 @@
-"""One line of a training's output, read as a person reads it: names, numbers, and the step it is about.
+"""Read one line of a training's output as a person would: names, numbers, and the step that it belongs to.
 
     read("epoch 3/20: valid_loss=0.52 (best 0.49)").value("valid_loss").number      0.52
     read("epoch 3/20: valid_loss=0.52 (best 0.49)").steps                           {"epoch": 3.0}
 
-A number is never cut off. If what follows makes it doubtful (`1.2.3`, `0,52`, `3/20`), there is no value, and
-`doubtful` says what stands there. Lines that need their neighbours (a table, a heading `Epoch 3/20`, an inner progress
-bar) are put together by `Reader`.
+A number is never cut off. If the text after it makes it doubtful (`1.2.3`, `0,52`, `3/20`), there is no value, and
+`doubtful` returns that text. `Reader` combines lines that need their neighbours (a table, a heading `Epoch 3/20`, an
+inner progress bar).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any
 STEP_WORDS = (
     "epoch", "step", "global_step", "iteration", "iter", "update", "num_updates", "round", "episode", "ep", "it", "index",
 )  # fmt: skip
-"""What a step may be called. A line that has several is read by the first that can be one of this training's."""
+"""Names of a step. If a line has several, the first that may be one of this training's steps counts."""
 
-NAME_LENGTH = 100  # characters before a number that may be its name
-LONGEST = 20_000  # characters of a line that anybody reads
+NAME_LENGTH = 100  # characters before a number in which to look for its name
+LONGEST = 20_000  # characters of a line to read
 
 SPLITS = (
     "train",
@@ -90,7 +90,7 @@ _BARE = re.compile(r"(?<=[:,\[ ])(-?)(nan|inf(?:inity)?)\b", re.I)
 
 @dataclass(frozen=True)
 class Value:
-    """A number with its name: `name` as printed, `split` the part of the data that the line spoke of before it."""
+    """A number with its name: `name` as printed; `split`: the part of the data that the line named before it."""
 
     name: str
     text: str
@@ -101,7 +101,7 @@ class Value:
         return float(self.text.replace(",", ""))
 
     def repeats(self, other: Value) -> bool:
-        """The same number, perhaps printed with fewer digits."""
+        """Whether it is the same number, perhaps printed with fewer digits."""
         if self.number == other.number or (math.isnan(self.number) and math.isnan(other.number)):
             return True
         digits = min(_decimals(self.text), _decimals(other.text))
@@ -112,7 +112,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Line:
-    """What a line says. `is_progress`: it tells of a part of a step only (`[10/391]`), so its values are no result."""
+    """The content of a line. `is_progress`: it covers a part of a step (`[10/391]`), so its values are no result."""
 
     text: str = ""
     values: tuple[Value, ...] = ()
@@ -121,7 +121,7 @@ class Line:
     is_progress: bool = False
 
     def value(self, name: str) -> Value | None:
-        """The first value of this name: as it is printed, else whatever a person takes for the same name."""
+        """The first value with this name as printed, or else with a name that a person would take for the same."""
         for agrees in (_is, _is_called, _ends_in):
             found = next((value for value in self.values if agrees(value, name)), None)
             if found is not None:
@@ -129,7 +129,7 @@ class Line:
         return None
 
     def step(self, name: str) -> float | None:
-        """The step that is called so; also a value of that name (`Script(step="updates")`)."""
+        """The step with this name; it may also be a value (`Script(step="updates")`)."""
         key = key_of(name)
         if key in self.steps:
             return self.steps[key]
@@ -137,7 +137,7 @@ class Line:
         return None if found is None else found.number
 
     def doubtful(self, name: str) -> str:
-        """What stands where the value of `name` should; empty if the line does not speak of it, or has it."""
+        """The text in place of the value of `name`; empty if the line has the value, or does not mention the name."""
         if self.value(name) is not None:
             return ""
         spelled = r"[\s_/.-]+".join(map(re.escape, re.split(r"[\s_/.-]+", name.strip())))
@@ -146,7 +146,7 @@ class Line:
 
 
 def read(text: str) -> Line:
-    """What one line says."""
+    """The content of one line."""
     text = visible(text)
     if not re.search(r"\d|nan|inf", text, re.I) or len(text) > LONGEST:
         return Line(text[:LONGEST])
@@ -165,7 +165,7 @@ def read(text: str) -> Line:
 
 
 def measured(line: str) -> dict[str, float]:
-    """The numbers of a line by name, the first of each, and the steps that it speaks of.
+    """The numbers of a line by name (the first of each name), and the steps that it names.
 
     measured("epoch 3: valid_loss=0.52 (best 0.49)")      {"valid_loss": 0.52, "epoch": 3.0}
     """
@@ -173,21 +173,23 @@ def measured(line: str) -> dict[str, float]:
     return {value.name: value.number for value in reversed(found.values)} | dict(found.steps)
 
 
-_SAYING = r"epoch|step|iter|update|round|episode|=|[a-z_@\"'\])](?:: |:[-.\d])|\[\d+\]|^\s*\d+[:/]"  # what a line that says something may have
+_SAYING = (
+    r"epoch|step|iter|update|round|episode|=|[a-z_@\"'\])](?:: |:[-.\d])|\[\d+\]|^\s*\d+[:/]"  # signs of a useful line
+)
 
 
 class Reader:
-    """The lines of one stream, in order: what a line says with the help of those before it."""
+    """Reads the lines of one stream in order; earlier lines help to understand later ones."""
 
     def __init__(self, names: Sequence[str] = (), steps: Mapping[str, float] | None = None) -> None:
         ends = [re.split(r"[\s_/.-]+", name.strip())[-1] for name in names]
         self._worth = re.compile("|".join([_SAYING, *(re.escape(end.lower()) for end in ends)]))
         self.steps = dict(steps or {})  # of the last heading
-        self._columns: list[str] = []  # of a table, while its rows come
-        self._repeats = False  # the next line repeats an earlier one ("best iteration is:")
+        self._columns: list[str] = []  # of a table, while its rows last
+        self._repeats = False  # whether the next line repeats an earlier one ("best iteration is:")
 
     def read(self, text: str) -> Line | None:
-        """None for a line that speaks of nothing that anybody asks for; most do."""
+        """The content of a line; None for a line without anything of interest, as most are."""
         if not self._columns and not self._worth.search(text.lower()):
             return None
         line = read(text)
@@ -230,14 +232,14 @@ def _cell(cell: str) -> str | None:
 
 
 def visible(text: str) -> str:
-    """The line as a terminal shows it in the end: without colours, after carriage returns and backspaces."""
+    """The final form of a line in a terminal: without colours, after carriage returns and backspaces."""
     text = _COLOURS.sub("", text).rstrip("\r\n")
     shown = [part for part in re.split(r"\r|\x08+", text) if part.strip()]
     return shown[-1] if shown else ""
 
 
 def likeliest(name: str, seen: list[str]) -> str | None:
-    """The name that was probably meant by `name`."""
+    """The name among `seen` that `name` probably means."""
     import difflib
 
     wanted = _words(name)
@@ -250,12 +252,12 @@ def likeliest(name: str, seen: list[str]) -> str | None:
 
 
 def is_synonym(name: str, other: str) -> bool:
-    """The same words with another spelling: val_loss, valid_loss, Validation loss."""
+    """Whether two names are spellings of the same words: val_loss, valid_loss, Validation loss."""
     return _words(name) == _words(other)
 
 
 def key_of(name: str) -> str:
-    """Spelling aside: "Val Loss", "val/loss" and "val_loss" are one name."""
+    """A key that ignores spelling: "Val Loss", "val/loss" and "val_loss" have the same."""
     key = re.sub(r"[^a-z0-9@²%]+", "_", name.lower()).strip("_")
     return key.removeprefix("current_").removeprefix("trainer_") if key.endswith(STEP_WORDS) else key
 
@@ -278,7 +280,7 @@ def _is_called(value: Value, name: str) -> bool:
 
 
 def _ends_in(value: Value, name: str) -> bool:
-    """`Average loss` is the loss; `train loss` and `best loss` are others."""
+    """Whether a value is `name` with other words before it: `Average loss` is the loss, `best loss` is another."""
     printed, key = value.name.split(), key_of(name)
     for place in range(len(printed)):
         if key_of(" ".join(printed[place:])) == key:
@@ -287,7 +289,7 @@ def _ends_in(value: Value, name: str) -> bool:
 
 
 def _structure(text: str) -> tuple[int, Mapping[str, Any] | None]:
-    """The JSON object or Python dict that a line is or ends in (`epoch 3: {...}`), and where it begins."""
+    """The JSON object or Python dict that makes up a line or its end (`epoch 3: {...}`), and where it begins."""
     begin, stripped = text.find("{"), text.rstrip()
     if begin < 0 or not stripped.endswith("}"):
         return 0, None
@@ -328,7 +330,7 @@ def _flat(found: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any
 
 
 def _take_steps(text: str) -> tuple[dict[str, float], bool, str, set[tuple[int, int]]]:
-    """The steps that a line names, whether it begins with one, the rest of it, and their `3/20`."""
+    """The steps that a line names, whether it begins with one, the rest of it, and the steps' `3/20`."""
     steps: dict[str, float] = {}
     places: set[tuple[int, int]] = set()
     heading = False
@@ -342,7 +344,7 @@ def _take_steps(text: str) -> tuple[dict[str, float], bool, str, set[tuple[int, 
             places.add((int(told), int(found["total"])))
         if before in ("best", "last", "from", "until", "till", "since", "previous", "max", "total"):
             return " ; "
-        if split in ("val", "test") and "iter" in key:  # counts the batches of an evaluation
+        if split in ("val", "test") and "iter" in key:  # it counts the batches of an evaluation
             return " ; "
         if not steps and not before and not found["plural"]:
             heading = bool(_HEADING.match(found.string[: found.start()]))
@@ -364,7 +366,7 @@ def _take_steps(text: str) -> tuple[dict[str, float], bool, str, set[tuple[int, 
 
 
 def _values(text: str) -> Iterator[Value]:
-    """The pairs of a line, in order, each with the part of the data that was named last before it."""
+    """The values of a line, in order, each with the part of the data that was named last before it."""
     split, position = "", 0
     for number in _VALUE.finditer(text):
         begin = max(position, number.start() - NAME_LENGTH)

@@ -1,8 +1,9 @@
-"""A script as a process of ours: with a group of its own, that ends with us, however we end.
+"""A script as our child process: it has its own process group, which ends with us, however we end.
 
-A command may be a wrapper (`bash run.sh`, torchrun, conda run) whose children are the training. So all signals go to the
-group, and to the descendants that left it. A guard, a shell that waits on a pipe, ends the group when the worker is gone;
-if the guard was killed as well, the next start of the trial ends what carries the trial's own folder in its environment.
+A command may be a wrapper (`bash run.sh`, torchrun, conda run) whose children are the training. So all signals go to
+the group, and to descendants that have left it. A guard, which is a shell that waits on a pipe, ends the group when the
+worker is gone. If the guard was killed as well, the next start of the trial kills every process that has the trial's
+folder in its environment.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from pathlib import Path
 
 import psutil
 
-GRACE = 10.0  # seconds to end, once asked
-LAST_WORDS = 60.0  # seconds for a script that is through, to save its model
+GRACE = 10.0  # seconds from SIGTERM to SIGKILL
+LAST_WORDS = 60.0  # seconds for a finished script to save its model
 _GUARD = """
 read -r group || exit
 read -r over && exit
@@ -30,7 +31,7 @@ kill -KILL -- "-$group" 2>/dev/null
 
 
 class ScriptProcess:
-    """`words`, running; what it prints is appended to two files."""
+    """The running command `words`; its output is appended to two files."""
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str], output: Path, errors: Path) -> None:
         self._guard = subprocess.Popen(
@@ -55,13 +56,13 @@ class ScriptProcess:
         return self._process.poll()
 
     def wait(self, seconds: float) -> bool:
-        """Whether it ends within so many seconds."""
+        """Wait up to `seconds` for it to end; returns whether it has."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
         return self.code is not None
 
     def end(self, grace: float = GRACE) -> None:
-        """Ask the whole group to end, then kill what is left of it; returns when nothing is."""
+        """Ask the whole group to end, then kill the rest of it; returns when nothing is left."""
         self._note_family()
         if self._alive():
             self._signal(signal.SIGTERM)
@@ -73,7 +74,7 @@ class ScriptProcess:
         self._dismiss()
 
     def _alive(self) -> bool:
-        self._process.poll()  # a child that has ended is one of the group until it is waited for
+        self._process.poll()  # an ended child belongs to the group until we wait for it
         return _group_lives(self._process.pid) or any(_runs(member) for member in self._family.values())
 
     def _note_family(self) -> None:
@@ -85,7 +86,7 @@ class ScriptProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
         for member in self._family.values():
-            with contextlib.suppress(psutil.Error):  # psutil compares the start time: never another with this pid
+            with contextlib.suppress(psutil.Error):  # psutil compares start times, so a reused pid is safe
                 member.send_signal(number)
 
     def _tell_guard(self, text: str) -> None:
@@ -103,7 +104,7 @@ class ScriptProcess:
 
 
 def end_leftovers(environment: Mapping[str, str], runner: str) -> int:
-    """Kill what an earlier start has left: the processes with this in their environment, and a `runner` of ours."""
+    """Kill the leftovers of an earlier start: processes with this `environment` that also have `runner` in theirs."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -116,7 +117,7 @@ def end_leftovers(environment: Mapping[str, str], runner: str) -> int:
 
 
 def exit_in_words(code: int) -> str:
-    """`exit code 1`, `killed by SIGKILL`."""
+    """An exit code in words: `exit code 1`, `killed by SIGKILL`."""
     number = -code if code < 0 else code - 128 if 128 < code < 128 + 65 else 0
     with contextlib.suppress(ValueError):
         if number:
@@ -131,7 +132,7 @@ def _group_lives(group: int) -> bool:
         return False
     except PermissionError:
         pass
-    return any(_runs_in(group, pid) for pid in psutil.pids())  # where nobody waits for them, the dead stay in the group
+    return any(_runs_in(group, pid) for pid in psutil.pids())  # zombies that nobody waits for stay in the group
 
 
 def _runs_in(group: int, pid: int) -> bool:

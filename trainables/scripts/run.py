@@ -1,7 +1,7 @@
-"""A script being run for a trial: what it prints, writes or reports becomes the trial's progress.
+"""Run a script for a trial: its output, files and reports become the trial's progress.
 
-After an interruption the output of the earlier start is read first, so that what was told before it counts; then the
-script is started again, and what it tells again is passed over.
+After an interruption, the earlier start's output is read first, so that what it reported still counts. Then the script
+starts again, and steps that it reports again are skipped.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from trainables.scripts.trial_folder import (
 if TYPE_CHECKING:
     from trainables.scripts.channels import Program
 
-SOONEST, LATEST = 0.005, 0.05  # seconds between two looks at what the script tells
-PAUSE_SECONDS = 0.2  # between two questions whether to pause
+SOONEST, LATEST = 0.005, 0.05  # seconds between two looks at the script's channels
+PAUSE_SECONDS = 0.2  # between two calls of should_pause
 
 
 class ScriptRun(Iterator["Progress | None"]):
-    """The run of one assignment; a `search.work.Run`."""
+    """Carries out one assignment; a `search.work.Run`."""
 
     def __init__(self, script: Program, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> None:
         self._script, self._assignment = script, assignment
@@ -57,8 +57,8 @@ class ScriptRun(Iterator["Progress | None"]):
             {row["step"]: Value(script.metric, row["text"]) for row in self._steps}, counted=self._memory.get("counted", 0),
         )  # fmt: skip
         self._channels = Channels(script, self._folder, assignment.config, self._memory)
-        self._heard: deque[Reading] = deque()  # and not yet told
-        self._step = assignment.recorded  # the last that was told
+        self._heard: deque[Reading] = deque()  # readings not yet yielded
+        self._step = assignment.recorded  # the last step yielded
         self._answered = -1
         self._asked = -math.inf
         self._process: ScriptProcess | None = None
@@ -68,11 +68,11 @@ class ScriptRun(Iterator["Progress | None"]):
         return next(self._items)
 
     def save(self) -> Progress:
-        """The script keeps its own checkpoints; what is named here is their folder."""
+        """The script saves its own checkpoints; the path is that of its folder."""
         return Progress("checkpoint", self._step, path=str(self._folder.path))
 
     def close(self) -> None:
-        """Leave off; the script and all that it started has ended when this returns."""
+        """Stop; when this returns, the script and everything that it started have ended."""
         self._items.close()
 
     def _carry_out(self) -> Generator[Progress]:
@@ -93,12 +93,12 @@ class ScriptRun(Iterator["Progress | None"]):
             self._leave()
 
     def _watch(self) -> Iterator[Progress]:
-        """Tell what the script tells, until it ends or the trial rests."""
+        """Yield the script's progress until it ends or the trial rests."""
         process = self._process
         assert process is not None
         mark, pause = time.perf_counter(), SOONEST
         while True:
-            has_ended = process.code is not None  # asked before reading: what was written before is read
+            has_ended = process.code is not None  # asked before reading, so that everything written is read
             news = self._listen(has_ended and (process.code or 0) >= 0)
             while self._heard:
                 reading = self._heard.popleft()
@@ -107,7 +107,7 @@ class ScriptRun(Iterator["Progress | None"]):
                 if row is not None:
                     now = time.perf_counter()
                     yield self._report(row, now - mark)
-                    mark = time.perf_counter() if reading.reported else now  # it waits for the answer
+                    mark = time.perf_counter() if reading.reported else now  # report() waits for our answer
                 if self._step >= self._assignment.until:
                     yield self.save()
                     return
@@ -129,7 +129,7 @@ class ScriptRun(Iterator["Progress | None"]):
                 time.sleep(pause)
 
     def _start(self) -> None:
-        """Start the script, with nothing in its way."""
+        """Clear away the last start and start the script."""
         script, assignment, folder = self._script, self._assignment, self._folder
         if self._count.kind == COUNTED and self._count.values:
             self._refuse_what_cannot_go_on()
@@ -159,9 +159,10 @@ class ScriptRun(Iterator["Progress | None"]):
         self._process = ScriptProcess(words, environment, folder.place / OUTPUT, folder.place / ERRORS)
 
     def _find_the_beginning(self) -> None:
-        """The script left files and told nothing: its next line may be about any step, if nobody knows how it counts.
+        """Handle files of a script that reported nothing: without its way of counting, its next line could be any step.
 
-        Another trial of the sweep may have shown it. Else the files go, so that the training begins at its beginning.
+        Another trial of the sweep may have shown how it counts. Otherwise delete the files, so that the training starts
+        over.
         """
         for other in self._folder.memories_of_others():
             if other.get("kind") in (OWN, REPORTED) and other.get("shift") is not None:
@@ -172,7 +173,7 @@ class ScriptRun(Iterator["Progress | None"]):
         self._folder.write_log(b"(interrupted before it told anything: its files are removed, and it begins anew)\n")
 
     def _refuse_what_cannot_go_on(self) -> None:
-        """Lines without steps count from the first on: the script must begin there again."""
+        """Lines without steps count from the first on, so the script must start over: refuse if it has files."""
         metrics = set() if self._channels.file is None else set(self._channels.file.paths)
         if kept := self._folder.files - metrics:
             named = ", ".join(sorted(str(path.relative_to(self._folder.path)) for path in kept)[:3])
@@ -184,10 +185,10 @@ class ScriptRun(Iterator["Progress | None"]):
         for path in metrics:
             path.unlink()
 
-    # What was heard.
+    # Readings
 
     def _listen(self, has_ended: bool) -> bool:
-        """Put what is new at the end of the queue; whether there was anything."""
+        """Add new readings to the queue; returns whether there were any."""
         news = self._channels.listen(has_ended=has_ended, is_logged=self._process is not None)
         self._heard.extend(news)
         if (read := self._channels.give_back()) is not None:
@@ -197,7 +198,7 @@ class ScriptRun(Iterator["Progress | None"]):
         return bool(news)
 
     def _settle(self, reading: Reading) -> dict[str, Any] | None:
-        """Put news on the list of steps; None for what is known."""
+        """Record a reading as a step; None if the step is known already."""
         before = dict(self._memory)
         step = self._count.place(reading)
         if self._memory != before:
@@ -210,7 +211,7 @@ class ScriptRun(Iterator["Progress | None"]):
         return row
 
     def _settle_all(self, has_ended: bool) -> None:
-        """All that there is to read, without telling it yet."""
+        """Record all pending readings, without yielding them yet."""
         while self._listen(has_ended) or self._heard or self._channels.has_more:
             while self._heard:
                 self._settle(self._heard.popleft())
@@ -220,7 +221,7 @@ class ScriptRun(Iterator["Progress | None"]):
         return Progress("report", self._step, dict(row["metrics"]), seconds)
 
     def _answer(self, reading: Reading) -> None:
-        """Let a script that waits in report() go on."""
+        """Let a script continue that waits in report()."""
         if reading.reported:
             self._answered = int(reading.steps["step"])
             self._folder.write(ANSWER, {"step": self._answered, "go_on": True})
@@ -233,10 +234,10 @@ class ScriptRun(Iterator["Progress | None"]):
     def _remember(self) -> None:
         self._folder.write(MEMORY, self._memory)
 
-    # The end.
+    # The end
 
     def _end(self, code: int) -> Progress:
-        """The script has ended before its trial. Raises ScriptFailed unless it may have."""
+        """The end of a script before its trial's last step. Raises ScriptFailed unless it ended properly."""
         if code:
             errors, output = self._folder.tail(ERRORS), self._folder.tail(OUTPUT)
             said = error_line(errors, output, self._script.known_flags()) or "it printed no reason"
@@ -249,7 +250,7 @@ class ScriptRun(Iterator["Progress | None"]):
         return Progress("ended", self._step, text="the script ended with exit code 0")
 
     def _leave(self) -> None:
-        """End the script, and keep what it told until then."""
+        """End the script, and record everything that it reported until then."""
         process = self._process
         if process is None:
             return
@@ -263,7 +264,7 @@ class ScriptRun(Iterator["Progress | None"]):
         finally:
             came_to_its_end = process.code is not None and process.code >= 0
             process.end()
-        with contextlib.suppress(Refused, ScriptFailed):  # nobody has asked for it
+        with contextlib.suppress(Refused, ScriptFailed):  # at this point nobody needs the error
             self._settle_all(came_to_its_end)
         self._process = None
 

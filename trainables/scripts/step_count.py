@@ -1,8 +1,8 @@
-"""Which step of a training a script's report is about: its own word for it, or, from zero on, the order of its lines.
+"""Find the step that a script's report belongs to: the script's own number, or the order of its lines.
 
-Steps are the script's own, 1 … horizon, gaps allowed. A training whose first step is 0 is shifted by one. Where lines
-name no step they are counted, but only in a training that began at zero. What fits neither is refused with the
-reason: a wrong step puts a right number in a wrong place for ever.
+Steps are the script's own, 1 … horizon, gaps allowed. If a training's first step is 0, all its steps shift by one. If
+lines name no step, they are counted, but only if the training started from the beginning. Anything else is refused with
+a reason, because a wrong step would record a right number in the wrong place for ever.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ OWN, COUNTED, REPORTED = "own", "counted", "reported"
 
 
 class Refused(RuntimeError):
-    """What the script says cannot be put on record without a guess."""
+    """The script's output cannot be recorded without a guess."""
 
     is_about_a_process = True  # as for ScriptFailed
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The tuned metric, as the script told it once. `row`: its place among those of a file whose rows name no step."""
+    """One value of the tuned metric. `row`: its number among the rows of a file whose rows name no step."""
 
     value: Value
     metrics: Mapping[str, float]
     steps: Mapping[str, float] = field(default_factory=dict)
     text: str = ""
     row: int | None = None
-    reported: bool = False  # through report(), not printed
+    reported: bool = False  # through report(), not through output
 
     def __str__(self) -> str:
         return repr(self.text.strip()[:120])
@@ -39,26 +39,26 @@ class Reading:
 
 @dataclass
 class StepCount:
-    """The steps of one training over all its starts; `memory` and `values` outlive an interruption.
+    """Numbers the steps of one training over all its starts; `memory` and `values` survive an interruption.
 
-    `memory`: "kind" (of the steps), "key" (what the script calls them), "shift" (1 if it counts from 0).
-    `values`: what is known of each step.
+    `memory`: "kind" (of the steps), "key" (the script's word for them), "shift" (1 if it counts from 0).
+    `values`: the known value of each step.
     """
 
     metric: str
     horizon: int
-    name: str | None = None  # what the script calls its steps, if the user says so
+    name: str | None = None  # the script's word for its steps, if the user gives it
     memory: dict[str, Any] = field(default_factory=dict)
     values: dict[int, Value] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     counted: int = 0  # lines of this start
-    _last: int = 0  # step of this start …
+    _last: int = 0  # last step of this start …
     _last_reading: Reading | None = None
     _passed_over: bool = False
     _differs: bool = False
 
     def begin(self) -> None:
-        """The script is started, perhaps again."""
+        """Prepare for a start of the script, perhaps a repeated one."""
         self._last, self._last_reading, self.counted = 0, None, 0
         self._passed_over = self._differs = False
 
@@ -68,7 +68,7 @@ class StepCount:
         return kind
 
     def place(self, reading: Reading) -> int | None:
-        """The step of a reading that is news; None for one that is known. Raises Refused."""
+        """The step of a new reading; None if the step is known already. Raises Refused."""
         if self.kind == REPORTED and not reading.reported:
             return None
         if reading.reported and self.kind != REPORTED:
@@ -85,7 +85,7 @@ class StepCount:
         return self._by_step(reading, key)
 
     def _key(self, reading: Reading) -> str | None:
-        """What the reading calls its step; the first time, the first word in the usual order that fits."""
+        """The reading's word for its step; the first time, the first fitting word in the usual order."""
         if self.memory.get("key") in reading.steps:
             key: str = self.memory["key"]
             return key
@@ -139,7 +139,7 @@ class StepCount:
         if self.memory["shift"] is None:
             self.memory["shift"] = int(number == 0)
         step = int(number) + self.memory["shift"]
-        if self.memory["shift"] and number == self.horizon:  # it counts 0 … horizon
+        if self.memory["shift"] and number == self.horizon:  # the script counts 0 … horizon
             step = self.horizon
         if step > self.horizon:
             others = [f"Script(step={other!r})" for other in reading.steps if other not in (key, "index")]
@@ -150,7 +150,7 @@ class StepCount:
             )
         known = self.values.get(step)
         if step < self._last and reading.row is not None and known is not None and known.repeats(reading.value):
-            return None  # a file that is written anew with each row
+            return None  # the script rewrites the file with each row
         if step < 1 or step < self._last:
             raise Refused(
                 f"the script went back from {key} {self._last - self.memory['shift']} to {number:g} in {reading}; "
@@ -174,7 +174,7 @@ class StepCount:
                 )
             return None
         if step < max(self.values, default=0):
-            return None  # it was lost in an interruption, and later ones are on record
+            return None  # an interruption lost this step, but later ones are recorded
         return self._take(step, reading)
 
     def _take(self, step: int, reading: Reading) -> int:

@@ -1,8 +1,8 @@
-"""TRIAL_FOLDER: a trial's own folder, and what is kept in its `.reports` from one start of the script to the next.
+"""TRIAL_FOLDER: a trial's own folder, and the files in its `.reports` that outlive one start of the script.
 
 parameters.json, reports.jsonl, answer.json    the protocol of `report()`
-steps.jsonl                                    every step that was told, at once: it may not have been recorded yet
-memory.json                                    what this training calls its steps, where it counts from, how far
+steps.jsonl                                    every reported step, written at once, as the ledger may not have it yet
+memory.json                                    the training's word for its steps, where it counts from, how far
                                                each channel has been read
 stdout.txt, stderr.txt                         the output of one start, until it has been read
 """
@@ -28,7 +28,7 @@ STEPS, MEMORY, OUTPUT, ERRORS = "steps.jsonl", "memory.json", "stdout.txt", "std
 
 
 class TrialFolder:
-    """The folder at `path`, made if need be."""
+    """The folder at `path`, created if necessary."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -42,25 +42,25 @@ class TrialFolder:
 
     @property
     def files(self) -> set[Path]:
-        """What the script has put here."""
+        """The files that the script has put here."""
         return {path for path in self.path.rglob("*") if path.is_file() and self.place not in path.parents}
 
     def write_log(self, data: bytes) -> None:
-        """Add to the trial's log, for people; the worker keeps it short."""
+        """Append to the trial's log, which is for people; the worker keeps it short."""
         if data:
             with open(self.path.parent.parent / LOG, "ab", buffering=0) as log:
-                _lock(log, fcntl.LOCK_EX)  # not while the worker shortens it
+                _lock(log, fcntl.LOCK_EX)  # keeps the worker from shortening it now
                 while data:
                     data = data[log.write(data) :]
                 _lock(log, fcntl.LOCK_UN)
 
     def clear(self) -> None:
-        """Away with what belongs to one start only."""
+        """Delete the files that belong to one start only."""
         for name in (OUTPUT, ERRORS, ANSWER):
             (self.place / name).unlink(missing_ok=True)
 
     def memories_of_others(self) -> list[dict[str, Any]]:
-        """What other trials of the sweep remember of the same script."""
+        """The memories of other trials of the sweep, which run the same script."""
         trial, rest = self.path.parent.parent, self.place.relative_to(self.path.parent.parent)
         found = []
         for path in sorted(trial.parent.glob(f"*/{rest}/{MEMORY}")):
@@ -69,7 +69,7 @@ class TrialFolder:
         return found
 
     def read_memory(self) -> dict[str, Any]:
-        """What was remembered; empty at the first start."""
+        """The trial's memory; empty at the first start."""
         try:
             found: dict[str, Any] = json.loads((self.place / MEMORY).read_text())
             return found
@@ -77,13 +77,13 @@ class TrialFolder:
             return {}
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
-        """A file of `.reports`, whole or as it was."""
+        """Write a file of `.reports` atomically."""
         unfinished = self.place / f"{name}.tmp"
         unfinished.write_text(json.dumps(content))
         unfinished.replace(self.place / name)
 
     def checkpoint(self, recorded: int) -> Path:
-        """What was reported as the checkpoint of the latest step on record. Raises FileNotFoundError if none is left."""
+        """The checkpoint reported for the latest recorded step that still has one. Raises FileNotFoundError if none."""
         path = self.place / REPORTS
         for line in reversed(path.read_bytes().splitlines() if path.exists() else []):
             try:
@@ -95,19 +95,19 @@ class TrialFolder:
         raise FileNotFoundError(f"{path} names no checkpoint up to step {recorded} that is still there")
 
     def read_steps(self) -> list[dict[str, Any]]:
-        """The steps that were told, in order: `step`, `text` of the tuned metric, `metrics`, `line`."""
+        """The reported steps, in order: `step`, `text` of the tuned metric, `metrics`, `line`."""
         path, rows = self.place / STEPS, []
         for line in path.read_bytes().splitlines() if path.exists() else []:
             try:
                 row = json.loads(line)
-            except ValueError:  # of a worker that was killed while it wrote
+            except ValueError:  # written by a worker that was killed halfway
                 continue
             row["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
             rows.append(row)
         return rows
 
     def add_step(self, row: Mapping[str, Any]) -> None:
-        """One more; JSON has no NaN, so what is not finite is written by name."""
+        """Append a step; JSON has no NaN, so values that are not finite are written as text."""
         metrics = {name: value if math.isfinite(value) else repr(value) for name, value in row["metrics"].items()}
         with open(self.place / STEPS, "ab+") as file:
             size = file.tell()
@@ -116,12 +116,12 @@ class TrialFolder:
             file.write((b"\n" if torn else b"") + json.dumps({**row, "metrics": metrics}).encode() + b"\n")
 
     def size(self, name: str) -> int:
-        """Bytes of a file of `.reports`."""
+        """The size of a file of `.reports`, in bytes."""
         path = self.place / name
         return path.stat().st_size if path.exists() else 0
 
     def tail(self, name: str, limit: int = 200_000) -> str:
-        """The end of a file of output."""
+        """The end of an output file."""
         if not self.size(name):
             return ""
         with open(self.place / name, "rb") as file:
@@ -130,5 +130,5 @@ class TrialFolder:
 
 
 def _lock(file: IO[bytes], how: int) -> None:
-    with contextlib.suppress(OSError):  # a store without locks
+    with contextlib.suppress(OSError):  # the file system has no locks
         fcntl.flock(file, how)

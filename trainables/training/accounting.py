@@ -1,7 +1,7 @@
 """The training loss of an epoch: the mean over the samples whose updates count.
 
-Updates that a rollback undoes do not count, nor do those of an exploration in progress. An epoch in which no update
-counts reports the last loss that does.
+Updates that a roll-back undoes do not count, nor do those of an exploration in progress. If no update of an epoch
+counts, the epoch reports the last loss that does.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from torch import Tensor
 
 
 class LossAccount:
-    """Loss sums in samples; on a GPU they stay tensors, so that no update waits for one."""
+    """Sums losses over samples; on a GPU the sums stay tensors, so that no update waits for the device."""
 
     def __init__(self) -> None:
-        self.loss_sum: float | Tensor = 0.0  # over the samples of this epoch that count …
-        self.kept = 0  # … this many
-        self.last: float | Tensor = math.inf  # of the last update outside an exploration, or the first in one
+        self.loss_sum: float | Tensor = 0.0  # over the samples of this epoch that count
+        self.kept = 0  # the number of those samples
+        self.last: float | Tensor = math.inf  # of the last update outside explorations, or of the first inside one
 
     def add(self, loss_sum: float | Tensor, samples: int, *, exploring: bool) -> None:
         """One update over `samples` samples."""
@@ -29,16 +29,16 @@ class LossAccount:
             self.last = loss_sum / samples
 
     def mean(self, snapshot: Mapping[str, Any] | None, epoch: int) -> float:
-        """The loss of `epoch`; during an exploration, which began at `snapshot`, of what came before it."""
+        """The loss of `epoch`. During an exploration, which began at `snapshot`: the loss of the updates before it."""
         loss_sum, kept = (self.loss_sum, self.kept) if snapshot is None else counted_at(snapshot, epoch)
         return float(loss_sum) / kept if kept else float(self.last)
 
     def sums(self) -> dict[str, Any]:
-        """What a snapshot keeps."""
+        """The sums that a snapshot keeps."""
         return {"loss_sum": float(self.loss_sum), "kept": self.kept}
 
     def put(self, loss_sum: float, kept: int) -> None:
-        """Set the sum of this epoch and its samples."""
+        """Set the loss sum of this epoch and the number of its samples."""
         self.loss_sum, self.kept = loss_sum, kept
 
     def state_dict(self) -> dict[str, Any]:
@@ -49,5 +49,5 @@ class LossAccount:
 
 
 def counted_at(snapshot: Mapping[str, Any], epoch: int) -> tuple[float, int]:
-    """Loss sum and samples of `epoch` as they were at the snapshot; none if the snapshot is of an epoch before."""
+    """Loss sum and samples of `epoch` at the time of the snapshot; zeros if the snapshot is from an earlier epoch."""
     return (snapshot["loss_sum"], snapshot["kept"]) if snapshot["epoch"] == epoch else (0.0, 0)

@@ -1,4 +1,4 @@
-"""What a sweep hands to `train(config, state, control)`: the policy, before there are a model and an optimizer.
+"""The `control` that a sweep passes to `train(config, state, control)`: a policy that waits for model and optimizer.
 
 def train(config, state, control):
     model, optimizer = …
@@ -27,9 +27,9 @@ from trainables.training.data_order import DataOrder
 
 
 class Unattached:
-    """`policy` (None: the knobs stay as they are) for a training of `epochs` epochs whose `metric` is tuned.
+    """`policy` (None: the knobs stay as they are) for a training of `epochs` epochs that tunes `metric`.
 
-    `forked`: the state that is loaded is another trial's; this trial's policy begins anew on its weights.
+    `forked`: the loaded state belongs to another trial; this trial's policy starts afresh on its weights.
     """
 
     def __init__(self, policy: Policy[Any] | None, *, epochs: int, metric: str, forked: bool = False) -> None:
@@ -49,7 +49,7 @@ class Unattached:
         sampler: DataOrder | None = None,
         scaler: torch.amp.GradScaler | None = None,
     ) -> Control:
-        """The control of this model's training; the arguments are those of `Control`. Load no state before."""
+        """Return the control of this model's training; see `Control` for the arguments. Call before loading a state."""
         self._control = Control(
             self.policy, model, optimizer, batch_size=batch_size, samples=samples, epochs=self._epochs, measure=measure,
             metric=self._metric, parts=parts, sampler=sampler, scaler=scaler, forked=self._forked,
@@ -57,12 +57,12 @@ class Unattached:
         return self._control
 
     def take(self) -> list[Progress]:
-        """The decisions since the last call. Raises ValueError if there is a policy and nothing for it to control."""
+        """The decisions since the last call. Raises ValueError if the training never attached a policy's control."""
         if self._control is not None:
             return self._control.decisions.take()
         if self.policy is not None:
             raise ValueError(
-                f"{self.policy} controls nothing: the training takes `control` and reports without it; call "
+                f"{self.policy} controls nothing: the training takes `control` but never attaches it; call "
                 "control.attach(model, optimizer, batch_size=…, samples=…) before the first update."
             )
         return []

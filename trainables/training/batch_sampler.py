@@ -1,12 +1,12 @@
-"""Batches of indices for a DataLoader, as large as the policy wants them from one batch to the next.
+"""Batches of indices for a DataLoader; the policy sets the size of each batch.
 
     sampler = BatchSampler(len(data), seed=0)
     control = Control(policy, model, optimizer, batch_size=64, samples=len(data), epochs=20, sampler=sampler)
     for inputs, targets in DataLoader(data, batch_sampler=sampler): …
 
-One pass over the loader is the rest of an epoch: each epoch shows each sample once, in an order of its own that depends
-on the seed alone. A loader with workers draws batches ahead. They keep their size, so a new batch size takes effect when
-they have been trained on, and what was drawn ahead when a training was interrupted is drawn again.
+One pass over the loader covers the rest of an epoch. Each epoch shows each sample once, in a new order that depends on
+the seed alone. A loader with workers draws batches ahead. Those keep their size, so a new batch size takes effect only
+after them; if the training is interrupted, they are drawn again.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from trainables.training.data_order import SampleOrder, batch_count
 
 
 class BatchSampler(Sampler[list[int]]):
-    """Batches of `samples` samples, for a DataLoader. On several DDP ranks each has every `ranks`-th sample of a batch.
+    """Batches of `samples` samples, for a DataLoader. Of several DDP ranks each gets every `ranks`-th sample.
 
-    >>> sampler = BatchSampler(1000, seed=1)  # Control(…, sampler=sampler) tells it the batch size
+    >>> sampler = BatchSampler(1000, seed=1)  # Control(…, sampler=sampler) sets the batch size
     """
 
     def __init__(self, samples: int, *, seed: int = 0, rank: int = 0, ranks: int = 1) -> None:
@@ -31,14 +31,16 @@ class BatchSampler(Sampler[list[int]]):
             raise ValueError(f"BatchSampler(rank={rank}, ranks={ranks}): rank must be from 0 to {ranks - 1}.")
         self._size, self._rank, self._ranks = samples, rank, ranks
         self._order = SampleOrder(seed, samples, torch.device("cpu"))
-        self._batch_size: int | None = None  # until a control follows
-        self._trained = 0  # samples, since the start of the training …
-        self._begun = 0  # … and when this epoch began
-        self._ahead: list[int] = []  # sizes of the batches drawn and not trained on
+        self._batch_size: int | None = None  # until a control sets it
+        self._trained = 0  # samples since the start of the training …
+        self._begun = 0  # … and at the start of this epoch
+        self._ahead: list[int] = []  # sizes of the batches drawn but not yet trained on
 
     def __iter__(self) -> Iterator[list[int]]:
         if self._batch_size is None:
-            raise ValueError("BatchSampler: no control follows it; give it to Control(…, sampler=sampler) first.")
+            raise ValueError(
+                "BatchSampler: no control sets its batch size; pass it to Control(…, sampler=sampler) first."
+            )
         again, self._ahead = self._ahead, []
         while self._batch_size:
             place = self._trained + sum(self._ahead)
@@ -50,28 +52,28 @@ class BatchSampler(Sampler[list[int]]):
 
     @property
     def behind(self) -> int:
-        """Samples that come again: the data go on that much later."""
+        """How many samples the data lag behind the training, because some came again."""
         return self._order.behind
 
     @behind.setter
     def behind(self, samples: int) -> None:
         if self._ahead and samples != self._order.behind:
             raise ValueError(
-                f"BatchSampler: the policy replays samples, and {len(self._ahead)} batches have been drawn ahead of the "
-                "training; use DataLoader(…, num_workers=0), or a policy with data='fresh'."
+                f"BatchSampler: the policy replays samples, but the DataLoader has drawn {len(self._ahead)} batches ahead of "
+                "the training; use DataLoader(…, num_workers=0), or a policy with data='fresh'."
             )
         self._order.behind = samples
 
     def follow(self, samples: int, batch_size: int) -> None:
-        """The training has seen so many samples; the next batch has so many (0: there is none). `Control` calls this."""
+        """`Control` calls this: `samples` have been trained on, the next batch has `batch_size` (0: there is none)."""
         self._batch_size = batch_size
         while self._trained < samples:
             told = samples - self._trained
             drawn = self._ahead.pop(0) if self._ahead else 0
             if told < drawn or not drawn:
                 raise ValueError(
-                    f"BatchSampler: an update over {told} samples was told, and the batch drawn has {drawn}; tell the control "
-                    "of each batch of the DataLoader once, and of nothing else."
+                    f"BatchSampler: the control got an update over {told} samples, but the batch drawn has {drawn}; tell the "
+                    "control of each batch of the DataLoader once, and of nothing else."
                 )
             self._trained += drawn
 

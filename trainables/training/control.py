@@ -1,4 +1,4 @@
-"""A policy's control of a training, in any loop: turn the knobs, take snapshots, roll back, try, measure, record.
+"""Let a policy control a training in any loop: turn knobs, take snapshots, roll back, explore, measure, record.
 
     control = Control(AutoLrs(low=1e-4, high=0.3), model, optimizer, batch_size=64, samples=len(data), epochs=20)
     while not control.done:
@@ -39,16 +39,16 @@ Metrics = Mapping[str, float]
 
 
 class Control:
-    """`policy` in control of a training of `epochs` epochs of `samples` samples, in batches of `batch_size` at first.
+    """Lets `policy` control a training of `epochs` epochs of `samples` samples; `batch_size` is the first batch size.
 
-    The learning rate, momentum and weight decay at the start are the arguments that the optimizer was built with; a
-    parameter group with a multiple of one keeps it; no LR scheduler may write there too. `measure()` returns the metrics of the model on validation data.
-    `metric` names the one that tells of divergence: the training is over when it is not finite. `parts`: backward
-    passes for each batch, each followed by `part`. `sampler`: a BatchSampler that the data come from. `scaler`: the
-    gradient scaler of fp16. `weights` and `knobs` are for loops that train something else than `model` as it is. `forked`:
-    the first state that is loaded is another configuration's (`fork`).
+    The learning rate, momentum and weight decay at the start are the arguments that the optimizer was built with. A
+    parameter group with a multiple of one keeps it. No LR scheduler may write there too. `measure()` returns the
+    model's metrics on validation data. `metric` names the metric to tune: if it is not finite, the training has
+    diverged and ends. `parts`: backward passes for each batch, each followed by `part`. `sampler`: the BatchSampler
+    that the data come from. `scaler`: the gradient scaler of fp16. `weights` and `knobs`: for loops that do not train
+    `model` itself. `forked`: the first state to be loaded belongs to another configuration (see `fork`).
 
-    Raises ValueError if the policy needs what is not given here (`trainables.training.needs`).
+    Raises ValueError if the policy needs an argument that is missing (`trainables.training.needs`).
 
     >>> import torch
     >>> model = torch.nn.Linear(2, 1)
@@ -97,18 +97,18 @@ class Control:
         self.knobs = self._initial
         self.epoch = 0  # epochs finished
         self.samples = 0  # seen since the start
-        self.stopped = False  # the policy gave the training up
+        self.stopped = False  # whether the policy gave up the training
         self.diverged = False
         self.decisions = Decisions(self.knobs)
         self._account = LossAccount()
         self._policy_state: Any = None
         self._snapshot: dict[str, Any] | None = None
-        self._exploring = False  # the next rollback undoes what is done now
-        self._undone = 0  # samples that were seen, and undone since
-        self._evaluating = False  # the model has the weights to be measured, or had them since the last update
+        self._exploring = False  # whether the next roll-back undoes the present updates
+        self._undone = 0  # samples seen whose updates were rolled back
+        self._evaluating = False  # whether the model had the weights to measure at some time since the last update
         self.start()
 
-    # What a loop reads
+    # For the loop to read
 
     @property
     def batch_size(self) -> int:
@@ -117,51 +117,51 @@ class Control:
 
     @property
     def done(self) -> bool:
-        """Whether the training is over: all epochs, divergence, or the policy gave it up."""
+        """Whether the training is over: all epochs done, diverged, or given up by the policy."""
         return self.stopped or self.diverged or self.epoch >= self._epochs
 
     @property
     def snapshot(self) -> dict[str, Any] | None:
-        """The weights marked, live, and where the training stood then; None before the first snapshot."""
+        """The weights at the snapshot (live tensors) and the training's place then; None before the first snapshot."""
         return self._snapshot
 
     @property
     def position(self) -> int:
-        """Samples that went into the weights which an evaluation would measure: none undone, none of an exploration."""
+        """Samples behind the weights that an evaluation would measure: without undone and exploratory updates."""
         if self._exploring:
             assert self._snapshot is not None
             return int(self._snapshot["position"])
         return self.samples - self._undone
 
     def part_sizes(self, count: int, at_most: int | None = None) -> list[int]:
-        """The sizes of the parts of a batch of `count` samples, `at_most` so many at once: `batch.split(sizes)`."""
+        """Split a batch of `count` samples into parts of at most `at_most`: `batch.split(sizes)`."""
         return self._parts.sizes(count, at_most)
 
-    # What a loop tells
+    # For the loop to call
 
     def part(self, samples: int, loss: float | Tensor) -> None:
-        """After each backward pass of a batch of several: its samples, and their mean loss.
+        """Call after each of several backward passes of a batch, with the pass's samples and their mean loss.
 
-        Each pass adds its share of the gradient: scale its loss by samples / samples of the batch.
+        The gradients of the passes add up, so scale each loss by the pass's share of the batch's samples.
         """
         self._parts.add(samples, loss, self.scaler)
 
     def update(self, loss: float | Tensor | None = None, samples: int | None = None) -> None:
-        """After the optimizer's step: the batch's mean loss and its samples; neither if `part` was told all of them.
+        """Call after the optimizer's step, with the batch's mean loss and samples; without them if you called `part`.
 
-        On several DDP ranks each tells of its own share. The policy may turn knobs or roll back before this returns.
+        On several DDP ranks each passes its own share. The policy may turn knobs or roll back before this returns.
         """
         if loss is not None and samples is not None:
             if self.watches_gradient:
                 raise ValueError(
-                    f"control.update(loss, {samples}): {self.policy} watches the gradient; call control.part(samples, loss) "
+                    f"control.update(loss, {samples}): {self.policy} needs the gradient; call control.part(samples, loss) "
                     "after each backward pass, before gradients are clipped, and then control.update()."
                 )
             self._parts.add(samples, loss, self.scaler)
         self.updated(*self._parts.taken())
 
     def updated(self, loss_sum: float | Tensor, samples: int, gradient: Gradient | None) -> None:
-        """An update over `samples` samples, those of all parts and workers."""
+        """Record an update over `samples` samples, over all parts and workers, and ask the policy."""
         self._evaluating = False
         self._account.add(loss_sum, samples, exploring=self._exploring)
         if self._snapshot is not None and self._snapshot["loss"] is None:
@@ -178,8 +178,8 @@ class Control:
     def end_epoch(self, metrics: Metrics | Callable[[], Metrics] | None = None) -> dict[str, float]:
         """Close the epoch: measure, and ask the policy. Returns the metrics with the epoch's "train_loss".
 
-        Give the metrics, or a function that measures them (None: `measure`). During an exploration the weights at the
-        snapshot count: a function finds them in the model; whoever measures before does so within `evaluating`.
+        Pass the metrics, or a function that measures them (None: `measure`). During an exploration, the weights at the
+        snapshot must be measured: the function finds them in the model; to measure earlier, do so within `evaluating`.
         """
         self._refuse_unmeasured(metrics)
         train_loss = self._account.mean(self._snapshot if self._exploring else None, self.epoch)
@@ -202,7 +202,7 @@ class Control:
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Within it the model has the weights that an evaluation must measure: during an exploration those at the snapshot."""
+        """A context in which the model has the weights to evaluate: during an exploration, those at the snapshot."""
         self._evaluating = True
         if not self._exploring:
             yield
@@ -217,17 +217,17 @@ class Control:
             put_model(self.model, tried)
 
     def turn(self) -> None:
-        """Bring the knobs into the optimizer and the data order; again after somebody else has written there."""
+        """Write the knobs to the optimizer and the data order; call it again after other code has written there."""
         turn(self._optimizer, self._multiples, self.knobs)
         if self._order is not None:
             self._order.follow(self.samples, 0 if self.stopped else self.knobs.batch_size)
 
-    # Its own state
+    # Saving and loading
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of what the control depends on: plain data and tensors. Ask between two updates only."""
+        """A copy of all that the control depends on: plain data and tensors. Call it between two updates only."""
         if self._parts.is_amid:
-            raise ValueError("control.state_dict(): a batch has been told of in part; save after control.update().")
+            raise ValueError("control.state_dict(): a batch is only partly done; save after control.update().")
         snapshot = self._snapshot and {**self._snapshot, "weights": self._weights.gathered(self._snapshot["weights"])}
         return {
             "epoch": self.epoch,
@@ -246,10 +246,10 @@ class Control:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, of a control with the same policy; load the model's and the optimizer's before."""
+        """Continue from `state`, saved with the same policy; load the model and the optimizer first."""
         if self._forked:
             self._forked = False
-            if state["exploring"]:  # the weights at the snapshot are those that were measured
+            if state["exploring"]:  # the other trial reported the weights at the snapshot
                 self._weights.write(state["snapshot"]["weights"])
             self.fork(state)
             return
@@ -267,7 +267,7 @@ class Control:
         self.turn()
 
     def fork(self, state: dict[str, Any]) -> None:
-        """Go on from another configuration's `state`, with the knobs of this one, and its policy from the start."""
+        """Continue from another configuration's `state`, with this one's knobs and its policy from the start."""
         self.load_state_dict({**state, "snapshot": None, "exploring": False, "multiples": self._multiples})
         self.decisions = Decisions(self._initial)
         if self._order is not None:
@@ -275,7 +275,7 @@ class Control:
         self.start()
 
     def start(self) -> None:
-        """The configuration's knobs, and what the policy makes of them before the next update."""
+        """Set the configuration's knobs, and let the policy change them before the next update."""
         self.knobs = self.decisions.told_knobs = self._initial
         self.turn()
         if self.policy is not None:
@@ -284,7 +284,7 @@ class Control:
             self.do(action, 0.0)
             self._tell_schedule()
 
-    # What the policy wants
+    # Carrying out the policy's actions
 
     def _ask(self, signals: Signals) -> None:
         assert self.policy is not None
@@ -296,7 +296,7 @@ class Control:
             self._ask(replace(signals, knobs=self.knobs, metrics=metrics, train_loss=None, loss=None, gradient=None))
 
     def do(self, action: Action, cost_seconds: float) -> None:
-        """Carry out what a policy decided in that many seconds."""
+        """Carry out an action that took the policy `cost_seconds` to choose."""
         if action.roll_back:
             self._roll_back(action.replay)
         if action.snapshot or (action.explore and not action.roll_back):
@@ -311,14 +311,14 @@ class Control:
         before = self.knobs
         if action.knobs is not None:
             self.knobs = action.knobs
-        if action.knobs is not None or action.roll_back:  # the snapshot has the knobs of its own time
+        if action.knobs is not None or action.roll_back:  # the optimizer's state at the snapshot has older knobs
             self.turn()
         averaged = self._averaged(action, before)
         if why := "; ".join(filter(None, (action.why, averaged))):
             begun = self._weights.averaging or Averaging(1) if averaged else None
             before = before if self._exploring else self.decisions.told_knobs
             self._tell(why, before, action.evidence, cost_seconds, begun)
-        if action.stop:  # the epoch closes as one whose training loss is no number; nothing follows
+        if action.stop:  # give the epoch a NaN training loss; nothing follows
             self.stopped, self._exploring = True, False
             self._account.put(math.nan, 1)
             self.turn()
@@ -326,7 +326,7 @@ class Control:
     def _roll_back(self, replay: bool) -> None:
         snapshot = self._snapshot
         if snapshot is None:
-            raise ValueError(f"{self.policy!r} asks to roll back, but has taken no snapshot before")
+            raise ValueError(f"{self.policy!r} asks to roll back, but has taken no snapshot")
         self._weights.write(snapshot["weights"])
         if self.scaler is not None:
             self.scaler.load_state_dict(snapshot["scaler"])
@@ -334,14 +334,14 @@ class Control:
         self._undone = self.samples - snapshot["position"]
         if replay:
             if self._order is None:
-                raise ValueError(f"{self.policy!r} replays samples; give Control(…, sampler=BatchSampler(…)).")
+                raise ValueError(f"{self.policy!r} replays samples; pass Control(…, sampler=BatchSampler(…)).")
             self._order.behind = self.samples - snapshot["drawn"]
             write_streams(snapshot["streams"])
-        if snapshot["loss"] is not None:  # that of the weights undone may be no number
+        if snapshot["loss"] is not None:  # the loss of the undone weights may be NaN
             self._account.last = snapshot["loss"]
 
     def _averaged(self, action: Action, before: Knobs) -> str:
-        """Begin to average, or end, or begin again; returns what was done."""
+        """Start, end or restart averaging; returns a description of it."""
         averaging, present = action.average, self._weights.averaging
         if present is not None and action.why and self.knobs.learning_rate != before.learning_rate:
             averaging = averaging or present  # a restart, as Crossbow does when the rate drops
@@ -349,8 +349,8 @@ class Control:
         present = self._weights.averaging
         if present is not None and min(self.knobs.batch_size, self._size) < present.replicas:
             raise ValueError(
-                f"{present}: batch_size={self.knobs.batch_size} of {self._size} samples is less than one for each replica; "
-                "make the batch larger, or the replicas fewer."
+                f"{present}: batch_size={self.knobs.batch_size} of {self._size} samples leaves some replica without any; "
+                "use a larger batch or fewer replicas."
             )
         return how
 
@@ -363,32 +363,32 @@ class Control:
         )  # fmt: skip
 
     def _tell_schedule(self) -> None:
-        """What a policy turns bit by bit, now and then."""
+        """Record, once in a while, the knobs that a policy turns gradually."""
         if not self._exploring and self.decisions.told_knobs != self.knobs:
             self._tell("schedule", self.decisions.told_knobs, {}, 0.0)
 
     def _refuse_unmeasured(self, metrics: Metrics | Callable[[], Metrics] | None) -> None:
-        """Raise ValueError if nothing, or the wrong weights, were measured at the end of an epoch."""
+        """Raise ValueError if the end of an epoch has no metrics, or those of the wrong weights."""
         if metrics is None and self._measure is None:
-            raise ValueError("control.end_epoch(): no metrics; give them, or Control(…, measure=evaluate).")
+            raise ValueError("control.end_epoch(): no metrics; pass them, or give Control(…, measure=evaluate).")
         if isinstance(metrics, Mapping) and self._exploring and not self._evaluating:
             raise ValueError(
-                f"control.end_epoch({dict(metrics)}): {self.policy} is trying other weights now, and those at the snapshot must be "
-                "measured; give the function, control.end_epoch(lambda: evaluate(model)), or measure within "
+                f"control.end_epoch({dict(metrics)}): {self.policy} is exploring, so the weights at the snapshot must be "
+                "measured; pass a function, control.end_epoch(lambda: evaluate(model)), or measure within "
                 "`with control.evaluating():`."
             )
 
     def _measured(self, metrics: Metrics | Callable[[], Metrics] | None) -> Metrics:
-        """At the end of an epoch: what the first rank measured; the weights at the snapshot during an exploration."""
+        """The first rank's metrics at the end of an epoch; during an exploration, of the weights at the snapshot."""
         if isinstance(metrics, Mapping):
             return cast("Metrics", self._group.told(metrics))
         with self.evaluating():
             return self._measured_now() if metrics is None else cast("Metrics", self._group.told(metrics()))
 
     def _measured_now(self) -> Metrics:
-        """The model as it is, left in the modes in which it was."""
+        """Measure the present weights, and restore each module's training or evaluation mode."""
         if self._measure is None:
-            raise ValueError(f"{self.policy!r} asks for metrics; give Control(…, measure=evaluate).")
+            raise ValueError(f"{self.policy!r} asks for metrics; pass Control(…, measure=evaluate).")
         modes = [(module, module.training) for module in self.model.modules()]
         metrics = self._measure()
         for module, training in modes:

@@ -1,7 +1,7 @@
-"""Which samples a training sees next: each epoch a permutation of its own, a function of seed and epoch.
+"""The order in which a training sees its samples: each epoch has its own permutation, a function of seed and epoch.
 
-So nothing but the place needs to be kept. A training that sees samples again (a replayed trial) lets its data fall behind:
-they go on in the same permutations, so many samples later.
+So a checkpoint only needs the place. If a policy replays samples, the data lag behind the training: they continue
+through the same permutations, that many samples later.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from torch import Tensor
 
 
 class DataOrder(Protocol):
-    """An order of samples that can fall behind, so that some come again: `SampleOrder`, or a BatchSampler."""
+    """An order of samples that can lag, so that some samples come again: `SampleOrder`, or a BatchSampler."""
 
     behind: int  # samples
 
     def follow(self, samples: int, batch_size: int) -> None:
-        """So many samples have been trained on, and the next batch has so many (0: there is none)."""
+        """`samples` have been trained on, and the next batch has `batch_size` (0: there is none)."""
 
     def end_epoch(self) -> None: ...
 
@@ -29,16 +29,16 @@ class DataOrder(Protocol):
 
 
 class SampleOrder:
-    """Of `size` samples; the indices are on `device`."""
+    """Orders `size` samples; the indices are on `device`."""
 
     def __init__(self, seed: int, size: int, device: torch.device) -> None:
-        self.seed = seed  # of the present epoch's permutation: a fork finishes its parent's
+        self.seed = seed  # of the present epoch's permutation; a fork finishes its parent's
         self.behind = 0  # samples
         self._own_seed, self._size, self._device = seed, size, device
         self._kept: tuple[tuple[int, int], Tensor] | None = None
 
     def follow(self, samples: int, batch_size: int) -> None:
-        """The training tells where it is; `drawn` is told as well."""
+        """Does nothing: `drawn` is told the place as well."""
 
     def end_epoch(self) -> None:
         self.seed = self._own_seed
@@ -50,7 +50,7 @@ class SampleOrder:
         self.seed, self.behind = state["seed"], state["behind"]
 
     def drawn(self, place: int, count: int) -> Tensor:
-        """`count` indices; `place`: samples since the start of the training."""
+        """The next `count` indices; `place`: samples since the start of the training."""
         epoch, offset = divmod(place - self.behind, self._size)
         present = place // self._size
         found = self._permutation(epoch, present)[offset : offset + count]
@@ -68,7 +68,7 @@ class SampleOrder:
 def batch_count(cursor: int, size: int, batch_size: int, replicas: int = 1) -> int:
     """Samples of the next batch, `cursor` samples into an epoch of `size`.
 
-    A last batch that is too small joins the one before: batch normalization cannot do with a single sample, in no replica.
+    A last batch that is too small joins the one before: batch normalization needs two samples or more in each replica.
     """
     end = cursor + batch_size
     if 0 < size - end < min(batch_size, replicas * min(2, batch_size // replicas)):

@@ -1,4 +1,4 @@
-"""The record of what a policy decided: each decision with its reason, and now and then what it turned bit by bit."""
+"""Record a policy's decisions: each one with its reason, and once in a while the knobs that it turns gradually."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from trainables.values import Averaging, Knobs
 
 
 class Decisions:
-    """Of one training whose knobs are `knobs` at first."""
+    """The decisions of one training; `knobs`: its knobs at the start."""
 
     def __init__(self, knobs: Knobs) -> None:
-        self.waiting: list[Progress] = []  # not taken yet
-        self.told_knobs = knobs  # as recorded, without what was only tried
+        self.waiting: list[Progress] = []  # recorded, not taken yet
+        self.told_knobs = knobs  # as last recorded, without explorations
 
     def take(self) -> list[Progress]:
-        """Those since the last call, in order."""
+        """The decisions since the last call, in order."""
         taken, self.waiting = self.waiting, []
         return taken
 
@@ -26,7 +26,7 @@ class Decisions:
         self, why: str, epoch: int, samples: int, position: int | None, before: Knobs, after: Knobs,
         evidence: Mapping[str, float], cost_seconds: float, begun: Averaging | None = None,
     ) -> None:  # fmt: skip
-        """The knobs are `after` and no longer `before`; `begun`: the averaging that begins. `position` None: a trial."""
+        """Record the change from `before` to `after`. `begun`: averaging that begins. `position` None: exploring."""
         self.waiting.append(Progress(
             "decision", epoch, dict(evidence), cost_seconds, text=why, samples=samples, position=position,
             before=asdict(before), after=asdict(after) | ({"averaging": asdict(begun)} if begun else {}),

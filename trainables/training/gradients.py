@@ -1,6 +1,6 @@
-"""Gradients of the parts of a batch: each measured by itself, and added up in the order in which the loop would have done it.
+"""Gradients of the parts of a batch: measure each alone, then add them up in the order of the plain loop.
 
-What is measured is used by `trainables.estimates.noise_scale`; only a policy that watches the gradient pays for it.
+`trainables.estimates.noise_scale` uses the norms; only a policy that needs the gradient pays for them.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from torch import Tensor
 from trainables.estimates.noise_scale import Gradient
 
 Parts = Sequence[tuple["float | Tensor", float]]
-"""Of each part |its share of the gradient|^2, and its share of the samples."""
+"""For each part: |its share of the gradient|^2, and its share of the samples."""
 
 
 def square(parameters: Sequence[Tensor]) -> float | Tensor:
-    """|gradient|^2 over all parameters; on a GPU a tensor, as it is waited for once an update."""
+    """|gradient|^2 over all parameters; on a GPU a tensor, so that the CPU waits once per update."""
     norms = torch._foreach_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     norm = torch.linalg.vector_norm(torch.stack(norms))
     return norm.double().square() if norm.is_cuda else float(norm) ** 2
 
 
 def set_aside(parameters: Sequence[Tensor]) -> list[Tensor | None]:
-    """The gradients added up so far, out of the way of the next part's."""
+    """Take the accumulated gradients off the parameters, so that the next part's can be measured alone."""
     before = [parameter.grad for parameter in parameters]
     for parameter in parameters:
         parameter.grad = None
@@ -33,7 +33,7 @@ def set_aside(parameters: Sequence[Tensor]) -> list[Tensor | None]:
 
 
 def put_back(parameters: Sequence[Tensor], before: Sequence[Tensor | None]) -> None:
-    """Add those set aside to the last part's."""
+    """Add the gradients that were set aside to the last part's."""
     sums, added = [], []
     for parameter, gradient in zip(parameters, before, strict=True):
         if gradient is not None:
@@ -46,7 +46,7 @@ def put_back(parameters: Sequence[Tensor], before: Sequence[Tensor | None]) -> N
 
 
 def norms(batch_size: int, whole: float | Tensor, parts: Parts, scale: float) -> Gradient:
-    """What a policy sees of an update. `whole`: |gradient|^2; `scale`: the squared loss scale that multiplied all of it."""
+    """The norms that a policy sees. `whole`: |gradient|^2; `scale`: the squared loss scale, contained in all norms."""
     known = [(float(part) / scale, share) for part, share in parts if share > 0]
     return Gradient(
         batch_size=batch_size,

@@ -13,13 +13,13 @@ KNOB_OF = {"lr": "learning_rate", "momentum": "momentum", "weight_decay": "weigh
 
 
 def knobs_of(optimizer: torch.optim.Optimizer, batch_size: int) -> Knobs:
-    """The arguments that the optimizer was built with; 0 for what it does not know, such as Adam's momentum."""
+    """The optimizer's arguments as knobs; 0 for those that it lacks, such as Adam's momentum."""
     given = {name: float(optimizer.defaults.get(key) or 0.0) for key, name in KNOB_OF.items()}
     return Knobs(batch_size=batch_size, **given)
 
 
 def multiples_of(group: Mapping[str, Any], knobs: Knobs) -> dict[str, float]:
-    """The multiple of each knob that this parameter group has; none where the group has a value of its own."""
+    """This parameter group's multiple of each knob; no entry if the group has a value of its own."""
     multiples = {}
     for key, name in KNOB_OF.items():
         if key in group:
@@ -32,7 +32,7 @@ def multiples_of(group: Mapping[str, Any], knobs: Knobs) -> dict[str, float]:
 
 
 def turn(optimizer: torch.optim.Optimizer, multiples: Sequence[Mapping[str, float]], knobs: Knobs) -> None:
-    """Bring the knobs into the optimizer; `multiples`: of each group."""
+    """Write the knobs to the optimizer's groups, each times the group's `multiples`."""
     for group, times in zip(optimizer.param_groups, multiples, strict=True):
         for key, multiple in times.items():
             group[key] = multiple * getattr(knobs, KNOB_OF[key])

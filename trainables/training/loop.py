@@ -2,12 +2,12 @@
 
     for each epoch:
         for each batch of the epoch's permutation:
-            for each part of it that fits into memory: add up the gradients; yield None
+            for each part of it that fits into memory: accumulate the gradients; yield None
             update the weights; ask the policy
         evaluate; ask the policy; yield a report
 
-`Training` is that loop with all of its state in the open: between two items `state()` is everything that the
-rest of the training depends on, and `load(state)` makes another process go on with the same bits.
+`Training` is that loop with all of its state exposed. Between two items, `state()` returns everything that the rest of
+the training depends on; after `load(state)`, another process continues with identical bits.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def train(
     prepared: Path | None = None,
     state: dict[str, Any] | None = None,
 ) -> Iterator[Progress]:
-    """Train from scratch, or on from `state`, to the step `until` (None: the horizon); yields the reports."""
+    """Train from scratch, or continue from `state`, to the step `until` (None: the horizon); yields the reports."""
     training = Training(workload, policy, config, seed=seed, until=until, prepared=prepared)
     if state is not None:
         training.load(state)
@@ -56,10 +56,10 @@ def train(
 
 
 class Training:
-    """One training; iterating carries it on. It owns the process's random streams: one at a time.
+    """One training; iterate to run it. It uses the process's random streams, so only one may run at a time.
 
-    Yields None after each backward pass (the last of a batch has updated the weights as well), a report after each
-    evaluation; after either, what the policy decided. With no policy the knobs stay as they are.
+    Yields None after each backward pass (the last of a batch also updates the weights), a report after each evaluation,
+    and after either of them the policy's decisions. Without a policy the knobs stay as they are.
     """
 
     def __init__(
@@ -88,17 +88,17 @@ class Training:
         self.optimizer = workload.optimizer(self.model, config)
         self.scaler = workload.scaler(config)
         self._clip_norm = workload.clip_norm(config)
-        self._model = self.model  # the same weights
+        self._model = self.model  # compiled, if the workload says so; the same weights
         if workload.execution.compile:
             self._model = cast("torch.nn.Module", torch.compile(self.model))
         watches_gradient = policy is not None and "gradient" in policy.needs
-        self._shared = self.group.wrapped(self._model, watches_gradient)  # … whose gradients are those of all
+        self._shared = self.group.wrapped(self._model, watches_gradient)  # its gradients cover all workers
 
-        self.cursor = 0  # samples into the next epoch
-        self.accumulated = 0  # of the next update, whose gradients are added up already
+        self.cursor = 0  # samples into the present epoch
+        self.accumulated = 0  # samples of the next update whose gradients are accumulated already
         self._seed = seed
-        self._share_sum: float | Tensor = 0.0  # over what is accumulated
-        self._part_squares: list[tuple[float | Tensor, float]] = []  # |gradient|^2 and share of each part accumulated
+        self._share_sum: float | Tensor = 0.0  # the loss sum over the accumulated samples
+        self._part_squares: list[tuple[float | Tensor, float]] = []  # |gradient|^2 and share of each accumulated part
         self._seconds = 0.0  # since the last report
         self._size = workload.samples()
         self._order = SampleOrder(seed, self._size, self.device)
@@ -111,10 +111,10 @@ class Training:
 
     def __iter__(self) -> Iterator[Progress | None]:
         if self.group.size > 1:
-            state = self.group.told(self.state())  # where the first of them stands
+            state = self.group.told(self.state())  # all start from the first worker's state
             self._weights.share()
             self.load(state)
-            self.accumulated, self._share_sum, self._part_squares = 0, 0.0, []  # what one worker had begun begins anew
+            self.accumulated, self._share_sum, self._part_squares = 0, 0.0, []  # restart a batch that one worker began
         while True:
             while self.control.decisions.waiting:
                 yield self.control.decisions.waiting.pop(0)
@@ -122,13 +122,13 @@ class Training:
                 self._attend(until_ended=True)
                 return
             self._attend()
-            begun = time.perf_counter()  # the time that the consumer takes between two items is not ours
-            torch.set_flush_denormal(True)  # a saturated network trains four times slower on denormals
+            begun = time.perf_counter()  # do not count the consumer's time between two items
+            torch.set_flush_denormal(True)  # denormals make a saturated network train four times slower
             try:
                 with self._onednn:
                     metrics = self._advance()
             finally:
-                torch.set_flush_denormal(False)  # it would change the consumer's Python floats as well
+                torch.set_flush_denormal(False)  # it would also change the consumer's Python floats
             self._seconds += time.perf_counter() - begun
             yield None if metrics is None else self._report(metrics)
 
@@ -152,30 +152,30 @@ class Training:
 
     @property
     def replicas(self) -> Replicas | None:
-        """Those trained in place of the model, which is their average."""
+        """The replicas that train in place of the model, which is their average."""
         return self._weights.replicas
 
     @property
     def place(self) -> tuple[int, int]:
-        """Evaluations finished, and samples of the next epoch that a backward pass has seen."""
+        """Finished evaluations, and samples of the next epoch that a backward pass has seen."""
         return self.step, self.cursor + self.accumulated
 
     @property
     def position(self) -> int:
-        """Samples that went into the weights which an evaluation would measure: without what was undone or is tried."""
+        """Samples behind the weights that an evaluation would measure: without undone and exploratory updates."""
         return self.control.position
 
     def _attend(self, *, until_ended: bool = False) -> None:
-        """Take part in as many calls of the first worker's `state` as there are before it goes on."""
+        """Take part in each of the first worker's calls of `state` until it continues."""
         if self._weights.is_scattered(self.control.snapshot) and not (until_ended and self.group.rank == 0):
             while self.group.total(torch.zeros(1, device=self.device)) or until_ended:
                 self._weights.gathered(self._weights.read())
                 self.control.state_dict()
 
     def state(self) -> dict[str, Any]:
-        """A copy of everything that the rest of the training depends on; ask between two items only.
+        """A copy of everything that the rest of the training depends on; call it between two items only.
 
-        Of several workers the first is asked, and the others answer it when they come to their next update.
+        Of several workers, call it in the first; the others take part when they come to their next update.
         """
         if self._weights.is_scattered(self.control.snapshot):
             self.group.total(torch.ones(1, device=self.device))
@@ -196,17 +196,17 @@ class Training:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, which a training of the same workload, policy, configuration and seed gave."""
+        """Continue from `state`, saved by a training of the same workload, policy, configuration and seed."""
         self._put(state, state["weights"])
         self.control.load_state_dict(state["control"])
 
     def fork(self, state: dict[str, Any]) -> None:
-        """Go on from another configuration's `state`, with own knobs, and the own policy from its start."""
+        """Continue from another configuration's `state`, with this one's knobs and its policy from the start."""
         groups = self.optimizer.state_dict()["param_groups"]
         weights = measured_weights(state)
         self._put(state, {**weights, "optimizer": {"state": weights["optimizer"]["state"], "param_groups": groups}})
         self._seconds = 0.0
-        self._weights.average(Averaging(1))  # the own policy says how many
+        self._weights.average(Averaging(1))  # this one's policy decides whether to average
         self.control.fork(state["control"])
         if self.cursor == 0:
             self._order.end_epoch()
@@ -225,10 +225,10 @@ class Training:
         write_streams(state["streams"])
 
     def _advance(self) -> Mapping[str, float] | None:
-        """One update; or, when the epoch's samples are used up, its evaluation."""
+        """Make one update, or evaluate when the epoch's samples are used up."""
         if self.cursor >= self._size or self.control.stopped:
             return self._evaluate()
-        if not self.model.training:  # it was measured
+        if not self.model.training:  # an evaluation came before
             self.model.train()
         averaging, samples = self._weights.averaging, self.control.samples
         replicas = None if averaging is None else averaging.replicas
@@ -238,17 +238,17 @@ class Training:
         self.group.reseed(self._seed, samples - self._order.behind)
         while self.accumulated < whole:
             self._backward(share, whole, total)
-            if self.group.size == 1:  # several workers have no common place within a batch
+            if self.group.size == 1:  # several workers stop only between batches
                 break
         if self.accumulated == whole:
             self._update(total)
         return None
 
     def _backward(self, share: Tensor, whole: int, total: int) -> None:
-        """Add the gradients of the next part of this worker's `share`, `whole` of a batch of `total` samples."""
+        """Add up the gradients of the next part of this worker's `share`, `whole` of the batch's `total` samples."""
         parameters, replicas, watches = self._weights.parameters, self._weights.replicas, self._watches_parts
         if self.accumulated == 0:
-            for parameter in parameters:  # as zero_grad does; it would look for a profiler first, in 12 us
+            for parameter in parameters:  # like zero_grad, without its look for a profiler, which takes 12 us
                 parameter.grad = None
         count = self._part_size(whole - self.accumulated, whole)
         indices = share if count == whole else share[self.accumulated : self.accumulated + count]
@@ -267,30 +267,30 @@ class Training:
             self._part_squares.append((gradients.square(parameters), weight))
             if before:
                 gradients.put_back(parameters, before)
-        # A GPU is not waited for; on a CPU the plain number is ten times cheaper than a tensor.
+        # Do not wait for a GPU; on a CPU a plain number is ten times cheaper than a tensor.
         self._share_sum += (loss.detach().double() if self._on_gpu else loss.item()) * (count if weight else 0)
         self.accumulated += count
 
     def _part_size(self, left: int, whole: int) -> int:
-        """How many of the samples that are left of a batch are computed next; as even as can be."""
+        """The size of the next part, as even as possible; `left` of the batch's `whole` samples remain."""
         size = self.workload.execution.micro_batch or left
         if self._watches_parts and whole >= 4:
-            # Noise shows between two parts at least; batch normalisation cannot do with a single sample.
+            # Noise shows only between two parts or more; batch normalisation needs two samples or more.
             size = min(size, math.ceil(whole / 2))
         if self._weights.replicas is None or size >= left:
             return math.ceil(left / math.ceil(left / size))
         replicas = len(self._weights.replicas.own)
-        rows = max(1, size // replicas)  # of one sample for each
+        rows = max(1, size // replicas)  # samples for each replica
         rows = math.ceil(left / replicas / math.ceil(left / replicas / rows))
         return left if left - rows * replicas < replicas else rows * replicas
 
     @property
     def _watches_parts(self) -> bool:
-        """Whether the gradients of parts of a batch are measured here; workers and replicas are parts by themselves."""
+        """Whether to measure the parts of a batch here; workers and replicas are parts by themselves."""
         return self.control.watches_gradient and self.group.size == 1 and self._weights.replicas is None
 
     def _update(self, total: int) -> None:
-        """Move the weights by the gradients that were added up over `total` samples."""
+        """Update the weights with the gradients accumulated over `total` samples."""
         gradient = self._gradient(total) if self.control.watches_gradient else None
         replicas = self._weights.replicas
         if self._clip_norm is not None:
@@ -318,7 +318,7 @@ class Training:
             self.scaler.update()
 
     def _gradient(self, total: int) -> Gradient:
-        """The norms of the gradients that were added up over `total` samples, and of their parts."""
+        """The norms of the gradients accumulated over `total` samples, and of their parts."""
         parts: gradients.Parts = self._part_squares
         whole: float | Tensor
         if self.replicas is not None:
@@ -333,7 +333,7 @@ class Training:
         return measured
 
     def _evaluate(self) -> Mapping[str, float]:
-        """Close the epoch: measure, and let the policy see it."""
+        """Close the epoch: measure, and ask the policy."""
         self.cursor = 0
         metrics = self.control.end_epoch(self._measured)
         return {**dict.fromkeys(self.workload.metrics, math.nan), **metrics} if self.diverged else metrics

@@ -12,30 +12,30 @@ from trainables.values import Averaging
 
 
 class Weights(Protocol):
-    """What `Control` marks and rolls back."""
+    """The weights that `Control` takes snapshots of and rolls back."""
 
     @property
     def averaging(self) -> Averaging | None:
         """The averaging in progress; None while one model trains."""
 
     def read(self) -> dict[str, Any]:
-        """The live tensors: "model", "buffers", "optimizer", and what else belongs to them."""
+        """The live tensors: "model", "buffers", "optimizer", and others that belong to them."""
 
     def write(self, weights: dict[str, Any]) -> None:
-        """Return to what `read` gave, of which copies were made."""
+        """Restore weights from a copy of what `read` returned."""
 
     def gathered(self, weights: dict[str, Any]) -> dict[str, Any]:
-        """A copy on the CPU, with the parts that other workers hold."""
+        """A copy on the CPU, including the parts that other workers hold."""
 
     def own(self, weights: dict[str, Any]) -> dict[str, Any]:
-        """This worker's part of what `gathered` gave."""
+        """This worker's part of what `gathered` returned."""
 
     def average(self, averaging: Averaging) -> str:
-        """Train that many replicas from here on; returns how they are computed."""
+        """Train `averaging.replicas` replicas from here on; returns how they are computed."""
 
 
 class ModelState:
-    """A model and its optimizer, as any training loop has them."""
+    """A model and its optimizer, for any training loop."""
 
     averaging: Averaging | None = None
 
@@ -47,7 +47,7 @@ class ModelState:
 
     def write(self, weights: dict[str, Any]) -> None:
         put_model(self._model, weights)
-        self._optimizer.load_state_dict(copied(weights["optimizer"]))  # it would share them
+        self._optimizer.load_state_dict(copied(weights["optimizer"]))  # without the copy it would share the tensors
 
     def gathered(self, weights: dict[str, Any]) -> dict[str, Any]:
         return cast("dict[str, Any]", copied(weights, torch.device("cpu")))
@@ -56,14 +56,14 @@ class ModelState:
         return weights
 
     def average(self, averaging: Averaging) -> str:
-        """Raises ValueError for more than one replica: the loss would have to be computed for each of them."""
+        """Raises ValueError for more than one replica: the loop would have to compute the loss of each."""
         if averaging.replicas == 1:
             return "one model"
         raise ValueError(f"{averaging}: only our own loop trains replicas; make the model a Workload and call train().")
 
 
 def live_weights(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The live tensors of both; buffers that PyTorch would not save are among them."""
+    """The live tensors of both, including buffers that PyTorch would not save."""
     state = dict(model.state_dict())
     buffers = {name: value for name, value in model.named_buffers() if name not in state}
     return {"model": state, "buffers": buffers, "optimizer": optimizer.state_dict()}
@@ -77,14 +77,14 @@ def put_model(model: torch.nn.Module, weights: dict[str, Any]) -> None:
 
 
 def measured_weights(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights that an evaluation of this training state measures: those at the snapshot during an exploration."""
+    """The weights that an evaluation of this state would measure: during an exploration, those at the snapshot."""
     control = state["control"]
     weights = control["snapshot"]["weights"] if control["exploring"] else state["weights"]
     return cast("dict[str, Any]", weights)
 
 
 def copied(value: Any, device: torch.device | None = None) -> Any:
-    """A deep copy, with all tensors on `device` (None: each where it is; optimizers keep some on the CPU)."""
+    """A deep copy, with all tensors on `device` (None: each stays where it is; optimizers keep some on the CPU)."""
     if isinstance(value, Tensor):
         return value.detach().to(device or value.device, copy=True)
     if isinstance(value, dict):

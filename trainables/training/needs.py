@@ -1,4 +1,4 @@
-"""What a policy needs and a loop of one's own may lack: refused before the first update, with the remedy."""
+"""Refuse, before the first update, a policy whose needs the user's own loop does not meet; name the remedy."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from trainables.contract import Policy
 
 
 def refuse_unmet(policy: Policy[Any], *, averages: bool, rolls_back: bool, measures: bool, parts: int) -> None:
-    """Raise ValueError for the first need of `policy` that is not met.
+    """Raise ValueError for the first unmet need of `policy`.
 
     averages: the loop can train replicas. rolls_back: its data order can go back. measures: it has a function that
-    measures. parts: gradients of each batch that are seen apart, from micro-batches or DDP ranks.
+    measures. parts: how many gradients it sees for each batch, from micro-batches or DDP ranks.
     """
     if "average" in policy.writes and not averages:
         raise ValueError(
@@ -20,16 +20,16 @@ def refuse_unmet(policy: Policy[Any], *, averages: bool, rolls_back: bool, measu
         )
     if "replay" in policy.writes and not rolls_back:
         raise ValueError(
-            f"{policy} replays samples, which needs a data order that can go back; give Control(…, sampler=sampler) the "
+            f"{policy} replays samples, which needs a data order that can go back; pass Control(…, sampler=sampler) the "
             "BatchSampler(samples, seed=0) that the DataLoader draws from, or choose data='fresh'."
         )
     if "metrics" in policy.needs and not measures:
         raise ValueError(
-            f"{policy} asks for metrics between two epochs; give Control(…, measure=evaluate), a function without arguments "
+            f"{policy} asks for metrics between two epochs; pass Control(…, measure=evaluate), a function without arguments "
             "that returns them, or choose metric=None."
         )
     if "gradient" in policy.needs and parts < 2:
         raise ValueError(
-            f"{policy} watches the gradient noise, and {parts} backward pass for each batch shows none; give "
+            f"{policy} needs the gradient noise, which {parts} backward pass for each batch cannot show; pass "
             "Control(…, parts=2) and call control.part(samples, loss) after each of the two, or train on several DDP ranks."
         )

@@ -1,24 +1,24 @@
-"""Keep oneDNN from a convolution whose gradient it computes wrongly: memory is overwritten, or the gradient is not true.
+"""Keep oneDNN away from convolutions whose gradient it computes wrongly: it overwrites memory or returns wrong numbers.
 
     with Guard() as guard:   # once for each training, entered for each stretch of it
         ...                  # build the model, train
 
-The fault  On x86 CPUs, in the gradient by the weights of a convolution with a 1 x 1 kernel, a stride, no padding and fewer
+The fault  On x86 CPUs, in the weight gradient of a convolution with a 1 x 1 kernel, a stride, no padding and fewer
            input channels than a vector holds numbers (8 with AVX2, 16 with AVX-512), float32 or bfloat16, if images
-           or weights lie in memory with the channels last. oneDNN books working memory for the channels that are
-           there, and addresses it as if there were 8 (16). With one thread it writes past the end (a crash, now or
-           later), with more into what other threads work with, so the gradient is wrong and nothing says so.
+           or weights lie in memory with the channels last. oneDNN allocates working memory for the actual channels,
+           but addresses it as if there were 8 (16). With one thread it writes past the end (a crash, now or later);
+           with more threads it writes into the memory of other threads, so the gradient is silently wrong.
            Such layers are the shortcuts of narrow residual networks.
-Source     https://github.com/uxlfoundation/oneDNN/issues/6035, open in September 2026; oneDNN 3.12 is in torch 2.13.0. All
-           versions are taken to have it; once one does not, ask for older ones here.
+Source     https://github.com/uxlfoundation/oneDNN/issues/6035, open in September 2026; oneDNN 3.12 is in torch 2.13.0.
+           We assume that all versions have the fault; once one does not, check for older ones here.
 Seen       torch 2.13.0+cpu on an AMD EPYC with AVX-512, also as AVX2 (`ONEDNN_MAX_CPU_ISA`), each shape in a process of
-           its own whose allocations end at pages that must not be touched. Wrong: 2 to 5 input channels of 8 x 8 pixels
-           with AVX2, 4 to 15 of 128 x 128 with AVX-512. Sound there: 8 to 36 (16 to 24) channels, stride 1, 3 x 3
-           kernels, padding, groups, other layouts, one and three dimensions, transposed ones, forward, the gradient by the images.
-Remedy     oneDNN is off while a training with such a layer computes. That costs the whole model up to 1.7 times the time
-           (`ResNet` of 8, 16 and 32 channels; of 4 and 8, nothing). It is the same on every CPU: the digits agree.
-Not for    a layer that was built before its training, or by calling `functional.conv2d`; a script in a process of its own:
-           torch has the fault there with and without us. `ONEDNN_MAX_CPU_ISA=AVX` in its environment is a way around.
+           its own whose allocations end at protected pages. Wrong: 2 to 5 input channels of 8 x 8 pixels with AVX2,
+           4 to 15 of 128 x 128 with AVX-512. Correct there: 8 to 36 (16 to 24) channels, stride 1, 3 x 3 kernels,
+           padding, groups, other layouts, one and three dimensions, transposed ones, forward, the image gradient.
+Remedy     Switch oneDNN off while a training with such a layer computes. The whole model takes up to 1.7 times as long
+           (`ResNet` of 8, 16 and 32 channels; of 4 and 8, no longer). We do so on every CPU, so the digits agree.
+Not for    a layer that was built before its training, or a call of `functional.conv2d`; a script in a process of its
+           own, where torch has the fault with and without us. As a workaround set `ONEDNN_MAX_CPU_ISA=AVX` there.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from typing import Any
 import torch
 from torch.nn.modules.module import register_module_module_registration_hook
 
-CHANNELS = 16  # float32 numbers in the widest vector: from so many on, no CPU computes it wrongly
+CHANNELS = 16  # float32 numbers in the widest vector: with this many channels or more, every CPU computes correctly
 
 
 class Guard:
-    """oneDNN as one training needs it: as it was, until it builds a layer that oneDNN computes wrongly; then off.
+    """Leaves oneDNN as it is until the training builds a layer that oneDNN computes wrongly; then keeps it off.
 
-    Each training has its own, so several may take turns in a process.
+    Each training has its own guard, so several trainings may take turns in a process.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Guard:
     def __exit__(self, *_: object) -> None:
         global _watching
         enabled, _watching = self._before.pop()
-        if self.off:  # else it stays as the training's own code has set it
+        if self.off:  # otherwise keep the setting of the training's own code
             _switch(enabled)
 
     def see(self, layer: torch.nn.Module) -> None:

@@ -1,7 +1,7 @@
-"""The gradient of each backward pass by itself, seen on its way into `parameter.grad`.
+"""The gradient of each backward pass alone, measured on its way into `parameter.grad`.
 
-A hook on each parameter takes the norm of what one pass adds: before it is accumulated, and before DDP averages it over
-the ranks. Nothing is copied, and the sum in `parameter.grad` stays as it would be.
+A hook on each parameter takes the norm of what one pass adds, before PyTorch accumulates it and before DDP averages it
+over the ranks. It copies nothing and does not change the sum in `parameter.grad`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class PartGradients:
-    """Watches `parameters`, those that are trained."""
+    """Watches the trainable ones of `parameters`."""
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         self._norms: dict[int, Tensor] = {}

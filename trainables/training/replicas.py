@@ -1,18 +1,18 @@
-"""Replicas of a model, trained in lock-step and held together by their average: Crossbow's SMA, in one process or in several.
+"""Replicas of a model, trained in lock-step and tied to their average: Crossbow's SMA, in one process or several.
 
-One round, with k replicas w_j, the central model z (the one that is measured and kept) and what z was before, z':
+One round, with k replicas w_j, the central model z (measured and kept) and z', the value of z one round earlier:
 
     c_j = alpha (w_j - z)                       with w_j as it was before its gradient step
     w_j ← w_j - the optimiser's step - c_j      on the gradient of replica j's own samples
     z   ← z + sum of c_j + mu (z - z')
 
-Parameters and buffers of all replicas are stacked to (k, *shape). The optimiser moves the stacks: its rule is
-elementwise, so it is k optimisers. Of p workers each has the stacks of every p-th replica and all have the central model;
-the sums are over all of them.
+Parameters and buffers of all replicas are stacked to (k, *shape). The optimiser updates the stacks: its rule is
+elementwise, so it acts as k optimisers. Each of p workers has the stacks of every p-th replica, and all have the
+central model; the sums run over all workers.
 
 Source     Koliousis et al., Crossbow: Scaling Deep Learning with Small Batch Sizes on Multi-GPU Servers, VLDB 2019.
-Differs    at a restart the replicas share the mean of their optimiser's states (momentum, …); Crossbow's code lets each
-           keep its own. Buffers of z (batch normalisation) are the means of the replicas'.
+Differs    after a restart the replicas share the mean of their optimiser states (momentum, …); Crossbow's code lets
+           each keep its own. The buffers of z (batch normalisation) are the means over the replicas.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ ELEMENTWISE = (
 
 
 class Replicas:
-    """`averaging.replicas` copies of `model`, which becomes their central model; `optimizer` moves them, until `leave`.
+    """`averaging.replicas` copies of `model`, which becomes their central model; `optimizer` moves them until `leave`.
 
-    `obstacle`: see `Losses`. `group`: the workers that share them; the methods are called in all of them together.
+    `obstacle`: see `Losses`. `group`: the workers that share the replicas; call each method in all of them together.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Replicas:
         obstacle: str | None = None,
         group: Alone | None = None,
     ) -> None:
-        if type(optimizer) not in ELEMENTWISE:  # a subclass may do what it likes
+        if type(optimizer) not in ELEMENTWISE:  # a subclass may use any rule
             raise ValueError(
                 f"{averaging}: {type(optimizer).__name__} may use norms of whole tensors, which would mix the "
                 f"replicas; choose one of {', '.join(kind.__name__ for kind in ELEMENTWISE)}."
@@ -70,7 +70,7 @@ class Replicas:
         self.losses = Losses(module, self.parameters, self._buffers, obstacle)
 
     def leave(self) -> None:
-        """Let the optimiser move the central model, with the mean of what it kept for the replicas."""
+        """Let the optimiser move the central model, with the mean of the replicas' optimiser states."""
         _exchange(
             self._optimizer,
             {stack: self._central[name] for name, stack in self.parameters.items()},
@@ -78,10 +78,10 @@ class Replicas:
         )
 
     def loss(self, indices: Tensor, total: int) -> tuple[Tensor, Tensor]:
-        """What to descend on for these samples of a round of `total`, and their mean loss.
+        """The loss to descend on, and the mean loss, of these samples of a round of `total`.
 
-        Replica j has every k-th sample from the j-th on, and descends on the mean over its own; `indices` are those of
-        this worker's replicas (`group.share`).
+        Replica j has every k-th sample from the j-th on, and descends on the mean over its own; `indices` are the
+        samples of this worker's replicas (`group.share`).
         """
         k, here = self.averaging.replicas, len(self.own)
         shares = [indices[i::here] for i in range(min(here, len(indices)))]
@@ -96,7 +96,7 @@ class Replicas:
         return torch.stack([gradient.flatten(1).square().sum(1) for gradient in self._gradients()]).sum(0)
 
     def gradient_parts(self, total: int) -> tuple[list[tuple[float, float]], float]:
-        """|its share of the mean gradient|^2 and its share of the samples, by replica; |the mean gradient|^2."""
+        """For each replica |its share of the mean gradient|^2 and its share of the samples; |the mean gradient|^2."""
         k = self.averaging.replicas
         shares = [len(range(j, total, k)) / total for j in self.own]
         weights = torch.tensor(shares, dtype=torch.float64, device=self._gradients()[0].device)
@@ -106,7 +106,7 @@ class Replicas:
         return [part for parts in self._group.everybody(parts) for part in parts], whole
 
     def clip(self, norm: float) -> None:
-        """Shorten the gradient of each replica to `norm`."""
+        """Clip the gradient of each replica to the norm `norm`."""
         factors = (norm / (self.squares().sqrt() + 1e-6)).clamp(max=1.0)
         for gradient in self._gradients():
             gradient.mul_(factors.view(-1, *[1] * (gradient.ndim - 1)))
@@ -133,7 +133,7 @@ class Replicas:
         return None
 
     def _means(self, stacks: Sequence[Tensor]) -> list[Tensor]:
-        """Over all replicas; the first one's of what has no fractions (counters). One worker: exact where they are equal."""
+        """Means over all replicas; the first replica's value for integers. With one worker exact if all are equal."""
         if self._group.size == 1:
             return [_mean(stack) for stack in stacks]
         sums = self._group.totals([stack.double().sum(0) for stack in stacks])
@@ -144,7 +144,7 @@ class Replicas:
         ]
 
     def state(self) -> dict[str, Any]:
-        """The live tensors of the replicas here, the central model's not among them."""
+        """The live tensors of the replicas here, without the central model's."""
         return {
             "averaging": asdict(self.averaging), "obstacle": self.losses.obstacle, "rounds": self._rounds,
             "parameters": dict(self.parameters), "buffers": dict(self._buffers), "before": dict(self._before),
@@ -167,7 +167,7 @@ class Replicas:
 def _exchange(
     optimizer: torch.optim.Optimizer, moved: dict[Tensor, Tensor], turned: Callable[[Tensor], Tensor]
 ) -> None:
-    """Let the optimiser move other tensors; what it keeps for the old ones (momentum, …) goes along, `turned`."""
+    """Let the optimiser move other tensors; `turned` converts its state of the old ones (momentum, …) for the new."""
     optimizer.zero_grad(set_to_none=True)
     for group in optimizer.param_groups:
         group["params"] = [moved.get(parameter, parameter) for parameter in group["params"]]
@@ -189,7 +189,7 @@ def _mean(stack: Tensor) -> Tensor:
 
 
 def gathered(weights: dict[str, Any], group: Alone) -> dict[str, Any]:
-    """A worker's weights with the replicas of all workers, stacked in their order; the same where there are none."""
+    """A worker's weights with the replicas of all workers, stacked in order; unchanged if there are no replicas."""
     if "replicas" not in weights or group.size == 1:
         return weights
     k = weights["replicas"]["averaging"]["replicas"]
@@ -201,20 +201,20 @@ def gathered(weights: dict[str, Any], group: Alone) -> dict[str, Any]:
 
 
 def own(weights: dict[str, Any], group: Alone) -> dict[str, Any]:
-    """Of gathered weights those of this worker."""
+    """This worker's part of gathered weights."""
     if "replicas" not in weights or group.size == 1:
         return weights
     return _each_stack(lambda stack: stack[group.rank :: group.size], weights)
 
 
 def _each_stack(turned: Callable[..., Tensor], *weights: dict[str, Any]) -> dict[str, Any]:
-    """The first weights with each stack of replicas exchanged for what `turned` makes of it in all of them."""
+    """The first weights, with each stack of replicas replaced by `turned` of that stack in all of the weights."""
 
     def each(*tables: dict[Any, Any]) -> dict[Any, Any]:
         return {
             key: turned(*(table[key] for table in tables)) if isinstance(value, Tensor) and value.ndim else value
             for key, value in tables[0].items()
-        }  # the numbers that optimisers keep for a parameter (steps) have no dimension
+        }  # an optimiser's numbers for a parameter (steps) have no dimension
 
     first = weights[0]
     replicas = {part: each(*(one["replicas"][part] for one in weights)) for part in ("parameters", "buffers")}

@@ -1,4 +1,4 @@
-"""Weights that a policy may have trained as replicas: the model alone, or the replicas that stand in for it."""
+"""Weights that a policy may train as replicas: the model alone, or the replicas that stand in for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.values import Averaging
 
 
 class ReplicatedState:
-    """The model and optimizer of `workload`; `group`: the workers among whom replicas are spread once `share` was called."""
+    """The model and optimizer of `workload`; `group`: the workers that share the replicas after `share` is called."""
 
     def __init__(
         self, workload: Workload, model: torch.nn.Module, optimizer: torch.optim.Optimizer, group: Alone
@@ -24,7 +24,7 @@ class ReplicatedState:
         self._workload, self._model, self._optimizer, self._group = workload, model, optimizer, group
         self._sharing = False
         self.replicas: Replicas | None = None  # trained in place of the model, which is their average
-        self.parameters: list[Tensor] = [*model.parameters()]  # kept, as a walk through the modules takes its time
+        self.parameters: list[Tensor] = [*model.parameters()]  # kept, because walking through the modules takes time
 
     @property
     def averaging(self) -> Averaging | None:
@@ -35,7 +35,7 @@ class ReplicatedState:
         self._sharing = self._group.size > 1
 
     def is_scattered(self, snapshot: dict[str, Any] | None) -> bool:
-        """Whether no worker has all of what the training depends on."""
+        """Whether no worker alone has everything that the training depends on."""
         marked = snapshot is not None and "replicas" in snapshot["weights"]
         return self._sharing and (self.replicas is not None or marked)
 
@@ -48,7 +48,7 @@ class ReplicatedState:
         put_model(self._model, weights)
         if (replicas := weights.get("replicas")) is not None:
             self._replicate(Averaging(**replicas["averaging"]), replicas["obstacle"]).load(replicas)
-        self._optimizer.load_state_dict(copied(weights["optimizer"]))  # it would share them
+        self._optimizer.load_state_dict(copied(weights["optimizer"]))  # without the copy it would share the tensors
 
     def gathered(self, weights: dict[str, Any]) -> dict[str, Any]:
         weights = copied(weights, torch.device("cpu"))
@@ -58,7 +58,7 @@ class ReplicatedState:
         return own(weights, self._group) if self._sharing else weights
 
     def average(self, averaging: Averaging) -> str:
-        """Train that many replicas from here on, all of them where the model is; returns how they are computed."""
+        """Train this many replicas from here on, starting at the model; returns how they are computed."""
         obstacle = None
         if self.replicas is not None:
             obstacle = self.replicas.losses.obstacle
@@ -75,8 +75,8 @@ class ReplicatedState:
     def _replicate(self, averaging: Averaging, obstacle: str | None) -> Replicas:
         if averaging.replicas < self._group.size:
             raise ValueError(
-                f"{averaging}: each of {self._group.size} workers needs a replica; make it replicas={self._group.size} "
-                "or more, or train with fewer workers."
+                f"{averaging}: each of {self._group.size} workers needs a replica; use replicas={self._group.size} "
+                "or more, or fewer workers."
             )
         with autocast(self._workload.execution, next(self._model.parameters()).device):
             group = self._group if self._sharing else None

@@ -1,7 +1,7 @@
 """The losses of several replicas of a model whose tensors are stacked to (replicas, *shape).
 
-One call computes them all (torch.func), if the model allows it: fused LSTM cells and decisions by the data do not. Then
-they are computed one after the other.
+One call computes them all (torch.func) if the model allows it; fused LSTM cells and data-dependent branches do not.
+Then they are computed one after the other.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Tensors = dict[str, Tensor]
 
 
 class Losses:
-    """Of replicas of `model`, with their `parameters` and `buffers`, which are named as in `module`.
+    """The losses of replicas of `module`, whose `parameters` and `buffers` are named as in it.
 
-    `obstacle`: why they are computed one after the other; "": all at once. None: to be found out, unless there is but one.
+    `obstacle`: why they are computed one after the other; "": all at once. None: find out (needless with one replica).
     """
 
     def __init__(self, module: LossOf, parameters: Tensors, buffers: Tensors, obstacle: str | None) -> None:
@@ -35,7 +35,7 @@ class Losses:
         self.obstacle = self._found_obstacle(obstacle)
 
     def __call__(self, shares: Sequence[Tensor]) -> Tensor:
-        """Mean losses of the first replicas, one for each share of the samples, none of which is longer than the one before."""
+        """Mean losses of the first replicas, one for each share of samples; no share is longer than the one before."""
         if self.obstacle or self._replicas == 1:
             return self._singly(shares)
         longest = sum(len(share) == len(shares[0]) for share in shares)
@@ -50,7 +50,7 @@ class Losses:
         return torch.cat(found)
 
     def _singly(self, shares: Sequence[Tensor]) -> Tensor:
-        each = [stack.unbind() for stack in self._parameters.values()]  # the gradient is stacked once, not k times
+        each = [stack.unbind() for stack in self._parameters.values()]  # stacks the gradient once, not k times
         found = []
         for j, share in enumerate(shares):
             parameters = {name: one[j] for name, one in zip(self._parameters, each, strict=True)}
@@ -65,7 +65,7 @@ class Losses:
         return answer
 
     def _one(self, parameters: Tensors, buffers: Tensors, indices: Tensor) -> tuple[Tensor, Tensors]:
-        """The loss of one replica, and the buffers that the model did not change in place but exchanged."""
+        """The loss of one replica, and the buffers that the model replaced instead of changing them in place."""
         used = {alias: parameters[name] for alias, name in self._names.items()} | buffers
         loss: Tensor = functional_call(self._module, used, (indices,), tie_weights=False)
         return loss, {name: used[name] for name, buffer in buffers.items() if used[name] is not buffer}
@@ -75,13 +75,13 @@ class Losses:
 
     def _keep(self, changed: Tensors, rows: int | slice) -> None:
         for name, value in changed.items():
-            self._buffers[name] = self._buffers[name].clone()  # the old one may be part of a gradient
+            self._buffers[name] = self._buffers[name].clone()  # autograd may still need the old one
             self._buffers[name][rows] = value.detach()
 
     def _found_obstacle(self, known: str | None) -> str | None:
-        """Tries to compute one loss, and then all at once, unless it is `known` whether that can be; without a trace.
+        """Try to compute one loss, then (unless the answer is `known`) all at once; leaves no trace.
 
-        The first also makes the workload read its data, which are no replica's, before they can be taken for one's.
+        The first loss also makes the workload load its data outside vmap, so that they do not belong to a replica.
         """
         streams, training = read_streams(), self._module.training
         device, k = next(iter(self._parameters.values())).device, self._replicas
@@ -105,7 +105,7 @@ class Losses:
 
 
 class LossOf(nn.Module):
-    """A workload's loss of a model as a module, whose tensors can be exchanged for a replica's."""
+    """A workload's loss of a model, as a module whose tensors can be replaced by a replica's."""
 
     def __init__(self, workload: Workload, model: nn.Module) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""The workers that carry out one training together: each has its share of every batch, all have the same weights.
+"""The workers that train one model together: each has its share of every batch, all have the same weights.
 
-Every worker goes through the same permutation, asks the same policy and makes the same updates; the first one also
-evaluates, reports and writes the checkpoints. What the others draw at random (dropout, augmentation) is a function of
-seed, worker and samples seen, so that a checkpoint of the first worker is one of all; where each has replicas of its own
-(`trainables.training.replicas`), it asks the others for theirs.
+Every worker goes through the same permutation, asks the same policy and makes the same updates; the first also
+evaluates, reports and writes the checkpoints. The random numbers of the others (dropout, augmentation) are a function
+of seed, worker and samples seen, so a checkpoint of the first worker is a checkpoint of all. If workers have replicas
+of their own (`trainables.training.replicas`), the first asks the others for theirs.
 """
 
 from __future__ import annotations
@@ -23,48 +23,48 @@ from trainables.training.randomness import seed_streams
 
 
 class Alone:
-    """One worker: nothing to share."""
+    """One worker, which shares nothing."""
 
     rank = 0
     size = 1
 
     def wrapped(self, model: torch.nn.Module, watch: bool = False) -> torch.nn.Module:
-        """`model`, such that a backward pass through it gives the gradient of all workers; `watch`: see `parts`."""
+        """`model`, wrapped so that a backward pass gives the gradient of all workers; `watch`: see `parts`."""
         return model
 
     def share(self, batch: Tensor, replicas: int | None = None) -> Tensor:
-        """This worker's part of `batch`; of `replicas`, which have every so many-th sample each, those of its own."""
+        """This worker's part of `batch`; with `replicas`, which take samples in turn, the part of its own."""
         return batch
 
     def weight(self, count: int, total: int) -> float:
-        """What the mean loss of `count` samples is multiplied by in a batch of `total`."""
+        """The factor for the mean loss of `count` samples in a batch of `total`."""
         return count / total
 
     def adding(self, model: torch.nn.Module, *, is_last: bool) -> AbstractContextManager[Any]:
-        """Around the passes whose gradients add up; the workers' are brought together in the last."""
+        """A context for passes whose gradients accumulate; the last pass adds up the workers' gradients."""
         return nullcontext()
 
     def reseed(self, seed: int, samples: int) -> None:
-        """Before each batch."""
+        """Seed the random streams; called before each batch."""
 
     def total(self, value: float | Tensor) -> float | Tensor:
         """The sum over all workers."""
         return value
 
     def totals(self, values: Sequence[Tensor]) -> list[Tensor]:
-        """The sums over all workers, fetched at once."""
+        """The sums over all workers, in one exchange."""
         return [*values]
 
     def parts(self) -> list[tuple[float, float]]:
-        """Of each worker, |its share of the gradient|^2 in the last update, and its share of the samples."""
+        """For each worker, |its share of the gradient|^2 in the last update, and its share of the samples."""
         return []
 
     def everybody(self, value: Any) -> list[Any]:
-        """What each worker says."""
+        """The `value` of each worker."""
         return [value]
 
     def told(self, value: Any) -> Any:
-        """What the first worker says."""
+        """The first worker's `value`."""
         return value
 
 
@@ -81,7 +81,7 @@ class Group(Alone):
     def wrapped(self, model: torch.nn.Module, watch: bool = False) -> torch.nn.Module:
         parallel = DistributedDataParallel(model)
         if watch:
-            # A hook with annotations that are text is refused, hence the lambda.
+            # PyTorch refuses a hook whose annotations are strings, hence the lambda.
             parallel.register_comm_hook(None, lambda group, bucket: self._measured_and_shared(group, bucket))
         return parallel
 
@@ -93,12 +93,12 @@ class Group(Alone):
         self._too_few = self.rank >= len(batch)
         if replicas is not None:
             return batch[torch.arange(len(batch), device=batch.device) % replicas % self.size == self.rank]
-        if self._too_few:  # it has to take part in the pass, and counts for nothing
+        if self._too_few:  # it must take part in the pass, but counts for nothing
             return batch[:1]
         return batch[self.rank :: self.size]
 
     def weight(self, count: int, total: int) -> float:
-        weight = 0.0 if self._too_few else count * self.size / total  # the gradients are averaged over the workers
+        weight = 0.0 if self._too_few else count * self.size / total  # DDP averages the gradients over the workers
         self._weight += weight / self.size
         return weight
 
@@ -143,7 +143,7 @@ class Group(Alone):
 
 
 def joined() -> Alone:
-    """The workers of torch's default process group, if this process has joined one of several."""
+    """The workers of torch's default process group if this process has joined a group of several; else `Alone`."""
     if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
         return Group()
     return Alone()

@@ -1,17 +1,18 @@
-"""Fine-tuning a BERT on a task of GLUE: is a sentence acceptable (CoLA), is a film review friendly (SST-2)?
+"""Fine-tune a BERT on a GLUE task: is a sentence acceptable (CoLA), is a film review positive (SST-2)?
 
 What       an encoder, the mean of its last states over the real places, one linear layer; AdamW. The encoder starts at
            random, or from `weights`: a trial of BertMlm, a file, or a model of the Hugging Face hub.
-Data       a folder with the task's files (see `trainables.data.sentences`); none: sentences of Python's language reference.
-           CoLA's test part here is its out-of-domain development part, as the labels of its own are not public.
+Data       a folder with the task's files (see `trainables.data.sentences`); None: sentences of Python's language
+           reference. The test part of CoLA here is its out-of-domain development part, as its own test labels are
+           not public.
 Baseline   AdamW with a learning rate of 3e-4, batches of 32, weight decay 0.01: the highest rate in the grid that
            BERT-tiny was published with.
 Source     Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers, 2019, section 4.1 and A.3; Turc et al.,
            Well-Read Students Learn Better, 2019, for the small sizes. Wang et al., GLUE, 2019, for tasks and metrics.
-Differs    mean of the states instead of the one at [CLS]; no warm-up and no decay, which are policies. SST-2's folder has
-           whole sentences, not the 67,349 phrases of GLUE's training part.
+Differs    uses the mean of the states, not the state at [CLS]; no warm-up and no decay, which are policies. SST-2's
+           folder has whole sentences, not the 67,349 phrases of GLUE's training part.
 Published  BERT-base: CoLA 52.1 (Matthews, times 100), SST-2 93.5 %; BERT-tiny: CoLA 0.0, SST-2 83.2 %; GLUE's test
-           parts. They need published weights, so none of it was reproduced here.
+           parts. They need published weights; we reproduced none of them here.
 """
 
 from __future__ import annotations
@@ -32,15 +33,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _CLASSES = 2
-_ROWS = 256  # that an evaluation takes at once
+_ROWS = 256  # evaluated at once
 
 
 @dataclass(frozen=True)
 class BertClassify(BertWorkload):
-    """Tune accuracy on SST-2, and "matthews" on CoLA: Sweep(metric="matthews", mode="max").
+    """Tunes accuracy on SST-2; for CoLA use "matthews": Sweep(metric="matthews", mode="max").
 
-    `weights` were trained with pieces of words: `vocabulary` must be the file of the same (`prepared/vocab.txt` of a sweep
-    of BertMlm, or the vocab.txt of a published model), and layers, hidden and heads must be theirs.
+    `weights` know the word pieces that they were trained with, so `vocabulary` must be the same file
+    (`prepared/vocab.txt` of a sweep of BertMlm, or the vocab.txt of a published model); layers, hidden and heads must
+    match them, too.
 
     >>> workload = BertClassify(task="cola")
     """
@@ -50,13 +52,13 @@ class BertClassify(BertWorkload):
     data: str | None = None  # a folder; None: Python's own text, whatever the task
     weights: str | None = None  # a checkpoint folder, a .safetensors file, or a name on the Hugging Face hub
     vocabulary: str | None = None  # a file; None: trained on the text
-    vocabulary_size: int = 4096  # of one that is trained
+    vocabulary_size: int = 4096  # of a trained vocabulary
     length: int = 64
     layers: int = 2
     hidden: int = 128
     heads: int = 2
     dropout: float = 0.1
-    data_share: float = 1.0  # of the training sentences, evenly spread; what is evaluated stays the same
+    data_share: float = 1.0  # of the training sentences, evenly spread; the evaluation data stay the same
     execution: Execution = Execution()
 
     metric: ClassVar[str] = "accuracy"
@@ -72,7 +74,7 @@ class BertClassify(BertWorkload):
         if self.vocabulary is not None:
             wordpiece.read(self.vocabulary)
         elif self.weights is not None:
-            raise ValueError(f"weights={self.weights!r}: give also vocabulary=, the file of the pieces that they know.")
+            raise ValueError(f"weights={self.weights!r}: also give vocabulary=, the file with their word pieces.")
         if self.weights is not None and _is_here(self.weights):
             self.model({}, None)
 
@@ -113,7 +115,7 @@ class BertClassify(BertWorkload):
         return cls(horizon=3, vocabulary_size=600, length=40, layers=1, hidden=16, data_share=0.04)
 
     def _take_over(self, model: torch.nn.Module, name: str) -> None:
-        """Put the encoder of the weights `name` into the model; its head stays as it is."""
+        """Load the encoder of the weights `name` into the model; the head keeps its initial weights."""
         from trainables.models import weights
         from trainables.models.bert import encoder_of
 
@@ -137,7 +139,7 @@ class BertClassify(BertWorkload):
 
 
 def matthews(answers: Tensor, labels: Tensor) -> float:
-    """The correlation of two rows of 0 and 1; 0 if one of them is all the same."""
+    """The correlation of two rows of 0 and 1; 0 if one row is constant."""
     import torch
 
     both = torch.stack([answers, labels]).double()
@@ -147,7 +149,7 @@ def matthews(answers: Tensor, labels: Tensor) -> float:
 
 
 def _is_here(weights: str) -> bool:
-    """Is it a file or a folder, or meant to be? A name on the hub is `model` or `owner/model`."""
+    """Whether `weights` is a local file or folder, or meant to be; a name on the hub is `model` or `owner/model`."""
     return Path(weights).exists() or weights.endswith(".safetensors") or weights.count("/") > 1
 
 
@@ -158,7 +160,7 @@ def _from_hub(name: str) -> dict[str, Tensor]:
         return dict(AutoModel.from_pretrained(name).state_dict())
     except Exception as error:  # each version of the library raises its own
         raise ValueError(
-            f"weights={name!r}: there is no such file or folder here, and the Hugging Face hub did not give such a model "
+            f"weights={name!r}: there is no such file or folder here, and the Hugging Face hub returned no such model "
             f"({type(error).__name__}). Give a checkpoint folder of a BertMlm trial or a .safetensors file; weights=None "
             "starts at random."
         ) from error

@@ -1,17 +1,17 @@
-"""Pre-training a BERT: guess masked words from what stands around them.
+"""Pre-train a BERT: guess masked words from their context.
 
-What       transformers' BertForMaskedLM, tiny unless told otherwise (2 layers, 128 wide), AdamW; biases and the gains of
-           normalisations are not decayed.
-Data       a folder of text (see `trainables.data.text`); none: Python's language reference. The pieces of words come from a
-           vocabulary file, or are trained on the training part; `prepare` leaves them as `vocab.txt`, with which a
+What       transformers' BertForMaskedLM, tiny by default (2 layers, 128 wide), AdamW; no decay for biases and the gains
+           of normalisations.
+Data       a folder of text (see `trainables.data.text`); None: Python's language reference. The word pieces come from a
+           vocabulary file, or are trained on the training part; `prepare` writes them to `vocab.txt`, with which a
            BertClassify can start from these weights.
 Baseline   AdamW with a learning rate of 1e-3, batches of 32, weight decay 0.01.
 Source     Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers, 2019, sections 3.1 and A.1; the sizes
            are BERT-tiny's of Turc et al., Well-Read Students Learn Better, 2019.
 Differs    no next-sentence task; a sample is [CLS] and running text, not two sentences; exactly 15 % of its places are
            masked (rounded), so that samples count the same. The learning rate is constant: schedules are policies.
-Published  BERT-base: 1,000,000 updates of 256 x 512 pieces; held-out perplexity 3.99 (table 6, 12 layers). No such run
-           was tried here.
+Published  BERT-base: 1,000,000 updates of 256 x 512 pieces; held-out perplexity 3.99 (table 6, 12 layers). We tried no
+           such run here.
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-_SEED = 20_240_601  # of the masks that evaluations use: the same each time
+_SEED = 20_240_601  # of the masks in evaluations: the same each time
 _MASKED = 0.15  # of the places
-_ROWS = 256  # that an evaluation takes at once
+_ROWS = 256  # evaluated at once
 _FILE = "vocab.txt"
 
 
 @dataclass(frozen=True)
 class BertMlm(BertWorkload):
-    """`evaluations_per_pass`: with more than 1, an epoch is a part of the text, drawn anew: a sample is then one of so
-    many neighbouring rows of `length` pieces, another one each time.
+    """Pre-trains a BERT on text.
+
+    `evaluations_per_pass`: above 1, an epoch covers only a part of the text: each sample is one of this many
+    neighbouring rows of `length` pieces, drawn anew each time.
 
     >>> workload = BertMlm(horizon=5)
     """
@@ -48,14 +50,14 @@ class BertMlm(BertWorkload):
     horizon: int = 10
     data: str | None = None  # a folder; None: Python's own text
     vocabulary: str | None = None  # a file; None: trained on the text
-    vocabulary_size: int = 4096  # of one that is trained
+    vocabulary_size: int = 4096  # of a trained vocabulary
     length: int = 64
     layers: int = 2
     hidden: int = 128
     heads: int = 2
     dropout: float = 0.1
     evaluations_per_pass: int = 1
-    data_share: float = 1.0  # of the training rows, from the beginning; what is evaluated stays the same
+    data_share: float = 1.0  # of the training rows, from the beginning; the evaluation data stay the same
     execution: Execution = Execution()
 
     metric: ClassVar[str] = "loss"
@@ -79,8 +81,8 @@ class BertMlm(BertWorkload):
         pieces = self.pieces
         if prepared is not None and wordpiece.read(str(prepared / _FILE)) != pieces:
             raise ValueError(
-                f"{prepared / _FILE} is not the vocabulary that this process has: another version of tokenizers, or of "
-                f"the text. Go on with vocabulary={str(prepared / _FILE)!r}."
+                f"{prepared / _FILE} differs from the vocabulary of this process: tokenizers has another version, or the "
+                f"text has changed. Continue with vocabulary={str(prepared / _FILE)!r}."
             )
         return MaskedBert(self._shape(config), pad=pieces.index(wordpiece.PAD))
 
@@ -132,7 +134,7 @@ class BertMlm(BertWorkload):
         return packed(self.data, part, self.vocabulary, self.vocabulary_size, self.length, device)
 
     def masked(self, part: str, device: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows, places and what is shown there; the same in every process and on every device."""
+        """Rows, masked places and what the model sees there; the same in every process and on every device."""
         import torch
 
         rows = self.rows(part, "cpu")
@@ -141,9 +143,9 @@ class BertMlm(BertWorkload):
 
 
 def masks(tokens: Tensor, pieces: wordpiece.Pieces, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-    """Places to guess in each row, never its [CLS], and what is shown there; both (rows, masked).
+    """Places to guess in each row, never its [CLS], and what the model sees there; both (rows, masked).
 
-    Of the places 80 % show [MASK], 10 % any piece, 10 % what was there. Drawn from `generator`, or torch's own stream.
+    80 % of the places show [MASK], 10 % any piece, 10 % the true one. Drawn from `generator`, or torch's own stream.
     """
     import torch
 

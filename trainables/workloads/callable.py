@@ -1,8 +1,8 @@
-"""Your own training function as something that can be tuned: one that reports, or one that yields.
+"""Tune your own training function: one that reports, or one that yields.
 
-A plain function of the configuration calls `report` from wherever the numbers are, a loop, a callback, a Trainer. Each
-trial is a process of its own, so nothing that one changes reaches another; it goes on from what it has reported as its
-checkpoint:
+A plain function of the configuration calls `report` wherever it has the numbers: in a loop, a callback, a Trainer. Each
+trial is a process of its own, so no trial affects another; after an interruption it resumes from the checkpoint that it
+reported:
 
     def train(config):
         model, first = MyModel(config["width"]), 1
@@ -16,8 +16,8 @@ checkpoint:
 
     Sweep(workload=FromFunction(train, metric="loss", mode="min", horizon=20), ...)
 
-A generator function of (configuration, state) yields its metrics, and its state. Its trials share warm processes,
-which suits short trainings, and what it yields is saved for it:
+A generator function of (configuration, state) yields its metrics and its state. Its trials share warm processes, which
+suits short trainings, and the worker saves the yielded state:
 
     def train(config, state):
         model, step = MyModel(config["width"]), 0
@@ -29,13 +29,13 @@ which suits short trainings, and what it yields is saved for it:
             loss = one_epoch(model, config["learning_rate"])
             yield {"loss": loss}, {"model": model.state_dict(), "step": step + 1}
 
-A third parameter named `control` receives the sweep's policy, to be attached to the model and its optimizer
-(`trainables.training.attach` shows a whole function); Sweep(policy=…) works with such a generator only.
+A third parameter named `control` receives the sweep's policy; attach it to the model and its optimizer
+(`trainables.training.attach` shows a whole function). Sweep(policy=…) works with such a generator only.
 
-Yield only the metrics (then it may take the configuration alone), and a training that was interrupted starts over. Yield
-a function that gives the state, and it is asked only when a checkpoint is due. Torch's, NumPy's and Python's random
-streams are seeded for each trial; those of a generator are restored where the empty `yield` stands (it may be left
-out: then before the function begins).
+If you yield only the metrics (the function may then take the configuration alone), an interrupted training starts over.
+If you yield a function that returns the state, the worker calls it only when a checkpoint is due. Each trial gets its
+own seed for the random streams of torch, NumPy and Python. For a generator they are restored at the empty `yield`, or,
+if it has none, before the function begins.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ Train = Callable[[Config], Any] | Callable[[Config, Any], Iterator[Any]] | Calla
 
 @dataclass(frozen=True, repr=False)
 class FromFunction:
-    """`train(config)` calls `report` with later and later steps, or `train(config, state)` yields `horizon` times.
+    """Tunes `train`: `train(config)` calls `report` at rising steps, or `train(config, state)` yields `horizon` times.
 
-    `test_with(config, state)`, if given, answers the metrics on data that no decision has seen, of a state that was
-    yielded, or of the path of a checkpoint that was reported.
+    `test_with(config, state)`, if given, returns the metrics on data that no decision used, for a yielded state or for
+    the path of a reported checkpoint.
 
     >>> def train(config, state):
     ...     for step in range(3):
@@ -75,7 +75,7 @@ class FromFunction:
     metric: str
     mode: str
     horizon: int
-    metrics: tuple[str, ...] = ()  # all that are yielded, if there are more than the tuned one
+    metrics: tuple[str, ...] = ()  # all metrics of `train`, if there are more than the tuned one
     baseline: Mapping[str, Any] | None = None
     test_with: Callable[[Config, Any], Mapping[str, float]] | None = None
 
@@ -100,30 +100,30 @@ class FromFunction:
 
     @property
     def forks(self) -> bool:
-        """Whether a trial may take over the state of another: one that is yielded can be handed on."""
+        """Whether a trial can fork from another: only a yielded state can be handed on."""
         return _yields(self.train) and _takes_state(self.train)
 
     @property
     def takes_policy(self) -> bool:
-        """Whether a policy reaches the knobs: a generator that takes `control` attaches it to them."""
+        """Whether a policy can reach the knobs: only a generator that takes `control` can attach it to them."""
         return _yields(self.train) and _takes_control(self.train)
 
     def prepare(self, folder: Path) -> None:
-        """Nothing is shared."""
+        """Does nothing: trials share no files."""
 
     def run(
         self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None
     ) -> Run | ScriptRun:
         """Raises ValueError for a policy that cannot reach the knobs, and for a fork of a function that reports."""
         if policy is not None and not self.takes_policy:
-            raise ValueError(f"{self!r} turns its own knobs, and {policy!r} cannot reach them; {self.policy_remedy}")
+            raise ValueError(f"{self!r} turns its own knobs, so {policy!r} cannot reach them; {self.policy_remedy}")
         if _yields(self.train):
             return self._run_here(policy, assignment, should_pause)
         from trainables.scripts.run import ScriptRun
 
         if assignment.parent is not None:
             raise ValueError(
-                f"{self!r} cannot take over the state of another trial; yield the state, or use a searcher that does not fork."
+                f"{self!r} cannot start from another trial's state; yield the state, or use a searcher that does not fork."
             )
         return ScriptRun(_Called(self, assignment.folder), assignment, should_pause)
 
@@ -160,12 +160,12 @@ class FromFunction:
         return self._starting_over(train(config, **more))
 
     def _starting_over(self, steps: Any) -> Generator[Any]:
-        """A generator of the configuration alone: it has nowhere to take a state."""
+        """The steps of a generator of the configuration alone, which cannot take a state."""
         try:
             for told in steps:
                 if isinstance(told, tuple):
                     raise ValueError(
-                        f"{_name(self.train)} yields a state and takes none to go on from; write def train(config, state)."
+                        f"{_name(self.train)} yields a state but takes none to resume from; write def train(config, state)."
                     )
                 yield told
         finally:
@@ -174,7 +174,7 @@ class FromFunction:
 
 @dataclass(frozen=True)
 class _Called:
-    """A function that reports, as the script that it is when it runs in a process of its own."""
+    """A function that reports, in the role of a script: it runs in a process of its own."""
 
     function: FromFunction
     folder: Path
@@ -199,7 +199,7 @@ class _Called:
         return self.function.horizon
 
     def arguments(self, config: Config, file: str | None = None) -> list[str]:
-        """Write the function where its process finds it, and say how that is started."""
+        """Write the function to a file and return the command that runs it."""
         path = self.folder / "train.pickle"
         call.write(path, self.function.train, config)
         return call.command(path)
@@ -209,20 +209,20 @@ class _Called:
 
 
 def _name(train: Any) -> str:
-    """A lambda has none, nor has a partial: their `repr` has an address, which tells the record to look closer."""
+    """A lambda or partial has no name; the address in its `repr` tells the record to look closer."""
     name = getattr(train, "__qualname__", "<lambda>")
     return repr(train) if name.endswith("<lambda>") else str(name)
 
 
 def _yields(train: Any) -> bool:
-    """Whether it is a generator function, beneath partials and decorators, or an object that is called like one."""
+    """Whether it is a generator function, beneath partials and decorators, or an object whose __call__ is one."""
     while isinstance(train, functools.partial):
         train = train.func
     return any(map(inspect.isgeneratorfunction, (inspect.unwrap(train), vars(type(train)).get("__call__"))))
 
 
 def _positional(train: Any) -> list[inspect.Parameter] | None:
-    """The parameters that an argument can be given to by its place; None if it takes any number, or nobody can tell."""
+    """The parameters that accept positional arguments; None if it takes any number, or has no signature."""
     try:
         parameters = inspect.signature(train).parameters.values()
     except (TypeError, ValueError):
@@ -233,7 +233,7 @@ def _positional(train: Any) -> list[inspect.Parameter] | None:
 
 
 def _takes_state(train: Any) -> bool:
-    """A second parameter with a default is the state only by name: `def train(config, data=data)` binds something else."""
+    """Whether it has a state. A second parameter with a default must be named so: `data=data` binds something else."""
     parameters = _positional(train)
     if parameters is None:
         return True
@@ -244,7 +244,7 @@ def _takes_state(train: Any) -> bool:
 
 
 def _takes_control(train: Any) -> bool:
-    """A parameter of that name, wherever it stands; a partial may have bound it to something else."""
+    """Whether it has a parameter `control` at any place that no default or partial has bound already."""
     try:
         found = inspect.signature(train).parameters.get("control")
     except (TypeError, ValueError):
@@ -257,7 +257,7 @@ def _takes_control(train: Any) -> bool:
 
 
 def _problem(train: Any) -> str | None:
-    """Why a worker could not call it with (config), or a generator with (config, state)."""
+    """Why a worker could not call it with (config), or a generator with (config, state); None if it could."""
     parameters = _positional(train)
     if parameters is None:
         return None
@@ -273,13 +273,15 @@ def _problem(train: Any) -> str | None:
     if not _yields(train) and required[1:] == ["state"]:
         return (
             f"takes {signature} and yields nothing; yield the metrics, or (metrics, state), after each step, "
-            "or take the configuration alone and call report(step, valid_loss=…)."
+            "or take only the configuration and call report(step, valid_loss=…)."
         )
     if not _yields(train) and _takes_control(train):
-        return f"takes {signature} and yields nothing; only a generator is given a control: yield the metrics after each step."
+        return (
+            f"takes {signature} and yields nothing; only a generator gets a control: yield the metrics after each step."
+        )
     extra = [
         name for name in required[2 if _yields(train) and _takes_state(train) else 1 :] + named if name != "control"
     ]
     if extra:
-        return f"takes {signature}, and nobody gives it {extra[0]!r}; bind it: functools.partial(train, {extra[0]}=…)."
+        return f"takes {signature}, but nothing provides {extra[0]!r}; bind it: functools.partial(train, {extra[0]}=…)."
     return None

@@ -1,18 +1,18 @@
-"""A language model: predict each word, or character, from those before it.
+"""Train a language model: predict each word, or character, from those before it.
 
 What       an LSTM of one or more layers, trained with plain SGD and clipped gradients. `LstmLm.ptb_small()` and
            `ptb_large()` are the shapes of the literature; `cutoffs` replaces the full softmax, which is most of the
            cost on a CPU, by the adaptive one.
-Data       a folder of text (see `trainables.data.text`), such as the Penn Treebank; none: Python's language reference.
+Data       a folder of text (see `trainables.data.text`), such as the Penn Treebank; None: Python's language reference.
 Baseline   SGD with a learning rate of 1, batches of 20, as in all of the sources below. They also lower the rate from
-           some epoch on: that is a policy's business.
-Source     Zaremba et al., Recurrent Neural Network Regularization, 2014, section 4.1, and the TensorFlow tutorial that
-           came of it (small: 2x200, 13 epochs).
+           some epoch on, which is a policy's task here.
+Source     Zaremba et al., Recurrent Neural Network Regularization, 2014, section 4.1, and the TensorFlow tutorial based
+           on it (small: 2x200, 13 epochs).
 Differs    a sample is a window of `steps` tokens; windows do not overlap, come in another order each epoch, and start
-           from a zero state, where the usual recipe runs through the text and carries the state along. Evaluation does
-           carry it, in 20 streams, each a twentieth of the part: only the first words of a stream lack what came before.
+           from a zero state, where the usual recipe runs through the text and carries the state along. Evaluation
+           carries it, in 20 streams, each a twentieth of the part: only the first words of a stream lack their context.
 Published  Penn Treebank, perplexity on the test part: about 115 (small), 78.4 (large: 2x1500, dropout 0.65).
-           Neither was reproduced here: on one CPU core an epoch of the small shape takes 200 seconds.
+           We reproduced neither here: on one CPU core an epoch of the small shape takes 200 seconds.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-_STREAMS = 20  # that an evaluation runs through side by side
-_STRETCH = 128  # tokens of each at once
+_STREAMS = 20  # evaluated side by side
+_STRETCH = 128  # tokens of each stream at once
 
 
 @dataclass(frozen=True)
 class LstmLm(Workload):
-    """Perplexity is exp of the mean negative log-likelihood of a token ("loss", in nats).
+    """Trains an LSTM language model. Perplexity is exp of "loss", the mean negative log-likelihood (nats) of a token.
 
-    The training loss of a window is the sum over its tokens, as in the sources: otherwise their learning rate and the
-    norm to clip at would mean something else.
+    The training loss of a window is the sum over its tokens, as in the sources: with a mean, their learning rates and
+    clipping norms would have another meaning.
 
     >>> workload = LstmLm(level="characters")
     """
@@ -54,9 +54,9 @@ class LstmLm(Workload):
     steps: int = 20
     dropout: float = 0.0
     clip_at: float = 5.0
-    scale: float = 0.1  # of the first weights
+    scale: float = 0.1  # of the initial weights
     cutoffs: tuple[int, ...] = ()
-    data_share: float = 1.0  # of the training windows, from the beginning; what is evaluated stays the same
+    data_share: float = 1.0  # of the training windows, from the beginning; the evaluation data stay the same
     execution: Execution = Execution()
 
     metric: ClassVar[str] = "perplexity"
@@ -78,13 +78,13 @@ class LstmLm(Workload):
         if self.vocabulary_size < 3:
             raise ValueError(f"LstmLm(vocabulary_size={self.vocabulary_size}): must be 3 or more.")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"LstmLm(dropout={self.dropout}): must be 0 or more, below 1: the share that is dropped.")
+            raise ValueError(f"LstmLm(dropout={self.dropout}): must be a share, 0 or more and below 1.")
         if list(self.cutoffs) != sorted({*self.cutoffs}) or not all(cut > 0 for cut in self.cutoffs):
             raise ValueError(f"LstmLm(cutoffs={self.cutoffs}): must grow, such as (1000, 4000).")
         if self.hidden < 4 ** len(self.cutoffs):
             raise ValueError(
                 f"LstmLm(hidden={self.hidden}, cutoffs={self.cutoffs}): each cut-off has a quarter of the width of the "
-                f"one before; take at least hidden={4 ** len(self.cutoffs)}, or fewer cut-offs."
+                f"one before; use hidden={4 ** len(self.cutoffs)} or more, or fewer cut-offs."
             )
         text.check(self.data)
         entries = len(text.vocabulary(self.data, self.level, self.vocabulary_size)) if self.cutoffs else 0
@@ -94,7 +94,7 @@ class LstmLm(Workload):
             )
 
     def knobs(self, config: Config) -> Knobs:
-        """May be tuned besides: momentum, weight_decay, optimizer, trust_coefficient, dropout, clip_norm."""
+        """Optional parameters: momentum, weight_decay, optimizer, trust_coefficient, dropout, clip_norm."""
         return Knobs(
             config["learning_rate"],
             config["batch_size"],
@@ -138,7 +138,7 @@ class LstmLm(Workload):
         stream = self._stream(part, str(next(model.parameters()).device))
         count = len(stream) - 1
         length = -(-count // _STREAMS)
-        rest = _STREAMS * length - count  # filled up at the end, and not counted
+        rest = _STREAMS * length - count  # padding at the end, which does not count
         tokens = functional.pad(stream[:-1], (0, rest)).view(_STREAMS, length)
         successors = functional.pad(stream[1:], (0, rest)).view(_STREAMS, length)
         counted = torch.arange(_STREAMS * length, device=stream.device).view(_STREAMS, length) < count

@@ -1,12 +1,12 @@
 """An LSTM that reads handwritten digits row by row: the smallest of the large-batch studies.
 
 Data       None: scikit-learn's digits, 8x8, 1,000 to train on, 297 to validate on, 500 to test on. Or a folder with
-           MNIST's four .gz files: the last twelfth of its 60,000 training images, 5,000, is validated on.
+           MNIST's four .gz files; the last twelfth of its 60,000 training images, 5,000, is for validation.
 Baseline   momentum SGD with a learning rate of 0.1 and batches of 128, for 25 epochs, as in the source.
 Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019: about 98.7 % on the test part, with batches of
            128 up to 8,192.
-Differs    validation images are held out of the training part; the ink is standardised; no layer before the LSTM unless
-           `projection` says so.
+Differs    holds validation images out of the training part; standardises the ink; has no layer before the LSTM unless
+           `projection` is set.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _DIGITS_TRAIN, _DIGITS_VALID = 1_000, 297
-_VALID_SHARE = 12  # one part in so many of MNIST's training part
+_VALID_SHARE = 12  # one of this many parts of MNIST's training images
 _DIGITS_INK, _MNIST_INK = (4.88, 6.02), (33.32, 78.57)  # mean and standard deviation of the training images
-_AT_ONCE = 2_500  # images that are evaluated together
+_AT_ONCE = 2_500  # images evaluated at once
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class LstmMnist(Workload):
     data: str | None = None  # a folder with MNIST's files; None: scikit-learn's digits
     hidden: int = 128
     projection: int | None = None  # width of a linear layer before the LSTM
-    data_share: float = 1.0  # of the training images, the first ones; what is evaluated stays the same
+    data_share: float = 1.0  # of the training images, the first ones; the evaluation data stay the same
     execution: Execution = Execution()
 
     metric: ClassVar[str] = "accuracy"
@@ -62,7 +62,7 @@ class LstmMnist(Workload):
             check(self.data)
 
     def knobs(self, config: Config) -> Knobs:
-        """May be tuned besides: weight_decay, optimizer, trust_coefficient."""
+        """Optional parameters: weight_decay, optimizer, trust_coefficient."""
         return Knobs(config["learning_rate"], config["batch_size"], config["momentum"], config.get("weight_decay", 0.0))
 
     def model(self, config: Config, prepared: Path | None) -> torch.nn.Module:

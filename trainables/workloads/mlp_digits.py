@@ -33,7 +33,7 @@ class MlpDigits(Workload):
 
     horizon: int = 30
     hidden: int = 64
-    data_share: float = 1.0  # of the training images, the first ones; what is evaluated stays the same
+    data_share: float = 1.0  # of the training images, the first ones; the evaluation data stay the same
     execution: Execution = Execution()
 
     metric: ClassVar[str] = "accuracy"

@@ -1,4 +1,4 @@
-"""A noisy quadratic bowl: known optimum, epochs below a millisecond. For tests and simulated clocks.
+"""A noisy quadratic bowl with a known optimum and epochs below a millisecond, for tests and simulated clocks.
 
 Sample i pulls towards its own centre cᵢ, so gradients are noisy: the loss is the mean of ½ Σⱼ λⱼ (wⱼ − cᵢⱼ)²
 with curvatures λ spread evenly in log scale between 1/spread and 1. SGD diverges beyond a learning rate of 2.
@@ -37,9 +37,9 @@ class Quadratic(Workload):
     dimension: int = 8
     spread: float = 100.0  # largest curvature over smallest
     noise: float = 0.3  # standard deviation of the samples around the optimum, which is the origin
-    seconds_per_step: float = 0.0  # slept, in portions, for tests that interrupt
-    declared_cost: float | None = None  # seconds a step on all samples, for a simulated clock
-    data_share: float = 1.0  # of the training samples; what is evaluated stays the same
+    seconds_per_step: float = 0.0  # sleep in each step, in portions, for tests that interrupt
+    declared_cost: float | None = None  # seconds for a step on all samples, for a simulated clock
+    data_share: float = 1.0  # of the training samples; the evaluation data stay the same
     execution: Execution = Execution()
 
     metric: ClassVar[str] = "loss"

@@ -1,17 +1,18 @@
-"""Fine-tune a residual network that has seen other images: all of its weights, or the last layer alone.
+"""Fine-tune a residual network that was trained on other images: all of its weights, or only the last layer.
 
-The shape of SigOpt's study of Stanford Cars, with the same seven parameters; by default at a size that one CPU core
-trains in four seconds: pre-trained on the digits 0 to 4, taught 5 to 9 from few examples.
+It follows SigOpt's study of Stanford Cars, with the same seven parameters. The default size trains in four seconds on
+one CPU core: pre-trained on the digits 0 to 4, it learns 5 to 9 from few examples.
 
-Data       None: scikit-learn's digits, 8x8, enlarged to 16x16; of each of the classes 5 to 9 30 images to train on, 40
-           to validate on, all others, about 110, to test on. Or a folder, see `trainables.data.image_files`: a fifth of each
-           class of the training part is validated on, always the same. Mirrored and shifted at random, unless digits.
+Data       None: scikit-learn's digits, 8x8, enlarged to 16x16; for each of the classes 5 to 9, 30 images to train on,
+           40 to validate on, and all others, about 110, to test on. Or a folder, see `trainables.data.image_files`: a
+           fixed fifth of each class of the training part is for validation. Images other than digits are mirrored and
+           shifted at random.
 Baseline   the usual recipe for transfer learning: SGD with momentum 0.9 and a learning rate of 0.001.
 Source     SigOpt, Multitask Optimization (2019): ResNet-18, all weights tuned, 83.41 % with the baseline and 87.33 %
            tuned; ResNet-50, the last layer only, 46.41 and 47.99 %; 35 epochs of 196 classes at 224 pixels.
-Differs    validation is cut from the training part alone; SigOpt cut it from all annotated images. With scope "head"
-           images are not augmented: the frozen body's features are computed once. Images are normalised by their own
-           mean and deviation, not by ImageNet's.
+Differs    takes validation images from the training part alone; SigOpt took them from all annotated images. With scope
+           "head" images are not augmented: the frozen body's features are computed once. Images are normalised by their
+           own mean and deviation, not by ImageNet's.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 SCOPES = ("all", "head")
 SCRATCH = "none"
-_SEED = 20_240_601  # of the pre-training and its batches: the same for every trial
+_SEED = 20_240_601  # of the pre-training and its batches, which are the same for every trial
 _DIGITS_PER_CLASS, _DIGITS_VALID, _DIGITS_MOST = 30, 40, 100  # images; more would leave too few to test on
 _DIGITS_SIDE = 16  # pixels
 _BODY, _FEATURES = "pretrained.safetensors", "features.safetensors"
@@ -52,19 +53,19 @@ class ResNetFinetune(ResNetWorkload):
     """
 
     horizon: int = 18
-    per_class: int | None = None  # training images at most; None: 30 of the digits, all of other data
+    per_class: int | None = None  # most training images of a class; None: 30 of the digits, all of other data
     widths: tuple[int, ...] | None = None  # channels of the stages; None: (32, 64, 128), or the paper's
     pretraining_epochs: int = 6  # on the digits 0 to 4
-    data_share: float = 1.0  # of the training images, the same of each class; what is evaluated stays the same
+    data_share: float = 1.0  # of the training images, the same of each class; the evaluation data stay the same
     data: str | None = None  # a folder; None: the digits
     weights: str | None = None  # checkpoint, file or published name; None: pre-trained on digits; "none": from scratch
     network: str = "small"  # or "resnet18", "resnet34", "resnet50"
-    scope: str = "all"  # or "head": the body is frozen, and only the last layer trained
+    scope: str = "all"  # or "head": freeze the body and train only the last layer
     blocks: int = 1  # of each stage; network "small" only
     stem_stride: int = 1  # 2 is four times cheaper; network "small" only
-    side: int | None = None  # pixels; None: 16 of the digits, an archive's own, 64 of image files
-    classes_every: int = 1  # every so many-th class only
-    augment: bool = True  # not the digits
+    side: int | None = None  # pixels; None: 16 for digits, an archive's own, 64 for image files
+    classes_every: int = 1  # use every n-th class only
+    augment: bool = True  # ignored for digits
     execution: Execution = Execution()
 
     metric: ClassVar[str] = "accuracy"
@@ -85,10 +86,10 @@ class ResNetFinetune(ResNetWorkload):
         if self.scope not in SCOPES:
             raise ValueError(f"scope={self.scope!r}: must be one of {', '.join(map(repr, SCOPES))}.")
         if self.scope == "head" and self.weights == SCRATCH:
-            raise ValueError("scope='head', weights='none': a frozen body must have learnt; give its weights.")
+            raise ValueError("scope='head', weights='none': a frozen body must be pre-trained; give its weights.")
         if self.data is not None and self.weights is None:
             raise ValueError(
-                f"data={self.data!r}, weights=None: pre-training on digits goes with the digits; give a checkpoint of "
+                f"data={self.data!r}, weights=None: the pre-training on digits is for digits only; give a checkpoint of "
                 "ResNetPretrain or published weights, or weights='none' to train from scratch."
             )
         if self.data is None and not 1 <= self._digits <= _DIGITS_MOST:
@@ -105,7 +106,7 @@ class ResNetFinetune(ResNetWorkload):
         if self.weights == SCRATCH:
             return self._architecture.build(split.channels, split.classes)
         if prepared is None:
-            raise ValueError(f"{self} starts from what prepare(folder) left; pass prepared=folder")
+            raise ValueError(f"{self} starts from the files that prepare(folder) makes; pass prepared=folder")
         if self.scope == "head":
             return self._head(prepared / _FEATURES)
         model = self._architecture.build(split.channels, split.classes)
@@ -161,9 +162,9 @@ class ResNetFinetune(ResNetWorkload):
         expected = len(self.split.labels["train"]), self.split.side
         if (images, side) != expected:
             raise ValueError(
-                f"{path}: features of {images} training images of side {side}, and there are {expected[0]} of side "
-                f"{expected[1]}; a task cannot change what is prepared once for all. Change data_share instead, or train "
-                "with scope='all'."
+                f"{path}: features of {images} training images of side {side}, but there are {expected[0]} of side "
+                f"{expected[1]}; all tasks share the prepared files, so a task cannot change them. Change data_share "
+                "instead, or train with scope='all'."
             )
         return model
 
@@ -185,7 +186,7 @@ class ResNetFinetune(ResNetWorkload):
         from trainables.data.images import digits, digits_as_floats
 
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # more would change the last digits
+        torch.set_num_threads(1)  # more threads would change the last digits
         images, labels = digits(0)
         images = digits_as_floats(images, self.split.side)
         with torch.random.fork_rng():
@@ -214,7 +215,7 @@ class ResNetFinetune(ResNetWorkload):
         return _DIGITS_PER_CLASS if self.per_class is None else self.per_class
 
     def rows(self, device: str) -> Tensor:
-        """Training images of this trial, of all there are; those of a smaller share are among those of a larger one."""
+        """Rows of this trial's training images; a larger share contains those of a smaller one."""
         from trainables.data.images import share
 
         return share(self.split, self.data_share, self.per_class, device)

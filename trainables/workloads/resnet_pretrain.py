@@ -1,15 +1,16 @@
-"""Train a residual network from scratch, for others to start from: the source task of transfer learning.
+"""Train a residual network from scratch, as a start for others: the source task of transfer learning.
 
-A checkpoint of it is a value of `weights` for ResNetFinetune with the same `network`, `widths`, `blocks` and
-`stem_stride`; `ResNetPretrain` and a fine-tune must agree on the channels (3 of colour images, 1 of digits).
+Use its checkpoint as `weights` of a ResNetFinetune with the same `network`, `widths`, `blocks` and `stem_stride`. Both
+must have the same number of channels (3 for colour images, 1 for digits).
 
-Data       None: the digits 0 to 4 of scikit-learn's, enlarged to 16x16; 90 of each to train on, 40 to validate on, about
-           50 to test on. Or a folder, see `trainables.data.image_files`, validated on a fifth of each class of its training part.
-Baseline   the usual recipe for CIFAR-10: SGD with Nesterov's momentum 0.9, learning rate 0.1, batches of 64, weight decay
-           5e-4, images mirrored and shifted; a warm-up and a cosine are a policy's business.
-Source     He et al., Deep Residual Learning for Image Recognition, 2015, section 4.2: ResNet-20, 164 epochs of CIFAR-10's
-           50,000 images, 91.25 % on the test part.
-Differs    15 epochs; 8 layers if nothing else is asked for.
+Data       None: the digits 0 to 4 of scikit-learn, enlarged to 16x16; 90 of each to train on, 40 to validate on, about
+           50 to test on. Or a folder, see `trainables.data.image_files`; a fifth of each class of its training part is
+           for validation.
+Baseline   the usual recipe for CIFAR-10: SGD with Nesterov's momentum 0.9, learning rate 0.1, batches of 64, weight
+           decay 5e-4, images mirrored and shifted; warm-up and cosine are policies.
+Source     He et al., Deep Residual Learning for Image Recognition, 2015, section 4.2: ResNet-20, 164 epochs of
+           CIFAR-10's 50,000 images, 91.25 % on the test part.
+Differs    15 epochs; 8 layers by default.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ class ResNetPretrain(ResNetWorkload):
     widths: tuple[int, ...] | None = None  # channels of the stages; None: (32, 64, 128), or the paper's
     blocks: int = 1  # of each stage; network "small" only
     stem_stride: int = 1  # 2 is four times cheaper; network "small" only
-    side: int | None = None  # pixels; None: 16 of the digits, an archive's own, 64 of image files
-    classes_every: int = 1  # every so many-th class only
-    data_share: float = 1.0  # of the training images, the same of each class; what is evaluated stays the same
-    augment: bool = True  # not the digits
+    side: int | None = None  # pixels; None: 16 for digits, an archive's own, 64 for image files
+    classes_every: int = 1  # use every n-th class only
+    data_share: float = 1.0  # of the training images, the same of each class; the evaluation data stay the same
+    augment: bool = True  # ignored for digits
     execution: Execution = Execution()
 
     metric: ClassVar[str] = "accuracy"

@@ -1,24 +1,24 @@
-"""Your training script as it is, in any language: it is given its parameters, and tells its metrics.
+"""Tune your training script as it is, in any language: it gets its parameters and reports its metrics.
 
     Script("python train.py --epochs 20", metric="valid_loss", mode="min", horizon=20)
 
-starts, for each trial, `python train.py --epochs 20 --learning-rate=0.01 --batch-size=64`. It tells its metrics in one
-of three ways, the first of which is exact:
+runs, for each trial, `python train.py --epochs 20 --learning-rate=0.01 --batch-size=64`. The script has three ways to
+report its metrics; the first is exact:
 
-    report(3, valid_loss=0.52)           `from orchestrator import report`; also says whether to go on
+    report(3, valid_loss=0.52)           `from orchestrator import report`; returns whether to continue
     print("epoch 3: valid_loss=0.52")    any line that a person can read (docs/printed_lines.md)
     a file in its TRIAL_FOLDER           Script(..., file="metrics.csv"): CSV, JSON lines, TensorBoard's events
 
-Steps are the script's own: horizon=20 with lines `epoch 3: …`, horizon=3000 with `step 300: …`. They count from 1; from 0
-is understood. Where lines name no step they are counted, but a trial that was interrupted is then only gone on with if
-it starts over.
+Steps are the script's own: horizon=20 with lines `epoch 3: …`, horizon=3000 with `step 300: …`. They count from 1;
+counting from 0 also works. Lines that name no step are counted; an interrupted trial can then continue only if the
+script starts over.
 
-The script finds in its environment
-    TRIAL_FOLDER   a folder of this trial's own that outlives interruptions: the place for its checkpoints
-    TRIAL_SEED     a seed, the same each time the trial is started
-    TRIAL_STEPS    the step at which the trial is to rest; it is ended then, unless this is its last
-It is ended with SIGTERM, ten seconds later with SIGKILL, and so is all that it has started. docs/own_script.md is the
-whole story.
+The script finds these variables in its environment:
+    TRIAL_FOLDER   this trial's own folder, which outlives interruptions: the place for its checkpoints
+    TRIAL_SEED     a seed, the same at each start of the trial
+    TRIAL_STEPS    the step at which the trial pauses; the script is then ended, unless this is its last step
+The worker ends the script and all processes that it started with SIGTERM, ten seconds later with SIGKILL.
+docs/own_script.md has the details.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ _REPORTS = re.compile(
 
 @dataclass(frozen=True)
 class Script:
-    """`command` tells `metric` until its step `horizon`.
+    """Runs `command`, which reports `metric` up to its step `horizon`.
 
-    `metrics`: others that are recorded too. `file`: read them there and not from the output; relative to TRIAL_FOLDER, with
-    wildcards if need be. `step`: what the script calls its steps, if its lines name several. `flag`: how a parameter is
-    given where the command does not name it, such as "{name}={value}" for Hydra; None: as the script's --help says, else
-    --name=value. `config`: "json", "yaml", "toml", or a file to start from: the parameters are written to a file, whose
-    name takes the place of {config} in the command.
+    `metrics`: others to record. `file`: read the metrics there and not from the output; a path relative to
+    TRIAL_FOLDER, wildcards allowed. `step`: the script's word for its steps, if its lines name several. `flag`: how to
+    pass a parameter that the command does not name, such as "{name}={value}" for Hydra; None: as the script's --help
+    says, else --name=value. `config`: "json", "yaml", "toml", or a file to start from: the worker writes the parameters
+    to a file, whose name replaces {config} in the command.
 
     >>> workload = Script("python train.py --epochs 20", metric="valid_loss", mode="min", horizon=20)
     """
@@ -91,27 +91,27 @@ class Script:
 
     @property
     def reports(self) -> bool:
-        """Whether the script's text imports report(): then what it prints is for people."""
+        """Whether the script's text imports report(); if so, its output is for people only."""
         words = shlex.split(self.command)
         place = script_place(words)
         path = None if place is None else Path(words[place])
         return path is not None and path.is_file() and bool(_REPORTS.search(path.read_text(errors="replace")))
 
     def known_flags(self) -> Mapping[str, Flag]:
-        """What the script says it knows; empty if it cannot be asked."""
+        """The flags that the script's --help lists; empty if it cannot be asked."""
         return {} if self.flag is not None or self.config is not None else ask(self.command)
 
     def check(self) -> None:
-        """Raise ValueError if the program, the script or the file to start from is not there."""
+        """Raise ValueError if the program, the script or the config file is missing."""
         program, *rest = shlex.split(self.command)
         if shutil.which(program) is None:
             if Path(program).is_file() and not os.access(program, os.X_OK):
-                raise ValueError(f"{program!r} is there but may not be executed: chmod +x {shlex.quote(program)}")
+                raise ValueError(f"{program!r} exists but is not executable: chmod +x {shlex.quote(program)}")
             raise ValueError(f"there is no program {program!r} to run.")
         for word in rest:
             if word.endswith((".py", ".sh")) and not names_in(word) and not Path(word).is_file():
                 raise ValueError(
-                    f"there is no file {word!r} in {Path.cwd()}; name it from there, or with its whole path."
+                    f"there is no file {word!r} in {Path.cwd()}; give its path relative to that folder, or the full path."
                 )
         if self.config is not None and "." in self.config:
             if not Path(self.config).is_file():
@@ -119,7 +119,7 @@ class Script:
             config_file.read(Path(self.config))
 
     def check_space(self, space: Space) -> None:
-        """Raise ValueError if the command names a parameter that the space lacks, or the script lacks a flag for one."""
+        """Raise ValueError if the command names a parameter that the space lacks, or the script has no flag for one."""
         named = names_in(self.command) - ({CONFIG} if self.config is not None else set())
         _refuse_unknown(self.command, named, set(space.names))
         known = self.known_flags()
@@ -139,12 +139,12 @@ class Script:
             values = parameter.values(3)
             if flag is not None and not flag.takes_value and not all(isinstance(v, bool) or v is None for v in values):
                 raise ValueError(
-                    f"{self.command!r}: --{flag.name} is a switch and takes no value, {name!r} is {parameter!r}; "
+                    f"{self.command!r}: --{flag.name} is a switch and takes no value, but {name!r} is {parameter!r}; "
                     "tune it as choice([True, False])."
                 )
 
     def prepare(self, folder: Path) -> None:
-        """Nothing is shared."""
+        """Does nothing: trials share no files."""
 
     def run(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> ScriptRun:
         """Raises ValueError for a policy, which could not reach the knobs, and for a fork."""
@@ -153,16 +153,14 @@ class Script:
         if policy is not None:
             raise ValueError(f"{self!r} turns its own knobs; leave out Sweep(policy={policy!r}).")
         if assignment.parent is not None:
-            raise ValueError(
-                f"{self!r} cannot take over the state of another trial; use a searcher that does not fork."
-            )
+            raise ValueError(f"{self!r} cannot start from another trial's state; use a searcher that does not fork.")
         return ScriptRun(self, assignment, should_pause)
 
     def test(self, assignment: Assignment) -> Mapping[str, float]:
         return {}
 
     def arguments(self, config: Config, file: str | None = None) -> list[str]:
-        """The command for a configuration, word by word; `file`: the one that {config} stands for."""
+        """The words of the command for a configuration; `file`: the name that replaces {config}."""
         return command_words(self.command, config, self.flag, self.known_flags(), file)
 
 
@@ -171,5 +169,5 @@ def _refuse_unknown(command: str, named: set[str], there: set[str]) -> None:
     if unknown:
         raise ValueError(
             f"{command!r}: {{{unknown[0]}}} is no parameter; the space has {', '.join(sorted(there)) or 'none'}. "
-            "Write {{…}} for braces that are meant."
+            "Write {{…}} for literal braces."
         )
