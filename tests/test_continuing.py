@@ -119,9 +119,10 @@ def test_cut_off_anywhere_a_sweep_ends_complete(tmp_path: Path, scheduler: Any) 
 
 
 def test_stopping_by_request_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    steady = Quadratic(horizon=30, declared_cost=1.0)  # measured seconds would decide who comes next
     ledger = Ledger.write(tmp_path)
     clock = SimulatedClock()
-    driver = Driver(small_sweep(workload=Quadratic(horizon=30), num_samples=3), ledger, clock=clock)
+    driver = Driver(small_sweep(workload=steady, num_samples=3), ledger, clock=clock)
     results = 0
 
     def stop_soon() -> None:
@@ -137,7 +138,7 @@ def test_stopping_by_request_saves_and_the_same_command_goes_on(tmp_path: Path) 
     assert len(running) == 2
     checkpoints = {row["trial"] for row in recorded(tmp_path, "checkpoint")}
     assert {trial.number for trial in running} <= checkpoints
-    again = simulated(tmp_path, small_sweep(workload=Quadratic(horizon=30), num_samples=3))
+    again = simulated(tmp_path, small_sweep(workload=steady, num_samples=3))
     assert "2 interrupted (resuming from their last checkpoints, if they have any)" in again.found
     assert statuses(again) == ["completed"] * 3
 

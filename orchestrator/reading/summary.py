@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.errors import StorageError
 from orchestrator.reading.spending import accounts
@@ -22,9 +22,6 @@ from orchestrator.record.ledger import Ledger
 from search.history import Trial
 from search.records import BASELINE, FINALIST, Goal, Status
 from search.rules.finalists import winner
-
-if TYPE_CHECKING:
-    pass
 
 
 def summary(ledger: Ledger) -> dict[str, Any]:
