@@ -172,6 +172,9 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
     sys.exit(guarded(command))
 
 
+main = launch  # its earlier name, in scripts that import it from here
+
+
 def guarded(command: Callable[..., None]) -> int:
     """Run a typer command; turns every error of ours into one message and its exit code."""
     try:
