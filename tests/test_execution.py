@@ -124,7 +124,7 @@ def test_the_benchmark_of_the_loop_measures_speed_memory_and_checkpoints(tmp_pat
 def test_a_packed_trial_is_told_when_somebody_else_has_its_part_of_the_gpu() -> None:
     gib = 2**30
     check_room(0.25, free=3 * gib, total=16 * gib)
-    with pytest.raises(GpuTaken, match=r"granted 0.25 of a GPU, 4.0 GiB, and 1.0 GiB of 16.0 are free"):
+    with pytest.raises(GpuTaken, match=r"granted 0.25 of a GPU, 4.0 GiB, but only 1.0 GiB of 16.0 are free"):
         check_room(0.25, free=gib, total=16 * gib)
 
 

@@ -144,3 +144,9 @@ def test_a_script_that_only_reports_loads_one_file_and_keeps_its_own_modules(tmp
 
 def test_every_error_of_ours_that_leaves_a_run_is_offered() -> None:
     assert all(issubclass(getattr(orchestrator, name), OrchestratorError) for name in ERRORS)
+
+
+def test_scripts_that_import_main_go_on_working() -> None:
+    from orchestrator import main
+
+    assert main.main is main.launch

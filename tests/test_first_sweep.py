@@ -81,6 +81,7 @@ def test_the_first_sweep_runs_as_printed_from_an_empty_folder(tmp_path: Path) ->
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # by default the README's kill scene, the same script, runs on Ray
 def test_the_first_sweep_runs_on_ray(tmp_path: Path) -> None:
     script = tmp_path / "mine.py"
     script.write_text(FIRST)

@@ -1,7 +1,7 @@
 """Grow the batch towards the gradient noise scale, and adapt the learning rate by the rule of LEGW.
 
-Our own design, based on LEGW and the noise scale. The SC19 paper uses the name DATE for a "Dynamic Adaptive-Tuning
-Engine", but its text gives no algorithm, so this is not it.
+Our own controller on top of LEGW and the noise scale; not the algorithm of the paper "DATE", which gives none: the SC19
+paper uses that name for a "Dynamic Adaptive-Tuning Engine" and does not describe it.
 
 Use when   a small batch was tuned and larger ones would be faster, but you do not know how large, nor when.
 Costs      the norms of the gradients (`needs`), and a copy of the weights after each epoch that is the best so far.
