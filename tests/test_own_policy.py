@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from orchestrator.definition.checks import BadInput
 from search.records import Config
@@ -22,6 +23,7 @@ from trainables.contract import Policy
 from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.sma import Sma
 from trainables.policies.watchdog import Watchdog
+from trainables.training.control import Control
 from trainables.workloads.callable import FromFunction
 from trainables.workloads.quadratic import Quadratic
 
@@ -129,10 +131,46 @@ def test_a_plain_function_cannot_take_a_control() -> None:
 def test_a_control_that_is_not_attached_is_told(tmp_path: Path) -> None:
     workload = FromFunction(forgets, metric="loss", mode="min", horizon=4)
     assert len(items(workload, None, tmp_path / "none")) == 1
-    with pytest.raises(ValueError, match=r"controls nothing.*call control\.attach"):
+    with pytest.raises(ValueError, match=r"controls nothing.*call control = control\.attach"):
         items(workload, LrSchedule(), tmp_path / "some")
     with pytest.raises(ValueError, match="only our own loop trains"):
         items(OWN, Sma(2), tmp_path / "averages")
+
+
+def test_a_training_that_resumes_without_the_controls_state_is_refused(tmp_path: Path) -> None:
+    def forgetful(config: Config, state: Any, control: Any) -> Iterator[Any]:
+        for step, (metrics, _) in enumerate(train(config, None, control)):
+            yield metrics, {"step": step}
+
+    workload = FromFunction(forgetful, metric="loss", mode="min", horizon=4)
+    items(workload, LrSchedule(), tmp_path, until=1)
+    with pytest.raises(ValueError, match=r"starts over in a training that goes on.*load_state_dict"):
+        items(workload, LrSchedule(), tmp_path, until=2, recorded=1)
+
+
+def test_an_attached_control_is_used_under_its_own_name(tmp_path: Path) -> None:
+    def bare(config: Config, state: Any, control: Any) -> Iterator[Any]:
+        with pytest.raises(
+            AttributeError, match=r"control\.done: the control is not attached yet.*control = control\.attach"
+        ):
+            _ = control.done
+        model = torch.nn.Linear(1, 1)
+        control.attach(model, torch.optim.SGD(model.parameters(), lr=0.1), batch_size=4, samples=8)
+        while not control.done:
+            for _ in range(2):
+                control.update(1.0, 4)
+            yield control.end_epoch({"loss": 1.0})
+
+    workload = FromFunction(bare, metric="loss", mode="min", horizon=3)
+    assert len([item for item in items(workload, LrSchedule(), tmp_path) if item.kind == "report"]) == 3
+
+
+def test_an_epoch_without_an_update_is_refused() -> None:
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    control = Control(LrSchedule(), model, optimizer, batch_size=4, samples=8, epochs=2)
+    with pytest.raises(ValueError, match=r"no update was told; call control\.update"):
+        control.end_epoch({"loss": 1.0})
 
 
 def test_a_function_of_configuration_and_control_starts_over(tmp_path: Path) -> None:

@@ -61,7 +61,13 @@ class Yielding:
             seed_streams(self._seed)
         else:
             write_streams(self._streams)
-        control = Unattached(self._policy, epochs=self._horizon, metric=self._metric, forked=self._forked)
+        control = Unattached(
+            self._policy,
+            epochs=self._horizon,
+            metric=self._metric,
+            forked=self._forked,
+            resumed=self._state is not None,
+        )
         steps = self._steps(self._config, self._state, control)
         try:
             while self.step < self._until and not self.diverged:

@@ -29,13 +29,25 @@ from trainables.training.data_order import DataOrder
 class Unattached:
     """`policy` (None: the knobs stay as they are) for a training of `epochs` epochs that tunes `metric`.
 
-    `forked`: the loaded state belongs to another trial; this trial's policy starts afresh on its weights.
+    `forked`: the loaded state belongs to another trial; this trial's policy starts afresh on its weights. `resumed`: the
+    training goes on from a state, so the control must do so too. Once attached, it is used like the control itself.
     """
 
-    def __init__(self, policy: Policy[Any] | None, *, epochs: int, metric: str, forked: bool = False) -> None:
+    def __init__(
+        self, policy: Policy[Any] | None, *, epochs: int, metric: str, forked: bool = False, resumed: bool = False
+    ) -> None:
         self.policy = policy
-        self._epochs, self._metric, self._forked = epochs, metric, forked
+        self._epochs, self._metric, self._forked, self._resumed = epochs, metric, forked, resumed
         self._control: Control | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        control = self.__dict__.get("_control")
+        if control is None:
+            raise AttributeError(
+                f"control.{name}: the control is not attached yet; write "
+                "control = control.attach(model, optimizer, batch_size=…, samples=…) before."
+            )
+        return getattr(control, name)
 
     def attach(
         self,
@@ -57,12 +69,21 @@ class Unattached:
         return self._control
 
     def take(self) -> list[Progress]:
-        """The decisions since the last call. Raises ValueError if the training never attached a policy's control."""
+        """The decisions since the last call.
+
+        Raises ValueError if the training never attached a policy's control, or resumed without the control's state.
+        """
         if self._control is not None:
+            if self._resumed and self.policy is not None and not self._control.is_loaded:
+                raise ValueError(
+                    f"{self.policy} starts over in a training that goes on: yield the control's state too, "
+                    'yield metrics, {…, "control": control.state_dict()}, and load it when `state` is given: '
+                    'control.load_state_dict(state["control"]).'
+                )
             return self._control.decisions.take()
         if self.policy is not None:
             raise ValueError(
                 f"{self.policy} controls nothing: the training takes `control` but never attaches it; call "
-                "control.attach(model, optimizer, batch_size=…, samples=…) before the first update."
+                "control = control.attach(model, optimizer, batch_size=…, samples=…) before the first update."
             )
         return []

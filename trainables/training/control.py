@@ -78,7 +78,7 @@ class Control:
         knobs: Knobs | None = None,
         forked: bool = False,
     ) -> None:
-        self.policy, self.model, self.scaler = policy, model, scaler
+        self.policy, self.model, self.scaler, self.is_loaded = policy, model, scaler, False
         self._optimizer, self._size, self._epochs = optimizer, samples, epochs
         self._measure, self._metric, self._order, self._forked = measure, metric, sampler, forked
         self._group = joined() if weights is None else Alone()
@@ -247,6 +247,7 @@ class Control:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`, saved with the same policy; load the model and the optimizer first."""
+        self.is_loaded = True
         if self._forked:
             self._forked = False
             if state["exploring"]:  # the other trial reported the weights at the snapshot
@@ -369,6 +370,8 @@ class Control:
 
     def _refuse_unmeasured(self, metrics: Metrics | Callable[[], Metrics] | None) -> None:
         """Raise ValueError if the end of an epoch has no metrics, or those of the wrong weights."""
+        if not self.samples and not self.stopped:
+            raise ValueError("control.end_epoch(): no update was told; call control.update(loss, samples) after each.")
         if metrics is None and self._measure is None:
             raise ValueError("control.end_epoch(): no metrics; pass them, or give Control(…, measure=evaluate).")
         if isinstance(metrics, Mapping) and self._exploring and not self._evaluating:
