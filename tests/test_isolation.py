@@ -162,10 +162,10 @@ def test_a_process_that_a_trial_leaves_running_is_ended_with_its_children_and_to
     left: list[psutil.Process] = []
 
     def train(config: Any, state: Any) -> Iterator[Any]:
-        child = subprocess.Popen(["sh", "-c", "sleep 601 & echo; wait"], stdout=subprocess.PIPE, start_new_session=True)
+        child = subprocess.Popen(["sh", "-c", "sleep 601 & wait"], start_new_session=True)
         left.append(psutil.Process(child.pid))
-        with child.stdout:  # type: ignore[union-attr]
-            child.stdout.readline()  # type: ignore[union-attr]  # its child is there
+        while ["sleep", "601"] not in [each.cmdline() for each in left[-1].children()]:
+            pass  # until the shell's child is no longer a shell itself
         for _ in range(3):
             yield {"loss": config["x"]}
 
