@@ -27,6 +27,7 @@ from search.history import History, Trial
 from search.records import Began, End, Judged, Lost, Over, Report, Status, Suggestion, Tested
 from search.rules.conduct import (
     Instead,
+    Wait,
     after_loss,
     after_report,
     early_end,
@@ -180,10 +181,13 @@ class _Auditor:
             return f"{_shown(record)}, which is at step {max(trial.step, trial.began)} already" if late else ""
         return "" if row["step"] == trial.step else f"{_shown(record)} at step {row['step']}, but it is at {trial.step}"
 
-    def _suggestion(self, record: Suggestion, row: Mapping[str, Any]) -> Iterator[str]:
+    def _next_move(self) -> Suggestion | Over | Wait:
+        """The move that the rules make now."""
         move = next_move(self._history, self._sweep.searcher, self._sweep.scheduler, self._rules)
-        if isinstance(move, Instead):
-            move = move.move
+        return move.move if isinstance(move, Instead) else move
+
+    def _suggestion(self, record: Suggestion, row: Mapping[str, Any]) -> Iterator[str]:
+        move = self._next_move()
         if not isinstance(move, Suggestion):
             yield f"{_shown(record)}, where {_shown(move)}"
             return
@@ -202,9 +206,7 @@ class _Auditor:
             yield f"{_shown(record)}: its seed is {row['seed']}, where the sweep's gives {seed}"
 
     def _over(self, record: Over) -> Iterator[str]:
-        move = next_move(self._history, self._sweep.searcher, self._sweep.scheduler, self._rules)
-        if isinstance(move, Instead):
-            move = move.move
+        move = self._next_move()
         if self._history.run.over:
             yield f"{_shown(record)}, which it is already: {self._history.run.over}"
         elif not isinstance(move, Over) or not _same(move, record):
