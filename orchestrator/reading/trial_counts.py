@@ -88,8 +88,8 @@ def load_history(ledger: Ledger, found: Iterable[Stand]) -> History:
     about = ledger.sweeps()[-1]["description"]
     tasks, goal = described_tasks(about), goal_of(about)
     if tasks:
-        return ledger.history(_NO_SPACE, about["horizon"], about["seed"], goal, tasks=tasks)
-    history = History(_NO_SPACE, horizon=about["horizon"], seed=about["seed"])
+        return ledger.history(ANY_SPACE, about["horizon"], about["seed"], goal, tasks=tasks)
+    history = History(ANY_SPACE, horizon=about["horizon"], seed=about["seed"])
     begun = ledger.begun()
     for stand in found:
         history.append(begun[stand.trial])
@@ -107,4 +107,4 @@ class _Undescribed(Space):
         return False
 
 
-_NO_SPACE = _Undescribed({"unknown": None})
+ANY_SPACE = _Undescribed({"unknown": None})

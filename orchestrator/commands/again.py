@@ -1,0 +1,63 @@
+"""Do something with a run again: train a trial, decide, repair."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.app import Run, Runs, app, opened, told
+from orchestrator.console.typed_command import replay_command
+from orchestrator.errors import BadInput
+from orchestrator.secrets import MASK
+
+
+@app.command()
+@told
+def replay(
+    run: Run,
+    trial: Annotated[int, typer.Argument(help="Number of the trial.")],
+    runs: Runs = Path("runs"),
+    go_on: Annotated[
+        int | None, typer.Option(help="Continue from the trial's checkpoint to this step instead of starting over.")
+    ] = None,
+) -> None:
+    """Train a recorded trial again, outside the sweep, and compare each step with the record."""
+    more = [] if go_on is None else ["--go-on", str(go_on)]
+    raise typer.Exit(_call_script(run, runs, "--replay", str(trial), *more))
+
+
+@app.command()
+@told
+def audit(run: Run, runs: Runs = Path("runs")) -> None:
+    """Derive every decision again from the record, and say where the record differs."""
+    raise typer.Exit(_call_script(run, runs, "--audit"))
+
+
+@app.command()
+@told
+def repair(run: Run, runs: Runs = Path("runs")) -> None:
+    """Replace a damaged ledger by its records before the damage or by its copy, whichever holds more."""
+    from orchestrator.record.repair import repair as repair_run
+
+    folder = next((path for path in (runs / run, Path(run).expanduser()) if path.is_dir()), runs / run)
+    typer.echo(repair_run(folder.absolute()))
+
+
+def _call_script(run: str, runs: Path, *flags: str) -> int:
+    """Run the script that made a run once more, for something else than driving it; returns its exit code."""
+    with opened(run, runs) as ledger:
+        folder = ledger.folder
+        latest = ledger.sweeps()[-1]
+    if any(MASK in word for word in latest["command"]):
+        raise BadInput(
+            f"{folder}: the command that made this run holds a secret, which the record does not show. Run it yourself "
+            f"with {' '.join(flags)} added: {shlex.join(latest['command'])}"
+        )
+    command, place = replay_command(folder, latest)
+    where = ["--name", folder.name, "--runs", str(folder.parent)]
+    return subprocess.call([sys.executable, *command, *where, *flags], cwd=place)

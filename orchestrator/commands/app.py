@@ -1,0 +1,60 @@
+"""The `orchestrator` command itself, and what its commands share: the arguments, the messages, the opened ledger."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.errors import BadInput, did_you_mean
+from orchestrator.main import explain
+
+if TYPE_CHECKING:
+    from orchestrator.record.ledger import Ledger
+
+HELP = "Inspect runs, export them, train a recorded trial again."
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
+Run = Annotated[str, typer.Argument(help="Name of a run under --runs, or the path of its folder.")]
+Runs = Annotated[Path, typer.Option(help="Folder of all runs.", callback=lambda path: path.expanduser())]
+
+
+def told(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn our errors into one message and their exit code."""
+
+    @wraps(command)
+    def wrapped(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except BrokenPipeError:  # `… | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (typer.Exit, typer.Abort, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            raise typer.Exit(explain(error)) from None
+
+    return wrapped
+
+
+@contextmanager
+def opened(run: str, runs: Path, *, check: bool = True) -> Iterator[Ledger]:
+    """The ledger of a run, read only; an unknown name is refused with the nearest one."""
+    from orchestrator.record.ledger import COPY, FILE, Ledger
+
+    candidates = [runs / run, Path(run).expanduser()]
+    folder = next((path for path in candidates if (path / FILE).exists()), None)
+    folder = folder or next((path for path in candidates if (path / COPY).exists()), None)  # it has lost its ledger
+    if folder is None:
+        names = [path.parent.name for path in runs.glob(f"*/{FILE}")]
+        raise BadInput(f"no run {run!r} in {runs}." + (did_you_mean(run, names) if names else ""))
+    ledger = Ledger.read(folder.absolute(), check=check)
+    try:
+        yield ledger
+    finally:
+        ledger.close()

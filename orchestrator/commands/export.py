@@ -1,0 +1,102 @@
+"""Take things out of a run: the best configuration, the record, a schedule."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.commands.app import Run, Runs, app, opened, told
+from orchestrator.errors import BadInput
+
+if TYPE_CHECKING:
+    from orchestrator.record.ledger import Ledger
+
+
+@app.command()
+@told
+def export(
+    run: Run,
+    runs: Runs = Path("runs"),
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="The record as JSON lines.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="The record as CSV.")] = False,
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="The record as Parquet (needs the extra `parquet`).")
+    ] = False,
+    as_schedule: Annotated[
+        bool, typer.Option("--schedule", help="The knobs that a trial trained with, as JSON.")
+    ] = False,
+    trial: Annotated[int | None, typer.Option(help="With --schedule: the trial's number; default: the best.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write; default: standard output (parquet: record.parquet in the run)."),
+    ] = None,
+) -> None:
+    """The best configuration as YAML, the whole record (--jsonl, --csv, --parquet), or a schedule (--schedule).
+
+    The schedule lists the knobs that a policy turned during training, or the configurations of a population's member,
+    forks included. A new training can follow it: policy=ReplayedSchedule.of(workload, json.load(open("schedule.json"))).
+    """
+    from orchestrator.reading.export import best_as_yaml, write_record
+    from orchestrator.record.storage import refuse_links
+
+    if jsonl + as_csv + parquet + as_schedule > 1:
+        raise BadInput("export: choose one of --jsonl, --csv, --parquet and --schedule.")
+    if trial is not None and not as_schedule:
+        raise BadInput(f"export --trial {trial}: goes with --schedule.")
+    with opened(run, runs) as ledger:
+        if as_schedule:
+            text = json.dumps(_schedule(ledger, trial), indent=2) + "\n"
+            _give(text, output)
+        elif not (jsonl or as_csv or parquet):
+            text = best_as_yaml(ledger)
+            _give(text, output)
+        elif parquet:
+            target = output or ledger.folder / "record.parquet"
+            refuse_links(*([] if output else [target]))
+            write_record(ledger, "parquet", target)
+            typer.echo(target)
+        else:
+            write_record(ledger, "jsonl" if jsonl else "csv", output or sys.stdout)
+
+
+def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
+    """The trial's schedule (None: the best trial's): in samples if a policy turned knobs, else in steps."""
+    from orchestrator.reading.summary import summary
+    from search.rules.forked_schedule import schedule
+
+    begun = ledger.begun()
+    best = summary(ledger)["best"] if trial is None else None
+    if trial is None and best is None:
+        raise BadInput(f"{ledger.folder}: no trial has reported yet, so none is the best; name one with --trial.")
+    number = best["trial"] if best is not None else trial
+    if number not in begun:
+        raise BadInput(
+            f"{ledger.folder}: no trial {number}; there are {len(begun)}."
+            if begun
+            else f"{ledger.folder}: no trials yet."
+        )
+    kept = ledger.rows("decision", "WHERE trial = :trial AND position IS NOT NULL ORDER BY seq", trial=number)
+    if kept and begun[number].parent is None:
+        at = {0: {"samples": 0, "knobs": kept[0]["before"], "why": "configuration"}}
+        for row in kept:  # the last word at each place
+            begun_there = {"averaging": row["after"].pop("averaging")} if "averaging" in row["after"] else {}
+            turned = {"samples": row["position"], "knobs": row["after"], "why": row["why"], **begun_there}
+            at[row["position"]] = at.get(row["position"], {}) | turned
+        return [at[samples] for samples in sorted(at)]
+    reports = ledger.rows("report", "WHERE trial = :trial ORDER BY step DESC LIMIT 1", trial=number)
+    step = reports[0]["step"] if reports else begun[number].parent_step or 0
+    return [stretch._asdict() for stretch in schedule(number, step, begun)]
+
+
+def _give(text: str, output: Path | None) -> None:
+    from orchestrator.reading.export import writing
+
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        with writing(output):
+            output.write_text(text)

@@ -1,0 +1,142 @@
+"""Look at runs: list, status, logs, show, report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.app import Run, Runs, app, opened, told
+from orchestrator.errors import BadInput
+
+
+@app.command("list")
+@told
+def list_runs(runs: Runs = Path("runs")) -> None:
+    """All runs, newest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from orchestrator.reading.state import runs as found_runs
+    from orchestrator.reading.summary import glance
+    from orchestrator.record.ledger import Ledger
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "state", "trials", "failed", "metric", "best", "cost"):
+        table.add_column(heading, justify="left" if heading in ("run", "state", "metric") else "right")
+    folders = found_runs(runs)
+    reasons = []
+    for folder in folders:
+        try:
+            ledger = Ledger.read(folder, check=False)
+            try:
+                facts = glance(ledger)
+            finally:
+                ledger.close()
+        except Exception as error:
+            table.add_row(folder.name, "unreadable", "", "", "", "", "")
+            reasons.append(f"{folder.name}: {error}")
+            continue
+        best, failed = facts["best"], sum(failure["times"] for failure in facts["failures"])
+        if facts["failures"]:
+            first = facts["failures"][0]
+            reasons.append(f"{folder.name}: {first['status']} {first['times']} ×: {first['reason']}")
+        table.add_row(
+            folder.name,
+            facts["state"],
+            str(sum(facts["trials"].values())),
+            str(failed or ""),
+            facts["metric"],
+            "–" if best is None or best[1] != best[1] else f"{best[1]:.4g}",
+            f"{facts['spent']:.1f}",
+        )
+    console = Console()
+    if folders:
+        console.print(table)
+        for reason in reasons:
+            console.print(reason, markup=False, highlight=False, soft_wrap=True)
+    else:
+        typer.echo(f"no runs in {runs}")
+
+
+@app.command()
+@told
+def status(run: Run, runs: Runs = Path("runs")) -> None:
+    """The state of a run in one line, why trials failed, and the last events."""
+    from orchestrator.reading.printed_summary import failure_lines
+    from orchestrator.reading.summary import glance
+    from orchestrator.reading.trial_counts import latest_events
+
+    with opened(run, runs, check=False) as ledger:
+        facts = glance(ledger)
+        counts = ", ".join(f"{count} {name}" for name, count in facts["trials"].items()) or "no trials"
+        best = facts["best"]
+        shown = f"; best {facts['metric']} {best[1]:.6g} (trial {best[0]})" if best and best[1] == best[1] else ""
+        typer.echo(f"{ledger.folder.name}: {facts['state']}; {counts}{shown}; {facts['spent']:.1f} full trainings")
+        for line in failure_lines(facts["failures"], ledger.folder):
+            typer.echo(f"  {line}")
+        for time, kind, text in latest_events(ledger):
+            typer.echo(f"  {time[:19]}  {kind}: {(text.splitlines() or [''])[0]}")
+
+
+@app.command()
+@told
+def logs(
+    run: Run,
+    trial: Annotated[
+        int | None, typer.Argument(help="Number of the trial; default: the first failed trial, or the running one.")
+    ] = None,
+    runs: Runs = Path("runs"),
+    failed: Annotated[bool, typer.Option("--failed", help="Show why trials failed, and how their logs end.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Continue with new output until the trial ends.")
+    ] = False,
+) -> None:
+    """The output of a trial."""
+    from orchestrator.reading.logs import print_failed, print_log
+
+    if failed and (follow or trial is not None):
+        raise BadInput("logs --failed shows all failed trials: omit the trial's number and --follow.")
+    with opened(run, runs, check=False) as ledger:
+        if failed:
+            print_failed(ledger, sys.stdout)
+        else:
+            print_log(ledger, trial, sys.stdout, follow=follow)
+
+
+@app.command()
+@told
+def show(
+    run: Run,
+    runs: Runs = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Best configuration, gain, cost and counts."""
+    from orchestrator.reading.printed_summary import print_summary
+    from orchestrator.reading.summary import summary
+
+    with opened(run, runs) as ledger:
+        if as_json:
+            typer.echo(json.dumps(summary(ledger), indent=2, sort_keys=False))
+        else:
+            from rich.console import Console
+
+            print_summary(ledger, Console())
+
+
+@app.command()
+@told
+def report(run: Run, runs: Runs = Path("runs")) -> None:
+    """Print the summary and draw the incumbent against cost."""
+    from rich.console import Console
+
+    from orchestrator.reading.plot import plot
+    from orchestrator.reading.printed_summary import print_summary
+
+    with opened(run, runs) as ledger:
+        print_summary(ledger, Console())
+        picture = plot(ledger, ledger.folder / "report" / "incumbent.png")
+        typer.echo(f"Plot         {picture}" if picture else "Plot         none: no trial is completed yet")

@@ -1,0 +1,90 @@
+"""Everything that the page reads of a run, loaded once in one snapshot of its ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from orchestrator.definition.description import described_tasks
+from orchestrator.reading.spending import accounts
+from orchestrator.reading.state import state
+from orchestrator.reading.summary import description
+from orchestrator.reading.trial_counts import ANY_SPACE
+from orchestrator.record.encoding import goal_of
+from orchestrator.record.ledger import Ledger
+from search.history import History, Trial
+from search.records import BASELINE, FINALIST, Goal, Status
+from search.rules.finalists import winner
+from search.task import FULL
+
+TABLES = (
+    "sweep",
+    "suggestion",
+    "report",
+    "verdict",
+    "ending",
+    "lost",
+    "test",
+    "decision",
+    "event",
+    "checkpoint",
+    "lease",
+)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run: its description, its history, and the rows of its tables.
+
+    `history` holds every report. Its losses are minimised; `goal.value(loss)` gives the metric's own value.
+    """
+
+    folder: Path
+    about: Mapping[str, Any]  # the description in force
+    state: str  # running, interrupted, finished or failed
+    goal: Goal
+    history: History
+    rows: Mapping[str, list[dict[str, Any]]]  # table → its rows in order, with `seq`, `time` and `epoch`
+    accounts: Mapping[str, Any]  # what `reading/spending.py` counts
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> Recorded:
+        with ledger.snapshot():
+            about = description(ledger)
+            goal = goal_of(about)
+            history = ledger.history(ANY_SPACE, about["horizon"], about["seed"], goal, tasks=described_tasks(about))
+            rows = {table: ledger.rows(table) for table in TABLES}
+            return cls(ledger.folder, about, state(ledger), goal, history, rows, accounts(ledger, history, goal))
+
+    @property
+    def name(self) -> str:
+        return str(self.about["name"])
+
+    @property
+    def metric(self) -> str:
+        return self.goal.metric
+
+    @cached_property
+    def best(self) -> Trial | None:
+        """The trial that `show` calls the best."""
+        return winner(self.history)
+
+    @cached_property
+    def baseline(self) -> Trial | None:
+        return next((trial for trial in self.history if trial.first_origin == BASELINE), None)
+
+    @cached_property
+    def full(self) -> list[Trial]:
+        """Completed full trainings of the search, in order of their numbers; finalists' repetitions are left out."""
+        return [
+            trial
+            for trial in self.history
+            if trial.task == FULL and trial.status is Status.COMPLETED and trial.first_origin != FINALIST
+        ]
+
+    def value(self, loss: float) -> float:
+        """The metric's own value of a loss."""
+        return self.goal.value(loss)
