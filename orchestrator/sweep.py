@@ -23,7 +23,7 @@ from search.records import Config, Goal
 from search.rules.conduct import Rules
 from search.space import Space
 from search.task import FULL, Task
-from search.work import Trainable
+from trainables.contract import Policy, Trainable
 
 tell_uncaught()  # a script may describe its sweep wrongly
 
@@ -170,7 +170,9 @@ class Sweep:
         for name, kind in (("searcher", Searcher), ("scheduler", Scheduler)):
             if getattr(self, name) is not None:
                 checks.kind(name, getattr(self, name), kind)
-        if self.policy is not None and not callable(self.policy) and not hasattr(self.policy, "act"):
+        if isinstance(self.policy, type) and issubclass(self.policy, Policy):
+            checks.kind("policy", self.policy, Policy)
+        if self.policy is not None and not callable(self.policy) and not isinstance(self.policy, Policy):
             raise BadInput(
                 f"Sweep(policy={self.policy!r}): must be a Policy, or a function from a configuration to one."
             )
@@ -270,8 +272,8 @@ class Sweep:
 
     def policy_for(self, config: Config) -> Any:
         """The policy of one trial; None for fixed knobs."""
-        is_function = callable(self.policy) and not hasattr(self.policy, "act")
-        return self.policy(config) if is_function else self.policy
+        is_one = self.policy is None or isinstance(self.policy, Policy)
+        return self.policy if is_one else self.policy(config)
 
     @property
     def examples(self) -> list[Config]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from search.records import Config
 
@@ -69,31 +70,16 @@ class Progress:
     after: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Run(Protocol):
-    """A running training: iterate for its progress (None: one more update, nothing to report)."""
+class ProcessError(RuntimeError):
+    """An error of a process that a training runs: its traceback is in the trial's log, and ours would not explain it."""
 
-    def __iter__(self) -> Iterator[Progress | None]: ...
 
-    def __next__(self) -> Progress | None: ...
+class Run(Iterator["Progress | None"]):
+    """A running training whose state can be saved: iterate for its progress (None: one more update, nothing to report)."""
 
+    @abstractmethod
     def save(self) -> Progress:
         """Write a checkpoint of the present state now."""
 
-
-class Trainable(Protocol):
-    """Anything that a sweep can tune: a `trainables.contract.Workload`, or for instance a table of recorded curves.
-
-    If it has a method `check()`, the sweep calls it before anything starts; a ValueError says what is missing.
-    """
-
-    metric: str
-    mode: str
-    metrics: tuple[str, ...]
-    horizon: int
-    baseline: Config | None
-
-    def prepare(self, folder: Path) -> None: ...
-
-    def run(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> Run: ...
-
-    def test(self, assignment: Assignment) -> Mapping[str, float]: ...
+    def close(self) -> None:
+        """End what it has started, without saving."""

@@ -30,6 +30,7 @@ from search.work import Progress
 from tests.driving import statuses
 from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep
 from tests.trouble import Troubled
+from trainables.contract import OwnTraining
 from trainables.workloads.quadratic import Quadratic
 
 POINT = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
@@ -162,10 +163,8 @@ def test_the_first_failure_is_shown_whole_and_at_once(tmp_path: Path) -> None:
 
 def test_the_same_failure_three_times_at_the_start_stops_the_sweep_with_the_reason(tmp_path: Path) -> None:
     @dataclass(frozen=True)
-    class Broken:
+    class Broken(OwnTraining):
         metric, mode, metrics, horizon, baseline = "loss", "min", ("loss",), 3, None
-
-        def prepare(self, folder: Path) -> None: ...
 
         def run(self, policy: Any, assignment: Any, should_pause: Any = None) -> Any:
             raise FileNotFoundError("no data in /data")

@@ -26,11 +26,14 @@ from pathlib import Path
 from typing import Any
 
 BEGUN = time.time()  # of this process
+
+from trainables.contract import OwnTraining  # noqa: E402 - its loading counts
+
 HERE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
-class Parabola:
+class Parabola(OwnTraining):
     """loss = x², reported `horizon` times."""
 
     horizon: int = 1
@@ -38,8 +41,6 @@ class Parabola:
     mode = "min"
     metrics = ("loss",)
     baseline = None
-
-    def prepare(self, folder: Path) -> None: ...
 
     def run(self, policy: Any, assignment: Any, should_pause: Any = None) -> Any:
         from search.work import Progress

@@ -44,6 +44,7 @@ from search.searchers.pb2 import Pb2
 from search.searchers.pbt import PopulationBasedTraining
 from search.space import Space, loguniform, uniform
 from search.work import Progress
+from trainables.contract import OwnTraining
 
 HORIZON, INTERVAL, POPULATION = 120, 5, 4
 SPACE = Space({"rate": loguniform(1e-3, 1.0), "momentum": uniform(0.0, 0.98)})
@@ -81,7 +82,7 @@ PROBLEMS: dict[str, Callable[[State, Config, int, np.random.Generator], tuple[St
 
 
 @dataclass(frozen=True)
-class Drifting:
+class Drifting(OwnTraining):
     """One of the problems as something to tune; its checkpoint is a line of JSON."""
 
     problem: str
@@ -90,8 +91,6 @@ class Drifting:
     mode = "min"
     metrics = ("loss",)
     baseline = None
-
-    def prepare(self, folder: Path) -> None: ...
 
     def run(self, policy: Any, assignment: Any, should_pause: Any = None) -> Iterator[Progress]:
         state: State = []

@@ -17,7 +17,7 @@ from search import settings
 from search.records import Config
 from search.task import FULL, Task
 from search.task import problem as problem_with_tasks
-from trainables.contract import Workload
+from trainables.contract import Policy, Workload
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -129,14 +129,14 @@ def parameters(sweep: Sweep) -> None:
 
 def policy_resumes(sweep: Sweep) -> bool:
     """False if some configuration gets a policy whose schedule depends on the length of the training."""
-    if not callable(sweep.policy) or hasattr(sweep.policy, "act"):
-        return bool(getattr(sweep.policy, "resumable", True))
+    if sweep.policy is None or isinstance(sweep.policy, Policy):
+        return sweep.policy is None or sweep.policy.resumable
     for config in sweep.examples:
         try:
             policy = sweep.policy_for(config)
         except Exception as error:
             raise BadInput(f"Sweep(policy): no policy for {config!r}: {type(error).__name__}: {error}") from error
-        if not getattr(policy, "resumable", True):
+        if policy is not None and not policy.resumable:
             return False
     return True
 

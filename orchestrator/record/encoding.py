@@ -24,6 +24,7 @@ from search.records import (
     Tested,
 )
 from search.space import Space
+from trainables.contract import CommandLine
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -67,9 +68,10 @@ def suggestion_row(suggestion: Suggestion) -> dict[str, Any]:
 
 def command_of(sweep: Sweep | None, config: Config) -> list[str]:
     """The words of the command that starts a script for this configuration; none for a training that is not a script."""
-    arguments = getattr(getattr(sweep, "workload", None), "arguments", None)
+    if sweep is None or not isinstance(sweep.workload, CommandLine):
+        return []
     try:
-        return [] if arguments is None else [str(word) for word in arguments(config)]
+        return [str(word) for word in sweep.workload.arguments(config)]
     except Exception:  # the trial will fail with the same error, and report it
         return []
 

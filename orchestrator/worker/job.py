@@ -6,7 +6,7 @@ import contextlib
 import errno
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import failures
 from orchestrator.worker.isolation import Surroundings
 from orchestrator.worker.limits import LOG, log_to
-from search.work import Assignment, Progress, Run
+from search.work import Assignment, ProcessError, Progress, Run
 from trainables.carry_out import carry_out, measured_on_test
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ class Job:
         self._until = assignment.until
         self._folder = assignment.folder
 
-        def begin() -> Run:
+        def begin() -> Iterator[Progress | None]:
             workload, policy = sweep.workload_for(assignment.task), sweep.policy_for(assignment.config)
             return carry_out(workload, policy, assignment, should_pause)
 
         self._begin = begin
-        self._run: Run | None = None
+        self._run: Iterator[Progress | None] | None = None
         self._surroundings = Surroundings()
         self._streams: list[Any] = []
 
@@ -85,9 +85,7 @@ class Job:
     def save(self) -> Answer:
         """Save a checkpoint at the step at which the trial was stopped."""
         answer = Answer(self.trial)
-        if self._run is not None and hasattr(
-            self._run, "save"
-        ):  # it has begun, and it is a run with a state to save (not a recorded curve)
+        if isinstance(self._run, Run):  # it has begun, and has a state to save (a recorded curve has none)
             try:
                 with self._inside() as call:
                     answer.progress.append(call(self._run.save))
@@ -103,11 +101,10 @@ class Job:
 
     def _left(self, answer: Answer) -> Answer:
         told = []
-        close = getattr(self._run, "close", None)
-        if close is not None:
+        if isinstance(self._run, (Run, Generator)):
             try:
                 with self._inside() as call:
-                    call(close)
+                    call(self._run.close)
             except BaseException as error:  # raised by the user's own `finally`; the reports stand
                 if is_for_us(error):
                     raise
@@ -149,8 +146,8 @@ def failure(error: BaseException, log: Path) -> tuple[str, str, str]:
         says = f"SystemExit: exit code {error.code or 0}"
         if words := failures.last_words(_end_of(log)) if error.code else "":
             says = f"{says}: {words}"
-    is_about_a_process = getattr(error, "is_about_a_process", False)  # the traceback of that process is in the log
-    return error_class(error), says, failures.message(error) if is_about_a_process else failures.shown(error)
+    shown = failures.message if isinstance(error, ProcessError) else failures.shown
+    return error_class(error), says, shown(error)
 
 
 def error_class(error: BaseException) -> str:

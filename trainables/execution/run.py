@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
+from search import work
 from search.work import Assignment, Progress
 from trainables.contract import Workload
 from trainables.execution import gpu_memory
@@ -45,7 +46,7 @@ class Training(Protocol):
     def fork(self, state: dict[str, Any]) -> None: ...
 
 
-class Run(Iterator["Progress | None"]):
+class Run(work.Run):
     """Carries out an assignment; `trainables.carry_out` states the contract."""
 
     def __init__(

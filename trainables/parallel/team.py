@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 import cloudpickle
 from torch._C._distributed_c10d import TCPStore
 
-from search.work import Assignment, Progress
+from search.work import Assignment, Progress, Run
 from trainables.contract import Policy, Workload
 from trainables.execution.run import POLL_SECONDS
 from trainables.parallel.member import HOST, Reply, Request
@@ -36,7 +36,7 @@ LOOPBACK = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo0" if 
 LOSS_SECONDS = 1.0  # time to notice the end of a worker here after the others have
 
 
-class ParallelRun(Iterator["Progress | None"]):
+class ParallelRun(Run):
     """Carries out an assignment with `assignment.workers` processes; `trainables.carry_out` states the contract."""
 
     def __init__(

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from search.work import Assignment, Progress
+from search.work import Assignment, Progress, Run
 from trainables.scripts import config_file
 from trainables.scripts.channels import Channels, ScriptFailed
 from trainables.scripts.errors import error_line
@@ -43,8 +43,8 @@ SOONEST, LATEST = 0.005, 0.05  # seconds between two looks at the script's chann
 PAUSE_SECONDS = 0.2  # between two calls of should_pause
 
 
-class ScriptRun(Iterator["Progress | None"]):
-    """Carries out one assignment; a `search.work.Run`."""
+class ScriptRun(Run):
+    """Carries out one assignment."""
 
     def __init__(self, script: Program, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> None:
         self._script, self._assignment = script, assignment
