@@ -114,7 +114,6 @@ class History:
         self.earlier = tuple(earlier)  # histories of earlier sweeps to learn from
         self.trials: list[Trial] = []  # index = number
         self.run = RunState()  # whether the search is over, who lost a worker, …
-        self.memo = ""  # the latest memo of a suggestion
         self.asked = 0  # suggestions so far
         self.under_way: frozenset[int] = frozenset()  # the trials that were running after the latest suggestion
         self._length = 0
@@ -250,7 +249,6 @@ class History:
     def _suggested(self, suggestion: Suggestion) -> Trial:
         self._length += 1
         self.asked += 1
-        self.memo = suggestion.memo or self.memo
         self._notes |= _noted(suggestion.memo)
         if suggestion.kind == "resume":
             assert suggestion.trial is not None

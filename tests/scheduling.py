@@ -22,7 +22,7 @@ def trained(
     knobs, told = [], []
     items = iter(training)
     while True:
-        before = training.knobs
+        before = training.control.knobs
         item = next(items, "end")
         if item == "end":
             return knobs, told

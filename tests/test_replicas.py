@@ -209,5 +209,5 @@ def test_a_fork_of_averaged_replicas_goes_on_from_their_average(tmp_path: Path) 
         forked = run.training  # type: ignore[union-attr]
         assert isinstance(forked, Training)
         assert torch.equal(weights(forked), weights(averaged))
-        assert (1 if forked.replicas is None else len(replicas_of(forked))) == replicas
+        assert (1 if forked.weights.replicas is None else len(replicas_of(forked))) == replicas
         assert [item.step for item in run if item is not None and item.kind == "report"] == [3]

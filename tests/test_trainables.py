@@ -116,7 +116,7 @@ def test_each_sample_is_seen_once_an_epoch_whatever_the_batch_size(workload: Wor
         ):
             until = training.until
             seen = watch(training)["train"]
-            assert training.samples == until * workload.samples() == sum(seen.values())
+            assert training.control.samples == until * workload.samples() == sum(seen.values())
             assert seen == Counter({row: until * n for row, n in reference["train"].items()})
 
 

@@ -165,8 +165,8 @@ def test_a_fork_takes_the_weights_and_brings_its_own_knobs(tmp_path: Path) -> No
     config = {**good(Quadratic()), "learning_rate": 0.5, "momentum": 0.3, "batch_size": 32}
     child = assign(tmp_path, config=config, seed=9, parent=parent.folder, parent_step=4)
     run = carry_out(Quadratic(), Fixed(), child)
-    assert (run.training.step, run.training.samples) == (4, 4 * 64)
-    assert run.training.knobs == Knobs(0.5, 32, 0.3)
+    assert (run.training.step, run.training.control.samples) == (4, 4 * 64)
+    assert run.training.control.knobs == Knobs(0.5, 32, 0.3)
     assert run.training.optimizer.param_groups[0]["lr"] == 0.5
     assert numbers(run.training.state()["weights"]["model"]) == numbers(weights["model"])
     assert numbers(run.training.state()["weights"]["optimizer"]["state"]) == numbers(weights["optimizer"]["state"])
