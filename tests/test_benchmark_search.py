@@ -26,7 +26,7 @@ from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.task import Task
-from search.work import Progress
+from search.work import Progress, Reported
 from tests.support import ROOT, concrete, run_script, simulated
 from trainables.contract import OwnTraining
 
@@ -138,7 +138,7 @@ class Run(Iterator[Progress]):
             raise StopIteration
         self.step += 1
         loss, cost = (float(values[self.step - 1]) for values in (self.curve.losses, self.curve.cost_seconds))
-        return Progress("report", step=self.step, metrics={"loss": loss}, cost_seconds=cost)
+        return Reported(step=self.step, metrics={"loss": loss}, cost_seconds=cost)
 
 
 @pytest.mark.parametrize("scheduler", [Asha(), AshaPromote(reduction_factor=2)])

@@ -26,7 +26,7 @@ from search.searchers.grid import Grid
 from search.searchers.optuna import Tpe
 from search.searchers.random import Random
 from search.space import Space, pow2, uniform
-from search.work import Progress
+from search.work import Reported
 from tests.driving import statuses
 from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep
 from tests.trouble import Troubled
@@ -249,7 +249,7 @@ def test_metrics_of_numpy_are_numbers_and_others_are_left_out(tmp_path: Path) ->
     assert order is not None
     driver.finish_job(order)
     assert driver.next() is not None
-    assert driver.receive(0, [Progress("report", step=1, metrics={"loss": np.float32(0.5), "note": "x"})])  # type: ignore[dict-item]
+    assert driver.receive(0, [Reported(step=1, metrics={"loss": np.float32(0.5), "note": "x"})])  # type: ignore[dict-item]
     ledger.close()
     assert [(row["value"], row["metrics"]) for row in recorded(tmp_path, "report")] == [(0.5, {"loss": 0.5})]
 
@@ -265,7 +265,7 @@ def test_reports_that_come_again_shuffled_three_times_change_nothing(tmp_path: P
         if order is not None:
             driver.finish_job(order)
         order = driver.next()
-    reports = [Progress("report", step=step, metrics={"loss": 1.0 / step}) for step in (1, 2, 3)]
+    reports = [Reported(step=step, metrics={"loss": 1.0 / step}) for step in (1, 2, 3)]
     assert driver.receive(0, reports)
     before = sequence(tmp_path)
     for seed in range(3):
@@ -293,7 +293,7 @@ def test_a_trial_that_loses_its_worker_is_retried_and_given_up_only_without_prog
 
     for step in (1, 2, 3):  # with progress in between, a loss is a preemption and costs nothing
         assert handed_out() == 0
-        driver.receive(0, [Progress("report", step=step, metrics={"loss": 1.0})])
+        driver.receive(0, [Reported(step=step, metrics={"loss": 1.0})])
         driver.lose(0, "killed")
     for _ in range(2):
         assert driver.history.trials[0].status is Status.RUNNING

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from search.work import Assignment, Progress
+from search.work import Assignment, Notice
 from tests.trainings import Turning, assign, begin, disturb, good, metrics, numbers, place, reports
 from trainables.carry_out import carry_out, measured_on_test
 from trainables.contract import Policy
@@ -99,7 +99,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_told(tmp_path: Path) -> None:
 
 def test_with_no_usable_checkpoint_it_starts_over_and_tells(tmp_path: Path) -> None:
     items = list(carry_out(Quadratic(), Turning(), assign(tmp_path, recorded=5)))
-    assert items[0] == Progress("notice", 0, text="no usable checkpoint: trained again from step 0")
+    assert items[0] == Notice(step=0, text="no usable checkpoint: trained again from step 0")
     assert reports(items) == whole()
 
 
@@ -259,7 +259,7 @@ def test_the_test_part_is_measured_from_the_checkpoint(prepared: Path, tmp_path:
 RESUMING = """
 import sys, json
 from pathlib import Path
-from search.work import Assignment
+from search.work import Assignment, Notice
 from trainables.carry_out import carry_out
 from trainables.policies.plateau import Plateau
 from trainables.workloads.resnet_finetune import ResNetFinetune

@@ -43,12 +43,11 @@ class Parabola(OwnTraining):
     baseline = None
 
     def run(self, policy: Any, assignment: Any, should_pause: Any = None) -> Any:
-        from search.work import Progress
+        from search.work import Reported
 
         loss = assignment.config["x"] ** 2
         return (
-            Progress("report", step=step, metrics={"loss": loss})
-            for step in range(assignment.recorded + 1, assignment.until + 1)
+            Reported(step=step, metrics={"loss": loss}) for step in range(assignment.recorded + 1, assignment.until + 1)
         )
 
 

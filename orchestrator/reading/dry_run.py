@@ -20,7 +20,7 @@ from orchestrator.record.resume_check import nothing_learned
 from orchestrator.record.warm_start import found
 from search.history import Trial
 from search.task import FULL
-from search.work import Progress
+from search.work import Reported
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -107,7 +107,7 @@ def _walk(driver: Driver) -> list[tuple[Trial, int]]:
         seconds, worker, number, step, until = heapq.heappop(due)
         reports += 1
         metrics = {driver.sweep.metric_name: value}
-        progress = Progress("report", step=step, metrics=metrics, cost_seconds=1.0)
+        progress = Reported(step=step, metrics=metrics, cost_seconds=1.0)
         if driver.receive(number, [progress], done=step >= until) and step < until:
             heapq.heappush(due, (seconds + 1, worker, number, step + 1, until))
         else:

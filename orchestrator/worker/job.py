@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import failures
 from orchestrator.worker.isolation import Surroundings
 from orchestrator.worker.limits import LOG, log_to
-from search.work import Assignment, ProcessError, Progress, Run
+from search.work import Assignment, Notice, ProcessError, Progress, Run
 from trainables.carry_out import carry_out, measured_on_test
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Job:
             except BaseException as error:  # the results are safe; only a resumption would cost more
                 if is_for_us(error):
                     raise
-                answer.progress.append(Progress("notice", text=f"no checkpoint on leaving: {failures.said(error)}"))
+                answer.progress.append(Notice(text=f"no checkpoint on leaving: {failures.said(error)}"))
         return self._left(answer)
 
     def leave(self) -> Answer:
@@ -110,7 +110,7 @@ class Job:
                     raise
                 told.append(f"it raised when it was ended: {failures.said(error)}")
         told += self._surroundings.leave()
-        answer.progress += [Progress("notice", text=text) for text in told]
+        answer.progress += [Notice(text=text) for text in told]
         answer.done = True
         return answer
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from search import work
-from search.work import Assignment, Progress
+from search.work import Assignment, Notice, Paused, Progress, Saved
 from trainables.contract import Workload
 from trainables.execution import gpu_memory
 from trainables.execution.store import Store, describe
@@ -57,7 +57,7 @@ class Run(work.Run):
         self._assignment = assignment
         self._store = Store(assignment.folder, assignment.digests)
         self._should_pause = should_pause or (lambda: False)
-        self._saved: Progress | None = None  # the last checkpoint …
+        self._saved: Saved | None = None  # the last checkpoint …
         self._saved_at: tuple[int, int] | None = None  # … and its place in the training
         self._started = self._saved_time = time.perf_counter()
         self.writing_seconds = 0.0
@@ -70,7 +70,7 @@ class Run(work.Run):
     def __next__(self) -> Progress | None:
         return next(self._items)
 
-    def save(self) -> Progress:
+    def save(self) -> Saved:
         """Write a checkpoint of the present state, unless there is one; call it between any two items."""
         training, assignment = self.training, self._assignment
         place = training.place
@@ -90,7 +90,7 @@ class Run(work.Run):
 
     def _carry_out(self, notices: list[str]) -> Generator[Progress | None]:
         for text in notices:
-            yield Progress("notice", self.training.step, text=text)
+            yield Notice(step=self.training.step, text=text)
         if self.training.step >= self._assignment.until:  # nothing left to train: report the checkpoint again
             yield from self._checkpoint()
         steps = iter(self.training)
@@ -113,7 +113,7 @@ class Run(work.Run):
                 yield from self._checkpoint()
             elif self._asked_to_pause():
                 yield from self._checkpoint()
-                yield Progress("paused", self.training.step)
+                yield Paused(self.training.step)
                 return
             elif self._due(reported=kind == "report"):
                 yield from self._checkpoint()
@@ -127,9 +127,7 @@ class Run(work.Run):
             problem = f"{type(error).__name__} {getattr(error, 'errno', error)}"
             if problem != self._problem:
                 older = "" if self._saved is None else f"; the one of step {self._saved.step} is whole"
-                yield Progress(
-                    "notice", self.training.step,
-                    text=f"no checkpoint at step {self.training.step}, tried again later{older}: {type(error).__name__}: {error}",
+                yield Notice(step=self.training.step, text=f"no checkpoint at step {self.training.step}, tried again later{older}: {type(error).__name__}: {error}",
                 )  # fmt: skip
             self._problem = problem
         else:

@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 import cloudpickle
 from torch._C._distributed_c10d import TCPStore
 
-from search.work import Assignment, Progress, Run
+from search.work import Assignment, Notice, Progress, Run
 from trainables.contract import Policy, Workload
 from trainables.execution.run import POLL_SECONDS
 from trainables.parallel.member import HOST, Reply, Request
@@ -88,7 +88,7 @@ class ParallelRun(Run):
             except WorkerLost as again:
                 lost = again
             else:
-                return Progress("notice", self._team.step, text=f"{lost}: {how} from step {self._team.step}")
+                return Notice(step=self._team.step, text=f"{lost}: {how} from step {self._team.step}")
 
     def _fewer(self, lost: WorkerLost) -> str:
         """Remove one worker if restarts do not help; returns a description of the action."""

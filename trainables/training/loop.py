@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from search.records import Config
-from search.work import Progress
+from search.work import Progress, Reported
 from trainables.contract import Policy, Workload
 from trainables.estimates.noise_scale import Gradient
 from trainables.training import gradients
@@ -46,7 +46,7 @@ def train(
     until: int | None = None,
     prepared: Path | None = None,
     state: dict[str, Any] | None = None,
-) -> Iterator[Progress]:
+) -> Iterator[Reported]:
     """Train from scratch, or continue from `state`, to the step `until` (None: the horizon); yields the reports."""
     training = Training(workload, policy, config, seed=seed, until=until, prepared=prepared)
     if state is not None:
@@ -322,8 +322,8 @@ class Training:
         measured = measure(self.workload, self._model, "valid") if self.group.rank == 0 else {}
         return cast("Mapping[str, float]", self.group.told(measured))
 
-    def _report(self, metrics: Mapping[str, float]) -> Progress:
+    def _report(self, metrics: Mapping[str, float]) -> Reported:
         declared = self.workload.cost_seconds(self.config, self.step)
         cost_seconds = self._seconds if declared is None else declared
         self._seconds = 0.0
-        return Progress("report", self.step, metrics, cost_seconds)
+        return Reported(self.step, metrics, cost_seconds)
