@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -15,12 +14,12 @@ from search.work import Assignment, Notice, Paused, Progress, Saved
 from trainables.contract import Workload
 from trainables.execution import gpu_memory
 from trainables.execution.store import Store, describe
+from trainables.pausing import Pausing
 from trainables.training.device import compute_device, measure, placed
 from trainables.training.model_state import measured_weights, put_model
 
 WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
 WITHIN_A_STEP = 5.0  # seconds between two checkpoints, if one is due after each step and a step takes longer
-POLL_SECONDS = 0.2  # between calls of `should_pause`, which may be remote calls
 
 
 class Training(Protocol):
@@ -56,12 +55,11 @@ class Run(work.Run):
         self.training = begin()
         self._assignment = assignment
         self._store = Store(assignment.folder, assignment.digests)
-        self._should_pause = should_pause or (lambda: False)
+        self._asked_to_pause = Pausing(should_pause)
         self._saved: Saved | None = None  # the last checkpoint …
         self._saved_at: tuple[int, int] | None = None  # … and its place in the training
         self._started = self._saved_time = time.perf_counter()
         self.writing_seconds = 0.0
-        self._polled = -math.inf
         self._problem = ""  # why the latest checkpoint could not be written
         self._items = self._carry_out(_restore(self.training, assignment, self._store))
         for found in self._store.find()[-1:]:  # do not write again what was just loaded
@@ -141,13 +139,6 @@ class Run(work.Run):
         if now - self._saved_time < (self._assignment.checkpoint_seconds or WITHIN_A_STEP):
             return False
         return self.writing_seconds <= WRITING_SHARE * (now - self._started - self.writing_seconds)
-
-    def _asked_to_pause(self) -> bool:
-        now = time.perf_counter()
-        if now - self._polled < POLL_SECONDS:
-            return False
-        self._polled = now
-        return self._should_pause()
 
 
 def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:

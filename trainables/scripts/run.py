@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from search.work import Assignment, Ended, Notice, Paused, Progress, Reported, Run, Saved
+from trainables.pausing import Pausing
 from trainables.scripts import config_file
 from trainables.scripts.channels import Channels, ScriptFailed
 from trainables.scripts.errors import error_line
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from trainables.scripts.channels import Program
 
 SOONEST, LATEST = 0.005, 0.05  # seconds between two looks at the script's channels
-PAUSE_SECONDS = 0.2  # between two calls of should_pause
 
 
 class ScriptRun(Run):
@@ -48,7 +48,7 @@ class ScriptRun(Run):
 
     def __init__(self, script: Program, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> None:
         self._script, self._assignment = script, assignment
-        self._should_pause = should_pause or (lambda: False)
+        self._is_asked_to_pause = Pausing(should_pause)
         self._folder = TrialFolder(assignment.folder / "script")
         self._steps = self._folder.read_steps()
         self._memory = self._folder.read_memory()
@@ -60,7 +60,6 @@ class ScriptRun(Run):
         self._heard: deque[Reading] = deque()  # readings not yet yielded
         self._step = assignment.recorded  # the last step yielded
         self._answered = -1
-        self._asked = -math.inf
         self._process: ScriptProcess | None = None
         self._items = self._carry_out()
 
@@ -267,10 +266,3 @@ class ScriptRun(Run):
         with contextlib.suppress(Refused, ScriptFailed):  # at this point nobody needs the error
             self._settle_all(came_to_its_end)
         self._process = None
-
-    def _is_asked_to_pause(self) -> bool:
-        now = time.perf_counter()
-        if now - self._asked < PAUSE_SECONDS:
-            return False
-        self._asked = now
-        return self._should_pause()

@@ -87,14 +87,11 @@ class LstmMnist(Workload):
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
         import torch
-        from torch.nn import functional
+
+        from trainables.data.images import scores
 
         images, labels = self.part(part, str(next(model.parameters()).device))
-        logits = torch.cat([model(self._shown(some)) for some in torch.split(images, _AT_ONCE)])
-        return {
-            "accuracy": (logits.argmax(1) == labels).double().mean().item(),
-            "loss": functional.cross_entropy(logits, labels).item(),
-        }
+        return scores(torch.cat([model(self._shown(some)) for some in torch.split(images, _AT_ONCE)]), labels)
 
     @classmethod
     def smallest(cls) -> LstmMnist:
