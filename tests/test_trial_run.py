@@ -259,7 +259,7 @@ def test_the_test_part_is_measured_from_the_checkpoint(prepared: Path, tmp_path:
 RESUMING = """
 import sys, json
 from pathlib import Path
-from search.work import Assignment, Notice
+from search.work import Assignment
 from trainables.carry_out import carry_out
 from trainables.policies.plateau import Plateau
 from trainables.workloads.resnet_finetune import ResNetFinetune
