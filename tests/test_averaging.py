@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from search.records import Config
+from search.work import Decision
 from tests.averaged import CONFIG, Small, after, replicas_of, training, weights
 from tests.trainings import timeless
 from trainables.contract import Policy
@@ -267,7 +268,11 @@ def test_one_model_goes_on_once_the_noise_has_stayed_above_the_batch() -> None:
 def test_one_model_goes_on_when_the_learning_rate_comes_down(schedule: Policy[Any], switched: int | None) -> None:
     policy = Compose(schedule, AdaptiveSync(2, share=None, patience=99))
     training = Training(Small(horizon=4), policy, CONFIG)
-    told = [item for item in training if item is not None and item.text.startswith("the learning rate has come down")]
+    told = [
+        item
+        for item in training
+        if isinstance(item, Decision) and item.text.startswith("the learning rate has come down")
+    ]
     assert [item.samples // training.workload.samples() for item in told] == ([] if switched is None else [switched])
     assert (training.weights.replicas is None) == (switched is not None)
     for item in told:

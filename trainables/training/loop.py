@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from search.records import Config
-from search.work import Progress, Reported
+from search.work import Decision, Reported
 from trainables.contract import Policy, Workload
 from trainables.estimates.noise_scale import Gradient
 from trainables.training import gradients
@@ -108,7 +108,7 @@ class Training:
             knobs=knobs,
         )  # fmt: skip
 
-    def __iter__(self) -> Iterator[Progress | None]:
+    def __iter__(self) -> Iterator[Reported | Decision | None]:
         if self.group.size > 1:
             state = self.group.told(self.state())  # all start from the first worker's state
             self.weights.share()
