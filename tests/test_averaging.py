@@ -115,11 +115,11 @@ def test_the_order_of_the_replicas_does_not_matter() -> None:
             )
     batch = torch.arange(12)
     for each, indices in ((one, batch), (other, batch.view(3, 4)[:, order].flatten())):
-        assert each.replicas is not None
-        descended, _ = each.replicas.loss(indices, 12)
+        assert each.weights.replicas is not None
+        descended, _ = each.weights.replicas.loss(indices, 12)
         each.optimizer.zero_grad()
         descended.backward()
-        each.replicas.step(each.optimizer.step)
+        each.weights.replicas.step(each.optimizer.step)
     assert torch.allclose(replicas_of(one)[order], replicas_of(other), rtol=0, atol=1e-12)
     assert torch.allclose(weights(one), weights(other), rtol=0, atol=1e-12)
 
