@@ -315,7 +315,7 @@ def test_driver_time_does_not_grow_with_the_number_of_trials(tmp_path: Path) -> 
     """Counts the rows that the driver writes, not seconds: as many for the 200th trial as for the 20th."""
     ledger = Ledger.write(tmp_path)
     clock = SimulatedClock()
-    driver = Driver(small_sweep(num_samples=60, workload=Quadratic(horizon=1)), ledger, clock=clock)
+    driver = Driver(small_sweep(num_samples=60, workload=Quadratic(horizon=1)), ledger, clock=lambda: 0.0)
     marks: list[int] = []
     simulate(driver, clock, workers=1, refresh=lambda: marks.append(ledger.last))
     ledger.close()
