@@ -84,7 +84,10 @@ def resumes_identically(cut: int, left_out: str | None, prepared: Path) -> bool:
         inner[last] = start[last]
     resumed = begin(Everything(), policy, prepared)
     resumed.load(state)
-    return [*told(resumed), timeless(resumed.state())] == expected
+    try:
+        return [*told(resumed), timeless(resumed.state())] == expected
+    except ValueError:  # refused: an epoch that ends without an update
+        return False
 
 
 def test_the_state_has_no_item_that_nobody_tries_to_leave_out(prepared: Path) -> None:
