@@ -140,7 +140,7 @@ CONTRADICTIONS = {
     "the mode again": ({"maximize": "loss", "mode": "max"}, r"maximize='loss', mode='max'\)"),
     "no name": ({"minimize": ""}, r"minimize=''\): must be the name of a metric"),
     "a horizon of its own": ({"workload": Quadratic(), "steps": 3}, r"steps=3\): Quadratic has a horizon of its own, 9; leave out steps, and write Quadratic\(horizon=3\)"),
-    "no metric": ({}, r"workload=<function yields.*\): add minimize=… or maximize=…, .* reports or yields"),
+    "no metric": ({}, r"workload=yields \(test_first_sweep.py:\d+\)\): add minimize=… or maximize=…, .* reports or yields"),
     "no mode": ({"metric": "loss"}, r"metric='loss'\): add minimize="),
     "no steps": ({"minimize": "loss", "steps": None}, r"add steps=…, the last step"),
     "half a step": ({"minimize": "loss", "steps": 0.5}, r"horizon=0.5"),

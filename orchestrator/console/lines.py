@@ -1,0 +1,41 @@
+"""The display without a terminal: one line at the start, then more at growing intervals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # seconds between the first two lines, and at most between two
+
+
+class Lines:
+    """Prints lines to `console`; `clock` gives seconds."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._pause = FIRST_PAUSE
+        self._printed_at = float("-inf")
+
+    def open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def say(self, text: Text) -> None:
+        self._console.print(text, soft_wrap=True)
+
+    def show(self, rows: object, line: Callable[[], Text], *, at_once: bool = False) -> None:
+        """Print the line if it is time."""
+        now = self._clock()
+        if now - self._printed_at < self._pause and not at_once:
+            return
+        if self._printed_at > float("-inf") and not at_once:
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._printed_at = now
+        self._console.print(line(), soft_wrap=True)
