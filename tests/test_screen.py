@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,9 +37,9 @@ from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.tune.waiting_seats import WaitingSeats
 from search.records import Status
 from search.work import Progress
-from tests.support import small_sweep
+from tests.support import ROOT, recorded, small_sweep
 from tests.tasked import tasked
-from tests.terminals import Window
+from tests.terminals import Window, process_in
 
 LABELS = ("  trials  ", "  spent   ", "  best    ", "  origins ")
 
@@ -279,11 +280,11 @@ def test_no_row_is_too_wide_and_the_block_stays_low_with_500_trials_at_once(tmp_
         rows = texts(standing, width)
         assert all(len(row) <= width for row in rows)
         assert len(rows) <= 2 + 5 * 2 + 4
+        assert width not in (39, 79) or any(row.endswith(" …") for row in rows), "the long configuration is cut"
     ledger.close()
     assert "  trials  500 running of 501" in rows
     assert rows[-1].endswith("; 497 more")
     assert rows[-1].count(" step 1 of 2: ") == 3
-    assert any(row.endswith(" …") for row in rows), "the long configuration is cut"
 
 
 def test_the_block_says_what_is_spent_where_and_what_is_left(tmp_path: Path) -> None:
@@ -375,10 +376,11 @@ def test_a_notebook_gets_one_output_that_is_updated_with_html_escaped_and_a_text
     pytest.importorskip("IPython", reason="IPython is not installed")
     from IPython.core.displaypub import CapturingDisplayPublisher
     from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
 
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # the shell puts its own there
-    shell = InteractiveShell.instance()
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     shell.display_pub = CapturingDisplayPublisher()
     try:
         notebook, space = Notebook(), Space({"x": uniform(0, 1), "kind": "<b>bold</b>"})
@@ -406,3 +408,48 @@ def test_a_notebook_gets_one_output_that_is_updated_with_html_escaped_and_a_text
 def yields(config: Any, state: Any) -> Iterator[Any]:
     for step in range(2):
         yield {"loss": config["x"] + step}
+
+
+SCRIPT = """
+import time
+from orchestrator import RunToEnd, Space, Sweep, launch, uniform
+
+def train(config, state):
+    for step in range(state or 0, 4):
+        time.sleep({sleep})
+        yield {{"loss": config["x"] + step}}, step + 1
+
+launch(Sweep("mine", train, Space({{"x": uniform(0, 1)}}), minimize="loss", steps=4, num_samples={samples}, scheduler=RunToEnd()))
+"""
+JOB = 'set -m; "$@"; echo "left with $?"; read; fg; echo "ended with $?"'
+
+
+def test_ctrl_z_takes_the_block_away_and_ctrl_c_ends_a_continued_sweep(tmp_path: Path) -> None:
+    """Under a shell with job control: the terminal's own signals and process groups."""
+    script = tmp_path / "mine.py"
+    script.write_text(SCRIPT.format(sleep=0.02, samples=1000))
+    window = Window(80, 40)
+    command = ("bash", "-c", JOB, "bash", sys.executable, str(script), "--simulate", "--max-concurrent", "2")
+    with process_in(window, *command, cwd=tmp_path) as process:
+        window.until(lambda window: any(row.startswith("  origins ") for row in window.shown))
+        window.type("\x1a")
+        window.until(lambda window: "left with 148" in window.text)
+        assert not any(label in row for row in window.shown for label in LABELS), window.text
+        window.type("\n")
+        window.until(lambda window: any(row.startswith("  origins ") for row in window.shown))
+        window.type("\x03")
+        window.until(lambda window: "ended with 130" in window.text)
+        assert process.wait(60) == 0
+        assert window.text.count("stopping: trials save their checkpoints") == 1
+        assert "mine: interrupted" in window.text
+        assert not any(label in window.text for label in LABELS)
+    window.close()
+
+
+def test_a_sweep_needs_no_open_stream(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(SCRIPT.format(sleep=0, samples=2))
+    closed = ["bash", "-c", '"$@" <&- >&- 2>&-', "bash", sys.executable, str(script), "--simulate"]
+    done = subprocess.run(closed, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=120)
+    assert done.returncode == 0
+    assert [row["status"] for row in recorded(tmp_path / "runs" / "mine", "ending")] == ["completed"] * 2

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.console.lines import Lines
 from orchestrator.console.notebook import Notebook, is_notebook
@@ -40,6 +39,12 @@ def outlet_for(console: Console, surroundings: Mapping[str, str] = os.environ) -
     """
     if is_notebook() and not console.quiet:
         return Notebook()
-    stream = console.file
-    can_redraw = stream.isatty() and not console.quiet and not console.is_dumb_terminal and sys.platform != "win32"
+    can_redraw = _is_terminal(console.file) and not console.quiet and not console.is_dumb_terminal
     return Terminal(console) if can_redraw and not surroundings.get("CI") else Lines(console)
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return os.isatty(stream.fileno())
+    except (AttributeError, OSError, ValueError):  # it is no file, or closed
+        return False

@@ -38,7 +38,7 @@ class Terminal:
     """
 
     def __init__(self, console: Console) -> None:
-        self._console, self._stream = console, console.file
+        self._console, self._fd = console, console.file.fileno()
         self._lock = threading.RLock()  # other threads may print
         self._waiting: list[str] = []  # what stays on the screen, and is not written yet
         self._rows: Callable[[int], list[Text]] | None = None
@@ -49,15 +49,17 @@ class Terminal:
     def open(self) -> None:
         global _open
         _open = self
+        self._fd = os.dup(self._fd)  # a trial in this process sends the standard streams elsewhere meanwhile
+        self._closing.callback(os.close, self._fd)
         self._closing.enter_context(_printed_above(self))
         self._closing.enter_context(_on_suspension(self))
 
     def close(self) -> None:
         """Take the block away."""
         global _open
-        self._closing.close()
         self._rows = None
         self._draw(patiently=True)
+        self._closing.close()
         _open = None
 
     def say(self, text: Text) -> None:
@@ -84,18 +86,22 @@ class Terminal:
 
     def _draw(self, *, patiently: bool = False) -> None:
         with self._lock:
-            fd = _descriptor(self._stream)
-            if not patiently and not _takes_output(fd):
+            if not patiently and not _takes_output(self._fd):
                 return
             written = self.erase() + "".join(self._waiting)
             self._waiting.clear()
-            if self._rows is not None and _in_foreground(fd):
-                written += self._block(self._rows, *_size(fd, self._console))
+            if self._rows is not None and _in_foreground(self._fd):
+                written += self._block(self._rows, *_size(self._fd, self._console))
                 self._is_up = True
             self._drawn_at = time.monotonic()
-            if written:
-                self._stream.write(written)
-                self._stream.flush()
+            self.write(written)
+
+    def write(self, text: str) -> None:
+        """Write at the cursor; what a terminal that is gone cannot take is lost."""
+        data = text.encode(errors="replace")
+        with contextlib.suppress(OSError):
+            while data:
+                data = data[os.write(self._fd, data) :]
 
     def _block(self, rows: Callable[[int], list[Text]], columns: int, lines: int) -> str:
         drawn = []
@@ -173,8 +179,7 @@ def _on_suspension(terminal: Terminal) -> Iterator[None]:
     """Within this block, Ctrl-Z takes the block away before it suspends the process."""
 
     def suspend(number: int, frame: FrameType | None) -> None:
-        terminal._stream.write(terminal.erase())
-        terminal._stream.flush()
+        terminal.write(terminal.erase())
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)  # returns when the process goes on
         signal.signal(signal.SIGTSTP, suspend)
@@ -196,13 +201,6 @@ def _is_terminal(stream: Any) -> bool:
         return bool(stream.isatty())
     except (AttributeError, OSError, ValueError):  # None, gone, closed
         return False
-
-
-def _descriptor(stream: IO[str]) -> int:
-    try:
-        return stream.fileno()
-    except (OSError, ValueError):  # closed
-        return -1
 
 
 def _takes_output(fd: int) -> bool:
