@@ -453,3 +453,37 @@ def test_a_sweep_needs_no_open_stream(tmp_path: Path) -> None:
     done = subprocess.run(closed, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=120)
     assert done.returncode == 0
     assert [row["status"] for row in recorded(tmp_path / "runs" / "mine", "ending")] == ["completed"] * 2
+
+CELL = """
+from orchestrator import Space, Sweep, run, uniform
+
+def train(config, state):
+    for step in range(3):
+        yield {"loss": config["x"] + step}
+
+run(Sweep("cell", train, Space({"x": uniform(0, 1)}), minimize="loss", steps=3, num_samples=4), simulate=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_cell_shows_one_output_that_ends_with_all_events_and_then_the_result(tmp_path: Path) -> None:
+    manager = pytest.importorskip("jupyter_client.manager", reason="jupyter_client is not installed")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+    kernel, client = manager.start_new_kernel(cwd=str(tmp_path), env=os.environ | {"PYTHONPATH": str(ROOT)})
+    told: list[tuple[str, Any]] = []
+    try:
+        reply = client.execute_interactive(
+            CELL, timeout=120, output_hook=lambda message: told.append((message["msg_type"], message["content"]))
+        )
+    finally:
+        client.stop_channels()
+        kernel.shutdown_kernel(now=True)
+    assert reply["content"]["status"] == "ok", reply
+    shown = [content for kind, content in told if kind == "display_data"]
+    updates = [content for kind, content in told if kind == "update_display_data"]
+    assert len(shown) == 1
+    assert updates[-1]["transient"] == shown[0]["transient"]
+    assert "first report: trial 0" in updates[-1]["data"]["text/plain"]
+    assert "enough: 4 configurations" in updates[-1]["data"]["text/plain"]
+    assert "best so far" not in "".join(content["text"] for kind, content in told if kind == "stream")
+    assert "<table" in next(content for kind, content in told if kind == "execute_result")["data"]["text/html"]

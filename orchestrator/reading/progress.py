@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 TOLD = {  # events that get their own line, with its colour
     "failure": "red", "failed": "red", "diverged": "yellow", "retry": "yellow", "fallback": "yellow",
     "interruption": "yellow", "nondeterminism": "red", "notice": "dim", "enough": "dim",
-    WAITING: "yellow",
 }  # fmt: skip
 MOST_LINES = 20  # of one kind; beyond that, only at powers of two
 
@@ -59,7 +58,7 @@ class Display:
             self._standing.hear(kind, text)
         if kind == Status.COMPLETED.value:
             self._say_if_best()
-        elif kind == DOING:
+        elif kind in (DOING, WAITING):
             self.refresh(at_once=bool(text))
         elif kind in TOLD and text and not (kind == Status.FAILED.value and self._is_first_failure):
             self._say_event(kind, text)

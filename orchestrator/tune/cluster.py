@@ -38,9 +38,7 @@ def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = la
     first = driver.next()
     if first is None and driver.finished:
         return  # nothing to do: do not start Ray for it
-    driver.listen(
-        "doing", "starting Ray on this machine" if address in (None, "local") else f"joining Ray at {address}"
-    )
+    driver.listen("doing", _beginning(address))
     with connected(driver, address, refresh) as connection:
         if driver.stop_reason:
             return  # while Ray started: what has been suggested is the first to run next time
@@ -52,6 +50,12 @@ def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = la
         except EngineLost:
             connection.loss.record()
             raise
+
+
+def _beginning(address: str | None) -> str:
+    if ray.is_initialized():
+        return "starting the workers"
+    return "starting Ray on this machine" if address in (None, "local") else f"joining the Ray cluster {address}"
 
 
 @dataclass
@@ -201,17 +205,19 @@ class _RayLog(logging.FileHandler):
 @contextlib.contextmanager
 def _logged_to(path: Path) -> Iterator[None]:
     """Within this block, Ray's warnings and errors go to this file, and none to the screen."""
-    logger = logging.getLogger("ray")
-    handlers, propagate, level = logger.handlers[:], logger.propagate, logger.level
+    logger, tune = logging.getLogger("ray"), logging.getLogger("ray.tune")
+    handlers, propagate, levels = logger.handlers[:], logger.propagate, (logger.level, tune.level)
     log = _RayLog(path, delay=True)
     log.setFormatter(logging.Formatter(ray_constants.LOGGER_FORMAT))
     logger.handlers[:], logger.propagate = [log], False
     logger.setLevel(logging.WARNING)
+    tune.setLevel(logging.ERROR)  # it warns of the files that it does not write for us
     try:
         yield
     finally:
         logger.handlers[:], logger.propagate = handlers, propagate
-        logger.setLevel(level)
+        for each, level in zip((logger, tune), levels, strict=True):
+            each.setLevel(level)
         log.close()
 
 

@@ -23,7 +23,7 @@ def missing_parameter(error: BaseException, says: str, config: Config, names: Co
     if found is None or (name := found[1]) in config:
         return ""
     if type(error) is KeyError:
-        is_asked = _asks(error, config)
+        is_asked = _asks(error, name, config)
     else:
         is_asked = name in names or bool(difflib.get_close_matches(name, list(names), n=1))
     if not is_asked:
@@ -33,9 +33,10 @@ def missing_parameter(error: BaseException, says: str, config: Config, names: Co
     return f": the space has no such parameter.{did_you_mean(name, names)}"
 
 
-def _asks(error: KeyError, config: Config) -> bool:
-    """Whether the line that raised the error subscripts a copy of the configuration."""
+def _asks(error: KeyError, name: str, config: Config) -> bool:
+    """Whether the line that raised the error asks a copy of the configuration for this key, or for that of a variable."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     line = traceback.extract_tb(error.__traceback__)[-1].line or ""
     holders = [each for each, value in frame.f_locals.items() if isinstance(value, Mapping) and value == config]
-    return any(re.search(rf"\b{re.escape(holder)}\s*\[", line) for holder in holders)
+    key = rf"""\s*\[\s*(["']{re.escape(name)}["']|[^"'\s])"""
+    return any(re.search(rf"\b{re.escape(holder)}{key}", line) for holder in holders)
