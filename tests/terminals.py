@@ -57,7 +57,17 @@ class Window:
         self._marks += 1
         stream.write(f"\x1b]2;{self._marks}\x07")  # sets the window's title
         stream.flush()
-        self.until(lambda window: window._screen.title == str(self._marks))
+        self.until(lambda window: window.title == str(self._marks))
+
+    @property
+    def title(self) -> str:
+        return str(self._screen.title)
+
+    @property
+    def colours(self) -> set[str]:
+        """The colours of all text on the screen."""
+        with self._lock:
+            return {cell.fg for row in self._screen.buffer.values() for cell in row.values()}
 
     @property
     def shown(self) -> list[str]:

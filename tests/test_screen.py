@@ -218,6 +218,7 @@ def test_without_a_terminal_lines_come_at_growing_intervals() -> None:
 def test_only_an_ordinary_terminal_gets_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     with opened() as (_, stream):
         assert isinstance(outlet_for(Console(file=stream), {}), Terminal)
+        assert isinstance(outlet_for(Console(file=stream), {"CI": "false"}), Terminal)
         assert isinstance(outlet_for(Console(file=stream), {"CI": "true"}), Lines)
         assert isinstance(outlet_for(Console(file=stream, quiet=True), {}), Lines)
         monkeypatch.setenv("TERM", "dumb")
@@ -232,7 +233,7 @@ def test_no_colour_is_drawn_where_none_is_wanted(tmp_path: Path, monkeypatch: py
 
         def look(driver: Driver) -> None:
             window.settle(stream)
-            seen.update(cell.fg for row in window._screen.buffer.values() for cell in row.values())
+            seen.update(window.colours)
 
         displayed(tmp_path, small_sweep(num_samples=2), Console(file=stream), look)
         assert seen == {"default"}
@@ -453,6 +454,7 @@ def test_a_sweep_needs_no_open_stream(tmp_path: Path) -> None:
     done = subprocess.run(closed, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=120)
     assert done.returncode == 0
     assert [row["status"] for row in recorded(tmp_path / "runs" / "mine", "ending")] == ["completed"] * 2
+
 
 CELL = """
 from orchestrator import Space, Sweep, run, uniform

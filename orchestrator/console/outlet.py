@@ -40,7 +40,8 @@ def outlet_for(console: Console, surroundings: Mapping[str, str] = os.environ) -
     if is_notebook() and not console.quiet:
         return Notebook()
     can_redraw = _is_terminal(console.file) and not console.quiet and not console.is_dumb_terminal
-    return Terminal(console) if can_redraw and not surroundings.get("CI") else Lines(console)
+    is_ci = surroundings.get("CI", "").lower() not in ("", "0", "false")
+    return Terminal(console) if can_redraw and not is_ci else Lines(console)
 
 
 def _is_terminal(stream: Any) -> bool:

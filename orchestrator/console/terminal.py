@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-REFRESH = 0.25  # seconds between two drawings
+REFRESH = 0.5  # seconds between two drawings
 ERASE = "\r\x1b[J"  # from the cursor's line to the end of the screen
 SPARE = 2  # rows of the screen that the block leaves: the cursor's, and one of what was before
 

@@ -46,7 +46,7 @@ def rows(standing: Standing, width: int) -> list[Text]:
 def line(standing: Standing) -> Text:
     """The same in one line, for a log."""
     driver, best = standing.driver, standing.best
-    parts = [_elapsed(driver), _counts(standing)]
+    parts = [_elapsed(driver), _counts(standing) if driver.history.trials else ""]
     if driver.sweep.budget is not None:
         parts.append(spent_in_words(driver))
     if best is not None:
