@@ -95,7 +95,7 @@ def test_the_block_is_drawn_in_place_below_the_events_at_every_width(columns: in
                 assert sum(row.startswith(label) for row in window.shown) == 1, window.text
             assert all(len(row) < columns for row in window.shown[-4:])
 
-        driver = displayed(tmp_path, small_sweep(num_samples=3), Console(file=stream), look)
+        driver = displayed(tmp_path, small_sweep(num_samples=2), Console(file=stream), look)
         window.settle(stream)
         assert not any(label in window.text for label in LABELS), "the block is gone at the end"
         said = window.text.replace("\n", " ")
@@ -113,7 +113,7 @@ def test_a_resized_terminal_keeps_one_block_and_all_events(tmp_path: Path) -> No
             window.settle(stream)
             window.resize(*next(sizes))
 
-        displayed(tmp_path, small_sweep(), Console(file=stream), resize)
+        displayed(tmp_path, small_sweep(num_samples=3), Console(file=stream), resize)
         window.settle(stream)
         assert "small  " not in window.text
         assert not any(label in window.text for label in LABELS)
@@ -171,10 +171,10 @@ def test_a_line_printed_past_python_stays_and_the_block_moves_down(tmp_path: Pat
             os.write(window.theirs, f"from C {len(driver.history)}\n".encode())
             window.settle(stream)
 
-        driver = displayed(tmp_path, small_sweep(num_samples=2), Console(file=stream), print_from_c)
+        driver = displayed(tmp_path, small_sweep(num_samples=1), Console(file=stream), print_from_c)
         window.settle(stream)
         assert f"from C {len(driver.history)}\n" in f"{window.text}\n"
-        assert window.text.count("from C") > 8
+        assert window.text.count("from C") > 4
         assert not any(label in window.text for label in LABELS)
 
 
@@ -323,7 +323,7 @@ def test_a_continued_sweep_goes_on_with_the_trend_on_record(tmp_path: Path) -> N
     for samples in (4, 8):
         standing_of(tmp_path, small_sweep(num_samples=samples), 1, lambda each: trends.append(list(each.trend)))
     (middle,) = {len(trend) for trend in trends if len(trend) == 4}
-    assert len(trends[-1]) == 8
+    assert len(trends[-1]) >= 7, "the last one may end the search"
     assert trends[-1][:middle] == next(trend for trend in trends if len(trend) == 4)
     assert trends[-1] == sorted(trends[-1], reverse=True)
 

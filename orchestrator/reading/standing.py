@@ -40,8 +40,10 @@ class Standing:
             self.doing = text
         elif kind == WAITING:
             self.waiting = text
-        elif kind == Status.COMPLETED.value and (best := self.best) and best.status is Status.COMPLETED:
-            self.trend.append(best.loss)
+        elif kind == Status.COMPLETED.value and not self.driver.over:  # finalists do not belong to the search
+            best = self.best
+            if best is not None and best.status is Status.COMPLETED:
+                self.trend.append(best.loss)
         if kind in ENDINGS and self._began is not None:
             ended, spent = self._ended - self._ended_before, self.driver.history.spent - self._spent_before
             self._ends.append((self._clock() - self._began, ended, spent))
