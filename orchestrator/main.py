@@ -234,7 +234,8 @@ def drive(
     """
     from orchestrator.console.screen import tell
 
-    tell(console, f"{sweep.name} in {folder}")  # at once: what follows loads the libraries
+    if console.is_terminal:
+        tell(console, f"{sweep.name} in {folder}")  # at once: what follows loads the libraries
 
     from orchestrator.driver import Driver
     from orchestrator.reading.progress import Display

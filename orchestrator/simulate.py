@@ -52,7 +52,6 @@ def simulate(
                     continue
                 number = free.pop(0)
                 jobs[number] = (order, Job(driver.sweep, order.assignment, driver.places.pause_file.exists))
-                refresh()
                 step(number)
             if not answers:
                 return  # nothing runs, and there is nothing left to do

@@ -1,4 +1,4 @@
-"""The display without a terminal: one line at the start, then more at growing intervals."""
+"""The display without a terminal: a line when something begins, then more at growing intervals."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Lines:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock = console, clock
         self._pause = FIRST_PAUSE
-        self._printed_at = float("-inf")
+        self._printed_at, self._printed = clock(), ""
 
     def open(self) -> None:
-        pass
+        self._printed_at = self._clock()
 
     def close(self) -> None:
         pass
@@ -35,7 +35,11 @@ class Lines:
         now = self._clock()
         if now - self._printed_at < self._pause and not at_once:
             return
-        if self._printed_at > float("-inf") and not at_once:
+        if not at_once:
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        self._printed_at = now
-        self._console.print(line(), soft_wrap=True)
+        text = line()
+        state = text.plain.partition("  ")[2]  # without the time
+        if at_once and state == self._printed:
+            return
+        self._printed_at, self._printed = now, state
+        self._console.print(text, soft_wrap=True)

@@ -11,8 +11,9 @@ from rich.text import Text
 from orchestrator.console.outlet import Outlet, outlet_for
 from orchestrator.console.remedies import remedy_for
 from orchestrator.console.screen import Unbreakable
+from orchestrator.driving.shown import ASSIGNED, DOING, WAITING
 from orchestrator.reading import block
-from orchestrator.reading.standing import DOING, WAITING, Standing
+from orchestrator.reading.standing import Standing
 from search.records import Status
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Display:
 
     def __enter__(self) -> Display:
         self._outlet.open()
-        self.refresh(at_once=self._standing is not None and not self._standing.driver.over)
+        self.refresh(at_once=not self._is_over)
         return self
 
     def __exit__(
@@ -59,7 +60,9 @@ class Display:
         if kind == Status.COMPLETED.value:
             self._say_if_best()
         elif kind in (DOING, WAITING):
-            self.refresh(at_once=bool(text))
+            self.refresh(at_once=bool(text) and not self._is_over)
+        elif kind == ASSIGNED:
+            self.refresh(at_once=not self._has_reported)
         elif kind in TOLD and text and not (kind == Status.FAILED.value and self._is_first_failure):
             self._say_event(kind, text)
 
@@ -83,6 +86,10 @@ class Display:
             shown = self._in_full(text.rstrip())
         so_far = f"  ({count} so far)" if count > MOST_LINES else ""
         self._outlet.say(Text(f"{kind}: {shown}{so_far}", style=TOLD[kind]))
+
+    @property
+    def _is_over(self) -> bool:
+        return self._standing is None or bool(self._standing.driver.over)
 
     @property
     def _is_first_failure(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from orchestrator.driving.shown import DOING, WAITING
 from orchestrator.reading.time_left import TimeLeft, time_left
 from search.records import FINALIST, Status
 from search.task import FULL
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from orchestrator.driver import Driver
     from search.history import Trial
 
-DOING, WAITING = "doing", "waiting"  # events of the engine that are shown and not recorded; an empty text ends them
 ENDINGS = [status.value for status in Status if status is not Status.RUNNING]
 
 

@@ -19,6 +19,7 @@ from ray import _raylet
 from ray._private import ray_constants
 from ray.exceptions import AuthenticationError
 
+from orchestrator.driving.shown import DOING
 from orchestrator.errors import BadInput, EngineLost, StorageError
 from orchestrator.record.schema import STATE
 from orchestrator.tune.keeper import LOOPBACK
@@ -35,14 +36,15 @@ STOP_SECONDS = 0.1  # how long a signal may wait to be heard while Ray starts
 
 def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = lambda: None) -> None:
     """Run the sweep until it ends or is stopped, on a local Ray or on the cluster at `address`."""
+    driver.listen(DOING, "starting")
     first = driver.next()
     if first is None and driver.finished:
         return  # nothing to do: do not start Ray for it
-    driver.listen("doing", _beginning(address))
+    driver.listen(DOING, _beginning(address))
     with connected(driver, address, refresh) as connection:
         if driver.stop_reason:
             return  # while Ray started: what has been suggested is the first to run next time
-        driver.listen("doing", "starting the workers")
+        driver.listen(DOING, "starting the workers")
         from orchestrator.tune.engine import rounds
 
         try:
@@ -151,7 +153,7 @@ def _join(address: str) -> None:
 
 
 def _init(address: str, **more: Any) -> None:
-    ray.init(address=address, logging_level="WARNING", log_to_driver=False, **more)
+    ray.init(address=address, logging_level="ERROR", log_to_driver=False, **more)
 
 
 def _in_thread(connect: Callable[[], None], *, on_loopback: bool = False) -> None:
@@ -204,20 +206,18 @@ class _RayLog(logging.FileHandler):
 
 @contextlib.contextmanager
 def _logged_to(path: Path) -> Iterator[None]:
-    """Within this block, Ray's warnings and errors go to this file, and none to the screen."""
-    logger, tune = logging.getLogger("ray"), logging.getLogger("ray.tune")
-    handlers, propagate, levels = logger.handlers[:], logger.propagate, (logger.level, tune.level)
+    """Within this block, the errors of Ray's loggers go to this file, and nothing to the screen."""
+    logger = logging.getLogger("ray")
+    handlers, propagate, level = logger.handlers[:], logger.propagate, logger.level
     log = _RayLog(path, delay=True)
     log.setFormatter(logging.Formatter(ray_constants.LOGGER_FORMAT))
     logger.handlers[:], logger.propagate = [log], False
-    logger.setLevel(logging.WARNING)
-    tune.setLevel(logging.ERROR)  # it warns of the files that it does not write for us
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
         logger.handlers[:], logger.propagate = handlers, propagate
-        for each, level in zip((logger, tune), levels, strict=True):
-            each.setLevel(level)
+        logger.setLevel(level)
         log.close()
 
 

@@ -15,6 +15,7 @@ import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from orchestrator.driving.shown import DOING, WAITING
 from orchestrator.errors import EngineLost, OrchestratorError, StorageError
 from orchestrator.tune.capacity import RAYS_NAMES, seat_resources, seats
 from orchestrator.tune.local import STORAGE
@@ -51,7 +52,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self._first = first
         self._refresh = refresh
         self._orders: dict[str, Order] = {}  # Tune's id of a seat → what it is doing
-        self._seats = WaitingSeats(partial(shortage, driver.sweep), partial(driver.listen, "waiting"))
+        self._seats = WaitingSeats(partial(shortage, driver.sweep), partial(driver.listen, WAITING))
         self._heard = True  # a result came since Tune asked last whether all is finished
 
     def __reduce__(self) -> Any:  # Tune pickles schedulers into its snapshots; nobody ever reads ours
@@ -124,7 +125,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
 
     def _on_result(self, trial: Any, result: Mapping[str, Any]) -> str:
         if not self._answering:
-            self.driver.listen("doing", "")
+            self.driver.listen(DOING, "")
         self._answering.add(trial.trial_id)
         self._failed_starts.clear()
         left, answer, job = result.get("left"), result.get("answer"), result.get("job")
