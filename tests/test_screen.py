@@ -36,7 +36,7 @@ from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.tune.waiting_seats import WaitingSeats
 from search.records import Status
-from search.work import Progress
+from search.work import Reported
 from tests.support import ROOT, recorded, small_sweep
 from tests.tasked import tasked
 from tests.terminals import Window, process_in
@@ -276,7 +276,7 @@ def test_no_row_is_too_wide_and_the_block_stays_low_with_500_trials_at_once(tmp_
         if order.assignment is None:
             driver.finish_job(order)
     for number in range(490, 500):
-        driver.receive(number, [Progress("report", 1, {"loss": number / 7})])
+        driver.receive(number, [Reported(1, {"loss": number / 7})])
     for width in (10, 39, 79, 199):
         rows = texts(standing, width)
         assert all(len(row) <= width for row in rows)
