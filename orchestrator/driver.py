@@ -18,6 +18,7 @@ from orchestrator.driving.jobs import Jobs
 from orchestrator.driving.places import Places
 from orchestrator.driving.recorder import Recorder, check_disk
 from orchestrator.driving.retention import Retention
+from orchestrator.driving.shown import ASSIGNED
 from orchestrator.driving.time_spent import TimeSpent
 from orchestrator.failures import complaint, reason
 from orchestrator.record.ledger import Ledger
@@ -296,6 +297,7 @@ class Driver:
         folder = self.places.trial(trial.number)
         refuse_links(folder.parent, folder, folder / LOG, self.places.checkpoints(trial.number))
         self.running.add(trial.number)
+        self.listen(ASSIGNED, f"trial {trial.number}")
         return Order("train", trial.number, self._assignment(trial))
 
     def _assignment(self, trial: Trial) -> Assignment:

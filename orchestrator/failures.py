@@ -7,11 +7,14 @@ mistake that all configurations share prints the values of each.
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 from pathlib import Path
 
 LONGEST = 500  # characters of a reason; the ledger holds the full text beside it
+ROOT = Path(__file__).resolve().parents[1]
+OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("orchestrator", "search", "trainables"))
 FRAMES = "Traceback (most recent call last):"
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
@@ -61,11 +64,40 @@ def message(error: BaseException) -> str:
 
 
 def shown(error: BaseException) -> str:
-    """The traceback, even if the error's `str` raises."""
+    """The traceback without the frames of our packages: the user's line comes first. Never raises."""
+    return _formatted(error, whole=False)
+
+
+def in_full(error: BaseException) -> str:
+    """The traceback with all its frames. Never raises."""
+    return _formatted(error, whole=True)
+
+
+def belongs_to_us(filename: str) -> bool:
+    """Whether the file is one of our packages'."""
+    return str(Path(filename).absolute()).startswith(OURS)
+
+
+def _formatted(error: BaseException, *, whole: bool) -> str:
     try:
-        return "".join(traceback.format_exception(error))
+        found = traceback.TracebackException.from_exception(error)
+        if not whole:
+            _leave_out_ours(found)
+        return "".join(found.format())
     except Exception:
-        return "".join(traceback.format_tb(error.__traceback__)) + said(error)
+        frames = [
+            each for each in traceback.extract_tb(error.__traceback__) if whole or not belongs_to_us(each.filename)
+        ]
+        return "".join(traceback.format_list(frames)) + said(error)
+
+
+def _leave_out_ours(found: traceback.TracebackException) -> None:
+    frames = [frame for frame in found.stack if not belongs_to_us(frame.filename)]
+    found.stack = traceback.StackSummary.from_list(frames) if frames else None  # type: ignore[assignment]
+    others = [found.__cause__, found.__context__, *(getattr(found, "exceptions", None) or ())]
+    for other in others:
+        if other is not None:
+            _leave_out_ours(other)
 
 
 def reason(kind: str, text: str) -> str:
@@ -100,6 +132,16 @@ def last_words(output: str) -> str:
     """The line that names the error in a program's output; the last line if none does."""
     lines = readable(output)
     return _error_in(lines) or (lines[-1].strip() if lines else "")
+
+
+def last_traceback(output: str) -> str:
+    """The last traceback in a program's output, up to the line that names the error; empty if there is none."""
+    _, found, rest = output.rpartition(FRAMES)
+    if not found or "\n" not in rest:
+        return ""
+    frames = rest.removeprefix("\n").split("\n")
+    end = next((index for index, line in enumerate(frames) if line and not line.startswith(" ")), None)
+    return "" if end is None else "\n".join([FRAMES, *frames[: end + 1]])
 
 
 def readable(text: str) -> list[str]:

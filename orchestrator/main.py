@@ -232,6 +232,11 @@ def drive(
     `close` is called once, when everything except the outcome is recorded. `is_script`: nobody else needs this process,
     so a second Ctrl-C may end it at once.
     """
+    from orchestrator.console.screen import tell
+
+    if console.is_terminal:
+        tell(console, f"{sweep.name} in {folder}")  # at once: what follows loads the libraries
+
     from orchestrator.driver import Driver
     from orchestrator.reading.progress import Display
     from orchestrator.record.ledger import Ledger
@@ -252,7 +257,7 @@ def drive(
             display.watch(driver)
             for text in (afresh, driver.found, *_chosen(driver), *ledger.notices):
                 if text:
-                    console.print(text, highlight=False, soft_wrap=True)
+                    tell(console, text)
             known = len(driver.history)
             try:
                 with Signals(driver, is_script) as received, display:

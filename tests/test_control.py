@@ -131,8 +131,8 @@ REPLAYING = AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, d
 @pytest.mark.parametrize(("policy", "words"), [
     (Sma(replicas=2), "Sma.replicas=2.* averages replicas"),
     (Compose(LrSchedule(), Sma(replicas=2)), "only our own loop"),
-    (REPLAYING, r"data order that can go back; pass Control\(…, sampler=sampler\)"),
-    (AdaScale(8), r"AdaScale\(base_batch=8.*pass Control\(…, parts=2\)"),
+    (REPLAYING, r"data order that can go back; pass sampler=, to control.attach"),
+    (AdaScale(8), r"AdaScale\(base_batch=8.*control.attach\(…, parts=2\) in a sweep, else to Control"),
     (AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, metric="loss"), "measure=evaluate"),
 ])  # fmt: skip
 def test_what_a_policy_lacks_here_is_refused_with_the_remedy(policy: Policy[Any], words: str) -> None:

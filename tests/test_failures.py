@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -14,15 +15,16 @@ import numpy as np
 import pytest
 import torch
 
+from orchestrator import BadInput, Space, Sweep, choice, uniform, when
 from orchestrator.driver import Driver
-from orchestrator.failures import complaint, reason, said, shown, signature
+from orchestrator.failures import complaint, in_full, reason, said, shown, signature
 from orchestrator.record.ledger import Ledger
 from search.records import Status
 from search.rules.conduct import SAME_FAILURES
 from search.schedulers.asha import Asha, AshaPromote
 from search.work import Assignment, Ended, Reported
 from tests.failing import function, orders, sweep_of
-from tests.support import interrupted_after, recorded, simulated, small_sweep
+from tests.support import ROOT, interrupted_after, recorded, simulated, small_sweep
 from trainables.carry_out import carry_out
 from trainables.execution.store import Store
 
@@ -230,8 +232,67 @@ def test_whatever_a_training_raises_is_its_failure_with_its_reason(how: Any, why
     found = trial.reason.replace("tests.test_failures.", "")
     assert found == why if not why.endswith("line ") else found.startswith(why)
     (ending,) = recorded(tmp_path, "ending")
-    assert "Traceback" in ending["detail"]
+    assert ending["detail"].strip()
+    assert "Traceback" in (tmp_path / "trials" / "00000" / "log.txt").read_text()
     assert recorded(tmp_path, "lost") == []
+
+
+def reads_another_name(config: Any, state: Any) -> Iterator[Any]:
+    yield {"loss": config["X"]}
+
+
+def reads_an_inactive_one(config: Any, state: Any) -> Iterator[Any]:
+    yield {"loss": config["momentum"]}
+
+
+def reads_another_dict(config: Any, state: Any) -> Iterator[Any]:
+    yield {"loss": {"y": config["x"]}["xx"]}
+
+
+def reports_another_name(config: Any) -> None:
+    raise KeyError(config["xx"])
+
+
+def yields_another_name(config: Any, state: Any) -> Iterator[Any]:
+    yield {"valid_loss": config["x"]}
+
+
+@pytest.mark.parametrize(("train", "words"), [
+    (reads_another_name, "KeyError: 'X': the space has no such parameter. Known: kind, momentum, x."),
+    (reads_an_inactive_one, "KeyError: 'momentum': this parameter is not active in this configuration; write config.get('momentum')."),
+    (reads_another_dict, "KeyError: 'xx'"),
+    (reports_another_name, "ScriptFailed: KeyError: 'xx' (exit code 1 after step 0 of 4): the space has no such parameter. Did you mean 'x'?"),
+    (yields_another_name, "ValueError: step 1 yielded {'valid_loss': 0.5}; it must be a dict with the tuned metric 'loss'. Did you mean 'valid_loss'?"),
+])  # fmt: skip
+def test_a_wrong_name_in_the_users_function_is_answered_with_the_right_ones(
+    train: Any, words: str, tmp_path: Path
+) -> None:
+    """And the user's frames are shown alone; the log has ours too."""
+    space = Space({"x": uniform(0, 1), "kind": choice(["a", "b"]), "momentum": when(uniform(0, 1), kind="b")})
+    point = {"x": 0.5, "kind": "a"}
+    driver = simulated(tmp_path, sweep_of(train, num_samples=1, space=space, points_to_evaluate=[point]))
+    assert driver.history.trials[0].reason == words
+    (ending,) = recorded(tmp_path, "ending")
+    frames = re.findall(r'File "([^"]+)"', ending["detail"])
+    assert frames == ([] if train is yields_another_name else [__file__]), ending["detail"]
+    log = (tmp_path / "trials" / "00000" / "log.txt").read_text()
+    assert log.count("Traceback (most recent call last):") == 1
+    assert train is reports_another_name or "orchestrator/worker/job.py" in log
+
+
+def test_an_error_of_ours_in_a_chain_and_in_a_group_keeps_its_message() -> None:
+    def fail() -> None:
+        try:
+            Sweep("a", 5, Space({"x": uniform(0, 1)}))  # our frames only
+        except BadInput as error:
+            raise RuntimeError("mine") from error
+
+    with pytest.raises(RuntimeError) as caught:
+        fail()
+    told = shown(caught.value)
+    assert "\norchestrator.errors.BadInput: Sweep(workload=5)" in told
+    assert str(ROOT / "orchestrator") not in told
+    assert str(ROOT / "orchestrator") in in_full(caught.value)
 
 
 def test_a_keyboard_interrupt_is_the_trainings_own_where_ctrl_c_has_another_meaning(tmp_path: Path) -> None:

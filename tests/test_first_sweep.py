@@ -140,7 +140,7 @@ CONTRADICTIONS = {
     "the mode again": ({"maximize": "loss", "mode": "max"}, r"maximize='loss', mode='max'\)"),
     "no name": ({"minimize": ""}, r"minimize=''\): must be the name of a metric"),
     "a horizon of its own": ({"workload": Quadratic(), "steps": 3}, r"steps=3\): Quadratic has a horizon of its own, 9; leave out steps, and write Quadratic\(horizon=3\)"),
-    "no metric": ({}, r"workload=<function yields.*\): add minimize=… or maximize=…, .* reports or yields"),
+    "no metric": ({}, r"workload=yields \(test_first_sweep.py:\d+\)\): add minimize=… or maximize=…, .* reports or yields"),
     "no mode": ({"metric": "loss"}, r"metric='loss'\): add minimize="),
     "no steps": ({"minimize": "loss", "steps": None}, r"add steps=…, the last step"),
     "half a step": ({"minimize": "loss", "steps": 0.5}, r"horizon=0.5"),
@@ -209,5 +209,6 @@ def test_the_plan_says_what_was_chosen_and_not_what_was_given(
 ) -> None:
     print_plan(Sweep("mine", yields, LR, minimize="loss", steps=6, searcher=Tpe()), tmp_path / "mine")
     plan = capsys.readouterr().out
+    assert re.search(r": 16 configurations of yields \(test_first_sweep.py:\d+\)$", plan, re.M)
     assert re.search(r"searcher   Tpe\([^)]*\)$", plan, re.M)
     assert "scheduler  Asha(grace_period=1, reduction_factor=4, max_t=None)  (default: it stops trials" in plan

@@ -110,7 +110,7 @@ def test_the_plan_shows_tasks_budget_and_finalists(tmp_path: Path, capsys: pytes
 def test_the_display_shows_what_is_spent_of_the_budget(tmp_path: Path) -> None:
     out = io.StringIO()
     ledger, clock = Ledger.write(tmp_path), SimulatedClock()
-    display = Display(Console(file=out, force_terminal=True, width=120), refresh_seconds=0.0)
+    display = Display(Console(file=out, width=120))
     driver = Driver(small_sweep(num_samples=None, budget=3.0), ledger, clock=clock, listen=display.listen)
     display.watch(driver)
     with display:

@@ -52,7 +52,9 @@ def test_everything_that_a_trial_says_is_in_its_own_log_also_if_it_fails(
     assert capfd.readouterr().out == "before\nafter\n"
     assert driver.history.count(Status.FAILED)
     for trial in driver.history:
-        lines = (driver.places.trial(trial.number) / "log.txt").read_text().splitlines()
+        said, failed, _ = (driver.places.trial(trial.number) / "log.txt").read_text().partition("Traceback ")
+        assert bool(failed) == (trial.status is Status.FAILED)
+        lines = said.splitlines()
         steps = 2 if trial.status is Status.FAILED else 4
         ways = ("print", "kept", "error", "log", "write", "puts", "child")
         assert sorted(lines) == sorted(f"{way} {trial.config['x']:.6f}" for way in ways * steps)
@@ -199,7 +201,7 @@ def test_a_failed_trial_keeps_its_small_files_and_its_log(tmp_path: Path) -> Non
     driver = simulated(tmp_path, sweep_of(train, num_samples=4, checkpoint_seconds=0))
     assert [trial.status for trial in driver.history] == [Status.FAILED] * 4
     for trial in driver.history:
-        assert (driver.places.trial(trial.number) / "log.txt").read_text() == "words\n"
+        assert (driver.places.trial(trial.number) / "log.txt").read_text().startswith("words\nTraceback ")
         assert bool(Store(driver.places.checkpoints(trial.number)).find()) == (trial.config["x"] >= 0.5)
 
 
@@ -244,6 +246,6 @@ def test_a_seat_tells_how_a_trial_left_and_the_next_one_finds_nothing_of_it(tmp_
     assert reasons[3] == "ended by itself at step 1 of 3: the training returned"
     assert reasons[0] == reasons[4] == "reached the horizon"
     for trial, steps in {0: 3, 1: 1, 2: 1, 3: 1, 4: 3}.items():
-        lines = (run / "trials" / f"{trial:05d}" / "log.txt").read_text().splitlines()
+        lines = (run / "trials" / f"{trial:05d}" / "log.txt").read_text().partition("Traceback ")[0].splitlines()
         said = [line for step in range(steps) for line in (f"step {step} of trial {trial}", f"child of trial {trial}")]
         assert [line for line in lines if "trial" in line] == said

@@ -97,10 +97,15 @@ def test_a_damaged_checkpoint_is_passed_over_and_told(tmp_path: Path) -> None:
     assert reports(items) == {step: whole()[step] for step in range(5, 10)}
 
 
-def test_with_no_usable_checkpoint_it_starts_over_and_tells(tmp_path: Path) -> None:
-    items = list(carry_out(Quadratic(), Turning(), assign(tmp_path, recorded=5)))
+def test_with_no_usable_checkpoint_it_starts_over_and_tells_why(tmp_path: Path) -> None:
+    lost = {str(tmp_path / "trial" / "step-000005+000000"): "0" * 64}  # on record, and deleted since
+    items = list(carry_out(Quadratic(), Turning(), assign(tmp_path, recorded=5, digests=lost)))
     assert items[0] == Notice(step=0, text="no usable checkpoint: trained again from step 0")
     assert reports(items) == whole()
+    young = next(carry_out(Quadratic(), Turning(), assign(tmp_path / "young", recorded=5)))
+    assert isinstance(young, Notice)
+    assert young.text.startswith("no checkpoint yet, so trained again from step 0: ")
+    assert "checkpoint_seconds" in young.text
 
 
 @pytest.mark.parametrize("updates", [1, 2, 5, 6, 13])

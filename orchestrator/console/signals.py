@@ -8,6 +8,7 @@ import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.console.terminal import erase_block
 from orchestrator.worker.limits import to_screen
 
 if TYPE_CHECKING:
@@ -54,4 +55,4 @@ class Signals:
         self._driver.stop("a signal asked for it")
 
     def _say(self, text: str) -> None:
-        to_screen(text.encode())
+        to_screen(erase_block() + text.encode())

@@ -8,7 +8,6 @@ and debuggers handle exceptions themselves and never come here.
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import sys
 import traceback
@@ -16,9 +15,8 @@ from pathlib import Path
 from types import TracebackType
 
 from orchestrator.errors import BadInput, Interrupted, OrchestratorError, did_you_mean
+from orchestrator.failures import belongs_to_us
 
-ROOT = Path(__file__).resolve().parents[2]
-OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("orchestrator", "search", "trainables"))
 _CALL = re.compile(r"^(\w+)(?:\.__init__|\.__new__)?\(\) (?:missing|takes|got an unexpected keyword argument '(\w+)')")
 
 
@@ -71,7 +69,7 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _belongs(filename: str) -> bool:
-    return str(Path(filename).absolute()).startswith(OURS) or filename.startswith("<")
+    return belongs_to_us(filename) or filename.startswith("<")
 
 
 def _wrong_call(error: TypeError) -> str:

@@ -19,6 +19,7 @@ import os
 import shlex
 from typing import Any, NamedTuple
 
+from orchestrator.definition.wording import named
 from orchestrator.errors import BadInput
 from trainables.contract import Trainable
 
@@ -62,15 +63,15 @@ def workload_of(given: Any, wanted: Goal, steps: int | None) -> tuple[Trainable,
     kind, first = _kind(given)
     if not wanted.metric or not wanted.mode:
         where = "reports or yields" if callable(given) else "reports or prints"
-        said = f"metric={wanted.metric!r}" if wanted.metric else f"workload={given!r}"
+        said = f"metric={wanted.metric!r}" if wanted.metric else f"workload={named(given)}"
         raise BadInput(f"Sweep({said}): add minimize=… or maximize=…, the name of a metric that the training {where}.")
     if steps is None:
-        raise BadInput(f"Sweep(workload={given!r}): add steps=…, the last step that a full training reports.")
+        raise BadInput(f"Sweep(workload={named(given)}): add steps=…, the last step that a full training reports.")
     try:
         workload = getattr(importlib.import_module("trainables"), kind)
         return workload(first, metric=wanted.metric, mode=wanted.mode, horizon=steps), Goal("", "")
     except ValueError as error:
-        raise BadInput(f"Sweep(workload={given!r}): {error}") from error
+        raise BadInput(f"Sweep(workload={named(given)}): {error}") from error
 
 
 def _kind(given: Any) -> tuple[str, Any]:

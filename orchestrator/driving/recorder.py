@@ -228,8 +228,8 @@ class Recorder:
         trial = self._history.trials[end.trial]
         self._ledger.add_ending(trial.number, end.status, trial.step, end.reason, detail)
         self._history.append(end)
+        self._retention.end(trial)  # which knows the best trial
         self._listen(end.status.value, f"trial {trial.number} {end.status.value} at step {trial.step}: {end.reason}")
-        self._retention.end(trial)
 
 
 def check_disk(folder: Path) -> None:

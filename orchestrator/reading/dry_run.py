@@ -14,6 +14,7 @@ from rich.text import Text
 from orchestrator.console.plurals import plural
 from orchestrator.definition import machine
 from orchestrator.definition.checks import feasible_share
+from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.resume_check import nothing_learned
@@ -37,7 +38,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     many = (
         "as many configurations as the budget allows" if sweep.limit is None else plural(sweep.limit, "configuration")
     )
-    console.print(Text.assemble((sweep.name, "bold"), f" in {folder}: {many} of {sweep.workload!r}"))
+    console.print(Text.assemble((sweep.name, "bold"), f" in {folder}: {many} of {_trained(sweep)}"))
     console.print(f"  tunes      {sweep.metric_name} ({'max' if sweep.maximise else 'min'})", markup=False)
     for part in ("searcher", "scheduler"):
         why = f"  (default: {sweep.chosen[part]})" if part in sweep.chosen else ""
@@ -62,6 +63,12 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     for trial, until in first:
         console.print(f"    {_training(sweep, trial, until)}", markup=False)
     console.print("Nothing was started.")
+
+
+def _trained(sweep: Sweep) -> str:
+    """The workload; the user's own function by its name and place."""
+    function = getattr(sweep.workload, "train", None)
+    return named(function) if callable(function) else repr(sweep.workload)
 
 
 def first_trials(sweep: Sweep, folder: Path) -> list[tuple[Trial, int]]:

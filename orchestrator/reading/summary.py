@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
+from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from orchestrator.record.ledger import Ledger
 from search.history import Trial
 from search.records import BASELINE, FINALIST, Goal, Status
 from search.rules.finalists import winner
+
+LAST = 2**62  # beyond every `seq`
 
 
 def summary(ledger: Ledger) -> dict[str, Any]:
@@ -49,10 +52,22 @@ def summary(ledger: Ledger) -> dict[str, Any]:
                 "usd": None,
             },
             "suggestions": dict(origins),
-            "resumes": len(sweeps) - 1,
+            "resumes": _resumes(ledger, [row["seq"] for row in sweeps]),
             "failures": [_failure(ledger, cause) for cause in causes(found)],
             **accounts(ledger, history, goal_of(about)),
         }
+
+
+def _resumes(ledger: Ledger, begun: list[int]) -> int:
+    """How many invocations after the first did something. `begun`: `seq` of each invocation's record."""
+    resumed = 0
+    for start, end in pairwise([*begun[1:], LAST]):
+        between = " UNION ALL ".join(
+            f"SELECT 1 FROM {table} WHERE seq > :start AND seq < :end"
+            for table in ("suggestion", "report", "ending", "test")
+        )
+        resumed += bool(ledger.query(f"{between} LIMIT 1", start=start, end=end))
+    return resumed
 
 
 def glance(ledger: Ledger) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.tune import settings  # isort: skip  # before Ray
@@ -18,6 +19,7 @@ from ray import _raylet
 from ray._private import ray_constants
 from ray.exceptions import AuthenticationError
 
+from orchestrator.driving.shown import DOING
 from orchestrator.errors import BadInput, EngineLost, StorageError
 from orchestrator.record.schema import STATE
 from orchestrator.tune.keeper import LOOPBACK
@@ -28,17 +30,21 @@ if TYPE_CHECKING:
     from orchestrator.driver import Driver
 
 
+LOG = "ray.log"  # in the run's folder: what Ray's loggers say in this process
 STOP_SECONDS = 0.1  # how long a signal may wait to be heard while Ray starts
 
 
 def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = lambda: None) -> None:
     """Run the sweep until it ends or is stopped, on a local Ray or on the cluster at `address`."""
+    driver.listen(DOING, "starting")
     first = driver.next()
     if first is None and driver.finished:
         return  # nothing to do: do not start Ray for it
-    with connected(driver, address) as connection:
+    driver.listen(DOING, _beginning(address))
+    with connected(driver, address, refresh) as connection:
         if driver.stop_reason:
             return  # while Ray started: what has been suggested is the first to run next time
+        driver.listen(DOING, "starting the workers")
         from orchestrator.tune.engine import rounds
 
         try:
@@ -46,6 +52,12 @@ def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = la
         except EngineLost:
             connection.loss.record()
             raise
+
+
+def _beginning(address: str | None) -> str:
+    if ray.is_initialized():
+        return "starting the workers"
+    return "starting Ray on this machine" if address in (None, "local") else f"joining the Ray cluster {address}"
 
 
 @dataclass
@@ -62,12 +74,12 @@ _CONNECTION = _Connection()
 
 
 @contextlib.contextmanager
-def connected(driver: Driver, address: str | None) -> Iterator[_Connection]:
+def connected(driver: Driver, address: str | None, refresh: Callable[[], None] = lambda: None) -> Iterator[_Connection]:
     """Ray for the duration of a sweep. A small local Ray ends with it; a Ray that the caller started stays up."""
     connection = _CONNECTION
     with connection.lock:
         if not connection.users:
-            _open(connection, driver, address)
+            _open(connection, driver, address, refresh)
         connection.users += 1
     try:
         yield connection
@@ -78,15 +90,15 @@ def connected(driver: Driver, address: str | None) -> Iterator[_Connection]:
                 connection.closing.close()
 
 
-def _open(connection: _Connection, driver: Driver, address: str | None) -> None:
+def _open(connection: _Connection, driver: Driver, address: str | None, refresh: Callable[[], None]) -> None:
     connection.loss = Loss(lambda: _record_loss(driver))
     with contextlib.ExitStack() as stack:
         stack.enter_context(settings.environment(settings.unless_set(settings.ENVIRONMENT)))
-        stack.enter_context(_quiet())
+        stack.enter_context(_logged_to(driver.places.folder / LOG))
         stack.callback(connection.loss.close)  # after Ray's shutdown, which may hang too
         if not ray.is_initialized():
             if address in (None, "local"):
-                _open_local(connection, driver, stack)
+                _open_local(connection, driver, stack, refresh)
             else:
                 assert address is not None
                 _check_address(address)
@@ -97,7 +109,9 @@ def _open(connection: _Connection, driver: Driver, address: str | None) -> None:
         connection.closing = stack.pop_all()
 
 
-def _open_local(connection: _Connection, driver: Driver, stack: contextlib.ExitStack) -> None:
+def _open_local(
+    connection: _Connection, driver: Driver, stack: contextlib.ExitStack, refresh: Callable[[], None]
+) -> None:
     environment = {}
     if driver.sweep.memory_bytes is not None:
         # Each trial has its own limit; Ray's monitor would kill the neighbours of the one that is too big.
@@ -106,6 +120,7 @@ def _open_local(connection: _Connection, driver: Driver, stack: contextlib.ExitS
     stack.callback(local.end)
     importlib.import_module("orchestrator.tune.engine")  # Tune is loaded while Ray's servers start
     while not local.is_up(STOP_SECONDS):
+        refresh()
         if driver.stop_reason:
             return
     stack.enter_context(_token(local.token))
@@ -182,18 +197,28 @@ def _read_token() -> None:
     _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
 
 
+class _RayLog(logging.FileHandler):
+    """Ray's own messages of this process; a full disk loses them."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Ray's loggers show only errors within this block."""
-    levels = {"ray": logging.ERROR, "ray.tune": logging.CRITICAL}
-    before = {name: logging.getLogger(name).level for name in levels}
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
+def _logged_to(path: Path) -> Iterator[None]:
+    """Within this block, the errors of Ray's loggers go to this file, and nothing to the screen."""
+    logger = logging.getLogger("ray")
+    handlers, propagate, level = logger.handlers[:], logger.propagate, logger.level
+    log = _RayLog(path, delay=True)
+    log.setFormatter(logging.Formatter(ray_constants.LOGGER_FORMAT))
+    logger.handlers[:], logger.propagate = [log], False
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
+        log.close()
 
 
 def _check_address(address: str) -> None:

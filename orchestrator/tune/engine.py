@@ -6,6 +6,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from orchestrator.driving.shown import DOING, WAITING
 from orchestrator.errors import EngineLost, OrchestratorError, StorageError
 from orchestrator.tune.capacity import RAYS_NAMES, seat_resources, seats
 from orchestrator.tune.local import STORAGE
 from orchestrator.tune.loss import words
 from orchestrator.tune.nodes import unfit_nodes
 from orchestrator.tune.seat import Seat
+from orchestrator.tune.waiting_seats import WaitingSeats, shortage
 from orchestrator.worker.job import Order
 from orchestrator.worker.limits import why_lost
 
@@ -49,10 +52,15 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self._first = first
         self._refresh = refresh
         self._orders: dict[str, Order] = {}  # Tune's id of a seat → what it is doing
+        self._seats = WaitingSeats(partial(shortage, driver.sweep), partial(driver.listen, WAITING))
         self._heard = True  # a result came since Tune asked last whether all is finished
 
     def __reduce__(self) -> Any:  # Tune pickles schedulers into its snapshots; nobody ever reads ours
         return (FIFOScheduler, ())
+
+    def on_trial_add(self, controller: Any, trial: Any) -> None:
+        super().on_trial_add(controller, trial)
+        self._seats.add(trial)
 
     def on_trial_result(self, controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         self._heard = True
@@ -90,6 +98,8 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
     def finished(self) -> bool:
         self._leave_if_ray_died()
         self.driver.check_budget()  # Tune asks ten times a second, also while the trials are silent
+        self._seats.look()
+        self._refresh()
         quiet, self._heard = not self._heard, False
         if quiet and self._first is None:
             self.driver.think()
@@ -114,6 +124,8 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
             raise RayDied(why)
 
     def _on_result(self, trial: Any, result: Mapping[str, Any]) -> str:
+        if not self._answering:
+            self.driver.listen(DOING, "")
         self._answering.add(trial.trial_id)
         self._failed_starts.clear()
         left, answer, job = result.get("left"), result.get("answer"), result.get("job")

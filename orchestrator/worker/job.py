@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import failures
 from orchestrator.worker.isolation import Surroundings
 from orchestrator.worker.limits import LOG, log_to
+from orchestrator.worker.missing_parameter import missing_parameter
 from search.work import Assignment, Notice, ProcessError, Progress, Run
 from trainables.carry_out import carry_out, measured_on_test
 
@@ -49,6 +50,7 @@ class Job:
 
     def __init__(self, sweep: Sweep, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> None:
         self.trial = assignment.trial
+        self._config, self._names = assignment.config, sweep.space.names
         self._until = assignment.until
         self._folder = assignment.folder
 
@@ -79,7 +81,9 @@ class Job:
         except BaseException as error:
             if is_for_us(error):
                 raise
-            answer.failure = failure(error, self._folder.parent / LOG)
+            kind, says, detail = failure(error, self._folder.parent / LOG)
+            hint = missing_parameter(error, says, self._config, self._names)
+            answer.failure = (kind, f"{says}{hint}", f"{detail.rstrip()}{hint}\n")
         return self._left(answer)
 
     def save(self) -> Answer:
@@ -140,14 +144,23 @@ def is_for_us(error: BaseException) -> bool:
 
 
 def failure(error: BaseException, log: Path) -> tuple[str, str, str]:
-    """Class of the error, its message and its traceback; for `sys.exit(2)`, the message is the error printed before it."""
+    """Class of the error, its message and its traceback; for `sys.exit(2)`, the message is the error printed before it.
+
+    The traceback has the user's frames alone; the log gets all frames.
+    """
     says = failures.said(error)
     if isinstance(error, SystemExit) and not isinstance(error.code, str):
         says = f"SystemExit: exit code {error.code or 0}"
         if words := failures.last_words(_end_of(log)) if error.code else "":
             says = f"{says}: {words}"
-    shown = failures.message if isinstance(error, ProcessError) else failures.shown
-    return error_class(error), says, shown(error)
+    if isinstance(error, ProcessError):
+        frames, _, last = failures.last_traceback(_end_of(log)).rpartition("\n")
+        message = failures.message(error)
+        is_explained = last and message.startswith(last)
+        return error_class(error), says, f"{frames}\n{message}" if is_explained else message
+    with contextlib.suppress(OSError), open(log, "a", errors="backslashreplace") as file:
+        file.write(failures.in_full(error))
+    return error_class(error), says, failures.shown(error)
 
 
 def error_class(error: BaseException) -> str:

@@ -57,6 +57,7 @@ def call(path: Path) -> None:
     with open(path, "rb") as file:
         sys.path[:] = pickle.load(file)  # so that the user's modules are found
         train, config = pickle.load(file)
+    sys.excepthook = _without_our_frames
     seed_streams(int(os.environ["TRIAL_SEED"]))
     with Guard():
         told = train(config)
@@ -65,6 +66,13 @@ def call(path: Path) -> None:
     if told is not None:
         text = f"the function returned {told!r}, which nothing reads; call report(step, valid_loss=…) in it."
         print(text, file=sys.stderr)
+
+
+def _without_our_frames(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
+    """Print the error from the user's first frame on."""
+    while trace is not None and trace.tb_frame.f_code.co_filename in (__file__, "<frozen runpy>"):
+        trace = trace.tb_next
+    sys.__excepthook__(kind, error.with_traceback(trace), trace)
 
 
 if __name__ == "__main__":

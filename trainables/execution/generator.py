@@ -23,6 +23,7 @@ from search.records import Config
 from search.work import Ended, Notice, Progress, Reported
 from trainables.contract import Policy
 from trainables.execution import codec
+from trainables.scripts.printed import likeliest
 from trainables.training.attach import Unattached
 from trainables.training.onednn import Guard
 from trainables.training.randomness import read_streams, seed_streams, write_streams
@@ -162,7 +163,9 @@ class _Ended(Exception):
 def _checked(metrics: Any, metric: str, step: int) -> dict[str, float]:
     """The numeric metrics, as plain floats. Raises ValueError if the tuned one is not among them."""
     if not isinstance(metrics, Mapping) or metric not in metrics:
-        raise ValueError(f"step {step} yielded {metrics!r}; it must be a dict with the tuned metric {metric!r}.")
+        near = likeliest(metric, [str(name) for name in metrics]) if isinstance(metrics, Mapping) else None
+        hint = f" Did you mean {near!r}?" if near else ""
+        raise ValueError(f"step {step} yielded {metrics!r}; it must be a dict with the tuned metric {metric!r}.{hint}")
     value = _number(metrics[metric])
     if value is None:
         raise ValueError(

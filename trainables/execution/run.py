@@ -174,9 +174,18 @@ def _restore(training: Training, assignment: Assignment, store: Store) -> list[s
     if assignment.parent is not None:
         notices += _fork(training, Store(assignment.parent, assignment.digests), assignment.parent_step)
     if assignment.recorded > training.step:
-        notices.append(f"no usable checkpoint: trained again from step {training.step}")
+        notices.append(_without_checkpoint(assignment, training.step))
     torch.set_num_threads(assignment.threads)
     return notices
+
+
+def _without_checkpoint(assignment: Assignment, step: int) -> str:
+    if any(Path(path).is_relative_to(assignment.folder) for path in assignment.digests):
+        return f"no usable checkpoint: trained again from step {step}"
+    return (
+        f"no checkpoint yet, so trained again from step {step}: a trial writes its first one when it is as old as "
+        "Sweep(checkpoint_seconds=…), 5 s by default"
+    )
 
 
 def _fork(training: Training, parent: Store, step: int) -> list[str]:

@@ -20,16 +20,16 @@ def refuse_unmet(policy: Policy[Any], *, averages: bool, rolls_back: bool, measu
         )
     if "replay" in policy.writes and not rolls_back:
         raise ValueError(
-            f"{policy} replays samples, which needs a data order that can go back; pass Control(…, sampler=sampler) the "
-            "BatchSampler(samples, seed=0) that the DataLoader draws from, or choose data='fresh'."
+            f"{policy} replays samples, which needs a data order that can go back; pass sampler=, to control.attach in a sweep, else to "
+            "Control: the BatchSampler(samples, seed=0) that the DataLoader draws from, or choose data='fresh'."
         )
     if "metrics" in policy.needs and not measures:
         raise ValueError(
-            f"{policy} asks for metrics between two epochs; pass Control(…, measure=evaluate), a function without arguments "
-            "that returns them, or choose metric=None."
+            f"{policy} asks for metrics between two epochs; pass measure=evaluate, to control.attach in a sweep, else to "
+            "Control: a function without arguments that returns them, or choose metric=None."
         )
     if "gradient" in policy.needs and parts < 2:
         raise ValueError(
             f"{policy} needs the gradient noise, which {parts} backward pass for each batch cannot show; pass "
-            "Control(…, parts=2) and call control.part(samples, loss) after each of the two, or train on several DDP ranks."
+            "parts=2, to control.attach(…, parts=2) in a sweep, else to Control, and call control.part(samples, loss) after each of the two, or train on several DDP ranks."
         )

@@ -1,0 +1,111 @@
+"""Where a running sweep stands, followed from its events: what the display shows beside the history itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from orchestrator.driving.shown import DOING, WAITING
+from orchestrator.reading.time_left import TimeLeft, time_left
+from search.records import FINALIST, Status
+from search.task import FULL
+
+if TYPE_CHECKING:
+    from orchestrator.driver import Driver
+    from search.history import Trial
+
+ENDINGS = [status.value for status in Status if status is not Status.RUNNING]
+
+
+class Standing:
+    """One invocation of a sweep. `clock` gives real seconds, also in a simulation."""
+
+    def __init__(self, driver: Driver, clock: Callable[[], float] = time.monotonic) -> None:
+        self.driver = driver
+        self.doing = ""  # before the first training: what the engine does
+        self.waiting = ""  # why workers wait
+        self.trend = _recorded_trend(driver)  # loss of the best trial after each full training
+        self._clock = clock
+        self._began: float | None = None  # when the first training of this invocation began
+        self._ended_before = self._ended
+        self._spent_before = driver.history.spent
+        self._ends: list[tuple[float, int, float]] = []  # seconds since then, trials ended, full trainings spent
+        self._origins: tuple[int, dict[str, int]] = (-1, {})
+
+    def hear(self, kind: str, text: str) -> None:
+        """Follow an event."""
+        if kind == DOING:
+            self.doing = text
+        elif kind == WAITING:
+            self.waiting = text
+        elif kind == Status.COMPLETED.value and not self.driver.over:  # finalists do not belong to the search
+            best = self.best
+            if best is not None and best.status is Status.COMPLETED:
+                self.trend.append(best.loss)
+        if kind in ENDINGS and self._began is not None:
+            ended, spent = self._ended - self._ended_before, self.driver.history.spent - self._spent_before
+            self._ends.append((self._clock() - self._began, ended, spent))
+
+    def look(self) -> None:
+        """Note when the training begins."""
+        if self._began is None and self.driver.running and not self.doing:
+            self._began = self._clock()
+
+    @property
+    def best(self) -> Trial | None:
+        return self.driver.best
+
+    @property
+    def state(self) -> str:
+        """What happens, where that is not plain from the counts."""
+        driver = self.driver
+        if driver.stop_reason:
+            return f"stopping: {driver.stop_reason}; trials save their checkpoints"
+        if self.doing:
+            return self.doing
+        if driver.over and driver.running:
+            return "the search is over; the running trials finish"
+        if not driver.history.trials:
+            return "starting"
+        if not driver.history.run.has_reported:
+            alone = len(driver.running) == 1 and driver.rules.first_alone
+            return "the first trial trains alone until it reports" if alone else "no report yet"
+        return ""
+
+    @property
+    def time_left(self) -> TimeLeft | None:
+        """Until the first of the sweep's limits is reached; None if that cannot be told yet."""
+        sweep, found = self.driver.sweep, []
+        if sweep.limit is not None:
+            found.append(time_left([(at, ended) for at, ended, _ in self._ends], sweep.limit - self._ended))
+        if sweep.budget is not None:
+            left = sweep.budget - self.driver.history.spent
+            found.append(time_left([(at, spent) for at, _, spent in self._ends], left))
+        known = [each for each in found if each is not None]
+        return min(known) if known else None
+
+    @property
+    def origins(self) -> dict[str, int]:
+        """Who proposed the suggestions so far, the most frequent first."""
+        asked = self.driver.history.asked
+        if self._origins[0] != asked:
+            rows = self.driver.ledger.query(
+                "SELECT origin, COUNT(*) FROM suggestion GROUP BY origin ORDER BY 2 DESC, 1"
+            )
+            self._origins = (asked, dict(rows))
+        return self._origins[1]
+
+    @property
+    def _ended(self) -> int:
+        history = self.driver.history
+        return len(history.trials) - history.count(Status.RUNNING)
+
+
+def _recorded_trend(driver: Driver) -> list[float]:
+    """The trend of earlier invocations."""
+    rows = driver.ledger.query("SELECT trial FROM ending WHERE status = 'completed' ORDER BY seq")
+    trials = [driver.history.trials[number] for (number,) in rows]
+    losses = [trial.loss for trial in trials if trial.task == FULL and trial.first_origin != FINALIST]
+    return list(accumulate(losses, min))
