@@ -72,10 +72,11 @@ def measured_on_test(workload: Trainable, assignment: Assignment) -> Mapping[str
     return run.test(workload, assignment)
 
 
-def predictions_on_test(workload: Workload | Trainable, assignment: Assignment) -> Predictions | None:
+def predictions_on_test(workload: Trainable, assignment: Assignment) -> Predictions | None:
     """That checkpoint's answers to each example of "test"; None if the workload does not give them."""
-    if not isinstance(workload, Workload) or hasattr(workload, "run"):
+    if isinstance(workload, OwnTraining):
         return None
     from trainables.execution import run
 
+    assert isinstance(workload, Workload)
     return run.predictions(workload, assignment)

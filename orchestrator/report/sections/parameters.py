@@ -124,7 +124,9 @@ def _bars(found: Sequence[Influence], order: Sequence[Column]) -> Chart | None:
     )
     if any(column.when for column in order):
         note += " A conditional parameter is measured among the trials that have it."
-    return Chart("Importance by task", "share of the variation", "", series, note=note)
+    shown = [each for each in found if each.bars]
+    title = "Importance by task" if len(shown) > 1 else f"Importance {shown[0].stage.where}"
+    return Chart(title, "share of the variation", "", series, note=note)
 
 
 def _parallel(run: Recorded, stage: Stage, order: Sequence[Column]) -> Parallel:
