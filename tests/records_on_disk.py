@@ -14,7 +14,7 @@ from orchestrator.report.recorded import Recorded
 from orchestrator.sweep import Sweep
 from search.records import End, Goal, Lost, Report, Status, Suggestion, start
 from search.space import Space
-from search.work import Progress
+from search.work import Decision
 from tests.support import small_sweep
 from trainables.workloads.callable import FromFunction
 
@@ -22,8 +22,7 @@ from trainables.workloads.callable import FromFunction
 def written(folder: Path, sweep: Sweep, records: Iterable[Any]) -> Recorded:
     """Write the records in order; returns the run as the page reads it.
 
-    A `Suggestion` without a number gets the next one; a `Progress` is a decision of the trial in its `path`; a pair of
-    texts is an event.
+    A `Suggestion` without a number gets the next one; a number with a `Decision` is a trial's, a pair of texts an event.
     """
     ledger = Ledger.write(folder)
     count = 0
@@ -60,8 +59,8 @@ def _add(ledger: Ledger, record: Any, count: int, goal: Goal) -> int:
             ledger.add_ending(record.trial, record.status, 1, record.reason, detail)
         case Lost():
             ledger.add_lost(record.trial, 1, record.reason)
-        case Progress():
-            ledger.add_decision(int(record.path), record)
+        case (int(trial), Decision() as decision):
+            ledger.add_decision(trial, decision)
         case (kind, text):
             ledger.add_event(kind, text)
     return 0

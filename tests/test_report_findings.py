@@ -26,7 +26,7 @@ from orchestrator.report.sections.population import lineage, slots
 from search.records import End, Lost, Report, Status, start
 from search.searchers.pbt import PopulationBasedTraining
 from search.space import Space, choice, loguniform, uniform, when
-from search.work import Progress
+from search.work import Decision
 from tests.populations import Recording
 from tests.populations import run as populate
 from tests.records_on_disk import sweep_over, trained, written
@@ -170,12 +170,11 @@ def test_what_early_results_tell_and_what_stopping_saved(stopped: Recorded) -> N
 # Decisions of policies.
 
 
-def decision(trial: int, samples: int, rate: tuple[float, float], why: str, *, tried: bool = False) -> Progress:
-    knobs = [{"learning_rate": value, "batch_size": 8} for value in rate]
-    return Progress(
-        "decision", 1, {"loss": 0.5}, 0.25, path=str(trial), text=why, samples=samples, position=None if tried else samples,
-        before=knobs[0], after=knobs[1],
-    )  # fmt: skip
+def decision(
+    trial: int, samples: int, rate: tuple[float, float], why: str, *, tried: bool = False
+) -> tuple[int, Decision]:
+    before, after = ({"learning_rate": value, "batch_size": 8} for value in rate)
+    return trial, Decision(1, samples, None if tried else samples, why, before, after, {"loss": 0.5}, cost_seconds=0.25)
 
 
 def test_decisions_are_counted_with_their_reasons_and_cost(tmp_path: Path) -> None:

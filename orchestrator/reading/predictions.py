@@ -151,8 +151,8 @@ def read(folder: Path) -> Compared | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
+            arrays = {name: found[name] for name in found.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise BadInput(f"{path}: is no file of arrays without pickles ({error}); write it again.") from error
     if (problem := _problem(arrays)) is not None:
