@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.work import Assignment, Progress
 from trainables.contract import OwnTraining, Policy, Trainable, Workload
+from trainables.values import Predictions
 
 if TYPE_CHECKING:
     from trainables.training.loop import Training
@@ -69,3 +70,13 @@ def measured_on_test(workload: Trainable, assignment: Assignment) -> Mapping[str
 
     assert isinstance(workload, Workload)
     return run.test(workload, assignment)
+
+
+def predictions_on_test(workload: Trainable, assignment: Assignment) -> Predictions | None:
+    """That checkpoint's answers to each example of "test"; None if the workload does not give them."""
+    if isinstance(workload, OwnTraining):
+        return None
+    from trainables.execution import run
+
+    assert isinstance(workload, Workload)
+    return run.predictions(workload, assignment)
