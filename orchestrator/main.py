@@ -47,6 +47,8 @@ def run(
     simulate: bool = False,
     address: str | None = None,
     quiet: bool = False,
+    note: str | None = None,
+    tags: Sequence[str] = (),
     **changes: Any,
 ) -> Result:
     """Run (or continue) a sweep in `folder` (default: `runs`/`name`) and return what it found; the same call does both.
@@ -54,8 +56,8 @@ def run(
     Raises an OrchestratorError instead of exiting: BadInput and ResumeRefused before anything starts, TrialsFailed and
     NoMetric at the end, Interrupted after Ctrl-C and a clean save; `error.result` holds the results so far. `simulate`: in
     this process on a simulated clock, without Ray. `address`: a Ray cluster; a Ray that the caller has started is used
-    and left running. `changes` are other fields of the sweep, as in run(sweep, num_samples=40). A process runs one sweep
-    at a time: a second one, in another thread, waits.
+    and left running. `note` and `tags` are remarks on the run, for `list`. `changes` are other fields of the sweep, as in
+    run(sweep, num_samples=40). A process runs one sweep at a time: a second one, in another thread, waits.
 
     >>> result = run(sweep, num_samples=40)  # doctest: +SKIP
     """
@@ -79,7 +81,10 @@ def run(
         return problem_of(driver, received, "call run(sweep) again")
 
     try:
-        drive(described, where, simulated=simulate, address=address, console=console, close=close, is_script=False)
+        drive(
+            described, where, simulated=simulate, address=address, console=console, close=close, is_script=False,
+            note=note, tags=tags,
+        )  # fmt: skip
     except OrchestratorError as error:
         if driven:
             error.result = Result(where)
@@ -120,6 +125,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             typer.Option("--smoke", help="The smallest size, or two reports of one trial: does it all fit together?"),
         ] = False,
         address: Annotated[str | None, typer.Option(help="A running Ray cluster, e.g. auto.")] = None,
+        note: Annotated[str | None, typer.Option(help="A note on the run, for `orchestrator list`.")] = None,
         dry_run: Annotated[
             bool, typer.Option("--dry-run", help="Validate, print the plan and its cost, start nothing.")
         ] = False,
@@ -172,7 +178,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
 
             drive(
                 described, folder, simulated=simulate, address=address, console=Console(stderr=True), close=_close,
-                command=recorded_command(),
+                command=recorded_command(), note=note,
             )  # fmt: skip
 
     sys.exit(guarded(command))
@@ -232,6 +238,8 @@ def drive(
     close: Callable[[Driver, Ledger, list[int]], OrchestratorError | None],
     command: Sequence[str] = (),
     is_script: bool = True,
+    note: str | None = None,
+    tags: Sequence[str] = (),
 ) -> None:
     """Run or continue a sweep in `folder`. Raises the error that `close` returns, or an OrchestratorError of codes 2–7.
 
@@ -246,22 +254,26 @@ def drive(
     from orchestrator.driver import Driver
     from orchestrator.reading.progress import Display
     from orchestrator.record.ledger import Ledger
+    from orchestrator.record.remarks import check_tags, moved_to, remark_once
     from orchestrator.record.resume_check import make_ready
     from orchestrator.record.schema import STATE
     from orchestrator.simulate import SimulatedClock, simulate
 
+    check_tags(tags)
     with alone(sweep, console):
         afresh = make_ready(sweep, folder)
         before = _state(folder)
+        renamed = None if folder.exists() else moved_to(folder)
         ledger = Ledger.write(folder)
         try:
+            remark_once(folder, note, tags)
             display = Display(console)
             clock = SimulatedClock() if simulated else None
             driver = Driver(
                 sweep, ledger, command=command, listen=display.listen, **({"clock": clock} if clock else {})
             )  # fmt: skip
             display.watch(driver)
-            for text in (afresh, driver.found, *_chosen(driver), *ledger.notices):
+            for text in (_renamed(folder, renamed), afresh, driver.found, *_chosen(driver), *ledger.notices):
                 if text:
                     tell(console, text)
             known = len(driver.history)
@@ -293,6 +305,16 @@ def drive(
                 raise problem
         finally:
             ledger.close()
+
+
+def _renamed(folder: Path, target: Path | None) -> str:
+    """Where the run went that had this name, if this is a new one."""
+    if target is None:
+        return ""
+    return (
+        f"{folder} was renamed to {target.name}; this is a new run. To continue that one, stop this one and use --name "
+        f"{target.name}."
+    )
 
 
 def _chosen(driver: Driver) -> list[str]:

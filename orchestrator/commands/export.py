@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -29,13 +30,18 @@ def export(
     as_schedule: Annotated[
         bool, typer.Option("--schedule", help="The knobs that a trial trained with, as JSON.")
     ] = False,
+    share: Annotated[
+        bool, typer.Option("--share", help="A folder to give away: record, report and best checkpoint.")
+    ] = False,
     trial: Annotated[int | None, typer.Option(help="With --schedule: the trial's number; default: the best.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="File to write; default: standard output (parquet: record.parquet in the run)."),
+        typer.Option(
+            help="File to write; default: standard output (parquet: record.parquet in the run; share: RUN-shared here)."
+        ),
     ] = None,
 ) -> None:
-    """The best configuration as YAML, the whole record (--jsonl, --csv, --parquet), or a schedule (--schedule).
+    """The best configuration as YAML, the whole record (--jsonl, --csv, --parquet), a schedule or a folder.
 
     The schedule lists the knobs that a policy turned during training, or the configurations of a population's member,
     forks included. A new training can follow it: policy=ReplayedSchedule.of(workload, json.load(open("schedule.json"))).
@@ -43,14 +49,16 @@ def export(
     from orchestrator.reading.export import best_as_yaml, write_record
     from orchestrator.record.storage import refuse_links
 
-    if jsonl + as_csv + parquet + as_schedule > 1:
-        raise BadInput("export: choose one of --jsonl, --csv, --parquet and --schedule.")
+    if jsonl + as_csv + parquet + as_schedule + share > 1:
+        raise BadInput("export: choose one of --jsonl, --csv, --parquet, --schedule and --share.")
     if trial is not None and not as_schedule:
         raise BadInput(f"export --trial {trial}: goes with --schedule.")
     with opened(run, runs) as ledger:
         if as_schedule:
             text = json.dumps(_schedule(ledger, trial), indent=2) + "\n"
             _give(text, output)
+        elif share:
+            _share(ledger, output)
         elif not (jsonl or as_csv or parquet):
             text = best_as_yaml(ledger)
             _give(text, output)
@@ -90,6 +98,26 @@ def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
     reports = ledger.rows("report", "WHERE trial = :trial ORDER BY step DESC LIMIT 1", trial=number)
     step = reports[0]["step"] if reports else begun[number].parent_step or 0
     return [stretch._asdict() for stretch in schedule(number, step, begun)]
+
+
+def _share(ledger: Ledger, output: Path | None) -> None:
+    from orchestrator.reading.share import share
+
+    shared = share(ledger, output or Path(f"{ledger.folder.name}-shared"), _report(ledger))
+    typer.echo(f"{shared.folder}: {', '.join(shared.files)}")
+    for reason in shared.left_out:
+        typer.echo(f"without {reason}")
+
+
+def _report(ledger: Ledger) -> dict[str, bytes]:
+    """The files of the report, by name."""
+    from rich.console import Console
+
+    from orchestrator.reading.printed_summary import print_summary
+
+    stream = io.StringIO()
+    print_summary(ledger, Console(file=stream, width=120, color_system=None))
+    return {"report.txt": stream.getvalue().encode()}
 
 
 def _give(text: str, output: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""Look at runs: list, status, logs, show, report."""
+"""Look at a run: status, logs, show, report."""
 
 from __future__ import annotations
 
@@ -11,55 +11,6 @@ import typer
 
 from orchestrator.commands.app import Run, Runs, app, opened, told
 from orchestrator.errors import BadInput
-
-
-@app.command("list")
-@told
-def list_runs(runs: Runs = Path("runs")) -> None:
-    """All runs, newest first."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from orchestrator.reading.state import runs as found_runs
-    from orchestrator.reading.summary import glance
-    from orchestrator.record.ledger import Ledger
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "state", "trials", "failed", "metric", "best", "cost"):
-        table.add_column(heading, justify="left" if heading in ("run", "state", "metric") else "right")
-    folders = found_runs(runs)
-    reasons = []
-    for folder in folders:
-        try:
-            ledger = Ledger.read(folder, check=False)
-            try:
-                facts = glance(ledger)
-            finally:
-                ledger.close()
-        except Exception as error:
-            table.add_row(folder.name, "unreadable", "", "", "", "", "")
-            reasons.append(f"{folder.name}: {error}")
-            continue
-        best, failed = facts["best"], sum(failure["times"] for failure in facts["failures"])
-        if facts["failures"]:
-            first = facts["failures"][0]
-            reasons.append(f"{folder.name}: {first['status']} {first['times']} ×: {first['reason']}")
-        table.add_row(
-            folder.name,
-            facts["state"],
-            str(sum(facts["trials"].values())),
-            str(failed or ""),
-            facts["metric"],
-            "–" if best is None or best[1] != best[1] else f"{best[1]:.4g}",
-            f"{facts['spent']:.1f}",
-        )
-    console = Console()
-    if folders:
-        console.print(table)
-        for reason in reasons:
-            console.print(reason, markup=False, highlight=False, soft_wrap=True)
-    else:
-        typer.echo(f"no runs in {runs}")
 
 
 @app.command()

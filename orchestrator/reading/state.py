@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import psutil
 
 from orchestrator.record.encoding import now, seconds_between
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import STATE
 from orchestrator.record.storage import host
-
-if TYPE_CHECKING:
-    pass
 
 
 def state(ledger: Ledger) -> str:
@@ -41,17 +35,12 @@ def state_words(ledger: Ledger) -> str:
     if word != "running" or lease is None or lease.host == host():
         return word
     heard = ledger.last_heard()
-    return f"running on {lease.host}, last heard {_ago(seconds_between(heard, now()))} ago ({heard[:19]} UTC)"
+    return f"running on {lease.host}, last heard {ago(seconds_between(heard, now()))} ago ({heard[:19]} UTC)"
 
 
-def _ago(seconds: float) -> str:
+def ago(seconds: float) -> str:
+    """A length of time in words, in one unit."""
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def runs(folder: Path) -> list[Path]:
-    """The run folders below `folder`, newest first."""
-    found = [path.parent for path in folder.expanduser().glob("*/ledger.db")]
-    return sorted(found, key=lambda path: (path / "ledger.db").stat().st_mtime, reverse=True)

@@ -49,7 +49,7 @@ class Appends(ABC):
         self, trial: int, step: int, value: float, cost_seconds: float, metrics: Mapping[str, float]
     ) -> None:
         self._insert(
-            "report", trial=trial, step=step, value=None if math.isnan(value) else value, kind=kind_of(value),
+            "report", trial=trial, step=step, value=value if math.isfinite(value) else None, kind=kind_of(value),
             cost_seconds=cost_seconds, metrics=to_json(dict(metrics)),
         )  # fmt: skip
 

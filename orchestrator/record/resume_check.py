@@ -115,6 +115,7 @@ def set_aside(folder: Path) -> Path:
         "prepared",
         "report",
         "replay",
+        "mirrors",
         f"{FILE}-wal",
         f"{FILE}-shm",
         FILE,

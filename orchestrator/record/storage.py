@@ -17,7 +17,7 @@ from orchestrator.errors import LedgerDamaged, StorageError
 
 FILE, COPY, LOCK = "ledger.db", "ledger.copy.db", "driver.lock"
 _OWN = (FILE, f"{FILE}-wal", f"{FILE}-shm", COPY, f"{COPY}.tmp", "ledger.head", LOCK, "pause", "processes.txt",
-        "trials", "prepared", "report", "replay", "ray")  # fmt: skip
+        "trials", "prepared", "report", "replay", "ray", "mirrors", "remarks.jsonl")  # fmt: skip
 
 
 @contextmanager

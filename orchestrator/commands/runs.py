@@ -1,0 +1,176 @@
+"""Keep runs: list them, tag them, rename them, remove them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.commands.app import Run, Runs, app, told
+from orchestrator.console.plurals import plural
+from orchestrator.errors import BadInput
+
+if TYPE_CHECKING:
+    from orchestrator.reading.runs import Glance
+
+
+@app.command("list")
+@told
+def list_runs(
+    runs: Runs = Path("runs"),
+    tag: Annotated[str, typer.Option(help="Only runs with this tag.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON array.")] = False,
+) -> None:
+    """All runs, the one with the newest record first."""
+    from orchestrator.reading.runs import glances
+
+    found = glances(runs, tag)
+    if as_json:
+        typer.echo(json.dumps([each.as_json() for each in found], indent=2))
+    elif not found:
+        typer.echo(f"no runs in {runs}" + (f" with the tag {tag}" if tag else ""))
+    else:
+        _print(found)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+@told
+def tag(
+    run: Run,
+    tags: Annotated[
+        list[str] | None, typer.Argument(metavar="[+TAG] [-TAG] …", help="+good adds, -good removes.")
+    ] = None,
+    runs: Runs = Path("runs"),
+    note: Annotated[str | None, typer.Option(help='Replace the note; "" removes it.')] = None,
+) -> None:
+    """Tag a run, also while it runs: +good -bad. Without tags: show tags and note."""
+    from orchestrator.reading.keeping import find_run
+    from orchestrator.record.remarks import Remarks, add_note, add_tags
+
+    words = tags or []
+    for word in words:
+        if word[0] not in "+-":
+            raise BadInput(f"tag {word!r}: write +{word} to add it, -{word} to remove it.")
+    folder = find_run(run, runs)
+    add_tags(folder, [word[1:] for word in words if word[0] == "+"], [word[1:] for word in words if word[0] == "-"])
+    if note is not None:
+        add_note(folder, note)
+    now = Remarks.of(folder)
+    typer.echo(f"{folder.name}: {' '.join(now.tags) or 'no tags'}" + (f"; {now.note}" if now.note else ""))
+
+
+@app.command()
+@told
+def rename(run: Run, name: Annotated[str, typer.Argument(help="The new name.")], runs: Runs = Path("runs")) -> None:
+    """Rename a run that is not running."""
+    from orchestrator.reading.keeping import find_run
+    from orchestrator.reading.keeping import rename as rename_run
+
+    folder = find_run(run, runs)
+    target = rename_run(folder, name)
+    typer.echo(
+        f"{folder} is now {target}. To continue it, add --name {name} to its command; the command as it was starts a new "
+        f"run of the name {folder.name}."
+    )
+
+
+@app.command()
+@told
+def rm(
+    run: Annotated[list[str], typer.Argument(help="Names of runs under --runs, or paths of their folders.")],
+    runs: Runs = Path("runs"),
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove runs with everything in them, after asking."""
+    from orchestrator.reading.keeping import at_rest, find_run, remove
+    from orchestrator.reading.runs import look
+
+    folders = list(dict.fromkeys(find_run(each, runs) for each in run))
+    for folder in folders:  # refuse before anything is removed
+        with at_rest(folder, "remove"):
+            pass
+    if not yes:
+        for folder in folders:
+            typer.echo(_about(look(folder)))
+        typer.confirm(f"Remove {'it' if len(folders) == 1 else f'these {len(folders)} runs'} for good?", abort=True)
+    for folder in folders:
+        remove(folder)
+        typer.echo(f"removed {folder}")
+
+
+def _about(run: Glance) -> str:
+    trials = plural(sum(run.facts.get("trials", {}).values()), "trial")
+    return f"{run.folder}: {run.state}, {trials}, {_size(run.bytes)}, last record {_when(run)}"
+
+
+COLUMNS = ("run", "state", "last", "best", "trials", "tags", "failed", "size", "cost", "metric")  # by importance
+ORDER = ("run", "state", "trials", "failed", "metric", "best", "cost", "last", "size", "tags")  # from left to right
+NUMERIC = ("trials", "failed", "best", "cost", "last", "size")
+GAP = 2  # between two columns
+
+
+def _print(found: list[Glance]) -> None:
+    """A table with as many columns as the screen has room for, and notes and failures below it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    rows = [_row(run) for run in found]
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in COLUMNS}
+    count = max(n for n in range(1, len(COLUMNS) + 1) if n == 1 or _fits(widths, COLUMNS[:n], console.width))
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    shown = [name for name in ORDER if name in COLUMNS[:count]]
+    for name in shown:
+        table.add_column(name, justify="right" if name in NUMERIC else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(row[name] for name in shown))
+    console.print(table)
+    for run in found:
+        for line in _below(run):
+            console.print(f"{run.folder.name}: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _fits(widths: dict[str, int], names: Sequence[str], width: int) -> bool:
+    return sum(widths[name] for name in names) + GAP * len(names) <= width
+
+
+def _row(run: Glance) -> dict[str, str]:
+    row = {"run": run.folder.name, "state": run.state, "size": _size(run.bytes), "tags": " ".join(run.tags)}
+    if run.problem:
+        return dict.fromkeys(COLUMNS, "") | row
+    best = run.facts["best"]
+    return row | {
+        "trials": str(sum(run.facts["trials"].values())),
+        "failed": str(sum(failure["times"] for failure in run.facts["failures"]) or ""),
+        "metric": run.facts["metric"],
+        "best": "–" if best is None or best[1] != best[1] else f"{best[1]:.4g}",
+        "cost": f"{run.facts['spent']:.1f}",
+        "last": _when(run),
+    }
+
+
+def _below(run: Glance) -> Iterator[str]:
+    if run.note:
+        yield run.note
+    if run.problem:
+        yield run.problem
+    elif run.facts["failures"]:
+        first = run.facts["failures"][0]
+        yield f"{first['status']} {first['times']} ×: {first['reason']}"
+
+
+def _when(run: Glance) -> str:
+    from orchestrator.reading.state import ago
+
+    return f"{ago(run.idle_seconds)} ago" if run.last else ""
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
