@@ -99,7 +99,10 @@ def trackio(output: Path, name: str) -> dict[int, Seen]:
         number = int(run.name.split()[-1])
         assert number not in found
         found[number] = Seen(
-            run.config, sorted(steps), states.get(run.config["status"], "done"), tested[0] if tested else None
+            run.config,
+            sorted(steps),
+            states.get(run.config["orchestrator"]["status"], "done"),
+            tested[0] if tested else None,
         )
     return found
 

@@ -62,7 +62,7 @@ class TensorBoard(Mirror):
         folder.mkdir(parents=True, exist_ok=True)
         self._files[trial.number] = file = _found(path)
         if not path.exists() or not path.stat().st_size:
-            shown = hparams_pb(_plain(trial), trial_id=f"{self._run.name}/{trial.label}", start_time_secs=trial.began)
+            shown = hparams_pb(_plain(trial), trial_id=f"{trial.number} {self._run.name}", start_time_secs=trial.began)
             _append(
                 file.path, [Event(wall_time=trial.began, file_version="brain.Event:2"), _event(shown, 0, trial.began)]
             )

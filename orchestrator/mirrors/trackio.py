@@ -52,13 +52,12 @@ class Trackio(Mirror):
             "task": trial.task,
             "origin": trial.origin,
             "seed": trial.seed,
-            "_Group": self._run.name,
-            "_Created": _iso(trial.began),
         }
         if trial.parent is not None:
             about |= {"parent": trial.parent, "parent_step": trial.parent_step}
         time = ending.time if ending is not None else trial.began
-        self._send(trial, [(step, time, tested)], "test" if tested else "none", dict(trial.config) | about)
+        own = {"_Group": self._run.name, "_Created": _iso(trial.began), "orchestrator": about}  # beside the parameters
+        self._send(trial, [(step, time, tested)], "test" if tested else "none", own | dict(trial.config))
 
     def finish(self, run: MirroredRun) -> None:
         pass

@@ -38,13 +38,13 @@ class WeightsAndBiases(Mirror):
         number = f"{self._run.id}-{trial.number}"
         for earlier in (self.output / "wandb").glob(f"offline-run-*-{number}"):
             shutil.rmtree(earlier)
-        about = {"origin": trial.origin, "trial_seed": trial.seed}
+        about = {"origin": trial.origin, "seed": trial.seed}
         if trial.parent is not None:
             about |= {"parent": trial.parent, "parent_step": trial.parent_step}
         self._trial = wandb.init(
             mode="offline", dir=self.output, project=self.project, group=self._run.name, id=number,
             name=f"{self._run.name} {trial.number}", job_type=trial.task, tags=list(self._run.tags),
-            notes=self._run.note or None, config=about | dict(trial.config), reinit="create_new",
+            notes=self._run.note or None, config={"orchestrator": about, **trial.config}, reinit="create_new",
             settings=wandb.Settings(**QUIET),
         )  # fmt: skip
 

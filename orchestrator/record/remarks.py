@@ -98,9 +98,18 @@ def moved_to(folder: Path) -> Path | None:
     """The run beside `folder` that had its name before it was renamed; the last one."""
     found = []
     for path in folder.parent.glob(f"*/{FILE}"):
-        if (folder.name, path.parent.name) in Remarks.of(path.parent).earlier:
+        if folder.name in _names_before(path.parent):
             found.append((path.stat().st_mtime, path.parent))
     return max(found)[1] if found else None
+
+
+def _names_before(folder: Path) -> set[str]:
+    """All names that the run in `folder` had. A renaming that a kill prevented leads to a name that it never had."""
+    names = {folder.name}
+    for before, after in reversed(Remarks.of(folder).earlier):
+        if after in names:
+            names.add(before)
+    return names - {folder.name}
 
 
 def _parsed(line: bytes) -> Any:
