@@ -26,6 +26,7 @@ from orchestrator.mirrors.feed import mirror_run
 from orchestrator.mirrors.targets import TARGETS, target
 from orchestrator.reading.summary import summary
 from orchestrator.record.ledger import Ledger
+from orchestrator.record.resume_check import set_aside
 from tests import eventful, mirrored
 from tests.mirrored import Seen
 from tests.support import ROOT, small_sweep
@@ -172,6 +173,36 @@ def test_the_mirror_of_records_that_are_lost_is_not_continued(tmp_path: Path) ->
         mirror_run(folder, target("tensorboard", output))
 
 
+def test_one_mirror_of_a_run_at_a_time(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    ledger, mirror = begun(tmp_path / "run"), target("tensorboard", tmp_path / "out")
+
+    def meanwhile() -> bool:
+        with pytest.raises(BadInput, match="another `orchestrator mirror`"):
+            mirror_run(ledger.folder, target("tensorboard", tmp_path / "out"))
+        return False
+
+    assert mirror_run(ledger.folder, mirror, wait=meanwhile).sent == set(range(6))
+    ledger.close()
+
+
+def test_a_run_that_begins_afresh_is_not_taken_for_the_mirrored_one(tmp_path: Path) -> None:
+    """While we follow it: a record that taught nothing is set aside, and its mirror with it."""
+    pytest.importorskip("tensorboard")
+    ledger = begun(tmp_path / "run")
+
+    def meanwhile() -> bool:
+        ledger.close()
+        set_aside(tmp_path / "run")
+        begun(tmp_path / "run").close()
+        return True
+
+    with pytest.raises(BadInput, match="begun afresh"):
+        mirror_run(ledger.folder, target("tensorboard", tmp_path / "run" / "mirrors"), wait=meanwhile)
+    mirror_run(tmp_path / "run", target("tensorboard", tmp_path / "run" / "mirrors"))
+    assert set(mirrored.tensorboard(tmp_path / "run" / "mirrors", "run")) == set(range(6))
+
+
 def cli(*arguments: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "orchestrator", *arguments], cwd=cwd, text=True, stdout=subprocess.PIPE,
@@ -303,7 +334,6 @@ def test_the_dashboard_is_one_command_and_ends_with_ctrl_c(tmp_path: Path) -> No
 
 
 def test_the_study_follows_the_record_and_refuses_changes(tmp_path: Path) -> None:
-    pytest.importorskip("optuna_dashboard")
     from optuna.trial import TrialState
 
     from orchestrator.mirrors.study import STUDY, LedgerStudy

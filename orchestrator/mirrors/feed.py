@@ -45,7 +45,8 @@ def mirror_run(folder: Path, mirror: Mirror, *, wait: Callable[[], bool] | None 
                 ledger.close()
                 if not (folder / FILE).exists():
                     raise BadInput(f"{folder}: the run was removed or renamed while it was mirrored; the mirror stays.")
-                ledger = Ledger.read(folder, check=False)  # it may have been repaired or replaced
+                ledger = Ledger.read(folder, check=False)
+                positions.check(mirror.output, ledger, feed.position)  # it may have been repaired or replaced
     finally:
         ledger.close()
 

@@ -39,22 +39,24 @@ def hash_of(ledger: Ledger, seq: int) -> str:
 
 
 def load(output: Path, ledger: Ledger) -> Position:
-    """The position of the run's mirror in `output`; the beginning if there is none.
-
-    Raises BadInput if the mirror holds records that the run has no more.
-    """
+    """The position of the run's mirror in `output`; the beginning if there is none. Raises BadInput like `check`."""
     own = run_id(ledger)
     try:
         data = json.loads(_file(output, own).read_text())
         position = Position(**data | {"waiting": tuple(data["waiting"])})
     except (OSError, ValueError, TypeError, KeyError):
         return Position(own, _free_name(output, ledger.folder.name, own))
+    check(output, ledger, position)
+    return position
+
+
+def check(output: Path, ledger: Ledger, position: Position) -> None:
+    """Raises BadInput if the mirror holds records that the run has no more."""
     if position.seq and hash_of(ledger, position.seq) != position.hash:
         raise BadInput(
-            f"{output}: mirrors records of {ledger.folder} that its ledger does not hold any more (it was repaired?). Name "
-            "another --output, or remove that one."
+            f"{output}: mirrors records of {ledger.folder} that its ledger does not hold any more (it was repaired, or begun "
+            "afresh). Name another --output, or remove that one."
         )
-    return position
 
 
 def save(output: Path, position: Position) -> None:
