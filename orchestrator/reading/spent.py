@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.money.amounts import dollars, full_trainings, spent_words
+from orchestrator.money.prices import held_by_trial, prices_of
+
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
 
@@ -11,15 +14,22 @@ LEAST_HOURS = 0.01  # of a device, below which they say nothing
 
 
 def spent_in_words(driver: Driver) -> str:
-    """Full trainings spent, and left of the budget; the hours of the devices that trials have reported."""
+    """Full trainings spent, and left of the budget; the time of the devices, and its price if that is known."""
     history, sweep = driver.history, driver.sweep
-    spent, budget = history.spent, sweep.budget
+    spent, budget = history.spent, full_trainings(sweep.budget)
     of = "" if budget is None else f" of {budget:g}"
     parts = [f"{spent:.2f}{of} full trainings"]
     if under_way := history.committed:
         parts.append(f"{under_way:.1f} more under way")
-    device = "gpu" if sweep.resources.get("gpu") else "cpu"
-    hours = sum(trial.cost_seconds for trial in history) * float(sweep.resources.get(device, 0)) / 3600
+    device, _ = held_by_trial(sweep.resources)
+    used = history.device_time.by_device
+    hours = sum(used.values()) / 3600
+    if (limit := sweep.device_budget) is not None:
+        parts.insert(0, f"{spent_words(sweep.budget, limit.spent(history))} of {limit.words}")
+    else:
+        costs = [prices_of(sweep.prices).usd(name, seconds) for name, seconds in used.items()]
+        known = [usd for usd in costs if usd is not None]
+        parts += [dollars(sum(known))] if known and len(known) == len(costs) else []
     if hours >= LEAST_HOURS:
         parts.append(f"{hours:.2g} {device.upper()}-hours" if hours < 10 else f"{hours:,.0f} {device.upper()}-hours")
     return ", ".join(parts)

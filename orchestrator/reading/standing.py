@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from orchestrator.driving.shown import DOING, WAITING
+from orchestrator.money.amounts import full_trainings
 from orchestrator.reading.time_left import TimeLeft, time_left
 from search.records import FINALIST, Status
 from search.task import FULL
@@ -76,13 +77,20 @@ class Standing:
 
     @property
     def time_left(self) -> TimeLeft | None:
-        """Until the first of the sweep's limits is reached; None if that cannot be told yet."""
+        """Until the first of the sweep's limits is reached; None if that cannot be told yet.
+
+        The driver's forecast, once there is one; before, from the pace of the trainings that have ended.
+        """
+        if (seen := self.driver.foresight.latest) is not None:
+            wall, age = seen.wall_seconds, self.driver.foresight.age
+            left = TimeLeft(*(max(0.0, value - age) for value in (wall.middle, wall.low, wall.high)))
+            return left if left.high > 0 else None
         sweep, found = self.driver.sweep, []
         if sweep.limit is not None:
             found.append(time_left([(at, ended) for at, ended, _ in self._ends], sweep.limit - self._ended))
-        if sweep.budget is not None:
-            left = sweep.budget - self.driver.history.spent
-            found.append(time_left([(at, spent) for at, _, spent in self._ends], left))
+        if (budget := full_trainings(sweep.budget)) is not None:
+            spent_ends = [(at, spent) for at, _, spent in self._ends]
+            found.append(time_left(spent_ends, budget - self.driver.history.spent))
         known = [each for each in found if each is not None]
         return min(known) if known else None
 
