@@ -114,17 +114,25 @@ def show(
     runs: Runs = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Best configuration, gain, cost and counts."""
+    """Best configuration, gain, cost, counts and health."""
     from orchestrator.reading.printed_summary import print_summary
     from orchestrator.reading.summary import summary
+    from orchestrator.report.recorded import Recorded
+    from orchestrator.report.sections.health import checks
 
     with opened(run, runs) as ledger:
+        health = checks(Recorded.of(ledger))
         if as_json:
-            typer.echo(json.dumps(summary(ledger), indent=2, sort_keys=False))
+            facts = summary(ledger) | {"health": [finding.as_dict() for finding in health]}
+            typer.echo(json.dumps(facts, indent=2, sort_keys=False))
         else:
             from rich.console import Console
 
-            print_summary(ledger, Console())
+            from orchestrator.report.health.printed import print_health
+
+            console = Console()
+            print_summary(ledger, console)
+            print_health(health, console)
 
 
 @app.command()
