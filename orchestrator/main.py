@@ -126,6 +126,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         replay: Annotated[int | None, typer.Option(hidden=True)] = None,
         go_on: Annotated[int | None, typer.Option(hidden=True)] = None,
         audit: Annotated[bool, typer.Option("--audit", hidden=True)] = False,
+        predictions: Annotated[bool, typer.Option("--predictions", hidden=True)] = False,
     ) -> None:
         described = _build(sweep)
         if smoke:
@@ -151,6 +152,11 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             from orchestrator.reading.audit import print_audit
 
             print_audit(described, folder)
+            return
+        if predictions:
+            from orchestrator.reading.predictions import print_written
+
+            print_written(described, folder)
             return
         from orchestrator.definition.checks import on_this_machine
 

@@ -15,10 +15,11 @@ from orchestrator import failures
 from orchestrator.worker.isolation import Surroundings
 from orchestrator.worker.limits import LOG, log_to
 from search.work import Assignment, Progress, Run
-from trainables.carry_out import carry_out, measured_on_test
+from trainables.carry_out import carry_out, measured_on_test, predictions_on_test
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
+    from trainables.values import Predictions
 
 
 PREPARE, TEST = "prepare", "test"
@@ -185,6 +186,17 @@ def test(sweep: Sweep, assignment: Assignment) -> dict[str, float]:
     try:
         with surroundings.entered() as call, log_to(assignment.folder.parent):
             return dict(call(measured_on_test, sweep.workload, assignment))
+    finally:
+        surroundings.leave()
+
+
+def predictions(sweep: Sweep, assignment: Assignment) -> Predictions | None:
+    """The answers of a trial's checkpoint to each example of the test part; None if the workload gives none."""
+    surroundings = Surroundings()
+    try:
+        with surroundings.entered() as call, log_to(assignment.folder.parent):
+            found: Predictions | None = call(predictions_on_test, sweep.workload, assignment)
+            return found
     finally:
         surroundings.leave()
 
