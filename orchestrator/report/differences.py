@@ -42,13 +42,18 @@ def _flat(about: Mapping[str, Any]) -> dict[str, str]:
             flat[name] = call[0]
             flat |= {f"{name}.{argument}": text for argument, text in call[1].items()}
         elif isinstance(value, Mapping):
-            flat |= {f"{name}.{key}": str(each) for key, each in value.items()}
+            flat |= {f"{name}.{key}": _shown(each) for key, each in value.items()}
         else:
-            flat[name] = NONE if value in (None, [], "") else str(value)
+            flat[name] = NONE if value in (None, [], "") else _shown(value)
+    flat.pop("workload.horizon", None)  # told as the horizon
     flat |= {f"space: {name}": defined(each) for name, each in about["space"]["parameters"].items()}
     flat |= {f"constraint: {name}": "yes" for name in about["space"].get("constraints", ())}
     flat |= {f"task: {task['name']}": f"cost {task['cost']:g}" for task in about.get("tasks", ())}
     return flat
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _classes_first(found: list[Difference]) -> list[Difference]:

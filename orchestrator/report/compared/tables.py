@@ -10,6 +10,8 @@ from orchestrator.report.charts import Table
 from orchestrator.report.compared.groups import Comparison
 from search.records import Status
 
+LEAST_HOURS = 0.001  # fewer are of no interest
+
 
 def spread(values: Sequence[float], digits: int = 4) -> str:
     """The median, and the range if there are several; – if there are none."""
@@ -30,7 +32,7 @@ def table(comparison: Comparison) -> Table:
             spread([value(loss) for loss in group.best]),
             spread([value(loss) for loss in group.confirmed]),
             spread(group.spent, 3),
-            spread(group.device_hours, 3),
+            _hours(group.device_hours),
             str(sum(len(run.history.trials) for run in group.runs)),
             str(group.count(Status.COMPLETED)),
             str(group.count(Status.FAILED, Status.DIVERGED)),
@@ -39,6 +41,10 @@ def table(comparison: Comparison) -> Table:
     ]
     note = "Medians over the runs, lowest and highest in brackets. Cost in full trainings; confirmed: the winner's mean on fresh seeds."
     return Table(f"{comparison.goal.metric} ({comparison.goal.mode})", columns, rows, columns[1:], note)
+
+
+def _hours(hours: Sequence[float]) -> str:
+    return f"<{LEAST_HOURS:g}" if 0 < statistics.median(hours) < LEAST_HOURS else spread(hours, 3)
 
 
 def reaching(comparison: Comparison) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from orchestrator.report.charts import Table
@@ -28,15 +29,22 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     console.print("")
     _print_curves(comparison, console)
     labels = [group.label for group in comparison.groups]
-    rows = [[each.setting, *each.values] for each in comparison.differences]
-    for found in (table(comparison), reaching(comparison), Table("What differs", ["", *labels], rows)):
+    for found in (table(comparison), reaching(comparison)):
         console.print("")
-        if found.is_empty:
-            console.print("Only names and seeds differ.", highlight=False)
-        elif found.title == "What differs" or not _fits(found, console.width):
-            _print_blocks(found, console, by_row=found.title == "What differs")
-        else:
+        if _fits(found, console.width):
             _print_table(found, console)
+        else:
+            _print_blocks(found, console)
+    console.print("")
+    if not comparison.differences:
+        console.print("Only names and seeds differ.", highlight=False)
+        return
+    console.print("What differs", style="bold")
+    for each in comparison.differences:
+        console.print(each.setting, markup=False, highlight=False, soft_wrap=True)
+        for value in dict.fromkeys(each.values):
+            whose = [label for label, its in zip(labels, each.values, strict=True) if its == value]
+            _print_hanging(f"{', '.join(whose)}: {value}", console)
 
 
 def _fits(found: Table, width: int) -> bool:
@@ -58,14 +66,21 @@ def _print_table(found: Table, console: Console) -> None:
     console.print(shown)
 
 
-def _print_blocks(found: Table, console: Console, *, by_row: bool) -> None:
+def _print_blocks(found: Table, console: Console) -> None:
     """Each row as a heading with a line for each cell."""
     console.print(found.title, style="bold", markup=False, highlight=False)
     wide = max(len(name) for name in found.columns[1:]) if found.columns[1:] else 0
     for row in found.rows:
-        console.print(row[0], markup=False, highlight=False, style="" if by_row else "bold", soft_wrap=True)
+        console.print(row[0], markup=False, highlight=False, style="bold", soft_wrap=True)
         for name, cell in zip(found.columns[1:], row[1:], strict=True):
-            console.print(f"  {name:<{wide}}  {cell}", markup=False, highlight=False)
+            _print_hanging(f"{name:<{wide}}  {cell}", console, hang=wide + 2)
+
+
+def _print_hanging(text: str, console: Console, *, hang: int = 2) -> None:
+    """Indented by two; further lines by `hang` more."""
+    lines = wrap(text, console.width, initial_indent="  ", subsequent_indent=" " * (2 + hang), drop_whitespace=True)
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_curves(comparison: Comparison, console: Console) -> None:
@@ -75,7 +90,7 @@ def _print_curves(comparison: Comparison, console: Console) -> None:
     if not known:
         return
     end = max(found.costs[-1] for found in known)
-    losses = sorted(loss for found in known for loss in found.median)
+    losses = sorted({loss for found in known for loss in found.median})
     label_width = min(max(len(label) for label, _ in curves), console.width // 3)
     width = max(8, min(WIDEST, console.width - label_width - MARGIN))
     console.print(f"Best so far, from 0 to {end:.3g} full trainings; higher is better", highlight=False)
@@ -85,7 +100,7 @@ def _print_curves(comparison: Comparison, console: Console) -> None:
 
 
 def _blocks(found: Curve, end: float, losses: list[float], width: int) -> str:
-    """Blank where the curve is unknown. The height is the place among all values shown, so outliers flatten nothing."""
+    """Blank where the curve is unknown. The height is the rank among all values shown, so outliers flatten nothing."""
     text = ""
     for column in range(width):
         loss = found.at(end * (column + 1) / width)

@@ -10,6 +10,7 @@ the earlier ones only through the latest.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -85,11 +86,12 @@ def _along(table: Vector) -> float | None:
 
 
 def normal_scores(values: Vector) -> Vector:
-    """The normal quantile of each rank; NaN stays."""
-    from scipy.stats import norm, rankdata
-
+    """The normal quantile of each rank, equal values at the mean of their ranks; NaN stays."""
     scores = np.full(len(values), np.nan)
     known = np.isfinite(values)
     if known.any():
-        scores[known] = norm.ppf((rankdata(values[known]) - 0.5) / known.sum())
+        _, places, counts = np.unique(values[known], return_inverse=True, return_counts=True)
+        quantile = statistics.NormalDist().inv_cdf
+        middle = (np.cumsum(counts) - counts / 2) / known.sum()  # of the ranks of each value, in (0, 1)
+        scores[known] = np.array([quantile(float(rank)) for rank in middle])[places]
     return scores
