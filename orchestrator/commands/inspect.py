@@ -1,4 +1,4 @@
-"""Look at runs: list, status, logs, show, report."""
+"""Look at runs: list, status, logs, show."""
 
 from __future__ import annotations
 
@@ -125,18 +125,3 @@ def show(
             from rich.console import Console
 
             print_summary(ledger, Console())
-
-
-@app.command()
-@told
-def report(run: Run, runs: Runs = Path("runs")) -> None:
-    """Print the summary and draw the incumbent against cost."""
-    from rich.console import Console
-
-    from orchestrator.reading.plot import plot
-    from orchestrator.reading.printed_summary import print_summary
-
-    with opened(run, runs) as ledger:
-        print_summary(ledger, Console())
-        picture = plot(ledger, ledger.folder / "report" / "incumbent.png")
-        typer.echo(f"Plot         {picture}" if picture else "Plot         none: no trial is completed yet")

@@ -8,7 +8,7 @@ from pathlib import Path
 from orchestrator.reading.state import state_words
 from orchestrator.record.encoding import now
 from orchestrator.record.ledger import Ledger
-from orchestrator.report.charts import Section
+from orchestrator.report.charts import Section, Table
 from orchestrator.report.page import page
 from orchestrator.report.recorded import Recorded
 from orchestrator.report.thin import thinned
@@ -41,6 +41,16 @@ def document(ledger: Ledger, *, strict: bool = False) -> Document:
         for section in page(run, strict=strict)
     )
     return Document(ledger.folder.name, _facts(run, words), sections, ledger.folder, last, made)
+
+
+def answer_lines(document: Document) -> list[tuple[str, str]]:
+    """Label and text of the first section's lines."""
+    if not document.sections:
+        return []
+    first = document.sections[0]
+    table = next((figure for figure in first.figures if isinstance(figure, Table)), None)
+    lines = [("", sentence) for sentence in first.sentences]
+    return lines + ([(row[0], row[1]) for row in table.rows] if table is not None else [])
 
 
 def _facts(run: Recorded, words: str) -> str:

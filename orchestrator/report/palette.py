@@ -14,7 +14,7 @@ LIGHT = {
     "bad": "#c2185b", "ink": "#1c2733", "soft": "#5c6b7a", "grid": "#e3e8ee", "page": "#ffffff",
 }  # fmt: skip
 DARK = {
-    "best": "#62b5ff", "baseline": "#f3a24a", "random": "#b3a3d6", "muted": "#66727f", "good": "#3cc7a2",
+    "best": "#62b5ff", "baseline": "#f3a24a", "random": "#b3a3d6", "muted": "#7d8a97", "good": "#3cc7a2",
     "bad": "#ff7fb2", "ink": "#e4e9ef", "soft": "#9aa7b5", "grid": "#2c3641", "page": "#151b22",
 }  # fmt: skip
 CATEGORIES = (  # light, dark

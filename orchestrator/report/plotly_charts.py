@@ -13,7 +13,6 @@ Json: TypeAlias = dict[str, Any]
 HEIGHT, BAR = 360, 26  # pixels: of a figure, and of a horizontal bar
 MARGIN = {"l": 62, "r": 16, "t": 8, "b": 48}
 DIGITS = 6  # more cannot be seen
-FAINT = 40  # more lines than this in one figure are drawn thin
 
 
 def drawn(figure: Chart | Surface | Parallel) -> Json:
@@ -65,10 +64,9 @@ def _traces(series: Series) -> list[Json]:
         errors = _errors(series, series.y)
         points = {"type": "scatter", "mode": "markers", "marker": marker}
         return [base | points | ({"error_y": errors} if errors else {})]
-    gaps = sum(value is None for value in series.y)
-    faint = gaps > FAINT or series.role == "muted"
+    faint = None in series.y or series.role == "muted"  # many lines in one
     line = {
-        "color": f"{color}/0.45" if faint else color, "width": 1.2 if faint else 2.2,
+        "color": f"{color}/0.6" if faint else color, "width": 1.2 if faint else 2.4,
         "shape": "hv" if series.kind == "step" else "linear",
     }  # fmt: skip
     return [base | {"type": "scatter", "mode": "lines", "line": line}]

@@ -3,7 +3,7 @@
 const page = (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const touch = matchMedia("(pointer: coarse)").matches;
-  const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage"] };
+  const options = { responsive: true, displayModeBar: false };
   let state = JSON.parse(document.getElementById("state").textContent);
   let figures = {};
   let printing = false;

@@ -40,7 +40,11 @@ def _won(run: Recorded) -> str:
     best = run.best
     if best is None:
         begun = len(run.history.trials)
-        return f"Nothing yet: {begun} trials have begun, and no full training has reported." if begun else "Nothing yet: no trial has begun."
+        return (
+            f"Nothing yet: {begun} trials have begun, and no full training has reported."
+            if begun
+            else "Nothing yet: no trial has begun."
+        )
     is_over = run.state == "finished" and best.status is Status.COMPLETED
     where = "" if best.status is Status.COMPLETED else f" at step {best.step} of {run.history.horizon}"
     label = f"Trial {best.number}" if is_over else f"So far trial {best.number}"
@@ -54,7 +58,9 @@ def _lead(run: Recorded) -> str:
     if best is None or not isfinite(baseline.loss):
         return f"Unknown: the baseline (trial {baseline.number}) {_not_there(baseline)}."
     if best is baseline or key_of(best.config) == key_of(baseline.config):
-        return f"Nothing: no configuration is better than the baseline ({run.metric} {number(run.value(baseline.loss))})."
+        return (
+            f"Nothing: no configuration is better than the baseline ({run.metric} {number(run.value(baseline.loss))})."
+        )
     mine, theirs = run.value(_score(run, best)), run.value(_score(run, baseline))
     gain = _gain(run)
     how = "better" if gain > 0 else "worse" if gain < 0 else "no difference"
@@ -77,7 +83,11 @@ def _evidence(run: Recorded) -> str:
     mine = next((finalist for finalist in found if finalist.trial is best), None)
     if mine is None or not mine.losses:
         lucky = f"It is the best of {len(run.full)} full trainings" if len(run.full) > 1 else "It was trained once"
-        return f"Not confirmed. {lucky}, each on one seed, so the true value is probably worse than its score." if len(run.full) > 1 else f"Not confirmed. {lucky}, on one seed."
+        return (
+            f"Not confirmed. {lucky}, each on one seed, so the true value is probably worse than its score."
+            if len(run.full) > 1
+            else f"Not confirmed. {lucky}, on one seed."
+        )
     scores = listed([number(run.value(loss)) for loss in mine.losses])
     first = f"{number(run.value(best.loss))} when it was found"
     if len(mine.losses) == 1:
@@ -86,19 +96,33 @@ def _evidence(run: Recorded) -> str:
     told = f"Confirmed on {len(mine.losses)} fresh seeds: {scores} ({first})."
     if noise is None:
         return f"{told} At least one run diverged, or there are too few to measure the noise."
-    return f"{told} Noise between seeds: {number(noise)} (standard deviation). {_against_noise(run, mine, noise)}".rstrip()
+    return (
+        f"{told} Noise between seeds: {number(noise)} (standard deviation). {_against_noise(run, mine, noise)}".rstrip()
+    )
 
 
 def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
     """What the noise says about the lead; nothing without a baseline of another configuration."""
     baseline = run.baseline
-    if baseline is None or baseline.status is not Status.COMPLETED or key_of(baseline.config) == key_of(mine.trial.config):
+    if (
+        baseline is None
+        or baseline.status is not Status.COMPLETED
+        or key_of(baseline.config) == key_of(mine.trial.config)
+    ):
         return ""
     error = noise * sqrt(1 / len(mine.losses) + 1 / _runs(run, baseline))
     lead = _gain(run)
     if lead > SURE * error:
-        return f"The lead over the baseline is {lead / error:.2g} times its standard error ({number(error)}): it is real." if error else "The lead is larger than the noise."
-    return f"The lead over the baseline is {lead / error:.2g} times its standard error ({number(error)}): it may be luck." if error else ""
+        return (
+            f"The lead over the baseline is {lead / error:.2g} times its standard error ({number(error)}): more than noise explains."
+            if error
+            else "The lead is larger than the noise."
+        )
+    return (
+        f"The lead over the baseline is {lead / error:.2g} times its standard error ({number(error)}): noise could explain it."
+        if error
+        else ""
+    )
 
 
 def _cost(run: Recorded) -> str:

@@ -111,9 +111,11 @@ def _sentences(run: Recorded, race: Race, band: Band | None) -> list[str]:
         return ["No full training is completed yet."]
     bests = race.incumbents
     found = bests.index(bests[-1])
+    other = run.best is not None and run.best.number != race.trials[found]
+    winner = f"; trial {run.best.number} won on fresh seeds" if other and run.best is not None else ""
     sentences = [
-        f"The best first score, {run.metric} {number(run.value(bests[-1]))} (trial {race.trials[found]}), came after "
-        f"{race.costs[found]:.1f} of {race.total:.1f} full trainings."
+        f"The best first score, {run.metric} {number(run.value(bests[-1]))} (trial {race.trials[found]}{winner}), came "
+        f"after {race.costs[found]:.1f} of {race.total:.1f} full trainings."
     ]
     if band is None:
         sentences.append(
@@ -143,9 +145,9 @@ def _incumbents(run: Recorded, race: Race, band: Band | None) -> Chart:
     series, note = [], ""
     if band is not None:
         draws = list(range(1, band.pool + 1))
-        values = [_values(run, losses) for losses in (band.median, band.low, band.high)]
-        low, high = (values[1], values[2]) if run.goal.mode == "min" else (values[2], values[1])
-        series.append(Series("random search, 80 % of the time", draws, values[0], "band", "random", low, high))
+        median, low, high = (_values(run, losses) for losses in (band.median, band.low, band.high))
+        low, high = (low, high) if run.goal.mode == "min" else (high, low)
+        series.append(Series("random search, 80 % of the time", draws, median, "band", "random", low, high))
         note = (
             f"Random search: the best of n draws from the {band.pool} trials of this sweep that were drawn at random, each "
             "paid as one full training; it is not drawn beyond their number."
@@ -196,7 +198,7 @@ def _curves_of(run: Recorded, task: str, trials: Sequence[Trial]) -> Chart:
         series.append(_joined(run, name, "best" if is_best else "baseline", [trial]))
     losses = [loss for trial in trials for loss in trial.losses if math.isfinite(loss)]
     is_log = run.goal.mode == "min" and _spans_decades(losses)
-    shown = None if is_log else _range(run, losses, [])
+    shown = None if is_log else _range(run, losses, [], share=0.97)
     note = "Worse values lie outside; double-click to see all." if shown else ""
     if left_out:
         note += f" {left_out:,} of {len(trials):,} curves are not drawn: those that are were chosen evenly from best to worst."
@@ -229,12 +231,17 @@ def _evenly(items: Sequence[Item], most: int) -> Sequence[Item]:
     return [items[round(place * (len(items) - 1) / max(most - 1, 1))] for place in range(most)]
 
 
-def _range(run: Recorded, losses: Sequence[float], also: Iterable[float]) -> tuple[float, float] | None:
-    """The values to show at first, if a few bad ones would flatten all others; None: all of them."""
+def _range(
+    run: Recorded, losses: Sequence[float], also: Iterable[float], *, share: float = 0.8
+) -> tuple[float, float] | None:
+    """The values to show at first, so that the worst ones (all but this `share`) do not flatten the others; None: all."""
     finite = sorted(losses)
     if len(finite) < 5:
         return None
-    best, bad = finite[0], max([finite[int(0.8 * (len(finite) - 1))], *(each for each in also if math.isfinite(each))])
+    best, bad = (
+        finite[0],
+        max([finite[int(share * (len(finite) - 1))], *(each for each in also if math.isfinite(each))]),
+    )
     if bad <= best or finite[-1] - best < 2.5 * (bad - best):
         return None
     edge = 0.08 * (bad - best)

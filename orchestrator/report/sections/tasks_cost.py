@@ -32,7 +32,9 @@ def section(run: Recorded) -> Section | None:
 def _sentence(run: Recorded) -> str:
     spent = {task["task"]: (task["spent"], task["results"]) for task in run.accounts["tasks"]}
     total = sum(cost for cost, _ in spent.values())
-    parts = [f"{100 * cost / total if total else 0:.0f} % on {name} ({many} results)" for name, (cost, many) in spent.items()]
+    parts = [
+        f"{100 * cost / total if total else 0:.0f} % on {name} ({many} results)" for name, (cost, many) in spent.items()
+    ]
     return f"Of the {total:.1f} full trainings spent on tasks, {listed(parts)}."
 
 
@@ -59,14 +61,24 @@ def _over_time(run: Recorded, tasks: Sequence[Task]) -> Chart:
     note = "" if all(not task.resumes for task in tasks[:-1]) else (
         "A full training passes through the cheaper tasks on its way; each step counts for the first task that it belongs to."
     )  # fmt: skip
-    return Chart("Cost by task over time", f"time since the first report ({unit})", "cost so far (full trainings)", series, note=note)
+    return Chart(
+        "Cost by task over time",
+        f"time since the first report ({unit})",
+        "cost so far (full trainings)",
+        series,
+        note=note,
+    )
 
 
 def _shares(run: Recorded, tasks: Sequence[Task], task: str, low: int, high: int) -> list[tuple[str, float]]:
     """The cost of the steps in (low, high] of a training of `task`, by the tasks that they belong to."""
     history, passed, found = run.history, 0, []
     if task != FULL:
-        return [(task, (high - low) * history.cost_of(task) / history.steps(task))] if any(t.name == task for t in tasks) else []
+        return (
+            [(task, (high - low) * history.cost_of(task) / history.steps(task))]
+            if any(t.name == task for t in tasks)
+            else []
+        )
     for each in tasks:
         if not each.resumes and each.name != FULL:
             continue
