@@ -41,11 +41,15 @@ class Browser:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
 
-    def open(self, address: str, *, width: int = 1400, height: int = 900, dark: bool = False, offline: bool = False) -> None:
+    def open(
+        self, address: str, *, width: int = 1400, height: int = 900, dark: bool = False, offline: bool = False
+    ) -> None:
         """Load a page at this size (pixels) and colour scheme."""
         self.errors.clear()
         self.requests.clear()
-        self._call("Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1)
+        self._call(
+            "Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1
+        )
         self.scheme(dark)
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self._call("Page.navigate", url=address)

@@ -12,6 +12,8 @@ Json: TypeAlias = dict[str, Any]
 
 HEIGHT, BAR = 360, 26  # pixels: of a figure, and of a horizontal bar
 MARGIN = {"l": 62, "r": 16, "t": 8, "b": 48}
+MANY = 200  # points or lines of one kind; more are drawn small and pale, so that their density shows
+NEAR = 12  # whole numbers on an axis that are all written
 DIGITS = 6  # more cannot be seen
 
 
@@ -38,6 +40,10 @@ def _chart(chart: Chart) -> Json:
         names = {name for series in chart.series for name in series.y}
         height = 90 + BAR * max(2, len(names)) * max(1, sum(series.kind == "hbars" for series in chart.series))
         layout["yaxis"] |= {"automargin": True, "autorange": "reversed", "showgrid": False}
+    whole = [x for series in chart.series for x in series.x if x is not None]
+    if whole and all(type(x) is int for x in whole) and max(whole) - min(whole) <= NEAR:  # type: ignore[operator]
+        layout["xaxis"]["dtick"] = 1
+    layout["xaxis"]["rangemode"] = "nonnegative"
     if chart.y_range is not None:
         low, high = chart.y_range
         layout["yaxis"]["range"] = [math.log10(low), math.log10(high)] if chart.y_log else [low, high]
@@ -61,12 +67,15 @@ def _traces(series: Series) -> list[Json]:
         return [base | bars | ({f"error_{'x' if lies else 'y'}": errors} if errors else {})]
     if series.kind == "points":
         marker = {"color": color, "size": 7, "opacity": 0.85}
+        if len(series.x) > MANY:
+            marker |= {"size": 4, "opacity": 0.5}
         errors = _errors(series, series.y)
         points = {"type": "scatter", "mode": "markers", "marker": marker}
         return [base | points | ({"error_y": errors} if errors else {})]
     faint = None in series.y or series.role == "muted"  # many lines in one
     line = {
-        "color": f"{color}/0.6" if faint else color, "width": 1.2 if faint else 2.4,
+        "color": f"{color}/{0.35 if series.y.count(None) > MANY // 4 else 0.6}" if faint else color,
+        "width": 1.2 if faint else 2.4,
         "shape": "hv" if series.kind == "step" else "linear",
     }  # fmt: skip
     return [base | {"type": "scatter", "mode": "lines", "line": line}]
@@ -79,7 +88,7 @@ def _band(series: Series, base: Json) -> list[Json]:
     x = _plain([row[0] for row in rows])
     low = edge | {"x": x, "y": _plain([row[1] for row in rows]), "showlegend": False}
     high = edge | {"x": x, "y": _plain([row[2] for row in rows]), "fill": "tonexty"}
-    filled = high | {"fillcolor": f"role:{series.role}/0.22", "name": base["name"], "showlegend": base["showlegend"]}
+    filled = high | {"fillcolor": f"role:{series.role}/0.3", "name": base["name"], "showlegend": base["showlegend"]}
     return [low | {"legendgroup": base["legendgroup"]}, filled | {"legendgroup": base["legendgroup"]}]
 
 

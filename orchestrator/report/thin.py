@@ -17,7 +17,9 @@ def thinned(figure: Figure) -> Figure:
     """The figure with at most so many points, lines, rows or pictures."""
     if isinstance(figure, Chart):
         series = [_thin_series(each) for each in figure.series]
-        before, after = (sum(len(each.x) for each in found) for found in (figure.series, series))
+        before, after = (
+            sum(len(each.x) for each in found if each.kind == "points") for found in (figure.series, series)
+        )
         return replace(figure, series=series, note=_with(figure.note, before - after, before, "points are not drawn"))
     if isinstance(figure, Surface):
         if figure.points is None:

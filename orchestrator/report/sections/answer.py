@@ -9,7 +9,7 @@ from statistics import variance
 from orchestrator.record.encoding import seconds_between
 from orchestrator.report.charts import Section, Table
 from orchestrator.report.recorded import Recorded
-from orchestrator.report.words import duration, listed, number, setting, settings
+from orchestrator.report.words import duration, listed, number, setting, settings, trainings
 from search.history import Trial, key_of
 from search.records import Status
 from search.rules.finalists import Finalist, confirmed
@@ -82,7 +82,7 @@ def _evidence(run: Recorded) -> str:
     found = confirmed(run.history)
     mine = next((finalist for finalist in found if finalist.trial is best), None)
     if mine is None or not mine.losses:
-        lucky = f"It is the best of {len(run.full)} full trainings" if len(run.full) > 1 else "It was trained once"
+        lucky = f"It is the best of {len(run.full):,} full trainings" if len(run.full) > 1 else "It was trained once"
         return (
             f"Not confirmed. {lucky}, each on one seed, so the true value is probably worse than its score."
             if len(run.full) > 1
@@ -128,13 +128,13 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
 def _cost(run: Recorded) -> str:
     history, budget = run.history, run.about.get("budget")
     counts = [(history.count(status), words) for status, words in ENDINGS.items()]
-    trials = listed([f"{count} {words}" for count, words in counts if count]) or "none"
+    trials = listed([f"{count:,} {words}" for count, words in counts if count]) or "none"
     of = "" if budget is None else f" of {budget:g}"
     seconds = sum(trial.cost_seconds for trial in history)
     times = [row["time"] for table in ("sweep", "report", "ending") for row in run.rows[table]]
     passed = seconds_between(min(times), max(times)) if times else 0.0
     return (
-        f"{history.spent:.1f}{of} full trainings: {duration(seconds)} of training in {duration(passed)} from the first "
+        f"{trainings(history.spent)}{of} full trainings: {duration(seconds)} of training in {duration(passed)} from the first "
         f"record to the last. {len(history.trials):,} trials: {trials}."
     )
 

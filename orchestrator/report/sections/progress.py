@@ -10,7 +10,7 @@ from typing import TypeVar
 from orchestrator.report.charts import Chart, Section, Series
 from orchestrator.report.recorded import Recorded
 from orchestrator.report.thin import MOST_POINTS
-from orchestrator.report.words import number
+from orchestrator.report.words import number, trainings
 from search.history import Trial
 from search.records import Status
 from search.task import FULL
@@ -19,7 +19,9 @@ Item = TypeVar("Item")
 
 FEWEST = 8  # random trainings from which the band is computed; with fewer it would say little
 CENTRAL = (0.1, 0.5, 0.9)  # quantiles of the band: 80 % of random searches lie in it
-MOST_STEPS = 200  # of a curve
+MOST_CURVES, MOST_STEPS = 100, 200  # curves of one outcome, steps of a curve
+LONG = 100.0  # full trainings from which the axis of the cost is logarithmic
+POINTS = 200  # of the band
 OUTCOMES = (  # status, its name in the legend, its colour; drawn in this order
     (Status.STOPPED, "stopped early", "muted"),
     (Status.DIVERGED, "diverged", "bad"),
@@ -63,7 +65,7 @@ def section(run: Recorded) -> Section | None:
         return None
     race, band = race_of(run), band_of(run)
     charts = [_incumbents(run, race, band), *_curves(run)]
-    return Section("progress", "Progress", _sentences(run, race, band), charts)
+    return Section("progress", "Progress", _sentences(run, race, band), charts, columns=2)
 
 
 def race_of(run: Recorded) -> Race:
@@ -115,37 +117,34 @@ def _sentences(run: Recorded, race: Race, band: Band | None) -> list[str]:
     winner = f"; trial {run.best.number} won on fresh seeds" if other and run.best is not None else ""
     sentences = [
         f"The best first score, {run.metric} {number(run.value(bests[-1]))} (trial {race.trials[found]}{winner}), came "
-        f"after {race.costs[found]:.1f} of {race.total:.1f} full trainings."
+        f"after {trainings(race.costs[found])} of {trainings(race.total)} full trainings."
     ]
     if band is None:
         sentences.append(
             f"No band of random search: that needs {FEWEST} full trainings drawn at random, and this sweep has fewer."
         )
         return sentences
-    reached = [best for cost, best in zip(race.costs, bests, strict=True) if cost <= band.pool]
-    last = band.median[-1]
-    if reached and last is not None:
-        there = min(race.total, band.pool)
-        at = max(int(there) - 1, 0)
-        middle = band.median[at]
-        if middle is not None:
-            sentences.append(
-                f"For {at + 1} full trainings, random search would have reached about {number(run.value(middle))} "
-                f"(80 % of the time between {_end(run, band.low[at])} and {_end(run, band.high[at])}); "
-                f"this sweep had {number(run.value(reached[-1]))}."
-            )
+    draws = int(min(race.total, band.pool))
+    reached = [best for cost, best in zip(race.costs, bests, strict=True) if cost <= draws]
+    middle = band.median[draws - 1]
+    if reached and middle is not None:
+        ends = [loss for loss in (band.low[draws - 1], band.high[draws - 1]) if loss is not None]
+        low, high = sorted(number(run.value(loss)) for loss in ends) if len(ends) == 2 else ("", "")
+        spread = f" (80 % of the time between {low} and {high})" if low else ""
+        sentences.append(
+            f"For {draws:,} full trainings, random search would have reached about {number(run.value(middle))}{spread}; "
+            f"this sweep had {number(run.value(reached[-1]))}."
+        )
     return sentences
-
-
-def _end(run: Recorded, loss: float | None) -> str:
-    return "worse than any completed one" if loss is None else number(run.value(loss))
 
 
 def _incumbents(run: Recorded, race: Race, band: Band | None) -> Chart:
     series, note = [], ""
     if band is not None:
-        draws = list(range(1, band.pool + 1))
-        median, low, high = (_values(run, losses) for losses in (band.median, band.low, band.high))
+        draws = _evenly_on_a_log_scale(band.pool)
+        median, low, high = (
+            _values(run, [losses[count - 1] for count in draws]) for losses in (band.median, band.low, band.high)
+        )
         low, high = (low, high) if run.goal.mode == "min" else (high, low)
         series.append(Series("random search, 80 % of the time", draws, median, "band", "random", low, high))
         note = (
@@ -154,25 +153,28 @@ def _incumbents(run: Recorded, race: Race, band: Band | None) -> Chart:
         )
         if band.cut:
             note += f" {band.cut} of them were not trained to the end and count as worse than all that were."
-    values = _values(run, race.losses)
     hover = [
         f"trial {trial}: {run.metric} {number(run.value(loss))}"
         for trial, loss in zip(race.trials, race.losses, strict=True)
     ]
-    series.append(Series("full trainings", race.costs, values, "points", "muted", hover=hover))
+    series.append(Series("full trainings", race.costs, _values(run, race.losses), "points", "muted", hover=hover))
     if run.baseline is not None and run.baseline.number in race.trials:
         at = run.value(run.baseline.loss)
-        series.append(Series(f"baseline {number(at)}", [0.0, race.total], [at, at], "line", "baseline"))
-    bests = _values(run, race.incumbents)
-    if bests:
-        series.append(Series("best so far", [*race.costs, race.total], [*bests, bests[-1]], "step", "best"))
+        first = race.costs[0] if race.total > LONG else 0.0
+        series.append(Series(f"baseline {number(at)}", [first, race.total], [at, at], "line", "baseline"))
+    if race.losses:
+        bests, costs = _values(run, race.incumbents), race.costs
+        better = [place for place in range(len(bests)) if not place or bests[place] != bests[place - 1]]
+        x, y = [costs[place] for place in better], [bests[place] for place in better]
+        series.append(Series("best so far", [*x, race.total], [*y, y[-1]], "step", "best"))
     extra = [] if band is None else [loss for loss in band.median if loss is not None]
     shown = _range(run, race.losses, [*extra, *([run.baseline.loss] if run.baseline is not None else [])])
     if shown is not None:
         note = f"{note} Worse results lie outside; double-click to see all.".strip()
     label = f"{run.metric} ({'higher' if run.goal.mode == 'max' else 'lower'} is better)"
     title = "Best full training against cost"
-    return Chart(title, "cost (full trainings)", label, series, note=note, y_range=shown)
+    is_long = race.total > LONG
+    return Chart(title, "cost (full trainings)", label, series, x_log=is_long, note=note, y_range=shown)
 
 
 def _curves(run: Recorded) -> list[Chart]:
@@ -185,7 +187,7 @@ def _curves(run: Recorded) -> list[Chart]:
 def _curves_of(run: Recorded, task: str, trials: Sequence[Trial]) -> Chart:
     series, left_out = [], 0
     named = [trial for trial in (run.baseline, run.best) if trial is not None and trial in trials]
-    most = max(1, MOST_POINTS // (min(run.history.steps(task), MOST_STEPS) + 1))
+    most = min(MOST_CURVES, MOST_POINTS // (min(run.history.steps(task), MOST_STEPS) + 1))
     for status, name, role in OUTCOMES:
         found = [trial for trial in trials if trial.status is status and trial not in named]
         chosen = _evenly(sorted(found, key=lambda trial: (math.isnan(trial.loss), trial.loss, trial.number)), most)
@@ -229,6 +231,11 @@ def _evenly(items: Sequence[Item], most: int) -> Sequence[Item]:
     if len(items) <= most:
         return items
     return [items[round(place * (len(items) - 1) / max(most - 1, 1))] for place in range(most)]
+
+
+def _evenly_on_a_log_scale(last: int) -> list[int]:
+    """Whole numbers from 1 to `last`, all of the first ones."""
+    return sorted({round(last ** (place / (POINTS - 1))) for place in range(POINTS)})
 
 
 def _range(
