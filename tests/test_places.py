@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from orchestrator.reading.plot import plot
 
 from orchestrator.errors import StorageError
-from orchestrator.reading.plot import plot
 from orchestrator.record.ledger import Ledger
 from tests.filled import copy_without_closing
 from tests.support import ROOT, simulated, small_sweep

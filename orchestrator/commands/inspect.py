@@ -1,4 +1,4 @@
-"""Look at runs: list, status, logs, show, report."""
+"""Look at runs: list, status, logs, show."""
 
 from __future__ import annotations
 
@@ -133,18 +133,3 @@ def show(
             console = Console()
             print_summary(ledger, console)
             print_health(health, console)
-
-
-@app.command()
-@told
-def report(run: Run, runs: Runs = Path("runs")) -> None:
-    """Print the summary and draw the incumbent against cost."""
-    from rich.console import Console
-
-    from orchestrator.reading.plot import plot
-    from orchestrator.reading.printed_summary import print_summary
-
-    with opened(run, runs) as ledger:
-        print_summary(ledger, Console())
-        picture = plot(ledger, ledger.folder / "report" / "incumbent.png")
-        typer.echo(f"Plot         {picture}" if picture else "Plot         none: no trial is completed yet")

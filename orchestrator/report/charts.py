@@ -45,6 +45,7 @@ class Chart:
     x_log: bool = False
     y_log: bool = False
     note: str = ""  # below the figure: assumptions, and what was left out
+    y_range: tuple[float, float] | None = None  # shown at first, in units of y; None: all
 
     @property
     def is_empty(self) -> bool:
