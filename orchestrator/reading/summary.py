@@ -42,12 +42,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             "trials": {status.value: history.count(status) for status in Status},
             "best": _about(ledger, best, about),
             "baseline": _about(ledger, baseline, about),
-            "cost": {
-                "seconds": round(sum(trial.cost_seconds for trial in history), 3),
-                "full_equivalents": round(history.spent, 3),
-                "budget": about.get("budget"),
-                "usd": None,
-            },
+            "cost": {},  # its place; the accounts fill it
             "suggestions": dict(origins),
             "resumes": len(sweeps) - 1,
             "failures": [_failure(ledger, cause) for cause in causes(found)],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import failures
+from orchestrator.definition.machine import device_name
 from orchestrator.worker.isolation import Surroundings
 from orchestrator.worker.limits import LOG, log_to
 from search.work import Assignment, Progress, Run
@@ -52,6 +53,7 @@ class Job:
         self.trial = assignment.trial
         self._until = assignment.until
         self._folder = assignment.folder
+        self._gpu = assignment.gpu
 
         def begin() -> Run:
             workload, policy = sweep.workload_for(assignment.task), sweep.policy_for(assignment.config)
@@ -72,6 +74,8 @@ class Job:
         try:
             if self._run is None:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if self._gpu:
+                    answer.progress.append(Progress("device", text=device_name("gpu")))
                 with self._inside() as call:  # its own stretch, so that imports do not count as the trial's changes
                     self._run = call(self._begin)
             with self._inside() as call:
