@@ -202,7 +202,9 @@ class Driver:
     def lose_job(self, order: Order, why: str) -> None:
         """The worker of a prepare or test order is gone: hand it out again, a few times."""
         with self.ledger.transaction():
-            self._recorder.use(self._devices.end(job_key(order), "lost", None if order.kind == PREPARE else order.trial))
+            self._recorder.use(
+                self._devices.end(job_key(order), "lost", None if order.kind == PREPARE else order.trial)
+            )
         if self._jobs.lose(order):
             self.finish_job(order, error=f"WorkerLost: {why}")
 

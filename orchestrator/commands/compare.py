@@ -32,11 +32,17 @@ def compare_runs(
     from orchestrator.report.compared.groups import compare
 
     found = compare([_group(text, runs) for text in given])
+    if html is not None:
+        from orchestrator.report.compare import document
+        from orchestrator.report.files import write
+
+        written = write(document(found), "html", html)
+        typer.echo(f"Page: {written}", err=as_json)
     if as_json:
         from orchestrator.report.compare import as_data
 
         typer.echo(json.dumps(as_data(found), indent=2))
-    else:
+    elif html is None:
         from rich.console import Console
 
         from orchestrator.report.compared.text import print_comparison

@@ -80,8 +80,12 @@ def _is(index: str, uuid: str, named: str) -> bool:
 def _from_kernel() -> list[str]:
     """The models that the kernel's drivers of NVIDIA and AMD know."""
     told = [_text(path) for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))]
-    models = [line.partition(":")[2].strip() for text in told for line in text.splitlines() if line.startswith("Model:")]
-    return models or [text for path in Path("/sys/class/drm").glob("card*/device/product_name") if (text := _text(path))]
+    models = [
+        line.partition(":")[2].strip() for text in told for line in text.splitlines() if line.startswith("Model:")
+    ]
+    return models or [
+        text for path in Path("/sys/class/drm").glob("card*/device/product_name") if (text := _text(path))
+    ]
 
 
 def _amd() -> int:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator.report.compared.groups import Group, devices
+from orchestrator.report.compared.groups import Group
 from orchestrator.report.recorded import Recorded
 
 POINTS = 120  # of a curve
@@ -59,4 +59,12 @@ def in_full_trainings(run: Recorded, cost: float, seconds: float) -> float:
 
 
 def in_device_hours(run: Recorded, cost: float, seconds: float) -> float:
-    return seconds * devices(run)[0] / 3600
+    """The run's device time, spread over its training: waiting and losses are shared out evenly."""
+    trained = sum(trial.cost_seconds for trial in run.history)
+    return float(run.accounts["cost"]["device_seconds"]) / 3600 * (seconds / trained if trained else 0.0)
+
+
+def in_dollars(run: Recorded, cost: float, seconds: float) -> float:
+    """As `in_device_hours`, for a run whose bill is known."""
+    trained = sum(trial.cost_seconds for trial in run.history)
+    return float(run.accounts["cost"]["usd"]) * (seconds / trained if trained else 0.0)

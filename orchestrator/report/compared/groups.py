@@ -47,7 +47,13 @@ class Group:
 
     @property
     def device_hours(self) -> list[float]:
-        return [sum(trial.cost_seconds for trial in run.history) * devices(run)[0] / 3600 for run in self.runs]
+        return [run.accounts["cost"]["device_seconds"] / 3600 for run in self.runs]
+
+    @property
+    def usd(self) -> list[float]:
+        """The bill of each run; empty if the price of a device of one of them is not known."""
+        bills = [run.accounts["cost"]["usd"] for run in self.runs]
+        return [] if None in bills else bills
 
     def count(self, *statuses: Status) -> int:
         return sum(run.history.count(status) for run in self.runs for status in statuses)
@@ -90,13 +96,6 @@ def compare(groups: Sequence[Group]) -> Comparison:
     return Comparison(tuple(groups), first.goal, tuple(found), tuple(_warnings(groups)))
 
 
-def devices(run: Recorded) -> tuple[float, str]:
-    """How many devices a trial holds, and which kind."""
-    resources = run.about.get("resources") or {}
-    gpus = float(resources.get("gpu") or 0)
-    return (gpus, "GPU") if gpus else (1.0, "worker")
-
-
 def _warnings(groups: Sequence[Group]) -> list[str]:
     runs = [run for group in groups for run in group.runs]
     found = []
@@ -108,8 +107,8 @@ def _warnings(groups: Sequence[Group]) -> list[str]:
         )
     if len({str(run.about["space"]) for run in runs}) > 1:
         found.append("The spaces differ, so the best possible values may differ, too.")
-    if len({devices(run) for run in runs}) > 1:
-        found.append("The resources of a trial differ, so the device hours are of different devices.")
+    if len({tuple(run.accounts["cost"]["devices"]) for run in runs}) > 1:
+        found.append("The runs used different devices, so their device hours are not the same.")
     workloads = {str(run.about["workload"]) for run in runs}
     if len(workloads) > 1:
         found.append("The workloads differ, so the metric may not mean the same.")

@@ -23,8 +23,19 @@ def spread(values: Sequence[float], digits: int = 4) -> str:
 
 def table(comparison: Comparison) -> Table:
     """A row for each group; medians, with the range over its runs."""
-    value = comparison.value
-    columns = ["", "runs", "best", "confirmed", "cost", "device hours", "trials", "completed", "failed"]
+    value, is_priced = comparison.value, any(group.usd for group in comparison.groups)
+    columns = [
+        "",
+        "runs",
+        "best",
+        "confirmed",
+        "cost",
+        "device hours",
+        *(["$"] if is_priced else []),
+        "trials",
+        "completed",
+        "failed",
+    ]
     rows = [
         [
             group.label,
@@ -33,6 +44,7 @@ def table(comparison: Comparison) -> Table:
             spread([value(loss) for loss in group.confirmed]),
             spread(group.spent, 3),
             _hours(group.device_hours),
+            *([spread(group.usd, 4)] if is_priced else []),
             str(sum(len(run.history.trials) for run in group.runs)),
             str(group.count(Status.COMPLETED)),
             str(group.count(Status.FAILED, Status.DIVERGED)),
