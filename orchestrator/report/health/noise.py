@@ -66,14 +66,14 @@ def _from_repeats(run: Recorded) -> Noise | None:
 
 
 def _from_curves(run: Recorded) -> Noise | None:
-    """The median fluctuation of the best quarter's curves, from second differences, which no steady trend enters."""
+    """The median fluctuation of the best quarter's curves, from third differences, which hardly any trend enters."""
     good = sorted(_finite(run.full), key=lambda trial: trial.loss)[: max(CURVES, len(run.full) // 4)]
     found = []
     for trial in good:
         tail = [loss for loss in trial.losses[-max(TAIL, len(trial.losses) // 3) :] if math.isfinite(loss)]
         if len(tail) >= TAIL:
-            bends = [a - 2 * b + c for a, b, c in zip(tail, tail[1:], tail[2:], strict=False)]
-            found.append(statistics.fmean(bend**2 for bend in bends) / 6)
+            third = [d - a + 3 * (b - c) for a, b, c, d in zip(tail, tail[1:], tail[2:], tail[3:], strict=False)]
+            found.append(statistics.fmean(each**2 for each in third) / 20)  # Var = (1 + 9 + 9 + 1) σ²
     if len(found) < CURVES:
         return None
     return Noise(math.sqrt(statistics.median(found)), f"the last steps of the best {len(found)} curves", is_bound=True)
