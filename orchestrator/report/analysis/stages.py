@@ -48,10 +48,6 @@ def stages(history: History) -> list[Stage]:
     return [_at(history, step) for step in [*_rungs(history), horizon]]
 
 
-def share_in_words(step: int, horizon: int) -> str:
-    return "the whole training" if step >= horizon else f"step {step} of {horizon}"
-
-
 def _of_task(history: History, task: Task) -> Stage:
     step, cost = task.steps(history.horizon), history.cost_of(task)
     own = FULL if task.resumes or task.name == FULL else task.name

@@ -136,10 +136,10 @@ def _listed(run: Recorded, number: int, rows: Sequence[Mapping[str, Any]]) -> Ta
         for row in told[:ROWS]
     ]
     left = len(rows) - len(table)
-    whose = "the best" if run.best is not None and run.best.number == number else "the longest"
+    whose = "" if run.best is not None and run.best.number == number else "The best trial has none. "
     return Table(
         f"Decisions of trial {number}", ["step", "samples", "change", "reason", "evidence", "cost"], table,
-        numeric=("step", "samples", "cost"), note=f"Of {whose} trial." + (f" {left} more are left out." if left else ""),
+        numeric=("step", "samples", "cost"), note=whose + (f"{left} more are left out." if left else ""),
     )  # fmt: skip
 
 

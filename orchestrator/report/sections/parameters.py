@@ -145,7 +145,7 @@ def _slice(run: Recorded, stage: Stage, column: Column) -> Chart:
     best, baseline = run.best, run.baseline
     special = {trial.number: role for trial, role in ((baseline, "baseline"), (best, "best")) if trial is not None}
     others = [n for n in _spread(numbers, POINTS) if n not in special]
-    series = [_points(run, stage, column, others, "trials", "muted")]
+    series = [_points(run, stage, column, others, "trials", "muted")] if others else []
     series += [_points(run, stage, column, [n], role, role) for n, role in special.items() if n in numbers]
     left = len(numbers) - POINTS
     return Chart(
