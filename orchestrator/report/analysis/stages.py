@@ -32,6 +32,15 @@ class Stage:
     diverged: frozenset[int] = frozenset()
     is_end: bool = False
 
+    @property
+    def where(self) -> str:
+        """The name with its preposition: "at step 3", "after 0.1 of the epochs", "on little data"."""
+        if self.is_end:
+            return f"in the {self.name}"
+        if self.task != FULL:
+            return f"on {self.name}"
+        return f"after {self.name}" if self.name.endswith("of the epochs") else f"at {self.name}"
+
     def by_configuration(self, history: History) -> dict[str, float]:
         """Key of the configuration → its first result here."""
         found: dict[str, float] = {}
