@@ -187,7 +187,7 @@ def test_decisions_are_counted_with_their_reasons_and_cost(tmp_path: Path) -> No
     ]  # fmt: skip
     section = decisions.section(written(tmp_path, sweep_over(LINE, horizon=2), records))
     check(section)
-    assert "raised the learning rate 1 times and lowered it 2 times, in 2 trials." in text(section)
+    assert "raised the learning rate 1 time and lowered it 2 times, in 2 trials." in text(section)
     assert "1 setting was only tried, and undone." in text(section)
     assert "Deciding took 1.00 s, 50 % of these trials' training time." in text(section)
     reasons = {row[0]: row[1:] for row in tables(section)["Reasons"].rows}
@@ -220,7 +220,9 @@ def test_the_lineage_is_that_of_the_record(tmp_path: Path) -> None:
     assert f"{forks} forks from " in text(section)
     assert "of the 5 first ones" in text(section)
     assert set(slots(run.history).values()) == set(range(5))
-    steps = [row[1] for row in tables(section)["Settings of the best lineage"].rows]
+    rows = tables(section)["Settings of the best lineage"].rows
+    assert [row[0] for row in rows] == [str(trial.number) for trial in line]
+    steps = [row[1] for row in rows]
     assert steps[0].startswith("1–")
     assert steps[-1].endswith("–20")
     assert all(int(a.split("–")[1]) + 1 == int(b.split("–")[0]) for a, b in pairwise(steps))

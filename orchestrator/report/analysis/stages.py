@@ -32,6 +32,15 @@ class Stage:
     diverged: frozenset[int] = frozenset()
     is_end: bool = False
 
+    @property
+    def where(self) -> str:
+        """The name with its preposition: "at step 3", "after 0.1 of the epochs", "on little data"."""
+        if self.is_end:
+            return f"in the {self.name}"
+        if self.task != FULL:
+            return f"on {self.name}"
+        return f"after {self.name}" if self.name.endswith("of the epochs") else f"at {self.name}"
+
     def by_configuration(self, history: History) -> dict[str, float]:
         """Key of the configuration → its first result here."""
         found: dict[str, float] = {}
@@ -46,10 +55,6 @@ def stages(history: History) -> list[Stage]:
         return [_of_task(history, task) for task in history.tasks]
     horizon = history.horizon
     return [_at(history, step) for step in [*_rungs(history), horizon]]
-
-
-def share_in_words(step: int, horizon: int) -> str:
-    return "the whole training" if step >= horizon else f"step {step} of {horizon}"
 
 
 def _of_task(history: History, task: Task) -> Stage:

@@ -60,9 +60,12 @@ class _Known:
 def _sentences(run: Recorded, known: Sequence[_Known]) -> list[str]:
     sentences = []
     for each in known:
-        if each.rank is not None:
-            verb = "predict" if each.rank.low > 0 else "do not predict"
-            sentences.append(f"Results at {each.stage.name} {verb} the end with a rank correlation of {each.rank}.")
+        if each.rank is not None and each.rank.low > 0:
+            sentences.append(f"Results {each.stage.where} predict the end with a rank correlation of {each.rank}.")
+        elif each.rank is not None:
+            sentences.append(
+                f"Results {each.stage.where} are not shown to predict the end: rank correlation {each.rank}."
+            )
     few = [f"{each.stage.name} ({len(each.both)})" for each in known if each.rank is None]
     if few:
         sentences.append(
@@ -82,22 +85,17 @@ def _sentences(run: Recorded, known: Sequence[_Known]) -> list[str]:
         if left is None:
             continue
         if first.rank is not None and first.rank.value > COMPLETE:
-            sentences.append(
-                f"{first.stage.name.capitalize()} orders them as the end does: later stages can add nothing."
-            )
+            sentences.append(f"The order {first.stage.where} is that of the end: later stages can add nothing.")
             break
-        if left.low > 0:
-            added = f"adds to what {first.stage.name} tells (partial rank correlation {left})"
-        else:
-            added = f"added nothing that shows to what {first.stage.name} tells (partial rank correlation {left})"
-        sentences.append(f"{then.stage.name[:1].upper()}{then.stage.name[1:]} {added}.")
+        adds = "add to those" if left.low > 0 else "added nothing that shows to those"
+        sentences.append(f"Results {then.stage.where} {adds} {first.stage.where} (partial rank correlation {left}).")
     for each in known:
         if each.model is not None and each.model.fits > 1:
             median, low, high = each.model.prior
             narrower = each.model.high - each.model.low < 0.5 * (high - low)
             told = "" if narrower else "; the data have hardly narrowed the prior"
             sentences.append(
-                f"The model of the search has learned a correlation of {each.model} for {each.stage.name} (the range over "
+                f"The model of the search has learned a correlation of {each.model} {each.stage.where} (the range over "
                 f"{each.model.fits} fits), from a prior of {median:.2f} [{low:.2f}, {high:.2f}]{told}."
             )
     return sentences
@@ -164,23 +162,17 @@ def _table(known: Sequence[_Known]) -> Table:
             str(len(each.stage.results)),
             str(len(each.both)),
             str(each.rank) if each.rank else "–",
-            str(each.model) if each.model else "–",
-            "{:.2f} [{:.2f}, {:.2f}]".format(*each.model.prior) if each.model else "–",
         ]
         for each in known
     ]
-    columns = ["stage", "cost", "results", "also at the end", "rank correlation", "learned", "prior"]
-    keep = [i for i in range(len(columns)) if i < 5 or any(row[i] != "–" for row in rows)]
-    return Table(
-        "Stages", [columns[i] for i in keep], [[row[i] for i in keep] for row in rows],
-        numeric=[columns[i] for i in keep if i > 0], note="Cost: as a share of a full training.",
-    )  # fmt: skip
+    columns = ["stage", "cost", "results", "also at the end", "rank correlation"]
+    return Table("Stages", columns, rows, numeric=columns[1:], note="Cost: as a share of a full training.")
 
 
 def _scatter(run: Recorded, each: _Known) -> Chart:
     early, late = each.early[:MOST_POINTS], each.late[:MOST_POINTS]
     x, y = [run.value(float(loss)) for loss in early], [run.value(float(loss)) for loss in late]
     return Chart(
-        f"The end against {each.stage.name}", f"{run.metric} at {each.stage.name}", f"{run.metric} at the end",
+        f"The end against the result {each.stage.where}", f"{run.metric} {each.stage.where}", f"{run.metric} at the end",
         [Series("configurations", x, y, kind="points", role="best")],
     )  # fmt: skip

@@ -47,7 +47,8 @@ def _sentences(run: Recorded, rows: Sequence[Mapping[str, Any]], of_trial: Mappi
             ups = sum(row["after"][knob] > row["before"][knob] for row in values)
             trials = len({row["trial"] for row in values})
             sentences.append(
-                f"The policy raised the {knob.replace('_', ' ')} {ups} times and lowered it {len(values) - ups} times, in "
+                f"The policy raised the {knob.replace('_', ' ')} {counted(ups, 'time')} and lowered it "
+                f"{counted(len(values) - ups, 'time')}, in "
                 f"{counted(trials, 'trial')}."
             )
     tried = sum(row["position"] is None for row in rows)
@@ -91,7 +92,7 @@ def _over_time(run: Recorded, knob: str, of_trial: Mapping[int, Sequence[Mapping
             hover = [f"{name}, step {row['step']}: {row['why']}" for row in tried]
             series.append(Series(f"tried by {name}", x, y, kind="points", role="muted", hover=hover))
     values = [value for one in series for value in one.y if isinstance(value, float)]
-    spread = min(values) > 0 and max(values) > 4 * min(values)
+    spread = knob != "momentum" and min(values) > 0 and max(values) > 4 * min(values)
     left = len({row["trial"] for row in run.rows["decision"]}) - len(of_trial)
     note = "Each line ends at the trial's last decision." + (f" {left} other trials are left out." if left > 0 else "")
     return Chart(knob.replace("_", " "), "samples seen", knob.replace("_", " "), series, y_log=spread, note=note)
@@ -136,10 +137,10 @@ def _listed(run: Recorded, number: int, rows: Sequence[Mapping[str, Any]]) -> Ta
         for row in told[:ROWS]
     ]
     left = len(rows) - len(table)
-    whose = "the best" if run.best is not None and run.best.number == number else "the longest"
+    whose = "" if run.best is not None and run.best.number == number else "The best trial has none. "
     return Table(
         f"Decisions of trial {number}", ["step", "samples", "change", "reason", "evidence", "cost"], table,
-        numeric=("step", "samples", "cost"), note=f"Of {whose} trial." + (f" {left} more are left out." if left else ""),
+        numeric=("step", "samples", "cost"), note=whose + (f"{left} more are left out." if left else ""),
     )  # fmt: skip
 
 

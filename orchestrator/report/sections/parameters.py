@@ -15,6 +15,7 @@ from orchestrator.report.analysis.words import counted, listed, percent, short
 from orchestrator.report.charts import Axis, Chart, Figure, Parallel, Section, Series, Surface
 from orchestrator.report.recorded import Recorded
 from search.history import Trial
+from search.task import FULL
 
 LINES = 400  # trials in the parallel coordinates: the best, and a spread of the others
 AXES = 10  # parameters in them, and …
@@ -47,7 +48,7 @@ def _sentences(run: Recorded, found: Sequence[Influence], shown: Influence, colu
         if not each.bars:
             continue
         influential = [bar for bar in each.bars if bar.shows]
-        where = f"In the {each.stage.name}" if each.stage.is_end else f"At {each.stage.name}"
+        where = f"{each.stage.where[:1].upper()}{each.stage.where[1:]}"
         if influential:
             texts = [
                 f"{bar.name} ({percent(bar.share)} [{percent(bar.low)}, {percent(bar.high)}])" for bar in influential
@@ -99,12 +100,12 @@ def _bars(found: Sequence[Influence], order: Sequence[Column]) -> Chart | None:
         names = [column.name for column in order if column.name in bars]
         if not names:
             continue
-        role = "best" if each.stage.is_end else f"task:{each.stage.name}"
+        role = f"task:{FULL if each.stage.is_end else each.stage.name}"
         series.append(
             Series(
                 each.stage.name, [max(0.0, bars[name].share) for name in names], names, kind="hbars", role=role,
                 low=[max(0.0, bars[name].low) for name in names], high=[max(0.0, bars[name].high) for name in names],
-                hover=[f"{name}: {percent(bars[name].share)} at {each.stage.name}" for name in names],
+                hover=[f"{name}: {percent(bars[name].share)} {each.stage.where}" for name in names],
             )
         )  # fmt: skip
     if not series:
@@ -145,7 +146,7 @@ def _slice(run: Recorded, stage: Stage, column: Column) -> Chart:
     best, baseline = run.best, run.baseline
     special = {trial.number: role for trial, role in ((baseline, "baseline"), (best, "best")) if trial is not None}
     others = [n for n in _spread(numbers, POINTS) if n not in special]
-    series = [_points(run, stage, column, others, "trials", "muted")]
+    series = [_points(run, stage, column, others, "trials", "muted")] if others else []
     series += [_points(run, stage, column, [n], role, role) for n, role in special.items() if n in numbers]
     left = len(numbers) - POINTS
     return Chart(
@@ -192,7 +193,8 @@ def _contour(run: Recorded, shown: Influence, order: Sequence[Column]) -> Surfac
         f"{a.name} and {b.name}", a.name, b.name, run.metric, [a.value(tick) for tick in ticks],
         [b.value(tick) for tick in ticks], grid, Series("trials", x, y, kind="points", role="muted", hover=hover),
         x_log=a.log, y_log=b.log,
-        note=f"Predicted by a forest from {counted(len(numbers), 'trial')}, the other parameters averaged out; the worst "
+        note="Of the numbers that are always active, the two that matter most. Predicted by a forest from "
+        f"{counted(len(numbers), 'trial')}, the other parameters averaged out; the worst "
         "5 % of the results are cut off. Places far from every trial stay empty.",
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.record.encoding import suggestion_of
 from orchestrator.report.analysis.columns import Column, columns_of
 from orchestrator.report.analysis.words import counted, listed, short
 from orchestrator.report.charts import Chart, Figure, Section, Series, Table
@@ -24,7 +25,8 @@ def section(run: Recorded) -> Section | None:
     line = [] if best is None else lineage(run.history, best)
     figures: list[Figure] = [_tree(run, line)]
     if best is not None:
-        stretches = schedule(best.number, best.step, {trial.number: trial.suggestion for trial in run.history})
+        begun = {row["trial"]: suggestion_of(row) for row in run.rows["suggestion"] if row["kind"] != "resume"}
+        stretches = schedule(best.number, best.step, begun)
         figures += _settings(run, stretches)
         figures.append(_table(run, stretches))
     return Section("population", "Lineage", _sentences(run, forks, line), figures, columns=2)
