@@ -50,7 +50,9 @@ class DeviceBudget:
         if suggestion.kind == "resume" and suggestion.trial is not None:
             trial = history.trials[suggestion.trial]
             return self._to(trial, steps, history)
-        return self.of_full_trainings(max(0, steps - (suggestion.parent_step or 0)) * history.rate(suggestion.task), history)
+        return self.of_full_trainings(
+            max(0, steps - (suggestion.parent_step or 0)) * history.rate(suggestion.task), history
+        )
 
     def is_spent(self, history: History) -> bool:
         return self.spent(history) >= self.amount * (1 - NEARLY)
