@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from orchestrator.driving.assignments import assignment
 from orchestrator.driving.continuation import describe_found
 from orchestrator.driving.device_clock import LEAST, DeviceClock, cut_off
+from orchestrator.driving.foresight import Foresight
 from orchestrator.driving.jobs import Jobs, job_key
 from orchestrator.driving.places import Places
 from orchestrator.driving.recorder import Recorder, check_disk
@@ -76,6 +77,7 @@ class Driver:
         self._recorder = Recorder(sweep, ledger, self.history, self._retention, listen)
         self._jobs = Jobs(is_prepared=(self.places.shared / ".complete").exists(), retries=sweep.retries)
         self._time = TimeSpent(ledger, clock)
+        self.foresight = Foresight(sweep, ledger, self.history)
         self._devices = DeviceClock(clock, at_once=sweep.device_budget is not None)
         self._exhausted = False  # there is nothing more to suggest
         self._nothing_at = -1  # length of the history at which there was nothing to suggest
@@ -134,7 +136,9 @@ class Driver:
         if trial.status is not Status.RUNNING:
             self._let_go(trial, done=done)
         self._stop_if_all_fail()
+        self._stop_without_price()
         self.check_budget()
+        self.foresight.refine(self.workers)
         if self.clock() - self._copied > COPY_SECONDS:
             self.ledger.copy()
             self._copied = self.clock()
@@ -342,6 +346,15 @@ class Driver:
         is_held = trial.number in self.running
         self.running.discard(trial.number)
         self._retention.let_go(trial, is_held=is_held, done=done)
+
+    def _stop_without_price(self) -> None:
+        """A budget in dollars cannot count a device that has no price."""
+        limit = self.rules.device_budget
+        if limit is None or self.stop_reason:
+            return
+        for device in self.history.device_time.by_device:
+            if limit.rate(device) is None:
+                self.stop(f"{device!r} has no price, and the budget is in dollars; add prices={{{device!r}: …}}")
 
     def _stop_if_all_fail(self) -> None:
         if self.abort_reason:

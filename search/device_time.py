@@ -43,6 +43,8 @@ class DeviceTime:
 
     def use(self, record: Used) -> None:
         if record.device:
+            if self._kind == "gpu" and not self._placed:  # what ran before the first trial told its GPU ran on that one
+                self._add_to(record.device, self._totals.pop(self._kind, 0.0))
             self.latest = record.device
             if record.trial is not None:
                 self._placed[record.trial] = record.device
@@ -50,4 +52,7 @@ class DeviceTime:
         self._add(record.device or self.device(record.trial), record.seconds)
 
     def _add(self, device: str, seconds: float) -> None:
-        self._totals[device] = self._totals.get(device, 0.0) + seconds * self.devices
+        self._add_to(device, seconds * self.devices)
+
+    def _add_to(self, device: str, device_seconds: float) -> None:
+        self._totals[device] = self._totals.get(device, 0.0) + device_seconds

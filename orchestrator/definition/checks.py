@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orchestrator.definition.identity import ADDRESS, identity
-from orchestrator.definition.machine import cpus, device_name, gpus, memory
+from orchestrator.definition.machine import cpus, gpus, memory
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.money.amounts import USD, Amount
+from orchestrator.money.devices import device_name
 from orchestrator.money.prices import CPU, GPU
 from search.contract import Searcher
 from search.schedulers.run_to_end import RunToEnd

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.money.prices import CPU, HOUR, Prices
+from orchestrator.money.prices import CPU, GPU, HOUR, Prices
 from search.costs import HELD_UP
 from search.device_time import DeviceTime
 from search.history import Trial
@@ -109,9 +109,9 @@ def bill(
     seconds: dict[tuple[str, str, str], float] = {}
     time = DeviceTime()
 
-    def add(trial: int | None, what: str, amount: float) -> None:
+    def add(trial: int | None, what: str, amount: float, device: str = "") -> None:
         task = PREPARATION if trial is None else trials[trial].task
-        cell = (task, what, time.device(trial))
+        cell = (task, what, device or time.device(trial))
         seconds[cell] = seconds.get(cell, 0.0) + amount * time.devices
 
     ahead = sorted(others, key=lambda each: each[0])
@@ -123,14 +123,14 @@ def bill(
                 continue
             time.use(record)
             if record.what != "device":
-                add(record.trial, record.what, record.seconds)
+                add(record.trial, record.what, record.seconds, record.device)
         if trial >= 0:
             limit = usual.get(trials[trial].task, took)
             stalled = took - limit if took > HELD_UP * limit > 0 else 0.0
             add(trial, outcome(trials[trial]), took - stalled)
             if stalled:
                 add(trial, "stalled", stalled)
-    return Bill(seconds, prices)
+    return Bill(_named(seconds), prices)
 
 
 def outcome(trial: Trial) -> str:
@@ -138,6 +138,16 @@ def outcome(trial: Trial) -> str:
     if trial.status in (Status.FAILED, Status.DIVERGED):
         return "failed"
     return "finalists" if trial.first_origin == FINALIST else trial.status.value
+
+
+def _named(seconds: Mapping[tuple[str, str, str], float]) -> dict[tuple[str, str, str], float]:
+    """A GPU that was used before any trial told its model is the one that was named first."""
+    first = next((device for _, _, device in seconds if device not in (CPU, GPU)), GPU)
+    found: dict[tuple[str, str, str], float] = {}
+    for (task, what, device), amount in seconds.items():
+        cell = (task, what, first if device == GPU else device)
+        found[cell] = found.get(cell, 0.0) + amount
+    return found
 
 
 def _usual(steps: Sequence[tuple[int, int, float]], trials: Sequence[Trial]) -> dict[str, float]:

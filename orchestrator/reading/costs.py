@@ -7,20 +7,21 @@ from typing import Any
 
 from orchestrator.money.amounts import dollars
 from orchestrator.money.bill import OUTCOMES, Bill, bill
-from orchestrator.money.prices import CPU, EXAMPLE, HOUR, prices_of
-from orchestrator.record.encoding import USED, began_of, record_of
+from orchestrator.money.prices import CPU, HOUR
+from orchestrator.reading.forecasts import prices_in_force
+from orchestrator.record.encoding import USED, began_of, used_of
 from orchestrator.record.ledger import Ledger
 from search.history import History
-from search.records import LOSS, Used
+from search.records import Began, Used
 
 
 def bill_of(ledger: Ledger, history: History) -> Bill:
     """The bill of a run, at the prices of its last invocation."""
     sweeps = ledger.sweeps()
-    used = [(seq, record_of(table, row, None, LOSS)) for seq, table, row in ledger.deciding((USED,))]
-    others = [*((row["seq"], began_of(row)) for row in sweeps), *((seq, u) for seq, u in used if isinstance(u, Used))]
+    used = [(seq, used_of(row)) for seq, _, row in ledger.deciding((USED,))]
+    others: list[tuple[int, Began | Used]] = [*((row["seq"], began_of(row)) for row in sweeps), *used]
     reports = ledger.query("SELECT seq, trial, cost_seconds FROM report")
-    prices = prices_of(sweeps[-1]["description"].get("prices") if sweeps else None)
+    prices = prices_in_force(ledger)
     return bill(((seq, trial, seconds) for seq, trial, seconds in reports), others, history.trials, prices)
 
 
@@ -53,7 +54,9 @@ def cost_words(facts: Mapping[str, Any]) -> str:
         time += f" and {hours - gpus:.3g} CPU-hours"
     if facts["usd"] is not None:
         return f"{dollars(round(facts['usd'], 2))}  ({time})"
-    return f"{time}; dollars need {'the price of ' + ', '.join(facts['unpriced']) if facts['unpriced'] else 'a price'}: {EXAMPLE}"
+    device = next(iter(facts["unpriced"]), CPU)
+    example = f"prices={{{device!r}: …}}"
+    return f"{time}; in dollars once a price is given: Sweep({example}), or --prices FILE"
 
 
 def _parts(parts: Mapping[str, tuple[float, float | None]]) -> dict[str, Any]:

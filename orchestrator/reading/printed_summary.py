@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.export import yaml_text
+from orchestrator.reading.forecasts import foreseen_words
 from orchestrator.reading.spending import print_accounts
 from orchestrator.reading.state import state_words
 from orchestrator.record.ledger import Ledger
@@ -47,6 +48,8 @@ def print_summary(ledger: Ledger, console: Console) -> None:
         highlight=False,
     )
     console.print(f"Money        {cost_words(cost)}", highlight=False, markup=False, soft_wrap=True)
+    if left := foreseen_words(ledger):
+        console.print(f"Forecast     {left}", highlight=False, soft_wrap=True)
     origins = ", ".join(
         f"{count} {name}" for name, count in sorted(facts["suggestions"].items(), key=lambda item: -item[1])
     )

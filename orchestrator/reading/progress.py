@@ -13,6 +13,7 @@ from rich.text import Text
 from orchestrator.console.remedies import remedy_for
 from orchestrator.console.screen import Unbreakable
 from orchestrator.money.amounts import spent_words
+from orchestrator.reading.forecasts import time_left
 from search.records import Status
 
 if TYPE_CHECKING:
@@ -153,7 +154,9 @@ class Display:
         return ", ".join(parts)
 
     def _left(self, driver: Driver) -> str:
-        """Estimate the time left; empty until some trials have ended in this invocation."""
+        """The forecast of the time left; before the first, an estimate, empty until some trials have ended."""
+        if (seen := driver.foresight.latest) is not None:
+            return time_left(seen, driver.foresight.age)
         sweep, history = driver.sweep, driver.history
         ended = len(history.trials) - history.count(Status.RUNNING) - self._done_before
         if ended < 2:

@@ -48,7 +48,7 @@ def record_of(table: str, row: Mapping[str, Any], space: Space | None, goal: Goa
     if table == "ending":
         return End(row["trial"], Status(row["status"]), row["reason"])
     if table == USED:
-        return Used(row["trial"], **json.loads(row["text"]))
+        return used_of(row)
     if table == "lost":
         return Lost(row["trial"], row["reason"])
     return Over(row["reason"]) if table == "search_end" else Tested(row["trial"])
@@ -65,6 +65,11 @@ def used_text(record: Used) -> str:
     """The text of the event for a record of device time."""
     device = {"device": record.device} if record.device else {}
     return to_json({"what": record.what, "seconds": round(record.seconds, 3)} | device)
+
+
+def used_of(row: Mapping[str, Any]) -> Used:
+    """The record of device time in such an event."""
+    return Used(row["trial"], **json.loads(row["text"]))
 
 
 def goal_of(description: Mapping[str, Any]) -> Goal:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import failures
-from orchestrator.definition.machine import device_name
+from orchestrator.money.devices import device_name
 from orchestrator.worker.isolation import Surroundings
 from orchestrator.worker.limits import LOG, log_to
 from search.work import Assignment, Progress, Run
