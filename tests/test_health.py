@@ -362,9 +362,15 @@ def test_the_section_names_evidence_and_remedy_of_each_finding(tmp_path: Path) -
     run = run_of(tmp_path, failing(0.7, ["MemoryError: full"]))
     shown = section(run)
     assert shown is not None
-    (table,) = shown.figures
-    for finding, row in zip(checks(run), table.rows, strict=True):  # type: ignore[union-attr]
-        assert list(row) == [finding.severity, finding.sentence, finding.evidence, finding.remedy]
+    for finding, words in zip(checks(run), shown.sentences, strict=True):
+        assert words.endswith(f"{finding.sentence} {finding.evidence} {finding.remedy}")
+    assert shown.sentences[0].startswith("Serious: 28 of 40 trials failed")
+
+
+def test_a_sound_sweep_has_no_finding_and_says_so(tmp_path: Path) -> None:
+    shown = section(run_of(tmp_path, drawn(bowl(0.5, 0.5, 0.5), 12)))
+    assert shown is not None
+    assert shown.sentences == ["None of the 10 health checks has a finding."]
 
 
 def test_show_prints_the_findings_and_gives_them_as_json(tmp_path: Path) -> None:

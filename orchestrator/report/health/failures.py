@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 
 from orchestrator.failures import signature
 from orchestrator.report.health.finding import Finding
@@ -50,7 +52,7 @@ def _blamed(run: Recorded, failed: list[Trial], sound: list[Trial]) -> tuple[str
         good = [(spot, trial) for trial in sound if (spot := place(trial, name, parameter)) is not None]
         if min(len(bad), len(good)) < BOTH:
             continue
-        above = sum((b > g) + 0.5 * (b == g) for b, _ in bad for g, _ in good) / (len(bad) * len(good))
+        above = _above([spot for spot, _ in bad], [spot for spot, _ in good])
         if max(above, 1 - above) < SEPARATED:
             continue
         up = above > 0.5
@@ -60,3 +62,9 @@ def _blamed(run: Recorded, failed: list[Trial], sound: list[Trial]) -> tuple[str
         found.append((max(above, 1 - above), words, f"End the range of {name} near {safe:.4g}."))
     best = max(found, default=None)
     return None if best is None or math.isnan(best[0]) else best[1:]
+
+
+def _above(bad: Sequence[float], good: Sequence[float]) -> float:
+    """The share of all pairs in which the bad one is larger; ties count half."""
+    ordered = sorted(good)
+    return sum(bisect_left(ordered, each) + bisect_right(ordered, each) for each in bad) / (2 * len(bad) * len(good))

@@ -87,8 +87,8 @@ def progress(run: Recorded) -> list[Finding]:
             "improving",
             "The search was still improving when it ended.",
             evidence,
-            "Raise num_samples or budget and run the same command again.",
-            "advice",
+            "More of the same may pay: raise num_samples or budget and run the same command again.",
+            "note",
         )
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.report.charts import Section, Table
+from orchestrator.report.charts import Section
 from orchestrator.report.health.cheap_task import cheap_task
 from orchestrator.report.health.edge import edge
 from orchestrator.report.health.failures import failures
@@ -37,16 +37,13 @@ def checks(run: Recorded) -> list[Finding]:
 
 
 def section(run: Recorded) -> Section | None:
-    """A sentence for each finding, and a table with its evidence and remedy; None before the first trial."""
+    """A paragraph for each finding: what, on which evidence, what to do. None before the first trial."""
     if not run.history.trials:
         return None
-    found = checks(run)
-    if not found:
-        return Section("health", "Health", [nothing_found()])
-    rows = [[finding.severity, finding.sentence, finding.evidence, finding.remedy] for finding in found]
-    table = Table("Findings", ("", "Finding", "Evidence", "What to do"), rows)
-    return Section("health", "Health", [f"{finding.sentence} {finding.remedy}" for finding in found], (table,))
+    words = [_words(finding) for finding in checks(run)]
+    return Section("health", "Health", words or [f"None of the {len(CHECKS)} health checks has a finding."])
 
 
-def nothing_found() -> str:
-    return f"None of the {len(CHECKS)} health checks has a finding."
+def _words(finding: Finding) -> str:
+    severity = "Serious: " if finding.severity == "serious" else ""
+    return f"{severity}{finding.sentence} {finding.evidence} {finding.remedy}"
