@@ -104,7 +104,12 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         name: Annotated[str | None, typer.Option(help="Name of the run: its folder under --runs.")] = None,
         runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
         num_samples: Annotated[int | None, typer.Option(help="Configurations to try, in all.")] = None,
-        budget: Annotated[float | None, typer.Option(help="Training in all, in full trainings.")] = None,
+        budget: Annotated[
+            str | None, typer.Option(help="Training in all: 30 (full trainings), '40 gpu-hours', '$200'.")
+        ] = None,
+        prices: Annotated[
+            str | None, typer.Option(help="Price table: a TOML, YAML or JSON file, device to dollars an hour.")
+        ] = None,
         max_concurrent: Annotated[
             int | None, typer.Option(help="Trials at once; default: as many as the resources allow.")
         ] = None,
@@ -136,6 +141,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             "name": name,
             "num_samples": num_samples,
             "budget": budget,
+            "prices": prices,
             "max_concurrent": max_concurrent,
             "time_budget": time_budget,
             "seed": seed,

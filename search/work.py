@@ -111,7 +111,16 @@ class Paused:
     step: int
 
 
-Progress = Reported | Saved | Decision | Notice | Ended | Paused
+@dataclass(frozen=True)
+class Placed:
+    """The training runs on the GPU of this name; nothing comes before."""
+
+    kind: ClassVar[Literal["device"]] = "device"
+    text: str
+    step: int = 0
+
+
+Progress = Reported | Saved | Decision | Notice | Ended | Paused | Placed
 """A worker's message."""
 
 

@@ -93,6 +93,7 @@ def test_show_json_has_the_promised_keys(place: Path) -> None:
         "finalists",
         "waited_seconds",
         "over",
+        "forecast",
     ]
     assert facts["state"] == "finished"
     assert sum(facts["trials"].values()) == 8

@@ -76,6 +76,8 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
         best = facts["best"]
         shown = f"; best {facts['metric']} {best[1]:.6g} (trial {best[0]})" if best and best[1] == best[1] else ""
         typer.echo(f"{ledger.folder.name}: {facts['state']}; {counts}{shown}; {facts['spent']:.1f} full trainings")
+        if facts["left"]:
+            typer.echo(f"  {facts['left']}")
         for line in failure_lines(facts["failures"], ledger.folder):
             typer.echo(f"  {line}")
         for time, kind, text in latest_events(ledger):

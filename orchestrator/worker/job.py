@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import failures
+from orchestrator.money.devices import device_name
 from orchestrator.worker.isolation import Surroundings
 from orchestrator.worker.limits import LOG, log_to
-from search.work import Assignment, Notice, ProcessError, Progress, Run
+from search.work import Assignment, Notice, Placed, ProcessError, Progress, Run
 from trainables.carry_out import carry_out, measured_on_test
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Job:
         self.trial = assignment.trial
         self._until = assignment.until
         self._folder = assignment.folder
+        self._gpu = assignment.gpu
 
         def begin() -> Iterator[Progress | None]:
             workload, policy = sweep.workload_for(assignment.task), sweep.policy_for(assignment.config)
@@ -71,6 +73,8 @@ class Job:
         try:
             if self._run is None:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if self._gpu:
+                    answer.progress.append(Placed(device_name("gpu")))
                 with self._inside() as call:  # its own stretch, so that imports do not count as the trial's changes
                     self._run = call(self._begin)
             with self._inside() as call:
