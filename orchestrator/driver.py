@@ -22,6 +22,7 @@ from orchestrator.driving.recorder import Recorder, check_disk
 from orchestrator.driving.retention import Retention
 from orchestrator.driving.time_spent import TimeSpent
 from orchestrator.failures import complaint, reason
+from orchestrator.money.prices import held_by_trial
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.resume_check import what_changed
 from orchestrator.record.storage import refuse_links
@@ -78,17 +79,18 @@ class Driver:
         self._jobs = Jobs(is_prepared=(self.places.shared / ".complete").exists(), retries=sweep.retries)
         self._time = TimeSpent(ledger, clock)
         self.foresight = Foresight(sweep, ledger, self.history)
-        self._devices = DeviceClock(clock, at_once=sweep.device_budget is not None)
+        self.devices = DeviceClock(clock, at_once=sweep.device_budget is not None)
         self._exhausted = False  # there is nothing more to suggest
         self._nothing_at = -1  # length of the history at which there was nothing to suggest
         self._thought_at = -1  # length of the history for which the searcher has thought ahead
         self._think_from = clock()  # it may think ahead again from this time on
         self._copied = clock()
         self.places.pause_file.unlink(missing_ok=True)
+        lost = cut_off(ledger, self.history)
         with ledger.transaction():
-            self._recorder.use(cut_off(ledger, self.history))
+            self._recorder.use(lost)
             ledger.add_sweep(sweep, change, command)
-            self.history.append(Began(change, *sweep.held))
+            self.history.append(Began(change, *held_by_trial(sweep.resources)))
             for notice in ledger.notices:
                 ledger.add_event("notice", notice)
             for text in named:
@@ -102,13 +104,13 @@ class Driver:
         """The order for a free worker; None: nothing at the moment, ask again after the next answer."""
         self.check_budget()
         if not self._jobs.is_prepared:
-            return None if self.stop_reason else self._begun(self._jobs.prepare())
+            return None if self.stop_reason else self.devices.begin(self._jobs.prepare())
         if self.stop_reason or (self.running and awaits_first(self.history, self.rules)):
             return None
         training = self._next_training()
         if training is not None or self.running or not self._exhausted:
             return training
-        return self._begun(self._jobs.test(self._to_test(), self._assignment))  # after the last decision
+        return self.devices.begin(self._jobs.test(self._to_test(), self._assignment))  # after the last decision
 
     def receive(self, number: int, answers: Sequence[Progress], *, done: bool = False) -> bool:
         """Record the answers of a trial's worker in one transaction. False: the worker should leave the trial.
@@ -118,7 +120,7 @@ class Driver:
         trial = self.history.trials[number]
         with self.ledger.transaction():
             reported, before = _reported(trial, answers), trial.cost_seconds
-            self._recorder.use(self._devices.answered(trial, answers))
+            self._recorder.use(self.devices.answered(trial, answers))
             for answer in answers:
                 if answer.kind == "paused":
                     self.running.discard(number)
@@ -131,7 +133,7 @@ class Driver:
             self._recorder.use([Used(number, dropped, "lost")] if dropped > LEAST else [])
             self._recorder.stop_if_spent(trial)
             if trial.status is not Status.RUNNING or number not in self.running:
-                self._recorder.use(self._devices.end(str(number), "beside", number))
+                self._recorder.use(self.devices.end(str(number), "beside", number))
             self._time.note()
         if trial.status is not Status.RUNNING:
             self._let_go(trial, done=done)
@@ -151,7 +153,7 @@ class Driver:
         """
         trial, why = self.history.trials[number], reason(kind, text)
         with self.ledger.transaction():
-            self._recorder.use(self._devices.end(str(number), "lost", number))
+            self._recorder.use(self.devices.end(str(number), "lost", number))
             if trial.status is Status.RUNNING:
                 self._recorder.fail(trial, why, detail or text)
             else:  # its result stands
@@ -169,7 +171,7 @@ class Driver:
         if trial.status is not Status.RUNNING:
             return
         with self.ledger.transaction():
-            self._recorder.use(self._devices.end(str(number), "lost", number))
+            self._recorder.use(self.devices.end(str(number), "lost", number))
             self._recorder.lose(trial, why)
         if trial.status is Status.RUNNING:
             self.waiting.insert(0, number)
@@ -185,7 +187,7 @@ class Driver:
         """A prepare or test order came back."""
         self._jobs.come_back(order)
         with self.ledger.transaction():
-            spent = self._devices.end(job_key(order), order.kind, None if order.kind == PREPARE else order.trial)
+            spent = self.devices.end(job_key(order), order.kind, None if order.kind == PREPARE else order.trial)
             if error and order.kind == PREPARE:
                 check_disk(self.places.folder)
                 self._recorder.tell("failure", f"prepare failed:\n{error}")
@@ -206,9 +208,7 @@ class Driver:
     def lose_job(self, order: Order, why: str) -> None:
         """The worker of a prepare or test order is gone: hand it out again, a few times."""
         with self.ledger.transaction():
-            self._recorder.use(
-                self._devices.end(job_key(order), "lost", None if order.kind == PREPARE else order.trial)
-            )
+            self._recorder.use(self.devices.end(job_key(order), "lost", None if order.kind == PREPARE else order.trial))
         if self._jobs.lose(order):
             self.finish_job(order, error=f"WorkerLost: {why}")
 
@@ -220,10 +220,13 @@ class Driver:
                 self.places.pause_file.touch()
 
     def check_budget(self) -> None:
-        """Stop when the time budget is used up. Call it regularly, also while no answers arrive."""
+        """Stop when the time budget is used up, or a device has no price. Call it regularly, also without answers."""
         budget = self.sweep.budget_seconds
         if budget is not None and not self.stop_reason and self.spent_seconds >= budget:
             self.stop(f"the time budget of {budget:g} s is used up")
+        limit = self.rules.device_budget
+        if limit is not None and not self.stop_reason and (device := limit.unknown(self.history)):
+            self.stop(f"{device!r} has no price, and the budget is in dollars; add prices={{{device!r}: …}}")
 
     def think(self) -> None:
         """Let the searcher prepare its next decision; for an engine whose workers are all busy and silent."""
@@ -322,8 +325,9 @@ class Driver:
         folder = self.places.trial(trial.number)
         refuse_links(folder.parent, folder, folder / LOG, self.places.checkpoints(trial.number))
         self.running.add(trial.number)
-        self._devices.begin(str(trial.number))
-        return Order("train", trial.number, self._assignment(trial))
+        order = Order("train", trial.number, self._assignment(trial))
+        self.devices.begin(order)
+        return order
 
     def _begun(self, job: Order | None) -> Order | None:
         if job is not None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator.worker.job import Answer, Job, Order, other
+from search.work import Decision, Reported
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
@@ -44,7 +45,7 @@ def simulate(
 
     def step(number: int) -> None:
         answer = jobs[number][1].advance(patience=0.0)
-        cost = sum(item.cost_seconds for item in answer.progress)
+        cost = sum(item.cost_seconds for item in answer.progress if isinstance(item, (Reported, Decision)))
         comes = clock.seconds + cost
         heapq.heappush(answers, (comes, number, answer) if comes < dies[number] else (dies[number], number, None))
 

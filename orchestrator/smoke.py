@@ -28,10 +28,10 @@ class FirstReports(Scheduler):
 
 def smallest(sweep: Sweep) -> Sweep:
     """The workload's own smallest size and a few trials; for any other training, one trial of two reports."""
-    name, own = f"{sweep.name}-smoke", getattr(type(sweep.workload), "smallest", None)
+    name, own = f"{sweep.name}-smoke", type(sweep.workload).smallest()
     if own is not None:
         samples = min(sweep.limit or SAMPLES, SAMPLES)
-        return replace(sweep, workload=own(), num_samples=samples, budget=None, name=name)
+        return replace(sweep, workload=own, num_samples=samples, budget=None, name=name)
     return replace(
         sweep, name=name, num_samples=1, budget=None, tasks=(), searcher=Random(), scheduler=FirstReports(),
         baseline=None, finalists=0, target=None, transfer=(),

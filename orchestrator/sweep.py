@@ -19,15 +19,15 @@ from orchestrator.definition.bad_input import tell_uncaught
 from orchestrator.definition.identity import identity
 from orchestrator.definition.units import number_of_bytes, seconds
 from orchestrator.errors import BadInput, did_you_mean
-from orchestrator.money.amounts import Amount, budget_of
-from orchestrator.money.prices import CPU, GPU, Prices, prices_of
+from orchestrator.money.amounts import Amount, budget_of, full_trainings
+from orchestrator.money.prices import Prices, prices_of
 from search.contract import Scheduler, Searcher
 from search.records import Config, Goal
 from search.rules.conduct import Rules
 from search.rules.device_budget import DeviceBudget
 from search.space import Space
 from search.task import FULL, Task
-from search.work import Trainable
+from trainables.contract import Policy, Trainable
 
 tell_uncaught()  # a script may describe its sweep wrongly
 
@@ -182,7 +182,9 @@ class Sweep:
         for name, kind in (("searcher", Searcher), ("scheduler", Scheduler)):
             if getattr(self, name) is not None:
                 checks.kind(name, getattr(self, name), kind)
-        if self.policy is not None and not callable(self.policy) and not hasattr(self.policy, "act"):
+        if isinstance(self.policy, type) and issubclass(self.policy, Policy):
+            checks.kind("policy", self.policy, Policy)
+        if self.policy is not None and not callable(self.policy) and not isinstance(self.policy, Policy):
             raise BadInput(
                 f"Sweep(policy={self.policy!r}): must be a Policy, or a function from a configuration to one."
             )
@@ -230,32 +232,18 @@ class Sweep:
     def rules(self) -> Rules:
         """The fields that the rules of a sweep need."""
         return Rules(
-            baseline=self.baseline_config, points=tuple(self.points_to_evaluate), budget=self.full_budget,
+            baseline=self.baseline_config, points=tuple(self.points_to_evaluate), budget=full_trainings(self.budget),
             device_budget=self.device_budget, target=self.target, diverged_beyond=self.diverged_beyond, finalists=self.finalist_count, confirmations=self.confirmations,
             retries=self.retries, first_alone=self.first_alone, goal=self.goal,
         )  # fmt: skip
 
     @property
-    def full_budget(self) -> float | None:
-        """The budget in full trainings; None if there is none, or it counts device time or money."""
-        return None if isinstance(self.budget, (Amount, str)) else self.budget
-
-    @property
     def device_budget(self) -> DeviceBudget | None:
-        """The budget in device hours or dollars, with the cost of each device."""
+        """The budget in device hours or dollars, with the cost of each device; None if it is in full trainings."""
         if not isinstance(self.budget, Amount):
             return None
-        return DeviceBudget(self.budget.number, str(self.budget), partial(self.budget.rate, prices=self.price_table))
-
-    @property
-    def price_table(self) -> Prices:
-        return prices_of(self.prices)
-
-    @property
-    def held(self) -> tuple[str, float]:
-        """What one trial holds and is paid for: its GPUs, or without one its CPU cores."""
-        gpus, cpus = float(self.resources.get(GPU, 0)), float(self.resources.get(CPU, 1))
-        return (GPU, gpus) if gpus else (CPU, cpus)
+        rate = partial(self.budget.rate, prices=prices_of(self.prices))
+        return DeviceBudget(self.budget.number, str(self.budget), rate)
 
     @property
     def threads(self) -> int:
@@ -304,8 +292,8 @@ class Sweep:
 
     def policy_for(self, config: Config) -> Any:
         """The policy of one trial; None for fixed knobs."""
-        is_function = callable(self.policy) and not hasattr(self.policy, "act")
-        return self.policy(config) if is_function else self.policy
+        is_one = self.policy is None or isinstance(self.policy, Policy)
+        return self.policy if is_one else self.policy(config)
 
     @property
     def examples(self) -> list[Config]:

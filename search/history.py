@@ -116,7 +116,6 @@ class History:
         self.trials: list[Trial] = []  # index = number
         self.run = RunState()  # whether the search is over, who lost a worker, …
         self.device_time = DeviceTime()  # for how long trials held their devices
-        self.memo = ""  # the latest memo of a suggestion
         self.asked = 0  # suggestions so far
         self.under_way: frozenset[int] = frozenset()  # the trials that were running after the latest suggestion
         self._length = 0
@@ -126,7 +125,7 @@ class History:
         self._numbers: dict[str, int] = {}  # configuration and task → its first trial
         self._by_status: dict[Status, dict[int, Trial]] = {status: {} for status in Status}
         self._curves = Curves(self.trials)
-        self._costs = Costs(horizon, self.tasks, self.trials)
+        self.costs = Costs(horizon, self.tasks, self.trials)  # of a step of each task, and seconds of a full training
 
     def __len__(self) -> int:
         return self._length
@@ -145,7 +144,7 @@ class History:
         if isinstance(record, Report):
             trial = self.trials[record.trial]
             self._length += 1
-            self._costs.add(trial.task, record.step - (trial.step or trial.began))
+            self.costs.add(trial.task, record.step - (trial.step or trial.began))
             self._curves.add(trial, record.step, record.loss)
             trial.grow(record)
             self.run.report(record.step)
@@ -199,7 +198,7 @@ class History:
         step, relative to full trainings), shrunk towards the declared share while there are few measurements.
         """
         name = task if isinstance(task, str) else task.name
-        return self.steps(name) * self._costs.rate(name, len(self))
+        return self.steps(name) * self.costs.rate(name, len(self))
 
     def rate(self, task: str = FULL) -> float:
         """The cost of one step of this task, as a share of a full training."""
@@ -213,19 +212,19 @@ class History:
     @property
     def spent(self) -> float:
         """The training done so far, in full trainings."""
-        return sum(steps * self._costs.rate(task, len(self)) for task, steps in self._costs.each())
+        return sum(steps * self.costs.rate(task, len(self)) for task, steps in self.costs.each())
 
     @property
     def committed(self) -> float:
         """The cost of the running trials until they come to rest, in full trainings."""
         return sum(
-            max(0, self.goal(trial) - (trial.step or trial.began)) * self._costs.rate(trial.task, len(self))
+            max(0, self.goal(trial) - (trial.step or trial.began)) * self.costs.rate(trial.task, len(self))
             for trial in self.having(Status.RUNNING)
         )
 
     def trained(self, task: str = FULL) -> int:
         """The number of steps trained on this task."""
-        return self._costs.trained(task)
+        return self.costs.trained(task)
 
     def at(self, step: int) -> Mapping[int, float]:
         """Trial number → loss, for every trial that reported `step` (a rung), in order of arrival.
@@ -267,7 +266,6 @@ class History:
     def _suggested(self, suggestion: Suggestion) -> Trial:
         self._length += 1
         self.asked += 1
-        self.memo = suggestion.memo or self.memo
         self._notes |= _noted(suggestion.memo)
         if suggestion.kind == "resume":
             assert suggestion.trial is not None

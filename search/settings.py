@@ -37,6 +37,13 @@ def share(title: str, interval: str, /, **values: object) -> None:
     _within(title, "a share", interval, values)
 
 
+def rising_shares(title: str, /, **values: tuple[float, ...]) -> None:
+    """Each of `values` must hold rising shares between 0 and 1."""
+    for name, value in values.items():
+        if list(value) != sorted(set(value)) or not all(0 < each < 1 for each in value):
+            raise ValueError(f"{_place(title, name, value)}: must be rising shares of the training, between 0 and 1.")
+
+
 def one_of(title: str, known: tuple[str, ...], /, **values: object) -> None:
     """Each of `values` must be one of the `known` words."""
     for name, value in values.items():

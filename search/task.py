@@ -66,6 +66,10 @@ class Task:
         return max(1, math.ceil(self.share * horizon - 1e-9))
 
 
+WHOLE = Task(FULL, 1.0)
+"""The full training itself: the one task of a sweep that names none."""
+
+
 def problem(tasks: Sequence[Task]) -> str | None:
     """What is wrong with this list of tasks, in one sentence; None if nothing is."""
     if not tasks:
@@ -88,4 +92,4 @@ def problem(tasks: Sequence[Task]) -> str | None:
 
 def named(tasks: Sequence[Task], name: str) -> Task | None:
     """The task of this name; None if there is none. The task "full" always exists."""
-    return next((task for task in tasks if task.name == name), Task(FULL, 1.0) if name == FULL else None)
+    return next((task for task in tasks if task.name == name), WHOLE if name == FULL else None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from search.records import Config
 
@@ -38,63 +39,101 @@ class Assignment:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """A worker's message: it reached a step, wrote a checkpoint, or has something else to say.
+class Reported:
+    """The evaluation at `step`; `metrics` are its own, and "train_loss", the mean over the epoch.
 
-    kind "report": `step`, `metrics` (the evaluation's, and "train_loss", the mean over the epoch), `cost_seconds`.
     If the training loss is NaN or infinite, the other metrics are NaN, because the scores of a diverged model mean
     nothing. After a report in which the tuned metric is not finite, nothing follows.
-    kind "checkpoint": `step`, `path`, `sha256` (of its manifest), `bytes`.
-    kind "device": `text`, the name of the GPU on which the training runs.
-    kind "notice": `text` (a damaged checkpoint was passed over, …).
-    kind "ended": the training ended by itself (early stopping, a patience rule) at `step`, before `until`, after at
-    least one report; `text` says how. It is complete; nothing follows.
-    kind "paused": the training paused on request, after a checkpoint.
-    kind "decision": after `samples` samples the policy changed the knobs `before` to `after`. `text` gives the reason,
-    `metrics` the evidence, `cost_seconds` the time to decide. `after` contains "averaging" if averaging begins or
-    restarts there. `position`: the same place, counting only samples that no roll-back has undone; None during an
-    exploration.
     """
 
-    kind: str
-    step: int = 0
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    kind: ClassVar[Literal["report"]] = "report"
+    step: int
+    metrics: Mapping[str, float]
     cost_seconds: float = 0.0
-    path: str = ""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written; `sha256` is that of its manifest."""
+
+    kind: ClassVar[Literal["checkpoint"]] = "checkpoint"
+    step: int
+    path: str
     sha256: str = ""
     bytes: int = 0
-    text: str = ""
-    samples: int = 0
-    position: int | None = None
-    before: Mapping[str, Any] = field(default_factory=dict)
-    after: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Run(Protocol):
-    """A running training: iterate for its progress (None: one more update, nothing to report)."""
+@dataclass(frozen=True)
+class Decision:
+    """After `samples` samples the policy changed the knobs `before` to `after`, for the reason `text`.
 
-    def __iter__(self) -> Iterator[Progress | None]: ...
+    `cost_seconds`: the time to decide. `after` contains "averaging" if averaging begins or restarts there. `position`:
+    the same place, counting only samples that no roll-back has undone; None during an exploration.
+    """
 
-    def __next__(self) -> Progress | None: ...
+    kind: ClassVar[Literal["decision"]] = "decision"
+    step: int
+    samples: int
+    position: int | None
+    text: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    metrics: Mapping[str, float]  # the evidence
+    cost_seconds: float = 0.0
 
+
+@dataclass(frozen=True)
+class Notice:
+    """Something to know: a damaged checkpoint was passed over, …"""
+
+    kind: ClassVar[Literal["notice"]] = "notice"
+    text: str
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The training ended by itself, as `text` says (early stopping, a patience rule), after at least one report.
+
+    It is complete, although `step` is before `until`; nothing follows.
+    """
+
+    kind: ClassVar[Literal["ended"]] = "ended"
+    text: str
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Paused:
+    """The training paused on request, after a checkpoint."""
+
+    kind: ClassVar[Literal["paused"]] = "paused"
+    step: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The training runs on the GPU of this name; nothing comes before."""
+
+    kind: ClassVar[Literal["device"]] = "device"
+    text: str
+    step: int = 0
+
+
+Progress = Reported | Saved | Decision | Notice | Ended | Paused | Placed
+"""A worker's message."""
+
+
+class ProcessError(RuntimeError):
+    """An error of a process that a training runs: its traceback is in the trial's log, and ours would not explain it."""
+
+
+class Run(Iterator["Progress | None"]):
+    """A running training whose state can be saved: iterate for its progress (None: one more update, nothing to report)."""
+
+    @abstractmethod
     def save(self) -> Progress:
         """Write a checkpoint of the present state now."""
 
-
-class Trainable(Protocol):
-    """Anything that a sweep can tune: a `trainables.contract.Workload`, or for instance a table of recorded curves.
-
-    If it has a method `check()`, the sweep calls it before anything starts; a ValueError says what is missing.
-    """
-
-    metric: str
-    mode: str
-    metrics: tuple[str, ...]
-    horizon: int
-    baseline: Config | None
-
-    def prepare(self, folder: Path) -> None: ...
-
-    def run(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> Run: ...
-
-    def test(self, assignment: Assignment) -> Mapping[str, float]: ...
+    def close(self) -> None:
+        """End what it has started, without saving."""

@@ -85,5 +85,5 @@ def weights(training: Training) -> Tensor:
 
 
 def replicas_of(training: Training) -> Tensor:
-    assert training.replicas is not None
-    return torch.cat([stack.detach().flatten(1) for stack in training.replicas.parameters.values()], 1)
+    assert training.weights.replicas is not None
+    return torch.cat([stack.detach().flatten(1) for stack in training.weights.replicas.parameters.values()], 1)

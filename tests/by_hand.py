@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from search.records import Config
-from search.work import Progress
+from search.work import Progress, Reported
 from trainables.contract import Policy, Workload
 from trainables.training.attach import Unattached
 from trainables.training.batch_sampler import BatchSampler
@@ -59,7 +59,7 @@ class ByHand:
                 yield None
                 yield from self.control.decisions.take()
             metrics = self.control.end_epoch()
-            yield Progress("report", self.control.epoch, metrics)
+            yield Reported(self.control.epoch, metrics)
             yield from self.control.decisions.take()
 
     def updates(self) -> Iterator[None]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 
 from search.records import Config
+from search.work import Decision, Progress
 from trainables.contract import Policy, Workload
 from trainables.policies.adascale import AdaScale
 from trainables.policies.autolrs import AutoLrs
@@ -139,3 +140,8 @@ POLICIES: list[Policy[Any]] = [
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"),
     Sma(replicas=2),
 ]
+
+
+def decided(items: Iterable[Progress | None]) -> list[Decision]:
+    """The decisions among the messages, without the time that each took."""
+    return [replace(item, cost_seconds=0.0) for item in items if isinstance(item, Decision)]

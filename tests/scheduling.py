@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
-from search.work import Progress
+from search.work import Decision, Progress
 from trainables.contract import Policy, Workload
 from trainables.training.loop import Training
 from trainables.values import Knobs
@@ -22,7 +22,7 @@ def trained(
     knobs, told = [], []
     items = iter(training)
     while True:
-        before = training.knobs
+        before = training.control.knobs
         item = next(items, "end")
         if item == "end":
             return knobs, told
@@ -32,7 +32,7 @@ def trained(
             knobs.append(before)
 
 
-def is_decision(item: Progress) -> bool:
+def is_decision(item: Progress) -> TypeGuard[Decision]:
     """Not one of the places where a schedule is noted down."""
     return item.kind == "decision" and item.text != "schedule"
 

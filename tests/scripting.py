@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from search.work import Assignment, Progress
+from search.work import Assignment, Ended, Notice, Progress
 from trainables.carry_out import carry_out
 from trainables.workloads.script import Script
 
@@ -55,7 +55,7 @@ def curve(items: list[Progress]) -> dict[int, float]:
 
 
 def texts(items: list[Progress], kind: str = "notice") -> list[str]:
-    return [item.text for item in items if item.kind == kind]
+    return [item.text for item in items if isinstance(item, (Notice, Ended)) and item.kind == kind]
 
 
 def truth(*steps: int) -> dict[int, float]:

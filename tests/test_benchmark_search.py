@@ -26,8 +26,9 @@ from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.task import Task
-from search.work import Progress
+from search.work import Progress, Reported
 from tests.support import ROOT, concrete, run_script, simulated
+from trainables.contract import OwnTraining
 
 BENCHMARKS = ROOT / "experiments" / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -111,7 +112,7 @@ def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class Recorded(OwnTraining):
     """A problem's curves as something that a sweep can tune."""
 
     problem: Any
@@ -124,28 +125,20 @@ class Recorded:
     def horizon(self) -> int:
         return int(self.problem.horizon)
 
-    def prepare(self, folder: Path) -> None: ...
-
     def run(self, policy: Any, assignment: Any, should_pause: Any = None) -> Run:
         return Run(self.problem.curve(assignment.config), assignment)
 
 
-class Run:
+class Run(Iterator[Progress]):
     def __init__(self, curve: Any, assignment: Any) -> None:
         self.curve, self.step, self.until = curve, assignment.recorded, assignment.until
 
-    def __iter__(self) -> Iterator[Progress | None]:
-        return self
-
-    def __next__(self) -> Progress | None:
+    def __next__(self) -> Progress:
         if self.step >= self.until:
             raise StopIteration
         self.step += 1
         loss, cost = (float(values[self.step - 1]) for values in (self.curve.losses, self.curve.cost_seconds))
-        return Progress("report", step=self.step, metrics={"loss": loss}, cost_seconds=cost)
-
-    def save(self) -> Progress:
-        return Progress("notice", text="recorded curves need no checkpoint")
+        return Reported(step=self.step, metrics={"loss": loss}, cost_seconds=cost)
 
 
 @pytest.mark.parametrize("scheduler", [Asha(), AshaPromote(reduction_factor=2)])

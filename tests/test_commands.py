@@ -32,7 +32,7 @@ from search.records import BASELINE, Status, start
 from search.rules.finalists import winner
 from search.schedulers.asha import Asha, AshaPromote
 from search.task import Task
-from search.work import Progress
+from search.work import Decision
 from tests.stepping import SCRIPT, steady
 from tests.support import ROOT, recorded, sequence, simulated, small_sweep
 from tests.warm import orchestrator, run_script
@@ -94,7 +94,6 @@ def test_show_json_has_the_promised_keys(place: Path) -> None:
         "waited_seconds",
         "over",
         "forecast",
-        "health",
     ]
     assert facts["state"] == "finished"
     assert sum(facts["trials"].values()) == 8
@@ -206,8 +205,8 @@ def test_every_kind_of_record_is_exported_under_its_own_name(tmp_path: Path) -> 
         ledger.add_sweep(small_sweep(), "", [])
         ledger.add_suggestion(0, start(CONFIG), seed=0)
         ledger.add_report(0, 1, 0.5, 0.1, {"loss": 0.5})
-        turned = Progress(
-            "decision", 1, {"noise": 2.5}, samples=64, position=64, text="the loss stalls", before={"learning_rate": 0.1},
+        turned = Decision(
+            1, metrics={"noise": 2.5}, samples=64, position=64, text="the loss stalls", before={"learning_rate": 0.1},
             after={"learning_rate": 0.05},
         )  # fmt: skip
         ledger.add_decision(0, turned)

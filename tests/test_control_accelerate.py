@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from tests.lines import BATCH, CONFIG, POLICIES, SAMPLES, SEED, TRAIN, Line, Lines, Rows, Shuffled
+from tests.lines import BATCH, CONFIG, POLICIES, SAMPLES, SEED, TRAIN, Line, Lines, Rows, Shuffled, decided
 from tests.trainings import numbers
 from trainables.contract import Policy
 from trainables.training.batch_sampler import BatchSampler
@@ -49,10 +48,6 @@ def trained(policy: Policy[Any]) -> tuple[Any, Control]:
                 control.update()
         control.end_epoch()
     return accelerator.unwrap_model(model), control
-
-
-def decided(items: Any) -> Any:
-    return [replace(item, cost_seconds=0.0) for item in items if item is not None and item.kind == "decision"]
 
 
 @pytest.mark.parametrize("policy", [p for p in HERE if "batch_size" not in p.writes], ids=repr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from search.work import Progress
-from tests.lines import BATCH, CONFIG, POLICIES, SEED, TRAIN, VALID, Line, Lines, Rows, Shuffled
+from tests.lines import BATCH, CONFIG, POLICIES, SEED, TRAIN, VALID, Line, Lines, Rows, Shuffled, decided
 from tests.trainings import numbers
 from trainables.callbacks.lightning import LightningControl
 from trainables.contract import Policy
@@ -67,10 +65,6 @@ def fitted(
     loader = DataLoader(Rows(TRAIN), batch_size=BATCH // parts, sampler=Shuffled())
     trainer.fit(module, loader, DataLoader(Rows(VALID), batch_size=64), ckpt_path=ckpt_path, weights_only=True)
     return module, callback
-
-
-def decided(items: Any) -> list[Progress]:
-    return [replace(item, cost_seconds=0.0) for item in items if item is not None and item.kind == "decision"]
 
 
 @pytest.mark.parametrize("policy", HERE, ids=repr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
-from search.work import Progress
-from tests.lines import BATCH, CONFIG, POLICIES, SEED, TRAIN, VALID, Line, Lines, Rows, Shuffled
+from tests.lines import BATCH, CONFIG, POLICIES, SEED, TRAIN, VALID, Line, Lines, Rows, Shuffled, decided
 from tests.trainings import numbers
 from trainables.callbacks.transformers import TransformersControl
 from trainables.contract import Policy
@@ -56,10 +54,6 @@ def trainer(policy: Policy[Any], folder: Path, **changes: Any) -> tuple[Trainer,
         model, arguments, train_dataset=Rows(TRAIN), eval_dataset=Rows(VALID), optimizers=(optimizer, None),
         callbacks=[callback],
     ), callback  # fmt: skip
-
-
-def decided(items: Any) -> list[Progress]:
-    return [replace(item, cost_seconds=0.0) for item in items if item is not None and item.kind == "decision"]
 
 
 @pytest.mark.parametrize("policy", HERE, ids=repr)

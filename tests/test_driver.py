@@ -26,10 +26,11 @@ from search.searchers.grid import Grid
 from search.searchers.optuna import Tpe
 from search.searchers.random import Random
 from search.space import Space, pow2, uniform
-from search.work import Progress
+from search.work import Reported
 from tests.driving import statuses
 from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep
 from tests.trouble import Troubled
+from trainables.contract import OwnTraining
 from trainables.workloads.quadratic import Quadratic
 
 POINT = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
@@ -162,10 +163,8 @@ def test_the_first_failure_is_shown_whole_and_at_once(tmp_path: Path) -> None:
 
 def test_the_same_failure_three_times_at_the_start_stops_the_sweep_with_the_reason(tmp_path: Path) -> None:
     @dataclass(frozen=True)
-    class Broken:
+    class Broken(OwnTraining):
         metric, mode, metrics, horizon, baseline = "loss", "min", ("loss",), 3, None
-
-        def prepare(self, folder: Path) -> None: ...
 
         def run(self, policy: Any, assignment: Any, should_pause: Any = None) -> Any:
             raise FileNotFoundError("no data in /data")
@@ -250,7 +249,7 @@ def test_metrics_of_numpy_are_numbers_and_others_are_left_out(tmp_path: Path) ->
     assert order is not None
     driver.finish_job(order)
     assert driver.next() is not None
-    assert driver.receive(0, [Progress("report", step=1, metrics={"loss": np.float32(0.5), "note": "x"})])  # type: ignore[dict-item]
+    assert driver.receive(0, [Reported(step=1, metrics={"loss": np.float32(0.5), "note": "x"})])  # type: ignore[dict-item]
     ledger.close()
     assert [(row["value"], row["metrics"]) for row in recorded(tmp_path, "report")] == [(0.5, {"loss": 0.5})]
 
@@ -266,7 +265,7 @@ def test_reports_that_come_again_shuffled_three_times_change_nothing(tmp_path: P
         if order is not None:
             driver.finish_job(order)
         order = driver.next()
-    reports = [Progress("report", step=step, metrics={"loss": 1.0 / step}) for step in (1, 2, 3)]
+    reports = [Reported(step=step, metrics={"loss": 1.0 / step}) for step in (1, 2, 3)]
     assert driver.receive(0, reports)
     before = sequence(tmp_path)
     for seed in range(3):
@@ -294,7 +293,7 @@ def test_a_trial_that_loses_its_worker_is_retried_and_given_up_only_without_prog
 
     for step in (1, 2, 3):  # with progress in between, a loss is a preemption and costs nothing
         assert handed_out() == 0
-        driver.receive(0, [Progress("report", step=step, metrics={"loss": 1.0})])
+        driver.receive(0, [Reported(step=step, metrics={"loss": 1.0})])
         driver.lose(0, "killed")
     for _ in range(2):
         assert driver.history.trials[0].status is Status.RUNNING
@@ -316,7 +315,7 @@ def test_driver_time_does_not_grow_with_the_number_of_trials(tmp_path: Path) -> 
     """Counts the rows that the driver writes, not seconds: as many for the 200th trial as for the 20th."""
     ledger = Ledger.write(tmp_path)
     clock = SimulatedClock()
-    driver = Driver(small_sweep(num_samples=60, workload=Quadratic(horizon=1)), ledger, clock=clock)
+    driver = Driver(small_sweep(num_samples=60, workload=Quadratic(horizon=1)), ledger, clock=lambda: 0.0)
     marks: list[int] = []
     simulate(driver, clock, workers=1, refresh=lambda: marks.append(ledger.last))
     ledger.close()

@@ -48,7 +48,7 @@ def test_a_last_sample_of_its_own_joins_the_batch_before_it() -> None:
     training = Training(Quadratic(horizon=1), None, CONFIG | {"batch_size": 63})
     items = iter(training)
     assert next(items) is None
-    assert training.samples == 64
+    assert training.control.samples == 64
 
 
 def test_bf16_and_channels_last_train_as_well(tmp_path: Path) -> None:

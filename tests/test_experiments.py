@@ -19,8 +19,6 @@ EXPERIMENTS = [
     "quickstart.py",
     "transfer.py",
 ]
-# Their smallest sizes are trained by `make test-all`; that of the quickstart is in the README too.
-SLOW = ("bert.py", "language_model.py", "policies.py", "quickstart.py", "transfer.py")
 WITH_GAUSSIAN_PROCESS = ("policies.py", "transfer.py")
 needs_botorch = pytest.mark.skipif(find_spec("botorch") is None, reason="Python 3.10 has no botorch")
 
@@ -32,7 +30,8 @@ def experiments(slow: Sequence[str] = ()) -> pytest.MarkDecorator:
     )
 
 
-@experiments(slow=SLOW)
+@pytest.mark.slow
+@experiments()
 def test_an_experiment_runs_at_its_smallest_size_and_again(name: str, tmp_path: Path) -> None:
     for words in ("finished", "Continuing"):
         done = run_script(ROOT / "experiments" / name, "--smoke", "--simulate", cwd=tmp_path, timeout=300)

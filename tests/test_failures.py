@@ -20,7 +20,7 @@ from orchestrator.record.ledger import Ledger
 from search.records import Status
 from search.rules.conduct import SAME_FAILURES
 from search.schedulers.asha import Asha, AshaPromote
-from search.work import Assignment, Progress
+from search.work import Assignment, Ended, Reported
 from tests.failing import function, orders, sweep_of
 from tests.support import interrupted_after, recorded, simulated, small_sweep
 from trainables.carry_out import carry_out
@@ -30,7 +30,7 @@ from trainables.execution.store import Store
 def test_the_first_trial_runs_alone_until_its_first_report(ledger: Ledger) -> None:
     driver = Driver(small_sweep(), ledger)
     assert orders(driver) == [0]
-    driver.receive(0, [Progress("report", step=1, metrics={"loss": 1.0})])
+    driver.receive(0, [Reported(step=1, metrics={"loss": 1.0})])
     assert orders(driver) == [1, 2, 3, 4]
 
 
@@ -41,10 +41,10 @@ def test_of_trials_that_fail_before_any_report_one_runs_at_a_time(ledger: Ledger
     assert orders(driver) == [1]
     driver.lose(1, "killed")
     assert orders(driver) == [2]
-    driver.receive(2, [Progress("ended", text="at once")], done=True)
+    driver.receive(2, [Ended(text="at once")], done=True)
     assert [trial.status for trial in driver.history] == [Status.FAILED] * 3
     assert orders(driver) == [3]
-    driver.receive(3, [Progress("report", step=1, metrics={"loss": 1.0})])
+    driver.receive(3, [Reported(step=1, metrics={"loss": 1.0})])
     assert orders(driver) == [4]
 
 

@@ -215,7 +215,7 @@ def test_the_schedule_of_a_member_is_shown_and_a_training_afresh_follows_it(tmp_
     training = Training(Quadratic(horizon=10), policy, stretches[0]["config"])
     for item in training:
         if item is None:
-            knobs[training.step + 1] = training.knobs
+            knobs[training.step + 1] = training.control.knobs
     for stretch in stretches:
         for step in range(stretch["first"], stretch["last"] + 1):
             assert knobs[step] == Quadratic().knobs(stretch["config"])

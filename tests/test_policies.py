@@ -75,7 +75,7 @@ def test_a_schedule_turns_the_knobs_at_its_steps_and_refuses_disorder() -> None:
     sizes: dict[int, int] = {}
     for item in training:
         if item is None:
-            sizes[training.step + 1] = training.knobs.batch_size
+            sizes[training.step + 1] = training.control.knobs.batch_size
     assert [sizes[step] for step in range(1, 10)] == [good(Quadratic())["batch_size"]] * 3 + [64] * 6
     with pytest.raises(ValueError, match="rising steps"):
         ReplayedSchedule(((4, Knobs(0.1, 16)), (2, Knobs(0.1, 16))))

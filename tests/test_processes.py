@@ -18,10 +18,10 @@ from rich.console import Console
 
 from orchestrator.console.remedies import remedy_for
 from orchestrator.errors import StorageError
+from orchestrator.failures import last_words
 from orchestrator.reading.progress import Display
 from orchestrator.tune.local import LocalRay
 from orchestrator.tune.loss import Loss
-from orchestrator.tune.nodes import error_line
 from orchestrator.worker.processes import PROCESSES, VARIABLE, end_left_over_processes, mark_processes, temporary_folder
 from tests.support import ROOT, recorded
 
@@ -164,5 +164,5 @@ def test_the_line_that_names_the_error_is_found_in_rays_text() -> None:
     text = (
         "ray.exceptions.RaySystemError: System error: x\ntraceback: Traceback\n  File a\nImportError: libx.so: none\n\n"
     )
-    assert error_line(text) == "ImportError: libx.so: none"
-    assert error_line("the node has gone") == "the node has gone"
+    assert last_words(text) == "ImportError: libx.so: none"
+    assert last_words("the node has gone") == "the node has gone"

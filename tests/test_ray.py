@@ -139,7 +139,8 @@ def test_sigterm_while_ray_starts_is_heard(tmp_path: Path) -> None:
     assert not note.exists()
 
 
-@pytest.mark.parametrize("server", ["gcs_server", pytest.param("raylet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["gcs_server", "raylet"])
 def test_the_death_of_ray_itself_is_an_interruption(tmp_path: Path, server: str) -> None:
     """Ray would wait for a minute, and then end the driver with no word of ours."""
     process = started(tmp_path, SLEEP="0.05", STEPS="200")

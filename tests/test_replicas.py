@@ -33,10 +33,10 @@ def test_all_at_once_is_one_after_the_other(normed: bool) -> None:
     """Weights and statistics, over two epochs with uneven batches."""
     workload = Small(normed=normed)
     at_once, singly = (after(training(Averaging(3), workload), 1) for _ in range(2))
-    assert at_once.replicas is not None
-    assert singly.replicas is not None
-    assert at_once.replicas.losses.obstacle == ""
-    singly.replicas.losses.obstacle = "as told"
+    assert at_once.weights.replicas is not None
+    assert singly.weights.replicas is not None
+    assert at_once.weights.replicas.losses.obstacle == ""
+    singly.weights.replicas.losses.obstacle = "as told"
     for each in (at_once, singly):
         assert len(metrics(each)) == 3
     for name, value in at_once.model.state_dict().items():
@@ -45,8 +45,8 @@ def test_all_at_once_is_one_after_the_other(normed: bool) -> None:
 
 def test_statistics_of_the_central_model_are_the_means_of_the_replicas() -> None:
     normed = after(training(Averaging(3), Small(normed=True)), 4)
-    assert normed.replicas is not None
-    stacks = normed.replicas.state()["buffers"]
+    assert normed.weights.replicas is not None
+    stacks = normed.weights.replicas.state()["buffers"]
     central = dict(normed.model.named_buffers())
     assert stacks["model.1.running_mean"].std(0).min() > 0
     for name in ("1.running_mean", "1.running_var"):
@@ -72,10 +72,10 @@ def test_buffers_that_a_model_exchanges_are_kept() -> None:
 
     for obstacle in ("", "as told"):
         counted = training(Averaging(3), Counted())
-        assert counted.replicas is not None
-        counted.replicas.losses.obstacle = obstacle
+        assert counted.weights.replicas is not None
+        counted.weights.replicas.losses.obstacle = obstacle
         after(counted, 3)
-        assert counted.replicas.state()["buffers"]["model.seen"].tolist() == [15.0, 12.0, 12.0]
+        assert counted.weights.replicas.state()["buffers"]["model.seen"].tolist() == [15.0, 12.0, 12.0]
 
 
 @pytest.mark.slow
@@ -142,8 +142,8 @@ def test_replicas_start_afresh_when_a_decision_turns_the_learning_rate(action: A
     turned = after(Training(Small(), policy, CONFIG, seed=3), 3)
     apart = (replicas_of(turned) - weights(turned)).abs().max()
     assert (apart == 0) == restarts
-    assert turned.replicas is not None
-    before = torch.cat([value.flatten() for value in turned.replicas.state()["before"].values()])
+    assert turned.weights.replicas is not None
+    before = torch.cat([value.flatten() for value in turned.weights.replicas.state()["before"].values()])
     assert torch.equal(before, weights(turned)) == restarts
     assert all(map(math.isfinite, (report["loss"] for report in metrics(turned))))
 
@@ -153,7 +153,7 @@ def test_the_way_back_to_one_model_keeps_the_mean_of_what_the_optimisers_kept() 
     moments = [dict(three.optimizer.state[p]) for group in three.optimizer.param_groups for p in group["params"]]
     policy = Acting(((0, Action(average=Averaging(3))), (3, Action(average=Averaging(1)))))
     averaged = after(Training(Small(), policy, {**CONFIG, "optimizer": "adam"}, seed=3), 3)
-    assert averaged.replicas is None
+    assert averaged.weights.replicas is None
     parameters = [p for group in averaged.optimizer.param_groups for p in group["params"]]
     assert {id(p) for p in parameters} == {id(p) for p in averaged.model.parameters()}
     for parameter, old in zip(parameters, moments, strict=True):
@@ -209,5 +209,5 @@ def test_a_fork_of_averaged_replicas_goes_on_from_their_average(tmp_path: Path) 
         forked = run.training  # type: ignore[union-attr]
         assert isinstance(forked, Training)
         assert torch.equal(weights(forked), weights(averaged))
-        assert (1 if forked.replicas is None else len(replicas_of(forked))) == replicas
+        assert (1 if forked.weights.replicas is None else len(replicas_of(forked))) == replicas
         assert [item.step for item in run if item is not None and item.kind == "report"] == [3]

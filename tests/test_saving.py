@@ -20,7 +20,7 @@ from orchestrator.worker.job import Order
 from search.records import Status
 from search.schedulers.asha import Asha, AshaPromote
 from search.searchers.pbt import PopulationBasedTraining
-from search.work import Assignment, Progress
+from search.work import Assignment, Reported
 from tests.failing import function, kept, orders, sweep_of
 from tests.support import recorded, simulated, small_sweep
 from trainables.carry_out import carry_out
@@ -188,7 +188,7 @@ def test_losses_of_workers_count_over_all_invocations(tmp_path: Path) -> None:
         driver = Driver(sweep, ledger)
         assert orders(driver) == [0]
         if not driver.history.trials[0].steps:
-            driver.receive(0, [Progress("report", step=1, metrics={"loss": 1.0})])
+            driver.receive(0, [Reported(step=1, metrics={"loss": 1.0})])
         driver.lose(0, "killed")
         ledger.close()
     assert driver.history.trials[0].reason == "WorkerLost: killed (3 times at step 1)"
@@ -222,13 +222,13 @@ def test_stopped_trials_keep_their_checkpoints_until_the_first_one_is_complete(l
     assert orders(driver) == [0, 1, 2, 3, 4]
     for number, loss in enumerate((1.0, 2.0, 3.0)):
         Store(driver.places.checkpoints(number)).save({"step": 1}, step=1)
-        driver.receive(number, [Progress("report", step=1, metrics={"loss": loss})])
+        driver.receive(number, [Reported(step=1, metrics={"loss": loss})])
     assert [trial.status for trial in driver.history][:3] == [Status.RUNNING, Status.STOPPED, Status.STOPPED]
     for number in (1, 2):
         assert driver.keeps(number)
         driver.receive(number, [], done=True)
     assert kept(driver) == {0, 1, 2}
-    driver.receive(0, [Progress("report", step=step, metrics={"loss": 0.5}) for step in (2, 3, 4)])
+    driver.receive(0, [Reported(step=step, metrics={"loss": 0.5}) for step in (2, 3, 4)])
     assert driver.history.trials[0].status is Status.COMPLETED
     assert kept(driver) == {0}
     assert not driver.keeps(2)

@@ -97,7 +97,7 @@ def test_a_fork_begins_at_its_place_in_the_schedule() -> None:
     list(parent)
     fork = Training(Quadratic.smallest(), LrSchedule("linear"), CONFIG)
     fork.fork(parent.state())
-    assert fork.knobs.learning_rate == pytest.approx(0.1 * 3 / 9)
+    assert fork.control.knobs.learning_rate == pytest.approx(0.1 * 3 / 9)
 
 
 # Warm-up

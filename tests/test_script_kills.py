@@ -110,7 +110,9 @@ def check(folder: Path, kind: str, tells: str) -> dict[str, int]:
     return {status: sum(row["status"] == status for row in endings.values()) for status in ("completed", "failed")}
 
 
-@pytest.mark.parametrize(("kind", "tells"), [("resumes", "lines"), ("resumes", "report")])  # all kinds: below
+@pytest.mark.parametrize(
+    ("kind", "tells"), [pytest.param("resumes", "lines", marks=pytest.mark.slow), ("resumes", "report")]
+)  # all kinds: below
 def test_three_kills_of_a_scripts_sweep_put_no_wrong_value_on_record(kind: str, tells: str, tmp_path: Path) -> None:
     hits = killed_again_and_again(tmp_path, kind, tells, 3, random.Random(f"{kind} {tells}"), "--simulate")
     ended = check(tmp_path, kind, tells)

@@ -56,7 +56,7 @@ def best_losses(searcher: Searcher, space: Space, *, trials: int, seeds: int) ->
         (Tpe(), SPACE, 60, 10),
         (CmaEs(), SPACE, 80, 10),
         pytest.param(GaussianProcess(n_startup_trials=4), SMOOTH, 13, 10, marks=pytest.mark.slow),
-        pytest.param(BayesSearch(n_initial=4), SMOOTH, 13, 10, marks=needs_botorch),
+        pytest.param(BayesSearch(n_initial=4), SMOOTH, 13, 10, marks=[needs_botorch, pytest.mark.slow]),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Searcher) else None,
 )
@@ -89,6 +89,7 @@ def best_in_hyperband(searcher: Searcher, *, steps: int, seed: int) -> float:
     return min(trial.loss for trial in history.having(Status.COMPLETED))
 
 
+@pytest.mark.slow
 def test_bohb_beats_hyperband_with_random_configurations() -> None:
     """At the cost of 60 full trainings: at most 0.7 of the mean best loss, better for at least 3 seeds of 4."""
     model = [best_in_hyperband(BohbSearch(), steps=60 * 27, seed=seed) for seed in range(12)]
@@ -117,6 +118,7 @@ def drifting_gain(x: float, share: float) -> float:
     return math.exp(-((x - 0.75 + 0.5 * share) ** 2) / (2 * 0.15**2))
 
 
+@pytest.mark.slow
 def test_a_population_beats_the_best_fixed_setting_where_the_optimum_drifts() -> None:
     """Means of 8 seeds, population 4: PBT beats the best of 201 fixed settings, and PB2 beats PBT."""
     grid = max(mean(drifting_gain(x / 200, step / 120) for step in range(1, 121)) for x in range(201))

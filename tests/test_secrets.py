@@ -15,6 +15,7 @@ from search.space import Space, choice, loguniform
 from search.work import Assignment
 from tests.support import orchestrator, recorded, simulated, small_sweep
 from trainables.carry_out import carry_out
+from trainables.contract import OwnTraining
 from trainables.workloads.quadratic import Quadratic
 
 TOKEN = "hf_aBcDeFgHiJkLmNoP"
@@ -78,7 +79,7 @@ def test_masking_reaches_into_records_and_commands() -> None:
 
 
 @dataclass(frozen=True)
-class NeedsToken:
+class NeedsToken(OwnTraining):
     """A quadratic that trains only with the real token, and names it when it fails."""
 
     inner: Quadratic = field(default_factory=lambda: Quadratic(horizon=4))

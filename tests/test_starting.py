@@ -280,7 +280,7 @@ NO_METRIC = """
 
 class Silent(Troubled):
     def run(self, policy, assignment, should_pause=None):
-        from search.work import Progress
+        from search.work import Reported
 
-        return iter([Progress("report", step=1, metrics={"loses": 1.0})])
+        return iter([Reported(step=1, metrics={"loses": 1.0})])
 """

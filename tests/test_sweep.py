@@ -39,6 +39,7 @@ from orchestrator.definition.units import number_of_bytes, seconds
 from orchestrator.errors import BadInput, ResumeRefused
 from orchestrator.record import resume_check
 from tests.support import ROOT, SPACE, simulated, small_sweep
+from trainables.policies.plateau import Plateau
 from trainables.workloads.mlp_digits import MlpDigits
 
 POINT = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
@@ -75,6 +76,7 @@ BAD = {
     "a workload's class": ({"workload": Quadratic}, r"write Quadratic\(\)"),
     "a workload that is none": ({"workload": 3}, r"workload=3\): must be a function, a command such as 'python train.py', or a Workload"),
     "a policy that is none": ({"policy": 3}, r"policy=3\): must be a Policy"),
+    "a class of policies": ({"policy": Plateau}, r"policy=Plateau\): that is the class; write Plateau\(\)"),
     "an unknown resource": ({"resources": {"gpus": 1}}, r"no resource 'gpus'. Did you mean 'gpu'"),
     "a negative resource": ({"resources": {"cpu": -1}}, r"cpu must be a number"),
     "a resource as text": ({"resources": {"gpu": "half"}}, r"gpu must be a number"),

@@ -121,7 +121,7 @@ def test_groups_keep_their_multiples_when_a_knob_turns(prepared: Path) -> None:
     while training.accumulated:
         next(items)
     body, head = training.optimizer.param_groups
-    assert body["lr"] == training.knobs.learning_rate == pytest.approx(0.045)
+    assert body["lr"] == training.control.knobs.learning_rate == pytest.approx(0.045)
     assert head["lr"] == pytest.approx(3 * body["lr"])
     assert (body["weight_decay"], head["weight_decay"]) == (0.1, 0.0)
 
@@ -141,7 +141,7 @@ def test_a_rewind_brings_back_every_bit_of_weights_and_optimiser(prepared: Path)
                 assert numbers(training.state()["weights"][part]) == numbers(marked["weights"][part])
             now, then = training.state()["weights"]["optimizer"], marked["weights"]["optimizer"]
             assert numbers(now["state"]) == numbers(then["state"])
-            assert training.samples > marked["control"]["samples"]
+            assert training.control.samples > marked["control"]["samples"]
     assert rewound >= 1
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from search.work import Assignment, Progress
+from search.work import Assignment, Notice
 from tests.trainings import Turning, assign, begin, disturb, good, metrics, numbers, place, reports
 from trainables.carry_out import carry_out, measured_on_test
 from trainables.contract import Policy
@@ -99,7 +99,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_told(tmp_path: Path) -> None:
 
 def test_with_no_usable_checkpoint_it_starts_over_and_tells(tmp_path: Path) -> None:
     items = list(carry_out(Quadratic(), Turning(), assign(tmp_path, recorded=5)))
-    assert items[0] == Progress("notice", 0, text="no usable checkpoint: trained again from step 0")
+    assert items[0] == Notice(step=0, text="no usable checkpoint: trained again from step 0")
     assert reports(items) == whole()
 
 
@@ -165,8 +165,8 @@ def test_a_fork_takes_the_weights_and_brings_its_own_knobs(tmp_path: Path) -> No
     config = {**good(Quadratic()), "learning_rate": 0.5, "momentum": 0.3, "batch_size": 32}
     child = assign(tmp_path, config=config, seed=9, parent=parent.folder, parent_step=4)
     run = carry_out(Quadratic(), Fixed(), child)
-    assert (run.training.step, run.training.samples) == (4, 4 * 64)
-    assert run.training.knobs == Knobs(0.5, 32, 0.3)
+    assert (run.training.step, run.training.control.samples) == (4, 4 * 64)
+    assert run.training.control.knobs == Knobs(0.5, 32, 0.3)
     assert run.training.optimizer.param_groups[0]["lr"] == 0.5
     assert numbers(run.training.state()["weights"]["model"]) == numbers(weights["model"])
     assert numbers(run.training.state()["weights"]["optimizer"]["state"]) == numbers(weights["optimizer"]["state"])

@@ -116,7 +116,7 @@ def test_a_range_test_finds_a_rate_that_learns_and_leaves_no_trace(batch_size: i
         assert all(torch.equal(value, first[name]) for name, value in training.model.state_dict().items())
         assert len(set(losses)) == 1
     assert len(decisions) == 1
-    assert 0.02 < training.knobs.learning_rate < 1.5
+    assert 0.02 < training.control.knobs.learning_rate < 1.5
     assert losses[-1] < 0.3 * losses[0]
 
 

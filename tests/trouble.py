@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from search.work import Run
 from trainables.carry_out import carry_out, measured_on_test
+from trainables.contract import OwnTraining
 from trainables.workloads.quadratic import Quadratic
 
 
 @dataclass(frozen=True)
-class Troubled:
+class Troubled(OwnTraining):
     """A quadratic whose chosen trials go wrong: {trial: kind}. Everything else is the real workload."""
 
     trouble: tuple[tuple[int, str], ...] = ()
@@ -42,13 +44,15 @@ class Troubled:
         )
 
 
-class _TroubledRun:
+class _TroubledRun(Run):
     def __init__(self, run: Any, trouble: str, assignment: Any) -> None:
         self._run, self._trouble, self._assignment = run, trouble, assignment
-        self.save = run.save
 
-    def __iter__(self) -> Any:
-        return self
+    def save(self) -> Any:
+        return self._run.save()
+
+    def close(self) -> None:
+        self._run.close()
 
     def __next__(self) -> Any:
         item = next(self._run)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainables.callbacks.lightning import LightningControl
     from trainables.callbacks.transformers import TransformersControl
-    from trainables.contract import Policy, Workload
+    from trainables.contract import OwnTraining, Policy, Workload
     from trainables.policies.adaptive_sync import AdaptiveSync
     from trainables.policies.adascale import AdaScale
     from trainables.policies.autolrs import AutoLrs
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 HOMES = {
     "LightningControl": "trainables.callbacks.lightning",
     "TransformersControl": "trainables.callbacks.transformers",
+    "OwnTraining": "trainables.contract",
     "Policy": "trainables.contract",
     "Workload": "trainables.contract",
     "AdaptiveSync": "trainables.policies.adaptive_sync",
@@ -106,6 +107,7 @@ __all__ = [
     "LstmMnist",
     "MlpDigits",
     "NoiseScaleBatch",
+    "OwnTraining",
     "Plateau",
     "Policy",
     "Quadratic",

@@ -5,23 +5,22 @@ This module sits above the training loop and the worker processes, so the contra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from search.work import Assignment, Run, Trainable
-from trainables.contract import Policy, Workload
-from trainables.values import Predictions
+from search.work import Assignment, Progress
+from trainables.contract import OwnTraining, Policy, Trainable, Workload
 
 if TYPE_CHECKING:
     from trainables.training.loop import Training
 
 
 def carry_out(
-    workload: Workload | Trainable,
+    workload: Trainable,
     policy: Policy[Any] | None,
     assignment: Assignment,
     should_pause: Callable[[], bool] | None = None,
-) -> Run:
+) -> Iterator[Progress | None]:
     """Train as `assignment` says (policy None: the knobs stay fixed). Iterate to train::
 
         run = carry_out(workload, policy, assignment, should_pause)
@@ -37,10 +36,10 @@ def carry_out(
     same metrics. The iteration ends at `until`, after "paused", or with a report of a metric that is not finite. You
     may stop iterating after any item.
 
-    If the workload has a method `run`, it trains in its own way: this function calls that method.
+    The result is a `search.work.Run`, which can be saved and closed, unless an `OwnTraining` returns a mere iterator.
     """
-    if (own := getattr(workload, "run", None)) is not None:
-        return cast("Run", own(policy, assignment, should_pause))
+    if isinstance(workload, OwnTraining):
+        return workload.run(policy, assignment, should_pause)
     assert isinstance(workload, Workload)
     if assignment.workers > 1:
         from trainables.parallel.team import ParallelRun
@@ -57,15 +56,15 @@ def carry_out(
     return run.Run(begin, assignment, should_pause)
 
 
-def has_test(workload: Workload | Trainable) -> bool:
+def has_test(workload: Trainable) -> bool:
     """Whether its checkpoints can be measured on data that no decision used."""
-    return isinstance(workload, Workload) or hasattr(workload, "test")
+    return not isinstance(workload, OwnTraining) or type(workload).test is not OwnTraining.test
 
 
-def measured_on_test(workload: Workload | Trainable, assignment: Assignment) -> Mapping[str, float]:
+def measured_on_test(workload: Trainable, assignment: Assignment) -> Mapping[str, float]:
     """Metrics on "test" of the newest checkpoint at a step <= `assignment.recorded`."""
-    if (own := getattr(workload, "test", None)) is not None:
-        return cast("Mapping[str, float]", own(assignment))
+    if isinstance(workload, OwnTraining):
+        return workload.test(assignment)
     from trainables.execution import run
 
     assert isinstance(workload, Workload)

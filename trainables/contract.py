@@ -6,16 +6,19 @@ Nothing here imports torch, so the command line can name a workload without load
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from search.records import Config
-from trainables.values import Action, Execution, Knobs, Predictions, Signals
+from search.work import Assignment, Progress
+from trainables.values import Action, Execution, Knobs, Signals
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from search.space import Space
 
 
 S = TypeVar("S")
@@ -51,7 +54,66 @@ class Policy(ABC, Generic[S]):
         """Return the next state and the changes to make now."""
 
 
-class Workload(ABC):
+class Abilities:
+    """The questions that a sweep asks any training, with the usual answers."""
+
+    takes_policy: bool = True  # whether a policy can reach the knobs
+    policy_remedy: str = "leave out policy and tune the settings of your schedule as parameters."  # if none can
+    forks: bool = True  # whether a trial can take over the state of another
+
+    def check(self) -> None:
+        """Raise ValueError if the data or weights are missing or of the wrong kind.
+
+        The sweep calls this at its start, before any expensive work, so it should take a second at most.
+        """
+
+    def check_space(self, space: Space) -> None:
+        """Raise ValueError for a space with a parameter that the training cannot be given."""
+
+    def reads(self, policy_for: Callable[[Config], Any], configs: Sequence[Config], names: set[str]) -> set[str] | None:
+        """The parameters that it or its policy reads; may stop once `names` are among them. None if that is unknown."""
+        return None
+
+    def prepare(self, folder: Path) -> None:
+        """Make what all trials of all tasks share (a pre-trained model), once per sweep; must be deterministic."""
+
+    @classmethod
+    def smallest(cls) -> Any:
+        """The smallest sensible size, for tests and `--smoke`: it trains in seconds. None: there is no such size."""
+        return None
+
+
+class OwnTraining(Abilities, ABC):
+    """A training that runs in its own way: a script, the user's function, a table of recorded curves."""
+
+    metric: str  # the metric to tune, by its name in the reports
+    mode: str  # "min" | "max"
+    metrics: tuple[str, ...]  # the names of all metrics that it reports
+    horizon: int  # steps (evaluations, usually epochs) of a full training
+    baseline: Config | None = None  # the configuration that a careful user would run without tuning
+
+    @abstractmethod
+    def run(
+        self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None
+    ) -> Iterator[Progress | None]:
+        """Train as `trainables.carry_out` says; a `search.work.Run`, or any iterator if there is nothing to save."""
+
+    def test(self, assignment: Assignment) -> Mapping[str, float]:
+        """Metrics on data that no decision used, of the newest checkpoint at a step <= `assignment.recorded`."""
+        raise NotImplementedError(f"{type(self).__name__} has no test")
+
+
+class CommandLine(OwnTraining):
+    """A training that is a command with the parameters in its words."""
+
+    command: str
+
+    @abstractmethod
+    def arguments(self, config: Config, file: str | None = None) -> list[str]:
+        """The words of the command for a configuration; `file`: the configuration's file, if the command takes one."""
+
+
+class Workload(Abilities, ABC):
     """A training that can be tuned: model, data, loss, evaluation. Its settings are the fields of a frozen dataclass.
 
     The methods import torch themselves. The training loop (`trainables.training.loop`) calls them in this order:
@@ -67,16 +129,7 @@ class Workload(ABC):
     baseline: ClassVar[Config | None] = None  # the configuration that a careful user would run without tuning
     execution: Execution = Execution()
 
-    def check(self) -> None:  # noqa: B027 - most workloads need nothing
-        """Raise ValueError if the data or weights are missing or of the wrong kind.
-
-        The sweep calls this at its start, before any expensive work, so it should take a second at most.
-        """
-
     def reads(self, policy_for: Callable[[Config], Any], configs: Sequence[Config], names: set[str]) -> set[str] | None:
-        """The parameters that it or its policy reads; may stop once `names` are among them. None if that is unknown."""
-        if hasattr(self, "run"):
-            return None  # it runs its own training
         from trainables.reads import asked_for
 
         return asked_for(self, policy_for, configs, names)
@@ -135,10 +188,10 @@ class Workload(ABC):
         """The declared cost of this step, for a simulated clock; None: report the time that it took."""
         return None
 
-    def prepare(self, folder: Path) -> None:  # noqa: B027 - most workloads need nothing
-        """Make what all trials of all tasks share (a pre-trained model), once per sweep; must be deterministic."""
-
     @classmethod
     def smallest(cls) -> Workload:
-        """The smallest sensible size, for tests and `--smoke`: it trains in seconds."""
         return cls()
+
+
+Trainable = Workload | OwnTraining
+"""Anything that a sweep can tune."""

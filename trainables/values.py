@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from search.settings import one_of, whole
+from search.settings import number, one_of, whole
 from trainables.estimates.noise_scale import Gradient
 
 
@@ -92,15 +89,11 @@ class Averaging:
     period: int = 1
 
     def __post_init__(self) -> None:
-        if self.replicas < 1:
-            raise ValueError(f"{self}: replicas must be 1 or more; try replicas=8")
+        whole("Averaging", 1, replicas=self.replicas, period=self.period)
         if self.alpha is not None and not 0 < self.alpha < 2 / (1 + self.replicas):
             limit = f"2 / (1 + replicas) = {2 / (1 + self.replicas):.3g}"
             raise ValueError(f"{self}: alpha must be > 0 and < {limit}, or the replicas diverge; try alpha=None")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"{self}: momentum must be >= 0 and < 1; try momentum=0.9")
-        if self.period < 1:
-            raise ValueError(f"{self}: period must be 1 or more; try period=1")
+        number("Averaging", "[0, 1)", momentum=self.momentum)
 
     @property
     def pull(self) -> float:

@@ -106,8 +106,8 @@ def trained(workload: Workload, policy: Policy[Any], config: Config, seed: int) 
         if item is not None and item.kind == "report":
             loss = item.metrics["loss"]
         elif item is not None and "search_samples" in item.metrics:
-            searched += item.metrics["search_samples"] / training.knobs.batch_size
-            rates.append(training.knobs.learning_rate)
+            searched += item.metrics["search_samples"] / training.control.knobs.batch_size
+            rates.append(training.control.knobs.learning_rate)
     return Done(loss, time.perf_counter() - begun, sum(asked), searched, tuple(rates))
 
 

@@ -73,8 +73,8 @@ def _config(workload: Workload, k: int) -> dict[str, Any]:
 
 def _stacked(workload: Workload, k: int, prepared: Path, obstacle: str) -> Iterator[None]:
     training = Training(workload, Sma(k), _config(workload, k), until=10**9, prepared=prepared)
-    assert training.replicas is not None
-    training.replicas.losses.obstacle = obstacle
+    assert training.weights.replicas is not None
+    training.weights.replicas.losses.obstacle = obstacle
     while True:
         if training.cursor + SAMPLES * k > workload.samples():  # whole rounds only, and no evaluations
             training.cursor = 0

@@ -36,7 +36,7 @@ from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.space import Space, loguniform, uniform
-from search.work import Assignment, Progress
+from search.work import Assignment, Progress, Reported, Saved
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,11 @@ class Timed:
         saved = int(place.read_text()) if place.exists() else 0
         for step in range(min(saved, assignment.recorded) + 1, assignment.until + 1):
             noise = derived_seed(sorted(config.items()), step) / 2**33
-            yield Progress(
-                "report", step, {"loss": config["rate"] + noise + 1 / step}, self.seconds * 2 ** config["slow"]
-            )
+            loss = config["rate"] + noise + 1 / step
+            yield Reported(step, {"loss": loss}, self.seconds * 2 ** config["slow"])
             if step % self.saves == 0:
                 place.write_text(str(step))
-                sha = hashlib.sha256(str(step).encode()).hexdigest()
-                yield Progress("checkpoint", step, path=str(place), sha256=sha, bytes=1)
+                yield Saved(step, str(place), hashlib.sha256(str(step).encode()).hexdigest(), 1)
 
     def test(self, assignment: Assignment) -> Mapping[str, float]:
         return {}

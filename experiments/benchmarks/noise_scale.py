@@ -153,10 +153,10 @@ def trained(arm: Arm, seed: int) -> Outcome:
     for item in training:
         updates += item is None and not training.accumulated
         if item is not None and item.kind == "decision":
-            decisions.append(f"{training.samples / workload.samples():.1f} {item.text}")
+            decisions.append(f"{training.control.samples / workload.samples():.1f} {item.text}")
     took = time.perf_counter() - begun, time.process_time() - processor
     accuracy = measure(workload, training.model, "test")["accuracy"]
-    return Outcome(updates, accuracy, *took, training.knobs.batch_size, tuple(decisions))
+    return Outcome(updates, accuracy, *took, training.control.knobs.batch_size, tuple(decisions))
 
 
 def print_policies(seeds: int) -> None:

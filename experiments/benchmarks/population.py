@@ -43,7 +43,8 @@ from search.schedulers.run_to_end import RunToEnd
 from search.searchers.pb2 import Pb2
 from search.searchers.pbt import PopulationBasedTraining
 from search.space import Space, loguniform, uniform
-from search.work import Progress
+from search.work import Progress, Reported, Saved
+from trainables.contract import OwnTraining
 
 HORIZON, INTERVAL, POPULATION = 120, 5, 4
 SPACE = Space({"rate": loguniform(1e-3, 1.0), "momentum": uniform(0.0, 0.98)})
@@ -81,7 +82,7 @@ PROBLEMS: dict[str, Callable[[State, Config, int, np.random.Generator], tuple[St
 
 
 @dataclass(frozen=True)
-class Drifting:
+class Drifting(OwnTraining):
     """One of the problems as something to tune; its checkpoint is a line of JSON."""
 
     problem: str
@@ -90,8 +91,6 @@ class Drifting:
     mode = "min"
     metrics = ("loss",)
     baseline = None
-
-    def prepare(self, folder: Path) -> None: ...
 
     def run(self, policy: Any, assignment: Any, should_pause: Any = None) -> Iterator[Progress]:
         state: State = []
@@ -106,11 +105,11 @@ class Drifting:
         for step in range(begin + 1, assignment.until + 1):
             rng = np.random.default_rng((assignment.seed, step))
             state, loss = PROBLEMS[self.problem](state, assignment.config, step, rng)
-            yield Progress("report", step, {"loss": loss}, cost_seconds=float(rng.uniform(0.8, 1.2)))
+            yield Reported(step, {"loss": loss}, cost_seconds=float(rng.uniform(0.8, 1.2)))
         place = assignment.folder / f"{assignment.until}"
         place.mkdir(parents=True, exist_ok=True)
         (place / "state.json").write_text(json.dumps(state))
-        yield Progress("checkpoint", assignment.until, path=str(place))
+        yield Saved(assignment.until, path=str(place))
 
 
 def population(problem: str, searcher: Searcher, seed: int) -> float:

@@ -27,7 +27,7 @@ import torch
 
 from search.records import Config
 from search.work import Assignment
-from trainables.carry_out import measured_on_test
+from trainables.carry_out import carry_out, measured_on_test
 from trainables.contract import Policy, Workload
 from trainables.execution.run import Run
 from trainables.execution.store import Store
@@ -101,12 +101,12 @@ class Record:
         shutil.rmtree(folder, ignore_errors=True)  # half a training, whose first epochs nobody has written down
         assignment = Assignment(0, config, seed, workload.horizon, folder, recorded=workload.horizon, prepared=prepared)
         begun = time.perf_counter()
-        run = cast("Run", workload.run(arm.policy, assignment))
+        run = cast("Run", carry_out(workload, arm.policy, assignment))
         curve, samples = [], []
         for item in run:
             if item is not None and item.kind == "report":
                 curve.append(item.metrics[workload.metric])
-                samples.append(cast("Training", run.training).position)
+                samples.append(cast("Training", run.training).control.position)
         seconds = time.perf_counter() - begun
         # A training that diverged has left no checkpoint of its end, and no test result.
         test = dict(measured_on_test(workload, assignment)) if len(curve) == workload.horizon else {}

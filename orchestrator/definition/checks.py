@@ -18,7 +18,7 @@ from orchestrator.definition.machine import cpus, gpus, memory
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.money.amounts import USD, Amount
 from orchestrator.money.devices import device_name
-from orchestrator.money.prices import CPU, GPU
+from orchestrator.money.prices import CPU, GPU, held_by_trial, prices_of
 from search.contract import Searcher
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
@@ -47,11 +47,11 @@ def on_this_machine(sweep: Sweep, *, local: bool = True) -> None:
     (`local`), for devices that it does not have or whose price is missing."""
     if local:
         _resources(sweep)
-    _prices(sweep, device_name(sweep.held[0]) if local else "")
+    _prices(sweep, device_name(held_by_trial(sweep.resources)[0]) if local else "")
     for task in sweep.tasks or (Task(FULL, 1.0),):
         workload = sweep.workload_for(task.name)
         try:
-            getattr(workload, "check", lambda: None)()
+            workload.check()
         except (ValueError, OSError) as error:
             raise BadInput(f"{workload!r}: {error}") from error
     _unread(sweep)
@@ -111,13 +111,12 @@ def _parts(sweep: Sweep) -> None:
             f"Sweep(searcher={searcher!r}, scheduler={sweep.scheduler!r}): {title} decides by itself how long each trial "
             "trains, and a scheduler would stop what it still needs; leave out scheduler."
         )
-    if sweep.policy is not None and not getattr(workload, "takes_policy", True):
-        own = "leave out policy and tune the settings of your schedule as parameters."
+    if sweep.policy is not None and not workload.takes_policy:
         raise BadInput(
             f"Sweep(policy={identity(sweep.policy)}): {what} turns its own knobs, a policy cannot reach them; "
-            f"{getattr(workload, 'policy_remedy', own)}"
+            f"{workload.policy_remedy}"
         )
-    if type(searcher).forkable is not Searcher.forkable and not getattr(workload, "forks", True):
+    if type(searcher).forkable is not Searcher.forkable and not workload.forks:
         raise BadInput(
             f"Sweep(searcher={searcher!r}): {title} lets trials take over the state of others, and {what} cannot do that; "
             "use a searcher that does not fork, such as Tpe() or MultitaskSearch()."
@@ -134,7 +133,7 @@ def feasible_share(space: Space) -> float:
 
 def _placeholders(sweep: Sweep) -> None:
     try:
-        getattr(sweep.workload, "check_space", lambda space: None)(sweep.space)
+        sweep.workload.check_space(sweep.space)
     except ValueError as error:
         raise BadInput(f"Sweep(space): {error}") from error
 
@@ -178,7 +177,7 @@ def _prices(sweep: Sweep, device: str) -> None:
     """Require prices for a budget in dollars; `device`: the one that the trials will use, if it is known."""
     if not isinstance(sweep.budget, Amount) or sweep.budget.unit != USD:
         return
-    kind, prices = sweep.held[0], sweep.price_table
+    kind, prices = held_by_trial(sweep.resources)[0], prices_of(sweep.prices)
     missing = prices.of(CPU) is None if kind == CPU else not prices.gpus
     if missing:
         known = f"; the prices are for {', '.join(sorted(prices.table))}" if prices else ""
@@ -204,15 +203,12 @@ def _other_cluster() -> bool:
 
 def _unread(sweep: Sweep) -> None:
     """Refuse a parameter that neither the workload nor the policy reads: tuning it would be useless."""
-    reads = getattr(sweep.workload, "reads", None)
-    if reads is None:  # the user's own training: we cannot know what it reads
-        return
     rng = np.random.default_rng(1)
     configs = [sweep.space.sample(rng) for _ in range(READERS)]
     searched = {name for name, parameter in sweep.space.parameters.items() if parameter.size > 1}
     names = searched & {name for config in configs for name in config}
-    asked = reads(sweep.policy_for, configs, names)
-    if asked is None or names <= asked:
+    asked = sweep.workload.reads(sweep.policy_for, configs, names)
+    if asked is None or names <= asked:  # None: the user's own training
         return
     never, others = min(names - asked), asked - set(sweep.space.names)
     raise BadInput(

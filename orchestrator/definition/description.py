@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.definition.identity import files_of, identity, same_command
 from orchestrator.money.amounts import Amount
+from orchestrator.money.prices import prices_of
 from orchestrator.secrets import masked_value
 from search.task import Task
+from trainables.contract import CommandLine
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -20,7 +22,7 @@ NO_POLICY = "Fixed()"  # the policy of a sweep that names none
 
 def describe(sweep: Sweep) -> dict[str, Any]:
     """All settings, with secrets masked. The short and the long form of a sweep give the same description."""
-    command = getattr(sweep.workload, "command", None)
+    command = sweep.workload.command if isinstance(sweep.workload, CommandLine) else ""
     described: dict[str, Any] = masked_value(
         {
             "name": sweep.name,
@@ -43,11 +45,11 @@ def describe(sweep: Sweep) -> dict[str, Any]:
             "target": sweep.target,
             "seed": sweep.seed,
             "resources": dict(sweep.resources),
-            "prices": sweep.price_table.plain(),
+            "prices": prices_of(sweep.prices).plain(),
             "workers": sweep.workers,
             "baseline": None if sweep.baseline_config is None else dict(sweep.baseline_config),
             "points_to_evaluate": [dict(point) for point in sweep.points_to_evaluate],
-            "files": files_of(command) if isinstance(command, str) else {},
+            "files": files_of(command),
         }
     )
     return described
@@ -58,9 +60,9 @@ def described_tasks(description: Mapping[str, Any]) -> list[Task]:
     return [Task(**task) for task in description.get("tasks", ())]
 
 
-def _workload(workload: object, command: object) -> str:
+def _workload(workload: object, command: str) -> str:
     known = identity(workload)
-    return known.replace(repr(command), repr(same_command(command))) if isinstance(command, str) else known
+    return known.replace(repr(command), repr(same_command(command))) if command else known
 
 
 def _plain(task: Task) -> dict[str, Any]:

@@ -17,15 +17,10 @@ from __future__ import annotations
 import importlib
 import os
 import shlex
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrator.errors import BadInput
-from trainables.contract import Workload
-
-if TYPE_CHECKING:
-    from search.work import Trainable
-
-PARTS = ("metric", "mode", "metrics", "horizon", "run")  # of a Workload
+from trainables.contract import Trainable
 
 
 class Goal(NamedTuple):
@@ -56,7 +51,7 @@ def workload_of(given: Any, wanted: Goal, steps: int | None) -> tuple[Trainable,
     """The Workload, and the goal that it does not state itself. Raises BadInput if `given` cannot become a Workload."""
     if isinstance(given, type):
         raise BadInput(f"Sweep(workload={given.__name__}): that is the class; write {given.__name__}().")
-    if isinstance(given, Workload) or all(hasattr(given, part) for part in PARTS):
+    if isinstance(given, Trainable):
         if steps is not None:
             title = type(given).__name__
             raise BadInput(
@@ -88,5 +83,5 @@ def _kind(given: Any) -> tuple[str, Any]:
         return "FromFunction", given
     raise BadInput(
         f"Sweep(workload={given!r}): must be a function, a command such as 'python train.py', or a Workload "
-        f"({', '.join(PARTS)})."
+        "(trainables.contract; an OwnTraining if it trains in its own way)."
     )

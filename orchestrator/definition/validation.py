@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.definition.units import number_of_bytes, seconds
 from orchestrator.errors import BadInput, did_you_mean
-from orchestrator.money.amounts import CPU_HOURS, GPU_HOURS, Amount
-from orchestrator.money.prices import CPU
+from orchestrator.money.amounts import CPU_HOURS, GPU_HOURS, Amount, full_trainings
+from orchestrator.money.prices import CPU, held_by_trial
 from search import settings
 from search.records import Config
 from search.task import FULL, Task
 from search.task import problem as problem_with_tasks
-from trainables.contract import Workload
+from trainables.contract import Policy, Workload
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -131,14 +131,14 @@ def parameters(sweep: Sweep) -> None:
 
 def policy_resumes(sweep: Sweep) -> bool:
     """False if some configuration gets a policy whose schedule depends on the length of the training."""
-    if not callable(sweep.policy) or hasattr(sweep.policy, "act"):
-        return bool(getattr(sweep.policy, "resumable", True))
+    if sweep.policy is None or isinstance(sweep.policy, Policy):
+        return sweep.policy is None or sweep.policy.resumable
     for config in sweep.examples:
         try:
             policy = sweep.policy_for(config)
         except Exception as error:
             raise BadInput(f"Sweep(policy): no policy for {config!r}: {type(error).__name__}: {error}") from error
-        if not getattr(policy, "resumable", True):
+        if policy is not None and not policy.resumable:
             return False
     return True
 
@@ -198,7 +198,7 @@ def budget(sweep: Sweep) -> None:
     if isinstance(sweep.budget, Amount):
         _device_budget(sweep, sweep.budget)
         return
-    amount, reserved = sweep.full_budget, sweep.finalist_count * sweep.confirmations
+    amount, reserved = full_trainings(sweep.budget), sweep.finalist_count * sweep.confirmations
     if amount is None:
         return
     if reserved and amount - reserved < 1:
@@ -215,7 +215,7 @@ def budget(sweep: Sweep) -> None:
 
 
 def _device_budget(sweep: Sweep, amount: Amount) -> None:
-    device, _ = sweep.held
+    device, _ = held_by_trial(sweep.resources)
     if amount.unit == (GPU_HOURS if device == CPU else CPU_HOURS):
         remedy = "write 'N cpu-hours', or give each trial a GPU" if device == CPU else "write 'N gpu-hours'"
         raise BadInput(

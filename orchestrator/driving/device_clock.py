@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from orchestrator.driving.jobs import job_key
 from orchestrator.record.encoding import seconds_between
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import STATE
+from orchestrator.worker.job import Order
 from search.history import History, Trial
 from search.records import Status, Used
 from search.work import Progress
@@ -35,9 +37,11 @@ class DeviceClock:
         self._at_once = at_once
         self._held: dict[str, _Held] = {}
 
-    def begin(self, order: str) -> None:
-        """A worker got this order: a trial's number, or the name of a job."""
-        self._held[order] = _Held(self._clock())
+    def begin(self, order: Order | None) -> Order | None:
+        """A worker gets this order now; None if there is none. Returns it."""
+        if order is not None:
+            self._held[_key(order)] = _Held(self._clock())
+        return order
 
     def answered(self, trial: Trial, answers: Sequence[Progress]) -> list[Used]:
         """What the answers of a trial's worker show beside the steps that they report; call it before recording them."""
@@ -62,6 +66,10 @@ class DeviceClock:
         """The worker has the order no more; `what` the time was for that is not accounted for yet."""
         held = self._held.pop(order, None)
         return [] if held is None else _worth([Used(trial, self._clock() - held.since, what, device)])
+
+
+def _key(order: Order) -> str:
+    return str(order.trial) if order.kind == "train" else job_key(order)
 
 
 def _worth(found: Sequence[Used]) -> list[Used]:

@@ -28,7 +28,7 @@ from search.rules.conduct import (
     rest,
     without_checkpoint,
 )
-from search.work import Progress
+from search.work import Decision, Ended, Notice, Placed, Reported, Saved
 
 LEAST_FREE = 2**22  # bytes: with less free space, a failure is blamed on the disk
 
@@ -98,7 +98,7 @@ class Recorder:
 
     # What came back.
 
-    def take(self, trial: Trial, answer: Progress) -> None:
+    def take(self, trial: Trial, answer: Reported | Saved | Decision | Notice | Ended | Placed) -> None:
         """Record one answer of a trial's worker. Reports after the trial's end do not count: nobody asked for them."""
         if answer.kind == "report":
             if trial.status is Status.RUNNING:
@@ -175,7 +175,7 @@ class Recorder:
             if (end := leave_lost_task(trial, self._history)) is not None:
                 self._end(end)
 
-    def _report(self, trial: Trial, answer: Progress) -> None:
+    def _report(self, trial: Trial, answer: Reported) -> None:
         name = self._sweep.metric_name
         if answer.step <= trial.step:
             self._verify_replay(trial, answer)
@@ -207,7 +207,7 @@ class Recorder:
     def _fail_by_rule(self, trial: Trial, end: End) -> None:
         self.fail(trial, shortened(end.reason), end.reason.partition(": ")[2])
 
-    def _verify_replay(self, trial: Trial, answer: Progress) -> None:
+    def _verify_replay(self, trial: Trial, answer: Reported) -> None:
         """Compare a step that is repeated after a resume with its record, and warn if they differ; the record counts."""
         goal = self._rules.goal
         loss = trial.loss_at(answer.step)
@@ -221,7 +221,7 @@ class Recorder:
                 trial.number,
             )
 
-    def _decide(self, number: int, decision: Progress) -> None:
+    def _decide(self, number: int, decision: Decision) -> None:
         """Record a decision once, although an interrupted trial repeats its decisions."""
         key = (number, decision.samples, decision.text)
         if key not in self._decided:

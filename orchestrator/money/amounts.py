@@ -48,14 +48,20 @@ class Amount:
 
 
 def dollars(amount: float) -> str:
-    """An amount of money for people: cents below $100 000, none where they are zero.
+    """An amount of money for people, in cents, or three digits of a small one.
 
-    >>> dollars(200), dollars(0.5), dollars(0.0123), dollars(48837.6)
+    >>> dollars(200), dollars(0.5), dollars(0.01234), dollars(48837.601)
     ('$200', '$0.50', '$0.0123', '$48,837.60')
     """
     if 0 < abs(amount) < 0.1:
-        return f"${amount:.3g}"
-    return f"${amount:,.0f}" if amount == round(amount) else f"${amount:,.2f}"
+        return f"${float(f'{amount:.3g}'):f}".rstrip("0")
+    cents = round(amount, 2)
+    return f"${cents:,.0f}" if cents == round(cents) else f"${cents:,.2f}"
+
+
+def full_trainings(budget: object) -> float | None:
+    """A budget in full trainings; None if there is none, or it counts device time or money."""
+    return budget if isinstance(budget, (int, float)) else None
 
 
 def budget_words(budget: object) -> str:
@@ -70,7 +76,7 @@ def budget_words(budget: object) -> str:
 def spent_words(budget: object, spent: float) -> str:
     """What of a budget of device time or money is spent, in its unit."""
     unit = budget.unit if isinstance(budget, Amount) else ""
-    return dollars(round(spent, 2)) if unit == USD else f"{spent:.3g} {unit}"
+    return dollars(spent) if unit == USD else f"{spent:.3g} {unit}"
 
 
 def budget_of(given: Any) -> float | Amount:

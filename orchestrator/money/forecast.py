@@ -123,11 +123,11 @@ class _Rest:
         history, work, survival = self._history, _Workers(self._workers), self._survival(rng)
         speeds = self._speeds_to_come(rng)
         for trial in history.having(Status.RUNNING):
-            goal = (history.goal(trial) - max(trial.step, trial.began)) * history.rate(trial.task)
+            goal = (history.goal(trial) - max(trial.step, trial.began)) * self._rate(trial)
             is_judged = trial.first_origin != BASELINE and trial.suggestion.origin != FINALIST
             left = min(goal, survival.further(rng, self._share(trial)) if is_judged and not self._cheap else goal)
             pace = self._own_speed(trial) or next(speeds)
-            into = rng.random() * history.rate(trial.task) if trial.steps else 0.0  # of the step under way
+            into = rng.random() * self._rate(trial) if trial.steps else 0.0  # of the step under way
             work.begin(left, goal, left * pace, max(0.0, left - into) * pace)
         started, budget = 0, self._budget()
         for share, goal in self._to_come(rng, survival):
@@ -193,7 +193,7 @@ class _Rest:
         if not of_full:
             return math.inf
         kept = self._rules.finalists * self._rules.confirmations
-        return history.spent + (device.amount - device.spent(history)) / of_full - kept
+        return history.spent + (device.amount - device.spent(history)) / of_full - kept + 1e-9
 
     @property
     def _whole(self) -> float:
@@ -209,7 +209,10 @@ class _Rest:
 
     def _share(self, trial: Trial) -> float:
         """What the trial has trained, in full trainings."""
-        return max(0, trial.step - trial.began) * self._history.rate(trial.task)
+        return max(0, trial.step - trial.began) * self._rate(trial)
+
+    def _rate(self, trial: Trial) -> float:
+        return self._history.costs.rate(trial.task, len(self._history))
 
     def _own_speed(self, trial: Trial) -> float:
         share = self._share(trial)

@@ -84,6 +84,16 @@ class Prices:
         return {name: _plain(price) for name, price in sorted(self.table.items())}
 
 
+def held_by_trial(resources: Mapping[str, Any]) -> tuple[str, float]:
+    """What one trial holds and pays for: its GPUs, or without one its CPU cores.
+
+    >>> held_by_trial({"cpu": 8, "gpu": 0.5}), held_by_trial({"memory": "1GiB"})
+    (('gpu', 0.5), ('cpu', 1.0))
+    """
+    gpus = float(resources.get(GPU) or 0)
+    return (GPU, gpus) if gpus else (CPU, float(resources.get(CPU) or 1))
+
+
 def prices_of(given: Any, place: str = "Sweep(prices)") -> Prices:
     """The table that is `given`: a mapping, or the path of a TOML, YAML or JSON file. Raises BadInput."""
     if given is None:

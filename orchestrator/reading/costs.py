@@ -49,11 +49,10 @@ def cost(ledger: Ledger, history: History) -> dict[str, Any]:
 def cost_words(facts: Mapping[str, Any]) -> str:
     """Device hours and dollars in one line for people; how to give a price, if none is known."""
     hours, gpus = facts["device_seconds"] / HOUR, facts["gpu_hours"]
-    time = f"{gpus:.3g} GPU-hours" if gpus else f"{hours:.3g} CPU-hours"
-    if gpus and CPU in facts["devices"]:
-        time += f" and {hours - gpus:.3g} CPU-hours"
+    parts = [f"{gpus:,.3g} GPU-hours"] * bool(gpus) + [f"{hours - gpus:,.3g} CPU-hours"] * (CPU in facts["devices"])
+    time = " and ".join(parts) or "no device time"
     if facts["usd"] is not None:
-        return f"{dollars(round(facts['usd'], 2))}  ({time})"
+        return f"{dollars(facts['usd'])}  ({time})"
     device = next(iter(facts["unpriced"]), CPU)
     example = f"prices={{{device!r}: …}}"
     return f"{time}; in dollars once a price is given: Sweep({example}), or --prices FILE"
@@ -67,4 +66,4 @@ def _parts(parts: Mapping[str, tuple[float, float | None]]) -> dict[str, Any]:
 
 
 def _cents(usd: float | None) -> float | None:
-    return None if usd is None else round(usd, 4)
+    return None if usd is None else round(usd, 6)

@@ -18,14 +18,16 @@ from orchestrator.console.plurals import plural
 from orchestrator.definition import machine
 from orchestrator.definition.checks import feasible_share
 from orchestrator.driver import Driver
-from orchestrator.money.amounts import budget_words, dollars
+from orchestrator.money.amounts import budget_words, dollars, full_trainings
 from orchestrator.money.devices import device_name
 from orchestrator.money.forecast import Range
 from orchestrator.money.order import full_trainings_of
+from orchestrator.money.prices import held_by_trial, prices_of
 from orchestrator.reading.forecasts import (
     ASSUMED,
     between,
     cost_in_all,
+    device_time,
     duration,
     of_sweep,
     random_search_words,
@@ -33,11 +35,12 @@ from orchestrator.reading.forecasts import (
     usd_per_second,
 )
 from orchestrator.record.ledger import FILE, Ledger
-from orchestrator.record.resume_check import nothing_learned
+from orchestrator.record.resume_check import nothing_learned, what_changed
 from orchestrator.record.warm_start import found
 from search.history import History, Trial, incumbent
+from search.records import Began
 from search.task import FULL
-from search.work import Progress
+from search.work import Reported
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -124,7 +127,7 @@ def _walk(driver: Driver) -> list[tuple[Trial, int]]:
         seconds, worker, number, step, until = heapq.heappop(due)
         reports += 1
         metrics = {driver.sweep.metric_name: value}
-        progress = Progress("report", step=step, metrics=metrics, cost_seconds=1.0)
+        progress = Reported(step=step, metrics=metrics, cost_seconds=1.0)
         if driver.receive(number, [progress], done=step >= until) and step < until:
             heapq.heappush(due, (seconds + 1, worker, number, step + 1, until))
         else:
@@ -199,7 +202,7 @@ def _limits(sweep: Sweep) -> list[str]:
     if sweep.budget is not None:
         parts = (
             ""
-            if sweep.full_budget is None
+            if full_trainings(sweep.budget) is None
             else f" of {horizon} steps, {sweep.rules.search_budget:g} of them to search with"
         )
         lines.append(f"budget     {budget_words(sweep.budget)}{parts}")
@@ -228,35 +231,38 @@ def _forecast(sweep: Sweep, folder: Path) -> list[str]:
         workers = _workers(sweep)
         seen = of_sweep(sweep, history, workers)
         if seen is not None:
-            usd = usd_per_second(sweep.price_table, history)
+            usd = usd_per_second(prices_of(sweep.prices), history)
             end = f"ends in {between(seen.wall_seconds, duration)}, with {plural(workers, 'worker')}"
-            lines = [f"forecast   {cost_in_all(seen, usd)}", f"           {end}", f"           {ASSUMED}"]
+            lines = [f"forecast   {cost_in_all(seen, usd)}"]
+            lines += [f"           {end}", f"           {ASSUMED}"] if seen.device_seconds.high > 0 else []
             beside = random_search_words(history, incumbent(history), usd)
             return lines + ([f"random     {beside}"] if beside else [])
     seconds = _smoke_seconds(sweep, folder)
     full = _full_trainings(sweep)
-    known = (
-        f"{full:.3g} full trainings at most"
-        if isinstance(full, float)
-        else between(full, lambda n: f"{n:.3g} full trainings")
-    )
+    if isinstance(full, Range):
+        known = f"{between(full, lambda n: f'{n:.3g}')} full trainings, if results come in random order"
+    else:
+        known = "what the budget allows" if math.isinf(full) else f"{full:.3g} full trainings at most"
     if not seconds:
-        return [
-            f"forecast   {known}; the time of a step is not known yet. --smoke measures two steps, and the run itself "
-            "refines the forecast from its first report on"
-        ]
-    usd = sweep.price_table.usd(device_name(sweep.held[0]), sweep.held[1])
+        return [f"forecast   {known}; no step has been timed yet (--smoke times two)"]
+    usd = prices_of(sweep.prices).usd(device_name(held_by_trial(sweep.resources)[0]), held_by_trial(sweep.resources)[1])
+    if not isinstance(full, Range) and math.isinf(full):
+        return [f"forecast   {known}; a step took {seconds:.3g} s in the smoke test"]
     each = seconds * sweep.workload.horizon
     whole = full * each if isinstance(full, Range) else Range(full * each, full * each, full * each)
+    cost = between(whole * held_by_trial(sweep.resources)[1], device_time)
     money = "" if usd is None else f", {between(whole * usd, lambda cost: dollars(rounded(cost)))}"
-    return [f"forecast   {known}{money}; a step took {seconds:.3g} s in the smoke test, and others may take longer"]
+    return [
+        f"forecast   {known}",
+        f"           {cost} of device time{money}, if all steps take the {seconds:.3g} s of the smoke test",
+    ]
 
 
 def _full_trainings(sweep: Sweep) -> float | Range:
     """Full trainings of the plan: by the budget, or by the scheduler if results come in random order."""
     kept = sweep.finalist_count * sweep.confirmations
-    if sweep.full_budget is not None:
-        return float(sweep.full_budget)
+    if (budget := full_trainings(sweep.budget)) is not None:
+        return budget
     if sweep.limit is None or sweep.tasks or sweep.searcher.schedules:
         return float((sweep.limit or math.inf) + kept)
     return Range(*full_trainings_of(sweep.scheduler, sweep.workload.horizon, sweep.limit)) + kept
@@ -288,6 +294,9 @@ def _history(sweep: Sweep, folder: Path) -> Iterator[History]:
     tasks, limit, horizon = sweep.tasks, sweep.limit, sweep.workload.horizon
     if (folder / FILE).exists():
         with _reading(folder) as ledger:
-            yield ledger.history(sweep.space, horizon, sweep.seed, sweep.goal, tasks=tasks, limit=limit)
+            history = ledger.history(sweep.space, horizon, sweep.seed, sweep.goal, tasks=tasks, limit=limit)
+            change = what_changed(sweep, ledger, ledger.sweeps())
+            history.append(Began(change, *held_by_trial(sweep.resources)))  # a search that was over may go on
+            yield history
     else:
         yield History(sweep.space, horizon=horizon, seed=sweep.seed, tasks=tasks, limit=limit)

@@ -74,15 +74,15 @@ def random_search_words(history: History, best: Trial | None, usd: float | None)
         return ""
 
     def cost(trainings: float) -> str:
-        seconds = trainings * history.seconds_of_full * history.device_time.devices
-        money = "" if usd is None else f" ({dollars(rounded(seconds * usd))})"
-        return f"{trainings:.3g} full trainings{money}"
+        seconds = trainings * history.costs.seconds_of_full(len(history)) * history.device_time.devices
+        return "" if usd is None else f", {dollars(rounded(seconds * usd))},"
 
-    base = f"{found.reached} of {plural(found.drawn, 'random configuration')} came as far as the best"
+    base = f"{found.reached} of {plural(found.drawn, 'random configuration')} came as far (95 %)"
     if found.estimate is None:
-        return f"more than {cost(found.at_least)} on average until random search gets as far: {base} (95 %)"
-    most = "more" if math.isinf(found.at_most) else cost(found.at_most)
-    return f"{cost(found.estimate)} on average until random search gets as far, {found.at_least:.3g} to {most} (95 %): {base}"
+        return f"more than {found.at_least:.3g} full trainings{cost(found.at_least)} until it gets as far: {base}"
+    most = "any number" if math.isinf(found.at_most) else f"{found.at_most:.3g}"
+    span = f"({found.at_least:.3g} to {most})"
+    return f"{found.estimate:.3g} {span} full trainings{cost(found.estimate)} until it gets as far: {base}"
 
 
 def usd_per_second(prices: Prices, history: History) -> float | None:
@@ -93,10 +93,10 @@ def usd_per_second(prices: Prices, history: History) -> float | None:
 def cost_in_all(seen: Forecast, usd_per_second: float | None) -> str:
     """What the whole run will have cost: dollars if the price is known, and device hours."""
     total = seen.device_seconds + seen.spent_device_seconds
-    hours = between(total * (1 / HOUR), lambda hours: f"{hours:.3g} h")
+    time = f"{between(total, device_time)} of device time"
     if usd_per_second is None:
-        return f"{hours} of device time in all"
-    return f"{between(total * usd_per_second, lambda usd: dollars(rounded(usd)))} in all, {hours} of device time"
+        return f"{time} in all"
+    return f"{between(total * usd_per_second, lambda usd: dollars(rounded(usd)))} in all, {time}"
 
 
 def as_plain(seen: Forecast, age: float, prices: Prices) -> dict[str, Any]:
@@ -133,6 +133,15 @@ def duration(seconds: float) -> str:
             behind = f" {rest // part} {smaller}" if rest // part and count < 10 else ""
             return f"{count} {unit}{behind}"
     return f"{whole} s"
+
+
+def device_time(seconds: float) -> str:
+    """Device time is paid by the hour.
+
+    >>> device_time(90), device_time(900_000)
+    ('1 min 30 s', '250 h')
+    """
+    return duration(seconds) if seconds < 10 * HOUR else f"{seconds / HOUR:,.0f} h"
 
 
 def rounded(usd: float) -> float:

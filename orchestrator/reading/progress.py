@@ -12,7 +12,7 @@ from rich.text import Text
 
 from orchestrator.console.remedies import remedy_for
 from orchestrator.console.screen import Unbreakable
-from orchestrator.money.amounts import spent_words
+from orchestrator.money.amounts import budget_words, full_trainings, spent_words
 from orchestrator.reading.forecasts import time_left
 from search.records import Status
 
@@ -164,8 +164,9 @@ class Display:
         shares = []  # ratios of what remains to what this invocation has done; the first limit reached counts
         if sweep.limit is not None:
             shares.append((sweep.limit - self._done_before - ended) / ended)
-        if sweep.full_budget is not None and history.spent > self._spent_before:
-            shares.append((sweep.full_budget - history.spent) / (history.spent - self._spent_before))
+        budget = full_trainings(sweep.budget)
+        if budget is not None and history.spent > self._spent_before:
+            shares.append((budget - history.spent) / (history.spent - self._spent_before))
         if not shares or min(shares) <= 0:
             return ""
         return f"about {_duration((time.monotonic() - self._began) * min(shares))} left"
@@ -175,7 +176,7 @@ def _cost(driver: Driver) -> str:
     limit = driver.sweep.device_budget
     if limit is not None:
         return f"{spent_words(driver.sweep.budget, limit.spent(driver.history))} of {limit.words}"
-    return f"{driver.history.spent:.2f} of {driver.sweep.full_budget:g} full trainings"
+    return f"{driver.history.spent:.2f} of {budget_words(driver.sweep.budget)}"
 
 
 def _duration(seconds: float) -> str:

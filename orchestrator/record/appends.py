@@ -19,7 +19,7 @@ from orchestrator.record.encoding import (
 from orchestrator.record.provenance import code
 from orchestrator.secrets import masked, masked_value
 from search.records import Status, Suggestion, Used
-from search.work import Progress
+from search.work import Decision
 from trainables.contract import Workload
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Appends(ABC):
     def add_test(self, trial: int, step: int, metrics: Mapping[str, float]) -> None:
         self._insert("test", trial=trial, step=step, metrics=to_json(dict(metrics)))
 
-    def add_decision(self, trial: int, decision: Progress) -> None:
+    def add_decision(self, trial: int, decision: Decision) -> None:
         self._insert(
             "decision", trial=trial, step=decision.step, samples=decision.samples, position=decision.position,
             why=masked(decision.text), before=to_json(dict(decision.before)),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.money.prices import held_by_trial
 from orchestrator.secrets import MASK, masked, masked_value
 from search.records import (
     Began,
@@ -25,6 +26,7 @@ from search.records import (
     Used,
 )
 from search.space import Space
+from trainables.contract import CommandLine
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -56,9 +58,7 @@ def record_of(table: str, row: Mapping[str, Any], space: Space | None, goal: Goa
 
 def began_of(row: Mapping[str, Any]) -> Began:
     """The beginning of an invocation, with what a trial holds; a record of an older release has no resources."""
-    resources = row["description"].get("resources", {})
-    gpus = float(resources.get("gpu", 0))
-    return Began(row["change"], *(("gpu", gpus) if gpus else ("cpu", float(resources.get("cpu", 1)))))
+    return Began(row["change"], *held_by_trial(row["description"].get("resources", {})))
 
 
 def used_text(record: Used) -> str:
@@ -89,9 +89,10 @@ def suggestion_row(suggestion: Suggestion) -> dict[str, Any]:
 
 def command_of(sweep: Sweep | None, config: Config) -> list[str]:
     """The words of the command that starts a script for this configuration; none for a training that is not a script."""
-    arguments = getattr(getattr(sweep, "workload", None), "arguments", None)
+    if sweep is None or not isinstance(sweep.workload, CommandLine):
+        return []
     try:
-        return [] if arguments is None else [str(word) for word in arguments(config)]
+        return [str(word) for word in sweep.workload.arguments(config)]
     except Exception:  # the trial will fail with the same error, and report it
         return []
 

@@ -8,6 +8,8 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.money.amounts import full_trainings
+
 from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 
@@ -56,7 +58,8 @@ def _has(sweep: Sweep, node: Mapping[str, float]) -> str:
 def _wanted(sweep: Sweep) -> int | None:
     """The largest useful number of concurrent trials; None if nothing limits it."""
     cheapest = min((task.cost for task in sweep.tasks), default=1.0)
-    by_budget = None if sweep.full_budget is None else ceil(sweep.full_budget / cheapest)
+    budget = full_trainings(sweep.budget)
+    by_budget = None if budget is None else ceil(budget / cheapest)
     known = [wanted for wanted in (sweep.max_concurrent, sweep.limit, by_budget) if wanted is not None]
     return min(known, default=None)
 

@@ -140,7 +140,9 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
 
     def _next(self) -> Order | None:
         first, self._first = self._first, None
-        return first or self.driver.next()
+        if first is None:
+            return self.driver.next()
+        return self.driver.devices.begin(first)  # it was taken before Ray was there
 
 
 class RayDied(BaseException):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.failures import last_words
 from orchestrator.tune.capacity import capacity
 
 if TYPE_CHECKING:
@@ -38,17 +38,9 @@ def unfit_nodes(sweep: Sweep, known: Collection[str] = ()) -> dict[str, str]:
             try:
                 ray.get(answer)
             except Exception as error:
-                unfit[node] = (
-                    f"node {_name(nodes[node])} is not used: it cannot load the sweep: {error_line(str(error))}"
-                )
+                why = last_words(str(error)) or "no reason given"
+                unfit[node] = f"node {_name(nodes[node])} is not used: it cannot load the sweep: {why}"
     return unfit
-
-
-def error_line(text: str) -> str:
-    """The line of a traceback that names the error."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*: ", line)]
-    return (named or lines or ["no reason given"])[-1]
 
 
 def _load(reference: list[Any]) -> None:

@@ -34,6 +34,7 @@ from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.search.variant_generator import parse_spec_vars
 
 from orchestrator.errors import BadInput
+from search import settings
 from search.ask_and_tell import AskAndTell
 from search.contract import Scheduler, Searcher
 from search.history import Trial
@@ -292,12 +293,11 @@ def _check(searcher: object, space: object, mode: object, horizon: object, tasks
         raise BadInput(f"SearchAlgorithm({searcher!r}): must be a searcher of search.searchers, such as Tpe().")
     if not isinstance(space, Space):
         raise BadInput(f"SearchAlgorithm(space={space!r}): must be a Space; write Space({{...}}) around the dict.")
-    if mode not in ("min", "max"):
-        raise BadInput(f"SearchAlgorithm(mode={mode!r}): must be 'min' or 'max'.")
-    if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
-        raise BadInput(
-            f"SearchAlgorithm(horizon={horizon!r}): must be a whole number, 1 or more: how often a full training reports."
-        )
+    try:
+        settings.one_of("SearchAlgorithm", ("min", "max"), mode=mode)
+        settings.whole("SearchAlgorithm", 1, horizon=horizon)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
     changed = next((task for task in tasks if task.cost < 1 and not task.resumes), None)
     if changed is not None:
         raise BadInput(
@@ -306,5 +306,4 @@ def _check(searcher: object, space: object, mode: object, horizon: object, tasks
 
 
 def _is_measured(name: str, value: object) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and name not in TUNES_OWN and not name.startswith("config/")
+    return settings.is_number(value) and name not in TUNES_OWN and not name.startswith("config/")

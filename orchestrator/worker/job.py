@@ -6,7 +6,7 @@ import contextlib
 import errno
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ from orchestrator import failures
 from orchestrator.money.devices import device_name
 from orchestrator.worker.isolation import Surroundings
 from orchestrator.worker.limits import LOG, log_to
-from search.work import Assignment, Progress, Run
-from trainables.carry_out import carry_out, measured_on_test, predictions_on_test
+from search.work import Assignment, Notice, Placed, ProcessError, Progress, Run
+from trainables.carry_out import carry_out, measured_on_test
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -55,12 +55,12 @@ class Job:
         self._folder = assignment.folder
         self._gpu = assignment.gpu
 
-        def begin() -> Run:
+        def begin() -> Iterator[Progress | None]:
             workload, policy = sweep.workload_for(assignment.task), sweep.policy_for(assignment.config)
             return carry_out(workload, policy, assignment, should_pause)
 
         self._begin = begin
-        self._run: Run | None = None
+        self._run: Iterator[Progress | None] | None = None
         self._surroundings = Surroundings()
         self._streams: list[Any] = []
 
@@ -75,7 +75,7 @@ class Job:
             if self._run is None:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if self._gpu:
-                    answer.progress.append(Progress("device", text=device_name("gpu")))
+                    answer.progress.append(Placed(device_name("gpu")))
                 with self._inside() as call:  # its own stretch, so that imports do not count as the trial's changes
                     self._run = call(self._begin)
             with self._inside() as call:
@@ -90,16 +90,14 @@ class Job:
     def save(self) -> Answer:
         """Save a checkpoint at the step at which the trial was stopped."""
         answer = Answer(self.trial)
-        if self._run is not None and hasattr(
-            self._run, "save"
-        ):  # it has begun, and it is a run with a state to save (not a recorded curve)
+        if isinstance(self._run, Run):  # it has begun, and has a state to save (a recorded curve has none)
             try:
                 with self._inside() as call:
                     answer.progress.append(call(self._run.save))
             except BaseException as error:  # the results are safe; only a resumption would cost more
                 if is_for_us(error):
                     raise
-                answer.progress.append(Progress("notice", text=f"no checkpoint on leaving: {failures.said(error)}"))
+                answer.progress.append(Notice(text=f"no checkpoint on leaving: {failures.said(error)}"))
         return self._left(answer)
 
     def leave(self) -> Answer:
@@ -108,17 +106,16 @@ class Job:
 
     def _left(self, answer: Answer) -> Answer:
         told = []
-        close = getattr(self._run, "close", None)
-        if close is not None:
+        if isinstance(self._run, (Run, Generator)):
             try:
                 with self._inside() as call:
-                    call(close)
+                    call(self._run.close)
             except BaseException as error:  # raised by the user's own `finally`; the reports stand
                 if is_for_us(error):
                     raise
                 told.append(f"it raised when it was ended: {failures.said(error)}")
         told += self._surroundings.leave()
-        answer.progress += [Progress("notice", text=text) for text in told]
+        answer.progress += [Notice(text=text) for text in told]
         answer.done = True
         return answer
 
@@ -154,8 +151,8 @@ def failure(error: BaseException, log: Path) -> tuple[str, str, str]:
         says = f"SystemExit: exit code {error.code or 0}"
         if words := failures.last_words(_end_of(log)) if error.code else "":
             says = f"{says}: {words}"
-    is_about_a_process = getattr(error, "is_about_a_process", False)  # the traceback of that process is in the log
-    return error_class(error), says, failures.message(error) if is_about_a_process else failures.shown(error)
+    shown = failures.message if isinstance(error, ProcessError) else failures.shown
+    return error_class(error), says, shown(error)
 
 
 def error_class(error: BaseException) -> str:

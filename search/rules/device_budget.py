@@ -35,13 +35,17 @@ class DeviceBudget:
         used = history.device_time.by_device
         return sum((self.rate(device) or 0.0) * used[device] for device in sorted(used))
 
+    def unknown(self, history: History) -> str:
+        """A device that was used and whose cost is not known; empty if there is none."""
+        return next((device for device in history.device_time.by_device if self.rate(device) is None), "")
+
     def committed(self, history: History) -> float:
         """What the running trials will still cost until they come to rest."""
         return sum(self._remaining(trial, history) for trial in history.having(Status.RUNNING))
 
     def of_full_trainings(self, count: float, history: History) -> float:
         """What so many full trainings cost, on the device that was used last; 0 before the first report."""
-        return count * self._of(history.seconds_of_full, history.device_time.latest, history)
+        return count * self._of(history.costs.seconds_of_full(len(history)), history.device_time.latest, history)
 
     def cost_of(self, suggestion: Suggestion, history: History) -> float:
         """What the training that it suggests will cost; 0 before the first report."""
@@ -51,7 +55,7 @@ class DeviceBudget:
             trial = history.trials[suggestion.trial]
             return self._to(trial, steps, history)
         return self.of_full_trainings(
-            max(0, steps - (suggestion.parent_step or 0)) * history.rate(suggestion.task), history
+            max(0, steps - (suggestion.parent_step or 0)) * history.costs.rate(suggestion.task, len(history)), history
         )
 
     def is_spent(self, history: History) -> bool:
@@ -73,9 +77,9 @@ class DeviceBudget:
 
     def _to(self, trial: Trial, step: int, history: History) -> float:
         """The cost of training `trial` on to `step`."""
-        rate = history.rate(trial.task)
+        rate = history.costs.rate(trial.task, len(history))
         steps = trial.step - trial.began
-        own = trial.cost_seconds / (steps * rate) if steps > 0 else history.seconds_of_full
+        own = trial.cost_seconds / (steps * rate) if steps > 0 else history.costs.seconds_of_full(len(history))
         left = max(0, step - max(trial.step, trial.began)) * rate
         return left * self._of(own, history.device_time.device(trial.number), history)
 

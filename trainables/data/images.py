@@ -186,7 +186,11 @@ def loss(model: nn.Module, images: Images, rows: Tensor, *, augment: bool) -> Te
 
 def evaluate(forward: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor) -> Mapping[str, float]:
     """Accuracy and mean loss of `forward` on `inputs`, a thousand at a time, or fewer if they are large."""
-    logits = in_turns(forward, inputs)
+    return scores(_in_turns(forward, inputs), labels)
+
+
+def scores(logits: Tensor, labels: Tensor) -> Mapping[str, float]:
+    """Accuracy and mean cross entropy of `logits` (n, classes) for the `labels` (n,)."""
     return {
         "accuracy": (logits.argmax(1) == labels).double().mean().item(),
         "loss": functional.cross_entropy(logits, labels).item(),

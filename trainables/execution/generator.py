@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from search.records import Config
-from search.work import Progress
+from search.work import Ended, Notice, Progress, Reported
 from trainables.contract import Policy
 from trainables.execution import codec
 from trainables.training.attach import Unattached
@@ -76,7 +76,7 @@ class Yielding:
                     with self._onednn:
                         told = self._next(steps)
                 except _Ended as end:
-                    yield Progress("ended", self.step, text=str(end))
+                    yield Ended(step=self.step, text=str(end))
                     return
                 seconds, streams = time.perf_counter() - begun, read_streams()
                 decisions = control.take()
@@ -85,7 +85,7 @@ class Yielding:
                 yield self._report(told, seconds, streams)
                 yield from decisions[len(before) :]
                 if not self._is_checked and (problem := self._check_state()):
-                    yield Progress("notice", self.step, text=problem)
+                    yield Notice(step=self.step, text=problem)
         finally:
             if hasattr(steps, "close"):
                 steps.close()  # so that everything it started ends with it
@@ -106,13 +106,13 @@ class Yielding:
             raise self._end(f"the training left by sys.exit({'' if leaving.code is None else leaving.code})") from None
         return told
 
-    def _report(self, told: Any, seconds: float, streams: dict[str, Any]) -> Progress:
+    def _report(self, told: Any, seconds: float, streams: dict[str, Any]) -> Reported:
         metrics, self._state = told if isinstance(told, tuple) else (told, None)
         self._streams = streams
         self.step += 1
         metrics = _checked(metrics, self._metric, self.step)
         self.diverged = not math.isfinite(metrics[self._metric])
-        return Progress("report", self.step, metrics, seconds)
+        return Reported(self.step, metrics, seconds)
 
     def _end(self, how: str) -> Exception:
         """The exception for a training that ended by itself; before its first step that is a failure."""

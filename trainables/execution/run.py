@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -10,17 +9,18 @@ from typing import Any, Protocol
 
 import torch
 
-from search.work import Assignment, Progress
+from search import work
+from search.work import Assignment, Notice, Paused, Progress, Saved
 from trainables.contract import Workload
 from trainables.execution import gpu_memory
 from trainables.execution.store import Store, describe
-from trainables.training.device import compute_device, measure, placed, predict
+from trainables.pausing import Pausing
+from trainables.training.device import compute_device, measure, placed
 from trainables.training.model_state import measured_weights, put_model
 from trainables.values import Predictions
 
 WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
 WITHIN_A_STEP = 5.0  # seconds between two checkpoints, if one is due after each step and a step takes longer
-POLL_SECONDS = 0.2  # between calls of `should_pause`, which may be remote calls
 
 
 class Training(Protocol):
@@ -46,7 +46,7 @@ class Training(Protocol):
     def fork(self, state: dict[str, Any]) -> None: ...
 
 
-class Run(Iterator["Progress | None"]):
+class Run(work.Run):
     """Carries out an assignment; `trainables.carry_out` states the contract."""
 
     def __init__(
@@ -56,12 +56,11 @@ class Run(Iterator["Progress | None"]):
         self.training = begin()
         self._assignment = assignment
         self._store = Store(assignment.folder, assignment.digests)
-        self._should_pause = should_pause or (lambda: False)
-        self._saved: Progress | None = None  # the last checkpoint …
+        self._asked_to_pause = Pausing(should_pause)
+        self._saved: Saved | None = None  # the last checkpoint …
         self._saved_at: tuple[int, int] | None = None  # … and its place in the training
         self._started = self._saved_time = time.perf_counter()
         self.writing_seconds = 0.0
-        self._polled = -math.inf
         self._problem = ""  # why the latest checkpoint could not be written
         self._items = self._carry_out(_restore(self.training, assignment, self._store))
         for found in self._store.find()[-1:]:  # do not write again what was just loaded
@@ -70,7 +69,7 @@ class Run(Iterator["Progress | None"]):
     def __next__(self) -> Progress | None:
         return next(self._items)
 
-    def save(self) -> Progress:
+    def save(self) -> Saved:
         """Write a checkpoint of the present state, unless there is one; call it between any two items."""
         training, assignment = self.training, self._assignment
         place = training.place
@@ -90,7 +89,7 @@ class Run(Iterator["Progress | None"]):
 
     def _carry_out(self, notices: list[str]) -> Generator[Progress | None]:
         for text in notices:
-            yield Progress("notice", self.training.step, text=text)
+            yield Notice(step=self.training.step, text=text)
         if self.training.step >= self._assignment.until:  # nothing left to train: report the checkpoint again
             yield from self._checkpoint()
         steps = iter(self.training)
@@ -113,7 +112,7 @@ class Run(Iterator["Progress | None"]):
                 yield from self._checkpoint()
             elif self._asked_to_pause():
                 yield from self._checkpoint()
-                yield Progress("paused", self.training.step)
+                yield Paused(self.training.step)
                 return
             elif self._due(reported=kind == "report"):
                 yield from self._checkpoint()
@@ -127,9 +126,7 @@ class Run(Iterator["Progress | None"]):
             problem = f"{type(error).__name__} {getattr(error, 'errno', error)}"
             if problem != self._problem:
                 older = "" if self._saved is None else f"; the one of step {self._saved.step} is whole"
-                yield Progress(
-                    "notice", self.training.step,
-                    text=f"no checkpoint at step {self.training.step}, tried again later{older}: {type(error).__name__}: {error}",
+                yield Notice(step=self.training.step, text=f"no checkpoint at step {self.training.step}, tried again later{older}: {type(error).__name__}: {error}",
                 )  # fmt: skip
             self._problem = problem
         else:
@@ -143,13 +140,6 @@ class Run(Iterator["Progress | None"]):
         if now - self._saved_time < (self._assignment.checkpoint_seconds or WITHIN_A_STEP):
             return False
         return self.writing_seconds <= WRITING_SHARE * (now - self._started - self.writing_seconds)
-
-    def _asked_to_pause(self) -> bool:
-        now = time.perf_counter()
-        if now - self._polled < POLL_SECONDS:
-            return False
-        self._polled = now
-        return self._should_pause()
 
 
 def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:

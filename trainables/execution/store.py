@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from search.work import Progress
+from search.work import Saved
 from trainables.execution import checkpoint
 from trainables.execution.checkpoint import DamagedCheckpoint
 
@@ -36,7 +36,7 @@ class Store:
         self.folder = folder
         self._digests = digests
 
-    def save(self, state: dict[str, Any], *, step: int, cursor: int = 0) -> Progress:
+    def save(self, state: dict[str, Any], *, step: int, cursor: int = 0) -> Saved:
         """Write `state` durably; replaces an older checkpoint of the same place.
 
         Raises OSError if it cannot be written (full disk, …); the other checkpoints then stay as they are.
@@ -93,10 +93,10 @@ class Store:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def describe(found: Found) -> Progress:
+def describe(found: Found) -> Saved:
     """The checkpoint as a worker reports it. Raises DamagedCheckpoint."""
     return _told(found.step, found.path, checkpoint.written(found.path))
 
 
-def _told(step: int, path: Path, written: checkpoint.Written) -> Progress:
-    return Progress("checkpoint", step, path=str(path), sha256=written.sha256, bytes=written.bytes)
+def _told(step: int, path: Path, written: checkpoint.Written) -> Saved:
+    return Saved(step, path=str(path), sha256=written.sha256, bytes=written.bytes)

@@ -9,7 +9,6 @@ interrupts that.
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import subprocess
@@ -26,17 +25,17 @@ from typing import Any, NoReturn
 import cloudpickle
 from torch._C._distributed_c10d import TCPStore
 
-from search.work import Assignment, Progress
+from search.work import Assignment, Notice, Progress, Run
 from trainables.contract import Policy, Workload
-from trainables.execution.run import POLL_SECONDS
 from trainables.parallel.member import HOST, Reply, Request
+from trainables.pausing import Pausing
 
 RESTARTS = 2  # with the same number of workers, without a report in between; then with one fewer
 LOOPBACK = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo0" if sys.platform == "darwin" else "lo")
 LOSS_SECONDS = 1.0  # time to notice the end of a worker here after the others have
 
 
-class ParallelRun(Iterator["Progress | None"]):
+class ParallelRun(Run):
     """Carries out an assignment with `assignment.workers` processes; `trainables.carry_out` states the contract."""
 
     def __init__(
@@ -46,10 +45,9 @@ class ParallelRun(Iterator["Progress | None"]):
         assignment: Assignment,
         should_pause: Callable[[], bool] | None = None,
     ) -> None:
-        self._workload, self._policy, self._should_pause = workload, policy, should_pause
+        self._workload, self._policy, self._asked_to_pause = workload, policy, Pausing(should_pause)
         self._restarts = 0
         self._assignment = assignment
-        self._pausing, self._polled = False, -math.inf
         self._notices: list[Progress] = []
         try:
             self._team = _Team(workload, policy, assignment)
@@ -88,7 +86,7 @@ class ParallelRun(Iterator["Progress | None"]):
             except WorkerLost as again:
                 lost = again
             else:
-                return Progress("notice", self._team.step, text=f"{lost}: {how} from step {self._team.step}")
+                return Notice(step=self._team.step, text=f"{lost}: {how} from step {self._team.step}")
 
     def _fewer(self, lost: WorkerLost) -> str:
         """Remove one worker if restarts do not help; returns a description of the action."""
@@ -100,13 +98,6 @@ class ParallelRun(Iterator["Progress | None"]):
         self._restarts = 0
         self._assignment = replace(self._assignment, workers=self._assignment.workers - 1)
         return f"{RESTARTS} restarts did not help; going on with {self._assignment.workers}"
-
-    def _asked_to_pause(self) -> bool:
-        now = time.perf_counter()
-        if self._should_pause is not None and now - self._polled >= POLL_SECONDS:
-            self._polled = now
-            self._pausing = self._should_pause()
-        return self._pausing
 
 
 class WorkerLost(RuntimeError):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from search.settings import number, share, whole
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import NO_ESTIMATE, NoiseScale, noise_scale, observed
 from trainables.values import NOTHING, Action, Averaging, Signals
@@ -45,14 +46,11 @@ class AdaptiveSync(Policy[State]):
 
     def __post_init__(self) -> None:
         self._averaging()
-        if self.replicas < 2:
-            raise ValueError(f"{self}: replicas must be 2 or more; try replicas=8")
-        if self.share is not None and not 0 < self.share < 1:
-            raise ValueError(f"{self}: share must be > 0 and < 1, or None; try share=0.5")
-        if self.patience < 1:
-            raise ValueError(f"{self}: patience must be 1 or more; try patience=2")
-        if not 0 <= self.decay < 1:
-            raise ValueError(f"{self}: decay must be >= 0 and < 1; try decay=0.95")
+        whole("AdaptiveSync", 2, replicas=self.replicas)
+        if self.share is not None:
+            share("AdaptiveSync", "(0, 1)", share=self.share)
+        whole("AdaptiveSync", 1, patience=self.patience)
+        number("AdaptiveSync", "[0, 1)", decay=self.decay)
 
     @property
     def resumable(self) -> bool:  # type: ignore[override]

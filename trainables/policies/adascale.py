@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from search.settings import number, whole
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import NO_ESTIMATE, NoiseScale, gain, noise_scale, observed
 from trainables.values import NOTHING, Action, Signals
@@ -40,10 +41,8 @@ class AdaScale(Policy[State]):
     needs = frozenset({"gradient"})
 
     def __post_init__(self) -> None:
-        if self.base_batch < 1:
-            raise ValueError(f"{self}: base_batch must be >= 1; try the batch size that was tuned")
-        if not 0 < self.power <= 1:
-            raise ValueError(f"{self}: power must be > 0 and <= 1; try 1 for SGD, 0.5 for Adam")
+        whole("AdaScale", 1, base_batch=self.base_batch)
+        number("AdaScale", "(0, 1]", power=self.power)
 
     def start(self, signals: Signals) -> tuple[State, Action]:
         return (signals.knobs.learning_rate, NO_ESTIMATE), NOTHING

@@ -32,6 +32,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
+from search.settings import number, one_of, whole
 from trainables.contract import Policy
 from trainables.estimates.forecast import FITS, forecast
 from trainables.estimates.next_rate import next_rate
@@ -75,16 +76,16 @@ class AutoLrs(Policy[State]):
     resumable = False  # lengths are shares of the horizon
 
     def __post_init__(self) -> None:
-        if not 0 < self.low < self.high < math.inf:
-            raise ValueError(f"{self}: must be 0 < low < high; try low=1e-3, high=1e-1")
-        if not (self.trial > 0 and self.candidates >= 2 and self.longest >= 1 and self.kappa >= 0):
-            raise ValueError(f"{self}: must be trial > 0, candidates >= 2, longest >= 1, kappa >= 0; leave them out")
+        number("AutoLrs", "(0, inf)", low=self.low)
+        number("AutoLrs", f"({self.low}, inf)", high=self.high)
+        number("AutoLrs", "(0, inf]", trial=self.trial)
+        whole("AutoLrs", 2, candidates=self.candidates)
+        number("AutoLrs", "[1, inf]", longest=self.longest)
+        number("AutoLrs", "[0, inf]", kappa=self.kappa)
         if not 0 < self.stage * self._cost <= 1:
             raise ValueError(f"{self}: the first stage and its trials must fit; try stage={0.1 / self._cost:.2g}")
-        if self.fit not in FITS:
-            raise ValueError(f"{self}: fit must be one of {', '.join(map(repr, FITS))}")
-        if self.data not in _DATA:
-            raise ValueError(f"{self}: data must be one of {', '.join(map(repr, _DATA))}")
+        one_of("AutoLrs", FITS, fit=self.fit)
+        one_of("AutoLrs", _DATA, data=self.data)
 
     @property
     def writes(self) -> frozenset[str]:  # type: ignore[override]

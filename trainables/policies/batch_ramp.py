@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from search.settings import number, rising_shares, whole
 from trainables.contract import Policy
 from trainables.estimates.decay import passed
 from trainables.values import NOTHING, Action, Signals
@@ -42,18 +43,19 @@ class BatchRamp(Policy[State]):
     most: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.at or list(self.at) != sorted(set(self.at)) or not all(0 < share < 1 for share in self.at):
-            raise ValueError(f"{self}: at must be rising shares of the training, between 0 and 1; try at=(0.5, 0.75).")
+        rising_shares("BatchRamp", at=self.at)
+        if not self.at:
+            raise ValueError(f"{self}: needs a share of the training in at; try at=(0.5, 0.75).")
         if self.decay is None and self.growth is None:
             raise ValueError(
                 f"{self}: needs decay or growth; try growth=2 to double the batch and leave the rate alone."
             )
-        if self.decay is not None and not 0 < self.decay < 1:
-            raise ValueError(f"{self}: decay must be > 0 and < 1; try decay=0.2, or None to leave the rate alone.")
-        if self.growth is not None and not self.growth > 1:
-            raise ValueError(f"{self}: growth must be > 1; try growth=2, or None for 1 / decay.")
-        if self.most is not None and self.most < 1:
-            raise ValueError(f"{self}: most must be >= 1 sample, or None for a tenth of an epoch.")
+        if self.decay is not None:
+            number("BatchRamp", "(0, 1)", decay=self.decay)
+        if self.growth is not None:
+            number("BatchRamp", "(1, inf]", growth=self.growth)
+        if self.most is not None:
+            whole("BatchRamp", 1, most=self.most)
 
     @property
     def writes(self) -> frozenset[str]:  # type: ignore[override]

@@ -27,6 +27,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from search.settings import number, one_of, whole
 from trainables.contract import Policy
 from trainables.estimates.decay import decay
 from trainables.estimates.noise_scale import NO_ESTIMATE, UNKNOWN, gain, noise_scale, observed, smoothed, value
@@ -66,17 +67,14 @@ class Date(Policy[State]):
     needs = frozenset({"loss", "gradient"})
 
     def __post_init__(self) -> None:
-        known = (("rule", _RULES), ("decay", _DECAYS))
-        for name, values in known:
-            if getattr(self, name) not in values:
-                raise ValueError(f"{self}: {name} must be one of {', '.join(values)}")
+        one_of("Date", _RULES, rule=self.rule)
+        one_of("Date", _DECAYS, decay=self.decay)
         for name in ("base_batch", "patience", "period", "evidence"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{self}: {name} must be >= 1")
-        if self.most is not None and self.most < self.base_batch:
-            raise ValueError(f"{self}: most must be >= base_batch, or None for a tenth of an epoch")
-        if self.warm_up < 0 or not self.target > 0:
-            raise ValueError(f"{self}: warm_up must be >= 0 epochs, target > 0 noise scales; try 0.5 and 1.0")
+            whole("Date", 1, **{name: getattr(self, name)})
+        if self.most is not None:
+            whole("Date", self.base_batch, most=self.most)
+        number("Date", "[0, inf]", warm_up=self.warm_up)
+        number("Date", "(0, inf]", target=self.target)
 
     @property
     def resumable(self) -> bool:  # type: ignore[override]

@@ -22,6 +22,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from search.settings import number
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import UNKNOWN, smoothed, value
 from trainables.values import NOTHING, Action, Signals
@@ -49,14 +50,11 @@ class LrRange(Policy[State]):
     then: Policy[Any] | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.low < self.high < math.inf:
-            raise ValueError(f"{self}: low and high must be learning rates, 0 < low < high; try low=1e-5, high=10.0.")
-        if not self.epochs > 0:
-            raise ValueError(f"{self}: epochs must be > 0; try epochs=1.0.")
-        if not self.blow_up > 1:
-            raise ValueError(f"{self}: blow_up must be > 1; try blow_up=4.0.")
-        if not self.divisor >= 1:
-            raise ValueError(f"{self}: divisor must be >= 1; try divisor=10.0.")
+        number("LrRange", "(0, inf)", low=self.low)
+        number("LrRange", f"({self.low}, inf)", high=self.high)
+        number("LrRange", "(0, inf]", epochs=self.epochs)
+        number("LrRange", "(1, inf]", blow_up=self.blow_up)
+        number("LrRange", "[1, inf]", divisor=self.divisor)
 
     @property
     def resumable(self) -> bool:  # type: ignore[override]

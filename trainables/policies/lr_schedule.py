@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from search.settings import number, one_of, rising_shares, share
 from trainables.contract import Policy
 from trainables.estimates.decay import SHAPES, decay
 from trainables.values import NOTHING, Action, Signals
@@ -37,16 +38,11 @@ class LrSchedule(Policy[float]):
     writes = frozenset({"learning_rate"})
 
     def __post_init__(self) -> None:
-        if self.shape not in SHAPES:
-            raise ValueError(f"{self}: shape must be one of {', '.join(SHAPES)}.")
-        if not self.power > 0:
-            raise ValueError(f"{self}: power must be > 0; try power=2.0.")
-        if not 0 <= self.factor <= 1:
-            raise ValueError(f"{self}: factor must be from 0 to 1; try factor=0.1.")
-        if list(self.at) != sorted(set(self.at)) or not all(0 < share < 1 for share in self.at):
-            raise ValueError(f"{self}: at must be rising shares of the training, between 0 and 1; try at=(0.5, 0.75).")
-        if not 0 <= self.begin_at < 1:
-            raise ValueError(f"{self}: begin_at must be a share of the training, >= 0 and < 1; try begin_at=0.0.")
+        one_of("LrSchedule", SHAPES, shape=self.shape)
+        number("LrSchedule", "(0, inf]", power=self.power)
+        number("LrSchedule", "[0, 1]", factor=self.factor)
+        share("LrSchedule", "[0, 1)", begin_at=self.begin_at)
+        rising_shares("LrSchedule", at=self.at)
 
     @property
     def resumable(self) -> bool:  # type: ignore[override]

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from search.settings import number, one_of, whole
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import NO_ESTIMATE, NoiseScale, noise_scale, observed
 from trainables.values import NOTHING, Action, Knobs, Signals
@@ -42,12 +43,9 @@ class NoiseScaleBatch(Policy[State]):
     needs = frozenset({"gradient"})
 
     def __post_init__(self) -> None:
-        if self.most < 1:
-            raise ValueError(f"{self}: most must be >= 1; try most=1024")
-        if self.scaling not in _SCALING:
-            raise ValueError(f"{self}: scaling must be one of {', '.join(_SCALING)}; try scaling='none'")
-        if not 0 <= self.decay < 1:
-            raise ValueError(f"{self}: decay must be >= 0 and < 1; try decay=0.9")
+        whole("NoiseScaleBatch", 1, most=self.most)
+        one_of("NoiseScaleBatch", tuple(_SCALING), scaling=self.scaling)
+        number("NoiseScaleBatch", "[0, 1)", decay=self.decay)
 
     def start(self, signals: Signals) -> tuple[State, Action]:
         return (NO_ESTIMATE, None, None), NOTHING

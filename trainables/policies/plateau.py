@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from search.settings import number, whole
 from trainables.contract import Policy
 from trainables.values import NOTHING, Action, Signals
 
@@ -38,10 +39,8 @@ class Plateau(Policy[State]):
     writes = frozenset({"learning_rate"})
 
     def __post_init__(self) -> None:
-        if not 0 <= self.factor < 1:
-            raise ValueError(f"{self}: factor must be >= 0 and < 1; try factor=0.1")
-        if self.patience < 0:
-            raise ValueError(f"{self}: patience must be >= 0; try patience=10")
+        number("Plateau", "[0, 1)", factor=self.factor)
+        whole("Plateau", 0, patience=self.patience)
 
     def start(self, signals: Signals) -> tuple[State, Action]:
         return (math.inf, 0), NOTHING

@@ -23,6 +23,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from search.settings import number, one_of, whole
 from trainables.contract import Policy
 from trainables.values import NOTHING, Action, Signals
 
@@ -48,14 +49,10 @@ class Warmup(Policy[State]):
     then: Policy[Any] | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.epochs < math.inf:
-            raise ValueError(f"{self}: epochs must be >= 0; try epochs=1.0, or 0 for no warm-up.")
-        if self.base_batch is not None and self.base_batch < 1:
-            raise ValueError(
-                f"{self}: base_batch must be >= 1 sample, or None if the rate is meant for the batch at hand."
-            )
-        if self.scaling not in _SCALINGS:
-            raise ValueError(f"{self}: scaling must be one of {', '.join(_SCALINGS)}.")
+        number("Warmup", "[0, inf)", epochs=self.epochs)
+        if self.base_batch is not None:
+            whole("Warmup", 1, base_batch=self.base_batch)
+        one_of("Warmup", _SCALINGS, scaling=self.scaling)
 
     @property
     def resumable(self) -> bool:  # type: ignore[override]

@@ -20,6 +20,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from search.settings import number, whole
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import UNKNOWN, smoothed, value
 from trainables.values import Action, Signals
@@ -49,14 +50,10 @@ class Watchdog(Policy[State]):
                 f"{self}: {self.policy} takes snapshots itself, and there is only one snapshot; watch another policy, or leave "
                 f"the Watchdog out."
             )
-        if not self.factor > 1:
-            raise ValueError(f"{self}: factor must be > 1; try factor=1.5.")
-        if not 0 < self.cut < 1:
-            raise ValueError(f"{self}: cut must be > 0 and < 1; try cut=0.5.")
-        if self.most < 0:
-            raise ValueError(f"{self}: most must be >= 0; try most=3.")
-        if not self.window > 0:
-            raise ValueError(f"{self}: window must be > 0 epochs; try window=0.5.")
+        number("Watchdog", "(1, inf]", factor=self.factor)
+        number("Watchdog", "(0, 1)", cut=self.cut)
+        whole("Watchdog", 0, most=self.most)
+        number("Watchdog", "(0, inf]", window=self.window)
 
     @property
     def resumable(self) -> bool:  # type: ignore[override]

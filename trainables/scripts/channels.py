@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from search.records import Config
+from search.work import ProcessError
 from trainables.scripts.metrics_file import MetricsFile
 from trainables.scripts.missing_metric import MissingMetric
 from trainables.scripts.output_stream import OutputStream
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
     from trainables.scripts.flags import Flag
 
 
-class ScriptFailed(RuntimeError):
+class ScriptFailed(ProcessError):
     """The script failed, or ended without the tuned metric."""
-
-    is_about_a_process = True  # our own traceback would not explain it
 
 
 class Program(Protocol):

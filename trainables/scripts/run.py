@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from search.work import Assignment, Progress
+from search.work import Assignment, Ended, Notice, Paused, Progress, Reported, Run, Saved
+from trainables.pausing import Pausing
 from trainables.scripts import config_file
 from trainables.scripts.channels import Channels, ScriptFailed
 from trainables.scripts.errors import error_line
@@ -40,15 +41,14 @@ if TYPE_CHECKING:
     from trainables.scripts.channels import Program
 
 SOONEST, LATEST = 0.005, 0.05  # seconds between two looks at the script's channels
-PAUSE_SECONDS = 0.2  # between two calls of should_pause
 
 
-class ScriptRun(Iterator["Progress | None"]):
-    """Carries out one assignment; a `search.work.Run`."""
+class ScriptRun(Run):
+    """Carries out one assignment."""
 
     def __init__(self, script: Program, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> None:
         self._script, self._assignment = script, assignment
-        self._should_pause = should_pause or (lambda: False)
+        self._is_asked_to_pause = Pausing(should_pause)
         self._folder = TrialFolder(assignment.folder / "script")
         self._steps = self._folder.read_steps()
         self._memory = self._folder.read_memory()
@@ -60,16 +60,15 @@ class ScriptRun(Iterator["Progress | None"]):
         self._heard: deque[Reading] = deque()  # readings not yet yielded
         self._step = assignment.recorded  # the last step yielded
         self._answered = -1
-        self._asked = -math.inf
         self._process: ScriptProcess | None = None
         self._items = self._carry_out()
 
     def __next__(self) -> Progress | None:
         return next(self._items)
 
-    def save(self) -> Progress:
+    def save(self) -> Saved:
         """The script saves its own checkpoints; the path is that of its folder."""
-        return Progress("checkpoint", self._step, path=str(self._folder.path))
+        return Saved(self._step, path=str(self._folder.path))
 
     def close(self) -> None:
         """Stop; when this returns, the script and everything that it started have ended."""
@@ -78,7 +77,7 @@ class ScriptRun(Iterator["Progress | None"]):
     def _carry_out(self) -> Generator[Progress]:
         assignment = self._assignment
         if self._folder.was_started and end_leftovers({FOLDER: str(self._folder.path)}, RUNNER):
-            yield Progress("notice", self._step, text="ended what an earlier start of the script had left running")
+            yield Notice(step=self._step, text="ended what an earlier start of the script had left running")
         self._settle_all(has_ended=False)
         for row in self._steps:
             if assignment.recorded < row["step"] and self._step < assignment.until:
@@ -122,7 +121,7 @@ class ScriptRun(Iterator["Progress | None"]):
                 return
             if self._is_asked_to_pause():
                 yield self.save()
-                yield Progress("paused", self._step)
+                yield Paused(self._step)
                 return
             pause = SOONEST if news else min(2 * pause, LATEST)
             if not has_ended:
@@ -218,7 +217,7 @@ class ScriptRun(Iterator["Progress | None"]):
 
     def _report(self, row: Mapping[str, Any], seconds: float) -> Progress:
         self._step = row["step"]
-        return Progress("report", self._step, dict(row["metrics"]), seconds)
+        return Reported(self._step, dict(row["metrics"]), seconds)
 
     def _answer(self, reading: Reading) -> None:
         """Let a script continue that waits in report()."""
@@ -229,7 +228,7 @@ class ScriptRun(Iterator["Progress | None"]):
     def _take_notices(self) -> Iterator[Progress]:
         for notices in (self._count.notices, self._channels.notices):
             while notices:
-                yield Progress("notice", self._step, text=notices.pop(0))
+                yield Notice(step=self._step, text=notices.pop(0))
 
     def _remember(self) -> None:
         self._folder.write(MEMORY, self._memory)
@@ -247,7 +246,7 @@ class ScriptRun(Iterator["Progress | None"]):
             last = next((line.strip() for line in reversed(self._folder.tail(OUTPUT).splitlines()) if line.strip()), "")
             said = f" Its last line: {visible(last)[:120]!r}." if last else ""
             raise ScriptFailed(f"the script ended with exit code 0; {self._channels.why_silent()}{said}")
-        return Progress("ended", self._step, text="the script ended with exit code 0")
+        return Ended(step=self._step, text="the script ended with exit code 0")
 
     def _leave(self) -> None:
         """End the script, and record everything that it reported until then."""
@@ -267,10 +266,3 @@ class ScriptRun(Iterator["Progress | None"]):
         with contextlib.suppress(Refused, ScriptFailed):  # at this point nobody needs the error
             self._settle_all(came_to_its_end)
         self._process = None
-
-    def _is_asked_to_pause(self) -> bool:
-        now = time.perf_counter()
-        if now - self._asked < PAUSE_SECONDS:
-            return False
-        self._asked = now
-        return self._should_pause()

@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from search.work import ProcessError
 from trainables.scripts.printed import STEP_WORDS, Value, key_of
 
 OWN, COUNTED, REPORTED = "own", "counted", "reported"
 
 
-class Refused(RuntimeError):
+class Refused(ProcessError):
     """The script's output cannot be recorded without a guess."""
-
-    is_about_a_process = True  # as for ScriptFailed
 
 
 @dataclass(frozen=True)

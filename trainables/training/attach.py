@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from search.work import Progress
+from search.work import Decision
 from trainables.contract import Policy
 from trainables.training.control import Control
 from trainables.training.data_order import DataOrder
@@ -68,7 +68,7 @@ class Unattached:
         )  # fmt: skip
         return self._control
 
-    def take(self) -> list[Progress]:
+    def take(self) -> list[Decision]:
         """The decisions since the last call.
 
         Raises ValueError if the training never attached a policy's control, or resumed without the control's state.

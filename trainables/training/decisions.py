@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from search.work import Progress
+from search.work import Decision
 from trainables.values import Averaging, Knobs
 
 
@@ -14,10 +14,10 @@ class Decisions:
     """The decisions of one training; `knobs`: its knobs at the start."""
 
     def __init__(self, knobs: Knobs) -> None:
-        self.waiting: list[Progress] = []  # recorded, not taken yet
+        self.waiting: list[Decision] = []  # recorded, not taken yet
         self.told_knobs = knobs  # as last recorded, without explorations
 
-    def take(self) -> list[Progress]:
+    def take(self) -> list[Decision]:
         """The decisions since the last call, in order."""
         taken, self.waiting = self.waiting, []
         return taken
@@ -27,8 +27,8 @@ class Decisions:
         evidence: Mapping[str, float], cost_seconds: float, begun: Averaging | None = None,
     ) -> None:  # fmt: skip
         """Record the change from `before` to `after`. `begun`: averaging that begins. `position` None: exploring."""
-        self.waiting.append(Progress(
-            "decision", epoch, dict(evidence), cost_seconds, text=why, samples=samples, position=position,
+        self.waiting.append(Decision(
+            epoch, samples, position, why, metrics=dict(evidence), cost_seconds=cost_seconds,
             before=asdict(before), after=asdict(after) | ({"averaging": asdict(begun)} if begun else {}),
         ))  # fmt: skip
         if position is not None:
@@ -38,5 +38,5 @@ class Decisions:
         return {"waiting": [asdict(decision) for decision in self.waiting], "told_knobs": asdict(self.told_knobs)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.waiting = [Progress(**decision) for decision in state["waiting"]]
+        self.waiting = [Decision(**decision) for decision in state["waiting"]]
         self.told_knobs = Knobs(**state["told_knobs"])

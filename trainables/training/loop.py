@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from search.records import Config
-from search.work import Progress
+from search.work import Decision, Reported
 from trainables.contract import Policy, Workload
 from trainables.estimates.noise_scale import Gradient
 from trainables.training import gradients
@@ -32,10 +32,9 @@ from trainables.training.device import autocast, compute_device, measure, placed
 from trainables.training.model_state import copied, measured_weights
 from trainables.training.onednn import Guard
 from trainables.training.randomness import read_streams, seed_streams, write_streams
-from trainables.training.replicas import Replicas
 from trainables.training.replicated import ReplicatedState
 from trainables.training.workers import Alone
-from trainables.values import Averaging, Knobs
+from trainables.values import Averaging
 
 
 def train(
@@ -47,7 +46,7 @@ def train(
     until: int | None = None,
     prepared: Path | None = None,
     state: dict[str, Any] | None = None,
-) -> Iterator[Progress]:
+) -> Iterator[Reported]:
     """Train from scratch, or continue from `state`, to the step `until` (None: the horizon); yields the reports."""
     training = Training(workload, policy, config, seed=seed, until=until, prepared=prepared)
     if state is not None:
@@ -102,17 +101,17 @@ class Training:
         self._seconds = 0.0  # since the last report
         self._size = workload.samples()
         self._order = SampleOrder(seed, self._size, self.device)
-        self._weights = ReplicatedState(workload, self.model, self.optimizer, self.group)
+        self.weights = ReplicatedState(workload, self.model, self.optimizer, self.group)
         self.control = Control(
             policy, self.model, self.optimizer, batch_size=knobs.batch_size, samples=self._size, epochs=workload.horizon,
-            measure=self._measured, metric=workload.metric, sampler=self._order, scaler=self.scaler, weights=self._weights,
+            measure=self._measured, metric=workload.metric, sampler=self._order, scaler=self.scaler, weights=self.weights,
             knobs=knobs,
         )  # fmt: skip
 
-    def __iter__(self) -> Iterator[Progress | None]:
+    def __iter__(self) -> Iterator[Reported | Decision | None]:
         if self.group.size > 1:
             state = self.group.told(self.state())  # all start from the first worker's state
-            self._weights.share()
+            self.weights.share()
             self.load(state)
             self.accumulated, self._share_sum, self._part_squares = 0, 0.0, []  # restart a batch that one worker began
         while True:
@@ -138,38 +137,19 @@ class Training:
         return self.control.epoch
 
     @property
-    def samples(self) -> int:
-        """Samples seen since the start."""
-        return self.control.samples
-
-    @property
     def diverged(self) -> bool:
         return self.control.diverged
-
-    @property
-    def knobs(self) -> Knobs:
-        return self.control.knobs
-
-    @property
-    def replicas(self) -> Replicas | None:
-        """The replicas that train in place of the model, which is their average."""
-        return self._weights.replicas
 
     @property
     def place(self) -> tuple[int, int]:
         """Finished evaluations, and samples of the next epoch that a backward pass has seen."""
         return self.step, self.cursor + self.accumulated
 
-    @property
-    def position(self) -> int:
-        """Samples behind the weights that an evaluation would measure: without undone and exploratory updates."""
-        return self.control.position
-
     def _attend(self, *, until_ended: bool = False) -> None:
         """Take part in each of the first worker's calls of `state` until it continues."""
-        if self._weights.is_scattered(self.control.snapshot) and not (until_ended and self.group.rank == 0):
+        if self.weights.is_scattered(self.control.snapshot) and not (until_ended and self.group.rank == 0):
             while self.group.total(torch.zeros(1, device=self.device)) or until_ended:
-                self._weights.gathered(self._weights.read())
+                self.weights.gathered(self.weights.read())
                 self.control.state_dict()
 
     def state(self) -> dict[str, Any]:
@@ -177,11 +157,11 @@ class Training:
 
         Of several workers, call it in the first; the others take part when they come to their next update.
         """
-        if self._weights.is_scattered(self.control.snapshot):
+        if self.weights.is_scattered(self.control.snapshot):
             self.group.total(torch.ones(1, device=self.device))
-        added = [parameter.grad for parameter in self._weights.parameters] if self.accumulated else None
+        added = [parameter.grad for parameter in self.weights.parameters] if self.accumulated else None
         return {
-            "weights": self._weights.gathered(self._weights.read()),
+            "weights": self.weights.gathered(self.weights.read()),
             "control": self.control.state_dict(),
             "step": self.step,
             "cursor": self.cursor,
@@ -206,7 +186,7 @@ class Training:
         weights = measured_weights(state)
         self._put(state, {**weights, "optimizer": {"state": weights["optimizer"]["state"], "param_groups": groups}})
         self._seconds = 0.0
-        self._weights.average(Averaging(1))  # this one's policy decides whether to average
+        self.weights.average(Averaging(1))  # this one's policy decides whether to average
         self.control.fork(state["control"])
         if self.cursor == 0:
             self._order.end_epoch()
@@ -215,9 +195,9 @@ class Training:
         self.cursor, self.accumulated = state["cursor"], state["accumulated"]
         self._share_sum, self._seconds = state["share_sum"], state["seconds"]
         self._part_squares = [(square, share) for square, share in state["part_squares"]]
-        self._weights.write(self._weights.own(weights))
+        self.weights.write(self.weights.own(weights))
         if (added := state["gradients"]) is not None:
-            for parameter, gradient in zip(self._weights.parameters, added, strict=True):
+            for parameter, gradient in zip(self.weights.parameters, added, strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
@@ -230,7 +210,7 @@ class Training:
             return self._evaluate()
         if not self.model.training:  # an evaluation came before
             self.model.train()
-        averaging, samples = self._weights.averaging, self.control.samples
+        averaging, samples = self.weights.averaging, self.control.samples
         replicas = None if averaging is None else averaging.replicas
         total = batch_count(self.cursor, self._size, self.control.knobs.batch_size, replicas or 1)
         share = self.group.share(self._order.drawn(samples, total), replicas)
@@ -246,7 +226,7 @@ class Training:
 
     def _backward(self, share: Tensor, whole: int, total: int) -> None:
         """Add up the gradients of the next part of this worker's `share`, `whole` of the batch's `total` samples."""
-        parameters, replicas, watches = self._weights.parameters, self._weights.replicas, self._watches_parts
+        parameters, replicas, watches = self.weights.parameters, self.weights.replicas, self._watches_parts
         if self.accumulated == 0:
             for parameter in parameters:  # like zero_grad, without its look for a profiler, which takes 12 us
                 parameter.grad = None
@@ -277,9 +257,9 @@ class Training:
         if self._watches_parts and whole >= 4:
             # Noise shows only between two parts or more; batch normalisation needs two samples or more.
             size = min(size, math.ceil(whole / 2))
-        if self._weights.replicas is None or size >= left:
+        if self.weights.replicas is None or size >= left:
             return math.ceil(left / math.ceil(left / size))
-        replicas = len(self._weights.replicas.own)
+        replicas = len(self.weights.replicas.own)
         rows = max(1, size // replicas)  # samples for each replica
         rows = math.ceil(left / replicas / math.ceil(left / replicas / rows))
         return left if left - rows * replicas < replicas else rows * replicas
@@ -287,17 +267,17 @@ class Training:
     @property
     def _watches_parts(self) -> bool:
         """Whether to measure the parts of a batch here; workers and replicas are parts by themselves."""
-        return self.control.watches_gradient and self.group.size == 1 and self._weights.replicas is None
+        return self.control.watches_gradient and self.group.size == 1 and self.weights.replicas is None
 
     def _update(self, total: int) -> None:
         """Update the weights with the gradients accumulated over `total` samples."""
         gradient = self._gradient(total) if self.control.watches_gradient else None
-        replicas = self._weights.replicas
+        replicas = self.weights.replicas
         if self._clip_norm is not None:
             if self.scaler is not None:
                 self.scaler.unscale_(self.optimizer)
             if replicas is None:
-                torch.nn.utils.clip_grad_norm_(self._weights.parameters, self._clip_norm)
+                torch.nn.utils.clip_grad_norm_(self.weights.parameters, self._clip_norm)
             else:
                 replicas.clip(self._clip_norm)
         if replicas is None:
@@ -321,10 +301,10 @@ class Training:
         """The norms of the gradients accumulated over `total` samples, and of their parts."""
         parts: gradients.Parts = self._part_squares
         whole: float | Tensor
-        if self.replicas is not None:
-            parts, whole = self.replicas.gradient_parts(total)
+        if self.weights.replicas is not None:
+            parts, whole = self.weights.replicas.gradient_parts(total)
         else:
-            whole = gradients.square(self._weights.parameters)
+            whole = gradients.square(self.weights.parameters)
             if self.group.size > 1:
                 parts = self.group.parts()
         scale = 1.0 if self.scaler is None else float(self.scaler.get_scale()) ** 2
@@ -342,8 +322,8 @@ class Training:
         measured = measure(self.workload, self._model, "valid") if self.group.rank == 0 else {}
         return cast("Mapping[str, float]", self.group.told(measured))
 
-    def _report(self, metrics: Mapping[str, float]) -> Progress:
+    def _report(self, metrics: Mapping[str, float]) -> Reported:
         declared = self.workload.cost_seconds(self.config, self.step)
         cost_seconds = self._seconds if declared is None else declared
         self._seconds = 0.0
-        return Progress("report", self.step, metrics, cost_seconds)
+        return Reported(self.step, metrics, cost_seconds)

@@ -45,10 +45,11 @@ import inspect
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from search.records import Config
 from search.work import Assignment
+from trainables.contract import OwnTraining
 from trainables.execution import call
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ Train = Callable[[Config], Any] | Callable[[Config, Any], Iterator[Any]] | Calla
 
 
 @dataclass(frozen=True, repr=False)
-class FromFunction:
+class FromFunction(OwnTraining):
     """Tunes `train`: `train(config)` calls `report` at rising steps, or `train(config, state)` yields `horizon` times.
 
     `test_with(config, state)`, if given, returns the metrics on data that no decision used, for a yielded state or for
@@ -79,7 +80,7 @@ class FromFunction:
     baseline: Mapping[str, Any] | None = None
     test_with: Callable[[Config, Any], Mapping[str, float]] | None = None
 
-    policy_remedy: ClassVar[str] = (
+    policy_remedy = (
         "write a generator that takes it, def train(config, state, control), and attach the control to your model and "
         "optimizer; or leave out policy."
     )
@@ -99,17 +100,14 @@ class FromFunction:
         return f"FromFunction({_name(self.train)}, metric={self.metric!r}, mode={self.mode!r}, horizon={self.horizon})"
 
     @property
-    def forks(self) -> bool:
+    def forks(self) -> bool:  # type: ignore[override]
         """Whether a trial can fork from another: only a yielded state can be handed on."""
         return _yields(self.train) and _takes_state(self.train)
 
     @property
-    def takes_policy(self) -> bool:
+    def takes_policy(self) -> bool:  # type: ignore[override]
         """Whether a policy can reach the knobs: only a generator that takes `control` can attach it to them."""
         return _yields(self.train) and _takes_control(self.train)
-
-    def prepare(self, folder: Path) -> None:
-        """Does nothing: trials share no files."""
 
     def run(
         self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None

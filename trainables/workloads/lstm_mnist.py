@@ -86,14 +86,12 @@ class LstmMnist(Workload):
         return functional.cross_entropy(model(self._shown(images[indices])), labels[indices])
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        from torch.nn import functional
+        import torch
+
+        from trainables.data.images import scores
 
         images, labels = self.part(part, str(next(model.parameters()).device))
-        logits = self._logits(model, images)
-        return {
-            "accuracy": (logits.argmax(1) == labels).double().mean().item(),
-            "loss": functional.cross_entropy(logits, labels).item(),
-        }
+        return scores(torch.cat([model(self._shown(some)) for some in torch.split(images, _AT_ONCE)]), labels)
 
     def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
         from trainables.models.answers import answers

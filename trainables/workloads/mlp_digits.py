@@ -64,14 +64,10 @@ class MlpDigits(Workload):
         return functional.cross_entropy(model(pixels[indices]), labels[indices])
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        from torch.nn import functional
+        from trainables.data.images import scores
 
         pixels, labels = _digits(str(next(model.parameters()).device))[part]
-        logits = model(pixels)
-        return {
-            "accuracy": (logits.argmax(1) == labels).double().mean().item(),
-            "loss": functional.cross_entropy(logits, labels).item(),
-        }
+        return scores(model(pixels), labels)
 
     def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
         from trainables.models.answers import answers

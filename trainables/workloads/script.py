@@ -30,10 +30,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from search.records import Config
 from search.work import Assignment
+from trainables.contract import CommandLine
 from trainables.scripts import config_file
 from trainables.scripts.flags import CONFIG, Flag, ask, command_words, find, names_in, nearest, script_place
 from trainables.scripts.printed import measured as measured
@@ -48,7 +49,7 @@ _REPORTS = re.compile(
 
 
 @dataclass(frozen=True)
-class Script:
+class Script(CommandLine):
     """Runs `command`, which reports `metric` up to its step `horizon`.
 
     `metrics`: others to record. `file`: read the metrics there and not from the output; a path relative to
@@ -71,8 +72,8 @@ class Script:
     step: str | None = None
     config: str | None = None
 
-    takes_policy: ClassVar[bool] = False
-    forks: ClassVar[bool] = False
+    takes_policy = False
+    forks = False
 
     def __post_init__(self) -> None:
         if not shlex.split(self.command):
@@ -142,9 +143,6 @@ class Script:
                     f"{self.command!r}: --{flag.name} is a switch and takes no value, but {name!r} is {parameter!r}; "
                     "tune it as choice([True, False])."
                 )
-
-    def prepare(self, folder: Path) -> None:
-        """Does nothing: trials share no files."""
 
     def run(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> ScriptRun:
         """Raises ValueError for a policy, which could not reach the knobs, and for a fork."""

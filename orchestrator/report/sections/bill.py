@@ -23,7 +23,7 @@ def section(run: Recorded) -> Section | None:
     if not cost["device_seconds"]:
         return None
     sentences = [_whole(cost), *_losses(cost), *_random(run, prices_of(cost["prices"]))]
-    figures = [_outcomes(cost), _tables(cost["breakdown"], "What the time was for", OUTCOMES)]
+    figures: list[Chart | Table] = [_outcomes(cost), _tables(cost["breakdown"], "What the time was for", OUTCOMES)]
     if len(cost["by_task"]) > 1:
         figures.append(_tables(cost["by_task"], "By task", {}))
     if len(cost["devices"]) > 1:
@@ -55,7 +55,7 @@ def _random(run: Recorded, prices: Prices) -> list[str]:
         "This assumes that random search trains every configuration in full, each for the mean time of a training here, "
         "and that a configuration that was stopped would not have got there."
     )
-    return [f"Random search: {words}. {assumed}"]
+    return [f"Random search needs {words}. {assumed}"]
 
 
 def _outcomes(cost: Mapping[str, Any]) -> Chart:
@@ -90,4 +90,4 @@ def _sum(parts: Mapping[str, Mapping[str, Any]]) -> float | None:
 
 
 def _dollars(usd: float | None) -> str:
-    return "–" if usd is None else dollars(round(usd, 2)) if usd >= 0.1 else dollars(usd)
+    return "–" if usd is None else dollars(usd)

@@ -1,0 +1,195 @@
+"""The forecast of cost and end: exact where nothing is uncertain, unbiased and honest about the rest."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator.driving.foresight import FORESEEN, read
+from orchestrator.money.amounts import USD, Amount
+from orchestrator.money.forecast import Forecast, Range, forecast
+from orchestrator.money.order import full_trainings_of, lengths_in_random_order
+from orchestrator.money.prices import prices_of
+from orchestrator.reading.dry_run import print_plan
+from orchestrator.reading.forecasts import cost_in_all, foreseen, foreseen_words, time_left
+from orchestrator.record.encoding import to_json
+from orchestrator.record.ledger import Ledger
+from search.contract import Scheduler, Searcher
+from search.history import History
+from search.records import Began, End, Report, Status, start
+from search.rules.conduct import Rules
+from search.rules.device_budget import DeviceBudget
+from search.schedulers.asha import Asha, AshaPromote
+from search.schedulers.hyperband import Hyperband
+from search.schedulers.median import Median
+from search.schedulers.run_to_end import RunToEnd
+from search.searchers.pbt import PopulationBasedTraining
+from search.searchers.random import Random
+from search.space import Space, uniform
+from tests.support import ROOT
+
+sys.path.insert(0, str(ROOT / "experiments" / "benchmarks"))
+
+from budgets import carried_out, timed_sweep
+from forecast import MARKS, Race, plan, wilson
+
+SPACE = Space({"x": uniform(0.0, 1.0)})
+ENDED = 6
+
+
+def so_far(*, limit: int | None = 10, ended: int = ENDED, running: int = 0, seconds: float = 10.0) -> History:
+    """Trials of four steps, all of the same speed: some are completed, some have made two steps."""
+    history = History(SPACE, horizon=4, limit=limit)
+    history.append(Began("", "gpu", 1.0))
+    for number in range(ended + running):
+        trial = history.append(start({"x": number / 20}))
+        for step in range(1, 5 if number < ended else 3):
+            history.append(Report(trial.number, step, 1.0, seconds))
+        if number < ended:
+            history.append(End(trial.number, Status.COMPLETED))
+    return history
+
+
+def seen(
+    history: History, rules: Rules | None = None, *, workers: int = 1, searcher: Searcher | None = None
+) -> Forecast:
+    found = forecast(history, searcher or Random(), RunToEnd(), rules or Rules(), workers=workers)
+    assert found is not None
+    return found
+
+
+def test_before_a_step_is_measured_there_is_no_forecast() -> None:
+    empty = History(SPACE, horizon=4, limit=10)
+    assert forecast(empty, Random(), RunToEnd(), Rules(), workers=2) is None
+    assert forecast(so_far(limit=None), Random(), RunToEnd(), Rules(), workers=2) is None  # nothing limits it
+
+
+def test_trials_of_one_speed_cost_what_they_cost() -> None:
+    """Four more trainings of 40 s on two workers."""
+    found = seen(so_far(), workers=2)
+    assert found.full_trainings == Range(4.0, 4.0, 4.0)
+    assert found.spent_device_seconds == 240.0
+    assert found.device_seconds.low < 160 < found.device_seconds.high
+    assert found.device_seconds.middle == pytest.approx(160, rel=0.1)
+    assert found.wall_seconds.middle == pytest.approx(80, rel=0.1)
+    many = seen(so_far(limit=104, ended=100), workers=2)
+    width = (many.device_seconds.high - many.device_seconds.low) / 160
+    assert width < (found.device_seconds.high - found.device_seconds.low) / 160  # more trials, less doubt
+
+
+def test_running_trials_need_only_their_rest_and_finalists_come_after_all_others() -> None:
+    found = seen(so_far(limit=8, running=2), Rules(finalists=2), workers=2)
+    assert found.full_trainings.middle == pytest.approx(2 * 0.5 + 2)
+    assert found.wall_seconds.middle == pytest.approx(15 + 40, rel=0.1)  # one of the two steps is half done
+
+
+def test_a_budget_ends_the_forecast() -> None:
+    assert seen(so_far(limit=None), Rules(budget=9.0)).full_trainings.middle == 3.0
+    dollars = DeviceBudget(0.40, "$0.40", lambda device: 3.6 / 3600)  # $0.24 is spent, a training costs $0.04
+    assert seen(so_far(limit=None), Rules(device_budget=dollars)).full_trainings.middle == 4.0
+    hours = Amount(400 / 3600, "gpu-hours")
+    assert hours.rate("gpu", prices_of(None)) == pytest.approx(1 / 3600)
+    assert Amount(1, USD).rate("gpu", prices_of(None)) is None
+
+
+def test_a_population_trains_each_member_to_the_end() -> None:
+    history = History(SPACE, horizon=8, limit=4)
+    history.append(Began())
+    for number in range(3):  # two segments of two steps, then it rests; the fourth member has not begun
+        trial = history.append(start({"x": number / 10}, until=2))
+        for step in (1, 2):
+            history.append(Report(trial.number, step, 1.0, 5.0))
+        history.append(End(trial.number, Status.STOPPED))
+    found = seen(history, searcher=PopulationBasedTraining(population=4, interval=2))
+    assert found.full_trainings.middle == pytest.approx(3 * 0.75 + 1)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "mean"),
+    [(RunToEnd(), 9.0), (Asha(reduction_factor=3), 2.1), (AshaPromote(reduction_factor=3), 2.4), (Hyperband(), 4.0)],
+    ids=repr,
+)
+def test_results_in_random_order_say_what_a_scheduler_saves(scheduler: Scheduler, mean: float) -> None:
+    """ASHA with a third: a third of the trials gets to step 3, a ninth to step 9: 1 + 2/3 + 6/9 steps, or a little less."""
+    lengths = lengths_in_random_order(scheduler, 9)
+    assert set(lengths) <= set(range(1, 10))
+    assert np.mean(lengths) == pytest.approx(mean, abs=1.0)
+    middle, low, high = full_trainings_of(scheduler, 9, 30)
+    assert low <= middle <= high
+    assert middle == pytest.approx(30 * np.mean(lengths) / 9, rel=0.1)
+
+
+def test_a_scheduler_without_rungs_has_an_order_too() -> None:
+    assert 1 < np.mean(lengths_in_random_order(Median(), 20)) <= 20
+
+
+@pytest.mark.slow
+def test_the_interval_holds_the_truth_of_sweeps_on_made_up_curves() -> None:
+    """Ten sweeps, one of each method, three forecasts each; experiments/results/forecast.md has fifty."""
+    held = []
+    for number in range(200, 210):
+        outcome = Race(plan(number)).run()
+        assert set(outcome.foreseen) == set(MARKS)
+        for seconds, device_seconds, found in outcome.foreseen.values():
+            held += [found.device_seconds.low <= outcome.device_seconds - device_seconds <= found.device_seconds.high]
+            held += [found.wall_seconds.low <= outcome.seconds - seconds <= found.wall_seconds.high]
+    low, high = wilson(sum(held), len(held))
+    assert low < 0.8 < high
+    assert sum(held) > 0.6 * len(held)
+
+
+# Words.
+
+
+def test_the_words_of_a_forecast() -> None:
+    found = Forecast(
+        Range(7800, 6600, 9600), Range(100_000, 80_000, 150_000), Range(3, 2, 4), 100_000, 3.0, "gpu"
+    )  # fmt: skip
+    assert time_left(found) == "time left 2 h 10 min (1 h 50 min to 2 h 40 min)"
+    assert time_left(found, age=7000) == "time left 13 min (0 s to 43 min)"
+    assert time_left(found, age=10_000) == ""
+    assert cost_in_all(found, None) == "56 h (50 h to 69 h) of device time in all"
+    assert cost_in_all(found, 0.001) == "$200 ($180 to $250) in all, 56 h (50 h to 69 h) of device time"
+
+
+def test_a_running_sweep_tells_its_latest_forecast(tmp_path: Path) -> None:
+    found = seen(so_far())
+    assert read(to_json(asdict(found))) == found
+    ledger = Ledger.write(tmp_path)
+    with ledger.transaction():
+        ledger.add_sweep(timed_sweep(), "", [])
+        ledger.add_event(FORESEEN, to_json(asdict(found)))
+    told = foreseen(ledger)
+    assert told is not None
+    assert told["device_seconds_left"][1] == pytest.approx(found.device_seconds.middle, abs=1e-3)
+    assert "time left" in foreseen_words(ledger)
+    assert "$" in foreseen_words(ledger)
+    with ledger.transaction():
+        ledger.add_event("state", "finished")
+    assert foreseen(ledger) is None
+    ledger.close()
+
+
+def plan_of(sweep: object, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    print_plan(sweep, folder)  # type: ignore[arg-type]
+    return capsys.readouterr().out
+
+
+def test_a_dry_run_says_what_it_knows_and_no_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = timed_sweep(num_samples=12, scheduler=Asha(reduction_factor=2), resources={"cpu": 1}, prices={"cpu": 3.6})
+    fresh = plan_of(sweep, tmp_path / "timed", capsys)
+    assert "full trainings, if results come in random order; no step has been timed yet (--smoke times two)" in fresh
+    assert "$" not in fresh
+    carried_out(tmp_path / "timed-smoke", sweep.changed(num_samples=1, name="timed-smoke"), 1, lambda order: 1e9)
+    timed = plan_of(sweep, tmp_path / "timed", capsys)
+    assert "of the smoke test" in timed
+    assert "$" in timed
+    carried_out(tmp_path / "timed", sweep.changed(num_samples=8), 2, lambda order: 1e9)
+    begun = plan_of(sweep, tmp_path / "timed", capsys)
+    assert "ends in" in begun
+    assert "in all" in begun
+    assert "8 random configurations came as far (95 %)" in begun
