@@ -138,7 +138,6 @@ class Driver:
         if trial.status is not Status.RUNNING:
             self._let_go(trial, done=done)
         self._stop_if_all_fail()
-        self._stop_without_price()
         self.check_budget()
         self.foresight.refine(self.workers)
         if self.clock() - self._copied > COPY_SECONDS:
@@ -329,11 +328,6 @@ class Driver:
         self.devices.begin(order)
         return order
 
-    def _begun(self, job: Order | None) -> Order | None:
-        if job is not None:
-            self._devices.begin(job_key(job))
-        return job
-
     def _assignment(self, trial: Trial) -> Assignment:
         return assignment(
             trial, self._recorder.seeds[trial.number], self._retention.pinned(trial.number),
@@ -350,15 +344,6 @@ class Driver:
         is_held = trial.number in self.running
         self.running.discard(trial.number)
         self._retention.let_go(trial, is_held=is_held, done=done)
-
-    def _stop_without_price(self) -> None:
-        """A budget in dollars cannot count a device that has no price."""
-        limit = self.rules.device_budget
-        if limit is None or self.stop_reason:
-            return
-        for device in self.history.device_time.by_device:
-            if limit.rate(device) is None:
-                self.stop(f"{device!r} has no price, and the budget is in dollars; add prices={{{device!r}: …}}")
 
     def _stop_if_all_fail(self) -> None:
         if self.abort_reason:

@@ -200,15 +200,6 @@ class History:
         name = task if isinstance(task, str) else task.name
         return self.steps(name) * self.costs.rate(name, len(self))
 
-    def rate(self, task: str = FULL) -> float:
-        """The cost of one step of this task, as a share of a full training."""
-        return self._costs.rate(task, len(self))
-
-    @property
-    def seconds_of_full(self) -> float:
-        """The mean seconds of a full training, from all reports; 0 before the first. Stalls do not count."""
-        return self._costs.seconds_of_full(len(self))
-
     @property
     def spent(self) -> float:
         """The training done so far, in full trainings."""
