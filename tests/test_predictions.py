@@ -53,6 +53,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def copy_record(run: Path, target: Path) -> None:
+    for name in ("ledger.db", "ledger.head"):
+        (target / name).write_bytes((run / name).read_bytes())
+
+
 # What workloads give.
 
 
@@ -121,12 +126,21 @@ def test_different_examples_are_never_compared() -> None:
         compared(answers([0, 1], [0, 0], [1, 1]), answers([1, 0], [0, 0], [1, 1]), (0, 1))
 
 
+THREE = np.array([0, 1, 2])
+WHOLE: dict[str, Any] = {"labels": THREE, "baseline": THREE, "tuned": THREE, "trials": np.array([0, 1])}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"no arrays", "is no file of arrays without pickles"),
-        ({"labels": np.zeros(3)}, "lacks baseline, tuned, trials"),
-        (dict.fromkeys(("labels", "baseline"), np.zeros(3)) | {"tuned": np.zeros(2), "trials": np.zeros(2)}, "tuned has the wrong shape"),
+        (b"PK\x03\x04 cut off", "is no file of arrays without pickles"),
+        ({"labels": THREE}, "it lacks baseline, tuned, trials"),
+        ({**WHOLE, "baseline": np.zeros(3)}, "baseline must hold whole numbers"),
+        ({**WHOLE, "shown": [3]}, "shown holds rows beyond the 3 examples"),
+        ({**WHOLE, "shown": [0, 1], "texts": ["one"]}, "texts has 1 entries for the 2 in shown"),
+        ({**WHOLE, "shown": [0], "images": np.zeros((1, 8, 8, 2))}, "images has the shape"),
+        ({**WHOLE, "tuned": THREE[:2]}, "tuned has the shape"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_none_of_ours_is_refused_and_the_page_says_so(
@@ -138,6 +152,11 @@ def test_a_file_that_is_none_of_ours_is_refused_and_the_page_says_so(
         np.savez(tmp_path / FILE, **content)
     with pytest.raises(BadInput, match=message):
         read(tmp_path)
+    copy_record(run, tmp_path)
+    section = examples.section(read_run(tmp_path))
+    assert section is not None
+    assert message in section.sentences[0]
+    assert not section.figures
 
 
 # From a run to the page.
@@ -172,8 +191,7 @@ def test_the_page_says_how_to_get_predictions_then_shows_them(run: Path) -> None
 
 def test_predictions_of_an_earlier_best_are_told(run: Path, tmp_path: Path) -> None:
     write(tuned(), run)
-    for name in ("ledger.db", "ledger.head"):
-        (tmp_path / name).write_bytes((run / name).read_bytes())
+    copy_record(run, tmp_path)
     found = read(run)
     assert found is not None
     save(compared(*[answers([0, 1], [0, k], [1, 1]) for k in (0, 1)], (0, 5)), tmp_path / FILE)
@@ -183,8 +201,7 @@ def test_predictions_of_an_earlier_best_are_told(run: Path, tmp_path: Path) -> N
 
 
 def test_of_many_classes_those_that_changed_are_listed(run: Path, tmp_path: Path) -> None:
-    for name in ("ledger.db", "ledger.head"):
-        (tmp_path / name).write_bytes((run / name).read_bytes())
+    copy_record(run, tmp_path)
     labels = np.repeat(np.arange(30), 4)
     worse, better = labels.copy(), labels.copy()
     worse[labels == 7] = 8

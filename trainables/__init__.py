@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trainables.policies.watchdog import Watchdog
     from trainables.training.batch_sampler import BatchSampler
     from trainables.training.control import Control
-    from trainables.values import Action, Averaging, Execution, Knobs, Signals
+    from trainables.values import Action, Averaging, Execution, Knobs, Predictions, Signals
     from trainables.workloads.bert_classify import BertClassify
     from trainables.workloads.bert_mlm import BertMlm
     from trainables.workloads.callable import FromFunction
@@ -70,6 +70,7 @@ HOMES = {
     "Averaging": "trainables.values",
     "Execution": "trainables.values",
     "Knobs": "trainables.values",
+    "Predictions": "trainables.values",
     "Signals": "trainables.values",
     "BertClassify": "trainables.workloads.bert_classify",
     "BertMlm": "trainables.workloads.bert_mlm",
@@ -110,6 +111,7 @@ __all__ = [
     "OwnTraining",
     "Plateau",
     "Policy",
+    "Predictions",
     "Quadratic",
     "ReplayedSchedule",
     "ResNetFinetune",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.work import Assignment, Progress
 from trainables.contract import OwnTraining, Policy, Trainable, Workload
+from trainables.values import Predictions
 
 if TYPE_CHECKING:
     from trainables.training.loop import Training

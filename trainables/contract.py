@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from search.records import Config
 from search.work import Assignment, Progress
-from trainables.values import Action, Execution, Knobs, Signals
+from trainables.values import Action, Execution, Knobs, Predictions, Signals
 
 if TYPE_CHECKING:
     import torch

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import os
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,17 +153,11 @@ def read(folder: Path) -> Compared | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise BadInput(f"{path}: is no file of arrays without pickles ({error}); write it again.") from error
-    missing = [name for name in NEEDED if name not in arrays]
-    if missing:
-        raise BadInput(f"{path}: lacks {', '.join(missing)}; it needs {', '.join(NEEDED)}.")
+    if (problem := _problem(arrays)) is not None:
+        raise BadInput(f"{path}: {problem}; docs/report_methods.md says what it holds.")
     labels = arrays["labels"]
-    odd = [name for name in ("baseline", "tuned") if arrays[name].shape != labels.shape or labels.ndim != 1]
-    if odd or arrays["trials"].shape != (2,):
-        raise BadInput(
-            f"{path}: {', '.join(odd) or 'trials'} has the wrong shape; labels has {labels.shape}, trials (2,)."
-        )
     sure = np.ones(len(labels))
     shown = arrays.get("shown", np.zeros(0, dtype=np.int64)).astype(np.int64)
     return Compared(
@@ -171,6 +167,30 @@ def read(folder: Path) -> Compared | None:
         tuple(map(str, arrays.get("classes", ()))), shown,
         arrays.get("images", np.zeros((0, 0, 0))).astype(np.uint8), tuple(map(str, arrays.get("texts", ()))),
     )  # fmt: skip
+
+
+def _problem(arrays: Mapping[str, NDArray[Any]]) -> str | None:
+    """What is wrong with the arrays, in words; None if nothing is."""
+    if missing := [name for name in NEEDED if name not in arrays]:
+        return f"it lacks {', '.join(missing)}"
+    shape = arrays["labels"].shape
+    for name in ("labels", "baseline", "tuned"):
+        if arrays[name].shape != shape or len(shape) != 1:
+            return f"{name} has the shape {arrays[name].shape}; labels, baseline and tuned need one length"
+        if arrays[name].dtype.kind not in "iu" or arrays[name].min(initial=0) < 0:
+            return f"{name} must hold whole numbers from 0 on"
+    if arrays["trials"].shape != (2,):
+        return f"trials has the shape {arrays['trials'].shape}; it needs two numbers"
+    shown = arrays.get("shown", np.zeros(0, dtype=np.int64))
+    if shown.size and (shown.min() < 0 or shown.max() >= shape[0]):
+        return f"shown holds rows beyond the {shape[0]} examples"
+    for name in ("images", "texts"):
+        if len(arrays.get(name, ())) not in (0, len(shown)):
+            return f"{name} has {len(arrays[name])} entries for the {len(shown)} in shown"
+    images = arrays.get("images")
+    if images is not None and len(images) and (images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,))):
+        return f"images has the shape {images.shape}; it needs (m, height, width) or (m, height, width, 3)"
+    return None
 
 
 def _pair(history: History, folder: Path) -> tuple[Trial, Trial]:

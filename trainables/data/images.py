@@ -186,7 +186,7 @@ def loss(model: nn.Module, images: Images, rows: Tensor, *, augment: bool) -> Te
 
 def evaluate(forward: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor) -> Mapping[str, float]:
     """Accuracy and mean loss of `forward` on `inputs`, a thousand at a time, or fewer if they are large."""
-    return scores(_in_turns(forward, inputs), labels)
+    return scores(in_turns(forward, inputs), labels)
 
 
 def scores(logits: Tensor, labels: Tensor) -> Mapping[str, float]:

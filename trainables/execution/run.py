@@ -15,7 +15,7 @@ from trainables.contract import Workload
 from trainables.execution import gpu_memory
 from trainables.execution.store import Store, describe
 from trainables.pausing import Pausing
-from trainables.training.device import compute_device, measure, placed
+from trainables.training.device import compute_device, measure, placed, predict
 from trainables.training.model_state import measured_weights, put_model
 from trainables.values import Predictions
 

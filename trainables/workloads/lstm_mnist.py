@@ -86,12 +86,16 @@ class LstmMnist(Workload):
         return functional.cross_entropy(model(self._shown(images[indices])), labels[indices])
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        import torch
-
         from trainables.data.images import scores
 
         images, labels = self.part(part, str(next(model.parameters()).device))
-        return scores(torch.cat([model(self._shown(some)) for some in torch.split(images, _AT_ONCE)]), labels)
+        return scores(self._logits(model, images), labels)
+
+    def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
+        from trainables.models.answers import answers
+
+        images, labels = self.part(part, str(next(model.parameters()).device))
+        return answers(self._logits(model, images), labels, images=images)
 
     def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
         from trainables.models.answers import answers

@@ -26,7 +26,8 @@ def section(run: Recorded) -> Section | None:
     if not rows:
         if policy == NO_POLICY or not any(trial.steps for trial in run.history):
             return None
-        return Section("decisions", "Decisions in training", [f"The policy {policy} has turned no knob on record."])
+        trials = counted(sum(bool(trial.steps) for trial in run.history), "trial")
+        return Section("decisions", "Decisions in training", [f"The policy {policy} has turned no knob in {trials}."])
     of_trial: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         of_trial[row["trial"]].append(row)
