@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.console.plurals import plural
 from orchestrator.reading.state import state_words
 from orchestrator.record.encoding import now
 from orchestrator.record.ledger import Ledger
@@ -59,7 +60,7 @@ def _facts(run: Recorded, words: str) -> str:
     parts = [
         words,
         f"{run.metric} ({better} is better)",
-        f"{len(run.history.trials):,} trials of up to {about['horizon']} steps",
+        f"{plural(len(run.history.trials), 'trial')} of up to {plural(about['horizon'], 'step')}",
         f"searcher {_name(about['searcher'])}",
         f"scheduler {_name(about['scheduler'])}",
     ]

@@ -122,7 +122,6 @@ class Answer(BaseHTTPRequestHandler):
     """The answer to one request: the page, its state as JSON, or plotly's code."""
 
     server: Server
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         if self.headers.get("Host", "") not in self.server.hosts:  # a foreign name that was made to point here

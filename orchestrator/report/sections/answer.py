@@ -6,6 +6,7 @@ import shlex
 from math import isfinite, sqrt
 from statistics import variance
 
+from orchestrator.console.plurals import plural
 from orchestrator.record.encoding import seconds_between
 from orchestrator.report.charts import Section, Table
 from orchestrator.report.recorded import Recorded
@@ -41,7 +42,7 @@ def _won(run: Recorded) -> str:
     if best is None:
         begun = len(run.history.trials)
         return (
-            f"Nothing yet: {begun} trials have begun, and no full training has reported."
+            f"Nothing yet: {plural(begun, 'trial', 'have begun')}, and no full training has reported."
             if begun
             else "Nothing yet: no trial has begun."
         )
@@ -55,7 +56,9 @@ def _lead(run: Recorded) -> str:
     best, baseline = run.best, run.baseline
     if baseline is None:
         return "Unknown: the sweep has no baseline. Sweep(baseline=…) trains one for comparison."
-    if best is None or not isfinite(baseline.loss):
+    if best is None:
+        return ""
+    if not isfinite(baseline.loss):
         return f"Unknown: the baseline (trial {baseline.number}) {_not_there(baseline)}."
     if best is baseline or key_of(best.config) == key_of(baseline.config):
         return (
@@ -135,7 +138,7 @@ def _cost(run: Recorded) -> str:
     passed = seconds_between(min(times), max(times)) if times else 0.0
     return (
         f"{trainings(history.spent)}{of} full trainings: {duration(seconds)} of training in {duration(passed)} from the first "
-        f"record to the last. {len(history.trials):,} trials: {trials}."
+        f"record to the last. {plural(len(history.trials), 'trial')}: {trials}."
     )
 
 
@@ -144,7 +147,7 @@ def _next(run: Recorded) -> str:
     best, name = run.best, shlex.quote(str(run.folder))
     if run.state == "running":
         running = run.history.count(Status.RUNNING)
-        return f"Wait: the sweep is running ({running} trials under way)."
+        return f"Wait: the sweep is running ({plural(running, 'trial')} under way)."
     if run.state == "interrupted":
         return f"Continue: the sweep was interrupted; the same command goes on where it was. {_command(run)}".rstrip()
     if best is None:
