@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.driving.assignments import assignment
 from orchestrator.driving.continuation import describe_found
-from orchestrator.driving.jobs import Jobs
+from orchestrator.driving.device_clock import LEAST, DeviceClock, cut_off
+from orchestrator.driving.foresight import Foresight
+from orchestrator.driving.jobs import Jobs, job_key
 from orchestrator.driving.places import Places
 from orchestrator.driving.recorder import Recorder, check_disk
 from orchestrator.driving.retention import Retention
@@ -28,7 +30,7 @@ from orchestrator.sweep import Sweep
 from orchestrator.worker.job import PREPARE, Order
 from orchestrator.worker.limits import LOG
 from search.history import History, Trial, incumbent
-from search.records import Began, Over, Status, Suggestion
+from search.records import Began, Over, Status, Suggestion, Used
 from search.rules.conduct import Instead, awaits_first, may_ask, next_move, to_test
 from search.rules.finalists import winner
 from search.work import Assignment, Progress
@@ -75,6 +77,8 @@ class Driver:
         self._recorder = Recorder(sweep, ledger, self.history, self._retention, listen)
         self._jobs = Jobs(is_prepared=(self.places.shared / ".complete").exists(), retries=sweep.retries)
         self._time = TimeSpent(ledger, clock)
+        self.foresight = Foresight(sweep, ledger, self.history)
+        self._devices = DeviceClock(clock, at_once=sweep.device_budget is not None)
         self._exhausted = False  # there is nothing more to suggest
         self._nothing_at = -1  # length of the history at which there was nothing to suggest
         self._thought_at = -1  # length of the history for which the searcher has thought ahead
@@ -82,8 +86,9 @@ class Driver:
         self._copied = clock()
         self.places.pause_file.unlink(missing_ok=True)
         with ledger.transaction():
+            self._recorder.use(cut_off(ledger, self.history))
             ledger.add_sweep(sweep, change, command)
-            self.history.append(Began(change))
+            self.history.append(Began(change, *sweep.held))
             for notice in ledger.notices:
                 ledger.add_event("notice", notice)
             for text in named:
@@ -97,13 +102,13 @@ class Driver:
         """The order for a free worker; None: nothing at the moment, ask again after the next answer."""
         self.check_budget()
         if not self._jobs.is_prepared:
-            return None if self.stop_reason else self._jobs.prepare()
+            return None if self.stop_reason else self._begun(self._jobs.prepare())
         if self.stop_reason or (self.running and awaits_first(self.history, self.rules)):
             return None
         training = self._next_training()
         if training is not None or self.running or not self._exhausted:
             return training
-        return self._jobs.test(self._to_test(), self._assignment)  # after the last decision
+        return self._begun(self._jobs.test(self._to_test(), self._assignment))  # after the last decision
 
     def receive(self, number: int, answers: Sequence[Progress], *, done: bool = False) -> bool:
         """Record the answers of a trial's worker in one transaction. False: the worker should leave the trial.
@@ -112,6 +117,8 @@ class Driver:
         """
         trial = self.history.trials[number]
         with self.ledger.transaction():
+            reported, before = _reported(trial, answers), trial.cost_seconds
+            self._recorder.use(self._devices.answered(trial, answers))
             for answer in answers:
                 if answer.kind == "paused":
                     self.running.discard(number)
@@ -120,11 +127,18 @@ class Driver:
                     self._recorder.take(trial, answer)
             if done:
                 self._recorder.rest(trial)
+            dropped = reported - (trial.cost_seconds - before)  # steps after its end
+            self._recorder.use([Used(number, dropped, "lost")] if dropped > LEAST else [])
+            self._recorder.stop_if_spent(trial)
+            if trial.status is not Status.RUNNING or number not in self.running:
+                self._recorder.use(self._devices.end(str(number), "beside", number))
             self._time.note()
         if trial.status is not Status.RUNNING:
             self._let_go(trial, done=done)
         self._stop_if_all_fail()
+        self._stop_without_price()
         self.check_budget()
+        self.foresight.refine(self.workers)
         if self.clock() - self._copied > COPY_SECONDS:
             self.ledger.copy()
             self._copied = self.clock()
@@ -137,6 +151,7 @@ class Driver:
         """
         trial, why = self.history.trials[number], reason(kind, text)
         with self.ledger.transaction():
+            self._recorder.use(self._devices.end(str(number), "lost", number))
             if trial.status is Status.RUNNING:
                 self._recorder.fail(trial, why, detail or text)
             else:  # its result stands
@@ -154,6 +169,7 @@ class Driver:
         if trial.status is not Status.RUNNING:
             return
         with self.ledger.transaction():
+            self._recorder.use(self._devices.end(str(number), "lost", number))
             self._recorder.lose(trial, why)
         if trial.status is Status.RUNNING:
             self.waiting.insert(0, number)
@@ -169,6 +185,7 @@ class Driver:
         """A prepare or test order came back."""
         self._jobs.come_back(order)
         with self.ledger.transaction():
+            spent = self._devices.end(job_key(order), order.kind, None if order.kind == PREPARE else order.trial)
             if error and order.kind == PREPARE:
                 check_disk(self.places.folder)
                 self._recorder.tell("failure", f"prepare failed:\n{error}")
@@ -184,9 +201,14 @@ class Driver:
                 self._recorder.tell("notice", text, order.trial)
             else:
                 self._recorder.test(self.history.trials[order.trial], metrics or {})
+            self._recorder.use(spent)
 
     def lose_job(self, order: Order, why: str) -> None:
         """The worker of a prepare or test order is gone: hand it out again, a few times."""
+        with self.ledger.transaction():
+            self._recorder.use(
+                self._devices.end(job_key(order), "lost", None if order.kind == PREPARE else order.trial)
+            )
         if self._jobs.lose(order):
             self.finish_job(order, error=f"WorkerLost: {why}")
 
@@ -263,8 +285,12 @@ class Driver:
     # Deciding what to run.
 
     def _next_training(self) -> Order | None:
-        if self.waiting:
-            return self._assign(self.history.trials[self.waiting.pop(0)])
+        while self.waiting:
+            trial = self.history.trials[self.waiting.pop(0)]
+            with self.ledger.transaction():
+                is_over = self._recorder.stop_if_spent(trial)
+            if not is_over:
+                return self._assign(trial)
         begun = self.clock()
         suggestion = self._decide()
         if suggestion is None:
@@ -296,7 +322,13 @@ class Driver:
         folder = self.places.trial(trial.number)
         refuse_links(folder.parent, folder, folder / LOG, self.places.checkpoints(trial.number))
         self.running.add(trial.number)
+        self._devices.begin(str(trial.number))
         return Order("train", trial.number, self._assignment(trial))
+
+    def _begun(self, job: Order | None) -> Order | None:
+        if job is not None:
+            self._devices.begin(job_key(job))
+        return job
 
     def _assignment(self, trial: Trial) -> Assignment:
         return assignment(
@@ -315,6 +347,20 @@ class Driver:
         self.running.discard(trial.number)
         self._retention.let_go(trial, is_held=is_held, done=done)
 
+    def _stop_without_price(self) -> None:
+        """A budget in dollars cannot count a device that has no price."""
+        limit = self.rules.device_budget
+        if limit is None or self.stop_reason:
+            return
+        for device in self.history.device_time.by_device:
+            if limit.rate(device) is None:
+                self.stop(f"{device!r} has no price, and the budget is in dollars; add prices={{{device!r}: …}}")
+
     def _stop_if_all_fail(self) -> None:
         if self.abort_reason:
             self.stop(self.abort_reason)
+
+
+def _reported(trial: Trial, answers: Sequence[Progress]) -> float:
+    """The seconds of the steps that are new to the record."""
+    return sum(answer.cost_seconds for answer in answers if answer.kind == "report" and answer.step > trial.step)

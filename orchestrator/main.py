@@ -104,7 +104,12 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         name: Annotated[str | None, typer.Option(help="Name of the run: its folder under --runs.")] = None,
         runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
         num_samples: Annotated[int | None, typer.Option(help="Configurations to try, in all.")] = None,
-        budget: Annotated[float | None, typer.Option(help="Training in all, in full trainings.")] = None,
+        budget: Annotated[
+            str | None, typer.Option(help="Training in all: 30 (full trainings), '40 gpu-hours', '$200'.")
+        ] = None,
+        prices: Annotated[
+            str | None, typer.Option(help="Price table: a TOML, YAML or JSON file, device to dollars an hour.")
+        ] = None,
         max_concurrent: Annotated[
             int | None, typer.Option(help="Trials at once; default: as many as the resources allow.")
         ] = None,
@@ -126,6 +131,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         replay: Annotated[int | None, typer.Option(hidden=True)] = None,
         go_on: Annotated[int | None, typer.Option(hidden=True)] = None,
         audit: Annotated[bool, typer.Option("--audit", hidden=True)] = False,
+        predictions: Annotated[bool, typer.Option("--predictions", hidden=True)] = False,
     ) -> None:
         described = _build(sweep)
         if smoke:
@@ -136,6 +142,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             "name": name,
             "num_samples": num_samples,
             "budget": budget,
+            "prices": prices,
             "max_concurrent": max_concurrent,
             "time_budget": time_budget,
             "seed": seed,
@@ -151,6 +158,11 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             from orchestrator.reading.audit import print_audit
 
             print_audit(described, folder)
+            return
+        if predictions:
+            from orchestrator.reading.predictions import print_written
+
+            print_written(described, folder)
             return
         from orchestrator.definition.checks import on_this_machine
 

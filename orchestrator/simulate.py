@@ -7,6 +7,7 @@ trainings are real (or recorded, as the workload has it); only the waiting is si
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -27,18 +28,25 @@ class SimulatedClock:
 
 
 def simulate(
-    driver: Driver, clock: SimulatedClock, *, workers: int, refresh: Callable[[], None] = lambda: None
+    driver: Driver,
+    clock: SimulatedClock,
+    *,
+    workers: int,
+    refresh: Callable[[], None] = lambda: None,
+    lifetime: Callable[[Order], float] = lambda order: math.inf,
 ) -> None:
-    """Run the sweep until it ends or is stopped."""
+    """Run the sweep until it ends or is stopped. `lifetime`: seconds after which the worker of an order dies."""
     driver.workers = workers
     free = list(range(workers))
     jobs: dict[int, tuple[Order, Job]] = {}
-    answers: list[tuple[float, int, Answer]] = []  # heap: time of arrival, worker, answer
+    answers: list[tuple[float, int, Answer | None]] = []  # heap: time of arrival, worker, answer; None: it is dead
+    dies: dict[int, float] = {}  # worker → when
 
     def step(number: int) -> None:
         answer = jobs[number][1].advance(patience=0.0)
         cost = sum(item.cost_seconds for item in answer.progress)
-        heapq.heappush(answers, (clock.seconds + cost, number, answer))
+        comes = clock.seconds + cost
+        heapq.heappush(answers, (comes, number, answer) if comes < dies[number] else (dies[number], number, None))
 
     try:
         while True:
@@ -50,13 +58,19 @@ def simulate(
                     driver.finish_job(order, *other(driver.sweep, order, driver.places.shared))
                     continue
                 number = free.pop(0)
+                dies[number] = clock.seconds + lifetime(order)
                 jobs[number] = (order, Job(driver.sweep, order.assignment, driver.places.pause_file.exists))
                 step(number)
             if not answers:
                 return  # nothing runs, and there is nothing left to do
             clock.seconds, number, answer = heapq.heappop(answers)
             order, job = jobs[number]
-            go_on = driver.receive(order.trial, answer.progress, done=answer.done)
+            if answer is None:
+                job.leave()
+                driver.lose(order.trial, "the worker died")
+                answer, go_on = Answer(order.trial, done=True), False
+            else:
+                go_on = driver.receive(order.trial, answer.progress, done=answer.done)
             if answer.failure:
                 driver.fail(order.trial, *answer.failure)
             if go_on and not answer.done:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,12 @@ from orchestrator.definition.bad_input import tell_uncaught
 from orchestrator.definition.identity import identity
 from orchestrator.definition.units import number_of_bytes, seconds
 from orchestrator.errors import BadInput, did_you_mean
+from orchestrator.money.amounts import Amount, budget_of
+from orchestrator.money.prices import CPU, GPU, Prices, prices_of
 from search.contract import Scheduler, Searcher
 from search.records import Config, Goal
 from search.rules.conduct import Rules
+from search.rules.device_budget import DeviceBudget
 from search.space import Space
 from search.task import FULL, Task
 from search.work import Trainable
@@ -55,6 +59,10 @@ OTHER_NAMES = {  # names of our fields in other libraries
     "fidelities": "tasks",
     "observation_budget": "budget",
     "total_cost": "budget",
+    "max_cost": "budget",
+    "cost_budget": "budget",
+    "price": "prices",
+    "price_table": "prices",
     "initial_points": "points_to_evaluate",
     "trainable": "workload",
     "train": "workload",
@@ -99,7 +107,8 @@ class Sweep:
     metric: str = ""  # default: the workload's
     mode: str = ""  # "min" or "max"; default: the workload's
     num_samples: int | None = None  # configurations to try; None: 16, or as many as the budget allows
-    budget: float | None = None  # limit on all training, in full trainings, finalists included
+    budget: float | str | Amount | None = None  # limit on all training: full trainings, "40 gpu-hours" or "$200"
+    prices: Prices | Mapping[str, Any] | str | None = None  # device → dollars an hour, or a file; see money/prices.py
     tasks: Sequence[Task] = ()  # cheaper versions of the training and the full one, for a searcher that uses them
     max_concurrent: int | None = None  # trials at once; None: as many as the resources allow
     first_alone: bool = True  # the first trial runs alone until it reports: a mistake common to all costs one start
@@ -138,6 +147,9 @@ class Sweep:
         wanted = shorthand.goal(minimize, maximize, self.metric, self.mode)
         workload, (metric, mode) = shorthand.workload_of(self.workload, wanted, steps)
         self._set(workload=workload, metric=metric, mode=mode)
+        self._set(prices=prices_of(self.prices))
+        if self.budget is not None:
+            self._set(budget=budget_of(self.budget))
         self._check_types()
         checks.horizon(self)
         validation.metric(self)
@@ -218,10 +230,32 @@ class Sweep:
     def rules(self) -> Rules:
         """The fields that the rules of a sweep need."""
         return Rules(
-            baseline=self.baseline_config, points=tuple(self.points_to_evaluate), budget=self.budget, target=self.target,
-            diverged_beyond=self.diverged_beyond, finalists=self.finalist_count, confirmations=self.confirmations,
+            baseline=self.baseline_config, points=tuple(self.points_to_evaluate), budget=self.full_budget,
+            device_budget=self.device_budget, target=self.target, diverged_beyond=self.diverged_beyond, finalists=self.finalist_count, confirmations=self.confirmations,
             retries=self.retries, first_alone=self.first_alone, goal=self.goal,
         )  # fmt: skip
+
+    @property
+    def full_budget(self) -> float | None:
+        """The budget in full trainings; None if there is none, or it counts device time or money."""
+        return None if isinstance(self.budget, (Amount, str)) else self.budget
+
+    @property
+    def device_budget(self) -> DeviceBudget | None:
+        """The budget in device hours or dollars, with the cost of each device."""
+        if not isinstance(self.budget, Amount):
+            return None
+        return DeviceBudget(self.budget.number, str(self.budget), partial(self.budget.rate, prices=self.price_table))
+
+    @property
+    def price_table(self) -> Prices:
+        return prices_of(self.prices)
+
+    @property
+    def held(self) -> tuple[str, float]:
+        """What one trial holds and is paid for: its GPUs, or without one its CPU cores."""
+        gpus, cpus = float(self.resources.get(GPU, 0)), float(self.resources.get(CPU, 1))
+        return (GPU, gpus) if gpus else (CPU, cpus)
 
     @property
     def threads(self) -> int:

@@ -24,6 +24,7 @@ class Costs:
         self.trials = trials
         self._trained: dict[str, int] = {}  # task → steps trained on it
         self._rates: tuple[int, dict[str, float]] = (-1, {})  # length of the history; task → share of a full training
+        self._full = (-1, 0.0)  # length of the history; seconds of a full training
 
     def add(self, task: str, steps: int) -> None:
         """Record that `steps` more steps were trained on `task`."""
@@ -50,6 +51,14 @@ class Costs:
                 rates[name] = self._learned(known) / known.steps(self.horizon)
         return rates[name]
 
+    def seconds_of_full(self, length: int) -> float:
+        """The mean seconds of a full training over the trials of all tasks; `length` is the history's."""
+        if self._full[0] != length:
+            done = [trial for trial in self.trials if trial.step > trial.began]
+            shares = [(trial.step - trial.began) * self.rate(trial.task, length) for trial in done]
+            self._full = (length, _mean_rate([(t.cost_seconds, share) for t, share in zip(done, shares, strict=True)]))
+        return self._full[1]
+
     def _learned(self, task: Task) -> float:
         """The cost of a training of `task`: the declared and the measured one, averaged on a log scale."""
         cheap, full = self._seconds_a_step(task.name), self._seconds_a_step(FULL)
@@ -66,10 +75,14 @@ class Costs:
         Trials that stalled (a suspended laptop, a stopped process) say nothing about the task and do not count.
         """
         ours = [trial for trial in self.trials if trial.task == task and trial.steps]
-        measured = [(trial.cost_seconds, trial.step - trial.began) for trial in ours]
-        rates = sorted(seconds / steps for seconds, steps in measured)
-        if not rates:
-            return 0.0
-        likely = HELD_UP * rates[len(rates) // 2]
-        counted = [(seconds, steps) for seconds, steps in measured if seconds / steps <= likely]
-        return math.fsum(seconds for seconds, _ in counted) / sum(steps for _, steps in counted)
+        return _mean_rate([(trial.cost_seconds, trial.step - trial.began) for trial in ours])
+
+
+def _mean_rate(measured: Sequence[tuple[float, float]]) -> float:
+    """Σ seconds / Σ amount, without the trials that stalled; 0 without measurements."""
+    rates = sorted(seconds / amount for seconds, amount in measured)
+    if not rates:
+        return 0.0
+    likely = HELD_UP * rates[len(rates) // 2]
+    counted = [(seconds, amount) for seconds, amount in measured if seconds / amount <= likely]
+    return math.fsum(seconds for seconds, _ in counted) / sum(amount for _, amount in counted)

@@ -9,7 +9,8 @@ from typing import Any, overload
 
 from search.costs import Costs
 from search.curves import Curves
-from search.records import FINALIST, Began, Config, End, OfRun, OfTrial, Over, Record, Report, Status, Suggestion
+from search.device_time import DeviceTime
+from search.records import FINALIST, Began, Config, End, OfRun, OfTrial, Over, Record, Report, Status, Suggestion, Used
 from search.run_state import RunState
 from search.space import Space
 from search.task import FULL, Task, named
@@ -114,6 +115,7 @@ class History:
         self.earlier = tuple(earlier)  # histories of earlier sweeps to learn from
         self.trials: list[Trial] = []  # index = number
         self.run = RunState()  # whether the search is over, who lost a worker, …
+        self.device_time = DeviceTime()  # for how long trials held their devices
         self.memo = ""  # the latest memo of a suggestion
         self.asked = 0  # suggestions so far
         self.under_way: frozenset[int] = frozenset()  # the trials that were running after the latest suggestion
@@ -147,8 +149,14 @@ class History:
             self._curves.add(trial, record.step, record.loss)
             trial.grow(record)
             self.run.report(record.step)
+            self.device_time.report(record.trial, record.cost_seconds)
             return trial
+        if isinstance(record, Used):
+            self.device_time.use(record)
+            return None
         if isinstance(record, (Over, Began)):
+            if isinstance(record, Began):
+                self.device_time.began(record)
             self.run.add(record, None)
             return None
         trial = self._suggested(record) if isinstance(record, Suggestion) else self.trials[record.trial]
@@ -192,6 +200,15 @@ class History:
         """
         name = task if isinstance(task, str) else task.name
         return self.steps(name) * self._costs.rate(name, len(self))
+
+    def rate(self, task: str = FULL) -> float:
+        """The cost of one step of this task, as a share of a full training."""
+        return self._costs.rate(task, len(self))
+
+    @property
+    def seconds_of_full(self) -> float:
+        """The mean seconds of a full training, from all reports; 0 before the first. Stalls do not count."""
+        return self._costs.seconds_of_full(len(self))
 
     @property
     def spent(self) -> float:

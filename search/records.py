@@ -2,7 +2,7 @@
 
 A sweep is a sequence of records. Searchers and schedulers decide from three kinds: a `Suggestion` (a decision to run
 something), a `Report` (a trial reached a step) and an `End` (a trial came to rest). The others tell how the run itself
-went: `Began`, `Judged`, `Lost`, `Over` and `Tested`. Inside the project *loss is minimised*: a metric that the user
+went: `Began`, `Judged`, `Lost`, `Over`, `Tested` and `Used`. Inside the project *loss is minimised*: a metric that the user
 maximises changes its sign once, where the ledger is read (`Goal`).
 """
 
@@ -161,10 +161,27 @@ class Began:
     """The user started or resumed the sweep. `change`: what they changed; then a search that was over continues."""
 
     change: str = ""
+    device: str = "cpu"  # what a trial holds: CPU cores, or GPUs ("gpu") …
+    devices: float = 1.0  # … and how many
+
+
+@dataclass(frozen=True)
+class Used:
+    """Seconds for which a worker held its devices and which no report counts.
+
+    what "start": until the first step began. "lost": work since the last report of a worker that died, and steps
+    repeated after a loss. "beside": checkpoints, messages. "test" and "prepare": these jobs. "device": no seconds; the
+    trial is on `device` from here on.
+    """
+
+    trial: int | None
+    seconds: float
+    what: str
+    device: str = ""  # its name, as its driver gives it; empty: as before
 
 
 OfTrial = Suggestion | Report | End | Judged | Lost | Tested
-OfRun = Over | Began
+OfRun = Over | Began | Used
 Record = OfTrial | OfRun
 
 

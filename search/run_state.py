@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from search.records import Began, End, Lost, Over, Record, Status, Tested
+from search.records import Began, End, Lost, Over, Record, Status, Suggestion, Tested
 
 if TYPE_CHECKING:
     from search.history import Trial
+
+
+OUT_OF_BUDGET = "the budget of "  # how the reason begins with which a spent budget stops a trial
 
 
 class RunState:
@@ -19,6 +22,7 @@ class RunState:
         self.tested: set[int] = set()
         self.has_reported = False  # whether any trial has reported
         self.farthest = 0  # the step that trials have certainly reached
+        self.unpaid: dict[int, None] = {}  # trials that a spent budget stopped, in order
         self.failures: list[str] = []  # of this run: why trials failed that had got as far as any other
 
     def add(self, record: Record, trial: Trial | None) -> None:
@@ -29,7 +33,11 @@ class RunState:
             elif isinstance(record, Began):
                 self.failures.clear()
                 self.over = "" if record.change else self.over
+        elif isinstance(record, Suggestion):
+            self.unpaid.pop(trial.number, None)
         elif isinstance(record, End):
+            if record.status is Status.STOPPED and record.reason.startswith(OUT_OF_BUDGET):
+                self.unpaid[trial.number] = None
             # A trial that ended without an error got beyond its last step.
             self._get_to(trial.step + (record.status in (Status.STOPPED, Status.COMPLETED)))
             if record.status is Status.FAILED and trial.step >= self.farthest:

@@ -45,6 +45,7 @@ class Progress:
     If the training loss is NaN or infinite, the other metrics are NaN, because the scores of a diverged model mean
     nothing. After a report in which the tuned metric is not finite, nothing follows.
     kind "checkpoint": `step`, `path`, `sha256` (of its manifest), `bytes`.
+    kind "device": `text`, the name of the GPU on which the training runs.
     kind "notice": `text` (a damaged checkpoint was passed over, …).
     kind "ended": the training ended by itself (early stopping, a patience rule) at `step`, before `until`, after at
     least one report; `text` says how. It is complete; nothing follows.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from search.work import Assignment, Run, Trainable
 from trainables.contract import Policy, Workload
+from trainables.values import Predictions
 
 if TYPE_CHECKING:
     from trainables.training.loop import Training
@@ -69,3 +70,12 @@ def measured_on_test(workload: Workload | Trainable, assignment: Assignment) -> 
 
     assert isinstance(workload, Workload)
     return run.test(workload, assignment)
+
+
+def predictions_on_test(workload: Workload | Trainable, assignment: Assignment) -> Predictions | None:
+    """That checkpoint's answers to each example of "test"; None if the workload does not give them."""
+    if not isinstance(workload, Workload) or hasattr(workload, "run"):
+        return None
+    from trainables.execution import run
+
+    return run.predictions(workload, assignment)

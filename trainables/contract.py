@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from search.records import Config
-from trainables.values import Action, Execution, Knobs, Signals
+from trainables.values import Action, Execution, Knobs, Predictions, Signals
 
 if TYPE_CHECKING:
     import torch
@@ -123,6 +123,13 @@ class Workload(ABC):
     @abstractmethod
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
         """The metrics on "valid", which decisions rest on, or on "test", measured once at the end."""
+
+    def predictions(self, model: torch.nn.Module, part: str) -> Predictions | None:
+        """The answers to each example of "valid" or "test", always in the same order; None: it is no classifier.
+
+        `orchestrator predictions RUN` compares the baseline with the best trial by them.
+        """
+        return None
 
     def cost_seconds(self, config: Config, step: int) -> float | None:
         """The declared cost of this step, for a simulated clock; None: report the time that it took."""

@@ -5,8 +5,11 @@ Nothing here imports torch, so the command line can name a workload without load
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from search.settings import one_of, whole
 from trainables.estimates.noise_scale import Gradient
@@ -130,3 +133,18 @@ class Action:
 
 
 NOTHING = Action()
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """A classifier's answers, example by example, in the order of the data; n examples.
+
+    `images` are bytes, (n, height, width) or (n, height, width, 3); or `texts`, one for each example.
+    """
+
+    labels: NDArray[np.int64]  # (n,): the right classes
+    predicted: NDArray[np.int64]  # (n,)
+    confidence: NDArray[np.float64]  # (n,): the probability that the model gives to its answer
+    images: NDArray[np.uint8] | None = None
+    texts: Sequence[str] = ()
+    classes: Sequence[str] = ()  # their names; empty: the numbers

@@ -1,4 +1,4 @@
-"""Do something with a run again: train a trial, decide, repair."""
+"""Do something with a run again: train a trial, decide, predict, repair."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ def replay(
 def audit(run: Run, runs: Runs = Path("runs")) -> None:
     """Derive every decision again from the record, and say where the record differs."""
     raise typer.Exit(_call_script(run, runs, "--audit"))
+
+
+@app.command()
+@told
+def predictions(run: Run, runs: Runs = Path("runs")) -> None:
+    """Let the baseline and the best trial answer each example of the test part, for the report of a classifier."""
+    raise typer.Exit(_call_script(run, runs, "--predictions"))
 
 
 @app.command()

@@ -76,6 +76,8 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
         best = facts["best"]
         shown = f"; best {facts['metric']} {best[1]:.6g} (trial {best[0]})" if best and best[1] == best[1] else ""
         typer.echo(f"{ledger.folder.name}: {facts['state']}; {counts}{shown}; {facts['spent']:.1f} full trainings")
+        if facts["left"]:
+            typer.echo(f"  {facts['left']}")
         for line in failure_lines(facts["failures"], ledger.folder):
             typer.echo(f"  {line}")
         for time, kind, text in latest_events(ledger):
@@ -114,14 +116,22 @@ def show(
     runs: Runs = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Best configuration, gain, cost and counts."""
+    """Best configuration, gain, cost, counts and health."""
     from orchestrator.reading.printed_summary import print_summary
     from orchestrator.reading.summary import summary
+    from orchestrator.report.recorded import Recorded
+    from orchestrator.report.sections.health import checks
 
     with opened(run, runs) as ledger:
+        health = checks(Recorded.of(ledger))
         if as_json:
-            typer.echo(json.dumps(summary(ledger), indent=2, sort_keys=False))
+            facts = summary(ledger) | {"health": [finding.as_dict() for finding in health]}
+            typer.echo(json.dumps(facts, indent=2, sort_keys=False))
         else:
             from rich.console import Console
 
-            print_summary(ledger, Console())
+            from orchestrator.report.health.printed import print_health
+
+            console = Console()
+            print_summary(ledger, console)
+            print_health(health, console)

@@ -6,10 +6,12 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import BadInput
+from orchestrator.money.amounts import Amount, budget_words
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -37,9 +39,13 @@ def again(without: str = "") -> str:
 def more(sweep: Sweep) -> str:
     """The command line for a longer search of the same kind."""
     if sweep.limit is None:
-        return f"{again('--budget')} --budget {2 * (sweep.budget or 1):g}"
+        return f"{again('--budget')} --budget {shlex.quote(_doubled(sweep.budget))}"
     line = f"{again('--num-samples')} --num-samples {2 * sweep.limit}"
-    return line if sweep.budget is None else f"{line} (within the budget of {sweep.budget:g} full trainings)"
+    return line if sweep.budget is None else f"{line} (within the budget of {budget_words(sweep.budget)})"
+
+
+def _doubled(budget: Any) -> str:
+    return str(replace(budget, number=2 * budget.number)) if isinstance(budget, Amount) else f"{2 * (budget or 1):g}"
 
 
 def replay_command(folder: Path, record: Mapping[str, Any]) -> tuple[list[str], str | None]:

@@ -16,6 +16,9 @@ import numpy as np
 from orchestrator.definition.identity import ADDRESS, identity
 from orchestrator.definition.machine import cpus, gpus, memory
 from orchestrator.errors import BadInput, did_you_mean
+from orchestrator.money.amounts import USD, Amount
+from orchestrator.money.devices import device_name
+from orchestrator.money.prices import CPU, GPU
 from search.contract import Searcher
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
@@ -41,9 +44,10 @@ def on_description(sweep: Sweep) -> None:
 
 def on_this_machine(sweep: Sweep, *, local: bool = True) -> None:
     """Raise BadInput for missing files, for parameters that nothing reads and, if the trials run on this machine
-    (`local`), for devices that it does not have."""
+    (`local`), for devices that it does not have or whose price is missing."""
     if local:
         _resources(sweep)
+    _prices(sweep, device_name(sweep.held[0]) if local else "")
     for task in sweep.tasks or (Task(FULL, 1.0),):
         workload = sweep.workload_for(task.name)
         try:
@@ -168,6 +172,27 @@ def _resources(sweep: Sweep) -> None:
                 f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for {name}={asked!r}, and this machine has "
                 f"{shown}{why}. {remedy}, or name a cluster with --address."
             )
+
+
+def _prices(sweep: Sweep, device: str) -> None:
+    """Require prices for a budget in dollars; `device`: the one that the trials will use, if it is known."""
+    if not isinstance(sweep.budget, Amount) or sweep.budget.unit != USD:
+        return
+    kind, prices = sweep.held[0], sweep.price_table
+    missing = prices.of(CPU) is None if kind == CPU else not prices.gpus
+    if missing:
+        known = f"; the prices are for {', '.join(sorted(prices.table))}" if prices else ""
+        example = "prices={'cpu': 0.04}" if kind == CPU else "prices={'H100': 2.49}"
+        what = "a CPU core" if kind == CPU else "a GPU"
+        raise BadInput(
+            f"Sweep(budget={str(sweep.budget)!r}): needs the price of {what} for an hour{known}. Write {example}, or "
+            "--prices FILE."
+        )
+    if device not in ("", CPU, GPU) and prices.of(device) is None:
+        raise BadInput(
+            f"Sweep(budget={str(sweep.budget)!r}): this machine has {device!r}, and the prices are for "
+            f"{', '.join(sorted(prices.table))}. Add a word of that name: prices={{{device!r}: 2.49}}."
+        )
 
 
 def _other_cluster() -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.definition.identity import files_of, identity, same_command
+from orchestrator.money.amounts import Amount
 from orchestrator.secrets import masked_value
 from search.task import Task
 
@@ -32,7 +33,7 @@ def describe(sweep: Sweep) -> dict[str, Any]:
             "searcher": identity(sweep.searcher),
             "scheduler": identity(sweep.scheduler),
             "num_samples": sweep.limit,
-            "budget": sweep.budget,
+            "budget": str(sweep.budget) if isinstance(sweep.budget, Amount) else sweep.budget,
             "tasks": [_plain(task) for task in sweep.tasks],
             "finalists": sweep.finalist_count,
             "confirmations": sweep.confirmations if sweep.finalist_count else 0,
@@ -42,6 +43,7 @@ def describe(sweep: Sweep) -> dict[str, Any]:
             "target": sweep.target,
             "seed": sweep.seed,
             "resources": dict(sweep.resources),
+            "prices": sweep.price_table.plain(),
             "workers": sweep.workers,
             "baseline": None if sweep.baseline_config is None else dict(sweep.baseline_config),
             "points_to_evaluate": [dict(point) for point in sweep.points_to_evaluate],

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import psutil
 
-PATIENCE = 20.0  # seconds for nvidia-smi, which is slow on a machine with many GPUs
+from orchestrator.money.devices import asked
 
 
 def cpus() -> int:
@@ -37,15 +35,8 @@ def memory() -> int:
 
 
 def _nvidia() -> int:
-    program = shutil.which("nvidia-smi")
-    if program is not None:
-        try:
-            said = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=PATIENCE)
-        except (OSError, subprocess.TimeoutExpired):
-            said = None
-        if said is not None and said.returncode == 0:
-            return sum(line.startswith("GPU ") for line in said.stdout.splitlines())
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    found = sum(line.startswith("GPU ") for line in asked("-L"))
+    return found or len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 def _amd() -> int:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.definition.units import number_of_bytes, seconds
 from orchestrator.errors import BadInput, did_you_mean
+from orchestrator.money.amounts import CPU_HOURS, GPU_HOURS, Amount
+from orchestrator.money.prices import CPU
 from search import settings
 from search.records import Config
 from search.task import FULL, Task
@@ -192,12 +194,13 @@ def _changes(sweep: Sweep, task: Task) -> None:
 
 
 def budget(sweep: Sweep) -> None:
-    """Require a budget in full trainings that leaves at least one for the search."""
-    amount, reserved = sweep.budget, sweep.finalist_count * sweep.confirmations
+    """Require a budget in full trainings that leaves at least one for the search, or one that its devices can use."""
+    if isinstance(sweep.budget, Amount):
+        _device_budget(sweep, sweep.budget)
+        return
+    amount, reserved = sweep.full_budget, sweep.finalist_count * sweep.confirmations
     if amount is None:
         return
-    if not settings.is_number(amount) or not 0 < amount < float("inf"):
-        raise BadInput(f"Sweep(budget={amount!r}): must be a number of full trainings, more than 0.")
     if reserved and amount - reserved < 1:
         raise BadInput(
             f"Sweep(budget={amount!r}): {sweep.finalist_count} finalists × {sweep.confirmations} confirmations take "
@@ -208,6 +211,16 @@ def budget(sweep: Sweep) -> None:
         raise BadInput(
             f"Sweep(budget={amount!r}): is counted in full trainings, and with less than one nothing could be "
             "completed; write budget=1 or more."
+        )
+
+
+def _device_budget(sweep: Sweep, amount: Amount) -> None:
+    device, _ = sweep.held
+    if amount.unit == (GPU_HOURS if device == CPU else CPU_HOURS):
+        remedy = "write 'N cpu-hours', or give each trial a GPU" if device == CPU else "write 'N gpu-hours'"
+        raise BadInput(
+            f"Sweep(budget={str(amount)!r}): a trial with resources={dict(sweep.resources)!r} holds no {amount.unit[:3]} "
+            f"that is counted; {remedy}."
         )
 
 

@@ -35,11 +35,11 @@ class Jobs:
         return None
 
     def come_back(self, order: Order) -> None:
-        self._out.discard(_key(order))
+        self._out.discard(job_key(order))
 
     def lose(self, order: Order) -> bool:
         """The worker of `order` is gone; the order may be handed out again. True: it was lost too often."""
-        key = _key(order)
+        key = job_key(order)
         self._lost[key] = self._lost.get(key, 0) + 1
         self._out.discard(key)
         return self._lost[key] > self._retries
@@ -54,5 +54,5 @@ class Jobs:
         return is_new
 
 
-def _key(order: Order) -> str:
+def job_key(order: Order) -> str:
     return order.kind if order.kind == PREPARE else f"{TEST} {order.trial}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
 from pathlib import Path
@@ -16,7 +16,7 @@ from orchestrator.record.ledger import Ledger
 from orchestrator.sweep import Sweep
 from search.contract import derived_seed
 from search.history import History, Trial
-from search.records import FALLBACK, End, Judged, Lost, Over, Report, Status, Suggestion, Tested
+from search.records import FALLBACK, End, Judged, Lost, Over, Report, Status, Suggestion, Tested, Used
 from search.rules.conduct import (
     Instead,
     after_loss,
@@ -24,6 +24,7 @@ from search.rules.conduct import (
     common_failure,
     early_end,
     leave_lost_task,
+    out_of_budget,
     rest,
     without_checkpoint,
 )
@@ -108,6 +109,8 @@ class Recorder:
                 self._ledger.add_checkpoint(trial.number, answer.step, path, answer.sha256, answer.bytes)
                 if answer.step == trial.step:
                     self.rest(trial)
+        elif answer.kind == "device":
+            pass  # recorded with the device time
         elif answer.kind == "decision":
             self._decide(trial.number, answer)
         elif answer.kind == "ended":
@@ -137,13 +140,30 @@ class Recorder:
         self._ledger.add_lost(trial.number, trial.step, why)
         self._history.append(Lost(trial.number, why))
         end = after_loss(trial, self._history, self._rules, why)
-        if end is not None:
+        if end is not None and end.status is Status.FAILED:
             self._fail_by_rule(trial, end)
+        elif end is not None:
+            self._end(end)
         else:
             self._listen(
                 "retry",
                 f"trial {trial.number} lost its worker at step {trial.step} ({why}); resuming from its last checkpoint",
             )
+
+    def use(self, records: Sequence[Used]) -> None:
+        """Record device time that no report counts."""
+        for each in records:
+            record = replace(each, seconds=round(each.seconds, 3))  # as it will be read again
+            named = record.device or self._history.device_time.device(record.trial)
+            if record.what != "device" or named != self._history.device_time.device(record.trial):
+                self._ledger.add_used(record)
+                self._history.append(record)
+
+    def stop_if_spent(self, trial: Trial) -> bool:
+        """End a running trial once the budget of device time is spent; returns whether it is over."""
+        if (end := out_of_budget(trial, self._history, self._rules)) is not None:
+            self._end(end)
+        return end is not None
 
     def test(self, trial: Trial, metrics: Mapping[str, float]) -> None:
         self._ledger.add_test(trial.number, trial.step, metrics)

@@ -24,7 +24,7 @@ from orchestrator.secrets import masked
 from orchestrator.sweep import Sweep
 from search.contract import derived_seed
 from search.history import History, Trial
-from search.records import Began, End, Judged, Lost, Over, Report, Status, Suggestion, Tested
+from search.records import Began, End, Judged, Lost, Over, Report, Status, Suggestion, Tested, Used
 from search.rules.conduct import (
     Instead,
     Wait,
@@ -33,6 +33,7 @@ from search.rules.conduct import (
     early_end,
     leave_lost_task,
     next_move,
+    out_of_budget,
     rest,
     to_test,
     without_checkpoint,
@@ -120,6 +121,9 @@ class _Auditor:
     def take(self, table: str, row: Mapping[str, Any]) -> Iterator[str]:
         """The differences in the next row, which is then added to the history."""
         record = record_of(table, row, self._sweep.space, self._sweep.goal)
+        if isinstance(record, Used):  # a measurement, between decisions
+            self._history.append(record)
+            return
         expected = self._due.pop(0) if self._due else None
         if isinstance(record, (Suggestion, Report, End, Judged, Lost, Tested)) and (
             impossible := self._impossible(record, row)
@@ -217,6 +221,9 @@ class _Auditor:
         trial = self._history.trials[record.trial]
         planned = rest(trial)
         if planned is not None and _same(planned, record):
+            return
+        spent = out_of_budget(trial, self._history, self._rules)
+        if spent is not None and _same(spent, record):
             return
         by_itself = _ended_itself(trial, self._history, record.reason)
         if record.status is Status.FAILED:  # the audit takes failures and their reasons from the record

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
+import math
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +18,24 @@ from orchestrator.console.plurals import plural
 from orchestrator.definition import machine
 from orchestrator.definition.checks import feasible_share
 from orchestrator.driver import Driver
+from orchestrator.money.amounts import budget_words, dollars
+from orchestrator.money.devices import device_name
+from orchestrator.money.forecast import Range
+from orchestrator.money.order import full_trainings_of
+from orchestrator.reading.forecasts import (
+    ASSUMED,
+    between,
+    cost_in_all,
+    duration,
+    of_sweep,
+    random_search_words,
+    rounded,
+    usd_per_second,
+)
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.resume_check import nothing_learned
 from orchestrator.record.warm_start import found
-from search.history import Trial
+from search.history import History, Trial, incumbent
 from search.task import FULL
 from search.work import Progress
 
@@ -49,7 +66,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     console.print("  space")
     for line in _space(sweep):
         console.print(f"    {line}", markup=False)
-    for line in [*_tasks(sweep), *_limits(sweep), *_recorded(sweep, folder)]:
+    for line in [*_tasks(sweep), *_limits(sweep), *_recorded(sweep, folder), *_forecast(sweep, folder)]:
         console.print(f"  {line}", markup=False)
     if first:
         workers = _workers(sweep)
@@ -180,9 +197,12 @@ def _limits(sweep: Sweep) -> list[str]:
             f"cost       at most {plural(sweep.limit, 'full training')} of {plural(horizon, 'step')} ({sweep.limit * horizon} steps); a scheduler that stops trials spends less"
         )
     if sweep.budget is not None:
-        lines.append(
-            f"budget     {sweep.budget:g} full trainings of {horizon} steps, {sweep.rules.search_budget:g} of them to search with"
+        parts = (
+            ""
+            if sweep.full_budget is None
+            else f" of {horizon} steps, {sweep.rules.search_budget:g} of them to search with"
         )
+        lines.append(f"budget     {budget_words(sweep.budget)}{parts}")
     if count:
         lines.append(
             f"finalists  the best {count} are trained again at the end, {sweep.confirmations} × each on fresh seeds"
@@ -193,17 +213,81 @@ def _limits(sweep: Sweep) -> list[str]:
 
 
 def _recorded(sweep: Sweep, folder: Path) -> list[str]:
-    """The spending of the run so far, and a forecast from its cost per step."""
+    """What the run has so far."""
     if not (folder / FILE).exists():
         return []
+    with _reading(folder) as ledger:
+        reports = ledger.query("SELECT COUNT(*) FROM report")[0][0]
+        trials = ledger.query("SELECT COUNT(DISTINCT trial) FROM suggestion")[0][0]
+    return [f"on record  {trials} trials, {reports} steps: the command will continue them"]
+
+
+def _forecast(sweep: Sweep, folder: Path) -> list[str]:
+    """What the run will cost and when it ends; before any step is measured, what is known of it."""
+    with _history(sweep, folder) as history:
+        workers = _workers(sweep)
+        seen = of_sweep(sweep, history, workers)
+        if seen is not None:
+            usd = usd_per_second(sweep.price_table, history)
+            end = f"ends in {between(seen.wall_seconds, duration)}, with {plural(workers, 'worker')}"
+            lines = [f"forecast   {cost_in_all(seen, usd)}", f"           {end}", f"           {ASSUMED}"]
+            beside = random_search_words(history, incumbent(history), usd)
+            return lines + ([f"random     {beside}"] if beside else [])
+    seconds = _smoke_seconds(sweep, folder)
+    full = _full_trainings(sweep)
+    known = (
+        f"{full:.3g} full trainings at most"
+        if isinstance(full, float)
+        else between(full, lambda n: f"{n:.3g} full trainings")
+    )
+    if not seconds:
+        return [
+            f"forecast   {known}; the time of a step is not known yet. --smoke measures two steps, and the run itself "
+            "refines the forecast from its first report on"
+        ]
+    usd = sweep.price_table.usd(device_name(sweep.held[0]), sweep.held[1])
+    each = seconds * sweep.workload.horizon
+    whole = full * each if isinstance(full, Range) else Range(full * each, full * each, full * each)
+    money = "" if usd is None else f", {between(whole * usd, lambda cost: dollars(rounded(cost)))}"
+    return [f"forecast   {known}{money}; a step took {seconds:.3g} s in the smoke test, and others may take longer"]
+
+
+def _full_trainings(sweep: Sweep) -> float | Range:
+    """Full trainings of the plan: by the budget, or by the scheduler if results come in random order."""
+    kept = sweep.finalist_count * sweep.confirmations
+    if sweep.full_budget is not None:
+        return float(sweep.full_budget)
+    if sweep.limit is None or sweep.tasks or sweep.searcher.schedules:
+        return float((sweep.limit or math.inf) + kept)
+    return Range(*full_trainings_of(sweep.scheduler, sweep.workload.horizon, sweep.limit)) + kept
+
+
+def _smoke_seconds(sweep: Sweep, folder: Path) -> float:
+    """Mean seconds of a step in the smoke test of the same training; 0 if there was none."""
+    place = folder.parent / f"{sweep.name}-smoke"
+    if not (place / FILE).exists():
+        return 0.0
+    with _reading(place) as ledger:
+        same = [row for row in ledger.sweeps() if row["description"]["workload"] == sweep.describe()["workload"]]
+        took = ledger.query("SELECT AVG(cost_seconds) FROM report")[0][0]
+    return float(took or 0.0) if same else 0.0
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[Ledger]:
     ledger = Ledger.read(folder)
-    reports = ledger.rows("report")
-    trials = {row["trial"] for row in ledger.rows("suggestion")}
-    ledger.close()
-    lines = [f"on record  {len(trials)} trials, {len(reports)} steps: the command will continue them"]
-    if reports:
-        mean = sum(row["cost_seconds"] for row in reports) / len(reports)
-        most = min(most for most in (sweep.limit, sweep.budget) if most is not None)
-        remaining = max(0.0, most * sweep.workload.horizon - len(reports))
-        lines.append(f"forecast   {mean:.3g} s a step so far: at most {remaining * mean / 3600:.2f} h of training more")
-    return lines
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+@contextlib.contextmanager
+def _history(sweep: Sweep, folder: Path) -> Iterator[History]:
+    """The history of the run; an empty one of a new run."""
+    tasks, limit, horizon = sweep.tasks, sweep.limit, sweep.workload.horizon
+    if (folder / FILE).exists():
+        with _reading(folder) as ledger:
+            yield ledger.history(sweep.space, horizon, sweep.seed, sweep.goal, tasks=tasks, limit=limit)
+    else:
+        yield History(sweep.space, horizon=horizon, seed=sweep.seed, tasks=tasks, limit=limit)

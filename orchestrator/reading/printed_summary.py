@@ -8,7 +8,9 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.reading.costs import cost_words
 from orchestrator.reading.export import yaml_text
+from orchestrator.reading.forecasts import foreseen_words
 from orchestrator.reading.spending import print_accounts
 from orchestrator.reading.state import state_words
 from orchestrator.record.ledger import Ledger
@@ -37,12 +39,17 @@ def print_summary(ledger: Ledger, console: Console) -> None:
         console.print(_result_table(facts, best, baseline))
     counts = ", ".join(f"{count} {name}" for name, count in facts["trials"].items() if count)
     cost = facts["cost"]
-    budget = "" if cost["budget"] is None else f" of {cost['budget']:g}"
+    full = isinstance(cost["budget"], (int, float))
+    budget = f" of {cost['budget']:g}" if full else ""
+    limit = "" if full or cost["budget"] is None else f"; the budget is {cost['budget']}"
     console.print(f"Trials       {counts or 'none'}", highlight=False)
     console.print(
-        f"Cost         {cost['full_equivalents']:.1f}{budget} full trainings, {cost['seconds']:.0f} s of training",
+        f"Cost         {cost['full_equivalents']:.1f}{budget} full trainings, {cost['seconds']:.0f} s of training{limit}",
         highlight=False,
     )
+    console.print(f"Money        {cost_words(cost)}", highlight=False, markup=False, soft_wrap=True)
+    if left := foreseen_words(ledger):
+        console.print(f"Forecast     {left}", highlight=False, soft_wrap=True)
     origins = ", ".join(
         f"{count} {name}" for name, count in sorted(facts["suggestions"].items(), key=lambda item: -item[1])
     )

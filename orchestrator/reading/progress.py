@@ -12,6 +12,8 @@ from rich.text import Text
 
 from orchestrator.console.remedies import remedy_for
 from orchestrator.console.screen import Unbreakable
+from orchestrator.money.amounts import spent_words
+from orchestrator.reading.forecasts import time_left
 from search.records import Status
 
 if TYPE_CHECKING:
@@ -152,7 +154,9 @@ class Display:
         return ", ".join(parts)
 
     def _left(self, driver: Driver) -> str:
-        """Estimate the time left; empty until some trials have ended in this invocation."""
+        """The forecast of the time left; before the first, an estimate, empty until some trials have ended."""
+        if (seen := driver.foresight.latest) is not None:
+            return time_left(seen, driver.foresight.age)
         sweep, history = driver.sweep, driver.history
         ended = len(history.trials) - history.count(Status.RUNNING) - self._done_before
         if ended < 2:
@@ -160,15 +164,18 @@ class Display:
         shares = []  # ratios of what remains to what this invocation has done; the first limit reached counts
         if sweep.limit is not None:
             shares.append((sweep.limit - self._done_before - ended) / ended)
-        if sweep.budget is not None and history.spent > self._spent_before:
-            shares.append((sweep.budget - history.spent) / (history.spent - self._spent_before))
+        if sweep.full_budget is not None and history.spent > self._spent_before:
+            shares.append((sweep.full_budget - history.spent) / (history.spent - self._spent_before))
         if not shares or min(shares) <= 0:
             return ""
         return f"about {_duration((time.monotonic() - self._began) * min(shares))} left"
 
 
 def _cost(driver: Driver) -> str:
-    return f"{driver.history.spent:.2f} of {driver.sweep.budget:g} full trainings"
+    limit = driver.sweep.device_budget
+    if limit is not None:
+        return f"{spent_words(driver.sweep.budget, limit.spent(driver.history))} of {limit.words}"
+    return f"{driver.history.spent:.2f} of {driver.sweep.full_budget:g} full trainings"
 
 
 def _duration(seconds: float) -> str:

@@ -12,6 +12,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.driving.time_spent import WAITED
+from orchestrator.reading.costs import cost
 from orchestrator.record.ledger import Ledger
 from search.history import History, key_of
 from search.records import BASELINE, FALLBACK, FINALIST, Began, Goal, Over
@@ -29,6 +30,7 @@ LONGEST_REASON = 100  # characters of the reason of a fallback
 def accounts(ledger: Ledger, history: History, goal: Goal) -> dict[str, Any]:
     """This file's part of `show --json`."""
     return {
+        "cost": cost(ledger, history),
         "fallbacks": fallbacks(ledger),
         "tasks": tasks(history),
         "promotions": promotions(ledger, history),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import StorageError
+from orchestrator.reading.forecasts import foreseen, foreseen_words
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state, state_words
 from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, stands
@@ -42,16 +43,12 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             "trials": {status.value: history.count(status) for status in Status},
             "best": _about(ledger, best, about),
             "baseline": _about(ledger, baseline, about),
-            "cost": {
-                "seconds": round(sum(trial.cost_seconds for trial in history), 3),
-                "full_equivalents": round(history.spent, 3),
-                "budget": about.get("budget"),
-                "usd": None,
-            },
+            "cost": {},  # its place; the accounts fill it
             "suggestions": dict(origins),
             "resumes": len(sweeps) - 1,
             "failures": [_failure(ledger, cause) for cause in causes(found)],
             **accounts(ledger, history, goal_of(about)),
+            "forecast": foreseen(ledger),
         }
 
 
@@ -77,6 +74,7 @@ def glance(ledger: Ledger) -> dict[str, Any]:
             "best": shown,
             "spent": spent,
             "failures": [_failure(ledger, cause) for cause in causes(found)],
+            "left": foreseen_words(ledger),
         }
 
 

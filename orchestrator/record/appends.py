@@ -7,10 +7,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.record.encoding import command_of, distributions, kind_of, suggestion_row, to_json
+from orchestrator.record.encoding import (
+    USED,
+    command_of,
+    distributions,
+    kind_of,
+    suggestion_row,
+    to_json,
+    used_text,
+)
 from orchestrator.record.provenance import code
 from orchestrator.secrets import masked, masked_value
-from search.records import Status, Suggestion
+from search.records import Status, Suggestion, Used
 from search.work import Progress
 from trainables.contract import Workload
 
@@ -80,6 +88,9 @@ class Appends(ABC):
             after=to_json(dict(decision.after)), metrics=to_json(dict(decision.metrics)),
             cost_seconds=decision.cost_seconds,
         )  # fmt: skip
+
+    def add_used(self, record: Used) -> None:
+        self.add_event(USED, used_text(record), record.trial)
 
     def add_event(self, kind: str, text: str, trial: int | None = None) -> None:
         self._insert("event", kind=kind, trial=trial, text=masked(text))

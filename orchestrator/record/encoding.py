@@ -22,20 +22,22 @@ from search.records import (
     Status,
     Suggestion,
     Tested,
+    Used,
 )
 from search.space import Space
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
-DECIDING = ("sweep", "suggestion", "report", "verdict", "ending", "lost", "search_end", "test")
+USED = "used"  # kind of the events that tell device time: a table of its own to those who read records
+DECIDING = ("sweep", "suggestion", "report", "verdict", "ending", "lost", "search_end", "test", USED)
 """The tables whose rows are records of the history."""
 
 
 def record_of(table: str, row: Mapping[str, Any], space: Space | None, goal: Goal) -> Record:
     """The record in a row of one of the tables `DECIDING`; without a `space` secrets stay masked."""
     if table == "sweep":
-        return Began(row["change"])
+        return began_of(row)
     if table == "suggestion":
         return suggestion_of(row, space)
     if table == "report":
@@ -45,9 +47,29 @@ def record_of(table: str, row: Mapping[str, Any], space: Space | None, goal: Goa
         return Judged(row["trial"], row["scheduler"])
     if table == "ending":
         return End(row["trial"], Status(row["status"]), row["reason"])
+    if table == USED:
+        return used_of(row)
     if table == "lost":
         return Lost(row["trial"], row["reason"])
     return Over(row["reason"]) if table == "search_end" else Tested(row["trial"])
+
+
+def began_of(row: Mapping[str, Any]) -> Began:
+    """The beginning of an invocation, with what a trial holds; a record of an older release has no resources."""
+    resources = row["description"].get("resources", {})
+    gpus = float(resources.get("gpu", 0))
+    return Began(row["change"], *(("gpu", gpus) if gpus else ("cpu", float(resources.get("cpu", 1)))))
+
+
+def used_text(record: Used) -> str:
+    """The text of the event for a record of device time."""
+    device = {"device": record.device} if record.device else {}
+    return to_json({"what": record.what, "seconds": round(record.seconds, 3)} | device)
+
+
+def used_of(row: Mapping[str, Any]) -> Used:
+    """The record of device time in such an event."""
+    return Used(row["trial"], **json.loads(row["text"]))
 
 
 def goal_of(description: Mapping[str, Any]) -> Goal:

@@ -26,6 +26,7 @@ from orchestrator.record import chain, schema
 from orchestrator.record.appends import Appends
 from orchestrator.record.encoding import (
     DECIDING,
+    USED,
     now,
     parsed,
     record_of,
@@ -247,8 +248,11 @@ class Ledger(Appends):
     def deciding(self, tables: Sequence[str] = DECIDING) -> list[tuple[int, str, dict[str, Any]]]:
         """`seq`, table and row of every record that goes into the history, in order."""
         with self.snapshot():
-            found = [(row["seq"], table, row) for table in tables for row in self.rows(table)]
+            found = [(row["seq"], table, row) for table in tables for row in self._records(table)]
         return sorted(found, key=lambda each: each[0])
+
+    def _records(self, table: str) -> list[dict[str, Any]]:
+        return self.rows("event", f"WHERE kind = '{USED}' ORDER BY seq") if table == USED else self.rows(table)
 
     @property
     def last(self) -> int:

@@ -15,6 +15,7 @@ from orchestrator.console.plurals import plural
 from orchestrator.definition.description import FIXED
 from orchestrator.definition.identity import without_digests
 from orchestrator.errors import ResumeRefused
+from orchestrator.money.amounts import USD, Amount
 from orchestrator.record.chain import HEAD
 from orchestrator.record.encoding import to_json, unmasked
 from orchestrator.record.ledger import COPY, FILE, LOCK, Ledger
@@ -135,9 +136,16 @@ def _differences(sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[str, A
     changes = [
         f"{name}: {_short(before.get(name))} → {_short(after[name])}"
         for name in after
-        if name != "files" and not _same(name, sweep, earlier, after) and (name in before or after[name])
+        if name not in ("files", *_without_effect(sweep))
+        and not _same(name, sweep, earlier, after)
+        and (name in before or after[name])
     ]
     return ", ".join(changes + [f"{name} was edited" for name in _edited(before, after)])
+
+
+def _without_effect(sweep: Sweep) -> tuple[str, ...]:
+    """Settings that are on record, and change no decision: prices, unless the budget is in dollars."""
+    return () if isinstance(sweep.budget, Amount) and sweep.budget.unit == USD else ("prices",)
 
 
 def _same(name: str, sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[str, Any]) -> bool:

@@ -25,7 +25,7 @@ class Document:
     facts: str  # one line below the title
     sections: tuple[Section, ...]
     folder: Path
-    last: int  # `seq` of the last record in it
+    last: int  # `seq` of the last record in it; 0 for a page of several runs
     made: str  # time, UTC
 
 

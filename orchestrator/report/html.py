@@ -82,8 +82,7 @@ def _page(document: Document, plotly: str, policy: str, *, live: bool = False) -
 <nav aria-label="Sections">{_contents(document)}</nav>
 <main>{sections}</main>
 <noscript><p>The figures need JavaScript; sentences and tables do not.</p></noscript>
-<footer><p>Made <span id="made">{document.made}</span> UTC from record <span id="last">{document.last}</span> of
-{escape(str(document.folder))}</p></footer>
+<footer><p>Made <span id="made">{document.made}</span> UTC{_source(document) if document.last or live else ""}</p></footer>
 <script id="state" type="application/json">{to_json(found)}</script>
 {plotly}
 <script>{_asset("page.js")}</script>
@@ -91,6 +90,10 @@ def _page(document: Document, plotly: str, policy: str, *, live: bool = False) -
 </body>
 </html>
 """
+
+
+def _source(document: Document) -> str:
+    return f' from record <span id="last">{document.last}</span> of\n{escape(str(document.folder))}'
 
 
 def _contents(document: Document) -> str:

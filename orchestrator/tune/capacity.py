@@ -39,6 +39,8 @@ def seats(sweep: Sweep, unfit: Collection[str] = ()) -> int:
             f"({'; '.join(sorted({_has(sweep, have) for have in nodes.values()}, reverse=True))})."
         )
     wanted = _wanted(sweep)
+    if wanted is None:  # a budget of device time: it bounds the trials, and nothing bounds how many run at once
+        return max(1, fits)
     return wanted if grows else min(wanted, fits)
 
 
@@ -51,11 +53,12 @@ def _has(sweep: Sweep, node: Mapping[str, float]) -> str:
     )
 
 
-def _wanted(sweep: Sweep) -> int:
-    """The largest useful number of concurrent trials."""
+def _wanted(sweep: Sweep) -> int | None:
+    """The largest useful number of concurrent trials; None if nothing limits it."""
     cheapest = min((task.cost for task in sweep.tasks), default=1.0)
-    by_budget = None if sweep.budget is None else ceil(sweep.budget / cheapest)
-    return min(wanted for wanted in (sweep.max_concurrent, sweep.limit, by_budget) if wanted is not None)
+    by_budget = None if sweep.full_budget is None else ceil(sweep.full_budget / cheapest)
+    known = [wanted for wanted in (sweep.max_concurrent, sweep.limit, by_budget) if wanted is not None]
+    return min(known, default=None)
 
 
 def capacity(sweep: Sweep, nodes: Sequence[Mapping[str, float]]) -> int:

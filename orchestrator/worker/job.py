@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import failures
+from orchestrator.money.devices import device_name
 from orchestrator.worker.isolation import Surroundings
 from orchestrator.worker.limits import LOG, log_to
 from search.work import Assignment, Progress, Run
-from trainables.carry_out import carry_out, measured_on_test
+from trainables.carry_out import carry_out, measured_on_test, predictions_on_test
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
+    from trainables.values import Predictions
 
 
 PREPARE, TEST = "prepare", "test"
@@ -51,6 +53,7 @@ class Job:
         self.trial = assignment.trial
         self._until = assignment.until
         self._folder = assignment.folder
+        self._gpu = assignment.gpu
 
         def begin() -> Run:
             workload, policy = sweep.workload_for(assignment.task), sweep.policy_for(assignment.config)
@@ -71,6 +74,8 @@ class Job:
         try:
             if self._run is None:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if self._gpu:
+                    answer.progress.append(Progress("device", text=device_name("gpu")))
                 with self._inside() as call:  # its own stretch, so that imports do not count as the trial's changes
                     self._run = call(self._begin)
             with self._inside() as call:
@@ -185,6 +190,17 @@ def test(sweep: Sweep, assignment: Assignment) -> dict[str, float]:
     try:
         with surroundings.entered() as call, log_to(assignment.folder.parent):
             return dict(call(measured_on_test, sweep.workload, assignment))
+    finally:
+        surroundings.leave()
+
+
+def predictions(sweep: Sweep, assignment: Assignment) -> Predictions | None:
+    """The answers of a trial's checkpoint to each example of the test part; None if the workload gives none."""
+    surroundings = Surroundings()
+    try:
+        with surroundings.entered() as call, log_to(assignment.folder.parent):
+            found: Predictions | None = call(predictions_on_test, sweep.workload, assignment)
+            return found
     finally:
         surroundings.leave()
 

@@ -9,9 +9,9 @@ Every driver, engine and loop calls them, records their results, and only then a
     for record in after_report(trial, history, scheduler, rules):
         history.append(record)
 
-The order of the rules: others wait for the first report; while the budget lasts, the scheduler's promotions, the
-baseline, the points, the searcher; then the search is over, and the finalists train again. After a report: the
-target, divergence, the end of the task, the suggested step, the scheduler's verdict.
+The order of the rules: others wait for the first report; while the budget lasts, what a smaller budget stopped, the
+scheduler's promotions, the baseline, the points, the searcher; then the search is over, and the finalists train again.
+After a report: the target, divergence, the end of the task, the suggested step, a spent budget, the scheduler's verdict.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ from search.records import (
     resume,
     start,
 )
+from search.rules.device_budget import DeviceBudget
 from search.rules.finalists import confirm, winner
 from search.rules.points import points_first
+from search.run_state import OUT_OF_BUDGET
 from search.task import FULL
 
 NEARLY = 1e-9  # of a full training: tolerance, because sums of shares are not exact
@@ -54,6 +56,7 @@ class Rules:
     baseline: Config | None = None  # trained first, in full, for comparison
     points: Sequence[Config] = ()  # configurations to try first
     budget: float | None = None  # limit on all training, in full trainings, finalists included
+    device_budget: DeviceBudget | None = None  # limit on device time or money, finalists included
     target: float | None = None  # a full training that reaches this value of the metric ends the search
     diverged_beyond: float | None = None  # a worse value than this counts as diverged, like NaN
     finalists: int = 0  # this many of the best train again at the end …
@@ -103,11 +106,11 @@ def next_move(history: History, searcher: Searcher, scheduler: Scheduler, rules:
         return Wait()
     if not history.run.over:
         move = _search(history, searcher, scheduler, rules)
-        if move is not None:
+        if move is not None and is_covered(move, history, rules, rules.finalists * rules.confirmations):
             return move
-        return Wait() if running else Over(_why_nothing(history, searcher, rules))
+        return Wait() if running else Over(_why_nothing(history, searcher, rules, move))
     again = confirm(history, rules.finalists, rules.confirmations)
-    if again is not None:
+    if again is not None and is_covered(again, history, rules):
         return again
     return Wait() if running else Over(history.run.over)
 
@@ -121,6 +124,19 @@ def takes_on_stopped(searcher: Searcher, scheduler: Scheduler, rules: Rules) -> 
     """Whether a stopped trial may be resumed. For finalists this happens if the search has completed too few."""
     promotes = type(scheduler).promote is not Scheduler.promote
     return promotes or searcher.continues or rules.finalists > 0
+
+
+def is_covered(move: Suggestion | Over | Instead, history: History, rules: Rules, reserved: float = 0.0) -> bool:
+    """Whether a budget of device time covers the training that `move` starts, if it starts one, and `reserved` full ones."""
+    suggestion = move.move if isinstance(move, Instead) else move
+    if rules.device_budget is None or not isinstance(suggestion, Suggestion):
+        return True
+    return rules.device_budget.covers(suggestion, history, reserved)
+
+
+def out_of_budget(trial: Trial, history: History, rules: Rules) -> End | None:
+    """The end of a running trial whose device time is spent, however it got here: a report, a loss, another start."""
+    return None if rules.device_budget is None else rules.device_budget.end(trial, history)
 
 
 def may_ask(history: History, searcher: Searcher, rules: Rules) -> bool:
@@ -154,6 +170,8 @@ def after_report(trial: Trial, history: History, scheduler: Scheduler, rules: Ru
         return (end(Status.STOPPED, f"another one has reached the target, at step {step}"),)
     if is_there(trial):
         return ()  # it rests as soon as its checkpoint is written
+    if (spent := out_of_budget(trial, history, rules)) is not None:
+        return (spent,)
     if judged and scheduler.judge(trial, history) is Verdict.STOP:
         cut = end(Status.STOPPED, f"{type(scheduler).__name__} at step {step}")
         return (Judged(trial.number, repr(scheduler)), cut)
@@ -182,10 +200,12 @@ def early_end(trial: Trial, history: History, how: str) -> End:
 
 
 def after_loss(trial: Trial, history: History, rules: Rules, why: str) -> End | None:
-    """The end of a trial that keeps losing its worker at the same step; None: it may try again. Record the loss first.
+    """The end of a trial that keeps losing its worker at the same step, or whose budget is spent; None: it may try again.
 
-    A loss after progress does not count (a preemption).
+    A loss after progress does not count (a preemption). Record the loss first.
     """
+    if (spent := out_of_budget(trial, history, rules)) is not None:
+        return spent
     times = history.run.losses[trial.number].count(trial.step)
     if times <= rules.retries:
         return None
@@ -235,7 +255,12 @@ def baseline_of(history: History) -> Trial | None:
 
 
 def to_test(history: History, rules: Rules) -> list[Trial]:
-    """The trials to measure on the test part once all decisions are made: the best and the baseline, each once."""
+    """The trials to measure on the test part once all decisions are made: the best and the baseline, each once.
+
+    None if a budget of device time is spent.
+    """
+    if rules.device_budget is not None and rules.device_budget.is_spent(history):
+        return []
     chosen = [trial for trial in (best(history, rules), baseline_of(history)) if trial is not None]
     completed = [trial for trial in chosen if trial.status is Status.COMPLETED]
     return [trial for trial in completed if trial.number not in history.run.tested]
@@ -247,6 +272,10 @@ def _search(
     """The search's next move; None: nothing now."""
     if _budget_is_used(history, rules):
         return None
+    for trial in map(history.trials.__getitem__, history.run.unpaid):
+        if history.task(trial.task) is not None:
+            evidence = "the budget has been raised"
+            return resume(trial, until=trial.suggestion.until, origin=trial.suggestion.origin, evidence=evidence)
     promoted = scheduler.promote(history)
     if promoted is not None and history.task(promoted.task) is not None:
         return promoted
@@ -296,12 +325,19 @@ def _instead(error: Exception, history: History, searcher: Searcher) -> Instead:
 def _budget_is_used(history: History, rules: Rules) -> bool:
     """Whether the training so far and the rest of the running trials use up the search's part of the budget."""
     budget = rules.search_budget
+    if rules.device_budget is not None and rules.device_budget.is_spent(history):
+        return True
     return budget is not None and history.spent + history.committed >= budget - NEARLY
 
 
-def _why_nothing(history: History, searcher: Searcher, rules: Rules) -> str:
+def _why_nothing(history: History, searcher: Searcher, rules: Rules, move: object = None) -> str:
+    kept = " but for the finalists" if rules.finalists else ""
+    if rules.device_budget is not None:
+        if rules.device_budget.is_spent(history):
+            return f"{OUT_OF_BUDGET}{rules.device_budget.words} is spent"
+        if move is not None:
+            return f"{OUT_OF_BUDGET}{rules.device_budget.words} does not cover another training{kept}"
     if _budget_is_used(history, rules):
-        kept = " but for the finalists" if rules.finalists else ""
         return f"the budget of {rules.budget:g} full trainings is used up{kept}"
     if not history.room:
         limit = history.limit or 0

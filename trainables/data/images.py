@@ -40,6 +40,7 @@ class Split:
     classes: int
     channels: int
     side: int  # pixels of the model's input
+    class_names: tuple[str, ...] = ()
     scale: tuple[float, float] | None = None  # mean and deviation of the bytes; None: from the training part
     kept: Kept | None = None  # None: quick to read, so each process does it
 
@@ -88,6 +89,7 @@ def split(data: str, side: int | None = None, classes_every: int = 1) -> Split:
         classes=len(found.class_names),
         channels=found.channels,
         side=side or found.side,
+        class_names=tuple(map(str, found.class_names)),
         kept=_kept(found, classes_every, chosen) if found.slow else None,
     )
 
@@ -104,6 +106,7 @@ def split_digits(first: int, train: int, valid: int, side: int) -> Split:
         classes=5,
         channels=1,
         side=side,
+        class_names=tuple(str(digit) for digit in range(first, first + 5)),
         scale=INK,
     )
 
@@ -183,7 +186,7 @@ def loss(model: nn.Module, images: Images, rows: Tensor, *, augment: bool) -> Te
 
 def evaluate(forward: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor) -> Mapping[str, float]:
     """Accuracy and mean loss of `forward` on `inputs`, a thousand at a time, or fewer if they are large."""
-    logits = _in_turns(forward, inputs)
+    logits = in_turns(forward, inputs)
     return {
         "accuracy": (logits.argmax(1) == labels).double().mean().item(),
         "loss": functional.cross_entropy(logits, labels).item(),
@@ -193,10 +196,11 @@ def evaluate(forward: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor
 def features(body: Callable[[Tensor], Tensor], images: Images, part: str) -> Tensor:
     """The outputs of `body` for the images of a part, (n, width), on the CPU."""
     with torch.no_grad():
-        return _in_turns(lambda some: body(images.floats(some)), images.parts[part]).cpu()
+        return in_turns(lambda some: body(images.floats(some)), images.parts[part]).cpu()
 
 
-def _in_turns(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+def in_turns(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """`forward` of all inputs, as many at a time as fit into memory."""
     together = min(_AT_ONCE, max(1, _NUMBERS_AT_ONCE // inputs[0].numel()))
     return torch.cat([forward(some) for some in torch.split(inputs, together)])
 

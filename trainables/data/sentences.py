@@ -58,6 +58,13 @@ def check(data: str | None, task: str) -> None:
         read(data, task, part)
 
 
+def classes(data: str | None, task: str) -> tuple[str, str]:
+    """The meaning of the labels 0 and 1."""
+    if data is None:
+        return "objects", "language"
+    return ("unacceptable", "acceptable") if task == "cola" else ("negative", "positive")
+
+
 @lru_cache(maxsize=8)
 def read(data: str | None, task: str, part: str) -> Sentences:
     if data is None:

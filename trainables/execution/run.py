@@ -14,8 +14,9 @@ from search.work import Assignment, Progress
 from trainables.contract import Workload
 from trainables.execution import gpu_memory
 from trainables.execution.store import Store, describe
-from trainables.training.device import compute_device, measure, placed
+from trainables.training.device import compute_device, measure, placed, predict
 from trainables.training.model_state import measured_weights, put_model
+from trainables.values import Predictions
 
 WRITING_SHARE = 0.02  # of the training time may go into checkpoints that nobody asked for
 WITHIN_A_STEP = 5.0  # seconds between two checkpoints, if one is due after each step and a step takes longer
@@ -153,11 +154,20 @@ class Run(Iterator["Progress | None"]):
 
 def test(workload: Workload, assignment: Assignment) -> Mapping[str, float]:
     """Metrics on "test" of the newest checkpoint at a step <= `assignment.recorded`."""
+    return measure(workload, _restored(workload, assignment), "test")
+
+
+def predictions(workload: Workload, assignment: Assignment) -> Predictions | None:
+    """The answers of that checkpoint to each example of "test"; None if the workload is no classifier."""
+    return predict(workload, _restored(workload, assignment), "test")
+
+
+def _restored(workload: Workload, assignment: Assignment) -> torch.nn.Module:
     settle(assignment)
     state = saved(assignment)
     model = workload.model(assignment.config, assignment.prepared)
     put_model(model, measured_weights(state))
-    return measure(workload, placed(model, workload.execution, compute_device()), "test")
+    return placed(model, workload.execution, compute_device())
 
 
 def saved(assignment: Assignment) -> dict[str, Any]:

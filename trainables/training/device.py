@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from trainables.contract import Workload
-from trainables.values import Execution
+from trainables.values import Execution, Predictions
 
 
 def compute_device() -> torch.device:
@@ -19,6 +19,12 @@ def measure(workload: Workload, model: torch.nn.Module, part: str) -> Mapping[st
     model.eval()
     with torch.no_grad(), autocast(workload.execution, next(model.parameters()).device):
         return workload.evaluate(model, part)
+
+
+def predict(workload: Workload, model: torch.nn.Module, part: str) -> Predictions | None:
+    model.eval()
+    with torch.no_grad(), autocast(workload.execution, next(model.parameters()).device):
+        return workload.predictions(model, part)
 
 
 def placed(model: torch.nn.Module, execution: Execution, device: torch.device) -> torch.nn.Module:

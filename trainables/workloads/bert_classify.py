@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, ClassVar
 from search.records import Config
 from trainables.data import sentences, wordpiece
 from trainables.models.bert_workload import BertWorkload
-from trainables.values import Execution
+from trainables.values import Execution, Predictions
 
 if TYPE_CHECKING:
     import torch
@@ -97,18 +97,23 @@ class BertClassify(BertWorkload):
         return functional.cross_entropy(model(tokens[chosen]), labels[chosen])
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        import torch
         from torch.nn import functional
 
         tokens, labels = self.part(part, str(next(model.parameters()).device))
-        batches = (tokens[begin : begin + _ROWS] for begin in range(0, len(tokens), _ROWS))
-        logits = torch.cat([model(batch).float() for batch in batches])
+        logits = _logits(model, tokens)
         answers = logits.argmax(1)
         return {
             "accuracy": (answers == labels).double().mean().item(),
             "matthews": matthews(answers, labels),
             "loss": functional.cross_entropy(logits.double(), labels).item(),
         }
+
+    def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
+        from trainables.models.answers import answers
+
+        tokens, labels = self.part(part, str(next(model.parameters()).device))
+        texts, classes = sentences.read(self.data, self.task, part).texts, sentences.classes(self.data, self.task)
+        return answers(_logits(model, tokens), labels, texts=texts, classes=classes)
 
     @classmethod
     def smallest(cls) -> BertClassify:
@@ -136,6 +141,12 @@ class BertClassify(BertWorkload):
 
     def part(self, part: str, device: str) -> tuple[Tensor, Tensor]:
         return _encoded(self.data, self.task, part, self.vocabulary, self.vocabulary_size, self.length, device)
+
+
+def _logits(model: torch.nn.Module, tokens: Tensor) -> Tensor:
+    import torch
+
+    return torch.cat([model(some).float() for some in torch.split(tokens, _ROWS)])
 
 
 def matthews(answers: Tensor, labels: Tensor) -> float:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
 from trainables.contract import Workload
-from trainables.values import Execution, Knobs
+from trainables.values import Execution, Knobs, Predictions
 
 if TYPE_CHECKING:
     import torch
@@ -86,15 +86,20 @@ class LstmMnist(Workload):
         return functional.cross_entropy(model(self._shown(images[indices])), labels[indices])
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        import torch
         from torch.nn import functional
 
         images, labels = self.part(part, str(next(model.parameters()).device))
-        logits = torch.cat([model(self._shown(some)) for some in torch.split(images, _AT_ONCE)])
+        logits = self._logits(model, images)
         return {
             "accuracy": (logits.argmax(1) == labels).double().mean().item(),
             "loss": functional.cross_entropy(logits, labels).item(),
         }
+
+    def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
+        from trainables.models.answers import answers
+
+        images, labels = self.part(part, str(next(model.parameters()).device))
+        return answers(self._logits(model, images), labels, images=images)
 
     @classmethod
     def smallest(cls) -> LstmMnist:
@@ -102,6 +107,11 @@ class LstmMnist(Workload):
 
     def part(self, part: str, device: str) -> tuple[Tensor, Tensor]:
         return (_digits(device) if self.data is None else _mnist(self.data, device))[part]
+
+    def _logits(self, model: torch.nn.Module, images: Tensor) -> Tensor:
+        import torch
+
+        return torch.cat([model(self._shown(some)) for some in torch.split(images, _AT_ONCE)])
 
     def _shown(self, images: Tensor) -> Tensor:
         mean, deviation = _DIGITS_INK if self.data is None else _MNIST_INK

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
 from trainables.contract import Workload
-from trainables.values import Execution, Knobs
+from trainables.values import Execution, Knobs, Predictions
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +72,12 @@ class MlpDigits(Workload):
             "accuracy": (logits.argmax(1) == labels).double().mean().item(),
             "loss": functional.cross_entropy(logits, labels).item(),
         }
+
+    def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
+        from trainables.models.answers import answers
+
+        pixels, labels = _digits(str(next(model.parameters()).device))[part]
+        return answers(model(pixels), labels, images=(pixels * _INK).round().byte().reshape(-1, 8, 8))
 
     @classmethod
     def smallest(cls) -> MlpDigits:

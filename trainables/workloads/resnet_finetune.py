@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from search.records import Config
 from trainables.models.resnet_workload import ResNetWorkload
 from trainables.models.resnets import HEAD, is_published
-from trainables.values import Execution
+from trainables.values import Execution, Predictions
 
 if TYPE_CHECKING:
     import torch
@@ -133,6 +133,18 @@ class ResNetFinetune(ResNetWorkload):
             return evaluate(model, cast("Head", model).known(part, device), self.split.labels[part].to(device))
         data = load(self.split, device)
         return evaluate(lambda images: model(data.floats(images)), data.parts[part], data.labels[part])
+
+    def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
+        from trainables.data.images import in_turns, load
+        from trainables.models.answers import answers
+
+        device = str(next(model.parameters()).device)
+        data = load(self.split, device)
+        if self.scope == "head":
+            logits = in_turns(model, cast("Head", model).known(part, device))
+        else:
+            logits = in_turns(lambda images: model(data.floats(images)), data.parts[part])
+        return answers(logits, data.labels[part], images=data.parts[part], classes=self.split.class_names)
 
     def prepare(self, folder: Path) -> None:
         if self.weights == SCRATCH:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
 from trainables.models.resnet_workload import ResNetWorkload
-from trainables.values import Execution
+from trainables.values import Execution, Predictions
 
 if TYPE_CHECKING:
     import torch
@@ -85,6 +85,14 @@ class ResNetPretrain(ResNetWorkload):
 
         data = load(self.split, str(next(model.parameters()).device))
         return evaluate(lambda images: model(data.floats(images)), data.parts[part], data.labels[part])
+
+    def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
+        from trainables.data.images import in_turns, load
+        from trainables.models.answers import answers
+
+        data = load(self.split, str(next(model.parameters()).device))
+        logits = in_turns(lambda images: model(data.floats(images)), data.parts[part])
+        return answers(logits, data.labels[part], images=data.parts[part], classes=self.split.class_names)
 
     @classmethod
     def smallest(cls) -> ResNetPretrain:

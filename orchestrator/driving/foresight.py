@@ -1,0 +1,52 @@
+"""The forecast of a running sweep, made anew from time to time and noted for those who read the record."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+
+from orchestrator.money.forecast import Forecast, Range, forecast
+from orchestrator.record.encoding import to_json
+from orchestrator.record.ledger import Ledger
+from orchestrator.sweep import Sweep
+from search.history import History
+
+FORESEEN = "forecast"  # kind of the events
+FIRST_SECONDS, PAUSE_SECONDS = 10.0, 30.0  # real ones, on any engine: until the first forecast, and between two
+SHARE = 0.01  # of the time: what a long record's forecasts may cost
+
+
+class Foresight:
+    """Keeps the latest forecast. It decides nothing."""
+
+    def __init__(self, sweep: Sweep, ledger: Ledger, history: History) -> None:
+        self.latest: Forecast | None = None
+        self._sweep, self._ledger, self._history = sweep, ledger, history
+        self._made = time.monotonic()
+        self._due = self._made + FIRST_SECONDS
+
+    @property
+    def age(self) -> float:
+        """Seconds since the latest forecast."""
+        return time.monotonic() - self._made
+
+    def refine(self, workers: int) -> None:
+        """Make a new forecast if it is time; noted in a transaction of its own."""
+        begun = time.monotonic()
+        if begun < self._due:
+            return
+        sweep = self._sweep
+        self.latest = forecast(self._history, sweep.searcher, sweep.scheduler, sweep.rules, workers=workers)
+        self._made = time.monotonic()
+        self._due = self._made + max(PAUSE_SECONDS, (self._made - begun) / SHARE)
+        if self.latest is not None:
+            with self._ledger.transaction():
+                self._ledger.add_event(FORESEEN, to_json(asdict(self.latest)))
+
+
+def read(text: str) -> Forecast:
+    """The forecast in the text of an event."""
+    found = json.loads(text)
+    ranges = {name: Range(**value) for name, value in found.items() if isinstance(value, dict)}
+    return Forecast(**found | ranges)

@@ -1,0 +1,70 @@
+"""What a run has cost, from its ledger: device time, GPU-hours, dollars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.money.amounts import dollars
+from orchestrator.money.bill import OUTCOMES, Bill, bill
+from orchestrator.money.prices import CPU, HOUR
+from orchestrator.reading.forecasts import prices_in_force
+from orchestrator.record.encoding import USED, began_of, used_of
+from orchestrator.record.ledger import Ledger
+from search.history import History
+from search.records import Began, Used
+
+
+def bill_of(ledger: Ledger, history: History) -> Bill:
+    """The bill of a run, at the prices of its last invocation."""
+    sweeps = ledger.sweeps()
+    used = [(seq, used_of(row)) for seq, _, row in ledger.deciding((USED,))]
+    others: list[tuple[int, Began | Used]] = [*((row["seq"], began_of(row)) for row in sweeps), *used]
+    reports = ledger.query("SELECT seq, trial, cost_seconds FROM report")
+    prices = prices_in_force(ledger)
+    return bill(((seq, trial, seconds) for seq, trial, seconds in reports), others, history.trials, prices)
+
+
+def cost(ledger: Ledger, history: History) -> dict[str, Any]:
+    """The cost as `show --json` has it. `usd` is null if the price of a device that was used is not known.
+
+    `breakdown` and `by_task`: device-seconds and dollars of each outcome and each task; they add up to the whole.
+    """
+    found, about = bill_of(ledger, history), ledger.sweeps()[-1]["description"]
+    return {
+        "seconds": round(sum(trial.cost_seconds for trial in history), 3),
+        "full_equivalents": round(history.spent, 3),
+        "budget": about.get("budget"),
+        "device_seconds": round(found.device_seconds, 3),
+        "gpu_hours": round(found.gpu_hours, 4),
+        "usd": _cents(found.usd),
+        "prices": found.prices.plain(),
+        "unpriced": found.unpriced,
+        "devices": _parts(found.by(2)),
+        "by_task": _parts(found.by(0)),
+        "breakdown": _parts({name: found.by(1)[name] for name in OUTCOMES if name in found.by(1)}),
+    }
+
+
+def cost_words(facts: Mapping[str, Any]) -> str:
+    """Device hours and dollars in one line for people; how to give a price, if none is known."""
+    hours, gpus = facts["device_seconds"] / HOUR, facts["gpu_hours"]
+    time = f"{gpus:.3g} GPU-hours" if gpus else f"{hours:.3g} CPU-hours"
+    if gpus and CPU in facts["devices"]:
+        time += f" and {hours - gpus:.3g} CPU-hours"
+    if facts["usd"] is not None:
+        return f"{dollars(round(facts['usd'], 2))}  ({time})"
+    device = next(iter(facts["unpriced"]), CPU)
+    example = f"prices={{{device!r}: …}}"
+    return f"{time}; in dollars once a price is given: Sweep({example}), or --prices FILE"
+
+
+def _parts(parts: Mapping[str, tuple[float, float | None]]) -> dict[str, Any]:
+    return {
+        name or "no task": {"device_seconds": round(seconds, 3), "usd": _cents(usd)}
+        for name, (seconds, usd) in parts.items()
+    }
+
+
+def _cents(usd: float | None) -> float | None:
+    return None if usd is None else round(usd, 4)

@@ -1,0 +1,51 @@
+"""Numbers and lists as people read them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+
+def short(value: Any) -> str:
+    """A number with four digits, anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.4g}" if math.isfinite(value) else str(value)
+
+
+def percent(share: float) -> str:
+    """
+    >>> percent(0.614), percent(0.0061)
+    ('61 %', '0.6 %')
+    """
+    return f"{100 * share:.0f} %" if abs(share) >= 0.1 or share == 0 else f"{100 * share:.1f} %"
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """
+    >>> listed(["a", "b", "c"]), listed(["a", "b", "c"], most=1)
+    ('a, b and c', 'a and 2 more')
+    """
+    shown = [*names[:most], *([f"{len(names) - most} more"] if len(names) > most else [])]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """
+    >>> counted(1, "trial"), counted(2, "suggestion by hand", "suggestions by hand")
+    ('1 trial', '2 suggestions by hand')
+    """
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def seconds_in_words(seconds: float) -> str:
+    """
+    >>> seconds_in_words(0.5), seconds_in_words(600), seconds_in_words(9000)
+    ('0.50 s', '10.0 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,289 @@
+"""The analytical sections of the report state what the record shows, and nothing where it shows nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.report.charts import Chart, Parallel, Section, Surface, Table
+from orchestrator.report.recorded import Recorded
+from orchestrator.report.sections import (
+    correlation,
+    decisions,
+    examples,
+    failures,
+    origins,
+    parameters,
+    population,
+    workers,
+)
+from orchestrator.report.sections.population import lineage, slots
+from search.records import End, Lost, Report, Status, start
+from search.searchers.pbt import PopulationBasedTraining
+from search.space import Space, choice, loguniform, uniform, when
+from search.work import Progress
+from tests.populations import Recording
+from tests.populations import run as populate
+from tests.records_on_disk import sweep_over, trained, written
+from tests.support import SPACE, small_sweep
+
+SECTIONS = (correlation, decisions, examples, failures, origins, parameters, population, workers)
+LINE = Space({"x": uniform(0, 1), "rate": loguniform(1e-3, 1.0)})
+
+
+def check(section: Section | None) -> None:
+    """Whatever a section shows, its columns have equal lengths and its sentences are sentences."""
+    if section is None:
+        return
+    assert section.sentences or section.figures
+    for sentence in section.sentences:
+        assert sentence[0].isupper() or sentence[0].isdigit()
+        assert sentence[-1] in ".!:" or ": " in sentence
+        assert "nan" not in sentence.split()
+    for figure in section.figures:
+        assert not figure.is_empty
+        match figure:
+            case Chart(series=series):
+                for one in series:
+                    assert len(one.x) == len(one.y)
+                    assert len(one.hover) in (0, len(one.x))
+                    assert len(one.low) == len(one.high)
+                    assert len(one.low) in (0, len(one.x))
+            case Table(columns=columns, rows=rows, numeric=numeric):
+                assert all(len(row) == len(columns) and all(isinstance(cell, str) for cell in row) for row in rows)
+                assert set(numeric) <= set(columns)
+            case Parallel(axes=axes, color=color):
+                assert all(len(axis.values) == len(color) for axis in axes)
+            case Surface(x=x, y=y, z=z):
+                assert len(z) == len(y)
+                assert all(len(row) == len(x) for row in z)
+
+
+def text(section: Section | None) -> str:
+    assert section is not None
+    return " ".join(section.sentences)
+
+
+def tables(section: Section | None) -> dict[str, Table]:
+    assert section is not None
+    return {figure.title: figure for figure in section.figures if isinstance(figure, Table)}
+
+
+# The smallest runs.
+
+
+def configs_of(space: Space, count: int) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(count)
+    return [space.sample(rng) for _ in range(count)]
+
+
+def edges() -> Iterator[tuple[str, dict[str, Any], list[Any]]]:
+    secret = Space({"x": uniform(0, 1), "api_key": choice(["sk-aaaaaaaaaaaa", "sk-bbbbbbbbbbbb"])})
+    tree = Space({"opt": choice(["sgd", "adam"]), "momentum": when(uniform(0, 1), opt="sgd")})
+    one = {"x": 0.5, "rate": 0.1}
+    yield "no trial", {"space": LINE}, []
+    yield "one trial without a report", {"space": LINE}, [start(one)]
+    yield "one trial", {"space": LINE}, list(trained([one], np.ones((1, 4))))
+    yield "a trial that failed", {"space": LINE}, [start(one), End(0, Status.FAILED, "ValueError: x")]
+    yield "all diverged", {"space": LINE}, list(trained([one, one], np.full((2, 4), np.nan)))
+    yield "equal results", {"space": LINE}, list(trained(configs_of(LINE, 25), np.ones((25, 4))))
+    yield "a masked secret", {"space": secret}, list(trained(configs_of(secret, 3), np.arange(12.0).reshape(3, 4)))
+    yield "conditions", {"space": tree}, list(trained(configs_of(tree, 5), np.arange(20.0).reshape(5, 4)))
+    yield "nothing to search", {"space": Space({"x": 1.0})}, list(trained([{"x": 1.0}], np.ones((1, 4))))
+    yield "one step", {"space": LINE, "horizon": 1}, list(trained(configs_of(LINE, 3), np.ones((3, 1))))
+    yield "an older space", {"space": LINE}, list(trained([{"gone": 1}, {"x": "text"}], np.ones((2, 4))))
+
+
+EDGES = list(edges())
+
+
+@pytest.mark.parametrize(("what", "changes", "records"), EDGES, ids=[what for what, _, _ in EDGES])
+def test_every_section_is_sound_on_the_smallest_runs(
+    what: str, changes: dict[str, Any], records: list[Any], tmp_path: Path
+) -> None:
+    run = written(tmp_path, sweep_over(**changes), records)
+    found = {module.__name__.rpartition(".")[2]: module.section(run) for module in SECTIONS}
+    for section in found.values():
+        check(section)
+    for absent in ("decisions", "population", "examples"):
+        assert found[absent] is None
+    if what == "no trial":
+        assert set(found.values()) == {None}
+    if what in ("one trial", "conditions"):
+        assert text(found["parameters"]).startswith("There is no importance yet: too few trials: ")
+    if what == "a masked secret":
+        assert "masks the values of api_key" in text(found["parameters"])
+    if what == "one step":
+        assert found["correlation"] is None
+
+
+# Parameters and correlation, on a sweep that stopped most trials early.
+
+
+@pytest.fixture(scope="module", params=["min", "max"])
+def stopped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """60 trials; the result is x with a little noise, rate has no influence; 36 stop at the second of four steps."""
+    rng = np.random.default_rng(0)
+    configs = configs_of(LINE, 60)
+    ends = np.array([config["x"] for config in configs]) + 0.05 * rng.normal(size=60)
+    curves = ends[:, None] + np.array([3.0, 2.0, 1.0, 0.0]) + rng.normal(size=(60, 4)) * [0.2, 0.1, 0.1, 0.0]
+    stop = dict.fromkeys(np.argsort(ends)[24:].tolist(), 2)
+    sweep = sweep_over(LINE, mode=request.param, num_samples=60)
+    return written(tmp_path_factory.mktemp(request.param), sweep, trained(configs, curves, stop_at=stop))
+
+
+def test_the_parameter_that_matters_is_named_with_its_interval(stopped: Recorded) -> None:
+    section = parameters.section(stopped)
+    check(section)
+    assert section is not None
+    assert section.sentences[0].startswith("In the full trainings, x (")
+    assert "At step 2, x (" in text(section)
+    assert "No influence shows of rate." in text(section)
+    bars = next(figure for figure in section.figures if isinstance(figure, Chart))
+    assert [series.name for series in bars.series] == ["step 2", "full trainings"]
+    assert bars.series[0].y[0] == "x"
+    surface = next(figure for figure in section.figures if isinstance(figure, Surface))
+    lines = next(figure for figure in section.figures if isinstance(figure, Parallel))
+    assert lines.low_is_good == (stopped.goal.mode == "min")
+    sign = 1 if lines.low_is_good else -1
+    edge = [[value for value in column if value is not None] for column in list(zip(*surface.z, strict=True))[:2]]
+    assert all(sign * value < 0.3 for column in edge for value in column)  # x near 0 is good, whatever the sign
+
+
+def test_what_early_results_tell_and_what_stopping_saved(stopped: Recorded) -> None:
+    section = correlation.section(stopped)
+    check(section)
+    assert "Results at step 2 predict the end with a rank correlation of 0." in text(section)
+    assert (
+        "60 configurations cost 42.0 full trainings; training each to the end would have cost 60, so stopping early saved "
+        "18.0 full trainings."
+    ) in text(section)
+    (row,) = tables(section)["Stages"].rows
+    assert row[:4] == ["step 2", "0.5", "60", "24"]
+
+
+# Decisions of policies.
+
+
+def decision(trial: int, samples: int, rate: tuple[float, float], why: str, *, tried: bool = False) -> Progress:
+    knobs = [{"learning_rate": value, "batch_size": 8} for value in rate]
+    return Progress(
+        "decision", 1, {"loss": 0.5}, 0.25, path=str(trial), text=why, samples=samples, position=None if tried else samples,
+        before=knobs[0], after=knobs[1],
+    )  # fmt: skip
+
+
+def test_decisions_are_counted_with_their_reasons_and_cost(tmp_path: Path) -> None:
+    configs = configs_of(LINE, 2)
+    records = [
+        *trained(configs, np.array([[2.0, 1.0], [2.0, 1.5]])),
+        decision(0, 10, (0.1, 0.05), "plateau of 3 epochs"), decision(1, 20, (0.1, 0.05), "plateau of 5 epochs"),
+        decision(0, 30, (0.05, 0.5), "tries", tried=True), decision(0, 40, (0.05, 0.2), "the best of those tried"),
+    ]  # fmt: skip
+    section = decisions.section(written(tmp_path, sweep_over(LINE, horizon=2), records))
+    check(section)
+    assert "raised the learning rate 1 time and lowered it 2 times, in 2 trials." in text(section)
+    assert "1 setting was only tried, and undone." in text(section)
+    assert "Deciding took 1.00 s, 50 % of these trials' training time." in text(section)
+    reasons = {row[0]: row[1:] for row in tables(section)["Reasons"].rows}
+    assert reasons["plateau of 3 epochs"] == ["2", "2", "learning rate", "2", "0.50 s"]
+    assert reasons["tries"][3] == "0"
+    assert section is not None
+    rate = section.figures[0]
+    assert isinstance(rate, Chart)
+    assert [(s.name, list(s.y)) for s in rate.series][:2] == [
+        ("trial 0 (best)", [0.1, 0.05, 0.2]),
+        ("tried by trial 0 (best)", [0.5]),
+    ]
+
+
+# Populations.
+
+
+def test_the_lineage_is_that_of_the_record(tmp_path: Path) -> None:
+    searcher = PopulationBasedTraining(population=5, interval=4)
+    history = Recording(LINE, horizon=20, limit=5)
+    populate(searcher, history, lambda trial, step: abs(trial.config["x"] - step / 20), workers=2)
+    run = written(tmp_path, sweep_over(LINE, horizon=20), history.records)
+    section = population.section(run)
+    check(section)
+    assert run.best is not None
+    line = lineage(run.history, run.best)
+    assert [trial.parent for trial in line] == [None, *(trial.number for trial in line[:-1])]
+    assert f"descends from trial {line[0].number} through {len(line) - 1} fork" in text(section)
+    forks = sum(trial.parent is not None for trial in history)
+    assert f"{forks} forks from " in text(section)
+    assert "of the 5 first ones" in text(section)
+    assert set(slots(run.history).values()) == set(range(5))
+    rows = tables(section)["Settings of the best lineage"].rows
+    assert [row[0] for row in rows] == [str(trial.number) for trial in line]
+    steps = [row[1] for row in rows]
+    assert steps[0].startswith("1–")
+    assert steps[-1].endswith("–20")
+    assert all(int(a.split("–")[1]) + 1 == int(b.split("–")[0]) for a, b in pairwise(steps))
+
+
+# Origins.
+
+
+def test_origins_are_counted_with_what_they_found(tmp_path: Path) -> None:
+    records: list[Any] = []
+    origins_of = ["initial", "initial", "model", "fallback"]
+    for number, (origin, config) in enumerate(zip(origins_of, configs_of(LINE, 4), strict=True)):
+        records += [
+            start(config, origin=origin, evidence="the model failed" if origin == "fallback" else ""),
+            Report(number, 1, 4.0 - number if number < 3 else 9.0, 1.0),
+            End(number, Status.COMPLETED),
+        ]
+    section = origins.section(written(tmp_path, sweep_over(LINE, horizon=1), records))
+    check(section)
+    assert text(section).startswith("The best trial, 2 (loss 2), was proposed by: model.")
+    assert "4 suggestions: initial design (2), model (1) and fallback (1)." in text(section)
+    assert "The searcher was replaced 1 time, 25 % of all; the usual reason (1 ×): the model failed." in text(section)
+    rows = {row[0]: row[1:] for row in tables(section)["Origins"].rows}
+    assert rows["initial design"] == ["2", "2", "2", "3", "3", "50 %"]
+
+
+# Failures.
+
+
+def test_failures_are_grouped_by_cause_with_the_first_traceback(tmp_path: Path) -> None:
+    records: list[Any] = []
+    for number, config in enumerate(configs_of(LINE, 5)):
+        records += [start(config), Report(number, 1, 1.0, 2.0)]
+        reason = f"ValueError: width {number} is odd" if number < 3 else "OSError: no file" if number == 3 else ""
+        records.append(End(number, Status.FAILED if reason else Status.COMPLETED, reason))
+    records.append(Lost(4, "the node is gone"))
+    section = failures.section(written(tmp_path, sweep_over(LINE, horizon=1), records))
+    check(section)
+    assert text(section).startswith(
+        "4 of 5 trials failed or diverged (80 %), most (3) for one reason: ValueError: width 0 is odd"
+    )
+    assert "They cost 8.00 s of training, 80 % of all." in text(section)
+    assert "Workers were lost 1 time, under 1 trial" in text(section)
+    causes = tables(section)["Causes"].rows
+    assert [row[:4] for row in causes[:2]] == [
+        ["failed", "3", "ValueError: width 0 is odd", "0, 1, 2"],
+        ["failed", "1", "OSError: no file", "3"],
+    ]
+    lines = [row[0] for row in tables(section)["The first: trial 0"].rows]
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[2] == "\u00a0" * 4 + "f()"  # a browser would swallow plain spaces
+    assert lines[-1] == "ValueError: width 0 is odd"
+
+
+# Workers.
+
+
+def test_a_simulated_clock_says_nothing_about_workers(tmp_path: Path) -> None:
+    run = written(tmp_path, small_sweep(), trained(configs_of(Space(SPACE), 3), np.ones((3, 4)) * [[4, 3, 2, 1]]))
+    section = workers.section(run)
+    check(section)
+    assert section is not None
+    assert not section.figures
+    assert "the clock was simulated or the costs are declared" in text(section)
