@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from base64 import b64decode
 from collections.abc import Iterator
@@ -19,6 +20,13 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--hide-scrollbars",
     "--remote-debugging-pipe", "--no-first-run", "--disable-extensions", "--disable-background-networking",
 )  # fmt: skip
+START = """
+import os, sys
+from fcntl import F_DUPFD, fcntl
+for number, source in zip((3, 4), [fcntl(int(each), F_DUPFD, 10) for each in sys.argv[1:3]]):
+    os.dup2(source, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""  # the protocol wants its pipes under the numbers 3 and 4
 
 
 def chromium() -> str | None:
@@ -114,7 +122,7 @@ class Browser:
             self.errors.append(json.dumps(what["exceptionDetails"]))
         elif told.get("method") == "Runtime.consoleAPICalled" and what["type"] in ("error", "warning", "assert"):
             self.errors.append(json.dumps(what["args"]))
-        elif told.get("method") == "Log.entryAdded" and what["entry"]["level"] in ("error", "warning"):
+        elif told.get("method") == "Log.entryAdded" and what["entry"]["level"] == "error":
             self.errors.append(f"{what['entry']['text']} {what['entry'].get('url', '')}")
         elif told.get("method") == "Network.requestWillBeSent":
             self.requests.append(what["request"]["url"])
@@ -126,10 +134,9 @@ def browsing(folder: Path) -> Iterator[Browser]:
     program = chromium()
     assert program is not None
     (theirs_in, write), (read, theirs_out) = os.pipe(), os.pipe()
-    call = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'  # the protocol wants these two numbers
     process = subprocess.Popen(
-        ["sh", "-c", call, program, *FLAGS, f"--user-data-dir={folder}", "about:blank"], pass_fds=(theirs_in, theirs_out),
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [sys.executable, "-c", START, str(theirs_in), str(theirs_out), program, *FLAGS, f"--user-data-dir={folder}"],
+        pass_fds=(theirs_in, theirs_out), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(theirs_in)
     os.close(theirs_out)

@@ -10,7 +10,8 @@ import numpy as np
 
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import STATE
-from search.records import BASELINE, FINALIST, Status, start
+from search.records import BASELINE, FINALIST, Status, Suggestion, start
+from search.task import Task
 from tests.support import small_sweep
 from trainables.workloads.quadratic import Quadratic
 
@@ -57,6 +58,32 @@ def add_trial(
     if outcome is not None:
         reason = f"out of memory in batch {number}" if outcome is Status.FAILED else ""
         ledger.add_ending(number, outcome, reached, reason)
+
+
+def climbing(folder: Path, tasks: tuple[Task, ...], *, steps: int = 8) -> Ledger:
+    """Six trials that climb over the tasks: each of them reaches one more than the one before it, at most the last."""
+    ledger, rng = Ledger.write(folder), np.random.default_rng(0)
+    sweep = small_sweep(workload=Quadratic(horizon=steps), tasks=tasks)
+    number = 0
+    with ledger.transaction():
+        ledger.add_sweep(sweep, "", ["train.py"])
+        for climb in range(6):
+            config, reached = sweep.space.sample(rng), 0
+            for place, task in enumerate(tasks[: climb + 1]):
+                until = task.steps(steps)
+                if not place or not tasks[place - 1].resumes:
+                    reached, number = 0, number + (place > 0 or climb > 0)
+                    first = start(config, until=until) if task.resumes else start(config, task=task.name)
+                    ledger.add_suggestion(number, first, seed=number)
+                else:
+                    ledger.add_suggestion(number, Suggestion("resume", config, number, until), seed=number)
+                for step in range(reached + 1, until + 1):
+                    ledger.add_report(number, step, worth(config) + 1.0 / step, 10.0, {})
+                reached = until
+                is_over = not task.resumes or until == steps
+                ledger.add_ending(number, Status.COMPLETED if is_over else Status.STOPPED, reached, "")
+        ledger.add_event(STATE, "finished")
+    return ledger
 
 
 def worth(config: Any) -> float:

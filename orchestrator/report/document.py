@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.console.plurals import plural
 from orchestrator.reading.state import state_words
 from orchestrator.record.encoding import now
 from orchestrator.record.ledger import Ledger
 from orchestrator.report.charts import Section, Table
 from orchestrator.report.page import page
 from orchestrator.report.recorded import Recorded
+from orchestrator.report.sections import Maker
 from orchestrator.report.thin import thinned
 
 ANSWER = "answer"  # the key of the section that comes first and stands without a heading
@@ -28,8 +31,8 @@ class Document:
     made: str  # time, UTC
 
 
-def document(ledger: Ledger, *, strict: bool = False) -> Document:
-    """The page of a run at this moment; also of a run in which nothing is recorded yet."""
+def document(ledger: Ledger, *, strict: bool = False, parts: Iterable[tuple[str, Maker]] | None = None) -> Document:
+    """The page of a run at this moment; also of a run in which nothing is recorded yet. `parts`: see `page`."""
     with ledger.snapshot():
         last, made = ledger.last, now()[:19].replace("T", " ")
         if not ledger.sweeps():
@@ -38,7 +41,7 @@ def document(ledger: Ledger, *, strict: bool = False) -> Document:
         run, words = Recorded.of(ledger), state_words(ledger)
     sections = tuple(
         replace(section, figures=[thinned(figure) for figure in section.figures])
-        for section in page(run, strict=strict)
+        for section in page(run, strict=strict, parts=parts)
     )
     return Document(ledger.folder.name, _facts(run, words), sections, ledger.folder, last, made)
 
@@ -59,7 +62,7 @@ def _facts(run: Recorded, words: str) -> str:
     parts = [
         words,
         f"{run.metric} ({better} is better)",
-        f"{len(run.history.trials):,} trials of up to {about['horizon']} steps",
+        f"{plural(len(run.history.trials), 'trial')} of up to {plural(about['horizon'], 'step')}",
         f"searcher {_name(about['searcher'])}",
         f"scheduler {_name(about['scheduler'])}",
     ]

@@ -103,7 +103,7 @@ def _parallel(axes: Axes, parallel: Parallel) -> None:
     places = range(len(parallel.axes))
     scaled = [_scaled(axis) for axis in parallel.axes]
     scale = Normalize(min(parallel.color), max(parallel.color))
-    colors = colormaps["viridis_r" if parallel.low_is_good else "viridis"]
+    colors = colormaps["viridis" if parallel.low_is_good else "viridis_r"]
     for line, value in enumerate(parallel.color):
         axes.plot(
             places, [heights[line] for heights, _ in scaled], color=colors(scale(value)), linewidth=0.7, alpha=0.6

@@ -14,8 +14,8 @@ from orchestrator.report.palette import palettes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CHARACTERS = 84  # in a line of the first screen
-LINE = 0.24  # inches
+CHARACTERS = 100  # in a line of the first screen
+LINE, GAP = 0.21, 0.09  # inches: a line, and the space above a label
 MAIN = 6  # figures on the picture; a PDF has all
 
 
@@ -57,12 +57,13 @@ def first_screen(document: Document, palette: dict[str, str]) -> Figure:
         lines.append((label, palette["soft"], True)) if label else None
         lines += [(line, palette["ink"], False) for line in textwrap.wrap(text, CHARACTERS)]
     facts = textwrap.wrap(document.facts, CHARACTERS)
-    height = 0.9 + LINE * (len(lines) + len(facts))
+    height = 0.9 + LINE * (len(lines) + len(facts)) + GAP * sum(heading for _, _, heading in lines)
     new = New(figsize=(WIDTH, height), facecolor=palette["page"])
     at = 1 - 0.35 / height
     new.text(0.04, at, document.title, fontsize=15, fontweight="bold", color=palette["ink"], va="top", parse_math=False)
     at -= 0.36 / height
     for text, color, heading in [*((line, palette["soft"], False) for line in facts), *lines]:
+        at -= GAP / height if heading else 0.0
         new.text(0.04, at, text, fontsize=8.5 if heading else 9.5, color=color, va="top", parse_math=False)
         at -= LINE / height
     return new

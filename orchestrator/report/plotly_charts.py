@@ -13,6 +13,9 @@ Json: TypeAlias = dict[str, Any]
 HEIGHT, BAR = 360, 26  # pixels: of a figure, and of a horizontal bar
 MARGIN = {"l": 62, "r": 16, "t": 8, "b": 48}
 MANY = 200  # points or lines of one kind; more are drawn small and pale, so that their density shows
+BELOW, EDGE = 0.15, 0.03  # parts of an axis of parallel coordinates: where lines without a value pass, and its ends
+NO_VALUE = "none"
+DECADES = 3.0  # on a logarithmic axis; from there on only powers of ten are written
 NEAR = 12  # whole numbers on an axis that are all written
 DIGITS = 6  # more cannot be seen
 
@@ -40,6 +43,12 @@ def _chart(chart: Chart) -> Json:
         names = {name for series in chart.series for name in series.y}
         height = 90 + BAR * max(2, len(names)) * max(1, sum(series.kind == "hbars" for series in chart.series))
         layout["yaxis"] |= {"automargin": True, "autorange": "reversed", "showgrid": False}
+    for axis, log, values in (
+        ("xaxis", chart.x_log, [x for series in chart.series for x in series.x]),
+        ("yaxis", chart.y_log, [y for series in chart.series for y in series.y]),
+    ):
+        if log:
+            layout[axis]["dtick"] = _log_step(values)
     whole = [x for series in chart.series for x in series.x if x is not None]
     if whole and all(type(x) is int for x in whole) and max(whole) - min(whole) <= NEAR:  # type: ignore[operator]
         layout["xaxis"]["dtick"] = 1
@@ -49,6 +58,12 @@ def _chart(chart: Chart) -> Json:
         layout["yaxis"]["range"] = [math.log10(low), math.log10(high)] if chart.y_log else [low, high]
     layout["barmode"] = "group"
     return {"data": traces, "layout": layout, "height": height}
+
+
+def _log_step(values: Sequence[Value]) -> int | str:
+    """Powers of ten, or 1, 2 and 5 times them if there are few."""
+    known = [value for value in values if isinstance(value, (int, float)) and 0 < value < math.inf]
+    return 1 if known and math.log10(max(known) / min(known)) >= DECADES else "D2"
 
 
 def _traces(series: Series) -> list[Json]:
@@ -108,6 +123,8 @@ def _errors(series: Series, values: Sequence[Value]) -> Json:
 
 def _surface(surface: Surface) -> Json:
     layout = _layout(surface.x_label, surface.y_label, surface.x_log, surface.y_log)
+    for axis, log, values in (("xaxis", surface.x_log, surface.x), ("yaxis", surface.y_log, surface.y)):
+        layout[axis] |= {"dtick": _log_step(values)} if log else {}
     contour: Json = {
         "type": "contour", "x": _plain(surface.x), "y": _plain(surface.y), "z": [_plain(row) for row in surface.z],
         "colorscale": "Viridis", "ncontours": 14, "line": {"width": 0.5}, "showlegend": False,
@@ -124,37 +141,60 @@ def _surface(surface: Surface) -> Json:
 
 def _parallel(parallel: Parallel) -> Json:
     line: Json = {
-        "color": _plain(parallel.color), "colorscale": "Viridis", "reversescale": parallel.low_is_good,
+        "color": _plain(parallel.color), "colorscale": "Viridis",
         "showscale": True, "colorbar": {"title": {"text": parallel.color_label, "side": "right"}, "thickness": 12},
     }  # fmt: skip
     trace = {
-        "type": "parcoords", "line": line, "dimensions": [_dimension(axis) for axis in parallel.axes], "labelangle": -20,
+        "type": "parcoords", "line": line, "dimensions": [_dimension(axis) for axis in parallel.axes],
         "labelfont": {"color": "role:ink"}, "tickfont": {"color": "role:ink"}, "rangefont": {"color": "role:soft"},
     }  # fmt: skip
-    layout = _layout("", "", False, False) | {"margin": {"l": 60, "r": 40, "t": 70, "b": 24}}
-    return {"data": [trace], "layout": layout, "height": HEIGHT + 60, "width_per_axis": 110}
+    layout = _layout("", "", False, False) | {"margin": {"l": 60, "r": 40, "t": 44, "b": 16}}
+    widest = max(len(axis.label) for axis in parallel.axes)
+    width = max(90, 8 * widest + 10)  # pixels, so that the names do not meet
+    return {
+        "data": [trace],
+        "layout": layout,
+        "height": HEIGHT + 40,
+        "width_per_axis": width,
+        "low_is_good": parallel.low_is_good,
+    }
 
 
 def _dimension(axis: Axis) -> Json:
-    """Categories become their positions, logarithmic values their exponents; the ticks show the values themselves."""
+    """Categories become their positions, logarithmic values their exponents; the ticks show the values themselves.
+
+    A line without a value (a parameter that does not apply) passes below the axis.
+    """
     known = [value for value in axis.values if value is not None]
     if any(isinstance(value, str) for value in known):
         names = sorted({str(value) for value in known})
-        places = {name: place for place, name in enumerate(names)}
-        values: Sequence[float | None] = [None if value is None else places[str(value)] for value in axis.values]
-        return {
-            "label": axis.label, "values": values, "range": [-0.2, max(len(names) - 0.8, 0.2)],
-            "tickvals": list(range(len(names))), "ticktext": names,
-        }  # fmt: skip
-    numbers = [float(value) if value is not None else None for value in axis.values]
+        places: list[float | None] = [
+            None if value is None else float(names.index(str(value))) for value in axis.values
+        ]
+        return _placed(axis.label, places, [float(place) for place in range(len(names))], names)
+    numbers = [None if value is None else float(value) for value in axis.values]
     if axis.log and all(value is None or value > 0 for value in numbers):
-        exponents = [None if value is None else math.log10(value) for value in numbers]
-        ticks = _log_ticks([value for value in exponents if value is not None])
-        return {
-            "label": axis.label, "values": _plain(exponents), "tickvals": ticks,
-            "ticktext": [f"{10**tick:.3g}" for tick in ticks],
-        }  # fmt: skip
-    return {"label": axis.label, "values": _plain(numbers)}
+        numbers = [None if value is None else math.log10(value) for value in numbers]
+        ticks = _log_ticks([value for value in numbers if value is not None])
+        return _placed(axis.label, numbers, ticks, [f"{10**tick:.3g}" for tick in ticks])
+    ends = [value for value in numbers if value is not None] or [0.0]
+    low, high = min(ends), max(ends)
+    ticks = [low + (high - low) * place / 4 for place in range(5)] if high > low else [low]
+    return _placed(axis.label, numbers, ticks, [f"{tick:.3g}" for tick in ticks])
+
+
+def _placed(label: str, values: Sequence[float | None], ticks: Sequence[float], texts: Sequence[str]) -> Json:
+    known = [value for value in (*values, *ticks) if value is not None]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    size = (high - low) or 1.0
+    below = low - BELOW * size
+    if None in values:
+        values = [below if value is None else value for value in values]
+        ticks, texts = [below, *ticks], [NO_VALUE, *texts]
+    return {
+        "label": label, "values": _plain(values), "tickvals": _plain(ticks), "ticktext": list(texts),
+        "range": _plain([(below if NO_VALUE in texts else low) - EDGE * size, high + EDGE * size]),
+    }  # fmt: skip
 
 
 def _log_ticks(exponents: Sequence[float]) -> list[float]:

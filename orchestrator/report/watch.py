@@ -1,14 +1,15 @@
 """Serve the page of a run on this machine, and keep it up to date while the sweep runs.
 
-The page asks for news every second; then the record is looked at, and only if it has grown is the page made again, with
-a pause after each time that is many times as long as the making took. Nothing is made while nobody looks. Only the
-ledger is read, and that never blocks its writer.
+The page asks for news every second; then the record is looked at, and only if it has grown is the page made again.
+After each making, and for a part that takes long after each making of its own, there is a pause that is many times as
+long. Nothing is made while nobody looks. Only the ledger is read, and that never blocks its writer.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import threading
 import time
@@ -22,17 +23,50 @@ from urllib.parse import parse_qs, urlsplit
 from orchestrator.errors import BadInput, OrchestratorError
 from orchestrator.reading.state import state as state_of
 from orchestrator.record.ledger import FILE, Ledger
+from orchestrator.report.charts import Section
 from orchestrator.report.document import Document, document
 from orchestrator.report.html import live_html, plotly_code, state, to_json
+from orchestrator.report.recorded import Recorded
+from orchestrator.report.sections import Maker, makers
 
 LOOPBACK = "127.0.0.1"
 PAUSE = 1.0  # seconds between two makings of the page, at least
-SHARE = 0.1  # of one core, at most, that making pages takes
+SHARE = 0.1  # of the time, at most, that the making of one part takes
 TEXT = {"html": "text/html; charset=utf-8", "js": "text/javascript; charset=utf-8", "json": "application/json"}
 
 
 class Gone(OrchestratorError):
     """The run is not there any more."""
+
+
+class Part:
+    """A part of the page that is made again after a pause that suits its length; until then the last one stands."""
+
+    def __init__(self, maker: Maker, clock: Callable[[], float]) -> None:
+        self._maker = maker
+        self._clock = clock
+        self._last: Section | None = None
+        self._of = -1  # `len(history)` at the last making
+        self._not_before = -math.inf
+        self._is_old = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it shows an older record, and may be made again."""
+        return self._is_old and self._clock() >= self._not_before
+
+    def __call__(self, run: Recorded) -> Section | None:
+        if self._clock() < self._not_before:
+            self._is_old = self._is_old or len(run.history) != self._of
+            return self._last
+        began = self._clock()
+        self._not_before = math.inf  # should it fail, it is not tried again at once
+        try:
+            self._last = self._maker(run)
+        finally:
+            self._of, self._is_old = len(run.history), False
+            self._not_before = self._clock() + (self._clock() - began) / SHARE
+        return self._last
 
 
 class Newest:
@@ -46,19 +80,21 @@ class Newest:
         self._ledger: Ledger | None = None
         self._inode = (0, 0)
         self._seen: tuple[Any, ...] = ()  # the record at the last making
-        self._not_before = 0.0
+        self._not_before = -math.inf
         self._document: Document | None = None
+        self._parts = [(name, Part(maker, clock)) for name, maker in makers()]
 
     def document(self) -> Document:
         """The newest page, or the last one if it is too early to make it again. Raises Gone, or StorageError."""
         with self._lock:
             ledger = self._opened()
             seen = (self._inode, ledger.last, state_of(ledger))
-            if self._document is None or (seen != self._seen and self._clock() >= self._not_before):
-                began, worked = self._clock(), time.thread_time()
-                self._document = document(ledger)
-                took = max(self._clock() - began, time.thread_time() - worked)
-                self._seen, self._not_before = seen, self._clock() + max(PAUSE, took / SHARE)
+            has_news = seen != self._seen or any(part.is_due for _, part in self._parts)
+            if self._document is None or (has_news and self._clock() >= self._not_before):
+                began = self._clock()
+                self._document = document(ledger, parts=self._parts)
+                self._seen, took = seen, self._clock() - began
+                self._not_before = self._clock() + max(PAUSE, took)
                 self.made += 1
             return self._document
 
@@ -122,7 +158,6 @@ class Answer(BaseHTTPRequestHandler):
     """The answer to one request: the page, its state as JSON, or plotly's code."""
 
     server: Server
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         if self.headers.get("Host", "") not in self.server.hosts:  # a foreign name that was made to point here

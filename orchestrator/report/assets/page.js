@@ -39,7 +39,11 @@ const page = (() => {
       plot.style.overflowX = "auto";
     }
     plot.drawn = JSON.stringify(figure);
-    return Plotly.react(plot, coloured(figure.data), layout, options);
+    const data = coloured(figure.data);
+    if ("low_is_good" in figure) { // good lines stand out: dark ones on white, bright ones on black
+      data[0].line.reversescale = figure.low_is_good === (dark.matches && !printing);
+    }
+    return Plotly.react(plot, data, layout, options);
   };
 
   const watcher = new IntersectionObserver((entries) => {

@@ -6,9 +6,14 @@ import shlex
 from math import isfinite, sqrt
 from statistics import variance
 
+from orchestrator.console.plurals import plural
+from orchestrator.money.amounts import budget_words
+from orchestrator.reading.costs import cost_words
 from orchestrator.record.encoding import seconds_between
 from orchestrator.report.charts import Section, Table
+from orchestrator.report.health.finding import Finding
 from orchestrator.report.recorded import Recorded
+from orchestrator.report.sections.health import checks
 from orchestrator.report.words import duration, listed, number, setting, settings, trainings
 from search.history import Trial, key_of
 from search.records import Status
@@ -41,7 +46,7 @@ def _won(run: Recorded) -> str:
     if best is None:
         begun = len(run.history.trials)
         return (
-            f"Nothing yet: {begun} trials have begun, and no full training has reported."
+            f"Nothing yet: {plural(begun, 'trial', 'have begun')}, and no full training has reported."
             if begun
             else "Nothing yet: no trial has begun."
         )
@@ -55,7 +60,9 @@ def _lead(run: Recorded) -> str:
     best, baseline = run.best, run.baseline
     if baseline is None:
         return "Unknown: the sweep has no baseline. Sweep(baseline=…) trains one for comparison."
-    if best is None or not isfinite(baseline.loss):
+    if best is None:
+        return ""
+    if not isfinite(baseline.loss):
         return f"Unknown: the baseline (trial {baseline.number}) {_not_there(baseline)}."
     if best is baseline or key_of(best.config) == key_of(baseline.config):
         return (
@@ -126,16 +133,17 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
 
 
 def _cost(run: Recorded) -> str:
-    history, budget = run.history, run.about.get("budget")
+    history, cost = run.history, run.accounts["cost"]
     counts = [(history.count(status), words) for status, words in ENDINGS.items()]
     trials = listed([f"{count:,} {words}" for count, words in counts if count]) or "none"
-    of = "" if budget is None else f" of {budget:g}"
+    money = f"{cost_words(cost)}. ".replace("  (", " (") if cost["device_seconds"] else ""
+    budget = "" if cost["budget"] is None else f" The budget was {budget_words(cost['budget'])}."
     seconds = sum(trial.cost_seconds for trial in history)
     times = [row["time"] for table in ("sweep", "report", "ending") for row in run.rows[table]]
     passed = seconds_between(min(times), max(times)) if times else 0.0
     return (
-        f"{trainings(history.spent)}{of} full trainings: {duration(seconds)} of training in {duration(passed)} from the first "
-        f"record to the last. {len(history.trials):,} trials: {trials}."
+        f"{money}{trainings(history.spent)} full trainings: {duration(seconds)} of training in {duration(passed)} from the first "
+        f"record to the last. {plural(len(history.trials), 'trial')}: {trials}.{budget}"
     )
 
 
@@ -144,7 +152,7 @@ def _next(run: Recorded) -> str:
     best, name = run.best, shlex.quote(str(run.folder))
     if run.state == "running":
         running = run.history.count(Status.RUNNING)
-        return f"Wait: the sweep is running ({running} trials under way)."
+        return f"Wait: the sweep is running ({plural(running, 'trial')} under way)."
     if run.state == "interrupted":
         return f"Continue: the sweep was interrupted; the same command goes on where it was. {_command(run)}".rstrip()
     if best is None:
@@ -157,7 +165,17 @@ def _next(run: Recorded) -> str:
         return "Name a baseline (Sweep(baseline=…)), so that the gain can be told."
     if _gain(run) <= 0:
         return "Search on, or widen the space: nothing better than the baseline was found."
-    return f"Use it: orchestrator export {name}"
+    urgent = [finding for finding in _findings(run) if finding.severity == "serious"]
+    doubt = f"{urgent[0].sentence} {urgent[0].remedy}" if urgent else ""
+    return doubt or f"Use it: orchestrator export {name}"
+
+
+def _findings(run: Recorded) -> list[Finding]:
+    """What the health checks found; nothing if they fail, for then their own section says so."""
+    try:
+        return checks(run)
+    except Exception:
+        return []
 
 
 def _settings(run: Recorded) -> Table:
