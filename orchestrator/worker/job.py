@@ -15,7 +15,7 @@ from orchestrator import failures
 from orchestrator.money.devices import device_name
 from orchestrator.worker.isolation import Surroundings
 from orchestrator.worker.limits import LOG, log_to
-from search.work import Assignment, Notice, ProcessError, Progress, Run
+from search.work import Assignment, Notice, Placed, ProcessError, Progress, Run
 from trainables.carry_out import carry_out, measured_on_test, predictions_on_test
 
 if TYPE_CHECKING:

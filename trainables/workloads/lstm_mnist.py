@@ -97,12 +97,6 @@ class LstmMnist(Workload):
         images, labels = self.part(part, str(next(model.parameters()).device))
         return answers(self._logits(model, images), labels, images=images)
 
-    def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
-        from trainables.models.answers import answers
-
-        images, labels = self.part(part, str(next(model.parameters()).device))
-        return answers(self._logits(model, images), labels, images=images)
-
     @classmethod
     def smallest(cls) -> LstmMnist:
         return cls(horizon=6, hidden=64)

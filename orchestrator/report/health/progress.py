@@ -76,7 +76,7 @@ def progress(run: Recorded) -> list[Finding]:
                 f"The search has stopped improving: its best is trial {last.trial.number}, after {last.cost:.1f} of "
                 f"{found.cost:.1f} full trainings.",
                 evidence,
-                "Stop here, or change the space or the searcher.",
+                "Consider stopping, or another space or searcher.",
                 "note",
             )
         ]
