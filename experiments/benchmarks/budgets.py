@@ -17,7 +17,7 @@ import hashlib
 import math
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,16 +31,16 @@ from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.sweep import Sweep
 from orchestrator.worker.job import Order
 from search.contract import derived_seed
-from search.records import Config
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.space import Space, loguniform, uniform
 from search.work import Assignment, Progress, Reported, Saved
+from trainables.contract import OwnTraining
 
 
 @dataclass(frozen=True)
-class Timed:
+class Timed(OwnTraining):
     """A training without weights: a step takes `seconds` × 2^slow; every `saves`th step is a checkpoint."""
 
     seconds: float = 60.0
@@ -50,9 +50,6 @@ class Timed:
     metric: ClassVar[str] = "loss"
     mode: ClassVar[str] = "min"
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
-    baseline: ClassVar[Config | None] = None
-
-    def prepare(self, folder: Path) -> None: ...
 
     def run(
         self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None
@@ -66,9 +63,6 @@ class Timed:
             if step % self.saves == 0:
                 place.write_text(str(step))
                 yield Saved(step, str(place), hashlib.sha256(str(step).encode()).hexdigest(), 1)
-
-    def test(self, assignment: Assignment) -> Mapping[str, float]:
-        return {}
 
 
 KINDS: list[dict[str, Any]] = [

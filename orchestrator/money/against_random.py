@@ -44,12 +44,12 @@ def needed(history: History, best: Trial | None) -> Needed | None:
 
 def share_that_reached(reached: Sequence[bool]) -> Needed | None:
     """The same from whether each random configuration came as far."""
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
     n, k = len(reached), sum(reached)
     if n < LEAST:
         return None
     outside = (1 - CONFIDENCE) / 2
-    high = float(beta.ppf(1 - outside, k + 1, n - k)) if k < n else 1.0
-    low = float(beta.ppf(outside, k, n - k + 1)) if k else 0.0
+    high = float(betaincinv(k + 1, n - k, 1 - outside)) if k < n else 1.0
+    low = float(betaincinv(k, n - k + 1, outside)) if k else 0.0
     return Needed(n, k, 1 / high, 1 / low if low else math.inf)
