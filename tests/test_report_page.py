@@ -28,7 +28,7 @@ from orchestrator.report.page import page
 from orchestrator.report.palette import DARK, LIGHT, palettes
 from orchestrator.report.plotly_charts import drawn
 from orchestrator.report.recorded import Recorded
-from orchestrator.report.sections import ORDER, makers
+from orchestrator.report.sections import ORDER, Maker, makers
 from orchestrator.report.sections.progress import FEWEST, band_of, race_of
 from orchestrator.report.thin import MOST_LINES, MOST_POINTS, MOST_ROWS, thinned
 from orchestrator.report.watch import PAUSE, Gone, Newest, Server
@@ -46,8 +46,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
     ledger.close()
 
 
+def only(*names: str) -> list[tuple[str, Maker]]:
+    """Some parts of the page."""
+    return [(name, maker) for name, maker in makers() if name in names]
+
+
+def part(name: str, facts: Recorded) -> Section:
+    (found,) = page(facts, strict=True, parts=only(name))
+    return found
+
+
 def answers(ledger: Ledger) -> dict[str, str]:
-    return dict(answer_lines(document(ledger, strict=True)))
+    return dict(answer_lines(document(ledger, strict=True, parts=only("answer"))))
 
 
 def chart(section: Section, title: str) -> Chart:
@@ -165,7 +175,7 @@ def test_the_incumbent_is_the_best_completed_full_training_at_its_cost(run: Ledg
     assert race.costs == sorted(race.costs)
     assert race.trials == [trial.number for trial in facts.full]
     assert race.incumbents == [min(race.losses[: place + 1]) for place in range(len(race.losses))]
-    (progress,) = [section for section in page(facts, strict=True) if section.key == "progress"]
+    progress = part("progress", facts)
     shown = series(chart(progress, "Best full training against cost"), "best so far")
     assert shown.y[-1] == min(race.losses)
     assert shown.x[-1] == pytest.approx(race.total)
@@ -196,7 +206,7 @@ def test_there_is_no_band_without_enough_random_trainings(tmp_path: Path) -> Non
     for ledger in (few, chosen):
         facts = Recorded.of(ledger)
         assert band_of(facts) is None
-        (progress,) = [section for section in page(facts, strict=True) if section.key == "progress"]
+        progress = part("progress", facts)
         assert any(f"needs {FEWEST} full trainings drawn at random" in sentence for sentence in progress.sentences)
         kinds = [each.kind for each in chart(progress, "Best full training against cost").series]
         assert "band" not in kinds
@@ -204,7 +214,7 @@ def test_there_is_no_band_without_enough_random_trainings(tmp_path: Path) -> Non
 
 
 def test_all_learning_curves_are_there_by_outcome(run: Ledger) -> None:
-    (progress,) = [section for section in page(Recorded.of(run), strict=True) if section.key == "progress"]
+    progress = part("progress", Recorded.of(run))
     curves = chart(progress, "Learning curves")
     names = [each.name for each in curves.series]
     assert names == ["stopped early (4)", "failed (4)", "completed (17)", "baseline (trial 0)", names[-1]]
@@ -216,7 +226,7 @@ def test_all_learning_curves_are_there_by_outcome(run: Ledger) -> None:
 
 def test_curves_that_are_not_drawn_are_counted(tmp_path: Path) -> None:
     ledger = made_up(tmp_path / "many", trials=450, steps=1, failed=False)
-    (progress,) = [section for section in page(Recorded.of(ledger), strict=True) if section.key == "progress"]
+    progress = part("progress", Recorded.of(ledger))
     ledger.close()
     curves = chart(progress, "Learning curves")
     drawn_curves = sum(1 + each.y.count(None) for each in curves.series)
@@ -228,7 +238,7 @@ def test_curves_that_are_not_drawn_are_counted(tmp_path: Path) -> None:
 def test_the_cost_by_task_adds_up(tmp_path: Path, tasks: tuple[Task, ...]) -> None:
     ledger = climbing(tmp_path / "run", tasks)
     facts = Recorded.of(ledger)
-    (section,) = [section for section in page(facts, strict=True) if section.key == "tasks_cost"]
+    section = part("tasks_cost", facts)
     ledger.close()
     over_time = chart(section, "Cost by task over time")
     for task in facts.accounts["tasks"]:
@@ -240,7 +250,7 @@ def test_the_cost_by_task_adds_up(tmp_path: Path, tasks: tuple[Task, ...]) -> No
 
 
 def test_runs_without_tasks_show_no_cost_by_task(run: Ledger) -> None:
-    assert "tasks_cost" not in {section.key for section in page(Recorded.of(run), strict=True)}
+    assert page(Recorded.of(run), strict=True, parts=only("tasks_cost")) == []
 
 
 # Figures
@@ -327,7 +337,7 @@ def test_the_page_needs_nothing_else_and_escapes_what_people_wrote(run: Ledger) 
     section = Section(
         "s", nasty, [nasty], [Table(nasty, (nasty,), [[nasty]]), Chart(nasty, "x", "y", [Series(nasty, [1], [2])])]
     )
-    made = document(run, strict=True)
+    made = document(run, strict=True, parts=only("answer", "progress"))
     text = html(replace(made, title=nasty, sections=(*made.sections, section)))
     outside = re.sub(r"<script>/\*\*.*?</script>", "", text, flags=re.DOTALL)  # without plotly's code
     assert len(outside) < len(text) - 1_000_000
@@ -346,7 +356,7 @@ def test_numbers_of_numpy_can_be_shown(run: Ledger) -> None:
 
 
 def test_every_format_is_written_to_the_run(run: Ledger) -> None:
-    made = document(run, strict=True)
+    made = document(run, strict=True, parts=only("answer", "progress"))
     starts = {"html": b"<!doctype html>", "md": b"# made", "png": b"\x89PNG", "pdf": b"%PDF"}
     for form in FORMATS:
         path = write(made, form, None)
@@ -492,6 +502,6 @@ def test_a_taken_port_is_told(tmp_path: Path) -> None:
 
 
 def test_the_state_holds_all_that_changes(run: Ledger) -> None:
-    made: dict[str, Any] = state(document(run, strict=True))
+    made: dict[str, Any] = state(document(run, strict=True, parts=only("answer", "progress")))
     for section in made["sections"]:
         assert sorted(section["figures"]) == sorted(re.findall(r'data-figure="([^"]+)"', section["html"]))

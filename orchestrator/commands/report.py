@@ -65,5 +65,5 @@ def watch(
 
             webbrowser.open(address)
 
-    os.nice(19)  # trainings come first
+    os.nice(10)  # trainings come first
     serve(folder, port, started, typer.echo)

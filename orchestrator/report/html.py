@@ -9,7 +9,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from orchestrator.report.charts import Figure, Images, Section, Table
+from orchestrator.report.charts import Figure, Images, Parallel, Section, Table
 from orchestrator.report.document import ANSWER, Document
 from orchestrator.report.palette import DARK, LIGHT, palettes
 from orchestrator.report.plotly_charts import drawn, is_drawn
@@ -19,6 +19,8 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' {source}; style-src 'unsafe-inline'; "
     "img-src data: blob:; connect-src {source}; base-uri 'none'; form-action 'none'"
 )
+LONG = 36  # characters of a cell from which its column may break lines
+FEW_AXES = 4  # parallel coordinates with more take the whole width
 
 
 def html(document: Document) -> str:
@@ -121,7 +123,8 @@ def _section(section: Section) -> str:
 def _figure(key: str, figure: Figure) -> str:
     title = f"<h3>{escape(figure.title)}</h3>" if figure.title else ""
     note = f'<p class="note">{escape(figure.note)}</p>' if figure.note else ""
-    return f"<figure>{title}{_body(key, figure)}{note}</figure>"
+    is_wide = isinstance(figure, Parallel) and len(figure.axes) > FEW_AXES
+    return f"<figure{' class=wide' if is_wide else ''}>{title}{_body(key, figure)}{note}</figure>"
 
 
 def _body(key: str, figure: Figure) -> str:
@@ -135,7 +138,11 @@ def _body(key: str, figure: Figure) -> str:
 
 
 def _table(table: Table) -> str:
-    kinds = [' class="number"' if column in table.numeric else "" for column in table.columns]
+    longest = [max((len(row[place]) for row in table.rows), default=0) for place in range(len(table.columns))]
+    kinds = [
+        ' class="number"' if column in table.numeric else ' class="text"' if length > LONG else ""
+        for column, length in zip(table.columns, longest, strict=True)
+    ]
     headings = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(table.columns, kinds, strict=True))
     head = f"<thead><tr>{headings}</tr></thead>" if any(table.columns) else ""
     rows = "".join(

@@ -136,14 +136,17 @@ def _cost(run: Recorded) -> str:
     history, cost = run.history, run.accounts["cost"]
     counts = [(history.count(status), words) for status, words in ENDINGS.items()]
     trials = listed([f"{count:,} {words}" for count, words in counts if count]) or "none"
-    money = f"{cost_words(cost)}. ".replace("  (", " (") if cost["device_seconds"] else ""
+    money = (
+        cost_words(cost).partition(";")[0].replace("  (", " (") if cost["device_seconds"] else ""
+    )  # its bill says more
+    before, after = (f"{money}. ", "") if cost["usd"] is not None else ("", f" {money}." if money else "")
     budget = "" if cost["budget"] is None else f" The budget was {budget_words(cost['budget'])}."
     seconds = sum(trial.cost_seconds for trial in history)
     times = [row["time"] for table in ("sweep", "report", "ending") for row in run.rows[table]]
     passed = seconds_between(min(times), max(times)) if times else 0.0
     return (
-        f"{money}{trainings(history.spent)} full trainings: {duration(seconds)} of training in {duration(passed)} from the first "
-        f"record to the last. {plural(len(history.trials), 'trial')}: {trials}.{budget}"
+        f"{before}{trainings(history.spent)} full trainings: {duration(seconds)} of training in {duration(passed)} from the first "
+        f"record to the last. {plural(len(history.trials), 'trial')}: {trials}.{after}{budget}"
     )
 
 
@@ -166,8 +169,8 @@ def _next(run: Recorded) -> str:
     if _gain(run) <= 0:
         return "Search on, or widen the space: nothing better than the baseline was found."
     urgent = [finding for finding in _findings(run) if finding.severity == "serious"]
-    doubt = f"{urgent[0].sentence} {urgent[0].remedy}" if urgent else ""
-    return doubt or f"Use it: orchestrator export {name}"
+    use = f"orchestrator export {name}"
+    return f"{urgent[0].sentence} {urgent[0].remedy} To use it: {use}" if urgent else f"Use it: {use}"
 
 
 def _findings(run: Recorded) -> list[Finding]:
