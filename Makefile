@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check docs format clean
+.PHONY: help demo test test-all check docs screens format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ check: $(VENV)/installed-dev ## format, lint, types, import contracts
 docs: $(VENV)/installed-dev ## the pages and the API reference, as site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Built site/index.html"
+
+screens: $(VENV)/installed-dev ## the pictures of docs/screens.md; needs chromium
+	@$(BIN)/python -m docs.screens
 
 format: $(VENV)/installed-dev ## put the code into shape
 	@$(BIN)/ruff format .

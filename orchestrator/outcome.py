@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -18,14 +19,15 @@ def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None) 
     from rich.console import Console
 
     from orchestrator.console.typed_command import again, more
-    from orchestrator.reading.plot import plot
     from orchestrator.reading.printed_summary import print_summary
 
     out = Console()
     print_summary(ledger, out)
-    picture = plot(ledger, driver.places.folder / "report" / "incumbent.png")
-    if picture is not None:
-        out.print(f"Plot         {picture}", highlight=False, soft_wrap=True)
+    out.print(
+        f"Report       {shlex.join(['orchestrator', 'report', str(driver.places.folder)])}",
+        highlight=False,
+        soft_wrap=True,
+    )
     if isinstance(problem, (Interrupted, NoMetric)):
         return
     if driver.stop_reason:

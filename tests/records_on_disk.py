@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.page.recorded import Recorded
 from orchestrator.record.ledger import Ledger
-from orchestrator.report.recorded import Recorded
 from orchestrator.sweep import Sweep
 from search.records import End, Goal, Lost, Report, Status, Suggestion, start
 from search.space import Space

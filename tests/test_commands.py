@@ -63,7 +63,7 @@ def test_help_loads_neither_torch_nor_ray_nor_other_heavy_things(program: list[s
     assert done.returncode == 0
     assert "--help" in done.stdout
     loaded = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
-    heavy = {"torch", "ray", "pandas", "sklearn", "scipy", "optuna", "sqlalchemy", "matplotlib", "botorch"}
+    heavy = {"torch", "ray", "pandas", "sklearn", "scipy", "optuna", "sqlalchemy", "matplotlib", "botorch", "plotly"}
     assert loaded & heavy == set()
 
 
@@ -116,9 +116,10 @@ def test_list_status_show_and_report_say_what_there_is(place: Path) -> None:
     assert "Best configuration" in shown
     assert "learning_rate:" in shown
     reported = orchestrator("report", "steady", cwd=place)
-    picture = place / "runs" / "steady" / "report" / "incumbent.png"
-    assert str(picture.name) in reported.stdout
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    page = place / "runs" / "steady" / "report" / "report.html"
+    assert re.search(r"^What won +Trial \d", reported.stdout, flags=re.MULTILINE)
+    assert reported.stdout.splitlines()[-1] == f"Report            {page}"
+    assert page.read_text().startswith("<!doctype html>")
 
 
 def test_a_run_that_is_not_there_gets_a_hint(place: Path) -> None:

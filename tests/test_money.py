@@ -21,14 +21,14 @@ from orchestrator.money.against_random import share_that_reached
 from orchestrator.money.amounts import Amount, budget_of
 from orchestrator.money.bill import Plan, bill
 from orchestrator.money.prices import Price, Prices, prices_of
+from orchestrator.page.charts import Chart, Table
+from orchestrator.page.recorded import Recorded
+from orchestrator.page.sections import bill as bill_section
 from orchestrator.reading.audit import audit
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.summary import summary
 from orchestrator.record.encoding import seconds_between
 from orchestrator.record.ledger import Ledger
-from orchestrator.report.charts import Chart, Table
-from orchestrator.report.recorded import Recorded
-from orchestrator.report.sections import bill as bill_section
 from search.history import History
 from search.records import Began, End, Report, Status, Used, start
 from search.schedulers.asha import Asha

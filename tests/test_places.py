@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import StorageError
-from orchestrator.reading.plot import plot
+from orchestrator.page.document import document
+from orchestrator.page.files import write
 from orchestrator.record.ledger import Ledger
 from tests.filled import copy_without_closing
 from tests.support import ROOT, simulated, small_sweep
@@ -50,10 +51,10 @@ def test_a_run_that_cannot_be_written_to_can_be_read(tmp_path: Path, is_killed: 
     assert done.returncode == 0, (done.stderr, told)
     assert "5 completed" in told["status"]
     assert ("the last words" in told["status"]) == is_killed
-    picture = re.search(r"Plot +(.*)", told["report"])
-    assert picture is not None
-    assert Path(picture[1]).stat().st_size > 1000
-    assert not picture[1].startswith(str(place))
+    page = re.search(r"Report +(.*)", told["report"])
+    assert page is not None
+    assert Path(page[1]).read_text().startswith("<!doctype html>")
+    assert not page[1].startswith(str(place))
 
 
 @pytest.mark.parametrize(
@@ -74,16 +75,16 @@ def test_a_link_planted_in_a_run_leads_nowhere(tmp_path: Path, name: str) -> Non
     assert list(victim.iterdir()) == [] if victim.is_dir() else victim.read_text() == "mine"
 
 
-def test_links_in_a_trials_folder_and_in_place_of_the_plot_lead_nowhere(tmp_path: Path) -> None:
+def test_links_in_a_trials_folder_and_in_place_of_the_report_lead_nowhere(tmp_path: Path) -> None:
     folder, victim = tmp_path / "small", tmp_path / "victim"
     simulated(folder, small_sweep(num_samples=2))
     victim.write_text("mine")
     (folder / "report").mkdir()
-    (folder / "report" / "incumbent.png").symlink_to(victim)
+    (folder / "report" / "report.html").symlink_to(victim)
     ledger = Ledger.read(folder)
-    assert plot(ledger, folder / "report" / "incumbent.png") is not None
+    assert write(document(ledger), "html", None) == folder / "report" / "report.html"
     ledger.close()
-    assert not (folder / "report" / "incumbent.png").is_symlink()
+    assert not (folder / "report" / "report.html").is_symlink()
     (folder / "trials" / "00002").mkdir()
     (folder / "trials" / "00002" / "log.txt").symlink_to(victim)
     with pytest.raises(StorageError, match=r"log\.txt is a symbolic link"):

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from orchestrator.errors import BadInput
+from orchestrator.page.charts import Images, Table
+from orchestrator.page.sections import examples
+from orchestrator.page.sections.examples import confusion
 from orchestrator.reading.predictions import FILE, KINDS, SHOWN, compared, read, save, write
-from orchestrator.report.charts import Images, Table
-from orchestrator.report.sections import examples
-from orchestrator.report.sections.examples import confusion
 from search.space import Space, loguniform
 from tests.records_on_disk import read as read_run
 from tests.support import ROOT, orchestrator, run_script, simulated, small_sweep

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, spearmanr
 
-from orchestrator.report.analysis.columns import columns_of, places
-from orchestrator.report.analysis.idle import at_once, idle
-from orchestrator.report.analysis.importance import FEWEST, Importance, TooFew, importance
-from orchestrator.report.analysis.influence import influences
-from orchestrator.report.analysis.mcnemar import p_value
-from orchestrator.report.analysis.rank_correlation import partial, spearman
-from orchestrator.report.analysis.stages import stages
-from orchestrator.report.analysis.task_correlation import APART, PRIORS, WEIGHT, learned
+from orchestrator.page.analysis.columns import columns_of, places
+from orchestrator.page.analysis.idle import at_once, idle
+from orchestrator.page.analysis.importance import FEWEST, Importance, TooFew, importance
+from orchestrator.page.analysis.influence import influences
+from orchestrator.page.analysis.mcnemar import p_value
+from orchestrator.page.analysis.rank_correlation import partial, spearman
+from orchestrator.page.analysis.stages import stages
+from orchestrator.page.analysis.task_correlation import APART, PRIORS, WEIGHT, learned
 from search.history import History
 from search.models.fidelities import level
 from search.records import End, Report, Status, resume, start

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.report.charts import Chart, Parallel, Section, Surface, Table
-from orchestrator.report.recorded import Recorded
-from orchestrator.report.sections import (
+from orchestrator.page.charts import Chart, Parallel, Section, Surface, Table
+from orchestrator.page.recorded import Recorded
+from orchestrator.page.sections import (
     correlation,
     decisions,
     examples,
@@ -22,7 +22,7 @@ from orchestrator.report.sections import (
     population,
     workers,
 )
-from orchestrator.report.sections.population import lineage, slots
+from orchestrator.page.sections.population import lineage, slots
 from search.records import End, Lost, Report, Status, start
 from search.searchers.pbt import PopulationBasedTraining
 from search.space import Space, choice, loguniform, uniform, when

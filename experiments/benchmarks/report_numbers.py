@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.report.analysis.importance import Importance, importance
-from orchestrator.report.analysis.rank_correlation import spearman
+from orchestrator.page.analysis.importance import Importance, importance
+from orchestrator.page.analysis.rank_correlation import spearman
 
 Array = NDArray[np.float64]
 

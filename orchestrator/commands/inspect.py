@@ -1,4 +1,4 @@
-"""Look at a run: status, logs, show, report."""
+"""Look at a run: status, logs, show."""
 
 from __future__ import annotations
 
@@ -67,29 +67,22 @@ def show(
     runs: Runs = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Best configuration, gain, cost and counts."""
+    """Best configuration, gain, cost, counts and health."""
+    from orchestrator.page.recorded import Recorded
+    from orchestrator.page.sections.health import checks
     from orchestrator.reading.printed_summary import print_summary
     from orchestrator.reading.summary import summary
 
     with opened(run, runs) as ledger:
+        health = checks(Recorded.of(ledger))
         if as_json:
-            typer.echo(json.dumps(summary(ledger), indent=2, sort_keys=False))
+            facts = summary(ledger) | {"health": [finding.as_dict() for finding in health]}
+            typer.echo(json.dumps(facts, indent=2, sort_keys=False))
         else:
             from rich.console import Console
 
-            print_summary(ledger, Console())
+            from orchestrator.page.health.printed import print_health
 
-
-@app.command()
-@told
-def report(run: Run, runs: Runs = Path("runs")) -> None:
-    """Print the summary and draw the incumbent against cost."""
-    from rich.console import Console
-
-    from orchestrator.reading.plot import plot
-    from orchestrator.reading.printed_summary import print_summary
-
-    with opened(run, runs) as ledger:
-        print_summary(ledger, Console())
-        picture = plot(ledger, ledger.folder / "report" / "incumbent.png")
-        typer.echo(f"Plot         {picture}" if picture else "Plot         none: no trial is completed yet")
+            console = Console()
+            print_summary(ledger, console)
+            print_health(health, console)

@@ -1,0 +1,81 @@
+"""Compare several runs, or groups of seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.commands.app import Runs, app, opened, told
+from orchestrator.errors import BadInput
+
+if TYPE_CHECKING:
+    from orchestrator.page.compared.groups import Group
+
+
+@app.command("compare")
+@told
+def compare_runs(
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...", help="Runs; or groups of seeds, each as LABEL=RUN,RUN,… or as a pattern: 'cars-asha-*'."
+        ),
+    ],
+    runs: Runs = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page to this file.")] = None,
+) -> None:
+    """Several runs, or groups of seeds, on one cost axis: which is better, at what cost, and what differs."""
+    from orchestrator.page.compared.groups import compare
+
+    found = compare([_group(text, runs) for text in given])
+    if html is not None:
+        from orchestrator.page.compare import document
+        from orchestrator.page.files import write
+
+        written = write(document(found), "html", html)
+        typer.echo(f"Page: {written}", err=as_json)
+    if as_json:
+        from orchestrator.page.compare import as_data
+
+        typer.echo(json.dumps(as_data(found), indent=2))
+    elif html is None:
+        from rich.console import Console
+
+        from orchestrator.page.compared.text import print_comparison
+
+        print_comparison(found, Console())
+
+
+def _group(text: str, runs: Path) -> Group:
+    """The group that an argument names. Raises BadInput for a pattern without a run, and for an unknown name."""
+    from orchestrator.page.compared.groups import Group
+    from orchestrator.page.recorded import Recorded
+
+    label, equals, names = text.rpartition("=")
+    if equals and not label:
+        raise BadInput(f"compare {text!r}: the label is missing; write LABEL=RUN,RUN.")
+    found = []
+    for name in names.split(",") if equals else [text]:
+        found += _matching(name, runs) if any(mark in name for mark in "*?[") else [name]
+    if "" in found:
+        raise BadInput(f"compare {text!r}: a name is empty; write LABEL=RUN,RUN without spaces.")
+    records = []
+    for name in found:
+        with opened(name, runs) as ledger:
+            records.append(Recorded.of(ledger))
+    return Group(label or (text if len(records) > 1 else records[0].folder.name), tuple(records))
+
+
+def _matching(pattern: str, runs: Path) -> list[str]:
+    """The runs below `runs`, or below this folder, that match."""
+    from orchestrator.record.ledger import FILE
+
+    for place in (runs, Path()):
+        found = sorted(path.parent for path in place.glob(f"{pattern}/{FILE}"))
+        if found:
+            return [str(path.absolute()) for path in found]
+    raise BadInput(f"compare {pattern!r}: no run in {runs} matches.")

@@ -1,0 +1,120 @@
+"""When trials had workers, and how much of that time they trained, from the times of the records.
+
+A trial has a worker from a suggestion to the ending that follows; a driver that dies or stops ends all of them, and a
+trial without an ending goes on when the next driver starts. Training is the sum of the reported costs. What is left of
+the time is start-up, checkpoints and waiting. Times are those of the wall clock: a simulated run, whose costs are longer
+than the time that it took, has none worth showing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from orchestrator.driving.time_spent import WAITED
+from orchestrator.page.recorded import Recorded
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A trial had a worker from `begin` to `end`, in seconds since the first record of a trial."""
+
+    trial: int
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Idle:
+    """The time of the workers. All in seconds; `waited` is None while no driver has noted it."""
+
+    stretches: tuple[Stretch, ...]
+    held: float  # by trials
+    trained: float
+    waited: float | None  # of workers without a trial, for decisions
+    downtime: float  # between two drivers
+    span: float  # from the first record to the last
+
+    @property
+    def is_wall_clock(self) -> bool:
+        """Whether the recorded times are those of the training: it cannot take longer than trials had workers."""
+        return self.held > 0 and self.trained <= 1.05 * self.held + 0.05 * len(self.stretches)
+
+    @property
+    def overhead(self) -> float:
+        """Seconds in which a trial had a worker and did not train."""
+        return max(0.0, self.held - self.trained)
+
+
+def idle(run: Recorded) -> Idle | None:
+    """None before the first trial."""
+    marks = _marks(run)
+    if not any(kind == "begin" for _, kind, _, _ in marks):
+        return None
+    zero = next(time for time, kind, _, _ in marks if kind == "begin")
+    open_: dict[int, float] = {}
+    resting: set[int] = set()  # running when a driver stopped
+    stretches: list[Stretch] = []
+    downtime, latest, epoch = 0.0, zero, None
+    for time, kind, trial, of in marks:
+        if epoch is not None and of != epoch:
+            downtime += max(0.0, time - latest)
+            stretches += [Stretch(number, begin - zero, latest - zero) for number, begin in open_.items()]
+            resting |= set(open_)
+            open_.clear()
+        epoch, latest = of, max(latest, time)
+        if trial in resting and kind != "end":  # it has a worker again, at the latest when it is heard of
+            resting.discard(trial)
+            open_.setdefault(trial, time)
+        if kind == "begin":
+            open_.setdefault(trial, time)
+        elif kind == "end" and trial in open_:
+            stretches.append(Stretch(trial, open_.pop(trial) - zero, time - zero))
+    stretches += [Stretch(number, begin - zero, latest - zero) for number, begin in open_.items()]
+    told = [float(row["text"]) for row in run.rows["event"] if row["kind"] == WAITED]
+    return Idle(
+        tuple(stretches), sum(each.end - each.begin for each in stretches),
+        sum(trial.cost_seconds for trial in run.history), sum(told) if told else None, downtime, latest - zero,
+    )  # fmt: skip
+
+
+def at_once(stretches: tuple[Stretch, ...]) -> tuple[list[float], list[int]]:
+    """Times at which the number of trials with a worker changes, and the number from there on."""
+    changes: dict[float, int] = {}
+    for each in stretches:
+        changes[each.begin] = changes.get(each.begin, 0) + 1
+        changes[each.end] = changes.get(each.end, 0) - 1
+    times: list[float] = []
+    counts: list[int] = []
+    count = 0
+    for time in sorted(changes):
+        count += changes[time]
+        if not counts or counts[-1] != count:
+            times.append(time)
+            counts.append(count)
+    return times, counts
+
+
+def _marks(run: Recorded) -> list[tuple[float, str, int, Any]]:
+    """(time, begin | report | end | other, trial, epoch) in the order of the records."""
+    kinds = {
+        "suggestion": "begin",
+        "report": "report",
+        "ending": "end",
+        "lost": "report",
+        "lease": "other",
+        "event": "other",
+    }
+    rows = [
+        (row["seq"], row["time"], kind, row.get("trial"), row["epoch"])
+        for table, kind in kinds.items()
+        for row in run.rows[table]
+    ]
+    rows.sort(key=lambda row: row[0])
+    return [(_seconds(time), kind, -1 if trial is None else trial, epoch) for _, time, kind, trial, epoch in rows]
+
+
+def _seconds(time: str) -> float:
+    """Seconds of a recorded time, which is in UTC; `fromisoformat` is ten times faster than `strptime`."""
+    return datetime.fromisoformat(time).replace(tzinfo=timezone.utc).timestamp()

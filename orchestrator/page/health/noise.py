@@ -1,0 +1,157 @@
+"""The noise of the metric is larger than the lead of the best: another seed may give another winner.
+
+The noise is measured from trainings of the same configuration on several seeds. Where there are none, it is bounded
+from below by how much the metric fluctuates from step to step near the end of the good curves.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.page.health.finding import Finding
+from orchestrator.page.recorded import Recorded
+from search.history import Trial, key_of
+from search.records import FINALIST, Status
+from search.rules.finalists import confirmed
+from search.task import FULL
+
+REPEATS = 3  # degrees of freedom of a standard deviation from repeated trainings
+CURVES, TAIL = 3, 8  # good curves with so many reports at least in their last third
+LEAST = 5  # completed trials
+CLEAR = 2.0  # standard errors: a difference that noise alone makes in one of twenty
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The standard deviation of the final loss between seeds, and how it was found."""
+
+    deviation: float
+    source: str
+    is_bound: bool = False  # it may be larger
+
+
+def noise(run: Recorded) -> list[Finding]:
+    """Findings on the lead over the runner-up and on the gain over the baseline; none if the noise is unknown."""
+    if run.best is None or len(_finite(run.full)) < LEAST or (known := noise_of(run)) is None or not known.deviation:
+        return []
+    found = [_gain(run, known), _lead(run, known)]
+    return [finding for finding in found if finding is not None]
+
+
+def noise_of(run: Recorded) -> Noise | None:
+    """From repeated trainings if there are enough, else the lower bound from the curves; None if neither is known."""
+    return _from_repeats(run) or _from_curves(run)
+
+
+def _from_repeats(run: Recorded) -> Noise | None:
+    """Pooled over configurations. A first score that was selected does not count beside fresh ones."""
+    fresh = [[loss for loss in finalist.losses if math.isfinite(loss)] for finalist in confirmed(run.history)]
+    groups: dict[str, list[float]] = {}
+    for trial in _finite(run.full):
+        if not trial.began:
+            groups.setdefault(key_of(trial.config), []).append(trial.loss)
+    samples = [group for group in [*fresh, *groups.values()] if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in samples)
+    if freedom < REPEATS:
+        return None
+    squares = sum((len(group) - 1) * statistics.variance(group) for group in samples)
+    trainings = sum(map(len, samples))
+    return Noise(
+        math.sqrt(squares / freedom),
+        f"{trainings} trainings of {len(samples)} configurations on several seeds",
+    )
+
+
+def _from_curves(run: Recorded) -> Noise | None:
+    """The median fluctuation of the best quarter's curves, from third differences, which hardly any trend enters."""
+    good = sorted(_finite(run.full), key=lambda trial: trial.loss)[: max(CURVES, len(run.full) // 4)]
+    found = []
+    for trial in good:
+        tail = [loss for loss in trial.losses[-max(TAIL, len(trial.losses) // 3) :] if math.isfinite(loss)]
+        if len(tail) >= TAIL:
+            third = [d - a + 3 * (b - c) for a, b, c, d in zip(tail, tail[1:], tail[2:], tail[3:], strict=False)]
+            found.append(statistics.fmean(each**2 for each in third) / 20)  # Var = (1 + 9 + 9 + 1) σ²
+    if len(found) < CURVES:
+        return None
+    return Noise(math.sqrt(statistics.median(found)), f"the last steps of the best {len(found)} curves", is_bound=True)
+
+
+def _lead(run: Recorded, known: Noise) -> Finding | None:
+    """Against the best other configuration: fresh scores if both have been trained again, else first scores."""
+    assert run.best is not None
+    best, first = key_of(run.best.config), _first_scores(run)
+    fresh = {key_of(each.trial.config): each.losses for each in confirmed(run.history) if math.isfinite(each.mean)}
+    scores = fresh if best in fresh and len(fresh) > 1 else {key: (loss,) for key, loss in first.items()}
+    others = {key: losses for key, losses in scores.items() if key != best}
+    if best not in scores or not others:
+        return None
+    rival = min(others, key=lambda key: statistics.fmean(others[key]))
+    lead = statistics.fmean(others[rival]) - statistics.fmean(scores[best])
+    error = known.deviation * math.sqrt(1 / len(scores[best]) + 1 / len(others[rival]))
+    if lead >= CLEAR * error:
+        return None
+    near = sum(
+        statistics.fmean(losses) - statistics.fmean(scores[best]) < CLEAR * error for key, losses in scores.items()
+    )  # the best counts itself
+    means = "mean on fresh seeds" if scores is fresh else "score"
+    return Finding(
+        "noise",
+        f"The lead of the best is within the noise: {near} configurations may be equally good.",
+        f"By their {means} the best leads by {max(0.0, lead):.2g} {run.metric}; noise alone makes differences up to "
+        f"{_sign(known)}{CLEAR * error:.2g} (from {known.source}).",
+        "Confirm more of them on more seeds (finalists, confirmations), or take the cheapest of them."
+        if scores is fresh
+        else f"Confirm the best on fresh seeds (finalists={min(max(near, 2), 5)}, confirmations=3).",
+        "note" if scores is fresh else "advice",
+        "runner-up",
+    )
+
+
+def _gain(run: Recorded, known: Noise) -> Finding | None:
+    """Against the baseline. The best of n first scores is lucky, too; fresh scores are not."""
+    best, baseline = run.best, run.baseline
+    assert best is not None
+    if baseline is None or baseline is best or baseline.status is not Status.COMPLETED or baseline.task != FULL:
+        return None
+    again = next((each for each in confirmed(run.history) if each.trial is best and math.isfinite(each.mean)), None)
+    loss, runs = (best.loss, 1) if again is None else (again.mean, len(again.losses))
+    gain, tried = baseline.loss - loss, len(_first_scores(run))
+    luck = 0.0 if again is not None else known.deviation * statistics.NormalDist().inv_cdf(tried / (tried + 1))
+    needed = luck + known.deviation * (CLEAR * math.sqrt(1 / runs + 1) if again is not None else 1)
+    if not math.isfinite(gain) or gain >= needed:
+        return None
+    words = (
+        f"noise alone makes differences up to {_sign(known)}{needed:.2g}"
+        if again is not None
+        else f"the luckiest of {tried} equal configurations would gain {_sign(known)}{needed:.2g}"
+    )
+    return Finding(
+        "noise",
+        "The gain over the baseline is within the noise."
+        if gain > 0
+        else "On fresh seeds the best does not beat the baseline.",
+        f"The gain is {gain:.2g} {run.metric}; {words} (from {known.source}).",
+        "Train the best and the baseline again on several seeds before you believe it (finalists, confirmations=3).",
+        "serious",
+        "baseline",
+    )
+
+
+def _sign(known: Noise) -> str:
+    return "at least " if known.is_bound else ""
+
+
+def _first_scores(run: Recorded) -> dict[str, float]:
+    """Configuration → its best loss in the search."""
+    scores: dict[str, float] = {}
+    for trial in sorted(_finite(run.full), key=lambda trial: trial.loss):
+        if trial.first_origin != FINALIST:
+            scores.setdefault(key_of(trial.config), trial.loss)
+    return scores
+
+
+def _finite(trials: Iterable[Trial]) -> list[Trial]:
+    return [trial for trial in trials if math.isfinite(trial.loss)]

@@ -1,0 +1,227 @@
+"""The first screen: what won, by how much, on what evidence, what it cost, what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from math import isfinite, sqrt
+from statistics import variance
+
+from orchestrator.console.plurals import plural
+from orchestrator.money.amounts import budget_words
+from orchestrator.page.charts import Section, Table
+from orchestrator.page.health.finding import Finding
+from orchestrator.page.recorded import Recorded
+from orchestrator.page.sections.health import checks
+from orchestrator.page.words import duration, listed, number, setting, settings, trainings
+from orchestrator.reading.costs import cost_words
+from orchestrator.record.encoding import seconds_between
+from search.history import Trial, key_of
+from search.records import Status
+from search.rules.finalists import Finalist, confirmed
+
+ENDINGS = {
+    Status.COMPLETED: "trained to the end",
+    Status.STOPPED: "stopped early",
+    Status.DIVERGED: "diverged",
+    Status.FAILED: "failed",
+    Status.RUNNING: "not ended",
+}
+SURE = 2.0  # standard errors: a lead beyond them is no luck of one comparison in twenty
+
+
+def section(run: Recorded) -> Section:
+    rows = [
+        ("What won", _won(run)),
+        ("By how much", _lead(run)),
+        ("On what evidence", _evidence(run)),
+        ("What it cost", _cost(run)),
+        ("What next", _next(run)),
+    ]
+    figures = [Table("", ("", ""), [row for row in rows if row[1]]), _settings(run)]
+    return Section("answer", "Answer", figures=[figure for figure in figures if not figure.is_empty])
+
+
+def _won(run: Recorded) -> str:
+    best = run.best
+    if best is None:
+        begun = len(run.history.trials)
+        return (
+            f"Nothing yet: {plural(begun, 'trial', 'have begun')}, and no full training has reported."
+            if begun
+            else "Nothing yet: no trial has begun."
+        )
+    is_over = run.state == "finished" and best.status is Status.COMPLETED
+    where = "" if best.status is Status.COMPLETED else f" at step {best.step} of {run.history.horizon}"
+    label = f"Trial {best.number}" if is_over else f"So far trial {best.number}"
+    return f"{label}: {run.metric} {number(run.value(_score(run, best)))}{where}. {settings(best.config)}"
+
+
+def _lead(run: Recorded) -> str:
+    best, baseline = run.best, run.baseline
+    if baseline is None:
+        return "Unknown: the sweep has no baseline. Sweep(baseline=…) trains one for comparison."
+    if best is None:
+        return ""
+    if not isfinite(baseline.loss):
+        return f"Unknown: the baseline (trial {baseline.number}) {_not_there(baseline)}."
+    if best is baseline or key_of(best.config) == key_of(baseline.config):
+        return (
+            f"Nothing: no configuration is better than the baseline ({run.metric} {number(run.value(baseline.loss))})."
+        )
+    mine, theirs = run.value(_score(run, best)), run.value(_score(run, baseline))
+    gain = _gain(run)
+    how = "better" if gain > 0 else "worse" if gain < 0 else "no difference"
+    share = abs(gain / theirs) if theirs else 0.0
+    percent = f", {100 * share:.2g} %" if gain and 0.001 < share < 10 else ""
+    by = f"{how} by {number(abs(gain))}{percent}" if gain else how
+    unequal = "" if baseline.status is Status.COMPLETED and best.status is Status.COMPLETED else (
+        f" Not a fair comparison yet: step {best.step} against step {baseline.step}." if best.step != baseline.step else ""
+    )  # fmt: skip
+    return f"{number(mine)} against {number(theirs)} of the baseline: {by}.{unequal}"
+
+
+def _evidence(run: Recorded) -> str:
+    best = run.best
+    if best is None:
+        return ""
+    if best.status is not Status.COMPLETED:
+        return "None yet: no full training is completed."
+    found = confirmed(run.history)
+    mine = next((finalist for finalist in found if finalist.trial is best), None)
+    if mine is None or not mine.losses:
+        lucky = f"It is the best of {len(run.full):,} full trainings" if len(run.full) > 1 else "It was trained once"
+        return (
+            f"Not confirmed. {lucky}, each on one seed, so the true value is probably worse than its score."
+            if len(run.full) > 1
+            else f"Not confirmed. {lucky}, on one seed."
+        )
+    scores = listed([number(run.value(loss)) for loss in mine.losses])
+    first = f"{number(run.value(best.loss))} when it was found"
+    if len(mine.losses) == 1:
+        return f"Trained once more on a fresh seed: {scores} ({first}). One repetition does not measure the noise."
+    noise = _noise(found)
+    told = f"Confirmed on {len(mine.losses)} fresh seeds: {scores} ({first})."
+    if noise is None:
+        return f"{told} At least one run diverged, or there are too few to measure the noise."
+    return (
+        f"{told} Noise between seeds: {number(noise)} (standard deviation). {_against_noise(run, mine, noise)}".rstrip()
+    )
+
+
+def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
+    """What the noise says about the lead; nothing without a baseline of another configuration."""
+    baseline = run.baseline
+    if (
+        baseline is None
+        or baseline.status is not Status.COMPLETED
+        or key_of(baseline.config) == key_of(mine.trial.config)
+    ):
+        return ""
+    error = noise * sqrt(1 / len(mine.losses) + 1 / _runs(run, baseline))
+    lead = _gain(run)
+    if lead > SURE * error:
+        return (
+            f"The lead over the baseline is {lead / error:.2g} times its standard error ({number(error)}): more than noise explains."
+            if error
+            else "The lead is larger than the noise."
+        )
+    return (
+        f"The lead over the baseline is {lead / error:.2g} times its standard error ({number(error)}): noise could explain it."
+        if error
+        else ""
+    )
+
+
+def _cost(run: Recorded) -> str:
+    history, cost = run.history, run.accounts["cost"]
+    counts = [(history.count(status), words) for status, words in ENDINGS.items()]
+    trials = listed([f"{count:,} {words}" for count, words in counts if count]) or "none"
+    money = (
+        cost_words(cost).partition(";")[0].replace("  (", " (") if cost["device_seconds"] else ""
+    )  # its bill says more
+    before, after = (f"{money}. ", "") if cost["usd"] is not None else ("", f" {money}." if money else "")
+    budget = "" if cost["budget"] is None else f" The budget was {budget_words(cost['budget'])}."
+    seconds = sum(trial.cost_seconds for trial in history)
+    times = [row["time"] for table in ("sweep", "report", "ending") for row in run.rows[table]]
+    passed = seconds_between(min(times), max(times)) if times else 0.0
+    return (
+        f"{before}{trainings(history.spent)} full trainings: {duration(seconds)} of training in {duration(passed)} from the first "
+        f"record to the last. {plural(len(history.trials), 'trial')}: {trials}.{after}{budget}"
+    )
+
+
+def _next(run: Recorded) -> str:
+    """One step; the most urgent one."""
+    best, name = run.best, shlex.quote(str(run.folder))
+    if run.state == "running":
+        running = run.history.count(Status.RUNNING)
+        return f"Wait: the sweep is running ({plural(running, 'trial')} under way)."
+    if run.state == "interrupted":
+        return f"Continue: the sweep was interrupted; the same command goes on where it was. {_command(run)}".rstrip()
+    if best is None:
+        return f"Find out why there is no result: orchestrator logs {name} --failed"
+    if best.status is not Status.COMPLETED:
+        return "Train longer: no full training was completed; raise num_samples or budget, and run the command again."
+    if not any(finalist.losses for finalist in confirmed(run.history)):
+        return "Confirm it: run the sweep again with finalists=3, confirmations=3; only the repetitions are trained."
+    if run.baseline is None:
+        return "Name a baseline (Sweep(baseline=…)), so that the gain can be told."
+    if _gain(run) <= 0:
+        return "Search on, or widen the space: nothing better than the baseline was found."
+    urgent = [finding for finding in _findings(run) if finding.severity == "serious"]
+    use = f"orchestrator export {name}"
+    return f"{urgent[0].sentence} {urgent[0].remedy} To use it: {use}" if urgent else f"Use it: {use}"
+
+
+def _findings(run: Recorded) -> list[Finding]:
+    """What the health checks found; nothing if they fail, for then their own section says so."""
+    try:
+        return checks(run)
+    except Exception:
+        return []
+
+
+def _settings(run: Recorded) -> Table:
+    """The winner's configuration beside the baseline's."""
+    best, baseline = run.best, run.baseline
+    if best is None or baseline is None or best is baseline:
+        rows = [] if best is None else [[name, setting(value)] for name, value in best.config.items()]
+        return Table("Configuration", ("parameter", "winner"), rows, numeric=("winner",))
+    names = dict.fromkeys([*best.config, *baseline.config])
+    rows = [[name, *(setting(trial.config.get(name, "–")) for trial in (best, baseline))] for name in names]
+    return Table("Configuration", ("parameter", "winner", "baseline"), rows, numeric=("winner", "baseline"))
+
+
+def _score(run: Recorded, trial: Trial) -> float:
+    """The loss that stands for a trial's configuration: the mean over fresh seeds where there is one."""
+    mean = next((each.mean for each in confirmed(run.history) if each.trial is trial), float("nan"))
+    return mean if isfinite(mean) else trial.loss
+
+
+def _gain(run: Recorded) -> float:
+    """How much lower the winner's loss is than the baseline's; 0 without both."""
+    if run.best is None or run.baseline is None:
+        return 0.0
+    return _score(run, run.baseline) - _score(run, run.best)
+
+
+def _runs(run: Recorded, trial: Trial) -> int:
+    """How many trainings the score of a trial is the mean of."""
+    return next((len(each.losses) for each in confirmed(run.history) if each.trial is trial and each.losses), 1)
+
+
+def _noise(found: list[Finalist]) -> float | None:
+    """The standard deviation between seeds, pooled over the finalists; None without two runs of one."""
+    groups = [[loss for loss in each.losses if isfinite(loss)] for each in found]
+    groups = [group for group in groups if len(group) >= 2]
+    freedom = sum(len(group) - 1 for group in groups)
+    return sqrt(sum(variance(group) * (len(group) - 1) for group in groups) / freedom) if freedom else None
+
+
+def _not_there(trial: Trial) -> str:
+    return "has not reported yet" if trial.status is Status.RUNNING else ENDINGS[trial.status]
+
+
+def _command(run: Recorded) -> str:
+    words = run.rows["sweep"][-1]["command"]
+    return shlex.join(["python", *words]) if words else ""

@@ -1,0 +1,93 @@
+"""The bill: what the run cost, by task and by what the time was for, and what random search would need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.money.against_random import needed
+from orchestrator.money.amounts import budget_words, dollars
+from orchestrator.money.bill import OUTCOMES
+from orchestrator.money.prices import HOUR, Prices, prices_of
+from orchestrator.page.charts import Chart, Section, Series, Table
+from orchestrator.page.recorded import Recorded
+from orchestrator.reading.costs import cost_words
+from orchestrator.reading.forecasts import random_search_words, usd_per_second
+
+NOT_COUNTED = "Devices that wait between trainings are on no trial's bill, although their owner may charge for them."
+
+
+def section(run: Recorded) -> Section | None:
+    """None before any device time is on record."""
+    cost = run.accounts["cost"]
+    if not cost["device_seconds"]:
+        return None
+    sentences = [_whole(cost), *_losses(cost), *_random(run, prices_of(cost["prices"]))]
+    figures: list[Chart | Table] = [_outcomes(cost), _tables(cost["breakdown"], "What the time was for", OUTCOMES)]
+    if len(cost["by_task"]) > 1:
+        figures.append(_tables(cost["by_task"], "By task", {}))
+    if len(cost["devices"]) > 1:
+        figures.append(_tables(cost["devices"], "By device", {}))
+    return Section("bill", "The bill", sentences, figures, columns=2)
+
+
+def _whole(cost: Mapping[str, Any]) -> str:
+    budget = "" if cost["budget"] is None else f" The budget is {budget_words(cost['budget'])}."
+    return f"The run has cost {cost_words(cost)}.{budget}"
+
+
+def _losses(cost: Mapping[str, Any]) -> list[str]:
+    """What gave no result: failures, lost work, stalls."""
+    parts = {name: cost["breakdown"][name] for name in ("failed", "lost", "stalled") if name in cost["breakdown"]}
+    if not parts:
+        return []
+    seconds = sum(part["device_seconds"] for part in parts.values())
+    words = ", ".join(f"{_amount(part)} for {OUTCOMES[name]}" for name, part in parts.items())
+    return [f"{seconds / cost['device_seconds']:.1%} of it gave no result: {words}."]
+
+
+def _random(run: Recorded, prices: Prices) -> list[str]:
+    """What random search would need, with the assumption; nothing without enough random configurations."""
+    if needed(run.history, run.best) is None:
+        return []
+    words = random_search_words(run.history, run.best, usd_per_second(prices, run.history))
+    assumed = (
+        "This assumes that random search trains every configuration in full, each for the mean time of a training here, "
+        "and that a configuration that was stopped would not have got there."
+    )
+    return [f"Random search needs {words}. {assumed}"]
+
+
+def _outcomes(cost: Mapping[str, Any]) -> Chart:
+    has_price, parts = cost["usd"] is not None, cost["breakdown"]
+    lengths = [part["usd"] if has_price else part["device_seconds"] / HOUR for part in parts.values()]
+    hover = [_amount(part) for part in parts.values()]
+    bars = Series("cost", lengths, [OUTCOMES[name] for name in parts], "hbars", hover=hover, shown_in_legend=False)
+    return Chart("What it was paid for", "dollars" if has_price else "device hours", "", [bars], note=NOT_COUNTED)
+
+
+def _tables(parts: Mapping[str, Mapping[str, Any]], title: str, words: Mapping[str, str]) -> Table:
+    whole = sum(part["device_seconds"] for part in parts.values())
+    rows = [
+        (
+            words.get(name, name), f"{part['device_seconds'] / HOUR:.3g}", _dollars(part["usd"]),
+            f"{part['device_seconds'] / whole:.1%}",
+        )
+        for name, part in parts.items()
+    ]  # fmt: skip
+    rows.append(("in all", f"{whole / HOUR:.3g}", _dollars(_sum(parts)), "100.0%"))
+    columns = ("", "device hours", "dollars", "share")
+    return Table(title, columns, rows, numeric=columns[1:])
+
+
+def _amount(part: Mapping[str, Any]) -> str:
+    return f"{part['device_seconds'] / HOUR:.3g} device hours" if part["usd"] is None else _dollars(part["usd"])
+
+
+def _sum(parts: Mapping[str, Mapping[str, Any]]) -> float | None:
+    known = [part["usd"] for part in parts.values() if part["usd"] is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def _dollars(usd: float | None) -> str:
+    return "–" if usd is None else dollars(usd)

@@ -1,0 +1,119 @@
+"""Why trials failed, diverged or lost their workers, grouped by cause, with the first traceback."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.failures import readable, signature
+from orchestrator.page.analysis.words import counted, percent, seconds_in_words
+from orchestrator.page.charts import Figure, Section, Table
+from orchestrator.page.recorded import Recorded
+from search.history import Trial
+from search.records import Status
+
+LINES = 40  # of a traceback, the last ones
+CAUSES = 20
+REASON = 200  # characters
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Trials with the same reason; reasons that differ in numbers, paths and quoted values only are the same."""
+
+    what: str  # failed, diverged or lost its worker
+    reason: str  # of the first
+    trials: tuple[int, ...]  # in order, the first first
+
+
+def section(run: Recorded) -> Section | None:
+    """None if nothing failed, diverged or lost its worker."""
+    found = causes(run)
+    if not found:
+        return None
+    figures: list[Figure] = [_table(run, found)]
+    figures += [table for cause in found if (table := _traceback(run, cause)) is not None][:1]
+    return Section("failures", "Failures", _sentences(run, found), figures)
+
+
+def causes(run: Recorded) -> list[Cause]:
+    """The most frequent first."""
+    groups: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
+    for trial in run.history:
+        if trial.status in (Status.FAILED, Status.DIVERGED):
+            groups[trial.status.value, signature(trial.reason)].append((trial.reason, trial.number))
+    for row in run.rows["lost"]:
+        groups["lost its worker", signature(row["reason"])].append((row["reason"], row["trial"]))
+    found = [Cause(what, some[0][0], tuple(number for _, number in some)) for (what, _), some in groups.items()]
+    return sorted(found, key=lambda cause: (-len(cause.trials), cause.trials[0]))
+
+
+def _sentences(run: Recorded, found: Sequence[Cause]) -> list[str]:
+    ended = [cause for cause in found if cause.what != "lost its worker"]
+    sentences = []
+    if ended:
+        total, times = len(run.history.trials), sum(len(cause.trials) for cause in ended)
+        first = ended[0]
+        alike = "all for the same reason" if len(ended) == 1 else f"most ({len(first.trials)}) for one reason"
+        if times == 1:
+            alike = "with the reason"
+        elif len(ended) > 1 and len(first.trials) == 1:
+            alike = "each for another reason, the first"
+        sentences.append(
+            f"{times} of {counted(total, 'trial')} failed or diverged ({percent(times / total)}), {alike}: "
+            f"{_cut(first.reason) or 'none is on record'}"
+        )
+        trials = [run.history.trials[number] for cause in ended for number in cause.trials]
+        cost, whole = _seconds(trials), _seconds(run.history.trials)
+        if whole > 0:
+            sentences.append(f"They cost {seconds_in_words(cost)} of training, {percent(cost / whole)} of all.")
+    lost = [cause for cause in found if cause.what == "lost its worker"]
+    if lost:
+        times = sum(len(cause.trials) for cause in lost)
+        trials_hit = {number for cause in lost for number in cause.trials}
+        sentences.append(
+            f"Workers were lost {counted(times, 'time')}, under {counted(len(trials_hit), 'trial')}; a trial then goes on "
+            "from its last checkpoint."
+        )
+    return sentences
+
+
+def _table(run: Recorded, found: Sequence[Cause]) -> Table:
+    rows = []
+    for cause in found[:CAUSES]:
+        trials = [run.history.trials[number] for number in dict.fromkeys(cause.trials)]
+        numbers = ", ".join(str(trial.number) for trial in trials[:5]) + (", …" if len(trials) > 5 else "")
+        steps = sorted({trial.step for trial in trials})
+        where = str(steps[0]) if len(steps) == 1 else f"{steps[0]}–{steps[-1]}"
+        cost = "–" if cause.what == "lost its worker" else seconds_in_words(_seconds(trials))
+        rows.append([cause.what, str(len(cause.trials)), _cut(cause.reason) or "–", numbers, where, cost])
+    left = len(found) - len(rows)
+    return Table(
+        "Causes", ["what", "times", "reason of the first", "trials", "last step", "cost"], rows, numeric=("times", "cost"),
+        note=f"{left} rarer causes are left out." if left else "",
+    )  # fmt: skip
+
+
+def _traceback(run: Recorded, cause: Cause) -> Table | None:
+    """The full text of the cause's first failure; None if the record has no more than the reason."""
+    number = cause.trials[0]
+    texts: Mapping[int, str] = {row["trial"]: row["detail"] for row in run.rows["ending"] if row["status"] == "failed"}
+    lines = readable(texts.get(number, ""))
+    if cause.what != "failed" or len(lines) < 2:
+        return None
+    shown = [line.replace("\t", "    ") for line in lines[-LINES:]]
+    kept = [line.replace(" ", "\u00a0", len(line) - len(line.lstrip())) for line in shown]  # keep the indentation
+    left = len(lines) - len(shown)
+    return Table(
+        f"The first: trial {number}", ["traceback"], [[line] for line in kept],
+        note=(f"{left} earlier lines are left out. " if left else "") + f"All of it: orchestrator logs {run.name} {number}",
+    )  # fmt: skip
+
+
+def _seconds(trials: Sequence[Trial]) -> float:
+    return sum(trial.cost_seconds for trial in trials)
+
+
+def _cut(reason: str) -> str:
+    return reason if len(reason) <= REASON else f"{reason[:REASON]}…"

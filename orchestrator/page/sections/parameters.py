@@ -1,0 +1,209 @@
+"""Which parameters matter: importance by task, parallel coordinates, slices, and a contour of the two that matter most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from orchestrator.page.analysis.columns import Column, columns_of, places, secrets_of
+from orchestrator.page.analysis.importance import MOST, forest, needed_for
+from orchestrator.page.analysis.influence import Influence, influences
+from orchestrator.page.analysis.stages import Stage
+from orchestrator.page.analysis.words import counted, listed, percent, short
+from orchestrator.page.charts import Axis, Chart, Figure, Parallel, Section, Series, Surface
+from orchestrator.page.recorded import Recorded
+from search.history import Trial
+from search.task import FULL
+
+LINES = 400  # trials in the parallel coordinates: the best, and a spread of the others
+AXES = 10  # parameters in them, and …
+SLICES = 8  # … in the slices, the most important first
+POINTS = 600  # trials in a slice
+GRID = 24  # cells of a contour along each axis
+AVERAGED = 40  # trials over whose other parameters a contour is averaged
+FAR = 0.15  # of the ranges: cells of a contour farther from every trial stay empty
+
+
+def section(run: Recorded) -> Section | None:
+    """None if the sweep searches no parameter, or no trial has a result."""
+    columns = [column for column in columns_of(run.about) if any(column.name in t.config for t in run.history)]
+    found = influences(run.history, columns) if columns else []
+    shown = next((each for each in reversed(found) if each.stage.results), None)
+    if shown is None:
+        return None
+    order = _in_order(columns, shown)
+    figures: list[Figure] = [chart for chart in (_bars(found, order),) if chart is not None]
+    figures.append(_parallel(run, shown.stage, order[:AXES]))
+    figures += [_slice(run, shown.stage, column) for column in order[:SLICES]]
+    if (surface := _contour(run, shown, order)) is not None:
+        figures.append(surface)
+    return Section("parameters", "Parameters", _sentences(run, found, shown, columns), figures, columns=2)
+
+
+def _sentences(run: Recorded, found: Sequence[Influence], shown: Influence, columns: Sequence[Column]) -> list[str]:
+    sentences = []
+    for each in reversed(found):
+        if not each.bars:
+            continue
+        influential = [bar for bar in each.bars if bar.shows]
+        where = f"{each.stage.where[:1].upper()}{each.stage.where[1:]}"
+        if influential:
+            texts = [
+                f"{bar.name} ({percent(bar.share)} [{percent(bar.low)}, {percent(bar.high)}])" for bar in influential
+            ]
+            sentences.append(
+                f"{where}, {listed(texts)} {'moves' if len(texts) == 1 else 'move'} the result: the shares of the "
+                f"variation between {counted(each.trials, 'trial')} that each accounts for."
+            )
+        else:
+            sentences.append(
+                f"{where}, no parameter shows an influence that {counted(each.trials, 'trial')} can prove."
+            )
+    silent = [bar.name for bar in shown.bars if not bar.shows]
+    if silent and any(bar.shows for bar in shown.bars):
+        sentences.append(f"No influence shows of {listed(silent, 6)}.")
+    sentences += _missing(found, some=bool(sentences))
+    if secrets := secrets_of(run.about):
+        sentences.append(f"The record masks the values of {listed(secrets)}, so nothing can be said about them.")
+    constant = [c.name for c in columns if len({repr(t.config.get(c.name)) for t in run.history}) == 1]
+    if constant and len(run.history.trials) > 1:
+        sentences.append(f"All trials so far have the same {listed(constant)}.")
+    return sentences
+
+
+def _missing(found: Sequence[Influence], some: bool) -> list[str]:
+    """Why there are no bars; a reason that several stages share is told once."""
+    where: dict[str, list[str]] = {}
+    for each in found:
+        for place, why in each.missing:
+            where.setdefault(why, []).append(place)
+    if not where:
+        return []
+    if not some and len(where) == 1:
+        return [f"There is no importance yet: {next(iter(where))}."]
+    told = [f"{why} ({listed(places_)})" for why, places_ in where.items()]
+    return [f"{'No importance' if some else 'There is no importance yet'}: {'; '.join(told)}."]
+
+
+def _in_order(columns: Sequence[Column], shown: Influence) -> list[Column]:
+    place = {bar.name: index for index, bar in enumerate(shown.bars)}
+    return sorted(columns, key=lambda column: place.get(column.name, len(place)))
+
+
+def _bars(found: Sequence[Influence], order: Sequence[Column]) -> Chart | None:
+    """The importance of each parameter, a series for each stage."""
+    series = []
+    for each in found:
+        bars = {bar.name: bar for bar in each.bars}
+        names = [column.name for column in order if column.name in bars]
+        if not names:
+            continue
+        role = f"task:{FULL if each.stage.is_end else each.stage.name}"
+        series.append(
+            Series(
+                each.stage.name, [max(0.0, bars[name].share) for name in names], names, kind="hbars", role=role,
+                low=[max(0.0, bars[name].low) for name in names], high=[max(0.0, bars[name].high) for name in names],
+                hover=[f"{name}: {percent(bars[name].share)} {each.stage.where}" for name in names],
+            )
+        )  # fmt: skip
+    if not series:
+        return None
+    explained = [
+        f"{each.stage.name}: {percent(max(0.0, each.explained))} of the variation of unseen trials is predicted"
+        for each in found
+        if each.explained is not None
+    ]
+    some = max((each.used for each in found if each.trials > each.used > 0), default=0)
+    note = (
+        "Share of the variance of the results' ranks that is lost to a forest when it is told a wrong value; lines: the "
+        "middle 90 % over refits. Diverged trainings count as the worst result, failed ones not at all. "
+        + "; ".join(explained)
+        + (f". A random {some} of the trials were used." if some else ".")
+    )
+    if any(column.when for column in order):
+        note += " A conditional parameter is measured among the trials that have it."
+    shown = [each for each in found if each.bars]
+    title = "Importance by task" if len(shown) > 1 else f"Importance {shown[0].stage.where}"
+    return Chart(title, "share of the variation", "", series, note=note)
+
+
+def _parallel(run: Recorded, stage: Stage, order: Sequence[Column]) -> Parallel:
+    numbers = sorted(stage.results, key=lambda number: stage.results[number])
+    kept = _spread(numbers, LINES)[::-1]  # the best last: on top
+    trials = [run.history.trials[number] for number in kept]
+    values = [run.value(stage.results[number]) for number in kept]
+    axes = [Axis(c.name, [c.shown(t.config.get(c.name)) for t in trials], c.log) for c in order]
+    left = len(numbers) - len(kept)
+    note = f"{stage.name}; the best and a spread of the others, {left} are left out." if left else f"{stage.name}."
+    return Parallel(
+        "All configurations", [*axes, Axis(run.metric, values)], values, run.metric, run.goal.mode == "min", note=note
+    )
+
+
+def _slice(run: Recorded, stage: Stage, column: Column) -> Chart:
+    """The result against one parameter."""
+    numbers = [n for n in sorted(stage.results) if column.name in run.history.trials[n].config]
+    best, baseline = run.best, run.baseline
+    special = {trial.number: role for trial, role in ((baseline, "baseline"), (best, "best")) if trial is not None}
+    others = [n for n in _spread(numbers, POINTS) if n not in special]
+    series = [_points(run, stage, column, others, "trials", "muted")] if others else []
+    series += [_points(run, stage, column, [n], role, role) for n, role in special.items() if n in numbers]
+    left = len(numbers) - POINTS
+    return Chart(
+        column.name, column.name, f"{run.metric}, {stage.name}", series, x_log=column.log,
+        note=(f"Among the trials with {column.when}. " if column.when else "")
+        + (f"{left} of {len(numbers)} trials are left out." if left > 0 else ""),
+    )  # fmt: skip
+
+
+def _points(run: Recorded, stage: Stage, column: Column, numbers: Sequence[int], name: str, role: str) -> Series:
+    trials: list[Trial] = [run.history.trials[number] for number in numbers]
+    x = [column.shown(trial.config[column.name]) for trial in trials]
+    y = [run.value(stage.results[number]) for number in numbers]
+    hover = [f"trial {number}: {run.metric} {short(value)}" for number, value in zip(numbers, y, strict=True)]
+    return Series(name, x, y, kind="points", role=role, hover=hover)
+
+
+def _contour(run: Recorded, shown: Influence, order: Sequence[Column]) -> Surface | None:
+    """What a forest makes of the two most important numbers, the other parameters averaged out."""
+    known = {bar.name for bar in shown.bars}
+    pair = [column for column in order if column.name in known and not column.is_category and not column.when][:2]
+    numbers = sorted(shown.stage.results)
+    if len(pair) < 2 or len(numbers) < needed_for(len(order)):
+        return None
+    rng = np.random.default_rng(len(numbers))
+    numbers = sorted(rng.permutation(numbers)[:MOST].tolist())
+    losses = np.array([shown.stage.results[number] for number in numbers])
+    columns = [*pair, *(column for column in order if column not in pair)]
+    rows = places(columns, [run.history.trials[number].config for number in numbers])
+    model = forest(rows, np.clip(losses, *np.quantile(losses, [0.0, 0.95])), rng)
+    ticks = (np.arange(GRID) + 0.5) / GRID
+    cells = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
+    others = rows[rng.permutation(len(rows))[:AVERAGED], 2:]
+    asked = np.concatenate([np.repeat(cells, len(others), axis=0), np.tile(others, (len(cells), 1))], axis=1)
+    predicted = model.predict(asked).reshape(len(cells), len(others)).mean(1)
+    distance = np.abs(cells[:, None] - rows[None, :, :2]).max(-1).min(1)
+    z = [None if far > FAR else run.value(float(loss)) for loss, far in zip(predicted, distance, strict=True)]
+    grid = [z[row * GRID : (row + 1) * GRID] for row in range(GRID)]
+    a, b = pair
+    x = [float(run.history.trials[n].config[a.name]) for n in numbers]
+    y = [float(run.history.trials[n].config[b.name]) for n in numbers]
+    hover = [f"trial {n}: {short(run.value(shown.stage.results[n]))}" for n in numbers]
+    return Surface(
+        f"{a.name} and {b.name}", a.name, b.name, run.metric, [a.value(tick) for tick in ticks],
+        [b.value(tick) for tick in ticks], grid, Series("trials", x, y, kind="points", role="muted", hover=hover),
+        x_log=a.log, y_log=b.log,
+        note="Of the numbers that are always active, the two that matter most. Predicted by a forest from "
+        f"{counted(len(numbers), 'trial')}, the other parameters averaged out; the worst "
+        "5 % of the results are cut off. Places far from every trial stay empty.",
+    )  # fmt: skip
+
+
+def _spread(numbers: Sequence[int], most: int) -> list[int]:
+    """At most `most` of them: the first half, then a spread of the others."""
+    if len(numbers) <= most:
+        return list(numbers)
+    first, others = list(numbers[: most // 2]), numbers[most // 2 :]
+    return first + list(others[:: math.ceil(len(others) / (most - most // 2))])

@@ -1,0 +1,75 @@
+"""What the workers' time was used for: training, waiting for decisions, and everything around a training."""
+
+from __future__ import annotations
+
+from orchestrator.page.analysis.idle import Idle, at_once, idle
+from orchestrator.page.analysis.words import counted, percent, seconds_in_words
+from orchestrator.page.charts import Chart, Figure, Section, Series
+from orchestrator.page.recorded import Recorded
+
+POINTS = 2000  # of the line; more are thinned
+NOTICEABLE = 0.05  # share of the worker time
+
+
+def section(run: Recorded) -> Section | None:
+    """None before the first trial; without figures if the clock was simulated."""
+    found = idle(run)
+    if found is None or not any(trial.steps for trial in run.history):
+        return None
+    if not found.is_wall_clock:
+        told = (
+            f"The reported costs ({seconds_in_words(found.trained)}) are longer than trials had workers "
+            f"({seconds_in_words(found.held)}): the clock was simulated or the costs are declared, so the times on record "
+            "say nothing about idle workers."
+        )
+        return Section("workers", "Workers", [told])
+    figures: list[Figure] = [_shares(found), _over_time(found)]
+    return Section("workers", "Workers", _sentences(run, found), figures, columns=2)
+
+
+def _sentences(run: Recorded, found: Idle) -> list[str]:
+    worker_time = found.held + (found.waited or 0.0)
+    sentences = [
+        f"Workers trained for {seconds_in_words(found.trained)}, {percent(found.trained / worker_time)} of the "
+        f"{seconds_in_words(worker_time)} that they were there."
+    ]
+    if found.waited is None:
+        sentences.append("How long workers waited for decisions is not on record yet: the driver notes it at its end.")
+    else:
+        share = found.waited / worker_time
+        sentences.append(
+            f"They waited {seconds_in_words(found.waited)} for decisions ({percent(share)})"
+            + (": a cheaper searcher, or fewer workers, would help." if share > NOTICEABLE else ".")
+        )
+    sentences.append(
+        f"Starting trials, checkpoints and evaluation outside the reported cost took {seconds_in_words(found.overhead)} "
+        f"({percent(found.overhead / worker_time)})."
+    )
+    if found.downtime > 1.0:
+        times = len(run.rows["lease"]) - 1
+        sentences.append(
+            f"No driver ran for {seconds_in_words(found.downtime)} after {counted(times, 'interruption')}; that time is "
+            "not counted."
+        )
+    return sentences
+
+
+def _shares(found: Idle) -> Chart:
+    names = ["training", "around a training", "waiting for decisions"]
+    seconds = [found.trained, found.overhead, found.waited or 0.0]
+    shown = names if found.waited is not None else names[:2]
+    series = Series("worker time", seconds[: len(shown)], shown, kind="hbars", shown_in_legend=False)
+    return Chart("Worker time", "seconds", "", [series])
+
+
+def _over_time(found: Idle) -> Chart:
+    times, counts = at_once(found.stretches)
+    step = max(1, len(times) // POINTS)
+    times, counts = times[::step], counts[::step]
+    unit, name = (3600.0, "hours") if found.span > 7200 else (60.0, "minutes") if found.span > 120 else (1.0, "seconds")
+    return Chart(
+        "Trials at once", f"{name} since the first trial", "trials with a worker",
+        [Series("trials", [time / unit for time in times], counts, kind="step", shown_in_legend=False)],
+        note="A trial has a worker from its suggestion to its ending."
+        + (" Every " + str(step) + "th change is drawn." if step > 1 else ""),
+    )  # fmt: skip

@@ -1,0 +1,46 @@
+"""Numbers, durations and configurations as the page writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from math import isfinite
+from typing import Any
+
+
+def number(value: float | None) -> str:
+    """Four digits; a dash where there is no finite number."""
+    return "–" if value is None or not isfinite(value) else f"{value:.4g}"
+
+
+def setting(value: object) -> str:
+    """A parameter's value."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def settings(config: Mapping[str, Any]) -> str:
+    """A configuration in one line."""
+    return ", ".join(f"{name} {setting(value)}" for name, value in config.items())
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def trainings(cost: float) -> str:
+    """A cost in full trainings, without its unit."""
+    return f"{cost:,.1f}" if cost < 100 else f"{cost:,.0f}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def moment(time: str) -> datetime:
+    """A time of the record."""
+    return datetime.fromisoformat(time)

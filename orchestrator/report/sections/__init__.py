@@ -1,1 +1,0 @@
-"""The sections of the page: a file for each, with one public function `section(run) -> Section | None`."""

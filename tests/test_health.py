@@ -1,0 +1,401 @@
+"""Every health check fires where it must and is silent where it must not; docs/health.md has their rates."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from orchestrator.page.health.cheap_task import cheap_task
+from orchestrator.page.health.edge import edge
+from orchestrator.page.health.failures import failures
+from orchestrator.page.health.finding import Finding
+from orchestrator.page.health.influence import influence
+from orchestrator.page.health.noise import noise
+from orchestrator.page.health.prediction import prediction
+from orchestrator.page.health.printed import print_health
+from orchestrator.page.health.progress import baseline_is_best, few_trials, progress
+from orchestrator.page.health.ranges import written
+from orchestrator.page.health.rungs import rungs
+from orchestrator.page.health.waiting import waiting
+from orchestrator.page.health.widening import wider
+from orchestrator.page.recorded import Recorded
+from orchestrator.page.sections.health import CHECKS, checks, section
+from search.records import BASELINE, FINALIST, Status
+from search.space import Float, Int, Pow2, Space, choice, loguniform, pow2, uniform, when
+from search.task import Task
+from tests.support import ROOT, orchestrator, small_sweep
+from tests.told import Told, read, tell
+from trainables.workloads.callable import FromFunction
+
+SPACE = Space({"rate": loguniform(1e-4, 1.0), "width": pow2(8, 1024), "dropout": uniform(0.0, 0.8)})
+Loss = Callable[[np.ndarray[Any, Any]], float]
+
+
+def train(config: dict[str, Any], state: Any) -> Iterator[Any]:
+    """Nobody calls it: the trials are told."""
+    yield {"loss": 0.0}, {}
+
+
+def bowl(*optimum: float) -> Loss:
+    return lambda unit: float(((unit[: len(optimum)] - np.array(optimum)) ** 2).sum())
+
+
+def drawn(loss: Loss, count: int = 40, *, seed: int = 0, steps: int = 1, noise: float = 0.0) -> list[Told]:
+    """Random configurations; the noise belongs to the seed of a trial."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(count):
+        config = SPACE.sample(rng)
+        value = loss(SPACE.to_unit(config)) + noise * rng.standard_normal()
+        found.append(Told(config, [value + 1 / step - 1 / steps for step in range(1, steps + 1)]))
+    return found
+
+
+def run_of(folder: Path, trials: Sequence[Told], *, waited: float = 0.0, **changes: Any) -> Recorded:
+    horizon = max((len(trial.values) for trial in trials), default=1)
+    workload = FromFunction(train, metric="loss", mode=changes.pop("mode", "min"), horizon=max(1, horizon))
+    sweep = small_sweep(**({"space": SPACE, "workload": workload} | changes))
+    return read(tell(folder / "run", trials, sweep, waited=waited))
+
+
+# The end of a range
+
+
+def test_an_optimum_beyond_the_upper_end_is_found_with_a_wider_range(tmp_path: Path) -> None:
+    (finding,) = edge(run_of(tmp_path, drawn(bowl(1.8, 0.5, 0.5), 40, seed=2)))
+    assert finding.about == "rate"
+    assert "upper end" in finding.sentence
+    assert "loguniform(0.0001, 20)" in finding.remedy
+
+
+def test_an_optimum_inside_is_no_edge(tmp_path: Path) -> None:
+    assert edge(run_of(tmp_path, drawn(bowl(0.6, 0.5, 0.5), 60))) == []
+
+
+def test_a_lower_end_at_zero_may_be_a_natural_bound(tmp_path: Path) -> None:
+    (finding,) = edge(run_of(tmp_path, drawn(bowl(0.5, 0.5, -0.4), 60)))
+    assert finding.about == "dropout"
+    assert finding.remedy.startswith("If 0 is the natural bound of dropout, keep the range")
+
+
+def test_a_choice_has_no_edge(tmp_path: Path) -> None:
+    space = Space({"act": choice(["a", "b", "c"]), "x": when(uniform(-1, 2), act="a")})
+    rng = np.random.default_rng(0)
+    configs = [space.sample(rng) for _ in range(60)]
+    trials = [Told(config, ["abc".index(config["act"]) + (config.get("x", 0.5) - 0.5) ** 2]) for config in configs]
+    assert edge(run_of(tmp_path, trials, space=space)) == []
+
+
+def test_few_trials_are_no_evidence_for_an_edge(tmp_path: Path) -> None:
+    assert edge(run_of(tmp_path, drawn(bowl(1.4, 0.5, 0.5), 8))) == []
+
+
+@pytest.mark.parametrize(
+    ("parameter", "up", "expected"),
+    [
+        (Float(1e-4, 1e-1, log=True), True, "loguniform(0.0001, 1)"),
+        (Float(1e-4, 1e-1, log=True), False, "loguniform(1e-05, 0.1)"),
+        (Float(-1.0, 1.0), True, "uniform(-1, 2)"),
+        (Float(-1.0, 1.0), False, "uniform(-2, 1)"),
+        (Float(0.0, 0.5), True, "uniform(0, 0.8)"),
+        (Float(0.0, 0.99), True, "uniform(0, 0.999)"),
+        (Float(0.0, 1.0), True, None),
+        (Float(0.0, 0.5), False, None),
+        (Float(0.1, 0.5), False, "uniform(0, 0.5)"),
+        (Int(1, 4), True, "randint(1, 6)"),
+        (Int(1, 4), False, None),
+        (Int(3, 4), False, "randint(2, 4)"),
+        (Int(8, 512, log=True), True, "lograndint(8, 2000)"),
+        (Int(8, 512, log=True), False, "lograndint(2, 512)"),
+        (Pow2(16, 128), True, "pow2(16, 256)"),
+        (Pow2(16, 128), False, "pow2(8, 128)"),
+        (Pow2(1, 8), False, None),
+    ],
+)
+def test_a_range_is_widened_on_its_own_scale(parameter: Any, up: bool, expected: str | None) -> None:
+    more = wider(parameter, up=up)
+    assert (None if more is None else written(more)) == expected
+    assert more is None or more.problem() is None
+
+
+# Noise
+
+
+def again(trials: list[Told], noise: float, *, count: int = 3, seed: int = 9) -> list[Told]:
+    """The best three again on fresh seeds, as finalists."""
+    rng = np.random.default_rng(seed)
+    best = sorted(trials, key=lambda trial: trial.values[-1])[:3]
+    return [
+        Told(trial.config, [trial.values[-1] + noise * rng.standard_normal()], origin=FINALIST)
+        for _ in range(count)
+        for trial in best
+    ]
+
+
+def test_a_lead_within_the_noise_of_fresh_seeds_is_found(tmp_path: Path) -> None:
+    trials = drawn(bowl(0.6, 0.5, 0.5), 30)
+    findings = noise(run_of(tmp_path, [*trials, *again(trials, 1.0)], finalists=3))
+    assert [finding.about for finding in findings] == ["runner-up"]
+    assert "9 trainings of 3 configurations" in findings[0].evidence
+
+
+def test_a_lead_beyond_the_noise_is_no_finding(tmp_path: Path) -> None:
+    trials = drawn(bowl(0.6, 0.5, 0.5), 30)
+    assert noise(run_of(tmp_path, [*trials, *again(trials, 1e-6)], finalists=3)) == []
+
+
+def test_a_gain_over_the_baseline_within_the_noise_is_serious(tmp_path: Path) -> None:
+    baseline = replace(drawn(bowl(), 1, seed=5)[0], origin=BASELINE, values=[0.0])
+    trials = drawn(bowl(), 30, noise=0.1)
+    run = run_of(tmp_path, [baseline, *trials, *again(drawn(bowl(), 30), 0.1)], finalists=3)
+    serious = [finding for finding in noise(run) if finding.severity == "serious"]
+    assert [finding.about for finding in serious] == ["baseline"]
+
+
+def test_curves_that_jump_bound_the_noise_from_below(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    smooth = drawn(bowl(0.6, 0.5, 0.5), 20, steps=24)
+    jumping = [replace(t, values=[v + 0.3 * rng.standard_normal() for v in t.values]) for t in smooth]
+    (finding,) = noise(run_of(tmp_path, jumping))
+    assert "at least" in finding.evidence
+    assert noise(run_of(tmp_path / "smooth", smooth)) == []
+
+
+def test_without_repeats_and_curves_the_noise_is_unknown(tmp_path: Path) -> None:
+    assert noise(run_of(tmp_path, drawn(bowl(0.6, 0.5, 0.5), 30, noise=0.1))) == []
+
+
+# Early results
+
+
+def test_selection_does_not_hide_a_correlation() -> None:
+    """Of 400 trials the best quarter reaches the end; among them the correlation looks much lower."""
+    rng = np.random.default_rng(0)
+    early = rng.standard_normal(400)
+    late = 0.8 * early + 0.6 * rng.standard_normal(400)
+    survivors = np.argsort(early)[:100]
+    seen = float(np.corrcoef(early[survivors], late[survivors])[0, 1])
+    corrected = prediction([dict(enumerate(early)), {int(number): float(late[number]) for number in survivors}])
+    assert corrected is not None
+    assert seen < 0.65
+    assert corrected.correlation == pytest.approx(0.8, abs=0.08)
+    assert corrected.low < 0.8 < corrected.high
+
+
+def test_two_cuts_are_followed_from_rung_to_rung() -> None:
+    rng = np.random.default_rng(1)
+    first = rng.standard_normal(600)
+    second = 0.9 * first + math.sqrt(1 - 0.81) * rng.standard_normal(600)
+    last = 0.9 * second + math.sqrt(1 - 0.81) * rng.standard_normal(600)
+    kept = np.argsort(first)[:300]
+    end = kept[np.argsort(second[kept])[:100]]
+    stages = [
+        dict(enumerate(first)),
+        {int(n): float(second[n]) for n in kept},
+        {int(n): float(last[n]) for n in end},
+    ]
+    corrected = prediction(stages)
+    assert corrected is not None
+    assert corrected.correlation == pytest.approx(0.81, abs=0.08)
+
+
+def test_results_that_do_not_differ_predict_nothing() -> None:
+    assert prediction([dict.fromkeys(range(20), 1.0), dict.fromkeys(range(20), 2.0)]) is None
+
+
+def cut(tells: bool, *, count: int = 120, seed: int = 0) -> list[Told]:
+    """The best third at step 1 of 3 is trained to the end."""
+    rng = np.random.default_rng(seed)
+    final = [loss.values[-1] for loss in drawn(bowl(0.6, 0.5, 0.5), count, seed=seed)]
+    early = final if tells else rng.random(count).tolist()
+    limit = sorted(early)[count // 3]
+    configs = [trial.config for trial in drawn(bowl(0.6, 0.5, 0.5), count, seed=seed)]
+    return [
+        Told(config, [a, b, b]) if a < limit else Told(config, [a], Status.STOPPED)
+        for config, a, b in zip(configs, early, final, strict=True)
+    ]
+
+
+def test_a_first_rung_that_says_nothing_is_found(tmp_path: Path) -> None:
+    (finding,) = rungs(run_of(tmp_path, cut(tells=False)))
+    assert "step 1" in finding.sentence
+    assert "over 40 trials trained to the end, corrected for the 80" in finding.evidence
+
+
+def test_a_first_rung_that_tells_is_no_finding(tmp_path: Path) -> None:
+    assert rungs(run_of(tmp_path, cut(tells=True))) == []
+
+
+def test_few_survivors_say_nothing_about_a_rung(tmp_path: Path) -> None:
+    assert rungs(run_of(tmp_path, cut(tells=False, count=24))) == []
+
+
+def tasked(tells: bool) -> list[Told]:
+    """Sixty configurations on little data; each second one in full, too."""
+    rng = np.random.default_rng(3)
+    full = drawn(bowl(0.6, 0.5, 0.5), 60)
+    cheap = [
+        replace(trial, task="little", values=[trial.values[0] if tells else float(rng.random())]) for trial in full
+    ]
+    return [*cheap, *full[::2]]
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_cheap_task_that_does_not_predict_is_found(tmp_path: Path, tells: bool) -> None:
+    tasks = [Task("little", 0.2, resumes=False), Task("full", 1.0)]
+    findings = cheap_task(run_of(tmp_path, tasked(tells), tasks=tasks))
+    assert [finding.about for finding in findings] == ([] if tells else ["little"])
+
+
+# Failures, waiting, influence
+
+
+def failing(share: float, reasons: Sequence[str]) -> list[Told]:
+    """Trials fail beyond a place of `rate`."""
+    trials = drawn(bowl(0.2, 0.5, 0.5))
+    order = sorted(range(len(trials)), key=lambda n: -SPACE.to_unit(trials[n].config)[0])
+    for position, number in enumerate(order[: round(share * len(trials))]):
+        reason = reasons[position % len(reasons)]
+        trials[number] = replace(trials[number], values=[], status=Status.FAILED, reason=reason)
+    return trials
+
+
+def test_one_reason_for_most_failures_is_found_with_the_range_to_cut(tmp_path: Path) -> None:
+    reasons = ["MemoryError: needs 31 GB", "MemoryError: needs 47 GB"]
+    (finding,) = failures(run_of(tmp_path, failing(0.7, reasons)))
+    assert finding.sentence.startswith("28 of 40 trials failed for one reason: MemoryError")
+    assert "All of them have rate from" in finding.evidence
+    assert finding.remedy.startswith("End the range of rate near")
+
+
+@pytest.mark.parametrize(("share", "reasons"), [(0.3, ["A: x"]), (0.7, ["A: x", "B: y", "C: z"])])
+def test_few_or_different_failures_are_no_finding(tmp_path: Path, share: float, reasons: list[str]) -> None:
+    assert failures(run_of(tmp_path, failing(share, reasons))) == []
+
+
+@pytest.mark.parametrize(("waited", "times"), [(30.0, 1), (2.0, 0)])
+def test_waiting_for_decisions_is_found_with_its_share(tmp_path: Path, waited: float, times: int) -> None:
+    findings = waiting(run_of(tmp_path, drawn(bowl(0.5, 0.5, 0.5)), waited=waited))
+    assert len(findings) == times
+    assert not times or "30 s in all, 43% of their time" in findings[0].evidence
+
+
+def test_a_parameter_without_influence_is_found_and_the_others_are_not(tmp_path: Path) -> None:
+    findings = influence(run_of(tmp_path, drawn(bowl(0.6, 0.5), 80)))
+    assert [finding.about for finding in findings] == ["dropout"]
+    assert influence(run_of(tmp_path / "few", drawn(bowl(0.6, 0.5), 20))) == []
+
+
+# The length of the search
+
+
+def test_few_trials_are_said_and_enough_are_not(tmp_path: Path) -> None:
+    (finding,) = few_trials(run_of(tmp_path, drawn(bowl(0.5, 0.5, 0.5), 4)))
+    assert finding.sentence.startswith("4 of 4 trials have been trained to the end: too few")
+    assert few_trials(run_of(tmp_path / "more", drawn(bowl(0.5, 0.5, 0.5), 6))) == []
+
+
+@pytest.mark.parametrize(("loss", "times"), [(-1.0, 1), (9.0, 0)])
+def test_a_baseline_that_stays_the_best_is_found(tmp_path: Path, loss: float, times: int) -> None:
+    trials = drawn(bowl(0.5, 0.5, 0.5), 20)
+    baseline = replace(trials[0], origin=BASELINE, values=[loss])
+    assert len(baseline_is_best(run_of(tmp_path, [baseline, *trials[1:]]))) == times
+
+
+def progressing(losses: Sequence[float]) -> list[Told]:
+    """Suggestions of a model with these losses, in this order."""
+    configs = [trial.config for trial in drawn(bowl(), len(losses))]
+    return [Told(config, [loss], origin="model") for config, loss in zip(configs, losses, strict=True)]
+
+
+def test_a_search_that_still_improves_is_to_go_on_and_one_that_does_not_is_to_stop(tmp_path: Path) -> None:
+    falling = run_of(tmp_path / "a", progressing([1 - n / 40 for n in range(40)]))
+    assert [finding.key for finding in progress(falling)] == ["improving"]
+    flat = run_of(tmp_path / "b", progressing([0.1, *[1 + n / 40 for n in range(39)]]))
+    assert [finding.key for finding in progress(flat)] == ["stalled"]
+    short = run_of(tmp_path / "c", progressing([1 - n / 8 for n in range(8)]))
+    assert [finding.key for finding in progress(short)] == []
+
+
+def test_when_the_best_of_a_random_search_came_does_not_matter(tmp_path: Path) -> None:
+    """Its order is chance: the finding is the same in any order of the same trials."""
+    trials = drawn(bowl(0.5, 0.5, 0.5))
+    best = min(trials, key=lambda trial: trial.values[-1])
+    others = [trial for trial in trials if trial is not best]
+    early, late = run_of(tmp_path / "a", [best, *others]), run_of(tmp_path / "b", [*others, best])
+    assert [finding.key for finding in progress(early)] == [finding.key for finding in progress(late)]
+
+
+# What people see
+
+
+def test_a_maximised_metric_is_shown_with_its_own_sign(tmp_path: Path) -> None:
+    trials = [replace(trial, values=[1 - trial.values[-1]]) for trial in drawn(bowl(0.5, 0.5, 0.5), 20)]
+    baseline = replace(trials[0], origin=BASELINE, values=[1.5])
+    (finding,) = baseline_is_best(run_of(tmp_path, [baseline, *trials[1:]], mode="max"))
+    assert "It has loss 1.5" in finding.evidence
+
+
+@pytest.mark.parametrize("trials", [0, 1, 3])
+def test_every_check_bears_a_run_with_hardly_any_trials(tmp_path: Path, trials: int) -> None:
+    run = run_of(tmp_path, drawn(bowl(0.5, 0.5, 0.5), trials))
+    assert {finding.key for finding in checks(run)} <= {"few_trials"}
+    assert (section(run) is None) == (trials == 0)
+
+
+def test_diverged_trials_enter_no_check_as_results(tmp_path: Path) -> None:
+    broken = [Told(trial.config, [math.nan], Status.DIVERGED, reason="loss is nan") for trial in drawn(bowl(0.5), 30)]
+    assert [finding.key for finding in checks(run_of(tmp_path, broken))] == ["failures", "few_trials"]
+
+
+def test_the_section_names_evidence_and_remedy_of_each_finding(tmp_path: Path) -> None:
+    run = run_of(tmp_path, failing(0.7, ["MemoryError: full"]))
+    shown = section(run)
+    assert shown is not None
+    for finding, words in zip(checks(run), shown.sentences, strict=True):
+        assert words.endswith(f"{finding.sentence} {finding.evidence} {finding.remedy}")
+    assert shown.sentences[0].startswith("Serious: 28 of 40 trials failed")
+
+
+def test_a_sound_sweep_has_no_finding_and_says_so(tmp_path: Path) -> None:
+    shown = section(run_of(tmp_path, drawn(bowl(0.5, 0.5, 0.5), 12)))
+    assert shown is not None
+    assert shown.sentences == ["None of the 10 health checks has a finding."]
+
+
+def test_show_prints_the_findings_and_gives_them_as_json(tmp_path: Path) -> None:
+    run_of(tmp_path, failing(0.7, ["MemoryError: full"]))
+    told = orchestrator("show", str(tmp_path / "run"), "--json", cwd=tmp_path)
+    health = json.loads(told.stdout)["health"]
+    assert health[0]["key"] == "failures"
+    out = io.StringIO()
+    print_health([Finding(**each) for each in health], Console(file=out, width=200))
+    assert out.getvalue().startswith("Health       28 of 40 trials failed for one reason: MemoryError: full")
+
+
+@pytest.mark.slow
+def test_the_rates_of_the_checks_are_those_of_their_page() -> None:
+    """Each case of the measurement on a few other seeds: most hits, hardly a false alarm."""
+    sys.path.insert(0, str(ROOT / "experiments" / "benchmarks"))
+    import health_checks
+
+    for case in health_checks.cases():
+        if case.more:
+            continue
+        fired = sum(health_checks.outcome(case, seed)[1] for seed in range(100, 106))
+        assert fired >= 3 if case.fires else fired <= 2, f"{case.key}: {case.name}: {fired} of 6"
+
+
+def test_all_checks_are_in_the_documentation() -> None:
+    page = (ROOT / "docs" / "health.md").read_text()
+    assert [check.__name__ for check in CHECKS if f"`{check.__name__}`" not in page] == []

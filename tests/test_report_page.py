@@ -1,0 +1,507 @@
+"""The page of a run: what it says, what its figures show, the formats, and how it is served."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.errors import BadInput
+from orchestrator.page.charts import Axis, Chart, Images, Parallel, Section, Series, Surface, Table
+from orchestrator.page.document import Document, answer_lines, document
+from orchestrator.page.files import FORMATS, write
+from orchestrator.page.html import html, state
+from orchestrator.page.markdown import markdown
+from orchestrator.page.page import page
+from orchestrator.page.palette import DARK, LIGHT, palettes
+from orchestrator.page.plotly_charts import drawn
+from orchestrator.page.recorded import Recorded
+from orchestrator.page.sections import ORDER, Maker, makers
+from orchestrator.page.sections.progress import FEWEST, band_of, race_of
+from orchestrator.page.thin import MOST_LINES, MOST_POINTS, MOST_ROWS, thinned
+from orchestrator.page.watch import PAUSE, Gone, Newest, Server
+from orchestrator.record.ledger import Ledger
+from search.records import BASELINE, FINALIST, Status
+from search.task import Task
+from tests.pages import BASE, add_trial, climbing, made_up
+from tests.support import small_sweep
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    """A finished run with a baseline, failures and confirmed finalists; tests only read it."""
+    ledger = made_up(tmp_path_factory.mktemp("runs") / "made", trials=24, finalists=3)
+    yield ledger
+    ledger.close()
+
+
+def only(*names: str) -> list[tuple[str, Maker]]:
+    """Some parts of the page."""
+    return [(name, maker) for name, maker in makers() if name in names]
+
+
+def part(name: str, facts: Recorded) -> Section:
+    (found,) = page(facts, strict=True, parts=only(name))
+    return found
+
+
+def answers(ledger: Ledger) -> dict[str, str]:
+    return dict(answer_lines(document(ledger, strict=True, parts=only("answer"))))
+
+
+def chart(section: Section, title: str) -> Chart:
+    (found,) = [figure for figure in section.figures if figure.title == title]
+    assert isinstance(found, Chart)
+    return found
+
+
+def series(of: Chart, name: str) -> Series:
+    (found,) = [each for each in of.series if each.name.startswith(name)]
+    return found
+
+
+# The page
+
+
+def test_every_section_has_its_place_in_the_order_of_the_page(run: Ledger) -> None:
+    names = [name for name, _ in makers()]
+    assert names == [name for name in ORDER if name in names]
+    sections = page(Recorded.of(run), strict=True)
+    assert [section.key for section in sections][:1] == ["answer"]
+    assert {"answer", "progress"} <= {section.key for section in sections}
+
+
+def test_a_section_that_fails_costs_only_itself_and_says_why(run: Ledger) -> None:
+    def broken(run: Recorded) -> Section | None:
+        raise ZeroDivisionError("division by zero")
+
+    def empty(run: Recorded) -> Section | None:
+        return Section("empty", "Empty", ["One sentence."], [Table("nothing", ("a",), [])])
+
+    parts = [("task_cost", broken), ("nothing", lambda run: None), ("empty", empty)]
+    first, second = page(Recorded.of(run), parts=parts)
+    assert (first.key, first.title) == ("task_cost", "Task cost")
+    assert first.sentences == ["This part could not be made: ZeroDivisionError: division by zero"]
+    assert (second.key, list(second.figures)) == ("empty", [])
+    with pytest.raises(ZeroDivisionError):
+        page(Recorded.of(run), strict=True, parts=parts)
+
+
+# The answer
+
+
+def test_the_answer_of_a_confirmed_run(run: Ledger) -> None:
+    told = answers(run)
+    assert list(told) == ["What won", "By how much", "On what evidence", "What it cost", "What next"]
+    facts = Recorded.of(run)
+    assert facts.best is not None
+    assert facts.baseline is not None
+    assert told["What won"].startswith(f"Trial {facts.best.number}: loss {facts.best.loss:.4g}. batch_size ")
+    assert f"of the baseline: better by {facts.baseline.loss - facts.best.loss:.4g}" in told["By how much"]
+    assert told["On what evidence"].startswith("Confirmed on 3 fresh seeds: ")
+    assert "Noise between seeds: 0.01 " in told["On what evidence"]
+    assert "more than noise explains" in told["On what evidence"]
+    assert told["What it cost"].startswith("23.0 full trainings: ")
+    assert "27 trials: 19 trained to the end, 4 stopped early and 4 failed." in told["What it cost"]
+    assert told["What next"] == f"Use it: orchestrator export {run.folder}"
+
+
+def test_a_maximised_metric_keeps_its_sign(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "max", trials=8, mode="max")
+    told, facts = answers(ledger), Recorded.of(ledger)
+    ledger.close()
+    assert facts.best is not None
+    assert f": loss {-facts.best.loss:.4g}." in told["What won"]
+    assert "better by" in told["By how much"]
+    assert told["On what evidence"].startswith("Not confirmed. It is the best of ")
+    assert told["What next"].startswith("Confirm it: ")
+
+
+def test_what_is_not_known_is_said(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path / "run")
+    assert answer_lines(document(ledger)) == [
+        ("", "Nothing is recorded yet: the sweep has not started its first trial.")
+    ]
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(baseline=BASE), "", [])
+    assert answers(ledger)["What won"] == "Nothing yet: no trial has begun."
+    with ledger.transaction():
+        add_trial(ledger, 0, BASE, 4, BASELINE, outcome=None)
+    told = answers(ledger)
+    assert told["What won"].startswith("So far trial 0: loss ")
+    assert " at step 2 of 4. " in told["What won"]
+    assert told["By how much"].startswith("Nothing: no configuration is better than the baseline")
+    assert told["On what evidence"] == "None yet: no full training is completed."
+    assert told["What next"] == "Wait: the sweep is running (1 trial under way)."
+    with ledger.transaction():
+        ledger.add_event("state", "interrupted")
+    assert answers(ledger)["What next"].startswith("Continue: the sweep was interrupted")
+    ledger.close()
+
+
+def test_noise_as_large_as_the_lead_is_told(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path / "run")
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(baseline=BASE), "", [])
+        add_trial(ledger, 0, BASE, 4, BASELINE)
+        add_trial(ledger, 1, BASE | {"learning_rate": 0.09}, 4)
+        for number, noise in enumerate((-0.1, 0.0, 0.1), start=2):
+            add_trial(ledger, number, BASE | {"learning_rate": 0.09}, 4, FINALIST, noise=noise)
+    told = answers(ledger)["On what evidence"]
+    ledger.close()
+    assert "Noise between seeds: 0.1 (standard deviation)." in told
+    assert "noise could explain it" in told
+
+
+# Progress
+
+
+def test_the_incumbent_is_the_best_completed_full_training_at_its_cost(run: Ledger) -> None:
+    facts = Recorded.of(run)
+    race = race_of(facts)
+    assert race.total == pytest.approx(facts.history.spent)
+    assert race.costs[:2] == pytest.approx([1.0, 2.0])
+    assert race.costs == sorted(race.costs)
+    assert race.trials == [trial.number for trial in facts.full]
+    assert race.incumbents == [min(race.losses[: place + 1]) for place in range(len(race.losses))]
+    progress = part("progress", facts)
+    shown = series(chart(progress, "Best full training against cost"), "best so far")
+    assert shown.y[-1] == min(race.losses)
+    assert shown.x[-1] == pytest.approx(race.total)
+
+
+def test_the_band_is_what_drawing_from_the_random_trials_gives(run: Ledger) -> None:
+    facts = Recorded.of(run)
+    band = band_of(facts)
+    assert band is not None
+    drawn_at_random = [trial for trial in facts.history if trial.first_origin == "random"]
+    assert (band.pool, band.cut) == (23, 8)
+    assert len(drawn_at_random) == 23
+    worst = max(loss for trial in facts.full for loss in trial.losses) + 1
+    losses = np.array([t.loss if t.status is Status.COMPLETED else worst for t in drawn_at_random])
+    rng = np.random.default_rng(0)
+    for draws in (1, 5, 20):
+        bests = losses[rng.integers(0, 23, size=(20_000, draws))].min(axis=1)
+        for share, told in zip((0.1, 0.5, 0.9), (band.low, band.median, band.high), strict=True):
+            value = told[draws - 1]
+            below = np.mean(bests < (worst if value is None else value))
+            up_to = np.mean(bests <= (worst if value is None else value))
+            assert below - 0.02 <= share <= up_to + 0.02
+
+
+def test_there_is_no_band_without_enough_random_trainings(tmp_path: Path) -> None:
+    few = made_up(tmp_path / "few", trials=FEWEST)
+    chosen = made_up(tmp_path / "chosen", trials=24, origin="model")
+    for ledger in (few, chosen):
+        facts = Recorded.of(ledger)
+        assert band_of(facts) is None
+        progress = part("progress", facts)
+        assert any(f"needs {FEWEST} full trainings drawn at random" in sentence for sentence in progress.sentences)
+        kinds = [each.kind for each in chart(progress, "Best full training against cost").series]
+        assert "band" not in kinds
+        ledger.close()
+
+
+def test_all_learning_curves_are_there_by_outcome(run: Ledger) -> None:
+    progress = part("progress", Recorded.of(run))
+    curves = chart(progress, "Learning curves")
+    names = [each.name for each in curves.series]
+    assert names == ["stopped early (4)", "failed (4)", "completed (17)", "baseline (trial 0)", names[-1]]
+    assert names[-1].startswith("best (trial ")
+    completed = series(curves, "completed")
+    assert len(completed.x) == 17 * 4 + 16  # with a gap between two curves
+    assert len(completed.x) == len(completed.y) == len(completed.hover)
+
+
+def test_curves_that_are_not_drawn_are_counted(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "many", trials=450, steps=1, failed=False)
+    progress = part("progress", Recorded.of(ledger))
+    ledger.close()
+    curves = chart(progress, "Learning curves")
+    drawn_curves = sum(1 + each.y.count(None) for each in curves.series)
+    assert f"{450 - drawn_curves} of 450 curves are not drawn" in curves.note
+    assert 100 < drawn_curves < 450
+
+
+@pytest.mark.parametrize("tasks", [Task.epochs(0.25, 0.5, 1.0), Task.data(0.25, 1.0)], ids=["on the way", "apart"])
+def test_the_cost_by_task_adds_up(tmp_path: Path, tasks: tuple[Task, ...]) -> None:
+    ledger = climbing(tmp_path / "run", tasks)
+    facts = Recorded.of(ledger)
+    section = part("tasks_cost", facts)
+    ledger.close()
+    over_time = chart(section, "Cost by task over time")
+    for task in facts.accounts["tasks"]:
+        assert task["spent"] > 0
+        assert series(over_time, task["task"]).y[-1] == pytest.approx(task["spent"], abs=1e-3)
+    ends = [each.y[-1] for each in over_time.series]
+    assert sum(end for end in ends if isinstance(end, float)) == pytest.approx(facts.history.spent, abs=1e-3)
+    assert section.sentences[0].startswith(f"Of the {facts.history.spent:.1f} full trainings")
+
+
+def test_runs_without_tasks_show_no_cost_by_task(run: Ledger) -> None:
+    assert page(Recorded.of(run), strict=True, parts=only("tasks_cost")) == []
+
+
+# Figures
+
+
+def test_long_figures_are_thinned_and_say_so() -> None:
+    many = list(range(3 * MOST_POINTS))
+    points = Chart("t", "x", "y", [Series("s", many, many, "points", hover=[str(each) for each in many])])
+    thin = thinned(points)
+    assert isinstance(thin, Chart)
+    assert len(thin.series[0].x) == len(thin.series[0].hover) == MOST_POINTS
+    assert (thin.series[0].x[0], thin.series[0].x[-1]) == (many[0], many[-1])
+    assert thin.note == f"{2 * MOST_POINTS:,} of {3 * MOST_POINTS:,} points are not drawn."
+    parallel = Parallel("t", [Axis("a", many)], [float(each) for each in many], "loss")
+    lines = thinned(parallel)
+    assert isinstance(lines, Parallel)
+    assert len(lines.axes[0].values) == len(lines.color) == MOST_LINES
+    table = thinned(Table("t", ("a",), [["1"]] * (MOST_ROWS + 1)))
+    assert table.note == f"1 of {MOST_ROWS + 1} rows are not shown."
+    short = Table("t", ("a",), [["1"]], note="As it is.")
+    assert thinned(short) == short
+
+
+def test_plotly_gets_gaps_bands_and_errors() -> None:
+    figure = Chart(
+        "t", "x", "y",
+        [
+            Series("line", [1, 2, 3], [0.1, math.nan, math.inf], "step"),
+            Series("band", [1, 2, 3], [None, 2.0, 3.0], "band", "random", [None, 1.0, 2.0], [None, 3.0, 4.0]),
+            Series("bars", [0.3, 0.2], ["a", "b"], "hbars", "task:small", [0.1, 0.1], [0.5, 0.4]),
+        ],
+        y_log=True, y_range=(0.1, 10.0),
+    )  # fmt: skip
+    found = drawn(figure)
+    line, low, high, bars = found["data"]
+    assert line["y"] == [0.1, None, None]
+    assert line["line"]["shape"] == "hv"
+    assert (low["y"], high["y"], high["fill"]) == ([1.0, 2.0], [3.0, 4.0], "tonexty")
+    assert (bars["orientation"], bars["marker"]["color"]) == ("h", "role:task:small")
+    assert bars["error_x"]["array"] == pytest.approx([0.2, 0.2])
+    assert found["layout"]["yaxis"]["range"] == [-1.0, 1.0]
+
+
+def test_parallel_axes_show_values_and_not_exponents() -> None:
+    axes = [Axis("lr", [0.001, 0.1, None], log=True), Axis("optimizer", ["sgd", "adam", "sgd"])]
+    (trace,) = drawn(Parallel("t", axes, [1.0, 2.0, 3.0], "loss"))["data"]
+    rate, optimizer = trace["dimensions"]
+    assert rate["values"] == [-3.0, -1.0, pytest.approx(-3.3)]  # without a value it passes below the axis
+    assert rate["ticktext"] == ["none", "0.001", "0.01", "0.1"]
+    assert rate["range"][0] < -3.3
+    assert (optimizer["values"], optimizer["ticktext"]) == ([1, 0, 1], ["adam", "sgd"])
+
+
+def test_a_task_has_one_colour_on_the_whole_page() -> None:
+    def one(*roles: str) -> Section:
+        return Section("s", "S", [], [Chart("t", "x", "y", [Series(role, [1], [1], role=role) for role in roles])])
+
+    light, dark = palettes([one("task:full", "best"), one("task:small", "task:full")])
+    assert light["task:full"] != light["task:small"]
+    assert dark["task:full"] != light["task:full"]
+    assert light["best"] == LIGHT["best"]
+    assert set(LIGHT) == set(DARK)
+
+
+def test_colours_stand_out_from_the_page() -> None:
+    def luminance(color: str) -> float:
+        parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    for colors in (LIGHT, DARK):
+        behind = luminance(colors["page"])
+        for name in set(colors) - {"page", "grid"}:
+            light, dark = sorted((luminance(colors[name]), behind), reverse=True)
+            least = 4.5 if name in ("ink", "soft", "best", "baseline", "good", "bad") else 2.4
+            assert (light + 0.05) / (dark + 0.05) >= least, name
+
+
+# Formats
+
+
+def test_the_page_needs_nothing_else_and_escapes_what_people_wrote(run: Ledger) -> None:
+    nasty = "</script><b onload=x>&"
+    section = Section(
+        "s", nasty, [nasty], [Table(nasty, (nasty,), [[nasty]]), Chart(nasty, "x", "y", [Series(nasty, [1], [2])])]
+    )
+    made = document(run, strict=True, parts=only("answer", "progress"))
+    text = html(replace(made, title=nasty, sections=(*made.sections, section)))
+    outside = re.sub(r"<script>/\*\*.*?</script>", "", text, flags=re.DOTALL)  # without plotly's code
+    assert len(outside) < len(text) - 1_000_000
+    assert "<b onload" not in re.sub(r"<script.*?</script>", "", outside, flags=re.DOTALL)
+    assert re.findall(r"(?:src|href)\s*=\s*[\"'](?!#)[^\"']*", outside) == []
+    assert "default-src 'none'" in outside
+    embedded = re.search(r'<script id="state" type="application/json">(.*?)</script>', text, flags=re.DOTALL)
+    assert embedded is not None
+    assert json.loads(embedded[1])["sections"][-1]["figures"]["s-1"]["data"][0]["name"] == nasty
+
+
+def test_numbers_of_numpy_can_be_shown(run: Ledger) -> None:
+    figure = Chart("t", "x", "y", [Series("s", [np.int64(1)], [np.float64(0.5)])])  # type: ignore[list-item]
+    made = Document("t", "", (Section("s", "S", [], [figure]),), run.folder, 1, "")
+    assert '"y":[0.5]' in html(made)
+
+
+def test_every_format_is_written_to_the_run(run: Ledger) -> None:
+    made = document(run, strict=True, parts=only("answer", "progress"))
+    starts = {"html": b"<!doctype html>", "md": b"# made", "png": b"\x89PNG", "pdf": b"%PDF"}
+    for form in FORMATS:
+        path = write(made, form, None)
+        assert path == run.folder / "report" / f"report.{form}"
+        assert path.read_bytes().startswith(starts[form])
+    shown = re.findall(r"!\[.*\]\((.*\.png)\)", (run.folder / "report" / "report.md").read_text())
+    assert len(shown) == 2
+    assert all((run.folder / "report" / name).read_bytes().startswith(b"\x89PNG") for name in shown)
+
+
+def test_the_format_and_the_place_are_checked(run: Ledger, tmp_path: Path) -> None:
+    made = Document("t", "", (), run.folder, 1, "")
+    with pytest.raises(BadInput, match="--format doc: must be one of html, md, png, pdf"):
+        write(made, "doc", None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"--output .*file/report\.html: cannot be written"):
+        write(made, "html", tmp_path / "file" / "report.html")
+
+
+def test_markdown_shows_signs_as_they_stand_and_draws_every_kind_of_figure(run: Ledger) -> None:
+    grid = [0.1, 1.0, 10.0]
+    figures = (
+        Surface("surface", "x", "y", "z", grid, grid, [[1, 2, 3], [2, 3, 4], [3, 4, None]], Series("p", grid, grid, "points"), x_log=True),
+        Parallel("parallel", [Axis("lr", [0.1, 0.01], log=True), Axis("o", ["a", None])], [1.0, 2.0], "loss"),
+        Chart("bars", "x", "y", [Series("s", [0.5], ["a_b"], "hbars", low=[0.4], high=[0.7])]),
+        Images("images", [(b"\x89PNG", "a cat"), (None, "a | sentence")]),
+    )  # fmt: skip
+    made = Document("t", "", (Section("s", "S", ["5 * a_b"], figures),), run.folder, 1, "")
+    text, pictures = markdown(made, "r")
+    assert "5 \\* a\\_b" in text
+    assert "- a \\| sentence" in text
+    assert set(pictures) == {"r-s-0.png", "r-s-1.png", "r-s-2.png", "r-s-3-0.png"}
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures.values())
+
+
+# The live page
+
+
+@contextmanager
+def served(newest: Newest, said: list[str]) -> Iterator[Server]:
+    with Server(newest, 0, said.append) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+            newest.close()
+
+
+def get(server: Server, path: str, host: str | None = None) -> tuple[int, str]:
+    headers = {} if host is None else {"Host": host}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(server.address + path, headers=headers)) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_the_page_is_made_again_only_when_the_record_has_grown(tmp_path: Path) -> None:
+    ledger, clock = made_up(tmp_path / "run", trials=4, state=""), Clock()
+    newest = Newest(tmp_path / "run", clock)
+    first = newest.document()
+    clock.seconds = 100
+    assert newest.document() is first
+    with ledger.transaction():
+        add_trial(ledger, 4, BASE, 4)
+    second = newest.document()
+    assert (second.last, newest.made) == (ledger.last, 2)
+    with ledger.transaction():
+        add_trial(ledger, 5, BASE, 4)
+    assert newest.document() is second  # too early
+    clock.seconds += PAUSE
+    clock.seconds += 1000  # however long the making took on this machine
+    assert newest.document().last == ledger.last
+    newest.close()
+    ledger.close()
+
+
+def test_a_browser_gets_the_page_and_then_only_news(tmp_path: Path) -> None:
+    ledger, clock, said = made_up(tmp_path / "run", trials=4, state=""), Clock(), list[str]()
+    with served(Newest(tmp_path / "run", clock), said) as server:
+        status, text = get(server, "")
+        assert (status, '<script src="plotly.js">' in text) == (200, True)
+        assert get(server, "plotly.js")[1].startswith("/**")
+        status, text = get(server, "state")
+        known = json.loads(text)
+        query = f"state?last={known['last']}&made={known['made'].replace(' ', '%20')}"
+        assert get(server, query) == (204, "")
+        with ledger.transaction():
+            add_trial(ledger, 4, BASE, 4)
+        clock.seconds = 1000
+        status, text = get(server, query)
+        assert (status, json.loads(text)["last"]) == (200, ledger.last)
+        assert get(server, "elsewhere")[0] == 404
+    assert said == []
+    ledger.close()
+
+
+def test_only_this_machine_is_answered_under_its_own_name(tmp_path: Path) -> None:
+    made_up(tmp_path / "run", trials=2).close()
+    with served(Newest(tmp_path / "run"), []) as server:
+        assert server.server_address[0] == "127.0.0.1"
+        port = server.server_address[1]
+        assert get(server, "", f"localhost:{port}")[0] == 200
+        for foreign in (f"evil.example:{port}", "127.0.0.1", f"127.0.0.1:{port}.evil.example", ""):
+            assert get(server, "state", foreign)[0] == 403
+
+
+def test_a_run_that_goes_away_and_comes_back(tmp_path: Path) -> None:
+    made_up(tmp_path / "run", trials=2).close()
+    said: list[str] = []
+    with served(Newest(tmp_path / "run"), said) as server:
+        assert get(server, "")[0] == 200
+        (tmp_path / "run").rename(tmp_path / "elsewhere")
+        for _ in range(2):
+            status, text = get(server, "state")
+            assert (status, "is not there any more" in json.loads(text)["problem"]) == (200, True)
+        (tmp_path / "elsewhere").rename(tmp_path / "run")
+        assert "sections" in json.loads(get(server, "state")[1])
+    assert len(said) == 1
+
+
+def test_a_taken_port_is_told(tmp_path: Path) -> None:
+    newest = Newest(tmp_path)
+    with Server(newest, 0, print) as server:
+        port = server.server_address[1]
+        with pytest.raises(BadInput, match=f"--port {port}: another program uses it; try --port {port + 1}"):
+            Server(newest, port, print)
+    with pytest.raises(Gone, match="is not there any more"):
+        newest.document()
+
+
+def test_the_state_holds_all_that_changes(run: Ledger) -> None:
+    made: dict[str, Any] = state(document(run, strict=True, parts=only("answer", "progress")))
+    for section in made["sections"]:
+        assert sorted(section["figures"]) == sorted(re.findall(r'data-figure="([^"]+)"', section["html"]))

@@ -1,0 +1,55 @@
+"""Runs told by hand: a ledger with whatever trials a test wants, written in one transaction, and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.driving.time_spent import WAITED
+from orchestrator.page.recorded import Recorded
+from orchestrator.record.ledger import Ledger
+from orchestrator.record.schema import STATE
+from orchestrator.sweep import Sweep
+from search.records import Status, Suggestion
+from search.task import FULL
+from tests.support import small_sweep
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trial, as it will be on record."""
+
+    config: Mapping[str, Any]
+    values: Sequence[float]  # of the metric, a report each
+    status: Status = Status.COMPLETED
+    origin: str = "initial"
+    reason: str = ""
+    task: str = FULL
+    seconds: float = 1.0  # of a report
+
+
+def tell(folder: Path, trials: Sequence[Told], sweep: Sweep | None = None, *, waited: float = 0.0) -> Path:
+    """A finished run with these trials, in order."""
+    ledger = Ledger.write(folder)
+    with ledger.transaction():
+        ledger.add_sweep(sweep or small_sweep(), "", [])
+        for number, trial in enumerate(trials):
+            given = Suggestion("start", trial.config, number, task=trial.task, origin=trial.origin)
+            ledger.add_suggestion(number, given, seed=number)
+            for step, value in enumerate(trial.values, start=1):
+                ledger.add_report(number, step, value, trial.seconds, {"loss": value})
+            ledger.add_ending(number, trial.status, len(trial.values), trial.reason)
+        ledger.add_event(WAITED, f"{waited:.3f}")
+        ledger.add_event(STATE, "finished")
+    ledger.close()
+    return folder
+
+
+def read(folder: Path) -> Recorded:
+    ledger = Ledger.read(folder)
+    try:
+        return Recorded.of(ledger)
+    finally:
+        ledger.close()
