@@ -94,6 +94,7 @@ def test_show_json_has_the_promised_keys(place: Path) -> None:
         "waited_seconds",
         "over",
         "forecast",
+        "health",
     ]
     assert facts["state"] == "finished"
     assert sum(facts["trials"].values()) == 8

@@ -37,7 +37,7 @@ ERRORS = {
 }  # fmt: skip
 CONTRACTS = {  # for whoever writes a searcher, a scheduler, a policy or a workload
     search: {"History", "Scheduler", "Searcher", "Status", "Suggestion", "Trial", "Verdict"},
-    trainables: {"Action", "Averaging", "Knobs", "OwnTraining", "Policy", "Signals", "Workload"},
+    trainables: {"Action", "Averaging", "Knobs", "OwnTraining", "Policy", "Predictions", "Signals", "Workload"},
 }
 FRAMEWORKS = {
     "LightningCallback",

@@ -23,7 +23,7 @@ from orchestrator.page.health.influence import influence
 from orchestrator.page.health.noise import noise
 from orchestrator.page.health.prediction import prediction
 from orchestrator.page.health.printed import print_health
-from orchestrator.page.health.progress import baseline_is_best, few_trials, progress
+from orchestrator.page.health.progress import baseline_is_best, few_trials
 from orchestrator.page.health.ranges import written
 from orchestrator.page.health.rungs import rungs
 from orchestrator.page.health.waiting import waiting
@@ -312,30 +312,6 @@ def test_a_baseline_that_stays_the_best_is_found(tmp_path: Path, loss: float, ti
     assert len(baseline_is_best(run_of(tmp_path, [baseline, *trials[1:]]))) == times
 
 
-def progressing(losses: Sequence[float]) -> list[Told]:
-    """Suggestions of a model with these losses, in this order."""
-    configs = [trial.config for trial in drawn(bowl(), len(losses))]
-    return [Told(config, [loss], origin="model") for config, loss in zip(configs, losses, strict=True)]
-
-
-def test_a_search_that_still_improves_is_to_go_on_and_one_that_does_not_is_to_stop(tmp_path: Path) -> None:
-    falling = run_of(tmp_path / "a", progressing([1 - n / 40 for n in range(40)]))
-    assert [finding.key for finding in progress(falling)] == ["improving"]
-    flat = run_of(tmp_path / "b", progressing([0.1, *[1 + n / 40 for n in range(39)]]))
-    assert [finding.key for finding in progress(flat)] == ["stalled"]
-    short = run_of(tmp_path / "c", progressing([1 - n / 8 for n in range(8)]))
-    assert [finding.key for finding in progress(short)] == []
-
-
-def test_when_the_best_of_a_random_search_came_does_not_matter(tmp_path: Path) -> None:
-    """Its order is chance: the finding is the same in any order of the same trials."""
-    trials = drawn(bowl(0.5, 0.5, 0.5))
-    best = min(trials, key=lambda trial: trial.values[-1])
-    others = [trial for trial in trials if trial is not best]
-    early, late = run_of(tmp_path / "a", [best, *others]), run_of(tmp_path / "b", [*others, best])
-    assert [finding.key for finding in progress(early)] == [finding.key for finding in progress(late)]
-
-
 # What people see
 
 
@@ -370,7 +346,7 @@ def test_the_section_names_evidence_and_remedy_of_each_finding(tmp_path: Path) -
 def test_a_sound_sweep_has_no_finding_and_says_so(tmp_path: Path) -> None:
     shown = section(run_of(tmp_path, drawn(bowl(0.5, 0.5, 0.5), 12)))
     assert shown is not None
-    assert shown.sentences == ["None of the 10 health checks has a finding."]
+    assert shown.sentences == ["None of the 9 health checks has a finding."]
 
 
 def test_show_prints_the_findings_and_gives_them_as_json(tmp_path: Path) -> None:

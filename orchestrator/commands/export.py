@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from pathlib import Path
@@ -111,13 +110,10 @@ def _share(ledger: Ledger, output: Path | None) -> None:
 
 def _report(ledger: Ledger) -> dict[str, bytes]:
     """The files of the report, by name."""
-    from rich.console import Console
+    from orchestrator.page.document import document
+    from orchestrator.page.html import html
 
-    from orchestrator.reading.printed_summary import print_summary
-
-    stream = io.StringIO()
-    print_summary(ledger, Console(file=stream, width=120, color_system=None))
-    return {"report.txt": stream.getvalue().encode()}
+    return {"report.html": html(document(ledger)).encode()}
 
 
 def _give(text: str, output: Path | None) -> None:

@@ -17,9 +17,9 @@ DARK = {
     "best": "#62b5ff", "baseline": "#f3a24a", "random": "#b3a3d6", "muted": "#7d8a97", "good": "#3cc7a2",
     "bad": "#ff7fb2", "ink": "#e4e9ef", "soft": "#9aa7b5", "grid": "#2c3641", "page": "#151b22",
 }  # fmt: skip
-CATEGORIES = (  # light, dark
-    ("#0b62b0", "#62b5ff"), ("#b4540a", "#f3a24a"), ("#00806a", "#3cc7a2"), ("#a33a86", "#e58fcb"),
-    ("#7a6a00", "#e3d04a"), ("#4f6272", "#a9b8c6"), ("#3c8fb8", "#8fd3f4"),
+CATEGORIES = (  # light, dark; of tasks and trials: neither the colour of the best nor that of the baseline
+    ("#00806a", "#3cc7a2"), ("#a33a86", "#e58fcb"), ("#7a6a00", "#e3d04a"), ("#3c8fb8", "#8fd3f4"),
+    ("#4f6272", "#a9b8c6"),
 )  # fmt: skip
 
 

@@ -52,7 +52,8 @@ def _chart(chart: Chart) -> Json:
     whole = [x for series in chart.series for x in series.x if x is not None]
     if whole and all(type(x) is int for x in whole) and max(whole) - min(whole) <= NEAR:  # type: ignore[operator]
         layout["xaxis"]["dtick"] = 1
-    layout["xaxis"]["rangemode"] = "nonnegative"
+    if all(x >= 0 for x in whole if not isinstance(x, str)):
+        layout["xaxis"]["rangemode"] = "nonnegative"
     if chart.y_range is not None:
         low, high = chart.y_range
         layout["yaxis"]["range"] = [math.log10(low), math.log10(high)] if chart.y_log else [low, high]

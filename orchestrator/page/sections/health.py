@@ -11,7 +11,7 @@ from orchestrator.page.health.failures import failures
 from orchestrator.page.health.finding import SEVERITIES, Finding
 from orchestrator.page.health.influence import influence
 from orchestrator.page.health.noise import noise
-from orchestrator.page.health.progress import baseline_is_best, few_trials, progress
+from orchestrator.page.health.progress import baseline_is_best, few_trials
 from orchestrator.page.health.rungs import rungs
 from orchestrator.page.health.waiting import waiting
 from orchestrator.page.recorded import Recorded
@@ -24,7 +24,6 @@ CHECKS: tuple[Callable[[Recorded], list[Finding]], ...] = (
     rungs,
     cheap_task,
     edge,
-    progress,
     waiting,
     influence,
 )
