@@ -280,7 +280,7 @@ def test_what_tune_has_no_words_for_is_refused_with_a_remedy() -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: algorithm(mode="up"), "must be 'min' or 'max'"),
+        (lambda: algorithm(mode="up"), "must be one of 'min', 'max'"),
         (lambda: algorithm(horizon=0), "1 or more"),
         (lambda: SearchAlgorithm(Random, SPACE, metric="a", mode="min", horizon=3), "must be a searcher"),  # type: ignore[arg-type]
         (lambda: SearchAlgorithm(Random(), {}, metric="a", mode="min", horizon=3), "write Space"),  # type: ignore[arg-type]

@@ -48,7 +48,7 @@ def test_plateau_with_factor_zero_ends_learning() -> None:
     _, action = policy.act((1.0, 0), Signals(0, 1, 1, 9, knobs, 2.0))
     assert state == (1.0, 0)
     assert action.knobs == Knobs(0.0, 1)
-    with pytest.raises(ValueError, match="factor must be"):
+    with pytest.raises(ValueError, match=r"Plateau\(factor=1.0\): must be"):
         Plateau(factor=1.0)
 
 

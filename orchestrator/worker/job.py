@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import failures
 from orchestrator.money.devices import device_name
+from orchestrator.secrets import masked
 from orchestrator.worker.isolation import Surroundings
 from orchestrator.worker.limits import LOG, log_to
 from orchestrator.worker.missing_parameter import missing_parameter
@@ -164,7 +165,7 @@ def failure(error: BaseException, log: Path) -> tuple[str, str, str]:
         is_explained = last and message.startswith(last)
         return error_class(error), says, f"{frames}\n{message}" if is_explained else message
     with contextlib.suppress(OSError), open(log, "a", errors="backslashreplace") as file:
-        file.write(failures.in_full(error))
+        file.write(masked(failures.in_full(error)))
     return error_class(error), says, failures.shown(error)
 
 
