@@ -21,6 +21,7 @@ MEMORY, ENOUGH = Path("/dev/shm"), 4 << 30
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test workers with two threads each wait for each other
     if (
         signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     ):  # a shell's background job; what it starts would ignore it too
