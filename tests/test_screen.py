@@ -381,6 +381,10 @@ def test_a_notebook_gets_one_output_that_is_updated_with_html_escaped_and_a_text
 
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # the shell puts its own there
+    for name in ("excepthook", "displayhook"):  # of this process: it hands them back only as it ends
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+    for name in ("ps1", "ps2", "ps3"):
+        monkeypatch.setattr(sys, name, "", raising=False)
     shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     shell.display_pub = CapturingDisplayPublisher()
     try:
