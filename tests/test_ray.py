@@ -192,6 +192,7 @@ def test_a_second_driver_is_refused_while_the_first_goes_on(tmp_path: Path) -> N
     assert process.returncode == 130
 
 
+@pytest.mark.slow  # test_kills.py kills workers too
 def test_a_worker_that_dies_costs_one_retry_and_nothing_else(tmp_path: Path) -> None:
     done = steady(tmp_path, "--max-concurrent", "1", TROUBLE="2:die", SLEEP="0", STEPS="4")
     assert done.returncode == 0, done.stderr
