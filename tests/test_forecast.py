@@ -192,4 +192,4 @@ def test_a_dry_run_says_what_it_knows_and_no_more(tmp_path: Path, capsys: pytest
     begun = plan_of(sweep, tmp_path / "timed", capsys)
     assert "ends in" in begun
     assert "in all" in begun
-    assert "8 random configurations came as far (95 %)" in begun
+    assert "8 random configurations came as far" in begun

@@ -125,7 +125,7 @@ def test_a_maximised_metric_keeps_its_sign(tmp_path: Path) -> None:
     assert f": loss {-facts.best.loss:.4g}." in told["What won"]
     assert "better by" in told["By how much"]
     assert told["On what evidence"].startswith("Not confirmed. It is the best of ")
-    assert told["What next"].startswith("Confirm it: ")
+    assert told["What next"].startswith("Confirm the best on fresh seeds")
 
 
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_there_is_no_band_without_enough_random_trainings(tmp_path: Path) -> Non
         facts = Recorded.of(ledger)
         assert band_of(facts) is None
         progress = part("progress", facts)
-        assert any(f"needs {FEWEST} full trainings drawn at random" in sentence for sentence in progress.sentences)
+        assert any(f"takes {FEWEST} completed full trainings with random" in sentence for sentence in progress.sentences)
         kinds = [each.kind for each in chart(progress, "Best full training against cost").series]
         assert "band" not in kinds
         ledger.close()
@@ -299,7 +299,10 @@ def test_parallel_axes_show_values_and_not_exponents() -> None:
     (trace,) = drawn(Parallel("t", axes, [1.0, 2.0, 3.0], "loss"))["data"]
     rate, optimizer = trace["dimensions"]
     assert rate["values"] == [-3.0, -1.0, pytest.approx(-3.3)]  # without a value it passes below the axis
-    assert rate["ticktext"] == ["none", "0.001", "0.01", "0.1"]
+    assert rate["ticktext"] == ["none", "0.001", "0.1"]  # a few values are written themselves, many as powers of ten
+    rates = [10 ** (-3 + place / 5) for place in range(11)]
+    (many,) = drawn(Parallel("t", [Axis("lr", rates, log=True)], rates, "loss"))["data"]
+    assert many["dimensions"][0]["ticktext"] == ["0.001", "0.01", "0.1"]
     assert rate["range"][0] < -3.3
     assert (optimizer["values"], optimizer["ticktext"]) == ([1, 0, 1], ["adam", "sgd"])
 

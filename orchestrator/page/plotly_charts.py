@@ -16,6 +16,7 @@ MANY = 200  # points or lines of one kind; more are drawn small and pale, so tha
 BELOW, EDGE = 0.15, 0.03  # parts of an axis of parallel coordinates: where lines without a value pass, and its ends
 NO_VALUE = "none"
 DECADES = 3.0  # on a logarithmic axis; from there on only powers of ten are written
+FEW = 8  # values on a logarithmic axis that are all written
 NEAR = 12  # whole numbers on an axis that are all written
 DIGITS = 6  # more cannot be seen
 
@@ -47,18 +48,26 @@ def _chart(chart: Chart) -> Json:
         ("xaxis", chart.x_log, [x for series in chart.series for x in series.x]),
         ("yaxis", chart.y_log, [y for series in chart.series for y in series.y]),
     ):
+        known = [value for value in values if value is not None]
         if log:
-            layout[axis]["dtick"] = _log_step(values)
-    whole = [x for series in chart.series for x in series.x if x is not None]
-    if whole and all(type(x) is int for x in whole) and max(whole) - min(whole) <= NEAR:  # type: ignore[operator]
-        layout["xaxis"]["dtick"] = 1
-    if all(x >= 0 for x in whole if not isinstance(x, str)):
+            layout[axis] |= _log_ticking(known)
+        elif known and all(type(value) is int for value in known) and max(known) - min(known) <= NEAR:  # type: ignore[operator]
+            layout[axis]["dtick"] = 1
+    if all(x >= 0 for series in chart.series for x in series.x if isinstance(x, (int, float))):
         layout["xaxis"]["rangemode"] = "nonnegative"
     if chart.y_range is not None:
         low, high = chart.y_range
         layout["yaxis"]["range"] = [math.log10(low), math.log10(high)] if chart.y_log else [low, high]
     layout["barmode"] = "group"
     return {"data": traces, "layout": layout, "height": height}
+
+
+def _log_ticking(values: Sequence[Value]) -> Json:
+    """The values themselves if they are few (a parameter that is a power of two), else powers of ten."""
+    own = sorted({value for value in values if isinstance(value, (int, float)) and 0 < value < math.inf})
+    if len(own) <= FEW:
+        return {"tickmode": "array", "tickvals": own, "ticktext": [f"{value:.4g}" for value in own]}
+    return {"dtick": _log_step(values)}
 
 
 def _log_step(values: Sequence[Value]) -> int | str:
@@ -176,7 +185,8 @@ def _dimension(axis: Axis) -> Json:
     numbers = [None if value is None else float(value) for value in axis.values]
     if axis.log and all(value is None or value > 0 for value in numbers):
         numbers = [None if value is None else math.log10(value) for value in numbers]
-        ticks = _log_ticks([value for value in numbers if value is not None])
+        own = sorted({value for value in numbers if value is not None})
+        ticks = own if len(own) <= FEW else _log_ticks(own)
         return _placed(axis.label, numbers, ticks, [f"{10**tick:.3g}" for tick in ticks])
     ends = [value for value in numbers if value is not None] or [0.0]
     low, high = min(ends), max(ends)

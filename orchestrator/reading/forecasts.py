@@ -77,12 +77,13 @@ def random_search_words(history: History, best: Trial | None, usd: float | None)
         seconds = trainings * history.costs.seconds_of_full(len(history)) * history.device_time.devices
         return "" if usd is None else f", {dollars(rounded(seconds * usd))},"
 
-    base = f"{found.reached} of {plural(found.drawn, 'random configuration')} came as far (95 %)"
+    base = f"{found.reached} of this sweep's {plural(found.drawn, 'random configuration')} came as far"
     if found.estimate is None:
-        return f"more than {found.at_least:.3g} full trainings{cost(found.at_least)} until it gets as far: {base}"
+        least = f"{found.at_least:.3g} full trainings{cost(found.at_least)}"
+        return f"more than {least} for this result, with 95 % confidence: {base}"
     most = "any number" if math.isinf(found.at_most) else f"{found.at_most:.3g}"
     span = f"({found.at_least:.3g} to {most})"
-    return f"{found.estimate:.3g} {span} full trainings{cost(found.estimate)} until it gets as far: {base}"
+    return f"{found.estimate:.3g} {span}, with 95 % confidence, full trainings{cost(found.estimate)} for this result: {base}"
 
 
 def usd_per_second(prices: Prices, history: History) -> float | None:

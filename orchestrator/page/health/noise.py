@@ -100,7 +100,7 @@ def _lead(run: Recorded, known: Noise) -> Finding | None:
     return Finding(
         "noise",
         f"The lead of the best is within the noise: {near} configurations may be equally good.",
-        f"By their {means} the best leads by {max(0.0, lead):.2g} {run.metric}; noise alone makes differences up to "
+        f"By their {means} the best leads by {max(0.0, lead):.2g} {run.metric}; noise alone explains a difference of "
         f"{_sign(known)}{CLEAR * error:.2g} (from {known.source}).",
         "Confirm more of them on more seeds (finalists, confirmations), or take the cheapest of them."
         if scores is fresh
@@ -124,7 +124,7 @@ def _gain(run: Recorded, known: Noise) -> Finding | None:
     if not math.isfinite(gain) or gain >= needed:
         return None
     words = (
-        f"noise alone makes differences up to {_sign(known)}{needed:.2g}"
+        f"noise alone explains a difference of {_sign(known)}{needed:.2g}"
         if again is not None
         else f"the luckiest of {tried} equal configurations would gain {_sign(known)}{needed:.2g}"
     )

@@ -77,7 +77,16 @@ def _lead(run: Recorded) -> str:
     unequal = "" if baseline.status is Status.COMPLETED and best.status is Status.COMPLETED else (
         f" Not a fair comparison yet: step {best.step} against step {baseline.step}." if best.step != baseline.step else ""
     )  # fmt: skip
-    return f"{number(mine)} against {number(theirs)} of the baseline: {by}.{unequal}"
+    return f"{number(mine)} against {number(theirs)} of the baseline: {by}.{unequal}{_on_test(run, best, baseline)}"
+
+
+def _on_test(run: Recorded, best: Trial, baseline: Trial) -> str:
+    """Their results on the test part, which no decision has seen; empty if they are not on record."""
+    found = {row["trial"]: row["metrics"].get(run.metric) for row in run.rows["test"]}
+    mine, theirs = found.get(best.number), found.get(baseline.number)
+    if mine is None or theirs is None:
+        return ""
+    return f" On the test part: {number(mine)} against {number(theirs)}."
 
 
 def _evidence(run: Recorded) -> str:
@@ -145,8 +154,8 @@ def _cost(run: Recorded) -> str:
     times = [row["time"] for table in ("sweep", "report", "ending") for row in run.rows[table]]
     passed = seconds_between(min(times), max(times)) if times else 0.0
     return (
-        f"{before}{trainings(history.spent)} full trainings: {duration(seconds)} of training in {duration(passed)} from the first "
-        f"record to the last. {plural(len(history.trials), 'trial')}: {trials}.{after}{budget}"
+        f"{before}{trainings(history.spent)} full trainings: {duration(seconds)} of training time; the sweep took "
+        f"{duration(passed)}. {plural(len(history.trials), 'trial')}: {trials}.{after}{budget}"
     )
 
 
@@ -163,7 +172,9 @@ def _next(run: Recorded) -> str:
     if best.status is not Status.COMPLETED:
         return "Train longer: no full training was completed; raise num_samples or budget, and run the command again."
     if not any(finalist.losses for finalist in confirmed(run.history)):
-        return "Confirm it: run the sweep again with finalists=3, confirmations=3; only the repetitions are trained."
+        asked = next((each.remedy for each in _findings(run) if each.key == "noise" and each.severity != "note"), "")
+        how = asked or "Confirm the best on fresh seeds (finalists=3, confirmations=3)."
+        return f"{how} Add these settings to the sweep and run the same command: only the repetitions are trained."
     if run.baseline is None:
         return "Name a baseline (Sweep(baseline=…)), so that the gain can be told."
     if _gain(run) <= 0:

@@ -48,8 +48,9 @@ def _losses(cost: Mapping[str, Any]) -> list[str]:
 
 def _random(run: Recorded, prices: Prices) -> list[str]:
     """What random search would need, with the assumption; nothing without enough random configurations."""
-    if needed(run.history, run.best) is None:
-        return []
+    found = needed(run.history, run.best)
+    if found is None or (found.estimate is None and found.at_least < run.history.spent):
+        return []  # a lower end below this sweep's own cost says nothing
     words = random_search_words(run.history, run.best, usd_per_second(prices, run.history))
     assumed = (
         "This assumes that random search trains every configuration in full, each for the mean time of a training here, "

@@ -136,7 +136,11 @@ def _images(found: Compared, kind: str) -> Images:
             if picture is not None or text:
                 items.append((picture, _caption(found, kind, row, text)))
     total = int(mask.sum())
-    note = f"The {len(items)} of {total} examples that both were surest of." if total > len(items) else ""
+    note = (
+        f"The {len(items)} of {total} examples with the highest confidence of both models."
+        if total > len(items)
+        else ""
+    )
     return Images(TITLES[kind], items, note)
 
 

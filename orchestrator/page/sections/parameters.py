@@ -84,7 +84,7 @@ def _missing(found: Sequence[Influence], some: bool) -> list[str]:
     if not some and len(where) == 1:
         return [f"There is no importance yet: {next(iter(where))}."]
     told = [f"{why} ({listed(places_)})" for why, places_ in where.items()]
-    return [f"{'No importance' if some else 'There is no importance yet'}: {'; '.join(told)}."]
+    return [f"{'Importance is not shown everywhere' if some else 'There is no importance yet'}: {'; '.join(told)}."]
 
 
 def _in_order(columns: Sequence[Column], shown: Influence) -> list[Column]:
@@ -117,8 +117,8 @@ def _bars(found: Sequence[Influence], order: Sequence[Column]) -> Chart | None:
     ]
     some = max((each.used for each in found if each.trials > each.used > 0), default=0)
     note = (
-        "Share of the variance of the results' ranks that is lost to a forest when it is told a wrong value; lines: the "
-        "middle 90 % over refits. Diverged trainings count as the worst result, failed ones not at all. "
+        "How much of the variation of the results a random forest no longer predicts when it is told a wrong value of the "
+        "parameter; lines: the middle 90 % over refits. Diverged trainings count as the worst result, failed ones not at all. "
         + "; ".join(explained)
         + (f". A random {some} of the trials were used." if some else ".")
     )

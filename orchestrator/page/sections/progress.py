@@ -116,12 +116,13 @@ def _sentences(run: Recorded, race: Race, band: Band | None) -> list[str]:
     other = run.best is not None and run.best.number != race.trials[found]
     winner = f"; trial {run.best.number} won on fresh seeds" if other and run.best is not None else ""
     sentences = [
-        f"The best first score, {run.metric} {number(run.value(bests[-1]))} (trial {race.trials[found]}{winner}), came "
-        f"after {trainings(race.costs[found])} of {trainings(race.total)} full trainings."
+        f"The best full training, trial {race.trials[found]} with {run.metric} {number(run.value(bests[-1]))}{winner}, ended "
+        f"after {trainings(race.costs[found])} of {trainings(race.total)} full trainings of cost."
     ]
     if band is None:
         sentences.append(
-            f"No band of random search: that needs {FEWEST} full trainings drawn at random, and this sweep has fewer."
+            f"Random search is not drawn beside it: that takes {FEWEST} completed full trainings with random "
+            "configurations, and this sweep has fewer."
         )
         return sentences
     draws = int(min(race.total, band.pool))
