@@ -18,7 +18,7 @@ from orchestrator.main import explain
 if TYPE_CHECKING:
     from orchestrator.record.ledger import Ledger
 
-HELP = "Inspect runs, export them, train a recorded trial again."
+HELP = "Look at runs, report on them, compare and keep them, train a recorded trial again."
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
 Run = Annotated[str, typer.Argument(help="Name of a run under --runs, or the path of its folder.")]
