@@ -63,7 +63,7 @@ def mirror(
             signal.signal(number, lambda *_: stop.set())
     feed = mirror_run(folder, tool, wait=(lambda: not stop.wait(LOOK_SECONDS)) if follow else None)
     more = "; it goes on with the same command" if stop.is_set() else ""
-    typer.echo(f"{folder.name}: {plural(len(feed.sent), 'trial')} sent to {tool.output}{more}")
+    typer.echo(f"{folder.name}: {plural(len(feed.sent), 'trial')} copied to {tool.output}{more}")
     typer.echo(f"Show it: {tool.shown_by()}")
 
 
