@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 60.0  # seconds for an answer
+EDGE = 14  # pixels around the picture of an element
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--hide-scrollbars",
     "--remote-debugging-pipe", "--no-first-run", "--disable-extensions", "--disable-background-networking",
@@ -81,11 +82,15 @@ class Browser:
             assert time.monotonic() < end, f"still not so after {PATIENCE:g} s: {condition}; {self.errors}"
             time.sleep(0.02)
 
-    def picture(self, *, whole: bool = True) -> bytes:
-        """A PNG of the page, or of the part in view."""
-        if whole:
-            size = self._call("Page.getLayoutMetrics")["cssContentSize"]
-            clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+    def picture(self, *, whole: bool = True, part: str = "") -> bytes:
+        """A PNG of the page, of the part in view, or of the element that the CSS selector `part` names."""
+        if whole or part:
+            found = f"document.querySelector({json.dumps(part or 'html')}).getBoundingClientRect()"
+            left, top, width, height = self.run(
+                f"(({{x, y, width, height}}) => [x + scrollX, y + scrollY, width, height])({found})"
+            )
+            edge = EDGE if part else 0
+            clip = {"x": left - edge, "y": top, "width": width + 2 * edge, "height": height + edge, "scale": 1}
             return b64decode(self._call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"])
         return b64decode(self._call("Page.captureScreenshot")["data"])
 

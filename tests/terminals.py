@@ -70,6 +70,13 @@ class Window:
             return {cell.fg for row in self._screen.buffer.values() for cell in row.values()}
 
     @property
+    def cells(self) -> list[list[tuple[str, str, bool]]]:
+        """The rows of the screen: each character, its colour ("default", a name or six hexadecimal digits), and if it is bold."""
+        with self._lock:
+            rows = [[self._screen.buffer[y][x] for x in range(self._screen.columns)] for y in range(self._screen.lines)]
+        return [[(cell.data, cell.fg, cell.bold) for cell in row] for row in rows]
+
+    @property
     def shown(self) -> list[str]:
         """The rows of the screen, without empty ones at its end."""
         with self._lock:

@@ -13,6 +13,7 @@ from orchestrator.page.charts import Figure, Images, Parallel, Section, Table
 from orchestrator.page.document import ANSWER, Document
 from orchestrator.page.palette import DARK, LIGHT, palettes
 from orchestrator.page.plotly_charts import drawn, is_drawn
+from orchestrator.page.words import place
 
 # Nothing may be fetched, and nothing sent: the browser enforces it. Parallel coordinates compile their shaders.
 POLICY = (
@@ -95,7 +96,7 @@ def _page(document: Document, plotly: str, policy: str, *, live: bool = False) -
 
 
 def _source(document: Document) -> str:
-    return f' from record <span id="last">{document.last}</span> of\n{escape(str(document.folder))}'
+    return f' from record <span id="last">{document.last}</span> of\n{escape(place(document.folder))}'
 
 
 def _contents(document: Document) -> str:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any, TypeAlias
 
 from orchestrator.page.charts import Axis, Chart, Images, Parallel, Series, Surface, Table, Value
 
 Json: TypeAlias = dict[str, Any]
 
-HEIGHT, BAR = 360, 26  # pixels: of a figure, and of a horizontal bar
+HEIGHT, BAR = 360, 26  # pixels: of a figure, and of a horizontal bar or a line of its name
+LONGEST = 24  # characters in a line of a bar's name
 MARGIN = {"l": 62, "r": 16, "t": 8, "b": 48}
 MANY = 200  # points or lines of one kind; more are drawn small and pale, so that their density shows
 BELOW, EDGE = 0.15, 0.03  # parts of an axis of parallel coordinates: where lines without a value pass, and its ends
 NO_VALUE = "none"
 DECADES = 3.0  # on a logarithmic axis; from there on only powers of ten are written
 FEW = 8  # values on a logarithmic axis that are all written
+TINY = 1e-3
 NEAR = 12  # whole numbers on an axis that are all written
 DIGITS = 6  # more cannot be seen
 
@@ -41,9 +44,15 @@ def _chart(chart: Chart) -> Json:
     layout = _layout(chart.x_label, chart.y_label, chart.x_log, chart.y_log)
     height = HEIGHT
     if any(series.kind == "hbars" for series in chart.series):
-        names = {name for series in chart.series for name in series.y}
-        height = 90 + BAR * max(2, len(names)) * max(1, sum(series.kind == "hbars" for series in chart.series))
+        names = list(dict.fromkeys(str(name) for series in chart.series for name in series.y))
+        broken = ["<br>".join(wrap(name, LONGEST, break_long_words=False)) for name in names]
+        lines = max(
+            max(1, sum(series.kind == "hbars" for series in chart.series)), *(1 + name.count("<br>") for name in broken)
+        )
+        height = 90 + BAR * max(2, len(names)) * lines
         layout["yaxis"] |= {"automargin": True, "autorange": "reversed", "showgrid": False}
+        layout["yaxis"] |= {"tickvals": names, "ticktext": broken}
+        layout["xaxis"] |= {"tickangle": 0, "nticks": 5}  # also where a narrow screen leaves little room
     for axis, log, values in (
         ("xaxis", chart.x_log, [x for series in chart.series for x in series.x]),
         ("yaxis", chart.y_log, [y for series in chart.series for y in series.y]),
@@ -53,6 +62,8 @@ def _chart(chart: Chart) -> Json:
             layout[axis] |= _log_ticking(known)
         elif known and all(type(value) is int for value in known) and max(known) - min(known) <= NEAR:  # type: ignore[operator]
             layout[axis]["dtick"] = 1
+        if _is_tiny(values, log):
+            layout[axis]["exponentformat"] = "power"  # 10⁻⁴: "100µ" is hard to read without a unit
     if all(x >= 0 for series in chart.series for x in series.x if isinstance(x, (int, float))):
         layout["xaxis"]["rangemode"] = "nonnegative"
     if chart.y_range is not None:
@@ -67,13 +78,20 @@ def _log_ticking(values: Sequence[Value]) -> Json:
     own = sorted({value for value in values if isinstance(value, (int, float)) and 0 < value < math.inf})
     if len(own) <= FEW:
         return {"tickmode": "array", "tickvals": own, "ticktext": [f"{value:.4g}" for value in own]}
-    return {"dtick": _log_step(values)}
+    return _log_ticks_of(values)
 
 
-def _log_step(values: Sequence[Value]) -> int | str:
-    """Powers of ten, or 1, 2 and 5 times them if there are few."""
+def _log_ticks_of(values: Sequence[Value]) -> Json:
+    """Powers of ten, or 1, 2 and 5 times them if there are few; these are written out, not as plotly's lone 2 and 5."""
     known = [value for value in values if isinstance(value, (int, float)) and 0 < value < math.inf]
-    return 1 if known and math.log10(max(known) / min(known)) >= DECADES else "D2"
+    is_wide = bool(known) and math.log10(max(known) / min(known)) >= DECADES
+    return {"dtick": 1} if is_wide else {"dtick": "D2", "tickformat": "~g"}
+
+
+def _is_tiny(values: Sequence[Value], log: bool) -> bool:
+    """Whether the axis has ticks that plotly would write with a prefix for small numbers."""
+    known = [abs(value) for value in values if isinstance(value, (int, float)) and value and math.isfinite(value)]
+    return bool(known) and (min if log else max)(known) < TINY
 
 
 def _traces(series: Series) -> list[Json]:
@@ -134,7 +152,7 @@ def _errors(series: Series, values: Sequence[Value]) -> Json:
 def _surface(surface: Surface) -> Json:
     layout = _layout(surface.x_label, surface.y_label, surface.x_log, surface.y_log)
     for axis, log, values in (("xaxis", surface.x_log, surface.x), ("yaxis", surface.y_log, surface.y)):
-        layout[axis] |= {"dtick": _log_step(values)} if log else {}
+        layout[axis] |= _log_ticks_of(values) if log else {}
     contour: Json = {
         "type": "contour", "x": _plain(surface.x), "y": _plain(surface.y), "z": [_plain(row) for row in surface.z],
         "colorscale": "Viridis", "ncontours": 14, "line": {"width": 0.5}, "showlegend": False,
@@ -188,7 +206,9 @@ def _dimension(axis: Axis) -> Json:
         own = sorted({value for value in numbers if value is not None})
         ticks = own if len(own) <= FEW else _log_ticks(own)
         return _placed(axis.label, numbers, ticks, [f"{10**tick:.3g}" for tick in ticks])
-    ends = [value for value in numbers if value is not None] or [0.0]
+    ends = [value for value in numbers if value is not None]
+    if not ends:
+        return _placed(axis.label, numbers, [], [])
     low, high = min(ends), max(ends)
     ticks = [low + (high - low) * place / 4 for place in range(5)] if high > low else [low]
     return _placed(axis.label, numbers, ticks, [f"{tick:.3g}" for tick in ticks])

@@ -212,6 +212,6 @@ def serve(folder: Path, port: int, started: Callable[[str], None], say: Callable
             try:
                 server.serve_forever(poll_interval=0.2)
             except KeyboardInterrupt:
-                say("Stopped watching; the sweep goes on.")
+                say("Stopped watching; that stops no sweep.")
     finally:
         newest.close()

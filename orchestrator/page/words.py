@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 
@@ -44,3 +45,9 @@ def listed(words: Sequence[str]) -> str:
 def moment(time: str) -> datetime:
     """A time of the record."""
     return datetime.fromisoformat(time)
+
+
+def place(folder: Path) -> str:
+    """A folder as one would type it here: below the working folder without the way to that."""
+    here = Path.cwd()
+    return str(folder.relative_to(here)) if folder.is_relative_to(here) and folder != here else str(folder)

@@ -79,11 +79,16 @@ def random_search_words(history: History, best: Trial | None, usd: float | None)
 
     base = f"{found.reached} of this sweep's {plural(found.drawn, 'random configuration')} came as far"
     if found.estimate is None:
-        least = f"{found.at_least:.3g} full trainings{cost(found.at_least)}"
+        least = f"{_count(found.at_least)} full trainings{cost(found.at_least)}"
         return f"more than {least} for this result, with 95 % confidence: {base}"
-    most = "any number" if math.isinf(found.at_most) else f"{found.at_most:.3g}"
-    span = f"({found.at_least:.3g} to {most})"
-    return f"{found.estimate:.3g} {span}, with 95 % confidence, full trainings{cost(found.estimate)} for this result: {base}"
+    most = "any number" if math.isinf(found.at_most) else _count(found.at_most)
+    span = f"({_count(found.at_least)} to {most})"
+    return f"{_count(found.estimate)} {span}, with 95 % confidence, full trainings{cost(found.estimate)} for this result: {base}"
+
+
+def _count(trainings: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{float(f'{trainings:.3g}'):,.0f}" if trainings >= 100 else f"{trainings:.3g}"
 
 
 def usd_per_second(prices: Prices, history: History) -> float | None:

@@ -31,13 +31,14 @@ def failures(run: Recorded) -> list[Finding]:
         return []
     blamed = _blamed(run, failed, [trial for trial in ended if trial.status in (Status.COMPLETED, Status.STOPPED)])
     diverged = failed[0].status is Status.DIVERGED
-    remedy = "Lower the rates or narrow the ranges." if diverged else "Read the log of the first one."
+    logs = f"orchestrator logs {run.folder.name} --failed"
+    remedy = f"Lower the rates or narrow the ranges ({logs})." if diverged else f"Read the log of the first one: {logs}"
     return [
         Finding(
             "failures",
-            f"{len(failed)} of {len(ended)} trials {failed[0].status.value} for one reason: {failed[0].reason}",
+            f"{len(failed)} of {len(ended)} trials {failed[0].status.value} for one reason: {failed[0].reason.rstrip('.')}.",
             f"The first is trial {failed[0].number}." + (f" {blamed[0]}" if blamed else ""),
-            blamed[1] if blamed else f"{remedy} (orchestrator logs {run.folder.name} --failed)",
+            blamed[1] if blamed else remedy,
             "serious",
             f"trial {failed[0].number}",
         )

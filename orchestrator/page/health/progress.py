@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from orchestrator.console.plurals import plural
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.health.ranges import searched
 from orchestrator.page.recorded import Recorded
@@ -22,8 +23,8 @@ def few_trials(run: Recorded) -> list[Finding]:
     return [
         Finding(
             "few_trials",
-            f"{completed or 'No'} of {len(run.history.trials)} trials {'has' if completed == 1 else 'have'} been trained to "
-            f"the end{' so far' if run.state == 'running' else ''}: too few to judge the result.",
+            f"{plural(completed, 'configuration', 'have been')} trained to the end{' so far' if run.state == 'running' else ''}: "
+            "too few to judge the result.",
             f"{needed} are the least for {parameters} searched parameter{'s' * (parameters != 1)}.",
             "Raise num_samples or budget and run the same command again.",
             "note",

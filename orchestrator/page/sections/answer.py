@@ -12,7 +12,7 @@ from orchestrator.page.charts import Section, Table
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import checks
-from orchestrator.page.words import duration, listed, number, setting, settings, trainings
+from orchestrator.page.words import duration, listed, number, place, setting, settings, trainings
 from orchestrator.reading.costs import cost_words
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
@@ -161,7 +161,7 @@ def _cost(run: Recorded) -> str:
 
 def _next(run: Recorded) -> str:
     """One step; the most urgent one."""
-    best, name = run.best, shlex.quote(str(run.folder))
+    best, name = run.best, shlex.quote(place(run.folder))
     if run.state == "running":
         running = run.history.count(Status.RUNNING)
         return f"Wait: the sweep is running ({plural(running, 'trial')} under way)."

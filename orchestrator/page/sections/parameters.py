@@ -136,7 +136,8 @@ def _parallel(run: Recorded, stage: Stage, order: Sequence[Column]) -> Parallel:
     values = [run.value(stage.results[number]) for number in kept]
     axes = [Axis(c.name, [c.shown(t.config.get(c.name)) for t in trials], c.log) for c in order]
     left = len(numbers) - len(kept)
-    note = f"{stage.name}; the best and a spread of the others, {left} are left out." if left else f"{stage.name}."
+    shown = stage.name[:1].upper() + stage.name[1:]
+    note = f"{shown}; the best and a spread of the others, {left} are left out." if left else f"{shown}."
     return Parallel(
         "All configurations", [*axes, Axis(run.metric, values)], values, run.metric, run.goal.mode == "min", note=note
     )

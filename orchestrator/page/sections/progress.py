@@ -187,7 +187,8 @@ def _curves(run: Recorded) -> list[Chart]:
 
 def _curves_of(run: Recorded, task: str, trials: Sequence[Trial]) -> Chart:
     series, left_out = [], 0
-    named = [trial for trial in (run.baseline, run.best) if trial is not None and trial in trials]
+    special = {trial.number: trial for trial in (run.baseline, run.best) if trial is not None}  # they may be the same
+    named = [trial for trial in special.values() if trial in trials]
     most = min(MOST_CURVES, MOST_POINTS // (min(run.history.steps(task), MOST_STEPS) + 1))
     for status, name, role in OUTCOMES:
         found = [trial for trial in trials if trial.status is status and trial not in named]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from orchestrator.page.analysis.idle import Idle, at_once, idle
 from orchestrator.page.analysis.words import counted, percent, seconds_in_words
 from orchestrator.page.charts import Chart, Figure, Section, Series
 from orchestrator.page.recorded import Recorded
 
-POINTS = 2000  # of the line; more are thinned
+MOST_CHANGES = 60  # of the line; more would fill it in, and means are drawn instead
+SPANS = 100
 NOTICEABLE = 0.05  # share of the worker time
 
 
@@ -64,12 +69,22 @@ def _shares(found: Idle) -> Chart:
 
 def _over_time(found: Idle) -> Chart:
     times, counts = at_once(found.stretches)
-    step = max(1, len(times) // POINTS)
-    times, counts = times[::step], counts[::step]
+    note = "A trial has a worker from its suggestion to its ending."
+    shown: list[float] = [float(count) for count in counts]
+    if len(times) > MOST_CHANGES:
+        times, shown = _means(times, counts)
+        note += f" The line shows means over {SPANS} equal spans of time."
     unit, name = (3600.0, "hours") if found.span > 7200 else (60.0, "minutes") if found.span > 120 else (1.0, "seconds")
     return Chart(
         "Trials at once", f"{name} since the first trial", "trials with a worker",
-        [Series("trials", [time / unit for time in times], counts, kind="step", shown_in_legend=False)],
-        note="A trial has a worker from its suggestion to its ending."
-        + (" Every " + str(step) + "th change is drawn." if step > 1 else ""),
+        [Series("trials", [time / unit for time in times], shown, kind="step", shown_in_legend=False)],
+        note=note, y_range=(0.0, 1.06 * max(counts, default=1)),
     )  # fmt: skip
+
+
+def _means(times: Sequence[float], counts: Sequence[int]) -> tuple[list[float], list[float]]:
+    """The mean count in each of `SPANS` equal spans: where it begins, and the last one's end."""
+    edges = np.linspace(times[0], times[-1], SPANS + 1)
+    areas = np.concatenate([[0.0], np.cumsum(np.diff(times) * np.asarray(counts[:-1]))])
+    means = np.diff(np.interp(edges, times, areas)) / np.diff(edges)
+    return edges.tolist(), [*means.tolist(), float(means[-1])]
