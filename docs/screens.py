@@ -164,7 +164,7 @@ def terminal(browser: Browser, window: Window, name: str) -> None:
         back = "#ffffff" if scheme == "light" else "#151b22"
         page = Path(f"{name}.html")
         page.write_text(
-            f'<meta charset="utf-8"><body style="margin:0"><pre style="display:inline-block;margin:0;padding:14px;background:{back};'
+            f'<meta charset="utf-8"><body style="margin:0;background:{back}"><pre style="display:inline-block;margin:0;padding:14px;background:{back};'
             f'font:14px/1.35 DejaVu Sans Mono,monospace">{rows}</pre>'
         )
         browser.open(page.absolute().as_uri())
