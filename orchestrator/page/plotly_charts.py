@@ -76,7 +76,7 @@ def _chart(chart: Chart) -> Json:
 def _log_ticking(values: Sequence[Value]) -> Json:
     """The values themselves if they are few (a parameter that is a power of two), else powers of ten."""
     own = sorted({value for value in values if isinstance(value, (int, float)) and 0 < value < math.inf})
-    if len(own) <= FEW:
+    if len(own) <= FEW and all(float(value).is_integer() for value in own):  # others would lie on each other
         return {"tickmode": "array", "tickvals": own, "ticktext": [f"{value:.4g}" for value in own]}
     return _log_ticks_of(values)
 
@@ -204,7 +204,8 @@ def _dimension(axis: Axis) -> Json:
     if axis.log and all(value is None or value > 0 for value in numbers):
         numbers = [None if value is None else math.log10(value) for value in numbers]
         own = sorted({value for value in numbers if value is not None})
-        ticks = own if len(own) <= FEW else _log_ticks(own)
+        is_whole = all(float(value).is_integer() for value in known if isinstance(value, (int, float)))
+        ticks = own if len(own) <= FEW and is_whole else _log_ticks(own)
         return _placed(axis.label, numbers, ticks, [f"{10**tick:.3g}" for tick in ticks])
     ends = [value for value in numbers if value is not None]
     if not ends:
