@@ -204,8 +204,7 @@ def _dimension(axis: Axis) -> Json:
     if axis.log and all(value is None or value > 0 for value in numbers):
         numbers = [None if value is None else math.log10(value) for value in numbers]
         own = sorted({value for value in numbers if value is not None})
-        is_whole = all(float(value).is_integer() for value in known if isinstance(value, (int, float)))
-        ticks = own if len(own) <= FEW and is_whole else _log_ticks(own)
+        ticks = own if len(own) <= FEW else _log_ticks(own)
         return _placed(axis.label, numbers, ticks, [f"{10**tick:.3g}" for tick in ticks])
     ends = [value for value in numbers if value is not None]
     if not ends:
