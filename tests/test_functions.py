@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +20,7 @@ from ray import cloudpickle as ray_cloudpickle
 from orchestrator import reporting
 from search.work import Assignment
 from tests.piecing import compare_with_a_killed_one, section
+from tests.support import ROOT
 from trainables.carry_out import carry_out, measured_on_test
 from trainables.workloads.callable import FromFunction
 
@@ -193,3 +195,33 @@ def test_a_generator_of_the_configuration_alone_may_not_yield_a_state(assignment
 
     with pytest.raises(ValueError, match="takes none to resume from"):
         told(train, assignment())
+
+
+CACHED = """
+import functools, pickle, sys
+import cloudpickle, ray
+import orchestrator.tune.engine, trainables.execution.call
+
+@functools.lru_cache(maxsize=7)
+def data(n):
+    return n if n < 2 else data(n - 1) + data(n - 2)
+
+def train(config):
+    return data(10)
+
+print([pickler.dumps(train).hex() for pickler in (cloudpickle, ray.cloudpickle)])
+"""
+THERE = "import functools, json, pickle, sys; print([pickle.loads(bytes.fromhex(text))({}) for text in json.load(sys.stdin)])"
+
+
+def test_a_scripts_cached_function_works_in_another_process(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(CACHED)
+    here = subprocess.run(
+        [sys.executable, "mine.py"], cwd=tmp_path, check=True, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    there = subprocess.run(
+        [sys.executable, "-c", THERE], input=here.stdout.replace("'", '"'), check=True, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert there.stdout == "[55, 55]\n"

@@ -25,11 +25,13 @@ from orchestrator.tune.seat import Seat
 from orchestrator.tune.waiting_seats import WaitingSeats, shortage
 from orchestrator.worker.job import Order
 from orchestrator.worker.limits import why_lost
+from trainables.cached import store_by_value
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
     from orchestrator.sweep import Sweep
 
+store_by_value(ray.cloudpickle.Pickler)
 FAILED_STARTS = 3  # in a row of one seat, while no other answers: the workers cannot even start
 SAVING_SECONDS = 10.0  # for the trials to save and answer when a server of Ray has died
 ROUNDS_WITHOUT_PROGRESS = 3

@@ -19,6 +19,10 @@ from typing import Any
 
 import cloudpickle
 
+from trainables.cached import store_by_value
+
+store_by_value(cloudpickle.Pickler)
+
 
 def command(file: Path) -> list[str]:
     """The command that starts a process which calls the function in `file`.

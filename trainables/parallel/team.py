@@ -26,10 +26,12 @@ import cloudpickle
 from torch._C._distributed_c10d import TCPStore
 
 from search.work import Assignment, Notice, Progress, Run
+from trainables.cached import store_by_value
 from trainables.contract import Policy, Workload
 from trainables.parallel.member import HOST, Reply, Request
 from trainables.pausing import Pausing
 
+store_by_value(cloudpickle.Pickler)
 RESTARTS = 2  # with the same number of workers, without a report in between; then with one fewer
 LOOPBACK = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo0" if sys.platform == "darwin" else "lo")
 LOSS_SECONDS = 1.0  # time to notice the end of a worker here after the others have
