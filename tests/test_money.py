@@ -20,6 +20,7 @@ from orchestrator.money import devices
 from orchestrator.money.against_random import share_that_reached
 from orchestrator.money.amounts import Amount, budget_of
 from orchestrator.money.bill import Plan, bill
+from orchestrator.money.first_steps import excess_of_first_steps
 from orchestrator.money.prices import Price, Prices, prices_of
 from orchestrator.page.charts import Chart, Table
 from orchestrator.page.recorded import Recorded
@@ -252,6 +253,25 @@ def test_every_second_is_on_the_bill_once_by_what_it_was_for() -> None:
     assert (device, all_of_it) == ("NVIDIA L4", found.device_seconds)
     assert found.usd == usd == pytest.approx(all_of_it * 0.72 / 3600)
     assert set(found.by(0)) == {"", "full", "0.5 of the data"}
+
+
+def test_a_slow_first_step_is_a_start_and_a_slow_later_one_is_held_up() -> None:
+    slow = [Report(0, step, 1.0, took) for step, took in enumerate((50.0, 1.0, 1.0, 500.0), start=1)]
+    resumed = [Began("", "cpu", 1.0), *(Report(1, step, 1.0, took) for step, took in ((2, 11.0), (3, 1.0), (4, 1.0)))]
+    found, history = billed(
+        [start({"x": 0.1}), *slow, End(0, Status.COMPLETED), start({"x": 0.2}), Report(1, 1, 1.0, 2.9), *resumed]
+    )
+    seconds = {name: amount for name, (amount, _) in found.by(1).items()}
+    assert seconds == {"start": 59.0, "stalled": 499.0, "completed": 4.0, "running": pytest.approx(5.9)}
+    assert found.device_seconds == sum(history.device_time.by_device.values())
+
+
+def test_a_resumed_trial_starts_again_and_one_step_alone_counts_no_more_than_the_others_starts() -> None:
+    trials = billed([start({"x": number / 9}) for number in range(3)])[1].trials
+    reports = [(1, 0, 21.0), (2, 0, 1.0), (3, 0, 1.0), (5, 0, 31.0), (6, 1, 100.0), (7, 2, 2.0)]
+    assert excess_of_first_steps(reports, [(4, 0)], trials) == {1: 20.0, 5: 30.0, 6: 25.0}
+    assert excess_of_first_steps(reports, [(4, None)], trials) == {1: 20.0, 5: 30.0, 6: 25.0}
+    assert excess_of_first_steps([(1, 0, 1.0), (2, 1, 90.0)], [], trials) == {}  # nothing tells how long a step takes
 
 
 def test_without_the_price_of_one_device_there_are_no_dollars() -> None:
