@@ -169,6 +169,16 @@ def test_a_running_sweep_tells_its_latest_forecast(tmp_path: Path) -> None:
     assert "time left" in foreseen_words(ledger)
     assert "$" in foreseen_words(ledger)
     with ledger.transaction():
+        ledger.add_suggestion(0, start({"rate": 0.1, "slow": 0.0}), seed=0)
+        ledger.add_search_end("enough")
+    assert foreseen(ledger) is not None  # a trial still runs
+    with ledger.transaction():
+        ledger.add_ending(0, Status.COMPLETED, 1, "", "")
+    assert foreseen(ledger) is None
+    with ledger.transaction():
+        ledger.add_sweep(timed_sweep(), "num_samples", [])
+    assert foreseen(ledger) is not None  # the search goes on
+    with ledger.transaction():
         ledger.add_event("state", "finished")
     assert foreseen(ledger) is None
     ledger.close()
