@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.console.typed_command import more
 from orchestrator.definition.checks import on_this_machine
 from orchestrator.driver import Driver
 from orchestrator.errors import BadInput
@@ -337,6 +338,23 @@ def test_a_sweep_without_losses_writes_nothing_more_than_before(tmp_path: Path) 
     assert cost["usd"] is None
     assert cost["gpu_hours"] == 0
     assert "CPU-hours; in dollars once a price is given: Sweep(prices={'cpu': …}), or --prices FILE" in cost_words(cost)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ends"),
+    [
+        ({"budget": "$1", "num_samples": 40}, "--num-samples 40 --budget '$2'"),
+        ({"budget": 3.0, "num_samples": 40}, "--num-samples 40 --budget 6"),
+        ({"budget": "$9", "num_samples": 2}, "--num-samples 4 (within the budget of $9)"),
+    ],
+)
+def test_the_command_for_more_raises_what_ended_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], ends: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tune.py", "--budget", "1", "--num-samples", "40"])
+    sweep = timed_sweep(**changes)
+    line = more(sweep, carried_out(tmp_path, sweep, 1, forever).over)
+    assert line.endswith(ends)
 
 
 def test_prices_may_change_and_only_a_budget_in_dollars_sees_it(tmp_path: Path) -> None:
