@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from orchestrator.driving.foresight import FORESEEN, read
+from orchestrator.main import run
 from orchestrator.money.amounts import USD, Amount
 from orchestrator.money.forecast import Forecast, Range, forecast
 from orchestrator.money.order import full_trainings_of, lengths_in_random_order
 from orchestrator.money.prices import prices_of
+from orchestrator.outcome import tell_end
 from orchestrator.reading.dry_run import print_plan
 from orchestrator.reading.forecasts import cost_in_all, foreseen, foreseen_words, time_left
 from orchestrator.reading.room import no_room
@@ -226,6 +228,7 @@ def test_a_dry_run_says_where_a_budget_of_money_ends_the_run(
          "repetitions of finalists; one costs about $0.36. Give $5, or drop finalists (finalists=0)."),
         (4, 1, "warning    The budget of 4 full trainings leaves no room for a full training beside the baseline and the"),
         ("$0.5", 0, "leaves no room for a full training beside the baseline; one costs about $0.36. Give $4."),
+        ("$0.5", 1, "one costs about $0.36. Give $5."),  # without finalists it would not be enough either
         ("$1.8", 1, ""),
         (4.5, 1, ""),
         ("$0.8", 0, ""),
@@ -247,3 +250,22 @@ def test_a_budget_that_leaves_nothing_to_search_with_is_told_before(
     searched = [trial for trial in driver.history if trial.first_origin not in (BASELINE, FINALIST)]
     assert (not searched) == bool(words), "the warning comes true, and nothing else does"
     assert bool(no_room(sweep, tmp_path / "timed", driver.history)) == bool(words), "as measured"
+
+
+def test_the_start_and_the_end_say_that_a_budget_left_nothing_to_search_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = timed_sweep(
+        resources={"cpu": 1}, prices={"cpu": 3.6}, baseline={"rate": 0.5, "slow": 0.0}, finalists=1, confirmations=2
+    )
+    run(sweep.changed(budget=3), folder=tmp_path / "run", simulate=True)
+    told = capsys.readouterr().err
+    assert "The budget of 3 full trainings leaves no room for a full training beside the baseline and the 2" in told
+    run(sweep.changed(budget=5), folder=tmp_path / "other", simulate=True)
+    assert "no room" not in capsys.readouterr().err
+    folder = tmp_path / "dear"
+    driver = carried_out(folder, sweep.changed(budget="$0.8"), 1, lambda order: 1e9)  # no smoke test told before
+    ledger = Ledger.read(folder)
+    tell_end(driver, ledger, None)
+    ledger.close()
+    assert "Not searched The budget of $0.80 leaves no room for a full training" in capsys.readouterr().out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.money.amounts import Amount, budget_words, full_trainings
 from orchestrator.money.devices import device_name
 from orchestrator.money.prices import held_by_trial
@@ -61,7 +62,7 @@ def no_room(sweep: Sweep, folder: Path, history: History) -> str:
     ]
     enough = used + (baseline + kept + SEARCHED) * each
     advice = _of(sweep.budget, enough)
-    drop = ", or drop finalists (finalists=0)" if sweep.finalist_count else ""
+    drop = ", or drop finalists (finalists=0)" if kept and left + kept * each >= NEARLY else ""
     of_one = "" if device is None else f"; one costs about {_of(sweep.budget, each)}"
     return (
         f"The budget of {budget_words(sweep.budget)} leaves no room for a full training"
@@ -77,7 +78,10 @@ def smoke_seconds(sweep: Sweep, folder: Path) -> float:
     place = folder.parent / f"{sweep.name}-smoke"
     if not (place / FILE).exists():
         return 0.0
-    ledger = Ledger.read(place)
+    try:
+        ledger = Ledger.read(place)
+    except OrchestratorError:  # a warning is not worth a start
+        return 0.0
     try:
         same = [row for row in ledger.sweeps() if row["description"]["workload"] == sweep.describe()["workload"]]
         first = ledger.query("SELECT AVG(cost_seconds) FROM report WHERE step = 1")[0][0]
@@ -87,7 +91,8 @@ def smoke_seconds(sweep: Sweep, folder: Path) -> float:
     if not same or not (first or later):
         return 0.0
     horizon = sweep.workload.horizon
-    return float((first or later) + (horizon - 1) * (later or first)) / horizon
+    mean: float = ((first or later) + (horizon - 1) * (later or first)) / horizon
+    return mean
 
 
 def _of(budget: object, number: float) -> str:
