@@ -259,6 +259,7 @@ def drive(
 
     from orchestrator.driver import Driver
     from orchestrator.reading.progress import Display
+    from orchestrator.reading.room import no_room
     from orchestrator.record.ledger import Ledger
     from orchestrator.record.remarks import check_tags, moved_to, remark_once
     from orchestrator.record.resume_check import make_ready
@@ -279,7 +280,10 @@ def drive(
                 sweep, ledger, command=command, listen=display.listen, **({"clock": clock} if clock else {})
             )  # fmt: skip
             display.watch(driver)
-            for text in (_renamed(folder, renamed), afresh, driver.found, *_chosen(driver), *ledger.notices):
+            for text in (
+                _renamed(folder, renamed), afresh, driver.found, *_chosen(driver),
+                no_room(sweep, folder, driver.history), *ledger.notices,
+            ):  # fmt: skip
                 if text:
                     tell(console, text)
             known = len(driver.history)

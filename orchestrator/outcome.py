@@ -20,6 +20,7 @@ def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None) 
 
     from orchestrator.console.typed_command import again, more
     from orchestrator.reading.printed_summary import print_summary
+    from orchestrator.reading.room import no_room
 
     out = Console()
     print_summary(ledger, out)
@@ -30,10 +31,12 @@ def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None) 
     )
     if isinstance(problem, (Interrupted, NoMetric)):
         return
+    if driver.over and (why := no_room(driver.sweep, driver.places.folder, driver.history)):
+        out.print(f"Not searched {why}", highlight=False, soft_wrap=True)
     if driver.stop_reason:
         out.print(f"Stopped because {driver.stop_reason}. To go on: {again()}", highlight=False, soft_wrap=True)
     else:
-        out.print(f"More trials  {more(driver.sweep)}", highlight=False, soft_wrap=True)
+        out.print(f"More trials  {more(driver.sweep, driver.over)}", highlight=False, soft_wrap=True)
 
 
 def problem_of(driver: Driver, received: list[int], how_to_go_on: str) -> OrchestratorError | None:

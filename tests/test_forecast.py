@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 
 from orchestrator.driving.foresight import FORESEEN, read
+from orchestrator.main import run
 from orchestrator.money.amounts import USD, Amount
 from orchestrator.money.forecast import Forecast, Range, forecast
 from orchestrator.money.order import full_trainings_of, lengths_in_random_order
 from orchestrator.money.prices import prices_of
+from orchestrator.outcome import tell_end
 from orchestrator.reading.dry_run import print_plan
 from orchestrator.reading.forecasts import cost_in_all, foreseen, foreseen_words, time_left
+from orchestrator.reading.room import no_room
 from orchestrator.record.encoding import to_json
 from orchestrator.record.ledger import Ledger
 from search.contract import Scheduler, Searcher
 from search.history import History
-from search.records import Began, End, Report, Status, start
+from search.records import BASELINE, FINALIST, Began, End, Report, Status, start
 from search.rules.conduct import Rules
 from search.rules.device_budget import DeviceBudget
 from search.schedulers.asha import Asha, AshaPromote
@@ -169,6 +172,16 @@ def test_a_running_sweep_tells_its_latest_forecast(tmp_path: Path) -> None:
     assert "time left" in foreseen_words(ledger)
     assert "$" in foreseen_words(ledger)
     with ledger.transaction():
+        ledger.add_suggestion(0, start({"rate": 0.1, "slow": 0.0}), seed=0)
+        ledger.add_search_end("enough")
+    assert foreseen(ledger) is not None  # a trial still runs
+    with ledger.transaction():
+        ledger.add_ending(0, Status.COMPLETED, 1, "", "")
+    assert foreseen(ledger) is None
+    with ledger.transaction():
+        ledger.add_sweep(timed_sweep(), "num_samples", [])
+    assert foreseen(ledger) is not None  # the search goes on
+    with ledger.transaction():
         ledger.add_event("state", "finished")
     assert foreseen(ledger) is None
     ledger.close()
@@ -193,3 +206,66 @@ def test_a_dry_run_says_what_it_knows_and_no_more(tmp_path: Path, capsys: pytest
     assert "ends in" in begun
     assert "in all" in begun
     assert "8 random configurations came as far" in begun
+
+
+def test_a_dry_run_says_where_a_budget_of_money_ends_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Six steps of a minute cost $0.36."""
+    sweep = timed_sweep(space=Space({"rate": uniform(0, 1), "slow": 0.0}), resources={"cpu": 1}, prices={"cpu": 3.6})
+    carried_out(tmp_path / "timed-smoke", sweep.changed(num_samples=1, name="timed-smoke"), 1, lambda order: 1e9)
+    ends = "the budget ends it at $0.72 at the latest, after about 2 full trainings"
+    assert ends in plan_of(sweep.changed(num_samples=12, budget="$0.72"), tmp_path / "timed", capsys)
+    assert "the budget ends" not in plan_of(sweep.changed(num_samples=12, budget="$9"), tmp_path / "timed", capsys)
+    only = plan_of(sweep.changed(budget="$0.72"), tmp_path / "timed", capsys)
+    assert "what the budget allows: about 2 full trainings; a step took 60 s" in only
+
+
+@pytest.mark.parametrize(
+    ("budget", "finalists", "words"),
+    [
+        ("$1.2", 1, "warning    The budget of $1.20 leaves no room for a full training beside the baseline and the 3 "
+         "repetitions of finalists; one costs about $0.36. Give $5, or drop finalists (finalists=0)."),
+        (4, 1, "warning    The budget of 4 full trainings leaves no room for a full training beside the baseline and the"),
+        ("$0.5", 0, "leaves no room for a full training beside the baseline; one costs about $0.36. Give $4."),
+        ("$0.5", 1, "one costs about $0.36. Give $5."),  # without finalists it would not be enough either
+        ("$1.8", 1, ""),
+        (4.5, 1, ""),
+        ("$0.8", 0, ""),
+    ],
+)  # fmt: skip
+def test_a_budget_that_leaves_nothing_to_search_with_is_told_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], budget: object, finalists: int, words: str
+) -> None:
+    """A full training costs $0.36; the baseline comes first, and three repetitions of each finalist last."""
+    sweep = timed_sweep(
+        space=Space({"rate": uniform(0, 1), "slow": 0.0}), resources={"cpu": 1}, prices={"cpu": 3.6}, budget=budget,
+        baseline={"rate": 0.5, "slow": 0.0}, finalists=finalists, confirmations=3,
+    )  # fmt: skip
+    carried_out(tmp_path / "timed-smoke", sweep.changed(name="timed-smoke"), 1, lambda order: 1e9)
+    printed = plan_of(sweep, tmp_path / "timed", capsys)
+    assert words in printed
+    assert ("warning" in printed) == bool(words)
+    driver = carried_out(tmp_path / "timed", sweep, 1, lambda order: 1e9)
+    searched = [trial for trial in driver.history if trial.first_origin not in (BASELINE, FINALIST)]
+    assert (not searched) == bool(words), "the warning comes true, and nothing else does"
+    assert bool(no_room(sweep, tmp_path / "timed", driver.history)) == bool(words), "as measured"
+
+
+def test_the_start_and_the_end_say_that_a_budget_left_nothing_to_search_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = timed_sweep(
+        resources={"cpu": 1}, prices={"cpu": 3.6}, baseline={"rate": 0.5, "slow": 0.0}, finalists=1, confirmations=2
+    )
+    run(sweep.changed(budget=3), folder=tmp_path / "run", simulate=True)
+    told = capsys.readouterr().err
+    assert "The budget of 3 full trainings leaves no room for a full training beside the baseline and the 2" in told
+    run(sweep.changed(budget=5), folder=tmp_path / "other", simulate=True)
+    assert "no room" not in capsys.readouterr().err
+    folder = tmp_path / "dear"
+    driver = carried_out(folder, sweep.changed(budget="$0.8"), 1, lambda order: 1e9)  # no smoke test told before
+    ledger = Ledger.read(folder)
+    tell_end(driver, ledger, None)
+    ledger.close()
+    assert "Not searched The budget of $0.80 leaves no room for a full training" in capsys.readouterr().out

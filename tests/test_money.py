@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.console.typed_command import more
 from orchestrator.definition.checks import on_this_machine
 from orchestrator.driver import Driver
 from orchestrator.errors import BadInput
@@ -20,6 +21,7 @@ from orchestrator.money import devices
 from orchestrator.money.against_random import share_that_reached
 from orchestrator.money.amounts import Amount, budget_of
 from orchestrator.money.bill import Plan, bill
+from orchestrator.money.first_steps import excess_of_first_steps
 from orchestrator.money.prices import Price, Prices, prices_of
 from orchestrator.page.charts import Chart, Table
 from orchestrator.page.recorded import Recorded
@@ -254,6 +256,25 @@ def test_every_second_is_on_the_bill_once_by_what_it_was_for() -> None:
     assert set(found.by(0)) == {"", "full", "0.5 of the data"}
 
 
+def test_a_slow_first_step_is_a_start_and_a_slow_later_one_is_held_up() -> None:
+    slow = [Report(0, step, 1.0, took) for step, took in enumerate((50.0, 1.0, 1.0, 500.0), start=1)]
+    resumed = [Began("", "cpu", 1.0), *(Report(1, step, 1.0, took) for step, took in ((2, 11.0), (3, 1.0), (4, 1.0)))]
+    found, history = billed(
+        [start({"x": 0.1}), *slow, End(0, Status.COMPLETED), start({"x": 0.2}), Report(1, 1, 1.0, 2.9), *resumed]
+    )
+    seconds = {name: amount for name, (amount, _) in found.by(1).items()}
+    assert seconds == {"start": 59.0, "stalled": 499.0, "completed": 4.0, "running": pytest.approx(5.9)}
+    assert found.device_seconds == sum(history.device_time.by_device.values())
+
+
+def test_a_resumed_trial_starts_again_and_one_step_alone_counts_no_more_than_the_others_starts() -> None:
+    trials = billed([start({"x": number / 9}) for number in range(3)])[1].trials
+    reports = [(1, 0, 21.0), (2, 0, 1.0), (3, 0, 1.0), (5, 0, 31.0), (6, 1, 100.0), (7, 2, 2.0)]
+    assert excess_of_first_steps(reports, [(4, 0)], trials) == {1: 20.0, 5: 30.0, 6: 25.0}
+    assert excess_of_first_steps(reports, [(4, None)], trials) == {1: 20.0, 5: 30.0, 6: 25.0}
+    assert excess_of_first_steps([(1, 0, 1.0), (2, 1, 90.0)], [], trials) == {}  # nothing tells how long a step takes
+
+
 def test_without_the_price_of_one_device_there_are_no_dollars() -> None:
     records = [Began("", "gpu", 1.0), start({"x": 0.1}), Used(0, 0.0, "device", "NVIDIA L4"), Report(0, 1, 1.0, 10.0)]
     found, _ = billed([*records, Used(None, 5.0, "prepare")], prices_of({"L4": 0.72}))
@@ -317,6 +338,23 @@ def test_a_sweep_without_losses_writes_nothing_more_than_before(tmp_path: Path) 
     assert cost["usd"] is None
     assert cost["gpu_hours"] == 0
     assert "CPU-hours; in dollars once a price is given: Sweep(prices={'cpu': …}), or --prices FILE" in cost_words(cost)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ends"),
+    [
+        ({"budget": "$1", "num_samples": 40}, "--num-samples 40 --budget '$2'"),
+        ({"budget": 3.0, "num_samples": 40}, "--num-samples 40 --budget 6"),
+        ({"budget": "$9", "num_samples": 2}, "--num-samples 4 (within the budget of $9)"),
+    ],
+)
+def test_the_command_for_more_raises_what_ended_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], ends: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tune.py", "--budget", "1", "--num-samples", "40"])
+    sweep = timed_sweep(**changes)
+    line = more(sweep, carried_out(tmp_path, sweep, 1, forever).over)
+    assert line.endswith(ends)
 
 
 def test_prices_may_change_and_only_a_budget_in_dollars_sees_it(tmp_path: Path) -> None:

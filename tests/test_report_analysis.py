@@ -21,6 +21,7 @@ from orchestrator.page.analysis.mcnemar import p_value
 from orchestrator.page.analysis.rank_correlation import partial, spearman
 from orchestrator.page.analysis.stages import stages
 from orchestrator.page.analysis.task_correlation import APART, PRIORS, WEIGHT, learned
+from orchestrator.page.sections import workers
 from search.history import History
 from search.models.fidelities import level
 from search.records import End, Report, Status, resume, start
@@ -285,6 +286,15 @@ def test_workers_are_busy_idle_or_starting(tmp_path: Path) -> None:
     quick = idle(at(declared, {("suggestion", 0): 0.0, ("ending", 1): 1.0}))
     assert quick is not None
     assert not quick.is_wall_clock  # 14 seconds of training in one
+
+
+def test_what_a_first_step_took_longer_counts_as_a_start(tmp_path: Path) -> None:
+    records = [start({"x": 0.1}), *(Report(0, step, 1.0, took) for step, took in ((1, 7.0), (2, 1.0), (3, 1.0)))]
+    run = written(tmp_path, sweep_over(Space({"x": uniform(0, 1)}), horizon=3), [*records, End(0, Status.COMPLETED)])
+    section = workers.section(at(run, {("suggestion", 0): 0.0, ("ending", 0): 10.0}))
+    assert section is not None
+    assert "Workers trained for 3.00 s, 30 %" in section.sentences[0]
+    assert "took 7.00 s (70 %)" in section.sentences[-1]
 
 
 def test_the_time_between_two_drivers_counts_for_nobody(tmp_path: Path) -> None:

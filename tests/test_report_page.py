@@ -145,6 +145,10 @@ def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     assert told["On what evidence"] == "None yet: no full training is completed."
     assert told["What next"] == "Wait: the sweep is running (1 trial under way)."
     with ledger.transaction():
+        ledger.add_ending(0, Status.STOPPED, 1, "too slow", "")
+        ledger.add_search_end("enough")
+    assert answers(ledger)["What next"] == "Wait a moment: the search is over, and the sweep is finishing."
+    with ledger.transaction():
         ledger.add_event("state", "interrupted")
     assert answers(ledger)["What next"].startswith("Continue: the sweep was interrupted")
     ledger.close()

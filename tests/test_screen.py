@@ -240,7 +240,7 @@ def test_no_colour_is_drawn_where_none_is_wanted(tmp_path: Path, monkeypatch: py
 
 
 def standing_of(folder: Path, sweep: Sweep, workers: int, rows: Callable[[Standing], None]) -> None:
-    """Call `rows` with the standing of a sweep after every result."""
+    """Call `rows` with the standing of a sweep after every result, and at its end."""
     ledger, clock = Ledger.write(folder), SimulatedClock()
     told: list[Standing] = []
     driver = Driver(
@@ -254,6 +254,7 @@ def standing_of(folder: Path, sweep: Sweep, workers: int, rows: Callable[[Standi
         rows(told[0])
 
     simulate(driver, clock, workers=workers, refresh=look)
+    rows(told[0])
     ledger.close()
 
 
@@ -301,6 +302,8 @@ def test_the_block_says_what_is_spent_where_and_what_is_left(tmp_path: Path) -> 
     assert 99 <= sum(shares) <= 101
     assert re.search(r"\d+ (model|initial|random|promotion)", last["origins"])
     assert any("more under way" in row for rows in seen for row in rows)
+    assert any(" left" in rows[0] for rows in seen)
+    assert seen[-1][0].endswith("finishing"), "nothing is left to wait for"
     assert any(re.match(r"  now     trial \d+ step \d+ of \d+: ", row) for rows in seen for row in rows)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import BadInput
 from orchestrator.money.amounts import Amount, budget_words
+from search.run_state import OUT_OF_BUDGET
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -36,9 +37,12 @@ def again(without: str = "") -> str:
     return shlex.join([python, *_program(), *kept])
 
 
-def more(sweep: Sweep) -> str:
-    """The command line for a longer search of the same kind."""
-    if sweep.limit is None:
+def more(sweep: Sweep, over: str = "") -> str:
+    """The command line for a longer search of the same kind; `over`: why the search is over.
+
+    A larger budget, if the budget ended it; else more configurations.
+    """
+    if sweep.limit is None or over.startswith(OUT_OF_BUDGET):
         return f"{again('--budget')} --budget {shlex.quote(_doubled(sweep.budget))}"
     line = f"{again('--num-samples')} --num-samples {2 * sweep.limit}"
     return line if sweep.budget is None else f"{line} (within the budget of {budget_words(sweep.budget)})"

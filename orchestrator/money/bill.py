@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.money.first_steps import excess_of_first_steps
 from orchestrator.money.prices import CPU, GPU, HOUR, Prices
 from search.costs import HELD_UP
 from search.device_time import DeviceTime
@@ -24,7 +25,7 @@ OUTCOMES = {  # what time was for → words for people, in the order of a bill
     "failed": "trainings that failed or diverged",
     "lost": "work lost with its worker, or repeated",
     "stalled": "steps that were held up",
-    "start": "starts, until the first step",
+    "start": "starts, and what first steps took longer",
     "beside": "checkpoints and messages",
     "prepare": "preparation of the data",
     "test": "tests",
@@ -102,9 +103,16 @@ def bill(
     others: Sequence[tuple[int, Began | Used]],
     trials: Sequence[Trial],
     prices: Prices,
+    begins: Iterable[tuple[int, int]] = (),
 ) -> Bill:
-    """The bill of a record. `reports`: number of the record, trial, seconds; `others`: number of the record, record."""
-    steps = sorted(reports)
+    """The bill of a record. `reports`: number of the record, trial, seconds; `others`: number of the record, record.
+
+    `begins`: number of the record and the trial that gets a new worker there, beside the invocations in `others`.
+    """
+    reported = sorted(reports)
+    invocations = [(seq, None) for seq, record in others if isinstance(record, Began)]
+    starts = excess_of_first_steps(reported, [*invocations, *begins], trials)
+    steps = [(seq, trial, took - starts.get(seq, 0.0)) for seq, trial, took in reported]
     usual = _usual(steps, trials)
     seconds: dict[tuple[str, str, str], float] = {}
     time = DeviceTime()
@@ -125,6 +133,8 @@ def bill(
             if record.what != "device":
                 add(record.trial, record.what, record.seconds, record.device)
         if trial >= 0:
+            if starting := starts.get(int(seq), 0.0):
+                add(trial, "start", starting)
             limit = usual.get(trials[trial].task, took)
             stalled = took - limit if took > HELD_UP * limit > 0 else 0.0
             add(trial, outcome(trials[trial]), took - stalled)

@@ -22,7 +22,11 @@ def bill_of(ledger: Ledger, history: History) -> Bill:
     others: list[tuple[int, Began | Used]] = [*((row["seq"], began_of(row)) for row in sweeps), *used]
     reports = ledger.query("SELECT seq, trial, cost_seconds FROM report")
     prices = prices_in_force(ledger)
-    return bill(((seq, trial, seconds) for seq, trial, seconds in reports), others, history.trials, prices)
+    begins = ledger.query("SELECT seq, trial FROM suggestion UNION ALL SELECT seq, trial FROM lost")
+    return bill(
+        ((seq, trial, seconds) for seq, trial, seconds in reports), others, history.trials, prices,
+        ((seq, trial) for seq, trial in begins),
+    )  # fmt: skip
 
 
 def cost(ledger: Ledger, history: History) -> dict[str, Any]:

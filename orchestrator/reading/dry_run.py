@@ -35,6 +35,7 @@ from orchestrator.reading.forecasts import (
     rounded,
     usd_per_second,
 )
+from orchestrator.reading.room import no_room, smoke_seconds, trainings_in_all
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.resume_check import nothing_learned, what_changed
 from orchestrator.record.warm_start import found
@@ -72,6 +73,9 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
         console.print(f"    {line}", markup=False)
     for line in [*_tasks(sweep), *_limits(sweep), *_recorded(sweep, folder), *_forecast(sweep, folder)]:
         console.print(f"  {line}", markup=False)
+    with _history(sweep, folder) as history:
+        if warning := no_room(sweep, folder, history):
+            console.print(f"  warning    {warning}", markup=False)
     if first:
         workers = _workers(sweep)
         console.print(
@@ -242,9 +246,16 @@ def _forecast(sweep: Sweep, folder: Path) -> list[str]:
             end = f"ends in {between(seen.wall_seconds, duration)}, with {plural(workers, 'worker')}"
             lines = [f"forecast   {cost_in_all(seen, usd)}"]
             lines += [f"           {end}", f"           {ASSUMED}"] if seen.device_seconds.high > 0 else []
+            lines += _budget_ends(sweep, folder, history, (seen.device_seconds + seen.spent_device_seconds).high)
             beside = random_search_words(history, incumbent(history), usd)
             return lines + ([f"random     {beside}"] if beside else [])
-    seconds = _smoke_seconds(sweep, folder)
+        allowed = trainings_in_all(sweep, folder, history)
+        return _before_any_step(sweep, folder, history, allowed)
+
+
+def _before_any_step(sweep: Sweep, folder: Path, history: History, allowed: float | None) -> list[str]:
+    """What is known from the smoke test. `allowed`: full trainings that the budget pays for."""
+    seconds = smoke_seconds(sweep, folder)
     full = _full_trainings(sweep)
     if isinstance(full, Range):
         known = f"{between(full, lambda n: f'{n:.3g}')} full trainings, if results come in random order"
@@ -254,7 +265,8 @@ def _forecast(sweep: Sweep, folder: Path) -> list[str]:
         return [f"forecast   {known}; no step has been timed yet (--smoke times two)"]
     usd = prices_of(sweep.prices).usd(device_name(held_by_trial(sweep.resources)[0]), held_by_trial(sweep.resources)[1])
     if not isinstance(full, Range) and math.isinf(full):
-        return [f"forecast   {known}; a step took {seconds:.3g} s in the smoke test"]
+        about = "" if allowed is None else f": about {allowed:.3g} full trainings"
+        return [f"forecast   {known}{about}; a step took {seconds:.3g} s in the smoke test"]
     each = seconds * sweep.workload.horizon
     whole = full * each if isinstance(full, Range) else Range(full * each, full * each, full * each)
     cost = between(whole * held_by_trial(sweep.resources)[1], device_time)
@@ -262,7 +274,17 @@ def _forecast(sweep: Sweep, folder: Path) -> list[str]:
     return [
         f"forecast   {known}",
         f"           {cost} of device time{money}, if all steps take the {seconds:.3g} s of the smoke test",
+        *_budget_ends(sweep, folder, history, whole.high * held_by_trial(sweep.resources)[1]),
     ]
+
+
+def _budget_ends(sweep: Sweep, folder: Path, history: History, most: float) -> list[str]:
+    """Where a budget of money or device time ends a run that may take `most` device-seconds; empty if it is enough."""
+    device, allowed = sweep.device_budget, trainings_in_all(sweep, folder, history)
+    rate = None if device is None else device.rate(device_name(held_by_trial(sweep.resources)[0]))
+    if device is None or allowed is None or most * (rate or 0.0) <= device.amount:
+        return []
+    return [f"           the budget ends it at {device.words} at the latest, after about {allowed:.3g} full trainings"]
 
 
 def _full_trainings(sweep: Sweep) -> float | Range:
@@ -273,17 +295,6 @@ def _full_trainings(sweep: Sweep) -> float | Range:
     if sweep.limit is None or sweep.tasks or sweep.searcher.schedules:
         return float((sweep.limit or math.inf) + kept)
     return Range(*full_trainings_of(sweep.scheduler, sweep.workload.horizon, sweep.limit)) + kept
-
-
-def _smoke_seconds(sweep: Sweep, folder: Path) -> float:
-    """Mean seconds of a step in the smoke test of the same training; 0 if there was none."""
-    place = folder.parent / f"{sweep.name}-smoke"
-    if not (place / FILE).exists():
-        return 0.0
-    with _reading(place) as ledger:
-        same = [row for row in ledger.sweeps() if row["description"]["workload"] == sweep.describe()["workload"]]
-        took = ledger.query("SELECT AVG(cost_seconds) FROM report")[0][0]
-    return float(took or 0.0) if same else 0.0
 
 
 @contextlib.contextmanager

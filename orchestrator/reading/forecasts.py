@@ -40,9 +40,20 @@ def latest(ledger: Ledger) -> tuple[Forecast, float] | None:
     lease = ledger.lease()
     where = "WHERE kind = :kind AND epoch = :epoch ORDER BY seq DESC LIMIT 1"
     rows = ledger.rows("event", where, kind=FORESEEN, epoch=lease.epoch) if lease else []
-    if not rows or state(ledger) != "running":
+    if not rows or state(ledger) != "running" or is_finishing(ledger):
         return None
     return read(rows[0]["text"]), seconds_between(rows[0]["time"], now())
+
+
+def is_finishing(ledger: Ledger) -> bool:
+    """Whether the search is over and no trial is under way."""
+    ended = ledger.query("SELECT MAX(seq) FROM search_end")[0][0] or 0
+    changed = ledger.query("SELECT MAX(seq) FROM sweep WHERE change != ''")[0][0] or 0
+    under_way = (
+        "SELECT COUNT(*) FROM (SELECT trial, MAX(seq) AS begun FROM suggestion GROUP BY trial) AS latest "
+        "WHERE NOT EXISTS (SELECT 1 FROM ending WHERE ending.trial = latest.trial AND ending.seq > latest.begun)"
+    )
+    return ended > changed and not ledger.query(under_way)[0][0]
 
 
 def foreseen(ledger: Ledger) -> dict[str, Any] | None:

@@ -66,8 +66,8 @@ class Standing:
             return f"stopping: {driver.stop_reason}; trials save their checkpoints"
         if self.doing:
             return self.doing
-        if driver.over and driver.running:
-            return "the search is over; the running trials finish"
+        if driver.over:
+            return "the search is over; the running trials finish" if driver.running else "finishing"
         if not driver.history.trials:
             return "starting"
         if not driver.history.run.has_reported:
@@ -79,8 +79,11 @@ class Standing:
     def time_left(self) -> TimeLeft | None:
         """Until the first of the sweep's limits is reached; None if that cannot be told yet.
 
-        The driver's forecast, once there is one; before, from the pace of the trainings that have ended.
+        The driver's forecast, once there is one; before, from the pace of the trainings that have ended. None too once
+        the search is over and nothing runs.
         """
+        if self.driver.over and not self.driver.running:
+            return None
         if (seen := self.driver.foresight.latest) is not None:
             wall, age = seen.wall_seconds, self.driver.foresight.age
             left = TimeLeft(*(max(0.0, value - age) for value in (wall.middle, wall.low, wall.high)))

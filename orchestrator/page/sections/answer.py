@@ -164,6 +164,8 @@ def _next(run: Recorded) -> str:
     best, name = run.best, shlex.quote(place(run.folder))
     if run.state == "running":
         running = run.history.count(Status.RUNNING)
+        if run.accounts["over"] and not running:
+            return "Wait a moment: the search is over, and the sweep is finishing."
         return f"Wait: the sweep is running ({plural(running, 'trial')} under way)."
     if run.state == "interrupted":
         return f"Continue: the sweep was interrupted; the same command goes on where it was. {_command(run)}".rstrip()

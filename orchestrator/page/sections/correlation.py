@@ -77,7 +77,7 @@ def _sentences(run: Recorded, known: Sequence[_Known]) -> list[str]:
         configurations, spent = saved
         sentences.append(
             f"{counted(configurations, 'configuration')} cost {spent:.1f} full trainings; training each to the end would "
-            f"have cost {configurations}, so stopping early saved {configurations - spent:.1f} full trainings."
+            f"have cost {configurations}, so stopping early saved {configurations - spent:.1f} full trainings, counted in steps."
         )
     for first, then in pairwise(known):
         keys, middle, late, given = then.beside(first)

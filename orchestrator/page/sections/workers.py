@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from orchestrator.money.first_steps import excess_of_first_steps
 from orchestrator.page.analysis.idle import Idle, at_once, idle
 from orchestrator.page.analysis.words import counted, percent, seconds_in_words
 from orchestrator.page.charts import Chart, Figure, Section, Series
@@ -28,6 +30,7 @@ def section(run: Recorded) -> Section | None:
             "say nothing about idle workers."
         )
         return Section("workers", "Workers", [told])
+    found = replace(found, trained=found.trained - _starting(run))
     figures: list[Figure] = [_shares(found), _over_time(found)]
     return Section("workers", "Workers", _sentences(run, found), figures, columns=2)
 
@@ -47,8 +50,8 @@ def _sentences(run: Recorded, found: Idle) -> list[str]:
             + (": a cheaper searcher, or fewer workers, would help." if share > NOTICEABLE else ".")
         )
     sentences.append(
-        f"Starting trials, checkpoints and evaluation outside the reported cost took {seconds_in_words(found.overhead)} "
-        f"({percent(found.overhead / worker_time)})."
+        "Starting trials (with what first steps took longer than later ones), checkpoints and evaluation outside the "
+        f"reported cost took {seconds_in_words(found.overhead)} ({percent(found.overhead / worker_time)})."
     )
     if found.downtime > 1.0:
         times = len(run.rows["lease"]) - 1
@@ -57,6 +60,13 @@ def _sentences(run: Recorded, found: Idle) -> list[str]:
             "not counted."
         )
     return sentences
+
+
+def _starting(run: Recorded) -> float:
+    """Seconds that first steps took longer than later ones."""
+    reports = [(row["seq"], row["trial"], row["cost_seconds"]) for row in run.rows["report"]]
+    begins = [(row["seq"], row.get("trial")) for table in ("sweep", "suggestion", "lost") for row in run.rows[table]]
+    return sum(excess_of_first_steps(reports, begins, run.history.trials).values())
 
 
 def _shares(found: Idle) -> Chart:
