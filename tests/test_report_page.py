@@ -207,7 +207,9 @@ def test_there_is_no_band_without_enough_random_trainings(tmp_path: Path) -> Non
         facts = Recorded.of(ledger)
         assert band_of(facts) is None
         progress = part("progress", facts)
-        assert any(f"takes {FEWEST} completed full trainings with random" in sentence for sentence in progress.sentences)
+        assert any(
+            f"takes {FEWEST} completed full trainings with random" in sentence for sentence in progress.sentences
+        )
         kinds = [each.kind for each in chart(progress, "Best full training against cost").series]
         assert "band" not in kinds
         ledger.close()
