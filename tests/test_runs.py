@@ -29,6 +29,7 @@ from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.remarks import Remarks, add_note, add_tags, moved_to
 from orchestrator.record.schema import STATE
 from tests import eventful
+from tests.pages import BASE, add_trial, made_up
 from tests.support import recorded, sequence, simulated, small_sweep
 
 SECRET = "hf_0123456789abcdef"
@@ -368,6 +369,19 @@ def test_a_shared_folder_holds_record_report_and_best_checkpoint_and_can_be_read
     assert not any(SECRET.encode() in path.read_bytes() for path in out.rglob("*") if path.is_file())
     code, text = command("export", str(trained), "--share", "--output", str(out))
     assert (code, "exists already" in text) == (2, True)
+
+
+def test_a_trial_without_an_end_waits_for_its_resume_unless_the_run_is_running(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "run", trials=2, state="")
+    with ledger.transaction():
+        add_trial(ledger, 2, BASE, 4, outcome=None)
+    assert "; 1 running, 2 completed;" in command("status", str(tmp_path / "run"))[1]
+    with ledger.transaction():
+        ledger.add_event(STATE, "interrupted")
+    ledger.close()
+    for name in ("status", "show"):
+        code, text = command(name, str(tmp_path / "run"))
+        assert (code, "1 to resume, 2 completed" in text, "1 running" in text) == (0, True, False)
 
 
 def test_a_checkpoint_with_a_secret_or_a_link_stays_at_home(trained: Path, tmp_path: Path) -> None:

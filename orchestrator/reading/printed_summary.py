@@ -13,6 +13,7 @@ from orchestrator.reading.export import yaml_text
 from orchestrator.reading.forecasts import foreseen_words
 from orchestrator.reading.spending import print_accounts
 from orchestrator.reading.state import state_words
+from orchestrator.reading.trial_counts import count_words
 from orchestrator.record.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def print_summary(ledger: Ledger, console: Console) -> None:
             console.print(f"  {line}", markup=False, highlight=False)
         console.print("")
         console.print(_result_table(facts, best, baseline))
-    counts = ", ".join(f"{count} {name}" for name, count in facts["trials"].items() if count)
+    counts = count_words(facts["trials"], facts["state"])
     cost = facts["cost"]
     full = isinstance(cost["budget"], (int, float))
     budget = f" of {cost['budget']:g}" if full else ""
