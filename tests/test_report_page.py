@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from orchestrator.errors import BadInput
 from orchestrator.page.charts import Axis, Chart, Images, Parallel, Section, Series, Surface, Table
@@ -31,8 +33,9 @@ from orchestrator.page.sections import ORDER, Maker, makers
 from orchestrator.page.sections.progress import FEWEST, band_of, race_of
 from orchestrator.page.thin import MOST_LINES, MOST_POINTS, MOST_ROWS, thinned
 from orchestrator.page.watch import PAUSE, Gone, Newest, Server
+from orchestrator.reading.printed_summary import print_summary
 from orchestrator.record.ledger import Ledger
-from search.records import BASELINE, FINALIST, Status
+from search.records import BASELINE, FINALIST, Status, start
 from search.task import Task
 from tests.pages import BASE, add_trial, climbing, made_up
 from tests.support import small_sweep
@@ -162,6 +165,24 @@ def test_noise_as_large_as_the_lead_is_told(tmp_path: Path) -> None:
     ledger.close()
     assert "Noise between seeds: 0.1 (standard deviation)." in told
     assert "noise could explain it" in told
+
+
+def test_the_page_and_show_tell_one_gain_on_fresh_seeds_without_exponents(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path / "run")
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(mode="max", baseline=BASE), "", [])
+        for number, (momentum, value, origin) in enumerate([
+            (0.0, 0.34, BASELINE), (0.5, 0.97, "random"), (0.0, 0.35, FINALIST), (0.5, 0.96, FINALIST), (0.5, 0.961, FINALIST),
+        ]):  # fmt: skip
+            ledger.add_suggestion(number, start(BASE | {"momentum": momentum}, origin=origin), seed=number)
+            ledger.add_report(number, 1, value, 1.0, {"loss": value})
+            ledger.add_ending(number, Status.COMPLETED, 1, "")
+    told, out = answers(ledger), io.StringIO()
+    print_summary(ledger, Console(file=out, width=100))
+    ledger.close()
+    assert told["By how much"] == "0.9605 against 0.35 of the baseline: better by 0.6105, +174 %."
+    assert re.search(r"is \d+ times its standard error", told["On what evidence"])
+    assert re.search(r"against the baseline +better by 0\.6105", out.getvalue())
 
 
 # Progress

@@ -12,7 +12,7 @@ from orchestrator.page.charts import Section, Table
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import checks
-from orchestrator.page.words import duration, listed, number, setting, settings, trainings
+from orchestrator.page.words import brief, duration, listed, number, setting, settings, trainings
 from orchestrator.reading.costs import cost_words
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
@@ -72,7 +72,7 @@ def _lead(run: Recorded) -> str:
     gain = _gain(run)
     how = "better" if gain > 0 else "worse" if gain < 0 else "no difference"
     share = abs(gain / theirs) if theirs else 0.0
-    percent = f", {100 * share:.2g} %" if gain and 0.001 < share < 10 else ""
+    percent = f", {brief(100 * (mine - theirs) / abs(theirs), '+')} %" if 0.001 < share < 10 else ""
     by = f"{how} by {number(abs(gain))}{percent}" if gain else how
     unequal = "" if baseline.status is Status.COMPLETED and best.status is Status.COMPLETED else (
         f" Not a fair comparison yet: step {best.step} against step {baseline.step}." if best.step != baseline.step else ""
@@ -130,12 +130,12 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
     lead = _gain(run)
     if lead > SURE * error:
         return (
-            f"The lead over the baseline is {lead / error:.2g} times its standard error ({number(error)}): more than noise explains."
+            f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): more than noise explains."
             if error
             else "The lead is larger than the noise."
         )
     return (
-        f"The lead over the baseline is {lead / error:.2g} times its standard error ({number(error)}): noise could explain it."
+        f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): noise could explain it."
         if error
         else ""
     )
