@@ -512,7 +512,11 @@ def test_a_run_that_goes_away_and_comes_back(tmp_path: Path) -> None:
         for _ in range(2):
             status, text = get(server, "state")
             assert (status, "is not there any more" in json.loads(text)["problem"]) == (200, True)
+        status, text = get(server, "")
+        assert (status, text.count('<section id="answer">')) == (200, 1)
+        assert re.search(r'<p id="news" role="status">[^<]* is not there any more', text)
         (tmp_path / "elsewhere").rename(tmp_path / "run")
+        assert '<p id="news" role="status" hidden></p>' in get(server, "")[1]
         assert "sections" in json.loads(get(server, "state")[1])
     assert len(said) == 1
 
