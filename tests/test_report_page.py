@@ -257,6 +257,20 @@ def test_curves_that_are_not_drawn_are_counted(tmp_path: Path) -> None:
     assert 100 < drawn_curves < 450
 
 
+def test_a_curve_of_one_report_is_a_point(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "run", trials=8)  # trial 2 ends after two steps
+    with ledger.transaction():
+        ledger.add_suggestion(8, start(BASE | {"momentum": 0.7}), seed=8)
+        ledger.add_report(8, 1, 1.5, 1.0, {"loss": 1.5})
+        ledger.add_ending(8, Status.STOPPED, 1, "")
+    curves = chart(part("progress", Recorded.of(ledger)), "Learning curves")
+    ledger.close()
+    line, point = [each for each in curves.series if each.name == "stopped early (2)"]
+    assert (line.kind, len(line.x), line.shown_in_legend) == ("line", 2, True)
+    assert (point.kind, list(point.x), list(point.y), point.shown_in_legend) == ("points", [1], [1.5], False)
+    assert drawn(curves)["data"][curves.series.index(point)]["mode"] == "markers"
+
+
 @pytest.mark.parametrize("tasks", [Task.epochs(0.25, 0.5, 1.0), Task.data(0.25, 1.0)], ids=["on the way", "apart"])
 def test_the_cost_by_task_adds_up(tmp_path: Path, tasks: tuple[Task, ...]) -> None:
     ledger = climbing(tmp_path / "run", tasks)
