@@ -268,7 +268,6 @@ def test_a_curve_of_one_report_is_a_point(tmp_path: Path) -> None:
     line, point = [each for each in curves.series if each.name == "stopped early (2)"]
     assert (line.kind, len(line.x), line.shown_in_legend) == ("line", 2, True)
     assert (point.kind, list(point.x), list(point.y), point.shown_in_legend) == ("points", [1], [1.5], False)
-    assert drawn(curves)["data"][curves.series.index(point)]["mode"] == "markers"
 
 
 @pytest.mark.parametrize("tasks", [Task.epochs(0.25, 0.5, 1.0), Task.data(0.25, 1.0)], ids=["on the way", "apart"])
