@@ -145,6 +145,11 @@ def test_the_winner_on_fresh_seeds_is_compared(tmp_path: Path) -> None:
     assert any("1 of 2 runs have none" in warning for warning in found.warnings)
 
 
+def test_a_renamed_run_is_called_as_its_folder(tmp_path: Path) -> None:
+    renamed = compare([one(tmp_path / "first", [], name="old"), one(tmp_path / "b", [0.4])])
+    assert "Without a completed full training: first." in renamed.warnings
+
+
 def test_a_run_without_a_result_has_no_curve_and_no_best(tmp_path: Path) -> None:
     config = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
     failed = tell(
