@@ -134,6 +134,22 @@ def test_fresh_seeds_count_as_confirmation_and_as_cost(tmp_path: Path) -> None:
     assert facts["full_trainings"] == [3.0]
 
 
+def test_the_winner_on_fresh_seeds_is_compared(tmp_path: Path) -> None:
+    lucky, sound = ({"learning_rate": 0.1, "momentum": each, "batch_size": 8} for each in (0.1, 0.2))
+    again = [Told(lucky, [0.9], origin=FINALIST), Told(sound, [0.6], origin=FINALIST)]
+    sweep = small_sweep(workload=Quadratic(horizon=1), finalists=2)
+    folder = tell(tmp_path / "again", [Told(lucky, [0.3]), Told(sound, [0.5]), *again], sweep)
+    found = compare([Group("again", (read(folder),)), one(tmp_path / "b", [0.55])])
+    assert as_data(found)["groups"][0]["best"] == [0.5]
+    assert verdicts(found) == ["b ends better than again by 0.05 loss (one run each)."]
+    assert any("1 of 2 runs have none" in warning for warning in found.warnings)
+
+
+def test_a_renamed_run_is_called_as_its_folder(tmp_path: Path) -> None:
+    renamed = compare([one(tmp_path / "first", [], name="old"), one(tmp_path / "b", [0.4])])
+    assert "Without a completed full training: first." in renamed.warnings
+
+
 def test_a_run_without_a_result_has_no_curve_and_no_best(tmp_path: Path) -> None:
     config = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
     failed = tell(

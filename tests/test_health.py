@@ -305,6 +305,13 @@ def test_few_trials_are_said_and_enough_are_not(tmp_path: Path) -> None:
     assert few_trials(run_of(tmp_path / "more", drawn(bowl(0.5, 0.5, 0.5), 6))) == []
 
 
+def test_repetitions_of_finalists_do_not_count_and_it_says_so(tmp_path: Path) -> None:
+    trials = drawn(bowl(0.5, 0.5, 0.5), 4)
+    again = [replace(trials[0], origin=FINALIST)] * 2
+    (finding,) = few_trials(run_of(tmp_path, [*trials, *again]))
+    assert finding.sentence.startswith("4 of 4 trials of the search (2 repetitions of finalists not counted) have been")
+
+
 @pytest.mark.parametrize(("loss", "times"), [(-1.0, 1), (9.0, 0)])
 def test_a_baseline_that_stays_the_best_is_found(tmp_path: Path, loss: float, times: int) -> None:
     trials = drawn(bowl(0.5, 0.5, 0.5), 20)

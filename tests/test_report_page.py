@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from orchestrator.errors import BadInput
 from orchestrator.page.charts import Axis, Chart, Images, Parallel, Section, Series, Surface, Table
@@ -31,8 +33,9 @@ from orchestrator.page.sections import ORDER, Maker, makers
 from orchestrator.page.sections.progress import FEWEST, band_of, race_of
 from orchestrator.page.thin import MOST_LINES, MOST_POINTS, MOST_ROWS, thinned
 from orchestrator.page.watch import PAUSE, Gone, Newest, Server
+from orchestrator.reading.printed_summary import print_summary
 from orchestrator.record.ledger import Ledger
-from search.records import BASELINE, FINALIST, Status
+from search.records import BASELINE, FINALIST, Status, start
 from search.task import Task
 from tests.pages import BASE, add_trial, climbing, made_up
 from tests.support import small_sweep
@@ -168,6 +171,24 @@ def test_noise_as_large_as_the_lead_is_told(tmp_path: Path) -> None:
     assert "noise could explain it" in told
 
 
+def test_the_page_and_show_tell_one_gain_on_fresh_seeds_without_exponents(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path / "run")
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(mode="max", baseline=BASE), "", [])
+        for number, (momentum, value, origin) in enumerate([
+            (0.0, 0.34, BASELINE), (0.5, 0.97, "random"), (0.0, 0.35, FINALIST), (0.5, 0.96, FINALIST), (0.5, 0.961, FINALIST),
+        ]):  # fmt: skip
+            ledger.add_suggestion(number, start(BASE | {"momentum": momentum}, origin=origin), seed=number)
+            ledger.add_report(number, 1, value, 1.0, {"loss": value})
+            ledger.add_ending(number, Status.COMPLETED, 1, "")
+    told, out = answers(ledger), io.StringIO()
+    print_summary(ledger, Console(file=out, width=100))
+    ledger.close()
+    assert told["By how much"] == "0.9605 against 0.35 of the baseline: better by 0.6105, +174 %."
+    assert re.search(r"is \d+ times its standard error", told["On what evidence"])
+    assert re.search(r"against the baseline +better by 0\.6105", out.getvalue())
+
+
 # Progress
 
 
@@ -238,6 +259,19 @@ def test_curves_that_are_not_drawn_are_counted(tmp_path: Path) -> None:
     drawn_curves = sum(1 + each.y.count(None) for each in curves.series)
     assert f"{450 - drawn_curves} of 450 curves are not drawn" in curves.note
     assert 100 < drawn_curves < 450
+
+
+def test_a_curve_of_one_report_is_a_point(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "run", trials=8)  # trial 2 ends after two steps
+    with ledger.transaction():
+        ledger.add_suggestion(8, start(BASE | {"momentum": 0.7}), seed=8)
+        ledger.add_report(8, 1, 1.5, 1.0, {"loss": 1.5})
+        ledger.add_ending(8, Status.STOPPED, 1, "")
+    curves = chart(part("progress", Recorded.of(ledger)), "Learning curves")
+    ledger.close()
+    line, point = [each for each in curves.series if each.name == "stopped early (2)"]
+    assert (line.kind, len(line.x), line.shown_in_legend) == ("line", 2, True)
+    assert (point.kind, list(point.x), list(point.y), point.shown_in_legend) == ("points", [1], [1.5], False)
 
 
 @pytest.mark.parametrize("tasks", [Task.epochs(0.25, 0.5, 1.0), Task.data(0.25, 1.0)], ids=["on the way", "apart"])
@@ -495,7 +529,11 @@ def test_a_run_that_goes_away_and_comes_back(tmp_path: Path) -> None:
         for _ in range(2):
             status, text = get(server, "state")
             assert (status, "is not there any more" in json.loads(text)["problem"]) == (200, True)
+        status, text = get(server, "")
+        assert (status, text.count('<section id="answer">')) == (200, 1)
+        assert re.search(r'<p id="news" role="status">[^<]* is not there any more', text)
         (tmp_path / "elsewhere").rename(tmp_path / "run")
+        assert '<p id="news" role="status" hidden></p>' in get(server, "")[1]
         assert "sections" in json.loads(get(server, "state")[1])
     assert len(said) == 1
 

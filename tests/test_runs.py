@@ -21,6 +21,7 @@ from orchestrator import Result, Space, choice, launch, run
 from orchestrator.commands import app
 from orchestrator.errors import BadInput, RunInUse
 from orchestrator.reading.audit import audit
+from orchestrator.reading.export import best_as_yaml
 from orchestrator.reading.keeping import find_run, remove, rename
 from orchestrator.reading.runs import glances, look
 from orchestrator.reading.share import share
@@ -28,8 +29,11 @@ from orchestrator.record import remarks
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.remarks import Remarks, add_note, add_tags, moved_to
 from orchestrator.record.schema import STATE
+from search.records import start
 from tests import eventful
+from tests.pages import BASE, add_trial, made_up
 from tests.support import recorded, sequence, simulated, small_sweep
+from trainables.workloads.script import Script
 
 SECRET = "hf_0123456789abcdef"
 
@@ -278,6 +282,7 @@ def test_what_is_no_run_is_not_removed(tmp_path: Path, what: str) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from orchestrator.reading.export import best_as_yaml
 from orchestrator.reading.keeping import remove, rename
 left = int(sys.argv[3])
 def count(event, arguments):
@@ -370,6 +375,19 @@ def test_a_shared_folder_holds_record_report_and_best_checkpoint_and_can_be_read
     assert (code, "exists already" in text) == (2, True)
 
 
+def test_a_trial_without_an_end_waits_for_its_resume_unless_the_run_is_running(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "run", trials=2, state="")
+    with ledger.transaction():
+        add_trial(ledger, 2, BASE, 4, outcome=None)
+    assert "; 1 running, 2 completed;" in command("status", str(tmp_path / "run"))[1]
+    with ledger.transaction():
+        ledger.add_event(STATE, "interrupted")
+    ledger.close()
+    for name in ("status", "show"):
+        code, text = command(name, str(tmp_path / "run"))
+        assert (code, "1 to resume, 2 completed" in text, "1 running" in text) == (0, True, False)
+
+
 def test_a_checkpoint_with_a_secret_or_a_link_stays_at_home(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     shutil.copytree(trained, folder)
@@ -387,6 +405,26 @@ def test_a_checkpoint_with_a_secret_or_a_link_stays_at_home(trained: Path, tmp_p
     (best / "args.json").write_text('{"api_key": "abc"}')  # no secret by its look: its name is one on record
     shared = reading(folder, lambda ledger: share(ledger, tmp_path / "c", {}))
     assert shared.files == [FILE, remarks.FILE]
+
+
+def test_the_folder_of_a_script_is_shared_and_exported_as_its_checkpoint(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path / "run")
+    with ledger.transaction():
+        script = Script("python train.py", metric="loss", mode="min", horizon=1)
+        ledger.add_sweep(small_sweep(workload=script, metric="loss", mode="min", baseline=None), "", [])
+        ledger.add_suggestion(0, start(BASE), seed=0)
+        ledger.add_report(0, 1, 0.5, 1.0, {"loss": 0.5})
+    ledger.close()
+    own = tmp_path / "run" / "trials" / "00000" / "checkpoints" / "script"
+    (own / ".reports").mkdir(parents=True)
+    (own / ".reports" / "stdout.txt").write_text(SECRET)
+    assert reading(tmp_path / "run", best_as_yaml).count("\ncheckpoint:\n") == 1
+    shared = reading(tmp_path / "run", lambda ledger: share(ledger, tmp_path / "none", {}))
+    assert shared.left_out == ["a checkpoint: trial 0, the best, has none"]
+    (own / "last.pt").write_bytes(b"weights")
+    assert f"checkpoint: {own}" in reading(tmp_path / "run", best_as_yaml)
+    shared = reading(tmp_path / "run", lambda ledger: share(ledger, tmp_path / "out", {}))
+    assert (shared.files, shared.left_out) == ([FILE, "trials/00000/checkpoints/script/last.pt"], [])
 
 
 def test_a_run_without_a_result_is_shared_without_a_checkpoint(tmp_path: Path) -> None:

@@ -35,11 +35,14 @@ from orchestrator.reading.time_left import time_left
 from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.tune.waiting_seats import WaitingSeats
+from search.history import incumbent
 from search.records import Status
+from search.rules.finalists import confirmed
 from search.work import Reported
 from tests.support import ROOT, recorded, small_sweep
 from tests.tasked import tasked
 from tests.terminals import Window, process_in
+from trainables.workloads.quadratic import Quadratic
 
 LABELS = ("  trials  ", "  spent   ", "  best    ", "  origins ")
 
@@ -83,6 +86,18 @@ def displayed(
     finally:
         ledger.close()
     return driver
+
+
+def test_a_winner_on_fresh_seeds_is_told_with_its_mean(tmp_path: Path) -> None:
+    out = io.StringIO()
+    sweep = small_sweep(workload=Quadratic(horizon=4, noise=3.0), num_samples=8, finalists=3, confirmations=1, seed=5)
+    driver = displayed(tmp_path, sweep, Console(file=out, width=200))
+    best = driver.best
+    assert best is not None
+    assert best is not incumbent(driver.history), "the finalists overturn the first scores"
+    (mean,) = (each.mean for each in confirmed(driver.history) if each.trial is best)
+    *_, last = [line for line in out.getvalue().splitlines() if "best" in line and "so far: trial" in line]
+    assert f"best on fresh seeds so far: trial {best.number}, mean loss {mean:.4g}" in last
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])

@@ -140,7 +140,7 @@ BEFORE = {
     # Points, tasks, names.
     "a point outside": Wrong('plain(points_to_evaluate=[{"lr": 3}])', ("{'lr': 3} is not in the space", "a number from 0.0001 to 1.0")),
     "a point with a misspelt parameter": Wrong('plain(points_to_evaluate=[{"rl": 0.1}])', ('no parameter "rl"', 'did you mean "lr"?')),
-    "a baseline without a parameter": Wrong('bowl(baseline={"learning_rate": 0.1})', ("'batch_size' is in one of baseline and space only",)),
+    "a baseline without a parameter": Wrong('bowl(baseline={"learning_rate": 0.1})', ("of the space is missing; give it a value",)),
     "a task of more than all": Wrong('plain(tasks=[Task("big", 1.5)])', ("cost=1.5", "at most 1")),
     "no full task": Wrong("bowl(tasks=Task.data(0.1, 0.5))", ("exactly one task must cost 1", "add Task('full', 1.0)")),
     "a task of an unknown field": Wrong('bowl(tasks=[Task.changed("s", 0.1, data_shar=0.1), *Task.epochs(1.0)])', ("no field 'data_shar'", "Did you mean 'data_share'?")),

@@ -19,11 +19,11 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
     """The state of a run in one line, why trials failed, and the last events."""
     from orchestrator.reading.printed_summary import failure_lines
     from orchestrator.reading.summary import glance
-    from orchestrator.reading.trial_counts import latest_events
+    from orchestrator.reading.trial_counts import count_words, latest_events
 
     with opened(run, runs, check=False) as ledger:
         facts = glance(ledger)
-        counts = ", ".join(f"{count} {name}" for name, count in facts["trials"].items()) or "no trials"
+        counts = count_words(facts["trials"], facts["state"]) or "no trials"
         best = facts["best"]
         shown = f"; best {facts['metric']} {best[1]:.6g} (trial {best[0]})" if best and best[1] == best[1] else ""
         typer.echo(f"{ledger.folder.name}: {facts['state']}; {counts}{shown}; {facts['spent']:.1f} full trainings")

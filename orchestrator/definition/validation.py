@@ -108,8 +108,14 @@ def points(sweep: Sweep) -> tuple[Config, ...]:
             raise BadInput(f"Sweep({where}): {dict(point)!r} is not in the space: {reason}")
     space, baseline = sweep.space, sweep.baseline
     if isinstance(baseline, Mapping) and not space.is_conditional and set(baseline) != set(space.names):
-        wrong = sorted(set(baseline) ^ set(space.names))
-        raise BadInput(f"Sweep(baseline={dict(baseline)!r}): {wrong[0]!r} is in one of baseline and space only.")
+        unknown = [each for each in baseline if each not in space.names]
+        missing = [each for each in space.names if each not in baseline]
+        reason = (
+            f"the space has no {unknown[0]!r}." + did_you_mean(str(unknown[0]), space.names)
+            if unknown
+            else f"{missing[0]!r} of the space is missing; give it a value."
+        )
+        raise BadInput(f"Sweep(baseline={dict(baseline)!r}): {reason}")
     return tuple(map(space.check, sweep.points_to_evaluate))
 
 

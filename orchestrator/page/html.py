@@ -29,9 +29,9 @@ def html(document: Document) -> str:
     return _page(document, f"<script>{plotly_code()}</script>", POLICY.format(source="").replace("connect-src ;", ""))
 
 
-def live_html(document: Document) -> str:
-    """The page for a server that answers `plotly.js` and `state`."""
-    return _page(document, '<script src="plotly.js"></script>', POLICY.format(source="'self'"), live=True)
+def live_html(document: Document, news: str = "") -> str:
+    """The page for a server that answers `plotly.js` and `state`. `news`: a sentence to stand on top."""
+    return _page(document, '<script src="plotly.js"></script>', POLICY.format(source="'self'"), live=True, news=news)
 
 
 def state(document: Document) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def plotly_code() -> str:
     return code.replace("</script", "<\\/script")
 
 
-def _page(document: Document, plotly: str, policy: str, *, live: bool = False) -> str:
+def _page(document: Document, plotly: str, policy: str, *, live: bool = False, news: str = "") -> str:
     found = state(document)
     sections = "".join(f'<section id="{escape(each["key"])}">{each["html"]}</section>' for each in found["sections"])
     return f"""<!doctype html>
@@ -80,7 +80,7 @@ def _page(document: Document, plotly: str, policy: str, *, live: bool = False) -
 <header>
 <h1>{escape(document.title)}</h1>
 <p id="facts">{escape(document.facts)}</p>
-<p id="news" role="status" hidden></p>
+<p id="news" role="status"{"" if news else " hidden"}>{escape(news)}</p>
 </header>
 <nav aria-label="Sections">{_contents(document)}</nav>
 <main>{sections}</main>

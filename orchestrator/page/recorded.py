@@ -61,7 +61,8 @@ class Recorded:
 
     @property
     def name(self) -> str:
-        return str(self.about["name"])
+        """The folder's name, under which commands find the run; a renamed run has another one on record."""
+        return self.folder.name
 
     @property
     def metric(self) -> str:

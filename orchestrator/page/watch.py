@@ -98,6 +98,11 @@ class Newest:
                 self.made += 1
             return self._document
 
+    @property
+    def last_read(self) -> Document | None:
+        """The last page that was made; None before the first."""
+        return self._document
+
     def close(self) -> None:
         """Close the ledger."""
         with self._lock:
@@ -177,7 +182,9 @@ class Answer(BaseHTTPRequestHandler):
             if asked.path == "/state":
                 self._send(HTTPStatus.OK, "json", json.dumps({"problem": str(error)}))
             else:
-                self._send(HTTPStatus.SERVICE_UNAVAILABLE, "html", str(error))
+                last = self.server.newest.last_read
+                status = HTTPStatus.SERVICE_UNAVAILABLE if last is None else HTTPStatus.OK
+                self._send(status, "html", str(error) if last is None else live_html(last, str(error)))
         return None
 
     def log_message(self, format: str, *arguments: Any) -> None:

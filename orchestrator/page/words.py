@@ -14,6 +14,11 @@ def number(value: float | None) -> str:
     return "–" if value is None or not isfinite(value) else f"{value:.4g}"
 
 
+def brief(value: float, sign: str = "") -> str:
+    """One decimal below 10, else none, and never an exponent. `sign` "+": a plus before positive numbers, too."""
+    return f"{value:{sign},.{1 if abs(value) < 9.95 else 0}f}"
+
+
 def setting(value: object) -> str:
     """A parameter's value."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

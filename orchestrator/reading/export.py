@@ -16,6 +16,7 @@ from orchestrator.reading.spending import observations
 from orchestrator.record.encoding import to_json
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import RECORDS
+from orchestrator.reporting import PLACE, REPORTS
 from search.records import Status
 
 if TYPE_CHECKING:
@@ -55,15 +56,22 @@ def best_as_yaml(ledger: Ledger) -> str:
 
 
 def scripts_own(folder: Path, trial: int) -> tuple[str | None, str | None]:
-    """A script's TRIAL_FOLDER and its last reported checkpoint, each None if it does not exist."""
+    """A script's TRIAL_FOLDER, and its last reported checkpoint, each None if it does not exist.
+
+    A script that reports no checkpoint keeps it somewhere in its folder, so the folder stands for it once it holds files.
+    """
     own = folder / "trials" / f"{trial:05d}" / "checkpoints" / "script"
+    if not own.is_dir():
+        return None, None
     reported = None
-    if (reports := own / ".reports" / "reports.jsonl").is_file():
+    if (reports := own / PLACE / REPORTS).is_file():
         for line in reports.read_bytes().splitlines():
             with contextlib.suppress(ValueError, TypeError, KeyError):  # a truncated line
                 path = json.loads(line)["checkpoint"]
                 reported = path if path is not None and Path(path).exists() else reported
-    return str(own) if own.is_dir() else None, reported
+    if reported is None and any(path.name != PLACE for path in own.iterdir()):
+        reported = str(own)
+    return str(own), reported
 
 
 def yaml_text(content: Mapping[str, Any]) -> str:

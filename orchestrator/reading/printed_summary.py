@@ -13,6 +13,7 @@ from orchestrator.reading.export import yaml_text
 from orchestrator.reading.forecasts import foreseen_words
 from orchestrator.reading.spending import print_accounts
 from orchestrator.reading.state import state_words
+from orchestrator.reading.trial_counts import count_words
 from orchestrator.record.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def print_summary(ledger: Ledger, console: Console) -> None:
             console.print(f"  {line}", markup=False, highlight=False)
         console.print("")
         console.print(_result_table(facts, best, baseline))
-    counts = ", ".join(f"{count} {name}" for name, count in facts["trials"].items() if count)
+    counts = count_words(facts["trials"], facts["state"])
     cost = facts["cost"]
     full = isinstance(cost["budget"], (int, float))
     budget = f" of {cost['budget']:g}" if full else ""
@@ -100,20 +101,28 @@ def _result_table(facts: Mapping[str, Any], best: Mapping[str, Any], baseline: M
     if baseline is not None:
         row(f"baseline (trial {baseline['trial']})", baseline)
     row(f"best (trial {best['trial']})", best)
-    chosen = next((finalist for finalist in facts["finalists"] if finalist["winner"]), None)
-    if chosen is not None:  # its score on fresh seeds, beside the one that made it a finalist
-        table.add_row(
-            f"best, {len(chosen['confirmed'])} × on fresh seeds", _number(chosen["mean"]), *["–"] * len(tests)
-        )
+    again = {finalist["trial"]: finalist for finalist in facts["finalists"] if finalist["confirmed"]}
+    for label, about in (("baseline", baseline), ("best", best)):  # on fresh seeds, beside the first scores
+        if about is not None and (found := again.pop(about["trial"], None)) is not None:
+            table.add_row(
+                f"{label}, {len(found['confirmed'])} × on fresh seeds", _number(found["mean"]), *["–"] * len(tests)
+            )
     if baseline is not None:
         tested, before = best["test"] or {}, baseline["test"] or {}
-        gains = [_gain(baseline["value"], best["value"], facts["mode"])]
+        gains = [_gain(_score(baseline, facts), _score(best, facts), facts["mode"])]
         gains += [
             _gain(before.get(name), tested.get(name), facts["mode"] if name == facts["metric"] else "")
             for name in tests
         ]
         table.add_row("against the baseline", *gains)
     return table
+
+
+def _score(about: Mapping[str, Any], facts: Mapping[str, Any]) -> float | None:
+    """The value that stands for a configuration: its mean on fresh seeds where there is one."""
+    means: dict[int, float | None] = {each["trial"]: each["mean"] for each in facts["finalists"]}
+    mean = means.get(about["trial"])
+    return about["value"] if mean is None else mean
 
 
 def _number(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from orchestrator.driving.shown import ASSIGNED, DOING, WAITING
 from orchestrator.reading import block
 from orchestrator.reading.standing import Standing
 from search.records import Status
+from search.rules.finalists import confirmed
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
@@ -120,13 +122,15 @@ class Display:
 
     def _say_if_best(self) -> None:
         assert self._standing is not None
-        best, sweep = self._standing.best, self._standing.driver.sweep
-        if best is not None and best.number != self._best:
-            self._best = best.number
-            self._outlet.say(
-                Text(
-                    f"best so far: trial {best.number}, {sweep.metric_name} {sweep.value(best.loss):.4g}  "
-                    f"{block.config_in_words(best.config)}",
-                    style="green",
-                )
-            )
+        best, driver = self._standing.best, self._standing.driver
+        if best is None or best.number == self._best:
+            return
+        self._best = best.number
+        again = next((each for each in confirmed(driver.history) if each.trial is best), None) if driver.over else None
+        metric, value = driver.sweep.metric_name, driver.sweep.value
+        told = (
+            f"best so far: trial {best.number}, {metric} {value(best.loss):.4g}"
+            if again is None or not isfinite(again.mean)
+            else f"best on fresh seeds so far: trial {best.number}, mean {metric} {value(again.mean):.4g}"
+        )
+        self._outlet.say(Text(f"{told}  {block.config_in_words(best.config)}", style="green"))

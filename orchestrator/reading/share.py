@@ -20,6 +20,7 @@ from orchestrator.reading.export import scripts_own, writing
 from orchestrator.reading.summary import summary
 from orchestrator.record import remarks
 from orchestrator.record.ledger import FILE, Ledger
+from orchestrator.reporting import PLACE
 from orchestrator.secrets import MASK, masked
 
 MOST_SEARCHED = 4 << 20  # bytes of a file that is searched for secrets; larger ones hold weights
@@ -89,7 +90,9 @@ def _copy(source: Path, target: Path) -> Iterator[str]:
         shutil.copyfile(source, target)
         return
     links = [path for path in source.rglob("*") if path.is_symlink()]
-    shutil.copytree(source, target, ignore=lambda place, names: [n for n in names if Path(place, n).is_symlink()])
+    shutil.copytree(
+        source, target, ignore=lambda place, names: [n for n in names if n == PLACE or Path(place, n).is_symlink()]
+    )
     yield from (f"{path}: a link" for path in links)
 
 
@@ -97,6 +100,8 @@ def _with_secret(source: Path, config: Mapping[str, Any]) -> str | None:
     """The first file that holds a word like a token, or the name of a setting whose value the record masks."""
     hidden = [name for name, value in config.items() if isinstance(value, str) and MASK in value]
     for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
+        if PLACE in path.relative_to(source).parts:  # ours, and not copied
+            continue
         if path.is_symlink() or not path.is_file() or path.stat().st_size > MOST_SEARCHED:
             continue
         text = path.read_bytes().decode("utf-8", "ignore")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from orchestrator.definition.description import described_tasks
@@ -62,6 +62,12 @@ class Cause(NamedTuple):
 def stands(ledger: Ledger) -> list[Stand]:
     """Every trial, in order of its number."""
     return [Stand(*row) for row in ledger.query(_STANDS)]
+
+
+def count_words(counts: Mapping[str, int], state: str) -> str:
+    """How many trials there are by status, for people. In a run that is not running, a trial without an end waits."""
+    waits = {} if state.startswith("running") else {Status.RUNNING.value: "to resume"}
+    return ", ".join(f"{count} {waits.get(name, name)}" for name, count in counts.items() if count)
 
 
 def latest_events(ledger: Ledger, count: int = 5) -> list[tuple[str, str, str]]:

@@ -85,6 +85,12 @@ def winner(history: History) -> Trial | None:
     return min(candidates, key=lambda finalist: (finalist.mean, finalist.trial.number)).trial
 
 
+def score(history: History, trial: Trial) -> float:
+    """The loss that stands for a trial's configuration: its mean over fresh runs where there is one, else its own."""
+    mean = next((each.mean for each in confirmed(history) if each.trial is trial), math.nan)
+    return mean if math.isfinite(mean) else trial.loss
+
+
 def _best(history: History) -> list[Trial]:
     """The best trial of every configuration with a full training from scratch, best first."""
     completed = [

@@ -11,8 +11,9 @@ from orchestrator.errors import BadInput
 from orchestrator.page.completions import Completions, completions
 from orchestrator.page.differences import Difference, differences
 from orchestrator.page.recorded import Recorded
+from search.history import Trial
 from search.records import Goal, Status
-from search.rules.finalists import confirmed
+from search.rules.finalists import confirmed, score
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,27 @@ class Group:
 
     @property
     def best(self) -> list[float]:
-        """The incumbent's loss at the end of each run; runs without one are left out."""
-        return [each.each[-1].incumbent for each in self.completions if each.each]
+        """The first loss of each run's winner, which `show` names; runs without a completed full training are left out."""
+        return [best.loss for _, best in self._winners]
 
     @property
     def confirmed(self) -> list[float]:
         """The winner's mean loss on fresh seeds, for each run that trained it again."""
-        found = []
-        for run in self.runs:
-            again = next((each for each in confirmed(run.history) if each.trial is run.best), None)
-            if again is not None and math.isfinite(again.mean):
-                found.append(again.mean)
-        return found
+        means = [
+            next((each.mean for each in confirmed(run.history) if each.trial is best), math.nan)
+            for run, best in self._winners
+        ]
+        return [mean for mean in means if math.isfinite(mean)]
+
+    @property
+    def scores(self) -> list[float]:
+        """Each winner's loss as the verdict compares it: the mean on fresh seeds, else the first loss."""
+        return [score(run.history, best) for run, best in self._winners]
+
+    @property
+    def _winners(self) -> list[tuple[Recorded, Trial]]:
+        full = [(run, run.best) for run, found in zip(self.runs, self.completions, strict=True) if found.each]
+        return [(run, best) for run, best in full if best is not None]
 
     @property
     def spent(self) -> list[float]:
@@ -112,6 +122,14 @@ def _warnings(groups: Sequence[Group]) -> list[str]:
     workloads = {str(run.about["workload"]) for run in runs}
     if len(workloads) > 1:
         found.append("The workloads differ, so the metric may not mean the same.")
+    known = sum(len(group.scores) for group in groups)
+    if again := sum(len(group.confirmed) for group in groups):
+        rest = (
+            ""
+            if again == known
+            else f"; {known - again} of {known} runs have none, and a first score promises too much"
+        )
+        found.append(f"The verdict compares the winners' means on fresh seeds, the curves show first scores{rest}.")
     if active := [run.name for run in runs if run.state == "running"]:
         found.append(f"Still running: {', '.join(active)}.")
     if empty := [run.name for run in runs if not run.full]:

@@ -51,7 +51,10 @@ def table(comparison: Comparison) -> Table:
         ]
         for group in comparison.groups
     ]
-    note = "Medians over the runs, lowest and highest in brackets. Cost in full trainings; confirmed: the winner's mean on fresh seeds."
+    note = (
+        "Medians over the runs, lowest and highest in brackets. Cost in full trainings; best: the winner's first score; "
+        "confirmed: its mean on fresh seeds."
+    )
     return Table(f"{comparison.goal.metric} ({comparison.goal.mode})", columns, rows, columns[1:], note)
 
 

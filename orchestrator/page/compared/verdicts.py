@@ -16,14 +16,14 @@ def verdicts(comparison: Comparison) -> list[str]:
 
 
 def _verdict(comparison: Comparison, first: Group, other: Group) -> str:
-    ours, theirs = first.best, other.best
+    ours, theirs = first.scores, other.scores
     if not ours or not theirs:
         return f"{first.label} and {other.label} cannot be compared: one has no completed full training."
     gap = statistics.median(theirs) - statistics.median(ours)
     ahead, behind = (first, other) if gap >= 0 else (other, first)
     if not gap:
         return f"{first.label} and {other.label} end equal."
-    pairs = [(a, b) for a in ahead.best for b in behind.best]
+    pairs = [(a, b) for a in ahead.scores for b in behind.scores]
     wins = sum(a < b for a, b in pairs)
     text = f"{ahead.label} ends better than {behind.label} by {abs(gap):.3g} {comparison.goal.metric}"
     if min(len(ours), len(theirs)) < SEVERAL:

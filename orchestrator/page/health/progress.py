@@ -8,7 +8,7 @@ from orchestrator.console.plurals import plural
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.health.ranges import searched
 from orchestrator.page.recorded import Recorded
-from search.records import BASELINE
+from search.records import BASELINE, FINALIST
 
 FEW, PER_PARAMETER = 5, 2  # completed trials: below this number, or this number for each parameter, little can be said
 TRIED = 5  # completed trials that the baseline has beaten
@@ -18,13 +18,16 @@ def few_trials(run: Recorded) -> list[Finding]:
     """A finding if so few trials were completed that the other checks cannot say anything."""
     completed, parameters = sum(math.isfinite(trial.loss) for trial in run.full), len(searched(run))
     needed = max(FEW, PER_PARAMETER * parameters)
-    if not run.history.trials or completed >= needed:
+    own = sum(trial.first_origin != FINALIST for trial in run.history)
+    repeated = len(run.history.trials) - own
+    counted = f" of the search ({plural(repeated, 'repetition')} of finalists not counted)" if repeated else ""
+    if not own or completed >= needed:
         return []
     return [
         Finding(
             "few_trials",
-            f"{plural(completed, 'configuration', 'have been')} trained to the end{' so far' if run.state == 'running' else ''}: "
-            "too few to judge the result.",
+            f"{completed or 'No'} of {own} trials{counted} {'has' if completed == 1 else 'have'} been trained to "
+            f"the end{' so far' if run.state == 'running' else ''}: too few to judge the result.",
             f"{needed} are the least for {parameters} searched parameter{'s' * (parameters != 1)}.",
             "Raise num_samples or budget and run the same command again.",
             "note",

@@ -12,12 +12,12 @@ from orchestrator.page.charts import Section, Table
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import checks
-from orchestrator.page.words import duration, listed, number, place, setting, settings, trainings
+from orchestrator.page.words import brief, duration, listed, number, place, setting, settings, trainings
 from orchestrator.reading.costs import cost_words
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
 from search.records import Status
-from search.rules.finalists import Finalist, confirmed
+from search.rules.finalists import Finalist, confirmed, score
 
 ENDINGS = {
     Status.COMPLETED: "trained to the end",
@@ -53,7 +53,7 @@ def _won(run: Recorded) -> str:
     is_over = run.state == "finished" and best.status is Status.COMPLETED
     where = "" if best.status is Status.COMPLETED else f" at step {best.step} of {run.history.horizon}"
     label = f"Trial {best.number}" if is_over else f"So far trial {best.number}"
-    return f"{label}: {run.metric} {number(run.value(_score(run, best)))}{where}. {settings(best.config)}"
+    return f"{label}: {run.metric} {number(run.value(score(run.history, best)))}{where}. {settings(best.config)}"
 
 
 def _lead(run: Recorded) -> str:
@@ -68,11 +68,11 @@ def _lead(run: Recorded) -> str:
         return (
             f"Nothing: no configuration is better than the baseline ({run.metric} {number(run.value(baseline.loss))})."
         )
-    mine, theirs = run.value(_score(run, best)), run.value(_score(run, baseline))
+    mine, theirs = run.value(score(run.history, best)), run.value(score(run.history, baseline))
     gain = _gain(run)
     how = "better" if gain > 0 else "worse" if gain < 0 else "no difference"
     share = abs(gain / theirs) if theirs else 0.0
-    percent = f", {100 * share:.2g} %" if gain and 0.001 < share < 10 else ""
+    percent = f", {brief(100 * (mine - theirs) / abs(theirs), '+')} %" if 0.001 < share < 10 else ""
     by = f"{how} by {number(abs(gain))}{percent}" if gain else how
     unequal = "" if baseline.status is Status.COMPLETED and best.status is Status.COMPLETED else (
         f" Not a fair comparison yet: step {best.step} against step {baseline.step}." if best.step != baseline.step else ""
@@ -130,12 +130,12 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
     lead = _gain(run)
     if lead > SURE * error:
         return (
-            f"The lead over the baseline is {lead / error:.2g} times its standard error ({number(error)}): more than noise explains."
+            f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): more than noise explains."
             if error
             else "The lead is larger than the noise."
         )
     return (
-        f"The lead over the baseline is {lead / error:.2g} times its standard error ({number(error)}): noise could explain it."
+        f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): noise could explain it."
         if error
         else ""
     )
@@ -205,17 +205,11 @@ def _settings(run: Recorded) -> Table:
     return Table("Configuration", ("parameter", "winner", "baseline"), rows, numeric=("winner", "baseline"))
 
 
-def _score(run: Recorded, trial: Trial) -> float:
-    """The loss that stands for a trial's configuration: the mean over fresh seeds where there is one."""
-    mean = next((each.mean for each in confirmed(run.history) if each.trial is trial), float("nan"))
-    return mean if isfinite(mean) else trial.loss
-
-
 def _gain(run: Recorded) -> float:
     """How much lower the winner's loss is than the baseline's; 0 without both."""
     if run.best is None or run.baseline is None:
         return 0.0
-    return _score(run, run.baseline) - _score(run, run.best)
+    return score(run.history, run.baseline) - score(run.history, run.best)
 
 
 def _runs(run: Recorded, trial: Trial) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from orchestrator.page.charts import Chart, Section, Series
@@ -195,11 +195,11 @@ def _curves_of(run: Recorded, task: str, trials: Sequence[Trial]) -> Chart:
         chosen = _evenly(sorted(found, key=lambda trial: (math.isnan(trial.loss), trial.loss, trial.number)), most)
         left_out += len(found) - len(chosen)
         if found:
-            series.append(_joined(run, f"{name} ({len(found):,})", role, chosen))
+            series += _joined(run, f"{name} ({len(found):,})", role, chosen)
     for trial in named:
         is_best = trial is run.best
         name = f"{'best' if is_best else 'baseline'} (trial {trial.number})"
-        series.append(_joined(run, name, "best" if is_best else "baseline", [trial]))
+        series += _joined(run, name, "best" if is_best else "baseline", [trial])
     losses = [loss for trial in trials for loss in trial.losses if math.isfinite(loss)]
     is_log = run.goal.mode == "min" and _spans_decades(losses)
     shown = None if is_log else _range(run, losses, [], share=0.97)
@@ -210,8 +210,18 @@ def _curves_of(run: Recorded, task: str, trials: Sequence[Trial]) -> Chart:
     return Chart(title, "step", run.metric, series, y_log=is_log, note=note.strip(), y_range=shown)
 
 
-def _joined(run: Recorded, name: str, role: str, trials: Iterable[Trial]) -> Series:
-    """The curves of several trials as one line with gaps."""
+def _joined(run: Recorded, name: str, role: str, trials: Sequence[Trial]) -> list[Series]:
+    """The curves of several trials as one line with gaps; those of one value, where a line would show nothing, as points."""
+    single = [trial for trial in trials if sum(map(math.isfinite, trial.losses)) == 1]
+    longer = [trial for trial in trials if trial not in single]
+    found = [_with_gaps(run, Series(name, (), (), "line", role), longer)] if longer else []
+    if single:
+        points = Series(name, (), (), "points", role, shown_in_legend=not longer)
+        found.append(_with_gaps(run, points, single))
+    return found
+
+
+def _with_gaps(run: Recorded, series: Series, trials: Iterable[Trial]) -> Series:
     x: list[float | None] = []
     y: list[float | None] = []
     hover: list[str] = []
@@ -225,7 +235,7 @@ def _joined(run: Recorded, name: str, role: str, trials: Iterable[Trial]) -> Ser
         x.append(None)
         y.append(None)
         hover.append("")
-    return Series(name, x[:-1], y[:-1], "line", role, hover=hover[:-1])
+    return replace(series, x=x[:-1], y=y[:-1], hover=hover[:-1])
 
 
 def _evenly(items: Sequence[Item], most: int) -> Sequence[Item]:
