@@ -301,7 +301,7 @@ def test_a_parameter_without_influence_is_found_and_the_others_are_not(tmp_path:
 
 def test_few_trials_are_said_and_enough_are_not(tmp_path: Path) -> None:
     (finding,) = few_trials(run_of(tmp_path, drawn(bowl(0.5, 0.5, 0.5), 4)))
-    assert finding.sentence.startswith("4 configurations have been trained to the end: too few")
+    assert finding.sentence.startswith("4 of 4 trials have been trained to the end: too few")
     assert few_trials(run_of(tmp_path / "more", drawn(bowl(0.5, 0.5, 0.5), 6))) == []
 
 
