@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 store_by_value(ray.cloudpickle.Pickler)
 FAILED_STARTS = 3  # in a row of one seat, while no other answers: the workers cannot even start
+MOST_OF_ERROR = 3000  # characters
 SAVING_SECONDS = 10.0  # for the trials to save and answer when a server of Ray has died
 ROUNDS_WITHOUT_PROGRESS = 3
 
@@ -271,8 +272,9 @@ def _interrupted(driver: Driver, error: Exception) -> None:
 
 
 def _error_of(trial: Any) -> str:
-    """Tune's record of a seat's last error."""
+    """The last lines of Tune's record of a seat's last error."""
     try:
-        return Path(trial.error_file).read_text()[-3000:].strip()
+        text = Path(trial.error_file).read_text().strip()
     except (OSError, TypeError):
         return "unknown; see Ray's logs"
+    return text if len(text) <= MOST_OF_ERROR else text[-MOST_OF_ERROR:].partition("\n")[2]
