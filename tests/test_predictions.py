@@ -165,7 +165,7 @@ def test_a_file_that_is_none_of_ours_is_refused_and_the_page_says_so(
 def test_the_page_says_how_to_get_predictions_then_shows_them(run: Path) -> None:
     section = examples.section(read_run(run))
     assert section is not None
-    assert "orchestrator predictions small" in section.sentences[0]
+    assert f"orchestrator predictions {run.name}" in section.sentences[0]
     path, found = write(tuned(), run)
     assert path == run / FILE
     section = examples.section(read_run(run))
@@ -197,7 +197,7 @@ def test_predictions_of_an_earlier_best_are_told(run: Path, tmp_path: Path) -> N
     save(compared(*[answers([0, 1], [0, k], [1, 1]) for k in (0, 1)], (0, 5)), tmp_path / FILE)
     section = examples.section(read_run(tmp_path))
     assert section is not None
-    assert "The best trial is now 1: run `orchestrator predictions small` again" in section.sentences[1]
+    assert f"The best trial is now 1: run `orchestrator predictions {tmp_path.name}` again" in section.sentences[1]
 
 
 def test_of_many_classes_those_that_changed_are_listed(run: Path, tmp_path: Path) -> None:
