@@ -214,7 +214,7 @@ def _takes_output(fd: int) -> bool:
 def _in_foreground(fd: int) -> bool:
     try:
         return os.tcgetpgrp(fd) == os.getpgrp()
-    except OSError:  # it is not the terminal of this session, as in a container
+    except OSError:  # not the controlling terminal, as in a container
         return True
 
 
