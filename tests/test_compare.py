@@ -23,8 +23,9 @@ from search.records import FINALIST, Status
 from search.schedulers.asha import Asha
 from search.searchers.sobol import Sobol
 from search.space import Space, loguniform, pow2, uniform
+from tests.records_on_disk import read
 from tests.support import SPACE, orchestrator, small_sweep
-from tests.told import Told, read, tell
+from tests.told import Told, tell
 from trainables.workloads.quadratic import Quadratic
 
 

@@ -33,8 +33,9 @@ from orchestrator.page.sections.health import CHECKS, checks, section
 from search.records import BASELINE, FINALIST, Status
 from search.space import Float, Int, Pow2, Space, choice, loguniform, pow2, uniform, when
 from search.task import Task
+from tests.records_on_disk import read
 from tests.support import ROOT, orchestrator, small_sweep
-from tests.told import Told, read, tell
+from tests.told import Told, tell
 from trainables.workloads.callable import FromFunction
 
 SPACE = Space({"rate": loguniform(1e-4, 1.0), "width": pow2(8, 1024), "dropout": uniform(0.0, 0.8)})

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.driving.time_spent import WAITED
-from orchestrator.page.recorded import Recorded
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import STATE
 from orchestrator.sweep import Sweep
@@ -45,11 +44,3 @@ def tell(folder: Path, trials: Sequence[Told], sweep: Sweep | None = None, *, wa
         ledger.add_event(STATE, "finished")
     ledger.close()
     return folder
-
-
-def read(folder: Path) -> Recorded:
-    ledger = Ledger.read(folder)
-    try:
-        return Recorded.of(ledger)
-    finally:
-        ledger.close()
