@@ -22,15 +22,15 @@ class Completion:
 
 @dataclass(frozen=True)
 class Completions:
-    """All of them in order, and the cost of the search: repetitions of finalists are left out."""
+    """All of them in order, and the cost of the run."""
 
     each: tuple[Completion, ...]
     cost: float
     seconds: float
 
 
-def completions(run: Recorded) -> Completions:
-    """One pass over the reports in order of their arrival."""
+def completions(run: Recorded, *, repetitions: bool = False) -> Completions:
+    """One pass over the reports in order of their arrival. `repetitions` of finalists cost, or are left out."""
     history, ends = run.history, {trial.number: trial.step for trial in run.full}
     shares = {task: history.cost_of(task) / history.steps(task) for task in {trial.task for trial in history}}
     reached = {trial.number: trial.began for trial in history}
@@ -38,7 +38,7 @@ def completions(run: Recorded) -> Completions:
     cost, seconds, best = 0.0, 0.0, math.inf
     for row in run.rows["report"]:
         trial = history.trials[row["trial"]]
-        if trial.suggestion.origin == FINALIST and trial.first_origin == FINALIST:
+        if trial.first_origin == FINALIST and not repetitions:
             continue
         cost += (row["step"] - reached[trial.number]) * shares[trial.task]
         seconds += row["cost_seconds"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from orchestrator.page.charts import Chart, Section, Series
+from orchestrator.page.completions import completions
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.thin import MOST_POINTS
 from orchestrator.page.words import number, trainings
@@ -70,20 +71,9 @@ def section(run: Recorded) -> Section | None:
 
 def race_of(run: Recorded) -> Race:
     """The sweep's completed full trainings; repetitions of finalists cost, and do not count as finds."""
-    history = run.history
-    shares = {task: history.cost_of(task) / history.steps(task) for task in {trial.task for trial in history}}
-    before = {trial.number: trial.began for trial in history}
-    full = {trial.number: trial for trial in run.full}
-    costs, losses, trials, cost = [], [], [], 0.0
-    for row in run.rows["report"]:
-        trial = history.trials[row["trial"]]
-        cost += (row["step"] - before[trial.number]) * shares[trial.task]
-        before[trial.number] = row["step"]
-        if trial.number in full and row["step"] == trial.step and math.isfinite(trial.loss):
-            costs.append(cost)
-            losses.append(trial.loss)
-            trials.append(trial.number)
-    return Race(costs, losses, trials, cost)
+    found = completions(run, repetitions=True)
+    costs, losses = [each.cost for each in found.each], [each.trial.loss for each in found.each]
+    return Race(costs, losses, [each.trial.number for each in found.each], found.cost)
 
 
 def band_of(run: Recorded) -> Band | None:
