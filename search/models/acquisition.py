@@ -56,8 +56,9 @@ class CurveAcquisition:
         self._encode = Encoding(history.space)
         self.transforms = OutcomeTransforms(history.trials, [each.task for each in fidelities])
         found, self.memo = fits(history, known, fidelities, self._encode)
+        self.skill = found.skill
         self.model = self._conditioned(
-            found[int(generator(history, "opinion").integers(len(found)))], fidelities, constant_liar
+            found.fits[int(generator(history, "opinion").integers(len(found.fits)))], fidelities, constant_liar
         )
 
     def _conditioned(self, fit: list[float], fidelities: Sequence[Fidelity], constant_liar: bool) -> CurveModel:
@@ -146,6 +147,10 @@ class CurveAcquisition:
         """Whether a full training of it has a fair chance to become the best, by a margin that excludes mere copies."""
         mean, deviation = self.model.predict(self._encode(configuration.unit[None]), np.ones(1), np.zeros(1))
         return bool(mean[0] - 2 * deviation[0] < self.transforms.best - SMALLEST)
+
+    def full_improvement(self, among: Sequence[Configuration], best: float) -> Array:
+        """Log of the expected improvement on `best` by a full training, (n,)."""
+        return self.log_improvement(np.array([each.unit for each in among]), 1.0, best)
 
     @cached_property
     def _step_cost(self) -> StepCostModel:

@@ -25,7 +25,10 @@ FITS = 3
 PART = 0.8  # of the observations, for each fit, …
 FITTED = 160  # … but not more
 FEW = 30  # fewer observations get only one fit
-GROWTH = 1.3  # fit again when the number of trials has grown by this factor
+GROWTH = 1.3  # fit again when the number of results has grown by this factor
+FEWEST = 4  # results at a fidelity whose ranks count for the skill
+MANY = 8.0  # results at a fidelity beyond which more do not count for more: the deep ones are few
+EXPECTED, UNKNOWN = 0.7, 5.0  # the rank correlation that is expected before any result, and the results that it weighs as much as
 
 Hyperparameters = list[float]
 """All numbers of a fitted model, in a fixed order."""
@@ -36,15 +39,16 @@ class CurveFits:
     """The curve model's fits as recorded in the history, and the size of the data that they were fitted to."""
 
     shape: list[int]  # columns of an encoded place, tasks, earlier sweeps
-    trials: int
+    results: int
     fits: list[Hyperparameters]
+    skill: float  # rank correlation of results with what the model expects without their configuration, 0 to 1
 
     @staticmethod
     def latest(history: History) -> CurveFits | None:
         """The latest recorded fits; None if there are none, or if the note has another form."""
         match history.note("curves"):
-            case {"shape": [*shape], "trials": int(trials), "fits": [_, *_] as found}:
-                return CurveFits(shape, trials, found)
+            case {"shape": [*shape], "results": int(results), "fits": [_, *_] as found, "skill": int() | float() as skill}:
+                return CurveFits(shape, results, found, skill)
         return None
 
     @property
@@ -55,43 +59,75 @@ class CurveFits:
 
 def fits(
     history: History, known: Sequence[Configuration], fidelities: Sequence[Fidelity], encode: Encoding
-) -> tuple[list[Hyperparameters], str]:
+) -> tuple[CurveFits, str]:
     """The fits to choose from, and the memo for the next suggestion ("": nothing new).
 
     A fit uses the results known when the latest suggestion was made. So it can be made while that suggestion's results
     are still pending, and a decision does not depend on whether it was.
     """
     settled = [each for each in known if history.under_way.isdisjoint(trial.number for trial in each.trials)]
-    trials = sum(each.reached >= 0 or each.broken for each in settled)
+    results = sum(max(1, each.reached + 1) for each in settled if each.reached >= 0 or each.broken)
     shape = [encode.dimension, len({each.task for each in fidelities}), len(history.earlier)]
     latest = CurveFits.latest(history)
-    if latest is not None and latest.shape == shape and trials < GROWTH * latest.trials:
-        return latest.fits, ""
-    asked, found = _ahead.get(history, (-1, []))
-    if asked != history.asked:
+    if latest is not None and latest.shape == shape and results < GROWTH * latest.results:
+        return latest, ""
+    asked, found = _ahead.get(history, (-1, None))
+    if asked != history.asked or found is None:
         transforms = OutcomeTransforms(
             [trial for each in settled for trial in each.trials], [each.task for each in fidelities]
         )
-        found = _fitted(training_data(history, settled, fidelities, transforms, encode), shape)
+        data = training_data(history, settled, fidelities, transforms, encode)
+        found = CurveFits(shape, results, *_fitted(data, shape))
         _ahead[history] = history.asked, found
-    return found, CurveFits(shape, trials, found).memo
+    return found, found.memo
 
 
-_ahead: WeakKeyDictionary[History, tuple[int, list[Hyperparameters]]] = WeakKeyDictionary()
+_ahead: WeakKeyDictionary[History, tuple[int, CurveFits]] = WeakKeyDictionary()
 
 
-def _fitted(data: Observations, shape: Sequence[int]) -> list[Hyperparameters]:
+def _fitted(data: Observations, shape: Sequence[int]) -> tuple[list[Hyperparameters], float]:
     from search.models.gp import CurveModel
 
     dimension, tasks, earlier = shape
-    found = []
+    found, skills = [], []
     for some in _parts(len(data)):
         model = CurveModel(dimension, tasks=tasks + earlier, earlier=earlier)
         if len(some):
             part = data[some]
             model.fit(part.places, part.fidelities, part.tasks, part.values)
         found.append(model.hyperparameters)
-    return found
+        if len(data):
+            model.condition(data.places, data.fidelities, data.tasks, data.values)
+            skills.append(_skill(data, model.left_out(data.groups)))
+    return found, round(float(np.mean(skills)), 3) if skills else 0.0
+
+
+def _skill(data: Observations, expected: NDArray[np.float64]) -> float:
+    """Rank correlation of full trainings' results with `expected`, 0 to 1; near `EXPECTED` while there are few.
+
+    A mean over the fidelities, by their numbers of results, of at most `MANY` each.
+    """
+    found, weight = UNKNOWN * EXPECTED, UNKNOWN
+    ours = data.groups >= 0
+    for fidelity, task in {*zip(data.fidelities[ours].tolist(), data.tasks[ours].tolist(), strict=True)}:
+        at = ours & (data.fidelities == fidelity) & (data.tasks == task)
+        if at.sum() >= FEWEST:
+            share = min(MANY, float(at.sum()))
+            found += share * rank_correlation(data.values[at], expected[at])
+            weight += share
+    return max(0.0, found / weight)
+
+
+def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Spearman's, -1 to 1; equal values share their mean rank, and 0 stands for a sample without differences."""
+    ranks = [_ranks(values) for values in (a, b)]
+    spread = math.prod(float(rank.std()) for rank in ranks)
+    return float(np.mean((ranks[0] - ranks[0].mean()) * (ranks[1] - ranks[1].mean()))) / spread if spread else 0.0
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    ordered = np.sort(values)
+    return np.asarray(np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / 2.0
 
 
 def _parts(size: int) -> list[NDArray[np.int64]]:

@@ -199,6 +199,33 @@ class CurveModel(Fitted):
             means, deviations = zip(*parts, strict=True)
             return torch.cat(means).numpy(), torch.cat(deviations).numpy()
 
+    def left_out(self, groups: Array) -> Array:
+        """What the model expects of each observation without those of its group, (n,), in closed form.
+
+        `groups`: (n,) whole numbers, one for each observation that `condition` got; call it before `believe`.
+        Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4.2, for blocks.
+        """
+        with quietly(), torch.no_grad():
+            inverse = torch.cholesky_inverse(self._root)
+            expected = self._values.clone()
+            expected -= self._weights / inverse.diagonal()  # right for groups of one
+            found, counts = np.unique(groups, return_counts=True)
+            for group in found[counts > 1]:
+                own = torch.from_numpy(np.flatnonzero(groups == group))
+                expected[own] = self._values[own] - torch.linalg.solve(inverse[own][:, own], self._weights[own])
+            return expected.numpy()
+
+    def agreement(self, fidelities: Array, tasks: Array) -> Array:
+        """Correlation of a result at each fidelity with a full training's, over configurations, (n,)."""
+        with quietly(), torch.no_grad():
+            rows = torch.from_numpy(np.column_stack([fidelities, tasks]).astype(np.float64))
+            end = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+            noise = self.likelihood.noise
+            across = self.kernel._between(rows, end)[0][:, 0]
+            own = self.kernel._between(rows, rows)[0].diagonal() + noise
+            full = self.kernel._between(end, end)[0][0, 0] + noise
+            return (across / (own * full).sqrt()).numpy()
+
     def _predict(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         between = self.kernel.forward(self._rows, rows)
         mean = self.mean_module.constant + between.T @ self._weights

@@ -32,12 +32,16 @@ class Observations:
     fidelities: Array
     tasks: Array  # whole numbers
     values: Array
+    groups: Array  # whole numbers: the configuration of each; negative ones belong to earlier sweeps
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, indices: NDArray[np.int64]) -> Observations:
-        return Observations(self.places[indices], self.fidelities[indices], self.tasks[indices], self.values[indices])
+        return Observations(
+            self.places[indices], self.fidelities[indices], self.tasks[indices], self.values[indices],
+            self.groups[indices],
+        )  # fmt: skip
 
 
 def training_data(
@@ -56,6 +60,7 @@ def training_data(
         np.array([row.fidelity for row in rows]),
         np.array([row.task for row in rows], dtype=float),
         np.array([row.value for row in rows]),
+        np.array([row.group for row in rows], dtype=int),
     )
 
 
@@ -69,6 +74,7 @@ class _Row:
     value: float  # on the scale of its task
     place: int  # rank of its configuration by the latest results; 0 is the best
     is_latest: bool  # whether it is its trial's latest observation
+    group: int  # index of its configuration; −1: of an earlier sweep
 
 
 def _rows(known: Sequence[Configuration], fidelities: Sequence[Fidelity], transforms: OutcomeTransforms) -> list[_Row]:
@@ -81,25 +87,25 @@ def _rows(known: Sequence[Configuration], fidelities: Sequence[Fidelity], transf
     places = {int(index): place for place, index in enumerate(order)}
     many = max(30, len(known) // 4)
     shown: dict[
-        str, list[tuple[Configuration, float, float, int, bool]]
-    ] = {}  # task → configuration, level, loss, place, latest?
+        str, list[tuple[Configuration, float, float, int, bool, int]]
+    ] = {}  # task → configuration, level, loss, place, latest?, index
     rows = []
     for number, configuration in enumerate(known):
         place = places[number]
         if configuration.broken:  # its good values before it broke must not attract the search
             last = next(t for t in reversed(configuration.trials) if t.broke)
             at = level(min(max(1, last.step), horizon), horizon) if last.task == FULL else 1.0
-            rows.append(_Row(configuration.unit, at, indices[last.task], WORST, place, True))
+            rows.append(_Row(configuration.unit, at, indices[last.task], WORST, place, True, number))
             continue
         for trial in configuration.trials:
             for step in _shown_steps(trial, steps, place < many):
                 at = rungs.get(step, level(min(step, horizon), horizon)) if trial.task == FULL else 1.0
-                found = (configuration, at, _loss_from(trial, step), place, step == trial.reach)
+                found = (configuration, at, _loss_from(trial, step), place, step == trial.reach, number)
                 shown.setdefault(trial.task, []).append(found)
     for task, found_here in shown.items():
-        values = transforms(task, np.array([loss for _, _, loss, _, _ in found_here]))
-        for (configuration, at, _, place, is_latest), value in zip(found_here, values, strict=True):
-            rows.append(_Row(configuration.unit, at, indices[task], float(value), place, is_latest))
+        values = transforms(task, np.array([loss for _, _, loss, _, _, _ in found_here]))
+        for (configuration, at, _, place, is_latest, number), value in zip(found_here, values, strict=True):
+            rows.append(_Row(configuration.unit, at, indices[task], float(value), place, is_latest, number))
     return rows
 
 
@@ -159,7 +165,7 @@ def _earlier_rows(earlier: History, space: Space, task: int) -> list[_Row]:
         _Row(
             space.to_unit(trials[index].config),
             level(min(trials[index].step, earlier.horizon), earlier.horizon),
-            task, float(values[index]), place, True,
+            task, float(values[index]), place, True, -1,
         )
         for place, index in enumerate(order)
     ]  # fmt: skip

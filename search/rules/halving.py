@@ -44,12 +44,12 @@ def overdue(history: History, known: Sequence[Configuration], transforms: Outcom
 
 
 def halved(
-    history: History, known: Sequence[Configuration], resting: Sequence[Configuration], fidelities: Sequence[Fidelity]
+    history: History, known: Sequence[Configuration], resting: Sequence[Configuration], fidelities: Sequence[Fidelity], first: int = 0
 ) -> tuple[Configuration, Fidelity] | None:
     """The next promotion by halving among the random ones of `known`: configuration and fidelity; or None."""
     random = [each for each in known if each.trials[0].first_origin in COVERING]
     may_go_on = {id(each) for each in resting}
-    rungs = _rungs(fidelities)
+    rungs = _rungs(fidelities, first)
     for rung, goal in reversed(list(pairwise(rungs))):
         task, seen = fidelities[rung].task, history.reached(fidelities[rung].steps)
         losses = {
@@ -67,9 +67,9 @@ def halved(
     return None
 
 
-def _rungs(fidelities: Sequence[Fidelity]) -> list[int]:
-    """The first fidelity, then each that costs `ETA` times as much as the one before, and the last."""
-    rungs = [0]
+def _rungs(fidelities: Sequence[Fidelity], first: int) -> list[int]:
+    """The fidelity `first`, then each that costs `ETA` times as much as the one before, and the last."""
+    rungs = [first]
     for number, fidelity in enumerate(fidelities):
         if fidelity.cost >= ETA * fidelities[rungs[-1]].cost:
             rungs.append(number)

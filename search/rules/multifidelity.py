@@ -13,6 +13,8 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, ClassVar
 
+import numpy as np
+
 from search.contract import Searcher, generator
 from search.history import History
 from search.models.acquisition import CurveAcquisition
@@ -22,11 +24,13 @@ from search.models.fits import fits
 from search.records import Enough, Status, Suggestion, resume, start
 from search.rules.proposals import NUMERICAL, propose_random, refuse_for_model
 from search.rules.stopping import why_stop
+from search.rules.turns import full_share
 from search.settings import number, whole
 from search.space import Space, Vector
 from search.task import FULL
 
 APART = 0.01  # of a range: a configuration nearer than this to a known one counts as its copy
+AGREES = 0.4  # correlation with full trainings: the results of a fidelity with less are not worth their cost
 FEW = 2  # with at most this many dimensions places are scarce, so only a tenth of APART counts as a copy
 
 
@@ -128,6 +132,13 @@ class Decision:
             if each.reached >= 0 and not each.running and not each.broken and self.next_fidelity(each)
         ]  # the configurations that may continue
 
+    @cached_property
+    def first(self) -> int:
+        """The index of the cheapest fidelity whose results say something about full trainings, by the model."""
+        levels = np.array([each.level for each in self.fidelities])
+        agreement = self.acquisition.model.agreement(levels, np.array([each.index for each in self.fidelities]))
+        return int(np.argmax(np.append(agreement[:-1] >= AGREES, True)))
+
     @property
     def top(self) -> Fidelity:
         """The full training."""
@@ -150,6 +161,19 @@ class Decision:
             if trial.task == FULL
         )
         return self.history.spent >= full_every * (full + 1)
+
+    @cached_property
+    def best_full(self) -> float:
+        """The lowest value of a training to the horizon; without one, the best forecast of all."""
+        full = list(self.history.reached(self.history.horizon).values())
+        lowest = min((loss for loss in full if np.isfinite(loss)), default=None)
+        if lowest is None:
+            return float(self.acquisition.forecasts.min())
+        return float(self.acquisition.transforms(FULL, np.array([lowest]))[0])
+
+    @property
+    def full_share(self) -> float:
+        return full_share(self.history)
 
     def candidates(self, score: Score) -> Iterator[tuple[dict[str, Any], float, bool]]:
         """Configurations and their scores, best first, and whether each is new."""

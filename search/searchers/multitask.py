@@ -40,14 +40,15 @@ from search.contract import generator
 from search.history import History
 from search.models.fidelities import Configuration, level
 from search.records import Suggestion, start
-from search.rules.halving import halved, overdue
+from search.rules.halving import halved
 from search.rules.multifidelity import Decision, MultiFidelity
 from search.rules.proposals import DRAWS, propose_random
+from search.rules.turns import model_share
 from search.settings import share
 
 Array = NDArray[np.float64]
 
-HALVING = 0.5  # of the cost, while nothing improves
+NOTHING = -8.0  # log of an improvement, on the scale of the losses, that counts as none
 MARGIN = (-3.0, -0.3)  # powers of ten, on the scale of the losses: how much better a new configuration must be
 
 
@@ -58,39 +59,42 @@ class MultitaskSearch(MultiFidelity):
     >>> searcher = MultitaskSearch(n_initial=12)
     """
 
-    greedy: float = 0.1
-    halving: float | None = None
+    full: float = 0.4
     cost_power: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        share("MultitaskSearch", "[0, 1]", greedy=self.greedy, cost_power=self.cost_power)
-        if self.halving is not None:
-            share("MultitaskSearch", "[0, 1]", halving=self.halving)
-
+        share("MultitaskSearch", "[0, 1]", full=self.full, cost_power=self.cost_power)
     def choose(self, decision: Decision) -> Suggestion | None:
         history, acquisition, resting = decision.history, decision.acquisition, decision.resting
-        if resting and decision.owes_full(self.full_every):
-            evidence = f"one for every {self.full_every:g} full trainings' cost goes to the horizon"
-            return decision.promoted(acquisition.best_forecast(resting), decision.top, evidence)
-        if why := overdue(history, decision.known, acquisition.transforms, self._halving(history)):
-            if halving := halved(history, decision.known, resting, decision.fidelities):
-                return decision.promoted(*halving, f"one of the best third of the random ones, {why}")
-            if history.room:
-                return _random_where_feasible(decision, why)
-        if resting and (not history.room or decision.rng.random() < self.greedy):
+        if not history.room:
             best = acquisition.best_forecast(resting)
-            if not history.room or acquisition.may_gain(best):
-                return decision.promoted(best, decision.next_fidelity(best), "best forecast of a full training")
-        return self._random_horizon(decision)
+            return decision.promoted(best, decision.next_fidelity(best), "best forecast of a full training")
+        if (due := self._due(decision)) is not None:
+            return due
+        share = model_share(acquisition.skill)
+        words = f"its forecasts rank with ρ = {acquisition.skill:.2f}"
+        if decision.rng.random() >= share:
+            return _halving(decision, f"halving has {1 - share:.0%} of the turns: the model has {share:.0%}, {words}")
+        return self._random_horizon(decision, f"the model has {share:.0%} of the turns: {words}")
 
-    def _halving(self, history: History) -> float:
-        """The share of halving. With a few tasks every turn is so expensive that halving cost more than it saved."""
-        if self.halving is not None:
-            return self.halving
-        return 0.0 if history.tasks else HALVING
+    def _due(self, decision: Decision) -> Suggestion | None:
+        """The training to take to the horizon while full ones had less than their share of the cost; None: none is due."""
+        history = decision.history
+        if not decision.resting or decision.full_share >= self.full:
+            return None
+        likely = [each for each in decision.resting if not _rises(each)]
+        if not likely:
+            return None
+        gains = decision.acquisition.full_improvement(likely, decision.best_full)
+        if gains.max() < NOTHING:
+            return None
+        left = np.log([1 - each.step / history.horizon for each in likely])
+        costs = left + decision.acquisition.log_step_cost(np.array([each.unit for each in likely]))
+        chosen = likely[int(np.argmax(gains - costs))]
+        return decision.promoted(chosen, decision.top, f"a share of {self.full:.0%} of the cost goes to full trainings")
 
-    def _random_horizon(self, decision: Decision) -> Suggestion | None:
+    def _random_horizon(self, decision: Decision, why: str) -> Suggestion | None:
         """Choose by the expected improvement, per cost, over the best result after a random number of steps.
 
         The number of steps is drawn on a log scale, so soon and late count alike. A new configuration must be better
@@ -110,13 +114,15 @@ class MultitaskSearch(MultiFidelity):
 
         rest, rest_score = self._best_resting(decision, ahead, incumbents)
         for config, score, is_new in decision.candidates(new):
+            if max(rest_score, score) < NOTHING:
+                return _halving(decision, "the model expects no gain anywhere")
             if rest is not None and rest_score >= score:
-                evidence = f"log improvement {rest_score:.3g} {ahead} steps from now"
+                evidence = f"log improvement {rest_score:.3g} {ahead} steps from now; {why}"
                 return decision.promoted(rest, decision.next_fidelity(rest), evidence)
             if is_new:
-                evidence = f"log improvement {score:.3g} {ahead} steps from now"
-                return decision.begun(start(config, evidence=evidence), decision.fidelities[0])
-        return decision.at_random(decision.fidelities[0])
+                evidence = f"log improvement {score:.3g} {ahead} steps from now; {why}"
+                return decision.begun(start(config, evidence=evidence), decision.fidelities[decision.first])
+        return decision.at_random(decision.fidelities[decision.first])
 
     def _best_resting(self, decision: Decision, ahead: int, incumbents: Array) -> tuple[Configuration | None, float]:
         """The resting configuration with the best improvement per cost `ahead` steps from now, and its score."""
@@ -132,6 +138,24 @@ class MultitaskSearch(MultiFidelity):
         return resting[int(np.argmax(scores))], float(scores.max())
 
 
+def _halving(decision: Decision, why: str) -> Suggestion | None:
+    """The next promotion by successive halving of the random configurations, or another random one."""
+    found = halved(decision.history, decision.known, decision.resting, decision.fidelities, decision.first)
+    if found is not None:
+        return decision.promoted(*found, f"one of the best third of the random ones; {why}")
+    return _random_where_feasible(decision, why)
+
+
+def _rises(configuration: Configuration) -> bool:
+    """Whether its curve rose over the last two thirds of its training, in two steps."""
+    trial = configuration.full
+    if trial is None or len(trial.losses) < 3:
+        return False
+    *_, third = trial.losses
+    first, second = trial.losses[(len(trial.losses) - 1) // 3], trial.losses[2 * (len(trial.losses) - 1) // 3]
+    return first < second < third
+
+
 def _random_where_feasible(decision: Decision, why: str) -> Suggestion:
     """A random configuration; rarer where trainings nearby broke, by their probability of failure."""
     history, rng = decision.history, generator(decision.history, "sound")
@@ -144,4 +168,4 @@ def _random_where_feasible(decision: Decision, why: str) -> Suggestion:
         config = space.sample(rng)
         if not space.is_finite or history.known(config) is None:
             suggestion = replace(suggestion, config=config)
-    return decision.begun(suggestion, decision.fidelities[0])
+    return decision.begun(suggestion, decision.fidelities[decision.first])
