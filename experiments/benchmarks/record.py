@@ -78,14 +78,14 @@ def resnet(cars: Path, cifar: Path, work: Path) -> Recipe:
 
 
 def lstm(ptb: Path, work: Path) -> Recipe:
-    folder = shortened(ptb, {"train": 500, "valid": 150, "test": 150}, work / "lstm")
+    folder = shortened(ptb, {"train": 400, "valid": 120, "test": 120}, work / "lstm")
     return Recipe(LstmLm(horizon=15, data=str(folder), layers=1, vocabulary_size=500), fields=("hidden",))
 
 
 def bert(ptb: Path, work: Path) -> Recipe:
-    folder = shortened(ptb, {"train": 1500, "valid": 120, "test": 120}, work / "bert")
+    folder = shortened(ptb, {"train": 1500, "valid": 70, "test": 70}, work / "bert")
     workload = BertMlm(
-        horizon=15, data=str(folder), vocabulary_size=60, length=32, layers=1, heads=1, evaluations_per_pass=16
+        horizon=15, data=str(folder), vocabulary_size=60, length=32, layers=1, heads=1, evaluations_per_pass=18
     )
     return Recipe(workload, fields=("hidden",), shape="linear")
 

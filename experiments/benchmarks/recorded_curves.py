@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from curves import Table
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from search.space import Space, choice, lograndint, loguniform, pow2, uniform
 
@@ -107,3 +108,27 @@ def recorded(folder: Path = FOLDER) -> list[Table]:
     """The tables that are there, in the order of SPACES."""
     found = {name: folder / f"{name}.npz" for name in SPACES}
     return [Recording.read(path).table(name) for name, path in found.items() if path.is_file()]
+
+
+def described(recording: Recording) -> str:
+    """Of one file: trainings, diverged, spread of the last losses, of the costs, and each step's agreement with the last."""
+    ends = recording.losses[:, -1].astype(np.float64)
+    ranks = [spearman(recording.losses[:, step], ends) for step in range(recording.losses.shape[1])]
+    low, middle, high = np.nanquantile(ends, (0.1, 0.5, 0.9))
+    least, most = np.quantile(np.median(recording.cost_seconds, axis=1), (0.1, 0.9))
+    return (
+        f"{len(ends)} trainings, {np.isnan(ends).mean():.0%} diverged; last loss: best {np.nanmin(ends):.3g}, 10 % {low:.3g}, "
+        f"median {middle:.3g}, 90 % {high:.3g}; cost of a step {least:.3g} to {most:.3g} s, {most / least:.1f} times; "
+        f"rank correlation with the last step {' '.join(f'{rank:.2f}' for rank in ranks)}"
+    )
+
+
+def spearman(first: NDArray[np.float32], second: NDArray[np.float64]) -> float:
+    """Rank correlation; what diverged is last of all."""
+    places = [rankdata(np.nan_to_num(each.astype(np.float64), nan=np.inf)) for each in (first, second)]
+    return float(np.corrcoef(*places)[0, 1])
+
+
+if __name__ == "__main__":
+    for path in sorted(FOLDER.glob("*.npz")):
+        print(f"{path.stem}: {described(Recording.read(path))}")
