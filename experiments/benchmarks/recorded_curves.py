@@ -49,11 +49,11 @@ SPACES = {
     ),
     "bert": Space(
         {
-            "learning_rate": loguniform(1e-4, 0.1),
+            "learning_rate": loguniform(3e-4, 0.03),
             "batch_size": pow2(16, 64),
             "weight_decay": loguniform(1e-4, 1.0),
-            "dropout": uniform(0.0, 0.5),
-            "clip_norm": loguniform(0.1, 10.0),
+            "dropout": uniform(0.0, 0.3),
+            "clip_norm": loguniform(0.3, 10.0),
             "warm_up": uniform(0.0, 0.5),  # of the training
             "hidden": pow2(16, 64),
         }
