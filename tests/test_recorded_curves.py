@@ -74,11 +74,12 @@ def test_the_test_part_is_measured_wherever_a_training_has_ended(name: str) -> N
 
 def test_the_same_training_can_be_recorded_again(tmp_path: Path) -> None:
     table = next(table for table in TABLES if table.name == "mlp")
-    recipe, config = record.mlp(), table.space.from_unit(table.units[0])
-    losses, costs, tests = record.train(recipe, config, seed=0, prepared=tmp_path)
+    row = int(np.nanargmin(table.losses[:, -1]))  # a calm one
+    config = table.space.from_unit(table.units[row])
+    losses, costs, tests = record.train(record.mlp(), config, seed=row, prepared=tmp_path)
     assert losses.shape == costs.shape == tests.shape == (table.horizon,)
-    # Another processor rounds differently, and a training wanders from there; all of it stays close to the record.
-    assert np.nanmax(np.abs(losses - table.losses[0])) < 0.2
+    # Another processor rounds differently, and a training wanders from there.
+    assert np.nanmax(np.abs(losses - table.losses[row])) < 0.1
 
 
 def test_a_recording_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
