@@ -87,11 +87,11 @@ class Analytic:
     def best(self) -> float:
         """The lowest loss without noise at any step: random points, then smaller and smaller steps around the best."""
         rng = np.random.default_rng(derived_seed("best", self.family, self.task))
-        points = np.concatenate([rng.random((2048, self.space.dimension)), self._terrain.optima()])
-        for width in (0.1, 0.05, 0.02, 0.01, 0.005, 0.002):
-            points = points[np.argsort(self._lowest(points))[:32]]
-            moves = width * rng.standard_normal((32, 24, self.space.dimension))
-            moves *= rng.random(moves.shape) < 3 / self.space.dimension  # a few coordinates at once
+        points = np.concatenate([rng.random((2048, self.space.dimension)), self._optima()])
+        for width in (0.3, 0.2, 0.1, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002):
+            points = points[np.argsort(self._lowest(points))[:48]]
+            moves = width * rng.standard_normal((48, 40, self.space.dimension))
+            moves *= rng.random(moves.shape) < 2 / self.space.dimension  # a few coordinates at once
             nearby = np.clip(points[:, None, :] + moves, 0.0, 1.0)
             points = np.concatenate([points, nearby.reshape(-1, self.space.dimension)])
         return float(self._floor + self._height * self._lowest(points).min())
@@ -129,6 +129,14 @@ class Analytic:
             bins = np.minimum((units[:, index] * len(order)).astype(int), len(order) - 1)
             places[:, index] = order[bins]
         return places
+
+    def _optima(self) -> Vector:
+        """The units of the best places of the task's surfaces: a category is the one whose place is nearest."""
+        self._values(np.full((1, self.space.dimension), 0.5))  # makes the surfaces
+        units = self._terrain.optima()
+        for index, order in self._categories.items():
+            units[:, index] = (np.abs(units[:, [index]] - order).argmin(axis=1) + 0.5) / len(order)
+        return units
 
     def _lowest(self, units: Vector) -> Vector:
         """(n,): the lowest value of each curve; infinite where it is likely to diverge."""

@@ -112,7 +112,7 @@ FAMILIES: dict[str, Family] = {
     "diverging": Family(_analytic("diverging"), "reporting"),
     "misleading": Family(_analytic("misleading"), "reporting"),
     "costly": Family(_analytic("costly"), "reporting"),
-    "long": Family(_analytic("long"), "reporting", budget=0.2),  # 50 full trainings would be 20,000 trials
+    "long": Family(_analytic("long"), "reporting", budget=0.4),  # 50 full trainings would be 9,000 trials
     "rising": Family(_analytic("rising"), "reporting"),
     "few": Family(_analytic("few"), "reporting"),
 }

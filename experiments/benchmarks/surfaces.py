@@ -6,7 +6,7 @@ is bent by another) and lie across the axes (a mixing of the coordinates).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +88,7 @@ class Terrain:
     def number(self, name: str, low: float, high: float) -> float:
         return float(self._part(name, lambda rng: rng.uniform(low, high, 1))[0])
 
-    def _part(self, name: str, draw: object) -> Vector:
+    def _part(self, name: str, draw: Callable[[np.random.Generator], Vector]) -> Vector:
         if name not in self._parts:
-            self._parts[name] = draw(np.random.default_rng(derived_seed(self._seed, name)))  # type: ignore[operator]
+            self._parts[name] = draw(np.random.default_rng(derived_seed(self._seed, name)))
         return self._parts[name]
