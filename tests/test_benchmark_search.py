@@ -244,20 +244,22 @@ def test_the_script_writes_rows_and_a_picture_and_repeats_nothing(tmp_path: Path
 
 
 def test_the_cost_to_reach_a_level_is_counted_in_full_trainings(tmp_path: Path) -> None:
-    fields = ["task", "method", "seed", "evals", "any_trace", "full_trace"]
+    fields = ["family", "task", "method", "settings", "seed", "evals", "resume_charge", "until"]
     rows = [
-        ["a", "slow", 0, 40.0, "0.10000:0.900000 0.90000:0.300000", "0.50000:0.400000"],
-        ["a", "quick", 0, 20.0, "0.05000:0.500000 0.10000:0.200000", "0.50000:0.100000"],
-        ["a", "quick", 1, 20.0, "0.05000:0.500000 0.40000:0.300000", "0.50000:0.900000"],
+        ["x", "a", "slow", "", 0, 40.0, 0.0, 1.0, "0.10000:0.900000 0.90000:0.300000", "0.50000:0.400000"],
+        ["x", "a", "quick", "", 0, 20.0, 0.0, 1.0, "0.05000:0.500000 0.10000:0.200000", "0.50000:0.100000"],
+        ["x", "a", "quick", "", 1, 20.0, 0.0, 0.2, "0.05000:0.500000", ""],  # a part of the next
+        ["x", "a", "quick", "", 1, 20.0, 0.0, 1.0, "0.05000:0.500000 0.40000:0.300000", "0.50000:0.900000"],
+        ["x", "a", "quick", "", 0, 20.0, 2.0, 1.0, "0.05000:0.100000", ""],  # the other has no such rows
     ]
     with (tmp_path / "regret.csv").open("w", newline="") as handle:
-        csv.writer(handle).writerows([fields, *rows])
+        csv.writer(handle).writerows([[*fields, "any_trace", "full_trace"], *rows])
     given = ["--method", "quick", "--level", "slow"]
     done = run_script(BENCHMARKS / "reaching.py", str(tmp_path), *given, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     any_step, full = (line.split() for line in done.stdout.splitlines() if line.startswith("a "))
-    assert any_step == ["a", "0.300", "5.00", "8.00", "2/2", "12.5%"]
-    assert full == ["a", "0.400", "inf", "inf", "1/2", "inf%"]
+    assert any_step == ["a", "0.300", "5.00", "8.00", "2/2", "12.5%", "20%"]
+    assert full == ["a", "0.400", "inf", "inf", "1/2", "inf%", "inf%"]
     done = run_script(BENCHMARKS / "reaching.py", str(tmp_path), "--method", "none", cwd=tmp_path)
     assert "none" in done.stderr
 
