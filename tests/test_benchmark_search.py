@@ -34,8 +34,12 @@ BENCHMARKS = ROOT / "experiments" / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import curves  # noqa: E402
+import families  # noqa: E402
+import fleet  # noqa: E402
 import peer  # noqa: E402
+import race  # noqa: E402
 import regret  # noqa: E402
+import standing  # noqa: E402
 
 PARAMS = [
     {"name": "lr", "type": "float", "low": 1e-4, "high": 1.0, "log": True},
@@ -150,7 +154,7 @@ def test_the_short_loop_decides_as_the_simulated_engine_does(tmp_path: Path, sch
     )  # fmt: skip
     engine = simulated(tmp_path, sweep, workers=3).history
     tuning = AskAndTell(problem.space, Random(), scheduler, horizon=6, seed=3, limit=12)
-    regret.race(problem, tuning, workers=3, seconds=math.inf)
+    race.race(problem, tuning, workers=3, seconds=math.inf)
     loop = tuning.history
     assert [(t.config, t.status, t.steps, t.losses) for t in loop if t.status is not Status.DIVERGED] == [
         (t.config, t.status, t.steps, t.losses) for t in engine if t.status is not Status.DIVERGED
@@ -177,7 +181,7 @@ def test_budget_target_baseline_points_and_finalists_are_the_same_in_both(tmp_pa
             problem.space, Random(), scheduler, horizon=6, seed=3, limit=12, baseline=baseline, points=[point],
             goal=sweep.goal, **amounts,
         )  # fmt: skip
-        regret.race(problem, tuning, workers=3, seconds=math.inf)
+        race.race(problem, tuning, workers=3, seconds=math.inf)
         assert [trial.first_origin for trial in tuning.history][:2] == ["baseline", "point"]
         assert tuning.over == engine.over
         assert [(t.config, t.first_origin, t.status, t.steps, t.losses) for t in tuning.history] == [
@@ -191,14 +195,14 @@ def test_costs_budget_and_both_rules() -> None:
     seconds = 3 * problem.full_cost
     for charge in (0.0, 3.0):
         tuning = AskAndTell(problem.space, Random(), AshaPromote(), horizon=problem.horizon, seed=0)
-        outcome = regret.race(problem, tuning, workers=2, seconds=seconds, resume_charge=charge)
+        outcome = race.race(problem, tuning, workers=2, seconds=seconds, resume_charge=charge)
         assert all(when <= seconds for when, _ in outcome.any)
         assert sum(trial.cost_seconds for trial in tuning.history) <= 2 * seconds
         best = min(loss for trial in tuning.history for loss in trial.losses if math.isfinite(loss))
         assert outcome.any[-1][1] == best
         finals = [trial.loss for trial in tuning.history.having(Status.COMPLETED)]
         assert [loss for _, loss in outcome.full[-1:]] == ([min(finals)] if finals else [])
-        values = [regret.regret(problem, outcome.any, share * seconds) for share in regret.SHARES]
+        values = [race.regret(problem, outcome.any, share * seconds) for share in standing.SHARES]
         assert values == sorted(values, reverse=True)
         assert all(0 <= value <= 1 for value in values)
         assert outcome.resumes > 0
@@ -222,11 +226,11 @@ def test_errors_are_taken_over_seeds_of_the_mean_over_tasks() -> None:
         {"method": "a", "seed": seed, "task": task, "any_1.00": value}
         for seed, task, value in [(0, "x", 0.0), (0, "y", 1.0), (1, "x", 0.5), (1, "y", 0.5)]
     ]
-    assert regret.over_seeds(rows, "a", "any_1.00") == (0.5, 0.0)
+    assert standing.over_seeds(rows, "a", "any_1.00") == (0.5, 0.0)
 
 
 def test_the_script_writes_rows_and_a_picture_and_repeats_nothing(tmp_path: Path) -> None:
-    arguments = ["--methods", "random,asha", "--tasks", "2", "--seeds", "2", "--evals", "4", "--output", "out"]
+    arguments = ["--methods", "random,asha", "--max-tasks", "2", "--seeds", "2", "--evals", "4", "--output", "out"]
     for _ in range(2):
         done = run_script(BENCHMARKS / "regret.py", *arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -240,20 +244,22 @@ def test_the_script_writes_rows_and_a_picture_and_repeats_nothing(tmp_path: Path
 
 
 def test_the_cost_to_reach_a_level_is_counted_in_full_trainings(tmp_path: Path) -> None:
-    fields = ["task", "method", "seed", "evals", "any_trace", "full_trace"]
+    fields = ["family", "task", "method", "settings", "seed", "evals", "resume_charge", "until"]
     rows = [
-        ["a", "slow", 0, 40.0, "0.10000:0.900000 0.90000:0.300000", "0.50000:0.400000"],
-        ["a", "quick", 0, 20.0, "0.05000:0.500000 0.10000:0.200000", "0.50000:0.100000"],
-        ["a", "quick", 1, 20.0, "0.05000:0.500000 0.40000:0.300000", "0.50000:0.900000"],
+        ["x", "a", "slow", "", 0, 40.0, 0.0, 1.0, "0.10000:0.900000 0.90000:0.300000", "0.50000:0.400000"],
+        ["x", "a", "quick", "", 0, 20.0, 0.0, 1.0, "0.05000:0.500000 0.10000:0.200000", "0.50000:0.100000"],
+        ["x", "a", "quick", "", 1, 20.0, 0.0, 0.2, "0.05000:0.500000", ""],  # a part of the next
+        ["x", "a", "quick", "", 1, 20.0, 0.0, 1.0, "0.05000:0.500000 0.40000:0.300000", "0.50000:0.900000"],
+        ["x", "a", "quick", "", 0, 20.0, 2.0, 1.0, "0.05000:0.100000", ""],  # the other has no such rows
     ]
     with (tmp_path / "regret.csv").open("w", newline="") as handle:
-        csv.writer(handle).writerows([fields, *rows])
+        csv.writer(handle).writerows([[*fields, "any_trace", "full_trace"], *rows])
     given = ["--method", "quick", "--level", "slow"]
     done = run_script(BENCHMARKS / "reaching.py", str(tmp_path), *given, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     any_step, full = (line.split() for line in done.stdout.splitlines() if line.startswith("a "))
-    assert any_step == ["a", "0.300", "5.00", "8.00", "2/2", "12.5%"]
-    assert full == ["a", "0.400", "inf", "inf", "1/2", "inf%"]
+    assert any_step == ["a", "0.300", "5.00", "8.00", "2/2", "12.5%", "20%"]
+    assert full == ["a", "0.400", "inf", "inf", "1/2", "inf%", "inf%"]
     done = run_script(BENCHMARKS / "reaching.py", str(tmp_path), "--method", "none", cwd=tmp_path)
     assert "none" in done.stderr
 
@@ -267,11 +273,146 @@ def test_what_a_suggestion_costs_is_measured_for_ours_and_for_optunas(tmp_path: 
     assert all(float(line[3]) > 0 for line in lines)
 
 
-def test_an_unknown_method_or_task_is_refused(tmp_path: Path) -> None:
-    for flags, words in ((["--methods", "magic"], "there is no method 'magic'"), (["--tasks", "a"], "no task 'a'")):
+def test_an_unknown_method_task_or_family_is_refused(tmp_path: Path) -> None:
+    for flags, words in (
+        (["--methods", "magic"], "--methods: there is no 'magic'"),
+        (["--tasks", "a"], "no task 'a'"),
+        (["--families", "hard"], "no 'hard'"),
+        (["--method", "mine=Rndom()"], "name 'Rndom'"),
+    ):
         done = run_script(BENCHMARKS / "regret.py", *flags, cwd=tmp_path)
         assert done.returncode == 2
         assert words in done.stderr
+
+
+ANALYTIC = sorted(families.SHAPES)
+
+
+@pytest.mark.parametrize("name", ANALYTIC)
+def test_a_task_of_a_family_is_the_same_in_every_process_and_its_best_is_known(name: str) -> None:
+    one, again, other = families.Analytic(name, 0), families.Analytic(name, 0), families.Analytic(name, 1)
+    rng = np.random.default_rng(0)
+    configs = [one.space.sample(rng) for _ in range(100)]
+    found = [one.curve(config) for config in configs]
+    for config, curve in zip(configs[:5], found, strict=False):
+        assert np.array_equal(curve.losses, again.curve(config).losses, equal_nan=True)
+        assert curve.losses.shape == curve.cost_seconds.shape == curve.truth.shape == (one.horizon,)
+    assert not np.array_equal(found[0].losses, other.curve(configs[0]).losses, equal_nan=True)
+    assert one.best == again.best < one.typical
+    assert all(curve.truth[np.isfinite(curve.losses)].min(initial=math.inf) >= one.best for curve in found)
+
+
+def spearman(name: str, step: float) -> float:
+    """Of the losses after a share of the horizon with the last ones, over the curves that do not diverge."""
+    problem = families.Analytic(name, 0)
+    rng = np.random.default_rng(1)
+    losses = np.array([problem.curve(problem.space.sample(rng)).losses for _ in range(300)])
+    losses = losses[np.isfinite(losses).all(axis=1)]
+    ranks = [np.argsort(np.argsort(losses[:, at])) for at in (max(0, round(step * problem.horizon) - 1), -1)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "low", "high"),
+    [
+        ("late", 0.0, -1.0, -0.5), ("late", 0.5, 0.8, 1.0), ("flat", 0.0, -0.2, 0.2), ("useless", 0.3, -0.2, 0.2),
+        ("useless", 0.6, 0.8, 1.0), ("misleading", 0.3, -1.0, -0.5), ("misleading", 0.7, 0.9, 1.0),
+        ("schedule", 0.0, 0.1, 0.5), ("schedule", 0.5, 0.4, 0.75), ("few", 0.3, 0.9, 1.0),
+    ],
+)  # fmt: skip
+def test_beginnings_say_as_much_about_ends_as_the_family_promises(
+    name: str, share: float, low: float, high: float
+) -> None:
+    assert low <= spearman(name, share) <= high
+
+
+def test_the_other_families_are_as_hard_as_they_say() -> None:
+    def losses(name: str) -> Any:
+        problem = families.Analytic(name, 0)
+        rng = np.random.default_rng(1)
+        return problem, [problem.curve(problem.space.sample(rng)) for _ in range(300)]
+
+    problem, found = losses("diverging")
+    ends = np.array([np.isnan(curve.losses).argmax() if np.isnan(curve.losses[-1]) else -1 for curve in found])
+    assert 0.3 < np.mean(ends >= 0) < 0.7
+    assert np.mean(ends >= problem.horizon / 3) > 0.05  # some late
+    _, found = losses("rising")
+    assert np.mean([curve.truth[-1] > curve.truth.min() for curve in found]) > 0.5
+    _, found = losses("costly")
+    costs = [curve.cost_seconds[0] for curve in found]
+    assert 15 < max(costs) / min(costs) <= 20
+    assert np.corrcoef(np.log(costs), [curve.truth[-1] for curve in found])[0, 1] < -0.4
+    problem, found = losses("needle")
+    good = [curve.truth[-1] < problem.best + 0.5 * (problem.typical - problem.best) for curve in found]
+    assert 0 < np.mean(good) < 0.04
+    _, found = losses("noisy")
+    plateau = np.array([curve.losses[50:] - curve.truth[50:] for curve in found])
+    ends = np.sort([curve.truth[-1] for curve in found])
+    assert 2 * plateau.std() > ends[30] - ends[3]  # the noise spans what separates the good ones
+    assert len(families.SHAPES["wide"].space.parameters) == 40
+    assert families.SHAPES["conditional"].space.is_conditional
+
+
+def test_every_family_of_the_fleet_is_for_choosing_or_for_reporting_and_none_for_both() -> None:
+    choosing, reporting = (fleet.names_of(part) for part in ("choosing", "reporting"))
+    assert sorted(choosing + reporting) == sorted(fleet.FAMILIES) == sorted(fleet.names_of("all"))
+    assert not set(choosing) & set(reporting)
+    assert set(ANALYTIC) <= set(fleet.FAMILIES)
+    found, missing = fleet.load(["few", "lcbench", "opda"], fleet.Sources())
+    assert {name: [problem.name for problem in problems] for name, problems in found.items()} == {
+        "few": ["few 0", "few 1", "few 2"]
+    }
+    assert "--harness" in missing["lcbench"]
+    assert "--data" in missing["opda"]
+
+
+def test_an_incumbent_is_chosen_by_what_is_seen_and_judged_by_the_truth() -> None:
+    outcome = race.Outcome()
+    outcome.record(1.0, loss=0.5, truth=0.5, is_full=False)
+    outcome.record(2.0, loss=0.3, truth=0.6, is_full=False)  # lucky
+    outcome.record(3.0, loss=0.4, truth=0.2, is_full=True)
+    assert outcome.any == [(1.0, 0.5), (2.0, 0.6)]
+    assert outcome.full == [(3.0, 0.2)]
+
+
+def test_a_method_is_compared_with_the_better_reference_on_the_seeds_that_it_has() -> None:
+    values = {"asha": [0.4, 0.6, 0.0], "asha-promote": [0.5, 0.6, 0.0], "mine": [0.3, 0.7]}
+    rows = [
+        {"method": method, "seed": str(seed), "task": "x", "any_1.00": value}
+        for method, of in values.items()
+        for seed, value in enumerate(of)
+    ]
+    assert standing.behind(rows, "mine", "any_1.00") == (pytest.approx(0.0), pytest.approx(0.1))
+
+
+def fleet_run(folder: Path, *flags: str) -> tuple[str, list[dict[str, str]]]:
+    done = run_script(BENCHMARKS / "regret.py", "--evals", "4", "--output", "out", *flags, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    with (folder / "out" / "regret.csv").open(newline="") as handle:
+        return done.stdout, list(csv.DictReader(handle))
+
+
+def test_a_part_of_the_budget_is_run_first_and_the_rest_on_demand(tmp_path: Path) -> None:
+    given = ["--families", "few,opda", "--max-tasks", "1", "--seeds", "1", "--methods", "asha"]
+    mine = ["--method", "mine=Random()|AshaPromote(reduction_factor=3)"]
+    printed, part = fleet_run(tmp_path, *given, *mine, "--until", "0.25", "--rules", "any,full,charged")
+    assert "opda is left out" in printed
+    assert "100%" not in printed
+    assert "mine less the better of asha" in printed
+    assert {(row["method"], row["resume_charge"]) for row in part} == {
+        (method, charge) for method in ("asha", "mine") for charge in ("0.0", "2.0")
+    }
+    assert all(row["any_0.50"] == "" for row in part)
+    printed, rows = fleet_run(tmp_path, *given, *mine, "--jobs", "2")
+    assert "100%" in printed
+    assert rows[: len(part)] == part
+    whole = rows[len(part) :]
+    assert [row["until"] for row in whole] == ["1.0", "1.0"]
+    for row in whole:  # the beginning of a whole run is the part
+        (before,) = [r for r in part if (r["method"], r["resume_charge"]) == (row["method"], "0.0")]
+        assert row["any_trace"].startswith(before["any_trace"])
+        assert row["any_0.25"] == before["any_0.25"]
+    assert fleet_run(tmp_path, *given, *mine, "--until", "0.5")[1] == rows
 
 
 def test_every_searcher_and_scheduler_is_in_a_method() -> None:

@@ -6,7 +6,7 @@ first epochs towards narrow networks; costs that differ tenfold; noise with spik
 edge of the learning rate, divergence, mostly at once and sometimes late. A task is a seed; a configuration of a task
 always has the same curve.
 
-`tables` reads recorded runs from a folder; see `Table`. `borrowed` takes the problems of another harness.
+`tables` reads recorded runs from a folder; see `Table`. `schedules` and `surrogates` read two public sets.
 """
 
 from __future__ import annotations
@@ -44,12 +44,22 @@ TENTHS = 10  # steps of a schedule
 RATE, MOMENTUM, DECAY, BATCH, WIDTH, DROPOUT = range(6)
 
 
+class Losses(Protocol):
+    """One for each step: an array, or what computes them."""
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Curve:
-    """What one configuration shows: loss after and cost of step 1, 2, …; NaN from where it diverged."""
+    """What one configuration shows: loss after and cost of step 1, 2, …; NaN from where it diverged.
 
-    losses: Vector
+    `truth` is the loss without noise, where it is known: the search sees `losses`, regret counts `truth`.
+    """
+
+    losses: Losses
     cost_seconds: Vector
+    truth: Losses | None = None
 
 
 class Problem(Protocol):
@@ -238,8 +248,8 @@ def tables(folder: Path) -> list[Table]:
     return found
 
 
-class Borrowed:
-    """A problem of another harness, of which the module `sim` says what an optimiser sees and what a curve is."""
+class Surrogate:
+    """A data set of LCBench, by the surrogate of another harness; the losses of a curve are computed when first read."""
 
     def __init__(self, problem: Any) -> None:
         self._problem = problem
@@ -252,19 +262,29 @@ class Borrowed:
 
     def curve(self, config: Config) -> Curve:
         curve = self._problem.curve(config)
-        losses = [curve.at(step)[0] for step in range(1, self.horizon + 1)]
-        return Curve(np.array(losses, dtype=np.float64), np.asarray(curve.cost, dtype=np.float64)[: self.horizon])
+        return Curve(OnDemand(curve), np.asarray(curve.cost, dtype=np.float64)[: self.horizon])
 
 
-def borrowed(folder: Path, bench: str) -> list[Borrowed]:
-    """The problems of the harness in `folder`, whose module `run_peer` lists them; raises ValueError if it has none."""
-    if not (folder / "run_peer.py").is_file():
-        raise ValueError(
-            f"{folder}: has no run_peer.py; give the folder of a harness whose `problems` lists its tasks."
-        )
-    sys.path.insert(0, str(folder))
-    harness = importlib.import_module("run_peer")
-    return [Borrowed(problem) for problem in harness.problems(bench, "99")]
+@dataclass(frozen=True)
+class OnDemand:
+    """The losses of a curve of that harness, by the index of the step."""
+
+    curve: Any
+
+    def __getitem__(self, index: int) -> float:
+        return float(self.curve.at(index + 1)[0])
+
+
+def surrogates(harness: Path, folder: Path) -> list[Surrogate]:
+    """The data sets of LCBench in `folder`, read by the module `sim` of the harness, in order of their names."""
+    for file in (harness / "sim.py", folder / "reference.json"):
+        if not file.is_file():
+            raise ValueError(f"{file} is missing; give the folders of the harness and of its surrogate of LCBench.")
+    if str(harness) not in sys.path:
+        sys.path.insert(0, str(harness))
+    sim = importlib.import_module("sim")
+    names = sorted(json.loads((folder / "reference.json").read_text()))
+    return [Surrogate(sim.LCBenchProblem(name, str(folder))) for name in names]
 
 
 def schedules(folder: Path) -> list[Table]:

@@ -1,34 +1,34 @@
-"""Regret of searchers and schedulers at equal cost, on recorded or made-up learning curves instead of trainings.
+"""Regret of searchers and schedulers at equal cost, on learning curves instead of trainings, family by family.
 
     python experiments/benchmarks/regret.py                        # the made-up family: about two minutes
-    python experiments/benchmarks/regret.py --tasks 6 --seeds 5 --methods random,tpe,gp
-    python experiments/benchmarks/regret.py --harness FOLDER --bench lcbench --tasks NAME,NAME --methods multitask
+    python experiments/benchmarks/regret.py --families late,needle --methods asha,multitask --seeds 5 --until 0.25
+    python experiments/benchmarks/regret.py --fleet reporting --data FOLDER --harness FOLDER --rules any,full,charged
+    python experiments/benchmarks/regret.py --fleet choosing --methods asha,few --method "few=MultitaskSearch(first=3)"
     python experiments/benchmarks/regret.py --tables FOLDER --evals 50 --output runs/regret   # recorded curves
-    python experiments/benchmarks/regret.py --schedules FOLDER     # a step is a tenth of a run's own schedule
 
+Families   those of fleet.py, or a folder of tables (the format is that of `Table` in curves.py).
 Protocol   `--workers` workers; a step takes its recorded seconds, a decision none (its processor time is shown).
-           A trial may pause and be resumed, for `--resume-charge` steps' cost each time. The budget of a run, over
-           all workers, is `--evals` times the mean cost of the full training of a random configuration.
+           A trial may pause and be resumed. The budget of a run, over all workers, is `--evals` times the mean cost
+           of the full training of a random configuration, and `--until` of it is run.
 Regret     (loss of the incumbent − best known) / (median final loss of random configurations − best known), between
-           0 and 1; 1 while there is no incumbent. By two rules: "any", the lowest loss at any step of any trial (who
-           keeps every checkpoint); "full", the lowest last loss of the trials trained to the horizon.
+           0 and 1; 1 while there is no incumbent. By three rules: "any", the lowest loss at any step of any trial (who
+           keeps every checkpoint); "full", the lowest last loss of the trials trained to the horizon; "charged", as
+           "any", but each resume costs two steps more. An incumbent is chosen by reported losses, and judged by
+           losses without noise where they are known.
 Errors     mean over tasks for each seed, then mean ± standard error over the seeds: the tasks of one seed share
            their first draws.
 Output     regret.csv: one row for each run (rows that are there are not run again), regret.png: the curves and
-           their bands (± one standard error). Tables: the format is that of `Table` in curves.py.
-To add     a method: one line in METHODS. Not a population: recorded curves have no state that a fork could take over.
-
-The runs are driven by `AskAndTell`, not by the simulated engine, whose ledger makes every report durable: that costs
-6 ms a report here, a hundred times the rest. A test checks that both make the same decisions.
+           their bands (± one standard error).
+To add     a method: one line in METHODS, or --method "name=Searcher(…)|Scheduler(…)" with the public names of
+           `orchestrator`. Not a population: recorded curves have no state that a fork could take over.
+Processes  --jobs; set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import heapq
-import math
-import statistics
+import multiprocessing
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,8 +36,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from curves import Curve, Problem, borrowed, made_up, schedules, tables
+import fleet
+import standing
+from curves import Problem, made_up, tables
+from race import race, regret
+from standing import RULES, SHARES
 
 from search.ask_and_tell import AskAndTell
 from search.contract import Scheduler, Searcher
@@ -88,143 +91,176 @@ METHODS = {
     "sigopt": Method(SigOptSearch(), tasks=COARSE),
 }
 DEFAULT = "random,asha,asha-promote,tpe,tpe-asha"
-RULES = {"any": "any step of any trial", "full": "full trainings only"}
-SHARES = (0.02, 0.03, 0.05, 0.07, 0.10, 0.15, 0.25, 0.35, 0.50, 0.70, 1.00)  # of the budget
-PRINTED = (0.05, 0.10, 0.25, 0.50, 1.00)
 
 
-@dataclass
-class Outcome:
-    """What one run came to: by each rule, when (in seconds) the incumbent fell to which loss."""
+class Names(dict[str, Any]):
+    """The public names of `orchestrator`."""
 
-    any: list[tuple[float, float]] = field(default_factory=list)
-    full: list[tuple[float, float]] = field(default_factory=list)
-    trials: int = 0
-    complete: int = 0
-    resumes: int = 0
-    decisions: int = 0
-    decision_seconds: float = 0.0  # of the processor, in all
+    def __missing__(self, name: str) -> Any:
+        import orchestrator
 
-    def record(self, now: float, loss: float, is_full: bool) -> None:
-        for trace in (self.any, self.full) if is_full else (self.any,):
-            if math.isfinite(loss) and (not trace or loss < trace[-1][1]):
-                trace.append((now, loss))
+        try:
+            return getattr(orchestrator, name)
+        except AttributeError as error:
+            raise KeyError(name) from error
 
 
-def race(problem: Problem, tuning: AskAndTell, *, workers: int, seconds: float, resume_charge: float = 0.0) -> Outcome:
-    """Run `tuning` on `problem` for `seconds` of simulated time."""
-    outcome, now = Outcome(), 0.0
-    free = list(range(workers))
-    curves: dict[int, Curve] = {}  # trial → its curve
-    under_way: list[tuple[float, int, int, float]] = []  # heap: end of the step, worker, trial, its cost
-
-    def launch(worker: int, number: int, step: int, extra_steps: float = 0.0) -> None:
-        cost = float(curves[number].cost_seconds[step - 1]) * (1 + extra_steps)
-        heapq.heappush(under_way, (now + cost, worker, number, cost))
-
-    def feed() -> None:
-        while free:
-            began = time.process_time()
-            trial = tuning.ask()
-            outcome.decision_seconds += time.process_time() - began
-            if trial is None:
-                return
-            outcome.decisions += 1
-            resumes = trial.suggestion.kind == "resume"
-            outcome.resumes += resumes
-            outcome.trials += not resumes
-            if not resumes:
-                curves[trial.number] = problem.curve(trial.config)
-            launch(free.pop(0), trial.number, trial.step + 1, resume_charge if resumes else 0.0)
-
-    feed()
-    while under_way and under_way[0][0] <= seconds:
-        now, worker, number, cost = heapq.heappop(under_way)
-        trial = tuning.history.trials[number]
-        step = trial.step + 1
-        loss = float(curves[number].losses[step - 1])
-        outcome.record(now, loss, is_full=step == problem.horizon)
-        outcome.complete += step == problem.horizon
-        began = time.process_time()
-        goes_on = tuning.tell(trial, step, loss, cost_seconds=cost)
-        outcome.decision_seconds += time.process_time() - began
-        if goes_on:
-            launch(worker, number, step + 1)
-        else:
-            free.append(worker)
-            free.sort()
-            feed()
-    return outcome
+def method_of(text: str) -> tuple[str, Method]:
+    """The method of "name=Searcher(…)|Scheduler(…)|tasks"; raises ValueError if it is none."""
+    name, _, expression = text.partition("=")
+    try:
+        parts = [eval(part.strip(), {"__builtins__": {}}, Names()) for part in expression.split("|")]
+        return name, Method(*parts)
+    except Exception as error:
+        raise ValueError(f"{text!r} is no method ({error}); write it as name=Searcher()|Scheduler().") from error
 
 
-def regret(problem: Problem, trace: Sequence[tuple[float, float]], until: float) -> float:
-    """Of the incumbent at the time `until`."""
-    losses = [loss for when, loss in trace if when <= until]
-    if not losses:
-        return 1.0
-    return min(max((losses[-1] - problem.best) / (problem.typical - problem.best), 0.0), 1.0)
+@dataclass(frozen=True)
+class Run:
+    """One run to be made; `until` is the share of its budget that is run."""
 
+    family: str
+    problem: Problem = field(repr=False)
+    method: str
+    how: Method = field(repr=False)
+    seed: int
+    workers: int
+    evals: float
+    resume_charge: float
+    until: float
 
-def run(problem: Problem, method: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
-    """One run, as a row of the CSV."""
-    how = METHODS[method]
-    seconds = given.evals * problem.full_cost / given.workers
-    tuning = AskAndTell(problem.space, how.searcher, how.scheduler, horizon=problem.horizon, seed=seed, tasks=how.tasks)
-    outcome = race(problem, tuning, workers=given.workers, seconds=seconds, resume_charge=given.resume_charge)
-    key = dict(zip(KEY, _key(problem.name, method, seed, given), strict=True))
-    regrets = {
-        _column(rule, share): round(regret(problem, getattr(outcome, rule), share * seconds), 6)
-        for rule in RULES
-        for share in SHARES
-    }
-    milliseconds = 1e3 * outcome.decision_seconds / max(1, outcome.decisions)
-    counts = {"trials": outcome.trials, "complete": outcome.complete, "resumes": outcome.resumes}
-    traces = {f"{rule}_trace": _trace(problem, getattr(outcome, rule), seconds) for rule in RULES}
-    return key | regrets | counts | {"cpu_ms_per_suggestion": round(milliseconds, 3)} | traces
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What its row is known by; a method whose settings have changed is another one."""
+        numbers = (str(self.seed), str(self.workers), str(self.evals), str(self.resume_charge))
+        tasks = " ".join(task.name for task in self.how.tasks)
+        settings = f"{self.how.searcher!r} {self.how.scheduler!r} {tasks}".strip()
+        return (self.problem.name, self.method, settings, *numbers)
 
-
-def _trace(problem: Problem, trace: Sequence[tuple[float, float]], seconds: float) -> str:
-    """Every improvement, as "share of the budget:regret share:regret …"."""
-    return " ".join(f"{when / seconds:.5f}:{regret(problem, trace, when):.6f}" for when, _ in trace)
+    def row(self) -> dict[str, Any]:
+        """Make the run; its row of the CSV. Raises ValueError if the searcher refuses the space."""
+        began, problem = time.perf_counter(), self.problem
+        seconds = self.evals * problem.full_cost / self.workers
+        tuning = AskAndTell(
+            problem.space, self.how.searcher, self.how.scheduler, horizon=problem.horizon, seed=self.seed,
+            tasks=self.how.tasks,
+        )  # fmt: skip
+        outcome = race(
+            problem, tuning, workers=self.workers, seconds=self.until * seconds, resume_charge=self.resume_charge
+        )
+        traces = {"any": outcome.any, "full": outcome.full}
+        regrets = {
+            f"{rule}_{share:.2f}": round(regret(problem, trace, share * seconds), 6) if share <= self.until else ""
+            for rule, trace in traces.items()
+            for share in SHARES
+        }
+        texts = {
+            f"{rule}_trace": " ".join(f"{when / seconds:.5f}:{regret(problem, trace, when):.6f}" for when, _ in trace)
+            for rule, trace in traces.items()
+        }
+        counts = {"trials": outcome.trials, "complete": outcome.complete, "resumes": outcome.resumes}
+        times = {
+            "cpu_ms_per_suggestion": round(1e3 * outcome.decision_seconds / max(1, outcome.decisions), 3),
+            "wall_s": round(time.perf_counter() - began, 2),
+        }
+        head = {"family": self.family} | dict(zip(KEY, self.key, strict=True)) | {"until": self.until}
+        return head | regrets | counts | times | texts
 
 
 KEY = ("task", "method", "settings", "seed", "workers", "evals", "resume_charge")
 
 
-def _key(task: str, method: str, seed: int, given: argparse.Namespace) -> tuple[str, ...]:
-    """What a row is known by; a method whose settings have changed is another one."""
-    how = METHODS[method]
-    numbers = (str(seed), str(given.workers), str(given.evals), str(given.resume_charge))
-    tasks = " ".join(task.name for task in how.tasks)
-    return (task, method, f"{how.searcher!r} {how.scheduler!r} {tasks}".strip(), *numbers)
+def runs(races: Mapping[str, Sequence[Problem]], given: argparse.Namespace) -> list[Run]:
+    """All runs asked for, seed by seed; those without a charge for resumes first."""
+    charges = sorted({RULES[rule].resume_charge for rule in given.rules})
+    return [
+        Run(name, problem, method, METHODS[method], seed, given.workers, _evals(name, given), charge, given.until)
+        for seed in range(given.first_seed, given.first_seed + given.seeds)
+        for charge in charges
+        for name, problems in races.items()
+        for problem in problems
+        for method in given.methods
+    ]
 
 
-def _column(rule: str, share: float) -> str:
-    return f"{rule}_{share:.2f}"
+def _evals(family: str, given: argparse.Namespace) -> float:
+    known = fleet.FAMILIES.get(family)
+    return float(given.evals * (1.0 if known is None else known.budget))
 
 
-def run_missing(problems: Sequence[Problem], given: argparse.Namespace) -> list[dict[str, Any]]:
+def run_missing(asked: Sequence[Run], file: Path, jobs: int = 1) -> list[dict[str, Any]]:
     """The rows of all runs asked for; those that the file has are taken from it, the others appended."""
-    file = given.output / "regret.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
-    there = {tuple(row[name] for name in KEY): row for row in _rows(file)}
-    asked = []
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
-        for problem in problems:
-            for method in given.methods:
-                key = _key(problem.name, method, seed, given)
-                if key not in there:
-                    there[key] = run(problem, method, seed, given)
-                    _append(file, there[key])
-                asked.append(there[key])
-        print(f"seed {seed}: {len(problems)} tasks, {len(given.methods)} methods", file=sys.stderr, flush=True)
-    return asked
+    there = {tuple(row[name] for name in KEY): row for row in sorted(_rows(file), key=_until)}
+    missing = [run for run in asked if run.key not in there or _until(there[run.key]) < run.until]
+    refused: set[str] = set()
+    began = time.perf_counter()
+    for charge in sorted({run.resume_charge for run in missing}):
+        todo = []
+        for run in (run for run in missing if run.resume_charge == charge):
+            free = there.get((*run.key[:-1], "0.0"))
+            if charge and free is not None and int(free["resumes"]) == 0 and _until(free) >= run.until:
+                there[run.key] = dict(free) | {"resume_charge": run.key[-1]}  # nothing would be charged
+                _append(file, there[run.key])
+            else:
+                todo.append(run)
+        for number, (run, row) in enumerate(_made(todo, jobs), 1):
+            if isinstance(row, str):
+                refused.add(f"{run.method} cannot search {run.family}: {row}")
+            else:
+                there[run.key] = row
+                _append(file, row)
+            if number % max(1, len(todo) // 20) == 0:
+                took = time.perf_counter() - began
+                print(f"{number} of {len(todo)} runs, {took:.0f} s on the clock", file=sys.stderr, flush=True)
+    for line in sorted(refused):
+        print(line, file=sys.stderr)
+    return [there[run.key] for run in asked if run.key in there]
+
+
+_asked: Sequence[Run] = ()  # in a process of the pool: its runs
+
+
+def _made(todo: Sequence[Run], jobs: int) -> Iterator[tuple[Run, dict[str, Any] | str]]:
+    """Each run with its row, or with the reason why its method refuses its space, as they come."""
+    if jobs == 1:
+        for run in todo:
+            yield run, _row(run)
+        return
+    fork = multiprocessing.get_context("fork")  # the children have the problems already
+    with fork.Pool(jobs, initializer=_enter, initargs=(todo,)) as pool:
+        for index, row in pool.imap_unordered(_numbered, range(len(todo))):
+            yield todo[index], row
+
+
+def _enter(todo: Sequence[Run]) -> None:
+    global _asked
+    _asked = todo
+
+
+def _numbered(index: int) -> tuple[int, dict[str, Any] | str]:
+    return index, _row(_asked[index])
+
+
+def _row(run: Run) -> dict[str, Any] | str:
+    try:
+        run.how.searcher.check(run.problem.space)
+    except ValueError as error:
+        return str(error)
+    return run.row()
+
+
+def _until(row: Mapping[str, Any]) -> float:
+    return float(row["until"])
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
     if file.exists():
         with file.open(newline="") as handle:
-            yield from csv.DictReader(handle)
+            rows = csv.DictReader(handle)
+            if "until" not in (rows.fieldnames or ()):
+                raise SystemExit(f"{file} was written by an earlier version of this script; give another --output.")
+            yield from rows
 
 
 def _append(file: Path, row: Mapping[str, Any]) -> None:
@@ -236,116 +272,84 @@ def _append(file: Path, row: Mapping[str, Any]) -> None:
         writer.writerow(row)
 
 
-def over_seeds(rows: Sequence[Mapping[str, Any]], method: str, column: str) -> tuple[float, float]:
-    """Mean and standard error over the seeds of the mean over the tasks; the error of one seed is NaN."""
-    by_seed: dict[str, list[float]] = {}
-    for row in rows:
-        if row["method"] == method:
-            by_seed.setdefault(str(row["seed"]), []).append(float(row[column]))
-    means = [statistics.fmean(values) for values in by_seed.values()]
-    error = statistics.stdev(means) / math.sqrt(len(means)) if len(means) > 1 else math.nan
-    return statistics.fmean(means), error
-
-
-def show(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> None:
-    """The table: regret after shares of the budget, by both rules."""
-    width = max(map(len, methods))
-    for rule, words in RULES.items():
-        print(f"\nRegret, {words} (mean ± standard error over seeds) after a share of the budget")
-        titles = "".join(f"{share:>15.0%}" for share in PRINTED)
-        print(f"{'':<{width}}{titles}{'trials':>8}{'full':>6}{'resumes':>9}{'ms/suggestion':>15}")
-        for method in sorted(methods, key=lambda name: over_seeds(rows, name, _column(rule, 1.0))[0]):
-            cells = "".join(f"{_cell(*over_seeds(rows, method, _column(rule, share))):>15}" for share in PRINTED)
-            trials, full, resumes, cpu = (
-                over_seeds(rows, method, column)[0]
-                for column in ("trials", "complete", "resumes", "cpu_ms_per_suggestion")
-            )
-            print(f"{method:<{width}}{cells}{trials:>8.0f}{full:>6.0f}{resumes:>9.0f}{cpu:>15.2f}")
-
-
-def _cell(mean: float, error: float) -> str:
-    return f"{mean:.3f}" if math.isnan(error) else f"{mean:.3f} ±{error:.3f}"
-
-
-def draw(rows: Sequence[Mapping[str, Any]], given: argparse.Namespace, title: str) -> Path:
-    """One panel for each rule: mean regret against the share of the budget, ± one standard error."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
-    panels = figure.subplots(1, len(RULES), sharey=True)
-    for panel, (rule, words) in zip(panels, RULES.items(), strict=True):
-        for method in given.methods:
-            points = [over_seeds(rows, method, _column(rule, share)) for share in SHARES]
-            means, errors = np.array(points).T
-            (line,) = panel.plot(SHARES, means, label=method, linewidth=1.6)
-            panel.fill_between(SHARES, means - errors, means + errors, color=line.get_color(), alpha=0.15, linewidth=0)
-        panel.set(xscale="log", yscale="log", xlabel="share of the budget", title=words)
-        panel.set_xticks(PRINTED, [f"{share:.0%}" for share in PRINTED])
-        panel.minorticks_off()
-        panel.set_yticks(*_ticks(panel.get_ylim()))
-        panel.grid(alpha=0.3)
-    panels[0].set_ylabel("regret")
-    panels[-1].legend(fontsize="small")
-    figure.suptitle(title)
-    file = Path(given.output) / "regret.png"
-    figure.savefig(file, dpi=150)
-    return file
-
-
-def _ticks(limits: tuple[float, float]) -> tuple[list[float], list[str]]:
-    wanted = [scale * digit for scale in (0.0001, 0.001, 0.01, 0.1, 1) for digit in (1, 2, 5)]
-    ticks = [tick for tick in wanted if limits[0] <= tick <= limits[1] * 1.001]
-    return ticks, [f"{tick:g}" for tick in ticks]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", type=Path, help="folder of recorded curves; default: the made-up family")
-    parser.add_argument("--schedules", type=Path, help="folder of opda's runs, whose length is searched as well")
-    parser.add_argument("--harness", type=Path, help="folder of another harness, with its module run_peer")
-    parser.add_argument("--bench", default="lcbench", help="which problems of that harness")
-    parser.add_argument("--tasks", default="3", help="names of tasks, or how many")
+    parser.add_argument("--fleet", choices=("choosing", "reporting", "all"), help="all families of this part")
+    parser.add_argument("--families", help=f"of {', '.join(fleet.FAMILIES)}")
+    parser.add_argument("--data", type=Path, help="folder that has lcbench_surrogate, taskset_rnn and opda")
+    parser.add_argument("--harness", type=Path, help="folder of the harness that reads the surrogate of LCBench")
+    parser.add_argument("--tables", type=Path, help="folder of recorded curves of your own")
+    parser.add_argument("--tasks", help="only these, by name")
+    parser.add_argument("--max-tasks", type=int, help="only the first so many of each family")
     parser.add_argument("--methods", default=DEFAULT, help=f"of {', '.join(METHODS)}")
+    parser.add_argument("--method", action="append", default=[], help='another: "name=Searcher()|Scheduler()"')
+    parser.add_argument("--rules", default="any,full", help=f"of {', '.join(RULES)}")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--evals", type=float, default=50.0, help="budget, in full trainings")
-    parser.add_argument("--resume-charge", type=float, default=0.0, help="steps that a resume costs")
+    parser.add_argument("--until", type=float, default=1.0, help="share of the budget that is run")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--baselines", type=Path, help="output folder that has the rows of asha and asha-promote")
     parser.add_argument("--output", type=Path, default=Path("runs/regret"))
     given = parser.parse_args()
-    given.methods = given.methods.split(",")
-    problems = _problems(given, parser)
-    for name in given.methods:
-        if name not in METHODS:
-            parser.error(f"--methods: there is no method {name!r}; there are {', '.join(METHODS)}.")
-    rows = run_missing(problems, given)
-    show(rows, given.methods)
-    title = f"{len(problems)} tasks, {given.seeds} seeds, {given.workers} workers, {given.evals:g} full trainings"
-    if given.resume_charge:
-        title += f", {given.resume_charge:g} steps for a resume"
-    print(f"\n{title}: {draw(rows, given, title)}")
-
-
-def _problems(given: argparse.Namespace, parser: argparse.ArgumentParser) -> list[Problem]:
+    began = time.perf_counter()
     try:
-        every: list[Problem] = list(
-            tables(given.tables)
-            if given.tables
-            else schedules(given.schedules)
-            if given.schedules
-            else borrowed(given.harness, given.bench)
-            if given.harness
-            else made_up(12)
-        )
+        more = dict(method_of(text) for text in given.method)
+        races = _races(given)
     except ValueError as error:
         parser.error(str(error))
-    if given.tasks.isdigit():
-        return every[: int(given.tasks)]
-    named = {problem.name: problem for problem in every}
-    for name in given.tasks.split(","):
-        if name not in named:
-            parser.error(f"--tasks: there is no task {name!r}; there are {', '.join(named)}.")
-    return [named[name] for name in given.tasks.split(",")]
+    METHODS.update(more)
+    given.methods = list(dict.fromkeys([*filter(None, given.methods.split(",")), *more]))
+    given.rules = given.rules.split(",")
+    for option, names, known in (("--methods", given.methods, METHODS), ("--rules", given.rules, RULES)):
+        for name in names:
+            if name not in known:
+                parser.error(f"{option}: there is no {name!r}; there are {', '.join(known)}.")
+    asked = runs(races, given)
+    rows = run_missing(asked, given.output / "regret.csv", given.jobs)
+    rows += _references(races, given)
+    shares = [share for share in standing.PRINTED if share <= given.until]
+    splits = {name: fleet.FAMILIES[name].split for name in races if name in fleet.FAMILIES}
+    standing.show(rows, given.methods, given.rules, shares, splits)
+    title = f"{len(races)} families, {given.seeds} seeds, {given.workers} workers, {given.evals:g} full trainings"
+    picture = standing.draw(rows, given.methods, given.rules, given.output / "regret.png", title, given.until)
+    print(f"\n{title}: {picture}; {time.perf_counter() - began:.0f} s on the clock")
+
+
+def _references(races: Mapping[str, Sequence[Problem]], given: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of the methods that others are compared with, where they have been run and were not asked for."""
+    wanted = argparse.Namespace(**vars(given) | {"methods": [m for m in standing.REFERENCES if m not in given.methods]})
+    keys = {run.key: run.until for run in runs(races, wanted)}
+    there = list(_rows((given.baselines or given.output) / "regret.csv"))
+    found = {key: row for row in there if _until(row) >= keys.get(key := tuple(row[name] for name in KEY), 2.0)}
+    return list(found.values())
+
+
+def _races(given: argparse.Namespace) -> dict[str, list[Problem]]:
+    """Family → its problems; raises ValueError if there is no such family, table or task."""
+    if given.tables:
+        found: dict[str, list[Problem]] = {given.tables.resolve().name: list(tables(given.tables))}
+    elif given.fleet or given.families:
+        names = given.families.split(",") if given.families else fleet.names_of(given.fleet)
+        for name in names:
+            if name not in fleet.FAMILIES:
+                raise ValueError(f"--families: there is no {name!r}; there are {', '.join(fleet.FAMILIES)}.")
+        found, missing = fleet.load(names, fleet.Sources(given.data, given.harness))
+        for name, why in missing.items():
+            print(f"{name} is left out: {why}.", flush=True)
+    else:
+        found = {"made up": list(made_up(3))}
+    if given.tasks:
+        names = [problem.name for problems in found.values() for problem in problems]
+        for name in given.tasks.split(","):
+            if name not in names:
+                raise ValueError(f"--tasks: there is no task {name!r}; there are {', '.join(names)}.")
+        found = {name: [p for p in problems if p.name in given.tasks.split(",")] for name, problems in found.items()}
+    found = {name: problems[: given.max_tasks] for name, problems in found.items() if problems}
+    if not found:
+        raise ValueError("no family is left; give --data and --harness, or other --families.")
+    return found
 
 
 if __name__ == "__main__":
