@@ -30,6 +30,7 @@ from search.space import Space, Vector
 from search.task import FULL
 
 APART = 0.01  # of a range: a configuration nearer than this to a known one counts as its copy
+EARLY = 0.5  # full trainings' cost after which the best of the first results goes to the horizon, even without a model
 AGREES = 0.4  # correlation with full trainings: the results of a fidelity with less are not worth their cost
 FEW = 2  # with at most this many dimensions places are scarce, so only a tenth of APART counts as a copy
 
@@ -39,6 +40,7 @@ class MultiFidelity(Searcher):
     """Handles the random start, the stop, and failures of the model; a concrete searcher chooses."""
 
     n_initial: int = 8
+    full: float = 0.4
     full_every: float = 5.0
     first: int = 1
     factor: float = 1.5
@@ -77,6 +79,8 @@ class MultiFidelity(Searcher):
         if len(known) < self.n_initial or not seen:
             if not history.room:
                 return None if not seen else self._decide(history, fidelities, known)
+            if (due := self._due_early(history, fidelities, known)) is not None:
+                return due
             evidence = f"{seen} of the {self.n_initial} results it starts with"
             return begun(propose_random(history, origin="initial", evidence=evidence), fidelities[0])
         return self._decide(history, fidelities, known)
@@ -88,6 +92,17 @@ class MultiFidelity(Searcher):
             known = configurations_of(history, fidelities)
             if len(known) >= self.n_initial:
                 fits(history, known, fidelities, Encoding(history.space))
+
+    def _due_early(
+        self, history: History, fidelities: Sequence[Fidelity], known: Sequence[Configuration]
+    ) -> Suggestion | None:
+        """The best of a few first results, to be taken to the horizon before there is a model; None: not yet."""
+        resting = [each for each in known if each.full and each.reached >= 0 and not each.running and not each.broken]
+        resting = [each for each in resting if each.step < history.horizon]
+        if len(resting) < 2 or history.spent < EARLY or full_share(history) >= self.full:
+            return None
+        best = min(resting, key=lambda each: each.full.loss if each.full else np.inf)
+        return resume(best.full, evidence=f"the best of the first {len(resting)} goes to the horizon") if best.full else None
 
     @abstractmethod
     def choose(self, decision: Decision) -> Suggestion | None:

@@ -59,7 +59,6 @@ class MultitaskSearch(MultiFidelity):
     >>> searcher = MultitaskSearch(n_initial=12)
     """
 
-    full: float = 0.4
     cost_power: float = 0.5
 
     def __post_init__(self) -> None:
