@@ -18,13 +18,15 @@ pytest.importorskip("botorch")
 
 from orchestrator.sweep import Sweep
 from search.ask_and_tell import AskAndTell
-from search.contract import Searcher
+from search.contract import Searcher, derived_seed
 from search.history import History, Trial, key_of
 from search.models.acquisition import CurveAcquisition
 from search.models.fidelities import configurations_of, fidelities_of
+from search.models.gp import CurveModel
 from search.records import BASELINE, Config, End, Record, Report, Status, Suggestion, start
 from search.rules.halving import halved
 from search.rules.multifidelity import MultiFidelity
+from search.rules.turns import full_share, model_share
 from search.searchers.bayes import BayesSearch
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.sigopt import SigOptSearch
@@ -216,7 +218,7 @@ def test_a_memo_of_another_searcher_is_not_taken_for_its_own() -> None:
 
 def test_the_rule_of_sigopt_draws_tasks_with_its_frequencies() -> None:
     tasks = Task.epochs(0.1, 0.5, 1.0)
-    searcher = SigOptSearch(n_initial=4, full_every=1e4)
+    searcher = SigOptSearch(n_initial=4, full=0.0)
     tuning = tuned(searcher, asks=8, space=LINE, horizon=10, tasks=tasks)  # its settings are remembered
     drawn = []
     for seed in range(400):
@@ -227,17 +229,44 @@ def test_the_rule_of_sigopt_draws_tasks_with_its_frequencies() -> None:
     assert shares == pytest.approx([0.481, 0.323, 0.196], abs=0.06)  # 2.4 standard deviations
 
 
-def test_when_too_little_went_to_the_horizon_the_best_forecast_goes_there() -> None:
+@pytest.mark.parametrize("seconds", [0.0, 2.0])
+def test_a_share_of_the_cost_goes_to_full_trainings(seconds: float) -> None:
     history = History(SPACE, horizon=50, seed=0)
-    while history.spent < 1:
-        suggestion = MultitaskSearch(n_initial=4, full_every=1).suggest(history)
+    searcher = MultitaskSearch(n_initial=4)
+    for _ in range(4):
+        assert full_share(history) in (0.0, 1.0)  # 1 before the first step
+        suggestion = searcher.suggest(history)
         assert isinstance(suggestion, Suggestion)
+        assert suggestion.kind == "start"
         trial = history.append(suggestion)
-        history.append(Report(trial.number, trial.step + 1, bowl(trial.config, trial.step + 1)))
+        history.append(Report(trial.number, 1, bowl(trial.config, 1), seconds))
         history.append(End(trial.number, Status.STOPPED))
-    suggestion = MultitaskSearch(n_initial=4, full_every=1).suggest(history)
+    suggestion = searcher.suggest(history)
     assert isinstance(suggestion, Suggestion)
     assert (suggestion.kind, suggestion.until) == ("resume", None)
+    history.append(suggestion)
+    assert full_share(history) == pytest.approx(50 / 53)  # the running one counts until its end
+    later = searcher.suggest(history)
+    assert isinstance(later, Suggestion)
+    assert later.until is not None
+
+
+def test_where_a_step_is_dear_the_first_full_training_does_not_wait_for_the_model() -> None:
+    tuning = tuned(MultitaskSearch(n_initial=8), asks=3, horizon=3)
+    assert [trial.step for trial in tuning.history].count(3) == 1
+    assert "the best of the first 2 results" in suggestions(tuning)[2].evidence
+
+
+def test_a_curve_that_rises_is_not_due() -> None:
+    history = History(SPACE, horizon=9, seed=0)
+    for number, last in enumerate((0.1, 0.4)):  # the first is best and rises
+        history.append(start({"x": 0.2 + number / 2, "y": 0.5}, origin="initial", until=3))
+        for step, loss in enumerate((last - 0.02, last - 0.01, last) if not number else (0.6, 0.5, last), start=1):
+            history.append(Report(number, step, loss))
+        history.append(End(number, Status.STOPPED))
+    suggestion = MultitaskSearch(n_initial=2).suggest(history)
+    assert isinstance(suggestion, Suggestion)
+    assert (suggestion.trial, suggestion.until) == (1, None)
 
 
 def test_without_room_resting_trials_go_on_until_all_are_done() -> None:
@@ -380,26 +409,47 @@ def test_a_right_belief_helps_at_once_and_a_wrong_one_is_recovered_from() -> Non
     assert wrong[16] < 0.02
 
 
-def level(config: Config, step: int) -> float:
-    """Curves that fall at once and then stay where they are: after a while nothing gets better."""
-    return 0.69 + 0.02 * abs(config["x"] - 0.9)
+def noise(config: Config, step: int) -> float:
+    """Losses that say nothing about their neighbours."""
+    return derived_seed(config["x"], config["y"]) / 2**32 + 1 / step
 
 
-@pytest.mark.slow
-def test_while_nothing_gets_better_a_share_of_the_cost_goes_to_successive_halving() -> None:
-    tuning = tuned(MultitaskSearch(), level, asks=150, horizon=27)
-    random = [trial for trial in tuning.history if trial.first_origin == "random"]
-    cost = sum(trial.step for trial in random) / 27
-    assert 0.2 < cost / tuning.history.spent < 0.5
-    reached = [sum(trial.step >= step for trial in random) for step in (1, 3, 9)]
-    assert reached[0] >= 2 * reached[1] > 2 * reached[2] > 0
-    assert "full trainings" in random[0].suggestion.evidence
-    without = tuned(MultitaskSearch(halving=0.0), level, asks=150, horizon=27)
-    assert not any(trial.first_origin == "random" for trial in without.history)
-    tasks = Task.epochs(1 / 9, 1.0)
-    for halving, expected in ((None, False), (0.5, True)):
-        tuning = tuned(MultitaskSearch(halving=halving), level, asks=60, horizon=27, tasks=tasks)
-        assert any("nothing better" in each.evidence for each in suggestions(tuning)) == expected
+def test_the_model_gets_turns_for_its_skill_and_halving_the_others() -> None:
+    shares = {}
+    for loss in (bowl, noise):
+        tuning = tuned(MultitaskSearch(n_initial=4, full=0.0), loss, asks=60, horizon=27)
+        evidence = [each.evidence for each in suggestions(tuning)[10:]]
+        shares[loss] = sum("the model has" in words and "log improvement" in words for words in evidence) / len(
+            evidence
+        )
+        assert any("ρ = " in words for words in evidence)
+    assert shares[bowl] > 0.7 > 0.5 > shares[noise] > 0.0
+    assert [model_share(skill) for skill in (0.0, 0.3, 1.0)] == pytest.approx([0.1, 0.5, 0.9])
+
+
+def test_what_is_left_out_is_expected_as_by_a_model_that_never_saw_it() -> None:
+    rng = np.random.default_rng(0)
+    places, levels, values = rng.random((20, 3)), rng.random(20), rng.normal(size=20)
+    tasks, groups = np.zeros(20), np.array([0, 0, 1, 1, 1, *range(5, 20)])
+    model = CurveModel(3)
+    model.condition(places, levels, tasks, values)
+    left_out = model.left_out(groups)
+    for group in np.unique(groups):
+        others, own = groups != group, groups == group
+        fewer = CurveModel(3)
+        fewer.condition(places[others], levels[others], tasks[others], values[others])
+        assert left_out[own] == pytest.approx(fewer.predict(places[own], levels[own], tasks[own])[0], abs=1e-8)
+
+
+def test_a_cheap_task_that_says_nothing_agrees_less_than_one_that_does() -> None:
+    model = CurveModel(2, tasks=2)
+    names = [name for name, _ in sorted(model.kernel.named_parameters())]
+    before = model.agreement(np.array([0.0, 1.0, 1.0]), np.array([0, 0, 1]))
+    assert before[1] > before[2] > 0.5
+    assert before[1] > before[0] > 0.5
+    assert "weights" in names
+    model.kernel.weights.data.fill_(0.05)
+    assert model.agreement(np.ones(1), np.ones(1))[0] < 0.2
 
 
 def test_halving_takes_the_best_third_on_and_passes_over_what_broke() -> None:

@@ -96,7 +96,7 @@ def searchers() -> dict[str, Any]:
         "bohb": S["BohbSearch"](),
         "cmaes": S["CmaEs"](),
         "multitask": S["MultitaskSearch"](n_initial=4),
-        "multitask-stop": S["MultitaskSearch"](n_initial=3, stop_below=0.02, greedy=0.5, full_every=2.0),
+        "multitask-stop": S["MultitaskSearch"](n_initial=3, stop_below=0.02, full=0.5),
         "sigopt": sigopt(n_initial=4),
         "pbt": S["PopulationBasedTraining"](population=4, interval=2),
         "pb2": S["Pb2"](population=4, interval=2),

@@ -28,7 +28,10 @@ FEW = 30  # fewer observations get only one fit
 GROWTH = 1.3  # fit again when the number of results has grown by this factor
 FEWEST = 4  # results at a fidelity whose ranks count for the skill
 MANY = 8.0  # results at a fidelity beyond which more do not count for more: the deep ones are few
-EXPECTED, UNKNOWN = 0.7, 5.0  # the rank correlation that is expected before any result, and the results that it weighs as much as
+EXPECTED, UNKNOWN = (
+    0.7,
+    5.0,
+)  # the rank correlation that is expected before any result, and the results that it weighs as much as
 
 Hyperparameters = list[float]
 """All numbers of a fitted model, in a fixed order."""
@@ -47,7 +50,12 @@ class CurveFits:
     def latest(history: History) -> CurveFits | None:
         """The latest recorded fits; None if there are none, or if the note has another form."""
         match history.note("curves"):
-            case {"shape": [*shape], "results": int(results), "fits": [_, *_] as found, "skill": int() | float() as skill}:
+            case {
+                "shape": [*shape],
+                "results": int(results),
+                "fits": [_, *_] as found,
+                "skill": int() | float() as skill,
+            }:
                 return CurveFits(shape, results, found, skill)
         return None
 

@@ -224,7 +224,7 @@ class CurveModel(Fitted):
             across = self.kernel._between(rows, end)[0][:, 0]
             own = self.kernel._between(rows, rows)[0].diagonal() + noise
             full = self.kernel._between(end, end)[0][0, 0] + noise
-            return (across / (own * full).sqrt()).numpy()
+            return np.asarray((across / (own * full).sqrt()).numpy())
 
     def _predict(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         between = self.kernel.forward(self._rows, rows)

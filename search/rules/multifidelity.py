@@ -21,16 +21,15 @@ from search.models.acquisition import CurveAcquisition
 from search.models.candidates import Encoding, Score, best_configurations, is_apart
 from search.models.fidelities import Configuration, Fidelity, configurations_of, fidelities_of
 from search.models.fits import fits
-from search.records import Enough, Status, Suggestion, resume, start
+from search.records import Enough, Suggestion, resume, start
 from search.rules.proposals import NUMERICAL, propose_random, refuse_for_model
 from search.rules.stopping import why_stop
 from search.rules.turns import full_share
-from search.settings import number, whole
+from search.settings import number, share, whole
 from search.space import Space, Vector
 from search.task import FULL
 
 APART = 0.01  # of a range: a configuration nearer than this to a known one counts as its copy
-EARLY = 0.5  # full trainings' cost after which the best of the first results goes to the horizon, even without a model
 AGREES = 0.4  # correlation with full trainings: the results of a fidelity with less are not worth their cost
 FEW = 2  # with at most this many dimensions places are scarce, so only a tenth of APART counts as a copy
 
@@ -41,7 +40,6 @@ class MultiFidelity(Searcher):
 
     n_initial: int = 8
     full: float = 0.4
-    full_every: float = 5.0
     first: int = 1
     factor: float = 1.5
     stop_below: float | None = None
@@ -57,7 +55,7 @@ class MultiFidelity(Searcher):
         whole(title, 2, n_initial=self.n_initial)
         whole(title, 1, first=self.first)
         whole(title, 0, finalists=self.finalists)
-        number(title, "[1, inf]", full_every=self.full_every)
+        share(title, "[0, 1]", full=self.full)
         number(title, "[1.1, 100]", factor=self.factor)
         if self.stop_below is not None and not (isinstance(self.stop_below, (int, float)) and self.stop_below > 0):
             raise ValueError(
@@ -79,8 +77,8 @@ class MultiFidelity(Searcher):
         if len(known) < self.n_initial or not seen:
             if not history.room:
                 return None if not seen else self._decide(history, fidelities, known)
-            if (due := self._due_early(history, fidelities, known)) is not None:
-                return due
+            if (early := self.choose_early(history, known)) is not None:
+                return early
             evidence = f"{seen} of the {self.n_initial} results it starts with"
             return begun(propose_random(history, origin="initial", evidence=evidence), fidelities[0])
         return self._decide(history, fidelities, known)
@@ -93,16 +91,9 @@ class MultiFidelity(Searcher):
             if len(known) >= self.n_initial:
                 fits(history, known, fidelities, Encoding(history.space))
 
-    def _due_early(
-        self, history: History, fidelities: Sequence[Fidelity], known: Sequence[Configuration]
-    ) -> Suggestion | None:
-        """The best of a few first results, to be taken to the horizon before there is a model; None: not yet."""
-        resting = [each for each in known if each.full and each.reached >= 0 and not each.running and not each.broken]
-        resting = [each for each in resting if each.step < history.horizon]
-        if len(resting) < 2 or history.spent < EARLY or full_share(history) >= self.full:
-            return None
-        best = min(resting, key=lambda each: each.full.loss if each.full else np.inf)
-        return resume(best.full, evidence=f"the best of the first {len(resting)} goes to the horizon") if best.full else None
+    def choose_early(self, history: History, known: Sequence[Configuration]) -> Suggestion | None:
+        """What to run instead of another random configuration before there is a model; None: nothing."""
+        return None
 
     @abstractmethod
     def choose(self, decision: Decision) -> Suggestion | None:
@@ -165,17 +156,6 @@ class Decision:
             if not fidelity.is_full or fidelity.steps > configuration.step:
                 return fidelity
         return None
-
-    def owes_full(self, full_every: float) -> bool:
-        """Whether fewer trainings than `full_every` demands have reached the horizon or are on their way there."""
-        horizon = self.history.horizon
-        full = sum(
-            trial.reach >= horizon
-            or (trial.status is Status.RUNNING and (trial.suggestion.until or horizon) >= horizon)
-            for trial in self.history.trials
-            if trial.task == FULL
-        )
-        return self.history.spent >= full_every * (full + 1)
 
     @cached_property
     def best_full(self) -> float:

@@ -7,30 +7,29 @@ Costs      processor time for a suggestion: `experiments/benchmarks/deciding.py`
            second) whenever there are 30 % more trials, during the wait for results if the driver allows it, and the
            fits are kept with the suggestion. Of more than 300 observations it takes the latest of the best trials, a
            spread of the others, then the rungs of the best, so that memory and time stay bounded.
-Settings   n_initial (8): random configurations before the model. greedy (0.1): share of the turns that resume the trial
-           with the best forecast, whatever else looks promising. full_every (5): each time this many full trainings'
-           cost is spent, at least one trial goes to the horizon. halving (None): while nothing improves, this share of
-           the cost goes to successive halving of random configurations, see `search.rules.halving`; None: half, but
-           nothing if the sweep has tasks. cost_power (0.5): 0 ignores how the cost of a step depends on the
-           configuration, 1 is improvement per second. first (1), factor (1.5): the rungs, if the sweep has no tasks.
-           stop_below (None): end the search when the expected improvement of the loss for the cost of one full
-           training falls below this. finalists (3): configurations to train again on fresh seeds at the end.
+Settings   n_initial (8): random configurations before the model. full (0.4): share of the cost that goes to trainings
+           up to the horizon, the best forecasts for their cost. cost_power (0.5): 0 ignores how the cost of a step
+           depends on the configuration, 1 is improvement per second. first (1), factor (1.5): the rungs, if the sweep
+           has no tasks. stop_below (None): end the search when the expected improvement of the loss for the cost of
+           one full training falls below this. finalists (3): configurations to train again on fresh seeds at the end.
 Not for    schedules that depend on the length of the training, unless tasks are given: a promoted trial resumes
            from its checkpoint. Thousands of cheap trials: Tpe with Asha.
 Source     Rakotoarison et al., In-Context Freeze-Thaw Bayesian Optimization, ICML 2024 (a random horizon for each
            decision), with the model of Swersky et al., 2013 and 2014, see `search.models.gp`. Priors: Hvarfner et al.,
            πBO, ICLR 2022.
-Differs    uses expected improvement, not the probability of a random improvement; costs count; a random share of greedy
-           turns and the bound of `full_every` keep it from staying on cheap tasks, and successive halving takes over
-           half of the cost while nothing improves. Failed and diverged trials get the worst value where they broke, and
-           places near them count for less. Losses are put on a logarithmic scale relative to the best one, so units,
-           sign and a few enormous losses do not matter. Each turn uses one of three fits to different parts of the
-           data, see `search.models.fits`.
+Differs    uses expected improvement, not the probability of a random improvement; costs count. The model shares its turns
+           with successive halving of random configurations: its share follows its skill, the rank correlation of its
+           forecasts with the results on this sweep (`search.rules.turns`), and each suggestion says so. Halving gets
+           the turn, too, where the model expects no gain. Cheap tasks and early steps that say little about full
+           trainings are skipped. Failed and diverged trials get the worst value where they broke, and places near them
+           count for less. Losses are put on a logarithmic scale relative to the best one, so units, sign and a few
+           enormous losses do not matter. Each turn uses one of three fits, see `search.models.fits`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,15 +38,16 @@ from numpy.typing import NDArray
 from search.contract import generator
 from search.history import History
 from search.models.fidelities import Configuration, level
-from search.records import Suggestion, start
+from search.records import Status, Suggestion, resume, start
 from search.rules.halving import halved
 from search.rules.multifidelity import Decision, MultiFidelity
 from search.rules.proposals import DRAWS, propose_random
-from search.rules.turns import model_share
+from search.rules.turns import full_share, model_share
 from search.settings import share
 
 Array = NDArray[np.float64]
 
+EARLY = 0.5  # full trainings' cost after which the first one is due, even without a model
 NOTHING = -8.0  # log of an improvement, on the scale of the losses, that counts as none
 MARGIN = (-3.0, -0.3)  # powers of ten, on the scale of the losses: how much better a new configuration must be
 
@@ -63,7 +63,21 @@ class MultitaskSearch(MultiFidelity):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        share("MultitaskSearch", "[0, 1]", full=self.full, cost_power=self.cost_power)
+        share("MultitaskSearch", "[0, 1]", cost_power=self.cost_power)
+
+    def choose_early(self, history: History, known: Sequence[Configuration]) -> Suggestion | None:
+        """Take the best of the first results to the horizon, once they have cost something; None: too early."""
+        resting = [(each.full, each) for each in known if each.full is not None and each.reached >= 0]
+        likely = [
+            trial
+            for trial, each in resting
+            if not each.running and not each.broken and each.step < history.horizon and trial.status is Status.STOPPED
+        ]
+        if len(likely) < 2 or history.spent < EARLY or full_share(history) >= self.full:
+            return None
+        best = min(likely, key=lambda trial: (trial.loss, trial.number))
+        return resume(best, evidence=f"the best of the first {len(likely)} results goes to the horizon")
+
     def choose(self, decision: Decision) -> Suggestion | None:
         history, acquisition, resting = decision.history, decision.acquisition, decision.resting
         if not history.room:

@@ -3,15 +3,15 @@
 Use when   there are a few tasks of known cost and you want the rule of SigOpt's service; otherwise MultitaskSearch,
            which won wherever we tried both.
 Costs      as MultitaskSearch.
-Settings   n_initial (8): random configurations before the model. full_every (5): each time this many full trainings'
-           cost is spent, at least one trial goes to the horizon. first (1), factor (1.5): the rungs, if the sweep has
+Settings   n_initial (8): random configurations before the model. full (0.4): while full trainings had a smaller
+           share of the cost, the next configuration trains in full. first (1), factor (1.5): the rungs, if the sweep has
            no tasks. stop_below (None): end the search when the expected improvement of the loss for the cost of one
            full training falls below this. finalists (3): configurations to train again on fresh seeds at the end.
 Not for    sweeps without tasks: it never resumes a configuration while others may be started.
 Source     the task with P ∝ exp(−cost), then x maximises the expected improvement there: SigOpt's open-sourced service
            (libsigopt, 2022). Priors: Hvarfner et al., πBO, ICLR 2022. The model: `search.models.gp`.
-Differs    the model is a coregionalised process, not one with the cost as a coordinate; `full_every` bounds how long no
-           training may reach the horizon; places near broken trainings count for less.
+Differs    the model is a coregionalised process, not one with the cost as a coordinate; `full` keeps a share of the cost for
+           full trainings; places near broken trainings count for less.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SigOptSearch(MultiFidelity):
             return decision.promoted(acquisition.best_forecast(decision.resting), decision.top, "no room for more")
         chances = np.exp([-each.cost for each in decision.fidelities])
         drawn = int(decision.rng.choice(len(decision.fidelities), p=chances / chances.sum()))
-        fidelity = decision.top if decision.owes_full(self.full_every) else decision.fidelities[drawn]
+        fidelity = decision.top if decision.full_share < self.full else decision.fidelities[drawn]
         best = acquisition.transforms.lowest
 
         def score(units: Array) -> Array:
