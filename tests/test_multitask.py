@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -415,15 +416,14 @@ def noise(config: Config, step: int) -> float:
 
 
 def test_the_model_gets_turns_for_its_skill_and_halving_the_others() -> None:
-    shares = {}
+    skills, shares = {}, {}
     for loss in (bowl, noise):
         tuning = tuned(MultitaskSearch(n_initial=4, full=0.0), loss, asks=60, horizon=27)
-        evidence = [each.evidence for each in suggestions(tuning)[10:]]
-        shares[loss] = sum("the model has" in words and "log improvement" in words for words in evidence) / len(
-            evidence
-        )
-        assert any("ρ = " in words for words in evidence)
-    assert shares[bowl] > 0.7 > 0.5 > shares[noise] > 0.0
+        skills[loss] = np.mean([json.loads(each.memo)["curves"]["skill"] for each in suggestions(tuning) if each.memo])
+        shares[loss] = sum("log improvement" in each.evidence for each in suggestions(tuning)) / 60
+        assert any(f"ρ = {0.7:.2f}" in each.evidence for each in suggestions(tuning)), "what is expected at the start"
+    assert skills[bowl] > 0.8 > 0.4 > skills[noise]
+    assert shares[bowl] > 0.6 > 0.55 > shares[noise] > 0.0
     assert [model_share(skill) for skill in (0.0, 0.3, 1.0)] == pytest.approx([0.1, 0.5, 0.9])
 
 
