@@ -33,7 +33,6 @@ Array = NDArray[np.float64]
 
 PRIOR_RESULTS = 10.0  # πBO's β: priors weigh as much as this many trials
 HOPELESS = -15.0  # log of an improvement that counts as none
-SMALLEST = 0.01  # of a transformed loss: a smaller improvement is no gain
 CENTRES = 10  # best forecasts around which to draw candidates
 
 
@@ -142,11 +141,6 @@ class CurveAcquisition:
         values = np.full(horizon + 1, float(self.forecasts.min()) if not seen.all() else 0.0)
         values[seen] = self.transforms(FULL, lowest[seen])
         return values
-
-    def may_gain(self, configuration: Configuration) -> bool:
-        """Whether a full training of it has a fair chance to become the best, by a margin that excludes mere copies."""
-        mean, deviation = self.model.predict(self._encode(configuration.unit[None]), np.ones(1), np.zeros(1))
-        return bool(mean[0] - 2 * deviation[0] < self.transforms.best - SMALLEST)
 
     def full_improvement(self, among: Sequence[Configuration], best: float) -> Array:
         """Log of the expected improvement on `best` by a full training, (n,)."""

@@ -28,10 +28,8 @@ FEW = 30  # fewer observations get only one fit
 GROWTH = 1.3  # fit again when the number of results has grown by this factor
 FEWEST = 4  # results at a fidelity whose ranks count for the skill
 MANY = 8.0  # results at a fidelity beyond which more do not count for more: the deep ones are few
-EXPECTED, UNKNOWN = (
-    0.7,
-    5.0,
-)  # the rank correlation that is expected before any result, and the results that it weighs as much as
+EXPECTED = 0.7  # the skill before any result: a model that gets no turn cannot show any
+UNKNOWN = 5.0  # results that this expectation weighs as much as
 
 Hyperparameters = list[float]
 """All numbers of a fitted model, in a fixed order."""
@@ -111,13 +109,13 @@ def _fitted(data: Observations, shape: Sequence[int]) -> tuple[list[Hyperparamet
 
 
 def _skill(data: Observations, expected: NDArray[np.float64]) -> float:
-    """Rank correlation of full trainings' results with `expected`, 0 to 1; near `EXPECTED` while there are few.
+    """Rank correlation of the results at each fidelity with `expected`, 0 to 1; near `EXPECTED` while there are few.
 
-    A mean over the fidelities, by their numbers of results, of at most `MANY` each.
+    A mean over the fidelities and tasks, weighted by their numbers of results, of at most `MANY` each.
     """
     found, weight = UNKNOWN * EXPECTED, UNKNOWN
     ours = data.groups >= 0
-    for fidelity, task in {*zip(data.fidelities[ours].tolist(), data.tasks[ours].tolist(), strict=True)}:
+    for fidelity, task in sorted({*zip(data.fidelities[ours].tolist(), data.tasks[ours].tolist(), strict=True)}):
         at = ours & (data.fidelities == fidelity) & (data.tasks == task)
         if at.sum() >= FEWEST:
             share = min(MANY, float(at.sum()))

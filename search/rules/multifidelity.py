@@ -160,8 +160,9 @@ class Decision:
     @cached_property
     def best_full(self) -> float:
         """The lowest value of a training to the horizon; without one, the best forecast of all."""
-        full = list(self.history.reached(self.history.horizon).values())
-        lowest = min((loss for loss in full if np.isfinite(loss)), default=None)
+        reached = self.history.reached(self.history.horizon)
+        full = [each.full.number for each in self.known if each.full is not None and not each.broken]
+        lowest = min((reached[number] for number in full if number in reached), default=None)
         if lowest is None:
             return float(self.acquisition.forecasts.min())
         return float(self.acquisition.transforms(FULL, np.array([lowest]))[0])
