@@ -24,6 +24,7 @@ from orchestrator.page.analysis.task_correlation import APART, PRIORS, WEIGHT, l
 from orchestrator.page.sections import workers
 from search.history import History
 from search.models.fidelities import level
+from search.models.fits import CurveFits
 from search.records import End, Report, Status, resume, start
 from search.space import Space, choice, loguniform, pow2, randint, uniform, when
 from search.task import FULL, Task
@@ -185,7 +186,7 @@ def test_what_a_middle_stage_adds_is_told_from_what_it_repeats() -> None:
 
 def with_fits(tasks: list[Task], fits: list[list[float]], shape: list[int]) -> History:
     history = History(Space({"x": uniform(0, 1), "y": uniform(0, 1)}), horizon=9, tasks=tasks)
-    memo = json.dumps({"curves": {"shape": shape, "trials": 10, "fits": fits}})
+    memo = CurveFits(shape, results=10, fits=fits, skill=0.5).memo
     history.append(start({"x": 0.5, "y": 0.5}, memo=memo))
     history.append(Report(0, 3, 1.0))
     return history
