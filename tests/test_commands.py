@@ -90,6 +90,7 @@ def test_show_json_has_the_promised_keys(place: Path) -> None:
         "fallbacks",
         "tasks",
         "promotions",
+        "turns",
         "finalists",
         "waited_seconds",
         "over",

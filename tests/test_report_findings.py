@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -23,14 +24,22 @@ from orchestrator.page.sections import (
     workers,
 )
 from orchestrator.page.sections.population import lineage, slots
+from search.contract import Searcher
+from search.models.fits import CurveFits
 from search.records import End, Lost, Report, Status, start
+from search.rules.turns import model_share
+from search.searchers.multitask import MultitaskSearch
 from search.searchers.pbt import PopulationBasedTraining
+from search.searchers.points import Points
+from search.searchers.random import Random
+from search.searchers.sigopt import SigOptSearch
 from search.space import Space, choice, loguniform, uniform, when
 from search.work import Decision
 from tests.populations import Recording
 from tests.populations import run as populate
-from tests.records_on_disk import sweep_over, trained, written
-from tests.support import SPACE, small_sweep
+from tests.records_on_disk import read, sweep_over, trained, written
+from tests.support import SPACE, recorded, simulated, small_sweep
+from trainables.workloads.quadratic import Quadratic
 
 SECTIONS = (correlation, decisions, examples, failures, origins, parameters, population, workers)
 LINE = Space({"x": uniform(0, 1), "rate": loguniform(1e-3, 1.0)})
@@ -246,6 +255,54 @@ def test_origins_are_counted_with_what_they_found(tmp_path: Path) -> None:
     assert "The searcher was replaced 1 time, 25 % of all; the usual reason (1 ×): the model failed." in text(section)
     rows = {row[0]: row[1:] for row in tables(section)["Origins"].rows}
     assert rows["initial design"] == ["2", "2", "2", "3", "3", "50 %"]
+
+
+def test_a_real_multitask_sweep_says_whose_turns_they_are(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    sweep = small_sweep(
+        workload=Quadratic(horizon=6, declared_cost=1.0), searcher=MultitaskSearch(n_initial=3), num_samples=7
+    )
+    simulated(tmp_path, sweep)
+    skills = [json.loads(row["memo"])["curves"]["skill"] for row in recorded(tmp_path, "suggestion") if row["memo"]]
+    section = origins.section(read(tmp_path))
+    check(section)
+    share = 100 * model_share(skills[-1])
+    assert f"The model has {share:.0f} % of the turns: its forecasts rank with ρ = {skills[-1]:.2f} (" in text(section)
+    assert text(section).count("successive halving of random configurations has the others.") == 1
+    (chart,) = [figure for figure in section.figures if isinstance(figure, Chart) and "Turns" in figure.title]
+    skill, _ = chart.series
+    assert list(skill.y) == [*skills, skills[-1]]
+    assert list(skill.x) == sorted(skill.x)
+    assert skill.x[-1] == len({row["trial"] for row in recorded(tmp_path, "suggestion")})
+
+
+def memo_of(skill: float) -> str:
+    return CurveFits([2, 1, 0], 4, [[0.0]], skill).memo
+
+
+def with_memos(folder: Path, searcher: Searcher, *memos: str) -> str:
+    """The sentences of a sweep whose trials, one for each memo, had 4 steps each."""
+    records = [start(config, memo=memo) for config, memo in zip(configs_of(LINE, len(memos)), memos, strict=True)]
+    return text(origins.section(written(folder, sweep_over(LINE, horizon=4, searcher=searcher), records)))
+
+
+def test_turns_are_told_from_the_last_two_skills_on_record(tmp_path: Path) -> None:
+    memos = ["", memo_of(0.0), "", "not JSON", '{"bayes": {}}', "[1]", memo_of(0.4), ""]
+    assert (
+        "The model has 70 % of the turns: its forecasts rank with ρ = 0.40 (5 trials earlier: 0.00); successive halving of "
+        "random configurations has the others." in with_memos(tmp_path / "two", MultitaskSearch(), *memos)
+    )
+    given = Points([{"x": 0.5, "rate": 0.1}], then=MultitaskSearch())
+    assert "with ρ = 0.00; successive" in with_memos(tmp_path / "one", given, *memos[:3])
+
+
+@pytest.mark.parametrize("searcher", [Random(), SigOptSearch()], ids=["random", "sigopt"])
+def test_a_search_without_turns_says_nothing_of_them(searcher: Searcher, tmp_path: Path) -> None:
+    assert "turns" not in with_memos(tmp_path, searcher, memo_of(0.4), memo_of(0.8))
+
+
+def test_a_multitask_sweep_without_a_fit_says_nothing_of_turns(tmp_path: Path) -> None:
+    assert "turns" not in with_memos(tmp_path, MultitaskSearch(), "", "")
 
 
 # Failures.

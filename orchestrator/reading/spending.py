@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.driving.time_spent import WAITED
 from orchestrator.reading.costs import cost
+from orchestrator.reading.turns import in_words, turns
 from orchestrator.record.ledger import Ledger
 from search.history import History, key_of
 from search.records import BASELINE, FALLBACK, FINALIST, Began, Goal, Over
@@ -34,6 +35,7 @@ def accounts(ledger: Ledger, history: History, goal: Goal) -> dict[str, Any]:
         "fallbacks": fallbacks(ledger),
         "tasks": tasks(history),
         "promotions": promotions(ledger, history),
+        "turns": turns(ledger),
         "finalists": finalists(history, goal),
         "waited_seconds": round(sum(float(row["text"]) for row in _events(ledger, WAITED)), 3),
         "over": why_over(ledger) or None,
@@ -173,6 +175,8 @@ def print_accounts(facts: Mapping[str, Any], console: Console) -> None:
             f"Promotions   {went_on} went on from their checkpoints, {restarted} restarted and paid in full",
             highlight=False,
         )
+    if facts["turns"]:
+        console.print(f"Turns        {in_words(facts['turns'])}", highlight=False, soft_wrap=True)
     for reason, count in facts["fallbacks"].items():
         console.print(f"Fallback     {count} × {reason}", highlight=False, markup=False, soft_wrap=True)
     if facts["waited_seconds"] >= 0.05:

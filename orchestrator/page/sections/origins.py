@@ -10,6 +10,7 @@ from orchestrator.page.analysis.stages import stages
 from orchestrator.page.analysis.words import counted, listed, percent, short
 from orchestrator.page.charts import Chart, Figure, Section, Series, Table
 from orchestrator.page.recorded import Recorded
+from orchestrator.reading.turns import in_words
 from search.history import Trial
 from search.origins import COVERING
 from search.records import BASELINE, FALLBACK, FINALIST
@@ -41,6 +42,8 @@ def section(run: Recorded) -> Section | None:
         of_origin[trial.first_origin].append(trial)
     results = _results(run, of_origin)
     figures: list[Figure] = [*([] if results.is_empty else [results]), _table(run, asked, of_origin)]
+    if len(run.accounts["turns"]) > 1:
+        figures.insert(-1, _turns(run))
     return Section("origins", "Suggestions by origin", _sentences(run, asked, of_origin), figures)
 
 
@@ -55,6 +58,9 @@ def _sentences(run: Recorded, asked: Mapping[str, int], of_origin: Mapping[str, 
             f"{WORDS.get(best.first_origin, best.first_origin)}."
         )
     sentences.append(f"{counted(sum(asked.values()), 'suggestion')}: {listed(counts, 8)}.")
+    if run.accounts["turns"]:
+        words = in_words(run.accounts["turns"])
+        sentences.append(f"{words[0].upper()}{words[1:]}.")
     fallbacks = run.accounts.get("fallbacks", {})
     if fallbacks:
         times = sum(fallbacks.values())
@@ -108,6 +114,20 @@ def _results(run: Recorded, of_origin: Mapping[str, list[Trial]]) -> Chart:
     return Chart(
         "Results by origin", "trial", run.metric, series,
         note="Full trainings." + (f" {left} results are left out." if left else ""),
+    )  # fmt: skip
+
+
+def _turns(run: Recorded) -> Chart:
+    """The skill of the model of `MultitaskSearch` at each fit, and the share of the turns that it brought."""
+    found = run.accounts["turns"]
+    trials = [*(each["trials"] for each in found), len(run.history.trials)]  # the last fit is in force until now
+    skill, share = ([each[name] for each in (*found, found[-1])] for name in ("skill", "model"))
+    return Chart(
+        "Turns of the model", "trials begun", "ρ; share of the turns",
+        [Series("ρ of its forecasts", trials, skill, "step", "best"), Series("its share of the turns", trials, share, "step", "muted")],
+        note="ρ: rank correlation of forecasts with results. Full trainings that are due come before all turns, and halving "
+        "also gets the turns in which the model expects no gain.",
+        y_range=(0.0, 1.0),
     )  # fmt: skip
 
 
