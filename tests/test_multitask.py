@@ -25,6 +25,7 @@ from search.models.acquisition import CurveAcquisition
 from search.models.fidelities import configurations_of, fidelities_of
 from search.models.gp import CurveModel
 from search.records import BASELINE, Config, End, Record, Report, Status, Suggestion, start
+from search.rules.first_rung import first_rung
 from search.rules.halving import halved
 from search.rules.multifidelity import MultiFidelity
 from search.rules.turns import full_share, model_share
@@ -425,6 +426,27 @@ def test_the_model_gets_turns_for_its_skill_and_halving_the_others() -> None:
     assert skills[bowl] > 0.8 > 0.4 > skills[noise]
     assert shares[bowl] > 0.6 > 0.55 > shares[noise] > 0.0
     assert [model_share(skill) for skill in (0.0, 0.3, 1.0)] == pytest.approx([0.1, 0.5, 0.9])
+
+
+def crossing(config: Config, step: int) -> float:
+    """What leads at the first step ends last: the order is there from the third step on."""
+    return config["x"] if step >= 3 else 1.0 - config["x"]
+
+
+@pytest.mark.parametrize(("loss", "expected"), [(bowl, 1), (crossing, 3)])
+def test_new_trials_start_at_the_first_rung_whose_order_lasts(loss: Loss, expected: int) -> None:
+    history = History(SPACE, horizon=27, seed=0)
+    for number in range(16):
+        config = {"x": (number + 0.5) / 16, "y": 0.6}
+        history.append(start(config, origin="random"))
+        for step in range(1, 28):
+            history.append(Report(number, step, loss(config, step)))
+        history.append(End(number, Status.COMPLETED))
+    fidelities = fidelities_of(history)
+    found = first_rung(history, configurations_of(history, fidelities), fidelities)
+    assert fidelities[found].steps == expected
+    fresh = History(SPACE, horizon=27, seed=0)
+    assert first_rung(fresh, [], fidelities) == 0
 
 
 def test_what_is_left_out_is_expected_as_by_a_model_that_never_saw_it() -> None:

@@ -22,6 +22,7 @@ from search.models.candidates import Encoding, Score, best_configurations, is_ap
 from search.models.fidelities import Configuration, Fidelity, configurations_of, fidelities_of
 from search.models.fits import fits
 from search.records import Enough, Suggestion, resume, start
+from search.rules.first_rung import first_rung
 from search.rules.proposals import NUMERICAL, propose_random, refuse_for_model
 from search.rules.stopping import why_stop
 from search.rules.turns import full_share
@@ -140,7 +141,12 @@ class Decision:
 
     @cached_property
     def first(self) -> int:
-        """The index of the cheapest fidelity whose results say something about full trainings, by the model."""
+        """The index of the cheapest fidelity whose results say something about full trainings.
+
+        Measured at the rungs of the full training; by the model where there are separate tasks.
+        """
+        if all(each.is_full for each in self.fidelities):
+            return first_rung(self.history, self.known, self.fidelities)
         levels = np.array([each.level for each in self.fidelities])
         agreement = self.acquisition.model.agreement(levels, np.array([each.index for each in self.fidelities]))
         return int(np.argmax(np.append(agreement[:-1] >= AGREES, True)))

@@ -20,8 +20,8 @@ Source     Rakotoarison et al., In-Context Freeze-Thaw Bayesian Optimization, IC
 Differs    uses expected improvement, not the probability of a random improvement; costs count. The model shares its turns
            with successive halving of random configurations: its share follows its skill, the rank correlation of its
            forecasts with the results on this sweep (`search.rules.turns`), and each suggestion says so. Halving gets
-           the turn, too, where the model expects no gain. Cheap tasks and early steps that say little about full
-           trainings are skipped. Failed and diverged trials get the worst value where they broke, and places near them
+           the turn, too, where the model expects no gain. Rungs whose order does not last are skipped
+           (`search.rules.first_rung`), and so are cheap tasks that say little about full trainings. Failed and diverged trials get the worst value where they broke, and places near them
            count for less. Losses are put on a logarithmic scale relative to the best one, so units, sign and a few
            enormous losses do not matter. Each turn uses one of three fits, see `search.models.fits`.
 """
@@ -116,7 +116,8 @@ class MultitaskSearch(MultiFidelity):
         horizon, acquisition = decision.history.horizon, decision.acquisition
         ahead = horizon
         if all(fidelity.is_full for fidelity in decision.fidelities):
-            ahead = round(math.exp(decision.rng.uniform(0.0, math.log(horizon)))) if horizon > 1 else 1
+            soonest = decision.fidelities[decision.first].steps
+            ahead = round(math.exp(decision.rng.uniform(math.log(soonest), math.log(horizon)))) if horizon > 1 else 1
         incumbents = acquisition.incumbents(horizon)
         best = float(incumbents[min(horizon, ahead)]) - 10 ** decision.rng.uniform(*MARGIN)
 
