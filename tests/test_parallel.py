@@ -183,10 +183,11 @@ def test_a_loss_at_the_start_is_one_as_well(tmp_path: Path) -> None:
 
 
 ENDLESS = """
-import pathlib, sys
+import dataclasses, pathlib, sys
 from tests.test_parallel import WORKLOAD, assignment
 from trainables.carry_out import carry_out
-for item in carry_out(WORKLOAD, None, assignment(pathlib.Path(sys.argv[1]), workers=2)):
+endless = dataclasses.replace(WORKLOAD, horizon=100_000)
+for item in carry_out(endless, None, assignment(pathlib.Path(sys.argv[1]), workers=2, until=100_000)):
     print("item", flush=True)
 """
 
