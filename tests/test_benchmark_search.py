@@ -375,6 +375,18 @@ def test_an_incumbent_is_chosen_by_what_is_seen_and_judged_by_the_truth() -> Non
     assert outcome.full == [(3.0, 0.2)]
 
 
+def test_a_seed_that_lacks_a_task_does_not_count() -> None:
+    values = [("asha", 0, "x", 0.2), ("asha", 0, "y", 0.4), ("mine", 0, "x", 0.1), ("mine", 0, "y", 0.3)]
+    interrupted = [*values, ("asha", 1, "x", 0.2), ("asha", 1, "y", 0.4), ("mine", 1, "x", 0.9)]
+    for cells in (values, interrupted):
+        rows = [
+            {"method": method, "seed": str(seed), "task": task, "any_1.00": value}
+            for method, seed, task, value in cells
+        ]
+        assert standing.by_seed(rows, "mine", "any_1.00") == {0: pytest.approx(0.2)}
+        assert standing.behind(rows, "mine", "any_1.00")[0] == pytest.approx(-0.1)
+
+
 def test_a_method_is_compared_with_the_better_reference_on_the_seeds_that_it_has() -> None:
     values = {"asha": [0.4, 0.6, 0.0], "asha-promote": [0.5, 0.6, 0.0], "mine": [0.3, 0.7]}
     rows = [

@@ -41,12 +41,13 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def by_seed(rows: Rows, method: str, column: str) -> dict[int, float]:
-    """Seed → the mean over its tasks."""
-    found: dict[int, list[float]] = {}
+    """Seed → the mean over its tasks; without the seeds that lack a task, such as the last one before an interruption."""
+    found: dict[int, dict[str, float]] = {}
     for row in rows:
         if row["method"] == method:
-            found.setdefault(int(row["seed"]), []).append(float(row[column]))
-    return {seed: statistics.fmean(values) for seed, values in found.items()}
+            found.setdefault(int(row["seed"]), {})[str(row["task"])] = float(row[column])
+    every = {str(row["task"]) for row in rows}
+    return {seed: statistics.fmean(of.values()) for seed, of in found.items() if len(of) == len(every)}
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
@@ -138,7 +139,8 @@ def _means(of: Mapping[str, Rows], methods: Sequence[str], rule: Rule, shares: S
     width = max(map(len, methods))
     print(f"\nMean over {len(of)} families, {rule.words}; below, the family where the method's regret is highest")
     print(f"{'':<{width}}{_titles(shares)}")
-    for method in sorted(methods, key=lambda name: _mean_over(of, name, rule.column(shares[-1]))[0]):
+    raced = [name for name in methods if any(by_seed(rows, name, "trials") for rows in of.values())]
+    for method in sorted(raced, key=lambda name: _mean_over(of, name, rule.column(shares[-1]))[0]):
         cells = "".join(f"{_cell(*_mean_over(of, method, rule.column(share))):>15}" for share in shares)
         print(f"{method:<{width}}{cells}")
         found = {
