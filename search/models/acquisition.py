@@ -142,10 +142,6 @@ class CurveAcquisition:
         values[seen] = self.transforms(FULL, lowest[seen])
         return values
 
-    def full_improvement(self, among: Sequence[Configuration], best: float) -> Array:
-        """Log of the expected improvement on `best` by a full training, (n,)."""
-        return self.log_improvement(np.array([each.unit for each in among]), 1.0, best)
-
     @cached_property
     def _step_cost(self) -> StepCostModel:
         return StepCostModel(self._known, self._encode)

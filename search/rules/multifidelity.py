@@ -25,7 +25,6 @@ from search.records import Enough, Suggestion, resume, start
 from search.rules.first_rung import first_rung
 from search.rules.proposals import NUMERICAL, propose_random, refuse_for_model
 from search.rules.stopping import why_stop
-from search.rules.turns import full_share
 from search.settings import number, share, whole
 from search.space import Space, Vector
 from search.task import FULL
@@ -172,10 +171,6 @@ class Decision:
         if lowest is None:
             return float(self.acquisition.forecasts.min())
         return float(self.acquisition.transforms(FULL, np.array([lowest]))[0])
-
-    @property
-    def full_share(self) -> float:
-        return full_share(self.history)
 
     def candidates(self, score: Score) -> Iterator[tuple[dict[str, Any], float, bool]]:
         """Configurations and their scores, best first, and whether each is new."""

@@ -4,7 +4,7 @@ Use when   trainings are long, and a part of one (its first epochs, some of the 
            something about the whole. With or without `tasks` on the sweep: without them, trials rest at every
            rung (1, 2, 3, 5, 8, … steps), and for each free worker a new one starts or any resting one resumes.
 Costs      processor time for a suggestion: `experiments/benchmarks/deciding.py`. The model is fitted again (about a
-           second) whenever there are 30 % more trials, during the wait for results if the driver allows it, and the
+           second) whenever there are 30 % more results, during the wait for results if the driver allows it, and the
            fits are kept with the suggestion. Of more than 300 observations it takes the latest of the best trials, a
            spread of the others, then the rungs of the best, so that memory and time stay bounded.
 Settings   n_initial (8): random configurations before the model. full (0.4): share of the cost that goes to trainings
@@ -85,33 +85,34 @@ class MultitaskSearch(MultiFidelity):
             return decision.promoted(best, decision.next_fidelity(best), "best forecast of a full training")
         if (due := self._due(decision)) is not None:
             return due
-        share = model_share(acquisition.skill)
+        models = model_share(acquisition.skill)
         words = f"its forecasts rank with ρ = {acquisition.skill:.2f}"
-        if decision.rng.random() >= share:
-            return _halving(decision, f"halving has {1 - share:.0%} of the turns: the model has {share:.0%}, {words}")
-        return self._random_horizon(decision, f"the model has {share:.0%} of the turns: {words}")
+        if decision.rng.random() >= models:
+            return _halving(decision, f"halving has {1 - models:.0%} of the turns: the model has {models:.0%}, {words}")
+        return self._random_horizon(decision, f"the model has {models:.0%} of the turns: {words}")
 
     def _due(self, decision: Decision) -> Suggestion | None:
         """The training to take to the horizon while full ones had less than their share of the cost; None: none is due."""
         history = decision.history
-        if not decision.resting or decision.full_share >= self.full:
+        if not decision.resting or full_share(history) >= self.full:
             return None
         likely = [each for each in decision.resting if not _rises(each)]
         if not likely:
             return None
-        gains = decision.acquisition.full_improvement(likely, decision.best_full)
+        units = np.array([each.unit for each in likely])
+        gains = decision.acquisition.log_improvement(units, 1.0, decision.best_full)
         if gains.max() < NOTHING:
             return None
         left = np.log([1 - each.step / history.horizon for each in likely])
-        costs = left + decision.acquisition.log_step_cost(np.array([each.unit for each in likely]))
+        costs = left + decision.acquisition.log_step_cost(units)
         chosen = likely[int(np.argmax(gains - costs))]
         return decision.promoted(chosen, decision.top, f"a share of {self.full:.0%} of the cost goes to full trainings")
 
     def _random_horizon(self, decision: Decision, why: str) -> Suggestion | None:
         """Choose by the expected improvement, per cost, over the best result after a random number of steps.
 
-        The number of steps is drawn on a log scale, so soon and late count alike. A new configuration must be better
-        by a margin, also drawn: a resting one has already proved worth its start.
+        The number of steps, at least the first rung's, is drawn on a log scale, so soon and late count alike. A new
+        configuration must be better by a margin, also drawn: a resting one has already proved worth its start.
         """
         horizon, acquisition = decision.history.horizon, decision.acquisition
         ahead = horizon
@@ -165,9 +166,8 @@ def _rises(configuration: Configuration) -> bool:
     trial = configuration.full
     if trial is None or len(trial.losses) < 3:
         return False
-    *_, third = trial.losses
-    first, second = trial.losses[(len(trial.losses) - 1) // 3], trial.losses[2 * (len(trial.losses) - 1) // 3]
-    return first < second < third
+    last = len(trial.losses) - 1
+    return trial.losses[last // 3] < trial.losses[2 * last // 3] < trial.losses[last]
 
 
 def _random_where_feasible(decision: Decision, why: str) -> Suggestion:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from search.records import Suggestion, start
 from search.rules.multifidelity import Decision, MultiFidelity
+from search.rules.turns import full_share
 
 Array = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ class SigOptSearch(MultiFidelity):
             return decision.promoted(acquisition.best_forecast(decision.resting), decision.top, "no room for more")
         chances = np.exp([-each.cost for each in decision.fidelities])
         drawn = int(decision.rng.choice(len(decision.fidelities), p=chances / chances.sum()))
-        fidelity = decision.top if decision.full_share < self.full else decision.fidelities[drawn]
+        fidelity = decision.top if full_share(decision.history) < self.full else decision.fidelities[drawn]
         best = acquisition.transforms.lowest
 
         def score(units: Array) -> Array:
