@@ -12,9 +12,8 @@ from typing import Any
 from orchestrator.record.ledger import Ledger
 from search.rules.turns import model_share
 
-SEARCHER = (
-    "MultitaskSearch("  # in a recorded identity, also within another searcher; `SigOptSearch` keeps such fits, too
-)
+# In a recorded identity, also within another searcher; `SigOptSearch` keeps such fits, too, but divides no turns.
+SEARCHER = "MultitaskSearch("
 
 
 def turns(ledger: Ledger) -> list[dict[str, Any]]:
