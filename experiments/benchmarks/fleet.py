@@ -21,6 +21,7 @@ from typing import Literal
 
 import families
 from curves import Problem, schedules, surrogates, tables
+from recorded_curves import recorded
 
 Split = Literal["choosing", "reporting"]
 REPORTED = {f"lcbench_{name}" for name in (167152, 3945, 167200, 189906, 168330)}
@@ -74,10 +75,6 @@ def _opda(sources: Sources) -> list[Problem]:
 
 def _recorded(name: str) -> Callable[[Sources], list[Problem]]:
     def problems(sources: Sources) -> list[Problem]:
-        try:
-            from recorded_curves import recorded
-        except ImportError:
-            raise Missing("recorded_curves.py is not there") from None
         found: list[Problem] = [table for table in recorded() if table.name == name]
         if not found:
             raise Missing(f"there is no recorded table {name}")
@@ -86,8 +83,8 @@ def _recorded(name: str) -> Callable[[Sources], list[Problem]]:
     return problems
 
 
-def _analytic(name: str) -> Callable[[Sources], list[Problem]]:
-    return lambda sources: list(families.family(name))
+def _analytic(split: Split, *names: str, budget: float = 1.0) -> dict[str, Family]:
+    return {name: Family(lambda _, name=name: list(families.family(name)), split, budget) for name in names}
 
 
 FAMILIES: dict[str, Family] = {
@@ -96,25 +93,13 @@ FAMILIES: dict[str, Family] = {
     "opda": Family(_opda, "choosing"),
     "resnet": Family(_recorded("resnet"), "choosing"),
     "mlp": Family(_recorded("mlp"), "choosing"),
-    "late": Family(_analytic("late"), "choosing"),
-    "noisy": Family(_analytic("noisy"), "choosing"),
-    "useless": Family(_analytic("useless"), "choosing"),
-    "wide": Family(_analytic("wide"), "choosing"),
-    "conditional": Family(_analytic("conditional"), "choosing"),
-    "schedule": Family(_analytic("schedule"), "choosing"),
-    "short": Family(_analytic("short"), "choosing"),
-    "needle": Family(_analytic("needle"), "choosing"),
+    **_analytic("choosing", "late", "noisy", "useless", "wide", "conditional", "schedule", "short", "needle"),
     "lcbench": Family(_lcbench(reported=True), "reporting"),
     "taskset-reporting": Family(_taskset(slice(4, None)), "reporting"),
     "lstm": Family(_recorded("lstm"), "reporting"),
     "bert": Family(_recorded("bert"), "reporting"),
-    "flat": Family(_analytic("flat"), "reporting"),
-    "diverging": Family(_analytic("diverging"), "reporting"),
-    "misleading": Family(_analytic("misleading"), "reporting"),
-    "costly": Family(_analytic("costly"), "reporting"),
-    "long": Family(_analytic("long"), "reporting", budget=0.4),  # 50 full trainings would be 9,000 trials
-    "rising": Family(_analytic("rising"), "reporting"),
-    "few": Family(_analytic("few"), "reporting"),
+    **_analytic("reporting", "flat", "diverging", "misleading", "costly", "rising", "few"),
+    **_analytic("reporting", "long", budget=0.4),  # 50 full trainings would be 9,000 trials
 }
 
 
