@@ -65,6 +65,8 @@ class Signals:
     metrics: Mapping[str, float] = field(default_factory=dict)
     loss: float | None = None  # mean over the batch of this update; if the policy needs "loss"
     gradient: Gradient | None = None  # of this update, unclipped; if the policy needs "gradient"
+    each: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """With `metrics`, while weights are averaged: the metrics of the "last" weights and of each average ("γ=4", …)."""
 
     @property
     def epochs(self) -> float:
@@ -110,6 +112,9 @@ class Action:
 
     `explore` also takes a snapshot and starts an exploration, which ends at the next roll-back. An evaluation during an
     exploration measures the weights at the snapshot, and the epoch's training loss leaves the exploration out.
+    `mark` keeps the present weights under a name (before a roll-back of the same action); `roll_back_to` is the name
+    that a roll-back returns to. A roll-back that ends an exploration drops all names.
+    `averages`: keep averages of the weights over time with these exponents γ (`trainables.training.weight_averages`).
     `average`: train this many replicas from here on (one: the model alone). They start from the central model, and
     start from it again whenever a decision turns the learning rate.
     `why` makes the change a decision, which the ledger records with its `evidence`; leave it empty in a schedule that
@@ -119,11 +124,14 @@ class Action:
     knobs: Knobs | None = None
     snapshot: bool = False
     roll_back: bool = False  # weights and optimiser only; the knobs stay, and the data continue
+    mark: str = ""
+    roll_back_to: str = ""  # "": the snapshot
     replay: bool = False  # with a roll-back: repeat the samples and random numbers that followed the snapshot
     explore: bool = False
     measure: bool = False  # call `act` again at once, with the present weights' metrics on "valid"
     stop: bool = False  # give up the training as diverged
     average: Averaging | None = None  # None: no change
+    averages: tuple[float, ...] | None = None  # None: no change; (): none from here on
     why: str = ""
     evidence: Mapping[str, float] = field(default_factory=dict)
 
