@@ -1,0 +1,227 @@
+"""Averages of the weights beside a constant rate, a cosine, and a race of rates, over decades of learning rates.
+
+    python experiments/benchmarks/averages.py resnet ptb bert --data FOLDER --seeds 5
+    python experiments/benchmarks/averages.py resnet ptb bert --data FOLDER --show      # the tables only
+
+FOLDER holds cifar10 (an archive of images), ptb and novels (texts). Three trainings whose end is limited by the noise of
+their gradients: a ResNet-8 on 8,000 images of CIFAR-10 (2,500 updates of 64), an LSTM on the whole Penn Treebank (6,972
+updates of 20 windows, 2,000 words), a small BERT on two novels (3,466 updates of 32). "constant" and "cosine" are trained
+at each rate; one training gives both its last weights and their averages, for the averages do not touch it. "race" gets
+no rate. All arms make the same number of updates, the race's search included. An arm's rate is chosen by the mean over
+the seeds on the validation part; the test part is measured at the end.
+
+A row is written as soon as its training ends, so the same command continues after an interruption; two commands with
+--part 0/2 and --part 1/2 share the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.records import Config
+from trainables.contract import Policy, Workload
+from trainables.policies.averaged import Averaged
+from trainables.policies.lr_schedule import LrSchedule
+from trainables.policies.rate_race import RateRace
+from trainables.policies.warmup import Warmup
+from trainables.training.device import measure
+from trainables.training.loop import Training
+from trainables.values import Execution
+from trainables.workloads.bert_mlm import BertMlm
+from trainables.workloads.lstm_lm import LstmLm
+from trainables.workloads.resnet_pretrain import ResNetPretrain
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A training, the rates to train it at, and its warm-up in epochs."""
+
+    workload: Workload
+    config: Config
+    rates: tuple[float, ...]
+    points: float  # of the tuned metric: a result within these of the best counts as good
+    warm_up: float = 0.0
+
+    def policy(self, arm: str) -> Policy[Any]:
+        then = {"constant": None, "cosine": LrSchedule("cosine"), "race": None}[arm]
+        if arm == "race":
+            race = RateRace()
+            return Warmup(self.warm_up, then=race) if self.warm_up else race
+        if self.warm_up:
+            then = Warmup(self.warm_up) if then is None else Warmup(self.warm_up, then=then)
+        return Averaged(then)
+
+
+def resnet(data: Path) -> Experiment:
+    execution = Execution(precision="bf16", channels_last=True)
+    workload = ResNetPretrain(
+        horizon=20, data=str(data / "cifar10"), widths=(16, 32, 64), stem_stride=2, execution=execution
+    )
+    return Experiment(workload, ResNetPretrain.baseline or {}, (0.01, 0.03, 0.1, 0.3), 0.03)
+
+
+def ptb(data: Path) -> Experiment:
+    workload = LstmLm(horizon=3, data=str(data / "ptb"), hidden=64, layers=1, vocabulary_size=2000)
+    return Experiment(workload, LstmLm.baseline or {}, (0.25, 0.5, 1.0, 2.0, 4.0), 3.0)
+
+
+def bert(data: Path) -> Experiment:
+    workload = BertMlm(
+        horizon=5, data=str(data / "novels"), evaluations_per_pass=5, hidden=64, heads=1, vocabulary_size=2000,
+        length=32,
+    )  # fmt: skip
+    return Experiment(workload, BertMlm.baseline or {}, (3e-4, 1e-3, 3e-3, 1e-2), 0.03, warm_up=0.25)
+
+
+EXPERIMENTS: dict[str, Callable[[Path], Experiment]] = {"resnet": resnet, "ptb": ptb, "bert": bert}
+
+
+def trained(experiment: Experiment, arm: str, rate: float, seed: int, prepared: Path) -> Row:
+    """One training: each report's metrics, and at the end the test metrics of the last and of the chosen weights."""
+    workload = experiment.workload
+    workload.prepare(prepared)
+    begun = time.perf_counter()
+    config = {**experiment.config, "learning_rate": rate}
+    training = Training(workload, experiment.policy(arm), config, seed=seed, prepared=prepared)
+    curve, told = [], []
+    for item in training:
+        if item is None:
+            continue
+        if item.kind == "report":
+            curve.append({**item.metrics, "position": training.control.position, "samples": training.control.samples})
+        else:
+            told.append([item.policy, dict(item.evidence)] if hasattr(item, "policy") else [str(item), {}])
+    row: Row = {"curve": curve, "decisions": told, "seconds": round(time.perf_counter() - begun, 1)}
+    if not training.diverged:
+        row["test_last"] = dict(measure(workload, training.model, "test"))
+        with training.control.evaluating():
+            row["test"] = dict(measure(workload, training.model, "test"))
+    return row
+
+
+class Rows:
+    """The rows of one workload, one file for each part of the work."""
+
+    def __init__(self, folder: Path, part: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / f"rows-{part.replace('/', '-')}.jsonl"
+        lines = [line for file in sorted(folder.glob("rows-*.jsonl")) for line in file.read_text().splitlines()]
+        self.known = {(row["arm"], row["rate"], row["seed"]): row for row in map(json.loads, lines)}
+
+    def add(self, row: Row) -> None:
+        self.known[row["arm"], row["rate"], row["seed"]] = row
+        with self._file.open("a") as handle:
+            handle.write(json.dumps(row) + "\n")
+
+
+def runs(experiment: Experiment, seeds: int) -> Iterator[tuple[str, float, int]]:
+    """Arm, rate and seed of each training, all arms of a seed before the next seed."""
+    for seed in range(seeds):
+        yield "race", float(experiment.config["learning_rate"]), seed
+        for rate in experiment.rates:
+            for arm in ("constant", "cosine"):
+                yield arm, rate, seed
+
+
+def value(row: Row, workload: Workload, *, last: bool, part: str) -> float:
+    """The tuned metric at the end, of the last or of the chosen weights; infinitely bad for a diverged training."""
+    bad = math.inf if workload.mode == "min" else -math.inf
+    if "test" not in row:
+        return bad
+    if part == "test":
+        return float(row["test_last" if last else "test"][workload.metric])
+    end = row["curve"][-1]
+    return float(end.get(f"last_{workload.metric}", end[workload.metric]) if last else end[workload.metric])
+
+
+def spread(values: Sequence[float]) -> str:
+    if not all(map(math.isfinite, values)):
+        return f"diverged {sum(not math.isfinite(each) for each in values)} of {len(values)}"
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return f"{statistics.mean(values):.4g} ±{error:.2g}"
+
+
+ARMS = (("constant", True), ("constant", False), ("cosine", True), ("cosine", False))
+
+
+def title(arm: str, last: bool) -> str:
+    return f"{arm}, {'last weights' if last else 'averaged'}"
+
+
+def show(name: str, experiment: Experiment, rows: Rows) -> None:
+    workload = experiment.workload
+    found: dict[tuple[str, float], list[Row]] = {}
+    for (arm, rate, _), row in sorted(rows.known.items()):
+        found.setdefault((arm, rate), []).append(row)
+    print(f"\n## {name}: {workload.metric} on the test part, mean ± standard error\n")
+    print("| rate | " + " | ".join(title(*arm) for arm in ARMS) + " | n |")
+    print("| --- " * (len(ARMS) + 2) + "|")
+    for rate in experiment.rates:
+        cells = [
+            spread([value(row, workload, last=last, part="test") for row in found.get((arm, rate), [])] or [math.nan])
+            for arm, last in ARMS
+        ]
+        print(f"| {rate:g} | " + " | ".join(cells) + f" | {len(found.get(('constant', rate), []))} |")
+    best = max if workload.mode == "max" else min
+    print("\n| arm | rate | validation | test | n |\n| --- | --- | --- | --- | --- |")
+    for arm, last in ARMS:
+        means = {
+            rate: statistics.mean(value(row, workload, last=last, part="valid") for row in found[arm, rate])
+            for rate in experiment.rates
+            if (arm, rate) in found
+        }
+        if means:
+            line(title(arm, last), best(means, key=lambda each: means[each]), found, arm, workload, last=last)
+    for (arm, rate), _ in found.items():
+        if arm == "race":
+            line("race, no rate given", rate, found, arm, workload, last=False)
+
+
+def line(
+    name: str, rate: float, found: dict[tuple[str, float], list[Row]], arm: str, workload: Workload, *, last: bool
+) -> None:
+    """One arm at one rate."""
+    rows = found[arm, rate]
+    valid, test = (spread([value(row, workload, last=last, part=part) for row in rows]) for part in ("valid", "test"))
+    print(f"| {name} | {'' if arm == 'race' else f'{rate:g}'} | {valid} | {test} | {len(rows)} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiments", nargs="+", choices=list(EXPERIMENTS))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--part", default="0/1", help="k/n: only each n-th training, from the k-th on")
+    parser.add_argument("--show", action="store_true", help="print the tables of what is there")
+    parser.add_argument("--output", type=Path, default=Path("runs/averages"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    own, parts = map(int, given.part.split("/"))
+    for name in given.experiments:
+        experiment = EXPERIMENTS[name](given.data.absolute())
+        folder = given.output.absolute() / name
+        rows = Rows(folder, given.part)
+        for number, (arm, rate, seed) in enumerate(runs(experiment, given.seeds)):
+            if given.show or number % parts != own or (arm, rate, seed) in rows.known:
+                continue
+            row = trained(experiment, arm, rate, seed, folder / f"prepared-{own}")
+            rows.add({"arm": arm, "rate": rate, "seed": seed, **row})
+            end = row["curve"][-1] if row["curve"] else {}
+            print(f"{name} {arm} {rate:g} seed {seed}: {end.get(experiment.workload.metric)}, {row['seconds']} s", flush=True)
+        show(name, experiment, rows)
+
+
+if __name__ == "__main__":
+    main()
