@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         NoiseScaleBatch,
         Plateau,
         Quadratic,
+        RateRace,
         ReplayedSchedule,
         ResNetFinetune,
         ResNetPretrain,
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
         TransformersControl,
         Warmup,
         Watchdog,
+        Wsd,
     )
 
 HOMES = {
@@ -151,6 +153,7 @@ __all__ = [
     "PopulationBasedTraining",
     "Quadratic",
     "Random",
+    "RateRace",
     "ReplayedSchedule",
     "ResNetFinetune",
     "ResNetPretrain",
@@ -172,6 +175,7 @@ __all__ = [
     "TrialsFailed",
     "Warmup",
     "Watchdog",
+    "Wsd",
     "choice",
     "launch",
     "lograndint",
