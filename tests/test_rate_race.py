@@ -252,10 +252,10 @@ def test_a_stalled_value_starts_a_race_around_the_present_rate() -> None:
     policy = replace(POLICY, again=(0.6,))
     played = list(play(policy, stalling(0.16 / 3)))
     assert rates_tried(played)[5:] == pytest.approx([0.48, 0.16, 0.16 / 3])
-    first, second = decided(played)
+    second = decided(played)[1]
     assert second.knobs is not None
     assert second.knobs.learning_rate == pytest.approx(0.16 / 3)
-    assert [signals.samples for _, action, signals in played if action is second and signals][0] == (1560 + 300) * 16
+    assert next(signals.samples for _, action, signals in played if action is second and signals) == (1560 + 300) * 16
     kept = decided(list(play(policy, stalling(9.0))))[1]
     assert kept.knobs is not None
     assert kept.knobs.learning_rate == pytest.approx(0.16), "of equals the present rate, in mid-training"
