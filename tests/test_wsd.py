@@ -12,6 +12,7 @@ import torch
 
 from trainables.policies.wsd import State, Wsd
 from trainables.training.loop import Training, train
+from trainables.training.model_state import measured_weights, put_model
 from trainables.values import PRESENT, Action, Knobs, Signals
 from trainables.workloads.quadratic import Quadratic
 
@@ -140,16 +141,14 @@ def test_the_trunk_with_replayed_samples_is_the_training_without_cool_downs() ->
 
 
 def test_a_rung_reports_less_noise_than_the_trunk_has_and_its_checkpoint_holds_those_weights() -> None:
-    workload = Quadratic(horizon=6)
-    training = Training(workload, Wsd(rungs=(3,)), CONFIG, seed=1)
-    plain = [item.metrics["loss"] for item in train(workload, None, CONFIG, seed=1)]
+    workload, config = Quadratic(horizon=6, spread=3.0, noise=1.0), {**CONFIG, "batch_size": 1}
+    training = Training(workload, Wsd(rungs=(3,)), config, seed=1)
+    plain = [item.metrics["loss"] for item in train(workload, None, config, seed=1)]
     reports = []
     for item in training:
         if item is not None and item.kind == "report":
             reports.append(item.metrics["loss"])
-            from trainables.training.model_state import measured_weights, put_model
-
-            model = workload.model(CONFIG, None)
+            model = workload.model(config, None)
             put_model(model, measured_weights(training.state()))
             assert workload.evaluate(model, "valid")["loss"] == item.metrics["loss"]
     assert reports[2] < plain[2]

@@ -320,14 +320,15 @@ class RateRace(Policy[State]):
 
     def _value(self, signals: Signals) -> float:
         """The best of the last weights and their averages, so that smaller is better."""
-        name = self._judged(signals)
+        each = signals.each or {"last": signals.metrics}
+        name = self._judged([name for name in each["last"] if name != "train_loss"])
         sign = 1.0 if self.mode == "min" else -1.0
-        found = [sign * metrics[name] for metrics in (signals.each or {"last": signals.metrics}).values()]
+        found = [sign * metrics[name] for metrics in each.values()]
         return min((value for value in found if math.isfinite(value)), default=math.inf)
 
-    def _judged(self, signals: Signals) -> str:
-        names = [name for name in signals.metrics if name != "train_loss"]
-        found = self.metric or next((name for name in names if name.endswith(_FALLING)), None)
+    def _judged(self, names: list[str]) -> str:
+        """The metric to judge by, one of `names`."""
+        found = self.metric or next((name for end in _FALLING for name in names if name.endswith(end)), None)
         if found in names:
             return str(found)
         raise ValueError(
