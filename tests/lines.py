@@ -19,6 +19,7 @@ from search.work import Decision, Progress
 from trainables.contract import Policy, Workload
 from trainables.policies.adascale import AdaScale
 from trainables.policies.autolrs import AutoLrs
+from trainables.policies.averaged import Averaged
 from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.compose import Compose
 from trainables.policies.date import Date
@@ -142,6 +143,8 @@ POLICIES: list[Policy[Any]] = [
     BatchRamp((0.3, 0.6), decay=0.5, most=50),
     Compose(LrSchedule("linear"), BatchRamp((0.3, 0.6), decay=None, growth=1.5, most=50)),
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"),
+    Averaged(LrSchedule("cosine")),
+    Averaged(AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2)),
     Sma(replicas=2),
 ]
 

@@ -23,6 +23,7 @@ from trainables.contract import Policy, Workload
 from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.adascale import AdaScale
 from trainables.policies.autolrs import AutoLrs
+from trainables.policies.averaged import Averaged
 from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.compose import Compose
 from trainables.policies.date import Date
@@ -82,6 +83,9 @@ POLICIES: list[Policy[Any]] = [
     RateRace(least=1, budget=0.7, cool=0.0, gammas=(), data="fresh"),
     Wsd(rungs=(1, 3), cool=0.6),
     Wsd(cool=0.9, warm_up=0.5, data="replay", rungs=(1, 2, 3)),
+    Averaged(),
+    Averaged(AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"), gammas=(2.0,)),
+    Averaged(Sma(replicas=2)),
     Sma(replicas=2),
     AdaptiveSync(replicas=2, share=0.6),
     AdaptiveSync(replicas=2, share=None, patience=1),
