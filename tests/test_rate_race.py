@@ -9,9 +9,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.by_hand import ByHand
+from tests.trainings import timeless, told
+from trainables.contract import Policy
 from trainables.estimates.rate_ladder import (
     NO_SUMS,
     Trial,
@@ -24,7 +28,10 @@ from trainables.estimates.rate_ladder import (
     nearest,
 )
 from trainables.policies.rate_race import RateRace, State
+from trainables.policies.warmup import Warmup
+from trainables.training.loop import Training
 from trainables.values import Action, Knobs, Signals
+from trainables.workloads.quadratic import Quadratic
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -320,3 +327,55 @@ def test_it_says_what_it_writes_and_when_it_can_be_resumed() -> None:
     assert not RateRace().resumable
     assert not RateRace(cool=0.0).resumable
     assert RateRace(cool=0.0, share=0.0, again=()).resumable
+
+
+# In a training
+
+WORKLOAD = Quadratic(horizon=8)
+CONFIG = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 16}
+SMALL = RateRace(least=4, budget=0.7, cool=0.2, again=())  # 32 updates: trials of an epoch each
+AGAIN = RateRace(least=2, budget=0.25, cool=0.2, again=(0.6,), slack=50.0)  # to which every value has stalled
+
+
+def test_the_winner_is_where_it_would_be_without_a_race() -> None:
+    """Bit for bit: the samples, the optimizer's state and the weights at the end of its trial."""
+    training = Training(WORKLOAD, SMALL, CONFIG, seed=1)
+    chosen = next(item for item in training if item is not None and item.kind == "decision")
+    alone = Training(WORKLOAD, None, {**CONFIG, "learning_rate": chosen.after["learning_rate"]}, seed=1)
+    for _ in zip(range(4), alone, strict=False):
+        pass
+    assert torch.equal(training.model.state_dict()["point"], alone.model.state_dict()["point"])
+    assert training.control.position == alone.control.samples == 64
+    assert training.control.samples == 64 * chosen.metrics["tried"]
+
+
+def test_a_report_during_a_race_is_of_the_winner_so_far() -> None:
+    training = Training(WORKLOAD, replace(SMALL, slack=50.0), CONFIG, seed=1)
+    reports = [item for item in training if item is not None and item.kind == "report"]
+    start = WORKLOAD.evaluate(WORKLOAD.model(CONFIG, None), "valid")["loss"]
+    assert len({report.metrics["loss"] for report in reports[1:5]}) == 1
+    assert reports[1].metrics["loss"] != start
+
+
+@pytest.mark.parametrize(
+    ("policy", "races"),
+    [(AGAIN, 2), (replace(AGAIN, data="fresh", cool=0.0), 2), (Warmup(0.6, then=AGAIN), 1)],
+    ids=["replay", "fresh", "warm"],
+)
+def test_a_cut_after_any_update_changes_nothing_in_either_loop(policy: Policy[Any], races: int) -> None:
+    whole = Training(WORKLOAD, policy, CONFIG, seed=1)
+    expected, end = told(whole), timeless(whole.state())
+    assert sum("race" in getattr(item, "text", "") for item in expected) == races
+    by_hand = ByHand(WORKLOAD, policy, CONFIG, seed=1)
+    assert [replace(item, cost_seconds=0.0) for item in by_hand if item] == expected
+    training = Training(WORKLOAD, policy, CONFIG, seed=1)
+    seen, states = [], []
+    for item in training:
+        seen.append(item)
+        states.append(training.state())
+    for cut, state in enumerate(states):
+        resumed = Training(WORKLOAD, policy, CONFIG, seed=1)
+        resumed.load(state)
+        before = [replace(item, cost_seconds=0.0) for item in seen[: cut + 1] if item is not None]
+        assert before + told(resumed) == expected
+        assert timeless(resumed.state()) == end

@@ -83,6 +83,7 @@ POLICIES: list[Policy[Any]] = [
     RateRace(least=1, budget=0.7, cool=0.0, gammas=(), data="fresh"),
     Wsd(rungs=(1, 3), cool=0.6),
     Wsd(cool=0.9, warm_up=0.5, data="replay", rungs=(1, 2, 3)),
+    Averaged(Wsd(rungs=(1, 2), cool=0.5)),
     Averaged(),
     Averaged(AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"), gammas=(2.0,)),
     Averaged(Sma(replicas=2)),

@@ -30,13 +30,13 @@ from trainables.training.data_order import DataOrder
 from trainables.training.decisions import Decisions
 from trainables.training.knobs import knobs_of, multiples_of, turn
 from trainables.training.measuring import Measuring, Metrics
-from trainables.training.model_state import ModelState, Weights, copied
+from trainables.training.model_state import ModelState, Weights, copied, reported_snapshot
 from trainables.training.needs import refuse_unmet
 from trainables.training.parts import Parts
 from trainables.training.snapshots import Snapshots
 from trainables.training.weight_averages import WeightAverages
 from trainables.training.workers import Alone, joined
-from trainables.values import Action, Averaging, Knobs, Signals
+from trainables.values import PRESENT, Action, Averaging, Knobs, Signals
 
 
 class Control:
@@ -110,6 +110,7 @@ class Control:
         self.chosen = 0.0  # the average that the last epoch's end found best, by its exponent; 0: the last weights
         self._averages: WeightAverages | None = None
         self._exploring = False  # whether the next roll-back undoes the present updates
+        self._reports = ""  # which weights are measured in an exploration, see `Action.reports`
         self._undone = 0  # samples seen whose updates were rolled back
         self._evaluating = False  # whether the model had the weights to measure at some time since the last update
         self.start()
@@ -134,7 +135,7 @@ class Control:
     @property
     def _reported(self) -> dict[str, Any] | None:
         """The snapshot that an evaluation measures; None: the present weights."""
-        return self.snapshots.unnamed if self._exploring else None
+        return self.snapshots.get(self._reports) if self._exploring and self._reports != PRESENT else None
 
     def part_sizes(self, count: int, at_most: int | None = None) -> list[int]:
         """Split a batch of `count` samples into parts of at most `at_most`: `batch.split(sizes)`."""
@@ -237,6 +238,7 @@ class Control:
             "account": self._account.state_dict(),
             "decisions": self.decisions.state_dict(),
             "exploring": self._exploring,
+            "reports": self._reports,
             "undone": self._undone,
             "knobs": asdict(self.knobs),
             "multiples": [dict(multiples) for multiples in self._multiples],
@@ -252,15 +254,15 @@ class Control:
         self.is_loaded = True
         if self._forked:
             self._forked = False
-            if state["exploring"]:  # the other trial reported the weights at the snapshot
-                self._weights.write(state["snapshots"][""]["weights"])
+            if (reported := reported_snapshot(state)) is not None:  # the other trial's metrics are of these weights
+                self._weights.write(reported["weights"])
             self.fork(state)
             return
         self.epoch, self.samples = state["epoch"], state["samples"]
         self.stopped, self.diverged = state["stopped"], state["diverged"]
         self._account.load_state_dict(state["account"])
         self.decisions.load_state_dict(state["decisions"])
-        self._exploring, self._undone = state["exploring"], state["undone"]
+        self._exploring, self._reports, self._undone = state["exploring"], state["reports"], state["undone"]
         self.knobs, self._policy_state = Knobs(**state["knobs"]), state["policy"]
         self._multiples = [*state["multiples"]]  # the optimizer may have been loaded before this control was made
         self.snapshots.load_state_dict(state["snapshots"])
@@ -314,7 +316,7 @@ class Control:
         if action.snapshot or (action.explore and not action.roll_back):
             self._take("")
         if action.snapshot or action.roll_back or action.explore:
-            self._exploring = action.explore
+            self._exploring, self._reports = action.explore, action.reports
         before = self.knobs
         if action.knobs is not None:
             self.knobs = action.knobs
@@ -383,7 +385,7 @@ class Control:
         if not self.samples and not self.stopped:
             raise ValueError("control.end_epoch(): no update was told; call control.update(loss, samples) after each.")
         unmet = ""
-        if self._exploring and not self._evaluating:
+        if self._reported is not None and not self._evaluating:
             unmet = (
                 "is exploring, so the weights at the snapshot must be measured; pass a function, control.end_epoch(lambda: "
                 "evaluate(model)), or measure within `with control.evaluating():`"
