@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         NoiseScaleBatch,
         Plateau,
         Quadratic,
+        RateRace,
         ReplayedSchedule,
         ResNetFinetune,
         ResNetPretrain,
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
         TransformersControl,
         Warmup,
         Watchdog,
+        Wsd,
     )
 
 HOMES = {
@@ -153,6 +155,7 @@ __all__ = [
     "PopulationBasedTraining",
     "Quadratic",
     "Random",
+    "RateRace",
     "ReplayedSchedule",
     "ResNetFinetune",
     "ResNetPretrain",
@@ -174,6 +177,7 @@ __all__ = [
     "TrialsFailed",
     "Warmup",
     "Watchdog",
+    "Wsd",
     "choice",
     "launch",
     "lograndint",

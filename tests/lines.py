@@ -28,10 +28,12 @@ from trainables.policies.lr_range import LrRange
 from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.noise_scale import NoiseScaleBatch
 from trainables.policies.plateau import Plateau
+from trainables.policies.rate_race import RateRace
 from trainables.policies.replayed_schedule import ReplayedSchedule
 from trainables.policies.sma import Sma
 from trainables.policies.warmup import Warmup
 from trainables.policies.watchdog import Watchdog
+from trainables.policies.wsd import Wsd
 from trainables.values import Knobs
 
 SAMPLES, BATCH, SEED = 64, 8, 3
@@ -132,6 +134,8 @@ POLICIES: list[Policy[Any]] = [
     Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=LrSchedule("cosine")), 1.01, most=99, window=0.1),
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2),
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, longest=1.0, metric="eval_loss"),
+    RateRace(least=2, budget=0.5, cool=0.3, data="fresh"),
+    Wsd(rungs=(1, 3), cool=0.6),
     AdaScale(base_batch=4, power=0.5),
     ReplayedSchedule(((1, Knobs(0.1, 8)), (2, Knobs(0.05, 16, 0.5)))),
     NoiseScaleBatch(most=40, scaling="sqrt", decay=0.5),

@@ -52,8 +52,8 @@ OF_TRIALS = [
     "control/decisions/told_knobs", "control/exploring", "control/undone", "control/order/behind",
 ]  # fmt: skip
 """They matter to a policy that tries and watches."""
-ELSEWHERE = ["control/stopped", "control/diverged", "control/multiples"]
-"""They matter to a training that is over, and to a loop that loads the optimizer before there is a control."""
+ELSEWHERE = ["control/stopped", "control/diverged", "control/multiples", "control/reports"]
+"""They matter to a training that is over, to a loop that loads the optimizer before there is a control, and to Wsd."""
 
 
 @pytest.mark.parametrize("left_out", [None, *LEFT_OUT, *OF_TRIALS])

@@ -259,7 +259,7 @@ def test_the_average_is_that_of_the_weights_after_each_update(tmp_path: Path) ->
 def test_in_a_loop_of_ones_own_it_is_as_in_ours(tmp_path: Path) -> None:
     config = good(Everything())
     items = told(begin(Everything(), Averaged(), tmp_path))
-    other = ByHand(Everything(), Averaged(), config, seed=3, tmp_path=tmp_path)
+    other = ByHand(Everything(), Averaged(), config, seed=3, prepared=tmp_path)
     assert [dict(item.metrics) for item in other if item] == [dict(item.metrics) for item in items]
 
 
@@ -444,15 +444,35 @@ def test_a_measurement_amid_an_epoch_is_of_the_present_weights_and_chooses_none_
     assert walk.control.chosen == 0
 
 
+def controlled(policy: Policy[Any], **options: Any) -> Control:
+    model = scalar()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return Control(policy, model, optimizer, **{"batch_size": 1, "samples": 4, "epochs": 9, **options})
+
+
 def test_ready_metrics_and_a_nameless_metric_are_refused_with_the_remedy() -> None:
-    walk = Walk()
-    walk.go(1.0)
+    control = controlled(Averaged(), metric="value")
+    control.update(1.0, 1)
     with pytest.raises(ValueError, match=r"each must be measured; pass a function, control.end_epoch\(lambda"):
-        walk.control.end_epoch({"value": 1.0})
-    with pytest.raises(ValueError, match="pass its name and direction to Control: metric="):
-        Walk(metric="")
+        control.end_epoch({"value": 1.0})
+    with pytest.raises(ValueError, match="pass its name and direction: metric="):
+        controlled(Averaged())
     with pytest.raises(ValueError, match="mode='least'"):
-        Walk(mode="least")
+        controlled(Averaged(), metric="value", mode="least")
+
+
+def test_ready_metrics_stand_beside_those_that_choose() -> None:
+    """As the callbacks of Lightning and the Trainer pass them; to evaluate or to save within `evaluating` chooses, too."""
+    walk = Walk(mode="max")
+    walk.go(4.0, 2.0)
+    with walk.control.evaluating():
+        assert walk.weight == 2.5
+    assert walk.control.chosen == 1.0
+    found = walk.control.end_epoch({"value": 9.0, "other": 7.0})
+    assert found == {"value": 2.5, "other": 7.0, "last_value": 2.0, "averaged": 1.0, "train_loss": 1.0}
+    walk.go(3.0)
+    with walk.control.evaluating():
+        assert walk.weight == 3.0
 
 
 def test_only_one_policy_keeps_averages() -> None:

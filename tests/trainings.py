@@ -32,10 +32,12 @@ from trainables.policies.lr_range import LrRange
 from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.noise_scale import NoiseScaleBatch
 from trainables.policies.plateau import Plateau
+from trainables.policies.rate_race import RateRace
 from trainables.policies.replayed_schedule import ReplayedSchedule
 from trainables.policies.sma import Sma
 from trainables.policies.warmup import Warmup
 from trainables.policies.watchdog import Watchdog
+from trainables.policies.wsd import Wsd
 from trainables.training.loop import Training
 from trainables.values import NOTHING, Action, Execution, Knobs, Signals
 from trainables.workloads.bert_classify import BertClassify
@@ -77,6 +79,11 @@ POLICIES: list[Policy[Any]] = [
     LrRange(low=1e-3, high=1e3, then=LrSchedule("steps", at=(0.5,))),
     Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=LrSchedule("cosine")), 1.01, most=99, window=0.1),
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"),
+    RateRace(least=2, budget=0.7, cool=0.3, slack=0.1),
+    RateRace(least=1, budget=0.7, cool=0.0, gammas=(), data="fresh"),
+    Wsd(rungs=(1, 3), cool=0.6),
+    Wsd(cool=0.9, warm_up=0.5, data="replay", rungs=(1, 2, 3)),
+    Averaged(Wsd(rungs=(1, 2), cool=0.5)),
     Averaged(),
     Averaged(AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"), gammas=(2.0,)),
     Averaged(Sma(replicas=2)),

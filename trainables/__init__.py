@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from trainables.policies.lr_schedule import LrSchedule
     from trainables.policies.noise_scale import NoiseScaleBatch
     from trainables.policies.plateau import Plateau
+    from trainables.policies.rate_race import RateRace
     from trainables.policies.replayed_schedule import ReplayedSchedule
     from trainables.policies.sma import Sma
     from trainables.policies.warmup import Warmup
     from trainables.policies.watchdog import Watchdog
+    from trainables.policies.wsd import Wsd
     from trainables.training.batch_sampler import BatchSampler
     from trainables.training.control import Control
     from trainables.values import Action, Averaging, Execution, Knobs, Predictions, Signals
@@ -62,10 +64,12 @@ HOMES = {
     "LrSchedule": "trainables.policies.lr_schedule",
     "NoiseScaleBatch": "trainables.policies.noise_scale",
     "Plateau": "trainables.policies.plateau",
+    "RateRace": "trainables.policies.rate_race",
     "ReplayedSchedule": "trainables.policies.replayed_schedule",
     "Sma": "trainables.policies.sma",
     "Warmup": "trainables.policies.warmup",
     "Watchdog": "trainables.policies.watchdog",
+    "Wsd": "trainables.policies.wsd",
     "BatchSampler": "trainables.training.batch_sampler",
     "Control": "trainables.training.control",
     "Action": "trainables.values",
@@ -116,6 +120,7 @@ __all__ = [
     "Policy",
     "Predictions",
     "Quadratic",
+    "RateRace",
     "ReplayedSchedule",
     "ResNetFinetune",
     "ResNetPretrain",
@@ -126,6 +131,7 @@ __all__ = [
     "Warmup",
     "Watchdog",
     "Workload",
+    "Wsd",
 ]
 
 

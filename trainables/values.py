@@ -106,12 +106,17 @@ class Averaging:
         return 1 / self.replicas if self.alpha is None else self.alpha
 
 
+PRESENT = "present"
+"""For `Action.reports`: an evaluation during the exploration measures the weights as they are then."""
+
+
 @dataclass(frozen=True)
 class Action:
     """A policy's request: new knobs, a snapshot of the weights, or a roll-back to the snapshot.
 
     `explore` also takes a snapshot and starts an exploration, which ends at the next roll-back. An evaluation during an
-    exploration measures the weights at the snapshot, and the epoch's training loss leaves the exploration out.
+    exploration measures the weights at the snapshot, and the epoch's training loss leaves the exploration out; `reports`
+    names other weights to measure: those of a mark, or PRESENT, whose exploration is then part of the loss.
     `mark` keeps the present weights under a name (before a roll-back of the same action); `roll_back_to` is the name
     that a roll-back returns to. A roll-back that ends an exploration drops all names.
     `averages`: keep averages of the weights over time with these exponents γ (`trainables.training.weight_averages`).
@@ -128,6 +133,7 @@ class Action:
     roll_back_to: str = ""  # "": the snapshot
     replay: bool = False  # with a roll-back: repeat the samples and random numbers that followed the snapshot
     explore: bool = False
+    reports: str = ""  # with `explore`
     measure: bool = False  # call `act` again at once, with the present weights' metrics on "valid"
     stop: bool = False  # give up the training as diverged
     average: Averaging | None = None  # None: no change

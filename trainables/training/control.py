@@ -30,13 +30,13 @@ from trainables.training.data_order import DataOrder
 from trainables.training.decisions import Decisions
 from trainables.training.knobs import knobs_of, multiples_of, turn
 from trainables.training.measuring import Measuring, Metrics
-from trainables.training.model_state import ModelState, Weights, copied
+from trainables.training.model_state import ModelState, Weights, copied, reported_snapshot
 from trainables.training.needs import refuse_unmet
 from trainables.training.parts import Parts
 from trainables.training.snapshots import Snapshots
 from trainables.training.weight_averages import WeightAverages
 from trainables.training.workers import Alone, joined
-from trainables.values import Action, Averaging, Knobs, Signals
+from trainables.values import PRESENT, Action, Averaging, Knobs, Signals
 
 
 class Control:
@@ -110,6 +110,7 @@ class Control:
         self.chosen = 0.0  # the average that the last epoch's end found best, by its exponent; 0: the last weights
         self._averages: WeightAverages | None = None
         self._exploring = False  # whether the next roll-back undoes the present updates
+        self._reports = ""  # which weights are measured in an exploration, see `Action.reports`
         self._undone = 0  # samples seen whose updates were rolled back
         self._evaluating = False  # whether the model had the weights to measure at some time since the last update
         self.start()
@@ -134,7 +135,12 @@ class Control:
     @property
     def _reported(self) -> dict[str, Any] | None:
         """The snapshot that an evaluation measures; None: the present weights."""
-        return self.snapshots.unnamed if self._exploring else None
+        return self.snapshots.get(self._reports) if self._exploring and self._reports != PRESENT else None
+
+    @property
+    def keeps_averages(self) -> bool:
+        """Whether averages of the weights are kept now."""
+        return self._averages is not None
 
     def part_sizes(self, count: int, at_most: int | None = None) -> list[int]:
         """Split a batch of `count` samples into parts of at most `at_most`: `batch.split(sizes)`."""
@@ -166,6 +172,7 @@ class Control:
     def updated(self, loss_sum: float | Tensor, samples: int, gradient: Gradient | None) -> None:
         """Record an update over `samples` samples, over all parts and workers, and ask the policy."""
         self._evaluating = False
+        self._measuring.found = None
         self._account.add(loss_sum, samples, exploring=self._exploring)
         self.snapshots.told(self._account.latest)
         self.samples += samples
@@ -195,7 +202,7 @@ class Control:
             self.diverged = True
             return {self._metric: math.nan, "train_loss": train_loss} if self._metric else {"train_loss": train_loss}
         self._evaluating = True
-        values, each, self.chosen = self._measuring.epoch(metrics, self._reported, self._averages)
+        values, each, self.chosen = self._measuring.place(metrics, self._reported, self._averages)
         found = {**values, "train_loss": train_loss}
         tuned = found.get(self._metric)
         self.diverged = isinstance(tuned, float) and not math.isfinite(tuned)
@@ -211,9 +218,12 @@ class Control:
     def evaluating(self) -> Iterator[None]:
         """A context in which the model has the weights that count, for an evaluation or to save them for later use.
 
-        During an exploration those at the snapshot; the last weights or their average, as chosen at the epoch's end.
+        During an exploration those at the snapshot. Of the last weights and their averages the better, by `measure`; if
+        there is none, as chosen at the last epoch's end.
         """
         self._evaluating = True
+        if self.keeps_averages and self._measuring.is_possible:
+            self.chosen = self._measuring.place(None, self._reported, self._averages).chosen
         with self._measuring.chosen(self.chosen, self._reported, self._averages):
             yield
 
@@ -237,6 +247,7 @@ class Control:
             "account": self._account.state_dict(),
             "decisions": self.decisions.state_dict(),
             "exploring": self._exploring,
+            "reports": self._reports,
             "undone": self._undone,
             "knobs": asdict(self.knobs),
             "multiples": [dict(multiples) for multiples in self._multiples],
@@ -249,18 +260,18 @@ class Control:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`, saved with the same policy; load the model and the optimizer first."""
-        self.is_loaded = True
+        self.is_loaded, self._measuring.found = True, None
         if self._forked:
             self._forked = False
-            if state["exploring"]:  # the other trial reported the weights at the snapshot
-                self._weights.write(state["snapshots"][""]["weights"])
+            if (reported := reported_snapshot(state)) is not None:  # the other trial's metrics are of these weights
+                self._weights.write(reported["weights"])
             self.fork(state)
             return
         self.epoch, self.samples = state["epoch"], state["samples"]
         self.stopped, self.diverged = state["stopped"], state["diverged"]
         self._account.load_state_dict(state["account"])
         self.decisions.load_state_dict(state["decisions"])
-        self._exploring, self._undone = state["exploring"], state["undone"]
+        self._exploring, self._reports, self._undone = state["exploring"], state["reports"], state["undone"]
         self.knobs, self._policy_state = Knobs(**state["knobs"]), state["policy"]
         self._multiples = [*state["multiples"]]  # the optimizer may have been loaded before this control was made
         self.snapshots.load_state_dict(state["snapshots"])
@@ -314,7 +325,7 @@ class Control:
         if action.snapshot or (action.explore and not action.roll_back):
             self._take("")
         if action.snapshot or action.roll_back or action.explore:
-            self._exploring = action.explore
+            self._exploring, self._reports = action.explore, action.reports
         before = self.knobs
         if action.knobs is not None:
             self.knobs = action.knobs
@@ -337,7 +348,7 @@ class Control:
         snapshot = self.snapshots.restore(
             action.roll_back_to, self.epoch, self.samples, replay=action.replay, why=self.policy
         )
-        self._undone = self.samples - snapshot["position"]
+        self._undone, self._measuring.found = self.samples - snapshot["position"], None
         if self._averages is not None:  # which averages are kept stays, as the knobs do
             kept, self._averages = self._averages.gammas, None
             if snapshot["averages"] is not None and snapshot["averages"]["gammas"] == kept:
@@ -382,15 +393,9 @@ class Control:
         """Raise ValueError if the end of an epoch has no metrics, or those of the wrong weights."""
         if not self.samples and not self.stopped:
             raise ValueError("control.end_epoch(): no update was told; call control.update(loss, samples) after each.")
-        unmet = ""
-        if self._exploring and not self._evaluating:
-            unmet = (
-                "is exploring, so the weights at the snapshot must be measured; pass a function, control.end_epoch(lambda: "
-                "evaluate(model)), or measure within `with control.evaluating():`"
-            )
-        if self._averages is not None:
-            unmet = (
-                "keeps averages of the weights, and each must be measured; pass a function, control.end_epoch(lambda: "
-                "evaluate(model))"
-            )
-        self._measuring.refuse(metrics, self.policy, unmet)
+        self._measuring.refuse(
+            metrics,
+            self.policy,
+            exploring=self._reported is not None and not self._evaluating,
+            averages=self.keeps_averages,
+        )

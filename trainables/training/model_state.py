@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainables.training.weight_averages import with_average
-from trainables.values import Averaging
+from trainables.values import PRESENT, Averaging
 
 
 class Weights(Protocol):
@@ -77,17 +77,23 @@ def put_model(model: torch.nn.Module, weights: dict[str, Any]) -> None:
         buffers[name].copy_(value)
 
 
+def reported_snapshot(control: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The snapshot that an evaluation measures in this state of a control; None: the present weights."""
+    if not control["exploring"] or control["reports"] == PRESENT:
+        return None
+    return cast("dict[str, Any]", control["snapshots"][control["reports"]])
+
+
 def last_weights(state: Mapping[str, Any]) -> dict[str, Any]:
     """The weights from which a training of this state goes on: during an exploration, those at the snapshot."""
-    control = state["control"]
-    weights = control["snapshots"][""]["weights"] if control["exploring"] else state["weights"]
-    return cast("dict[str, Any]", weights)
+    reported = reported_snapshot(state["control"])
+    return cast("dict[str, Any]", state["weights"] if reported is None else reported["weights"])
 
 
 def measured_weights(state: Mapping[str, Any]) -> dict[str, Any]:
     """The weights behind the metrics of this state: the last weights, or the average that was chosen."""
     weights, control = last_weights(state), state["control"]
-    averages = control["snapshots"][""]["averages"] if control["exploring"] else control["averages"]
+    averages = (reported_snapshot(control) or control)["averages"]
     if averages is None or control["chosen"] not in averages["gammas"]:
         return weights
     return with_average(weights, averages, control["chosen"])

@@ -27,9 +27,11 @@ class Snapshots:
         self._weights, self._account, self._order, self._scaler = weights, account, order, scaler
         self._taken: dict[str, Snapshot] = {}
 
-    @property
-    def unnamed(self) -> Snapshot | None:
-        return self._taken.get("")
+    def get(self, name: str) -> Snapshot:
+        """The snapshot of this name. Raises ValueError if there is none."""
+        if name not in self._taken:
+            raise ValueError(f"reports={name!r}: the policy has set only the marks {[*filter(None, self._taken)]}.")
+        return self._taken[name]
 
     @property
     def weights(self) -> list[dict[str, Any]]:

@@ -1,0 +1,381 @@
+"""RateRace: what is tried, which rate wins, what it goes on from, and that a cut anywhere changes nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.by_hand import ByHand
+from tests.trainings import timeless, told
+from trainables.contract import Policy
+from trainables.estimates.rate_ladder import (
+    NO_SUMS,
+    Trial,
+    added,
+    better,
+    between,
+    has_risen,
+    has_stalled,
+    limit,
+    nearest,
+)
+from trainables.policies.rate_race import RateRace, State
+from trainables.policies.warmup import Warmup
+from trainables.training.loop import Training
+from trainables.values import Action, Knobs, Signals
+from trainables.workloads.quadratic import Quadratic
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+# The ladder, and who wins
+
+
+@given(st.floats(1e-5, 1), st.floats(1.1, 1e4), st.floats(1.1, 10))
+def test_a_ladder_falls_by_its_ratio_from_high_to_low(low: float, width: float, ratio: float) -> None:
+    rates = between(low, low * width, ratio)
+    assert rates[0] == low * width
+    assert all(large / small == pytest.approx(ratio) for large, small in pairwise(rates))
+    assert low * (1 - 1e-6) <= rates[-1] < low * ratio * (1 + 1e-6)
+
+
+def test_a_ladder_cut_short_keeps_its_middle() -> None:
+    rates = (1.6, 0.4, 0.1, 0.025, 0.00625)
+    assert nearest(rates, 0.1, 9) == rates
+    assert nearest(rates, 0.1, 3) == (0.4, 0.1, 0.025)
+    assert nearest(rates, 0.1, 2) == (0.4, 0.1)
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=6))
+def test_of_a_falling_ladder_a_rate_as_good_as_the_best_wins_and_no_worse_one(values: list[float]) -> None:
+    tried: list[Trial] = []
+    winner: Trial | None = None
+    for rung, value in enumerate(values):
+        tried.append((4.0**-rung, value, False))
+        winner = better(winner, tried[-1], tried, 0.03)
+    assert winner is not None
+    assert winner[1] <= limit(tried, 0.03)
+    assert winner[0] >= max(rate for rate, value, _ in tried if value == min(values))
+
+
+def test_a_rate_whose_loss_rose_at_the_end_loses_to_any_other() -> None:
+    edge, safe = (1.0, 0.5, True), (0.25, 0.9, False)
+    assert better(edge, safe, [edge, safe], 0.03) == safe
+    assert better(safe, edge, [safe, edge], 0.03) == safe
+    assert better(None, edge, [edge], 0.03) == edge
+    assert better(None, (1.0, math.inf, False), [(1.0, math.inf, False)], 0.03) is None
+
+
+def test_a_rise_is_told_from_noise() -> None:
+    def risen(losses: list[float]) -> bool:
+        sums = NO_SUMS
+        for update, loss in enumerate(losses, 1):
+            sums = added(sums, loss, update, len(losses))
+        return has_risen(sums, 0.03)
+
+    noisy = [1 + 0.3 * (-1) ** n for n in range(100)]
+    assert not risen(noisy)
+    assert not risen([2 - n / 100 for n in range(100)])
+    assert risen([1 + max(0, n - 60) / 40 for n in range(100)])
+    assert not risen([1.0, 2.0])
+
+
+def test_a_value_has_stalled_if_its_second_half_brought_little() -> None:
+    assert has_stalled(((10, 1.0), (60, 0.99), (100, 0.98)), 100, 0.03)
+    assert not has_stalled(((10, 1.0), (60, 0.99), (100, 0.96)), 100, 0.03)
+    assert not has_stalled(((60, 0.99), (100, 0.98)), 100, 0.03), "nothing to compare with"
+
+
+# Races on values that are made up: the policy is two functions
+
+Value = Callable[[float, int], float]
+UPDATES = 4000
+POLICY = RateRace(low=0.01, high=2.56)  # 2.56, 0.64, 0.16, 0.04, 0.01: trials of 100, a budget of eight
+Played = tuple[State, Action, Signals | None]
+
+
+def play(
+    policy: RateRace, value: Value, loss: Value = lambda rate, update: 1.0, updates: int = UPDATES
+) -> Iterator[Played]:
+    """Each state and action of a training of 20 epochs of batches of 16. `value`, `loss`: of the rate and the update."""
+    size = updates * 16 // 20
+    knobs = Knobs(0.1, 16)
+    state, action = policy.start(Signals(0, size, 0, 20, knobs))
+    yield state, action, None
+    for update in range(1, updates + 1):
+        knobs = action.knobs or knobs
+        seen = Signals(update * 16, size, (update - 1) * 16 // size, 20, knobs)
+        values = {"accuracy": 0.5, "valid_loss": value(knobs.learning_rate, update)}
+        answers: list[Signals] = [replace(seen, loss=loss(knobs.learning_rate, update))]
+        if seen.samples % size == 0:
+            answers.append(replace(seen, train_loss=1.0, metrics=values))
+        while answers:
+            signals = replace(answers.pop(0), knobs=knobs)
+            state, action = policy.act(state, signals)
+            knobs = action.knobs or knobs
+            yield state, action, signals
+            if action.measure:
+                answers.insert(0, replace(seen, metrics=values))
+            if action.stop:
+                return
+
+
+def rates_tried(played: list[Played]) -> list[float]:
+    return [action.knobs.learning_rate for _, action, _ in played if action.explore and action.knobs]
+
+
+def decided(played: list[Played]) -> list[Action]:
+    return [action for _, action, _ in played if action.why]
+
+
+def bowl(rate: float, update: int) -> float:
+    """Best at 0.04; 0.16 is as good."""
+    return {2.56: math.inf, 0.64: 1.5, 0.16: 1.02, 0.04: 1.0, 0.01: 1.2}.get(round(rate, 6), 1.1)
+
+
+def test_the_largest_rate_as_good_as_the_best_wins_and_keeps_its_progress() -> None:
+    played = list(play(replace(POLICY, again=()), bowl))
+    assert rates_tried(played) == pytest.approx([2.56, 0.64, 0.16, 0.04, 0.01])
+    (chosen,) = decided(played)
+    assert chosen.knobs is not None
+    assert chosen.knobs.learning_rate == pytest.approx(0.16)
+    assert chosen.roll_back
+    assert chosen.roll_back_to == "winner"
+    assert not chosen.explore
+    marks = [state["tried"][-1][0] for state, action, _ in played if action.mark]
+    assert marks == pytest.approx([0.64, 0.16])
+    evidence = chosen.evidence
+    assert evidence["search_samples"] == 5 * 100 * 16
+    assert {float(name[3:]): value for name, value in evidence.items() if name.startswith("at ")} == {
+        rate: bowl(rate, 0) for rate in rates_tried(played)[1:]
+    }
+    assert f"diverged at {2.56!r}" in evidence
+    assert all(map(math.isfinite, evidence.values()))
+
+
+def test_each_trial_but_the_first_starts_from_the_same_weights_with_the_same_samples() -> None:
+    for data in ("replay", "fresh"):
+        played = list(play(replace(POLICY, data=data, again=()), bowl))
+        trials = [action for _, action, _ in played if action.explore]
+        assert [action.roll_back for action in trials] == [False, True, True, True, True]
+        assert [action.replay for action in trials[1:]] == [data == "replay"] * 4
+        assert all(action.roll_back_to == "" for action in trials)
+        assert [action.reports for action in trials] == ["", "", "winner", "winner", "winner"]
+
+
+def test_the_rate_stays_and_falls_in_a_line_to_zero() -> None:
+    last = {
+        signals.samples // 16: signals.knobs.learning_rate
+        for _, _, signals in play(POLICY, bowl)
+        if signals and signals.loss is not None
+    }
+    assert last[1000] == last[2600] == pytest.approx(0.16)
+    assert last[3300] == pytest.approx(0.08, rel=0.01)
+    assert 0 < last[UPDATES] < 0.001
+    constant = list(play(replace(POLICY, cool=0.0, again=()), bowl))
+    assert constant[-1][2] is not None
+    assert constant[-1][2].knobs.learning_rate == pytest.approx(0.16)
+
+
+def test_without_bounds_the_ladder_is_around_the_configurations_rate() -> None:
+    assert rates_tried(
+        list(play(RateRace(again=()), lambda rate, update: abs(math.log(rate / 0.1)) + 1))
+    ) == pytest.approx([1.6, 0.4, 0.1, 0.025, 0.00625])
+
+
+@pytest.mark.parametrize(("best", "beyond"), [(100.0, [6.4, 25.6]), (1e-5, [0.0015625, 0.000390625])])
+def test_a_winner_at_an_end_of_the_ladder_widens_it_twice(best: float, beyond: list[float]) -> None:
+    played = list(play(RateRace(again=()), lambda rate, update: 1 + abs(math.log(rate / best))))
+    assert rates_tried(played)[5:] == pytest.approx(beyond)
+    (chosen,) = decided(played)
+    assert chosen.knobs is not None
+    assert chosen.knobs.learning_rate == pytest.approx(beyond[-1])
+    bounded = list(play(replace(POLICY, again=()), lambda rate, update: 1 + abs(math.log(rate / best))))
+    assert len(rates_tried(bounded)) == 5, "bounds are bounds"
+
+
+def test_a_short_training_races_fewer_rates_and_says_so() -> None:
+    played = list(play(RateRace(again=()), lambda rate, update: 1 + abs(math.log(rate / 0.1)), updates=1600))
+    assert rates_tried(played) == pytest.approx([0.4, 0.1, 0.025])
+    (chosen,) = decided(played)
+    assert (chosen.evidence["planned"], chosen.evidence["tried"]) == (5, 3)
+    (told,) = decided(list(play(RateRace(), bowl, updates=400)))
+    assert told.why == "no race: 400 updates leave no room for two trials of 100"
+    assert told.averages == (4.0, 16.0)
+
+
+def test_a_trial_ends_early_at_a_loss_beyond_all_measure() -> None:
+    def loss(rate: float, update: int) -> float:
+        return math.nan if rate > 2 and update > 3 else 5.0 if rate > 0.5 and update > 14 else 1.0
+
+    played = list(play(replace(POLICY, again=()), bowl, loss))
+    trials = [signals.samples // 16 for _, action, signals in played if action.explore and signals]
+    assert trials == [4, 15, 115, 215]
+    assert not any(action.measure for _, action, signals in played[:17])
+
+
+def test_if_all_diverge_lower_rates_are_raced_once_and_then_the_training_is_given_up() -> None:
+    def loss(rate: float, update: int) -> float:
+        return 1.0 if rate < 0.001 else math.inf
+
+    played = list(play(replace(POLICY, again=()), lambda rate, update: 1 + rate, loss))
+    assert len(rates_tried(played)) == 10
+    (chosen,) = decided(played)
+    assert chosen.knobs is not None
+    assert chosen.knobs.learning_rate == pytest.approx(0.01 / 4**2)
+    ended = list(play(POLICY, bowl, lambda rate, update: math.nan))
+    assert len(rates_tried(ended)) == 10
+    assert ended[-1][1].stop
+    assert ended[-1][1].why == "all rates diverged, lower ones too"
+
+
+def test_a_winner_whose_loss_rose_gives_way_to_a_lower_rate() -> None:
+    def loss(rate: float, update: int) -> float:
+        return 1 + (update % 100) / 100 if rate > 0.1 else 1.0
+
+    (chosen,) = decided(list(play(replace(POLICY, again=()), bowl, loss)))
+    assert chosen.knobs is not None
+    assert chosen.knobs.learning_rate == pytest.approx(0.04)
+    assert any(name.startswith("rose at") for name in chosen.evidence)
+
+
+# Later races
+
+
+def stalling(better_rate: float) -> Value:
+    return lambda rate, update: (
+        bowl(rate, update) if update < 600 else 0.9 if rate == pytest.approx(better_rate) else 1.0
+    )
+
+
+def test_a_stalled_value_starts_a_race_around_the_present_rate() -> None:
+    policy = replace(POLICY, again=(0.6,))
+    played = list(play(policy, stalling(0.16 / 3)))
+    assert rates_tried(played)[5:] == pytest.approx([0.48, 0.16, 0.16 / 3])
+    second = decided(played)[1]
+    assert second.knobs is not None
+    assert second.knobs.learning_rate == pytest.approx(0.16 / 3)
+    assert next(signals.samples for _, action, signals in played if action is second and signals) == (1560 + 300) * 16
+    kept = decided(list(play(policy, stalling(9.0))))[1]
+    assert kept.knobs is not None
+    assert kept.knobs.learning_rate == pytest.approx(0.16), "of equals the present rate, in mid-training"
+
+
+def test_a_value_that_falls_starts_no_race() -> None:
+    assert len(decided(list(play(POLICY, lambda rate, update: 1e4 / update + bowl(rate, 0))))) == 1
+
+
+def test_if_all_of_a_later_race_diverge_the_rate_is_lowered() -> None:
+    def loss(rate: float, update: int) -> float:
+        return 1.0 if update < 1000 or rate < 0.05 else math.nan
+
+    last = decided(list(play(replace(POLICY, again=(0.6,)), stalling(9.0), loss)))[-1]
+    assert last.knobs is not None
+    assert last.roll_back
+    assert not last.stop
+    assert last.knobs.learning_rate == pytest.approx(0.16 / 9)
+
+
+# Settings, and what is judged
+
+
+def test_the_same_signals_give_the_same_decisions() -> None:
+    for (before, _, _), (after, action, signals) in pairwise(play(POLICY, stalling(0.48))):
+        assert signals is not None
+        assert POLICY.act(before, signals) == (after, action)
+
+
+def judged(policy: RateRace, metrics: dict[str, float], each: dict[str, dict[str, float]] | None = None) -> float:
+    return policy._value(Signals(0, 1, 0, 1, Knobs(0.1, 1), metrics=metrics, each=each or {}))
+
+
+def test_the_value_is_the_best_of_the_last_weights_and_their_averages() -> None:
+    each = {"last": {"loss": 2.0}, "γ=4": {"loss": 1.0}, "γ=16": {"loss": math.nan}}
+    assert judged(RateRace(), {"loss": 1.0}, each) == 1.0
+    assert judged(RateRace(), {"loss": math.nan}) == math.inf
+    assert judged(RateRace(), {"accuracy": 0.9, "train_loss": 3.0, "valid_loss": 2.0}) == 2.0
+    assert judged(RateRace(metric="accuracy", mode="max"), {"accuracy": 0.9, "loss": 1.0}) == -0.9
+    with pytest.raises(ValueError, match=r"metric must name one of 'accuracy'; try metric='accuracy', with mode='max'"):
+        judged(RateRace(), {"accuracy": 0.9, "train_loss": 3.0})
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    ({"low": 0.1}, "needs low and high, or neither"),
+    ({"low": 0.1, "high": 0.01}, r"RateRace\(high=0.01\): must be"),
+    ({"low": 0.1, "high": 0.2}, "one rate is no race; try ratio=1.4"),
+    ({"budget": 0.8}, "must be over before the cool-down"),
+    ({"again": (0.6, 0.3)}, "rising shares"),
+    ({"mode": "least"}, "must be one of 'min', 'max'"),
+    ({"data": "old"}, "must be one of 'replay', 'fresh'"),
+    ({"gammas": (-1.0,)}, r"gammas=-1.0"),
+])  # fmt: skip
+def test_wrong_settings_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RateRace(**settings)
+
+
+def test_it_says_what_it_writes_and_when_it_can_be_resumed() -> None:
+    assert RateRace().writes == {"learning_rate", "snapshot", "replay", "averages"}
+    assert RateRace(data="fresh", gammas=()).writes == {"learning_rate", "snapshot"}
+    assert not RateRace().resumable
+    assert not RateRace(cool=0.0).resumable
+    assert RateRace(cool=0.0, share=0.0, again=()).resumable
+
+
+# In a training
+
+WORKLOAD = Quadratic(horizon=8)
+CONFIG = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 16}
+SMALL = RateRace(least=4, budget=0.7, cool=0.2, again=())  # 32 updates: trials of an epoch each
+AGAIN = RateRace(least=2, budget=0.25, cool=0.2, again=(0.6,), slack=50.0)  # to which every value has stalled
+
+
+def test_the_winner_is_where_it_would_be_without_a_race() -> None:
+    """Bit for bit: the samples, the optimizer's state and the weights at the end of its trial."""
+    training = Training(WORKLOAD, SMALL, CONFIG, seed=1)
+    chosen = next(item for item in training if item is not None and item.kind == "decision")
+    alone = Training(WORKLOAD, None, {**CONFIG, "learning_rate": chosen.after["learning_rate"]}, seed=1)
+    for _ in zip(range(4), alone, strict=False):
+        pass
+    assert torch.equal(training.model.state_dict()["point"], alone.model.state_dict()["point"])
+    assert training.control.position == alone.control.samples == 64
+    assert training.control.samples == 64 * chosen.metrics["tried"]
+
+
+def test_a_report_during_a_race_is_of_the_winner_so_far() -> None:
+    training = Training(WORKLOAD, replace(SMALL, slack=50.0), CONFIG, seed=1)
+    reports = [item for item in training if item is not None and item.kind == "report"]
+    start = WORKLOAD.evaluate(WORKLOAD.model(CONFIG, None), "valid")["loss"]
+    assert len({report.metrics["loss"] for report in reports[1:5]}) == 1
+    assert reports[1].metrics["loss"] != start
+
+
+@pytest.mark.parametrize(
+    ("policy", "races"),
+    [(AGAIN, 2), (replace(AGAIN, data="fresh", cool=0.0), 2), (Warmup(0.6, then=AGAIN), 1)],
+    ids=["replay", "fresh", "warm"],
+)
+def test_a_cut_after_any_update_changes_nothing_in_either_loop(policy: Policy[Any], races: int) -> None:
+    whole = Training(WORKLOAD, policy, CONFIG, seed=1)
+    expected, end = told(whole), timeless(whole.state())
+    assert sum("race" in getattr(item, "text", "") for item in expected) == races
+    by_hand = ByHand(WORKLOAD, policy, CONFIG, seed=1)
+    assert [replace(item, cost_seconds=0.0) for item in by_hand if item] == expected
+    training = Training(WORKLOAD, policy, CONFIG, seed=1)
+    seen, states = [], []
+    for item in training:
+        seen.append(item)
+        states.append(training.state())
+    for cut, state in enumerate(states):
+        resumed = Training(WORKLOAD, policy, CONFIG, seed=1)
+        resumed.load(state)
+        before = [replace(item, cost_seconds=0.0) for item in seen[: cut + 1] if item is not None]
+        assert before + told(resumed) == expected
+        assert timeless(resumed.state()) == end

@@ -1,0 +1,360 @@
+"""Race learning rates at the start, judge them by averaged weights on validation data, and go on from the winner's end.
+
+Each rate of a ladder trains a little from the same weights on the same batches, the largest first. Then the last
+weights and their averages over time are measured; the rate's value is the lowest loss among them. Of the rates whose
+value is within `slack` of the best the *largest* wins: short trainings favour rates that are too small in the long run.
+Its progress is kept. The rate stays, and falls in a line to zero at the end.
+
+Use when   the rate is unknown, or known within a factor of ten, and the training has 4,000 updates or more.
+Costs      4 to 5 trials of 2 % of the updates, all counted, of which the winner's is kept; one evaluation for each
+           trial (three measurements: last weights and two averages); two copies of the weights during a race.
+Settings   low, high (None): the range of rates; without them the configuration's rate times ratio^-2 … ratio^2.
+           ratio (4): from one rate to the next. share (0.02): of the training, for a trial. least (100): updates of a
+           trial at least. budget (0.2): the share of the training that the race may take; if the ladder does not fit,
+           fewer rates near its middle are tried; if not even two fit, the configuration's rate is taken. share=0:
+           trials of `least` updates whatever the horizon, without a budget.
+           slack (0.03): values that differ by less, as a share of the best, are equal.
+           cool (0.35): share of the training in which the rate falls to zero; 0: it stays, and the averages do the rest.
+           again ((1/3, 2/3)): instants, as shares of the time before the cool-down, at which three times the rate and a
+           third of it race with it if the value has stalled (its second half brought less than `slack`). The rate stays
+           unless another is better by more than `slack`.
+           widen (2): how often one more rate is tried beyond the winner, if it is at an end of the ladder (never beyond
+           `low` and `high`). early (4): a trial ends when its loss exceeds the training's first one by this factor. Two
+           is common in the first updates of networks with batch normalisation, which recover.
+           gammas ((4, 16)): exponents of the averages; (): only the last weights are measured.
+           metric (None): what to judge by; None: the first whose name ends in "loss", "error" or "perplexity". mode
+           ("min"): "max" for one that should be large.
+           data: "replay", or "fresh" where the data order cannot go back: each trial then sees new samples.
+Recipes    RateRace(cool=0, share=0, again=()) does not depend on the horizon: a promoted trial goes on (`resumable`).
+           Warmup(1, then=RateRace()) races at the full rate, after a warm-up.
+Not for    trainings of a few hundred updates: their trials of 100 take a large part. Averaging alone forgives a factor
+           of three. The epoch in which a race is going on reports the winner so far, and at first the start's weights.
+Source     none: our rule. Tolerance upwards: Wu et al., Understanding Short-Horizon Bias, ICLR 2018. Branches from one
+           mark: Cui et al., MLtuner, 2018.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TypedDict
+
+from search.settings import number, one_of, rising_shares, share, whole
+from trainables.contract import Policy
+from trainables.estimates.rate_ladder import (
+    NO_SUMS,
+    Curve,
+    Sums,
+    Trial,
+    added,
+    better,
+    between,
+    has_risen,
+    has_stalled,
+    nearest,
+)
+from trainables.values import NOTHING, Action, Signals
+
+_RUNGS = 2  # of a ladder without bounds, on each side
+_AGAIN = 3.0  # a race in mid-training: this factor around the present rate
+_FALLING = ("loss", "error", "perplexity")
+_DATA = ("replay", "fresh")
+_WINNER = "winner"
+
+
+class State(TypedDict):
+    rate: float  # in use, or the configuration's before the first race is over
+    centre: float  # of the ladder; the present rate in a later race
+    ladder: tuple[float, ...]  # rates yet to be tried in this race
+    trying: float | None  # None: no race
+    tried: tuple[Trial, ...]
+    winner: Trial | None
+    updates: int  # of this trial …
+    length: int  # … and its whole length
+    quarters: tuple[Sums, Sums]
+    first: float | None  # the loss of the training's first update
+    begun: int  # samples seen when this race began
+    planned: int  # rates of the ladder before it was cut to the budget
+    widened: int
+    lowered: bool  # whether lower rates are being tried because all others diverged
+    races: int  # instants of `again` that have passed
+    asked: bool  # whether the next metrics are for this policy
+    curve: Curve
+
+
+@dataclass(frozen=True)
+class RateRace(Policy[State]):
+    """Finds the learning rate by a race in the training itself, and goes on from the winner's end.
+
+    >>> policy = RateRace(low=1e-3, high=1.0)
+    """
+
+    low: float | None = None
+    high: float | None = None
+    ratio: float = 4.0
+    share: float = 0.02
+    least: int = 100
+    budget: float = 0.2
+    slack: float = 0.03
+    cool: float = 0.35
+    again: tuple[float, ...] = (1 / 3, 2 / 3)
+    widen: int = 2
+    early: float = 4.0
+    gammas: tuple[float, ...] = (4.0, 16.0)
+    metric: str | None = None
+    mode: str = "min"
+    data: str = "replay"
+
+    def __post_init__(self) -> None:
+        if (self.low is None) != (self.high is None):
+            raise ValueError(
+                f"{self}: needs low and high, or neither: then the ladder is around the configuration's rate."
+            )
+        if self.low is not None:
+            number("RateRace", "(0, inf)", low=self.low)
+            number("RateRace", f"({self.low}, inf)", high=self.high)
+        number("RateRace", "(1, inf)", ratio=self.ratio)
+        share("RateRace", "[0, 1)", share=self.share, cool=self.cool)
+        whole("RateRace", 1, least=self.least)
+        share("RateRace", "(0, 1)", budget=self.budget)
+        number("RateRace", "[0, inf)", slack=self.slack)
+        rising_shares("RateRace", again=self.again)
+        whole("RateRace", 0, widen=self.widen)
+        number("RateRace", "(1, inf]", early=self.early)
+        for gamma in self.gammas:
+            number("RateRace", "[0, inf)", gammas=gamma)
+        one_of("RateRace", ("min", "max"), mode=self.mode)
+        one_of("RateRace", _DATA, data=self.data)
+        if self.budget + self.cool > 1:
+            raise ValueError(
+                f"{self}: the race must be over before the cool-down; try budget={(1 - self.cool) / 2:.2g}."
+            )
+        if self.low and self.high and len(between(self.low, self.high, self.ratio)) < 2:
+            raise ValueError(f"{self}: one rate is no race; try ratio={math.sqrt(self.high / self.low):.2g}.")
+
+    @property
+    def resumable(self) -> bool:  # type: ignore[override]
+        return not (self.cool or self.share or self.again)
+
+    @property
+    def writes(self) -> frozenset[str]:  # type: ignore[override]
+        found = {"learning_rate", "snapshot"} | ({"averages"} if self.gammas else set())
+        return frozenset(found | ({"replay"} if self.data == "replay" else set()))
+
+    needs = frozenset({"loss", "metrics"})
+
+    def start(self, signals: Signals) -> tuple[State, Action]:
+        rate = signals.knobs.learning_rate
+        state: State = {
+            "rate": rate, "centre": rate, "ladder": (), "trying": None, "tried": (), "winner": None, "updates": 0,
+            "length": 0, "quarters": NO_SUMS, "first": None, "begun": signals.samples, "planned": 0, "widened": 0,
+            "lowered": False, "races": 0, "asked": False, "curve": (),
+        }  # fmt: skip
+        if self.low is not None and self.high is not None:
+            rates, state["centre"] = between(self.low, self.high, self.ratio), math.sqrt(self.low * self.high)
+        else:
+            rates = tuple(rate * self.ratio**rung for rung in range(_RUNGS, -_RUNGS - 1, -1))
+        room = self._room(signals, self._length(signals))
+        if room < 2:
+            return self._without_race(state, signals, room)
+        state, action = self._raced(state, signals, nearest(rates, state["centre"], room), len(rates))
+        return state, replace(action, averages=self.gammas or None)
+
+    def act(self, state: State, signals: Signals) -> tuple[State, Action]:
+        if signals.train_loss is not None:  # the end of an epoch
+            return self._noted(state, signals), NOTHING
+        if signals.metrics:
+            return self._measured(state, signals) if state["asked"] else (state, NOTHING)
+        if state["first"] is None:
+            state = {**state, "first": signals.loss}
+        return self._gone_on(state, signals) if state["trying"] is None else self._tried(state, signals)
+
+    # Between the races
+
+    def _gone_on(self, state: State, signals: Signals) -> tuple[State, Action]:
+        left = 1 - signals.progress if self.cool else math.inf
+        if left < self.cool:
+            return state, _turned(signals, state["rate"] * left / self.cool)
+        due = self.again[state["races"] : state["races"] + 1]
+        if not due or signals.progress < due[0] * (1 - self.cool):
+            return state, NOTHING
+        return {**state, "races": state["races"] + 1, "asked": True}, Action(measure=True)
+
+    def _noted(self, state: State, signals: Signals) -> State:
+        if not self.again or state["trying"] is not None:
+            return state
+        return {**state, "curve": (*state["curve"], (float(signals.samples), self._value(signals)))}
+
+    def _measured(self, state: State, signals: Signals) -> tuple[State, Action]:
+        """Metrics that were asked for: of a trial at its end, or of the weights at an instant of `again`."""
+        state = {**state, "asked": False}
+        if state["trying"] is not None:
+            return self._ended(state, signals, self._value(signals))
+        state = self._noted(state, signals)
+        length, rate = self._length(signals), state["rate"]
+        ends = signals.samples + 3 * length * signals.knobs.batch_size
+        if ends > (1 - self.cool) * _whole(signals) or not has_stalled(state["curve"], signals.samples, self.slack):
+            return state, NOTHING
+        return self._raced({**state, "centre": rate}, signals, (rate * _AGAIN, rate, rate / _AGAIN), 3)
+
+    # A race
+
+    def _raced(self, state: State, signals: Signals, rates: tuple[float, ...], planned: int) -> tuple[State, Action]:
+        """Begin a race of these rates from here."""
+        state = {
+            **state, "ladder": rates, "tried": (), "winner": None, "planned": planned, "widened": 0,
+            "begun": signals.samples, "length": self._length(signals), "lowered": False,
+        }  # fmt: skip
+        state, action = self._trial(state, signals)
+        return state, replace(action, roll_back=False, replay=False)
+
+    def _trial(self, state: State, signals: Signals) -> tuple[State, Action]:
+        """Try the next rate of the ladder from the race's first weights."""
+        rate, *others = state["ladder"]
+        won = state["winner"]
+        state = {**state, "ladder": tuple(others), "trying": rate, "updates": 0, "quarters": NO_SUMS}
+        return state, replace(
+            _turned(signals, rate), roll_back=True, replay=self._replays, explore=True, reports=_WINNER if won else ""
+        )
+
+    def _tried(self, state: State, signals: Signals) -> tuple[State, Action]:
+        """After an update of a trial."""
+        loss, first, updates = signals.loss, state["first"], state["updates"] + 1
+        assert loss is not None
+        assert first is not None
+        quarters = added(state["quarters"], loss, updates, state["length"])
+        state = {**state, "updates": updates, "quarters": quarters}
+        if not math.isfinite(loss) or (loss > self.early * first > 0):
+            return self._ended(state, signals, math.inf)
+        if updates < state["length"]:
+            return state, NOTHING
+        return {**state, "asked": True}, Action(measure=True)
+
+    def _ended(self, state: State, signals: Signals, value: float) -> tuple[State, Action]:
+        """A trial is over: mark its end if it wins so far, and go on to the next one, or choose."""
+        assert state["trying"] is not None
+        trial: Trial = (state["trying"], value, has_risen(state["quarters"], self.slack))
+        tried = (*state["tried"], trial)
+        winner = self._winner(state, trial, tried)
+        mark = _WINNER if winner is trial else ""
+        state = {**state, "tried": tried, "winner": winner}
+        if not state["ladder"]:
+            state = self._widened(state, signals)
+        state, action = self._trial(state, signals) if state["ladder"] else self._chosen(state, signals)
+        return state, replace(action, mark=mark)
+
+    def _winner(self, state: State, new: Trial, tried: tuple[Trial, ...]) -> Trial | None:
+        """At the start the largest rate that is as good as the best; later the present rate, if it is as good."""
+        old = state["winner"]
+        if not state["races"] or old is None:
+            return better(old, new, tried, self.slack)
+        if state["centre"] in (old[0], new[0]) and math.isfinite(new[1]):
+            present, other = (old, new) if state["centre"] == old[0] else (new, old)
+            # The present rate must lose by more than the slack; a trial is too short to be sure of less.
+            return other if present[1] > other[1] + self.slack * abs(other[1]) and other[2] <= present[2] else present
+        return better(old, new, tried, self.slack)
+
+    def _widened(self, state: State, signals: Signals) -> State:
+        """The state with more rates on the ladder, if the race should go on beyond its end."""
+        rates, winner = [rate for rate, _, _ in state["tried"]], state["winner"]
+        if state["races"]:
+            return state
+        if winner is None:
+            if state["lowered"]:
+                return state
+            lower = tuple(min(rates) / self.ratio**rung for rung in range(1, len(rates) + 1))
+            return {**state, "ladder": lower, "lowered": True}
+        beyond = winner[0] * self.ratio if winner[0] == max(rates) else winner[0] / self.ratio
+        at_end = winner[0] in (max(rates), min(rates)) and state["widened"] < self.widen
+        inside = self.low is None or self.high is None or self.low * 0.999 <= beyond <= self.high * 1.001
+        spent = signals.samples - state["begun"] + state["length"] * signals.knobs.batch_size
+        if not at_end or not inside or (self.share and spent > self.budget * _whole(signals)):
+            return state
+        return {**state, "ladder": (beyond,), "widened": state["widened"] + 1}
+
+    def _chosen(self, state: State, signals: Signals) -> tuple[State, Action]:
+        """Go on from the winner's end; if all diverged, give up, or lower the rate of a training that went well before."""
+        winner, evidence = state["winner"], self._evidence(state, signals)
+        lowest = min(rate for rate, _, _ in state["tried"])
+        state = {**state, "trying": None, "tried": (), "winner": None}
+        if winner is not None:
+            rate, value, _ = winner
+            state = {**state, "rate": rate, "curve": (*state["curve"], (float(signals.samples), value))}
+            why = f"wins the race of {evidence['tried']:.0f} rates"
+            return state, replace(
+                _turned(signals, rate),
+                roll_back=True,
+                roll_back_to=_WINNER,
+                replay=self._replays,
+                why=why,
+                evidence=evidence,
+            )
+        if state["races"]:
+            rate = lowest / _AGAIN
+            why = "all rates of the race diverged: a lower one, from the weights before it"
+            return {**state, "rate": rate}, replace(
+                _turned(signals, rate), roll_back=True, replay=self._replays, why=why, evidence=evidence
+            )
+        return state, Action(roll_back=True, stop=True, why="all rates diverged, lower ones too", evidence=evidence)
+
+    def _without_race(self, state: State, signals: Signals, room: int) -> tuple[State, Action]:
+        rate = state["rate"]
+        if self.low is not None and self.high is not None:
+            rate = min(max(rate, self.low), self.high)
+        updates = _whole(signals) / signals.knobs.batch_size
+        why = f"no race: {updates:.0f} updates leave no room for two trials of {self.least}"
+        evidence = {"updates": updates, "rates that fit": float(room)}
+        action = replace(_turned(signals, rate), averages=self.gammas or None, why=why, evidence=evidence)
+        return {**state, "rate": rate}, action
+
+    def _evidence(self, state: State, signals: Signals) -> dict[str, float]:
+        """Each rate with its value, by names that give the rate exactly, and what the race took."""
+        tried = state["tried"]
+        values = {f"at {rate!r}": value for rate, value, _ in tried if math.isfinite(value)}
+        values |= {f"diverged at {rate!r}": 1.0 for rate, value, _ in tried if not math.isfinite(value)}
+        values |= {f"rose at {rate!r}": 1.0 for rate, value, rose in tried if rose and math.isfinite(value)}
+        return {
+            "search_samples": float(signals.samples - state["begun"]), "trial_updates": float(state["length"]),
+            "planned": float(state["planned"]), "tried": float(len(tried)), **values,
+        }  # fmt: skip
+
+    def _value(self, signals: Signals) -> float:
+        """The best of the last weights and their averages, so that smaller is better."""
+        each = signals.each or {"last": signals.metrics}
+        name = self._judged([name for name in each["last"] if name != "train_loss"])
+        sign = 1.0 if self.mode == "min" else -1.0
+        found = [sign * metrics[name] for metrics in each.values()]
+        return min((value for value in found if math.isfinite(value)), default=math.inf)
+
+    def _judged(self, names: list[str]) -> str:
+        """The metric to judge by, one of `names`."""
+        found = self.metric or next((name for end in _FALLING for name in names if name.endswith(end)), None)
+        if found in names:
+            return str(found)
+        raise ValueError(
+            f"{self}: metric must name one of {', '.join(map(repr, names))}; try metric={names[0] if names else 'loss'!r}, with "
+            "mode='max' if it should be large."
+        )
+
+    def _length(self, signals: Signals) -> int:
+        """Updates of a trial."""
+        return max(self.least, round(self.share * _whole(signals) / signals.knobs.batch_size))
+
+    def _room(self, signals: Signals, length: int) -> int:
+        """How many trials the budget has room for."""
+        if not self.share:
+            return 1_000_000
+        return int(self.budget * _whole(signals) / (length * signals.knobs.batch_size) + 1e-9)
+
+    @property
+    def _replays(self) -> bool:
+        return self.data == "replay"
+
+
+def _turned(signals: Signals, rate: float) -> Action:
+    return Action(knobs=replace(signals.knobs, learning_rate=rate))
+
+
+def _whole(signals: Signals) -> int:
+    """The number of samples in the whole training."""
+    return signals.horizon * signals.samples_per_epoch
