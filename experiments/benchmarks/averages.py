@@ -102,7 +102,7 @@ def trained(experiment: Experiment, arm: str, rate: float, seed: int, prepared: 
         if item.kind == "report":
             curve.append({**item.metrics, "position": training.control.position, "samples": training.control.samples})
         else:
-            told.append([item.policy, dict(item.evidence)] if hasattr(item, "policy") else [str(item), {}])
+            told.append([item.text, item.samples, dict(item.metrics)])
     row: Row = {"curve": curve, "decisions": told, "seconds": round(time.perf_counter() - begun, 1)}
     if not training.diverged:
         row["test_last"] = dict(measure(workload, training.model, "test"))
