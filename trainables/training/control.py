@@ -192,7 +192,11 @@ class Control:
         Pass the metrics, or a function that measures them (None: `measure`). During an exploration, the weights at the
         snapshot must be measured: the function finds them in the model; to measure earlier, do so within `evaluating`.
         """
-        self._refuse_unmeasured(metrics)
+        if not self.samples and not self.stopped:
+            raise ValueError("control.end_epoch(): no update was told; call control.update(loss, samples) after each.")
+        self._measuring.refuse(
+            metrics, self.policy, exploring=self._exploring and not self._evaluating, averages=self.keeps_averages
+        )
         train_loss = self._account.mean(self._reported, self.epoch)
         self._account.put(0.0, 0)
         self.epoch += 1
@@ -387,11 +391,3 @@ class Control:
         """Record, once in a while, the knobs that a policy turns gradually."""
         if not self._exploring and self.decisions.told_knobs != self.knobs:
             self._tell("schedule", self.decisions.told_knobs, {}, 0.0)
-
-    def _refuse_unmeasured(self, metrics: Metrics | Callable[[], Metrics] | None) -> None:
-        """Raise ValueError if the end of an epoch has no metrics, or those of the wrong weights."""
-        if not self.samples and not self.stopped:
-            raise ValueError("control.end_epoch(): no update was told; call control.update(loss, samples) after each.")
-        self._measuring.refuse(
-            metrics, self.policy, exploring=self._exploring and not self._evaluating, averages=self.keeps_averages
-        )
