@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,15 +39,20 @@ class Snapshots:
         """The weights of each; live tensors."""
         return [snapshot["weights"] for snapshot in self._taken.values()]
 
-    def take(self, name: str, epoch: int, samples: int, position: int, averages: WeightAverages | None) -> None:
-        """Keep the present weights as `name`, after `samples` samples seen, `position` of them behind the weights."""
+    def take(
+        self, names: Sequence[str], epoch: int, samples: int, position: int, averages: WeightAverages | None
+    ) -> None:
+        """Keep the present weights under these names, in one copy, after `samples` samples seen, `position` of them behind the weights."""
+        if not names:
+            return
         behind = 0 if self._order is None else self._order.behind
-        self._taken[name] = {
+        snapshot = {
             "weights": copied(self._weights.read()), "epoch": epoch, "position": position, **self._account.sums(),
             "loss": None, "drawn": samples - behind, "streams": read_streams(),
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
             "averages": None if averages is None else copied(averages.state_dict()),
         }  # fmt: skip
+        self._taken |= dict.fromkeys(names, snapshot)
 
     def told(self, loss: Any) -> None:
         """The first loss after a snapshot is that of its weights."""
