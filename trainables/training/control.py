@@ -393,9 +393,5 @@ class Control:
         """Raise ValueError if the end of an epoch has no metrics, or those of the wrong weights."""
         if not self.samples and not self.stopped:
             raise ValueError("control.end_epoch(): no update was told; call control.update(loss, samples) after each.")
-        self._measuring.refuse(
-            metrics,
-            self.policy,
-            exploring=self._reported is not None and not self._evaluating,
-            averages=self.keeps_averages,
-        )
+        exploring = self._reported is not None and not self._evaluating
+        self._measuring.refuse(metrics, self.policy, exploring=exploring, averages=self.keeps_averages)
