@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 
+from trainables.contract import Policy
 from trainables.policies.wsd import State, Wsd
+from trainables.training.control import Control
 from trainables.training.loop import Training, train
 from trainables.training.model_state import measured_weights, put_model
-from trainables.values import PRESENT, Action, Knobs, Signals
+from trainables.values import NOTHING, PRESENT, Action, Knobs, Signals
 from trainables.workloads.quadratic import Quadratic
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -162,3 +164,38 @@ def test_a_promoted_training_goes_on_with_the_trunk() -> None:
     assert [item.metrics for item in first if item is not None and item.kind == "report"] == whole[:3]
     rest = train(workload, policy, CONFIG, seed=1, state=first.state())
     assert [item.metrics for item in rest] == whole[3:]
+
+
+def test_in_a_loop_of_ones_own_the_model_has_the_cooled_weights_at_the_epochs_end() -> None:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    control = Control(Wsd(rungs=(1,), cool=0.5), model, optimizer, batch_size=8, samples=64, epochs=3)
+    for update in range(8):
+        with torch.no_grad():
+            model.weight.fill_(float(update))
+        control.update(1.0, 8)
+    assert control.knobs.learning_rate == 0
+    assert control.end_epoch({"valid_loss": 1.0})["valid_loss"] == 1.0, (
+        "metrics of the present weights are the right ones"
+    )
+    assert model.weight.mean() == 7
+    control.update(1.0, 8)
+    assert model.weight.mean() == 3, "the trunk"
+    assert (control.samples, control.position, control.knobs.learning_rate) == (72, 32, 0.1)
+
+
+@dataclass(frozen=True)
+class Forgetful(Policy[None]):
+    """Reports a mark that it never sets."""
+
+    def start(self, signals: Signals) -> tuple[None, Action]:
+        return None, Action(explore=True, reports="best")
+
+    def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+        return None, NOTHING
+
+
+def test_a_mark_that_is_reported_must_have_been_set() -> None:
+    reports = train(Quadratic(), Forgetful(), CONFIG)
+    with pytest.raises(ValueError, match=r"reports='best': the policy has set only the marks \[\]"):
+        next(reports)

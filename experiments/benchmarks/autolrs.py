@@ -10,6 +10,8 @@ momentum 0.9, start at ones, the gradient h w + e with e normal of variance 0.09
 exact      the true loss sum(h w^2) / 2, so that only the training is noisy
 noisy      the true loss plus e w, whose gradient the training follows: near the end the noise is four times the loss
 
+`RateRace` (our rule) has the same interval and updates, and judges its five rates by the true loss, as validation data would.
+
 AutoLRS has rates from 0.001 to 0.3 and starts in their middle, with stages of 500, 1000, 2000 and 4000 of the 15,000 updates
 and equal numbers for their search. Rivals get the best setting of their row in hindsight, by the median over the seeds. The
 true loss at the end judges all.
@@ -38,6 +40,7 @@ from trainables.models.quadratic import Point
 from trainables.policies.autolrs import AutoLrs
 from trainables.policies.fixed import Fixed
 from trainables.policies.lr_schedule import LrSchedule
+from trainables.policies.rate_race import RateRace
 from trainables.training.loop import Training
 from trainables.values import Knobs, Signals
 from trainables.workloads.lstm_mnist import LstmMnist
@@ -48,6 +51,7 @@ FIRST_SEED = 200  # nothing was changed after these were seen
 RATES = (0.001, 0.0018, 0.0032, 0.0056, 0.01)  # above it is worse and worse: 0.04 at 0.03, 0.18 at 0.1
 PEAKS = (0.01, 0.03, 0.1)
 AUTO = AutoLrs(low=0.001, high=0.3, stage=1 / 30)
+RACE = RateRace(AUTO.low, AUTO.high)
 START = {"learning_rate": math.sqrt(AUTO.low * AUTO.high)}
 
 
@@ -142,6 +146,7 @@ def rows(updates: int) -> Iterator[tuple[str, Workload, list[tuple[str, Policy[A
         yield f"AutoLRS, {seen}, kappa 2", shown, [("", replace(AUTO, kappa=2.0), START)]
         yield f"AutoLRS, {seen}, reference fit", shown, [("", replace(AUTO, fit="reference"), START)]
         yield f"AutoLRS, {seen}, replayed data", shown, [("", replace(AUTO, data="replay"), START)]
+        yield f"RateRace, {seen}", shown, [("", RACE, START)]
         yield f"AutoLRS, {seen}, search not counted", replace(shown, updates=2 * updates), [("", AUTO, START)]
     yield "AutoLRS, exact, rates from 0.0001", once, [("", replace(AUTO, low=1e-4), START)]
 
@@ -169,7 +174,7 @@ def report(updates: int, seeds: Sequence[int]) -> None:
             each = 1e3 * asked / (AUTO.candidates * sum(len(done.rates) for done in found[setting]))
     print()
     for seen in ("exact", "noisy"):
-        for row in (f"AutoLRS, {seen}", f"AutoLRS, {seen}, search not counted"):
+        for row in (f"AutoLRS, {seen}", f"AutoLRS, {seen}, search not counted", f"RateRace, {seen}"):
             ratio, to_steps = (medians[row] / medians[rival] for rival in ("constant", "steps"))
             verdict = "holds" if ratio <= 0.8 else "FAILS"
             print(
