@@ -27,6 +27,7 @@ from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.compose import Compose
 from trainables.policies.date import Date
 from trainables.policies.fixed import Fixed
+from trainables.policies.largest_free_batch import LargestFreeBatch
 from trainables.policies.lr_range import LrRange
 from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.noise_scale import NoiseScaleBatch
@@ -76,7 +77,9 @@ POLICIES: list[Policy[Any]] = [
     LrRange(low=1e-3, high=1e3, then=LrSchedule("steps", at=(0.5,))),
     Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=LrSchedule("cosine")), 1.01, most=99, window=0.1),
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"),
+    LargestFreeBatch(largest=64, first=2, updates=1, tolerance=0.5, points=1, scaling="best", cool=0.3),
     Sma(replicas=2),
+    Sma(replicas=2, period=3, outer="nesterov"),
     AdaptiveSync(replicas=2, share=0.6),
     AdaptiveSync(replicas=2, share=None, patience=1),
 ]
