@@ -44,8 +44,9 @@ class ByHand:
             self.control = policy.attach(self.model, self.optimizer, **options)
         else:
             self.control = Control(
-                policy, self.model, self.optimizer, epochs=workload.horizon, metric=workload.metric, **options
-            )
+                policy, self.model, self.optimizer, epochs=workload.horizon, metric=workload.metric,
+                mode=workload.mode, **options,
+            )  # fmt: skip
         self._loader = DataLoader(
             range(workload.samples()),  # type: ignore[arg-type]
             batch_sampler=sampler, collate_fn=torch.tensor, num_workers=loader_workers,

@@ -19,6 +19,7 @@ from search.work import Decision, Progress
 from trainables.contract import Policy, Workload
 from trainables.policies.adascale import AdaScale
 from trainables.policies.autolrs import AutoLrs
+from trainables.policies.averaged import Averaged
 from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.compose import Compose
 from trainables.policies.date import Date
@@ -141,6 +142,8 @@ POLICIES: list[Policy[Any]] = [
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"),
     LargestFreeBatch(largest=64, first=2, updates=1, tolerance=0.5, points=1, scaling="best"),
     LargestFreeBatch(largest=64, first=2, updates=1, tolerance=0.5, points=2, data="fresh"),
+    Averaged(LrSchedule("cosine")),
+    Averaged(AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2)),
     Sma(replicas=2),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -101,8 +102,9 @@ def test_it_stops_at_the_batch_that_costs_a_tenth_more_samples(critical: int) ->
 
 
 def test_the_batch_grows_with_the_critical_batch_and_the_rate_by_its_root() -> None:
-    trained = Simulated(POLICY, lambda samples: samples / 100).train(40)
-    assert sorted(set(trained.batches)) == [16, 32, 64, 128, 256, 512]
+    trained = Simulated(POLICY, lambda samples: 1 + samples / 10).train(40)
+    assert sorted(set(trained.batches)) == [16 * 2**doublings for doublings in range(len(set(trained.batches)))]
+    assert max(trained.batches) >= 1024
     assert trained.knobs.learning_rate == pytest.approx(0.1 * math.sqrt(trained.knobs.batch_size / 16))
     assert len(trained.batches) < 0.25 * len(Simulated(POLICY, lambda _: 1.0).train(40).batches)
 
@@ -110,14 +112,15 @@ def test_the_batch_grows_with_the_critical_batch_and_the_rate_by_its_root() -> N
 @pytest.mark.parametrize("critical", [20.0, 700.0, 1e9])
 def test_what_is_not_kept_is_a_few_per_cent_of_the_samples(critical: float) -> None:
     trained = Simulated(POLICY, lambda _: critical).train(40)
-    assert trained.told[-1].evidence["undone_samples"] < 0.06 * trained.samples
+    assert trained.told[-1].evidence["undone_samples"] < 0.11 * trained.samples
 
 
 def test_questions_come_after_as_many_samples_again() -> None:
     trained = Simulated(POLICY, lambda _: 1.0).train(40)
     assert set(trained.batches) == {16, 32}
     assert len(trained.told) == pytest.approx(math.log2(40 * EPOCH / (200 * 16)), abs=1)
-    assert all(action.why.startswith("batches up to 16 cost nothing here by now; 32 would") for action in trained.told)
+    for action in trained.told:
+        assert re.match("batches up to 1[678] cost nothing here by now; 32 would cost ", action.why), action.why
 
 
 def test_the_noise_decides_seldom_and_only_near_the_limit() -> None:
@@ -137,7 +140,7 @@ def test_the_better_of_two_rates_is_kept() -> None:
     breaks = 0.15  # between the root and twice the rate
     trained = Simulated(replace(POLICY, scaling="best"), lambda _: 1e9, breaks=breaks).train(1)
     assert trained.knobs == Knobs(0.1 * math.sqrt(2), 32)
-    assert trained.marks == {"": trained.marks[""]}
+    assert set(trained.marks) <= {"", "start"}
     trained = Simulated(replace(POLICY, scaling="linear"), lambda _: 1e9).train(1)
     assert trained.knobs.learning_rate / 0.1 == trained.knobs.batch_size / 16 > 2
 
@@ -189,7 +192,7 @@ def test_noise_widens_the_interval_and_is_no_cost() -> None:
 @pytest.mark.parametrize(("other", "words"), [
     ([0.9, 0.8, 0.7], "batches up to 128 cost nothing here by now; no larger one was tried"),
     ([0.902, 0.804, 0.708], "batches up to 128 cost nothing here by now; 512 would cost about 1.2 times the samples"),
-    ([0.91, 0.81, 0.725], "batches up to 106 cost nothing here by now; 128 would cost about 1.1 times (1.1 to 1.1) the"),
+    ([0.91, 0.82, 0.73], "batches up to 122 cost nothing here by now; 128 would cost about 1.1 times, 512 would cost"),
     ([1.0, 1.2, math.inf], "batches up to 70 cost nothing here by now; 128 would cost at least 2 times the samples"),
 ])  # fmt: skip
 def test_the_answer_is_a_sentence(other: list[float], words: str) -> None:

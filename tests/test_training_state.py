@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 LEFT_OUT = [
     "cursor", "accumulated", "gradients", "share_sum", "scaler",
-    "control/epoch", "control/samples", "control/knobs", "control/policy", "control/snapshot", "control/account/loss_sum",
+    "control/epoch", "control/samples", "control/knobs", "control/policy", "control/snapshots", "control/account/loss_sum",
     "control/order/seed",
     "weights/model", "weights/buffers", "weights/optimizer",
     "streams/torch", "streams/numpy", "streams/python",

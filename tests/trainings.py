@@ -23,6 +23,7 @@ from trainables.contract import Policy, Workload
 from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.adascale import AdaScale
 from trainables.policies.autolrs import AutoLrs
+from trainables.policies.averaged import Averaged
 from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.compose import Compose
 from trainables.policies.date import Date
@@ -78,6 +79,9 @@ POLICIES: list[Policy[Any]] = [
     Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=LrSchedule("cosine")), 1.01, most=99, window=0.1),
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"),
     LargestFreeBatch(largest=64, first=2, updates=1, tolerance=0.5, points=1, scaling="best", cool=0.3),
+    Averaged(),
+    Averaged(AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"), gammas=(2.0,)),
+    Averaged(Sma(replicas=2)),
     Sma(replicas=2),
     Sma(replicas=2, period=3, outer="nesterov"),
     AdaptiveSync(replicas=2, share=0.6),

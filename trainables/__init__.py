@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trainables.policies.adaptive_sync import AdaptiveSync
     from trainables.policies.adascale import AdaScale
     from trainables.policies.autolrs import AutoLrs
+    from trainables.policies.averaged import Averaged
     from trainables.policies.batch_ramp import BatchRamp
     from trainables.policies.compose import Compose
     from trainables.policies.date import Date
@@ -53,6 +54,7 @@ HOMES = {
     "AdaptiveSync": "trainables.policies.adaptive_sync",
     "AdaScale": "trainables.policies.adascale",
     "AutoLrs": "trainables.policies.autolrs",
+    "Averaged": "trainables.policies.averaged",
     "BatchRamp": "trainables.policies.batch_ramp",
     "Compose": "trainables.policies.compose",
     "Date": "trainables.policies.date",
@@ -91,6 +93,7 @@ __all__ = [
     "AdaScale",
     "AdaptiveSync",
     "AutoLrs",
+    "Averaged",
     "Averaging",
     "BatchRamp",
     "BatchSampler",

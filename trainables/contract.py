@@ -37,7 +37,7 @@ class Policy(ABC, Generic[S]):
     property that answers for both.
 
     `writes`: the knobs that the policy turns; also "snapshot" if it takes snapshots or explores, "replay" if it replays
-    samples, "average" if it averages replicas. `needs`: "loss" or "gradient", which the loop then measures after every
+    samples, "average" if it averages replicas, "averages" if it keeps averages of the weights over time. `needs`: "loss" or "gradient", which the loop then measures after every
     update, and "metrics" if the policy asks for a measurement between two epochs. Each costs a little time.
     """
 

@@ -40,12 +40,12 @@ class Yielding:
 
     def __init__(
         self, steps: Steps, metric: str, config: Config, *, seed: int, until: int,
-        policy: Policy[Any] | None = None, horizon: int | None = None,
+        policy: Policy[Any] | None = None, horizon: int | None = None, mode: str = "min",
     ) -> None:  # fmt: skip
         self.step = 0
         self.diverged = False
         self._steps, self._metric, self._config, self._until = steps, metric, config, until
-        self._policy, self._horizon, self._forked = policy, horizon or until, False
+        self._policy, self._horizon, self._mode, self._forked = policy, horizon or until, mode, False
         self._state: Any = None
         self._seed = seed
         self._onednn = Guard()
@@ -66,6 +66,7 @@ class Yielding:
             self._policy,
             epochs=self._horizon,
             metric=self._metric,
+            mode=self._mode,
             forked=self._forked,
             resumed=self._state is not None,
         )

@@ -90,11 +90,14 @@ def _merged(actions: list[Action]) -> Action:
     return Action(
         snapshot=any(action.snapshot for action in actions),
         roll_back=any(action.roll_back for action in actions),
+        mark=next((action.mark for action in actions if action.mark), ""),
+        roll_back_to=next((action.roll_back_to for action in actions if action.roll_back_to), ""),
         replay=any(action.replay for action in actions),
         explore=any(action.explore for action in actions),
         measure=any(action.measure for action in actions),
         stop=any(action.stop for action in actions),
         average=next((action.average for action in actions if action.average is not None), None),
+        averages=next((action.averages for action in actions if action.averages is not None), None),
         why="; ".join(action.why for action in actions if action.why),
         evidence={name: number for action in actions for name, number in action.evidence.items()},
     )

@@ -6,9 +6,9 @@ the training goes on from there; else it goes on from where it was. So the batch
 batch does. Every decision says up to which batch samples cost nothing by now, and what more would cost.
 
 Use when   a small batch was tuned and larger ones would be faster, or the largest batch that is free is the question.
-Costs      a question trains `share` of what was trained twice or three times, so all questions together at most about
-           `share` of the samples (twice that with scaling="best"), counted; and evaluates 1 + `points` times for each
-           arm. Three copies of the weights during a question, and the averages of the weights throughout.
+Costs      each question trains one arm that is not kept (two with scaling="best"): 5 to 10 % of all samples together,
+           counted; and each evaluates `points` times in each arm and once before, last weights and averages. Two or
+           three copies of the weights during a question, and the averages of the weights throughout.
 Settings   first (200): updates before the first question. share (0.05): an arm's samples, as a share of those trained
            so far, but at least those of `updates` (20) updates of the larger batch. The next question comes when as
            many samples again have been seen.
@@ -104,7 +104,7 @@ class LargestFreeBatch(Policy[State]):
 
     @property
     def writes(self) -> frozenset[str]:  # type: ignore[override]
-        turned = frozenset({"learning_rate", "batch_size", "snapshot"})
+        turned = frozenset({"learning_rate", "batch_size", "snapshot", "averages"})
         return turned | {"replay"} if self._replays else turned
 
     @property

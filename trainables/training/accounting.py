@@ -20,13 +20,15 @@ class LossAccount:
         self.loss_sum: float | Tensor = 0.0  # over the samples of this epoch that count
         self.kept = 0  # the number of those samples
         self.last: float | Tensor = math.inf  # of the last update outside explorations, or of the first inside one
+        self.latest: float | Tensor = math.inf  # of the last update of all
 
     def add(self, loss_sum: float | Tensor, samples: int, *, exploring: bool) -> None:
         """One update over `samples` samples."""
         self.loss_sum += loss_sum
         self.kept += samples
+        self.latest = loss_sum / samples
         if not exploring or self.last == math.inf:
-            self.last = loss_sum / samples
+            self.last = self.latest
 
     def mean(self, snapshot: Mapping[str, Any] | None, epoch: int) -> float:
         """The loss of `epoch`. During an exploration, which began at `snapshot`: the loss of the updates before it."""
@@ -42,10 +44,11 @@ class LossAccount:
         self.loss_sum, self.kept = loss_sum, kept
 
     def state_dict(self) -> dict[str, Any]:
-        return {**self.sums(), "last_loss": float(self.last)}
+        return {**self.sums(), "last_loss": float(self.last), "latest_loss": float(self.latest)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.loss_sum, self.kept, self.last = state["loss_sum"], state["kept"], state["last_loss"]
+        self.latest = state["latest_loss"]
 
 
 def counted_at(snapshot: Mapping[str, Any], epoch: int) -> tuple[float, int]:

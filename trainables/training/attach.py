@@ -27,16 +27,17 @@ from trainables.training.data_order import DataOrder
 
 
 class Unattached:
-    """`policy` (None: the knobs stay as they are) for a training of `epochs` epochs that tunes `metric`.
+    """`policy` (None: the knobs stay as they are) for a training of `epochs` epochs that tunes `metric` towards its `mode`.
 
     `forked`: the loaded state belongs to another trial; this trial's policy starts afresh on its weights. `resumed`: the
     training goes on from a state, so the control must do so too. Once attached, it is used like the control itself.
     """
 
     def __init__(
-        self, policy: Policy[Any] | None, *, epochs: int, metric: str, forked: bool = False, resumed: bool = False
-    ) -> None:
-        self.policy = policy
+        self, policy: Policy[Any] | None, *, epochs: int, metric: str, mode: str = "min", forked: bool = False,
+        resumed: bool = False,
+    ) -> None:  # fmt: skip
+        self.policy, self._mode = policy, mode
         self._epochs, self._metric, self._forked, self._resumed = epochs, metric, forked, resumed
         self._control: Control | None = None
 
@@ -64,7 +65,7 @@ class Unattached:
         """Return the control of this model's training; see `Control` for the arguments. Call before loading a state."""
         self._control = Control(
             self.policy, model, optimizer, batch_size=batch_size, samples=samples, epochs=self._epochs, measure=measure,
-            metric=self._metric, parts=parts, sampler=sampler, scaler=scaler, forked=self._forked,
+            metric=self._metric, mode=self._mode, parts=parts, sampler=sampler, scaler=scaler, forked=self._forked,
         )  # fmt: skip
         return self._control
 

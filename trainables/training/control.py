@@ -15,27 +15,28 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from search.settings import one_of
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import Gradient
-from trainables.training.accounting import LossAccount, counted_at
+from trainables.training.accounting import LossAccount
 from trainables.training.data_order import DataOrder
 from trainables.training.decisions import Decisions
 from trainables.training.knobs import knobs_of, multiples_of, turn
-from trainables.training.model_state import ModelState, Weights, copied, put_model
+from trainables.training.measuring import Measuring, Metrics
+from trainables.training.model_state import ModelState, Weights, copied
 from trainables.training.needs import refuse_unmet
 from trainables.training.parts import Parts
-from trainables.training.randomness import read_streams, write_streams
+from trainables.training.snapshots import Snapshots
+from trainables.training.weight_averages import WeightAverages
 from trainables.training.workers import Alone, joined
 from trainables.values import Action, Averaging, Knobs, Signals
-
-Metrics = Mapping[str, float]
 
 
 class Control:
@@ -44,7 +45,7 @@ class Control:
     The learning rate, momentum and weight decay at the start are the arguments that the optimizer was built with. A
     parameter group with a multiple of one keeps it. No LR scheduler may write there too. `measure()` returns the
     model's metrics on validation data. `metric` names the metric to tune: if it is not finite, the training has
-    diverged and ends. `parts`: backward passes for each batch, each followed by `part`. `sampler`: the BatchSampler
+    diverged and ends; in the direction `mode` ("min" or "max") it chooses between the last weights and their averages. `parts`: backward passes for each batch, each followed by `part`. `sampler`: the BatchSampler
     that the data come from. `scaler`: the gradient scaler of fp16. `weights` and `knobs`: for loops that do not train
     `model` itself. `forked`: the first state to be loaded belongs to another configuration (see `fork`).
 
@@ -71,6 +72,7 @@ class Control:
         epochs: int,
         measure: Callable[[], Metrics] | None = None,
         metric: str = "",
+        mode: str = "min",
         parts: int = 1,
         sampler: DataOrder | None = None,
         scaler: torch.amp.GradScaler | None = None,
@@ -80,16 +82,18 @@ class Control:
     ) -> None:
         self.policy, self.model, self.scaler, self.is_loaded = policy, model, scaler, False
         self._optimizer, self._size, self._epochs = optimizer, samples, epochs
-        self._measure, self._metric, self._order, self._forked = measure, metric, sampler, forked
+        self._metric, self._order, self._forked = metric, sampler, forked
+        one_of("Control", ("min", "max"), mode=mode)
         self._group = joined() if weights is None else Alone()
         watched = frozenset() if policy is None else policy.needs
         self.watches_loss, self.watches_gradient = "loss" in watched, "gradient" in watched
         if policy is not None and weights is None:
             refuse_unmet(
                 policy, averages=False, rolls_back=sampler is not None, measures=measure is not None,
-                parts=max(parts, self._group.size),
+                parts=max(parts, self._group.size), metric=metric,
             )  # fmt: skip
         self._weights = ModelState(model, optimizer) if weights is None else weights
+        self._measuring = Measuring(model, self._weights, self._group, measure, metric, mode)
         self._parts = Parts(model, parts, self._group, watches=weights is None and self.watches_gradient)
         self._initial = knobs_of(optimizer, batch_size) if knobs is None else knobs
         self._multiples = [multiples_of(each, self._initial) for each in optimizer.param_groups]
@@ -102,7 +106,9 @@ class Control:
         self.decisions = Decisions(self.knobs)
         self._account = LossAccount()
         self._policy_state: Any = None
-        self._snapshot: dict[str, Any] | None = None
+        self.snapshots = Snapshots(self._weights, self._account, sampler, scaler)
+        self.chosen = 0.0  # the average that the last epoch's end found best, by its exponent; 0: the last weights
+        self._averages: WeightAverages | None = None
         self._exploring = False  # whether the next roll-back undoes the present updates
         self._undone = 0  # samples seen whose updates were rolled back
         self._evaluating = False  # whether the model had the weights to measure at some time since the last update
@@ -121,17 +127,14 @@ class Control:
         return self.stopped or self.diverged or self.epoch >= self._epochs
 
     @property
-    def snapshot(self) -> dict[str, Any] | None:
-        """The weights at the snapshot (live tensors) and the training's place then; None before the first snapshot."""
-        return self._snapshot
-
-    @property
     def position(self) -> int:
         """Samples behind the weights that an evaluation would measure: without undone and exploratory updates."""
-        if self._exploring:
-            assert self._snapshot is not None
-            return int(self._snapshot["position"])
-        return self.samples - self._undone
+        return self.samples - self._undone if self._reported is None else int(self._reported["position"])
+
+    @property
+    def _reported(self) -> dict[str, Any] | None:
+        """The snapshot that an evaluation measures; None: the present weights."""
+        return self.snapshots.unnamed if self._exploring else None
 
     def part_sizes(self, count: int, at_most: int | None = None) -> list[int]:
         """Split a batch of `count` samples into parts of at most `at_most`: `batch.split(sizes)`."""
@@ -164,9 +167,10 @@ class Control:
         """Record an update over `samples` samples, over all parts and workers, and ask the policy."""
         self._evaluating = False
         self._account.add(loss_sum, samples, exploring=self._exploring)
-        if self._snapshot is not None and self._snapshot["loss"] is None:
-            self._snapshot["loss"] = float(loss_sum) / samples
+        self.snapshots.told(self._account.latest)
         self.samples += samples
+        if self._averages is not None:
+            self._averages.update(samples)
         if self._order is not None:
             self._order.follow(self.samples, self.knobs.batch_size)
         if self.policy is not None:
@@ -182,7 +186,7 @@ class Control:
         snapshot must be measured: the function finds them in the model; to measure earlier, do so within `evaluating`.
         """
         self._refuse_unmeasured(metrics)
-        train_loss = self._account.mean(self._snapshot if self._exploring else None, self.epoch)
+        train_loss = self._account.mean(self._reported, self.epoch)
         self._account.put(0.0, 0)
         self.epoch += 1
         if self._order is not None:
@@ -190,31 +194,28 @@ class Control:
         if not math.isfinite(train_loss):
             self.diverged = True
             return {self._metric: math.nan, "train_loss": train_loss} if self._metric else {"train_loss": train_loss}
-        found = {**self._measured(metrics), "train_loss": train_loss}
+        self._evaluating = True
+        values, each, self.chosen = self._measuring.epoch(metrics, self._reported, self._averages)
+        found = {**values, "train_loss": train_loss}
         tuned = found.get(self._metric)
         self.diverged = isinstance(tuned, float) and not math.isfinite(tuned)
         if not self.diverged and self.policy is not None:
             self._ask(Signals(
                 self.samples, self._size, self.epoch, self._epochs, self.knobs, train_loss=train_loss, metrics=found,
+                each=each,
             ))  # fmt: skip
             self._tell_schedule()
         return found
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
-        """A context in which the model has the weights to evaluate: during an exploration, those at the snapshot."""
+        """A context in which the model has the weights that count, for an evaluation or to save them for later use.
+
+        During an exploration those at the snapshot; the last weights or their average, as chosen at the epoch's end.
+        """
         self._evaluating = True
-        if not self._exploring:
+        with self._measuring.chosen(self.chosen, self._reported, self._averages):
             yield
-            return
-        assert self._snapshot is not None
-        live = self._weights.read()
-        tried = copied({key: live[key] for key in ("model", "buffers")})
-        put_model(self.model, self._snapshot["weights"])
-        try:
-            yield
-        finally:
-            put_model(self.model, tried)
 
     def turn(self, *, amid: bool = False) -> None:
         """Write the knobs to the optimizer and the data order; call it again after other code has written there."""
@@ -228,7 +229,6 @@ class Control:
         """A copy of all that the control depends on: plain data and tensors. Call it between two updates only."""
         if self._parts.is_amid:
             raise ValueError("control.state_dict(): a batch is only partly done; save after control.update().")
-        snapshot = self._snapshot and {**self._snapshot, "weights": self._weights.gathered(self._snapshot["weights"])}
         return {
             "epoch": self.epoch,
             "samples": self.samples,
@@ -241,7 +241,9 @@ class Control:
             "knobs": asdict(self.knobs),
             "multiples": [dict(multiples) for multiples in self._multiples],
             "policy": self._policy_state,
-            "snapshot": snapshot,
+            "snapshots": self.snapshots.state_dict(),
+            "averages": self._averages and copied(self._averages.state_dict(), torch.device("cpu")),
+            "chosen": self.chosen,
             "order": None if self._order is None else self._order.state_dict(),
         }
 
@@ -251,7 +253,7 @@ class Control:
         if self._forked:
             self._forked = False
             if state["exploring"]:  # the other trial reported the weights at the snapshot
-                self._weights.write(state["snapshot"]["weights"])
+                self._weights.write(state["snapshots"][""]["weights"])
             self.fork(state)
             return
         self.epoch, self.samples = state["epoch"], state["samples"]
@@ -261,15 +263,17 @@ class Control:
         self._exploring, self._undone = state["exploring"], state["undone"]
         self.knobs, self._policy_state = Knobs(**state["knobs"]), state["policy"]
         self._multiples = [*state["multiples"]]  # the optimizer may have been loaded before this control was made
-        snapshot = copied(state["snapshot"])
-        self._snapshot = snapshot and {**snapshot, "weights": self._weights.own(snapshot["weights"])}
+        self.snapshots.load_state_dict(state["snapshots"])
+        averages, self.chosen = copied(state["averages"]), state["chosen"]
+        self._averages = averages and WeightAverages.restored(self.model, averages)
         if self._order is not None and state["order"] is not None:
             self._order.load_state_dict(state["order"])
         self.turn()
 
     def fork(self, state: dict[str, Any]) -> None:
-        """Continue from another configuration's `state`, with this one's knobs and its policy from the start."""
-        self.load_state_dict({**state, "snapshot": None, "exploring": False, "multiples": self._multiples})
+        """Continue from another configuration's last weights, with this one's knobs and its policy from the start."""
+        mine = {"exploring": False, "multiples": self._multiples, "averages": None, "chosen": 0.0, "snapshots": {}}
+        self.load_state_dict({**state, **mine})
         self.decisions = Decisions(self._initial)
         if self._order is not None:
             self._order.behind = 0
@@ -293,20 +297,22 @@ class Control:
         self._policy_state, action = self.policy.act(self._policy_state, signals)
         self.do(action, time.perf_counter() - begun)
         if action.measure:
-            metrics = self._measured_now()
-            self._ask(replace(signals, knobs=self.knobs, metrics=metrics, train_loss=None, loss=None, gradient=None))
+            metrics, each, _ = self._measuring.now(self._averages)
+            self._ask(replace(
+                signals, knobs=self.knobs, metrics=metrics, each=each, train_loss=None, loss=None, gradient=None,
+            ))  # fmt: skip
 
     def do(self, action: Action, cost_seconds: float) -> None:
         """Carry out an action that took the policy `cost_seconds` to choose."""
+        if not action.roll_back:  # else it would undo them
+            self._keep_averages(action.averages)
+        if action.mark:
+            self._take(action.mark)
         if action.roll_back:
-            self._roll_back(action.replay)
+            self._roll_back(action)
+            self._keep_averages(action.averages)
         if action.snapshot or (action.explore and not action.roll_back):
-            behind = 0 if self._order is None else self._order.behind
-            self._snapshot = {
-                "weights": copied(self._weights.read()), "epoch": self.epoch, "position": self.samples - self._undone,
-                **self._account.sums(), "loss": None, "drawn": self.samples - behind, "streams": read_streams(),
-                "scaler": None if self.scaler is None else self.scaler.state_dict(),
-            }  # fmt: skip
+            self._take("")
         if action.snapshot or action.roll_back or action.explore:
             self._exploring = action.explore
         before = self.knobs
@@ -324,22 +330,26 @@ class Control:
             self._account.put(math.nan, 1)
             self.turn()
 
-    def _roll_back(self, replay: bool) -> None:
-        snapshot = self._snapshot
-        if snapshot is None:
-            raise ValueError(f"{self.policy!r} asks to roll back, but has taken no snapshot")
-        self._weights.write(snapshot["weights"])
-        if self.scaler is not None:
-            self.scaler.load_state_dict(snapshot["scaler"])
-        self._account.put(*counted_at(snapshot, self.epoch))
+    def _take(self, name: str) -> None:
+        self.snapshots.take(name, self.epoch, self.samples, self.samples - self._undone, self._averages)
+
+    def _roll_back(self, action: Action) -> None:
+        snapshot = self.snapshots.restore(
+            action.roll_back_to, self.epoch, self.samples, replay=action.replay, why=self.policy
+        )
         self._undone = self.samples - snapshot["position"]
-        if replay:
-            if self._order is None:
-                raise ValueError(f"{self.policy!r} replays samples; pass Control(…, sampler=BatchSampler(…)).")
-            self._order.behind = self.samples - snapshot["drawn"]
-            write_streams(snapshot["streams"])
-        if snapshot["loss"] is not None:  # the loss of the undone weights may be NaN
-            self._account.last = snapshot["loss"]
+        if self._averages is not None:  # which averages are kept stays, as the knobs do
+            kept, self._averages = self._averages.gammas, None
+            if snapshot["averages"] is not None and snapshot["averages"]["gammas"] == kept:
+                self._averages = WeightAverages.restored(self.model, copied(snapshot["averages"]))
+            self._keep_averages(kept)
+        if self._exploring and not action.explore:
+            self.snapshots.drop_marks()
+
+    def _keep_averages(self, gammas: tuple[float, ...] | None) -> None:
+        """Keep averages with these exponents; go on with those that are kept already."""
+        if gammas is not None and gammas != (() if self._averages is None else self._averages.gammas):
+            self._averages = WeightAverages(self.model, gammas) if gammas else None
 
     def _averaged(self, action: Action, before: Knobs) -> str:
         """Start, end or restart averaging; returns a description of it."""
@@ -372,28 +382,15 @@ class Control:
         """Raise ValueError if the end of an epoch has no metrics, or those of the wrong weights."""
         if not self.samples and not self.stopped:
             raise ValueError("control.end_epoch(): no update was told; call control.update(loss, samples) after each.")
-        if metrics is None and self._measure is None:
-            raise ValueError("control.end_epoch(): no metrics; pass them, or give Control(…, measure=evaluate).")
-        if isinstance(metrics, Mapping) and self._exploring and not self._evaluating:
-            raise ValueError(
-                f"control.end_epoch({dict(metrics)}): {self.policy} is exploring, so the weights at the snapshot must be "
-                "measured; pass a function, control.end_epoch(lambda: evaluate(model)), or measure within "
-                "`with control.evaluating():`."
+        unmet = ""
+        if self._exploring and not self._evaluating:
+            unmet = (
+                "is exploring, so the weights at the snapshot must be measured; pass a function, control.end_epoch(lambda: "
+                "evaluate(model)), or measure within `with control.evaluating():`"
             )
-
-    def _measured(self, metrics: Metrics | Callable[[], Metrics] | None) -> Metrics:
-        """The first rank's metrics at the end of an epoch; during an exploration, of the weights at the snapshot."""
-        if isinstance(metrics, Mapping):
-            return cast("Metrics", self._group.told(metrics))
-        with self.evaluating():
-            return self._measured_now() if metrics is None else cast("Metrics", self._group.told(metrics()))
-
-    def _measured_now(self) -> Metrics:
-        """Measure the present weights, and restore each module's training or evaluation mode."""
-        if self._measure is None:
-            raise ValueError(f"{self.policy!r} asks for metrics; pass Control(…, measure=evaluate).")
-        modes = [(module, module.training) for module in self.model.modules()]
-        metrics = self._measure()
-        for module, training in modes:
-            module.training = training
-        return cast("Metrics", self._group.told(metrics))
+        if self._averages is not None:
+            unmet = (
+                "keeps averages of the weights, and each must be measured; pass a function, control.end_epoch(lambda: "
+                "evaluate(model))"
+            )
+        self._measuring.refuse(metrics, self.policy, unmet)

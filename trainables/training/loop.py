@@ -29,7 +29,7 @@ from trainables.training import gradients
 from trainables.training.control import Control
 from trainables.training.data_order import SampleOrder, batch_count
 from trainables.training.device import autocast, compute_device, measure, placed
-from trainables.training.model_state import copied, measured_weights
+from trainables.training.model_state import copied, last_weights
 from trainables.training.onednn import Guard
 from trainables.training.randomness import read_streams, seed_streams, write_streams
 from trainables.training.replicated import ReplicatedState
@@ -104,7 +104,7 @@ class Training:
         self.weights = ReplicatedState(workload, self.model, self.optimizer, self.group)
         self.control = Control(
             policy, self.model, self.optimizer, batch_size=knobs.batch_size, samples=self._size, epochs=workload.horizon,
-            measure=self._measured, metric=workload.metric, sampler=self._order, scaler=self.scaler, weights=self.weights,
+            measure=self._measured, metric=workload.metric, mode=workload.mode, sampler=self._order, scaler=self.scaler, weights=self.weights,
             knobs=knobs,
         )  # fmt: skip
 
@@ -147,7 +147,7 @@ class Training:
 
     def _attend(self, *, until_ended: bool = False) -> None:
         """Take part in each of the first worker's calls of `state` until it continues."""
-        if self.weights.is_scattered(self.control.snapshot) and not (until_ended and self.group.rank == 0):
+        if self.weights.is_scattered(self.control.snapshots.weights) and not (until_ended and self.group.rank == 0):
             while self.group.total(torch.zeros(1, device=self.device)) or until_ended:
                 self.weights.gathered(self.weights.read())
                 self.control.state_dict()
@@ -157,7 +157,7 @@ class Training:
 
         Of several workers, call it in the first; the others take part when they come to their next update.
         """
-        if self.weights.is_scattered(self.control.snapshot):
+        if self.weights.is_scattered(self.control.snapshots.weights):
             self.group.total(torch.ones(1, device=self.device))
         added = [parameter.grad for parameter in self.weights.parameters] if self.accumulated else None
         return {
@@ -181,9 +181,9 @@ class Training:
         self.control.load_state_dict(state["control"])
 
     def fork(self, state: dict[str, Any]) -> None:
-        """Continue from another configuration's `state`, with this one's knobs and its policy from the start."""
+        """Continue from another configuration's last weights, with this one's knobs and its policy from the start."""
         groups = self.optimizer.state_dict()["param_groups"]
-        weights = measured_weights(state)
+        weights = last_weights(state)
         self._put(state, {**weights, "optimizer": {"state": weights["optimizer"]["state"], "param_groups": groups}})
         self._seconds = 0.0
         self.weights.average(Averaging(1))  # this one's policy decides whether to average

@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
+from trainables.training.weight_averages import with_average
 from trainables.values import Averaging
 
 
@@ -76,11 +77,20 @@ def put_model(model: torch.nn.Module, weights: dict[str, Any]) -> None:
         buffers[name].copy_(value)
 
 
-def measured_weights(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights that an evaluation of this state would measure: during an exploration, those at the snapshot."""
+def last_weights(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights from which a training of this state goes on: during an exploration, those at the snapshot."""
     control = state["control"]
-    weights = control["snapshot"]["weights"] if control["exploring"] else state["weights"]
+    weights = control["snapshots"][""]["weights"] if control["exploring"] else state["weights"]
     return cast("dict[str, Any]", weights)
+
+
+def measured_weights(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights behind the metrics of this state: the last weights, or the average that was chosen."""
+    weights, control = last_weights(state), state["control"]
+    averages = control["snapshots"][""]["averages"] if control["exploring"] else control["averages"]
+    if averages is None or control["chosen"] not in averages["gammas"]:
+        return weights
+    return with_average(weights, averages, control["chosen"])
 
 
 def copied(value: Any, device: torch.device | None = None) -> Any:

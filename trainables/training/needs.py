@@ -7,11 +7,13 @@ from typing import Any
 from trainables.contract import Policy
 
 
-def refuse_unmet(policy: Policy[Any], *, averages: bool, rolls_back: bool, measures: bool, parts: int) -> None:
+def refuse_unmet(
+    policy: Policy[Any], *, averages: bool, rolls_back: bool, measures: bool, parts: int, metric: str
+) -> None:
     """Raise ValueError for the first unmet need of `policy`.
 
     averages: the loop can train replicas. rolls_back: its data order can go back. measures: it has a function that
-    measures. parts: how many gradients it sees for each batch, from micro-batches or DDP ranks.
+    measures. parts: how many gradients it sees for each batch, from micro-batches or DDP ranks. metric: the name of the metric to tune.
     """
     if "average" in policy.writes and not averages:
         raise ValueError(
@@ -27,6 +29,11 @@ def refuse_unmet(policy: Policy[Any], *, averages: bool, rolls_back: bool, measu
         raise ValueError(
             f"{policy} asks for metrics between two epochs; pass measure=evaluate, to control.attach in a sweep, else to "
             "Control: a function without arguments that returns them, or choose metric=None."
+        )
+    if "averages" in policy.writes and not metric:
+        raise ValueError(
+            f"{policy} keeps averages of the weights, and a metric chooses between them and the last weights; pass its name and "
+            "direction to Control: metric='valid_loss', mode='min'."
         )
     if "gradient" in policy.needs and parts < 2:
         raise ValueError(

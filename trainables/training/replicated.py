@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,10 +35,9 @@ class ReplicatedState:
         """Spread replicas over the workers from the next `write` on."""
         self._sharing = self._group.size > 1
 
-    def is_scattered(self, snapshot: dict[str, Any] | None) -> bool:
-        """Whether no worker alone has everything that the training depends on."""
-        marked = snapshot is not None and "replicas" in snapshot["weights"]
-        return self._sharing and (self.replicas is not None or marked)
+    def is_scattered(self, kept: Sequence[dict[str, Any]]) -> bool:
+        """Whether no worker alone has everything that the training depends on; `kept`: the weights of snapshots."""
+        return self._sharing and (self.replicas is not None or any("replicas" in weights for weights in kept))
 
     def read(self) -> dict[str, Any]:
         weights = live_weights(self._model, self._optimizer)

@@ -132,7 +132,7 @@ class FromFunction(OwnTraining):
         return Run(
             lambda: Yielding(
                 self._steps, self.metric, assignment.config, seed=assignment.seed, until=assignment.until,
-                policy=policy, horizon=self.horizon,
+                policy=policy, horizon=self.horizon, mode=self.mode,
             ),
             assignment,
             should_pause,

@@ -1,0 +1,129 @@
+"""Measure the weights that count: in their place in the model, the last and each average; the better one is chosen."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+import torch
+
+from trainables.training.model_state import Weights, copied, put_model
+from trainables.training.randomness import read_streams, write_streams
+from trainables.training.weight_averages import WeightAverages
+from trainables.training.workers import Alone
+
+Metrics = Mapping[str, float]
+Snapshot = Mapping[str, Any]
+
+
+class Measured(NamedTuple):
+    """What an evaluation found."""
+
+    metrics: Metrics  # of the chosen weights; with averages also "last_<metric>" and "averaged"
+    each: Mapping[str, Metrics] = {}  # of the last weights and of each average, by name; empty without averages
+    chosen: float = 0.0  # the exponent of the chosen average; 0: the last weights
+
+
+class Measuring:
+    """Measures `model`, which `weights` reads, by the function `measure` (None: there is none); `group`: the workers.
+
+    `metric` and `mode` choose between the last weights and their averages.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, weights: Weights, group: Alone, measure: Callable[[], Metrics] | None,
+        metric: str, mode: str,
+    ) -> None:  # fmt: skip
+        self._model, self._weights, self._group, self._measure = model, weights, group, measure
+        self._metric, self._mode = metric, mode
+
+    def epoch(
+        self,
+        metrics: Metrics | Callable[[], Metrics] | None,
+        snapshot: Snapshot | None,
+        averages: WeightAverages | None,
+    ) -> Measured:
+        """The first rank's metrics at an epoch's end (see `Control.end_epoch`); `snapshot`: that of an exploration."""
+        if isinstance(metrics, Mapping):
+            return Measured(cast("Metrics", self._group.told(metrics)))
+        with self.at(snapshot, averages) as found:
+            return self.now(found, metrics)
+
+    def now(self, averages: WeightAverages | None, measure: Callable[[], Metrics] | None = None) -> Measured:
+        """The first rank's metrics of the present weights; `measure` None: by the function given at the start."""
+
+        def told() -> Metrics:
+            return cast("Metrics", self._group.told(self._kept_modes() if measure is None else measure()))
+
+        return measured(averages, told, self._metric, self._mode)
+
+    @contextlib.contextmanager
+    def at(self, snapshot: Snapshot | None, averages: WeightAverages | None) -> Iterator[WeightAverages | None]:
+        """A context in which the model has the weights at `snapshot` (None: its own), with their averages."""
+        if snapshot is None:
+            yield averages
+            return
+        live = self._weights.read()
+        tried = copied({key: live[key] for key in ("model", "buffers")})
+        put_model(self._model, snapshot["weights"])
+        try:
+            yield snapshot["averages"] and WeightAverages.restored(self._model, snapshot["averages"])
+        finally:
+            put_model(self._model, tried)
+
+    @contextlib.contextmanager
+    def chosen(self, gamma: float, snapshot: Snapshot | None, averages: WeightAverages | None) -> Iterator[None]:
+        """A context in which the model has the average with this exponent; 0, or none kept: the last weights."""
+        with self.at(snapshot, averages) as found:
+            if found is None or gamma not in found.gammas:
+                yield
+            else:
+                with found.swapped(gamma):
+                    yield
+
+    def refuse(self, metrics: Metrics | Callable[[], Metrics] | None, policy: Any, unmet: str) -> None:
+        """Raise ValueError if an epoch's end has no metrics, or ready ones although `unmet` tells what to measure."""
+        if metrics is None and self._measure is None:
+            raise ValueError("control.end_epoch(): no metrics; pass them, or give Control(…, measure=evaluate).")
+        if isinstance(metrics, Mapping) and unmet:
+            raise ValueError(f"control.end_epoch({dict(metrics)}): {policy} {unmet}.")
+
+    def _kept_modes(self) -> Metrics:
+        """Measure, and restore each module's training or evaluation mode."""
+        if self._measure is None:
+            raise ValueError("the policy asks for metrics; pass Control(…, measure=evaluate).")
+        modes = [(module, module.training) for module in self._model.modules()]
+        metrics = self._measure()
+        for module, training in modes:
+            module.training = training
+        return metrics
+
+
+def measured(averages: WeightAverages | None, measure: Callable[[], Metrics], metric: str, mode: str) -> Measured:
+    """Measure the model, and each average in its place.
+
+    All see the same random numbers, and afterwards the streams are as after one measurement. If values are equal, or
+    that of the last weights is not finite, these are chosen. Raises ValueError if `measure` does not return `metric`.
+    """
+    last = read_streams() if averages is not None else {}
+    metrics = measure()
+    if averages is None:
+        return Measured(metrics)
+    if metric not in metrics:
+        raise ValueError(
+            f"averages of the weights are kept, and {metric or 'no metric'!r} chooses between them, but "
+            f"{', '.join(metrics) or 'nothing'} was measured; name one of these: Control(…, metric=…, mode=…)."
+        )
+    each, after = {"last": metrics}, read_streams()
+    sign = 1 if mode == "min" else -1
+    chosen, best, found = 0.0, sign * float(metrics[metric]), metrics
+    for gamma in averages.gammas:
+        write_streams(last)
+        with averages.swapped(gamma):
+            each[f"γ={gamma:g}"] = metrics = measure()
+        if math.isfinite(best) and (value := sign * float(metrics[metric])) < best:
+            chosen, best, found = gamma, value, metrics
+    write_streams(after)
+    return Measured({**found, f"last_{metric}": each["last"][metric], "averaged": chosen}, each, chosen)
