@@ -11,11 +11,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+import torch
 
+from tests.averaged import after, weights
+from tests.trainings import timeless
 from trainables.estimates.critical_batch import Arms, compared
 from trainables.estimates.noise_scale import Gradient
 from trainables.policies.largest_free_batch import LargestFreeBatch, said
+from trainables.training.loop import Training
 from trainables.values import Action, Knobs, Signals
+from trainables.workloads.mlp_digits import MlpDigits
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 EPOCH, START = 20_000, Knobs(0.1, 16)
 
@@ -214,3 +221,44 @@ def test_settings_are_checked(settings: dict[str, Any], words: str) -> None:
 def test_a_metric_that_is_not_measured_is_refused_in_words() -> None:
     with pytest.raises(ValueError, match="metric='perplexity': must be a validation loss, one of 'accuracy', 'valid_loss'"):
         Simulated(replace(POLICY, metric="perplexity"), lambda _: 1.0).train(1)
+
+
+# In real trainings
+
+
+def digits(**settings: Any) -> Training:
+    policy = LargestFreeBatch(**{"largest": 64, "first": 9, "updates": 2, "points": 2, **settings})
+    return Training(MlpDigits(horizon=4, hidden=4, data_share=0.144), policy, {"learning_rate": 0.1, "batch_size": 8, "momentum": 0.5}, seed=3)
+
+
+@pytest.mark.parametrize(("scaling", "free"), [("sqrt", [True, False]), ("best", [True, True])])
+def test_a_training_killed_at_any_update_goes_on_with_the_same_bits(scaling: str, free: list[bool]) -> None:
+    whole = digits(scaling=scaling, tolerance=0.3)
+    expected, states = [], []
+    for item in whole:
+        if item is None:
+            states.append((len(expected), whole.state()))
+        else:
+            expected.append(replace(item, cost_seconds=0.0))
+    answers = [item.metrics for item in expected if item.kind == "decision"]
+    assert [answer["free_batch"] == answer["asked_batch"] for answer in answers] == free
+    for told, state in states:
+        again = digits(scaling=scaling, tolerance=0.3)
+        again.load(state)
+        assert [replace(item, cost_seconds=0.0) for item in again if item is not None] == expected[told:]
+        assert timeless(again.state()) == timeless(whole.state())
+
+
+def test_a_larger_batch_that_is_not_free_leaves_the_training_as_it_was() -> None:
+    """Weights and data go on as if nobody had asked; 144 samples are whole batches of both sizes."""
+    asking = digits(tolerance=1e-9, first=18)
+    for item in asking:
+        if item is not None and item.kind == "decision":
+            break
+    assert item is not None
+    assert (item.position, item.samples) == (18 * 8 + 32, 18 * 8 + 64)
+    plain = Training(asking.workload, None, asking.config, seed=3)
+    after(plain, 22)
+    assert torch.equal(weights(asking), weights(plain))
+    after(asking, 10), after(plain, 10)  # to the end of the first one's epoch
+    assert torch.equal(weights(asking), weights(plain))

@@ -78,7 +78,7 @@ POLICIES: list[Policy[Any]] = [
     LrRange(low=1e-3, high=1e3, then=LrSchedule("steps", at=(0.5,))),
     Watchdog(Warmup(0.7, base_batch=1, scaling="linear", then=LrSchedule("cosine")), 1.01, most=99, window=0.1),
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"),
-    LargestFreeBatch(largest=64, first=2, updates=1, tolerance=0.5, points=1, scaling="best", cool=0.3),
+    LargestFreeBatch(largest=64, first=2, updates=1, tolerance=0.5, points=1, scaling="best"),
     Averaged(),
     Averaged(AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"), gammas=(2.0,)),
     Averaged(Sma(replicas=2)),
