@@ -55,7 +55,7 @@ def fitted(
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     module = module or Module()
     parts = 2 if "gradient" in policy.needs else 1
-    callback = LightningControl(policy, measure=lambda: measure(Lines(), module.line, "valid"))
+    callback = LightningControl(policy, measure=lambda: measure(Lines(), module.line, "valid"), metric="eval_loss")
     saving = ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
     trainer = Trainer(**{
         "max_epochs": 3, "accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False,

@@ -24,6 +24,7 @@ import torch
 
 from trainables.contract import Policy
 from trainables.training.control import Control
+from trainables.training.needs import refuse_unmeasured
 
 if TYPE_CHECKING or "pytorch_lightning" not in sys.modules or "lightning.pytorch" in sys.modules:
     from lightning.pytorch.callbacks import Callback
@@ -34,15 +35,17 @@ else:  # the same library under its other name
 class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
     """Lets `policy` control the training of a module.
 
-    `measure()`: the metrics of the present weights, for a policy that asks for them between two epochs. `metric`: the
-    training ends when it is not finite. `control`, with its `decisions`, exists once the training has begun.
+    `measure()`: the metrics of the present weights, for a policy that asks for them between two epochs or keeps averages
+    of the weights. `metric`: the training ends when it is not finite; in the direction `mode` it chooses between the
+    averages, and a validation is of the chosen one. `control`, with its `decisions`, exists once the training has begun.
 
     >>> trainer = lightning.Trainer(max_epochs=3, callbacks=[LightningControl(Warmup(1.0))])  # doctest: +SKIP
     """
 
     def __init__(
-        self, policy: Policy[Any], *, measure: Callable[[], Mapping[str, float]] | None = None, metric: str = ""
-    ) -> None:
+        self, policy: Policy[Any], *, measure: Callable[[], Mapping[str, float]] | None = None, metric: str = "",
+        mode: str = "min",
+    ) -> None:  # fmt: skip
         if "batch_size" in policy.writes:
             raise ValueError(
                 f"{policy} turns the batch size, but Lightning takes its batches from the DataLoader; write a loop with Control "
@@ -50,7 +53,8 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
             )
         self.policy = policy
         self.control: Control | None = None
-        self._measure, self._metric = measure, metric
+        refuse_unmeasured(policy, measure)
+        self._measure, self._metric, self._mode = measure, metric, mode
         self._saved: dict[str, Any] | None = None
         self._samples = 0  # of the batch in progress
         self._loss: Any = None
@@ -68,7 +72,8 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
         loader, parts = trainer.train_dataloader, trainer.accumulate_grad_batches
         self.control = Control(
             self.policy, pl_module, trainer.optimizers[0], batch_size=loader.batch_size * parts,
-            samples=len(loader.dataset), epochs=trainer.max_epochs, measure=self._measure, metric=self._metric, parts=parts,
+            samples=len(loader.dataset), epochs=trainer.max_epochs, measure=self._measure, metric=self._metric,
+            mode=self._mode, parts=parts,
             scaler=getattr(trainer.precision_plugin, "scaler", None),
         )  # fmt: skip
         if self._saved is not None:
@@ -117,7 +122,7 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
             return
         self._has_ended = True
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.control.end_epoch(lambda: metrics)
+        self.control.end_epoch(metrics if self.control.keeps_averages else lambda: metrics)
         trainer.should_stop |= self.control.stopped or self.control.diverged
 
 

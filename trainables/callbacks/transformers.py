@@ -27,6 +27,7 @@ from transformers import TrainerCallback
 
 from trainables.contract import Policy
 from trainables.training.control import Control
+from trainables.training.needs import refuse_unmeasured
 
 FILE = "control.pt"
 
@@ -34,8 +35,9 @@ FILE = "control.pt"
 class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
     """Lets `policy` control the training of a Trainer.
 
-    `measure()`: the metrics of the present weights, for a policy that asks for them between two epochs. `metric`: the
-    training ends when it is not finite. `control`, with its `decisions`, exists once the training has begun.
+    `measure()`: the metrics of the present weights, for a policy that asks for them between two epochs or keeps averages
+    of the weights. `metric`: the training ends when it is not finite; in the direction `mode` it chooses between the
+    averages, and a validation is of the chosen one. `control`, with its `decisions`, exists once the training has begun.
 
     >>> trainer = Trainer(model, arguments, callbacks=[TransformersControl(Warmup(1.0))])  # doctest: +SKIP
     """
@@ -46,6 +48,7 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
         *,
         measure: Callable[[], Mapping[str, float]] | None = None,
         metric: str = "eval_loss",
+        mode: str = "min",
     ) -> None:
         if "batch_size" in policy.writes:
             raise ValueError(
@@ -53,7 +56,8 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
                 "with Control and BatchSampler, or choose a policy that leaves the batch alone."
             )
         self.policy, self.control = policy, None
-        self._measure, self._metric = measure, metric
+        refuse_unmeasured(policy, measure)
+        self._measure, self._metric, self._mode = measure, metric, mode
         self._batches: list[tuple[int, Any]] = []  # samples and loss of each forward pass of the batch
         self._evaluation = contextlib.ExitStack()
         self._epoch_ends = False
@@ -67,7 +71,7 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.control = Control(
             self.policy, model, getattr(optimizer, "optimizer", optimizer), batch_size=args.train_batch_size * parts,
             samples=len(loader.dataset), epochs=math.ceil(state.num_train_epochs), measure=self._measure,
-            metric=self._metric, parts=parts, scaler=getattr(optimizer, "scaler", None),
+            metric=self._metric, mode=self._mode, parts=parts, scaler=getattr(optimizer, "scaler", None),
         )  # fmt: skip
         if state.global_step:
             saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE
@@ -143,7 +147,7 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
     def _end_epoch(self, metrics: Mapping[str, float], control: Any) -> None:
         assert self.control is not None
-        self.control.end_epoch(lambda: metrics)
+        self.control.end_epoch(metrics if self.control.keeps_averages else lambda: metrics)
         if self.control.done:
             control.should_training_stop = True
 

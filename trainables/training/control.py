@@ -136,6 +136,11 @@ class Control:
         """The snapshot that an evaluation measures; None: the present weights."""
         return self.snapshots.unnamed if self._exploring else None
 
+    @property
+    def keeps_averages(self) -> bool:
+        """Whether averages of the weights are kept now."""
+        return self._averages is not None
+
     def part_sizes(self, count: int, at_most: int | None = None) -> list[int]:
         """Split a batch of `count` samples into parts of at most `at_most`: `batch.split(sizes)`."""
         return self._parts.sizes(count, at_most)
@@ -166,6 +171,7 @@ class Control:
     def updated(self, loss_sum: float | Tensor, samples: int, gradient: Gradient | None) -> None:
         """Record an update over `samples` samples, over all parts and workers, and ask the policy."""
         self._evaluating = False
+        self._measuring.found = None
         self._account.add(loss_sum, samples, exploring=self._exploring)
         self.snapshots.told(self._account.latest)
         self.samples += samples
@@ -195,7 +201,7 @@ class Control:
             self.diverged = True
             return {self._metric: math.nan, "train_loss": train_loss} if self._metric else {"train_loss": train_loss}
         self._evaluating = True
-        values, each, self.chosen = self._measuring.epoch(metrics, self._reported, self._averages)
+        values, each, self.chosen = self._measuring.place(metrics, self._reported, self._averages)
         found = {**values, "train_loss": train_loss}
         tuned = found.get(self._metric)
         self.diverged = isinstance(tuned, float) and not math.isfinite(tuned)
@@ -211,9 +217,12 @@ class Control:
     def evaluating(self) -> Iterator[None]:
         """A context in which the model has the weights that count, for an evaluation or to save them for later use.
 
-        During an exploration those at the snapshot; the last weights or their average, as chosen at the epoch's end.
+        During an exploration those at the snapshot. Of the last weights and their averages the better, by `measure`; if
+        there is none, as chosen at the last epoch's end.
         """
         self._evaluating = True
+        if self.keeps_averages and self._measuring.is_possible:
+            self.chosen = self._measuring.place(None, self._reported, self._averages).chosen
         with self._measuring.chosen(self.chosen, self._reported, self._averages):
             yield
 
@@ -249,7 +258,7 @@ class Control:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`, saved with the same policy; load the model and the optimizer first."""
-        self.is_loaded = True
+        self.is_loaded, self._measuring.found = True, None
         if self._forked:
             self._forked = False
             if state["exploring"]:  # the other trial reported the weights at the snapshot
@@ -337,7 +346,7 @@ class Control:
         snapshot = self.snapshots.restore(
             action.roll_back_to, self.epoch, self.samples, replay=action.replay, why=self.policy
         )
-        self._undone = self.samples - snapshot["position"]
+        self._undone, self._measuring.found = self.samples - snapshot["position"], None
         if self._averages is not None:  # which averages are kept stays, as the knobs do
             kept, self._averages = self._averages.gammas, None
             if snapshot["averages"] is not None and snapshot["averages"]["gammas"] == kept:
@@ -382,15 +391,6 @@ class Control:
         """Raise ValueError if the end of an epoch has no metrics, or those of the wrong weights."""
         if not self.samples and not self.stopped:
             raise ValueError("control.end_epoch(): no update was told; call control.update(loss, samples) after each.")
-        unmet = ""
-        if self._exploring and not self._evaluating:
-            unmet = (
-                "is exploring, so the weights at the snapshot must be measured; pass a function, control.end_epoch(lambda: "
-                "evaluate(model)), or measure within `with control.evaluating():`"
-            )
-        if self._averages is not None:
-            unmet = (
-                "keeps averages of the weights, and each must be measured; pass a function, control.end_epoch(lambda: "
-                "evaluate(model))"
-            )
-        self._measuring.refuse(metrics, self.policy, unmet)
+        self._measuring.refuse(
+            metrics, self.policy, exploring=self._exploring and not self._evaluating, averages=self.keeps_averages
+        )

@@ -38,18 +38,30 @@ class Measuring:
     ) -> None:  # fmt: skip
         self._model, self._weights, self._group, self._measure = model, weights, group, measure
         self._metric, self._mode = metric, mode
+        self.found: Measured | None = None  # since the weights changed
 
-    def epoch(
+    @property
+    def is_possible(self) -> bool:
+        """Whether there is a function to measure by."""
+        return self._measure is not None
+
+    def place(
         self,
         metrics: Metrics | Callable[[], Metrics] | None,
         snapshot: Snapshot | None,
         averages: WeightAverages | None,
     ) -> Measured:
-        """The first rank's metrics at an epoch's end (see `Control.end_epoch`); `snapshot`: that of an exploration."""
-        if isinstance(metrics, Mapping):
-            return Measured(cast("Metrics", self._group.told(metrics)))
-        with self.at(snapshot, averages) as found:
-            return self.now(found, metrics)
+        """The first rank's metrics at this place of the training; `snapshot`: that of an exploration.
+
+        `metrics`: a function to measure with, or more metrics, measured already. Does not measure twice at one place.
+        """
+        ready = cast("Metrics", self._group.told(metrics)) if isinstance(metrics, Mapping) else {}
+        if isinstance(metrics, Mapping) and averages is None:
+            return Measured(ready)
+        if callable(metrics) or self.found is None:
+            with self.at(snapshot, averages) as found:
+                self.found = self.now(found, metrics if callable(metrics) else None)
+        return self.found._replace(metrics={**ready, **self.found.metrics})
 
     def now(self, averages: WeightAverages | None, measure: Callable[[], Metrics] | None = None) -> Measured:
         """The first rank's metrics of the present weights; `measure` None: by the function given at the start."""
@@ -83,12 +95,28 @@ class Measuring:
                 with found.swapped(gamma):
                     yield
 
-    def refuse(self, metrics: Metrics | Callable[[], Metrics] | None, policy: Any, unmet: str) -> None:
-        """Raise ValueError if an epoch's end has no metrics, or ready ones although `unmet` tells what to measure."""
-        if metrics is None and self._measure is None:
+    def refuse(
+        self, metrics: Metrics | Callable[[], Metrics] | None, policy: Any, *, exploring: bool, averages: bool
+    ) -> None:
+        """Raise ValueError if an epoch's end has no metrics, or ready ones of the wrong weights.
+
+        `exploring`: these are not the weights to measure. `averages`: others are to be measured, too.
+        """
+        if metrics is None and not self.is_possible:
             raise ValueError("control.end_epoch(): no metrics; pass them, or give Control(…, measure=evaluate).")
-        if isinstance(metrics, Mapping) and unmet:
-            raise ValueError(f"control.end_epoch({dict(metrics)}): {policy} {unmet}.")
+        if not isinstance(metrics, Mapping):
+            return
+        if exploring and metrics:
+            raise ValueError(
+                f"control.end_epoch({dict(metrics)}): {policy} is exploring, so the weights at the snapshot must be "
+                "measured; pass a function, control.end_epoch(lambda: evaluate(model)), or measure within "
+                "`with control.evaluating():`."
+            )
+        if averages and not self.is_possible:
+            raise ValueError(
+                f"control.end_epoch({dict(metrics)}): {policy} keeps averages of the weights, and each must be measured; "
+                "pass a function, control.end_epoch(lambda: evaluate(model)), or give Control(…, measure=evaluate)."
+            )
 
     def _kept_modes(self) -> Metrics:
         """Measure, and restore each module's training or evaluation mode."""

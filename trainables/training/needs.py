@@ -33,10 +33,19 @@ def refuse_unmet(
     if "averages" in policy.writes and not metric:
         raise ValueError(
             f"{policy} keeps averages of the weights, and a metric chooses between them and the last weights; pass its name and "
-            "direction to Control: metric='valid_loss', mode='min'."
+            "direction: metric='valid_loss', mode='min'."
         )
     if "gradient" in policy.needs and parts < 2:
         raise ValueError(
             f"{policy} needs the gradient noise, which {parts} backward pass for each batch cannot show; pass "
             "parts=2, to control.attach(…, parts=2) in a sweep, else to Control, and call control.part(samples, loss) after each of the two, or train on several DDP ranks."
+        )
+
+
+def refuse_unmeasured(policy: Policy[Any], measure: Any) -> None:
+    """Raise ValueError for a policy with averages, which a library's own evaluation cannot measure one by one."""
+    if "averages" in policy.writes and measure is None:
+        raise ValueError(
+            f"{policy} keeps averages of the weights, and each must be measured; pass measure=evaluate, a function without "
+            "arguments that returns the metrics."
         )

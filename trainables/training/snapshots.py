@@ -59,8 +59,9 @@ class Snapshots:
         """
         snapshot = self._taken.get(name)
         if snapshot is None:
-            missing = f"to the mark {name!r}, but has set only {[*filter(None, self._taken)]}" if name else ""
-            raise ValueError(f"{why!r} asks to roll back{missing or ', but has taken no snapshot'}")
+            known = [*filter(None, self._taken)]
+            which = f" to the mark {name!r}, but has set only {known}" if name else ", but has taken no snapshot"
+            raise ValueError(f"{why!r} asks to roll back{which}")
         self._weights.write(snapshot["weights"])
         if self._scaler is not None:
             self._scaler.load_state_dict(snapshot["scaler"])
