@@ -197,7 +197,9 @@ def outer_by_hand(workload: Small, averaging: Averaging, config: Config, z: nn.M
         if round_ % averaging.period:
             continue
         with torch.no_grad():
-            for c, u, *replicas in zip(z.parameters(), velocity, *(model.parameters() for model in models), strict=True):
+            for c, u, *replicas in zip(
+                z.parameters(), velocity, *(model.parameters() for model in models), strict=True
+            ):
                 way = sum((w - c for w in replicas), torch.zeros_like(c)) / k
                 u.mul_(averaging.momentum).add_(way)
                 c.add_(averaging.outer_rate * (way + averaging.momentum * u))

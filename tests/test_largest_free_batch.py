@@ -210,8 +210,9 @@ def test_the_answer_is_a_sentence(other: list[float], words: str) -> None:
 
 @pytest.mark.parametrize(("settings", "words"), [
     ({"largest": 0}, "largest=0"), ({"first": 0}, "first=0"), ({"share": 0.0}, "share=0.0"), ({"points": 0}, "points=0"),
-    ({"tolerance": 0.0}, "tolerance=0.0"), ({"scaling": "cubic"}, "scaling='cubic'"), ({"averages": (-1.0,)}, "averages=-1"),
-    ({"ask": "never"}, "ask='never'"), ({"cool": 1.0}, "cool=1.0"), ({"data": "old"}, "data='old'"),
+    ({"tolerance": 0.0}, "tolerance=0.0"), ({"scaling": "cubic"}, "scaling='cubic'"),
+    ({"averages": (-1.0,)}, "averages=-1"), ({"ask": "never"}, "ask='never'"), ({"cool": 1.0}, "cool=1.0"),
+    ({"data": "old"}, "data='old'"),
 ])  # fmt: skip
 def test_settings_are_checked(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
@@ -219,7 +220,9 @@ def test_settings_are_checked(settings: dict[str, Any], words: str) -> None:
 
 
 def test_a_metric_that_is_not_measured_is_refused_in_words() -> None:
-    with pytest.raises(ValueError, match="metric='perplexity': must be a validation loss, one of 'accuracy', 'valid_loss'"):
+    with pytest.raises(
+        ValueError, match="metric='perplexity': must be a validation loss, one of 'accuracy', 'valid_loss'"
+    ):
         Simulated(replace(POLICY, metric="perplexity"), lambda _: 1.0).train(1)
 
 
@@ -228,7 +231,12 @@ def test_a_metric_that_is_not_measured_is_refused_in_words() -> None:
 
 def digits(**settings: Any) -> Training:
     policy = LargestFreeBatch(**{"largest": 64, "first": 9, "updates": 2, "points": 2, **settings})
-    return Training(MlpDigits(horizon=4, hidden=4, data_share=0.144), policy, {"learning_rate": 0.1, "batch_size": 8, "momentum": 0.5}, seed=3)
+    return Training(
+        MlpDigits(horizon=4, hidden=4, data_share=0.144),
+        policy,
+        {"learning_rate": 0.1, "batch_size": 8, "momentum": 0.5},
+        seed=3,
+    )
 
 
 @pytest.mark.parametrize(("scaling", "free"), [("sqrt", [True, False]), ("best", [True, True])])

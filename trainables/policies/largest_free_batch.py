@@ -189,7 +189,9 @@ class LargestFreeBatch(Policy[State]):
     def _next_arm(self, state: State, signals: Signals) -> tuple[State, Action]:
         """Go back to the start with the larger batch; after the last arm, choose."""
         arm, ways = state["arm"] or 0, _RATES[self.scaling]
-        if arm == 0 and not all(map(math.isfinite, (state["start"], *state["losses"][0]))):  # the training itself diverges: it has to end so
+        if arm == 0 and not all(
+            map(math.isfinite, (state["start"], *state["losses"][0]))
+        ):  # the training itself diverges: it has to end so
             return {**state, "arm": None, "next": math.inf}, NOTHING
         if arm == len(ways):
             return self._chosen(state, signals)

@@ -363,7 +363,8 @@ class Control:
     def _averaged(self, action: Action, before: Knobs) -> str:
         """Start, end or restart averaging; returns a description of it."""
         averaging, present = action.average, self._weights.averaging
-        if present is not None and not present.outer and action.why and self.knobs.learning_rate != before.learning_rate:
+        turned = action.why and self.knobs.learning_rate != before.learning_rate
+        if turned and present is not None and not present.outer:
             averaging = averaging or present  # a restart, as Crossbow does when the rate drops
         how = "" if averaging is None else self._weights.average(averaging)
         present = self._weights.averaging
