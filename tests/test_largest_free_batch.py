@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import re
@@ -61,7 +60,6 @@ class Simulated:
 
     def obey(self, signals: Signals) -> None:
         self.state, action = self.policy.act(self.state, signals)
-        assert json.loads(json.dumps(self.state)) == json.loads(json.dumps(self.state))
         if action.mark:
             self.marks[action.mark] = self.effect
         if action.roll_back:
@@ -182,7 +180,7 @@ def test_arms_by_the_law_give_its_critical_batch_and_cost() -> None:
     assert arms.critical_batch() == pytest.approx(640)
     assert arms.cost_of(2560) == pytest.approx(law(2560) / law(16))
     assert arms.largest_free(0.1) == pytest.approx(1.1 * 16 + 64)
-    for tolerance in (0.01, 0.1, 0.17, 0.18, 0.5):
+    for tolerance in (0.01, 0.1, 0.17, 0.18, 0.5, 9.0):
         assert arms.is_free(tolerance) == (law(128) / law(16) <= 1 + tolerance)
 
 
@@ -230,18 +228,20 @@ def test_a_metric_that_is_not_measured_is_refused_in_words() -> None:
 
 
 def digits(**settings: Any) -> Training:
-    policy = LargestFreeBatch(**{"largest": 64, "first": 9, "updates": 2, "points": 2, **settings})
+    policy = LargestFreeBatch(**{"largest": 64, "first": 5, "updates": 2, "points": 2, **settings})
     return Training(
-        MlpDigits(horizon=4, hidden=4, data_share=0.144),
+        MlpDigits(horizon=2, hidden=4, data_share=0.144),
         policy,
         {"learning_rate": 0.1, "batch_size": 8, "momentum": 0.5},
         seed=3,
     )
 
 
-@pytest.mark.parametrize(("scaling", "free"), [("sqrt", [True, False]), ("best", [True, True])])
-def test_a_training_killed_at_any_update_goes_on_with_the_same_bits(scaling: str, free: list[bool]) -> None:
-    whole = digits(scaling=scaling, tolerance=0.3)
+@pytest.mark.parametrize(("given", "free"), [
+    ({"tolerance": 1e-9}, [False, False]), ({"tolerance": 9.0, "scaling": "best"}, [True]),
+])  # fmt: skip
+def test_a_training_killed_at_any_update_goes_on_with_the_same_bits(given: dict[str, Any], free: list[bool]) -> None:
+    whole = digits(**given)
     expected, states = [], []
     for item in whole:
         if item is None:
@@ -251,7 +251,7 @@ def test_a_training_killed_at_any_update_goes_on_with_the_same_bits(scaling: str
     answers = [item.metrics for item in expected if item.kind == "decision"]
     assert [answer["free_batch"] == answer["asked_batch"] for answer in answers] == free
     for told, state in states:
-        again = digits(scaling=scaling, tolerance=0.3)
+        again = digits(**given)
         again.load(state)
         assert [replace(item, cost_seconds=0.0) for item in again if item is not None] == expected[told:]
         assert timeless(again.state()) == timeless(whole.state())

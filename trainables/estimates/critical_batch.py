@@ -34,8 +34,11 @@ class Arms:
     def is_free(self, tolerance: float) -> bool:
         """Whether the larger batch needs at most 1 + tolerance times the samples, or noise hides that it does not."""
         # With x = batch / B_crit the law asks for (1 + times x) / (1 + x first / batch) <= 1 + tolerance.
-        x = tolerance / (self.times - (1 + tolerance) * self.first / self.batch_size)
-        limit = (1 + self.times * x) / (1 + x)  # of the samples relative to the base arm
+        room = self.times - (1 + tolerance) * self.first / self.batch_size
+        limit = self.times  # of the samples relative to the base arm
+        if room > 0:
+            x = tolerance / room
+            limit = (1 + self.times * x) / (1 + x)
         return self.difference - self.error <= max(self.progress, 0.0) * (1 - 1 / limit)
 
     def more_samples(self, errors: float = 0.0) -> float:
