@@ -29,6 +29,7 @@ from trainables.contract import Policy
 from trainables.execution.store import Store
 from trainables.parallel import team
 from trainables.policies.adaptive_sync import AdaptiveSync
+from trainables.policies.averaged import Averaged
 from trainables.policies.sma import Sma
 from trainables.policies.watchdog import Watchdog
 from trainables.training.loop import Training
@@ -349,6 +350,7 @@ SWITCHING = Watchdog(AdaptiveSync(3, share=0.5))  # marks as well
     pytest.param(SWITCHING, [2, 5], marks=pytest.mark.slow),
     pytest.param(Sma(2), [2, 5], marks=pytest.mark.slow),
     pytest.param(Sma(2, period=3, outer="nesterov"), [2, 5], marks=pytest.mark.slow),
+    pytest.param(Averaged(SWITCHING), [2, 5], marks=pytest.mark.slow),
 ])  # fmt: skip
 @pytest.mark.slow
 def test_replicas_on_two_workers_resume_with_the_same_bits(

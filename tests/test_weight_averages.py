@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from search.records import Config
+from search.space import Space, uniform
 from search.work import Assignment
 from tests.by_hand import ByHand
+from tests.support import recorded as records
+from tests.support import simulated, small_sweep
 from tests.trainings import Everything, begin, good, metrics, numbers, told
 from trainables.carry_out import carry_out, measured_on_test
 from trainables.contract import Policy
@@ -31,6 +34,7 @@ from trainables.training.measuring import measured
 from trainables.training.model_state import live_weights, measured_weights
 from trainables.training.weight_averages import WeightAverages, with_average
 from trainables.values import NOTHING, Action, Signals
+from trainables.workloads.callable import FromFunction
 from trainables.workloads.mlp_digits import MlpDigits
 from trainables.workloads.quadratic import Quadratic
 
@@ -277,6 +281,46 @@ def test_a_checkpoint_is_tested_with_the_weights_that_were_chosen(tmp_path: Path
     assert found == NOISY.evaluate(model, "test")
     model.load_state_dict(state["weights"]["model"])
     assert found != NOISY.evaluate(model, "test")
+
+
+def test_a_sweep_records_which_weights_were_reported(tmp_path: Path) -> None:
+    simulated(tmp_path / "small", small_sweep(
+        workload=NOISY, policy=Averaged(), num_samples=2, space=Space({**NOISY_CONFIG, "learning_rate": uniform(0.4, 0.6)}),
+    ))  # fmt: skip
+    reports = records(tmp_path / "small", "report")
+    assert {*reports[-1]["metrics"]} == {"loss", "last_loss", "averaged", "train_loss"}
+    assert all(row["value"] == row["metrics"]["loss"] <= row["metrics"]["last_loss"] for row in reports)
+    assert any(row["metrics"]["averaged"] for row in reports)
+
+
+def train(config: Config, state: Any, control: Any) -> Iterator[Any]:
+    """Moves the weight around 1 with a shrinking step, so that averages are nearer."""
+    model = scalar()
+    put(model, 0.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    control = control.attach(model, optimizer, batch_size=1, samples=8)
+    if state:
+        model.load_state_dict(state["model"])
+        control.load_state_dict(state["control"])
+    yield
+    while not control.done:
+        for update in range(8):
+            put(model, 1.0 + (-1) ** update / (1 + control.epoch))
+            control.update(1.0, 1)
+        metrics = control.end_epoch(lambda: {"closeness": -abs(model.weight.item() - 1)})
+        yield metrics, {"model": model.state_dict(), "control": control.state_dict()}
+
+
+def test_a_function_is_tuned_by_its_averages_in_the_direction_of_the_sweep(tmp_path: Path) -> None:
+    workload = FromFunction(train, metric="closeness", mode="max", horizon=3)
+    work = Assignment(0, {}, 3, until=3, folder=tmp_path / "whole", checkpoint_seconds=0.0)
+    whole = [dict(item.metrics) for item in carry_out(workload, Averaged(), work) if item and item.kind == "report"]
+    assert all(report["closeness"] > report["last_closeness"] for report in whole)
+    cut = replace(work, folder=tmp_path / "cut", until=1)
+    found = [dict(item.metrics) for item in carry_out(workload, Averaged(), cut) if item and item.kind == "report"]
+    rest = replace(cut, until=3, recorded=1)
+    found += [dict(item.metrics) for item in carry_out(workload, Averaged(), rest) if item and item.kind == "report"]
+    assert found == whole
 
 
 def test_a_fork_goes_on_from_the_last_weights_and_averages_anew(tmp_path: Path) -> None:

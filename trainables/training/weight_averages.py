@@ -48,6 +48,7 @@ class WeightAverages:
         live = self._live()
         self.every = every or (SPARSE if sum(tensor.numel() for tensor in live) > LARGE else 1)
         self._samples, self._waiting, self._waiting_samples = 0, 0, 0
+        self._converts = any(tensor.dtype != _kind(tensor) for tensor in live)
         self._averages = [[tensor.detach().to(_kind(tensor), copy=True) for tensor in live] for _ in self.gammas]
 
     def update(self, samples: int) -> None:
@@ -60,7 +61,9 @@ class WeightAverages:
         self._samples += self._waiting_samples
         self._waiting = self._waiting_samples = 0
         with torch.no_grad():
-            live = [tensor.detach().to(_kind(tensor)) for tensor in self._live()]
+            live = self._live()
+            if self._converts:  # not always: for a small model it takes as long as the pass itself
+                live = [tensor.to(_kind(tensor)) for tensor in live]
             for gamma, averages in zip(self.gammas, self._averages, strict=True):
                 torch._foreach_lerp_(averages, live, 1 - (before / self._samples) ** (gamma + 1))
 
@@ -95,6 +98,7 @@ class WeightAverages:
         self._samples, self._waiting = state["samples"], state["waiting"]
         self._waiting_samples = state["waiting_samples"]
         self._places, self.tied = _places(model)
+        self._converts = any(tensor.dtype != _kind(tensor) for tensor in self._live())
         devices = {name: table[key].device for name, (table, key) in self._places.items()}
         self._averages = [[values[name].to(devices[name]) for name in self._places] for values in state["averages"]]
         return self
