@@ -85,7 +85,7 @@ class Averaging:
 
     `alpha`: the share of its distance to the central model that each replica gives up in a round; None: 1 / replicas.
     `momentum`: the central model's; each replica also has the optimiser's momentum. `period`: rounds from one
-    correction to the next. One replica is the model itself: plain training.
+    correction to the next. One replica, without `outer`, is the model itself: plain training.
 
     `outer`: in place of corrections, Nesterov's momentum moves the central model along the replicas' mean way since the
     last period, at the rate `outer_rate`, and all replicas restart there (DiLoCo; SNOO with one replica).
