@@ -1,8 +1,9 @@
 """From a tuned batch to a larger one without losing accuracy: LEGW's settings, and a small sweep around them.
 
-Prints the ladder from the tuned batch to the wanted one (`trainables/estimates/batch_scaling.py`): learning rate, warm-up
-and the advice of the gradient noise scale for each row. The last row is then the baseline of a sweep over rate, warm-up and
-optimiser around it. Claim: on a test part that no decision has seen, the best configuration is at least as good as the row.
+Prints the ladder from the tuned batch to the wanted one (`trainables/estimates/batch_scaling.py`): learning rate,
+warm-up and what the gradient noise scale says for each row, which is a proxy: `LargestFreeBatch` measures it. The last
+row is then the baseline of a sweep over rate, warm-up and optimiser around it. Claim: on a test part that no decision
+has seen, the best configuration is at least as good as the row.
 
     python experiments/large_batch.py
     LARGE_BATCH_TUNED=128,0.1,0.2 LARGE_BATCH_TARGET=8192 LARGE_BATCH_DATA=mnist python experiments/large_batch.py

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from search.records import Config
 from search.work import Decision
-from tests.averaged import CONFIG, Small, after, replicas_of, training, weights
+from tests.averaged import CONFIG, Acting, Small, after, replicas_of, training, weights
 from tests.trainings import timeless
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import Gradient
@@ -168,6 +168,62 @@ def paired(one: nn.Module, other: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(one.parameters(), other.parameters(), strict=True)
 
 
+# The outer momentum
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize(("replicas", "period"), [(3, 1), (3, 2), (2, 4), (1, 3)])
+def test_an_outer_momentum_makes_the_rounds_of_its_formula(name: str, replicas: int, period: int) -> None:
+    """DiLoCo by hand; with one replica SNOO, or Lookahead with a momentum. The inner optimisers keep their states."""
+    workload = Small()
+    averaging = Averaging(replicas, momentum=0.8, period=period, outer="nesterov", outer_rate=0.6)
+    for rounds in range(5):
+        z = training(averaging, workload, optimizer=name).model
+        expected = outer_by_hand(workload, averaging, {**CONFIG, "optimizer": name}, z, rounds)
+        found = weights(after(training(averaging, workload, optimizer=name), rounds))
+        assert torch.allclose(found, expected, rtol=0, atol=1e-10)
+
+
+def outer_by_hand(workload: Small, averaging: Averaging, config: Config, z: nn.Module, rounds: int) -> Tensor:
+    k, order = averaging.replicas, torch.from_numpy(np.random.default_rng((3, 0)).permutation(workload.samples()))
+    models = [copy.deepcopy(z) for _ in range(k)]
+    optimizers = [workload.optimizer(model, config) for model in models]
+    velocity = [torch.zeros_like(c) for c in z.parameters()]
+    for round_, batch in enumerate(order.split(config["batch_size"])[:rounds], start=1):
+        for j, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
+            optimizer.zero_grad()
+            workload.loss(model, batch[j::k]).backward()
+            optimizer.step()
+        if round_ % averaging.period:
+            continue
+        with torch.no_grad():
+            for c, u, *replicas in zip(
+                z.parameters(), velocity, *(model.parameters() for model in models), strict=True
+            ):
+                way = sum((w - c for w in replicas), torch.zeros_like(c)) / k
+                u.mul_(averaging.momentum).add_(way)
+                c.add_(averaging.outer_rate * (way + averaging.momentum * u))
+                for w in replicas:
+                    w.copy_(c)
+    return torch.cat([p.detach().flatten() for p in z.parameters()])
+
+
+def test_an_outer_rate_of_one_without_momentum_is_the_mean_of_local_trainings() -> None:
+    plain = after(training(None), 4)
+    local = after(training(Averaging(1, momentum=0.0, period=2, outer="nesterov", outer_rate=1.0)), 4)
+    assert torch.allclose(weights(local), weights(plain), rtol=0, atol=1e-12)
+
+
+def test_a_decision_about_the_rate_does_not_restart_an_outer_momentum() -> None:
+    """A restart would lose the way since the last period."""
+    averaging = Averaging(2, period=4, outer="nesterov")
+    turned = Acting(((0, Action(average=averaging)), (2, Action(knobs=Knobs(0.05, 13, 0.5, 0.01), why="lower"))))
+    trained = after(Training(Small(), turned, CONFIG, seed=3), 3)
+    assert trained.weights.replicas is not None
+    assert not torch.allclose(replicas_of(trained), weights(trained).expand(2, -1))
+    assert [decision.text for decision in trained.control.decisions.waiting][-1:] in ([], ["lower"])
+
+
 # Refusals
 
 
@@ -188,9 +244,15 @@ def test_what_replicas_cannot_do_is_refused_in_words() -> None:
         Training(Small(), Sma(2), CONFIG, group=several)
     with pytest.raises(ValueError, match="batch_size=13 of 60 samples leaves some replica without any"):
         Training(Small(), Sma(14), CONFIG)
-    for wrong in ({"replicas": 0}, {"replicas": 2, "momentum": 1.0}, {"replicas": 2, "period": 0}):
+    outer = {"replicas": 2, "outer": "nesterov"}
+    for wrong in (
+        {"replicas": 0}, {"replicas": 2, "momentum": 1.0}, {"replicas": 2, "period": 0}, {"replicas": 2, "outer": "adam"},
+        {**outer, "outer_rate": 0.0}, {**outer, "momentum": 1.0},
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="must be"):
             Averaging(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="an outer momentum has no alpha; leave it out"):
+        Sma(2, alpha=0.5, outer="nesterov")
     for settings_ in ({"replicas": 1}, {"share": 1.0}, {"patience": 0}, {"decay": 1.0}, {"alpha": 1.0}):
         with pytest.raises(ValueError, match="must be"):
             AdaptiveSync(**{"replicas": 4, **settings_})  # type: ignore[arg-type]

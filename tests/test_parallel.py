@@ -330,11 +330,14 @@ class Normed(MlpDigits):
     pytest.param(replace(AVERAGED, execution=Execution(micro_batch=7)), 3, marks=pytest.mark.slow),
     (Normed(horizon=3, data_share=0.1), 4),
 ])  # fmt: skip
+@pytest.mark.parametrize("outer", [{}, {"outer": "nesterov", "period": 2}], ids=["corrections", "outer momentum"])
 @pytest.mark.slow
-def test_replicas_on_two_workers_are_those_of_one(workload: MlpDigits, replicas: int, tmp_path: Path) -> None:
+def test_replicas_on_two_workers_are_those_of_one(
+    workload: MlpDigits, replicas: int, outer: dict[str, Any], tmp_path: Path
+) -> None:
     given = {"until": 3, "config": CONFIG | {"momentum": 0.9}}
-    one = curve(carry_out(workload, Sma(replicas), assignment(tmp_path / "one", **given)))
-    two = curve(carry_out(workload, Sma(replicas), assignment(tmp_path / "two", workers=2, **given)))
+    one = curve(carry_out(workload, Sma(replicas, **outer), assignment(tmp_path / "one", **given)))
+    two = curve(carry_out(workload, Sma(replicas, **outer), assignment(tmp_path / "two", workers=2, **given)))
     assert len(one) == 6
     assert two == pytest.approx(one, rel=1e-4)
 
@@ -346,6 +349,7 @@ SWITCHING = Watchdog(AdaptiveSync(3, share=0.5))  # marks as well
     (SWITCHING, [2]),
     pytest.param(SWITCHING, [2, 5], marks=pytest.mark.slow),
     pytest.param(Sma(2), [2, 5], marks=pytest.mark.slow),
+    pytest.param(Sma(2, period=3, outer="nesterov"), [2, 5], marks=pytest.mark.slow),
     pytest.param(Averaged(SWITCHING), [2, 5], marks=pytest.mark.slow),
 ])  # fmt: skip
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,18 @@ def test_decisions_are_counted_with_their_reasons_and_cost(tmp_path: Path) -> No
         ("trial 0 (best)", [0.1, 0.05, 0.2]),
         ("tried by trial 0 (best)", [0.5]),
     ]
+
+
+def test_the_largest_batch_that_is_free_is_said_in_a_sentence(tmp_path: Path) -> None:
+    why = "batches up to 64 cost nothing here by now; 256 would cost about 4 times the samples"
+    trial, asked = decision(0, 4800, (0.1, 0.14), why)
+    records = [
+        *trained(configs_of(LINE, 1), np.array([[2.0, 1.0]])),
+        (trial, replace(asked, metrics={"free_batch": 64.0})),
+    ]
+    section = decisions.section(written(tmp_path, sweep_over(LINE, horizon=2), records))
+    check(section)
+    assert f"Trial 0, after 4,800 samples: {why}." in text(section)
 
 
 # Populations.

@@ -28,6 +28,7 @@ from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.compose import Compose
 from trainables.policies.date import Date
 from trainables.policies.fixed import Fixed
+from trainables.policies.largest_free_batch import LargestFreeBatch
 from trainables.policies.lr_range import LrRange
 from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.noise_scale import NoiseScaleBatch
@@ -84,10 +85,12 @@ POLICIES: list[Policy[Any]] = [
     Wsd(rungs=(1, 3), cool=0.6),
     Wsd(cool=0.9, warm_up=0.5, data="replay", rungs=(1, 2, 3)),
     Averaged(Wsd(rungs=(1, 2), cool=0.5)),
+    LargestFreeBatch(largest=64, first=2, updates=1, tolerance=0.5, points=1, scaling="best"),
     Averaged(),
     Averaged(AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"), gammas=(2.0,)),
     Averaged(Sma(replicas=2)),
     Sma(replicas=2),
+    Sma(replicas=2, period=3, outer="nesterov"),
     AdaptiveSync(replicas=2, share=0.6),
     AdaptiveSync(replicas=2, share=None, patience=1),
 ]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trainables.policies.compose import Compose
     from trainables.policies.date import Date
     from trainables.policies.fixed import Fixed
+    from trainables.policies.largest_free_batch import LargestFreeBatch
     from trainables.policies.lr_range import LrRange
     from trainables.policies.lr_schedule import LrSchedule
     from trainables.policies.noise_scale import NoiseScaleBatch
@@ -60,6 +61,7 @@ HOMES = {
     "Compose": "trainables.policies.compose",
     "Date": "trainables.policies.date",
     "Fixed": "trainables.policies.fixed",
+    "LargestFreeBatch": "trainables.policies.largest_free_batch",
     "LrRange": "trainables.policies.lr_range",
     "LrSchedule": "trainables.policies.lr_schedule",
     "NoiseScaleBatch": "trainables.policies.noise_scale",
@@ -108,6 +110,7 @@ __all__ = [
     "Fixed",
     "FromFunction",
     "Knobs",
+    "LargestFreeBatch",
     "LightningControl",
     "LrRange",
     "LrSchedule",

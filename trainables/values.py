@@ -85,13 +85,18 @@ class Averaging:
 
     `alpha`: the share of its distance to the central model that each replica gives up in a round; None: 1 / replicas.
     `momentum`: the central model's; each replica also has the optimiser's momentum. `period`: rounds from one
-    correction to the next. One replica is the model itself: plain training.
+    correction to the next. One replica, without `outer`, is the model itself: plain training.
+
+    `outer`: in place of corrections, Nesterov's momentum moves the central model along the replicas' mean way since the
+    last period, at the rate `outer_rate`, and all replicas restart there (DiLoCo; SNOO with one replica).
     """
 
     replicas: int
     alpha: float | None = None
     momentum: float = 0.9
     period: int = 1
+    outer: str | None = None
+    outer_rate: float = 0.7
 
     def __post_init__(self) -> None:
         whole("Averaging", 1, replicas=self.replicas, period=self.period)
@@ -99,6 +104,17 @@ class Averaging:
             limit = f"2 / (1 + replicas) = {2 / (1 + self.replicas):.3g}"
             raise ValueError(f"{self}: alpha must be > 0 and < {limit}, or the replicas diverge; try alpha=None")
         number("Averaging", "[0, 1)", momentum=self.momentum)
+        if self.outer is None:
+            return
+        one_of("Averaging", ("nesterov",), outer=self.outer)
+        number("Averaging", "(0, inf)", outer_rate=self.outer_rate)
+        if self.alpha is not None:
+            raise ValueError(f"{self}: an outer momentum has no alpha; leave it out.")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is plain training: the model alone."""
+        return self.replicas == 1 and self.outer is None
 
     @property
     def pull(self) -> float:

@@ -16,7 +16,9 @@ Rules      In this order. Loss not finite, or its average 1.5 times its best: ro
            learning rate, wait twice as long; the fourth time, stop. No valid estimate: wait. In a ramp: wait. Noise
            scale above sqrt(2) batches: double the batch, and ramp the rate from k to 2 k times the base for warm_up * k
            epochs.
-Not for    short trainings: the ramps up to k take warm_up * k epochs, as in LEGW.
+Not for    short trainings: the ramps up to k take warm_up * k epochs, as in LEGW. A promise that the larger batch costs
+           nothing: the noise scale is a proxy, and was too kind by a factor of 2 on the Penn Treebank. What the batch
+           costs is measured by branching: `LargestFreeBatch`.
 Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019; McCandlish et al., An Empirical Model of
            Large-Batch Training, 2018.
 """

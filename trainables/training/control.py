@@ -233,9 +233,9 @@ class Control:
         with self._measuring.chosen(self.chosen, self._reported, self._averages):
             yield
 
-    def turn(self) -> None:
+    def turn(self, *, amid: bool = False) -> None:
         """Write the knobs to the optimizer and the data order; call it again after other code has written there."""
-        turn(self._optimizer, self._multiples, self.knobs)
+        turn(self._optimizer, self._multiples, self.knobs, amid=amid)
         if self._order is not None:
             self._order.follow(self.samples, 0 if self.stopped else self.knobs.batch_size)
 
@@ -336,7 +336,7 @@ class Control:
         if action.knobs is not None:
             self.knobs = action.knobs
         if action.knobs is not None or action.roll_back:  # the optimizer's state at the snapshot has older knobs
-            self.turn()
+            self.turn(amid=self.samples > 0)
         averaged = self._averaged(action, before)
         if why := "; ".join(filter(None, (action.why, averaged))):
             begun = self._weights.averaging or Averaging(1) if averaged else None
@@ -371,7 +371,8 @@ class Control:
     def _averaged(self, action: Action, before: Knobs) -> str:
         """Start, end or restart averaging; returns a description of it."""
         averaging, present = action.average, self._weights.averaging
-        if present is not None and action.why and self.knobs.learning_rate != before.learning_rate:
+        turned = action.why and self.knobs.learning_rate != before.learning_rate
+        if turned and present is not None and not present.outer:
             averaging = averaging or present  # a restart, as Crossbow does when the rate drops
         how = "" if averaging is None else self._weights.average(averaging)
         present = self._weights.averaging

@@ -58,7 +58,7 @@ class ModelState:
 
     def average(self, averaging: Averaging) -> str:
         """Raises ValueError for more than one replica: the loop would have to compute the loss of each."""
-        if averaging.replicas == 1:
+        if averaging.is_plain:
             return "one model"
         raise ValueError(f"{averaging}: only our own loop trains replicas; make the model a Workload and call train().")
 

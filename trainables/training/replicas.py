@@ -6,11 +6,19 @@ One round, with k replicas w_j, the central model z (measured and kept) and z', 
     w_j ← w_j - the optimiser's step - c_j      on the gradient of replica j's own samples
     z   ← z + sum of c_j + mu (z - z')
 
+With an outer momentum (DiLoCo), replicas train by themselves; after each period of H rounds, with u = 0 at the start:
+
+    D ← mean of w_j - z
+    u ← mu u + D
+    z ← z + outer_rate (D + mu u)               Nesterov's
+    w_j ← z                                     the optimisers' states stay
+
 Parameters and buffers of all replicas are stacked to (k, *shape). The optimiser updates the stacks: its rule is
 elementwise, so it acts as k optimisers. Each of p workers has the stacks of every p-th replica, and all have the
 central model; the sums run over all workers.
 
-Source     Koliousis et al., Crossbow: Scaling Deep Learning with Small Batch Sizes on Multi-GPU Servers, VLDB 2019.
+Source     Koliousis et al., Crossbow: Scaling Deep Learning with Small Batch Sizes on Multi-GPU Servers, VLDB 2019;
+           Douillard et al., DiLoCo: Distributed Low-Communication Training of Language Models, 2023.
 Differs    after a restart the replicas share the mean of their optimiser states (momentum, …); Crossbow's code lets
            each keep its own. The buffers of z (batch normalisation) are the means over the replicas.
 """
@@ -63,7 +71,9 @@ class Replicas:
         module = LossOf(workload, model)
         self._central: Tensors = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self._central_buffers: Tensors = dict(module.named_buffers())
-        self._before: Tensors = {name: p.detach().clone() for name, p in self._central.items()}
+        self._before: Tensors = {}  # z', or u with an outer momentum
+        for name, p in self._central.items():
+            self._before[name] = torch.zeros_like(p) if averaging.outer else p.detach().clone()
         self.parameters: Tensors = {name: self._stacked(p).requires_grad_() for name, p in self._central.items()}
         self._buffers: Tensors = {name: self._stacked(b) for name, b in self._central_buffers.items()}
         _exchange(optimizer, {self._central[name]: stack for name, stack in self.parameters.items()}, self._stacked)
@@ -117,6 +127,17 @@ class Replicas:
         self._rounds += 1
         if self._rounds % self.averaging.period:
             return descend()
+        if self.averaging.outer is None:
+            self._correct(descend)
+        else:
+            descend()
+            self._move()
+        for name, mean in zip(self._buffers, self._means([*self._buffers.values()]), strict=True):
+            self._central_buffers[name].copy_(mean)
+        return None
+
+    def _correct(self, descend: Callable[[], None]) -> None:
+        """The optimiser's step, and the corrections."""
         alpha, momentum = self.averaging.pull, self.averaging.momentum
         corrections = {name: alpha * (w - self._central[name]) for name, w in self.parameters.items()}
         descend()
@@ -128,9 +149,17 @@ class Replicas:
             moved = summed.add_(z - before, alpha=momentum)
             before.copy_(z)
             z.add_(moved)
-        for name, mean in zip(self._buffers, self._means([*self._buffers.values()]), strict=True):
-            self._central_buffers[name].copy_(mean)
-        return None
+
+    def _move(self) -> None:
+        """Move the central model by the outer momentum, and restart the replicas from it."""
+        momentum, rate = self.averaging.momentum, self.averaging.outer_rate
+        ways = [(w - self._central[name]).sum(0) for name, w in self.parameters.items()]
+        together = self._group.totals(ways)
+        for name, summed in zip(self.parameters, together, strict=True):
+            z, velocity, way = self._central[name], self._before[name], summed / self.averaging.replicas
+            velocity.mul_(momentum).add_(way)
+            z.add_(way.add_(velocity, alpha=momentum), alpha=rate)
+            self.parameters[name].copy_(z.expand_as(self.parameters[name]))
 
     def _means(self, stacks: Sequence[Tensor]) -> list[Tensor]:
         """Means over all replicas; the first replica's value for integers. With one worker exact if all are equal."""

@@ -64,13 +64,13 @@ class ReplicatedState:
             obstacle = self.replicas.losses.obstacle
             self.replicas.leave()
             self.replicas, self.parameters = None, [*self._model.parameters()]
-        if averaging.replicas == 1:
+        if averaging.is_plain:
             return "one model"
         obstacle = self._replicate(averaging, obstacle).losses.obstacle
         how = "all at once" if not obstacle else f"one after the other ({obstacle})"
         if self._group.size > 1:
             how = f"on {self._group.size} workers"
-        return f"{averaging.replicas} replicas, {how}"
+        return f"{averaging.replicas} replica{'' if averaging.replicas == 1 else 's'}, {how}"
 
     def _replicate(self, averaging: Averaging, obstacle: str | None) -> Replicas:
         if averaging.replicas < self._group.size:

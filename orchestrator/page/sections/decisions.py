@@ -16,6 +16,7 @@ GRADUAL = "schedule"  # the reason under which the loop records a knob that a po
 KNOBS = ("learning_rate", "batch_size", "momentum", "weight_decay")
 TRIALS = 12  # with lines of their own: the best, the baseline, then the best of the others
 ROWS = 40  # of one trial's decisions
+FREE = "free_batch"  # the evidence of a policy that asked for the largest batch without a cost
 POINTS = 800  # of one line
 
 
@@ -52,6 +53,9 @@ def _sentences(run: Recorded, rows: Sequence[Mapping[str, Any]], of_trial: Mappi
                 f"{counted(len(values) - ups, 'time')}, in "
                 f"{counted(trials, 'trial')}."
             )
+    for number in _shown(run, of_trial)[:1]:
+        answers = [row for row in of_trial[number] if FREE in row["metrics"]]
+        sentences += [f"Trial {number}, after {row['samples']:,} samples: {row['why']}." for row in answers[-1:]]
     tried = sum(row["position"] is None for row in rows)
     if tried:
         sentences.append(f"{counted(tried, 'setting')} {'was' if tried == 1 else 'were'} only tried, and undone.")

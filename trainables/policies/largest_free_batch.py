@@ -1,0 +1,288 @@
+"""Grow the batch as far as it costs no samples, found out by training on with it from the same weights.
+
+Now and then it asks: from the present weights the training goes on for a while, then again over the same samples with
+twice the batch (rate by the square root). If the averaged validation loss fell as far, the larger batch was free, and
+the training goes on from there; else it goes on from where it was. So the batch starts small and grows, as the critical
+batch does. Every decision says up to which batch samples cost nothing by now, and what more would cost.
+
+Use when   a small batch was tuned and larger ones would be faster, or the largest batch that is free is the question.
+Costs      each question trains one arm that is not kept (two with scaling="best"): 5 to 10 % of all samples together,
+           counted; and each evaluates `points` times in each arm and once before, last weights and averages. Two or
+           three copies of the weights during a question, and the averages of the weights throughout.
+Settings   first (200): updates before the first question. share (0.05): an arm's samples, as a share of those trained
+           so far, but at least those of `updates` (20) updates of the larger batch. The next question comes when as
+           many samples again have been seen.
+           tolerance (0.1): how many more samples than with the batch of the start count as none; a difference below
+           its standard error counts as none too. points (3): evaluations of an arm, for that error.
+           largest: samples per update (None: a tenth of an epoch). scaling: the rate at twice the batch, times
+           "sqrt"(2), "linear" 2, or the "best" of both, an arm each.
+           metric: a validation loss, smaller is better (None: the first whose name ends with "loss" or "error").
+           averages: exponents of the averages that are kept (`Averaged`); one that lies within an arm is added.
+           ask: "always", or "noise scale": only while the gradient noise scale is above the larger batch.
+           cool (0): the share of the training at whose end the rate falls to 0 by a line. data: see `AutoLrs`.
+Not for    a rate that was not tuned for the batch of the start: too small a rate makes any batch look free. Losses that
+           hardly fall within an arm: the noise then decides.
+Source     Merrill et al., Critical Batch Size Revisited: A Simple Empirical Approach to Large-Batch Language Model
+           Training, 2025.
+Differs    asks while it trains, one doubling at a time, and keeps the arm; compares averaged weights, by the loss's way
+           within the arm, not by a fixed distance. Adam's second moment keeps its half-life in samples (the loop).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypedDict
+
+from search.settings import number, one_of, share, whole
+from trainables.contract import Policy
+from trainables.estimates.critical_batch import Arms, compared
+from trainables.estimates.noise_scale import NO_ESTIMATE, NoiseScale, noise_scale, observed
+from trainables.values import NOTHING, Action, Signals
+
+_TIMES = 2  # the batch of a question, relative to the present one
+_AGAIN = 2  # the next question comes after this times the samples of this one
+_WITHIN = 0.75  # of an average's weight must lie in the arm, or it cannot tell the arms apart
+_START = "start"  # the mark at the start of a question
+_DECAY = 0.99  # of the noise scale's averages, per update
+_RATES = {"sqrt": ("sqrt",), "linear": ("linear",), "best": ("sqrt", "linear")}
+_FACTORS = {"sqrt": math.sqrt(_TIMES), "linear": float(_TIMES)}
+
+
+class State(TypedDict):
+    first: int  # the batch at the start
+    rate: float  # before the cool-down
+    batch_size: int
+    next: float  # samples trained at which the next question comes
+    undone: int  # samples of arms that were not kept
+    noise: NoiseScale
+    arm: int | None  # that trains: 0 the base, then one for each scaling; None: no question
+    begun: int  # samples seen when the question began
+    arm_begun: int
+    length: int  # samples of an arm
+    start: float  # the loss at the start of the question
+    losses: tuple[tuple[float, ...], ...]  # of each arm so far
+
+
+@dataclass(frozen=True)
+class LargestFreeBatch(Policy[State]):
+    """Doubles the batch whenever twice the batch, tried from the same weights, costs no more samples.
+
+    >>> policy = LargestFreeBatch(largest=2048)
+    """
+
+    largest: int | None = None
+    first: int = 200
+    share: float = 0.05
+    updates: int = 20
+    tolerance: float = 0.1
+    points: int = 3
+    scaling: str = "sqrt"
+    metric: str | None = None
+    averages: tuple[float, ...] = (4.0, 16.0)
+    ask: str = "always"
+    cool: float = 0.0
+    data: str = "replay"
+
+    def __post_init__(self) -> None:
+        if self.largest is not None:
+            whole("LargestFreeBatch", 1, largest=self.largest)
+        whole("LargestFreeBatch", 1, first=self.first, updates=self.updates, points=self.points)
+        share("LargestFreeBatch", "(0, 1]", share=self.share)
+        number("LargestFreeBatch", "(0, inf)", tolerance=self.tolerance)
+        one_of("LargestFreeBatch", tuple(_RATES), scaling=self.scaling)
+        for gamma in self.averages:
+            number("LargestFreeBatch", "[0, inf)", averages=gamma)
+        one_of("LargestFreeBatch", ("always", "noise scale"), ask=self.ask)
+        share("LargestFreeBatch", "[0, 1)", cool=self.cool)
+        one_of("LargestFreeBatch", ("fresh", "replay"), data=self.data)
+
+    @property
+    def resumable(self) -> bool:  # type: ignore[override]
+        return self.cool == 0
+
+    @property
+    def writes(self) -> frozenset[str]:  # type: ignore[override]
+        turned = frozenset({"learning_rate", "batch_size", "snapshot", "averages"})
+        return turned | {"replay"} if self._replays else turned
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"metrics", "gradient"} if self.ask == "noise scale" else {"metrics"})
+
+    def start(self, signals: Signals) -> tuple[State, Action]:
+        knobs = signals.knobs
+        state: State = {
+            "first": knobs.batch_size, "rate": knobs.learning_rate, "batch_size": knobs.batch_size, "undone": 0,
+            "noise": NO_ESTIMATE, "next": signals.samples + self.first * knobs.batch_size, "arm": None, "begun": 0, "arm_begun": 0,
+            "length": 0, "start": 0.0, "losses": (),
+        }  # fmt: skip
+        within = round(2 / self.share) - 1.0  # about the last half of an arm
+        return state, Action(averages=tuple(sorted({*self.averages, within})))
+
+    def act(self, state: State, signals: Signals) -> tuple[State, Action]:
+        if signals.train_loss is not None:  # the end of an epoch
+            return state, NOTHING
+        if signals.metrics:
+            return self._measured(state, signals)
+        state = {**state, "noise": observed(state["noise"], signals.gradient, _DECAY)}
+        if state["arm"] is None:
+            return state, self._going_on(state, signals)
+        if not self._is_at_point(state, signals):
+            return state, NOTHING
+        is_last = len(state["losses"][-1]) + 1 == self.points
+        return state, Action(measure=True, snapshot=state["arm"] == 0 and is_last)
+
+    def _going_on(self, state: State, signals: Signals) -> Action:
+        """Between two questions: ask if it is time, else follow the cool-down."""
+        if self._is_due(state, signals):
+            return Action(measure=True)
+        rate = state["rate"] * self._line(signals)
+        if rate == signals.knobs.learning_rate:
+            return NOTHING
+        return Action(knobs=replace(signals.knobs, learning_rate=rate))
+
+    def _is_due(self, state: State, signals: Signals) -> bool:
+        larger = _TIMES * state["batch_size"]
+        largest = signals.samples_per_epoch // 10 if self.largest is None else self.largest
+        if larger > largest or signals.samples - state["undone"] < state["next"]:
+            return False
+        if self.ask == "noise scale" and not (noise_scale(state["noise"]) or 0.0) >= larger:
+            return False
+        arms = 1 + len(_RATES[self.scaling])
+        end = (1 - self.cool) * signals.horizon * signals.samples_per_epoch
+        return self.cool == 0 or signals.samples + arms * self._length(state, signals) <= end
+
+    def _is_at_point(self, state: State, signals: Signals) -> bool:
+        """Whether the arm has come, to the nearest update, to its next evaluation."""
+        done = signals.samples - state["arm_begun"] + signals.knobs.batch_size / 2
+        return done > (len(state["losses"][-1]) + 1) * state["length"] / self.points
+
+    def _length(self, state: State, signals: Signals) -> int:
+        """Samples of an arm: whole batches of the larger size between all points."""
+        unit = self.points * _TIMES * state["batch_size"]
+        trained = signals.samples - state["undone"]
+        wanted = max(self.share * trained, self.updates * _TIMES * state["batch_size"])
+        return unit * math.ceil(wanted / unit)
+
+    def _measured(self, state: State, signals: Signals) -> tuple[State, Action]:
+        if state["arm"] is None:
+            return self._asked(state, signals) if self._is_due(state, signals) else (state, NOTHING)
+        if not self._is_at_point(state, signals):  # a wrapping policy asked for it
+            return state, NOTHING
+        loss = self._loss(state, signals)
+        *before, present = state["losses"]
+        state = {**state, "losses": (*before, (*present, loss))}
+        if len(present) + 1 < self.points and math.isfinite(loss):
+            return state, NOTHING
+        return self._next_arm(state, signals)
+
+    def _asked(self, state: State, signals: Signals) -> tuple[State, Action]:
+        """Start a question: mark the weights, and go on as before, which is the base arm."""
+        state = {
+            **state, "arm": 0, "begun": signals.samples, "arm_begun": signals.samples,
+            "length": self._length(state, signals), "losses": ((),),
+        }  # fmt: skip
+        return {**state, "start": self._loss(state, signals)}, Action(mark=_START)
+
+    def _next_arm(self, state: State, signals: Signals) -> tuple[State, Action]:
+        """Go back to the start with the larger batch; after the last arm, choose."""
+        arm, ways = state["arm"] or 0, _RATES[self.scaling]
+        if arm == 0 and not all(
+            map(math.isfinite, (state["start"], *state["losses"][0]))
+        ):  # the training itself diverges: it has to end so
+            return {**state, "arm": None, "next": math.inf}, NOTHING
+        if arm == len(ways):
+            return self._chosen(state, signals)
+        state = {**state, "arm": arm + 1, "arm_begun": signals.samples, "losses": (*state["losses"], ())}
+        knobs = replace(
+            signals.knobs, batch_size=_TIMES * state["batch_size"], learning_rate=state["rate"] * _FACTORS[ways[arm]]
+        )
+        return state, Action(
+            mark=ways[arm - 1] if arm else "", roll_back=True, roll_back_to=_START, replay=self._replays, explore=True,
+            knobs=knobs,
+        )  # fmt: skip
+
+    def _chosen(self, state: State, signals: Signals) -> tuple[State, Action]:
+        """Go on from the larger batch's arm if it was free, else from the base arm."""
+        ways, (base, *others) = _RATES[self.scaling], state["losses"]
+        arms = {
+            way: compared(state["batch_size"], _TIMES, state["start"], base, other, state["first"])
+            for way, other in zip(ways, others, strict=True)
+        }
+        best = min(arms, key=lambda way: arms[way].difference)
+        free = arms[best].is_free(self.tolerance)
+        undone = state["undone"] + signals.samples - state["begun"] - state["length"]
+        trained = signals.samples - undone
+        state = {**state, "arm": None, "losses": (), "undone": undone, "next": float(_AGAIN * trained)}
+        if free:
+            state["batch_size"] *= _TIMES
+            state["rate"] *= _FACTORS[best]
+        knobs = replace(signals.knobs, batch_size=state["batch_size"], learning_rate=state["rate"])
+        why, evidence = said(arms[best], self.tolerance)
+        return state, Action(
+            mark=best if free and best == ways[-1] else "", roll_back=True, roll_back_to=best if free else "", knobs=knobs, why=why,
+            evidence=evidence | {"start_loss": state["start"], "undone_samples": float(undone)},
+        )  # fmt: skip
+
+    def _loss(self, state: State, signals: Signals) -> float:
+        """The lowest loss of the last weights and of the averages that lie within the arm."""
+        trained = max(1, state["begun"] - state["undone"])
+        within = {
+            name: metrics
+            for name, metrics in signals.each.items()
+            if name == "last" or _weight_in_arm(name, state["length"] / trained) >= _WITHIN
+        }
+        losses = [self._metric_of(metrics) for metrics in (within or {"last": signals.metrics}).values()]
+        return min((loss for loss in losses if math.isfinite(loss)), default=math.inf)
+
+    def _metric_of(self, metrics: Mapping[str, float]) -> float:
+        named = self.metric or next((name for name in metrics if name.endswith(("loss", "error"))), "")
+        if named not in metrics:
+            known = ", ".join(map(repr, sorted(metrics)))
+            raise ValueError(f"{self}: metric={self.metric!r}: must be a validation loss, one of {known}.")
+        return metrics[named]
+
+    def _line(self, signals: Signals) -> float:
+        """The cool-down: 1, then a line to 0 at the end."""
+        if self.cool == 0:
+            return 1.0
+        return min(1.0, (1 - signals.progress) / self.cool)
+
+    @property
+    def _replays(self) -> bool:
+        return self.data == "replay"
+
+
+def said(arms: Arms, tolerance: float) -> tuple[str, dict[str, float]]:
+    """The answer in plain words, and its evidence."""
+    base, asked, is_free = arms.batch_size, round(arms.times * arms.batch_size), arms.is_free(tolerance)
+    free = asked if is_free else round(min(max(arms.largest_free(tolerance), base), asked))
+    why = f"batches up to {free} cost nothing here by now; "
+    if not arms.critical_batch():
+        why += f"{asked} would cost at least {arms.times:g} times the samples"
+    elif arms.cost_of(4 * asked) > 1 + tolerance:
+        beyond = [batch for batch in (asked, 4 * asked) if batch > free]
+        why += ", ".join(_costs(arms, batch) for batch in beyond) + " the samples"
+    else:
+        why += "no larger one was tried"
+    evidence = {
+        "free_batch": float(asked if is_free else base), "asked_batch": float(asked), "predicted_free_batch": float(free),
+        "critical_batch": arms.critical_batch(), "critical_batch_low": arms.critical_batch(1),
+        "critical_batch_high": arms.critical_batch(-1), "more_samples": arms.more_samples(), "progress": arms.progress,
+        "difference": arms.difference, "standard_error": arms.error,
+    }  # fmt: skip
+    return why, {name: value for name, value in evidence.items() if math.isfinite(value)}
+
+
+def _costs(arms: Arms, batch_size: int) -> str:
+    """The price of a batch, with the interval of one standard error."""
+    low, cost, high = (f"{arms.cost_of(batch_size, errors):.2g}" for errors in (-1, 0, 1))
+    return f"{batch_size} would cost about {cost} times" + (f" ({low} to {high})" if low != high else "")
+
+
+def _weight_in_arm(average: str, length: float) -> float:
+    """The share of an average's weight that lies in the arm; `length` of the arm relative to what came before."""
+    gamma = float(average.partition("=")[2])
+    return float(1 - (1 + length) ** -(gamma + 1))
