@@ -36,7 +36,7 @@ from trainables.training.parts import Parts
 from trainables.training.snapshots import Snapshots
 from trainables.training.weight_averages import WeightAverages
 from trainables.training.workers import Alone, joined
-from trainables.values import PRESENT, Action, Averaging, Knobs, Signals
+from trainables.values import Action, Averaging, Knobs, Signals
 
 
 class Control:
@@ -45,9 +45,10 @@ class Control:
     The learning rate, momentum and weight decay at the start are the arguments that the optimizer was built with. A
     parameter group with a multiple of one keeps it. No LR scheduler may write there too. `measure()` returns the
     model's metrics on validation data. `metric` names the metric to tune: if it is not finite, the training has
-    diverged and ends; in the direction `mode` ("min" or "max") it chooses between the last weights and their averages. `parts`: backward passes for each batch, each followed by `part`. `sampler`: the BatchSampler
-    that the data come from. `scaler`: the gradient scaler of fp16. `weights` and `knobs`: for loops that do not train
-    `model` itself. `forked`: the first state to be loaded belongs to another configuration (see `fork`).
+    diverged and ends; in the direction `mode` ("min" or "max") it chooses between the last weights and their averages.
+    `parts`: backward passes for each batch, each followed by `part`. `sampler`: the BatchSampler that the data come
+    from. `scaler`: the gradient scaler of fp16. `weights` and `knobs`: for loops that do not train `model` itself.
+    `forked`: the first state to be loaded belongs to another configuration (see `fork`).
 
     Raises ValueError if the policy needs an argument that is missing (`trainables.training.needs`).
 
@@ -110,7 +111,6 @@ class Control:
         self.chosen = 0.0  # the average that the last epoch's end found best, by its exponent; 0: the last weights
         self._averages: WeightAverages | None = None
         self._exploring = False  # whether the next roll-back undoes the present updates
-        self._reports = ""  # which weights are measured in an exploration, see `Action.reports`
         self._undone = 0  # samples seen whose updates were rolled back
         self._evaluating = False  # whether the model had the weights to measure at some time since the last update
         self.start()
@@ -135,7 +135,7 @@ class Control:
     @property
     def _reported(self) -> dict[str, Any] | None:
         """The snapshot that an evaluation measures; None: the present weights."""
-        return self.snapshots.get(self._reports) if self._exploring and self._reports != PRESENT else None
+        return self.snapshots.reported if self._exploring else None
 
     @property
     def keeps_averages(self) -> bool:
@@ -192,7 +192,14 @@ class Control:
         Pass the metrics, or a function that measures them (None: `measure`). During an exploration, the weights at the
         snapshot must be measured: the function finds them in the model; to measure earlier, do so within `evaluating`.
         """
-        self._refuse_unmeasured(metrics)
+        if not self.samples and not self.stopped:
+            raise ValueError("control.end_epoch(): no update was told; call control.update(loss, samples) after each.")
+        self._measuring.refuse(
+            metrics,
+            self.policy,
+            exploring=self._reported is not None and not self._evaluating,
+            averages=self.keeps_averages,
+        )
         train_loss = self._account.mean(self._reported, self.epoch)
         self._account.put(0.0, 0)
         self.epoch += 1
@@ -247,7 +254,7 @@ class Control:
             "account": self._account.state_dict(),
             "decisions": self.decisions.state_dict(),
             "exploring": self._exploring,
-            "reports": self._reports,
+            "reports": self.snapshots.reports,
             "undone": self._undone,
             "knobs": asdict(self.knobs),
             "multiples": [dict(multiples) for multiples in self._multiples],
@@ -271,10 +278,11 @@ class Control:
         self.stopped, self.diverged = state["stopped"], state["diverged"]
         self._account.load_state_dict(state["account"])
         self.decisions.load_state_dict(state["decisions"])
-        self._exploring, self._reports, self._undone = state["exploring"], state["reports"], state["undone"]
+        self._exploring, self._undone = state["exploring"], state["undone"]
         self.knobs, self._policy_state = Knobs(**state["knobs"]), state["policy"]
         self._multiples = [*state["multiples"]]  # the optimizer may have been loaded before this control was made
         self.snapshots.load_state_dict(state["snapshots"])
+        self.snapshots.reports = state["reports"]
         averages, self.chosen = copied(state["averages"]), state["chosen"]
         self._averages = averages and WeightAverages.restored(self.model, averages)
         if self._order is not None and state["order"] is not None:
@@ -315,17 +323,17 @@ class Control:
 
     def do(self, action: Action, cost_seconds: float) -> None:
         """Carry out an action that took the policy `cost_seconds` to choose."""
-        if not action.roll_back:  # else it would undo them
-            self._keep_averages(action.averages)
-        if action.mark:
-            self._take(action.mark)
+        names = [action.mark] if action.mark else []
         if action.roll_back:
+            self._take(names)
+            names = []
             self._roll_back(action)
-            self._keep_averages(action.averages)
+        self._keep_averages(action.averages)  # after a roll-back, which would undo it
         if action.snapshot or (action.explore and not action.roll_back):
-            self._take("")
+            names.append("")
+        self._take(names)
         if action.snapshot or action.roll_back or action.explore:
-            self._exploring, self._reports = action.explore, action.reports
+            self._exploring, self.snapshots.reports = action.explore, action.reports
         before = self.knobs
         if action.knobs is not None:
             self.knobs = action.knobs
@@ -341,8 +349,8 @@ class Control:
             self._account.put(math.nan, 1)
             self.turn()
 
-    def _take(self, name: str) -> None:
-        self.snapshots.take(name, self.epoch, self.samples, self.samples - self._undone, self._averages)
+    def _take(self, names: list[str]) -> None:
+        self.snapshots.take(names, self.epoch, self.samples, self.samples - self._undone, self._averages)
 
     def _roll_back(self, action: Action) -> None:
         snapshot = self.snapshots.restore(
@@ -388,10 +396,3 @@ class Control:
         """Record, once in a while, the knobs that a policy turns gradually."""
         if not self._exploring and self.decisions.told_knobs != self.knobs:
             self._tell("schedule", self.decisions.told_knobs, {}, 0.0)
-
-    def _refuse_unmeasured(self, metrics: Metrics | Callable[[], Metrics] | None) -> None:
-        """Raise ValueError if the end of an epoch has no metrics, or those of the wrong weights."""
-        if not self.samples and not self.stopped:
-            raise ValueError("control.end_epoch(): no update was told; call control.update(loss, samples) after each.")
-        exploring = self._reported is not None and not self._evaluating
-        self._measuring.refuse(metrics, self.policy, exploring=exploring, averages=self.keeps_averages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from trainables.training.data_order import DataOrder
 from trainables.training.model_state import Weights, copied
 from trainables.training.randomness import read_streams, write_streams
 from trainables.training.weight_averages import WeightAverages
+from trainables.values import PRESENT
 
 Snapshot = dict[str, Any]
 
@@ -26,27 +28,38 @@ class Snapshots:
     ) -> None:
         self._weights, self._account, self._order, self._scaler = weights, account, order, scaler
         self._taken: dict[str, Snapshot] = {}
+        self.reports = ""  # see `Action.reports`
 
-    def get(self, name: str) -> Snapshot:
-        """The snapshot of this name. Raises ValueError if there is none."""
-        if name not in self._taken:
-            raise ValueError(f"reports={name!r}: the policy has set only the marks {[*filter(None, self._taken)]}.")
-        return self._taken[name]
+    @property
+    def reported(self) -> Snapshot | None:
+        """The snapshot that an evaluation amid an exploration measures; None: the present weights."""
+        if self.reports == PRESENT:
+            return None
+        if self.reports not in self._taken:
+            raise ValueError(
+                f"reports={self.reports!r}: the policy has set only the marks {[*filter(None, self._taken)]}."
+            )
+        return self._taken[self.reports]
 
     @property
     def weights(self) -> list[dict[str, Any]]:
         """The weights of each; live tensors."""
         return [snapshot["weights"] for snapshot in self._taken.values()]
 
-    def take(self, name: str, epoch: int, samples: int, position: int, averages: WeightAverages | None) -> None:
-        """Keep the present weights as `name`, after `samples` samples seen, `position` of them behind the weights."""
+    def take(
+        self, names: Sequence[str], epoch: int, samples: int, position: int, averages: WeightAverages | None
+    ) -> None:
+        """Keep the present weights under these names, in one copy, after `samples` samples seen, `position` of them behind the weights."""
+        if not names:
+            return
         behind = 0 if self._order is None else self._order.behind
-        self._taken[name] = {
+        snapshot = {
             "weights": copied(self._weights.read()), "epoch": epoch, "position": position, **self._account.sums(),
             "loss": None, "drawn": samples - behind, "streams": read_streams(),
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
             "averages": None if averages is None else copied(averages.state_dict()),
         }  # fmt: skip
+        self._taken |= dict.fromkeys(names, snapshot)
 
     def told(self, loss: Any) -> None:
         """The first loss after a snapshot is that of its weights."""
