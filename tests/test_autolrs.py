@@ -371,4 +371,4 @@ def test_the_benchmark_runs_at_a_small_size() -> None:
     done = run_script(script, "--seeds", "1", "--updates", "300", cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("| AutoLRS") == 11
-    assert done.stdout.count("of the best constant rate") == 4
+    assert done.stdout.count("of the best constant rate") == 6

@@ -25,6 +25,7 @@ from trainables.estimates.rate_ladder import (
     has_risen,
     has_stalled,
     limit,
+    lowest,
     nearest,
 )
 from trainables.policies.rate_race import RateRace, State
@@ -292,18 +293,14 @@ def test_the_same_signals_give_the_same_decisions() -> None:
         assert POLICY.act(before, signals) == (after, action)
 
 
-def judged(policy: RateRace, metrics: dict[str, float], each: dict[str, dict[str, float]] | None = None) -> float:
-    return policy._value(Signals(0, 1, 0, 1, Knobs(0.1, 1), metrics=metrics, each=each or {}))
-
-
 def test_the_value_is_the_best_of_the_last_weights_and_their_averages() -> None:
     each = {"last": {"loss": 2.0}, "γ=4": {"loss": 1.0}, "γ=16": {"loss": math.nan}}
-    assert judged(RateRace(), {"loss": 1.0}, each) == 1.0
-    assert judged(RateRace(), {"loss": math.nan}) == math.inf
-    assert judged(RateRace(), {"accuracy": 0.9, "train_loss": 3.0, "valid_loss": 2.0}) == 2.0
-    assert judged(RateRace(metric="accuracy", mode="max"), {"accuracy": 0.9, "loss": 1.0}) == -0.9
-    with pytest.raises(ValueError, match=r"metric must name one of 'accuracy'; try metric='accuracy', with mode='max'"):
-        judged(RateRace(), {"accuracy": 0.9, "train_loss": 3.0})
+    assert lowest(each, None, "min") == 1.0
+    assert lowest({"last": {"loss": math.nan}}, None, "min") == math.inf
+    assert lowest({"last": {"perplexity": 9.0, "train_loss": 3.0, "valid_loss": 2.0}}, None, "min") == 2.0
+    assert lowest({"last": {"accuracy": 0.9, "loss": 1.0}}, "accuracy", "max") == -0.9
+    with pytest.raises(ValueError, match=r"RateRace\(metric=None\): must be one of 'accuracy'; add mode='max'"):
+        lowest({"last": {"accuracy": 0.9, "train_loss": 3.0}}, None, "min")
 
 
 @pytest.mark.parametrize(("settings", "words"), [

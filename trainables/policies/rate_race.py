@@ -51,13 +51,13 @@ from trainables.estimates.rate_ladder import (
     between,
     has_risen,
     has_stalled,
+    lowest,
     nearest,
 )
 from trainables.values import NOTHING, Action, Signals
 
 _RUNGS = 2  # of a ladder without bounds, on each side
 _AGAIN = 3.0  # a race in mid-training: this factor around the present rate
-_FALLING = ("loss", "error", "perplexity")
 _DATA = ("replay", "fresh")
 _WINNER = "winner"
 
@@ -319,22 +319,7 @@ class RateRace(Policy[State]):
         }  # fmt: skip
 
     def _value(self, signals: Signals) -> float:
-        """The best of the last weights and their averages, so that smaller is better."""
-        each = signals.each or {"last": signals.metrics}
-        name = self._judged([name for name in each["last"] if name != "train_loss"])
-        sign = 1.0 if self.mode == "min" else -1.0
-        found = [sign * metrics[name] for metrics in each.values()]
-        return min((value for value in found if math.isfinite(value)), default=math.inf)
-
-    def _judged(self, names: list[str]) -> str:
-        """The metric to judge by, one of `names`."""
-        found = self.metric or next((name for end in _FALLING for name in names if name.endswith(end)), None)
-        if found in names:
-            return str(found)
-        raise ValueError(
-            f"{self}: metric must name one of {', '.join(map(repr, names))}; try metric={names[0] if names else 'loss'!r}, with "
-            "mode='max' if it should be large."
-        )
+        return lowest(signals.each or {"last": signals.metrics}, self.metric, self.mode)
 
     def _length(self, signals: Signals) -> int:
         """Updates of a trial."""

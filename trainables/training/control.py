@@ -36,7 +36,7 @@ from trainables.training.parts import Parts
 from trainables.training.snapshots import Snapshots
 from trainables.training.weight_averages import WeightAverages
 from trainables.training.workers import Alone, joined
-from trainables.values import PRESENT, Action, Averaging, Knobs, Signals
+from trainables.values import Action, Averaging, Knobs, Signals
 
 
 class Control:
@@ -111,7 +111,6 @@ class Control:
         self.chosen = 0.0  # the average that the last epoch's end found best, by its exponent; 0: the last weights
         self._averages: WeightAverages | None = None
         self._exploring = False  # whether the next roll-back undoes the present updates
-        self._reports = ""  # which weights are measured in an exploration, see `Action.reports`
         self._undone = 0  # samples seen whose updates were rolled back
         self._evaluating = False  # whether the model had the weights to measure at some time since the last update
         self.start()
@@ -136,7 +135,7 @@ class Control:
     @property
     def _reported(self) -> dict[str, Any] | None:
         """The snapshot that an evaluation measures; None: the present weights."""
-        return self.snapshots.get(self._reports) if self._exploring and self._reports != PRESENT else None
+        return self.snapshots.reported if self._exploring else None
 
     @property
     def keeps_averages(self) -> bool:
@@ -196,7 +195,9 @@ class Control:
         if not self.samples and not self.stopped:
             raise ValueError("control.end_epoch(): no update was told; call control.update(loss, samples) after each.")
         self._measuring.refuse(
-            metrics, self.policy, exploring=self._reported is not None and not self._evaluating,
+            metrics,
+            self.policy,
+            exploring=self._reported is not None and not self._evaluating,
             averages=self.keeps_averages,
         )
         train_loss = self._account.mean(self._reported, self.epoch)
@@ -253,7 +254,7 @@ class Control:
             "account": self._account.state_dict(),
             "decisions": self.decisions.state_dict(),
             "exploring": self._exploring,
-            "reports": self._reports,
+            "reports": self.snapshots.reports,
             "undone": self._undone,
             "knobs": asdict(self.knobs),
             "multiples": [dict(multiples) for multiples in self._multiples],
@@ -277,10 +278,11 @@ class Control:
         self.stopped, self.diverged = state["stopped"], state["diverged"]
         self._account.load_state_dict(state["account"])
         self.decisions.load_state_dict(state["decisions"])
-        self._exploring, self._reports, self._undone = state["exploring"], state["reports"], state["undone"]
+        self._exploring, self._undone = state["exploring"], state["undone"]
         self.knobs, self._policy_state = Knobs(**state["knobs"]), state["policy"]
         self._multiples = [*state["multiples"]]  # the optimizer may have been loaded before this control was made
         self.snapshots.load_state_dict(state["snapshots"])
+        self.snapshots.reports = state["reports"]
         averages, self.chosen = copied(state["averages"]), state["chosen"]
         self._averages = averages and WeightAverages.restored(self.model, averages)
         if self._order is not None and state["order"] is not None:
@@ -331,7 +333,7 @@ class Control:
             names.append("")
         self._take(names)
         if action.snapshot or action.roll_back or action.explore:
-            self._exploring, self._reports = action.explore, action.reports
+            self._exploring, self.snapshots.reports = action.explore, action.reports
         before = self.knobs
         if action.knobs is not None:
             self.knobs = action.knobs

@@ -12,6 +12,7 @@ from trainables.training.data_order import DataOrder
 from trainables.training.model_state import Weights, copied
 from trainables.training.randomness import read_streams, write_streams
 from trainables.training.weight_averages import WeightAverages
+from trainables.values import PRESENT
 
 Snapshot = dict[str, Any]
 
@@ -27,12 +28,18 @@ class Snapshots:
     ) -> None:
         self._weights, self._account, self._order, self._scaler = weights, account, order, scaler
         self._taken: dict[str, Snapshot] = {}
+        self.reports = ""  # see `Action.reports`
 
-    def get(self, name: str) -> Snapshot:
-        """The snapshot of this name. Raises ValueError if there is none."""
-        if name not in self._taken:
-            raise ValueError(f"reports={name!r}: the policy has set only the marks {[*filter(None, self._taken)]}.")
-        return self._taken[name]
+    @property
+    def reported(self) -> Snapshot | None:
+        """The snapshot that an evaluation amid an exploration measures; None: the present weights."""
+        if self.reports == PRESENT:
+            return None
+        if self.reports not in self._taken:
+            raise ValueError(
+                f"reports={self.reports!r}: the policy has set only the marks {[*filter(None, self._taken)]}."
+            )
+        return self._taken[self.reports]
 
     @property
     def weights(self) -> list[dict[str, Any]]:
