@@ -219,7 +219,10 @@ def main() -> None:
             row = trained(experiment, arm, rate, seed, folder / f"prepared-{own}")
             rows.add({"arm": arm, "rate": rate, "seed": seed, **row})
             end = row["curve"][-1] if row["curve"] else {}
-            print(f"{name} {arm} {rate:g} seed {seed}: {end.get(experiment.workload.metric)}, {row['seconds']} s", flush=True)
+            print(
+                f"{name} {arm} {rate:g} seed {seed}: {end.get(experiment.workload.metric)}, {row['seconds']} s",
+                flush=True,
+            )
         show(name, experiment, rows)
 
 
