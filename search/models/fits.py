@@ -28,7 +28,7 @@ FEW = 30  # fewer observations get only one fit
 GROWTH = 1.3  # fit again when the number of results has grown by this factor
 FEWEST = 4  # results at a fidelity whose ranks count for the skill
 MANY = 8.0  # results at a fidelity beyond which more do not count for more: the deep ones are few
-EXPECTED = 0.7  # the skill before any result: a model that gets no turn cannot show any
+EXPECTED = 0.3  # the skill before any result: half of the turns, because a model that gets no turn cannot show any
 UNKNOWN = 5.0  # results that this expectation weighs as much as
 
 Hyperparameters = list[float]
@@ -42,7 +42,7 @@ class CurveFits:
     shape: list[int]  # columns of an encoded place, tasks, earlier sweeps
     results: int
     fits: list[Hyperparameters]
-    skill: float  # rank correlation of results with what the model expects without their configuration, 0 to 1
+    skill: float  # rank correlation, among the better half, of results with forecasts made without them, 0 to 1
 
     @staticmethod
     def latest(history: History) -> CurveFits | None:
@@ -109,16 +109,19 @@ def _fitted(data: Observations, shape: Sequence[int]) -> tuple[list[Hyperparamet
 
 
 def _skill(data: Observations, expected: NDArray[np.float64]) -> float:
-    """Rank correlation of the results at each fidelity with `expected`, 0 to 1; near `EXPECTED` while there are few.
+    """Rank correlation of the better half of the results at each fidelity with `expected`, 0 to 1.
 
-    A mean over the fidelities and tasks, weighted by their numbers of results, of at most `MANY` each.
+    Nearly any model tells the good from the many bad; a search has to choose among the good. It is a mean over the
+    fidelities and tasks, weighted by their numbers of results, of at most `MANY` each; near `EXPECTED` for few results.
     """
     found, weight = UNKNOWN * EXPECTED, UNKNOWN
     ours = data.groups >= 0
     for fidelity, task in sorted({*zip(data.fidelities[ours].tolist(), data.tasks[ours].tolist(), strict=True)}):
-        at = ours & (data.fidelities == fidelity) & (data.tasks == task)
-        if at.sum() >= FEWEST:
-            share = min(MANY, float(at.sum()))
+        at = np.flatnonzero(ours & (data.fidelities == fidelity) & (data.tasks == task))
+        half = max(FEWEST, (len(at) + 1) // 2)
+        at = at[np.argsort(data.values[at], kind="stable")[:half]]
+        if len(at) >= FEWEST:
+            share = min(MANY, float(len(at)))
             found += share * rank_correlation(data.values[at], expected[at])
             weight += share
     return max(0.0, found / weight)
