@@ -21,8 +21,10 @@ from tests.support import ROOT
 from tests.test_control_lightning import Module
 from tests.test_docs import blocks
 from trainables.training.control import Control
+from trainables.training.weight_averages import WeightAverages
 
-SECTION = (ROOT / "docs" / "policies.md").read_text().split("## In your own loop")[1]
+BEFORE, SECTION = (ROOT / "docs" / "policies.md").read_text().split("## In your own loop")
+(AVERAGES,) = blocks(BEFORE, "python")
 PLAIN, TRAINER, LIGHTNING, ACCELERATE = blocks(SECTION, "python")
 
 
@@ -52,6 +54,16 @@ def own() -> dict[str, Any]:
         "torch": torch, "DataLoader": DataLoader, "mse_loss": mse_loss, "model": model, "data": data, "evaluate": evaluate,
         "optimizer": torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9),
     }  # fmt: skip
+
+
+def test_averages_alone_run_as_printed(tmp_path: Path) -> None:
+    yours = own()
+    last = yours["evaluate"](yours["model"])
+    left = run(AVERAGES, **yours, loader=DataLoader(yours["data"], batch_size=32), path=tmp_path / "checkpoint.pt")
+    assert left["metrics"]["valid_loss"] < last, "the average of a training that learns"
+    restored = WeightAverages.restored(left["model"], torch.load(tmp_path / "checkpoint.pt")["averages"])
+    with restored.swapped(16.0):
+        assert left["evaluate"](left["model"]) == left["metrics"]["valid_loss"]
 
 
 def test_the_plain_loop_runs_as_printed(tmp_path: Path) -> None:

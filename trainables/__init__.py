@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from trainables.policies.wsd import Wsd
     from trainables.training.batch_sampler import BatchSampler
     from trainables.training.control import Control
+    from trainables.training.weight_averages import WeightAverages
     from trainables.values import Action, Averaging, Execution, Knobs, Predictions, Signals
     from trainables.workloads.bert_classify import BertClassify
     from trainables.workloads.bert_mlm import BertMlm
@@ -74,6 +75,7 @@ HOMES = {
     "Wsd": "trainables.policies.wsd",
     "BatchSampler": "trainables.training.batch_sampler",
     "Control": "trainables.training.control",
+    "WeightAverages": "trainables.training.weight_averages",
     "Action": "trainables.values",
     "Averaging": "trainables.values",
     "Execution": "trainables.values",
@@ -133,6 +135,7 @@ __all__ = [
     "TransformersControl",
     "Warmup",
     "Watchdog",
+    "WeightAverages",
     "Workload",
     "Wsd",
 ]
