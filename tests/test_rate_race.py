@@ -98,7 +98,7 @@ def test_a_value_has_stalled_if_its_second_half_brought_little() -> None:
 
 Value = Callable[[float, int], float]
 UPDATES = 4000
-POLICY = RateRace(low=0.01, high=2.56)  # 2.56, 0.64, 0.16, 0.04, 0.01: trials of 100, a budget of eight
+POLICY = RateRace(least=100, low=0.01, high=2.56)  # 2.56, 0.64, 0.16, 0.04, 0.01: trials of 100, a budget of eight
 Played = tuple[State, Action, Signals | None]
 
 
@@ -187,13 +187,13 @@ def test_the_rate_stays_and_falls_in_a_line_to_zero() -> None:
 
 def test_without_bounds_the_ladder_is_around_the_configurations_rate() -> None:
     assert rates_tried(
-        list(play(RateRace(again=()), lambda rate, update: abs(math.log(rate / 0.1)) + 1))
+        list(play(RateRace(least=100, again=()), lambda rate, update: abs(math.log(rate / 0.1)) + 1))
     ) == pytest.approx([1.6, 0.4, 0.1, 0.025, 0.00625])
 
 
 @pytest.mark.parametrize(("best", "beyond"), [(100.0, [6.4, 25.6]), (1e-5, [0.0015625, 0.000390625])])
 def test_a_winner_at_an_end_of_the_ladder_widens_it_twice(best: float, beyond: list[float]) -> None:
-    played = list(play(RateRace(again=()), lambda rate, update: 1 + abs(math.log(rate / best))))
+    played = list(play(RateRace(least=100, again=()), lambda rate, update: 1 + abs(math.log(rate / best))))
     assert rates_tried(played)[5:] == pytest.approx(beyond)
     (chosen,) = decided(played)
     assert chosen.knobs is not None
@@ -203,12 +203,12 @@ def test_a_winner_at_an_end_of_the_ladder_widens_it_twice(best: float, beyond: l
 
 
 def test_a_short_training_races_fewer_rates_and_says_so() -> None:
-    played = list(play(RateRace(again=()), lambda rate, update: 1 + abs(math.log(rate / 0.1)), updates=1600))
+    played = list(play(RateRace(least=100, again=()), lambda rate, update: 1 + abs(math.log(rate / 0.1)), updates=1600))
     assert rates_tried(played) == pytest.approx([0.4, 0.1, 0.025])
     (chosen,) = decided(played)
     assert (chosen.evidence["planned"], chosen.evidence["tried"]) == (5, 3)
-    (told,) = decided(list(play(RateRace(), bowl, updates=400)))
-    assert told.why == "no race: 400 updates leave no room for two trials of 100"
+    (told,) = decided(list(play(RateRace(), bowl, updates=200)))
+    assert told.why == "no race: 200 updates leave no room for two trials of 50"
     assert told.averages == (4.0, 16.0)
 
 

@@ -5,11 +5,11 @@ weights and their averages over time are measured; the rate's value is the lowes
 value is within `slack` of the best the *largest* wins: short trainings favour rates that are too small in the long run.
 Its progress is kept. The rate stays, and falls in a line to zero at the end.
 
-Use when   the rate is unknown, or known within a factor of ten, and the training has 4,000 updates or more.
+Use when   the rate is unknown, or known within a factor of ten, and the training has 2,500 updates or more.
 Costs      4 to 5 trials of 2 % of the updates, all counted, of which the winner's is kept; one evaluation for each
            trial (three measurements: last weights and two averages); two copies of the weights during a race.
 Settings   low, high (None): the range of rates; without them the configuration's rate times ratio^-2 … ratio^2.
-           ratio (4): from one rate to the next. share (0.02): of the training, for a trial. least (100): updates of a
+           ratio (4): from one rate to the next. share (0.02): of the training, for a trial. least (50): updates of a
            trial at least. budget (0.2): the share of the training that the race may take; if the ladder does not fit,
            fewer rates near its middle are tried; if not even two fit, the configuration's rate is taken. share=0:
            trials of `least` updates whatever the horizon, without a budget.
@@ -27,7 +27,7 @@ Settings   low, high (None): the range of rates; without them the configuration'
            data: "replay", or "fresh" where the data order cannot go back: each trial then sees new samples.
 Recipes    RateRace(cool=0, share=0, again=()) does not depend on the horizon: a promoted trial goes on (`resumable`).
            Warmup(1, then=RateRace()) races at the full rate, after a warm-up.
-Not for    trainings of a few hundred updates: their trials of 100 take a large part. Averaging alone forgives a factor
+Not for    trainings of a few hundred updates: their trials of 50 take a large part. Averaging alone forgives a factor
            of three. The epoch in which a race is going on reports the winner so far, and at first the start's weights.
 Source     none: our rule. Tolerance upwards: Wu et al., Understanding Short-Horizon Bias, ICLR 2018. Branches from one
            mark: Cui et al., MLtuner, 2018.
@@ -93,7 +93,7 @@ class RateRace(Policy[State]):
     high: float | None = None
     ratio: float = 4.0
     share: float = 0.02
-    least: int = 100
+    least: int = 50
     budget: float = 0.2
     slack: float = 0.03
     cool: float = 0.35
