@@ -1,7 +1,7 @@
 """Averages of the weights beside a constant rate, a cosine, and a race of rates, over decades of learning rates.
 
     python experiments/benchmarks/averages.py resnet ptb bert --data FOLDER --seeds 5
-    python experiments/benchmarks/averages.py resnet ptb bert --data FOLDER --show      # the tables only
+    python experiments/benchmarks/averages.py resnet ptb bert --data FOLDER --show --figure FILE    # tables and figure
 
 FOLDER holds cifar10 (an archive of images), ptb and novels (texts). Three trainings whose end is limited by the noise of
 their gradients: a ResNet-8 on 8,000 images of CIFAR-10 (2,500 updates of 64), an LSTM on the whole Penn Treebank (6,972
@@ -82,7 +82,7 @@ def bert(data: Path) -> Experiment:
         horizon=5, data=str(data / "novels"), evaluations_per_pass=5, hidden=64, heads=1, vocabulary_size=2000,
         length=32,
     )  # fmt: skip
-    return Experiment(workload, BertMlm.baseline or {}, (3e-4, 1e-3, 3e-3, 1e-2), 0.03, warm_up=0.25)
+    return Experiment(workload, BertMlm.baseline or {}, (3e-4, 1e-3, 3e-3), 0.03, warm_up=0.25)
 
 
 EXPERIMENTS: dict[str, Callable[[Path], Experiment]] = {"resnet": resnet, "ptb": ptb, "bert": bert}
@@ -147,6 +147,8 @@ def value(row: Row, workload: Workload, *, last: bool, part: str) -> float:
 
 
 def spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
     if not all(map(math.isfinite, values)):
         return f"diverged {sum(not math.isfinite(each) for each in values)} of {len(values)}"
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
@@ -170,17 +172,18 @@ def show(name: str, experiment: Experiment, rows: Rows) -> None:
     print("| --- " * (len(ARMS) + 2) + "|")
     for rate in experiment.rates:
         cells = [
-            spread([value(row, workload, last=last, part="test") for row in found.get((arm, rate), [])] or [math.nan])
+            spread([value(row, workload, last=last, part="test") for row in found.get((arm, rate), [])])
             for arm, last in ARMS
         ]
         print(f"| {rate:g} | " + " | ".join(cells) + f" | {len(found.get(('constant', rate), []))} |")
     best = max if workload.mode == "max" else min
     print("\n| arm | rate | validation | test | n |\n| --- | --- | --- | --- | --- |")
     for arm, last in ARMS:
-        means = {
+        means = {  # only rates that as many seeds have been trained at as any
             rate: statistics.mean(value(row, workload, last=last, part="valid") for row in found[arm, rate])
             for rate in experiment.rates
             if (arm, rate) in found
+            and len(found.get((arm, rate), [])) == max(len(found.get((arm, each), [])) for each in experiment.rates)
         }
         if means:
             line(title(arm, last), best(means, key=lambda each: means[each]), found, arm, workload, last=last)
@@ -198,6 +201,48 @@ def line(
     print(f"| {name} | {'' if arm == 'race' else f'{rate:g}'} | {valid} | {test} | {len(rows)} |")
 
 
+LOOKS = {
+    ("constant", True): ("constant rate, last weights", "#b0b0b0", "o-"),
+    ("constant", False): ("constant rate, averaged weights", "#1f77b4", "o-"),
+    ("cosine", True): ("cosine", "#d98c1f", "s--"),
+}
+
+
+def draw(found: Sequence[tuple[str, Experiment, Rows]], file: Path) -> None:
+    """One panel for each workload: the tuned metric on the test part against the rate, with standard errors."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(found), figsize=(4.2 * len(found), 3.4), squeeze=False)
+    for panel, (name, experiment, rows) in zip(panels[0], found, strict=True):
+        workload = experiment.workload
+        for (arm, last), (words, colour, style) in LOOKS.items():
+            points = []
+            for rate in experiment.rates:
+                own = [row for key, row in rows.known.items() if key[:2] == (arm, rate)]
+                values = [value(row, workload, last=last, part="test") for row in own]
+                if values and all(map(math.isfinite, values)):
+                    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+                    points.append((rate, statistics.mean(values), error))
+            if points:
+                rates, means, errors = zip(*points, strict=True)
+                panel.errorbar(rates, means, yerr=errors, fmt=style, color=colour, label=words, capsize=2, markersize=4)
+        raced = [value(row, workload, last=False, part="test") for key, row in rows.known.items() if key[0] == "race"]
+        if raced:
+            panel.axhline(statistics.mean(raced), color="#2ca02c", linestyle=":", label="RateRace(), no rate given")
+        panel.set_xscale("log")
+        panel.set_xticks(experiment.rates, [f"{rate:g}" for rate in experiment.rates])
+        panel.minorticks_off()
+        panel.set_xlabel("learning rate")
+        panel.set_title(f"{name}: {workload.metric} on the test part", fontsize=10)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0][0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(file, dpi=150)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiments", nargs="+", choices=list(EXPERIMENTS))
@@ -205,10 +250,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--part", default="0/1", help="k/n: only each n-th training, from the k-th on")
     parser.add_argument("--show", action="store_true", help="print the tables of what is there")
+    parser.add_argument("--figure", type=Path, help="draw them into this file")
     parser.add_argument("--output", type=Path, default=Path("runs/averages"))
     given = parser.parse_args()
     torch.set_num_threads(1)
     own, parts = map(int, given.part.split("/"))
+    found = []
     for name in given.experiments:
         experiment = EXPERIMENTS[name](given.data.absolute())
         folder = given.output.absolute() / name
@@ -224,6 +271,9 @@ def main() -> None:
                 flush=True,
             )
         show(name, experiment, rows)
+        found.append((name, experiment, rows))
+    if given.figure:
+        draw(found, given.figure)
 
 
 if __name__ == "__main__":
