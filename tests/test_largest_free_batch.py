@@ -135,10 +135,26 @@ def test_the_noise_decides_seldom_and_only_near_the_limit() -> None:
 
 
 def test_a_rate_that_breaks_the_training_is_not_free() -> None:
-    trained = Simulated(POLICY, lambda _: 1e9, breaks=0.13).train(10)
+    trained = Simulated(replace(POLICY, scaling="sqrt"), lambda _: 1e9, breaks=0.13).train(10)
     assert trained.knobs == START
     assert math.isfinite(trained.effect)
     assert "32 would cost at least 2 times the samples" in trained.told[-1].why
+
+
+def test_where_the_root_breaks_the_training_the_batch_grows_at_an_unchanged_rate() -> None:
+    """At the edge of stability, as a language model's base rate often is, no larger batch would look free."""
+    trained = Simulated(POLICY, lambda _: 1e9, breaks=0.13).train(10)
+    assert trained.knobs.learning_rate == START.learning_rate
+    assert trained.knobs.batch_size > 4 * START.batch_size
+    assert math.isfinite(trained.effect)
+    assert set(trained.marks) <= {"", "start"}
+    assert {action.evidence["rate_factor"] for action in trained.told} == {1.0}
+
+
+@pytest.mark.parametrize("critical", [20.0, 700.0])
+def test_what_the_batch_explains_needs_no_further_arm(critical: float) -> None:
+    root = Simulated(replace(POLICY, scaling="sqrt"), lambda _: critical).train(10)
+    assert Simulated(POLICY, lambda _: critical).train(10).batches == root.batches
 
 
 def test_the_better_of_two_rates_is_kept() -> None:
