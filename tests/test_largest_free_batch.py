@@ -222,6 +222,13 @@ def test_the_answer_is_a_sentence(other: list[float], words: str) -> None:
     assert evidence["asked_batch"] == 128
 
 
+def test_an_answer_that_only_the_noise_gave_says_so() -> None:
+    """It was "batches up to 128 cost nothing; 128 would cost at least 2 times the samples"."""
+    why, evidence = said(Arms(64, 2, 64, progress=-0.001, difference=0.009, error=0.014), 0.1)
+    assert why == "batches up to 128 cost nothing here by now that shows above the noise of a question"
+    assert evidence["free_batch"] == 128
+
+
 @pytest.mark.parametrize(("settings", "words"), [
     ({"largest": 0}, "largest=0"), ({"first": 0}, "first=0"), ({"share": 0.0}, "share=0.0"), ({"points": 0}, "points=0"),
     ({"tolerance": 0.0}, "tolerance=0.0"), ({"scaling": "cubic"}, "scaling='cubic'"),

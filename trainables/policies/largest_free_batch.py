@@ -275,7 +275,9 @@ def said(arms: Arms, tolerance: float) -> tuple[str, dict[str, float]]:
     base, asked, is_free = arms.batch_size, round(arms.times * arms.batch_size), arms.is_free(tolerance)
     free = asked if is_free else round(min(max(arms.largest_free(tolerance), base), asked))
     why = f"batches up to {free} cost nothing here by now; "
-    if not arms.critical_batch():
+    if is_free and not arms.critical_batch():
+        why = f"batches up to {free} cost nothing here by now that shows above the noise of a question"
+    elif not arms.critical_batch():
         why += f"{asked} would cost at least {arms.times:g} times the samples"
     elif arms.cost_of(4 * asked) > 1 + tolerance:
         beyond = [batch for batch in (asked, 4 * asked) if batch > free]
