@@ -135,26 +135,10 @@ def test_the_noise_decides_seldom_and_only_near_the_limit() -> None:
 
 
 def test_a_rate_that_breaks_the_training_is_not_free() -> None:
-    trained = Simulated(replace(POLICY, scaling="sqrt"), lambda _: 1e9, breaks=0.13).train(10)
+    trained = Simulated(POLICY, lambda _: 1e9, breaks=0.13).train(10)
     assert trained.knobs == START
     assert math.isfinite(trained.effect)
     assert "32 would cost at least 2 times the samples" in trained.told[-1].why
-
-
-def test_where_the_root_breaks_the_training_the_batch_grows_at_an_unchanged_rate() -> None:
-    """At the edge of stability, as a language model's base rate often is, no larger batch would look free."""
-    trained = Simulated(POLICY, lambda _: 1e9, breaks=0.13).train(10)
-    assert trained.knobs.learning_rate == START.learning_rate
-    assert trained.knobs.batch_size > 4 * START.batch_size
-    assert math.isfinite(trained.effect)
-    assert set(trained.marks) <= {"", "start"}
-    assert {action.evidence["rate_factor"] for action in trained.told} == {1.0}
-
-
-@pytest.mark.parametrize("critical", [20.0, 700.0])
-def test_what_the_batch_explains_needs_no_further_arm(critical: float) -> None:
-    root = Simulated(replace(POLICY, scaling="sqrt"), lambda _: critical).train(10)
-    assert Simulated(POLICY, lambda _: critical).train(10).batches == root.batches
 
 
 def test_the_better_of_two_rates_is_kept() -> None:
@@ -206,7 +190,7 @@ def test_noise_widens_the_interval_and_is_no_cost() -> None:
     assert arms.is_free(0.1)
     assert not replace(arms, error=0.005).is_free(0.1)
     assert not replace(arms, progress=-0.1).is_free(0.1)
-    assert replace(arms, progress=-0.1, difference=-0.01).is_free(0.1)
+    assert not replace(arms, progress=0.01, difference=-0.01).is_free(0.1)  # too short to tell
     assert replace(arms, progress=-0.1).critical_batch() == 0
 
 
@@ -222,11 +206,11 @@ def test_the_answer_is_a_sentence(other: list[float], words: str) -> None:
     assert evidence["asked_batch"] == 128
 
 
-def test_an_answer_that_only_the_noise_gave_says_so() -> None:
-    """It was "batches up to 128 cost nothing; 128 would cost at least 2 times the samples"."""
+def test_a_question_in_which_the_loss_hardly_fell_says_so_and_the_batch_stays() -> None:
+    """It grew, with "batches up to 128 cost nothing; 128 would cost at least 2 times the samples"."""
     why, evidence = said(Arms(64, 2, 64, progress=-0.001, difference=0.009, error=0.014), 0.1)
-    assert why == "batches up to 128 cost nothing here by now that shows above the noise of a question"
-    assert evidence["free_batch"] == 128
+    assert why == "the loss fell by no more than the noise of a question, which hides what batches of 128 cost"
+    assert evidence["free_batch"] == 64
 
 
 @pytest.mark.parametrize(("settings", "words"), [

@@ -1,30 +1,29 @@
 """Grow the batch as far as it costs no samples, found out by training on with it from the same weights.
 
 Now and then it asks: from the present weights the training goes on for a while, then again over the same samples with
-twice the batch (rate by the square root, or unchanged where that is too large). If the averaged validation loss fell as
-far, the larger batch was free, and the training goes on from there; else it goes on from where it was. So the batch
-starts small and grows, as the critical batch does. Every decision says up to which batch samples cost nothing by now,
-and what more would cost.
+twice the batch (rate by the square root). If the averaged validation loss fell as far, the larger batch was free, and
+the training goes on from there; else it goes on from where it was. So the batch starts small and grows, as the critical
+batch does. Every decision says up to which batch samples cost nothing by now, and what more would cost.
 
 Use when   a small batch was tuned and larger ones would be faster, or the largest batch that is free is the question.
-Costs      each question trains one arm that is not kept (two with scaling="best", at times with "safe"): 5 to 10 % of
-           all samples together for one, counted; and each evaluates `points` times in each arm and once before, last
-           weights and averages: 28 evaluations a question or more, so give it a small validation part. Two or three
+Costs      each question trains one arm that is not kept (two with scaling="best"): 5 to 10 % of all samples together,
+           counted; and each evaluates `points` times in each arm and once before, last weights and three averages: 28
+           evaluations, which took longer than the training of small models with large validation parts. Two or three
            copies of the weights during a question, and the averages of the weights throughout.
 Settings   first (200): updates before the first question. share (0.05): an arm's samples, as a share of those trained
            so far, but at least those of `updates` (20) updates of the larger batch. The next question comes when as
            many samples again have been seen.
            tolerance (0.1): how many more samples than with the batch of the start count as none; a difference below
-           its standard error counts as none too. points (3): evaluations of an arm, for that error.
+           its standard error counts as none too, if the loss fell by more than that at all. points (3): evaluations of an arm, for that error.
            largest: samples per update (None: a tenth of an epoch). scaling: the rate at twice the batch, times
-           "sqrt"(2), "linear" 2, "none" 1, or the "best" of the first two, an arm each. "safe": the root, but where
-           it ends worse than any batch explains, as at the edge of stability, one more arm with the rate unchanged.
+           "sqrt"(2), "linear" 2, or the "best" of both, an arm each.
            metric: a validation loss, smaller is better (None: the first whose name ends with "loss" or "error").
            averages: exponents of the averages that are kept (`Averaged`); one that lies within an arm is added.
            ask: "always", or "noise scale": only while the gradient noise scale is above the larger batch.
            cool (0): the share of the training at whose end the rate falls to 0 by a line. data: see `AutoLrs`.
-Not for    a rate that was not tuned for the batch of the start: too small a rate makes any batch look free. Losses that
-           hardly fall within an arm: the noise then decides.
+Not for    a rate that was not tuned for the batch of the start: too small a rate makes any batch look free, one at the
+           edge of stability none (the root of it breaks the arm). Losses that hardly fall within an arm: the batch
+           then stays. It sees a few per cent ahead; what a larger batch costs later can be more.
 Source     Merrill et al., Critical Batch Size Revisited: A Simple Empirical Approach to Large-Batch Language Model
            Training, 2025.
 Differs    asks while it trains, one doubling at a time, and keeps the arm; compares averaged weights, by the loss's way
@@ -49,10 +48,8 @@ _AGAIN = 2  # the next question comes after this times the samples of this one
 _WITHIN = 0.75  # of an average's weight must lie in the arm, or it cannot tell the arms apart
 _START = "start"  # the mark at the start of a question
 _DECAY = 0.99  # of the noise scale's averages, per update
-_RATES = {
-    "safe": ("sqrt", "none"), "sqrt": ("sqrt",), "linear": ("linear",), "none": ("none",), "best": ("sqrt", "linear")
-}  # fmt: skip
-_FACTORS = {"sqrt": math.sqrt(_TIMES), "linear": float(_TIMES), "none": 1.0}
+_RATES = {"sqrt": ("sqrt",), "linear": ("linear",), "best": ("sqrt", "linear")}
+_FACTORS = {"sqrt": math.sqrt(_TIMES), "linear": float(_TIMES)}
 
 
 class State(TypedDict):
@@ -83,7 +80,7 @@ class LargestFreeBatch(Policy[State]):
     updates: int = 20
     tolerance: float = 0.1
     points: int = 3
-    scaling: str = "safe"
+    scaling: str = "sqrt"
     metric: str | None = None
     averages: tuple[float, ...] = (4.0, 16.0)
     ask: str = "always"
@@ -198,7 +195,7 @@ class LargestFreeBatch(Policy[State]):
             map(math.isfinite, (state["start"], *state["losses"][0]))
         ):  # the training itself diverges: it has to end so
             return {**state, "arm": None, "next": math.inf}, NOTHING
-        if arm == len(ways) or (arm and self.scaling == "safe" and self._is_law_enough(state)):
+        if arm == len(ways):
             return self._chosen(state, signals)
         state = {**state, "arm": arm + 1, "arm_begun": signals.samples, "losses": (*state["losses"], ())}
         knobs = replace(
@@ -209,21 +206,13 @@ class LargestFreeBatch(Policy[State]):
             knobs=knobs,
         )  # fmt: skip
 
-    def _arms(self, state: State) -> dict[str, Arms]:
-        """What the arms so far say, by their rates."""
-        base, *others = state["losses"]
-        return {
-            way: compared(state["batch_size"], _TIMES, state["start"], base, other, state["first"])
-            for way, other in zip(_RATES[self.scaling], others, strict=False)
-        }
-
-    def _is_law_enough(self, state: State) -> bool:
-        """Whether the batch alone can cost as much as the arms so far; else the rate is too large."""
-        return any(arms.more_samples() < _TIMES or arms.is_free(self.tolerance) for arms in self._arms(state).values())
-
     def _chosen(self, state: State, signals: Signals) -> tuple[State, Action]:
         """Go on from the larger batch's arm if it was free, else from the base arm."""
-        arms = self._arms(state)
+        ways, (base, *others) = _RATES[self.scaling], state["losses"]
+        arms = {
+            way: compared(state["batch_size"], _TIMES, state["start"], base, other, state["first"])
+            for way, other in zip(ways, others, strict=True)
+        }
         best = min(arms, key=lambda way: arms[way].difference)
         free = arms[best].is_free(self.tolerance)
         undone = state["undone"] + signals.samples - state["begun"] - state["length"]
@@ -235,10 +224,8 @@ class LargestFreeBatch(Policy[State]):
         knobs = replace(signals.knobs, batch_size=state["batch_size"], learning_rate=state["rate"])
         why, evidence = said(arms[best], self.tolerance)
         return state, Action(
-            mark=best if free and best == list(arms)[-1] else "", roll_back=True, roll_back_to=best if free else "", knobs=knobs, why=why,
-            evidence=evidence | {
-                "start_loss": state["start"], "undone_samples": float(undone), "rate_factor": _FACTORS[best]
-            },
+            mark=best if free and best == ways[-1] else "", roll_back=True, roll_back_to=best if free else "", knobs=knobs, why=why,
+            evidence=evidence | {"start_loss": state["start"], "undone_samples": float(undone)},
         )  # fmt: skip
 
     def _loss(self, state: State, signals: Signals) -> float:
@@ -275,8 +262,8 @@ def said(arms: Arms, tolerance: float) -> tuple[str, dict[str, float]]:
     base, asked, is_free = arms.batch_size, round(arms.times * arms.batch_size), arms.is_free(tolerance)
     free = asked if is_free else round(min(max(arms.largest_free(tolerance), base), asked))
     why = f"batches up to {free} cost nothing here by now; "
-    if is_free and not arms.critical_batch():
-        why = f"batches up to {free} cost nothing here by now that shows above the noise of a question"
+    if not arms.tells:
+        why = f"the loss fell by no more than the noise of a question, which hides what batches of {asked} cost"
     elif not arms.critical_batch():
         why += f"{asked} would cost at least {arms.times:g} times the samples"
     elif arms.cost_of(4 * asked) > 1 + tolerance:
