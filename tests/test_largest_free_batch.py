@@ -190,7 +190,7 @@ def test_noise_widens_the_interval_and_is_no_cost() -> None:
     assert arms.is_free(0.1)
     assert not replace(arms, error=0.005).is_free(0.1)
     assert not replace(arms, progress=-0.1).is_free(0.1)
-    assert replace(arms, progress=-0.1, difference=-0.01).is_free(0.1)
+    assert not replace(arms, progress=0.01, difference=-0.01).is_free(0.1)  # too short to tell
     assert replace(arms, progress=-0.1).critical_batch() == 0
 
 
@@ -204,6 +204,13 @@ def test_the_answer_is_a_sentence(other: list[float], words: str) -> None:
     why, evidence = said(compared(64, 2, 1.0, [0.9, 0.8, 0.7], other), 0.1)
     assert why.startswith(words), why
     assert evidence["asked_batch"] == 128
+
+
+def test_a_question_in_which_the_loss_hardly_fell_says_so_and_the_batch_stays() -> None:
+    """It grew, with "batches up to 128 cost nothing; 128 would cost at least 2 times the samples"."""
+    why, evidence = said(Arms(64, 2, 64, progress=-0.001, difference=0.009, error=0.014), 0.1)
+    assert why == "the loss fell by no more than the noise of a question, which hides what batches of 128 cost"
+    assert evidence["free_batch"] == 64
 
 
 @pytest.mark.parametrize(("settings", "words"), [

@@ -31,15 +31,22 @@ class Arms:
     difference: float  # by how much the other arm ends above it; inf: it diverged
     error: float = 0.0  # the difference's standard error
 
+    @property
+    def tells(self) -> bool:
+        """Whether the loss fell by more than the noise; else the arms are too short to tell anything."""
+        return self.progress > self.error
+
     def is_free(self, tolerance: float) -> bool:
         """Whether the larger batch needs at most 1 + tolerance times the samples, or noise hides that it does not."""
+        if not self.tells:
+            return False
         # With x = batch / B_crit the law asks for (1 + times x) / (1 + x first / batch) <= 1 + tolerance.
         room = self.times - (1 + tolerance) * self.first / self.batch_size
         limit = self.times  # of the samples relative to the base arm
         if room > 0:
             x = tolerance / room
             limit = (1 + self.times * x) / (1 + x)
-        return self.difference - self.error <= max(self.progress, 0.0) * (1 - 1 / limit)
+        return self.difference - self.error <= self.progress * (1 - 1 / limit)
 
     def more_samples(self, errors: float = 0.0) -> float:
         """The other arm's samples for the same loss, relative to the base arm: 1 to `times`, as the law has it."""

@@ -7,21 +7,23 @@ batch does. Every decision says up to which batch samples cost nothing by now, a
 
 Use when   a small batch was tuned and larger ones would be faster, or the largest batch that is free is the question.
 Costs      each question trains one arm that is not kept (two with scaling="best"): 5 to 10 % of all samples together,
-           counted; and each evaluates `points` times in each arm and once before, last weights and averages. Two or
-           three copies of the weights during a question, and the averages of the weights throughout.
+           counted; and each evaluates `points` times in each arm and once before, last weights and three averages: 28
+           evaluations, which took longer than the training of small models with large validation parts. Two or three
+           copies of the weights during a question, and the averages of the weights throughout.
 Settings   first (200): updates before the first question. share (0.05): an arm's samples, as a share of those trained
            so far, but at least those of `updates` (20) updates of the larger batch. The next question comes when as
            many samples again have been seen.
            tolerance (0.1): how many more samples than with the batch of the start count as none; a difference below
-           its standard error counts as none too. points (3): evaluations of an arm, for that error.
+           its standard error counts as none too, if the loss fell by more than that at all. points (3): evaluations of an arm, for that error.
            largest: samples per update (None: a tenth of an epoch). scaling: the rate at twice the batch, times
            "sqrt"(2), "linear" 2, or the "best" of both, an arm each.
            metric: a validation loss, smaller is better (None: the first whose name ends with "loss" or "error").
            averages: exponents of the averages that are kept (`Averaged`); one that lies within an arm is added.
            ask: "always", or "noise scale": only while the gradient noise scale is above the larger batch.
            cool (0): the share of the training at whose end the rate falls to 0 by a line. data: see `AutoLrs`.
-Not for    a rate that was not tuned for the batch of the start: too small a rate makes any batch look free. Losses that
-           hardly fall within an arm: the noise then decides.
+Not for    a rate that was not tuned for the batch of the start: too small a rate makes any batch look free, one at the
+           edge of stability none (the root of it breaks the arm). Losses that hardly fall within an arm: the batch
+           then stays. It sees a few per cent ahead; what a larger batch costs later can be more.
 Source     Merrill et al., Critical Batch Size Revisited: A Simple Empirical Approach to Large-Batch Language Model
            Training, 2025.
 Differs    asks while it trains, one doubling at a time, and keeps the arm; compares averaged weights, by the loss's way
@@ -260,7 +262,9 @@ def said(arms: Arms, tolerance: float) -> tuple[str, dict[str, float]]:
     base, asked, is_free = arms.batch_size, round(arms.times * arms.batch_size), arms.is_free(tolerance)
     free = asked if is_free else round(min(max(arms.largest_free(tolerance), base), asked))
     why = f"batches up to {free} cost nothing here by now; "
-    if not arms.critical_batch():
+    if not arms.tells:
+        why = f"the loss fell by no more than the noise of a question, which hides what batches of {asked} cost"
+    elif not arms.critical_batch():
         why += f"{asked} would cost at least {arms.times:g} times the samples"
     elif arms.cost_of(4 * asked) > 1 + tolerance:
         beyond = [batch for batch in (asked, 4 * asked) if batch > free]
