@@ -66,6 +66,13 @@ def test_of_a_falling_ladder_a_rate_as_good_as_the_best_wins_and_no_worse_one(va
     assert winner[0] >= max(rate for rate, value, _ in tried if value == min(values))
 
 
+def test_the_slack_is_a_share_of_the_way_from_the_start() -> None:
+    tried: list[Trial] = [(0.064, 6.289, False), (0.004, 6.253, False), (0.001, 6.221, False)]
+    assert limit(tried, 0.03) > 6.289, "a share of the loss itself would hide all differences"
+    assert 6.253 < limit(tried, 0.03, start=7.6) < 6.289
+    assert limit(tried, 0.03, start=1.0) == limit(tried, 0.03), "a start on another scale says nothing"
+
+
 def test_a_rate_whose_loss_rose_at_the_end_loses_to_any_other() -> None:
     edge, safe = (1.0, 0.5, True), (0.25, 0.9, False)
     assert better(edge, safe, [edge, safe], 0.03) == safe
