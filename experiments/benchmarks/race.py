@@ -40,8 +40,16 @@ class Outcome:
                 trace.append((now, truth))
 
 
-def race(problem: Problem, tuning: AskAndTell, *, workers: int, seconds: float, resume_charge: float = 0.0) -> Outcome:
-    """Run `tuning` on `problem` for `seconds` of simulated time."""
+def race(
+    problem: Problem,
+    tuning: AskAndTell,
+    *,
+    workers: int,
+    seconds: float,
+    resume_charge: float = 0.0,
+    enough: float = -math.inf,
+) -> Outcome:
+    """Run `tuning` on `problem` for `seconds` of simulated time, or until the incumbent's loss is `enough`."""
     outcome, now = Outcome(), 0.0
     free = list(range(workers))
     curves: dict[int, Curve] = {}  # trial → its curve
@@ -67,7 +75,7 @@ def race(problem: Problem, tuning: AskAndTell, *, workers: int, seconds: float, 
             launch(free.pop(0), trial.number, trial.step + 1, resume_charge if resumes else 0.0)
 
     feed()
-    while under_way and under_way[0][0] <= seconds:
+    while under_way and under_way[0][0] <= seconds and not (outcome.any and outcome.any[-1][1] <= enough):
         now, worker, number, cost = heapq.heappop(under_way)
         trial, curve = tuning.history.trials[number], curves[number]
         step = trial.step + 1
