@@ -216,7 +216,7 @@ def test_a_question_in_which_the_loss_hardly_fell_says_so_and_the_batch_stays() 
 @pytest.mark.parametrize(("settings", "words"), [
     ({"largest": 0}, "largest=0"), ({"first": 0}, "first=0"), ({"share": 0.0}, "share=0.0"), ({"points": 0}, "points=0"),
     ({"tolerance": 0.0}, "tolerance=0.0"), ({"scaling": "cubic"}, "scaling='cubic'"),
-    ({"averages": (-1.0,)}, "averages=-1"), ({"ask": "never"}, "ask='never'"), ({"cool": 1.0}, "cool=1.0"),
+    ({"gammas": (-1.0,)}, "gammas=-1"), ({"ask": "never"}, "ask='never'"), ({"cool": 1.0}, "cool=1.0"),
     ({"data": "old"}, "data='old'"),
 ])  # fmt: skip
 def test_settings_are_checked(settings: dict[str, Any], words: str) -> None:

@@ -42,13 +42,13 @@ def nearest(rates: Sequence[float], centre: float, count: int) -> tuple[float, .
 def limit(tried: Sequence[Trial], slack: float, start: float | None = None) -> float:
     """The largest value that is still as good as the best: `slack` is a share of the way from `start` to the best.
 
-    A loss of 6.2 that came from 7.6 has 1.4 behind it; a share of 6.2 would hide all differences. Without a start, or
-    with one that is no worse than the best, it is a share of the best.
+    A loss of 6.2 that came from 7.6 has 1.4 behind it; a share of 6.2 would hide all differences. If no rate brought
+    anything, on a plateau, only the best is good enough. Without a start the slack is a share of the best.
     """
     best = min(value for _, value, _ in tried)
     if not math.isfinite(best):
         return -math.inf
-    return best + slack * (abs(best) if start is None or start <= best else start - best)
+    return best + slack * (abs(best) if start is None else max(start - best, 0.0))
 
 
 def better(

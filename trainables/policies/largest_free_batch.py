@@ -18,7 +18,7 @@ Settings   first (200): updates before the first question. share (0.05): an arm'
            largest: samples per update (None: a tenth of an epoch). scaling: the rate at twice the batch, times
            "sqrt"(2), "linear" 2, or the "best" of both, an arm each.
            metric: a validation loss, smaller is better (None: the first whose name ends with "loss" or "error").
-           averages: exponents of the averages that are kept (`Averaged`); one that lies within an arm is added.
+           gammas: exponents of the averages that are kept (`Averaged`); one that lies within an arm is added.
            ask: "always", or "noise scale": only while the gradient noise scale is above the larger batch.
            cool (0): the share of the training at whose end the rate falls to 0 by a line. data: see `AutoLrs`.
 Not for    a rate that was not tuned for the batch of the start: too small a rate makes any batch look free, one at the
@@ -82,7 +82,7 @@ class LargestFreeBatch(Policy[State]):
     points: int = 3
     scaling: str = "sqrt"
     metric: str | None = None
-    averages: tuple[float, ...] = (4.0, 16.0)
+    gammas: tuple[float, ...] = (4.0, 16.0)
     ask: str = "always"
     cool: float = 0.0
     data: str = "replay"
@@ -94,8 +94,8 @@ class LargestFreeBatch(Policy[State]):
         share("LargestFreeBatch", "(0, 1]", share=self.share)
         number("LargestFreeBatch", "(0, inf)", tolerance=self.tolerance)
         one_of("LargestFreeBatch", tuple(_RATES), scaling=self.scaling)
-        for gamma in self.averages:
-            number("LargestFreeBatch", "[0, inf)", averages=gamma)
+        for gamma in self.gammas:
+            number("LargestFreeBatch", "[0, inf)", gammas=gamma)
         one_of("LargestFreeBatch", ("always", "noise scale"), ask=self.ask)
         share("LargestFreeBatch", "[0, 1)", cool=self.cool)
         one_of("LargestFreeBatch", ("fresh", "replay"), data=self.data)
@@ -121,7 +121,7 @@ class LargestFreeBatch(Policy[State]):
             "length": 0, "start": 0.0, "losses": (),
         }  # fmt: skip
         within = round(2 / self.share) - 1.0  # about the last half of an arm
-        return state, Action(averages=tuple(sorted({*self.averages, within})))
+        return state, Action(averages=tuple(sorted({*self.gammas, within})))
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         if signals.train_loss is not None:  # the end of an epoch

@@ -248,7 +248,8 @@ class RateRace(Policy[State]):
         """At the start the largest rate that is as good as the best; later the present rate, if it is as good."""
         old = state["winner"]
         if not state["races"] or old is None:
-            return better(old, new, tried, self.slack, state["first"] if self.mode == "min" else None)
+            is_loss = self.mode == "min" and (self.metric is None or self.metric.endswith("loss"))
+            return better(old, new, tried, self.slack, state["first"] if is_loss else None)
         if state["centre"] in (old[0], new[0]) and math.isfinite(new[1]):
             present, other = (old, new) if state["centre"] == old[0] else (new, old)
             # The present rate must lose by more than the slack; a trial is too short to be sure of less.
