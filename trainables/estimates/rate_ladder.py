@@ -39,21 +39,20 @@ def nearest(rates: Sequence[float], centre: float, count: int) -> tuple[float, .
     return tuple(sorted(near[:count], reverse=True))
 
 
-def limit(tried: Sequence[Trial], slack: float, start: float | None = None) -> float:
-    """The largest value that is still as good as the best: `slack` is a share of the way from `start` to the best.
+def limit(tried: Sequence[Trial], slack: float) -> float:
+    """The largest value that is still as good as the best: `slack` is a share of what the rates differ by.
 
-    A loss of 6.2 that came from 7.6 has 1.4 behind it; a share of 6.2 would hide all differences. If no rate brought
-    anything, on a plateau, only the best is good enough. Without a start the slack is a share of the best.
+    On a plateau all losses are alike, and a share of the loss itself would hide what little the rates differ. It is the
+    upper bound: a rate that all but diverged must not widen the slack.
     """
-    best = min(value for _, value, _ in tried)
-    if not math.isfinite(best):
+    values = [value for _, value, _ in tried if math.isfinite(value)]
+    if not values:
         return -math.inf
-    return best + slack * (abs(best) if start is None else max(start - best, 0.0))
+    best = min(values)
+    return best + slack * min(abs(best), max(values) - best)
 
 
-def better(
-    old: Trial | None, new: Trial, tried: Sequence[Trial], slack: float, start: float | None = None
-) -> Trial | None:
+def better(old: Trial | None, new: Trial, tried: Sequence[Trial], slack: float) -> Trial | None:
     """The larger rate of two, if it is as good as the best of all `tried`, else the other; None if both diverged.
 
     A trial whose loss rose at its end is at the edge of stability, and loses to any other.
@@ -63,7 +62,7 @@ def better(
     if old is None or old[2] != new[2]:
         return new if old is None or old[2] else old
     large, small = (new, old) if new[0] > old[0] else (old, new)
-    return large if large[1] <= limit(tried, slack, start) else min(large, small, key=lambda trial: trial[1])
+    return large if large[1] <= limit(tried, slack) else min(large, small, key=lambda trial: trial[1])
 
 
 def added(quarters: tuple[Sums, Sums], loss: float, update: int, length: int) -> tuple[Sums, Sums]:
