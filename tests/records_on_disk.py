@@ -53,7 +53,9 @@ def _add(ledger: Ledger, record: Any, count: int, goal: Goal) -> int:
             return record.trial is None
         case Report():
             value = goal.value(record.loss)
-            ledger.add_report(record.trial, record.step, value, record.cost_seconds, {goal.metric: value})
+            ledger.add_report(
+                record.trial, record.step, value, record.cost_seconds, {goal.metric: value} | record.metrics
+            )
         case End():
             detail = f'Traceback (most recent call last):\n  File "t.py", line 3\n    f()\n{record.reason}'
             ledger.add_ending(record.trial, record.status, 1, record.reason, detail)

@@ -223,6 +223,21 @@ def test_the_largest_batch_that_is_free_is_said_in_a_sentence(tmp_path: Path) ->
     assert f"Trial 0, after 4,800 samples: {why}." in text(section)
 
 
+def test_a_report_says_how_often_averages_of_the_weights_counted(tmp_path: Path) -> None:
+    records = [
+        replace(record, metrics={"last_loss": 3.0, "averaged": 16.0 * (record.step > 1)})
+        if isinstance(record, Report)
+        else record
+        for record in trained(configs_of(LINE, 2), np.array([[2.0, 1.0], [2.0, 1.5]]))
+    ]
+    section = decisions.section(written(tmp_path, sweep_over(LINE, horizon=2), records))
+    check(section)
+    assert "were better than the last weights, and counted, in 2 of 4 reports." in text(section)
+    assert "The best trial (0) reports the weights of the average γ = 16: loss 1; the last weights have 3." in text(
+        section
+    )
+
+
 # Populations.
 
 

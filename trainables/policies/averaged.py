@@ -43,8 +43,10 @@ class Averaged(Policy[Any]):
     def __post_init__(self) -> None:
         if self.policy is not None and "averages" in self.policy.writes:
             raise ValueError(f"{self}: {self.policy} keeps averages itself; leave Averaged out.")
-        if not self.gammas or len(set(self.gammas)) < len(self.gammas):
-            raise ValueError(f"{self}: gammas must be one number or more, each once; try gammas=(4.0, 16.0).")
+        if not isinstance(self.gammas, tuple) or not self.gammas or len(set(self.gammas)) < len(self.gammas):
+            raise ValueError(
+                f"{self}: gammas must be a tuple of one number or more, each once; try gammas=(4.0, 16.0)."
+            )
         for gamma in self.gammas:
             number("Averaged", "(0, inf)", gammas=gamma)
 

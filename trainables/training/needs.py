@@ -28,7 +28,7 @@ def refuse_unmet(
     if "metrics" in policy.needs and not measures:
         raise ValueError(
             f"{policy} asks for metrics between two epochs; pass measure=evaluate, to control.attach in a sweep, else to "
-            "Control: a function without arguments that returns them, or, for AutoLrs, choose metric=None."
+            "Control: a function without arguments that returns them."
         )
     if "averages" in policy.writes and not metric:
         raise ValueError(

@@ -41,8 +41,15 @@ class WeightAverages:
     """
 
     def __init__(self, model: torch.nn.Module, gammas: Sequence[float], every: int | None = None) -> None:
-        if len(set(gammas)) < len(gammas) or not all(0 <= gamma < float("inf") for gamma in gammas):
-            raise ValueError(f"averages={tuple(gammas)}: must be different finite numbers >= 0; try (4.0, 16.0).")
+        if (
+            not isinstance(gammas, Sequence)
+            or not gammas
+            or len(set(gammas)) < len(gammas)
+            or not all(0 <= gamma < float("inf") for gamma in gammas)
+        ):
+            raise ValueError(
+                f"WeightAverages(gammas={gammas}): must be different finite numbers >= 0; try (4.0, 16.0)."
+            )
         self.gammas = tuple(map(float, gammas))
         self._places, self.tied = _places(model)
         live = self._live()
@@ -70,6 +77,8 @@ class WeightAverages:
     @contextlib.contextmanager
     def swapped(self, gamma: float) -> Iterator[None]:
         """A context in which the model has the average with this exponent; then its own weights again, bit by bit."""
+        if gamma not in self.gammas:
+            raise ValueError(f"swapped({gamma}): no such average is kept; choose one of {self.gammas}.")
         live = self._live()
         kept = [tensor.detach().clone() for tensor in live]
         _put(live, self._averages[self.gammas.index(gamma)])

@@ -17,6 +17,7 @@ KNOBS = ("learning_rate", "batch_size", "momentum", "weight_decay")
 TRIALS = 12  # with lines of their own: the best, the baseline, then the best of the others
 ROWS = 40  # of one trial's decisions
 FREE = "free_batch"  # the evidence of a policy that asked for the largest batch without a cost
+AVERAGED = "averaged"  # the metric that names the average of the weights that a report is of; 0: the last weights
 POINTS = 800  # of one line
 
 
@@ -25,10 +26,13 @@ def section(run: Recorded) -> Section | None:
     policy = run.about.get("policy", NO_POLICY)
     rows = run.rows["decision"]
     if not rows:
-        if policy == NO_POLICY or not any(trial.steps for trial in run.history):
+        said = _averaged(run)
+        if not said and (policy == NO_POLICY or not any(trial.steps for trial in run.history)):
             return None
         trials = counted(sum(bool(trial.steps) for trial in run.history), "trial")
-        return Section("decisions", "Decisions in training", [f"The policy {policy} has turned no knob in {trials}."])
+        return Section(
+            "decisions", "Decisions in training", said or [f"The policy {policy} has turned no knob in {trials}."]
+        )
     of_trial: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         of_trial[row["trial"]].append(row)
@@ -42,7 +46,7 @@ def section(run: Recorded) -> Section | None:
 
 
 def _sentences(run: Recorded, rows: Sequence[Mapping[str, Any]], of_trial: Mapping[int, Any]) -> list[str]:
-    sentences = []
+    sentences = _averaged(run)
     for knob in KNOBS:
         values = [row for row in rows if row["position"] is not None and _turned(row, knob)]
         if values:
@@ -64,6 +68,28 @@ def _sentences(run: Recorded, rows: Sequence[Mapping[str, Any]], of_trial: Mappi
     if trained > 0:
         share = f", {percent(spent / trained)} of these trials' training time"
         sentences.append(f"Deciding took {seconds_in_words(spent)}{share}.")
+    return sentences
+
+
+def _averaged(run: Recorded) -> list[str]:
+    """In how many reports an average of the weights counted, and what the best trial's last report measured."""
+    last = f"last_{run.metric}"
+    kept = [row for row in run.rows["report"] if {AVERAGED, last} <= row["metrics"].keys()]
+    if not kept:
+        return []
+    better = sum(bool(row["metrics"][AVERAGED]) for row in kept)
+    sentences = [
+        f"Averages of the weights were better than the last weights, and counted, in {better:,} of "
+        f"{counted(len(kept), 'report')}."
+    ]
+    of_best = [row["metrics"] for row in kept if run.best is not None and row["trial"] == run.best.number]
+    if of_best and run.best is not None:
+        end = of_best[-1]
+        whose = f"of the average γ = {end[AVERAGED]:g}" if end[AVERAGED] else "that it had last"
+        sentences.append(
+            f"The best trial ({run.best.number}) reports the weights {whose}: {run.metric} {short(end[run.metric])}; the "
+            f"last weights have {short(end[last])}."
+        )
     return sentences
 
 
