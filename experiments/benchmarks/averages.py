@@ -217,7 +217,7 @@ def draw(found: Sequence[tuple[str, Experiment, Rows]], file: Path) -> None:
 
     figure, panels = pyplot.subplots(1, len(found), figsize=(4.2 * len(found), 3.4), squeeze=False)
     for panel, (name, experiment, rows) in zip(panels[0], found, strict=True):
-        workload = experiment.workload
+        workload, shown = experiment.workload, []
         for (arm, last), (words, colour, style) in LOOKS.items():
             points = []
             for rate in experiment.rates:
@@ -228,10 +228,16 @@ def draw(found: Sequence[tuple[str, Experiment, Rows]], file: Path) -> None:
                     points.append((rate, statistics.mean(values), error))
             if points:
                 rates, means, errors = zip(*points, strict=True)
+                shown += means
                 panel.errorbar(rates, means, yerr=errors, fmt=style, color=colour, label=words, capsize=2, markersize=4)
         raced = [value(row, workload, last=False, part="test") for key, row in rows.known.items() if key[0] == "race"]
         if raced:
             panel.axhline(statistics.mean(raced), color="#2ca02c", linestyle=":", label="RateRace(), no rate given")
+        best, worst = (max(shown), min(shown)) if workload.mode == "max" else (min(shown), max(shown))
+        usual = statistics.quantiles([abs(each - best) for each in shown], n=4)[2]  # what is far worse is off the scale
+        if abs(worst - best) > 4 * usual:
+            sign = -1 if workload.mode == "max" else 1
+            panel.set_ylim(*sorted((best - sign * 0.1 * usual, best + sign * 1.2 * usual)))
         panel.set_xscale("log")
         panel.set_xticks(experiment.rates, [f"{rate:g}" for rate in experiment.rates])
         panel.minorticks_off()
