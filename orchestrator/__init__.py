@@ -90,6 +90,7 @@ if TYPE_CHECKING:
         TransformersControl,
         Warmup,
         Watchdog,
+        WeightAverages,
         Wsd,
     )
 
@@ -179,6 +180,7 @@ __all__ = [
     "TrialsFailed",
     "Warmup",
     "Watchdog",
+    "WeightAverages",
     "Wsd",
     "choice",
     "launch",

@@ -28,7 +28,7 @@ from trainables.contract import Policy, Workload
 
 WRITTEN = {  # by hand; all else is found
     "AskAndTell", "BatchSampler", "Control", "Execution", "FromFunction", "LightningCallback", "LightningControl", "Result",
-    "Script", "Space", "Sweep", "Task", "TransformersCallback", "TransformersControl", "choice", "launch", "lograndint", "loguniform", "parameters", "pow2", "randint", "report",
+    "Script", "Space", "Sweep", "Task", "TransformersCallback", "TransformersControl", "WeightAverages", "choice", "launch", "lograndint", "loguniform", "parameters", "pow2", "randint", "report",
     "resumed_from", "run", "uniform", "when",
 }  # fmt: skip
 ERRORS = {

@@ -33,6 +33,7 @@ class WeightAverages:
     precision), and as much again in each snapshot; an evaluation copies the weights once more. An update that an fp16
     scaler skips counts like others: the weights stand still.
 
+    >>> import torch
     >>> model = torch.nn.Linear(1, 1)
     >>> averages = WeightAverages(model, (4.0, 16.0))
     >>> averages.update(samples=32)  # after each step of the optimizer
