@@ -226,7 +226,7 @@ def test_settings_are_checked(settings: dict[str, Any], words: str) -> None:
 
 def test_a_metric_that_is_not_measured_is_refused_in_words() -> None:
     with pytest.raises(
-        ValueError, match="metric='perplexity': must be a validation loss, one of 'accuracy', 'valid_loss'"
+        ValueError, match=r"metric='perplexity'\): must be a validation loss, one of 'accuracy', 'valid_loss'"
     ):
         Simulated(replace(POLICY, metric="perplexity"), lambda _: 1.0).train(1)
 

@@ -25,9 +25,9 @@ from trainables.estimates.rate_ladder import (
     has_risen,
     has_stalled,
     limit,
-    lowest,
     nearest,
 )
+from trainables.estimates.validation_loss import lowest
 from trainables.policies.rate_race import RateRace, State
 from trainables.policies.warmup import Warmup
 from trainables.training.loop import Training
@@ -303,12 +303,15 @@ def test_the_same_signals_give_the_same_decisions() -> None:
 
 def test_the_value_is_the_best_of_the_last_weights_and_their_averages() -> None:
     each = {"last": {"loss": 2.0}, "γ=4": {"loss": 1.0}, "γ=16": {"loss": math.nan}}
-    assert lowest(each, None, "min") == 1.0
-    assert lowest({"last": {"loss": math.nan}}, None, "min") == math.inf
-    assert lowest({"last": {"perplexity": 9.0, "train_loss": 3.0, "valid_loss": 2.0}}, None, "min") == 2.0
-    assert lowest({"last": {"accuracy": 0.9, "loss": 1.0}}, "accuracy", "max") == -0.9
-    with pytest.raises(ValueError, match=r"RateRace\(metric=None\): must be one of 'accuracy'; add mode='max'"):
-        lowest({"last": {"accuracy": 0.9, "train_loss": 3.0}}, None, "min")
+    assert lowest(each, None, whose="RateRace") == 1.0
+    assert lowest({"last": {"loss": math.nan}}, None, whose="RateRace") == math.inf
+    assert lowest({"last": {"perplexity": 9.0, "train_loss": 3.0, "valid_loss": 2.0}}, None, whose="RateRace") == 2.0
+    assert lowest({"last": {"accuracy": 0.9, "loss": 1.0}}, "accuracy", "max", whose="RateRace") == -0.9
+    policy = RateRace(gammas=())
+    with pytest.raises(
+        ValueError, match=r"RateRace\(metric=None\): must be a validation loss, one of 'accuracy'; add mode='max'"
+    ):
+        policy._value(Signals(0, 10, 0, 5, Knobs(0.1, 1), metrics={"accuracy": 0.9, "train_loss": 3.0}))
 
 
 @pytest.mark.parametrize(("settings", "words"), [

@@ -8,7 +8,7 @@ curve      samples seen and value, in the order in which they were measured
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 Trial = tuple[float, float, bool]
 Sums = tuple[int, float, float]
@@ -16,7 +16,6 @@ Curve = tuple[tuple[float, float], ...]
 
 NO_SUMS: tuple[Sums, Sums] = ((0, 0.0, 0.0), (0, 0.0, 0.0))
 _SURE = 2.0  # standard errors
-_FALLING = ("loss", "error", "perplexity")
 
 
 def between(low: float, high: float, ratio: float) -> tuple[float, ...]:
@@ -96,21 +95,3 @@ def has_stalled(curve: Curve, samples: int, slack: float) -> bool:
     early = [value for seen, value in curve if seen <= samples / 2]
     late = [value for seen, value in curve if seen > samples / 2]
     return bool(early and late) and min(late) > min(early) - slack * abs(min(early))
-
-
-def lowest(each: Mapping[str, Mapping[str, float]], metric: str | None, mode: str) -> float:
-    """The best value of `metric` among the last weights and their averages; of mode "max" its negative.
-
-    None: the first metric whose name ends in "loss"; else in "error", in "perplexity". Infinite if none is finite.
-
-    >>> lowest({"last": {"loss": 0.3}, "γ=4": {"loss": 0.2}}, None, "min")
-    0.2
-    """
-    names = [name for name in each["last"] if name != "train_loss"]
-    found = metric or next((name for end in _FALLING for name in names if name.endswith(end)), "")
-    if found not in names:
-        raise ValueError(
-            f"RateRace(metric={metric!r}): must be one of {', '.join(map(repr, names))}; add mode='max' if it should be large."
-        )
-    sign = 1.0 if mode == "min" else -1.0
-    return min((sign * metrics[found] for metrics in each.values() if math.isfinite(metrics[found])), default=math.inf)

@@ -17,7 +17,7 @@ Settings   first (200): updates before the first question. share (0.05): an arm'
            its standard error counts as none too, if the loss fell by more than that at all. points (3): evaluations of an arm, for that error.
            largest: samples per update (None: a tenth of an epoch). scaling: the rate at twice the batch, times
            "sqrt"(2), "linear" 2, or the "best" of both, an arm each.
-           metric: a validation loss, smaller is better (None: the first whose name ends with "loss" or "error").
+           metric: a validation loss, smaller is better (None: the first whose name ends in "loss", "error" or "perplexity").
            gammas: exponents of the averages that are kept (`Averaged`); one that lies within an arm is added.
            ask: "always", or "noise scale": only while the gradient noise scale is above the larger batch.
            cool (0): the share of the training at whose end the rate falls to 0 by a line. data: see `AutoLrs`.
@@ -33,7 +33,6 @@ Differs    asks while it trains, one doubling at a time, and keeps the arm; comp
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
@@ -41,6 +40,7 @@ from search.settings import number, one_of, share, whole
 from trainables.contract import Policy
 from trainables.estimates.critical_batch import Arms, compared
 from trainables.estimates.noise_scale import NO_ESTIMATE, NoiseScale, noise_scale, observed
+from trainables.estimates.validation_loss import lowest
 from trainables.values import NOTHING, Action, Signals
 
 _TIMES = 2  # the batch of a question, relative to the present one
@@ -236,15 +236,7 @@ class LargestFreeBatch(Policy[State]):
             for name, metrics in signals.each.items()
             if name == "last" or _weight_in_arm(name, state["length"] / trained) >= _WITHIN
         }
-        losses = [self._metric_of(metrics) for metrics in (within or {"last": signals.metrics}).values()]
-        return min((loss for loss in losses if math.isfinite(loss)), default=math.inf)
-
-    def _metric_of(self, metrics: Mapping[str, float]) -> float:
-        named = self.metric or next((name for name in metrics if name.endswith(("loss", "error"))), "")
-        if named not in metrics:
-            known = ", ".join(map(repr, sorted(metrics)))
-            raise ValueError(f"{self}: metric={self.metric!r}: must be a validation loss, one of {known}.")
-        return metrics[named]
+        return lowest(within or {"last": signals.metrics}, self.metric, whose="LargestFreeBatch")
 
     def _line(self, signals: Signals) -> float:
         """The cool-down: 1, then a line to 0 at the end."""

@@ -52,9 +52,9 @@ from trainables.estimates.rate_ladder import (
     between,
     has_risen,
     has_stalled,
-    lowest,
     nearest,
 )
+from trainables.estimates.validation_loss import lowest
 from trainables.values import NOTHING, Action, Signals
 
 _RUNGS = 2  # of a ladder without bounds, on each side
@@ -276,7 +276,7 @@ class RateRace(Policy[State]):
     def _chosen(self, state: State, signals: Signals) -> tuple[State, Action]:
         """Go on from the winner's end; if all diverged, give up, or lower the rate of a training that went well before."""
         winner, evidence = state["winner"], self._evidence(state, signals)
-        lowest = min(rate for rate, _, _ in state["tried"])
+        smallest = min(rate for rate, _, _ in state["tried"])
         state = {**state, "trying": None, "tried": (), "winner": None}
         if winner is not None:
             rate, value, _ = winner
@@ -291,7 +291,7 @@ class RateRace(Policy[State]):
                 evidence=evidence,
             )
         if state["races"]:
-            rate = lowest / _AGAIN
+            rate = smallest / _AGAIN
             why = "all rates of the race diverged: a lower one, from the weights before it"
             return {**state, "rate": rate}, replace(
                 _turned(signals, rate), roll_back=True, replay=self._replays, why=why, evidence=evidence
@@ -320,7 +320,13 @@ class RateRace(Policy[State]):
         }  # fmt: skip
 
     def _value(self, signals: Signals) -> float:
-        return lowest(signals.each or {"last": signals.metrics}, self.metric, self.mode)
+        return lowest(
+            signals.each or {"last": signals.metrics},
+            self.metric,
+            self.mode,
+            whose="RateRace",
+            remedy="; add mode='max' if it should be large",
+        )
 
     def _length(self, signals: Signals) -> int:
         """Updates of a trial."""
