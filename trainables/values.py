@@ -79,6 +79,15 @@ class Signals:
         return min(1.0, self.epochs / self.horizon)
 
 
+AVERAGED = "averaged"
+"""The metric, in each report while averages of the weights are kept, that names the reported one; 0: the last weights."""
+
+
+def of_last(metric: str) -> str:
+    """The name in these reports of the tuned metric of the last weights."""
+    return f"last_{metric}"
+
+
 @dataclass(frozen=True)
 class Averaging:
     """Train `replicas` copies of the model, each on its share of every batch, tied together by a central model.

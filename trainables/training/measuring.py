@@ -13,6 +13,7 @@ from trainables.training.model_state import Weights, copied, put_model
 from trainables.training.randomness import read_streams, write_streams
 from trainables.training.weight_averages import WeightAverages
 from trainables.training.workers import Alone
+from trainables.values import AVERAGED, of_last
 
 Metrics = Mapping[str, float]
 Snapshot = Mapping[str, Any]
@@ -154,4 +155,4 @@ def measured(averages: WeightAverages | None, measure: Callable[[], Metrics], me
         if math.isfinite(best) and (value := sign * float(metrics[metric])) < best:
             chosen, best, found = gamma, value, metrics
     write_streams(after)
-    return Measured({**found, f"last_{metric}": each["last"][metric], "averaged": chosen}, each, chosen)
+    return Measured({**found, of_last(metric): each["last"][metric], AVERAGED: chosen}, each, chosen)

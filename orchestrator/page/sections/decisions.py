@@ -11,13 +11,13 @@ from orchestrator.failures import signature
 from orchestrator.page.analysis.words import counted, listed, percent, seconds_in_words, short
 from orchestrator.page.charts import Chart, Figure, Section, Series, Table
 from orchestrator.page.recorded import Recorded
+from trainables.values import AVERAGED, of_last
 
 GRADUAL = "schedule"  # the reason under which the loop records a knob that a policy turns gradually
 KNOBS = ("learning_rate", "batch_size", "momentum", "weight_decay")
 TRIALS = 12  # with lines of their own: the best, the baseline, then the best of the others
 ROWS = 40  # of one trial's decisions
 FREE = "free_batch"  # the evidence of a policy that asked for the largest batch without a cost
-AVERAGED = "averaged"  # the metric that names the average of the weights that a report is of; 0: the last weights
 POINTS = 800  # of one line
 
 
@@ -73,7 +73,7 @@ def _sentences(run: Recorded, rows: Sequence[Mapping[str, Any]], of_trial: Mappi
 
 def _averaged(run: Recorded) -> list[str]:
     """In how many reports an average of the weights counted, and what the best trial's last report measured."""
-    last = f"last_{run.metric}"
+    last = of_last(run.metric)
     kept = [row for row in run.rows["report"] if {AVERAGED, last} <= row["metrics"].keys()]
     if not kept:
         return []
