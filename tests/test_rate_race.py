@@ -30,6 +30,7 @@ from trainables.estimates.rate_ladder import (
 from trainables.estimates.validation_loss import lowest
 from trainables.policies.rate_race import RateRace, State
 from trainables.policies.warmup import Warmup
+from trainables.training.control import Control
 from trainables.training.loop import Training
 from trainables.values import Action, Knobs, Signals
 from trainables.workloads.quadratic import Quadratic
@@ -387,3 +388,10 @@ def test_a_cut_after_any_update_changes_nothing_in_either_loop(policy: Policy[An
         before = [replace(item, cost_seconds=0.0) for item in seen[: cut + 1] if item is not None]
         assert before + told(resumed) == expected
         assert timeless(resumed.state()) == end
+
+
+def test_a_loop_is_told_all_that_the_race_needs_at_once() -> None:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"(?s)sampler=.* It .*measure=evaluate.* It .*metric='valid_loss'"):
+        Control(RateRace(), model, optimizer, batch_size=16, samples=160, epochs=3)

@@ -10,36 +10,41 @@ from trainables.contract import Policy
 def refuse_unmet(
     policy: Policy[Any], *, averages: bool, rolls_back: bool, measures: bool, parts: int, metric: str
 ) -> None:
-    """Raise ValueError for the first unmet need of `policy`.
+    """Raise one ValueError for all unmet needs of `policy`.
 
     averages: the loop can train replicas. rolls_back: its data order can go back. measures: it has a function that
-    measures. parts: how many gradients it sees for each batch, from micro-batches or DDP ranks. metric: the name of the metric to tune.
+    measures. parts: how many gradients it sees for each batch, from micro-batches or DDP ranks. metric: the name of the
+    metric to tune.
     """
+    unmet = []
     if "average" in policy.writes and not averages:
-        raise ValueError(
-            f"{policy} averages replicas of the model, which only our own loop trains; make the model a Workload and call "
+        unmet.append(
+            "averages replicas of the model, which only our own loop trains; make the model a Workload and call "
             "train(workload, policy, config), or choose a policy that does not average."
         )
     if "replay" in policy.writes and not rolls_back:
-        raise ValueError(
-            f"{policy} replays samples, which needs a data order that can go back; pass sampler=, to control.attach in a sweep, else to "
-            "Control: the BatchSampler(samples, seed=0) that the DataLoader draws from, or choose data='fresh'."
+        unmet.append(
+            "replays samples, which needs a data order that can go back; pass sampler=, to control.attach in a sweep, else "
+            "to Control: the BatchSampler(samples, seed=0) that the DataLoader draws from, or choose data='fresh'."
         )
     if "metrics" in policy.needs and not measures:
-        raise ValueError(
-            f"{policy} asks for metrics between two epochs; pass measure=evaluate, to control.attach in a sweep, else to "
-            "Control: a function without arguments that returns them."
+        unmet.append(
+            "asks for metrics between two epochs; pass measure=evaluate, to control.attach in a sweep, else to Control: a "
+            "function without arguments that returns them."
         )
     if "averages" in policy.writes and not metric:
-        raise ValueError(
-            f"{policy} keeps averages of the weights, and a metric chooses between them and the last weights; pass its name and "
+        unmet.append(
+            "keeps averages of the weights, and a metric chooses between them and the last weights; pass its name and "
             "direction: metric='valid_loss', mode='min'."
         )
     if "gradient" in policy.needs and parts < 2:
-        raise ValueError(
-            f"{policy} needs the gradient noise, which {parts} backward pass for each batch cannot show; pass "
-            "parts=2, to control.attach(…, parts=2) in a sweep, else to Control, and call control.part(samples, loss) after each of the two, or train on several DDP ranks."
+        unmet.append(
+            f"needs the gradient noise, which {parts} backward pass for each batch cannot show; pass parts=2, to "
+            "control.attach(…, parts=2) in a sweep, else to Control, and call control.part(samples, loss) after each of "
+            "the two, or train on several DDP ranks."
         )
+    if unmet:
+        raise ValueError(f"{policy} {' It '.join(unmet)}")
 
 
 def refuse_unmeasured(policy: Policy[Any], measure: Any) -> None:
