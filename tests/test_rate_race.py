@@ -308,11 +308,10 @@ def test_the_value_is_the_best_of_the_last_weights_and_their_averages() -> None:
     assert lowest({"last": {"loss": math.nan}}, None, whose="RateRace") == math.inf
     assert lowest({"last": {"perplexity": 9.0, "train_loss": 3.0, "valid_loss": 2.0}}, None, whose="RateRace") == 2.0
     assert lowest({"last": {"accuracy": 0.9, "loss": 1.0}}, "accuracy", "max", whose="RateRace") == -0.9
-    policy = RateRace(gammas=())
     with pytest.raises(
-        ValueError, match=r"RateRace\(metric=None\): must be a validation loss, one of 'accuracy'; add mode='max'"
+        ValueError, match=r"RateRace\(metric='top5'\): must be a validation loss, one of .*; add mode='max'"
     ):
-        policy._value(Signals(0, 10, 0, 5, Knobs(0.1, 1), metrics={"accuracy": 0.9, "train_loss": 3.0}))
+        list(play(RateRace(metric="top5"), bowl))
 
 
 @pytest.mark.parametrize(("settings", "words"), [
