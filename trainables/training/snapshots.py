@@ -49,7 +49,10 @@ class Snapshots:
     def take(
         self, names: Sequence[str], epoch: int, samples: int, position: int, averages: WeightAverages | None
     ) -> None:
-        """Keep the present weights under these names, in one copy, after `samples` samples seen, `position` of them behind the weights."""
+        """Keep the present weights under these names, in one copy.
+
+        `samples`: seen so far; `position` of them are behind the weights.
+        """
         if not names:
             return
         behind = 0 if self._order is None else self._order.behind
