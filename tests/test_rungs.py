@@ -16,7 +16,6 @@ from trainables.workloads.mlp_digits import MlpDigits
 sys.path.insert(0, str(ROOT / "experiments" / "benchmarks"))
 
 import rungs
-from curves import Table
 
 SPACE = Space({"learning_rate": loguniform(0.01, 1.0), "momentum": uniform(0.0, 0.9), "batch_size": pow2(32, 64)})
 TINY = rungs.Experiment(MlpDigits(horizon=3, data_share=0.1), SPACE, 0.01)
@@ -51,7 +50,7 @@ def test_a_search_is_not_dearer_when_its_rungs_are_the_truth() -> None:
     noisy = ends + 0.2 * rng.standard_normal(ends.shape)
     target, seconds, method = [float(ends[:, -1].min())], np.ones_like(ends), rungs.METHODS["asha"]
     true, misled = (
-        rungs.costs(method, rungs.Replayed(Table("toy", SPACE, units, seen, seconds), ends), target, 5)[0]
+        rungs.costs(method, rungs.Replayed("toy", SPACE, units, seen, seconds, ends), target, 5)[0]
         for seen in (ends, noisy)
     )
     assert np.median(true) < np.median(misled)

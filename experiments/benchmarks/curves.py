@@ -224,8 +224,12 @@ class Table:
     def full_cost(self) -> float:
         return float(self.cost_seconds.sum(axis=1).mean())
 
+    def row(self, config: Config) -> int:
+        """The run that is nearest to `config`."""
+        return int(((self.units - self.space.to_unit(config)) ** 2).sum(axis=1).argmin())
+
     def curve(self, config: Config) -> Curve:
-        row = int(((self.units - self.space.to_unit(config)) ** 2).sum(axis=1).argmin())
+        row = self.row(config)
         return Curve(self.losses[row], self.cost_seconds[row])
 
 

@@ -1,11 +1,11 @@
 """How large may the batch be? A batch that grows as far as it is free, beside the small one and constant larger ones.
 
-    python experiments/benchmarks/free_batch.py resnet ptb bert --data FOLDER --seeds 3 --base runs/averages
+    python experiments/benchmarks/free_batch.py resnet ptb bert --data FOLDER --seeds 3 --base runs/weight_averages
     python experiments/benchmarks/free_batch.py resnet ptb bert --data FOLDER --show         # the tables only
 
-The trainings are those of averages.py, and for "mnist" (FOLDER/mnist: its four files) an LSTM on 12,100 images in
+The trainings are those of weight_averages.py, and for "mnist" (FOLDER/mnist: its four files) an LSTM on 12,100 images in
 batches of 32. All arms train on the same number of samples, the questions that are undone included, from the baseline's
-rate: "constant" at the baseline's batch (averages.py trains the same: --base takes its rows), "free" with
+rate: "constant" at the baseline's batch (weight_averages.py trains the same: --base takes its rows), "free" with
 LargestFreeBatch, and "x2", "x4", "x8" with that many times the batch and its root times the rate from the first sample
 on. All keep averages of the weights. Updates are all that were made, the undone ones included.
 
@@ -17,21 +17,20 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from averages import EXPERIMENTS as OTHERS
-from averages import Experiment, Row, Rows, spread, value
+from weight_averages import EXPERIMENTS as OTHERS
+from weight_averages import Experiment, Row, Rows, spread, trained, value
 
+from search.records import Config
 from trainables.contract import Policy
+from trainables.estimates.critical_batch import more_samples
 from trainables.policies.averaged import Averaged
 from trainables.policies.largest_free_batch import LargestFreeBatch
 from trainables.policies.warmup import Warmup
-from trainables.training.device import measure
-from trainables.training.loop import Training
 from trainables.workloads.lstm_mnist import LstmMnist
 
 TARGETS = (0.3, 0.5, 0.7)  # the price of a batch is read where the small batch is after these shares of its samples
@@ -58,30 +57,11 @@ def policy(experiment: Experiment, arm: str) -> Policy[Any]:
     return inner if arm == "free" and inner else Averaged(inner)
 
 
-def trained(experiment: Experiment, arm: str, seed: int, prepared: Path) -> Row:
-    """One training: its curve, the batch at each report, what was decided, and the test metrics at the end."""
-    workload, config = experiment.workload, experiment.config
-    workload.prepare(prepared)
-    begun, updates = time.perf_counter(), 0
+def configured(experiment: Experiment, arm: str) -> Config:
+    """The baseline with the arm's batch, and the rate by the square root."""
+    config = experiment.config
     rate, batch_size = math.sqrt(times(arm)) * config["learning_rate"], times(arm) * config["batch_size"]
-    config = {**config, "learning_rate": rate, "batch_size": batch_size}
-    training = Training(workload, policy(experiment, arm), config, seed=seed, prepared=prepared)
-    curve, told = [], []
-    for item in training:
-        if item is None:
-            updates += 1
-        elif item.kind == "report":
-            control = training.control
-            place = {"position": control.position, "samples": control.samples, "updates": updates}
-            curve.append({**item.metrics, **place, "batch_size": control.knobs.batch_size})
-        else:
-            told.append([item.text, item.samples, dict(item.metrics)])
-    row: Row = {"curve": curve, "decisions": told, "seconds": round(time.perf_counter() - begun, 1), "updates": updates}
-    if not training.diverged:
-        row["test_last"] = dict(measure(workload, training.model, "test"))
-        with training.control.evaluating():
-            row["test"] = dict(measure(workload, training.model, "test"))
-    return row
+    return {**config, "learning_rate": rate, "batch_size": batch_size}
 
 
 def answers(row: Row) -> list[dict[str, float]]:
@@ -93,19 +73,12 @@ def critical(found: dict[str, float]) -> float:
     return found.get("critical_batch", math.inf)
 
 
-def price(batch_size: float, first: float, critical_batch: float) -> float:
-    """The samples that this batch needs relative to the first one, by McCandlish's law."""
-    if critical_batch == math.inf:
-        return 1.0
-    return (critical_batch + batch_size) / (critical_batch + first)
-
-
 def predicted(row: Row, batch_size: float, first: float, samples: float) -> float:
     """The price of a constant batch up to here, each answer holding from the answer before it on."""
     found, begun, spent = answers(row), 0.0, 0.0
     for index, each in enumerate(found):
         end = samples if index + 1 == len(found) else min(each["samples"], samples)
-        spent += max(0.0, end - begun) * price(batch_size, first, critical(each))
+        spent += max(0.0, end - begun) * more_samples(batch_size, first, critical(each))
         begun = max(begun, end)
     return spent / samples
 
@@ -180,7 +153,7 @@ def show(name: str, experiment: Experiment, rows: dict[tuple[str, int], Row]) ->
             end = row["curve"][-1]["samples"] / spent
             by_all, by_last = (
                 predicted(free, batch_size, first, spent),
-                price(batch_size, first, critical(answers(free)[-1])),
+                more_samples(batch_size, first, critical(answers(free)[-1])),
             )
             seen = f"{paid:.2f}" if math.isfinite(paid) else f"> {end:.2f}"
             print(f"| {batch_size} | {spent:.0f} | {seen} | {by_all:.2f} | {by_last:.2f} | {seed} |")
@@ -193,7 +166,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--larger", type=int, nargs="*", default=[2, 4, 8])
-    parser.add_argument("--base", type=Path, help="rows of averages.py, for the arm at the baseline's batch")
+    parser.add_argument("--base", type=Path, help="rows of weight_averages.py, for the arm at the baseline's batch")
     parser.add_argument("--part", default="0/1", help="k/n: only each n-th training, from the k-th on")
     parser.add_argument("--show", action="store_true", help="print the tables of what is there")
     parser.add_argument("--output", type=Path, default=Path("runs/free_batch"))
@@ -211,7 +184,9 @@ def main() -> None:
         for number, (arm, seed) in enumerate(arms(given.larger, seeds)):
             if given.show or number % parts != own or (arm, rate, seed) in rows.known:
                 continue
-            row = trained(experiment, arm, seed, folder / f"prepared-{own}")
+            row = trained(
+                experiment, policy(experiment, arm), configured(experiment, arm), seed, folder / f"prepared-{own}"
+            )
             rows.add({"arm": arm, "rate": rate, "seed": seed, **row})
             test = row.get("test", {}).get(experiment.workload.metric)
             print(f"{name} {arm} seed {seed}: test {test}, {row['updates']} updates, {row['seconds']} s", flush=True)

@@ -23,7 +23,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from recorded_curves import spearman
 
 from search.ask_and_tell import AskAndTell
 from search.contract import Scheduler, Searcher
+from search.records import Config
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.multitask import MultitaskSearch
@@ -45,7 +46,7 @@ from search.space import Space, loguniform, pow2, uniform
 from trainables.contract import Workload
 from trainables.policies.averaged import Averaged
 from trainables.training.loop import Training
-from trainables.values import Execution
+from trainables.values import AVERAGED, Execution, of_last
 from trainables.workloads.bert_mlm import BertMlm
 from trainables.workloads.lstm_lm import LstmLm
 from trainables.workloads.resnet_pretrain import ResNetPretrain
@@ -139,8 +140,8 @@ def trained(experiment: Experiment, config: dict[str, Any], seed: int, prepared:
         if item is None or item.kind != "report":
             continue
         row["averaged"].append(item.metrics[metric])
-        row["last"].append(item.metrics.get(f"last_{metric}", item.metrics[metric]))
-        row["gamma"].append(item.metrics.get("averaged", 0.0))
+        row["last"].append(item.metrics.get(of_last(metric), item.metrics[metric]))
+        row["gamma"].append(item.metrics.get(AVERAGED, 0.0))
         row["seconds"].append(round(time.process_time() - begun, 4))
         begun = time.process_time()
     return row
@@ -261,39 +262,13 @@ def show_seen(curves: Curves, rows: Sequence[Row]) -> None:
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """Recorded curves as a problem: the search sees one, the other counts."""
+class Replayed(Table):
+    """Recorded curves as a problem: the search sees the losses, `truth` counts."""
 
-    table: Table
     truth: Matrix
 
-    @property
-    def name(self) -> str:
-        return self.table.name
-
-    @property
-    def space(self) -> Space:
-        return self.table.space
-
-    @property
-    def horizon(self) -> int:
-        return self.table.horizon
-
-    @property
-    def best(self) -> float:
-        return self.table.best
-
-    @property
-    def typical(self) -> float:
-        return self.table.typical
-
-    @property
-    def full_cost(self) -> float:
-        return self.table.full_cost
-
-    def curve(self, config: Any) -> Curve:
-        row = int(((self.table.units - self.table.space.to_unit(config)) ** 2).sum(axis=1).argmin())
-        return Curve(self.table.losses[row], self.table.cost_seconds[row], self.truth[row])
+    def curve(self, config: Config) -> Curve:
+        return replace(super().curve(config), truth=self.truth[self.row(config)])
 
 
 @dataclass(frozen=True)
@@ -341,7 +316,7 @@ def show_costs(name: str, experiment: Experiment, curves: Curves, seeds: int, sl
         cells: list[list[list[float]]] = []
         for seen, counts in ARMS:
             losses = np.where(np.isinf(getattr(curves, seen)), np.nan, getattr(curves, seen))
-            problem = Replayed(Table(name, experiment.space, curves.units, losses, seconds), getattr(curves, counts))
+            problem = Replayed(name, experiment.space, curves.units, losses, seconds, getattr(curves, counts))
             cells.append(costs(method, problem, list(targets.values()), slow_seeds if method.is_slow else seeds))
         for place, (target, loss) in enumerate(targets.items()):
             texts = " | ".join(_cost(cell[place], method.budget) for cell in cells)

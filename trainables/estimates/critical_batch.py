@@ -63,12 +63,16 @@ class Arms:
 
     def cost_of(self, batch_size: float, errors: float = 0.0) -> float:
         """The samples that this batch needs for the same loss, relative to the first batch."""
-        critical = self.critical_batch(errors)
-        return 1.0 if critical == math.inf else (critical + batch_size) / (critical + self.first)
+        return more_samples(batch_size, self.first, self.critical_batch(errors))
 
     def largest_free(self, tolerance: float, errors: float = 0.0) -> float:
         """The largest batch that needs at most 1 + tolerance times the samples of the first."""
         return (1 + tolerance) * self.first + tolerance * self.critical_batch(errors)
+
+
+def more_samples(batch_size: float, first: float, critical_batch: float) -> float:
+    """The samples that a batch needs for the same loss, relative to the batch `first`: by the law, at this B_crit."""
+    return 1.0 if critical_batch == math.inf else (critical_batch + batch_size) / (critical_batch + first)
 
 
 def compared(

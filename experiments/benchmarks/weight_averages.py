@@ -1,7 +1,7 @@
 """Averages of the weights beside a constant rate, a cosine, and a race of rates, over decades of learning rates.
 
-    python experiments/benchmarks/averages.py resnet ptb bert --data FOLDER --seeds 5
-    python experiments/benchmarks/averages.py resnet ptb bert --data FOLDER --show --figure FILE    # tables and figure
+    python experiments/benchmarks/weight_averages.py resnet ptb bert --data FOLDER --seeds 5
+    python experiments/benchmarks/weight_averages.py resnet ptb bert --data FOLDER --show --figure FILE    # tables and figure
 
 FOLDER holds cifar10 (an archive of images), ptb and novels (texts). Three trainings whose end is limited by the noise of
 their gradients: a ResNet-8 on 8,000 images of CIFAR-10 (2,500 updates of 64), an LSTM on the whole Penn Treebank (6,972
@@ -36,7 +36,7 @@ from trainables.policies.rate_race import RateRace
 from trainables.policies.warmup import Warmup
 from trainables.training.device import measure
 from trainables.training.loop import Training
-from trainables.values import Execution
+from trainables.values import Execution, of_last
 from trainables.workloads.bert_mlm import BertMlm
 from trainables.workloads.lstm_lm import LstmLm
 from trainables.workloads.resnet_pretrain import ResNetPretrain
@@ -88,25 +88,28 @@ def bert(data: Path) -> Experiment:
 EXPERIMENTS: dict[str, Callable[[Path], Experiment]] = {"resnet": resnet, "ptb": ptb, "bert": bert}
 
 
-def trained(experiment: Experiment, arm: str, rate: float, seed: int, prepared: Path) -> Row:
-    """One training: each report's metrics, and at the end the test metrics of the last and of the chosen weights."""
+def trained(experiment: Experiment, policy: Policy[Any], config: Config, seed: int, prepared: Path) -> Row:
+    """One training: each report's metrics with its place, the decisions, and at the end the metrics on the test part.
+
+    "test_last" is of the last weights, "test" of the chosen ones; both are missing if it diverged.
+    """
     workload = experiment.workload
     workload.prepare(prepared)
-    begun = time.perf_counter()
-    config = {**experiment.config, "learning_rate": rate}
-    training = Training(workload, experiment.policy(arm), config, seed=seed, prepared=prepared)
-    curve, told = [], []
+    begun, updates = time.perf_counter(), 0
+    training = Training(workload, policy, config, seed=seed, prepared=prepared)
+    control, curve, told = training.control, [], []
     for item in training:
         if item is None:
-            continue
-        if item.kind == "report":
-            curve.append({**item.metrics, "position": training.control.position, "samples": training.control.samples})
+            updates += 1
+        elif item.kind == "report":
+            place = {"position": control.position, "samples": control.samples, "updates": updates}
+            curve.append({**item.metrics, **place, "batch_size": control.knobs.batch_size})
         else:
             told.append([item.text, item.samples, dict(item.metrics)])
-    row: Row = {"curve": curve, "decisions": told, "seconds": round(time.perf_counter() - begun, 1)}
+    row: Row = {"curve": curve, "decisions": told, "seconds": round(time.perf_counter() - begun, 1), "updates": updates}
     if not training.diverged:
         row["test_last"] = dict(measure(workload, training.model, "test"))
-        with training.control.evaluating():
+        with control.evaluating():
             row["test"] = dict(measure(workload, training.model, "test"))
     return row
 
@@ -143,7 +146,7 @@ def value(row: Row, workload: Workload, *, last: bool, part: str) -> float:
     if part == "test":
         return float(row["test_last" if last else "test"][workload.metric])
     end = row["curve"][-1]
-    return float(end.get(f"last_{workload.metric}", end[workload.metric]) if last else end[workload.metric])
+    return float(end.get(of_last(workload.metric), end[workload.metric]) if last else end[workload.metric])
 
 
 def spread(values: Sequence[float]) -> str:
@@ -257,7 +260,7 @@ def main() -> None:
     parser.add_argument("--part", default="0/1", help="k/n: only each n-th training, from the k-th on")
     parser.add_argument("--show", action="store_true", help="print the tables of what is there")
     parser.add_argument("--figure", type=Path, help="draw them into this file")
-    parser.add_argument("--output", type=Path, default=Path("runs/averages"))
+    parser.add_argument("--output", type=Path, default=Path("runs/weight_averages"))
     given = parser.parse_args()
     torch.set_num_threads(1)
     own, parts = map(int, given.part.split("/"))
@@ -269,7 +272,8 @@ def main() -> None:
         for number, (arm, rate, seed) in enumerate(runs(experiment, given.seeds)):
             if given.show or number % parts != own or (arm, rate, seed) in rows.known:
                 continue
-            row = trained(experiment, arm, rate, seed, folder / f"prepared-{own}")
+            config = {**experiment.config, "learning_rate": rate}
+            row = trained(experiment, experiment.policy(arm), config, seed, folder / f"prepared-{own}")
             rows.add({"arm": arm, "rate": rate, "seed": seed, **row})
             end = row["curve"][-1] if row["curve"] else {}
             print(
