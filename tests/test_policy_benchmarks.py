@@ -1,0 +1,55 @@
+"""The commands that measure averages of the weights and growing batches, on a tiny training."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from trainables.policies.largest_free_batch import LargestFreeBatch
+from trainables.workloads.mlp_digits import MlpDigits
+
+sys.path.insert(0, str(ROOT / "experiments" / "benchmarks"))
+
+import free_batch
+import weight_averages
+
+TINY = weight_averages.Experiment(
+    MlpDigits(horizon=2, data_share=0.2), {"learning_rate": 0.1, "batch_size": 16, "momentum": 0.9}, (0.1,), 0.03
+)
+
+
+def test_a_row_has_the_last_weights_and_the_chosen_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = weight_averages.Rows(tmp_path, "0/1")
+    for arm, rate, seed in weight_averages.runs(TINY, seeds=1):
+        row = weight_averages.trained(TINY, TINY.policy(arm), {**TINY.config, "learning_rate": rate}, seed, tmp_path)
+        rows.add({"arm": arm, "rate": rate, "seed": seed, **row})
+    again = weight_averages.Rows(tmp_path, "0/1").known
+    assert again.keys() == {("race", 0.1, 0), ("constant", 0.1, 0), ("cosine", 0.1, 0)}
+    constant = again["constant", 0.1, 0]
+    assert constant["updates"] == 2 * -(-TINY.workload.samples() // 16)
+    assert {"accuracy"} <= constant["test"].keys() & constant["test_last"].keys()
+    assert any("no race" in text for text, _, _ in again["race", 0.1, 0]["decisions"])
+    weight_averages.show("tiny", TINY, rows)
+    assert "| constant, averaged | 0.1 |" in capsys.readouterr().out
+    weight_averages.draw([("tiny", TINY, rows)], tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_the_price_of_a_batch_is_read_from_both_arms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {}
+    for arm, seed in free_batch.arms([2], range(1)):
+        policy = free_batch.policy(TINY, arm)
+        if arm == "free":
+            policy = LargestFreeBatch(largest=32, first=2, updates=1, points=1)
+        config = free_batch.configured(TINY, arm)
+        rows[arm, seed] = json.loads(json.dumps(weight_averages.trained(TINY, policy, config, seed, tmp_path)))
+    assert free_batch.answers(rows["free", 0]), "it asked"
+    assert rows["x2", 0]["updates"] < rows["constant", 0]["updates"]
+    free_batch.show("tiny", TINY, rows)
+    said = capsys.readouterr().out
+    assert "| x2 |" in said
+    assert "its price, measured" in said
