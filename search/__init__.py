@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from search.searchers.bayes import BayesSearch
     from search.searchers.bohb import BohbSearch
     from search.searchers.cmaes import CmaEs
+    from search.searchers.found import FromFound
     from search.searchers.grid import Grid
     from search.searchers.multitask import MultitaskSearch
     from search.searchers.optuna import GaussianProcess, Tpe
@@ -46,6 +47,7 @@ HOMES = {
     "BayesSearch": "search.searchers.bayes",
     "BohbSearch": "search.searchers.bohb",
     "CmaEs": "search.searchers.cmaes",
+    "FromFound": "search.searchers.found",
     "Grid": "search.searchers.grid",
     "MultitaskSearch": "search.searchers.multitask",
     "GaussianProcess": "search.searchers.optuna",
@@ -77,6 +79,7 @@ __all__ = [
     "BayesSearch",
     "BohbSearch",
     "CmaEs",
+    "FromFound",
     "GaussianProcess",
     "Grid",
     "History",

@@ -31,6 +31,7 @@ class Trial:
         self.reason = ""
         self.steps: list[int] = []  # increasing
         self.losses: list[float] = []  # same length; all finite, except perhaps the last
+        self.metrics: Mapping[str, float] = {}  # all measurements of the last report, with the user's sign
         self.cost_seconds = 0.0
         self.whole = 0  # if it ended by itself: the steps of its task, up to which its last loss holds; else 0
 
@@ -77,6 +78,7 @@ class Trial:
         """Add a report; only the history calls this."""
         self.steps.append(report.step)
         self.losses.append(report.loss)
+        self.metrics = report.metrics
         self.cost_seconds += report.cost_seconds
 
     def __repr__(self) -> str:

@@ -202,3 +202,6 @@ class Goal:
 
 
 LOSS = Goal()  # for a loop that reports a loss
+
+FOUND = "found_"
+"""Before the name of a parameter: the metric, in a report, with the value that the training itself found for it."""

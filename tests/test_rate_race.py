@@ -32,7 +32,7 @@ from trainables.policies.rate_race import RateRace, State
 from trainables.policies.warmup import Warmup
 from trainables.training.control import Control
 from trainables.training.loop import Training
-from trainables.values import Action, Knobs, Signals
+from trainables.values import FOUND_RATE, Action, Knobs, Signals
 from trainables.workloads.quadratic import Quadratic
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -125,7 +125,7 @@ def play(
         values = {"accuracy": 0.5, "valid_loss": value(knobs.learning_rate, update)}
         answers: list[Signals] = [replace(seen, loss=loss(knobs.learning_rate, update))]
         if seen.samples % size == 0:
-            answers.append(replace(seen, train_loss=1.0, metrics=values))
+            answers.append(replace(seen, train_loss=loss(knobs.learning_rate, update), metrics=values))
         while answers:
             signals = replace(answers.pop(0), knobs=knobs)
             state, action = policy.act(state, signals)
@@ -268,14 +268,37 @@ def stalling(better_rate: float) -> Value:
 def test_a_stalled_value_starts_a_race_around_the_present_rate() -> None:
     policy = replace(POLICY, again=(0.6,))
     played = list(play(policy, stalling(0.16 / 3)))
-    assert rates_tried(played)[5:] == pytest.approx([0.48, 0.16, 0.16 / 3])
+    assert rates_tried(played)[5:] == pytest.approx([0.16, 0.16 / 3]), "0.48 is too near to 0.64, which lost"
     second = decided(played)[1]
     assert second.knobs is not None
     assert second.knobs.learning_rate == pytest.approx(0.16 / 3)
-    assert next(signals.samples for _, action, signals in played if action is second and signals) == (1560 + 300) * 16
+    assert next(signals.samples for _, action, signals in played if action is second and signals) == (1560 + 200) * 16
     kept = decided(list(play(policy, stalling(9.0))))[1]
     assert kept.knobs is not None
     assert kept.knobs.learning_rate == pytest.approx(0.16), "of equals the present rate, in mid-training"
+
+
+def test_a_later_race_tries_a_larger_rate_if_none_has_lost() -> None:
+    def value(rate: float, update: int) -> float:
+        return 1 + (2.56 - rate) if update < 600 else 0.9 if rate > 2.56 else 1.0
+
+    played = list(play(replace(POLICY, again=(0.6,)), value))
+    assert rates_tried(played)[5:] == pytest.approx([7.68, 2.56, 2.56 / 3])
+    assert [action.found for action in decided(played)] == [{FOUND_RATE: 2.56}, {FOUND_RATE: pytest.approx(7.68)}]
+
+
+def test_a_rate_that_proves_too_large_after_the_race_is_lowered_as_often_as_it_takes() -> None:
+    def loss(rate: float, update: int) -> float:
+        fallen = 4.0 / (1 + update / 100)
+        return fallen if update < 1000 or rate < 0.03 else 4.0 * min(1.0, rate * update / 200)
+
+    played = list(play(replace(POLICY, again=(), cool=0), bowl, loss))
+    _, *lowered = decided(played)
+    assert [action.why for action in lowered] == [
+        "the training loss has lost 50% of what it had gained: a lower rate"
+    ] * 2
+    assert [action.knobs.learning_rate for action in lowered if action.knobs] == pytest.approx([0.16 / 3, 0.16 / 9])
+    assert not any(action.roll_back for action in lowered)
 
 
 def test_a_value_that_falls_starts_no_race() -> None:

@@ -25,6 +25,7 @@ from search.records import End, Report, Status, Suggestion, resume, start
 from search.searchers.bayes import BayesSearch
 from search.searchers.bohb import BohbSearch
 from search.searchers.cmaes import CmaEs
+from search.searchers.found import FromFound
 from search.searchers.grid import Grid
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.optuna import GaussianProcess, Tpe
@@ -46,6 +47,7 @@ SEARCHERS = [
     GaussianProcess(n_startup_trials=4),
     CmaEs(population=4),
     Points((), then=Random()),
+    FromFound(Random()),
     BayesSearch(n_initial=4),
     MultitaskSearch(n_initial=4),
     SigOptSearch(n_initial=4),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from search.records import FOUND
 from search.settings import number, one_of, whole
 from trainables.estimates.noise_scale import Gradient
 
@@ -83,6 +84,10 @@ AVERAGED = "averaged"
 """The metric, in each report while averages of the weights are kept, that names the reported one; 0: the last weights."""
 
 
+FOUND_RATE = f"{FOUND}learning_rate"
+"""The metric, in each report after a race of rates, that gives the winner; `search.searchers.found` starts from it."""
+
+
 def of_last(metric: str) -> str:
     """The name in these reports of the tuned metric of the last weights."""
     return f"last_{metric}"
@@ -149,6 +154,7 @@ class Action:
     start from it again whenever a decision turns the learning rate.
     `why` makes the change a decision, which the ledger records with its `evidence`; leave it empty in a schedule that
     turns a knob after every update.
+    `found`: metrics that each report has from here on: what the policy has found out, see `FOUND_RATE`.
     """
 
     knobs: Knobs | None = None
@@ -165,6 +171,7 @@ class Action:
     averages: tuple[float, ...] | None = None  # None: no change; (): none from here on
     why: str = ""
     evidence: Mapping[str, float] = field(default_factory=dict)
+    found: Mapping[str, float] = field(default_factory=dict)
 
 
 NOTHING = Action()

@@ -100,4 +100,5 @@ def _merged(actions: list[Action]) -> Action:
         averages=next((action.averages for action in actions if action.averages is not None), None),
         why="; ".join(action.why for action in actions if action.why),
         evidence={name: number for action in actions for name, number in action.evidence.items()},
+        found={name: number for action in actions for name, number in action.found.items()},
     )

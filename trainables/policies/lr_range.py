@@ -25,7 +25,7 @@ from typing import Any
 from search.settings import number
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import UNKNOWN, smoothed, value
-from trainables.values import NOTHING, Action, Signals
+from trainables.values import FOUND_RATE, NOTHING, Action, Signals
 
 _WINDOW = 0.05  # smooths the loss over this share of the sweep
 _LONGEST = 0.5  # sweep, as a share of the training
@@ -103,7 +103,8 @@ class LrRange(Policy[State]):
         evidence = {name: number for name, number in evidence.items() if math.isfinite(number)}
         inner, action = self.then.start(replace(signals, knobs=knobs)) if self.then else (None, NOTHING)
         why = f"the smoothed loss was lowest at {state['rate']:.3g}: a rate {self.divisor:g} times smaller"
-        return {"then": inner}, replace(action, roll_back=True, knobs=action.knobs or knobs, why=why, evidence=evidence)
+        action = replace(action, why=why, evidence=evidence, found={FOUND_RATE: rate})
+        return {"then": inner}, replace(action, roll_back=True, knobs=action.knobs or knobs)
 
     def _then(self, state: State, signals: Signals) -> tuple[State, Action]:
         if self.then is None:

@@ -9,7 +9,7 @@ Use when   the rate is unknown, or known within a factor of ten, and the trainin
 Costs      4 to 5 trials of 2 % of the updates, all counted, of which the winner's is kept; one evaluation for each
            trial (three measurements: last weights and two averages); two copies of the weights during a race.
 Settings   low, high (None): the range of rates; without them the configuration's rate times ratio^-2 … ratio^2.
-           ratio (4): from one rate to the next. share (0.02): of the training, for a trial. least (50): updates of a
+           ratio (4): from one rate to the next. rungs (2): rates on each side of the configuration's. share (0.02): of the training, for a trial. least (50): updates of a
            trial at least. budget (0.2): the share of the training that the race may take; if the ladder does not fit,
            fewer rates near its middle are tried; if not even two fit, the configuration's rate is taken. share=0:
            trials of `least` updates whatever the horizon, without a budget.
@@ -18,7 +18,8 @@ Settings   low, high (None): the range of rates; without them the configuration'
            cool (0.35): share of the training in which the rate falls to zero; 0: it stays, and the averages do the rest.
            again ((1/3, 2/3)): instants, as shares of the time before the cool-down, at which three times the rate and a
            third of it race with it if the value has stalled (its second half brought less than `slack`). The rate stays
-           unless another is better by more than `slack`.
+           unless another is better by more than `slack`. A larger one takes part only if no earlier race has seen one
+           lose: what is stable for a trial's length may not be for longer.
            widen (2): how often one more rate is tried beyond the winner, if it is at an end of the ladder (never beyond
            `low` and `high`). early (4): a trial ends when its loss exceeds the training's first one by this factor. Two
            is common in the first updates of networks with batch normalisation, which recover.
@@ -28,6 +29,7 @@ Settings   low, high (None): the range of rates; without them the configuration'
            data: "replay", or "fresh" where the data order cannot go back: each trial then sees new samples.
 Recipes    RateRace(cool=0, share=0, again=()) does not depend on the horizon: a promoted trial goes on (`resumable`).
            Warmup(1, then=RateRace()) races at the full rate, after a warm-up.
+           RateRace(rungs=1) in a sweep with FromFound(searcher): the ladder starts from what other trials found.
 Not for    trainings of a few hundred updates: their trials of 50 take a large part. Averaging alone forgives a factor
            of three. The epoch in which a race is going on reports the winner so far, and at first the start's weights.
 Source     none: our rule. Tolerance upwards: Wu et al., Understanding Short-Horizon Bias, ICLR 2018. Branches from one
@@ -55,10 +57,10 @@ from trainables.estimates.rate_ladder import (
     nearest,
 )
 from trainables.estimates.validation_loss import lowest
-from trainables.values import NOTHING, Action, Signals
+from trainables.values import FOUND_RATE, NOTHING, Action, Signals
 
-_RUNGS = 2  # of a ladder without bounds, on each side
 _AGAIN = 3.0  # a race in mid-training: this factor around the present rate
+_LOST = 0.5  # share of the loss's fall, lost again by an epoch, that shows too large a rate
 _DATA = ("replay", "fresh")
 _WINNER = "winner"
 
@@ -79,6 +81,8 @@ class State(TypedDict):
     widened: int
     lowered: bool  # whether lower rates are being tried because all others diverged
     races: int  # instants of `again` that have passed
+    beyond: float  # later races try no rate from here on: halfway, in logarithms, to the next larger one, which lost
+    lowest: float  # training loss of an epoch since the last race
     asked: bool  # whether the next metrics are for this policy
     curve: Curve
 
@@ -93,6 +97,7 @@ class RateRace(Policy[State]):
     low: float | None = None
     high: float | None = None
     ratio: float = 4.0
+    rungs: int = 2
     share: float = 0.02
     least: int = 50
     budget: float = 0.2
@@ -115,6 +120,7 @@ class RateRace(Policy[State]):
             number("RateRace", "(0, inf)", low=self.low)
             number("RateRace", f"({self.low}, inf)", high=self.high)
         number("RateRace", "(1, inf)", ratio=self.ratio)
+        whole("RateRace", 1, rungs=self.rungs)
         share("RateRace", "[0, 1)", share=self.share, cool=self.cool)
         whole("RateRace", 1, least=self.least)
         share("RateRace", "(0, 1)", budget=self.budget)
@@ -149,12 +155,12 @@ class RateRace(Policy[State]):
         state: State = {
             "rate": rate, "centre": rate, "ladder": (), "trying": None, "tried": (), "winner": None, "updates": 0,
             "length": 0, "quarters": NO_SUMS, "first": None, "begun": signals.samples, "planned": 0, "widened": 0,
-            "lowered": False, "races": 0, "asked": False, "curve": (),
+            "lowered": False, "races": 0, "beyond": math.inf, "lowest": math.inf, "asked": False, "curve": (),
         }  # fmt: skip
         if self.low is not None and self.high is not None:
             rates, state["centre"] = between(self.low, self.high, self.ratio), math.sqrt(self.low * self.high)
         else:
-            rates = tuple(rate * self.ratio**rung for rung in range(_RUNGS, -_RUNGS - 1, -1))
+            rates = tuple(rate * self.ratio**rung for rung in range(self.rungs, -self.rungs - 1, -1))
         room = self._room(signals, self._length(signals))
         if room < 2:
             return self._without_race(state, signals, room)
@@ -163,7 +169,7 @@ class RateRace(Policy[State]):
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         if signals.train_loss is not None:  # the end of an epoch
-            return self._noted(state, signals), NOTHING
+            return self._watched(self._noted(state, signals), signals, signals.train_loss)
         if signals.metrics:
             return self._measured(state, signals) if state["asked"] else (state, NOTHING)
         if state["first"] is None:
@@ -181,6 +187,19 @@ class RateRace(Policy[State]):
             return state, NOTHING
         return {**state, "races": state["races"] + 1, "asked": True}, Action(measure=True)
 
+    def _watched(self, state: State, signals: Signals, loss: float) -> tuple[State, Action]:
+        """Lower the rate if the epoch's training loss shows that it was too large after all: a trial is short."""
+        best, first = state["lowest"], state["first"]
+        if state["trying"] is not None or first is None:
+            return state, NOTHING
+        state = {**state, "lowest": min(best, loss)}
+        if not best < first or loss - best <= _LOST * (first - best):
+            return state, NOTHING
+        rate = state["rate"] / _AGAIN
+        why = f"the training loss has lost {_LOST:.0%} of what it had gained: a lower rate"
+        evidence = {"train_loss": loss, "lowest": best}
+        return {**state, "rate": rate, "lowest": loss}, replace(_turned(signals, rate), why=why, evidence=evidence)
+
     def _noted(self, state: State, signals: Signals) -> State:
         if not self.again or state["trying"] is not None:
             return state
@@ -196,7 +215,8 @@ class RateRace(Policy[State]):
         ends = signals.samples + 3 * length * signals.knobs.batch_size
         if ends > (1 - self.cool) * _whole(signals) or not has_stalled(state["curve"], signals.samples, self.slack):
             return state, NOTHING
-        return self._raced({**state, "centre": rate}, signals, (rate * _AGAIN, rate, rate / _AGAIN), 3)
+        rates = tuple(each for each in (rate * _AGAIN, rate, rate / _AGAIN) if each < state["beyond"])
+        return self._raced({**state, "centre": rate}, signals, rates, len(rates))
 
     # A race
 
@@ -275,12 +295,20 @@ class RateRace(Policy[State]):
 
     def _chosen(self, state: State, signals: Signals) -> tuple[State, Action]:
         """Go on from the winner's end; if all diverged, give up, or lower the rate of a training that went well before."""
-        winner, evidence = state["winner"], self._evidence(state, signals)
-        smallest = min(rate for rate, _, _ in state["tried"])
+        winner, tried, evidence = state["winner"], state["tried"], self._evidence(state, signals)
+        smallest = min(rate for rate, _, _ in tried)
         state = {**state, "trying": None, "tried": (), "winner": None}
         if winner is not None:
             rate, value, _ = winner
-            state = {**state, "rate": rate, "curve": (*state["curve"], (float(signals.samples), value))}
+            larger = min((each for each, _, _ in tried if each > rate), default=math.inf)
+            beyond = min(state["beyond"], math.sqrt(rate * larger))
+            state = {
+                **state,
+                "rate": rate,
+                "beyond": beyond,
+                "lowest": math.inf,
+                "curve": (*state["curve"], (float(signals.samples), value)),
+            }
             why = f"wins the race of {evidence['tried']:.0f} rates"
             return state, replace(
                 _turned(signals, rate),
@@ -289,12 +317,18 @@ class RateRace(Policy[State]):
                 replay=self._replays,
                 why=why,
                 evidence=evidence,
+                found={FOUND_RATE: rate},
             )
         if state["races"]:
             rate = smallest / _AGAIN
             why = "all rates of the race diverged: a lower one, from the weights before it"
             return {**state, "rate": rate}, replace(
-                _turned(signals, rate), roll_back=True, replay=self._replays, why=why, evidence=evidence
+                _turned(signals, rate),
+                roll_back=True,
+                replay=self._replays,
+                why=why,
+                evidence=evidence,
+                found={FOUND_RATE: rate},
             )
         return state, Action(roll_back=True, stop=True, why="all rates diverged, lower ones too", evidence=evidence)
 

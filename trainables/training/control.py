@@ -219,7 +219,7 @@ class Control:
                 each=each,
             ))  # fmt: skip
             self._tell_schedule()
-        return found
+        return {**found, **self.decisions.found}
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -334,6 +334,7 @@ class Control:
         self._take(names)
         if action.snapshot or action.roll_back or action.explore:
             self._exploring, self.snapshots.reports = action.explore, action.reports
+        self.decisions.found |= action.found
         before = self.knobs
         if action.knobs is not None:
             self.knobs = action.knobs

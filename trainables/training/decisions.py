@@ -16,6 +16,7 @@ class Decisions:
     def __init__(self, knobs: Knobs) -> None:
         self.waiting: list[Decision] = []  # recorded, not taken yet
         self.told_knobs = knobs  # as last recorded, without explorations
+        self.found: dict[str, float] = {}  # metrics of each report from here on
 
     def take(self) -> list[Decision]:
         """The decisions since the last call, in order."""
@@ -35,8 +36,10 @@ class Decisions:
             self.told_knobs = after
 
     def state_dict(self) -> dict[str, Any]:
-        return {"waiting": [asdict(decision) for decision in self.waiting], "told_knobs": asdict(self.told_knobs)}
+        waiting = [asdict(decision) for decision in self.waiting]
+        return {"waiting": waiting, "told_knobs": asdict(self.told_knobs), "found": dict(self.found)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.waiting = [Decision(**decision) for decision in state["waiting"]]
         self.told_knobs = Knobs(**state["told_knobs"])
+        self.found = dict(state.get("found", {}))

@@ -1,0 +1,126 @@
+"""Start each new trial from the value that the other trials' trainings found for a parameter, here the learning rate.
+
+Use when   trials find a value while they train (`RateRace`, `LrRange`), so that it need not be searched. The first
+           trials look for it in a wide range; the later ones start near what was found, and a short ladder is enough.
+Costs      nothing.
+Settings   searcher: chooses everything else. parameter ("learning_rate"): found by the training, which reports it as
+           "found_learning_rate". per_batch (0.5): power of "batch_size" with which it is expected to grow.
+Recipes    FromFound(Tpe()) with policy=RateRace(rungs=1): three rates around the expected one; the race widens if the
+           best is at an end.
+Not for    a parameter that the search itself should choose: the searcher's own value is replaced.
+Source     our own: Bayesian linear regression of the logarithm on all other parameters (Rasmussen and Williams,
+           Gaussian Processes for Machine Learning, 2006, section 2.1). Square root of the batch: Krizhevsky, One Weird Trick, 2014.
+Differs    keeps the searcher's value while the expectation is uncertain by more than a factor of `UNSURE`.
+
+Learns from this sweep and from the earlier ones in its history.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.contract import Searcher
+from search.domain.parameters import Choice, Float
+from search.history import History
+from search.records import FOUND, Config, Enough, Suggestion
+from search.settings import number
+from search.space import Space
+
+UNSURE = 16.0  # a wider expectation tells no more than the range
+NOISE = 0.7  # deviation of the logarithm of one found value: trainings try steps of a factor of 4
+ACROSS = 1.5  # deviation of the logarithm that one option (SGD, Adam) explains, …
+ALONG = 1.0  # … and one number along its whole range
+
+
+@dataclass(frozen=True)
+class FromFound(Searcher):
+    """Asks `searcher`, then sets `parameter` to what the trainings so far lead to expect.
+
+    >>> searcher = FromFound(Random())
+    """
+
+    searcher: Searcher
+    parameter: str = "learning_rate"
+    per_batch: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.searcher, Searcher):
+            raise ValueError(f"FromFound({self.searcher!r}): must be a searcher, as in FromFound(Random()).")
+        number("FromFound", "[-2, 2]", per_batch=self.per_batch)
+        object.__setattr__(self, "continues", self.searcher.continues)
+        object.__setattr__(self, "schedules", self.searcher.schedules)
+        object.__setattr__(self, "finalists", self.searcher.finalists)
+
+    def check(self, space: Space) -> None:
+        parameter = space.parameters.get(self.parameter)
+        if not (isinstance(parameter, Float) and parameter.log):
+            raise ValueError(
+                f'FromFound(parameter="{self.parameter}"): the space has no such parameter on a log scale; '
+                f'add "{self.parameter}": loguniform(…), the range to look in.'
+            )
+        self.searcher.check(space)
+
+    def suggest(self, history: History) -> Suggestion | Enough | None:
+        suggestion = self.searcher.suggest(history)
+        if not isinstance(suggestion, Suggestion) or suggestion.kind != "start":
+            return suggestion
+        if self.parameter not in suggestion.config:
+            return suggestion
+        seen = list(self._found(history))
+        expected = self._expected(history.space, suggestion.config, seen) if seen else None
+        if expected is None:
+            return suggestion
+        config = {**suggestion.config, self.parameter: expected}
+        if history.space.why_not(config) is not None:
+            return suggestion
+        words = f"{self.parameter} as {len(seen)} trainings found it"
+        return replace(suggestion, config=config, evidence=f"{suggestion.evidence}; {words}".lstrip("; "))
+
+    def prepare(self, history: History) -> None:
+        self.searcher.prepare(history)
+
+    def forkable(self, history: History) -> Collection[tuple[int, int]]:
+        return self.searcher.forkable(history)
+
+    def _found(self, history: History) -> Iterator[tuple[Config, float]]:
+        """The configurations whose training found a value, and the value."""
+        for each in (*history.earlier, history):
+            for trial in each.trials:
+                value = trial.metrics.get(FOUND + self.parameter, math.nan)
+                if value > 0 and math.isfinite(value) and history.space.contains(trial.config):
+                    yield trial.config, value
+
+    def _expected(self, space: Space, config: Config, seen: list[tuple[Config, float]]) -> float | None:
+        """The expected value for `config`, inside the parameter's range; None: too uncertain."""
+        parameter = space.parameters[self.parameter]
+        assert isinstance(parameter, Float)
+        ends = np.log([parameter.low, parameter.high])
+        configs = [*(each for each, _ in seen), config]
+        batches = np.array([float(each.get("batch_size", 1)) for each in configs])
+        usual = self.per_batch * np.log(batches)
+        usual += ends.mean() - usual.mean()  # before anything is known
+        covariance = _covariance(space, configs, self.parameter) + (np.ptp(ends) / 2) ** 2
+        among, across = covariance[:-1, :-1] + NOISE**2 * np.eye(len(seen)), covariance[-1, :-1]
+        weights = np.linalg.solve(among, across)
+        if covariance[-1, -1] - weights @ across > math.log(UNSURE) ** 2:
+            return None
+        expected = usual[-1] + weights @ (np.log([value for _, value in seen]) - usual[:-1])
+        return float(np.exp(np.clip(expected, *ends)).clip(parameter.low, parameter.high))
+
+
+def _covariance(space: Space, configs: list[Config], without: str) -> NDArray[np.float64]:
+    """Of the logarithms of the right values for `configs`, (n, n), as far as the other parameters explain them."""
+    units = np.array([space.to_unit(each) for each in configs])
+    total = np.zeros((len(configs), len(configs)))
+    for name, index in space.coordinates.items():
+        if isinstance(choice := space.parameters[name], Choice):
+            option = np.minimum(units[:, index] * len(choice.options), len(choice.options) - 1).astype(int)
+            total += ACROSS**2 * (option[:, None] == option[None, :])
+        elif name != without:
+            total += ALONG**2 * np.outer(units[:, index] - 0.5, units[:, index] - 0.5)
+    return total

@@ -1,0 +1,150 @@
+"""FromFound: where a new trial starts from what others found, where it does not, and that a race says what it found."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from search.ask_and_tell import AskAndTell
+from search.records import FOUND, Config
+from search.searchers.found import FromFound
+from search.searchers.points import Points
+from search.searchers.random import Random
+from search.space import Space, choice, loguniform, pow2, randint
+from search.work import Reported
+from trainables.contract import Policy
+from trainables.policies.averaged import Averaged
+from trainables.policies.compose import Compose
+from trainables.policies.rate_race import RateRace
+from trainables.policies.sma import Sma
+from trainables.policies.warmup import Warmup
+from trainables.training.loop import Training
+from trainables.values import FOUND_RATE
+from trainables.workloads.quadratic import Quadratic
+
+SPACE = Space(
+    {"learning_rate": loguniform(1e-5, 1), "batch_size": pow2(16, 1024), "optimizer": choice(["sgd", "adam"])}
+)
+
+
+def right(config: Config) -> float:
+    return (3e-2 if config["optimizer"] == "sgd" else 3e-4) * math.sqrt(config["batch_size"] / 64)
+
+
+def after(count: int, space: Space = SPACE, **settings: Any) -> AskAndTell:
+    """A search in which each trial found the right value, whatever it started from."""
+    tuning = AskAndTell(space, FromFound(Random(), **settings), horizon=1, seed=3)
+    for _ in range(count):
+        trial = tuning.ask()
+        assert trial is not None
+        tuning.tell(trial, 1, 1.0, metrics={FOUND + "learning_rate": right(trial.config)})
+    return tuning
+
+
+def off(tuning: AskAndTell) -> float:
+    """By which factor the next trial's rate is off."""
+    trial = tuning.ask()
+    assert trial is not None
+    return math.exp(abs(math.log(trial.config["learning_rate"] / right(trial.config))))
+
+
+def test_before_any_trial_has_found_something_the_searchers_value_stays() -> None:
+    theirs, ours = (AskAndTell(SPACE, each, horizon=1, seed=1).ask() for each in (Random(), FromFound(Random())))
+    assert theirs is not None
+    assert ours is not None
+    assert ours.config == theirs.config
+
+
+def test_later_trials_start_near_what_others_found_for_their_batch_and_optimizer() -> None:
+    tuning = after(12)
+    found = [off(tuning) for _ in range(12)]
+    assert max(found) < 2, "three rates a factor of 4 apart have it in their middle"
+    evidence = tuning.history.trials[-1].suggestion.evidence
+    assert evidence == "learning_rate as 12 trainings found it"
+
+
+def test_the_rest_of_the_configuration_is_the_searchers() -> None:
+    tuning = after(6)
+    trial = tuning.ask()
+    assert trial is not None
+    own = Random().suggest(after(6).history)
+    assert own is not None
+    assert {**own.config, "learning_rate": 0} == {**trial.config, "learning_rate": 0}
+
+
+def test_an_expectation_that_tells_nothing_is_not_followed() -> None:
+    many = {f"choice {number}": choice(["a", "b", "c", "d"]) for number in range(8)}
+    tuning = AskAndTell(Space({"learning_rate": loguniform(1e-5, 1), **many}), FromFound(Random()), horizon=1)
+    first, _ = tuning.ask(), tuning.ask()
+    assert first is not None
+    tuning.tell(first, 1, 1.0, metrics={FOUND + "learning_rate": 0.5})
+    second = tuning.ask()
+    assert second is not None
+    assert "found" not in second.suggestion.evidence
+
+
+def test_a_value_beyond_the_range_becomes_its_end_and_a_constraint_is_kept() -> None:
+    space = Space({"learning_rate": loguniform(1e-5, 1e-2), "batch_size": pow2(16, 64), "optimizer": choice(["sgd"])})
+    trial = after(5, space).ask()
+    assert trial is not None
+    assert trial.config["learning_rate"] == 1e-2
+    narrow = Space({"learning_rate": loguniform(1e-5, 1), "optimizer": choice(["sgd"]), "batch_size": choice([64])},
+                   constraints={"small": lambda config: config["learning_rate"] < 1e-2})  # fmt: skip
+    tuning = after(5, narrow)
+    for _ in range(5):
+        assert (trial := tuning.ask()) is not None
+        assert trial.config["learning_rate"] < 1e-2
+
+
+def test_given_points_and_earlier_sweeps() -> None:
+    earlier = after(12).history
+    points = [{"learning_rate": 0.5, "batch_size": 64, "optimizer": "sgd"}]
+    searcher = Points(points, then=FromFound(Random()))
+    tuning = AskAndTell(SPACE, searcher, horizon=1, seed=7, earlier=[earlier])
+    given = tuning.ask()
+    assert given is not None
+    assert given.config == points[0], "a given point stays as it is"
+    assert off(tuning) < 2
+
+
+@pytest.mark.parametrize(
+    ("searcher", "space", "words"),
+    [
+        (lambda: FromFound(Random), SPACE, "must be a searcher, as in FromFound(Random())"),
+        (lambda: FromFound(Random(), per_batch="half"), SPACE, "per_batch"),
+        (lambda: FromFound(Random()), Space({"layers": randint(1, 3)}), 'add "learning_rate": loguniform'),
+        (lambda: FromFound(Random(), "rate"), SPACE, 'add "rate": loguniform'),
+    ],
+)
+def test_wrong_settings(searcher: Any, space: Space, words: str) -> None:
+    with pytest.raises(ValueError, match=words.replace("(", r"\(").replace(")", r"\)")):
+        AskAndTell(space, searcher(), horizon=1)
+
+
+RACE = RateRace(rungs=1, share=0, least=5, cool=0, again=())
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    "policy",
+    [RACE, Warmup(0.1, then=RACE), Averaged(replace(RACE, gammas=())), Compose(RACE, Sma(2, period=4))],
+    ids=["alone", "after a warm-up", "averaged", "beside replicas"],
+)
+def test_a_race_says_in_each_report_what_it_found_also_after_a_cut(policy: Policy[Any]) -> None:
+    workload = Quadratic(horizon=8)
+    config = {"learning_rate": 0.02, "batch_size": 8, "momentum": 0.0}
+
+    def reports(training: Training) -> list[dict[str, float]]:
+        return [dict(each.metrics) for each in training if isinstance(each, Reported)]
+
+    whole = reports(Training(workload, policy, config, seed=1, until=8))
+    assert len(whole) == 8
+    assert len({metrics.get(FOUND_RATE) for metrics in whole[-2:]} - {None}) == 1
+    half = Training(workload, policy, config, seed=1, until=2)
+    begun = reports(half)
+    rest = Training(workload, policy, config, seed=1, until=8)
+    rest.load(half.state())
+    assert begun + reports(rest) == whole
