@@ -256,6 +256,18 @@ def test_a_winner_whose_loss_rose_gives_way_to_a_lower_rate() -> None:
     assert any(name.startswith("rose at") for name in chosen.evidence)
 
 
+def test_on_a_plateau_no_rate_below_the_configurations_wins() -> None:
+    def plateau(rate: float, update: int) -> float:
+        return 7 + 0.02 * abs(math.log(rate / 0.01))
+
+    (chosen,) = decided(list(play(replace(POLICY, again=()), plateau)))
+    assert chosen.knobs is not None
+    assert chosen.knobs.learning_rate == pytest.approx(0.16), "the middle of the ladder, though 0.01 is better by 0.8 %"
+    (chosen,) = decided(list(play(replace(POLICY, again=(), slack=0.001), plateau)))
+    assert chosen.knobs is not None
+    assert chosen.knobs.learning_rate == pytest.approx(0.01)
+
+
 # Later races
 
 

@@ -258,6 +258,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--part", default="0/1", help="k/n: only each n-th training, from the k-th on")
+    parser.add_argument(
+        "--arms", nargs="+", choices=["constant", "cosine", "race"], default=["constant", "cosine", "race"]
+    )
     parser.add_argument("--show", action="store_true", help="print the tables of what is there")
     parser.add_argument("--figure", type=Path, help="draw them into this file")
     parser.add_argument("--output", type=Path, default=Path("runs/weight_averages"))
@@ -270,7 +273,7 @@ def main() -> None:
         folder = given.output.absolute() / name
         rows = Rows(folder, given.part)
         for number, (arm, rate, seed) in enumerate(runs(experiment, given.seeds)):
-            if given.show or number % parts != own or (arm, rate, seed) in rows.known:
+            if given.show or number % parts != own or arm not in given.arms or (arm, rate, seed) in rows.known:
                 continue
             config = {**experiment.config, "learning_rate": rate}
             row = trained(experiment, experiment.policy(arm), config, seed, folder / f"prepared-{own}")

@@ -14,7 +14,8 @@ Settings   low, high (None): the range of rates; without them the configuration'
            fewer rates near its middle are tried; if not even two fit, the configuration's rate is taken. share=0:
            trials of `least` updates whatever the horizon, without a budget.
            slack (0.03): values are equal that differ by less than this share of the best, and than this share of the
-           distance from the best to the worst. In later races only the first counts.
+           distance from the best to the worst. In later races, and for a rate below the configuration's, only the first
+           counts: on a plateau, where all rates look alike, the configuration's stays.
            cool (0.35): share of the training in which the rate falls to zero; 0: it stays, and the averages do the rest.
            again ((1/3, 2/3)): instants, as shares of the time before the cool-down, at which three times the rate and a
            third of it race with it if the value has stalled (its second half brought less than `slack`). The rate stays
@@ -268,7 +269,10 @@ class RateRace(Policy[State]):
         """At the start the largest rate that is as good as the best; later the present rate, if it is as good."""
         old = state["winner"]
         if not state["races"] or old is None:
-            return better(old, new, tried, self.slack)
+            best = better(old, new, tried, self.slack)
+            if best is new and old is not None and new[0] < state["centre"] <= old[0] and not old[2]:
+                return old if old[1] <= new[1] + self.slack * abs(new[1]) else new
+            return best
         if state["centre"] in (old[0], new[0]) and math.isfinite(new[1]):
             present, other = (old, new) if state["centre"] == old[0] else (new, old)
             # The present rate must lose by more than the slack; a trial is too short to be sure of less.
