@@ -261,6 +261,7 @@ def main() -> None:
     parser.add_argument(
         "--arms", nargs="+", choices=["constant", "cosine", "race"], default=["constant", "cosine", "race"]
     )
+    parser.add_argument("--rates", nargs="+", type=float, help="only these; without it all of the experiment's")
     parser.add_argument("--show", action="store_true", help="print the tables of what is there")
     parser.add_argument("--figure", type=Path, help="draw them into this file")
     parser.add_argument("--output", type=Path, default=Path("runs/weight_averages"))
@@ -273,7 +274,8 @@ def main() -> None:
         folder = given.output.absolute() / name
         rows = Rows(folder, given.part)
         for number, (arm, rate, seed) in enumerate(runs(experiment, given.seeds)):
-            if given.show or number % parts != own or arm not in given.arms or (arm, rate, seed) in rows.known:
+            chosen = number % parts == own and arm in given.arms and (given.rates is None or rate in given.rates)
+            if given.show or not chosen or (arm, rate, seed) in rows.known:
                 continue
             config = {**experiment.config, "learning_rate": rate}
             row = trained(experiment, experiment.policy(arm), config, seed, folder / f"prepared-{own}")
