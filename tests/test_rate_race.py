@@ -299,18 +299,31 @@ def test_a_later_race_tries_a_larger_rate_if_none_has_lost() -> None:
     assert [action.found for action in decided(played)] == [{FOUND_RATE: 2.56}, {FOUND_RATE: pytest.approx(7.68)}]
 
 
-def test_a_rate_that_proves_too_large_after_the_race_is_lowered_as_often_as_it_takes() -> None:
+def test_a_rate_that_proves_too_large_after_the_race_gives_way_to_lower_ones_from_the_last_good_weights() -> None:
     def loss(rate: float, update: int) -> float:
-        fallen = 4.0 / (1 + update / 100)
-        return fallen if update < 1000 or rate < 0.03 else 4.0 * min(1.0, rate * update / 200)
+        return 4.0 / (1 + update / 100) if update < 1000 or rate < 0.03 else 3.0
 
-    played = list(play(replace(POLICY, again=(), cool=0), bowl, loss))
+    def value(rate: float, update: int) -> float:
+        return bowl(rate, update) if update < 1000 or rate < 0.03 else 1.4
+
+    policy = replace(POLICY, again=(), cool=0)
+    played = list(play(policy, value, loss))
     _, *lowered = decided(played)
-    assert [action.why for action in lowered] == [
-        "the training loss has lost 50% of what it had gained: a lower rate"
-    ] * 2
-    assert [action.knobs.learning_rate for action in lowered if action.knobs] == pytest.approx([0.16 / 3, 0.16 / 9])
-    assert not any(action.roll_back for action in lowered)
+    assert [action.why[:25] for action in lowered] == ["too large a rate after al"] * 2
+    assert [action.found[FOUND_RATE] for action in lowered] == pytest.approx([0.16 / 3, 0.16 / 9])
+    assert all(action.roll_back and not action.roll_back_to and not action.replay for action in lowered)
+    kept = [signals.samples for _, action, signals in played if action.snapshot and signals]
+    assert kept[0] == 500 * 16, "the end of the race"
+    assert kept[1] == 600 * 16, "then each epoch that is the best so far"
+    for one in (lambda: play(policy, value), lambda: play(policy, bowl, loss)):
+        assert len(decided(list(one()))) == 1, "an overfitting value alone changes nothing, nor does a noisy loss"
+    assert len(decided(list(play(replace(policy, guard=0), value, loss)))) == 1
+    never = list(play(policy, lambda rate, update: bowl(rate, update) if update < 1000 else 1.4, hopeless))
+    assert len(decided(never)) == 1 + 3, "it goes back three times at most"
+
+
+def hopeless(rate: float, update: int) -> float:
+    return 4.0 / (1 + update / 100) if update < 1000 else 3.0
 
 
 def test_a_value_that_falls_starts_no_race() -> None:

@@ -83,6 +83,16 @@ def has_risen(quarters: tuple[Sums, Sums], slack: float) -> bool:
     return rise > slack * abs(before) and rise > _SURE * math.sqrt(noise + other_noise)
 
 
+def level(quarters: tuple[Sums, Sums]) -> float:
+    """The mean training loss of the last quarter; infinite without one."""
+    return _mean(quarters[1])[0] if quarters[1][0] > 1 else math.inf
+
+
+def share_lost(now: float, lowest: float, highest: float) -> float:
+    """The share of the way down from `highest` to `lowest` that is lost `now`; 0 if there was no way down."""
+    return (now - lowest) / (highest - lowest) if lowest < highest and lowest < now else 0.0
+
+
 def _mean(sums: Sums) -> tuple[float, float]:
     """The mean, and the square of its standard error."""
     count, total, squares = sums

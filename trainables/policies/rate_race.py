@@ -23,7 +23,9 @@ Settings   low, high (None): the range of rates; without them the configuration'
            lose: what is stable for a trial's length may not be for longer.
            widen (2): how often one more rate is tried beyond the winner, if it is at an end of the ladder (never beyond
            `low` and `high`). early (4): a trial ends when its loss exceeds the training's first one by this factor. Two
-           is common in the first updates of networks with batch normalisation, which recover.
+           is common in the first updates of networks with batch normalisation, which recover. guard (0.15): after an
+           epoch that has lost this share of what training loss and value have gained since the first update and the
+           race's worst rate, a third of the rate goes on from the last good weights, three times at most; 0: never.
            gammas ((4, 16)): exponents of the averages; (): only the last weights are measured.
            metric (None): what to judge by; None: the first whose name ends in "loss", "error" or "perplexity". mode
            ("min"): "max" for one that should be large.
@@ -55,13 +57,15 @@ from trainables.estimates.rate_ladder import (
     between,
     has_risen,
     has_stalled,
+    level,
     nearest,
+    share_lost,
 )
 from trainables.estimates.validation_loss import lowest
 from trainables.values import FOUND_RATE, NOTHING, Action, Signals
 
 _AGAIN = 3.0  # a race in mid-training: this factor around the present rate
-_LOST = 0.5  # share of the loss's fall, lost again by an epoch, that shows too large a rate
+_MOST = 3  # returns to good weights after a race
 _DATA = ("replay", "fresh")
 _WINNER = "winner"
 
@@ -83,7 +87,10 @@ class State(TypedDict):
     lowered: bool  # whether lower rates are being tried because all others diverged
     races: int  # instants of `again` that have passed
     beyond: float  # later races try no rate from here on: halfway, in logarithms, to the next larger one, which lost
-    lowest: float  # training loss of an epoch since the last race
+    level: float  # training loss in the last quarter of the winner's trial
+    worst: float  # value of the first race's rates
+    good: tuple[float, float] | None  # lowest training loss of an epoch and lowest value since the last race
+    returns: int  # to good weights since the last race
     asked: bool  # whether the next metrics are for this policy
     curve: Curve
 
@@ -107,6 +114,7 @@ class RateRace(Policy[State]):
     again: tuple[float, ...] = (1 / 3, 2 / 3)
     widen: int = 2
     early: float = 4.0
+    guard: float = 0.15
     gammas: tuple[float, ...] = (4.0, 16.0)
     metric: str | None = None
     mode: str = "min"
@@ -129,6 +137,7 @@ class RateRace(Policy[State]):
         rising_shares("RateRace", again=self.again)
         whole("RateRace", 0, widen=self.widen)
         number("RateRace", "(1, inf]", early=self.early)
+        share("RateRace", "[0, 1)", guard=self.guard)
         for gamma in self.gammas:
             number("RateRace", "[0, inf)", gammas=gamma)
         one_of("RateRace", ("min", "max"), mode=self.mode)
@@ -156,7 +165,8 @@ class RateRace(Policy[State]):
         state: State = {
             "rate": rate, "centre": rate, "ladder": (), "trying": None, "tried": (), "winner": None, "updates": 0,
             "length": 0, "quarters": NO_SUMS, "first": None, "begun": signals.samples, "planned": 0, "widened": 0,
-            "lowered": False, "races": 0, "beyond": math.inf, "lowest": math.inf, "asked": False, "curve": (),
+            "lowered": False, "races": 0, "beyond": math.inf, "level": math.inf, "worst": -math.inf,
+            "good": None, "returns": 0, "asked": False, "curve": (),
         }  # fmt: skip
         if self.low is not None and self.high is not None:
             rates, state["centre"] = between(self.low, self.high, self.ratio), math.sqrt(self.low * self.high)
@@ -189,17 +199,21 @@ class RateRace(Policy[State]):
         return {**state, "races": state["races"] + 1, "asked": True}, Action(measure=True)
 
     def _watched(self, state: State, signals: Signals, loss: float) -> tuple[State, Action]:
-        """Lower the rate if the epoch's training loss shows that it was too large after all: a trial is short."""
-        best, first = state["lowest"], state["first"]
-        if state["trying"] is not None or first is None:
+        """After an epoch: to the last good weights and a lower rate, if the rate has proved too large after all."""
+        good, first = state["good"], state["first"]
+        if good is None or first is None or state["trying"] is not None or not self.guard:
             return state, NOTHING
-        state = {**state, "lowest": min(best, loss)}
-        if not best < first or loss - best <= _LOST * (first - best):
+        value = self._value(signals)
+        lost = min(share_lost(loss, good[0], first), share_lost(value, good[1], state["worst"]))
+        if lost <= self.guard:
+            lowest = min(good[0], loss), min(good[1], value)
+            return {**state, "good": lowest}, Action(snapshot=loss < good[0])
+        if state["returns"] == _MOST:
             return state, NOTHING
-        rate = state["rate"] / _AGAIN
-        why = f"the training loss has lost {_LOST:.0%} of what it had gained: a lower rate"
-        evidence = {"train_loss": loss, "lowest": best}
-        return {**state, "rate": rate, "lowest": loss}, replace(_turned(signals, rate), why=why, evidence=evidence)
+        rate, why = state["rate"] / _AGAIN, "too large a rate after all: a lower one, from the last good weights"
+        evidence = {"train_loss": loss, "value": value, "lowest_train_loss": good[0], "lowest_value": good[1]}
+        state = {**state, "rate": rate, "beyond": min(state["beyond"], rate * _AGAIN), "returns": state["returns"] + 1}
+        return state, _back(signals, rate, why, evidence)
 
     def _noted(self, state: State, signals: Signals) -> State:
         if not self.again or state["trying"] is not None:
@@ -260,6 +274,8 @@ class RateRace(Policy[State]):
         winner = self._winner(state, trial, tried)
         mark = _WINNER if winner is trial else ""
         state = {**state, "tried": tried, "winner": winner}
+        if mark:
+            state["level"] = level(state["quarters"])
         if not state["ladder"]:
             state = self._widened(state, signals)
         state, action = self._trial(state, signals) if state["ladder"] else self._chosen(state, signals)
@@ -302,39 +318,21 @@ class RateRace(Policy[State]):
         winner, tried, evidence = state["winner"], state["tried"], self._evidence(state, signals)
         smallest = min(rate for rate, _, _ in tried)
         state = {**state, "trying": None, "tried": (), "winner": None}
-        if winner is not None:
-            rate, value, _ = winner
-            larger = min((each for each, _, _ in tried if each > rate), default=math.inf)
-            beyond = min(state["beyond"], math.sqrt(rate * larger))
-            state = {
-                **state,
-                "rate": rate,
-                "beyond": beyond,
-                "lowest": math.inf,
-                "curve": (*state["curve"], (float(signals.samples), value)),
-            }
-            why = f"wins the race of {evidence['tried']:.0f} rates"
-            return state, replace(
-                _turned(signals, rate),
-                roll_back=True,
-                roll_back_to=_WINNER,
-                replay=self._replays,
-                why=why,
-                evidence=evidence,
-                found={FOUND_RATE: rate},
-            )
-        if state["races"]:
-            rate = smallest / _AGAIN
+        if winner is None and not state["races"]:
+            return state, Action(roll_back=True, stop=True, why="all rates diverged, lower ones too", evidence=evidence)
+        if winner is None:
             why = "all rates of the race diverged: a lower one, from the weights before it"
-            return {**state, "rate": rate}, replace(
-                _turned(signals, rate),
-                roll_back=True,
-                replay=self._replays,
-                why=why,
-                evidence=evidence,
-                found={FOUND_RATE: rate},
-            )
-        return state, Action(roll_back=True, stop=True, why="all rates diverged, lower ones too", evidence=evidence)
+            action = _back(signals, smallest / _AGAIN, why, evidence)
+            return {**state, "rate": smallest / _AGAIN}, replace(action, replay=self._replays)
+        rate, value, _ = winner
+        beyond = min((math.sqrt(rate * each) for each, _, _ in tried if each > rate), default=math.inf)
+        state = {
+            **state, "rate": rate, "beyond": min(state["beyond"], beyond), "good": (state["level"], value), "returns": 0,
+            "worst": max(state["worst"], *(value for _, value, _ in tried if math.isfinite(value))),
+            "curve": (*state["curve"], (float(signals.samples), value)),
+        }  # fmt: skip
+        action = _back(signals, rate, f"wins the race of {evidence['tried']:.0f} rates", evidence)
+        return state, replace(action, roll_back_to=_WINNER, replay=self._replays, snapshot=bool(self.guard))
 
     def _without_race(self, state: State, signals: Signals, room: int) -> tuple[State, Action]:
         rate = state["rate"]
@@ -383,6 +381,11 @@ class RateRace(Policy[State]):
 
 def _turned(signals: Signals, rate: float) -> Action:
     return Action(knobs=replace(signals.knobs, learning_rate=rate))
+
+
+def _back(signals: Signals, rate: float, why: str, evidence: dict[str, float]) -> Action:
+    """Go on at `rate` from earlier weights."""
+    return replace(_turned(signals, rate), roll_back=True, why=why, evidence=evidence, found={FOUND_RATE: rate})
 
 
 def _whole(signals: Signals) -> int:
