@@ -37,7 +37,7 @@ from typing import Any, TypedDict
 
 from search.settings import number, one_of, whole
 from trainables.contract import Policy
-from trainables.estimates.forecast import FITS, forecast
+from trainables.estimates.forecast import FEWEST, FITS, forecast
 from trainables.estimates.next_rate import next_rate
 from trainables.values import NOTHING, Action, Knobs, Signals
 
@@ -174,8 +174,11 @@ class AutoLrs(Policy[State]):
             evidence |= {"forecast": finite[rate], "worst_forecast": worst}
             state = {**state, "rate": rate, "until": signals.samples + state["length"] * _whole(signals)}
             knobs = replace(signals.knobs, learning_rate=rate)
+            why, updates = "best of the rates tried", _updates(self.trial * state["length"], signals)
+            if is_short := updates < FEWEST and self.trial < 1:
+                why += f": AutoLrs compared trials of {updates} update{'' if updates == 1 else 's'} as they were, too few for a forecast"
             return state, Action(
-                roll_back=True, replay=self._replays, knobs=knobs, why="best of the rates tried", evidence=evidence
+                roll_back=True, replay=self._replays, knobs=knobs, why=why, warns=is_short, evidence=evidence
             )
         if state["high"] < self.high:
             return state, Action(roll_back=True, stop=True, why="all rates diverged, lower ones too", evidence=evidence)

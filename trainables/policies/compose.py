@@ -99,5 +99,6 @@ def _merged(actions: list[Action]) -> Action:
         average=next((action.average for action in actions if action.average is not None), None),
         averages=next((action.averages for action in actions if action.averages is not None), None),
         why="; ".join(action.why for action in actions if action.why),
+        warns=any(action.warns for action in actions),
         evidence={name: number for action in actions for name, number in action.evidence.items()},
     )

@@ -83,9 +83,11 @@ class Warmup(Policy[State]):
         if length == wanted:
             return state, action
         why = "; ".join(
-            filter(None, [f"a warm-up of {wanted:g} epochs is shortened to half of the training", action.why])
+            filter(None, [f"a warm-up of {wanted:g} epochs is shortened to half of the training, {length:g}", action.why])
         )
-        return state, replace(action, why=why, evidence={**action.evidence, "wanted": wanted, "epochs": length})
+        return state, replace(
+            action, why=why, warns=True, evidence={**action.evidence, "wanted": wanted, "epochs": length}
+        )
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         return self._ramped(state, signals)

@@ -42,6 +42,11 @@ class Snapshots:
         return self._taken[self.reports]
 
     @property
+    def epoch(self) -> int:
+        """Epochs that were finished when the unnamed snapshot was taken."""
+        return int(self._taken[""]["epoch"])
+
+    @property
     def weights(self) -> list[dict[str, Any]]:
         """The weights of each; live tensors."""
         return [snapshot["weights"] for snapshot in self._taken.values()]
