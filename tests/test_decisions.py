@@ -78,7 +78,9 @@ def test_decisions_are_recorded_once_whatever_interrupts(tries: bool, workers: i
     simulated(tmp_path / "cut", sweep, workers)
     whole = rows(tmp_path / "whole")
     assert rows(tmp_path / "cut") == whole
-    assert {row["why"].partition(";")[0] for row in whole} == {"schedule", "enough of that"} | ({"tries", "back"} if tries else set())
+    assert {row["why"].partition(";")[0] for row in whole} == {"schedule", "enough of that"} | (
+        {"tries", "back"} if tries else set()
+    )
     for row in whole:
         assert (row["position"] is None) == (row["why"] == "tries")
         assert row["position"] is None or row["position"] <= row["samples"]

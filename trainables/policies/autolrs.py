@@ -86,7 +86,10 @@ class AutoLrs(Policy[State]):
         number("AutoLrs", "[1, inf]", longest=self.longest)
         number("AutoLrs", "[0, inf]", kappa=self.kappa)
         if not 0 < self.stage * self._cost <= 1:
-            raise ValueError(f"{self}: the first stage and its trials must fit; try stage={0.1 / self._cost:.2g}")
+            raise ValueError(
+                f"AutoLrs(stage={self.stage}, trial={self.trial}, candidates={self.candidates}): the first stage and its "
+                f"trials must fit; try stage={0.1 / self._cost:.2g}"
+            )
         one_of("AutoLrs", FITS, fit=self.fit)
         one_of("AutoLrs", _DATA, data=self.data)
 
@@ -141,7 +144,9 @@ class AutoLrs(Policy[State]):
             return state, NOTHING
         point = signals.metrics.get(self.metric or "") if signals.metrics else signals.loss
         if point is None:
-            raise ValueError(f"{self}: metric must be one of {', '.join(map(repr, sorted(signals.metrics)))}")
+            raise ValueError(
+                f"AutoLrs(metric={self.metric!r}): must be one of {', '.join(map(repr, sorted(signals.metrics)))}"
+            )
         if not signals.metrics:
             state = {**state, "updates": state["updates"] + 1}
         broken = not math.isfinite(point)

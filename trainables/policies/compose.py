@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
+from search.wording import instance, shown
 from trainables.contract import Policy
 from trainables.values import NOTHING, Action, Knobs, Signals
 
@@ -30,12 +31,16 @@ class Compose(Policy[State]):
 
     def __init__(self, *policies: Policy[Any]) -> None:
         object.__setattr__(self, "policies", policies)
+        for policy in policies:
+            instance("Compose", Policy, policies=policy)
         if len(policies) < 2:
-            raise ValueError(f"{self}: needs two policies or more; use a single policy without Compose.")
+            raise ValueError(
+                f"Compose({', '.join(map(shown, policies))}): needs two policies or more; use a single policy without Compose."
+            )
         for one, other in combinations(policies, 2):
             if both := sorted(one.writes & other.writes):
                 raise ValueError(
-                    f"{self}: {one} and {other} both turn {', '.join(both)}; leave one of them out, or wrap one around the "
+                    f"Compose({', '.join(map(shown, policies))}): {type(one).__name__} and {type(other).__name__} both turn {', '.join(both)}; leave one of them out, or wrap one around the "
                     f"other: Warmup(..., then=...), Watchdog(...); BatchRamp(..., decay=None) leaves the rate alone."
                 )
 
@@ -81,7 +86,9 @@ def _changes(policy: Policy[Any], action: Action, knobs: Knobs) -> dict[str, Any
     before, after = asdict(knobs), asdict(action.knobs or knobs)
     changes = {name: after[name] for name in before if after[name] != before[name]}
     if unsaid := sorted(set(changes) - policy.writes):
-        raise ValueError(f"{policy} turned {', '.join(unsaid)}, which its `writes` does not name; add it there.")
+        raise ValueError(
+            f"{type(policy).__name__} turned {', '.join(unsaid)}, which its `writes` does not name; add it there."
+        )
     return changes
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search.settings import number
+from search.wording import instance
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import UNKNOWN, smoothed, value
 from trainables.values import NOTHING, Action, Signals
@@ -51,6 +52,8 @@ class LrRange(Policy[State]):
     then: Policy[Any] | None = None
 
     def __post_init__(self) -> None:
+        if self.then is not None:
+            instance("LrRange", Policy, then=self.then)
         number("LrRange", "(0, inf)", low=self.low)
         number("LrRange", f"({self.low}, inf)", high=self.high)
         number("LrRange", "(0, inf]", epochs=self.epochs)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from search.settings import one_of
+from search.wording import instance, shown
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import Gradient
 from trainables.training.accounting import LossAccount
@@ -87,6 +88,8 @@ class Control:
         self._metric, self._order, self._forked = metric, sampler, forked
         one_of("Control", ("min", "max"), mode=mode)
         self._group = joined() if weights is None else Alone()
+        if policy is not None:
+            instance("Control", Policy, policy=policy)
         watched = frozenset() if policy is None else policy.needs
         self.watches_loss, self.watches_gradient = "loss" in watched, "gradient" in watched
         if policy is not None and weights is None:
@@ -164,7 +167,7 @@ class Control:
         if loss is not None and samples is not None:
             if self.watches_gradient:
                 raise ValueError(
-                    f"control.update(loss, {samples}): {self.policy} needs the gradient; call control.part(samples, loss) "
+                    f"control.update(loss, {samples}): {shown(self.policy)} needs the gradient; call control.part(samples, loss) "
                     "after each backward pass, before gradients are clipped, and then control.update()."
                 )
             self._parts.add(samples, loss, self.scaler)
