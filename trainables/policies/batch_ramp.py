@@ -48,7 +48,7 @@ class BatchRamp(Policy[State]):
             raise ValueError("BatchRamp(at=()): needs a share of the training; try at=(0.5, 0.75).")
         if self.decay is None and self.growth is None:
             raise ValueError(
-                "BatchRamp(decay=None, growth=None): needs one of them; try growth=2 to double the batch and leave the rate alone."
+                "BatchRamp(decay=None, growth=None): needs decay or growth; try growth=2 to double the batch and leave the rate alone."
             )
         if self.decay is not None:
             number("BatchRamp", "(0, 1)", decay=self.decay)
