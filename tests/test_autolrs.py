@@ -354,7 +354,7 @@ def test_the_longest_stages_are_judged_by_the_metric() -> None:
             assert len(state["losses"]) == 7
             measured.append(state["length"])
     assert measured
-    with pytest.raises(ValueError, match="metric='accuracy'.: must be one of 'loss'"):
+    with pytest.raises(ValueError, match=r"metric='accuracy'\): must be one of 'loss'"):
         list(Training(WORKLOAD, replace(policy, metric="accuracy"), CONFIG, seed=1))
 
 

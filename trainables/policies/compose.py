@@ -40,8 +40,9 @@ class Compose(Policy[State]):
         for one, other in combinations(policies, 2):
             if both := sorted(one.writes & other.writes):
                 raise ValueError(
-                    f"Compose({', '.join(map(shown, policies))}): {type(one).__name__} and {type(other).__name__} both turn {', '.join(both)}; leave one of them out, or wrap one around the "
-                    f"other: Warmup(..., then=...), Watchdog(...); BatchRamp(..., decay=None) leaves the rate alone."
+                    f"Compose: {shown(one)} and {shown(other)} both turn {', '.join(both)}; leave one of them out, or wrap "
+                    "one around the other: Warmup(…, then=…), Watchdog(…); BatchRamp(…, decay=None, growth=2) leaves the "
+                    "rate alone."
                 )
 
     def __repr__(self) -> str:

@@ -142,10 +142,11 @@ def measured(averages: WeightAverages | None, measure: Callable[[], Metrics], me
     if averages is None:
         return Measured(metrics)
     if metric not in metrics:
+        other = next(iter(metrics), "valid_loss")
         raise ValueError(
             f"averages of the weights are kept, and the tuned metric {metric!r} chooses between them, but "
             f"{', '.join(map(repr, metrics)) or 'nothing'} was measured. Let your evaluation return {metric!r} too, or tune "
-            "what it returns: Sweep(metric=…, mode=…), in a loop without a sweep Control(…, metric=…, mode=…)."
+            f"what it returns: Sweep(…, {mode}imize={other!r}), in a loop without a sweep Control(…, metric={other!r})."
         )
     each, after = {"last": metrics}, read_streams()
     sign = 1 if mode == "min" else -1
