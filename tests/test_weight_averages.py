@@ -223,11 +223,11 @@ def test_the_better_is_reported_and_the_last_weights_beside_it(values: list[floa
 
 
 def test_a_metric_that_was_not_measured_cannot_choose() -> None:
-    remedy = (
-        "'accuracy' chooses between them, but 'loss' was measured. Let your evaluation return 'accuracy' too, or tune"
-    )
-    with pytest.raises(ValueError, match=remedy):
-        measured(WeightAverages(scalar(), (4.0,)), lambda: {"loss": 1.0}, "accuracy", "max")
+    remedy = "'auc' chooses between them, but 'loss' was measured. Let your evaluation return 'auc' too, or tune"
+    with pytest.raises(
+        ValueError, match=remedy + r".*Sweep\(…, maximize='loss'\), in a loop without .*metric='loss'\)"
+    ):
+        measured(WeightAverages(scalar(), (4.0,)), lambda: {"loss": 1.0}, "auc", "max")
 
 
 def test_all_are_measured_with_the_same_random_numbers() -> None:

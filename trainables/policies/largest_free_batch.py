@@ -151,7 +151,10 @@ class LargestFreeBatch(Policy[State]):
         larger, largest = _TIMES * state["batch_size"], self._largest(signals)
         if larger > largest:
             what = "a tenth of an epoch" if self.largest is None else "`largest`"
-            return f"LargestFreeBatch never asks: a batch of {larger} is more than {what}, {largest}"
+            return (
+                f"LargestFreeBatch never asks: a batch of {larger} is more than {what}, {largest}; set a higher `largest`, "
+                "or begin with a smaller batch"
+            )
         asked = replace(signals, samples=round(state["next"]))
         arms = (1 + len(_RATES[self.scaling])) * self._length(state, asked)
         left = signals.horizon * signals.samples_per_epoch - signals.samples
