@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from dataclasses import MISSING, fields, is_dataclass
 
+EXAMPLES = {"Searcher": "Random()", "Scheduler": "Asha()", "Policy": "LrSchedule()"}  # of each contract
+
 
 def shown(thing: object) -> str:
     """A dataclass as it was written: its class, with the settings that differ from the defaults. Else the `repr`.
@@ -41,7 +43,7 @@ def instance(title: str, wanted: type, /, **values: object) -> None:
         place = f"{title}({name}={shown(value)})"
         if isinstance(value, type) and issubclass(value, wanted):
             raise ValueError(f"{place}: that is the class; write {call_of(value)}.")
-        raise ValueError(f"{place}: must be a {wanted.__name__}.")
+        raise ValueError(f"{place}: must be a {wanted.__name__.lower()}, such as {EXAMPLES[wanted.__name__]}.")
 
 
 def call_of(kind: type) -> str:

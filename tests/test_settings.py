@@ -94,7 +94,7 @@ CLASSES: list[tuple[Callable[[], object], str]] = [
     (lambda: SearchAlgorithm(Tpe, SPACE, metric="x", mode="min", horizon=1), "SearchAlgorithm(searcher=Tpe): that is the"),
     (lambda: TrialScheduler(Asha, None), "TrialScheduler(scheduler=Asha): that is the class; write Asha()."),
     (lambda: small_sweep(policy=lambda config: RateRace), "must return a Policy or None, not RateRace; write RateRace()."),
-    (lambda: Averaged("cosine"), "Averaged(policy='cosine'): must be a Policy."),
+    (lambda: Averaged("cosine"), "Averaged(policy='cosine'): must be a policy, such as LrSchedule()."),
 ]  # fmt: skip
 
 
