@@ -27,6 +27,7 @@ from search.rules.conduct import Rules
 from search.rules.device_budget import DeviceBudget
 from search.space import Space
 from search.task import FULL, Task
+from search.wording import shown
 from trainables.contract import Policy, Trainable
 
 tell_uncaught()  # a script may describe its sweep wrongly
@@ -158,6 +159,7 @@ class Sweep:
         validation.resources(self)
         self._set(points_to_evaluate=validation.points(self))
         validation.parameters(self)
+        validation.policies(self)
         self._set(tasks=validation.tasks(self))
         validation.workloads(self)
         self._choose()
@@ -186,7 +188,7 @@ class Sweep:
             checks.kind("policy", self.policy, Policy)
         if self.policy is not None and not callable(self.policy) and not isinstance(self.policy, Policy):
             raise BadInput(
-                f"Sweep(policy={self.policy!r}): must be a Policy, or a function from a configuration to one."
+                f"Sweep(policy={shown(self.policy)}): must be a Policy, or a function from a configuration to one."
             )
 
     def _choose(self) -> None:
@@ -198,7 +200,7 @@ class Sweep:
         try:
             self.searcher.check(self.space)
         except ValueError as error:
-            raise BadInput(f"Sweep(searcher={self.searcher!r}): {error}") from error
+            raise BadInput(f"Sweep(searcher={shown(self.searcher)}): {error}") from error
         if self.scheduler is None:
             resumes = validation.policy_resumes(self)
             scheduler, chosen["scheduler"] = defaults.scheduler(

@@ -45,6 +45,7 @@ from search.rules.conduct import Instead, Rules, after_report, early_end, next_m
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
 from search.task import Task
+from search.wording import instance
 
 _RECORDS = {kind.__name__: kind for kind in (Suggestion, Report, End, Judged, Lost, Over, Tested, Began)}
 
@@ -82,6 +83,9 @@ class AskAndTell:
         `target` is a value of the metric of `goal`, but `tell` always takes the loss. Raises ValueError if the searcher
         refuses the space, or the space a configuration.
         """
+        instance("AskAndTell", Searcher, searcher=searcher)
+        if scheduler is not None:
+            instance("AskAndTell", Scheduler, scheduler=scheduler)
         searcher.check(space)
         for config in points if baseline is None else (baseline, *points):
             space.check(config)

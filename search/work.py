@@ -68,7 +68,8 @@ class Decision:
     """After `samples` samples the policy changed the knobs `before` to `after`, for the reason `text`.
 
     `cost_seconds`: the time to decide. `after` contains "averaging" if averaging begins or restarts there. `position`:
-    the same place, counting only samples that no roll-back has undone; None during an exploration.
+    the same place, counting only samples that no roll-back has undone; None during an exploration. `warns`: the text says
+    what the policy cannot do here, and the user should see it.
     """
 
     kind: ClassVar[Literal["decision"]] = "decision"
@@ -80,6 +81,7 @@ class Decision:
     after: Mapping[str, Any]
     metrics: Mapping[str, float]  # the evidence
     cost_seconds: float = 0.0
+    warns: bool = False
 
 
 @dataclass(frozen=True)

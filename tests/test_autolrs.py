@@ -224,8 +224,9 @@ def test_if_all_diverge_lower_rates_are_tried_once() -> None:
     def loss(rate: float, update: int) -> float:
         return math.inf if rate > 0.0008 else 1 + abs(math.log(rate / 0.0003)) * math.exp(-update)
 
+    few = ": AutoLrs compared trials of 1 update as they were, too few for a forecast"
     actions = [action for _, action, _ in play(POLICY, loss, 200) if action.why]
-    assert [action.why for action in actions[:2]] == [
+    assert [action.why.removesuffix(few) for action in actions[:2]] == [
         "all rates diverged: tries lower ones",
         "best of the rates tried",
     ]
@@ -353,7 +354,7 @@ def test_the_longest_stages_are_judged_by_the_metric() -> None:
             assert len(state["losses"]) == 7
             measured.append(state["length"])
     assert measured
-    with pytest.raises(ValueError, match="metric must be one of 'loss'"):
+    with pytest.raises(ValueError, match=r"metric='accuracy'\): must be one of 'loss'"):
         list(Training(WORKLOAD, replace(policy, metric="accuracy"), CONFIG, seed=1))
 
 

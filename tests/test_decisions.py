@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import torch
 
 from search.work import Assignment
 from tests.support import interrupted_after, orchestrator, recorded, simulated, small_sweep
 from trainables.carry_out import carry_out
 from trainables.contract import Policy
 from trainables.policies.adaptive_sync import AdaptiveSync
+from trainables.policies.autolrs import AutoLrs
+from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.compose import Compose
+from trainables.policies.largest_free_batch import LargestFreeBatch
+from trainables.policies.lr_range import LrRange
+from trainables.policies.rate_race import RateRace
 from trainables.policies.replayed_schedule import ReplayedSchedule
 from trainables.policies.sma import Sma
+from trainables.policies.warmup import Warmup
+from trainables.training.batch_sampler import BatchSampler
+from trainables.training.control import Control
 from trainables.values import NOTHING, Action, Signals
 from trainables.workloads.quadratic import Quadratic
 
@@ -67,7 +78,9 @@ def test_decisions_are_recorded_once_whatever_interrupts(tries: bool, workers: i
     simulated(tmp_path / "cut", sweep, workers)
     whole = rows(tmp_path / "whole")
     assert rows(tmp_path / "cut") == whole
-    assert {row["why"] for row in whole} == {"schedule", "enough of that"} | ({"tries", "back"} if tries else set())
+    assert {row["why"].partition(";")[0] for row in whole} == {"schedule", "enough of that"} | (
+        {"tries", "back"} if tries else set()
+    )
     for row in whole:
         assert (row["position"] is None) == (row["why"] == "tries")
         assert row["position"] is None or row["position"] <= row["samples"]
@@ -122,3 +135,40 @@ def test_a_wrong_export_is_refused_in_words(flags: list[str], words: str, tmp_pa
     told = orchestrator("export", "small", *flags, "--runs", str(tmp_path), cwd=tmp_path)
     assert told.returncode == 2
     assert words in told.stderr
+
+
+@pytest.mark.parametrize(("policy", "why"), [
+    (RateRace(), "RateRace holds no race, and the rate is 0.1: 40 updates leave no room for two trials of 50"),
+    (LargestFreeBatch(largest=64), "never asks: 40 updates leave no room for a question after 200; train for 284 updates"),
+    (LargestFreeBatch(), "LargestFreeBatch never asks: a batch of 32 is more than a tenth of an epoch, 16"),
+    (LrRange(), "LrRange swept all rates in only 10 updates, and a hundred tell more: the smoothed"),
+    (Warmup(9), "a warm-up of 9 epochs is shortened to half of the training, 2"),
+    (AutoLrs(1e-3, 1.0, stage=0.1, candidates=2), "AutoLrs compared trials of 1 update as they were"),
+    (Compose(Warmup(9), BatchRamp(decay=None, growth=2)), "a warm-up of 9 epochs"),
+])  # fmt: skip
+def test_what_a_policy_cannot_do_in_so_short_a_training_is_a_warning(policy: Policy[Any], why: str) -> None:
+    model, sampler = torch.nn.Linear(1, 1), BatchSampler(160, seed=0)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        control = Control(
+            policy, model, torch.optim.SGD(model.parameters(), 0.1), batch_size=16, samples=160, epochs=4,
+            measure=lambda: {"valid_loss": 0.5}, metric="valid_loss", sampler=sampler,
+        )  # fmt: skip
+        while not control.done:
+            for batch in sampler:
+                control.update(0.5, len(batch))
+            control.end_epoch()
+    assert len(seen) == len({str(each.message) for each in seen}) >= 1
+    assert re.search(why, str(seen[0].message)), seen[0].message
+    assert any(decision.warns and re.search(why, decision.text) for decision in control.decisions.take())
+
+
+def test_a_sweep_shows_once_that_its_policy_holds_no_race(tmp_path: Path) -> None:
+    def notices() -> list[str]:
+        return [row["text"] for row in recorded(tmp_path / "small", "event") if row["kind"] == "notice"]
+
+    interrupted_after(tmp_path / "small", small_sweep(policy=RateRace(), num_samples=4), 3)
+    simulated(tmp_path / "small", small_sweep(policy=RateRace(), num_samples=4))
+    (notice,) = notices()
+    assert notice.startswith("trial 0: RateRace holds no race")
+    assert len({row["trial"] for row in recorded(tmp_path / "small", "decision")}) == 4

@@ -113,7 +113,7 @@ def test_given_points_and_earlier_sweeps() -> None:
 @pytest.mark.parametrize(
     ("searcher", "space", "words"),
     [
-        (lambda: FromFound(Random), SPACE, "must be a searcher, as in FromFound(Random())"),
+        (lambda: FromFound(Random), SPACE, "FromFound(searcher=Random): that is the class; write Random()"),
         (lambda: FromFound(Random(), per_batch="half"), SPACE, "per_batch"),
         (lambda: FromFound(Random()), Space({"layers": randint(1, 3)}), 'add "learning_rate": loguniform'),
         (lambda: FromFound(Random(), "rate"), SPACE, 'add "rate": loguniform'),

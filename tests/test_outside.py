@@ -282,7 +282,7 @@ def test_what_tune_has_no_words_for_is_refused_with_a_remedy() -> None:
     [
         (lambda: algorithm(mode="up"), "must be one of 'min', 'max'"),
         (lambda: algorithm(horizon=0), "1 or more"),
-        (lambda: SearchAlgorithm(Random, SPACE, metric="a", mode="min", horizon=3), "must be a searcher"),  # type: ignore[arg-type]
+        (lambda: SearchAlgorithm(Asha(), SPACE, metric="a", mode="min", horizon=3), "must be a searcher"),  # type: ignore[arg-type]
         (lambda: SearchAlgorithm(Random(), {}, metric="a", mode="min", horizon=3), "write Space"),  # type: ignore[arg-type]
         (lambda: TrialScheduler(Asha(), Random()), "share its history"),  # type: ignore[arg-type]
         (lambda: TrialScheduler(Random(), algorithm()), "must be a scheduler"),  # type: ignore[arg-type]

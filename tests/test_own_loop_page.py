@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.lines import CONFIG, SAMPLES, TRAIN, Line, Rows
-from tests.support import ROOT
+from tests.piecing import section
+from tests.support import ROOT, interrupted_after, recorded, sequence, simulated
 from tests.test_control_lightning import Module
 from tests.test_docs import blocks
 from trainables.training.control import Control
@@ -102,3 +104,17 @@ def test_accelerate_runs_as_printed() -> None:
     left = run(ACCELERATE, **yours, loader=loader, Accelerator=accelerate.Accelerator, Control=Control)
     assert left["control"].epoch == 3
     assert left["control"].knobs.learning_rate > CONFIG["learning_rate"]  # the gain of a batch twice as large
+
+
+def test_the_generator_with_a_policy_runs_as_printed_and_goes_on_where_it_was_cut(tmp_path: Path) -> None:
+    (code,) = section("A function with a policy")
+    yours: dict[str, Any] = {}
+    exec(compile(code.replace("launch(\n", "sweep = (\n"), "docs/own_training.md", "exec"), yours)
+    sweep = replace(yours["sweep"], checkpoint_seconds=0.0)
+    simulated(tmp_path / "whole", sweep)
+    interrupted_after(tmp_path / "cut", sweep, 8, workers=1)
+    simulated(tmp_path / "cut", sweep)
+    assert sequence(tmp_path / "cut") == sequence(tmp_path / "whole")
+    reports = recorded(tmp_path / "whole", "report")
+    assert {*reports[-1]["metrics"]} == {"valid_loss", "last_valid_loss", "averaged", "train_loss"}
+    assert max(row["step"] for row in reports) == 6

@@ -217,8 +217,23 @@ def test_a_short_training_races_fewer_rates_and_says_so() -> None:
     (chosen,) = decided(played)
     assert (chosen.evidence["planned"], chosen.evidence["tried"]) == (5, 3)
     (told,) = decided(list(play(RateRace(), bowl, updates=200)))
-    assert told.why == "no race: 200 updates leave no room for two trials of 50"
+    assert told.warns
+    assert told.why == (
+        "RateRace holds no race, and the rate is 0.1: 200 updates leave no room for two trials of 50; train for 500 "
+        "updates, or lower `least`"
+    )
+    assert decided(list(play(RateRace(), bowl, updates=500)))[0].evidence["tried"] == 2, "as many as it says"
     assert told.averages == (4.0, 16.0)
+
+
+def test_epochs_that_end_amid_a_race_say_what_they_report() -> None:
+    race = RateRace(low=0.01, high=0.1, ratio=10.0, share=0.2, budget=0.5, least=4, cool=0, again=())
+    config = {"learning_rate": 0.1, "momentum": 0.0, "batch_size": 8}
+    training = Training(Quadratic(horizon=10), race, config)
+    whys = [item.text for item in training if item is not None and item.kind == "decision"]
+    assert any("epochs 1 to 3 ended meanwhile: their metrics are of the weights before this" in why for why in whys), (
+        whys
+    )
 
 
 def test_a_trial_ends_early_at_a_loss_beyond_all_measure() -> None:

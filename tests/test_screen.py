@@ -223,11 +223,22 @@ def test_without_a_terminal_lines_come_at_growing_intervals() -> None:
     for second in range(600):
         clock.seconds = float(second)
         before = out.getvalue()
-        lines.show(None, lambda: Text("state"))
+        lines.show(None, lambda: Text(f"{clock.seconds}s  {clock.seconds} trials"))
         if out.getvalue() != before:
             printed.append(second)
     assert printed[:6] == [2, 6, 14, 30, 62, 122]
     assert {later - earlier for earlier, later in itertools.pairwise(printed[5:])} == {60}
+
+
+def test_without_a_terminal_a_line_that_says_nothing_new_comes_once_a_minute() -> None:
+    clock, out = Growing(), io.StringIO()
+    lines = Lines(Console(file=out), clock)
+    for second in range(121):
+        clock.seconds = float(second)
+        doing = "starting Ray on this machine" if second < 20 else "starting the workers"
+        lines.show(None, lambda doing=doing: Text(f"{clock.seconds:.0f}s  {doing}"), at_once=second in (0, 20))
+    shown = ["0s  starting Ray on this machine", "20s  starting the workers", "80s  starting the workers"]
+    assert out.getvalue().splitlines() == shown
 
 
 def test_only_an_ordinary_terminal_gets_a_block(monkeypatch: pytest.MonkeyPatch) -> None:

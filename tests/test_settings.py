@@ -8,9 +8,34 @@ from math import inf, nan
 
 import numpy as np
 import pytest
+import torch
 
-from search import settings
+from orchestrator.tune.outside import SearchAlgorithm, TrialScheduler
+from search import Tpe, settings, wording
+from search.ask_and_tell import AskAndTell
+from search.schedulers.asha import Asha
+from search.searchers.points import Points
+from search.searchers.random import Random
 from search.settings import flag, number, one_of, share, whole
+from search.space import Space, loguniform
+from search.wording import shown
+from tests.support import small_sweep
+from trainables import (
+    Averaged,
+    Compose,
+    Control,
+    LightningControl,
+    LrRange,
+    LrSchedule,
+    Plateau,
+    Quadratic,
+    RateRace,
+    Sma,
+    TransformersControl,
+    Warmup,
+    Watchdog,
+)
+from trainables.training.loop import train
 
 REFUSED: list[tuple[Callable[[], None], str]] = [
     (lambda: whole("Asha", 1, grace_period=0), "Asha(grace_period=0): must be a whole number, 1 or more."),
@@ -47,3 +72,44 @@ def test_the_ends_of_an_interval_belong_to_it_where_it_says_so() -> None:
 
 def test_the_examples_are_right() -> None:
     assert doctest.testmod(settings).failed == 0
+    assert doctest.testmod(wording).failed == 0
+
+
+SPACE, MODEL = Space({"lr": loguniform(1e-3, 1.0)}), torch.nn.Linear(1, 1)
+CLASSES: list[tuple[Callable[[], object], str]] = [
+    (lambda: Averaged(LrSchedule), "Averaged(policy=LrSchedule): that is the class; write LrSchedule()."),
+    (lambda: Averaged(Warmup), "Averaged(policy=Warmup): that is the class; write Warmup(…)."),
+    (lambda: Watchdog(LrSchedule), "Watchdog(policy=LrSchedule): that is the class; write LrSchedule()."),
+    (lambda: Warmup(1, then=Plateau), "Warmup(then=Plateau): that is the class; write Plateau()."),
+    (lambda: LrRange(then=Plateau), "LrRange(then=Plateau): that is the class; write Plateau()."),
+    (lambda: Compose(Plateau, Sma(2)), "Compose(policies=Plateau): that is the class; write Plateau()."),
+    (lambda: train(Quadratic(), RateRace, {}), "train(policy=RateRace): that is the class; write RateRace()."),
+    (lambda: Control(RateRace, MODEL, torch.optim.SGD(MODEL.parameters()), batch_size=1, samples=1, epochs=1),
+     "Control(policy=RateRace): that is the class; write RateRace()."),
+    (lambda: LightningControl(RateRace), "LightningControl(policy=RateRace): that is the class; write RateRace()."),
+    (lambda: TransformersControl(RateRace), "TransformersControl(policy=RateRace): that is the class; write RateRace()."),
+    (lambda: Points([], Random), "Points(then=Random): that is the class; write Random()."),
+    (lambda: AskAndTell(SPACE, Tpe, horizon=1), "AskAndTell(searcher=Tpe): that is the class; write Tpe()."),
+    (lambda: AskAndTell(SPACE, Tpe(), Asha, horizon=1), "AskAndTell(scheduler=Asha): that is the class; write Asha()."),
+    (lambda: SearchAlgorithm(Tpe, SPACE, metric="x", mode="min", horizon=1), "SearchAlgorithm(searcher=Tpe): that is the"),
+    (lambda: TrialScheduler(Asha, None), "TrialScheduler(scheduler=Asha): that is the class; write Asha()."),
+    (lambda: small_sweep(policy=lambda config: RateRace), "must return a Policy or None, not RateRace; write RateRace()."),
+    (lambda: Averaged("cosine"), "Averaged(policy='cosine'): must be a policy, such as LrSchedule()."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "words"), CLASSES)
+def test_a_class_in_place_of_an_instance_is_refused_with_the_remedy(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        make()
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("thing", "words"), [
+    (RateRace(), "RateRace()"),
+    (Averaged(RateRace(low=0.1, high=1.0, gammas=()), gammas=(2.0,)),
+     "Averaged(policy=RateRace(low=0.1, high=1.0, gammas=()), gammas=(2.0,))"),
+    (Compose(Warmup(2), Sma(2)), None), (print, None), ("text", "'text'"), (Asha, "Asha"),
+])  # fmt: skip
+def test_a_message_shows_what_was_set(thing: object, words: str | None) -> None:
+    assert shown(thing) == (words or repr(thing))

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from orchestrator import (
 from tests.stepping import SCRIPT, steady
 from tests.support import ROOT, recorded, simulated, small_sweep
 from tests.warm import orchestrator, run_script
+from trainables import Averaged, Policy, RateRace, Warmup
 
 pytestmark = [pytest.mark.usefixtures("warm_parent"), pytest.mark.xdist_group("commands")]
 
@@ -64,6 +66,23 @@ def test_the_dry_runs_configurations_are_the_ones_that_run_in_their_order(
     places = [plan.index(f"learning_rate={row['config']['learning_rate']:.4g}, ") for row in begun]
     assert places == sorted(places)
     assert "(baseline)" in plan
+
+
+def test_a_dry_run_shows_the_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from orchestrator.reading.dry_run import print_plan
+
+    def chosen(config: Mapping[str, Any]) -> Policy[Any] | None:
+        return RateRace() if config["learning_rate"] < 0.05 else None
+
+    def plan(**given: Any) -> str:
+        print_plan(small_sweep(**given), tmp_path / "a")
+        return capsys.readouterr().out
+
+    assert "\n  policy     Averaged(policy=Warmup(epochs=2.0))\n" in plan(policy=Averaged(Warmup(2.0)))
+    assert re.search(
+        r"\n  policy     \S+chosen \(test_starting.py:\d+\), which returns RateRace\n", plan(policy=chosen)
+    )
+    assert "policy" not in plan()
 
 
 def test_a_dry_run_shows_conditions_and_what_constraints_leave(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -183,6 +183,21 @@ def test_averages_go_on_from_their_state() -> None:
     assert numbers(restored.state_dict()) == numbers(averages.state_dict())
 
 
+@pytest.mark.parametrize(("other", "words"), [
+    (lambda: nn.Linear(2, 3), r"restored\(Linear, state\).*'weight' has shape \(3, 2\) in the model and has shape \(5, 2\) in"),
+    (lambda: nn.Sequential(nn.Linear(2, 5)), "'0.weight' has shape .5, 2. in the model and is missing in the state. Build"),
+    (lambda: nn.Linear(2, 5, bias=False), "'bias' is missing in the model and has shape .5,. in the state. Build the model as"),
+])  # fmt: skip
+def test_averages_of_another_model_are_refused_by_the_tensor(other: Callable[[], nn.Module], words: str) -> None:
+    state = WeightAverages(nn.Linear(2, 5), (4.0,)).state_dict()
+    with pytest.raises(ValueError, match=words):
+        WeightAverages.restored(other(), state)
+    with pytest.raises(
+        ValueError, match=r"must be what averages.state_dict\(\) returned; this has 'model', 'averages'"
+    ):
+        WeightAverages.restored(nn.Linear(2, 5), {"model": {}, "averages": state})
+
+
 # The choice
 
 
@@ -208,8 +223,11 @@ def test_the_better_is_reported_and_the_last_weights_beside_it(values: list[floa
 
 
 def test_a_metric_that_was_not_measured_cannot_choose() -> None:
-    with pytest.raises(ValueError, match="'accuracy' chooses between them, but loss was measured"):
-        measured(WeightAverages(scalar(), (4.0,)), lambda: {"loss": 1.0}, "accuracy", "max")
+    remedy = "'auc' chooses between them, but 'loss' was measured. Let your evaluation return 'auc' too, or tune"
+    with pytest.raises(
+        ValueError, match=remedy + r".*Sweep\(…, maximize='loss'\), in a loop without .*metric='loss'\)"
+    ):
+        measured(WeightAverages(scalar(), (4.0,)), lambda: {"loss": 1.0}, "auc", "max")
 
 
 def test_all_are_measured_with_the_same_random_numbers() -> None:

@@ -153,7 +153,7 @@ class Action:
     `average`: train this many replicas from here on (one: the model alone). They start from the central model, and
     start from it again whenever a decision turns the learning rate.
     `why` makes the change a decision, which the ledger records with its `evidence`; leave it empty in a schedule that
-    turns a knob after every update.
+    turns a knob after every update. `warns`: it says what the policy cannot do here, so the user is told, once.
     `found`: metrics that each report has from here on: what the policy has found out, see `FOUND_RATE`.
     """
 
@@ -170,6 +170,7 @@ class Action:
     average: Averaging | None = None  # None: no change
     averages: tuple[float, ...] | None = None  # None: no change; (): none from here on
     why: str = ""
+    warns: bool = False
     evidence: Mapping[str, float] = field(default_factory=dict)
     found: Mapping[str, float] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""The display without a terminal: a line when something begins, then more at growing intervals."""
+"""The display without a terminal: a line when something begins, then more at growing intervals, if they say more."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Lines:
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
         text = line()
         state = text.plain.partition("  ")[2]  # without the time
-        if at_once and state == self._printed:
+        if state == self._printed and (at_once or now - self._printed_at < LONGEST_PAUSE):
             return
         self._printed_at, self._printed = now, state
         self._console.print(text, soft_wrap=True)

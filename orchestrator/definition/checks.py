@@ -23,6 +23,7 @@ from search.contract import Searcher
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
 from search.task import FULL, Task
+from search.wording import call_of, shown
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -84,7 +85,7 @@ def horizon(sweep: Sweep) -> None:
 def kind(name: str, value: object, wanted: type) -> None:
     """Require an instance of `wanted` (a searcher, a scheduler, a space), not its class or its name."""
     if isinstance(value, type) and issubclass(value, wanted):
-        raise BadInput(f"Sweep({name}={value.__name__}): that is the class; write {value.__name__}().")
+        raise BadInput(f"Sweep({name}={value.__name__}): that is the class; write {call_of(value)}.")
     if isinstance(value, wanted):
         return
     if wanted is Space:
@@ -93,7 +94,7 @@ def kind(name: str, value: object, wanted: type) -> None:
     known = _offered(wanted)
     meant = next((each for each in known if each.lower() == str(value).lower().replace("_", "").strip("()")), None)
     remedy = f"write {name}={meant}()." if meant else f"write one of {', '.join(f'{each}()' for each in known)}."
-    raise BadInput(f"Sweep({name}={value!r}): must be a {wanted.__name__}; {remedy}")
+    raise BadInput(f"Sweep({name}={shown(value)}): must be a {wanted.__name__}; {remedy}")
 
 
 def _offered(wanted: type) -> list[str]:
@@ -108,19 +109,23 @@ def _parts(sweep: Sweep) -> None:
     what, title = type(workload).__name__, type(searcher).__name__
     if searcher.schedules and not isinstance(sweep.scheduler, RunToEnd):
         raise BadInput(
-            f"Sweep(searcher={searcher!r}, scheduler={sweep.scheduler!r}): {title} decides by itself how long each trial "
+            f"Sweep(searcher={shown(searcher)}, scheduler={shown(sweep.scheduler)}): {title} decides by itself how long each trial "
             "trains, and a scheduler would stop what it still needs; leave out scheduler."
         )
     if sweep.policy is not None and not workload.takes_policy:
         raise BadInput(
-            f"Sweep(policy={identity(sweep.policy)}): {what} turns its own knobs, a policy cannot reach them; "
+            f"Sweep(policy={_policy(sweep.policy)}): {what} turns its own knobs, a policy cannot reach them; "
             f"{workload.policy_remedy}"
         )
     if type(searcher).forkable is not Searcher.forkable and not workload.forks:
         raise BadInput(
-            f"Sweep(searcher={searcher!r}): {title} lets trials take over the state of others, and {what} cannot do that; "
+            f"Sweep(searcher={shown(searcher)}): {title} lets trials take over the state of others, and {what} cannot do that; "
             "use a searcher that does not fork, such as Tpe() or MultitaskSearch()."
         )
+
+
+def _policy(policy: object) -> str:
+    return identity(policy) if callable(policy) else shown(policy)
 
 
 def feasible_share(space: Space) -> float:

@@ -12,6 +12,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.definition.units import number_of_bytes, seconds
+from orchestrator.definition.wording import named
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.money.amounts import CPU_HOURS, GPU_HOURS, Amount, full_trainings
 from orchestrator.money.prices import CPU, held_by_trial
@@ -19,6 +20,7 @@ from search import settings
 from search.records import Config
 from search.task import FULL, Task
 from search.task import problem as problem_with_tasks
+from search.wording import call_of, shown
 from trainables.contract import Policy, Workload
 
 if TYPE_CHECKING:
@@ -135,18 +137,28 @@ def parameters(sweep: Sweep) -> None:
             ) from None
 
 
-def policy_resumes(sweep: Sweep) -> bool:
-    """False if some configuration gets a policy whose schedule depends on the length of the training."""
+def policies(sweep: Sweep) -> list[Policy[Any]]:
+    """The policies of some configurations; refuses a function that returns something else."""
     if sweep.policy is None or isinstance(sweep.policy, Policy):
-        return sweep.policy is None or sweep.policy.resumable
+        return [] if sweep.policy is None else [sweep.policy]
+    found = []
     for config in sweep.examples:
         try:
             policy = sweep.policy_for(config)
         except Exception as error:
             raise BadInput(f"Sweep(policy): no policy for {config!r}: {type(error).__name__}: {error}") from error
-        if policy is not None and not policy.resumable:
-            return False
-    return True
+        if policy is not None and not isinstance(policy, Policy):
+            remedy = f"; write {call_of(policy)}" if isinstance(policy, type) else ""
+            raise BadInput(
+                f"Sweep(policy={named(sweep.policy)}): must return a Policy or None, not {shown(policy)}{remedy}."
+            )
+        found += [] if policy is None else [policy]
+    return found
+
+
+def policy_resumes(sweep: Sweep) -> bool:
+    """False if some configuration gets a policy whose schedule depends on the length of the training."""
+    return all(policy.resumable for policy in policies(sweep))
 
 
 def tasks(sweep: Sweep) -> tuple[Task, ...]:

@@ -53,6 +53,7 @@ class Recorder:
         self._retention = retention
         self._listen = listen
         self._decided = {(row["trial"], row["samples"], row["why"]) for row in ledger.rows("decision")}
+        self._warned = {signature(row["why"]) for row in ledger.rows("decision")}  # shown once for each run
         self._told_of_an_early_end = False
 
     def tell(self, kind: str, text: str, trial: int | None = None) -> None:
@@ -227,6 +228,9 @@ class Recorder:
         if key not in self._decided:
             self._decided.add(key)
             self._ledger.add_decision(number, decision)
+        if decision.warns and (kind := signature(decision.text)) not in self._warned:
+            self._warned.add(kind)
+            self.tell("notice", f"trial {number}: {decision.text}", number)
 
     def _end_early(self, trial: Trial, how: str) -> None:
         end = early_end(trial, self._history, how)

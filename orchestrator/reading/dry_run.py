@@ -17,6 +17,7 @@ from rich.text import Text
 from orchestrator.console.plurals import plural
 from orchestrator.definition import machine
 from orchestrator.definition.checks import feasible_share
+from orchestrator.definition.validation import policies
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
 from orchestrator.money.amounts import budget_words, dollars, full_trainings
@@ -42,7 +43,9 @@ from orchestrator.record.warm_start import found
 from search.history import History, Trial, incumbent
 from search.records import Began
 from search.task import FULL
+from search.wording import shown
 from search.work import Reported
+from trainables.contract import Policy
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -64,6 +67,8 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     for part in ("searcher", "scheduler"):
         why = f"  (default: {sweep.chosen[part]})" if part in sweep.chosen else ""
         console.print(f"  {part:<10} {getattr(sweep, part)!r}{why}", markup=False)
+    if sweep.policy is not None:
+        console.print(f"  policy     {_policy(sweep)}", markup=False)
     console.print(
         f"  resources  {dict(sweep.resources)} for each trial, {sweep.max_concurrent or 'as many as fit'} at once",
         markup=False,
@@ -93,6 +98,14 @@ def _trained(sweep: Sweep) -> str:
     """The workload; the user's own function by its name and place."""
     function = getattr(sweep.workload, "train", None)
     return named(function) if callable(function) else repr(sweep.workload)
+
+
+def _policy(sweep: Sweep) -> str:
+    """The policy with what was set; a function by its name, place and what it returns."""
+    if isinstance(sweep.policy, Policy):
+        return shown(sweep.policy)
+    kinds = dict.fromkeys(type(policy).__name__ for policy in policies(sweep))
+    return f"{named(sweep.policy)}, which returns {' or '.join(kinds) or 'None'}"
 
 
 def first_trials(sweep: Sweep, folder: Path) -> list[tuple[Trial, int]]:

@@ -42,6 +42,7 @@ from search.records import Config, Goal, Status
 from search.rules.conduct import takes_on_stopped
 from search.space import Space
 from search.task import Task
+from search.wording import instance, shown
 
 STEP, COST = "training_iteration", "time_this_iter_s"
 TUNES_OWN = {  # numbers of a result that are no measurements
@@ -161,13 +162,13 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
         suggestion = trial.suggestion
         if suggestion.kind == "fork":
             raise BadInput(
-                f"{self.tuning.searcher!r} forks trials, which a plain Tuner cannot; run it as a Sweep "
+                f"{shown(self.tuning.searcher)} forks trials, which a plain Tuner cannot; run it as a Sweep "
                 "(orchestrator.main), or use ray.tune.schedulers.PopulationBasedTraining."
             )
         if suggestion.kind == "resume":
             if not self.pauses:
                 raise BadInput(
-                    f"{self.tuning.searcher!r} resumes trials; add TuneConfig(scheduler=TrialScheduler(RunToEnd(), search))."
+                    f"{shown(self.tuning.searcher)} resumes trials; add TuneConfig(scheduler=TrialScheduler(RunToEnd(), search))."
                 )
             self.due.append(self._ids[trial.number])
         return trial
@@ -206,8 +207,7 @@ class TrialScheduler(FIFOScheduler):  # type: ignore[misc]
     """One of our schedulers, as Tune's `scheduler`; `search` is the SearchAlgorithm of the same Tuner."""
 
     def __init__(self, scheduler: Scheduler, search: SearchAlgorithm) -> None:
-        if not isinstance(scheduler, Scheduler):
-            raise BadInput(f"TrialScheduler({scheduler!r}): must be a scheduler of search.schedulers, such as Asha().")
+        _instance("TrialScheduler", Scheduler, scheduler=scheduler)
         if not isinstance(search, SearchAlgorithm):
             raise BadInput(
                 f"TrialScheduler(search={search!r}): must be the Tuner's SearchAlgorithm, to share its history."
@@ -282,15 +282,21 @@ class TrialScheduler(FIFOScheduler):  # type: ignore[misc]
     def _resumable(self, trial: TuneTrial) -> TuneTrial:
         if trial.checkpoint is None:
             raise BadInput(
-                f"{self.search.tuning.scheduler!r} resumes trials, and trial {trial.trial_id} has no checkpoint to go on "
+                f"{shown(self.search.tuning.scheduler)} resumes trials, and trial {trial.trial_id} has no checkpoint to go on "
                 "from: report one with tune.report(..., checkpoint=...), or use a scheduler that only stops, as Asha()."
             )
         return trial
 
 
+def _instance(title: str, wanted: type, **values: object) -> None:
+    try:
+        instance(title, wanted, **values)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+
+
 def _check(searcher: object, space: object, mode: object, horizon: object, tasks: Sequence[Task]) -> None:
-    if not isinstance(searcher, Searcher):
-        raise BadInput(f"SearchAlgorithm({searcher!r}): must be a searcher of search.searchers, such as Tpe().")
+    _instance("SearchAlgorithm", Searcher, searcher=searcher)
     if not isinstance(space, Space):
         raise BadInput(f"SearchAlgorithm(space={space!r}): must be a Space; write Space({{...}}) around the dict.")
     try:

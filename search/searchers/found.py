@@ -30,6 +30,7 @@ from search.history import History
 from search.records import FOUND, Config, Enough, Suggestion
 from search.settings import number
 from search.space import Space
+from search.wording import instance
 
 UNSURE = 16.0  # a wider expectation tells no more than the range
 NOISE = 0.7  # deviation of the logarithm of one found value: trainings try steps of a factor of 4
@@ -49,8 +50,7 @@ class FromFound(Searcher):
     per_batch: float = 0.5
 
     def __post_init__(self) -> None:
-        if not isinstance(self.searcher, Searcher):
-            raise ValueError(f"FromFound({self.searcher!r}): must be a searcher, as in FromFound(Random()).")
+        instance("FromFound", Searcher, searcher=self.searcher)
         number("FromFound", "[-2, 2]", per_batch=self.per_batch)
         object.__setattr__(self, "continues", self.searcher.continues)
         object.__setattr__(self, "schedules", self.searcher.schedules)

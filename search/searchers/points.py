@@ -17,6 +17,7 @@ from search.history import History
 from search.records import Config, Enough, Suggestion
 from search.rules.points import points_first
 from search.space import Space
+from search.wording import instance
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,7 @@ class Points(Searcher):
     then: Searcher
 
     def __post_init__(self) -> None:
-        if not isinstance(self.then, Searcher):
-            raise ValueError(f"Points(then={self.then!r}): must be a searcher, as in Points([...], then=Random()).")
+        instance("Points", Searcher, then=self.then)
         object.__setattr__(self, "points", tuple(self.points))
         object.__setattr__(self, "continues", self.then.continues)
         object.__setattr__(self, "schedules", self.then.schedules)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from search.wording import instance, shown
 from trainables.contract import Policy
 from trainables.training.control import Control
 from trainables.training.needs import refuse_unmeasured
@@ -46,9 +47,10 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
         self, policy: Policy[Any], *, measure: Callable[[], Mapping[str, float]] | None = None, metric: str = "",
         mode: str = "min",
     ) -> None:  # fmt: skip
+        instance("LightningControl", Policy, policy=policy)
         if "batch_size" in policy.writes:
             raise ValueError(
-                f"{policy} turns the batch size, but Lightning takes its batches from the DataLoader; write a loop with Control "
+                f"{shown(policy)} turns the batch size, but Lightning takes its batches from the DataLoader; write a loop with Control "
                 "and BatchSampler, or choose a policy that leaves the batch alone."
             )
         self.policy = policy
@@ -104,7 +106,9 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
         before = self.control.batch_size
         self.control.update()
         if self.control.batch_size != before:
-            raise ValueError(f"{self.policy} turned the batch size, which is missing in its `writes`; add it there.")
+            raise ValueError(
+                f"{shown(self.policy)} turned the batch size, which is missing in its `writes`; add it there."
+            )
         trainer.should_stop |= self.control.stopped
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
@@ -141,20 +145,24 @@ def _refuse(trainer: Any, module: Any, policy: Policy[Any]) -> None:
             f"{type(module).__name__} optimizes manually; make a Control(…) in it, and call control.update in training_step."
         )
     if len(trainer.optimizers) != 1:
-        raise ValueError(f"{type(module).__name__} has {len(trainer.optimizers)} optimizers; {policy} controls one.")
+        raise ValueError(
+            f"{type(module).__name__} has {len(trainer.optimizers)} optimizers; {shown(policy)} controls one."
+        )
     if trainer.lr_scheduler_configs:
         kinds = ", ".join(type(each.scheduler).__name__ for each in trainer.lr_scheduler_configs)
         raise ValueError(
-            f"{type(module).__name__}.configure_optimizers returns {kinds}, which would turn the learning rate beside {policy}; "
+            f"{type(module).__name__}.configure_optimizers returns {kinds}, which would turn the learning rate beside {shown(policy)}; "
             "return the optimizer alone, and use Warmup(…), LrSchedule(…) as the policy."
         )
     if trainer.world_size > 1:
         raise ValueError(
-            f"{policy} in a Lightning Trainer of {trainer.world_size} processes: only one works; write a loop with Control."
+            f"{shown(policy)} in a Lightning Trainer of {trainer.world_size} processes: only one works; write a loop with Control."
         )
     if not trainer.max_epochs or trainer.max_epochs < 0:
         raise ValueError(
-            f"Trainer(max_epochs={trainer.max_epochs}): {policy} needs the number of epochs; give max_epochs=20."
+            f"Trainer(max_epochs={trainer.max_epochs}): {shown(policy)} needs the number of epochs; give max_epochs=20."
         )
     if not isinstance(getattr(trainer.train_dataloader, "batch_size", None), int):
-        raise ValueError(f"{policy} needs one DataLoader with a batch_size; there is {trainer.train_dataloader!r}.")
+        raise ValueError(
+            f"{shown(policy)} needs one DataLoader with a batch_size; there is {trainer.train_dataloader!r}."
+        )

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from search.wording import instance, shown
 from trainables.contract import Policy
 from trainables.training.control import Control
 from trainables.training.needs import refuse_unmeasured
@@ -50,9 +51,10 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
         metric: str = "eval_loss",
         mode: str = "min",
     ) -> None:
+        instance("TransformersControl", Policy, policy=policy)
         if "batch_size" in policy.writes:
             raise ValueError(
-                f"{policy} turns the batch size, but the Trainer takes it from its TrainingArguments; write a loop "
+                f"{shown(policy)} turns the batch size, but the Trainer takes it from its TrainingArguments; write a loop "
                 "with Control and BatchSampler, or choose a policy that leaves the batch alone."
             )
         self.policy, self.control = policy, None
@@ -120,7 +122,9 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.control.update()
         self.control.turn()  # the Trainer's own scheduler has just written the initial rate
         if self.control.batch_size != before:
-            raise ValueError(f"{self.policy} turned the batch size, which is missing in its `writes`; add it there.")
+            raise ValueError(
+                f"{shown(self.policy)} turned the batch size, which is missing in its `writes`; add it there."
+            )
         self._look_around(control)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -162,14 +166,14 @@ def _refuse(args: Any, policy: Policy[Any]) -> None:
     if args.lr_scheduler_type != "constant":
         raise ValueError(
             f"TrainingArguments(lr_scheduler_type={str(args.lr_scheduler_type.value)!r}): it would turn the learning rate beside "
-            f"{policy}; use lr_scheduler_type='constant', and Warmup(…), LrSchedule(…) as the policy."
+            f"{shown(policy)}; use lr_scheduler_type='constant', and Warmup(…), LrSchedule(…) as the policy."
         )
     if args.world_size > 1 or args.n_gpu > 1:
         raise ValueError(
-            f"{policy} in a Trainer of {max(args.world_size, args.n_gpu)} devices: only one works; write a loop with Control."
+            f"{shown(policy)} in a Trainer of {max(args.world_size, args.n_gpu)} devices: only one works; write a loop with Control."
         )
     if "gradient" in policy.needs and args.max_grad_norm:
         raise ValueError(
-            f"TrainingArguments(max_grad_norm={args.max_grad_norm}): the Trainer clips before {policy} sees the gradient; "
+            f"TrainingArguments(max_grad_norm={args.max_grad_norm}): the Trainer clips before {shown(policy)} sees the gradient; "
             "use max_grad_norm=0."
         )

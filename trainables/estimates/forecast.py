@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 FITS = ("robust", "reference")
-_FEWEST = 5  # points for a fit of three numbers; with fewer, return the median
+FEWEST = 5  # points for a fit of three numbers; with fewer, return the median
 _WINDOW = 9  # of the running median
 _FAR = 4.0  # standard deviations of a normal spread beyond which a point is left out
 _RATES, _NARROWINGS, _REWEIGHTINGS = 16, 4, 4  # find the rate to a thousandth; more does not change the forecast
@@ -42,7 +42,7 @@ def forecast(losses: Sequence[float], horizon: float, fit: str = "robust") -> fl
     y = np.asarray(np.clip(everything[known], -1e100, 1e100))  # squares stay finite
     if not len(y):
         return math.inf
-    if len(y) < _FEWEST or not y.any():
+    if len(y) < FEWEST or not y.any():
         return float(np.median(y))
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")

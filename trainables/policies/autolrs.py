@@ -37,7 +37,7 @@ from typing import Any, TypedDict
 
 from search.settings import number, one_of, whole
 from trainables.contract import Policy
-from trainables.estimates.forecast import FITS, forecast
+from trainables.estimates.forecast import FEWEST, FITS, forecast
 from trainables.estimates.next_rate import next_rate
 from trainables.values import NOTHING, Action, Knobs, Signals
 
@@ -86,7 +86,10 @@ class AutoLrs(Policy[State]):
         number("AutoLrs", "[1, inf]", longest=self.longest)
         number("AutoLrs", "[0, inf]", kappa=self.kappa)
         if not 0 < self.stage * self._cost <= 1:
-            raise ValueError(f"{self}: the first stage and its trials must fit; try stage={0.1 / self._cost:.2g}")
+            raise ValueError(
+                f"AutoLrs(stage={self.stage}, trial={self.trial}, candidates={self.candidates}): the first stage and its "
+                f"trials must fit; try stage={0.1 / self._cost:.2g}"
+            )
         one_of("AutoLrs", FITS, fit=self.fit)
         one_of("AutoLrs", _DATA, data=self.data)
 
@@ -141,7 +144,9 @@ class AutoLrs(Policy[State]):
             return state, NOTHING
         point = signals.metrics.get(self.metric or "") if signals.metrics else signals.loss
         if point is None:
-            raise ValueError(f"{self}: metric must be one of {', '.join(map(repr, sorted(signals.metrics)))}")
+            raise ValueError(
+                f"AutoLrs(metric={self.metric!r}): must be one of {', '.join(map(repr, sorted(signals.metrics)))}"
+            )
         if not signals.metrics:
             state = {**state, "updates": state["updates"] + 1}
         broken = not math.isfinite(point)
@@ -174,8 +179,11 @@ class AutoLrs(Policy[State]):
             evidence |= {"forecast": finite[rate], "worst_forecast": worst}
             state = {**state, "rate": rate, "until": signals.samples + state["length"] * _whole(signals)}
             knobs = replace(signals.knobs, learning_rate=rate)
+            why, updates = "best of the rates tried", _updates(self.trial * state["length"], signals)
+            if is_short := updates < FEWEST and self.trial < 1:
+                why += f": AutoLrs compared trials of {updates} update{'' if updates == 1 else 's'} as they were, too few for a forecast"
             return state, Action(
-                roll_back=True, replay=self._replays, knobs=knobs, why="best of the rates tried", evidence=evidence
+                roll_back=True, replay=self._replays, knobs=knobs, why=why, warns=is_short, evidence=evidence
             )
         if state["high"] < self.high:
             return state, Action(roll_back=True, stop=True, why="all rates diverged, lower ones too", evidence=evidence)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search.settings import number
+from search.wording import instance, shown
 from trainables.contract import Policy
 from trainables.values import NOTHING, Action, Signals
 
@@ -41,11 +42,16 @@ class Averaged(Policy[Any]):
     gammas: tuple[float, ...] = (4.0, 16.0)
 
     def __post_init__(self) -> None:
-        if self.policy is not None and "averages" in self.policy.writes:
-            raise ValueError(f"{self}: {self.policy} keeps averages itself; leave Averaged out.")
+        if self.policy is not None:
+            instance("Averaged", Policy, policy=self.policy)
+            if "averages" in self.policy.writes:
+                raise ValueError(
+                    f"{shown(self)}: {type(self.policy).__name__} keeps averages itself; leave Averaged out."
+                )
         if not isinstance(self.gammas, tuple) or not self.gammas or len(set(self.gammas)) < len(self.gammas):
             raise ValueError(
-                f"{self}: gammas must be a tuple of one number or more, each once; try gammas=(4.0, 16.0)."
+                f"Averaged(gammas={self.gammas!r}): must be a tuple of one number or more, each once; try "
+                "gammas=(4.0, 16.0)."
             )
         for gamma in self.gammas:
             number("Averaged", "(0, inf)", gammas=gamma)

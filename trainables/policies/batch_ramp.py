@@ -45,10 +45,10 @@ class BatchRamp(Policy[State]):
     def __post_init__(self) -> None:
         rising_shares("BatchRamp", at=self.at)
         if not self.at:
-            raise ValueError(f"{self}: needs a share of the training in at; try at=(0.5, 0.75).")
+            raise ValueError("BatchRamp(at=()): needs a share of the training; try at=(0.5, 0.75).")
         if self.decay is None and self.growth is None:
             raise ValueError(
-                f"{self}: needs decay or growth; try growth=2 to double the batch and leave the rate alone."
+                "BatchRamp(decay=None, growth=None): needs decay or growth; try growth=2 to double the batch and leave the rate alone."
             )
         if self.decay is not None:
             number("BatchRamp", "(0, 1)", decay=self.decay)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
+from search.wording import instance, shown
 from trainables.contract import Policy
 from trainables.values import NOTHING, Action, Knobs, Signals
 
@@ -30,13 +31,18 @@ class Compose(Policy[State]):
 
     def __init__(self, *policies: Policy[Any]) -> None:
         object.__setattr__(self, "policies", policies)
+        for policy in policies:
+            instance("Compose", Policy, policies=policy)
         if len(policies) < 2:
-            raise ValueError(f"{self}: needs two policies or more; use a single policy without Compose.")
+            raise ValueError(
+                f"Compose({', '.join(map(shown, policies))}): needs two policies or more; use a single policy without Compose."
+            )
         for one, other in combinations(policies, 2):
             if both := sorted(one.writes & other.writes):
                 raise ValueError(
-                    f"{self}: {one} and {other} both turn {', '.join(both)}; leave one of them out, or wrap one around the "
-                    f"other: Warmup(..., then=...), Watchdog(...); BatchRamp(..., decay=None) leaves the rate alone."
+                    f"Compose: {shown(one)} and {shown(other)} both turn {', '.join(both)}; leave one of them out, or wrap "
+                    "one around the other: Warmup(…, then=…), Watchdog(…); BatchRamp(…, decay=None, growth=2) leaves the "
+                    "rate alone."
                 )
 
     def __repr__(self) -> str:
@@ -81,7 +87,9 @@ def _changes(policy: Policy[Any], action: Action, knobs: Knobs) -> dict[str, Any
     before, after = asdict(knobs), asdict(action.knobs or knobs)
     changes = {name: after[name] for name in before if after[name] != before[name]}
     if unsaid := sorted(set(changes) - policy.writes):
-        raise ValueError(f"{policy} turned {', '.join(unsaid)}, which its `writes` does not name; add it there.")
+        raise ValueError(
+            f"{type(policy).__name__} turned {', '.join(unsaid)}, which its `writes` does not name; add it there."
+        )
     return changes
 
 
@@ -99,6 +107,7 @@ def _merged(actions: list[Action]) -> Action:
         average=next((action.average for action in actions if action.average is not None), None),
         averages=next((action.averages for action in actions if action.averages is not None), None),
         why="; ".join(action.why for action in actions if action.why),
+        warns=any(action.warns for action in actions),
         evidence={name: number for action in actions for name, number in action.evidence.items()},
         found={name: number for action in actions for name, number in action.found.items()},
     )

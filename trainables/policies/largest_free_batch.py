@@ -121,7 +121,8 @@ class LargestFreeBatch(Policy[State]):
             "length": 0, "start": 0.0, "losses": (),
         }  # fmt: skip
         within = round(2 / self.share) - 1.0  # about the last half of an arm
-        return state, Action(averages=tuple(sorted({*self.gammas, within})))
+        why = self._never(state, signals)
+        return state, Action(averages=tuple(sorted({*self.gammas, within})), why=why, warns=bool(why))
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         if signals.train_loss is not None:  # the end of an epoch
@@ -145,10 +146,32 @@ class LargestFreeBatch(Policy[State]):
             return NOTHING
         return Action(knobs=replace(signals.knobs, learning_rate=rate))
 
+    def _never(self, state: State, signals: Signals) -> str:
+        """Why it will not ask in this training; empty if it will."""
+        larger, largest = _TIMES * state["batch_size"], self._largest(signals)
+        if larger > largest:
+            what = "a tenth of an epoch" if self.largest is None else "`largest`"
+            return (
+                f"LargestFreeBatch never asks: a batch of {larger} is more than {what}, {largest}; set a higher `largest`, "
+                "or begin with a smaller batch"
+            )
+        asked = replace(signals, samples=round(state["next"]))
+        arms = (1 + len(_RATES[self.scaling])) * self._length(state, asked)
+        left = signals.horizon * signals.samples_per_epoch - signals.samples
+        needed = math.ceil((asked.samples - signals.samples + arms) / (1 - self.cool) / state["batch_size"])
+        if needed * state["batch_size"] <= left:
+            return ""
+        return (
+            f"LargestFreeBatch never asks: {left / state['batch_size']:.0f} updates leave no room for a question after "
+            f"{self.first}; train for {needed} updates, or lower `first`"
+        )
+
+    def _largest(self, signals: Signals) -> int:
+        return signals.samples_per_epoch // 10 if self.largest is None else self.largest
+
     def _is_due(self, state: State, signals: Signals) -> bool:
         larger = _TIMES * state["batch_size"]
-        largest = signals.samples_per_epoch // 10 if self.largest is None else self.largest
-        if larger > largest or signals.samples - state["undone"] < state["next"]:
+        if larger > self._largest(signals) or signals.samples - state["undone"] < state["next"]:
             return False
         if self.ask == "noise scale" and not (noise_scale(state["noise"]) or 0.0) >= larger:
             return False

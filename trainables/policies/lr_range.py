@@ -23,12 +23,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search.settings import number
+from search.wording import instance
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import UNKNOWN, smoothed, value
 from trainables.values import FOUND_RATE, NOTHING, Action, Signals
 
 _WINDOW = 0.05  # smooths the loss over this share of the sweep
 _LONGEST = 0.5  # sweep, as a share of the training
+_FEWEST = 41  # updates of a sweep; forty were too few
 
 State = dict[str, Any]
 """During the sweep: samples seen when it `begun`, the `share` that is done, the smoothed `loss`, its `lowest` value and
@@ -50,6 +52,8 @@ class LrRange(Policy[State]):
     then: Policy[Any] | None = None
 
     def __post_init__(self) -> None:
+        if self.then is not None:
+            instance("LrRange", Policy, then=self.then)
         number("LrRange", "(0, inf)", low=self.low)
         number("LrRange", f"({self.low}, inf)", high=self.high)
         number("LrRange", "(0, inf]", epochs=self.epochs)
@@ -87,8 +91,7 @@ class LrRange(Policy[State]):
 
     def _listened(self, state: State, signals: Signals) -> State:
         assert signals.loss is not None
-        length = min(self.epochs, _LONGEST * signals.horizon) * signals.samples_per_epoch
-        share = (signals.samples - state["begun"]) / length
+        share = (signals.samples - state["begun"]) / self._length(signals)
         loss = smoothed(state["loss"], signals.loss, math.exp((state["share"] - share) / _WINDOW))
         state = {**state, "share": share, "loss": loss}
         if value(loss) < state["lowest"]:
@@ -103,8 +106,17 @@ class LrRange(Policy[State]):
         evidence = {name: number for name, number in evidence.items() if math.isfinite(number)}
         inner, action = self.then.start(replace(signals, knobs=knobs)) if self.then else (None, NOTHING)
         why = f"the smoothed loss was lowest at {state['rate']:.3g}: a rate {self.divisor:g} times smaller"
-        action = replace(action, why=why, evidence=evidence, found={FOUND_RATE: rate})
-        return {"then": inner}, replace(action, roll_back=True, knobs=action.knobs or knobs)
+        updates = self._length(signals) / signals.knobs.batch_size
+        if is_short := updates < _FEWEST:
+            why = f"LrRange swept all rates in only {updates:.0f} updates, and a hundred tell more: {why}"
+        return {"then": inner}, replace(
+            action, roll_back=True, knobs=action.knobs or knobs, why=why, warns=is_short, evidence=evidence,
+            found={FOUND_RATE: rate},
+        )  # fmt: skip
+
+    def _length(self, signals: Signals) -> float:
+        """Samples of the whole sweep."""
+        return min(self.epochs, _LONGEST * signals.horizon) * signals.samples_per_epoch
 
     def _then(self, state: State, signals: Signals) -> tuple[State, Action]:
         if self.then is None:

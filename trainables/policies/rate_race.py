@@ -123,7 +123,8 @@ class RateRace(Policy[State]):
     def __post_init__(self) -> None:
         if (self.low is None) != (self.high is None):
             raise ValueError(
-                f"{self}: needs low and high, or neither: then the ladder is around the configuration's rate."
+                f"RateRace(low={self.low}, high={self.high}): needs low and high, or neither: then the ladder is around the "
+                "configuration's rate."
             )
         if self.low is not None:
             number("RateRace", "(0, inf)", low=self.low)
@@ -142,12 +143,20 @@ class RateRace(Policy[State]):
             number("RateRace", "[0, inf)", gammas=gamma)
         one_of("RateRace", ("min", "max"), mode=self.mode)
         one_of("RateRace", _DATA, data=self.data)
+        if 2 * self.share > self.budget:
+            raise ValueError(
+                f"RateRace(share={self.share}, budget={self.budget}): two trials must fit; try share={self.budget / 4:.2g}."
+            )
         if self.budget + self.cool > 1:
             raise ValueError(
-                f"{self}: the race must be over before the cool-down; try budget={(1 - self.cool) / 2:.2g}."
+                f"RateRace(budget={self.budget}, cool={self.cool}): the race must be over before the cool-down; try "
+                f"budget={(1 - self.cool) / 2:.2g}."
             )
         if self.low and self.high and len(between(self.low, self.high, self.ratio)) < 2:
-            raise ValueError(f"{self}: one rate is no race; try ratio={math.sqrt(self.high / self.low):.2g}.")
+            raise ValueError(
+                f"RateRace(low={self.low}, high={self.high}, ratio={self.ratio}): one rate is no race; try "
+                f"ratio={math.sqrt(self.high / self.low):.2g}."
+            )
 
     @property
     def resumable(self) -> bool:  # type: ignore[override]
@@ -339,10 +348,15 @@ class RateRace(Policy[State]):
         if self.low is not None and self.high is not None:
             rate = min(max(rate, self.low), self.high)
         updates = _whole(signals) / signals.knobs.batch_size
-        why = f"no race: {updates:.0f} updates leave no room for two trials of {self.least}"
-        evidence = {"updates": updates, "rates that fit": float(room)}
-        action = replace(_turned(signals, rate), averages=self.gammas or None, why=why, evidence=evidence)
-        return {**state, "rate": rate}, action
+        needed = math.ceil(2 * self.least / self.budget)
+        why = (
+            f"RateRace holds no race, and the rate is {rate:.3g}: {updates:.0f} updates leave no room for two trials of "
+            f"{self.least}; train for {needed} updates, or lower `least`"
+        )
+        return {**state, "rate": rate}, replace(
+            _turned(signals, rate), averages=self.gammas or None, why=why, warns=True,
+            evidence={"updates": updates, "rates that fit": float(room)},
+        )  # fmt: skip
 
     def _evidence(self, state: State, signals: Signals) -> dict[str, float]:
         """Each rate with its value, by names that give the rate exactly, and what the race took."""

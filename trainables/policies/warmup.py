@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search.settings import number, one_of, whole
+from search.wording import instance
 from trainables.contract import Policy
 from trainables.values import NOTHING, Action, Signals
 
@@ -55,6 +56,8 @@ class Warmup(Policy[State]):
     then: Policy[Any] | None = None
 
     def __post_init__(self) -> None:
+        if self.then is not None:
+            instance("Warmup", Policy, then=self.then)
         number("Warmup", "[0, inf)", epochs=self.epochs)
         if self.base_batch is not None:
             whole("Warmup", 1, base_batch=self.base_batch)
@@ -83,9 +86,13 @@ class Warmup(Policy[State]):
         if length == wanted:
             return state, action
         why = "; ".join(
-            filter(None, [f"a warm-up of {wanted:g} epochs is shortened to half of the training", action.why])
+            filter(
+                None, [f"a warm-up of {wanted:g} epochs is shortened to half of the training, {length:g}", action.why]
+            )
         )
-        return state, replace(action, why=why, evidence={**action.evidence, "wanted": wanted, "epochs": length})
+        return state, replace(
+            action, why=why, warns=True, evidence={**action.evidence, "wanted": wanted, "epochs": length}
+        )
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         return self._ramped(state, signals)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search.settings import number, whole
+from search.wording import instance, shown
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import UNKNOWN, smoothed, value
 from trainables.values import Action, Signals
@@ -45,9 +46,10 @@ class Watchdog(Policy[State]):
     window: float = 0.5
 
     def __post_init__(self) -> None:
+        instance("Watchdog", Policy, policy=self.policy)
         if "snapshot" in self.policy.writes:
             raise ValueError(
-                f"{self}: {self.policy} takes snapshots itself, and there is only one snapshot; watch another policy, or leave "
+                f"{shown(self)}: {type(self.policy).__name__} takes snapshots itself, and there is only one snapshot; watch another policy, or leave "
                 f"the Watchdog out."
             )
         number("Watchdog", "(1, inf]", factor=self.factor)

@@ -65,7 +65,9 @@ class Wsd(Policy[State]):
         if list(self.rungs) != sorted(set(self.rungs)) or not all(
             type(rung) is int and rung >= 1 for rung in self.rungs
         ):
-            raise ValueError(f"{self}: rungs must be rising steps, whole numbers from 1 on; try rungs=(1, 4, 16).")
+            raise ValueError(
+                f"Wsd(rungs={self.rungs!r}): must be rising steps, whole numbers from 1 on; try rungs=(1, 4, 16)."
+            )
 
     @property
     def writes(self) -> frozenset[str]:  # type: ignore[override]

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from search.wording import shown
 from search.work import Decision
 from trainables.contract import Policy
 from trainables.training.control import Control
@@ -77,14 +78,14 @@ class Unattached:
         if self._control is not None:
             if self._resumed and self.policy is not None and not self._control.is_loaded:
                 raise ValueError(
-                    f"{self.policy} starts over in a training that goes on: yield the control's state too, "
+                    f"{shown(self.policy)} starts over in a training that goes on: yield the control's state too, "
                     'yield metrics, {…, "control": control.state_dict()}, and load it when `state` is given: '
                     'control.load_state_dict(state["control"]).'
                 )
             return self._control.decisions.take()
         if self.policy is not None:
             raise ValueError(
-                f"{self.policy} controls nothing: the training takes `control` but never attaches it; call "
+                f"{shown(self.policy)} controls nothing: the training takes `control` but never attaches it; call "
                 "control = control.attach(model, optimizer, batch_size=…, samples=…) before the first update."
             )
         return []

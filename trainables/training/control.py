@@ -23,9 +23,11 @@ import torch
 from torch import Tensor
 
 from search.settings import one_of
+from search.wording import instance, shown
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import Gradient
 from trainables.training.accounting import LossAccount
+from trainables.training.averaging import averaged
 from trainables.training.data_order import DataOrder
 from trainables.training.decisions import Decisions
 from trainables.training.knobs import knobs_of, multiples_of, turn
@@ -86,6 +88,8 @@ class Control:
         self._metric, self._order, self._forked = metric, sampler, forked
         one_of("Control", ("min", "max"), mode=mode)
         self._group = joined() if weights is None else Alone()
+        if policy is not None:
+            instance("Control", Policy, policy=policy)
         watched = frozenset() if policy is None else policy.needs
         self.watches_loss, self.watches_gradient = "loss" in watched, "gradient" in watched
         if policy is not None and weights is None:
@@ -163,7 +167,7 @@ class Control:
         if loss is not None and samples is not None:
             if self.watches_gradient:
                 raise ValueError(
-                    f"control.update(loss, {samples}): {self.policy} needs the gradient; call control.part(samples, loss) "
+                    f"control.update(loss, {samples}): {shown(self.policy)} needs the gradient; call control.part(samples, loss) "
                     "after each backward pass, before gradients are clipped, and then control.update()."
                 )
             self._parts.add(samples, loss, self.scaler)
@@ -324,6 +328,8 @@ class Control:
     def do(self, action: Action, cost_seconds: float) -> None:
         """Carry out an action that took the policy `cost_seconds` to choose."""
         names = [action.mark] if action.mark else []
+        ends = action.why and not action.explore and self._reported is not None  # an exploration
+        meanwhile = Decisions.meanwhile(self.snapshots.epoch, self.epoch) if ends else ""
         if action.roll_back:
             self._take(names)
             names = []
@@ -340,11 +346,11 @@ class Control:
             self.knobs = action.knobs
         if action.knobs is not None or action.roll_back:  # the optimizer's state at the snapshot has older knobs
             self.turn(amid=self.samples > 0)
-        averaged = self._averaged(action, before)
-        if why := "; ".join(filter(None, (action.why, averaged))):
-            begun = self._weights.averaging or Averaging(1) if averaged else None
+        how = averaged(action, self._weights, before, self.knobs, self._size)
+        if why := "; ".join(filter(None, (action.why, how, meanwhile))):
+            begun = self._weights.averaging or Averaging(1) if how else None
             before = before if self._exploring else self.decisions.told_knobs
-            self._tell(why, before, action.evidence, cost_seconds, begun)
+            self._tell(why, before, action.evidence, cost_seconds, begun, warns=action.warns)
         if action.stop:  # give the epoch a NaN training loss; nothing follows
             self.stopped, self._exploring = True, False
             self._account.put(math.nan, 1)
@@ -371,27 +377,13 @@ class Control:
         if gammas is not None and gammas != (() if self._averages is None else self._averages.gammas):
             self._averages = WeightAverages(self.model, gammas) if gammas else None
 
-    def _averaged(self, action: Action, before: Knobs) -> str:
-        """Start, end or restart averaging; returns a description of it."""
-        averaging, present = action.average, self._weights.averaging
-        turned = action.why and self.knobs.learning_rate != before.learning_rate
-        if turned and present is not None and not present.outer:
-            averaging = averaging or present  # a restart, as Crossbow does when the rate drops
-        how = "" if averaging is None else self._weights.average(averaging)
-        present = self._weights.averaging
-        if present is not None and min(self.knobs.batch_size, self._size) < present.replicas:
-            raise ValueError(
-                f"{present}: batch_size={self.knobs.batch_size} of {self._size} samples leaves some replica without any; "
-                "use a larger batch or fewer replicas."
-            )
-        return how
-
     def _tell(
-        self, why: str, before: Knobs, evidence: Metrics, cost_seconds: float, begun: Averaging | None = None
-    ) -> None:
+        self, why: str, before: Knobs, evidence: Metrics, cost_seconds: float, begun: Averaging | None = None,
+        warns: bool = False,
+    ) -> None:  # fmt: skip
         position = None if self._exploring else self.position
         self.decisions.tell(
-            why, self.epoch, self.samples, position, before, self.knobs, evidence, cost_seconds, begun
+            why, self.epoch, self.samples, position, before, self.knobs, evidence, cost_seconds, begun, warns
         )  # fmt: skip
 
     def _tell_schedule(self) -> None:

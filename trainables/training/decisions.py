@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from search.work import Decision
 from trainables.values import Averaging, Knobs
+
+WARNING = "policy: "  # the warnings begin so
 
 
 class Decisions:
@@ -25,15 +28,31 @@ class Decisions:
 
     def tell(
         self, why: str, epoch: int, samples: int, position: int | None, before: Knobs, after: Knobs,
-        evidence: Mapping[str, float], cost_seconds: float, begun: Averaging | None = None,
+        evidence: Mapping[str, float], cost_seconds: float, begun: Averaging | None = None, warns: bool = False,
     ) -> None:  # fmt: skip
-        """Record the change from `before` to `after`. `begun`: averaging that begins. `position` None: exploring."""
+        """Record the change from `before` to `after`. `begun`: averaging that begins. `position` None: exploring.
+
+        `warns`: also a warning of Python's, which shows a text once. In a sweep it goes to the trial's log, and the
+        sweep shows the decision.
+        """
+        if warns:
+            warnings.warn(f"{WARNING}{why}", stacklevel=2)
         self.waiting.append(Decision(
-            epoch, samples, position, why, metrics=dict(evidence), cost_seconds=cost_seconds,
+            epoch, samples, position, why, metrics=dict(evidence), cost_seconds=cost_seconds, warns=warns,
             before=asdict(before), after=asdict(after) | ({"averaging": asdict(begun)} if begun else {}),
         ))  # fmt: skip
         if position is not None:
             self.told_knobs = after
+
+    @staticmethod
+    def meanwhile(begun: int, ended: int) -> str:
+        """What the epochs report that ended amid an exploration, which began after `begun` of the `ended` epochs."""
+        if ended == begun:
+            return ""
+        which = f"epoch {ended} ended meanwhile: its metrics are"
+        if ended > begun + 1:
+            which = f"epochs {begun + 1} to {ended} ended meanwhile: their metrics are"
+        return f"{which} of the weights before this, or of the best since"
 
     def state_dict(self) -> dict[str, Any]:
         waiting = [asdict(decision) for decision in self.waiting]

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from search.records import Config
+from search.wording import instance
 from search.work import Decision, Reported
 from trainables.contract import Policy, Workload
 from trainables.estimates.noise_scale import Gradient
@@ -72,6 +73,8 @@ class Training:
         prepared: Path | None = None,
         group: Alone | None = None,
     ) -> None:
+        if policy is not None:
+            instance("train", Policy, policy=policy)
         seed_streams(seed)
         self.group = group or Alone()
         self.workload = workload

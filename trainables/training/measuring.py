@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
+from search.wording import shown
 from trainables.training.model_state import Weights, copied, put_model
 from trainables.training.randomness import read_streams, write_streams
 from trainables.training.weight_averages import WeightAverages
@@ -109,13 +110,13 @@ class Measuring:
             return
         if exploring and metrics:
             raise ValueError(
-                f"control.end_epoch({dict(metrics)}): {policy} is exploring, so the weights at the snapshot must be "
+                f"control.end_epoch({dict(metrics)}): {shown(policy)} is exploring, so the weights at the snapshot must be "
                 "measured; pass a function, control.end_epoch(lambda: evaluate(model)), or measure within "
                 "`with control.evaluating():`."
             )
         if averages and not self.is_possible:
             raise ValueError(
-                f"control.end_epoch({dict(metrics)}): {policy} keeps averages of the weights, and each must be measured; "
+                f"control.end_epoch({dict(metrics)}): {shown(policy)} keeps averages of the weights, and each must be measured; "
                 "pass a function, control.end_epoch(lambda: evaluate(model)), or give Control(…, measure=evaluate)."
             )
 
@@ -141,9 +142,11 @@ def measured(averages: WeightAverages | None, measure: Callable[[], Metrics], me
     if averages is None:
         return Measured(metrics)
     if metric not in metrics:
+        other = next(iter(metrics), "valid_loss")
         raise ValueError(
-            f"averages of the weights are kept, and {metric or 'no metric'!r} chooses between them, but "
-            f"{', '.join(metrics) or 'nothing'} was measured; name one of these: Control(…, metric=…, mode=…)."
+            f"averages of the weights are kept, and the tuned metric {metric!r} chooses between them, but "
+            f"{', '.join(map(repr, metrics)) or 'nothing'} was measured. Let your evaluation return {metric!r} too, or tune "
+            f"what it returns: Sweep(…, {mode}imize={other!r}), in a loop without a sweep Control(…, metric={other!r})."
         )
     each, after = {"last": metrics}, read_streams()
     sign = 1 if mode == "min" else -1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from search.wording import shown
 from trainables.contract import Policy
 
 
@@ -44,13 +45,13 @@ def refuse_unmet(
             "the two, or train on several DDP ranks."
         )
     if unmet:
-        raise ValueError(f"{policy} {' It '.join(unmet)}")
+        raise ValueError(f"{shown(policy)} {' It '.join(unmet)}")
 
 
 def refuse_unmeasured(policy: Policy[Any], measure: Any) -> None:
     """Raise ValueError for a policy with averages, which a library's own evaluation cannot measure one by one."""
     if "averages" in policy.writes and measure is None:
         raise ValueError(
-            f"{policy} keeps averages of the weights, and each must be measured; pass measure=evaluate, a function without "
+            f"{shown(policy)} keeps averages of the weights, and each must be measured; pass measure=evaluate, a function without "
             "arguments that returns the metrics."
         )

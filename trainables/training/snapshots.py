@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from search.wording import shown
 from trainables.training.accounting import LossAccount, counted_at
 from trainables.training.data_order import DataOrder
 from trainables.training.model_state import Weights, copied
@@ -40,6 +41,11 @@ class Snapshots:
                 f"reports={self.reports!r}: the policy has set only the marks {[*filter(None, self._taken)]}."
             )
         return self._taken[self.reports]
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that were finished when the unnamed snapshot was taken."""
+        return int(self._taken[""]["epoch"])
 
     @property
     def weights(self) -> list[dict[str, Any]]:
@@ -79,7 +85,7 @@ class Snapshots:
         if snapshot is None:
             known = [*filter(None, self._taken)]
             which = f" to the mark {name!r}, but has set only {known}" if name else ", but has taken no snapshot"
-            raise ValueError(f"{why!r} asks to roll back{which}")
+            raise ValueError(f"{shown(why)} asks to roll back{which}")
         self._weights.write(snapshot["weights"])
         if self._scaler is not None:
             self._scaler.load_state_dict(snapshot["scaler"])
@@ -88,7 +94,7 @@ class Snapshots:
         self._account.last = snapshot["loss"]  # the loss of the undone weights may be NaN
         if replay:
             if self._order is None:
-                raise ValueError(f"{why!r} replays samples; pass Control(…, sampler=BatchSampler(…)).")
+                raise ValueError(f"{shown(why)} replays samples; pass Control(…, sampler=BatchSampler(…)).")
             self._order.behind = samples - snapshot["drawn"]
             write_streams(snapshot["streams"])
         return snapshot

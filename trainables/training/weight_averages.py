@@ -102,13 +102,22 @@ class WeightAverages:
 
     @classmethod
     def restored(cls, model: torch.nn.Module, state: dict[str, Any]) -> WeightAverages:
-        """The averages with this state; they use its tensors without a copy where the device is the model's."""
+        """The averages with this state; they use its tensors without a copy where the device is the model's.
+
+        Raises ValueError if the state is that of another model's averages.
+        """
+        if "gammas" not in state:
+            raise ValueError(
+                f"WeightAverages.restored({type(model).__name__}, state): must be what averages.state_dict() returned; this "
+                f"has {', '.join(map(repr, state)) or 'nothing'}."
+            )
         self = cls.__new__(cls)
         self.gammas, self.every = tuple(state["gammas"]), state["every"]
         self._samples, self._waiting = state["samples"], state["waiting"]
         self._waiting_samples = state["waiting_samples"]
         self._places, self.tied = _places(model)
         self._converts = any(tensor.dtype != _kind(tensor) for tensor in self._live())
+        _refuse_others(model, self._places, state["averages"][0])
         devices = {name: table[key].device for name, (table, key) in self._places.items()}
         self._averages = [[values[name].to(devices[name]) for name in self._places] for values in state["averages"]]
         return self
@@ -146,6 +155,22 @@ def _places(model: torch.nn.Module) -> tuple[dict[str, tuple[dict[str, Any], str
                     names[id(tensor)] = name
                     places[name] = (table, key)
     return places, tied
+
+
+def _refuse_others(
+    model: torch.nn.Module, places: dict[str, tuple[dict[str, Any], str]], values: dict[str, Tensor]
+) -> None:
+    """Raise ValueError if the average `values` is not of this model's tensors."""
+    own = {name: tuple(table[key].shape) for name, (table, key) in places.items()}
+    saved = {name: tuple(value.shape) for name, value in values.items()}
+    for name in {**own, **saved}:
+        if own.get(name) != saved.get(name):
+            here, there = (f"has shape {has[name]}" if name in has else "is missing" for has in (own, saved))
+            raise ValueError(
+                f"WeightAverages.restored({type(model).__name__}, state): these are averages of another model: {name!r} "
+                f"{here} in the model and {there} in the state. Build the model as it was when they were saved, or start "
+                "anew: WeightAverages(model, gammas)."
+            )
 
 
 def _kind(tensor: Tensor) -> torch.dtype:

@@ -48,6 +48,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from search.records import Config
+from search.wording import shown
 from search.work import Assignment
 from trainables.contract import OwnTraining
 from trainables.execution import call
@@ -114,7 +115,9 @@ class FromFunction(OwnTraining):
     ) -> Run | ScriptRun:
         """Raises ValueError for a policy that cannot reach the knobs, and for a fork of a function that reports."""
         if policy is not None and not self.takes_policy:
-            raise ValueError(f"{self!r} turns its own knobs, so {policy!r} cannot reach them; {self.policy_remedy}")
+            raise ValueError(
+                f"{self!r} turns its own knobs, so {shown(policy)} cannot reach them; {self.policy_remedy}"
+            )
         if _yields(self.train):
             return self._run_here(policy, assignment, should_pause)
         from trainables.scripts.run import ScriptRun

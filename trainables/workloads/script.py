@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.records import Config
+from search.wording import shown
 from search.work import Assignment
 from trainables.contract import CommandLine
 from trainables.scripts import config_file
@@ -149,7 +150,7 @@ class Script(CommandLine):
         from trainables.scripts.run import ScriptRun
 
         if policy is not None:
-            raise ValueError(f"{self!r} turns its own knobs; leave out Sweep(policy={policy!r}).")
+            raise ValueError(f"{self!r} turns its own knobs; leave out Sweep(policy={shown(policy)}).")
         if assignment.parent is not None:
             raise ValueError(f"{self!r} cannot start from another trial's state; use a searcher that does not fork.")
         return ScriptRun(self, assignment, should_pause)

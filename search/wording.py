@@ -1,0 +1,54 @@
+"""How messages show a searcher, a scheduler or a policy: by its class and what was set, not by all its settings."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import MISSING, fields, is_dataclass
+
+EXAMPLES = {"Searcher": "Random()", "Scheduler": "Asha()", "Policy": "LrSchedule()"}  # of each contract
+
+
+def shown(thing: object) -> str:
+    """A dataclass as it was written: its class, with the settings that differ from the defaults. Else the `repr`.
+
+    >>> from search import Asha
+    >>> shown(Asha(grace_period=1)), shown(Asha(grace_period=3))
+    ('Asha()', 'Asha(grace_period=3)')
+    """
+    if isinstance(thing, type):
+        return thing.__name__
+    if not is_dataclass(thing) or not hasattr(type(thing).__repr__, "__wrapped__"):  # its repr is not the generated one
+        return repr(thing)
+    given = []
+    for each in fields(thing):
+        value = getattr(thing, each.name)
+        default = each.default if each.default_factory is MISSING else each.default_factory()
+        if each.repr and (default is MISSING or repr(value) != repr(default)):  # an array has no plain `!=`
+            given.append(f"{each.name}={shown(value)}")
+    return f"{type(thing).__name__}({', '.join(given)})"
+
+
+def instance(title: str, wanted: type, /, **values: object) -> None:
+    """Each of `values` must be an instance of `wanted`; raises ValueError with the remedy.
+
+    >>> from search import Searcher, Tpe
+    >>> instance("Points", Searcher, then=Tpe)
+    Traceback (most recent call last):
+        ...
+    ValueError: Points(then=Tpe): that is the class; write Tpe().
+    """
+    for name, value in values.items():
+        if isinstance(value, wanted):
+            continue
+        place = f"{title}({name}={shown(value)})"
+        if isinstance(value, type) and issubclass(value, wanted):
+            raise ValueError(f"{place}: that is the class; write {call_of(value)}.")
+        raise ValueError(f"{place}: must be a {wanted.__name__.lower()}, such as {EXAMPLES[wanted.__name__]}.")
+
+
+def call_of(kind: type) -> str:
+    """How to make one: `RateRace()`, or `Warmup(…)` if it needs an argument."""
+    for each in inspect.signature(kind).parameters.values():
+        if each.default is each.empty and each.kind is not each.VAR_KEYWORD:
+            return f"{kind.__name__}(…)"
+    return f"{kind.__name__}()"
