@@ -64,6 +64,13 @@ def better(old: Trial | None, new: Trial, tried: Sequence[Trial], slack: float) 
     return large if large[1] <= limit(tried, slack) else min(large, small, key=lambda trial: trial[1])
 
 
+def by_rate(tried: Sequence[Trial]) -> dict[str, float]:
+    """The value of each rate, by names that give the rate exactly."""
+    values = {f"at {rate!r}": value for rate, value, _ in tried if math.isfinite(value)}
+    values |= {f"diverged at {rate!r}": 1.0 for rate, value, _ in tried if not math.isfinite(value)}
+    return values | {f"rose at {rate!r}": 1.0 for rate, value, rose in tried if rose and math.isfinite(value)}
+
+
 def added(quarters: tuple[Sums, Sums], loss: float, update: int, length: int) -> tuple[Sums, Sums]:
     """The sums with the loss of update 1, 2, … of a trial of `length` updates."""
     quarter = 4 * (update - 1) // length - 2

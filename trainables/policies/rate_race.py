@@ -7,7 +7,8 @@ Its progress is kept. The rate stays, and falls in a line to zero at the end.
 
 Use when   the rate is unknown, or known within a factor of ten, and the training has 2,500 updates or more.
 Costs      4 to 5 trials of 2 % of the updates, all counted, of which the winner's is kept; one evaluation for each
-           trial (three measurements: last weights and two averages); two copies of the weights during a race.
+           trial (three measurements: last weights and two averages); two copies of the weights during a race, and one
+           after it for `guard`.
 Settings   low, high (None): the range of rates; without them the configuration's rate times ratio^-2 … ratio^2.
            ratio (4): from one rate to the next. rungs (2): rates on each side of the configuration's. share (0.02): of the training, for a trial. least (50): updates of a
            trial at least. budget (0.2): the share of the training that the race may take; if the ladder does not fit,
@@ -55,6 +56,7 @@ from trainables.estimates.rate_ladder import (
     added,
     better,
     between,
+    by_rate,
     has_risen,
     has_stalled,
     level,
@@ -295,9 +297,8 @@ class RateRace(Policy[State]):
         old = state["winner"]
         if not state["races"] or old is None:
             best = better(old, new, tried, self.slack)
-            if best is new and old is not None and new[0] < state["centre"] <= old[0] and not old[2]:
-                return old if old[1] <= new[1] + self.slack * abs(new[1]) else new
-            return best
+            below = best is new and old is not None and new[0] < state["centre"] <= old[0] and not old[2]
+            return old if below and old and old[1] <= new[1] + self.slack * abs(new[1]) else best
         if state["centre"] in (old[0], new[0]) and math.isfinite(new[1]):
             present, other = (old, new) if state["centre"] == old[0] else (new, old)
             # The present rate must lose by more than the slack; a trial is too short to be sure of less.
@@ -325,14 +326,13 @@ class RateRace(Policy[State]):
     def _chosen(self, state: State, signals: Signals) -> tuple[State, Action]:
         """Go on from the winner's end; if all diverged, give up, or lower the rate of a training that went well before."""
         winner, tried, evidence = state["winner"], state["tried"], self._evidence(state, signals)
-        smallest = min(rate for rate, _, _ in tried)
         state = {**state, "trying": None, "tried": (), "winner": None}
         if winner is None and not state["races"]:
             return state, Action(roll_back=True, stop=True, why="all rates diverged, lower ones too", evidence=evidence)
         if winner is None:
             why = "all rates of the race diverged: a lower one, from the weights before it"
-            action = _back(signals, smallest / _AGAIN, why, evidence)
-            return {**state, "rate": smallest / _AGAIN}, replace(action, replay=self._replays)
+            rate = min(rate for rate, _, _ in tried) / _AGAIN
+            return {**state, "rate": rate}, replace(_back(signals, rate, why, evidence), replay=self._replays)
         rate, value, _ = winner
         beyond = min((math.sqrt(rate * each) for each, _, _ in tried if each > rate), default=math.inf)
         state = {
@@ -359,24 +359,15 @@ class RateRace(Policy[State]):
         )  # fmt: skip
 
     def _evidence(self, state: State, signals: Signals) -> dict[str, float]:
-        """Each rate with its value, by names that give the rate exactly, and what the race took."""
-        tried = state["tried"]
-        values = {f"at {rate!r}": value for rate, value, _ in tried if math.isfinite(value)}
-        values |= {f"diverged at {rate!r}": 1.0 for rate, value, _ in tried if not math.isfinite(value)}
-        values |= {f"rose at {rate!r}": 1.0 for rate, value, rose in tried if rose and math.isfinite(value)}
+        """What the race took, and each rate's value."""
         return {
             "search_samples": float(signals.samples - state["begun"]), "trial_updates": float(state["length"]),
-            "planned": float(state["planned"]), "tried": float(len(tried)), **values,
+            "planned": float(state["planned"]), "tried": float(len(state["tried"])), **by_rate(state["tried"]),
         }  # fmt: skip
 
     def _value(self, signals: Signals) -> float:
-        return lowest(
-            signals.each or {"last": signals.metrics},
-            self.metric,
-            self.mode,
-            whose="RateRace",
-            remedy="; add mode='max' if it should be large",
-        )
+        each, remedy = signals.each or {"last": signals.metrics}, "; add mode='max' if it should be large"
+        return lowest(each, self.metric, self.mode, whose="RateRace", remedy=remedy)
 
     def _length(self, signals: Signals) -> int:
         """Updates of a trial."""
