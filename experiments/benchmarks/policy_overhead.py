@@ -9,13 +9,15 @@ noise scale  an update with a policy that watches the gradient (and never acts) 
 race         whole trainings of 2,500 updates or more with `RateRace()`, through `Control` in a hand-written loop: the share
              of everything but the updates. With --data the trainings of weight_averages.py, which says what FOLDER holds.
 
-In the first two parts, two trainings in one process take turns, some updates each; of each such pair the ratio, and of the
-ratios the median, the smallest and the largest. Shares of the race are of processor time.
+In the first two parts, two trainings in one process take turns, a few updates each; of each such pair the ratio, and of
+the ratios the median with its 95 % interval (from the order statistics) and the middle half. Shares of the race are of
+processor time.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -55,12 +57,13 @@ class Model:
 
 
 MODELS = {
-    "lstm_mnist, hidden=32": Model(LstmMnist(hidden=32), 16, 200),
-    "lstm_lm, 1 x 64": Model(LstmLm(hidden=64, layers=1, vocabulary_size=2000), 20, 40),
-    "resnet_pretrain": Model(ResNetPretrain(), 64, 8),
+    "lstm_mnist, hidden=32": Model(LstmMnist(hidden=32), 16, 8),
+    "lstm_lm, 1 x 64": Model(LstmLm(hidden=64, layers=1, vocabulary_size=2000), 20, 4),
+    "resnet_pretrain": Model(ResNetPretrain(), 64, 4),
     "bert_mlm, 2 x 128": Model(BertMlm(), 32, 4),
     "bert_mlm, 4 x 256": Model(BertMlm(layers=4, hidden=256, heads=4), 32, 4),
 }
+
 
 # Pairs
 
@@ -73,14 +76,16 @@ class Pairs:
     more: list[Seconds]  # a share of the bare loop's time
 
 
-def pairs(bare: Iterator[Seconds], other: Iterator[Seconds], updates: int, rounds: int) -> Pairs:
-    loops, blocks = (bare, other), []
+def pairs(bare: Iterator[Seconds], other: Iterator[Seconds], updates: int, seconds: float) -> Pairs:
+    """As many pairs as take so many seconds of processor time, but three at least."""
+    loops, blocks, spent = (bare, other), [], 0.0
     for loop in loops:
         block(loop, 4)
-    for number in range(rounds):
-        order = (0, 1) if number % 2 else (1, 0)
+    while spent < seconds or len(blocks) < 3:
+        order = (0, 1) if len(blocks) % 2 else (1, 0)
         took = {which: block(loops[which], updates) for which in order}
         blocks.append((took[0], took[1]))
+        spent += took[0].processor + took[1].processor
     return Pairs(
         Seconds(
             statistics.median(base.wall for base, _ in blocks) / updates,
@@ -91,14 +96,20 @@ def pairs(bare: Iterator[Seconds], other: Iterator[Seconds], updates: int, round
 
 
 def spread(shares: list[float]) -> str:
-    return f"{statistics.median(shares):+.1%} ({min(shares):+.1%} to {max(shares):+.1%})"
+    """The median, the 95 % interval of the median, and the middle half."""
+    ordered, n = sorted(shares), len(shares)
+    away = math.ceil(0.98 * math.sqrt(n))  # 1.96 standard deviations of the median's rank
+    low, high = ordered[max(0, n // 2 - away)], ordered[min(n - 1, n // 2 + away)]
+    return (
+        f"{statistics.median(shares):+.1%} ({low:+.1%} to {high:+.1%}) "
+        f"| {ordered[n // 4]:+.1%} to {ordered[-1 - n // 4]:+.1%}"
+    )
 
 
 def line(name: str, found: Pairs) -> str:
     processor, wall = ([getattr(more, clock) for more in found.more] for clock in ("processor", "wall"))
-    return (
-        f"| {name} | {1e3 * found.update.processor:.2g} ms | {spread(processor)} | {spread(wall)} | {len(processor)} |"
-    )
+    update, walls = 1e3 * found.update.processor, f"{statistics.median(wall):+.1%}"
+    return f"| {name} | {update:.2g} ms | {spread(processor)} | {walls} | {len(wall)} |"
 
 
 def alone(model: Model, prepared: Path, updates: int) -> float:
@@ -110,9 +121,9 @@ def alone(model: Model, prepared: Path, updates: int) -> float:
     return (now() - begun).processor / updates
 
 
-def print_averaging(models: dict[str, Model], rounds: int, folder: Path) -> None:
-    print("| model | weights | loop | update, bare | more processor time | more wall time | n | averages alone |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+def print_averaging(models: dict[str, Model], seconds: float, folder: Path) -> None:
+    print("| model | weights | loop | update, bare | more processor time | middle half | wall | n | averages alone |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, model in models.items():
         workload, config, prepared = model.workload, model.config, folder / name
         weights = sum(tensor.numel() for tensor in workload.model(config, prepared).parameters())
@@ -122,20 +133,20 @@ def print_averaging(models: dict[str, Model], rounds: int, folder: Path) -> None
             "`WeightAverages`": [by_hand(workload, config, prepared, gammas=gammas) for gammas in ((), GAMMAS)],
         }
         for loop, both in loops.items():
-            found = pairs(*both, model.updates, rounds)
+            found = pairs(*both, model.updates, seconds)
             share = took / found.update.processor
             print(f"{line(f'{name} | {weights:,} | {loop}', found)} {share:.1%} |", flush=True)
 
 
-def print_noise_scale(models: dict[str, Model], rounds: int, folder: Path) -> None:
-    print("| model | passes | update, bare | more processor time | more wall time | n |")
-    print("| --- | --- | --- | --- | --- | --- |")
+def print_noise_scale(models: dict[str, Model], seconds: float, folder: Path) -> None:
+    print("| model | passes | update, bare | more processor time | middle half | wall | n |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, model in models.items():
         policy = NoiseScaleBatch(most=model.batch_size)  # watches as ever, and has no room to grow
         for passes in (4, 2, 1):
             split: Workload = replace(model.workload, execution=Execution(micro_batch=-(-model.batch_size // passes)))  # type: ignore[type-var]
             loops = (ours(split, model.config, folder / name, each) for each in (None, policy))
-            print(line(f"{name} | {passes}", pairs(*loops, model.updates, rounds)), flush=True)
+            print(line(f"{name} | {passes}", pairs(*loops, model.updates, seconds)), flush=True)
 
 
 # The race
@@ -243,7 +254,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=30, help="of processor time, for each comparison of pairs")
     parser.add_argument("--updates", type=int, default=2500, help="of a race, at least")
     parser.add_argument("--data", type=Path, help="the race's real data; without it, what packages bring")
     given = parser.parse_args()
@@ -255,9 +266,9 @@ def main() -> None:
         for name, model in models.items():
             model.workload.prepare(folder / name)
         if "averaging" in given.parts:
-            print_averaging(models, given.rounds, folder)
+            print_averaging(models, given.seconds, folder)
         if "noise scale" in given.parts:
-            print_noise_scale(models, given.rounds, folder)
+            print_noise_scale(models, given.seconds, folder)
         if "race" in given.parts:
             small = {name: lasting(models[name], given.updates) for name in RACED if name in models}
             real = {name: made(given.data.absolute()) for name, made in EXPERIMENTS.items()} if given.data else {}
