@@ -35,6 +35,7 @@ from trainables.policies.averaged import Averaged
 from trainables.policies.noise_scale import NoiseScaleBatch
 from trainables.training.batch_sampler import BatchSampler
 from trainables.training.control import Control
+from trainables.training.device import autocast, measure, placed
 from trainables.training.weight_averages import WeightAverages
 from trainables.values import Action, Execution
 from trainables.workloads.bert_mlm import BertMlm
@@ -109,7 +110,7 @@ def spread(shares: list[float]) -> str:
 def line(name: str, found: Pairs) -> str:
     processor, wall = ([getattr(more, clock) for more in found.more] for clock in ("processor", "wall"))
     update, walls = 1e3 * found.update.processor, f"{statistics.median(wall):+.1%}"
-    return f"| {name} | {update:.2g} ms | {spread(processor)} | {walls} | {len(wall)} |"
+    return f"| {name} | {update:.3g} ms | {spread(processor)} | {walls} | {len(wall)} |"
 
 
 def alone(model: Model, prepared: Path, updates: int) -> float:
@@ -184,16 +185,15 @@ class Watched(Control):
 def raced(workload: Workload, policy: Policy[Any], config: Config, folder: Path) -> Shares:
     """Train to the end in a hand-written loop, with the policy in a `Control`."""
     torch.manual_seed(0)
-    model = workload.model(config, folder)
+    device = torch.device("cpu")
+    model = placed(workload.model(config, folder), workload.execution, device)
     optimizer, limit, found = workload.optimizer(model, config), workload.clip_norm(config), Shares()
 
     def evaluate() -> dict[str, float]:
         begun = now()
-        model.eval()
-        with torch.no_grad():
-            metrics = workload.evaluate(model, "valid")
+        metrics = dict(measure(workload, model, "valid"))
         found.measuring += (now() - begun).processor
-        return dict(metrics)
+        return metrics
 
     sampler = BatchSampler(workload.samples(), seed=0)
     control = Watched(
@@ -205,7 +205,7 @@ def raced(workload: Workload, policy: Policy[Any], config: Config, folder: Path)
         for indices in sampler:
             begun = now()
             optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=workload.execution.precision == "bf16"):
+            with autocast(workload.execution, device):
                 loss = workload.loss(model, torch.tensor(indices))
             loss.backward()
             if limit is not None:
@@ -241,7 +241,7 @@ def print_race(experiments: dict[str, Experiment], folder: Path) -> None:
         found = raced(experiment.workload, experiment.policy("race"), experiment.config, folder / name)
         parts = (found.acting, found.measuring, found.controlling, found.reporting)
         shares = " | ".join(f"{part / found.whole:.1%}" for part in parts)
-        print(f"| {name} | {found.updates:,} | {1e3 * found.updating / found.updates:.2g} ms | {shares} |", flush=True)
+        print(f"| {name} | {found.updates:,} | {1e3 * found.updating / found.updates:.3g} ms | {shares} |", flush=True)
         said.append(f"{name}: {found.won}")
     print("\n" + "\n".join(said))
 
