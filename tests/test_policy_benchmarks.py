@@ -1,4 +1,4 @@
-"""The commands that measure averages of the weights and growing batches, on a tiny training."""
+"""The commands that measure averages of the weights, growing batches and what policies cost, on a tiny training."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from trainables.workloads.mlp_digits import MlpDigits
 sys.path.insert(0, str(ROOT / "experiments" / "benchmarks"))
 
 import free_batch
+import policy_overhead
 import weight_averages
 
 TINY = weight_averages.Experiment(
@@ -53,3 +54,27 @@ def test_the_price_of_a_batch_is_read_from_both_arms(tmp_path: Path, capsys: pyt
     said = capsys.readouterr().out
     assert "| x2 |" in said
     assert "its price, measured" in said
+
+
+SMALL = {"tiny": policy_overhead.Model(MlpDigits(data_share=0.2), 16, 4)}
+
+
+def test_what_policies_take_is_shown_pair_by_pair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy_overhead.print_averaging(SMALL, 0.0, tmp_path)
+    policy_overhead.print_noise_scale(SMALL, 0.0, tmp_path)
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if "tiny" in line]
+    assert [row[2] for row in rows[:2]] == ["`Averaged()`", "`WeightAverages`"]
+    assert [row[1] for row in rows[2:]] == ["4", "2", "1"], "passes"
+    pairs_taken = [*(row[-2] for row in rows[:2]), *(row[-1] for row in rows[2:])]
+    assert pairs_taken == ["3"] * 5
+
+
+def test_a_race_is_taken_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = policy_overhead.lasting(SMALL["tiny"], 540)
+    found = policy_overhead.raced(experiment.workload, experiment.policy("race"), experiment.config, tmp_path)
+    assert found.updates == 546
+    assert "wins the race" in found.won
+    parts = (found.updating, found.acting, found.measuring, found.controlling, found.reporting)
+    assert min(parts) > 0
+    policy_overhead.print_race({"tiny": policy_overhead.lasting(SMALL["tiny"], 1)}, tmp_path)
+    assert "| tiny | 13 |" in capsys.readouterr().out

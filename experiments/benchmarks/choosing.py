@@ -1,6 +1,7 @@
 """Which policy wins at equal cost, and the value of each: `experiments/policies.py` with all policies, and with each alone.
 
     python experiments/benchmarks/choosing.py --seeds 5
+    python experiments/benchmarks/choosing.py --policies fixed averaged    # only these alone
 
 Every sweep has the same budget in full trainings, finalists included, and runs in this process. The table shows the test
 accuracy of the winner, how often each policy won when all were on offer, and the cost of the search.
@@ -18,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+ALL = "all to choose from"
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "experiments"))
 
@@ -42,22 +44,24 @@ def found(only: str | None, seed: int, runs: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--policies", nargs="+", default=[ALL, *NAMES], choices=[ALL, *NAMES])
     parser.add_argument("--runs", type=Path, default=Path("runs/choosing"))
     given = parser.parse_args()
+    remark = ""
     print("| policies | test accuracy of the winner | validation | full trainings | n |")
     print("| --- | --- | --- | --- | --- |")
-    baseline: list[float] = []
-    for only in (None, *NAMES):
+    for name in given.policies:
+        only = None if name == ALL else name
         rows = [found(only, seed, given.runs.absolute()) for seed in range(given.seeds)]
         tests = [row["best"]["test"]["accuracy"] for row in rows]
         valid = statistics.mean(row["best"]["value"] for row in rows)
         cost = statistics.mean(row["cost"]["full_equivalents"] for row in rows)
-        label = only or "all to choose from"
-        print(f"| {label} | {spread(tests)} | {valid:.4f} | {cost:.1f} | {len(rows)} |", flush=True)
+        print(f"| {name} | {spread(tests)} | {valid:.4f} | {cost:.1f} | {len(rows)} |", flush=True)
         if only is None:
-            baseline = [row["baseline"]["test"]["accuracy"] for row in rows]
+            baseline = spread([row["baseline"]["test"]["accuracy"] for row in rows])
             won = Counter(row["best"]["config"]["policy"] for row in rows)
-    print(f"\nBaseline, momentum SGD at a constant rate: {spread(baseline)}. Chosen where all were there: {dict(won)}.")
+            remark = f"Baseline, momentum SGD at a constant rate: {baseline}. Chosen where all were there: {dict(won)}."
+    print(f"\n{remark}")
 
 
 def spread(values: list[float]) -> str:

@@ -1,11 +1,7 @@
-"""The cost of watching the gradient noise scale, and the policies that use it.
+"""What the gradient noise scale is good for: the policies that use it, and its growth. policy_overhead.py has its cost.
 
-    python experiments/benchmarks/noise_scale.py                    # all three parts, some minutes on one core
-    python experiments/benchmarks/noise_scale.py --parts overhead --rounds 21
+    python experiments/benchmarks/noise_scale.py                    # both parts, some minutes on one core
 
-overhead    processor seconds a sample with a policy that watches the gradient and does nothing, by those without it: where the
-            batch is made of several passes anyway, and where it is split in two for the watching. Both in one process,
-            taking turns; median of the rounds, smallest and largest.
 policies    digits: updates, test accuracy and seconds with the noise-scale policies, the tuned base batch and the
             largest batch (its learning rate by the same rule), `--seeds` each.
 growth      digits: the noise scale where the training loss is about 1, and where it is about 0.1, with an LSTM and a ResNet.
@@ -19,7 +15,7 @@ import argparse
 import math
 import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -35,76 +31,12 @@ from trainables.training.device import measure
 from trainables.training.loop import Training
 from trainables.values import NOTHING, Action, Execution, Signals
 from trainables.workloads.lstm_mnist import LstmMnist
-from trainables.workloads.quadratic import Quadratic
 from trainables.workloads.resnet_pretrain import ResNetPretrain
-
-
-@dataclass(frozen=True)
-class Watching(Policy[None]):
-    """Has the gradient measured, and does nothing."""
-
-    needs = frozenset({"gradient"})
-
-    def start(self, signals: Signals) -> tuple[None, Action]:
-        return None, NOTHING
-
-    def act(self, state: None, signals: Signals) -> tuple[None, Action]:
-        return None, NOTHING
-
-
-# Overhead
-
-WATCHED: dict[str, Workload] = {
-    "resnet_pretrain": ResNetPretrain(),
-    "lstm_mnist": LstmMnist(),
-    "quadratic": Quadratic(dimension=64),  # an update of 0.1 ms: what the loop itself takes
-}
 
 
 def baseline(workload: Workload) -> Config:
     assert workload.baseline is not None
     return workload.baseline
-
-
-def seconds(workload: Workload, policy: Policy[Any], updates: int) -> float:
-    """Of this one thread's processor, for so many updates; evaluations are left out, and what else the machine does."""
-    training = Training(workload, policy, baseline(workload), until=1_000_000)
-    items, total = iter(training), 0.0
-    while updates:
-        begun = time.process_time()
-        item = next(items)
-        if item is None:
-            total += time.process_time() - begun
-            updates -= not training.accumulated
-    return total
-
-
-def overhead(workload: Workload, updates: int, rounds: int) -> list[float]:
-    """Seconds with watching by those without, less one, for each round."""
-    policies: dict[str, Policy[Any]] = {"watching": Watching(), "none": Fixed()}
-    for policy in policies.values():
-        seconds(workload, policy, 3)
-    found = []
-    for number in range(rounds):
-        order = sorted(policies, reverse=bool(number % 2))
-        took = {name: seconds(workload, policies[name], updates) for name in order}
-        found.append(took["watching"] / took["none"] - 1)
-    return found
-
-
-def print_overhead(rounds: int) -> None:
-    print("| workload | batch | passes without watching | overhead of watching, median (smallest to largest) |")
-    print("| --- | --- | --- | --- |")
-    for name, workload in WATCHED.items():
-        batch_size = workload.knobs(baseline(workload)).batch_size
-        for passes in (4, 2, 1):
-            split = replace(workload, execution=Execution(micro_batch=batch_size // passes))  # type: ignore[type-var]
-            found = overhead(split, {"quadratic": 400}.get(name, 20), rounds)
-            print(
-                f"| {name} | {batch_size} | {passes} | {statistics.median(found):+.1%} "
-                f"({min(found):+.1%} to {max(found):+.1%}, n = {rounds}) |",
-                flush=True,
-            )
 
 
 # Policies
@@ -235,21 +167,18 @@ def print_growth(seeds: int) -> None:
         print(f"| {name} | {early:.0f} | {late:.0f} | {ratio:.1f} | {ratios} |", flush=True)
 
 
-PARTS = ("overhead", "policies", "growth")
+PARTS = ("policies", "growth")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--rounds", type=int, default=15, help="of the overhead")
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
     parts = given.parts.split(",")
     if unknown := sorted(set(parts) - set(PARTS)):
         parser.error(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     torch.set_num_threads(1)
-    if "overhead" in parts:
-        print_overhead(given.rounds)
     if "policies" in parts:
         print_policies(given.seeds)
     if "growth" in parts:
