@@ -20,10 +20,12 @@ Source     Rakotoarison et al., In-Context Freeze-Thaw Bayesian Optimization, IC
 Differs    uses expected improvement, not the probability of a random improvement; costs count. The model shares its turns
            with successive halving of random configurations: its share follows its skill, the rank correlation of its
            forecasts with the results on this sweep (`search.rules.turns`), and each suggestion says so. Halving gets
-           the turn, too, where the model expects no gain. Rungs whose order does not last are skipped
-           (`search.rules.first_rung`), and so are cheap tasks that say little about full trainings. Failed and diverged trials get the worst value where they broke, and places near them
-           count for less. Losses are put on a logarithmic scale relative to the best one, so units, sign and a few
-           enormous losses do not matter. Each turn uses one of three fits, see `search.models.fits`.
+           the turn, too, where the model expects no gain. One in three full trainings is a random configuration,
+           because the best forecasts never show what starts late. Rungs whose order does not last are skipped
+           (`search.rules.first_rung`), and so are cheap tasks that say little about full trainings. Failed and
+           diverged trials get the worst value where they broke, and places near them count for less. Losses are put
+           on a logarithmic scale relative to the best one, so units, sign and a few enormous losses do not matter.
+           Each turn uses one of three fits, see `search.models.fits`.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from numpy.typing import NDArray
 from search.contract import generator
 from search.history import History
 from search.models.fidelities import Configuration, level
+from search.origins import COVERING
 from search.records import Status, Suggestion, resume, start
 from search.rules.halving import halved
 from search.rules.multifidelity import Decision, MultiFidelity
@@ -47,6 +50,7 @@ from search.settings import share
 
 Array = NDArray[np.float64]
 
+AUDIT = 3  # one in so many full trainings is a random one: the best forecasts alone never show what starts late
 EARLY = 0.5  # full trainings' cost after which the first one is due, even without a model
 NOTHING = -8.0  # log of an improvement, on the scale of the losses, that counts as none
 MARGIN = (-3.0, -0.3)  # powers of ten, on the scale of the losses: how much better a new configuration must be
@@ -99,6 +103,10 @@ class MultitaskSearch(MultiFidelity):
         likely = [each for each in decision.resting if not _rises(each)]
         if not likely:
             return None
+        drawn = [each for each in likely if each.trials[0].first_origin in COVERING]
+        if drawn and _full(decision) % AUDIT == AUDIT - 1:
+            chosen = drawn[int(generator(history, "audit").integers(len(drawn)))]
+            return decision.promoted(chosen, decision.top, f"one in {AUDIT} full trainings is drawn, for late starters")
         units = np.array([each.unit for each in likely])
         gains = decision.acquisition.log_improvement(units, 1.0, decision.best_full)
         if gains.max() < NOTHING:
@@ -159,6 +167,15 @@ def _halving(decision: Decision, why: str) -> Suggestion | None:
     if found is not None:
         return decision.promoted(*found, f"one of the best third of the random ones; {why}")
     return _random_where_feasible(decision, why)
+
+
+def _full(decision: Decision) -> int:
+    """How many trainings have reached the horizon or are on their way to it."""
+    history = decision.history
+    trials = [each.full for each in decision.known if each.full is not None]
+    return sum(
+        (history.goal(trial) if trial.status is Status.RUNNING else trial.reach) >= history.horizon for trial in trials
+    )
 
 
 def _rises(configuration: Configuration) -> bool:
