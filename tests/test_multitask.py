@@ -259,6 +259,28 @@ def test_where_a_step_is_dear_the_first_full_training_does_not_wait_for_the_mode
     assert "the best of the first 2 results" in suggestions(tuning)[2].evidence
 
 
+@pytest.mark.parametrize(("complete", "is_drawn"), [(1, False), (2, True), (3, False), (5, True)])
+def test_one_in_three_full_trainings_is_a_random_one_so_that_late_starters_are_seen(
+    complete: int, is_drawn: bool
+) -> None:
+    chosen = set()
+    for seed in range(6 if is_drawn else 2):
+        history = History(SPACE, horizon=50, seed=seed)
+        for number in range(complete + 6):
+            config = {"x": 0.25 + (complete + 6 - number) / 20, "y": 0.6}  # the later, the better
+            history.append(start(config, origin="initial"))
+            end = 50 if number < complete else 1
+            for step in range(1, end + 1):
+                history.append(Report(number, step, bowl(config, step)))
+            history.append(End(number, Status.COMPLETED if end == 50 else Status.STOPPED))
+        suggestion = MultitaskSearch(n_initial=4, full=0.999).suggest(history)
+        assert isinstance(suggestion, Suggestion)
+        assert (suggestion.kind, suggestion.until) == ("resume", None)
+        assert ("is drawn, for late starters" in suggestion.evidence) == is_drawn
+        chosen.add(suggestion.trial)
+    assert len(chosen) > 2 if is_drawn else chosen == {complete + 5}, "drawn from all that rest, or the best of them"
+
+
 def test_a_curve_that_rises_is_not_due() -> None:
     history = History(SPACE, horizon=9, seed=0)
     for number, last in enumerate((0.1, 0.4)):  # the first is best and rises

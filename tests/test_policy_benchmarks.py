@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "experiments" / "benchmarks"))
 
 import free_batch
 import policy_overhead
+import shared_rates
 import weight_averages
 
 TINY = weight_averages.Experiment(
@@ -54,6 +55,13 @@ def test_the_price_of_a_batch_is_read_from_both_arms(tmp_path: Path, capsys: pyt
     said = capsys.readouterr().out
     assert "| x2 |" in said
     assert "its price, measured" in said
+
+
+def test_a_sweep_of_races_counts_what_each_tried_and_lost() -> None:
+    searcher, rungs = shared_rates.ARMS["three, FromFound"]
+    trials = shared_rates.sweep(searcher, rungs, MlpDigits(horizon=12), 2, seed=0)
+    assert all(2 <= trial.tried <= 5 and 0.05 < trial.lost < 0.35 for trial in trials)
+    assert all(0 < trial.accuracy < 1 for trial in trials)
 
 
 SMALL = {"tiny": policy_overhead.Model(MlpDigits(data_share=0.2), 16, 4)}
