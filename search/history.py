@@ -10,7 +10,21 @@ from typing import Any, overload
 from search.costs import Costs
 from search.curves import Curves
 from search.device_time import DeviceTime
-from search.records import FINALIST, Began, Config, End, OfRun, OfTrial, Over, Record, Report, Status, Suggestion, Used
+from search.records import (
+    FINALIST,
+    FOUND,
+    Began,
+    Config,
+    End,
+    OfRun,
+    OfTrial,
+    Over,
+    Record,
+    Report,
+    Status,
+    Suggestion,
+    Used,
+)
 from search.run_state import RunState
 from search.space import Space
 from search.task import FULL, Task, named
@@ -57,6 +71,11 @@ class Trial:
     def loss(self) -> float:
         """Loss at the last recorded step; NaN before the first report."""
         return self.losses[-1] if self.losses else math.nan
+
+    @property
+    def found(self) -> dict[str, float]:
+        """Parameter → the value that the training itself found for it, by its last report."""
+        return {name[len(FOUND) :]: value for name, value in self.metrics.items() if name.startswith(FOUND)}
 
     @property
     def broke(self) -> bool:

@@ -9,5 +9,5 @@ from __future__ import annotations
 COVERING = frozenset({"initial", "random", "sobol", "grid", "fallback"})
 """Drawn from the whole space, independent of the results."""
 
-CHOSEN = frozenset({"model", "point", "explored", "promotion", "resumed", "retry", "baseline", "finalist"})
+CHOSEN = frozenset({"model", "point", "found", "explored", "promotion", "resumed", "retry", "baseline", "finalist"})
 """Given by the user, or chosen from results."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import MISSING, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.history import Trial
 
 EXAMPLES = {"Searcher": "Random()", "Scheduler": "Asha()", "Policy": "LrSchedule()"}  # of each contract
 
@@ -26,6 +30,16 @@ def shown(thing: object) -> str:
         if each.repr and (default is MISSING or repr(value) != repr(default)):  # an array has no plain `!=`
             given.append(f"{each.name}={shown(value)}")
     return f"{type(thing).__name__}({', '.join(given)})"
+
+
+def with_found(trial: Trial) -> dict[str, Any]:
+    """A trial's configuration; where its training found a value by itself, that value, and what it began at."""
+    told = {
+        name: f"{value:.3g} (found in training; began at {trial.config[name]:.3g})"
+        for name, value in trial.found.items()
+        if name in trial.config
+    }
+    return {**trial.config, **told}
 
 
 def instance(title: str, wanted: type, /, **values: object) -> None:

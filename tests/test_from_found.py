@@ -14,6 +14,7 @@ from search.searchers.found import FromFound
 from search.searchers.points import Points
 from search.searchers.random import Random
 from search.space import Space, choice, loguniform, pow2, randint
+from search.wording import with_found
 from search.work import Reported
 from trainables.contract import Policy
 from trainables.policies.averaged import Averaged
@@ -148,3 +149,27 @@ def test_a_race_says_in_each_report_what_it_found_also_after_a_cut(policy: Polic
     rest = Training(workload, policy, config, seed=1, until=8)
     rest.load(half.state())
     assert begun + reports(rest) == whole
+
+
+def test_the_better_a_result_the_more_its_value_counts() -> None:
+    space = Space({"learning_rate": loguniform(1e-5, 1)})
+    tuning = AskAndTell(space, FromFound(Random()), horizon=1, seed=3)
+    for value, loss in ((1e-3, 0.1), (1e-1, 0.9)):
+        trial = tuning.ask()
+        assert trial is not None
+        tuning.tell(trial, 1, loss, metrics={FOUND + "learning_rate": value})
+    trial = tuning.ask()
+    assert trial is not None
+    assert 1e-3 < trial.config["learning_rate"] < 3e-3, "the middle would be 1e-2"
+    assert trial.first_origin == "found"
+
+
+def test_a_trial_is_shown_with_what_it_found_and_what_it_began_at() -> None:
+    tuning = AskAndTell(SPACE, Random(), horizon=1)
+    trial = tuning.ask()
+    assert trial is not None
+    assert with_found(trial) == trial.config
+    tuning.tell(trial, 1, 1.0, metrics={FOUND + "learning_rate": 0.0577, "accuracy": 0.9})
+    began = trial.config["learning_rate"]
+    assert with_found(trial)["learning_rate"] == f"0.0577 (found in training; began at {began:.3g})"
+    assert with_found(trial)["batch_size"] == trial.config["batch_size"]

@@ -47,7 +47,7 @@ SEARCHERS = [
     GaussianProcess(n_startup_trials=4),
     CmaEs(population=4),
     Points((), then=Random()),
-    FromFound(Random()),
+    FromFound(Random(), parameter="lr"),
     BayesSearch(n_initial=4),
     MultitaskSearch(n_initial=4),
     SigOptSearch(n_initial=4),

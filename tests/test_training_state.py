@@ -57,10 +57,10 @@ OF_AVERAGES = ["control/averages"]
 """They matter to a policy that keeps averages of the weights."""
 ELSEWHERE = [
     "control/stopped", "control/diverged", "control/multiples", "control/chosen", "control/account/latest_loss",
-    "control/reports",
+    "control/reports", "control/decisions/found",
 ]  # fmt: skip
 """They matter to a training that is over, to a loop that loads the optimizer before there is a control, to the test of a
-checkpoint, to a roll-back to a mark from which no update has followed, and to Wsd."""
+checkpoint, to a roll-back to a mark from which no update has followed, to Wsd, and to policies that find a value."""
 
 
 @pytest.mark.parametrize("left_out", [None, *LEFT_OUT, *OF_TRIALS, *OF_AVERAGES])

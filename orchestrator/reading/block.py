@@ -15,6 +15,7 @@ from orchestrator.console.sparkline import sparkline
 from orchestrator.reading.spending import tasks
 from orchestrator.reading.spent import spent_in_words
 from search.records import Status
+from search.wording import with_found
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
@@ -109,7 +110,7 @@ def _best(standing: Standing, best: Trial) -> Text:
     text = Text.assemble((_value(standing, best.loss), "green"), f" (trial {best.number}, step {best.step}{of})")
     if bars := sparkline([standing.driver.sweep.value(loss) for loss in standing.trend], SPARK):
         text.append(f" {bars}", "green")
-    return text.append(f"\n{config_in_words(best.config)}")
+    return text.append(f"\n{config_in_words(with_found(best))}")
 
 
 def _value(standing: Standing, loss: float) -> str:

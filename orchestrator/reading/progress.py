@@ -17,6 +17,7 @@ from orchestrator.reading import block
 from orchestrator.reading.standing import Standing
 from search.records import Status
 from search.rules.finalists import confirmed
+from search.wording import with_found
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
@@ -115,7 +116,7 @@ class Display:
         self._outlet.say(
             Text(
                 f"first report: trial {trial.number}, step {trial.steps[0]}, {driver.sweep.metric_name} {value:.4g}, after "
-                f"{block.duration(driver.spent_seconds)}  {block.config_in_words(trial.config)}",
+                f"{block.duration(driver.spent_seconds)}  {block.config_in_words(with_found(trial))}",
                 style="dim",
             )
         )
@@ -133,4 +134,4 @@ class Display:
             if again is None or not isfinite(again.mean)
             else f"best on fresh seeds so far: trial {best.number}, mean {metric} {value(again.mean):.4g}"
         )
-        self._outlet.say(Text(f"{told}  {block.config_in_words(best.config)}", style="green"))
+        self._outlet.say(Text(f"{told}  {block.config_in_words(with_found(best))}", style="green"))

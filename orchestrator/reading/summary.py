@@ -129,6 +129,7 @@ def _about(ledger: Ledger, trial: Trial | None, about: Mapping[str, Any]) -> dic
     return {
         "trial": trial.number,
         "config": dict(trial.config),
+        "found": trial.found,
         "value": goal_of(about).value(trial.loss) if isfinite(trial.loss) else None,
         "task": trial.task,
         "step": trial.step,

@@ -10,7 +10,8 @@ Recipes    FromFound(Tpe()) with policy=RateRace(rungs=1): three rates around th
 Not for    a parameter that the search itself should choose: the searcher's own value is replaced.
 Source     our own: Bayesian linear regression of the logarithm on all other parameters (Rasmussen and Williams,
            Gaussian Processes for Machine Learning, 2006, section 2.1). Square root of the batch: Krizhevsky, One Weird Trick, 2014.
-Differs    keeps the searcher's value while the expectation is uncertain by more than a factor of `UNSURE`.
+Differs    keeps the searcher's value while the expectation is uncertain by more than a factor of `UNSURE`. The better a
+           trial's result, the more its value counts.
 
 Learns from this sweep and from the earlier ones in its history.
 """
@@ -18,7 +19,7 @@ Learns from this sweep and from the earlier ones in its history.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,15 +28,20 @@ from numpy.typing import NDArray
 from search.contract import Searcher
 from search.domain.parameters import Choice, Float
 from search.history import History
-from search.records import FOUND, Config, Enough, Suggestion
+from search.origins import COVERING
+from search.records import Config, Enough, Suggestion
 from search.settings import number
 from search.space import Space
 from search.wording import instance
 
 UNSURE = 16.0  # a wider expectation tells no more than the range
-NOISE = 0.7  # deviation of the logarithm of one found value: trainings try steps of a factor of 4
+NOISE = 0.7  # deviation of the logarithm of the value that the best trial found: trainings try steps of a factor of 4
+WORST = 3.0  # times that for the worst trial's: what looked right early in it proved wrong
 ACROSS = 1.5  # deviation of the logarithm that one option (SGD, Adam) explains, …
 ALONG = 1.0  # … and one number along its whole range
+
+
+Found = tuple[Config, float, float]
 
 
 @dataclass(frozen=True)
@@ -71,15 +77,16 @@ class FromFound(Searcher):
             return suggestion
         if self.parameter not in suggestion.config:
             return suggestion
-        seen = list(self._found(history))
+        seen = self._found(history)
         expected = self._expected(history.space, suggestion.config, seen) if seen else None
         if expected is None:
             return suggestion
         config = {**suggestion.config, self.parameter: expected}
         if history.space.why_not(config) is not None:
             return suggestion
-        words = f"{self.parameter} as {len(seen)} trainings found it"
-        return replace(suggestion, config=config, evidence=f"{suggestion.evidence}; {words}".lstrip("; "))
+        words = "; ".join(filter(None, [suggestion.evidence, f"{self.parameter} as {len(seen)} trainings found it"]))
+        origin = "found" if suggestion.origin in COVERING else suggestion.origin
+        return replace(suggestion, config=config, origin=origin, evidence=words)
 
     def prepare(self, history: History) -> None:
         self.searcher.prepare(history)
@@ -87,29 +94,33 @@ class FromFound(Searcher):
     def forkable(self, history: History) -> Collection[tuple[int, int]]:
         return self.searcher.forkable(history)
 
-    def _found(self, history: History) -> Iterator[tuple[Config, float]]:
-        """The configurations whose training found a value, and the value."""
+    def _found(self, history: History) -> list[Found]:
+        """The configurations whose training found a value, the value, and its noise: the worse the result, the more."""
+        found = []
         for each in (*history.earlier, history):
-            for trial in each.trials:
-                value = trial.metrics.get(FOUND + self.parameter, math.nan)
-                if value > 0 and math.isfinite(value) and history.space.contains(trial.config):
-                    yield trial.config, value
+            trials = [trial for trial in each.trials if 0 < trial.found.get(self.parameter, 0.0) < math.inf]
+            ranked = sorted(trials, key=lambda trial: (math.inf if trial.broke else trial.loss, trial.number))
+            for place, trial in enumerate(ranked):
+                if history.space.contains(trial.config):
+                    worse = place / max(1, len(ranked) - 1)
+                    found.append((trial.config, trial.found[self.parameter], NOISE * (1 + (WORST - 1) * worse)))
+        return found
 
-    def _expected(self, space: Space, config: Config, seen: list[tuple[Config, float]]) -> float | None:
+    def _expected(self, space: Space, config: Config, seen: list[Found]) -> float | None:
         """The expected value for `config`, inside the parameter's range; None: too uncertain."""
         parameter = space.parameters[self.parameter]
         assert isinstance(parameter, Float)
         ends = np.log([parameter.low, parameter.high])
-        configs = [*(each for each, _ in seen), config]
+        configs = [*(each for each, _, _ in seen), config]
         batches = np.array([float(each.get("batch_size", 1)) for each in configs])
         usual = self.per_batch * np.log(batches)
         usual += ends.mean() - usual.mean()  # before anything is known
         covariance = _covariance(space, configs, self.parameter) + (np.ptp(ends) / 2) ** 2
-        among, across = covariance[:-1, :-1] + NOISE**2 * np.eye(len(seen)), covariance[-1, :-1]
+        among, across = covariance[:-1, :-1] + np.diag([noise**2 for _, _, noise in seen]), covariance[-1, :-1]
         weights = np.linalg.solve(among, across)
         if covariance[-1, -1] - weights @ across > math.log(UNSURE) ** 2:
             return None
-        expected = usual[-1] + weights @ (np.log([value for _, value in seen]) - usual[:-1])
+        expected = usual[-1] + weights @ (np.log([value for _, value, _ in seen]) - usual[:-1])
         return float(np.exp(np.clip(expected, *ends)).clip(parameter.low, parameter.high))
 
 

@@ -18,6 +18,7 @@ from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
 from search.records import Status
 from search.rules.finalists import Finalist, confirmed, score
+from search.wording import with_found
 
 ENDINGS = {
     Status.COMPLETED: "trained to the end",
@@ -53,7 +54,7 @@ def _won(run: Recorded) -> str:
     is_over = run.state == "finished" and best.status is Status.COMPLETED
     where = "" if best.status is Status.COMPLETED else f" at step {best.step} of {run.history.horizon}"
     label = f"Trial {best.number}" if is_over else f"So far trial {best.number}"
-    return f"{label}: {run.metric} {number(run.value(score(run.history, best)))}{where}. {settings(best.config)}"
+    return f"{label}: {run.metric} {number(run.value(score(run.history, best)))}{where}. {settings(with_found(best))}"
 
 
 def _lead(run: Recorded) -> str:
@@ -198,10 +199,10 @@ def _settings(run: Recorded) -> Table:
     """The winner's configuration beside the baseline's."""
     best, baseline = run.best, run.baseline
     if best is None or baseline is None or best is baseline:
-        rows = [] if best is None else [[name, setting(value)] for name, value in best.config.items()]
+        rows = [] if best is None else [[name, setting(value)] for name, value in with_found(best).items()]
         return Table("Configuration", ("parameter", "winner"), rows, numeric=("winner",))
-    names = dict.fromkeys([*best.config, *baseline.config])
-    rows = [[name, *(setting(trial.config.get(name, "–")) for trial in (best, baseline))] for name in names]
+    both = [with_found(trial) for trial in (best, baseline)]
+    rows = [[name, *(setting(each.get(name, "–")) for each in both)] for name in dict.fromkeys([*both[0], *both[1]])]
     return Table("Configuration", ("parameter", "winner", "baseline"), rows, numeric=("winner", "baseline"))
 
 

@@ -19,6 +19,7 @@ WORDS = {
     "initial": "initial design",
     "model": "model",
     "point": "given by the user",
+    "found": "random, but starting from what trainings found",
     "explored": "explored by a population",
     "promotion": "promotion of an earlier configuration",
     "resumed": "resumed",
