@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
+from orchestrator import BadInput, FromFound, Tpe
 from tests.lines import CONFIG, SAMPLES, TRAIN, Line, Rows
 from tests.piecing import section
 from tests.support import ROOT, interrupted_after, recorded, sequence, simulated
@@ -26,8 +27,16 @@ from trainables.training.control import Control
 from trainables.training.weight_averages import WeightAverages
 
 BEFORE, SECTION = (ROOT / "docs" / "policies.md").read_text().split("## In your own loop")
-(AVERAGES,) = blocks(BEFORE, "python")
+RACE, AVERAGES = blocks(BEFORE, "python")
 PLAIN, TRAINER, LIGHTNING, ACCELERATE = blocks(SECTION, "python")
+
+
+def test_the_sweep_in_which_nobody_tunes_the_rate_as_printed() -> None:
+    found: dict[str, Any] = {}
+    exec(compile(RACE, "docs/policies.md", "exec"), found)
+    assert found["sweep"].searcher == FromFound(Tpe())
+    with pytest.raises(BadInput, match=r"nothing finds 'learning_rate' .* add policy=RateRace\(rungs=1\)"):
+        exec(compile(RACE.replace(", policy=RateRace(rungs=1)", ""), "docs/policies.md", "exec"), {})
 
 
 def test_the_section_is_short() -> None:

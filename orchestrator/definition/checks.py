@@ -21,9 +21,11 @@ from orchestrator.money.devices import device_name
 from orchestrator.money.prices import CPU, GPU, held_by_trial, prices_of
 from search.contract import Searcher
 from search.schedulers.run_to_end import RunToEnd
+from search.searchers.found import FromFound
 from search.space import Space
 from search.task import FULL, Task
 from search.wording import call_of, shown
+from trainables.contract import Workload
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -116,6 +118,11 @@ def _parts(sweep: Sweep) -> None:
         raise BadInput(
             f"Sweep(policy={_policy(sweep.policy)}): {what} turns its own knobs, a policy cannot reach them; "
             f"{workload.policy_remedy}"
+        )
+    if isinstance(searcher, FromFound) and sweep.policy is None and isinstance(workload, Workload):
+        raise BadInput(
+            f"Sweep(searcher={shown(searcher)}): nothing finds {searcher.parameter!r} in a training of {what}; add "
+            "policy=RateRace(rungs=1)."
         )
     if type(searcher).forkable is not Searcher.forkable and not workload.forks:
         raise BadInput(

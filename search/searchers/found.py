@@ -67,7 +67,7 @@ class FromFound(Searcher):
         if not (isinstance(parameter, Float) and parameter.log):
             raise ValueError(
                 f'FromFound(parameter="{self.parameter}"): the space has no such parameter on a log scale; '
-                f'add "{self.parameter}": loguniform(…), the range to look in.'
+                f'add "{self.parameter}": loguniform(…), the range to look in, or give its name: FromFound(…, parameter="lr").'
             )
         self.searcher.check(space)
 
