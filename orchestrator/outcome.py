@@ -36,7 +36,9 @@ def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None) 
     if driver.stop_reason:
         out.print(f"Stopped because {driver.stop_reason}. To go on: {again()}", highlight=False, soft_wrap=True)
     else:
-        out.print(f"More trials  {more(driver.sweep, driver.over)}", highlight=False, soft_wrap=True)
+        out.print(
+            f"More trials  {more(driver.sweep, driver.over, driver.history.started)}", highlight=False, soft_wrap=True
+        )
 
 
 def problem_of(driver: Driver, received: list[int], how_to_go_on: str) -> OrchestratorError | None:

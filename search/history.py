@@ -140,7 +140,7 @@ class History:
         self.asked = 0  # suggestions so far
         self.under_way: frozenset[int] = frozenset()  # the trials that were running after the latest suggestion
         self._length = 0
-        self._started = 0
+        self.started = 0  # configurations; more than `limit` if that was lowered
         self._configurations: set[str] = set()  # started so far, on any task
         self._notes: dict[str, Any] = {}
         self._numbers: dict[str, int] = {}  # configuration and task → its first trial
@@ -188,7 +188,7 @@ class History:
     @property
     def room(self) -> bool:
         """Whether another configuration may start. Resuming, forking or a new task for a known one needs no room."""
-        return self.limit is None or self._started < self.limit
+        return self.limit is None or self.started < self.limit
 
     def allows(self, suggestion: Suggestion) -> bool:
         """Whether there is room for the suggestion."""
@@ -291,7 +291,7 @@ class History:
             trial = Trial(len(self.trials), suggestion)
             self.trials.append(trial)
             if suggestion.kind == "start" and suggestion.origin != FINALIST:
-                self._started += not _takes_on(suggestion, self._configurations, self._numbers)
+                self.started += not _takes_on(suggestion, self._configurations, self._numbers)
                 self._configurations.add(key_of(suggestion.config))
             trial.in_space = self.space.contains(trial.config)
             self._numbers.setdefault(key_of(trial.config, trial.task), trial.number)

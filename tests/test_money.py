@@ -357,6 +357,11 @@ def test_the_command_for_more_raises_what_ended_the_search(
     assert line.endswith(ends)
 
 
+def test_the_command_for_more_goes_beyond_what_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["tune.py", "--num-samples", "24"])
+    assert more(timed_sweep(num_samples=8), "", started=19).endswith("--num-samples 38")
+
+
 def test_prices_may_change_and_only_a_budget_in_dollars_sees_it(tmp_path: Path) -> None:
     sweep = timed_sweep(num_samples=2)
     carried_out(tmp_path / "a", sweep, 1, forever)

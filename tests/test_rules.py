@@ -383,6 +383,17 @@ def test_a_loop_has_a_baseline_and_points() -> None:
         AskAndTell(SPACE, Random(), horizon=2, points=[{"x": 2.0}])
 
 
+def test_a_limit_below_what_was_started_is_told_as_such() -> None:
+    history = AskAndTell(SPACE, Random(), horizon=2, limit=2).history
+    for trial in loop(limit=3).history:
+        history.append(trial.suggestion)
+        for step, loss in zip(trial.steps, trial.losses, strict=True):
+            history.append(Report(trial.number, step, loss))
+        history.append(End(trial.number, Status.COMPLETED))
+    move = next_move(history, Random(), RunToEnd(), Rules())
+    assert move == Over("3 configurations have been started, and 2 were asked for")
+
+
 def test_a_loop_has_a_budget_of_which_the_finalists_are_a_part() -> None:
     tuning = loop(budget=6.0, finalists=2, confirmations=2)
     origins = [trial.first_origin for trial in tuning.history]

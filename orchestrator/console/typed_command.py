@@ -37,14 +37,14 @@ def again(without: str = "") -> str:
     return shlex.join([python, *_program(), *kept])
 
 
-def more(sweep: Sweep, over: str = "") -> str:
-    """The command line for a longer search of the same kind; `over`: why the search is over.
+def more(sweep: Sweep, over: str = "", started: int = 0) -> str:
+    """The command line for a longer search of the same kind; `over`: why it is over, after `started` configurations.
 
     A larger budget, if the budget ended it; else more configurations.
     """
     if sweep.limit is None or over.startswith(OUT_OF_BUDGET):
         return f"{again('--budget')} --budget {shlex.quote(_doubled(sweep.budget))}"
-    line = f"{again('--num-samples')} --num-samples {2 * sweep.limit}"
+    line = f"{again('--num-samples')} --num-samples {2 * max(sweep.limit, started)}"
     return line if sweep.budget is None else f"{line} (within the budget of {budget_words(sweep.budget)})"
 
 

@@ -340,8 +340,9 @@ def _why_nothing(history: History, searcher: Searcher, rules: Rules, move: objec
     if _budget_is_used(history, rules):
         return f"the budget of {rules.budget:g} full trainings is used up{kept}"
     if not history.room:
-        limit = history.limit or 0
-        return f"{limit:,} configuration{' has' if limit == 1 else 's have'} been started"
+        started, limit = history.started, history.limit or 0
+        asked = f", and {limit:,} were asked for" if started > limit else ""
+        return f"{started:,} configuration{' has' if started == 1 else 's have'} been started{asked}"
     return f"{type(searcher).__name__} has nothing more to suggest"
 
 
