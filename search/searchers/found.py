@@ -9,7 +9,8 @@ Recipes    FromFound(Tpe()) with policy=RateRace(rungs=1): three rates around th
            best is at an end.
 Not for    a parameter that the search itself should choose: the searcher's own value is replaced.
 Source     our own: Bayesian linear regression of the logarithm on all other parameters (Rasmussen and Williams,
-           Gaussian Processes for Machine Learning, 2006, section 2.1). Square root of the batch: Krizhevsky, One Weird Trick, 2014.
+           Gaussian Processes for Machine Learning, 2006, section 2.1). Square root of the batch: Krizhevsky, One Weird
+           Trick, 2014.
 Differs    keeps the searcher's value while the expectation is uncertain by more than a factor of `UNSURE`. The better a
            trial's result, the more its value counts.
 
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from search.contract import Searcher
 from search.domain.parameters import Choice, Float
+from search.domain.scalars import is_number
 from search.history import History
 from search.origins import COVERING
 from search.records import Config, Enough, Suggestion
@@ -39,7 +41,6 @@ NOISE = 0.7  # deviation of the logarithm of the value that the best trial found
 WORST = 3.0  # times that for the worst trial's: what looked right early in it proved wrong
 ACROSS = 1.5  # deviation of the logarithm that one option (SGD, Adam) explains, …
 ALONG = 1.0  # … and one number along its whole range
-
 
 Found = tuple[Config, float, float]
 
@@ -112,8 +113,7 @@ class FromFound(Searcher):
         assert isinstance(parameter, Float)
         ends = np.log([parameter.low, parameter.high])
         configs = [*(each for each, _, _ in seen), config]
-        batches = np.array([float(each.get("batch_size", 1)) for each in configs])
-        usual = self.per_batch * np.log(batches)
+        usual = self.per_batch * np.log([_batch(each) for each in configs])
         usual += ends.mean() - usual.mean()  # before anything is known
         covariance = _covariance(space, configs, self.parameter) + (np.ptp(ends) / 2) ** 2
         among, across = covariance[:-1, :-1] + np.diag([noise**2 for _, _, noise in seen]), covariance[-1, :-1]
@@ -122,6 +122,11 @@ class FromFound(Searcher):
             return None
         expected = usual[-1] + weights @ (np.log([value for _, value, _ in seen]) - usual[:-1])
         return float(np.exp(np.clip(expected, *ends)).clip(parameter.low, parameter.high))
+
+
+def _batch(config: Config) -> float:
+    size = config.get("batch_size")
+    return float(size) if is_number(size) and size > 0 else 1.0
 
 
 def _covariance(space: Space, configs: list[Config], without: str) -> NDArray[np.float64]:
