@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from search.contract import Searcher
 from search.domain.parameters import Choice, Float
-from search.domain.scalars import is_number
 from search.history import History
 from search.origins import COVERING
 from search.records import Config, Enough, Suggestion
@@ -126,7 +125,7 @@ class FromFound(Searcher):
 
 def _batch(config: Config) -> float:
     size = config.get("batch_size")
-    return float(size) if is_number(size) and size > 0 else 1.0
+    return float(size) if isinstance(size, (int, float)) and size > 0 else 1.0
 
 
 def _covariance(space: Space, configs: list[Config], without: str) -> NDArray[np.float64]:
