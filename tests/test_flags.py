@@ -98,6 +98,19 @@ def test_a_parameter_finds_the_flag_that_the_script_has(text: str, tmp_path: Pat
     assert "True" in said.splitlines()[-1]
 
 
+def test_a_script_that_cannot_be_imported_here_is_doubted_and_not_refused(tmp_path: Path) -> None:
+    missing = script(tmp_path, "import argparse\nimport a_module_that_is_not_there\n")
+    doubt = missing.doubt()
+    assert "cannot be asked for its flags: ModuleNotFoundError: No module named 'a_module_that_is_not_there'" in doubt
+    assert "Activate the environment of the training" in doubt
+    missing.check_space(Space({"learning_rate": loguniform(0.1, 1)}))  # the machine that trains may have it
+    assert script(tmp_path, ARGPARSE).doubt() == ""
+    (tmp_path / "trained").unlink(missing_ok=True)
+    trains = f"import a_module_that_is_not_there\nopen({str(tmp_path / 'trained')!r}, 'w')\n"
+    assert script(tmp_path, trains).doubt() == "", "what may not know --help is not started"
+    assert not (tmp_path / "trained").exists()
+
+
 def test_absls_flags_are_read_from_its_help() -> None:
     known = flags_of(
         "\nt.py:\n  --[no]amp: mixed\n    (default: 'true')\n  --batch_size: Batch\n    (default: '32')\n    (an integer)\n"

@@ -70,6 +70,10 @@ class Abilities:
     def check_space(self, space: Space) -> None:
         """Raise ValueError for a space with a parameter that the training cannot be given."""
 
+    def doubt(self) -> str:
+        """Why it may fail on this machine, though not on others, with the remedy; the dry run says so. "": no doubt."""
+        return ""
+
     def reads(self, policy_for: Callable[[Config], Any], configs: Sequence[Config], names: set[str]) -> set[str] | None:
         """The parameters that it or its policy reads; may stop once `names` are among them. None if that is unknown."""
         return None

@@ -79,7 +79,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     for line in [*_tasks(sweep), *_limits(sweep), *_recorded(sweep, folder), *_forecast(sweep, folder)]:
         console.print(f"  {line}", markup=False)
     with _history(sweep, folder) as history:
-        if warning := no_room(sweep, folder, history):
+        for warning in filter(None, (no_room(sweep, folder, history), sweep.workload.doubt())):
             console.print(f"  warning    {warning}", markup=False)
     if first:
         workers = _workers(sweep)

@@ -154,15 +154,28 @@ def _declared(line: str) -> Iterator[tuple[str, str, str]]:
 
 def ask(command: str) -> dict[str, Flag]:
     """The flags that the script of this command lists; empty if it cannot be asked. Runs it only once."""
+    words, text = _askable(command)
+    return _asked(words, str(Path.cwd()), text) if words else {}
+
+
+def missing_import(command: str) -> str:
+    """The error with which the script's --help ends, if it is that something cannot be imported; else empty."""
+    words, _ = _askable(command)
+    last = _help(words).strip().rpartition("\n")[2] if words else ""
+    return last if last.startswith(("ModuleNotFoundError: ", "ImportError: ")) else ""
+
+
+def _askable(command: str) -> tuple[tuple[str, ...], str]:
+    """The words that start the script, and its text; no words if it may not know --help and train at once."""
     words = shlex.split(command)
     place = script_place(words)
-    if place is None:
-        return {}
-    source = Path(words[place]) if words[place].endswith(".py") else _module(words[place])
-    if source is None or not source.is_file():
-        return {}
+    source = None
+    if place is not None:
+        source = Path(words[place]) if words[place].endswith(".py") else _module(words[place])
+    if place is None or source is None or not source.is_file():
+        return (), ""
     text = source.read_text(errors="replace")
-    return _asked(tuple(words[: place + 1]), str(Path.cwd()), text) if _ASKABLE.search(text) else {}
+    return (tuple(words[: place + 1]), text) if _ASKABLE.search(text) else ((), "")
 
 
 def script_place(words: Sequence[str]) -> int | None:

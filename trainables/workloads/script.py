@@ -37,7 +37,17 @@ from search.wording import shown
 from search.work import Assignment
 from trainables.contract import CommandLine
 from trainables.scripts import config_file
-from trainables.scripts.flags import CONFIG, Flag, ask, command_words, find, names_in, nearest, script_place
+from trainables.scripts.flags import (
+    CONFIG,
+    Flag,
+    ask,
+    command_words,
+    find,
+    missing_import,
+    names_in,
+    nearest,
+    script_place,
+)
 from trainables.scripts.printed import measured as measured
 
 if TYPE_CHECKING:
@@ -119,6 +129,14 @@ class Script(CommandLine):
             if not Path(self.config).is_file():
                 raise ValueError(f"Script(config={self.config!r}): there is no such file in {Path.cwd()}.")
             config_file.read(Path(self.config))
+
+    def doubt(self) -> str:
+        program, *_ = shlex.split(self.command)
+        missing = "" if self.known_flags() else missing_import(self.command)
+        return missing and (
+            f"{self.command!r} cannot be asked for its flags: {missing} ({program!r} is {shutil.which(program)} here). "
+            "Activate the environment of the training, or write the full path of its Python."
+        )
 
     def check_space(self, space: Space) -> None:
         """Raise ValueError if the command names a parameter that the space lacks, or the script has no flag for one."""
