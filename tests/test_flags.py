@@ -105,8 +105,7 @@ def test_a_script_that_cannot_be_imported_here_is_doubted_and_not_refused(tmp_pa
     assert "Activate the environment of the training" in doubt
     missing.check_space(Space({"learning_rate": loguniform(0.1, 1)}))  # the machine that trains may have it
     assert script(tmp_path, ARGPARSE).doubt() == ""
-    (tmp_path / "trained").unlink(missing_ok=True)
-    trains = f"import a_module_that_is_not_there\nopen({str(tmp_path / 'trained')!r}, 'w')\n"
+    trains = f"open({str(tmp_path / 'trained')!r}, 'w')\nimport a_module_that_is_not_there\n"
     assert script(tmp_path, trains).doubt() == "", "what may not know --help is not started"
     assert not (tmp_path / "trained").exists()
 
