@@ -26,7 +26,7 @@ Settings   low, high (None): the range of rates; without them the configuration'
            `low` and `high`). early (4): a trial ends when its loss exceeds the training's first one by this factor. Two
            is common in the first updates of networks with batch normalisation, which recover. guard (0.15): after an
            epoch that has lost this share of what training loss and value have gained since the first update and the
-           race's worst rate, a third of the rate goes on from the last good weights, three times at most; 0: never.
+           race's median rate, a third of the rate goes on from the last good weights, three times at most; 0: never.
            gammas ((4, 16)): exponents of the averages; (): only the last weights are measured.
            metric (None): what to judge by; None: the first whose name ends in "loss", "error" or "perplexity". mode
            ("min"): "max" for one that should be large.
@@ -44,6 +44,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import TypedDict
 
 from search.settings import number, one_of, rising_shares, share, whole
@@ -90,7 +91,7 @@ class State(TypedDict):
     races: int  # instants of `again` that have passed
     beyond: float  # later races try no rate from here on: halfway, in logarithms, to the next larger one, which lost
     level: float  # training loss in the last quarter of the winner's trial
-    worst: float  # value of the first race's rates
+    middle: float  # the median value of a race's rates; of several races the largest
     good: tuple[float, float] | None  # lowest training loss of an epoch and lowest value since the last race
     returns: int  # to good weights since the last race
     asked: bool  # whether the next metrics are for this policy
@@ -176,7 +177,7 @@ class RateRace(Policy[State]):
         state: State = {
             "rate": rate, "centre": rate, "ladder": (), "trying": None, "tried": (), "winner": None, "updates": 0,
             "length": 0, "quarters": NO_SUMS, "first": None, "begun": signals.samples, "planned": 0, "widened": 0,
-            "lowered": False, "races": 0, "beyond": math.inf, "level": math.inf, "worst": -math.inf,
+            "lowered": False, "races": 0, "beyond": math.inf, "level": math.inf, "middle": -math.inf,
             "good": None, "returns": 0, "asked": False, "curve": (),
         }  # fmt: skip
         if self.low is not None and self.high is not None:
@@ -215,7 +216,7 @@ class RateRace(Policy[State]):
         if good is None or first is None or state["trying"] is not None or not self.guard:
             return state, NOTHING
         value = self._value(signals)
-        lost = min(share_lost(loss, good[0], first), share_lost(value, good[1], state["worst"]))
+        lost = min(share_lost(loss, good[0], first), share_lost(value, good[1], state["middle"]))
         if lost <= self.guard:
             lowest = min(good[0], loss), min(good[1], value)
             return {**state, "good": lowest}, Action(snapshot=loss < good[0])
@@ -337,7 +338,7 @@ class RateRace(Policy[State]):
         beyond = min((math.sqrt(rate * each) for each, _, _ in tried if each > rate), default=math.inf)
         state = {
             **state, "rate": rate, "beyond": min(state["beyond"], beyond), "good": (state["level"], value), "returns": 0,
-            "worst": max(state["worst"], *(value for _, value, _ in tried if math.isfinite(value))),
+            "middle": max(state["middle"], median(value for _, value, _ in tried if math.isfinite(value))),
             "curve": (*state["curve"], (float(signals.samples), value)),
         }  # fmt: skip
         action = _back(signals, rate, f"wins the race of {evidence['tried']:.0f} rates", evidence)
