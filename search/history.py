@@ -12,7 +12,6 @@ from search.curves import Curves
 from search.device_time import DeviceTime
 from search.records import (
     FINALIST,
-    FOUND,
     Began,
     Config,
     End,
@@ -24,6 +23,7 @@ from search.records import (
     Status,
     Suggestion,
     Used,
+    found_in,
 )
 from search.run_state import RunState
 from search.space import Space
@@ -75,7 +75,7 @@ class Trial:
     @property
     def found(self) -> dict[str, float]:
         """Parameter → the value that the training itself found for it, by its last report."""
-        return {name[len(FOUND) :]: value for name, value in self.metrics.items() if name.startswith(FOUND)}
+        return found_in(self.metrics)
 
     @property
     def broke(self) -> bool:

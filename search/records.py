@@ -205,3 +205,8 @@ LOSS = Goal()  # for a loop that reports a loss
 
 FOUND = "found_"
 """Before the name of a parameter: the metric, in a report, with the value that the training itself found for it."""
+
+
+def found_in(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Parameter → the value that the training itself found for it, by the metrics of a report."""
+    return {name[len(FOUND) :]: value for name, value in metrics.items() if name.startswith(FOUND)}

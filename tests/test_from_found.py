@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.reading.summary import summary
+from orchestrator.record.ledger import Ledger
+from orchestrator.sweep import Sweep
 from search.ask_and_tell import AskAndTell
 from search.records import FOUND, Config
+from search.schedulers.run_to_end import RunToEnd
 from search.searchers.found import FromFound
 from search.searchers.points import Points
 from search.searchers.random import Random
 from search.space import Space, choice, loguniform, pow2, randint
 from search.wording import with_found
 from search.work import Reported
+from tests.support import interrupted_after, sequence, simulated, small_sweep
 from trainables.contract import Policy
 from trainables.policies.averaged import Averaged
 from trainables.policies.compose import Compose
@@ -173,3 +179,21 @@ def test_a_trial_is_shown_with_what_it_found_and_what_it_began_at() -> None:
     began = trial.config["learning_rate"]
     assert with_found(trial)["learning_rate"] == f"0.0577 (found in training; began at {began:.3g})"
     assert with_found(trial)["batch_size"] == trial.config["batch_size"]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_record_knows_what_was_found_after_a_cut_and_for_show(tmp_path: Path) -> None:
+    def sweep() -> Sweep:
+        space = Space({"learning_rate": loguniform(1e-3, 1), "batch_size": choice([8]), "momentum": choice([0.0])})
+        parts = {"searcher": FromFound(Random()), "scheduler": RunToEnd(), "policy": RACE, "max_concurrent": 1}
+        return small_sweep(workload=Quadratic(horizon=8), space=space, num_samples=3, baseline=None, **parts)
+
+    whole = simulated(tmp_path / "whole", sweep())
+    assert [trial.first_origin for trial in whole.history] == ["random", "found", "found"]
+    interrupted_after(tmp_path / "cut", sweep(), 10, workers=1)
+    simulated(tmp_path / "cut", sweep())
+    assert sequence(tmp_path / "cut") == sequence(tmp_path / "whole")
+    ledger = Ledger.read(tmp_path / "whole")
+    best = summary(ledger)["best"]
+    ledger.close()
+    assert best["found"] == whole.history.trials[best["trial"]].found != {}

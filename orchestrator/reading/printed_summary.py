@@ -36,6 +36,8 @@ def print_summary(ledger: Ledger, console: Console) -> None:
         )
         for line in yaml_text(best["config"]).splitlines():
             console.print(f"  {line}", markup=False, highlight=False)
+        for name, value in best["found"].items():
+            console.print(f"  {name} found in training: {value:.4g}", markup=False, highlight=False)
         console.print("")
         console.print(_result_table(facts, best, baseline))
     counts = count_words(facts["trials"], facts["state"])

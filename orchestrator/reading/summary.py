@@ -22,7 +22,7 @@ from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history
 from orchestrator.record.encoding import goal_of
 from orchestrator.record.ledger import Ledger
 from search.history import Trial
-from search.records import BASELINE, FINALIST, Goal, Status
+from search.records import BASELINE, FINALIST, Goal, Status, found_in
 from search.rules.finalists import winner
 
 LAST = 2**62  # beyond every `seq`
@@ -125,11 +125,12 @@ def _about(ledger: Ledger, trial: Trial | None, about: Mapping[str, Any]) -> dic
     if trial is None:
         return None
     tests = ledger.rows("test", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
+    last = ledger.rows("report", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
     checkpoint = newest_checkpoint(ledger, trial.number)
     return {
         "trial": trial.number,
         "config": dict(trial.config),
-        "found": trial.found,
+        "found": found_in(last[0]["metrics"]) if last else {},
         "value": goal_of(about).value(trial.loss) if isfinite(trial.loss) else None,
         "task": trial.task,
         "step": trial.step,
