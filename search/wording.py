@@ -34,12 +34,13 @@ def shown(thing: object) -> str:
 
 def with_found(trial: Trial) -> dict[str, Any]:
     """A trial's configuration; where its training found a value by itself, that value, and what it began at."""
-    told = {
-        name: f"{value:.3g} (found in training; began at {trial.config[name]:.3g})"
-        for name, value in trial.found.items()
-        if name in trial.config
-    }
-    return {**trial.config, **told}
+    told = dict(trial.config)
+    for name, value in trial.found.items():
+        if name in trial.config:
+            told[name] = f"{value:.3g} (found in training; began at {trial.config[name]:.3g})"
+        else:
+            told[f"{name} found in training"] = value
+    return told
 
 
 def instance(title: str, wanted: type, /, **values: object) -> None:

@@ -170,6 +170,18 @@ def test_the_better_a_result_the_more_its_value_counts() -> None:
     assert trial.first_origin == "found"
 
 
+def test_the_space_may_have_another_name_for_it() -> None:
+    space = Space({"lr": loguniform(1e-5, 1)})
+    tuning = AskAndTell(space, FromFound(Random(), parameter="lr"), horizon=1, seed=3)
+    trial = tuning.ask()
+    assert trial is not None
+    tuning.tell(trial, 1, 1.0, metrics={FOUND_RATE: 0.02})
+    assert with_found(trial) == {**trial.config, "learning_rate found in training": 0.02}
+    second = tuning.ask()
+    assert second is not None
+    assert 0.01 < second.config["lr"] < 0.03
+
+
 def test_a_trial_is_shown_with_what_it_found_and_what_it_began_at() -> None:
     tuning = AskAndTell(SPACE, Random(), horizon=1)
     trial = tuning.ask()

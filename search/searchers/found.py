@@ -3,8 +3,9 @@
 Use when   trials find a value while they train (`RateRace`, `LrRange`), so that it need not be searched. The first
            trials look for it in a wide range; the later ones start near what was found, and a short ladder is enough.
 Costs      nothing.
-Settings   searcher: chooses everything else. parameter ("learning_rate"): found by the training, which reports it as
-           "found_learning_rate". per_batch (0.5): power of "batch_size" with which it is expected to grow.
+Settings   searcher: chooses everything else. parameter ("learning_rate"): its name in the space. reported
+           ("learning_rate"): its name in the reports, whose metric is "found_learning_rate", as policies give it.
+           per_batch (0.5): power of "batch_size" with which it is expected to grow.
 Recipes    FromFound(Tpe()) with policy=RateRace(rungs=1): three rates around the expected one; the race widens if the
            best is at an end.
 Not for    a parameter that the search itself should choose: the searcher's own value is replaced.
@@ -53,6 +54,7 @@ class FromFound(Searcher):
 
     searcher: Searcher
     parameter: str = "learning_rate"
+    reported: str = "learning_rate"
     per_batch: float = 0.5
 
     def __post_init__(self) -> None:
@@ -98,12 +100,12 @@ class FromFound(Searcher):
         """The configurations whose training found a value, the value, and its noise: the worse the result, the more."""
         found = []
         for each in (*history.earlier, history):
-            trials = [trial for trial in each.trials if 0 < trial.found.get(self.parameter, 0.0) < math.inf]
+            trials = [trial for trial in each.trials if 0 < trial.found.get(self.reported, 0.0) < math.inf]
             ranked = sorted(trials, key=lambda trial: (math.inf if trial.broke else trial.loss, trial.number))
             for place, trial in enumerate(ranked):
                 if history.space.contains(trial.config):
                     worse = place / max(1, len(ranked) - 1)
-                    found.append((trial.config, trial.found[self.parameter], NOISE * (1 + (WORST - 1) * worse)))
+                    found.append((trial.config, trial.found[self.reported], NOISE * (1 + (WORST - 1) * worse)))
         return found
 
     def _expected(self, space: Space, config: Config, seen: list[Found]) -> float | None:
