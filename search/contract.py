@@ -40,6 +40,11 @@ class Searcher(ABC):
     schedules: ClassVar[bool] = False
     """True: it decides how long each trial trains; a scheduler beside it would only interfere."""
 
+    @property
+    def forks(self) -> bool:
+        """Whether a trial may take over the state of another."""
+        return type(self).forkable is not Searcher.forkable
+
     @abstractmethod
     def suggest(self, history: History) -> Suggestion | Enough | None:
         """The next thing to run; None: nothing until the history grows; `Enough`: nothing ever again.
@@ -64,6 +69,29 @@ class Searcher(ABC):
 
     def check(self, space: Space) -> None:  # noqa: B027 - most searchers accept every space
         """Raise ValueError, naming the parameter and a remedy, if this searcher cannot search `space`."""
+
+
+class Around(Searcher):
+    """A searcher that asks another one, and has its abilities; call `adopt` once `inner` is known."""
+
+    @property
+    @abstractmethod
+    def inner(self) -> Searcher:
+        """The searcher that it asks."""
+
+    @property
+    def forks(self) -> bool:
+        return self.inner.forks
+
+    def adopt(self) -> None:
+        for name in ("continues", "schedules", "finalists"):
+            object.__setattr__(self, name, getattr(self.inner, name))
+
+    def prepare(self, history: History) -> None:
+        self.inner.prepare(history)
+
+    def forkable(self, history: History) -> Collection[tuple[int, int]]:
+        return self.inner.forkable(history)
 
 
 class Scheduler(ABC):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.errors import BadInput
 from orchestrator.reading.summary import summary
 from orchestrator.record.ledger import Ledger
 from orchestrator.sweep import Sweep
@@ -16,6 +18,7 @@ from search.ask_and_tell import AskAndTell
 from search.records import FOUND, Config
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.found import FromFound
+from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.points import Points
 from search.searchers.random import Random
 from search.space import Space, choice, loguniform, pow2, randint
@@ -209,3 +212,13 @@ def test_the_record_knows_what_was_found_after_a_cut_and_for_show(tmp_path: Path
     best = summary(ledger)["best"]
     ledger.close()
     assert best["found"] == whole.history.trials[best["trial"]].found != {}
+
+
+@pytest.mark.parametrize("around", [FromFound, lambda searcher: Points([], then=searcher)], ids=["found", "points"])
+def test_a_searcher_around_another_forks_only_if_that_one_does(around: Any) -> None:
+    space = Space({"learning_rate": loguniform(1e-3, 1)})
+    command = f"{sys.executable} -V"
+    assert not around(Random()).forks
+    Sweep("script", command, space, minimize="loss", steps=1, searcher=around(Random()))
+    with pytest.raises(BadInput, match="use a searcher that does not fork"):
+        Sweep("script", command, space, minimize="loss", steps=1, searcher=around(PopulationBasedTraining()))

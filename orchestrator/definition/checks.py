@@ -124,7 +124,7 @@ def _parts(sweep: Sweep) -> None:
             f"Sweep(searcher={shown(searcher)}): nothing finds {searcher.parameter!r} in a training of {what}; add "
             "policy=RateRace(rungs=1)."
         )
-    if type(searcher).forkable is not Searcher.forkable and not workload.forks:
+    if searcher.forks and not workload.forks:
         raise BadInput(
             f"Sweep(searcher={shown(searcher)}): {title} lets trials take over the state of others, and {what} cannot do that; "
             "use a searcher that does not fork, such as Tpe() or MultitaskSearch()."

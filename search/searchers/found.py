@@ -21,13 +21,12 @@ Learns from this sweep and from the earlier ones in its history.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.contract import Searcher
+from search.contract import Around, Searcher
 from search.domain.parameters import Choice, Float
 from search.history import History
 from search.origins import COVERING
@@ -46,7 +45,7 @@ Found = tuple[Config, float, float]
 
 
 @dataclass(frozen=True)
-class FromFound(Searcher):
+class FromFound(Around):
     """Asks `searcher`, then sets `parameter` to what the trainings so far lead to expect.
 
     >>> searcher = FromFound(Random())
@@ -60,9 +59,11 @@ class FromFound(Searcher):
     def __post_init__(self) -> None:
         instance("FromFound", Searcher, searcher=self.searcher)
         number("FromFound", "[-2, 2]", per_batch=self.per_batch)
-        object.__setattr__(self, "continues", self.searcher.continues)
-        object.__setattr__(self, "schedules", self.searcher.schedules)
-        object.__setattr__(self, "finalists", self.searcher.finalists)
+        self.adopt()
+
+    @property
+    def inner(self) -> Searcher:
+        return self.searcher
 
     def check(self, space: Space) -> None:
         parameter = space.parameters.get(self.parameter)
@@ -89,12 +90,6 @@ class FromFound(Searcher):
         words = "; ".join(filter(None, [suggestion.evidence, f"{self.parameter} as {len(seen)} trainings found it"]))
         origin = "found" if suggestion.origin in COVERING else suggestion.origin
         return replace(suggestion, config=config, origin=origin, evidence=words)
-
-    def prepare(self, history: History) -> None:
-        self.searcher.prepare(history)
-
-    def forkable(self, history: History) -> Collection[tuple[int, int]]:
-        return self.searcher.forkable(history)
 
     def _found(self, history: History) -> list[Found]:
         """The configurations whose training found a value, the value, and its noise: the worse the result, the more."""

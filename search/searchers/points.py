@@ -9,10 +9,10 @@ Differs    never runs a point again that is already a trial, whatever its origin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.contract import Searcher
+from search.contract import Around, Searcher
 from search.history import History
 from search.records import Config, Enough, Suggestion
 from search.rules.points import points_first
@@ -21,7 +21,7 @@ from search.wording import instance
 
 
 @dataclass(frozen=True)
-class Points(Searcher):
+class Points(Around):
     """Suggests `points`, then asks `then`."""
 
     points: Sequence[Config]
@@ -30,9 +30,11 @@ class Points(Searcher):
     def __post_init__(self) -> None:
         instance("Points", Searcher, then=self.then)
         object.__setattr__(self, "points", tuple(self.points))
-        object.__setattr__(self, "continues", self.then.continues)
-        object.__setattr__(self, "schedules", self.then.schedules)
-        object.__setattr__(self, "finalists", self.then.finalists)
+        self.adopt()
+
+    @property
+    def inner(self) -> Searcher:
+        return self.then
 
     def check(self, space: Space) -> None:
         for index, point in enumerate(self.points):
@@ -42,9 +44,3 @@ class Points(Searcher):
 
     def suggest(self, history: History) -> Suggestion | Enough | None:
         return points_first(self.points, history, self.then)
-
-    def prepare(self, history: History) -> None:
-        self.then.prepare(history)
-
-    def forkable(self, history: History) -> Collection[tuple[int, int]]:
-        return self.then.forkable(history)
