@@ -38,6 +38,7 @@ from search.wording import instance
 UNSURE = 16.0  # a wider expectation tells no more than the range
 NOISE = 0.7  # deviation of the logarithm of the value that the best trial found: trainings try steps of a factor of 4
 WORST = 3.0  # times that for the worst trial's: what looked right early in it proved wrong
+MOST = 200  # trials of a sweep to learn from, the best: time grows with the cube
 ACROSS = 1.5  # deviation of the logarithm that one option (SGD, Adam) explains, …
 ALONG = 1.0  # … and one number along its whole range
 
@@ -97,7 +98,7 @@ class FromFound(Around):
         for each in (*history.earlier, history):
             trials = [trial for trial in each.trials if 0 < trial.found.get(self.reported, 0.0) < math.inf]
             ranked = sorted(trials, key=lambda trial: (math.inf if trial.broke else trial.loss, trial.number))
-            for place, trial in enumerate(ranked):
+            for place, trial in enumerate(ranked[:MOST]):
                 if history.space.contains(trial.config):
                     worse = place / max(1, len(ranked) - 1)
                     found.append((trial.config, trial.found[self.reported], NOISE * (1 + (WORST - 1) * worse)))
