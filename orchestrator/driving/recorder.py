@@ -52,8 +52,9 @@ class Recorder:
         self._history = history
         self._retention = retention
         self._listen = listen
-        self._decided = {(row["trial"], row["samples"], row["why"]) for row in ledger.rows("decision")}
-        self._warned = {signature(row["why"]) for row in ledger.rows("decision")}  # shown once for each run
+        decisions = ledger.rows("decision")
+        self._decided = {(row["trial"], row["samples"], row["why"]) for row in decisions}
+        self._warned = {signature(row["why"]) for row in decisions}  # shown once for each run
         self._told_of_an_early_end = False
 
     def tell(self, kind: str, text: str, trial: int | None = None) -> None:
