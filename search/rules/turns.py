@@ -8,7 +8,7 @@ wrong costs little and one that becomes right is noticed. A share of all cost go
 
 from __future__ import annotations
 
-from search.history import History
+from search.history import History, Trial
 from search.records import Status
 from search.task import FULL
 
@@ -19,6 +19,12 @@ NO_SKILL, FULL_SKILL = 0.1, 0.5  # rank correlations at which the model gets its
 def model_share(skill: float) -> float:
     """The model's share of the turns; `skill`: rank correlation of its forecasts with the results, 0 to 1."""
     return FLOOR + (1 - 2 * FLOOR) * min(max((skill - NO_SKILL) / (FULL_SKILL - NO_SKILL), 0.0), 1.0)
+
+
+def is_full(history: History, trial: Trial) -> bool:
+    """Whether it is a full training that has reached the horizon, or is on its way to it."""
+    reach = history.goal(trial) if trial.status is Status.RUNNING else trial.reach
+    return trial.task == FULL and reach >= history.horizon
 
 
 def full_share(history: History) -> float:
@@ -32,12 +38,11 @@ def full_share(history: History) -> float:
     for trial in history.trials:
         start = max(trial.step, trial.began)
         usual = history.costs.rate(trial.task, length) * (timed or 1.0)  # cost of a step
-        cost, reach = trial.cost_seconds if timed else usual * (start - trial.began), trial.reach
+        cost = trial.cost_seconds if timed else usual * (start - trial.began)
         if trial.status is Status.RUNNING:
             rate = cost / (start - trial.began) if cost else usual
-            reach = history.goal(trial)
-            cost += rate * (reach - start)
+            cost += rate * (history.goal(trial) - start)
         total += cost
-        if trial.task == FULL and reach >= history.horizon:
+        if is_full(history, trial):
             full += cost
     return full / total if total else 1.0

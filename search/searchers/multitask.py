@@ -45,7 +45,7 @@ from search.records import Status, Suggestion, resume, start
 from search.rules.halving import halved
 from search.rules.multifidelity import Decision, MultiFidelity
 from search.rules.proposals import DRAWS, propose_random
-from search.rules.turns import full_share, model_share
+from search.rules.turns import full_share, is_full, model_share
 from search.settings import share
 
 Array = NDArray[np.float64]
@@ -104,7 +104,8 @@ class MultitaskSearch(MultiFidelity):
         if not likely:
             return None
         drawn = [each for each in likely if each.trials[0].first_origin in COVERING]
-        if drawn and _full(decision) % AUDIT == AUDIT - 1:
+        full = sum(each.full is not None and is_full(history, each.full) for each in decision.known)
+        if drawn and full % AUDIT == AUDIT - 1:
             chosen = drawn[int(generator(history, "audit").integers(len(drawn)))]
             return decision.promoted(chosen, decision.top, f"one in {AUDIT} full trainings is drawn, for late starters")
         units = np.array([each.unit for each in likely])
@@ -167,15 +168,6 @@ def _halving(decision: Decision, why: str) -> Suggestion | None:
     if found is not None:
         return decision.promoted(*found, f"one of the best third of the random ones; {why}")
     return _random_where_feasible(decision, why)
-
-
-def _full(decision: Decision) -> int:
-    """How many trainings have reached the horizon or are on their way to it."""
-    history = decision.history
-    trials = [each.full for each in decision.known if each.full is not None]
-    return sum(
-        (history.goal(trial) if trial.status is Status.RUNNING else trial.reach) >= history.horizon for trial in trials
-    )
 
 
 def _rises(configuration: Configuration) -> bool:
