@@ -84,13 +84,13 @@ AVERAGED = "averaged"
 """The metric, in each report while averages of the weights are kept, that names the reported one; 0: the last weights."""
 
 
-FOUND_RATE = f"{FOUND}learning_rate"
-"""The metric, in each report after a race of rates, that gives the winner; `search.searchers.found` starts from it."""
-
-
 def of_last(metric: str) -> str:
     """The name in these reports of the tuned metric of the last weights."""
     return f"last_{metric}"
+
+
+FOUND_RATE = f"{FOUND}learning_rate"
+"""The metric, in each report after a race of rates, that gives the winner; `search.searchers.found` starts from it."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ Costs      4 to 5 trials of 2 % of the updates, all counted, of which the winner
            trial (three measurements: last weights and two averages); two copies of the weights during a race, and one
            after it for `guard`.
 Settings   low, high (None): the range of rates; without them the configuration's rate times ratio^-2 … ratio^2.
-           ratio (4): from one rate to the next. rungs (2): rates on each side of the configuration's. share (0.02): of the training, for a trial. least (50): updates of a
-           trial at least. budget (0.2): the share of the training that the race may take; if the ladder does not fit,
-           fewer rates near its middle are tried; if not even two fit, the configuration's rate is taken. share=0:
-           trials of `least` updates whatever the horizon, without a budget.
+           ratio (4): from one rate to the next. rungs (2): rates on each side of the configuration's.
+           share (0.02): of the training, for a trial. least (50): updates of a trial at least. budget (0.2): the share of
+           the training that the race may take; if the ladder does not fit, fewer rates near its middle are tried; if not
+           even two fit, the configuration's rate is taken. share=0: trials of `least` updates, without a budget.
            slack (0.03): values are equal that differ by less than this share of the best, and than this share of the
            distance from the best to the worst. In later races, and for a rate below the configuration's, only the first
            counts: on a plateau, where all rates look alike, the configuration's stays.
