@@ -17,6 +17,8 @@ class DeviceTime:
         self.latest = "cpu"  # the device on which a trial was placed last
         self.reported = 0.0  # seconds of all reports
         self.beside = 0.0  # seconds that no report counts: starts, lost work, tests, …
+        self.starting = 0.0  # of these: until the first step after each start
+        self.starts: list[float] = []  # the same, of each start in this invocation
         self._kind = "cpu"
         self._placed: dict[int, str] = {}  # trial → its device, if it has told its name
         self._totals: dict[str, float] = {}
@@ -36,6 +38,7 @@ class DeviceTime:
             self._placed.clear()
             self.latest = record.device
         self._kind, self.devices = record.device, record.devices
+        self.starts = []
 
     def report(self, trial: int, seconds: float) -> None:
         self.reported += seconds
@@ -49,6 +52,9 @@ class DeviceTime:
             if record.trial is not None:
                 self._placed[record.trial] = record.device
         self.beside += record.seconds
+        if record.what == "start":
+            self.starting += record.seconds
+            self.starts.append(record.seconds)
         self._add(record.device or self.device(record.trial), record.seconds)
 
     def _add(self, device: str, seconds: float) -> None:

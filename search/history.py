@@ -47,6 +47,7 @@ class Trial:
         self.losses: list[float] = []  # same length; all finite, except perhaps the last
         self.metrics: Mapping[str, float] = {}  # all measurements of the last report, with the user's sign
         self.cost_seconds = 0.0
+        self.first_seconds = 0.0  # of its first report, in which its worker may still import, compile or read the data
         self.whole = 0  # if it ended by itself: the steps of its task, up to which its last loss holds; else 0
 
     @property
@@ -95,6 +96,8 @@ class Trial:
 
     def grow(self, report: Report) -> None:
         """Add a report; only the history calls this."""
+        if not self.steps:
+            self.first_seconds = report.cost_seconds
         self.steps.append(report.step)
         self.losses.append(report.loss)
         self.metrics = report.metrics

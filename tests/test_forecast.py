@@ -23,7 +23,7 @@ from orchestrator.record.encoding import to_json
 from orchestrator.record.ledger import Ledger
 from search.contract import Scheduler, Searcher
 from search.history import History
-from search.records import BASELINE, FINALIST, Began, End, Report, Status, start
+from search.records import BASELINE, FINALIST, Began, End, Report, Status, Used, start
 from search.rules.conduct import Rules
 from search.rules.device_budget import DeviceBudget
 from search.schedulers.asha import Asha, AshaPromote
@@ -109,6 +109,38 @@ def test_a_population_trains_each_member_to_the_end() -> None:
         history.append(End(trial.number, Status.STOPPED))
     found = seen(history, searcher=PopulationBasedTraining(population=4, interval=2))
     assert found.full_trainings.middle == pytest.approx(3 * 0.75 + 1)
+
+
+def begun_slowly(trials: int, *, workers: int, steps: int, limit: int = 20, always: float = 0.0) -> History:
+    """Trials of ten steps of a second. New processes need 30 s before their first step and 20 s more in it; all others
+    `always`."""
+    history = History(SPACE, horizon=10, limit=limit)
+    history.append(Began())
+    for number in range(trials):
+        history.append(start({"x": number / 30}))
+        new = number < workers
+        history.append(Used(number, 30.0 if new else 0.0, "start"))
+        for step in range(1, (10 if number < trials - 1 else steps) + 1):
+            history.append(Report(number, step, 1.0, 1.0 + (step == 1) * (20.0 if new else always)))
+        if number < trials - 1:
+            history.append(End(number, Status.COMPLETED))
+    return history
+
+
+def test_the_start_of_workers_is_no_training_time() -> None:
+    """Nineteen more trainings of 10 s; counted as training, each would take 10 × 21 s × (1 + 30 / 21)."""
+    assert forecast(begun_slowly(1, workers=2, steps=1), Random(), RunToEnd(), Rules(), workers=2) is None
+    found = seen(begun_slowly(1, workers=2, steps=2), workers=2)
+    assert found.wall_seconds.middle == pytest.approx(8 + 18 * 10 / 2, rel=0.4)
+    assert found.wall_seconds.high < 600
+    later = seen(begun_slowly(10, workers=2, steps=10), workers=2)
+    assert later.wall_seconds.middle == pytest.approx(10 * 10 / 2, rel=0.15)
+
+
+def test_what_every_training_needs_to_start_is_counted_once_for_each() -> None:
+    """A script imports in each trial: eight more trainings of 10 s and 5 s of start."""
+    found = seen(begun_slowly(12, workers=1, steps=10, always=5.0))
+    assert found.wall_seconds.middle == pytest.approx(8 * 15, rel=0.15)
 
 
 @pytest.mark.parametrize(

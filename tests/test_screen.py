@@ -522,3 +522,24 @@ def test_a_cell_shows_one_output_that_ends_with_all_events_and_then_the_result(t
     assert "enough: 4 configurations" in updates[-1]["data"]["text/plain"]
     assert "best so far" not in "".join(content["text"] for kind, content in told if kind == "stream")
     assert "<table" in next(content for kind, content in told if kind == "execute_result")["data"]["text/html"]
+
+
+def test_the_time_left_counts_from_the_first_report_and_not_from_the_first_order(tmp_path: Path) -> None:
+    ledger, clock, left = Ledger.write(tmp_path), SimulatedClock(), None
+    sweep = small_sweep(workload=Quadratic(horizon=1), num_samples=9, first_alone=False)
+    driver = Driver(sweep, ledger, clock=clock)
+    standing = Standing(driver, clock)
+    for number in range(5):
+        while number not in driver.running:
+            order = driver.next()
+            assert order is not None
+            if order.assignment is None:
+                driver.finish_job(order)
+        standing.look()
+        clock.seconds += 10.0 if number else 300.0  # the first one's worker imports torch
+        driver.receive(number, [Reported(1, {"loss": 1.0})], done=True)
+        standing.hear(Status.COMPLETED.value, "")
+        standing.look()
+        left = standing.time_left
+    assert left == pytest.approx((40.0, 40.0, 40.0)), "four more trainings"
+    ledger.close()

@@ -39,7 +39,8 @@ class Foresight:
         sweep = self._sweep
         self.latest = forecast(self._history, sweep.searcher, sweep.scheduler, sweep.rules, workers=workers)
         self._made = time.monotonic()
-        self._due = self._made + max(PAUSE_SECONDS, (self._made - begun) / SHARE)
+        pause = FIRST_SECONDS if self.latest is None else PAUSE_SECONDS
+        self._due = self._made + max(pause, (self._made - begun) / SHARE)
         if self.latest is not None:
             with self._ledger.transaction():
                 self._ledger.add_event(FORESEEN, to_json(asdict(self.latest)))

@@ -2,7 +2,7 @@
 
 How far  a trial gets before it is stopped: the survival of the trials so far (Kaplan–Meier: running ones count as far
          as they got), and, with the weight of `PRIOR` trials, of a sweep whose results come in random order (order.py).
-How fast a step is: that of a running trial stays; a new trial has the speed of a random earlier one.
+How fast a step is: that of a running trial stays; a new trial has the speed of a random earlier one, and a start.
 Then     the workers of the sweep carry out the rest, in the order and within the limits that its rules set.
 
 Every one of the `SAMPLES` futures weights the trials anew (a Bayesian bootstrap), so the spread covers what few trials
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.money.order import lengths_in_random_order
+from orchestrator.money.pace import Pace
 from search.contract import Scheduler, Searcher, derived_seed
 from search.history import History, Trial
 from search.records import BASELINE, FINALIST, Status
@@ -71,7 +72,7 @@ class Forecast:
 def forecast(
     history: History, searcher: Searcher, scheduler: Scheduler, rules: Rules, *, workers: int
 ) -> Forecast | None:
-    """The rest of the sweep with so many workers; None while no step has been measured, or nothing limits the sweep."""
+    """The rest of the sweep with so many workers; None while only starts have been measured, or nothing limits it."""
     rest = _Rest(history, searcher, scheduler, rules, workers)
     if not rest.is_measured or (rules.budget is None and rules.device_budget is None and history.limit is None):
         return None
@@ -107,16 +108,15 @@ class _Rest:
         self._trials = [t for t in searched if t.steps or t.status is not Status.RUNNING]
         self._shares = np.array([self._share(t) for t in self._trials])
         self._ended = np.array([t.status is not Status.RUNNING for t in self._trials], dtype=bool)
-        timed = [t for t in history if t.step > t.began and t.cost_seconds > 0]
-        self._speeds = np.array([t.cost_seconds / self._share(t) for t in timed])  # seconds of a full training
+        self._pace = Pace(history, self._share, self._workers)
+        self._speeds = np.array([*self._pace.of_trial.values()])  # seconds of a full training
         self._cut = np.array(lengths_in_random_order(scheduler, history.horizon)) / history.horizon
         self._cheap = bool(history.tasks)
-        time = history.device_time
-        self._beside = 1 + (time.beside / time.reported if time.reported else 0.0)
+        self._beside = 1 + self._pace.beside
 
     @property
     def is_measured(self) -> bool:
-        return len(self._speeds) > 0
+        return self._pace.is_known
 
     def future(self, rng: np.random.Generator) -> _Future:
         """One way in which the rest may go."""
@@ -136,11 +136,11 @@ class _Rest:
             if history.spent + work.counted >= budget - goal * self._whole:
                 break
             pace = next(speeds)
-            work.begin(share, goal, share * pace, share * pace)
+            work.begin(share, goal, share * pace + self._pace.start, share * pace + self._pace.start)
             started += 1
         work.wait()
         for pace in self._finalists_to_come(rng, speeds):
-            work.begin(1.0, 1.0, pace, pace)
+            work.begin(1.0, 1.0, pace + self._pace.start, pace + self._pace.start)
         work.wait()
         return _Future(work.now, work.seconds * history.device_time.devices, work.shares, started + 1)
 
@@ -215,8 +215,7 @@ class _Rest:
         return self._history.costs.rate(trial.task, len(self._history))
 
     def _own_speed(self, trial: Trial) -> float:
-        share = self._share(trial)
-        return trial.cost_seconds / share * self._beside if share and trial.cost_seconds else 0.0
+        return self._pace.of_trial.get(trial.number, 0.0) * self._beside
 
 
 class _Survival:

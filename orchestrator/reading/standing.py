@@ -29,10 +29,11 @@ class Standing:
         self.waiting = ""  # why workers wait
         self.trend = _recorded_trend(driver)  # loss of the best trial after each full training
         self._clock = clock
-        self._began: float | None = None  # when the first training of this invocation began
+        self._began: float | None = None  # when the first report of this invocation came: before, workers start
+        self._steps_before = self._steps
         self._ended_before = self._ended
         self._spent_before = driver.history.spent
-        self._ends: list[tuple[float, int, float]] = []  # seconds since then, trials ended, full trainings spent
+        self._ends: list[tuple[float, int, float]] = []  # seconds, trials ended, full trainings spent
         self._origins: tuple[int, dict[str, int]] = (-1, {})
 
     def hear(self, kind: str, text: str) -> None:
@@ -50,9 +51,9 @@ class Standing:
             self._ends.append((self._clock() - self._began, ended, spent))
 
     def look(self) -> None:
-        """Note when the training begins."""
-        if self._began is None and self.driver.running and not self.doing:
-            self._began = self._clock()
+        """Note when the trials begin to train."""
+        if self._began is None and self._steps > self._steps_before:
+            self._began, self._ended_before, self._spent_before = self._clock(), self._ended, self.driver.history.spent
 
     @property
     def best(self) -> Trial | None:
@@ -107,6 +108,10 @@ class Standing:
             )
             self._origins = (asked, dict(rows))
         return self._origins[1]
+
+    @property
+    def _steps(self) -> int:
+        return sum(steps for _, steps in self.driver.history.costs.each())
 
     @property
     def _ended(self) -> int:
