@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from orchestrator.page.charts import Chart, Parallel, Section, Surface, Table
+from orchestrator.page.matplotlib_charts import figure_of
+from orchestrator.page.plotly_charts import drawn
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections import (
     correlation,
@@ -299,8 +301,8 @@ def test_a_real_multitask_sweep_says_whose_turns_they_are(tmp_path: Path) -> Non
     assert text(section).count("successive halving of random configurations has the others.") == 1
     (chart,) = [figure for figure in section.figures if isinstance(figure, Chart) and "Turns" in figure.title]
     skill, _ = chart.series
-    assert list(skill.y) == [*skills, skills[-1]]
-    assert list(skill.x) == sorted(skill.x)
+    assert skill.y[-2:] == [skills[-1], skills[-1]]
+    assert list(skill.x) == sorted({*skill.x}), "one fit for each count of trials: no vertical line"
     assert skill.x[-1] == len({row["trial"] for row in recorded(tmp_path, "suggestion")})
 
 
@@ -322,6 +324,26 @@ def test_turns_are_told_from_the_last_two_skills_on_record(tmp_path: Path) -> No
     )
     given = Points([{"x": 0.5, "rate": 0.1}], then=MultitaskSearch())
     assert "with ρ = 0.00; successive" in with_memos(tmp_path / "one", given, *memos[:3])
+
+
+def test_of_fits_between_which_no_trial_began_the_last_counts(tmp_path: Path) -> None:
+    begun = [
+        start(config, memo=memo_of(skill)) for config, skill in zip(configs_of(LINE, 3), (0.1, 0.2, 0.3), strict=True)
+    ]
+    again = [replace(begun[0], kind="resume", trial=0, memo=memo_of(skill)) for skill in (0.4, 0.5)]
+    run = written(tmp_path, sweep_over(LINE, horizon=4, searcher=MultitaskSearch()), [*begun, *again])
+    assert [(each["trials"], each["skill"]) for each in run.accounts["turns"]] == [
+        (0, 0.1),
+        (1, 0.2),
+        (2, 0.3),
+        (3, 0.5),
+    ]
+    section = origins.section(run)
+    assert section is not None
+    (chart,) = [figure for figure in section.figures if isinstance(figure, Chart) and "Turns" in figure.title]
+    axes = figure_of(chart, dict.fromkeys(("page", "ink", "grid", "muted", "best"), "black")).axes[0]
+    assert all(float(tick).is_integer() for tick in axes.get_xticks()), "trials are counted"
+    assert drawn(chart)["layout"]["xaxis"]["dtick"] == 1
 
 
 @pytest.mark.parametrize("searcher", [Random(), SigOptSearch()], ids=["random", "sigopt"])

@@ -52,6 +52,12 @@ class Chart:
         return not any(len(series.x) for series in self.series)
 
 
+def are_whole(values: Sequence[Value]) -> bool:
+    """Whether an axis of these values counts something, so that no tick stands between two whole numbers."""
+    known = [value for value in values if value is not None]
+    return bool(known) and all(type(value) is int for value in known)
+
+
 @dataclass(frozen=True)
 class Surface:
     """A contour plot: `z[row][column]` over `x` (columns) and `y` (rows), with the observations as points."""

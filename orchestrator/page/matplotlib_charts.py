@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.page.charts import Axis, Chart, Parallel, Series, Surface, Value
+from orchestrator.page.charts import Axis, Chart, Parallel, Series, Surface, Value, are_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,11 +51,19 @@ def png(figure: Chart | Surface | Parallel, palette: Mapping[str, str]) -> bytes
 
 
 def _chart(axes: Axes, chart: Chart, palette: Mapping[str, str]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     _label(axes, chart)
     for series in chart.series:
         _draw(axes, series, palette)
     if any(series.kind == "hbars" for series in chart.series):
         axes.invert_yaxis()
+    for axis, log, values in (
+        (axes.xaxis, chart.x_log, [x for series in chart.series for x in series.x]),
+        (axes.yaxis, chart.y_log, [y for series in chart.series for y in series.y]),
+    ):
+        if not log and are_whole(values):
+            axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     if chart.y_range is not None:
         axes.set_ylim(*chart.y_range)
     handles, names = axes.get_legend_handles_labels()

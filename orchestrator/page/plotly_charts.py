@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textwrap import wrap
 from typing import Any, TypeAlias
 
-from orchestrator.page.charts import Axis, Chart, Images, Parallel, Series, Surface, Table, Value
+from orchestrator.page.charts import Axis, Chart, Images, Parallel, Series, Surface, Table, Value, are_whole
 
 Json: TypeAlias = dict[str, Any]
 
@@ -60,7 +60,7 @@ def _chart(chart: Chart) -> Json:
         known = [value for value in values if value is not None]
         if log:
             layout[axis] |= _log_ticking(known)
-        elif known and all(type(value) is int for value in known) and max(known) - min(known) <= NEAR:  # type: ignore[operator]
+        elif are_whole(known) and max(known) - min(known) <= NEAR:  # type: ignore[operator]
             layout[axis]["dtick"] = 1
         if _is_tiny(values, log):
             layout[axis]["exponentformat"] = "power"  # 10⁻⁴: "100µ" is hard to read without a unit

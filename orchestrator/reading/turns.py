@@ -17,17 +17,21 @@ SEARCHER = "MultitaskSearch("
 
 
 def turns(ledger: Ledger) -> list[dict[str, Any]]:
-    """Trials begun, skill and the model's share of the turns at each fit; empty if the searcher in force is another."""
+    """Trials begun, skill and the model's share of the turns at each fit; empty if the searcher in force is another.
+
+    Of fits between which no trial began, the last one.
+    """
     sweeps = ledger.sweeps()
     if not sweeps or SEARCHER not in sweeps[-1]["description"]["searcher"]:
         return []
-    found, begun = [], 0
+    found: dict[int, dict[str, Any]] = {}
+    begun = 0
     for trial, memo in ledger.query("SELECT trial, memo FROM suggestion ORDER BY seq"):
         skill = _skill(memo)
         if skill is not None:
-            found.append({"trials": begun, "skill": skill, "model": round(model_share(skill), 3)})
+            found[begun] = {"trials": begun, "skill": skill, "model": round(model_share(skill), 3)}
         begun = max(begun, trial + 1)
-    return found
+    return list(found.values())
 
 
 def in_words(found: Sequence[Mapping[str, Any]]) -> str:
