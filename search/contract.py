@@ -67,6 +67,10 @@ class Searcher(ABC):
         """
         return ()
 
+    def doubt(self, history: History) -> str:
+        """Why it cannot do what it is for, by what the trials have reported so far, with the remedy. "": it can."""
+        return ""
+
     def check(self, space: Space) -> None:  # noqa: B027 - most searchers accept every space
         """Raise ValueError, naming the parameter and a remedy, if this searcher cannot search `space`."""
 
@@ -92,6 +96,9 @@ class Around(Searcher):
 
     def forkable(self, history: History) -> Collection[tuple[int, int]]:
         return self.inner.forkable(history)
+
+    def doubt(self, history: History) -> str:
+        return self.inner.doubt(history)
 
 
 class Scheduler(ABC):

@@ -15,7 +15,8 @@ from orchestrator.reading.summary import summary
 from orchestrator.record.ledger import Ledger
 from orchestrator.sweep import Sweep
 from search.ask_and_tell import AskAndTell
-from search.records import FOUND, Config
+from search.history import History
+from search.records import FOUND, Config, Suggestion, start
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.found import FromFound
 from search.searchers.pbt import PopulationBasedTraining
@@ -24,7 +25,7 @@ from search.searchers.random import Random
 from search.space import Space, choice, loguniform, pow2, randint
 from search.wording import with_found
 from search.work import Reported
-from tests.support import interrupted_after, sequence, simulated, small_sweep
+from tests.support import interrupted_after, recorded, sequence, simulated, small_sweep
 from trainables.contract import Policy
 from trainables.policies.averaged import Averaged
 from trainables.policies.compose import Compose
@@ -73,7 +74,7 @@ def test_later_trials_start_near_what_others_found_for_their_batch_and_optimizer
     found = [off(tuning) for _ in range(12)]
     assert max(found) < 2, "three rates a factor of 4 apart have it in their middle"
     evidence = tuning.history.trials[-1].suggestion.evidence
-    assert evidence == "learning_rate as 12 trainings found it"
+    assert evidence.endswith("learning_rate as 12 trainings found it")
 
 
 def test_the_rest_of_the_configuration_is_the_searchers() -> None:
@@ -83,6 +84,53 @@ def test_the_rest_of_the_configuration_is_the_searchers() -> None:
     own = Random().suggest(after(6).history)
     assert own is not None
     assert {**own.config, "learning_rate": 0} == {**trial.config, "learning_rate": 0}
+
+
+def test_where_a_trial_has_all_other_settings_others_are_proposed_until_none_is_left() -> None:
+    space = Space(
+        {"learning_rate": loguniform(1e-5, 1), "batch_size": pow2(16, 32), "optimizer": choice(["sgd", "adam"])}
+    )
+    tuning = after(14, space)
+    rests = [(trial.config["batch_size"], trial.config["optimizer"]) for trial in tuning.history]
+    assert len({*rests[:5]}) == 4, "the first one came before anything was found"
+    assert any("random, because trial " in trial.suggestion.evidence for trial in tuning.history)
+    last = tuning.history.trials[-1].suggestion
+    assert "has the same settings, and 200 draws found none that no trial has" in last.evidence
+    assert last.origin == "found"
+
+
+def test_settings_that_only_a_failed_training_had_are_tried_again() -> None:
+    space = Space({"learning_rate": loguniform(1e-5, 1), "batch_size": pow2(16, 32), "optimizer": choice(["sgd"])})
+    tuning = AskAndTell(
+        space,
+        FromFound(Random()),
+        horizon=1,
+        seed=3,
+        points=[
+            {"learning_rate": 1.0, "batch_size": 16, "optimizer": "sgd"},
+            {"learning_rate": 0.1, "batch_size": 32, "optimizer": "sgd"},
+        ],
+    )
+    for loss in (math.nan, 1.0):
+        trial = tuning.ask()
+        assert trial is not None
+        tuning.tell(trial, 1, loss, metrics={FOUND_RATE: 0.03})
+    third = tuning.ask()
+    assert third is not None
+    assert third.config["batch_size"] == 16
+
+
+def test_a_known_configuration_on_another_task_stays_as_it_is() -> None:
+    tuning = after(6)
+    trial = tuning.history.trials[0]
+
+    class Again(Random):
+        def suggest(self, history: History) -> Suggestion:
+            return start(trial.config, origin="promotion")
+
+    suggestion = FromFound(Again()).suggest(tuning.history)
+    assert isinstance(suggestion, Suggestion)
+    assert suggestion.config == trial.config
 
 
 def test_an_expectation_that_tells_nothing_is_not_followed() -> None:
@@ -212,6 +260,29 @@ def test_the_record_knows_what_was_found_after_a_cut_and_for_show(tmp_path: Path
     best = summary(ledger)["best"]
     ledger.close()
     assert best["found"] == whole.history.trials[best["trial"]].found != {}
+
+
+@pytest.mark.parametrize("reported", [False, True])
+def test_where_nothing_finds_a_rate_that_is_told_once_with_the_remedy(tmp_path: Path, reported: bool) -> None:
+    def train(config: Any, state: Any) -> Any:
+        yield {"loss": config["learning_rate"], **({FOUND_RATE: 0.01} if reported else {})}
+
+    space = Space({"learning_rate": loguniform(1e-3, 1)})
+    searcher = Points([], then=FromFound(Random()))
+    simulated(tmp_path, Sweep("own", train, space, minimize="loss", steps=1, num_samples=6, searcher=searcher))
+    told = [row["text"] for row in recorded(tmp_path, "event") if "no trial reports" in row["text"]]
+    assert len(told) == (not reported)
+    if told:
+        assert (
+            "'found_learning_rate', so FromFound(searcher=Random()) does nothing more than Random(); let Rate"
+            in told[0]
+        )
+
+
+@pytest.mark.parametrize("around", [lambda each: each, lambda each: Points([], then=each)], ids=["alone", "points"])
+def test_our_own_training_needs_a_policy_that_finds_a_rate(around: Any) -> None:
+    with pytest.raises(BadInput, match=r"nothing finds 'learning_rate' .* add policy=RateRace\(rungs=1\)"):
+        small_sweep(searcher=around(FromFound(Random())))
 
 
 @pytest.mark.parametrize("around", [FromFound, lambda searcher: Points([], then=searcher)], ids=["found", "points"])

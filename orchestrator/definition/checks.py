@@ -19,7 +19,7 @@ from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.money.amounts import USD, Amount
 from orchestrator.money.devices import device_name
 from orchestrator.money.prices import CPU, GPU, held_by_trial, prices_of
-from search.contract import Searcher
+from search.contract import Around, Searcher
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.found import FromFound
 from search.space import Space
@@ -119,9 +119,12 @@ def _parts(sweep: Sweep) -> None:
             f"Sweep(policy={_policy(sweep.policy)}): {what} turns its own knobs, a policy cannot reach them; "
             f"{workload.policy_remedy}"
         )
-    if isinstance(searcher, FromFound) and sweep.policy is None and isinstance(workload, Workload):
+    inside = searcher
+    while isinstance(inside, Around) and not isinstance(inside, FromFound):
+        inside = inside.inner
+    if isinstance(inside, FromFound) and sweep.policy is None and isinstance(workload, Workload):
         raise BadInput(
-            f"Sweep(searcher={shown(searcher)}): nothing finds {searcher.parameter!r} in a training of {what}; add "
+            f"Sweep(searcher={shown(searcher)}): nothing finds {inside.parameter!r} in a training of {what}; add "
             "policy=RateRace(rungs=1)."
         )
     if searcher.forks and not workload.forks:

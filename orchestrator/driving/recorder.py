@@ -55,7 +55,7 @@ class Recorder:
         decisions = ledger.rows("decision")
         self._decided = {(row["trial"], row["samples"], row["why"]) for row in decisions}
         self._warned = {signature(row["why"]) for row in decisions}  # shown once for each run
-        self._told_of_an_early_end = False
+        self._told_of_an_early_end = self._told_of_a_doubt = False
 
     def tell(self, kind: str, text: str, trial: int | None = None) -> None:
         self._ledger.add_event(kind, text, trial)
@@ -255,6 +255,9 @@ class Recorder:
         self._history.append(end)
         self._retention.end(trial)  # which knows the best trial
         self._listen(end.status.value, f"trial {trial.number} {end.status.value} at step {trial.step}: {end.reason}")
+        if not self._told_of_a_doubt and (doubt := self._sweep.searcher.doubt(self._history)):
+            self._told_of_a_doubt = True
+            self.tell("notice", doubt)
 
 
 def check_disk(folder: Path) -> None:

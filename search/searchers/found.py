@@ -13,7 +13,7 @@ Source     our own: Bayesian linear regression of the logarithm on all other par
            Gaussian Processes for Machine Learning, 2006, section 2.1). Square root of the batch: Krizhevsky, One Weird
            Trick, 2014.
 Differs    keeps the searcher's value while the expectation is uncertain by more than a factor of `UNSURE`. The better a
-           trial's result, the more its value counts.
+           trial's result, the more its value counts. Where another trial has all the other settings, it draws others.
 
 Learns from this sweep and from the earlier ones in its history.
 """
@@ -26,14 +26,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from search.contract import Around, Searcher
+from search.contract import Around, Searcher, generator
 from search.domain.parameters import Choice, Float
-from search.history import History
+from search.history import History, key_of
 from search.origins import COVERING
-from search.records import Config, Enough, Suggestion
+from search.records import FOUND, Config, Enough, Status, Suggestion
 from search.settings import number
 from search.space import Space
-from search.wording import instance
+from search.wording import instance, shown
 
 UNSURE = 16.0  # a wider expectation tells no more than the range
 NOISE = 0.7  # deviation of the logarithm of the value that the best trial found: trainings try steps of a factor of 4
@@ -41,6 +41,9 @@ WORST = 3.0  # times that for the worst trial's: what looked right early in it p
 MOST = 200  # trials of a sweep to learn from, the best: time grows with the cube
 ACROSS = 1.5  # deviation of the logarithm that one option (SGD, Adam) explains, …
 ALONG = 1.0  # … and one number along its whole range
+
+DRAWS = 200  # for settings that no trial has
+SILENT = 3  # trainings to the end without a found value, until that is told
 
 Found = tuple[Config, float, float]
 
@@ -79,18 +82,46 @@ class FromFound(Around):
         suggestion = self.searcher.suggest(history)
         if not isinstance(suggestion, Suggestion) or suggestion.kind != "start":
             return suggestion
-        if self.parameter not in suggestion.config:
+        if self.parameter not in suggestion.config or not (seen := self._found(history)):
             return suggestion
-        seen = self._found(history)
-        expected = self._expected(history.space, suggestion.config, seen) if seen else None
-        if expected is None:
+        if any(trial.config == suggestion.config for trial in history):  # on another task
             return suggestion
-        config = {**suggestion.config, self.parameter: expected}
-        if history.space.why_not(config) is not None:
-            return suggestion
-        words = "; ".join(filter(None, [suggestion.evidence, f"{self.parameter} as {len(seen)} trainings found it"]))
-        origin = "found" if suggestion.origin in COVERING else suggestion.origin
-        return replace(suggestion, config=config, origin=origin, evidence=words)
+        config, repeats = self._untried(history, suggestion)
+        origin = suggestion.origin if config is suggestion.config else "random"
+        evidence = [suggestion.evidence, repeats]
+        expected = self._expected(history.space, config, seen)
+        if expected is not None and history.space.contains(other := {**config, self.parameter: expected}):
+            config, origin = other, "found" if origin in COVERING else origin
+            evidence.append(f"{self.parameter} as {len(seen)} trainings found it")
+        return replace(suggestion, config=config, origin=origin, evidence="; ".join(filter(None, evidence)))
+
+    def doubt(self, history: History) -> str:
+        if history.count(Status.COMPLETED) < SILENT or self._found(history):
+            return ""
+        return (
+            f"no trial reports {FOUND + self.reported!r}, so {shown(self)} does nothing more than {shown(self.searcher)}; "
+            "let RateRace(rungs=1) find it, as the policy of the sweep or of a Control in your own loop, or report it yourself."
+        )
+
+    def _untried(self, history: History, suggestion: Suggestion) -> tuple[Config, str]:
+        """The suggested configuration, or a random one, if a trial has all its settings but `parameter`; and why."""
+        space = history.space
+        if not all(math.isfinite(each.size) for name, each in space.parameters.items() if name != self.parameter):
+            return suggestion.config, ""
+        trials = [trial for trial in history.trials[::-1] if trial.task == suggestion.task and not trial.broke]
+        tried = {self._rest(trial.config): trial.number for trial in trials}
+        twin = tried.get(self._rest(suggestion.config))
+        if twin is None:
+            return suggestion.config, ""
+        rng = generator(history, "found")
+        for _ in range(DRAWS):
+            other = space.sample(rng)
+            if self.parameter in other and self._rest(other) not in tried:
+                return other, f"random, because trial {twin} has the other settings of the proposal"
+        return suggestion.config, f"trial {twin} has the same settings, and {DRAWS} draws found none that no trial has"
+
+    def _rest(self, config: Config) -> str:
+        return key_of({name: value for name, value in config.items() if name != self.parameter})
 
     def _found(self, history: History) -> list[Found]:
         """The configurations whose training found a value, the value, and its noise: the worse the result, the more."""
