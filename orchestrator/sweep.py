@@ -132,13 +132,18 @@ class Sweep:
     chosen: Mapping[str, str] = field(
         init=False, repr=False, compare=False
     )  # "searcher", "scheduler": why this default
+    example_policies: Sequence[Policy[Any]] = field(init=False, repr=False, compare=False)  # of `examples`; asked once
 
     def __new__(cls, *args: Any, **given: Any) -> Sweep:
         known = list(cls.__dict__.get("__dataclass_fields__", ()))
         for name in given:
             if known and name not in known:
                 other = OTHER_NAMES.get(name)
-                hint = f" Did you mean {other!r}?" if other else did_you_mean(name, set(known) - {"chosen", "_"})
+                hint = (
+                    f" Did you mean {other!r}?"
+                    if other
+                    else did_you_mean(name, set(known) - {"chosen", "example_policies", "_"})
+                )
                 raise BadInput(f"Sweep has no option {name!r}.{hint}")
         return super().__new__(cls)
 
@@ -159,7 +164,7 @@ class Sweep:
         validation.resources(self)
         self._set(points_to_evaluate=validation.points(self))
         validation.parameters(self)
-        validation.policies(self)
+        self._set(example_policies=validation.policies(self))
         self._set(tasks=validation.tasks(self))
         validation.workloads(self)
         self._choose()

@@ -158,6 +158,16 @@ def test_a_script_is_asked_once(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache" / "flags").glob("*.json"))) == 1
 
 
+def test_a_script_without_readable_flags_is_asked_once_too(tmp_path: Path) -> None:
+    asked = tmp_path / "asked.txt"
+    text = f"import argparse\nopen({str(asked)!r}, 'a').write('x')\nimport a_module_that_is_not_there\n"
+    for _ in range(2):
+        workload = script(tmp_path, text)
+        workload.check_space(Space({"batch_size": randint(1, 64)}))
+        assert "a_module_that_is_not_there" in workload.doubt()
+    assert asked.read_text() == "x"
+
+
 @pytest.mark.parametrize(
     ("space", "words"),
     [

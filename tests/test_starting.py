@@ -71,7 +71,10 @@ def test_the_dry_runs_configurations_are_the_ones_that_run_in_their_order(
 def test_a_dry_run_shows_the_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from orchestrator.reading.dry_run import print_plan
 
+    asked: list[Mapping[str, Any]] = []
+
     def chosen(config: Mapping[str, Any]) -> Policy[Any] | None:
+        asked.append(config)
         return RateRace() if config["learning_rate"] < 0.05 else None
 
     def plan(**given: Any) -> str:
@@ -80,8 +83,10 @@ def test_a_dry_run_shows_the_policy(tmp_path: Path, capsys: pytest.CaptureFixtur
 
     assert "\n  policy     Averaged(policy=Warmup(epochs=2.0))\n" in plan(policy=Averaged(Warmup(2.0)))
     assert re.search(
-        r"\n  policy     \S+chosen \(test_starting.py:\d+\), which returns RateRace\n", plan(policy=chosen)
+        r"\n  policy     \S+chosen \(test_starting.py:\d+\), which returns RateRace\n",
+        plan(policy=chosen, scheduler=None),
     )
+    assert asked == small_sweep().examples, "once for each"
     assert "policy" not in plan()
 
 

@@ -137,10 +137,10 @@ def parameters(sweep: Sweep) -> None:
             ) from None
 
 
-def policies(sweep: Sweep) -> list[Policy[Any]]:
+def policies(sweep: Sweep) -> tuple[Policy[Any], ...]:
     """The policies of some configurations; refuses a function that returns something else."""
     if sweep.policy is None or isinstance(sweep.policy, Policy):
-        return [] if sweep.policy is None else [sweep.policy]
+        return () if sweep.policy is None else (sweep.policy,)
     found = []
     for config in sweep.examples:
         try:
@@ -153,12 +153,12 @@ def policies(sweep: Sweep) -> list[Policy[Any]]:
                 f"Sweep(policy={named(sweep.policy)}): must return a Policy or None, not {shown(policy)}{remedy}."
             )
         found += [] if policy is None else [policy]
-    return found
+    return tuple(found)
 
 
 def policy_resumes(sweep: Sweep) -> bool:
     """False if some configuration gets a policy whose schedule depends on the length of the training."""
-    return all(policy.resumable for policy in policies(sweep))
+    return all(policy.resumable for policy in sweep.example_policies)
 
 
 def tasks(sweep: Sweep) -> tuple[Task, ...]:

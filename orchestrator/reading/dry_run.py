@@ -17,7 +17,6 @@ from rich.text import Text
 from orchestrator.console.plurals import plural
 from orchestrator.definition import machine
 from orchestrator.definition.checks import feasible_share
-from orchestrator.definition.validation import policies
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
 from orchestrator.money.amounts import budget_words, dollars, full_trainings
@@ -104,7 +103,7 @@ def _policy(sweep: Sweep) -> str:
     """The policy with what was set; a function by its name, place and what it returns."""
     if isinstance(sweep.policy, Policy):
         return shown(sweep.policy)
-    kinds = dict.fromkeys(type(policy).__name__ for policy in policies(sweep))
+    kinds = dict.fromkeys(type(policy).__name__ for policy in sweep.example_policies)
     return f"{named(sweep.policy)}, which returns {' or '.join(kinds) or 'None'}"
 
 

@@ -160,8 +160,8 @@ def ask(command: str) -> dict[str, Flag]:
 
 def missing_import(command: str) -> str:
     """The error with which the script's --help ends, if it is that something cannot be imported; else empty."""
-    words, _ = _askable(command)
-    last = _help(words).strip().rpartition("\n")[2] if words else ""
+    words, text = _askable(command)
+    last = _help(words, str(Path.cwd()), text).strip().rpartition("\n")[2] if words else ""
     return last if last.startswith(("ModuleNotFoundError: ", "ImportError: ")) else ""
 
 
@@ -202,7 +202,7 @@ def _asked(words: tuple[str, ...], folder: str, text: str) -> dict[str, Flag]:
         return {name: Flag(**flag) for name, flag in json.loads(kept.read_text()).items()}
     except (OSError, ValueError, TypeError):
         pass
-    found = flags_of(_help(words))
+    found = flags_of(_help(words, folder, text))
     if found:
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -214,7 +214,9 @@ def _asked(words: tuple[str, ...], folder: str, text: str) -> dict[str, Flag]:
     return found
 
 
-def _help(words: Sequence[str]) -> str:
+@functools.lru_cache(maxsize=64)
+def _help(words: tuple[str, ...], folder: str, text: str) -> str:
+    """What the script answers; asked again in another `folder`, or once its `text` has changed."""
     environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb", "CUDA_VISIBLE_DEVICES": ""}
     for name in ("TRIAL_FOLDER", "TRIAL_RUNNER"):
         environment.pop(name, None)
