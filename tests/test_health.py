@@ -30,7 +30,7 @@ from orchestrator.page.health.waiting import waiting
 from orchestrator.page.health.widening import wider
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import CHECKS, checks, section
-from search.records import BASELINE, FINALIST, Status
+from search.records import BASELINE, FINALIST, FOUND, Status
 from search.space import Float, Int, Pow2, Space, choice, loguniform, pow2, uniform, when
 from search.task import Task
 from tests.records_on_disk import read
@@ -81,6 +81,11 @@ def test_an_optimum_beyond_the_upper_end_is_found_with_a_wider_range(tmp_path: P
 
 def test_an_optimum_inside_is_no_edge(tmp_path: Path) -> None:
     assert edge(run_of(tmp_path, drawn(bowl(0.6, 0.5, 0.5), 60))) == []
+
+
+def test_a_range_of_beginnings_has_no_edge_where_the_training_went_on_from_there(tmp_path: Path) -> None:
+    trials = [replace(each, metrics={FOUND + "rate": 0.1}) for each in drawn(bowl(1.8, 0.5, 0.5), 40, seed=2)]
+    assert edge(run_of(tmp_path, trials)) == []
 
 
 def test_a_lower_end_at_zero_may_be_a_natural_bound(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.page.analysis.words import short
 from orchestrator.page.charts import Chart, Parallel, Section, Surface, Table
 from orchestrator.page.matplotlib_charts import figure_of
 from orchestrator.page.plotly_charts import drawn
@@ -29,7 +30,7 @@ from orchestrator.page.sections import (
 from orchestrator.page.sections.population import lineage, slots
 from search.contract import Searcher
 from search.models.fits import CurveFits
-from search.records import End, Lost, Report, Status, start
+from search.records import FOUND, End, Lost, Report, Status, start
 from search.rules.turns import model_share
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.pbt import PopulationBasedTraining
@@ -147,6 +148,35 @@ def stopped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     stop = dict.fromkeys(np.argsort(ends)[24:].tolist(), 2)
     sweep = sweep_over(LINE, mode=request.param, num_samples=60)
     return written(tmp_path_factory.mktemp(request.param), sweep, trained(configs, curves, stop_at=stop))
+
+
+def test_a_rate_that_trainings_found_is_drawn_where_they_found_it(tmp_path: Path) -> None:
+    """Each of 30 trainings found 0.1, wherever it began."""
+    configs = configs_of(LINE, 30)
+    records = [
+        replace(record, metrics={FOUND + "rate": 0.1}) if isinstance(record, Report) else record
+        for record in trained(configs, np.array([[config["x"]] * 4 for config in configs]))
+    ]
+    run = written(tmp_path, sweep_over(LINE, num_samples=30), records)
+    section = parameters.section(run)
+    check(section)
+    assert section is not None
+    bars, slice_ = (
+        next(each for each in section.figures if isinstance(each, Chart) and each.title.startswith(title))
+        for title in ("Importance", "rate")
+    )
+    assert slice_.x_label == "rate (found in training)"
+    assert {x for series in slice_.series for x in series.x} == {0.1}
+    began = run.history.trials[0].config["rate"]
+    assert any(f"began at {short(began)}" in words for series in slice_.series for words in series.hover)
+    assert "For rate, the values that trainings began at count." in bars.note
+    (lines,) = [each for each in section.figures if isinstance(each, Parallel)]
+    (axis,) = [axis for axis in lines.axes if axis.label == "rate"]
+    assert {*axis.values} == {0.1}
+    assert lines.note.endswith(" rate: as found in training.")
+    (surface,) = [each for each in section.figures if isinstance(each, Surface)]
+    assert surface.points is not None
+    assert {0.1} in ({*surface.points.x}, {*surface.points.y})
 
 
 def test_the_parameter_that_matters_is_named_with_its_interval(stopped: Recorded) -> None:

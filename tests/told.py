@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Told:
     reason: str = ""
     task: str = FULL
     seconds: float = 1.0  # of a report
+    metrics: Mapping[str, float] = field(default_factory=dict)  # beside the metric
 
 
 def tell(folder: Path, trials: Sequence[Told], sweep: Sweep | None = None, *, waited: float = 0.0) -> Path:
@@ -38,7 +39,7 @@ def tell(folder: Path, trials: Sequence[Told], sweep: Sweep | None = None, *, wa
             given = Suggestion("start", trial.config, number, task=trial.task, origin=trial.origin)
             ledger.add_suggestion(number, given, seed=number)
             for step, value in enumerate(trial.values, start=1):
-                ledger.add_report(number, step, value, trial.seconds, {"loss": value})
+                ledger.add_report(number, step, value, trial.seconds, {"loss": value} | dict(trial.metrics))
             ledger.add_ending(number, trial.status, len(trial.values), trial.reason)
         ledger.add_event(WAITED, f"{waited:.3f}")
         ledger.add_event(STATE, "finished")

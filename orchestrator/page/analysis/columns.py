@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.secrets import MASK
+from search.history import Trial
 from search.records import Config
 
 Array = NDArray[np.float64]
@@ -77,6 +78,16 @@ def columns_of(about: Mapping[str, Any]) -> list[Column]:
             log = bool(each.get("log")) or kind == "pow2"
             found.append(Column(name, kind, float(each["low"]), float(each["high"]), log, when=_condition(each)))
     return found
+
+
+def as_trained(trial: Trial) -> Config:
+    """Its configuration, with what its training itself found in the place of what it began at."""
+    return {name: trial.found.get(name, value) for name, value in trial.config.items()}
+
+
+def finders(name: str, trials: Iterable[Trial]) -> int:
+    """How many of the trials found their value of a parameter in training."""
+    return sum(name in trial.found and name in trial.config for trial in trials)
 
 
 def secrets_of(about: Mapping[str, Any]) -> list[str]:

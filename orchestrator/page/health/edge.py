@@ -30,6 +30,8 @@ def edge(run: Recorded) -> list[Finding]:
         return []
     found = []
     for name, parameter in numeric(run).items():
+        if name in best.found:  # the range is that of the beginnings; the training went on from there
+            continue
         at = place(best, name, parameter)
         if at is not None and (finding := _at_the_end(run, name, parameter, best.config[name], at)) is not None:
             found.append(finding)

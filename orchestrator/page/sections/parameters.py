@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.page.analysis.columns import Column, columns_of, places, secrets_of
+from orchestrator.page.analysis.columns import Column, as_trained, columns_of, finders, places, secrets_of
 from orchestrator.page.analysis.importance import MOST, forest, needed_for
 from orchestrator.page.analysis.influence import Influence, influences
 from orchestrator.page.analysis.stages import Stage
@@ -34,7 +34,8 @@ def section(run: Recorded) -> Section | None:
     if shown is None:
         return None
     order = _in_order(columns, shown)
-    figures: list[Figure] = [chart for chart in (_bars(found, order),) if chart is not None]
+    began = [column.name for column in order if finders(column.name, run.history)]
+    figures: list[Figure] = [chart for chart in (_bars(found, order, began),) if chart is not None]
     figures.append(_parallel(run, shown.stage, order[:AXES]))
     figures += [_slice(run, shown.stage, column) for column in order[:SLICES]]
     if (surface := _contour(run, shown, order)) is not None:
@@ -92,8 +93,8 @@ def _in_order(columns: Sequence[Column], shown: Influence) -> list[Column]:
     return sorted(columns, key=lambda column: place.get(column.name, len(place)))
 
 
-def _bars(found: Sequence[Influence], order: Sequence[Column]) -> Chart | None:
-    """The importance of each parameter, a series for each stage."""
+def _bars(found: Sequence[Influence], order: Sequence[Column], began: Sequence[str]) -> Chart | None:
+    """The importance of each parameter, a series for each stage. `began`: those that trainings go on to change."""
     series = []
     for each in found:
         bars = {bar.name: bar for bar in each.bars}
@@ -124,6 +125,8 @@ def _bars(found: Sequence[Influence], order: Sequence[Column]) -> Chart | None:
     )
     if any(column.when for column in order):
         note += " A conditional parameter is measured among the trials that have it."
+    if began:
+        note += f" For {listed(began)}, the values that trainings began at count."
     shown = [each for each in found if each.bars]
     title = "Importance by task" if len(shown) > 1 else f"Importance {shown[0].stage.where}"
     return Chart(title, "share of the variation", "", series, note=note)
@@ -134,10 +137,13 @@ def _parallel(run: Recorded, stage: Stage, order: Sequence[Column]) -> Parallel:
     kept = _spread(numbers, LINES)[::-1]  # the best last: on top
     trials = [run.history.trials[number] for number in kept]
     values = [run.value(stage.results[number]) for number in kept]
-    axes = [Axis(c.name, [c.shown(t.config.get(c.name)) for t in trials], c.log) for c in order]
+    configs = [as_trained(trial) for trial in trials]
+    axes = [Axis(c.name, [c.shown(config.get(c.name)) for config in configs], c.log) for c in order]
     left = len(numbers) - len(kept)
     shown = stage.name[:1].upper() + stage.name[1:]
     note = f"{shown}; the best and a spread of the others, {left} are left out." if left else f"{shown}."
+    if found := [column.name for column in order if finders(column.name, trials)]:
+        note += f" {listed(found)}: as found in training."
     return Parallel(
         "All configurations", [*axes, Axis(run.metric, values)], values, run.metric, run.goal.mode == "min", note=note
     )
@@ -152,8 +158,11 @@ def _slice(run: Recorded, stage: Stage, column: Column) -> Chart:
     series = [_points(run, stage, column, others, "trials", "muted")] if others else []
     series += [_points(run, stage, column, [n], role, role) for n, role in special.items() if n in numbers]
     left = len(numbers) - POINTS
+    found = finders(column.name, [run.history.trials[number] for number in numbers])
+    some = "" if found == len(numbers) else f", by {found} of {counted(len(numbers), 'trial')}"
+    label = f"{column.name} (found in training{some})" if found else column.name
     return Chart(
-        column.name, column.name, f"{run.metric}, {stage.name}", series, x_log=column.log,
+        column.name, label, f"{run.metric}, {stage.name}", series, x_log=column.log,
         note=(f"Among the trials with {column.when}. " if column.when else "")
         + (f"{left} of {len(numbers)} trials are left out." if left > 0 else ""),
     )  # fmt: skip
@@ -161,9 +170,13 @@ def _slice(run: Recorded, stage: Stage, column: Column) -> Chart:
 
 def _points(run: Recorded, stage: Stage, column: Column, numbers: Sequence[int], name: str, role: str) -> Series:
     trials: list[Trial] = [run.history.trials[number] for number in numbers]
-    x = [column.shown(trial.config[column.name]) for trial in trials]
+    x = [column.shown(as_trained(trial)[column.name]) for trial in trials]
     y = [run.value(stage.results[number]) for number in numbers]
-    hover = [f"trial {number}: {run.metric} {short(value)}" for number, value in zip(numbers, y, strict=True)]
+    hover = [
+        f"trial {trial.number}: {run.metric} {short(value)}"
+        + (f", began at {short(trial.config[column.name])}" if finders(column.name, [trial]) else "")
+        for trial, value in zip(trials, y, strict=True)
+    ]
     return Series(name, x, y, kind="points", role=role, hover=hover)
 
 
@@ -178,7 +191,8 @@ def _contour(run: Recorded, shown: Influence, order: Sequence[Column]) -> Surfac
     numbers = sorted(rng.permutation(numbers)[:MOST].tolist())
     losses = np.array([shown.stage.results[number] for number in numbers])
     columns = [*pair, *(column for column in order if column not in pair)]
-    rows = places(columns, [run.history.trials[number].config for number in numbers])
+    configs = [as_trained(run.history.trials[number]) for number in numbers]
+    rows = places(columns, configs)
     model = forest(rows, np.clip(losses, *np.quantile(losses, [0.0, 0.95])), rng)
     ticks = (np.arange(GRID) + 0.5) / GRID
     cells = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
@@ -189,8 +203,8 @@ def _contour(run: Recorded, shown: Influence, order: Sequence[Column]) -> Surfac
     z = [None if far > FAR else run.value(float(loss)) for loss, far in zip(predicted, distance, strict=True)]
     grid = [z[row * GRID : (row + 1) * GRID] for row in range(GRID)]
     a, b = pair
-    x = [float(run.history.trials[n].config[a.name]) for n in numbers]
-    y = [float(run.history.trials[n].config[b.name]) for n in numbers]
+    x = [float(config[a.name]) for config in configs]
+    y = [float(config[b.name]) for config in configs]
     hover = [f"trial {n}: {short(run.value(shown.stage.results[n]))}" for n in numbers]
     return Surface(
         f"{a.name} and {b.name}", a.name, b.name, run.metric, [a.value(tick) for tick in ticks],
@@ -198,7 +212,8 @@ def _contour(run: Recorded, shown: Influence, order: Sequence[Column]) -> Surfac
         x_log=a.log, y_log=b.log,
         note="Of the numbers that are always active, the two that matter most. Predicted by a forest from "
         f"{counted(len(numbers), 'trial')}, the other parameters averaged out; the worst "
-        "5 % of the results are cut off. Places far from every trial stay empty.",
+        "5 % of the results are cut off. Places far from every trial stay empty."
+        + "".join(f" {each.name}: as found in training." for each in pair if finders(each.name, run.history)),
     )  # fmt: skip
 
 
