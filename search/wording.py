@@ -15,12 +15,16 @@ EXAMPLES = {"Searcher": "Random()", "Scheduler": "Asha()", "Policy": "LrSchedule
 def shown(thing: object) -> str:
     """A dataclass as it was written: its class, with the settings that differ from the defaults. Else the `repr`.
 
+    A class whose arguments are no fields says itself how it was written: `in_short()`.
+
     >>> from search import Asha
     >>> shown(Asha(grace_period=1)), shown(Asha(grace_period=3))
     ('Asha()', 'Asha(grace_period=3)')
     """
     if isinstance(thing, type):
         return thing.__name__
+    if callable(in_short := getattr(thing, "in_short", None)):
+        return str(in_short())
     if not is_dataclass(thing) or not hasattr(type(thing).__repr__, "__wrapped__"):  # its repr is not the generated one
         return repr(thing)
     given = []

@@ -109,7 +109,9 @@ def test_a_class_in_place_of_an_instance_is_refused_with_the_remedy(make: Callab
     (RateRace(), "RateRace()"),
     (Averaged(RateRace(low=0.1, high=1.0, gammas=()), gammas=(2.0,)),
      "Averaged(policy=RateRace(low=0.1, high=1.0, gammas=()), gammas=(2.0,))"),
-    (Compose(Warmup(2), Sma(2)), None), (print, None), ("text", "'text'"), (Asha, "Asha"),
+    (Compose(Warmup(2), Sma(2)), f"Compose({shown(Warmup(2))}, {shown(Sma(2))})"),
+    (Averaged(Compose(LrSchedule(), Sma(2))), f"Averaged(policy=Compose(LrSchedule(), {shown(Sma(2))}))"),
+    (Compose, "Compose"), (print, None), ("text", "'text'"), (Asha, "Asha"),
 ])  # fmt: skip
 def test_a_message_shows_what_was_set(thing: object, words: str | None) -> None:
     assert shown(thing) == (words or repr(thing))

@@ -48,6 +48,10 @@ class Compose(Policy[State]):
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.policies))})"
 
+    def in_short(self) -> str:
+        """As it was written, for messages; the `repr` is for the record."""
+        return f"Compose({', '.join(map(shown, self.policies))})"
+
     @property
     def resumable(self) -> bool:  # type: ignore[override]
         return all(policy.resumable for policy in self.policies)
