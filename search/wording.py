@@ -60,14 +60,25 @@ def instance(title: str, wanted: type, /, **values: object) -> None:
         if isinstance(value, wanted):
             continue
         place = f"{title}({name}={shown(value)})"
-        if isinstance(value, type) and issubclass(value, wanted):
-            raise ValueError(f"{place}: that is the class; write {call_of(value)}.")
+        if objection := as_class(place, value, wanted):
+            raise ValueError(objection)
         raise ValueError(f"{place}: must be a {wanted.__name__.lower()}, such as {EXAMPLES[wanted.__name__]}.")
+
+
+def as_class(place: str, value: object, wanted: type) -> str:
+    """The objection to a class where `place` wants an instance, with the remedy; "" if `value` is none."""
+    if not (isinstance(value, type) and issubclass(value, wanted)):
+        return ""
+    return f"{place}: that is the class; write {call_of(value)}."
 
 
 def call_of(kind: type) -> str:
     """How to make one: `RateRace()`, or `Warmup(…)` if it needs an argument."""
-    for each in inspect.signature(kind).parameters.values():
+    try:
+        parameters = inspect.signature(kind).parameters.values()
+    except ValueError:  # a class of C, whose arguments nobody can read
+        return f"{kind.__name__}(…)"
+    for each in parameters:
         if each.default is each.empty and each.kind is not each.VAR_KEYWORD:
             return f"{kind.__name__}(…)"
     return f"{kind.__name__}()"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from orchestrator import FromFunction, Sweep
 from orchestrator.tune.outside import SearchAlgorithm, TrialScheduler
 from search import Tpe, settings, wording
 from search.ask_and_tell import AskAndTell
@@ -82,6 +83,7 @@ CLASSES: list[tuple[Callable[[], object], str]] = [
     (lambda: Watchdog(LrSchedule), "Watchdog(policy=LrSchedule): that is the class; write LrSchedule()."),
     (lambda: Warmup(1, then=Plateau), "Warmup(then=Plateau): that is the class; write Plateau()."),
     (lambda: LrRange(then=Plateau), "LrRange(then=Plateau): that is the class; write Plateau()."),
+    (lambda: Sweep("a", FromFunction, SPACE), "Sweep(workload=FromFunction): that is the class; write FromFunction(…)."),
     (lambda: Compose(Plateau, Sma(2)), "Compose(policies=Plateau): that is the class; write Plateau()."),
     (lambda: train(Quadratic(), RateRace, {}), "train(policy=RateRace): that is the class; write RateRace()."),
     (lambda: Control(RateRace, MODEL, torch.optim.SGD(MODEL.parameters()), batch_size=1, samples=1, epochs=1),

@@ -24,7 +24,7 @@ from search.schedulers.run_to_end import RunToEnd
 from search.searchers.found import FromFound
 from search.space import Space
 from search.task import FULL, Task
-from search.wording import call_of, shown
+from search.wording import as_class, shown
 from trainables.contract import Workload
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def horizon(sweep: Sweep) -> None:
 
 def kind(name: str, value: object, wanted: type) -> None:
     """Require an instance of `wanted` (a searcher, a scheduler, a space), not its class or its name."""
-    if isinstance(value, type) and issubclass(value, wanted):
-        raise BadInput(f"Sweep({name}={value.__name__}): that is the class; write {call_of(value)}.")
+    if objection := as_class(f"Sweep({name}={shown(value)})", value, wanted):
+        raise BadInput(objection)
     if isinstance(value, wanted):
         return
     if wanted is Space:

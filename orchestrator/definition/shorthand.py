@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.definition.wording import named
 from orchestrator.errors import BadInput
+from search.wording import as_class, shown
 from trainables.contract import Trainable
 
 
@@ -50,8 +51,8 @@ def goal(minimize: str | None, maximize: str | None, metric: str, mode: str) -> 
 
 def workload_of(given: Any, wanted: Goal, steps: int | None) -> tuple[Trainable, Goal]:
     """The Workload, and the goal that it does not state itself. Raises BadInput if `given` cannot become a Workload."""
-    if isinstance(given, type):
-        raise BadInput(f"Sweep(workload={given.__name__}): that is the class; write {given.__name__}().")
+    if objection := as_class(f"Sweep(workload={shown(given)})", given, object):
+        raise BadInput(objection)
     if isinstance(given, Trainable):
         if steps is not None:
             title = type(given).__name__
