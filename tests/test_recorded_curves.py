@@ -28,6 +28,12 @@ def tiny() -> record.Recipe:
     return replace(recipe, workload=replace(workload, horizon=3, data_share=0.1))
 
 
+def test_in_an_order_what_diverged_is_last_and_equal_losses_say_nothing() -> None:
+    first, ends = np.array([1.0, np.nan, 2.0], dtype=np.float32), np.array([0.1, 5.0, 0.2])
+    assert recorded_curves.spearman(first, ends) == pytest.approx(1.0)
+    assert recorded_curves.spearman(np.full(3, np.nan, dtype=np.float32), ends) == 0.0
+
+
 def test_all_four_workloads_are_recorded_in_little_space() -> None:
     assert [table.name for table in TABLES] == list(recorded_curves.SPACES)
     assert sum(path.stat().st_size for path in recorded_curves.FOLDER.glob("*.npz")) <= HIGHEST

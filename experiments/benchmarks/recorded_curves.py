@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from curves import Table
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
+from search.models.fits import rank_correlation
 from search.space import Space, choice, lograndint, loguniform, pow2, uniform
 
 FOLDER = Path(__file__).parent / "recorded"
@@ -125,8 +125,8 @@ def described(recording: Recording) -> str:
 
 def spearman(first: NDArray[np.float32], second: NDArray[np.float64]) -> float:
     """Rank correlation; what diverged is last of all."""
-    places = [rankdata(np.nan_to_num(each.astype(np.float64), nan=np.inf)) for each in (first, second)]
-    return float(np.corrcoef(*places)[0, 1])
+    a, b = (np.nan_to_num(each.astype(np.float64), nan=np.inf) for each in (first, second))
+    return rank_correlation(a, b)
 
 
 if __name__ == "__main__":
