@@ -98,9 +98,9 @@ def test_a_rise_is_told_from_noise() -> None:
 
 
 def test_a_value_has_stalled_if_its_second_half_brought_little() -> None:
-    assert has_stalled(((10, 1.0), (60, 0.99), (100, 0.98)), 100, 0.03)
-    assert not has_stalled(((10, 1.0), (60, 0.99), (100, 0.96)), 100, 0.03)
-    assert not has_stalled(((60, 0.99), (100, 0.98)), 100, 0.03), "nothing to compare with"
+    assert has_stalled([((10, 1.0), (60, 0.99), (100, 0.98))], 100, 0.03)
+    assert not has_stalled([((10, 1.0), (60, 0.99), (100, 0.96))], 100, 0.03)
+    assert not has_stalled([((60, 0.99), (100, 0.98))], 100, 0.03), "nothing to compare with"
 
 
 # Races on values that are made up: the policy is two functions

@@ -181,6 +181,13 @@ class Workload(Abilities, ABC):
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
         """The metrics on "valid", which decisions rest on, or on "test", measured once at the end."""
 
+    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
+        """The metrics of `evaluate` on about so many samples of "valid", always the same; in mid-training, for policies.
+
+        Without it they wait for the whole of "valid". A class that overrides `evaluate` overrides this, too.
+        """
+        return self.evaluate(model, "valid")
+
     def predictions(self, model: torch.nn.Module, part: str) -> Predictions | None:
         """The answers to each example of "valid" or "test", always in the same order; None: it is no classifier.
 

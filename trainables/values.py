@@ -165,7 +165,7 @@ class Action:
     replay: bool = False  # with a roll-back: repeat the samples and random numbers that followed the snapshot
     explore: bool = False
     reports: str = ""  # with `explore`
-    measure: bool = False  # call `act` again at once, with the present weights' metrics on "valid"
+    measure: bool = False  # call `act` again at once, with the present weights' metrics on a fixed part of "valid"
     stop: bool = False  # give up the training as diverged
     average: Averaging | None = None  # None: no change
     averages: tuple[float, ...] | None = None  # None: no change; (): none from here on

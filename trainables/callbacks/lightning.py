@@ -37,15 +37,16 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
     """Lets `policy` control the training of a module.
 
     `measure()`: the metrics of the present weights, for a policy that asks for them between two epochs or keeps averages
-    of the weights. `metric`: the training ends when it is not finite; in the direction `mode` it chooses between the
-    averages, and a validation is of the chosen one. `control`, with its `decisions`, exists once the training has begun.
+    of the weights; `probe()`: those on a fixed part of the data, for the first (None: `measure`). `metric`: the training
+    ends when it is not finite; in the direction `mode` it chooses between the averages, and a validation is of the chosen
+    one. `control`, with its `decisions`, exists once the training has begun.
 
     >>> trainer = lightning.Trainer(max_epochs=3, callbacks=[LightningControl(Warmup(1.0))])  # doctest: +SKIP
     """
 
     def __init__(
-        self, policy: Policy[Any], *, measure: Callable[[], Mapping[str, float]] | None = None, metric: str = "",
-        mode: str = "min",
+        self, policy: Policy[Any], *, measure: Callable[[], Mapping[str, float]] | None = None,
+        probe: Callable[[], Mapping[str, float]] | None = None, metric: str = "", mode: str = "min",
     ) -> None:  # fmt: skip
         instance("LightningControl", Policy, policy=policy)
         if "batch_size" in policy.writes:
@@ -56,7 +57,7 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
         self.policy = policy
         self.control: Control | None = None
         refuse_unmeasured(policy, measure)
-        self._measure, self._metric, self._mode = measure, metric, mode
+        self._measure, self._probe, self._metric, self._mode = measure, probe, metric, mode
         self._saved: dict[str, Any] | None = None
         self._samples = 0  # of the batch in progress
         self._loss: Any = None
@@ -74,8 +75,8 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
         loader, parts = trainer.train_dataloader, trainer.accumulate_grad_batches
         self.control = Control(
             self.policy, pl_module, trainer.optimizers[0], batch_size=loader.batch_size * parts,
-            samples=len(loader.dataset), epochs=trainer.max_epochs, measure=self._measure, metric=self._metric,
-            mode=self._mode, parts=parts,
+            samples=len(loader.dataset), epochs=trainer.max_epochs, measure=self._measure, probe=self._probe,
+            metric=self._metric, mode=self._mode, parts=parts,
             scaler=getattr(trainer.precision_plugin, "scaler", None),
         )  # fmt: skip
         if self._saved is not None:

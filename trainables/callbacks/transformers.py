@@ -37,8 +37,9 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
     """Lets `policy` control the training of a Trainer.
 
     `measure()`: the metrics of the present weights, for a policy that asks for them between two epochs or keeps averages
-    of the weights. `metric`: the training ends when it is not finite; in the direction `mode` it chooses between the
-    averages, and a validation is of the chosen one. `control`, with its `decisions`, exists once the training has begun.
+    of the weights; `probe()`: those on a fixed part of the data, for the first (None: `measure`). `metric`: the training
+    ends when it is not finite; in the direction `mode` it chooses between the averages, and a validation is of the chosen
+    one. `control`, with its `decisions`, exists once the training has begun.
 
     >>> trainer = Trainer(model, arguments, callbacks=[TransformersControl(Warmup(1.0))])  # doctest: +SKIP
     """
@@ -48,6 +49,7 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
         policy: Policy[Any],
         *,
         measure: Callable[[], Mapping[str, float]] | None = None,
+        probe: Callable[[], Mapping[str, float]] | None = None,
         metric: str = "eval_loss",
         mode: str = "min",
     ) -> None:
@@ -59,7 +61,7 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
             )
         self.policy, self.control = policy, None
         refuse_unmeasured(policy, measure)
-        self._measure, self._metric, self._mode = measure, metric, mode
+        self._measure, self._probe, self._metric, self._mode = measure, probe, metric, mode
         self._batches: list[tuple[int, Any]] = []  # samples and loss of each forward pass of the batch
         self._evaluation = contextlib.ExitStack()
         self._epoch_ends = False
@@ -73,7 +75,7 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.control = Control(
             self.policy, model, getattr(optimizer, "optimizer", optimizer), batch_size=args.train_batch_size * parts,
             samples=len(loader.dataset), epochs=math.ceil(state.num_train_epochs), measure=self._measure,
-            metric=self._metric, mode=self._mode, parts=parts, scaler=getattr(optimizer, "scaler", None),
+            probe=self._probe, metric=self._metric, mode=self._mode, parts=parts, scaler=getattr(optimizer, "scaler", None),
         )  # fmt: skip
         if state.global_step:
             saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainables.data.fixed_sample import fixed_sample
 from trainables.data.image_files import Listed, Listing, listing
 from trainables.data.node_cache import once
 
@@ -184,9 +185,15 @@ def loss(model: nn.Module, images: Images, rows: Tensor, *, augment: bool) -> Te
     return functional.cross_entropy(model(images.floats(shown)), images.labels["train"][rows])
 
 
-def evaluate(forward: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor) -> Mapping[str, float]:
-    """Accuracy and mean loss of `forward` on `inputs`, a thousand at a time, or fewer if they are large."""
-    return scores(in_turns(forward, inputs), labels)
+def evaluate(
+    forward: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor, samples: int | None = None
+) -> Mapping[str, float]:
+    """Accuracy and mean loss of `forward` on `inputs`, a thousand at a time, or fewer if they are large.
+
+    `samples`: on a fixed sample of that size; None: on all.
+    """
+    rows = fixed_sample(len(labels), samples, str(labels.device))
+    return scores(in_turns(forward, inputs[rows]), labels[rows])
 
 
 def scores(logits: Tensor, labels: Tensor) -> Mapping[str, float]:

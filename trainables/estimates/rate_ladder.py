@@ -64,6 +64,24 @@ def better(old: Trial | None, new: Trial, tried: Sequence[Trial], slack: float) 
     return large if large[1] <= limit(tried, slack) else min(large, small, key=lambda trial: trial[1])
 
 
+def winner_of(
+    old: Trial | None, new: Trial, tried: Sequence[Trial], slack: float, centre: float, *, is_first: bool
+) -> Trial | None:
+    """Of the winner so far and a new trial: in the first race the largest rate that is as good as the best.
+
+    `centre`: the rate in use. It stays in a later race, if it is as good, and in the first one against a lower rate. Then
+    the other must be better by more than `slack`; a trial is too short to be sure of less.
+    """
+    if is_first or old is None:
+        best = better(old, new, tried, slack)
+        below = best is new and old is not None and new[0] < centre <= old[0] and not old[2]
+        return old if below and old and old[1] <= new[1] + slack * abs(new[1]) else best
+    if centre in (old[0], new[0]) and math.isfinite(new[1]):
+        present, other = (old, new) if centre == old[0] else (new, old)
+        return other if present[1] > other[1] + slack * abs(other[1]) and other[2] <= present[2] else present
+    return better(old, new, tried, slack)
+
+
 def by_rate(tried: Sequence[Trial]) -> dict[str, float]:
     """The value of each rate, by names that give the rate exactly."""
     values = {f"at {rate!r}": value for rate, value, _ in tried if math.isfinite(value)}
@@ -95,11 +113,6 @@ def level(quarters: tuple[Sums, Sums]) -> float:
     return _mean(quarters[1])[0] if quarters[1][0] > 1 else math.inf
 
 
-def share_lost(now: float, lowest: float, highest: float) -> float:
-    """The share of the way down from `highest` to `lowest` that is lost `now`; 0 if there was no way down."""
-    return (now - lowest) / (highest - lowest) if lowest < highest and lowest < now else 0.0
-
-
 def _mean(sums: Sums) -> tuple[float, float]:
     """The mean, and the square of its standard error."""
     count, total, squares = sums
@@ -107,8 +120,14 @@ def _mean(sums: Sums) -> tuple[float, float]:
     return mean, max(0.0, squares / count - mean * mean) / (count - 1)
 
 
-def has_stalled(curve: Curve, samples: int, slack: float) -> bool:
-    """Whether the second half of the first `samples` samples brought less than `slack` of the value."""
-    early = [value for seen, value in curve if seen <= samples / 2]
-    late = [value for seen, value in curve if seen > samples / 2]
-    return bool(early and late) and min(late) > min(early) - slack * abs(min(early))
+def has_stalled(curves: Sequence[Curve], samples: int, slack: float) -> bool:
+    """Whether the second half of the first `samples` samples brought less than `slack` of the value.
+
+    By the first curve with values in both halves: each was measured on other data, so values of two do not compare.
+    """
+    for curve in curves:
+        early = [value for seen, value in curve if seen <= samples / 2]
+        late = [value for seen, value in curve if seen > samples / 2]
+        if early and late:
+            return min(late) > min(early) - slack * abs(min(early))
+    return False

@@ -6,9 +6,10 @@ value is within `slack` of the best the *largest* wins: short trainings favour r
 Its progress is kept. The rate stays, and falls in a line to zero at the end.
 
 Use when   the rate is unknown, or known within a factor of ten, and the training has 2,500 updates or more.
-Costs      4 to 5 trials of 2 % of the updates, all counted, of which the winner's is kept; one evaluation for each
-           trial (three measurements: last weights and two averages); two copies of the weights during a race, and one
-           after it for `guard`.
+Costs      4 to 5 trials of 2 % of the updates, all counted, of which the winner's is kept; for each trial, each instant
+           of `again` and one epoch after each race, three measurements (last weights and two averages) on a fixed part of
+           the validation data (`Workload.probe`; in your own loop `Control(…, probe=…)`, without it on all of them); two
+           copies of the weights during a race, and one after it for `guard`.
 Settings   low, high (None): the range of rates; without them the configuration's rate times ratio^-2 … ratio^2.
            ratio (4): from one rate to the next. rungs (2): rates on each side of the configuration's.
            share (0.02): of the training, for a trial. least (50): updates of a trial at least. budget (0.2): the share of
@@ -44,7 +45,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from statistics import median
 from typing import TypedDict
 
 from search.settings import number, one_of, rising_shares, share, whole
@@ -55,15 +55,15 @@ from trainables.estimates.rate_ladder import (
     Sums,
     Trial,
     added,
-    better,
     between,
     by_rate,
     has_risen,
     has_stalled,
     level,
     nearest,
-    share_lost,
+    winner_of,
 )
+from trainables.estimates.rate_watch import Watch, begun, lost, lowered, shifted
 from trainables.estimates.validation_loss import lowest
 from trainables.values import FOUND_RATE, NOTHING, Action, Signals
 
@@ -91,11 +91,10 @@ class State(TypedDict):
     races: int  # instants of `again` that have passed
     beyond: float  # later races try no rate from here on: halfway, in logarithms, to the next larger one, which lost
     level: float  # training loss in the last quarter of the winner's trial
-    middle: float  # the median value of a race's rates; of several races the largest
-    good: tuple[float, float] | None  # lowest training loss of an epoch and lowest value since the last race
-    returns: int  # to good weights since the last race
+    watch: Watch | None  # for `guard`; None before the first race is over
     asked: bool  # whether the next metrics are for this policy
-    curve: Curve
+    curve: Curve  # at the epochs' ends
+    probes: Curve  # asked for, on other data: at the end of a race, and at the instants of `again`
 
 
 @dataclass(frozen=True)
@@ -177,8 +176,8 @@ class RateRace(Policy[State]):
         state: State = {
             "rate": rate, "centre": rate, "ladder": (), "trying": None, "tried": (), "winner": None, "updates": 0,
             "length": 0, "quarters": NO_SUMS, "first": None, "begun": signals.samples, "planned": 0, "widened": 0,
-            "lowered": False, "races": 0, "beyond": math.inf, "level": math.inf, "middle": -math.inf,
-            "good": None, "returns": 0, "asked": False, "curve": (),
+            "lowered": False, "races": 0, "beyond": math.inf, "level": math.inf, "watch": None,
+            "asked": False, "curve": (), "probes": (),
         }  # fmt: skip
         if self.low is not None and self.high is not None:
             rates, state["centre"] = between(self.low, self.high, self.ratio), math.sqrt(self.low * self.high)
@@ -192,7 +191,7 @@ class RateRace(Policy[State]):
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         if signals.train_loss is not None:  # the end of an epoch
-            return self._watched(self._noted(state, signals), signals, signals.train_loss)
+            return self._epoch_ended(state, signals, signals.train_loss)
         if signals.metrics:
             return self._measured(state, signals) if state["asked"] else (state, NOTHING)
         if state["first"] is None:
@@ -210,37 +209,46 @@ class RateRace(Policy[State]):
             return state, NOTHING
         return {**state, "races": state["races"] + 1, "asked": True}, Action(measure=True)
 
-    def _watched(self, state: State, signals: Signals, loss: float) -> tuple[State, Action]:
+    def _epoch_ended(self, state: State, signals: Signals, loss: float) -> tuple[State, Action]:
+        if state["trying"] is not None:
+            return state, NOTHING
+        value, watch = self._value(signals), state["watch"]
+        if self.again:
+            state = {**state, "curve": (*state["curve"], (float(signals.samples), value))}
+        if watch is None or not self.guard:
+            return state, NOTHING
+        if watch["shift"] is None and math.isfinite(value):
+            watch = {**watch, "waits": (loss, value)}
+            return {**state, "watch": watch, "asked": True}, Action(measure=True)
+        return self._watched(state, watch, signals, loss, value)
+
+    def _watched(self, state: State, watch: Watch, signals: Signals, loss: float, value: float) -> tuple[State, Action]:
         """After an epoch: to the last good weights and a lower rate, if the rate has proved too large after all."""
-        good, first = state["good"], state["first"]
-        if good is None or first is None or state["trying"] is not None or not self.guard:
-            return state, NOTHING
-        value = self._value(signals)
-        lost = min(share_lost(loss, good[0], first), share_lost(value, good[1], state["middle"]))
-        if lost <= self.guard:
-            lowest = min(good[0], loss), min(good[1], value)
-            return {**state, "good": lowest}, Action(snapshot=loss < good[0])
-        if state["returns"] == _MOST:
-            return state, NOTHING
+        if lost(watch, loss, value) <= self.guard:
+            return {**state, "watch": lowered(watch, loss, value)}, Action(snapshot=loss < watch["loss"])
+        if watch["returns"] == _MOST:
+            return {**state, "watch": watch}, NOTHING
         rate, why = state["rate"] / _AGAIN, "too large a rate after all: a lower one, from the last good weights"
-        evidence = {"train_loss": loss, "value": value, "lowest_train_loss": good[0], "lowest_value": good[1]}
-        state = {**state, "rate": rate, "beyond": min(state["beyond"], rate * _AGAIN), "returns": state["returns"] + 1}
+        evidence = {
+            "train_loss": loss, "value": value, "lowest_train_loss": watch["loss"], "lowest_value": watch["value"]
+        }  # fmt: skip
+        watch = {**watch, "returns": watch["returns"] + 1}
+        state = {**state, "rate": rate, "beyond": min(state["beyond"], rate * _AGAIN), "watch": watch}
         return state, _back(signals, rate, why, evidence)
 
-    def _noted(self, state: State, signals: Signals) -> State:
-        if not self.again or state["trying"] is not None:
-            return state
-        return {**state, "curve": (*state["curve"], (float(signals.samples), self._value(signals)))}
-
     def _measured(self, state: State, signals: Signals) -> tuple[State, Action]:
-        """Metrics that were asked for: of a trial at its end, or of the weights at an instant of `again`."""
-        state = {**state, "asked": False}
+        """Metrics that were asked for: of a trial at its end, at an instant of `again`, or after a race's first epoch."""
+        state, value, watch = {**state, "asked": False}, self._value(signals), state["watch"]
         if state["trying"] is not None:
-            return self._ended(state, signals, self._value(signals))
-        state = self._noted(state, signals)
+            return self._ended(state, signals, value)
+        if watch is not None and watch["waits"] is not None:
+            loss, at_end = watch["waits"]
+            return self._watched(state, shifted(watch, at_end, value), signals, loss, at_end)
+        state = {**state, "probes": (*state["probes"], (float(signals.samples), value))}
         length, rate = self._length(signals), state["rate"]
         ends = signals.samples + 3 * length * signals.knobs.batch_size
-        if ends > (1 - self.cool) * _whole(signals) or not has_stalled(state["curve"], signals.samples, self.slack):
+        stalls = has_stalled((state["curve"], state["probes"]), signals.samples, self.slack)
+        if ends > (1 - self.cool) * _whole(signals) or not stalls:
             return state, NOTHING
         rates = tuple(each for each in (rate * _AGAIN, rate, rate / _AGAIN) if each < state["beyond"])
         return self._raced({**state, "centre": rate}, signals, rates, len(rates))
@@ -283,28 +291,16 @@ class RateRace(Policy[State]):
         assert state["trying"] is not None
         trial: Trial = (state["trying"], value, has_risen(state["quarters"], self.slack))
         tried = (*state["tried"], trial)
-        winner = self._winner(state, trial, tried)
-        mark = _WINNER if winner is trial else ""
-        state = {**state, "tried": tried, "winner": winner}
+        is_first = not state["races"]
+        won = winner_of(state["winner"], trial, tried, self.slack, state["centre"], is_first=is_first)
+        mark = _WINNER if won is trial else ""
+        state = {**state, "tried": tried, "winner": won}
         if mark:
             state["level"] = level(state["quarters"])
         if not state["ladder"]:
             state = self._widened(state, signals)
         state, action = self._trial(state, signals) if state["ladder"] else self._chosen(state, signals)
         return state, replace(action, mark=mark)
-
-    def _winner(self, state: State, new: Trial, tried: tuple[Trial, ...]) -> Trial | None:
-        """At the start the largest rate that is as good as the best; later the present rate, if it is as good."""
-        old = state["winner"]
-        if not state["races"] or old is None:
-            best = better(old, new, tried, self.slack)
-            below = best is new and old is not None and new[0] < state["centre"] <= old[0] and not old[2]
-            return old if below and old and old[1] <= new[1] + self.slack * abs(new[1]) else best
-        if state["centre"] in (old[0], new[0]) and math.isfinite(new[1]):
-            present, other = (old, new) if state["centre"] == old[0] else (new, old)
-            # The present rate must lose by more than the slack; a trial is too short to be sure of less.
-            return other if present[1] > other[1] + self.slack * abs(other[1]) and other[2] <= present[2] else present
-        return better(old, new, tried, self.slack)
 
     def _widened(self, state: State, signals: Signals) -> State:
         """The state with more rates on the ladder, if the race should go on beyond its end."""
@@ -335,11 +331,12 @@ class RateRace(Policy[State]):
             rate = min(rate for rate, _, _ in tried) / _AGAIN
             return {**state, "rate": rate}, replace(_back(signals, rate, why, evidence), replay=self._replays)
         rate, value, _ = winner
+        assert state["first"] is not None
         beyond = min((math.sqrt(rate * each) for each, _, _ in tried if each > rate), default=math.inf)
         state = {
-            **state, "rate": rate, "beyond": min(state["beyond"], beyond), "good": (state["level"], value), "returns": 0,
-            "middle": max(state["middle"], median(value for _, value, _ in tried if math.isfinite(value))),
-            "curve": (*state["curve"], (float(signals.samples), value)),
+            **state, "rate": rate, "beyond": min(state["beyond"], beyond),
+            "watch": begun(state["watch"], state["first"], state["level"], value, tried),
+            "probes": (*state["probes"], (float(signals.samples), value)),
         }  # fmt: skip
         action = _back(signals, rate, f"wins the race of {evidence['tried']:.0f} rates", evidence)
         return state, replace(action, roll_back_to=_WINNER, replay=self._replays, snapshot=bool(self.guard))

@@ -59,6 +59,7 @@ class Unattached:
         batch_size: int,
         samples: int,
         measure: Callable[[], Mapping[str, float]] | None = None,
+        probe: Callable[[], Mapping[str, float]] | None = None,
         parts: int = 1,
         sampler: DataOrder | None = None,
         scaler: torch.amp.GradScaler | None = None,
@@ -66,7 +67,8 @@ class Unattached:
         """Return the control of this model's training; see `Control` for the arguments. Call before loading a state."""
         self._control = Control(
             self.policy, model, optimizer, batch_size=batch_size, samples=samples, epochs=self._epochs, measure=measure,
-            metric=self._metric, mode=self._mode, parts=parts, sampler=sampler, scaler=scaler, forked=self._forked,
+            probe=probe, metric=self._metric, mode=self._mode, parts=parts, sampler=sampler, scaler=scaler,
+            forked=self._forked,
         )  # fmt: skip
         return self._control
 

@@ -46,7 +46,8 @@ class Control:
 
     The learning rate, momentum and weight decay at the start are the arguments that the optimizer was built with. A
     parameter group with a multiple of one keeps it. No LR scheduler may write there too. `measure()` returns the
-    model's metrics on validation data. `metric` names the metric to tune: if it is not finite, the training has
+    model's metrics on validation data, `probe()` those on a fixed part of them, which a policy compares in mid-training
+    (None: `measure`). `metric` names the metric to tune: if it is not finite, the training has
     diverged and ends; in the direction `mode` ("min" or "max") it chooses between the last weights and their averages.
     `parts`: backward passes for each batch, each followed by `part`. `sampler`: the BatchSampler that the data come
     from. `scaler`: the gradient scaler of fp16. `weights` and `knobs`: for loops that do not train `model` itself.
@@ -74,6 +75,7 @@ class Control:
         samples: int,
         epochs: int,
         measure: Callable[[], Metrics] | None = None,
+        probe: Callable[[], Metrics] | None = None,
         metric: str = "",
         mode: str = "min",
         parts: int = 1,
@@ -98,7 +100,7 @@ class Control:
                 parts=max(parts, self._group.size), metric=metric,
             )  # fmt: skip
         self._weights = ModelState(model, optimizer) if weights is None else weights
-        self._measuring = Measuring(model, self._weights, self._group, measure, metric, mode)
+        self._measuring = Measuring(model, self._weights, self._group, measure, probe, metric, mode)
         self._parts = Parts(model, parts, self._group, watches=weights is None and self.watches_gradient)
         self._initial = knobs_of(optimizer, batch_size) if knobs is None else knobs
         self._multiples = [multiples_of(each, self._initial) for each in optimizer.param_groups]
@@ -320,7 +322,7 @@ class Control:
         self._policy_state, action = self.policy.act(self._policy_state, signals)
         self.do(action, time.perf_counter() - begun)
         if action.measure:
-            metrics, each, _ = self._measuring.now(self._averages)
+            metrics, each, _ = self._measuring.asked(self._averages)
             self._ask(replace(
                 signals, knobs=self.knobs, metrics=metrics, each=each, train_loss=None, loss=None, gradient=None,
             ))  # fmt: skip

@@ -29,7 +29,7 @@ from trainables.estimates.noise_scale import Gradient
 from trainables.training import gradients
 from trainables.training.control import Control
 from trainables.training.data_order import SampleOrder, batch_count
-from trainables.training.device import autocast, compute_device, measure, placed
+from trainables.training.device import autocast, compute_device, measure, placed, probe
 from trainables.training.model_state import copied, last_weights
 from trainables.training.onednn import Guard
 from trainables.training.randomness import read_streams, seed_streams, write_streams
@@ -107,7 +107,7 @@ class Training:
         self.weights = ReplicatedState(workload, self.model, self.optimizer, self.group)
         self.control = Control(
             policy, self.model, self.optimizer, batch_size=knobs.batch_size, samples=self._size, epochs=workload.horizon,
-            measure=self._measured, metric=workload.metric, mode=workload.mode, sampler=self._order, scaler=self.scaler, weights=self.weights,
+            measure=self._measured, probe=self._probed, metric=workload.metric, mode=workload.mode, sampler=self._order, scaler=self.scaler, weights=self.weights,
             knobs=knobs,
         )  # fmt: skip
 
@@ -324,6 +324,9 @@ class Training:
     def _measured(self) -> Mapping[str, float]:
         measured = measure(self.workload, self._model, "valid") if self.group.rank == 0 else {}
         return cast("Mapping[str, float]", self.group.told(measured))
+
+    def _probed(self) -> Mapping[str, float]:
+        return probe(self.workload, self._model) if self.group.rank == 0 else {}
 
     def _report(self, metrics: Mapping[str, float]) -> Reported:
         declared = self.workload.cost_seconds(self.config, self.step)

@@ -31,14 +31,15 @@ class Measured(NamedTuple):
 class Measuring:
     """Measures `model`, which `weights` reads, by the function `measure` (None: there is none); `group`: the workers.
 
-    `metric` and `mode` choose between the last weights and their averages.
+    `probe`: answers a policy's questions (None: `measure` does). `metric` and `mode` choose between the last weights and their averages.
     """
 
     def __init__(
         self, model: torch.nn.Module, weights: Weights, group: Alone, measure: Callable[[], Metrics] | None,
-        metric: str, mode: str,
+        probe: Callable[[], Metrics] | None, metric: str, mode: str,
     ) -> None:  # fmt: skip
         self._model, self._weights, self._group, self._measure = model, weights, group, measure
+        self._probe = measure if probe is None else probe
         self._metric, self._mode = metric, mode
         self.found: Measured | None = None  # since the weights changed
 
@@ -62,16 +63,15 @@ class Measuring:
             return Measured(ready)
         if callable(metrics) or self.found is None:
             with self.at(snapshot, averages) as found:
-                self.found = self.now(found, metrics if callable(metrics) else None)
+                self.found = self._now(found, metrics if callable(metrics) else lambda: self._kept_modes(self._measure))
         return self.found._replace(metrics={**ready, **self.found.metrics})
 
-    def now(self, averages: WeightAverages | None, measure: Callable[[], Metrics] | None = None) -> Measured:
-        """The first rank's metrics of the present weights; `measure` None: by the function given at the start."""
+    def asked(self, averages: WeightAverages | None) -> Measured:
+        """The first rank's metrics of the present weights, for a policy that asks."""
+        return self._now(averages, lambda: self._kept_modes(self._probe))
 
-        def told() -> Metrics:
-            return cast("Metrics", self._group.told(self._kept_modes() if measure is None else measure()))
-
-        return measured(averages, told, self._metric, self._mode)
+    def _now(self, averages: WeightAverages | None, measure: Callable[[], Metrics]) -> Measured:
+        return measured(averages, lambda: cast("Metrics", self._group.told(measure())), self._metric, self._mode)
 
     @contextlib.contextmanager
     def at(self, snapshot: Snapshot | None, averages: WeightAverages | None) -> Iterator[WeightAverages | None]:
@@ -120,12 +120,12 @@ class Measuring:
                 "pass a function, control.end_epoch(lambda: evaluate(model)), or give Control(…, measure=evaluate)."
             )
 
-    def _kept_modes(self) -> Metrics:
+    def _kept_modes(self, measure: Callable[[], Metrics] | None) -> Metrics:
         """Measure, and restore each module's training or evaluation mode."""
-        if self._measure is None:
+        if measure is None:
             raise ValueError("the policy asks for metrics; pass Control(…, measure=evaluate).")
         modes = [(module, module.training) for module in self._model.modules()]
-        metrics = self._measure()
+        metrics = measure()
         for module, training in modes:
             module.training = training
         return metrics

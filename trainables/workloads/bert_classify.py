@@ -97,9 +97,20 @@ class BertClassify(BertWorkload):
         return functional.cross_entropy(model(tokens[chosen]), labels[chosen])
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
+        return self._evaluated(model, part)
+
+    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
+        return self._evaluated(model, "valid", samples)
+
+    def _evaluated(self, model: torch.nn.Module, part: str, samples: int | None = None) -> Mapping[str, float]:
         from torch.nn import functional
 
-        tokens, labels = self.part(part, str(next(model.parameters()).device))
+        from trainables.data.fixed_sample import fixed_sample
+
+        device = str(next(model.parameters()).device)
+        tokens, labels = self.part(part, device)
+        rows = fixed_sample(len(labels), samples, device)
+        tokens, labels = tokens[rows], labels[rows]
         logits = _logits(model, tokens)
         answers = logits.argmax(1)
         return {

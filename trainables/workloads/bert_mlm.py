@@ -103,13 +103,23 @@ class BertMlm(BertWorkload):
         return functional.cross_entropy(logits.flatten(0, 1), tokens.gather(1, places).flatten())
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
+        return self._evaluated(model, part)
+
+    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
+        return self._evaluated(model, "valid", samples)
+
+    def _evaluated(self, model: torch.nn.Module, part: str, samples: int | None = None) -> Mapping[str, float]:
         import torch
         from torch.nn import functional
+
+        from trainables.data.fixed_sample import fixed_sample
 
         device = next(model.parameters()).device
         total = torch.zeros((), dtype=torch.double, device=device)
         right = torch.zeros((), dtype=torch.long, device=device)
-        rows, places, shown = self.masked(part, str(device))
+        every = self.masked(part, str(device))
+        chosen = fixed_sample(len(every[0]), samples, str(device))
+        rows, places, shown = (each[chosen] for each in every)
         for begin in range(0, len(rows), _ROWS):
             now = slice(begin, begin + _ROWS)
             logits = model(rows[now], places[now], shown[now]).flatten(0, 1).float()

@@ -132,6 +132,17 @@ class LstmLm(Workload):
         return total
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
+        return self._evaluated(model, part)
+
+    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
+        return self._evaluated(model, "valid", -(-samples * self.steps // _STREAMS))
+
+    @classmethod
+    def smallest(cls) -> LstmLm:
+        return cls(horizon=3, vocabulary_size=64, hidden=12, layers=1, steps=8, data_share=0.012)
+
+    def _evaluated(self, model: torch.nn.Module, part: str, most: int | None = None) -> Mapping[str, float]:
+        """The metrics on a part; `most`: only so many tokens, the first ones, of each stream."""
         import torch
         from torch.nn import functional
 
@@ -143,16 +154,15 @@ class LstmLm(Workload):
         successors = functional.pad(stream[1:], (0, rest)).view(_STREAMS, length)
         counted = torch.arange(_STREAMS * length, device=stream.device).view(_STREAMS, length) < count
         total, state = torch.zeros((), dtype=torch.double, device=stream.device), None
+        if most is not None and most < length:
+            length, counted = most, counted[:, :most]
+            count = int(counted.sum())
         for begin in range(0, length, _STRETCH):
-            now = slice(begin, begin + _STRETCH)
+            now = slice(begin, min(begin + _STRETCH, length))
             surprise, state = model(tokens[:, now], successors[:, now], state)
             total += surprise[counted[:, now]].double().sum()
         loss = total / count
         return {"perplexity": loss.exp().item(), "loss": loss.item()}
-
-    @classmethod
-    def smallest(cls) -> LstmLm:
-        return cls(horizon=3, vocabulary_size=64, hidden=12, layers=1, steps=8, data_share=0.012)
 
     def _stream(self, part: str, device: str) -> Tensor:
         return text.numbers(self.data, part, self.level, self.vocabulary_size, device)

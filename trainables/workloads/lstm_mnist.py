@@ -86,10 +86,10 @@ class LstmMnist(Workload):
         return functional.cross_entropy(model(self._shown(images[indices])), labels[indices])
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        from trainables.data.images import scores
+        return self._scores(model, part)
 
-        images, labels = self.part(part, str(next(model.parameters()).device))
-        return scores(self._logits(model, images), labels)
+    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
+        return self._scores(model, "valid", samples)
 
     def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
         from trainables.models.answers import answers
@@ -103,6 +103,15 @@ class LstmMnist(Workload):
 
     def part(self, part: str, device: str) -> tuple[Tensor, Tensor]:
         return (_digits(device) if self.data is None else _mnist(self.data, device))[part]
+
+    def _scores(self, model: torch.nn.Module, part: str, samples: int | None = None) -> Mapping[str, float]:
+        from trainables.data.fixed_sample import fixed_sample
+        from trainables.data.images import scores
+
+        device = str(next(model.parameters()).device)
+        images, labels = self.part(part, device)
+        rows = fixed_sample(len(labels), samples, device)
+        return scores(self._logits(model, images[rows]), labels[rows])
 
     def _logits(self, model: torch.nn.Module, images: Tensor) -> Tensor:
         import torch

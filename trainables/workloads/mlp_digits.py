@@ -64,10 +64,10 @@ class MlpDigits(Workload):
         return functional.cross_entropy(model(pixels[indices]), labels[indices])
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        from trainables.data.images import scores
+        return self._scores(model, part)
 
-        pixels, labels = _digits(str(next(model.parameters()).device))[part]
-        return scores(model(pixels), labels)
+    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
+        return self._scores(model, "valid", samples)
 
     def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
         from trainables.models.answers import answers
@@ -78,6 +78,15 @@ class MlpDigits(Workload):
     @classmethod
     def smallest(cls) -> MlpDigits:
         return cls(horizon=3, data_share=0.2)
+
+    def _scores(self, model: torch.nn.Module, part: str, samples: int | None = None) -> Mapping[str, float]:
+        from trainables.data.fixed_sample import fixed_sample
+        from trainables.data.images import scores
+
+        device = str(next(model.parameters()).device)
+        pixels, labels = _digits(device)[part]
+        rows = fixed_sample(len(labels), samples, device)
+        return scores(model(pixels[rows]), labels[rows])
 
 
 @lru_cache(maxsize=2)

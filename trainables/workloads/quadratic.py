@@ -78,6 +78,11 @@ class Quadratic(Workload):
         losses: Tensor = model(_centres(self.dimension, self.noise, device)[part])
         return {"loss": losses.mean().item()}
 
+    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
+        device = str(next(model.parameters()).device)
+        losses: Tensor = model(_centres(self.dimension, self.noise, device)["valid"][:samples])
+        return {"loss": losses.mean().item()}
+
     def cost_seconds(self, config: Config, step: int) -> float | None:
         return None if self.declared_cost is None else self.declared_cost * self.samples() / _TRAIN
 

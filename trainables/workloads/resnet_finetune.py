@@ -126,13 +126,20 @@ class ResNetFinetune(ResNetWorkload):
         return loss(model, load(self.split, device), rows, augment=self.augment and self.data is not None)
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
+        return self._evaluated(model, part)
+
+    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
+        return self._evaluated(model, "valid", samples)
+
+    def _evaluated(self, model: torch.nn.Module, part: str, samples: int | None = None) -> Mapping[str, float]:
         from trainables.data.images import evaluate, load
 
         device = str(next(model.parameters()).device)
         if self.scope == "head":
-            return evaluate(model, cast("Head", model).known(part, device), self.split.labels[part].to(device))
+            known = cast("Head", model).known(part, device)
+            return evaluate(model, known, self.split.labels[part].to(device), samples)
         data = load(self.split, device)
-        return evaluate(lambda images: model(data.floats(images)), data.parts[part], data.labels[part])
+        return evaluate(lambda images: model(data.floats(images)), data.parts[part], data.labels[part], samples)
 
     def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
         from trainables.data.images import in_turns, load

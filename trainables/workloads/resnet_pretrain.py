@@ -81,10 +81,16 @@ class ResNetPretrain(ResNetWorkload):
         return loss(model, load(self.split, device), self.rows(device)[indices], augment=augment)
 
     def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
+        return self._evaluated(model, part)
+
+    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
+        return self._evaluated(model, "valid", samples)
+
+    def _evaluated(self, model: torch.nn.Module, part: str, samples: int | None = None) -> Mapping[str, float]:
         from trainables.data.images import evaluate, load
 
         data = load(self.split, str(next(model.parameters()).device))
-        return evaluate(lambda images: model(data.floats(images)), data.parts[part], data.labels[part])
+        return evaluate(lambda images: model(data.floats(images)), data.parts[part], data.labels[part], samples)
 
     def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
         from trainables.data.images import in_turns, load
