@@ -16,7 +16,7 @@ from trainables.contract import Policy, Workload
 from trainables.training.attach import Unattached
 from trainables.training.batch_sampler import BatchSampler
 from trainables.training.control import Control
-from trainables.training.device import measure
+from trainables.training.device import measure, probe
 from trainables.training.model_state import live_weights, put_model
 from trainables.training.randomness import read_streams, seed_streams, write_streams
 
@@ -38,7 +38,7 @@ class ByHand:
         watches = frozenset() if inner is None else inner.needs
         options: dict[str, Any] = {
             "batch_size": workload.knobs(config).batch_size, "samples": workload.samples(), "measure": self._evaluate,
-            "parts": 2 if "gradient" in watches else 1, "sampler": sampler, "scaler": self.scaler,
+            "probe": lambda: probe(workload, self.model), "parts": 2 if "gradient" in watches else 1, "sampler": sampler, "scaler": self.scaler,
         }  # fmt: skip
         if isinstance(policy, Unattached):
             self.control = policy.attach(self.model, self.optimizer, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -112,9 +112,12 @@ Played = tuple[State, Action, Signals | None]
 
 
 def play(
-    policy: RateRace, value: Value, loss: Value = lambda rate, update: 2.0, updates: int = UPDATES
+    policy: RateRace, value: Value, loss: Value = lambda rate, update: 2.0, updates: int = UPDATES, above: float = 0.0
 ) -> Iterator[Played]:
-    """Each state and action of a training of 20 epochs of batches of 16. `value`, `loss`: of the rate and the update."""
+    """Each state and action of a training of 20 epochs of batches of 16. `value`, `loss`: of the rate and the update.
+
+    `above`: so much higher is the value of the data that the policy's questions are answered on.
+    """
     size = updates * 16 // 20
     knobs = Knobs(0.1, 16)
     state, action = policy.start(Signals(0, size, 0, 20, knobs))
@@ -132,7 +135,8 @@ def play(
             knobs = action.knobs or knobs
             yield state, action, signals
             if action.measure:
-                answers.insert(0, replace(seen, metrics=values))
+                asked = {**values, "valid_loss": values["valid_loss"] + above}
+                answers.insert(0, replace(seen, metrics=asked))
             if action.stop:
                 return
 
@@ -341,6 +345,27 @@ def hopeless(rate: float, update: int) -> float:
     return 4.0 / (1 + update / 100) if update < 1000 else 3.0
 
 
+@pytest.mark.parametrize("above", [-0.4, 0.5])
+def test_the_level_of_the_data_that_a_race_is_judged_on_changes_no_decision(above: float) -> None:
+    """Of the winner, of a rate that proves too large, and of a value that has stalled or still falls."""
+
+    def worse(rate: float, update: int) -> float:
+        return bowl(rate, update) if update < 1000 or rate < 0.03 else 1.4
+
+    falling: Value = lambda rate, update: 1e4 / update + bowl(rate, 0)  # noqa: E731
+    cases: list[tuple[RateRace, Value, Value]] = [
+        (replace(POLICY, again=(), cool=0), worse, hopeless),
+        (replace(POLICY, again=(0.6,)), stalling(0.16 / 3), lambda rate, update: 2.0),
+        (POLICY, falling, lambda rate, update: 2.0),
+    ]
+    for policy, value, loss in cases:
+        same, shifted = ([*play(policy, value, loss, above=level)] for level in (0.0, above))
+        assert [[action.why, action.knobs, action.roll_back_to] for action in decided(shifted)] == [
+            [action.why, action.knobs, action.roll_back_to] for action in decided(same)
+        ]
+        assert [action.snapshot for _, action, _ in shifted] == [action.snapshot for _, action, _ in same]
+
+
 def test_a_value_that_falls_starts_no_race() -> None:
     assert len(decided(list(play(POLICY, lambda rate, update: 1e4 / update + bowl(rate, 0))))) == 1
 
@@ -428,24 +453,35 @@ def test_a_report_during_a_race_is_of_the_winner_so_far() -> None:
     assert reports[1].metrics["loss"] != start
 
 
+class Probed(Quadratic):
+    """A quadratic bowl whose probes see an eighth of the validation data."""
+
+    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
+        return super().probe(model, samples // 8)
+
+
 @pytest.mark.parametrize(
     ("policy", "races"),
     [(AGAIN, 2), (replace(AGAIN, data="fresh", cool=0.0), 2), (Warmup(0.6, then=AGAIN), 1)],
     ids=["replay", "fresh", "warm"],
 )
-def test_a_cut_after_any_update_changes_nothing_in_either_loop(policy: Policy[Any], races: int) -> None:
-    whole = Training(WORKLOAD, policy, CONFIG, seed=1)
+@pytest.mark.parametrize("kind", [Quadratic, Probed])
+def test_a_cut_after_any_update_changes_nothing_in_either_loop(
+    kind: type[Quadratic], policy: Policy[Any], races: int
+) -> None:
+    workload = kind(horizon=8)
+    whole = Training(workload, policy, CONFIG, seed=1)
     expected, end = told(whole), timeless(whole.state())
     assert sum("race" in getattr(item, "text", "") for item in expected) == races
-    by_hand = ByHand(WORKLOAD, policy, CONFIG, seed=1)
+    by_hand = ByHand(workload, policy, CONFIG, seed=1)
     assert [replace(item, cost_seconds=0.0) for item in by_hand if item] == expected
-    training = Training(WORKLOAD, policy, CONFIG, seed=1)
+    training = Training(workload, policy, CONFIG, seed=1)
     seen, states = [], []
     for item in training:
         seen.append(item)
         states.append(training.state())
     for cut, state in enumerate(states):
-        resumed = Training(WORKLOAD, policy, CONFIG, seed=1)
+        resumed = Training(workload, policy, CONFIG, seed=1)
         resumed.load(state)
         before = [replace(item, cost_seconds=0.0) for item in seen[: cut + 1] if item is not None]
         assert before + told(resumed) == expected

@@ -41,6 +41,7 @@ from trainables.execution.store import Store
 from trainables.policies.fixed import Fixed
 from trainables.training.loop import Training
 from trainables.values import Execution, Knobs, Signals
+from trainables.workloads.lstm_lm import LstmLm
 from trainables.workloads.resnet_finetune import ResNetFinetune
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -131,6 +132,25 @@ def test_it_is_measured_on_samples_that_it_was_not_trained_on(workload: Workload
     assert not seen["train"] & test
     assert not seen["valid"] & test
     assert sum(test.values()) >= sum(seen["valid"].values()) > 0
+
+
+@each_workload
+def test_a_probe_measures_a_part_of_the_validation_data_always_the_same(workload: Workload, prepared: Path) -> None:
+    training = begin(workload, Fixed(), prepared)
+    model, streams = training.model.eval(), torch.get_rng_state()
+    with torch.no_grad():
+        whole, few = workload.evaluate(model, "valid"), workload.probe(model, 16)
+        assert few == workload.probe(model, 16)
+        assert few != whole == workload.probe(model, 10**6)
+        assert set(few) == set(whole)
+        seen = watch_model(training, lambda: workload.probe(model, 16))
+        valid = watch_model(training, lambda: workload.evaluate(model, "valid"))
+    assert torch.equal(torch.get_rng_state(), streams)
+    if isinstance(workload, LstmLm):  # the first 16 windows' tokens of the streams, side by side
+        assert {len(row) // 8 for row in seen} == {-(-16 * workload.steps // 20)}
+    else:
+        assert not seen - valid
+        assert sum(seen.values()) == 16
 
 
 @each_workload

@@ -35,7 +35,7 @@ from trainables.policies.averaged import Averaged
 from trainables.policies.noise_scale import NoiseScaleBatch
 from trainables.training.batch_sampler import BatchSampler
 from trainables.training.control import Control
-from trainables.training.device import autocast, measure, placed
+from trainables.training.device import autocast, measure, placed, probe
 from trainables.training.weight_averages import WeightAverages
 from trainables.values import Action, Execution
 from trainables.workloads.bert_mlm import BertMlm
@@ -189,16 +189,16 @@ def raced(workload: Workload, policy: Policy[Any], config: Config, folder: Path)
     model = placed(workload.model(config, folder), workload.execution, device)
     optimizer, limit, found = workload.optimizer(model, config), workload.clip_norm(config), Shares()
 
-    def evaluate() -> dict[str, float]:
+    def probed() -> dict[str, float]:
         begun = now()
-        metrics = dict(measure(workload, model, "valid"))
+        metrics = dict(probe(workload, model))
         found.measuring += (now() - begun).processor
         return metrics
 
     sampler = BatchSampler(workload.samples(), seed=0)
     control = Watched(
         policy, model, optimizer, batch_size=workload.knobs(config).batch_size, samples=workload.samples(),
-        epochs=workload.horizon, measure=evaluate, metric=workload.metric, mode=workload.mode, sampler=sampler,
+        epochs=workload.horizon, measure=lambda: measure(workload, model, "valid"), probe=probed, metric=workload.metric, mode=workload.mode, sampler=sampler,
     )  # fmt: skip
     while not control.done:
         model.train()
@@ -218,8 +218,9 @@ def raced(workload: Workload, policy: Policy[Any], config: Config, folder: Path)
             found.controlling += (now() - updated).processor
         begun, measured = now(), found.measuring
         control.end_epoch()
-        found.reporting += (now() - begun).processor
-        found.measuring = measured
+        asked = found.measuring - measured
+        found.reporting += (now() - begun).processor - asked
+        found.controlling += asked
     found.acting = control.acting
     found.controlling -= found.acting + found.measuring
     found.won = next((each.text for each in control.decisions.take() if "race" in each.text), "")
