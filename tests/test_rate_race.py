@@ -350,12 +350,17 @@ def test_the_level_of_the_data_that_a_race_is_judged_on_changes_no_decision(abov
     """Of the winner, of a rate that proves too large, and of a value that has stalled or still falls."""
 
     def worse(rate: float, update: int) -> float:
-        return bowl(rate, update) if update < 1000 or rate < 0.03 else 1.4
+        return bowl(rate, update) if update < 1000 or rate < 0.03 else 1.04
 
-    falling: Value = lambda rate, update: 1e4 / update + bowl(rate, 0)  # noqa: E731
+    def stalled(rate: float, update: int) -> float:
+        return stalling(0.16 / 3)(rate, update) + 0.3 * (update < 600)
+
+    def falling(rate: float, update: int) -> float:
+        return 1e4 / update + bowl(rate, 0)
+
     cases: list[tuple[RateRace, Value, Value]] = [
         (replace(POLICY, again=(), cool=0), worse, hopeless),
-        (replace(POLICY, again=(0.6,)), stalling(0.16 / 3), lambda rate, update: 2.0),
+        (replace(POLICY, again=(0.6,)), stalled, lambda rate, update: 2.0),
         (POLICY, falling, lambda rate, update: 2.0),
     ]
     for policy, value, loss in cases:
