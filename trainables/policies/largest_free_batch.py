@@ -7,9 +7,9 @@ batch does. Every decision says up to which batch samples cost nothing by now, a
 
 Use when   a small batch was tuned and larger ones would be faster, or the largest batch that is free is the question.
 Costs      each question trains one arm that is not kept (two with scaling="best"): 5 to 10 % of all samples together,
-           counted; and each evaluates `points` times in each arm and once before, last weights and three averages: 28
-           evaluations, which took longer than the training of small models with large validation parts. Two or three
-           copies of the weights during a question, and the averages of the weights throughout.
+           counted; and each measures `points` times in each arm and once before, last weights and three averages: 28
+           measurements on a fixed part of the validation data (see `RateRace`). Two or three copies of the weights during
+           a question, and the averages of the weights throughout.
 Settings   first (200): updates before the first question. share (0.05): an arm's samples, as a share of those trained
            so far, but at least those of `updates` (20) updates of the larger batch. The next question comes when as
            many samples again have been seen.
