@@ -15,6 +15,7 @@ from trainables.workloads.mlp_digits import MlpDigits
 sys.path.insert(0, str(ROOT / "experiments" / "benchmarks"))
 
 import free_batch
+import judging
 import policy_overhead
 import shared_rates
 import weight_averages
@@ -86,3 +87,12 @@ def test_a_race_is_taken_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert min(parts) > 0
     policy_overhead.print_race({"tiny": policy_overhead.lasting(SMALL["tiny"], 1)}, tmp_path)
     assert "| tiny | 13 |" in capsys.readouterr().out
+
+
+def test_parts_of_all_sizes_judge_the_same_race() -> None:
+    config = {"learning_rate": 0.3, "batch_size": 16, "momentum": 0.9}
+    found = judging.choices(judging.Digits(horizon=20), config, seed=0)
+    assert found is not None
+    winners, values = found
+    assert len(winners) == len(judging.SIZES) == len(values[winners[0]])
+    assert values[winners[0]][0] == values[winners[0]][-1] != values[winners[0]][1], "512 is more than there are"
