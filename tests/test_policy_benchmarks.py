@@ -44,7 +44,7 @@ def test_a_row_has_the_last_weights_and_the_chosen_ones(tmp_path: Path, capsys: 
 
 def test_the_price_of_a_batch_is_read_from_both_arms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = {}
-    for arm, seed in free_batch.arms([2], range(1)):
+    for arm, seed in free_batch.arms(["free", "constant", "ramp4"], [2], range(1)):
         policy = free_batch.policy(TINY, arm)
         if arm == "free":
             policy = LargestFreeBatch(largest=32, first=2, updates=1, points=1)

@@ -6,8 +6,11 @@
 The trainings are those of weight_averages.py, and for "mnist" (FOLDER/mnist: its four files) an LSTM on 12,100 images in
 batches of 32. All arms train on the same number of samples, the questions that are undone included, from the baseline's
 rate: "constant" at the baseline's batch (weight_averages.py trains the same: --base takes its rows), "free" with
-LargestFreeBatch, and "x2", "x4", "x8" with that many times the batch and its root times the rate from the first sample
-on. All keep averages of the weights. Updates are all that were made, the undone ones included.
+LargestFreeBatch, "ramp4" with a batch that doubles, and the root of two times the rate, after 30 % of the samples and
+every 8 % from there until it is four times as large, and "x2", "x4", "x8" with that many times the batch and its root times
+the rate from the first sample on. All keep averages of the weights. Updates are all that were made, the undone ones
+included. --longer 2 trains the arms that it is given with for twice the epochs; with --base they stand beside the small
+batch's usual epochs.
 
 A row is written as soon as its training ends, so the same command continues after an interruption.
 """
@@ -18,6 +21,7 @@ import argparse
 import math
 import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +33,12 @@ from search.records import Config
 from trainables.contract import Policy
 from trainables.estimates.critical_batch import more_samples
 from trainables.policies.averaged import Averaged
+from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.largest_free_batch import LargestFreeBatch
 from trainables.policies.warmup import Warmup
 from trainables.workloads.lstm_mnist import LstmMnist
 
+RAMP = (0.3, 0.08)  # a ramp's first doubling, and the distance to the next, as shares of the training
 TARGETS = (0.3, 0.5, 0.7)  # the price of a batch is read where the small batch is after these shares of its samples
 
 
@@ -50,8 +56,17 @@ def times(arm: str) -> int:
     return int(arm[1:]) if arm.startswith("x") else 1
 
 
+def ramp(arm: str, batch_size: int) -> BatchRamp:
+    """The batch doubles, and the rate grows by the root, until the batch is as many times as large as the arm's name says."""
+    growth = int(arm.removeprefix("ramp"))
+    at = tuple(RAMP[0] + RAMP[1] * doubling for doubling in range(round(math.log2(growth))))
+    return BatchRamp(at, decay=math.sqrt(0.5), growth=2, most=growth * batch_size)
+
+
 def policy(experiment: Experiment, arm: str) -> Policy[Any]:
-    inner = LargestFreeBatch() if arm == "free" else None
+    inner: Policy[Any] | None = LargestFreeBatch() if arm == "free" else None
+    if arm.startswith("ramp"):
+        inner = ramp(arm, experiment.config["batch_size"])
     if experiment.warm_up:
         inner = Warmup(experiment.warm_up) if inner is None else Warmup(experiment.warm_up, then=inner)
     return inner if arm == "free" and inner else Averaged(inner)
@@ -97,10 +112,9 @@ def samples_to(row: Row, goal: float, metric: str, sign: float) -> float:
     return math.inf
 
 
-def arms(larger: Sequence[int], seeds: Sequence[int]) -> Iterator[tuple[str, int]]:
+def arms(names: Sequence[str], larger: Sequence[int], seeds: Sequence[int]) -> Iterator[tuple[str, int]]:
     for seed in seeds:
-        yield "free", seed
-        yield "constant", seed
+        yield from ((name, seed) for name in names)
         yield from ((f"x{each}", seed) for each in larger)
 
 
@@ -110,13 +124,13 @@ def show(name: str, experiment: Experiment, rows: dict[tuple[str, int], Row]) ->
     base = {seed: row for (arm, seed), row in rows.items() if arm == "constant"}
     if not base:
         return
-    total = workload.horizon * math.ceil(base[min(base)]["curve"][-1]["samples"] / workload.horizon / first)
+    total = base[min(base)]["updates"]
     print(f"\n## {name}: {metric} on the test part; mean ± standard error, differences by seed\n")
     print("| arm | updates | fewer by | last batch | valid | test | worse than the small batch by | n |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for arm in dict.fromkeys(arm for arm, _ in sorted(rows)):
         own = {seed: row for (each, seed), row in rows.items() if each == arm}
-        updates = [row.get("updates", total) for row in own.values()]
+        updates = [row["updates"] for row in own.values()]
         valid, test = (
             spread([value(row, workload, last=False, part=part) for row in own.values()]) for part in ("valid", "test")
         )
@@ -165,6 +179,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument(
+        "--arms", nargs="+", default=["free", "constant", "ramp4"], help="free, constant, ramp4, ramp64, …"
+    )
+    parser.add_argument("--longer", type=int, default=1, help="times the epochs")
     parser.add_argument("--larger", type=int, nargs="*", default=[2, 4, 8])
     parser.add_argument("--base", type=Path, help="rows of weight_averages.py, for the arm at the baseline's batch")
     parser.add_argument("--part", default="0/1", help="k/n: only each n-th training, from the k-th on")
@@ -176,12 +194,17 @@ def main() -> None:
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     for name in given.experiments:
         experiment = EXPERIMENTS[name](given.data.absolute())
-        folder, rate = given.output.absolute() / name, experiment.config["learning_rate"]
+        if given.longer > 1:
+            workload: Any = experiment.workload
+            workload = replace(workload, horizon=given.longer * workload.horizon)
+            experiment = replace(experiment, workload=workload)
+        folder = given.output.absolute() / (name if given.longer == 1 else f"{name}-{given.longer}x")
+        rate = experiment.config["learning_rate"]
         rows = Rows(folder, given.part)
         if given.base and (given.base / name).exists():
             known = Rows(given.base.absolute() / name, given.part).known
             rows.known.update({key: row for key, row in known.items() if key[:2] == ("constant", rate)})
-        for number, (arm, seed) in enumerate(arms(given.larger, seeds)):
+        for number, (arm, seed) in enumerate(arms(given.arms, given.larger, seeds)):
             if given.show or number % parts != own or (arm, rate, seed) in rows.known:
                 continue
             row = trained(
