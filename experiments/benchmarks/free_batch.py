@@ -124,13 +124,14 @@ def show(name: str, experiment: Experiment, rows: dict[tuple[str, int], Row]) ->
     base = {seed: row for (arm, seed), row in rows.items() if arm == "constant"}
     if not base:
         return
-    total = base[min(base)]["updates"]
+    small = base[min(base)]["curve"]
+    total = len(small) * math.ceil(small[-1]["samples"] / len(small) / first)
     print(f"\n## {name}: {metric} on the test part; mean ± standard error, differences by seed\n")
     print("| arm | updates | fewer by | last batch | valid | test | worse than the small batch by | n |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for arm in dict.fromkeys(arm for arm, _ in sorted(rows)):
         own = {seed: row for (each, seed), row in rows.items() if each == arm}
-        updates = [row["updates"] for row in own.values()]
+        updates = [row.get("updates", total) for row in own.values()]
         valid, test = (
             spread([value(row, workload, last=False, part=part) for row in own.values()]) for part in ("valid", "test")
         )
