@@ -9,7 +9,10 @@ Settings   at: shares of the training at which the baseline multiplies its rate 
            decay=None: only the batch grows; another policy may set the rate (`Compose`).
 Recipes    BatchRamp((0.3, 0.6, 0.8), decay=0.2) is "don't decay the learning rate, increase the batch size".
            BatchRamp(at, decay=0.375, growth=2) is AdaBatch as published: rate times 0.75, the baseline's times 0.375.
-Not for    Adam and its relatives, whose noise does not follow rate / batch. Batch normalisation notices the change.
+           Averaged(BatchRamp((0.3, 0.38), decay=0.5**0.5, growth=2)): half of the updates, for 0.2 % at most on three of
+           four trainings (experiments/results/batch_size.md).
+Not for    Adam and its relatives with a growth of 1 / decay: their noise does not follow rate / batch. Batch normalisation
+           notices the change.
 Source     Smith et al., Don't Decay the Learning Rate, Increase the Batch Size, ICLR 2018; Devarakonda et al.,
            AdaBatch, 2017.
 Differs    computes the rate from the rounded batch size, so rate / batch is exact.
