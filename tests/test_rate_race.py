@@ -112,11 +112,12 @@ Played = tuple[State, Action, Signals | None]
 
 
 def play(
-    policy: RateRace, value: Value, loss: Value = lambda rate, update: 2.0, updates: int = UPDATES, above: float = 0.0
-) -> Iterator[Played]:
+    policy: RateRace, value: Value, loss: Value = lambda rate, update: 2.0, updates: int = UPDATES, above: float = 0.0,
+    tuned: str = "",
+) -> Iterator[Played]:  # fmt: skip
     """Each state and action of a training of 20 epochs of batches of 16. `value`, `loss`: of the rate and the update.
 
-    `above`: so much higher is the value of the data that the policy's questions are answered on.
+    `above`: so much higher is the value of the data that the policy's questions are answered on. `tuned`: what counts.
     """
     size = updates * 16 // 20
     knobs = Knobs(0.1, 16)
@@ -124,7 +125,7 @@ def play(
     yield state, action, None
     for update in range(1, updates + 1):
         knobs = action.knobs or knobs
-        seen = Signals(update * 16, size, (update - 1) * 16 // size, 20, knobs)
+        seen = Signals(update * 16, size, (update - 1) * 16 // size, 20, knobs, tuned=tuned)
         values = {"accuracy": 0.5, "valid_loss": value(knobs.learning_rate, update)}
         answers: list[Signals] = [replace(seen, loss=loss(knobs.learning_rate, update))]
         if seen.samples % size == 0:
@@ -339,6 +340,27 @@ def test_a_rate_that_proves_too_large_after_the_race_gives_way_to_lower_ones_fro
     assert len(decided(list(play(replace(policy, guard=0), value, loss)))) == 1
     never = list(play(policy, lambda rate, update: bowl(rate, update) if update < 1000 else 1.4, hopeless))
     assert len(decided(never)) == 1 + 3, "it goes back three times at most"
+
+
+def test_a_training_that_overfits_goes_on_from_its_best_weights_at_lower_rates_if_the_value_is_what_counts() -> None:
+    def value(rate: float, update: int) -> float:  # falls until the middle of the training, then rises
+        return bowl(rate, update) - min(max(0, update - 500), 500) / 1000 + max(0, update - 1000) / 1000
+
+    policy = replace(POLICY, again=(), cool=0)
+    played = list(play(policy, value, tuned="valid_loss"))
+    _, *lowered = decided(played)
+    assert [action.why for action in lowered] == ["it overfits: a lower one, from the best weights"] * 3
+    assert [action.found[FOUND_RATE] for action in lowered] == pytest.approx([0.16 / 3, 0.16 / 9, 0.16 / 27])
+    kept = [signals.samples for _, action, signals in played if action.snapshot and signals]
+    assert kept == [500 * 16, *(update * 16 for update in range(600, 1001, 200))], (
+        "the race's end, then the best epochs"
+    )
+    assert len(decided(list(play(policy, value, tuned="accuracy")))) == 1, (
+        "which may still rise where the loss does not fall"
+    )
+    noisy = list(play(policy, lambda rate, update: bowl(rate, 0) + 0.02 * (update // 100 % 2), tuned="valid_loss"))
+    assert len(decided(noisy)) == 1, "less than the slack"
+    assert not has_stalled([[(1.0, 1.0), (2.0, 0.9), (3.0, 1.0)]], 3, 0.03), "what rises is not held up by its rate"
 
 
 def hopeless(rate: float, update: int) -> float:

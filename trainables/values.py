@@ -68,6 +68,7 @@ class Signals:
     gradient: Gradient | None = None  # of this update, unclipped; if the policy needs "gradient"
     each: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """With `metrics`, while weights are averaged: the metrics of the "last" weights and of each average ("γ=4", …)."""
+    tuned: str = ""  # the metric that counts in the end; "": the loop was not told
 
     @property
     def epochs(self) -> float:

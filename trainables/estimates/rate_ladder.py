@@ -121,7 +121,7 @@ def _mean(sums: Sums) -> tuple[float, float]:
 
 
 def has_stalled(curves: Sequence[Curve], samples: int, slack: float) -> bool:
-    """Whether the second half of the first `samples` samples brought less than `slack` of the value.
+    """Whether the second half of the first `samples` samples brought less than `slack` of the value, and lost no more.
 
     By the first curve with values in both halves: each was measured on other data, so values of two do not compare.
     """
@@ -129,5 +129,6 @@ def has_stalled(curves: Sequence[Curve], samples: int, slack: float) -> bool:
         early = [value for seen, value in curve if seen <= samples / 2]
         late = [value for seen, value in curve if seen > samples / 2]
         if early and late:
-            return min(late) > min(early) - slack * abs(min(early))
+            best = min(early)
+            return best - slack * abs(best) < min(late) and late[-1] <= best + slack * abs(best)
     return False

@@ -41,8 +41,15 @@ def shifted(watch: Watch, at_end: float, as_raced: float) -> Watch:
 
 def lost(watch: Watch, loss: float, value: float) -> float:
     """The share of the way down since the training's start that training loss and value have both lost again."""
-    middle = watch["middle"] + (watch["shift"] or 0.0)
-    return min(_share_lost(loss, watch["loss"], watch["first"]), _share_lost(value, watch["value"], middle))
+    return min(_share_lost(loss, watch["loss"], watch["first"]), value_lost(watch, value))
+
+
+def value_lost(watch: Watch, value: float, slack: float = 0.0) -> float:
+    """The same for the value alone; 0 if it is above its lowest by no more than this share of it."""
+    lowest = watch["value"]
+    if value <= lowest + slack * abs(lowest):
+        return 0.0
+    return _share_lost(value, lowest, watch["middle"] + (watch["shift"] or 0.0))
 
 
 def lowered(watch: Watch, loss: float, value: float) -> Watch:

@@ -19,11 +19,15 @@ def lowest(
     >>> lowest({"last": {"loss": 0.3}, "γ=4": {"loss": 0.2}}, None, whose="RateRace")
     0.2
     """
-    names = [name for name in each["last"] if name != "train_loss"]
-    found = metric or next((name for end in _FALLING for name in names if name.endswith(end)), "")
-    if found not in names:
-        raise ValueError(
-            f"{whose}(metric={metric!r}): must be a validation loss, one of {', '.join(map(repr, names))}{remedy}."
-        )
+    found = judged(each["last"], metric)
+    if found not in each["last"]:
+        names = ", ".join(repr(name) for name in each["last"] if name != "train_loss")
+        raise ValueError(f"{whose}(metric={metric!r}): must be a validation loss, one of {names}{remedy}.")
     sign = 1.0 if mode == "min" else -1.0
     return min((sign * metrics[found] for metrics in each.values() if math.isfinite(metrics[found])), default=math.inf)
+
+
+def judged(metrics: Mapping[str, float], metric: str | None) -> str:
+    """The name of the metric by which `lowest` judges; "" if there is none."""
+    names = [name for name in metrics if name != "train_loss"]
+    return metric or next((name for end in _FALLING for name in names if name.endswith(end)), "")

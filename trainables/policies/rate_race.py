@@ -25,18 +25,19 @@ Settings   low, high (None): the range of rates; without them the configuration'
            lose: what is stable for a trial's length may not be for longer.
            widen (2): how often one more rate is tried beyond the winner, if it is at an end of the ladder (never beyond
            `low` and `high`). early (4): a trial ends when its loss exceeds the training's first one by this factor. Two
-           is common in the first updates of networks with batch normalisation, which recover. guard (0.15): after an
-           epoch that has lost this share of what training loss and value have gained since the first update and the
-           race's median rate, a third of the rate goes on from the last good weights, three times at most; 0: never.
+           is common in the first updates of networks with batch normalisation, which recover.
+           guard (0.15): after an epoch that has lost this share of what training loss and value have gained since the
+           first update and the race's median rate, a third of the rate goes on from the last good weights, three times
+           at most; 0: never. If the value is the tuned metric, its own loss is enough: the training overfits.
            gammas ((4, 16)): exponents of the averages; (): only the last weights are measured.
            metric (None): what to judge by; None: the first whose name ends in "loss", "error" or "perplexity". mode
            ("min"): "max" for one that should be large.
-           data: "replay", or "fresh" where the data order cannot go back: each trial then sees new samples.
+           data: "replay", or "fresh" where the data order cannot go back: trials then see new samples.
 Recipes    RateRace(cool=0, share=0, again=()) does not depend on the horizon: a promoted trial goes on (`resumable`).
            Warmup(1, then=RateRace()) races at the full rate, after a warm-up.
            RateRace(rungs=1) in a sweep with FromFound(searcher): the ladder starts from what other trials found.
-Not for    trainings of a few hundred updates: their trials of 50 take a large part. Averaging alone forgives a factor
-           of three. The epoch in which a race is going on reports the winner so far, and at first the start's weights.
+Not for    trainings of a few hundred updates: their trials of 50 take a large part; and many epochs on few data, which
+           a tuned cosine fits better. An epoch within a race reports the winner so far, and at first the start's weights.
 Source     none: our rule. Tolerance upwards: Wu et al., Understanding Short-Horizon Bias, ICLR 2018. Branches from one
            mark: Cui et al., MLtuner, 2018.
 """
@@ -63,8 +64,8 @@ from trainables.estimates.rate_ladder import (
     nearest,
     winner_of,
 )
-from trainables.estimates.rate_watch import Watch, begun, lost, lowered, shifted
-from trainables.estimates.validation_loss import lowest
+from trainables.estimates.rate_watch import Watch, begun, lost, lowered, shifted, value_lost
+from trainables.estimates.validation_loss import judged, lowest
 from trainables.values import FOUND_RATE, NOTHING, Action, Signals
 
 _AGAIN = 3.0  # a race in mid-training: this factor around the present rate
@@ -224,14 +225,16 @@ class RateRace(Policy[State]):
 
     def _watched(self, state: State, watch: Watch, signals: Signals, loss: float, value: float) -> tuple[State, Action]:
         """After an epoch: to the last good weights and a lower rate, if the rate has proved too large after all."""
-        if lost(watch, loss, value) <= self.guard:
-            return {**state, "watch": lowered(watch, loss, value)}, Action(snapshot=loss < watch["loss"])
+        counts = judged(signals.metrics, self.metric) == signals.tuned
+        breaks, overfits = lost(watch, loss, value), value_lost(watch, value, self.slack) if counts else 0.0
+        if max(breaks, overfits) <= self.guard:
+            is_best = value < watch["value"] if counts else loss < watch["loss"]
+            return {**state, "watch": lowered(watch, loss, value)}, Action(snapshot=is_best)
         if watch["returns"] == _MOST:
             return {**state, "watch": watch}, NOTHING
-        rate, why = state["rate"] / _AGAIN, "too large a rate after all: a lower one, from the last good weights"
-        evidence = {
-            "train_loss": loss, "value": value, "lowest_train_loss": watch["loss"], "lowest_value": watch["value"]
-        }  # fmt: skip
+        rate, what = state["rate"] / _AGAIN, "too large a rate after all" if breaks > self.guard else "it overfits"
+        why = f"{what}: a lower one, from the {'best' if counts else 'last good'} weights"
+        evidence = {"train_loss": loss, "value": value, "lowest_loss": watch["loss"], "lowest_value": watch["value"]}
         watch = {**watch, "returns": watch["returns"] + 1}
         state = {**state, "rate": rate, "beyond": min(state["beyond"], rate * _AGAIN), "watch": watch}
         return state, _back(signals, rate, why, evidence)

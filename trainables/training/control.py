@@ -189,7 +189,7 @@ class Control:
         if self.policy is not None:
             self._ask(Signals(
                 self.samples, self._size, self.epoch, self._epochs, self.knobs,
-                loss=float(loss_sum) / samples if self.watches_loss else None, gradient=gradient,
+                loss=float(loss_sum) / samples if self.watches_loss else None, gradient=gradient, tuned=self._metric,
             ))  # fmt: skip
 
     def end_epoch(self, metrics: Metrics | Callable[[], Metrics] | None = None) -> dict[str, float]:
@@ -222,7 +222,7 @@ class Control:
         if not self.diverged and self.policy is not None:
             self._ask(Signals(
                 self.samples, self._size, self.epoch, self._epochs, self.knobs, train_loss=train_loss, metrics=found,
-                each=each,
+                each=each, tuned=self._metric,
             ))  # fmt: skip
             self._tell_schedule()
         return {**found, **self.decisions.found}
@@ -309,7 +309,7 @@ class Control:
         self.knobs = self.decisions.told_knobs = self._initial
         self.turn()
         if self.policy is not None:
-            signals = Signals(self.samples, self._size, self.epoch, self._epochs, self.knobs)
+            signals = Signals(self.samples, self._size, self.epoch, self._epochs, self.knobs, tuned=self._metric)
             self._policy_state, action = self.policy.start(signals)
             self.do(action, 0.0)
             self._tell_schedule()
