@@ -74,7 +74,7 @@ def resnet(data: Path) -> Experiment:
 
 def ptb(data: Path) -> Experiment:
     workload = LstmLm(horizon=3, data=str(data / "ptb"), hidden=64, layers=1, vocabulary_size=2000)
-    return Experiment(workload, LstmLm.baseline or {}, (0.25, 0.5, 1.0, 2.0, 4.0), 3.0)
+    return Experiment(workload, LstmLm.baseline or {}, (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0), 3.0)
 
 
 def bert(data: Path) -> Experiment:
