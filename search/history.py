@@ -76,7 +76,7 @@ class Trial:
     @property
     def found(self) -> dict[str, float]:
         """Parameter → the value that the training itself found for it, by its last report."""
-        return found_in(self.metrics)
+        return found_in(self.metrics, self.config)
 
     @property
     def broke(self) -> bool:

@@ -207,6 +207,22 @@ FOUND = "found_"
 """Before the name of a parameter: the metric, in a report, with the value that the training itself found for it."""
 
 
-def found_in(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Parameter → the value that the training itself found for it, by the metrics of a report."""
-    return {name[len(FOUND) :]: value for name, value in metrics.items() if name.startswith(FOUND)}
+SHORT = {"learning_rate": "lr"}
+"""The other name that a configuration may have for what a policy finds."""
+
+
+def found_in(metrics: Mapping[str, float], config: Config) -> dict[str, float]:
+    """Parameter → the value that the training itself found for it, by the metrics of a report.
+
+    The names are those of `config`; what it has under no name keeps the name in the report.
+
+    >>> found_in({"found_learning_rate": 0.06, "loss": 1.0}, {"lr": 0.0003})
+    {'lr': 0.06}
+    """
+    found = {}
+    for metric, value in metrics.items():
+        if metric.startswith(FOUND):
+            name = metric[len(FOUND) :]
+            short = SHORT.get(name, name)
+            found[short if name not in config and short in config else name] = value
+    return found

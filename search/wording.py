@@ -7,7 +7,10 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from search.history import Trial
+    from search.records import Config
 
 EXAMPLES = {"Searcher": "Random()", "Scheduler": "Asha()", "Policy": "LrSchedule()"}  # of each contract
 
@@ -38,10 +41,21 @@ def shown(thing: object) -> str:
 
 def with_found(trial: Trial) -> dict[str, Any]:
     """A trial's configuration; where its training found a value by itself, that value, and what it began at."""
-    told = dict(trial.config)
-    for name, value in trial.found.items():
-        if name in trial.config:
-            told[name] = f"{value:.3g} (found in training; began at {trial.config[name]:.3g})"
+    return together(trial.config, trial.found)
+
+
+def together(config: Config, found: Mapping[str, float]) -> dict[str, Any]:
+    """A configuration with what its training found, as `with_found` shows it.
+
+    >>> together({"lr": 0.0144, "batch_size": 32}, {"lr": 0.0577})
+    {'lr': '0.0577 (found in training; began at 0.0144)', 'batch_size': 32}
+    """
+    told = dict(config)
+    for name, value in found.items():
+        if name in config:
+            began = config[name]
+            began = f"{began:.3g}" if isinstance(began, (int, float)) else began
+            told[name] = f"{value:.3g} (found in training; began at {began})"
         else:
             told[f"{name} found in training"] = value
     return told

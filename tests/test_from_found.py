@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import sys
 from dataclasses import replace
@@ -9,8 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+from ruamel.yaml import YAML
 
 from orchestrator.errors import BadInput
+from orchestrator.page.analysis.columns import as_trained
+from orchestrator.page.charts import Table
+from orchestrator.page.recorded import Recorded
+from orchestrator.page.sections import answer
+from orchestrator.reading.export import best_as_yaml
+from orchestrator.reading.printed_summary import print_summary
 from orchestrator.reading.summary import summary
 from orchestrator.record.ledger import Ledger
 from orchestrator.sweep import Sweep
@@ -227,7 +237,7 @@ def test_the_space_may_have_another_name_for_it() -> None:
     trial = tuning.ask()
     assert trial is not None
     tuning.tell(trial, 1, 1.0, metrics={FOUND_RATE: 0.02})
-    assert with_found(trial) == {**trial.config, "learning_rate found in training": 0.02}
+    assert with_found(trial) == {"lr": f"0.02 (found in training; began at {trial.config['lr']:.3g})"}
     second = tuning.ask()
     assert second is not None
     assert 0.01 < second.config["lr"] < 0.03
@@ -260,6 +270,30 @@ def test_the_record_knows_what_was_found_after_a_cut_and_for_show(tmp_path: Path
     best = summary(ledger)["best"]
     ledger.close()
     assert best["found"] == whole.history.trials[best["trial"]].found != {}
+
+
+def test_a_rate_called_lr_is_told_as_found_by_show_page_and_export(tmp_path: Path) -> None:
+    def train(config: Any, state: Any) -> Any:
+        yield {"loss": config["lr"], FOUND_RATE: 0.0622}
+
+    space = Space({"lr": loguniform(1e-5, 1e-3)})
+    simulated(tmp_path / "run", Sweep("own", train, space, minimize="loss", steps=1, num_samples=2))
+    shown = io.StringIO()
+    with contextlib.closing(Ledger.read(tmp_path / "run")) as ledger:
+        best = summary(ledger)["best"]
+        print_summary(ledger, Console(width=60, file=shown))
+        exported, run = best_as_yaml(ledger), Recorded.of(ledger)
+    page, drawn = answer.section(run).figures[-1], as_trained(run.history.trials[0])
+    told = f"0.0622 (found in training; began at {best['config']['lr']:.3g})"
+    assert f"  lr: {told}\n" in shown.getvalue()
+    assert isinstance(page, Table)
+    assert page.rows == [["lr", told]]
+    assert drawn == {"lr": 0.0622}
+    assert "learning_rate" not in shown.getvalue() + exported
+    content = YAML(typ="safe").load(exported)
+    assert content["found"] == best["found"] == {"lr": 0.0622}
+    assert content["config"] == best["config"], "what replay begins at"
+    assert "# To train without the policy, use this value in its place.\nfound:\n" in exported
 
 
 @pytest.mark.parametrize("reported", [False, True])

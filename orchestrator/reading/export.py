@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     pass
 from orchestrator.reading.summary import description, summary
 
+_FOUND = (
+    "What the training found by itself. To train again with the same policy, use config alone: it has the starting value.\n"
+    "To train without the policy, use this value in its place."
+)
+
 
 def best_as_yaml(ledger: Ledger) -> str:
     """The best configuration with everything needed to continue training from it."""
@@ -39,6 +44,7 @@ def best_as_yaml(ledger: Ledger) -> str:
         "test": best["test"],
         "step": best["step"],
         "config": best["config"],
+        **({"found": best["found"]} if best["found"] else {}),
         "checkpoint": best["checkpoint"],
     }
     begun = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq LIMIT 1", trial=number)[0]
@@ -52,7 +58,7 @@ def best_as_yaml(ledger: Ledger) -> str:
         horizon = description(ledger)["horizon"]
         content["train_on"] = shlex.join([*again, "--go-on", str(max(best["step"], horizon) + horizon)])
     content["train_again"] = shlex.join(again)
-    return yaml_text(content)
+    return yaml_text(content, {"found": _FOUND})
 
 
 def scripts_own(folder: Path, trial: int) -> tuple[str | None, str | None]:
@@ -74,16 +80,21 @@ def scripts_own(folder: Path, trial: int) -> tuple[str | None, str | None]:
     return str(own), reported
 
 
-def yaml_text(content: Mapping[str, Any]) -> str:
-    """YAML 1.2 that reads back as the same values."""
+def yaml_text(content: Mapping[str, Any], remarks: Mapping[str, str] | None = None) -> str:
+    """YAML 1.2 that reads back as the same values; `remarks`: the comments above keys."""
 
     from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap
 
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.width = 4096
     stream = io.StringIO()
-    yaml.dump(dict(content), stream)
+    document = CommentedMap(content)
+    for key, remark in (remarks or {}).items():
+        if key in document:
+            document.yaml_set_comment_before_after_key(key, before=remark)
+    yaml.dump(document, stream)
     return stream.getvalue()
 
 

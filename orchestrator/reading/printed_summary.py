@@ -15,6 +15,7 @@ from orchestrator.reading.spending import print_accounts
 from orchestrator.reading.state import state_words
 from orchestrator.reading.trial_counts import count_words
 from orchestrator.record.ledger import Ledger
+from search.wording import together
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,10 +35,8 @@ def print_summary(ledger: Ledger, console: Console) -> None:
         console.print(
             f"\n[bold]Best configuration[/bold] (trial {best['trial']}, step {best['step']}, {best['status']})"
         )
-        for line in yaml_text(best["config"]).splitlines():
-            console.print(f"  {line}", markup=False, highlight=False)
-        for name, value in best["found"].items():
-            console.print(f"  {name} found in training: {value:.4g}", markup=False, highlight=False)
+        for line in yaml_text(together(best["config"], best["found"])).splitlines():
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         console.print("")
         console.print(_result_table(facts, best, baseline))
     counts = count_words(facts["trials"], facts["state"])

@@ -130,7 +130,7 @@ def _about(ledger: Ledger, trial: Trial | None, about: Mapping[str, Any]) -> dic
     return {
         "trial": trial.number,
         "config": dict(trial.config),
-        "found": found_in(last[0]["metrics"]) if last else {},
+        "found": found_in(last[0]["metrics"], trial.config) if last else {},
         "value": goal_of(about).value(trial.loss) if isfinite(trial.loss) else None,
         "task": trial.task,
         "step": trial.step,

@@ -125,14 +125,14 @@ class FromFound(Around):
 
     def _found(self, history: History) -> list[Found]:
         """The configurations whose training found a value, the value, and its noise: the worse the result, the more."""
-        found = []
+        found, metric = [], FOUND + self.reported
         for each in (*history.earlier, history):
-            trials = [trial for trial in each.trials if 0 < trial.found.get(self.reported, 0.0) < math.inf]
+            trials = [trial for trial in each.trials if 0 < trial.metrics.get(metric, 0.0) < math.inf]
             ranked = sorted(trials, key=lambda trial: (math.inf if trial.broke else trial.loss, trial.number))
             for place, trial in enumerate(ranked[:MOST]):
                 if history.space.contains(trial.config):
                     worse = place / max(1, len(ranked) - 1)
-                    found.append((trial.config, trial.found[self.reported], NOISE * (1 + (WORST - 1) * worse)))
+                    found.append((trial.config, trial.metrics[metric], NOISE * (1 + (WORST - 1) * worse)))
         return found
 
     def _expected(self, space: Space, config: Config, seen: list[Found]) -> float | None:
