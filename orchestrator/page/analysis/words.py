@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
+
+from orchestrator.failures import signature
+
+_NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*(?:e[-+]?\d+)?(?![\w])")
 
 
 def short(value: Any) -> str:
@@ -14,6 +19,20 @@ def short(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     return f"{value:.4g}" if math.isfinite(value) else str(value)
+
+
+def in_common(texts: Sequence[str]) -> str:
+    """Texts of one `signature` as one, "…" in the place of each number that differs.
+
+    >>> in_common(["a race of 3 rates at 0.1", "a race of 12 rates at 0.1"])
+    'a race of … rates at 0.1'
+    """
+    split = [(_NUMBER.split(each), _NUMBER.findall(each)) for each in dict.fromkeys(texts)]
+    words = split[0][0]
+    if any(each != words for each, _ in split):  # they differ in more: in quoted values, say
+        return signature(texts[0]).replace("#", "…")
+    same = [values[0] if len({*values}) == 1 else "…" for values in zip(*(each for _, each in split), strict=True)]
+    return "".join(word + number for word, number in zip(words, [*same, ""], strict=True))
 
 
 def percent(share: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.definition.description import NO_POLICY
 from orchestrator.failures import signature
-from orchestrator.page.analysis.words import counted, listed, percent, seconds_in_words, short
+from orchestrator.page.analysis.words import counted, in_common, listed, percent, seconds_in_words, short
 from orchestrator.page.charts import Chart, Figure, Section, Series, Table
 from orchestrator.page.recorded import Recorded
 from trainables.values import AVERAGED, of_last
@@ -139,7 +139,7 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> Table:
     for group in ordered[:ROWS]:
         kept = [row for row in group if row["position"] is not None]
         knobs = [knob.replace("_", " ") for knob in KNOBS if any(_turned(row, knob) for row in group)]
-        why = group[0]["why"]
+        why = in_common([row["why"] for row in group])
         table.append(
             [
                 "gradual change" if why == GRADUAL else why,
