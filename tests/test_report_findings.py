@@ -224,8 +224,10 @@ def test_decisions_are_counted_with_their_reasons_and_cost(tmp_path: Path) -> No
     records = [
         *trained(configs, np.array([[2.0, 1.0], [2.0, 1.5]])),
         decision(0, 10, (0.1, 0.05), "plateau of 3 epochs"), decision(1, 20, (0.1, 0.05), "plateau of 5 epochs"),
-        decision(0, 30, (0.05, 0.5), "tries", tried=True), decision(0, 40, (0.05, 0.2), "the best of those tried"),
+        decision(0, 30, (0.05, 0.5), "tries", tried=True),
     ]  # fmt: skip
+    trial, last = decision(0, 40, (0.05, 0.2), "the best, 0.020743111369377315, of those tried")
+    records.append((trial, replace(last, metrics={"loss": 0.5, "at 0.020743111369377315": 2.8312})))
     section = decisions.section(written(tmp_path, sweep_over(LINE, horizon=2), records))
     check(section)
     assert "raised the learning rate 1 time and lowered it 2 times, in 2 trials." in text(section)
@@ -234,6 +236,9 @@ def test_decisions_are_counted_with_their_reasons_and_cost(tmp_path: Path) -> No
     reasons = {row[0]: row[1:] for row in tables(section)["Reasons"].rows}
     assert reasons["plateau of … epochs"] == ["2", "2", "learning rate", "2", "0.50 s"]
     assert reasons["tries"][3] == "0"
+    listed = tables(section)["Decisions of trial 0"]
+    assert listed.wide
+    assert listed.rows[-1][3:5] == ["the best, 0.02074, of those tried", "at 0.02074 2.831, loss 0.5"]
     assert section is not None
     rate = section.figures[0]
     assert isinstance(rate, Chart)

@@ -106,13 +106,17 @@ class Parallel:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text below a heading; the columns named in `numeric` are set to the right."""
+    """Rows of text below a heading; the columns named in `numeric` are set to the right.
+
+    `wide`: it takes the whole width where figures are beside each other.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     numeric: Sequence[str] = ()
     note: str = ""
+    wide: bool = False
 
     @property
     def is_empty(self) -> bool:

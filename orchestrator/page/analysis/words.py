@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.failures import signature
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*(?:e[-+]?\d+)?(?![\w])")
+_LONG = re.compile(r"(?<![\w.])\d+\.\d{4,}(?:e[-+]?\d+)?(?![\w.])")  # a decimal number
 
 
 def short(value: Any) -> str:
@@ -19,6 +20,15 @@ def short(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     return f"{value:.4g}" if math.isfinite(value) else str(value)
+
+
+def shortened(text: str) -> str:
+    """A text with at most four digits of each decimal number.
+
+    >>> shortened("at 0.020743111369377315"), shortened("epoch 10000, 1.5"), shortened("3.141592e-05")
+    ('at 0.02074', 'epoch 10000, 1.5', '3.142e-05')
+    """
+    return _LONG.sub(lambda found: short(float(found[0])), text)
 
 
 def in_common(texts: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.definition.description import NO_POLICY
 from orchestrator.failures import signature
-from orchestrator.page.analysis.words import counted, in_common, listed, percent, seconds_in_words, short
+from orchestrator.page.analysis.words import counted, in_common, listed, percent, seconds_in_words, short, shortened
 from orchestrator.page.charts import Chart, Figure, Section, Series, Table
 from orchestrator.page.recorded import Recorded
 from trainables.values import AVERAGED, of_last
@@ -161,8 +161,8 @@ def _listed(run: Recorded, number: int, rows: Sequence[Mapping[str, Any]]) -> Ta
             str(row["step"]),
             str(row["samples"]),
             _change(row),
-            row["why"] if row["position"] is not None else f"{row['why']} (only tried)",
-            ", ".join(f"{name} {short(value)}" for name, value in row["metrics"].items()),
+            shortened(row["why"]) + ("" if row["position"] is not None else " (only tried)"),
+            ", ".join(f"{shortened(name)} {short(value)}" for name, value in row["metrics"].items()),
             seconds_in_words(float(row["cost_seconds"])),
         ]
         for row in told[:ROWS]
@@ -171,7 +171,7 @@ def _listed(run: Recorded, number: int, rows: Sequence[Mapping[str, Any]]) -> Ta
     whose = "" if run.best is not None and run.best.number == number else "The best trial has none. "
     return Table(
         f"Decisions of trial {number}", ["step", "samples", "change", "reason", "evidence", "cost"], table,
-        numeric=("step", "samples", "cost"), note=whose + (f"{left} more are left out." if left else ""),
+        numeric=("step", "samples", "cost"), note=whose + (f"{left} more are left out." if left else ""), wide=True,
     )  # fmt: skip
 
 
