@@ -19,6 +19,7 @@ from orchestrator.page.analysis.columns import as_trained
 from orchestrator.page.charts import Table
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections import answer
+from orchestrator.reading.dry_run import print_plan
 from orchestrator.reading.export import best_as_yaml
 from orchestrator.reading.printed_summary import print_summary
 from orchestrator.reading.summary import summary
@@ -39,6 +40,8 @@ from tests.support import interrupted_after, recorded, sequence, simulated, smal
 from trainables.contract import Policy
 from trainables.policies.averaged import Averaged
 from trainables.policies.compose import Compose
+from trainables.policies.fixed import Fixed
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.rate_race import RateRace
 from trainables.policies.sma import Sma
 from trainables.policies.warmup import Warmup
@@ -317,6 +320,42 @@ def test_where_nothing_finds_a_rate_that_is_told_once_with_the_remedy(tmp_path: 
 def test_our_own_training_needs_a_policy_that_finds_a_rate(around: Any) -> None:
     with pytest.raises(BadInput, match=r"nothing finds 'learning_rate' .* add policy=RateRace\(rungs=1\)"):
         small_sweep(searcher=around(FromFound(Random())))
+
+
+@pytest.mark.parametrize("policy", [LrSchedule("cosine"), Averaged(Warmup(1.0))], ids=["plain", "wrapped"])
+def test_our_own_training_refuses_a_policy_that_finds_no_rate(policy: Policy[Any]) -> None:
+    with pytest.raises(BadInput, match=r"nothing finds .*, not .* either; write policy=RateRace\(rungs=1\)"):
+        small_sweep(searcher=FromFound(Random()), policy=policy)
+
+
+class Theirs(Fixed):
+    """A policy of the user's, which may find a rate."""
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        (LrSchedule("cosine"), "LrSchedule()"), (lambda config: Warmup(1.0), "the policy"), (None, ""),
+        (Warmup(1.0, then=RACE), ""), (lambda config: RACE if config["learning_rate"] < 0.1 else None, ""),
+        (Theirs(), ""), (Averaged(Theirs()), ""),
+    ],
+)  # fmt: skip
+def test_a_dry_run_warns_of_a_policy_that_finds_no_rate(
+    policy: Any, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(config: Any, state: Any, control: Any) -> Any:
+        yield {"loss": config["learning_rate"]}
+
+    space = Space({"learning_rate": loguniform(1e-3, 1)})
+    searcher = Points([], then=FromFound(Random()))
+    sweep = Sweep("own", train, space, minimize="loss", steps=1, num_samples=6, searcher=searcher, policy=policy)
+    print_plan(sweep, tmp_path / "run")
+    warned = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+    assert len(warned) == bool(told)
+    if told:
+        assert told in warned[0]
+        assert "finds no learning rate, so no trial will report 'found_learning_rate'" in warned[0]
+        assert "write policy=RateRace(rungs=1), or report the value yourself." in warned[0]
 
 
 @pytest.mark.parametrize("around", [FromFound, lambda searcher: Points([], then=searcher)], ids=["found", "points"])

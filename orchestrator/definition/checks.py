@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orchestrator.definition import finding
 from orchestrator.definition.identity import ADDRESS, identity
 from orchestrator.definition.machine import cpus, gpus, memory
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.money.amounts import USD, Amount
 from orchestrator.money.devices import device_name
 from orchestrator.money.prices import CPU, GPU, held_by_trial, prices_of
-from search.contract import Around, Searcher
+from search.contract import Searcher
 from search.schedulers.run_to_end import RunToEnd
-from search.searchers.found import FromFound
 from search.space import Space
 from search.task import FULL, Task
 from search.wording import as_class, shown
-from trainables.contract import Workload
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -119,14 +118,7 @@ def _parts(sweep: Sweep) -> None:
             f"Sweep(policy={_policy(sweep.policy)}): {what} turns its own knobs, a policy cannot reach them; "
             f"{workload.policy_remedy}"
         )
-    inside = searcher
-    while isinstance(inside, Around) and not isinstance(inside, FromFound):
-        inside = inside.inner
-    if isinstance(inside, FromFound) and sweep.policy is None and isinstance(workload, Workload):
-        raise BadInput(
-            f"Sweep(searcher={shown(searcher)}): nothing finds {inside.parameter!r} in a training of {what}; add "
-            "policy=RateRace(rungs=1)."
-        )
+    finding.refuse(sweep)
     if searcher.forks and not workload.forks:
         raise BadInput(
             f"Sweep(searcher={shown(searcher)}): {title} lets trials take over the state of others, and {what} cannot do that; "

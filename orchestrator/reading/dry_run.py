@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.console.plurals import plural
-from orchestrator.definition import machine
+from orchestrator.definition import finding, machine
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
@@ -78,7 +78,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     for line in [*_tasks(sweep), *_limits(sweep), *_recorded(sweep, folder), *_forecast(sweep, folder)]:
         console.print(f"  {line}", markup=False)
     with _history(sweep, folder) as history:
-        for warning in filter(None, (no_room(sweep, folder, history), sweep.workload.doubt())):
+        for warning in filter(None, (no_room(sweep, folder, history), finding.warning(sweep), sweep.workload.doubt())):
             console.print(f"  warning    {warning}", markup=False)
     if first:
         workers = _workers(sweep)
