@@ -1,9 +1,8 @@
-"""The examples of "In your own loop" run as they are printed; what they call yours is here."""
+"""The examples of "In your own loop" and of the section after it run as printed; what they call yours is here."""
 
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,13 @@ from tests.piecing import section
 from tests.support import ROOT, interrupted_after, recorded, sequence, simulated
 from tests.test_control_lightning import Module
 from tests.test_docs import blocks
-from trainables.training.control import Control
 from trainables.training.weight_averages import WeightAverages
 
-BEFORE, SECTION = (ROOT / "docs" / "policies.md").read_text().split("## In your own loop")
+BEFORE, AFTER = (ROOT / "docs" / "policies.md").read_text().split("## In your own loop")
+SECTION, FRAMEWORKS = AFTER.split("\n## ")
 RACE, AVERAGES = blocks(BEFORE, "python")
-PLAIN, TRAINER, LIGHTNING, ACCELERATE = blocks(SECTION, "python")
+(PLAIN,) = blocks(SECTION, "python")
+TRAINER, LIGHTNING, ACCELERATE = blocks(FRAMEWORKS, "python")
 
 
 def test_the_sweep_in_which_nobody_tunes_the_rate_as_printed() -> None:
@@ -40,13 +40,11 @@ def test_the_sweep_in_which_nobody_tunes_the_rate_as_printed() -> None:
 
 
 def test_the_section_is_short() -> None:
-    assert len(SECTION.splitlines()) <= 62
+    assert max(len(SECTION.splitlines()), len(FRAMEWORKS.splitlines())) <= 62
 
 
 def run(code: str, **yours: Any) -> dict[str, Any]:
-    """What the code leaves behind; the first example imports the policies for all."""
-    first = next(line for line in PLAIN.splitlines() if line.startswith("from trainables import"))
-    exec(first, yours)
+    """What the code leaves behind."""
     exec(compile(code, "docs/policies.md", "exec"), yours)
     return yours
 
@@ -77,11 +75,15 @@ def test_averages_alone_run_as_printed(tmp_path: Path) -> None:
         assert left["evaluate"](left["model"]) == left["metrics"]["valid_loss"]
 
 
-def test_the_plain_loop_runs_as_printed(tmp_path: Path) -> None:
-    left = run(PLAIN, **own(), path=tmp_path / "checkpoint.pt")
+def test_the_plain_loop_is_whole_and_runs_as_printed(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    left = run(PLAIN, path=tmp_path / "checkpoint.pt")
     assert left["control"].epoch == 20
-    assert len(left["control"].decisions.waiting) > 1
-    assert math.isfinite(left["metrics"]["valid_loss"])
+    assert any("wins the race of" in each.text for each in left["control"].decisions.take())
+    assert left["metrics"]["found_learning_rate"] > 0.001, "what it began at is too small"
+    assert left["metrics"]["valid_loss"] < 0.2 * left["y"].var()
+    assert left["model"].training, "evaluate has left evaluation mode on, and Control has restored it"
+    assert left["evaluate"](300).keys() == left["evaluate"]().keys() <= left["metrics"].keys()
     assert set(torch.load(tmp_path / "checkpoint.pt", weights_only=True)) == {"model", "optimizer", "control"}
 
 
@@ -110,7 +112,7 @@ def test_lightning_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_accelerate_runs_as_printed() -> None:
     yours = own()
     loader = DataLoader(yours["data"], batch_size=32, shuffle=True)
-    left = run(ACCELERATE, **yours, loader=loader, Accelerator=accelerate.Accelerator, Control=Control)
+    left = run(ACCELERATE, **yours, loader=loader, Accelerator=accelerate.Accelerator)
     assert left["control"].epoch == 3
     assert left["control"].knobs.learning_rate > CONFIG["learning_rate"]  # the gain of a batch twice as large
 
