@@ -53,6 +53,8 @@ def test_the_price_of_a_batch_is_read_from_both_arms(tmp_path: Path, capsys: pyt
     assert free_batch.answers(rows["free", 0]), "it asked"
     assert rows["x2", 0]["updates"] < rows["constant", 0]["updates"]
     free_batch.show("tiny", TINY, rows)
+    free_batch.draw([("tiny", TINY, rows)], tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
     said = capsys.readouterr().out
     assert "| x2 |" in said
     assert "its price, measured" in said

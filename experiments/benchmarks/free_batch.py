@@ -174,6 +174,39 @@ def show(name: str, experiment: Experiment, rows: dict[tuple[str, int], Row]) ->
             print(f"| {batch_size} | {spent:.0f} | {seen} | {by_all:.2f} | {by_last:.2f} | {seed} |")
 
 
+LOOKS = {"constant": ("the small batch", "#1f77b4", "-"), "ramp4": ("four times as large after 38 %", "#d98c1f", "--")}
+
+
+def draw(found: Sequence[tuple[str, Experiment, dict[tuple[str, int], Row]]], file: Path) -> None:
+    """One panel for each training: the tuned metric on the validation part against the updates, the mean of the seeds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(found), figsize=(3.6 * len(found), 3.2), squeeze=False)
+    for panel, (name, experiment, rows) in zip(panels[0], found, strict=True):
+        metric, ends = experiment.workload.metric, []
+        for arm, (words, colour, style) in LOOKS.items():
+            curves = [row["curve"] for (each, _), row in rows.items() if each == arm]
+            if not curves:
+                continue
+            size = experiment.config["batch_size"]
+            updates = [report.get("updates", report["samples"] / size) for report in curves[0]]
+            means = [statistics.mean(report[metric] for report in reports) for reports in zip(*curves, strict=True)]
+            panel.plot(updates, means, style, color=colour, label=words, marker="o", markersize=3)
+            ends.append(means[-1])
+        middle = statistics.median(means)
+        panel.set_ylim(*sorted((ends[0] - 0.15 * (middle - ends[0]), ends[0] + 3 * (middle - ends[0]))))
+        panel.set_xlim(left=0)
+        panel.set_xlabel("updates")
+        panel.set_title(f"{name}: {metric} on the validation part", fontsize=9)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0][0].legend(frameon=False, fontsize=8, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(file, dpi=150)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiments", nargs="+", choices=list(EXPERIMENTS))
@@ -188,11 +221,13 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help="rows of weight_averages.py, for the arm at the baseline's batch")
     parser.add_argument("--part", default="0/1", help="k/n: only each n-th training, from the k-th on")
     parser.add_argument("--show", action="store_true", help="print the tables of what is there")
+    parser.add_argument("--figure", type=Path, help="draw the small batch and the ramp into this file")
     parser.add_argument("--output", type=Path, default=Path("runs/free_batch"))
     given = parser.parse_args()
     torch.set_num_threads(1)
     own, parts = map(int, given.part.split("/"))
     seeds = range(given.first_seed, given.first_seed + given.seeds)
+    found = []
     for name in given.experiments:
         experiment = EXPERIMENTS[name](given.data.absolute())
         if given.longer > 1:
@@ -214,7 +249,11 @@ def main() -> None:
             rows.add({"arm": arm, "rate": rate, "seed": seed, **row})
             test = row.get("test", {}).get(experiment.workload.metric)
             print(f"{name} {arm} seed {seed}: test {test}, {row['updates']} updates, {row['seconds']} s", flush=True)
-        show(name, experiment, {(arm, seed): row for (arm, _, seed), row in rows.known.items() if seed in seeds})
+        chosen = {(arm, seed): row for (arm, _, seed), row in rows.known.items() if seed in seeds}
+        show(name, experiment, chosen)
+        found.append((name, experiment, chosen))
+    if given.figure:
+        draw(found, given.figure)
 
 
 if __name__ == "__main__":
