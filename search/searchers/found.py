@@ -96,10 +96,11 @@ class FromFound(Around):
         return replace(suggestion, config=config, origin=origin, evidence="; ".join(filter(None, evidence)))
 
     def doubt(self, history: History) -> str:
-        if history.count(Status.COMPLETED) < SILENT or self._found(history):
+        metric = FOUND + self.reported
+        if history.count(Status.COMPLETED) < SILENT or any(metric in trial.metrics for trial in history):
             return ""
         return (
-            f"no trial reports {FOUND + self.reported!r}, so {shown(self)} does nothing more than {shown(self.searcher)}; "
+            f"no trial reports {metric!r}, so {shown(self)} does nothing more than {shown(self.searcher)}; "
             "let RateRace(rungs=1) find it, as the policy of the sweep or of a Control in your own loop, or report it yourself."
         )
 
