@@ -56,6 +56,11 @@ def lowered(watch: Watch, loss: float, value: float) -> Watch:
     return {**watch, "loss": min(watch["loss"], loss), "value": min(watch["value"], value)}
 
 
+def evidence_of(watch: Watch, loss: float, value: float) -> dict[str, float]:
+    """An epoch's training loss and value, and the lowest of each."""
+    return {"train_loss": loss, "value": value, "lowest_train_loss": watch["loss"], "lowest_value": watch["value"]}
+
+
 def _share_lost(now: float, lowest: float, highest: float) -> float:
     """The share of the way down from `highest` to `lowest` that is lost `now`; 0 if there was no way down."""
     return (now - lowest) / (highest - lowest) if lowest < highest and lowest < now else 0.0

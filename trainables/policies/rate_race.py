@@ -28,7 +28,7 @@ Settings   low, high (None): the range of rates; without them the configuration'
            is common in the first updates of networks with batch normalisation, which recover.
            guard (0.15): after an epoch that has lost this share of what training loss and value have gained since the
            first update and the race's median rate, a third of the rate goes on from the last good weights, three times
-           at most; 0: never. If the value is the tuned metric, its own loss is enough: the training overfits.
+           at most; 0: never. If the value is the tuned metric, it counts alone: a training that overfits goes back.
            gammas ((4, 16)): exponents of the averages; (): only the last weights are measured.
            metric (None): what to judge by; None: the first whose name ends in "loss", "error" or "perplexity". mode
            ("min"): "max" for one that should be large.
@@ -64,7 +64,7 @@ from trainables.estimates.rate_ladder import (
     nearest,
     winner_of,
 )
-from trainables.estimates.rate_watch import Watch, begun, lost, lowered, shifted, value_lost
+from trainables.estimates.rate_watch import Watch, begun, evidence_of, lost, lowered, shifted, value_lost
 from trainables.estimates.validation_loss import judged, lowest
 from trainables.values import FOUND_RATE, NOTHING, Action, Signals
 
@@ -234,7 +234,7 @@ class RateRace(Policy[State]):
             return {**state, "watch": watch}, NOTHING
         rate, what = state["rate"] / _AGAIN, "too large a rate after all" if breaks > self.guard else "it overfits"
         why = f"{what}: a lower one, from the {'best' if counts else 'last good'} weights"
-        evidence = {"train_loss": loss, "value": value, "lowest_loss": watch["loss"], "lowest_value": watch["value"]}
+        evidence = evidence_of(watch, loss, value)
         watch = {**watch, "returns": watch["returns"] + 1}
         state = {**state, "rate": rate, "beyond": min(state["beyond"], rate * _AGAIN), "watch": watch}
         return state, _back(signals, rate, why, evidence)
