@@ -33,6 +33,7 @@ from search.origins import COVERING
 from search.records import FOUND, Config, Enough, Status, Suggestion
 from search.settings import number
 from search.space import Space
+from search.task import FULL
 from search.wording import instance, shown
 
 UNSURE = 16.0  # a wider expectation tells no more than the range
@@ -84,8 +85,8 @@ class FromFound(Around):
             return suggestion
         if self.parameter not in suggestion.config or not (seen := self._found(history)):
             return suggestion
-        if any(trial.config == suggestion.config for trial in history):  # on another task
-            return suggestion
+        if any(history.known(suggestion.config, name) for name in (FULL, *(task.name for task in history.tasks))):
+            return suggestion  # a promotion that starts over on another task
         config, repeats = self._untried(history, suggestion)
         origin = suggestion.origin if config is suggestion.config else "random"
         evidence = [suggestion.evidence, repeats]
