@@ -33,6 +33,7 @@ from trainables.contract import OwnTraining
 BENCHMARKS = ROOT / "experiments" / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import beginnings  # noqa: E402
 import curves  # noqa: E402
 import families  # noqa: E402
 import fleet  # noqa: E402
@@ -40,6 +41,7 @@ import peer  # noqa: E402
 import race  # noqa: E402
 import regret  # noqa: E402
 import standing  # noqa: E402
+from beginnings import change, power  # noqa: E402
 
 PARAMS = [
     {"name": "lr", "type": "float", "low": 1e-4, "high": 1.0, "log": True},
@@ -555,3 +557,20 @@ def test_two_dumps_of_decisions_are_compared_to_the_last_bit(tmp_path: Path) -> 
     last["decision"]["config"] += " "
     after.write_text(json.dumps(told))
     assert same_decisions.compare(before, after) == 1
+
+
+def test_power_laws_find_late_starters_and_are_exact_on_a_power_law(capsys: pytest.CaptureFixture[str]) -> None:
+    curve = 0.3 + 2.0 * np.arange(1, 41.0) ** -0.5
+    assert power(curve[:12], 40) == pytest.approx(curve[-1], rel=1e-3)
+    after = np.concatenate([np.full(6, 5.0), 0.3 + 2.0 * np.arange(7, 13.0) ** -0.5])
+    assert abs(change(after, 40) - curve[-1]) < abs(power(after, 40) - curve[-1]) / 2
+    beginnings.main(["--families", "late,opda", "--count", "30"])
+    written = capsys.readouterr().out
+    last, _, _, _, changed = (float(cell.split("/")[1]) for cell in _row(written, "late", "40%"))
+    assert changed > last + 0.2
+    assert "opda left out: give the folder" in written
+
+
+def _row(table: str, family: str, seen: str) -> list[str]:
+    line = next(line for line in table.splitlines() if line.startswith(f"| {family} |") and f"| {seen} |" in line)
+    return line.strip("|").split("|")[3:]
