@@ -8,11 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trainings import POLICIES, good
+from tests.trainings import POLICIES, Trying, good
+from trainables.policies.averaged import Averaged
+from trainables.policies.compose import Compose
+from trainables.policies.fixed import Fixed
+from trainables.policies.lr_range import LrRange
 from trainables.policies.plateau import Plateau
 from trainables.policies.replayed_schedule import ReplayedSchedule
 from trainables.training.loop import Training, train
-from trainables.values import NOTHING, Knobs, Signals
+from trainables.values import FOUND_RATE, NOTHING, Knobs, Signals
 from trainables.workloads.quadratic import Quadratic
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -61,6 +65,22 @@ def test_policies_say_whether_a_short_training_is_the_beginning_of_a_long_one() 
                 for horizon in (3, 9)
             )
             assert short == long, policy
+
+
+def test_policies_say_whether_they_report_the_rate_that_they_found() -> None:
+    for policy in POLICIES:
+        *_, last = train(Quadratic(horizon=6), policy, good(Quadratic()))
+        assert policy.finds_rate is (FOUND_RATE in last.metrics), policy
+
+
+def test_a_policy_that_says_nothing_may_find_a_rate_whatever_it_is_derived_from() -> None:
+    class Derived(Fixed):
+        pass
+
+    for unknown in (Trying(), Derived(), Averaged(Derived()), Compose(Plateau(), Derived())):
+        assert unknown.finds_rate is None
+    assert Compose(Derived(), LrRange()).finds_rate
+    assert Compose(Plateau(), Fixed()).finds_rate is False
 
 
 def test_a_schedule_turns_the_knobs_at_its_steps_and_refuses_disorder() -> None:

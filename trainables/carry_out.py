@@ -62,25 +62,6 @@ def has_test(workload: Trainable) -> bool:
     return not isinstance(workload, OwnTraining) or type(workload).test is not OwnTraining.test
 
 
-def finds_rate(policy: Policy[Any] | None) -> bool | None:
-    """Whether its trainings report the learning rate that it found; None: unknown, for it is no policy of ours.
-
-    >>> from trainables import Averaged, LrRange, LrSchedule
-    >>> finds_rate(Averaged(LrRange())), finds_rate(Averaged(LrSchedule("cosine"))), finds_rate(None)
-    (True, False, False)
-    """
-    from trainables.policies.lr_range import LrRange
-    from trainables.policies.rate_race import RateRace
-
-    if policy is None or isinstance(policy, (LrRange, RateRace)):
-        return policy is not None
-    settings = [each for value in vars(policy).values() for each in (value if isinstance(value, tuple) else (value,))]
-    inside = [finds_rate(each) for each in settings if isinstance(each, Policy)]
-    if True in inside:
-        return True
-    return False if type(policy).__module__.startswith("trainables.policies.") and None not in inside else None
-
-
 def measured_on_test(workload: Trainable, assignment: Assignment) -> Mapping[str, float]:
     """Metrics on "test" of the newest checkpoint at a step <= `assignment.recorded`."""
     if isinstance(workload, OwnTraining):

@@ -39,11 +39,20 @@ class Policy(ABC, Generic[S]):
     `writes`: the knobs that the policy turns; also "snapshot" if it takes snapshots or explores, "replay" if it replays
     samples, "average" if it averages replicas, "averages" if it keeps averages of the weights over time. `needs`: "loss" or "gradient", which the loop then measures after every
     update, and "metrics" if the policy asks for a measurement between two epochs. Each costs a little time.
+
+    `finds_rate`: whether its trainings report the learning rate that it found (`FOUND_RATE`); None: unknown. Each class
+    answers for itself, because a class derived from it may report one: what a class does not say is None.
     """
 
     resumable: bool = True
     writes: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
+    finds_rate: bool | None = None
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        if "finds_rate" not in vars(cls):
+            cls.finds_rate = None
 
     @abstractmethod
     def start(self, signals: Signals) -> tuple[S, Action]:

@@ -13,7 +13,6 @@ from search.contract import Around
 from search.records import FOUND
 from search.searchers.found import FromFound
 from search.wording import shown
-from trainables.carry_out import finds_rate
 from trainables.contract import Policy, Workload
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def refuse(sweep: Sweep) -> None:
     nothing = f"Sweep(searcher={shown(sweep.searcher)}): nothing finds {learner.parameter!r} in a training of {what}"
     if sweep.policy is None:
         raise BadInput(f"{nothing}; add policy=RateRace(rungs=1).")
-    if isinstance(sweep.policy, Policy) and finds_rate(sweep.policy) is False:
+    if isinstance(sweep.policy, Policy) and sweep.policy.finds_rate is False:
         raise BadInput(f"{nothing}, not {shown(sweep.policy)} either; write policy=RateRace(rungs=1).")
 
 
@@ -38,7 +37,7 @@ def warning(sweep: Sweep) -> str:
     learner = _learner(sweep)
     if learner is None or sweep.policy is None or FOUND + learner.reported in sweep.workload.metrics:
         return ""
-    if any(finds_rate(each) is not False for each in sweep.example_policies):
+    if any(policy.finds_rate is not False for policy in sweep.example_policies):
         return ""
     policy = shown(sweep.policy) if isinstance(sweep.policy, Policy) else "the policy"
     return (

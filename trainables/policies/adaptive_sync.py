@@ -43,6 +43,7 @@ class AdaptiveSync(Policy[State]):
     decay: float = 0.95
 
     writes = frozenset({"average"})
+    finds_rate = False
 
     def __post_init__(self) -> None:
         self._averaging()

@@ -39,6 +39,7 @@ class AdaScale(Policy[State]):
 
     writes = frozenset({"learning_rate"})
     needs = frozenset({"gradient"})
+    finds_rate = False
 
     def __post_init__(self) -> None:
         whole("AdaScale", 1, base_batch=self.base_batch)

@@ -77,6 +77,7 @@ class AutoLrs(Policy[State]):
     data: str = "fresh"
 
     resumable = False  # lengths are shares of the horizon
+    finds_rate = False
 
     def __post_init__(self) -> None:
         number("AutoLrs", "(0, inf)", low=self.low)

@@ -68,6 +68,10 @@ class Averaged(Policy[Any]):
     def needs(self) -> frozenset[str]:  # type: ignore[override]
         return self.policy.needs if self.policy else frozenset()
 
+    @property
+    def finds_rate(self) -> bool | None:  # type: ignore[override]
+        return self.policy.finds_rate if self.policy else False
+
     def start(self, signals: Signals) -> tuple[Any, Action]:
         state, action = self.policy.start(signals) if self.policy else (None, NOTHING)
         return state, replace(action, averages=self.gammas)

@@ -39,6 +39,7 @@ class BatchRamp(Policy[State]):
     """
 
     resumable = False
+    finds_rate = False
 
     at: tuple[float, ...] = (0.3, 0.6, 0.8)
     decay: float | None = 0.1

@@ -64,6 +64,11 @@ class Compose(Policy[State]):
     def needs(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset().union(*(policy.needs for policy in self.policies))
 
+    @property
+    def finds_rate(self) -> bool | None:  # type: ignore[override]
+        answers = {policy.finds_rate for policy in self.policies}
+        return True if True in answers else None if None in answers else False
+
     def start(self, signals: Signals) -> tuple[State, Action]:
         return self._merged([policy.start(signals) for policy in self.policies], signals.knobs)
 

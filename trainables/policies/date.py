@@ -67,6 +67,7 @@ class Date(Policy[State]):
 
     writes = frozenset({"learning_rate", "batch_size", "snapshot"})
     needs = frozenset({"loss", "gradient"})
+    finds_rate = False
 
     def __post_init__(self) -> None:
         one_of("Date", _RULES, rule=self.rule)

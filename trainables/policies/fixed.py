@@ -15,6 +15,8 @@ class Fixed(Policy[None]):
     >>> policy = Fixed()
     """
 
+    finds_rate = False
+
     def start(self, signals: Signals) -> tuple[None, Action]:
         return None, NOTHING
 

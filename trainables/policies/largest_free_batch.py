@@ -87,6 +87,8 @@ class LargestFreeBatch(Policy[State]):
     cool: float = 0.0
     data: str = "replay"
 
+    finds_rate = False
+
     def __post_init__(self) -> None:
         if self.largest is not None:
             whole("LargestFreeBatch", 1, largest=self.largest)

@@ -51,6 +51,8 @@ class LrRange(Policy[State]):
     divisor: float = 10.0
     then: Policy[Any] | None = None
 
+    finds_rate = True
+
     def __post_init__(self) -> None:
         if self.then is not None:
             instance("LrRange", Policy, then=self.then)

@@ -36,6 +36,7 @@ class LrSchedule(Policy[float]):
     begin_at: float = 0.0
 
     writes = frozenset({"learning_rate"})
+    finds_rate = False
 
     def __post_init__(self) -> None:
         one_of("LrSchedule", SHAPES, shape=self.shape)

@@ -41,6 +41,7 @@ class NoiseScaleBatch(Policy[State]):
 
     writes = frozenset({"batch_size", "learning_rate"})
     needs = frozenset({"gradient"})
+    finds_rate = False
 
     def __post_init__(self) -> None:
         whole("NoiseScaleBatch", 1, most=self.most)

@@ -37,6 +37,7 @@ class Plateau(Policy[State]):
     threshold: float = 1e-4
 
     writes = frozenset({"learning_rate"})
+    finds_rate = False
 
     def __post_init__(self) -> None:
         number("Plateau", "[0, 1)", factor=self.factor)

@@ -171,6 +171,7 @@ class RateRace(Policy[State]):
         return frozenset(found | ({"replay"} if self.data == "replay" else set()))
 
     needs = frozenset({"loss", "metrics"})
+    finds_rate = True
 
     def start(self, signals: Signals) -> tuple[State, Action]:
         rate = signals.knobs.learning_rate

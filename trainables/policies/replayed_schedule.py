@@ -36,6 +36,8 @@ class ReplayedSchedule(Policy[tuple[int, int]]):
     by: str = "steps"
     averaging: tuple[tuple[int, Averaging], ...] = ()
 
+    finds_rate = False
+
     def __post_init__(self) -> None:
         for name, given in (("stretches", self.stretches), ("averaging", self.averaging)):
             firsts = [entry[0] for entry in given]

@@ -45,6 +45,7 @@ class Sma(Policy[None]):
     outer_rate: float = 0.7
 
     writes = frozenset({"average"})
+    finds_rate = False
 
     def __post_init__(self) -> None:
         self._averaging()

@@ -76,6 +76,10 @@ class Warmup(Policy[State]):
     def needs(self) -> frozenset[str]:  # type: ignore[override]
         return self.then.needs if self.then else frozenset()
 
+    @property
+    def finds_rate(self) -> bool | None:  # type: ignore[override]
+        return self.then.finds_rate if self.then else False
+
     def start(self, signals: Signals) -> tuple[State, Action]:
         knobs = signals.knobs
         times = knobs.batch_size / self.base_batch if self.base_batch else 1.0

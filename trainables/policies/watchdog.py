@@ -69,6 +69,10 @@ class Watchdog(Policy[State]):
     def needs(self) -> frozenset[str]:  # type: ignore[override]
         return self.policy.needs | {"loss"}
 
+    @property
+    def finds_rate(self) -> bool | None:  # type: ignore[override]
+        return self.policy.finds_rate
+
     def start(self, signals: Signals) -> tuple[State, Action]:
         inner, action = self.policy.start(signals)
         rate = (action.knobs or signals.knobs).learning_rate

@@ -57,6 +57,7 @@ class Wsd(Policy[State]):
     data: str = "fresh"
 
     needs = frozenset[str]()
+    finds_rate = False
 
     def __post_init__(self) -> None:
         share("Wsd", "(0, 1)", cool=self.cool)
