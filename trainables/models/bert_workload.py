@@ -6,8 +6,8 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from search.records import Config
-from trainables.contract import Workload
 from trainables.data import wordpiece
+from trainables.models.sampled_workload import SampledWorkload
 from trainables.values import Knobs
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trainables.models.bert import Shape
 
 
-class BertWorkload(Workload):
+class BertWorkload(SampledWorkload):
     """Fields of the encoder, its shape, and the optimiser; a concrete workload adds the data and the loss."""
 
     length: int

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from search.records import Config
-from trainables.contract import Workload
 from trainables.models.resnets import Architecture
-from trainables.values import Knobs
+from trainables.models.sampled_workload import SampledWorkload
+from trainables.values import Knobs, Predictions
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from trainables.data.images import Split
 
-class ResNetWorkload(Workload):
-    """Fields of the network and the data, the optimiser, and the training images; a concrete workload adds the rest."""
+
+class ResNetWorkload(SampledWorkload):
+    """Fields of the network and the data, the optimiser, and the evaluation; a concrete workload adds the rest."""
 
     data: str | None
     network: str
@@ -44,6 +47,33 @@ class ResNetWorkload(Workload):
 
     def samples(self) -> int:
         return len(self.rows("cpu"))
+
+    def measure(self, model: torch.nn.Module, part: str, samples: int | None) -> Mapping[str, float]:
+        from trainables.data.images import evaluate
+
+        forward, inputs = self.seen(model, part)
+        return evaluate(forward, inputs, self.split.labels[part].to(inputs.device), samples)
+
+    def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
+        from trainables.data.images import in_turns, load
+        from trainables.models.answers import answers
+
+        forward, inputs = self.seen(model, part)
+        data = load(self.split, str(inputs.device))
+        logits = in_turns(forward, inputs)
+        return answers(logits, data.labels[part], images=data.parts[part], classes=self.split.class_names)
+
+    def seen(self, model: torch.nn.Module, part: str) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+        """What gives the logits, and what of a part to give it."""
+        from trainables.data.images import load
+
+        data = load(self.split, str(next(model.parameters()).device))
+        return lambda images: model(data.floats(images)), data.parts[part]
+
+    @property
+    @abstractmethod
+    def split(self) -> Split:
+        """The images in three parts."""
 
     @abstractmethod
     def rows(self, device: str) -> Tensor:

@@ -96,13 +96,7 @@ class BertClassify(BertWorkload):
         chosen = indices * len(labels) // self.samples()
         return functional.cross_entropy(model(tokens[chosen]), labels[chosen])
 
-    def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        return self._evaluated(model, part)
-
-    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
-        return self._evaluated(model, "valid", samples)
-
-    def _evaluated(self, model: torch.nn.Module, part: str, samples: int | None = None) -> Mapping[str, float]:
+    def measure(self, model: torch.nn.Module, part: str, samples: int | None) -> Mapping[str, float]:
         from torch.nn import functional
 
         from trainables.data.fixed_sample import fixed_sample

@@ -102,13 +102,7 @@ class BertMlm(BertWorkload):
         logits = model(tokens, places, shown)
         return functional.cross_entropy(logits.flatten(0, 1), tokens.gather(1, places).flatten())
 
-    def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        return self._evaluated(model, part)
-
-    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
-        return self._evaluated(model, "valid", samples)
-
-    def _evaluated(self, model: torch.nn.Module, part: str, samples: int | None = None) -> Mapping[str, float]:
+    def measure(self, model: torch.nn.Module, part: str, samples: int | None) -> Mapping[str, float]:
         import torch
         from torch.nn import functional
 

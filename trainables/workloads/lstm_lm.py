@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
-from trainables.contract import Workload
 from trainables.data import text
+from trainables.models.sampled_workload import SampledWorkload
 from trainables.values import Execution, Knobs
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _STRETCH = 128  # tokens of each stream at once
 
 
 @dataclass(frozen=True)
-class LstmLm(Workload):
+class LstmLm(SampledWorkload):
     """Trains an LSTM language model. Perplexity is exp of "loss", the mean negative log-likelihood (nats) of a token.
 
     The training loss of a window is the sum over its tokens, as in the sources: with a mean, their learning rates and
@@ -131,18 +131,8 @@ class LstmLm(Workload):
         total: Tensor = surprise.sum(1).mean()
         return total
 
-    def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        return self._evaluated(model, part)
-
-    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
-        return self._evaluated(model, "valid", -(-samples * self.steps // _STREAMS))
-
-    @classmethod
-    def smallest(cls) -> LstmLm:
-        return cls(horizon=3, vocabulary_size=64, hidden=12, layers=1, steps=8, data_share=0.012)
-
-    def _evaluated(self, model: torch.nn.Module, part: str, most: int | None = None) -> Mapping[str, float]:
-        """The metrics on a part; `most`: only so many tokens, the first ones, of each stream."""
+    def measure(self, model: torch.nn.Module, part: str, samples: int | None) -> Mapping[str, float]:
+        """The metrics on a part; `samples`: on as many tokens as so many windows have, the first ones of each stream."""
         import torch
         from torch.nn import functional
 
@@ -154,8 +144,9 @@ class LstmLm(Workload):
         successors = functional.pad(stream[1:], (0, rest)).view(_STREAMS, length)
         counted = torch.arange(_STREAMS * length, device=stream.device).view(_STREAMS, length) < count
         total, state = torch.zeros((), dtype=torch.double, device=stream.device), None
-        if most is not None and most < length:
-            length, counted = most, counted[:, :most]
+        if samples is not None:
+            length = min(length, -(-samples * self.steps // _STREAMS))
+            counted = counted[:, :length]
             count = int(counted.sum())
         for begin in range(0, length, _STRETCH):
             now = slice(begin, min(begin + _STRETCH, length))
@@ -163,6 +154,10 @@ class LstmLm(Workload):
             total += surprise[counted[:, now]].double().sum()
         loss = total / count
         return {"perplexity": loss.exp().item(), "loss": loss.item()}
+
+    @classmethod
+    def smallest(cls) -> LstmLm:
+        return cls(horizon=3, vocabulary_size=64, hidden=12, layers=1, steps=8, data_share=0.012)
 
     def _stream(self, part: str, device: str) -> Tensor:
         return text.numbers(self.data, part, self.level, self.vocabulary_size, device)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
-from trainables.contract import Workload
+from trainables.models.sampled_workload import SampledWorkload
 from trainables.values import Execution, Knobs, Predictions
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _AT_ONCE = 2_500  # images evaluated at once
 
 
 @dataclass(frozen=True)
-class LstmMnist(Workload):
+class LstmMnist(SampledWorkload):
     """A recurrent network that reads handwritten digits row by row.
 
     >>> workload = LstmMnist(horizon=5)
@@ -85,11 +85,14 @@ class LstmMnist(Workload):
         images, labels = self.part("train", str(indices.device))
         return functional.cross_entropy(model(self._shown(images[indices])), labels[indices])
 
-    def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        return self._scores(model, part)
+    def measure(self, model: torch.nn.Module, part: str, samples: int | None) -> Mapping[str, float]:
+        from trainables.data.fixed_sample import fixed_sample
+        from trainables.data.images import scores
 
-    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
-        return self._scores(model, "valid", samples)
+        device = str(next(model.parameters()).device)
+        images, labels = self.part(part, device)
+        rows = fixed_sample(len(labels), samples, device)
+        return scores(self._logits(model, images[rows]), labels[rows])
 
     def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
         from trainables.models.answers import answers
@@ -103,15 +106,6 @@ class LstmMnist(Workload):
 
     def part(self, part: str, device: str) -> tuple[Tensor, Tensor]:
         return (_digits(device) if self.data is None else _mnist(self.data, device))[part]
-
-    def _scores(self, model: torch.nn.Module, part: str, samples: int | None = None) -> Mapping[str, float]:
-        from trainables.data.fixed_sample import fixed_sample
-        from trainables.data.images import scores
-
-        device = str(next(model.parameters()).device)
-        images, labels = self.part(part, device)
-        rows = fixed_sample(len(labels), samples, device)
-        return scores(self._logits(model, images[rows]), labels[rows])
 
     def _logits(self, model: torch.nn.Module, images: Tensor) -> Tensor:
         import torch

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
-from trainables.contract import Workload
+from trainables.models.sampled_workload import SampledWorkload
 from trainables.values import Execution, Knobs, Predictions
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _INK = 16.0  # the darkest pixel
 
 
 @dataclass(frozen=True)
-class MlpDigits(Workload):
+class MlpDigits(SampledWorkload):
     """A small dense network on handwritten digits.
 
     >>> workload = MlpDigits(horizon=10)
@@ -63,11 +63,10 @@ class MlpDigits(Workload):
         pixels, labels = _digits(str(indices.device))["train"]
         return functional.cross_entropy(model(pixels[indices]), labels[indices])
 
-    def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        return self._scores(model, part)
+    def measure(self, model: torch.nn.Module, part: str, samples: int | None) -> Mapping[str, float]:
+        from trainables.data.images import evaluate
 
-    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
-        return self._scores(model, "valid", samples)
+        return evaluate(model, *_digits(str(next(model.parameters()).device))[part], samples)
 
     def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
         from trainables.models.answers import answers
@@ -78,15 +77,6 @@ class MlpDigits(Workload):
     @classmethod
     def smallest(cls) -> MlpDigits:
         return cls(horizon=3, data_share=0.2)
-
-    def _scores(self, model: torch.nn.Module, part: str, samples: int | None = None) -> Mapping[str, float]:
-        from trainables.data.fixed_sample import fixed_sample
-        from trainables.data.images import scores
-
-        device = str(next(model.parameters()).device)
-        pixels, labels = _digits(device)[part]
-        rows = fixed_sample(len(labels), samples, device)
-        return scores(model(pixels[rows]), labels[rows])
 
 
 @lru_cache(maxsize=2)

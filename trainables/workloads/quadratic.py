@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
-from trainables.contract import Workload
+from trainables.models.sampled_workload import SampledWorkload
 from trainables.values import Execution, Knobs
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _HELD_OUT = 256
 
 
 @dataclass(frozen=True)
-class Quadratic(Workload):
+class Quadratic(SampledWorkload):
     """A noisy quadratic bowl: a training of milliseconds.
 
     >>> workload = Quadratic(horizon=5)
@@ -73,14 +73,9 @@ class Quadratic(Workload):
         losses: Tensor = model(centres[indices])
         return losses.mean()
 
-    def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
+    def measure(self, model: torch.nn.Module, part: str, samples: int | None) -> Mapping[str, float]:
         device = str(next(model.parameters()).device)
-        losses: Tensor = model(_centres(self.dimension, self.noise, device)[part])
-        return {"loss": losses.mean().item()}
-
-    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
-        device = str(next(model.parameters()).device)
-        losses: Tensor = model(_centres(self.dimension, self.noise, device)["valid"][:samples])
+        losses: Tensor = model(_centres(self.dimension, self.noise, device)[part][:samples])
         return {"loss": losses.mean().item()}
 
     def cost_seconds(self, config: Config, step: int) -> float | None:

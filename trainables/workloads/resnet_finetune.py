@@ -18,7 +18,7 @@ Differs    takes validation images from the training part alone; SigOpt took the
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from search.records import Config
 from trainables.models.resnet_workload import ResNetWorkload
 from trainables.models.resnets import HEAD, is_published
-from trainables.values import Execution, Predictions
+from trainables.values import Execution
 
 if TYPE_CHECKING:
     import torch
@@ -125,33 +125,10 @@ class ResNetFinetune(ResNetWorkload):
             return functional.cross_entropy(model(features), self.split.labels["train"].to(device)[rows])
         return loss(model, load(self.split, device), rows, augment=self.augment and self.data is not None)
 
-    def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        return self._evaluated(model, part)
-
-    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
-        return self._evaluated(model, "valid", samples)
-
-    def _evaluated(self, model: torch.nn.Module, part: str, samples: int | None = None) -> Mapping[str, float]:
-        from trainables.data.images import evaluate, load
-
-        device = str(next(model.parameters()).device)
+    def seen(self, model: torch.nn.Module, part: str) -> tuple[Callable[[Tensor], Tensor], Tensor]:
         if self.scope == "head":
-            known = cast("Head", model).known(part, device)
-            return evaluate(model, known, self.split.labels[part].to(device), samples)
-        data = load(self.split, device)
-        return evaluate(lambda images: model(data.floats(images)), data.parts[part], data.labels[part], samples)
-
-    def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
-        from trainables.data.images import in_turns, load
-        from trainables.models.answers import answers
-
-        device = str(next(model.parameters()).device)
-        data = load(self.split, device)
-        if self.scope == "head":
-            logits = in_turns(model, cast("Head", model).known(part, device))
-        else:
-            logits = in_turns(lambda images: model(data.floats(images)), data.parts[part])
-        return answers(logits, data.labels[part], images=data.parts[part], classes=self.split.class_names)
+            return model, cast("Head", model).known(part, str(next(model.parameters()).device))
+        return super().seen(model, part)
 
     def prepare(self, folder: Path) -> None:
         if self.weights == SCRATCH:

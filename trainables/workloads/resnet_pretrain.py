@@ -15,14 +15,13 @@ Differs    15 epochs; 8 layers by default.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.records import Config
 from trainables.models.resnet_workload import ResNetWorkload
-from trainables.values import Execution, Predictions
+from trainables.values import Execution
 
 if TYPE_CHECKING:
     import torch
@@ -79,26 +78,6 @@ class ResNetPretrain(ResNetWorkload):
         device = str(indices.device)
         augment = self.augment and self.data is not None
         return loss(model, load(self.split, device), self.rows(device)[indices], augment=augment)
-
-    def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
-        return self._evaluated(model, part)
-
-    def probe(self, model: torch.nn.Module, samples: int) -> Mapping[str, float]:
-        return self._evaluated(model, "valid", samples)
-
-    def _evaluated(self, model: torch.nn.Module, part: str, samples: int | None = None) -> Mapping[str, float]:
-        from trainables.data.images import evaluate, load
-
-        data = load(self.split, str(next(model.parameters()).device))
-        return evaluate(lambda images: model(data.floats(images)), data.parts[part], data.labels[part], samples)
-
-    def predictions(self, model: torch.nn.Module, part: str) -> Predictions:
-        from trainables.data.images import in_turns, load
-        from trainables.models.answers import answers
-
-        data = load(self.split, str(next(model.parameters()).device))
-        logits = in_turns(lambda images: model(data.floats(images)), data.parts[part])
-        return answers(logits, data.labels[part], images=data.parts[part], classes=self.split.class_names)
 
     @classmethod
     def smallest(cls) -> ResNetPretrain:
