@@ -144,7 +144,7 @@ POLICIES: list[Policy[Any]] = [
     BatchRamp((0.3, 0.6), decay=0.5, most=50),
     Compose(LrSchedule("linear"), BatchRamp((0.3, 0.6), decay=None, growth=1.5, most=50)),
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"),
-    LargestFreeBatch(largest=64, first=2, updates=1, tolerance=0.5, points=1, scaling="best"),
+    LargestFreeBatch(largest=64, first=2, updates=1, tolerance=0.5, points=1),
     LargestFreeBatch(largest=64, first=2, updates=1, tolerance=0.5, points=2, data="fresh"),
     Averaged(LrSchedule("cosine")),
     Averaged(AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2)),

@@ -85,7 +85,7 @@ POLICIES: list[Policy[Any]] = [
     Wsd(rungs=(1, 3), cool=0.6),
     Wsd(cool=0.9, warm_up=0.5, data="replay", rungs=(1, 2, 3)),
     Averaged(Wsd(rungs=(1, 2), cool=0.5)),
-    LargestFreeBatch(largest=64, first=2, updates=1, tolerance=0.5, points=1, scaling="best"),
+    LargestFreeBatch(largest=64, first=2, updates=1, tolerance=0.5, points=1),
     Averaged(),
     Averaged(AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"), gammas=(2.0,)),
     Averaged(Sma(replicas=2)),

@@ -6,17 +6,17 @@ the training goes on from there; else it goes on from where it was. So the batch
 batch does. Every decision says up to which batch samples cost nothing by now, and what more would cost.
 
 Use when   a small batch was tuned and larger ones would be faster, or the largest batch that is free is the question.
-Costs      each question trains one arm that is not kept (two with scaling="best"): 5 to 10 % of all samples together,
-           counted; and each measures `points` times in each arm and once before, last weights and three averages: 28
-           measurements on a fixed part of the validation data (see `RateRace`). Two or three copies of the weights during
-           a question, and the averages of the weights throughout.
+Costs      each question trains one arm that is not kept: 5 to 10 % of all samples together, counted; and each measures
+           `points` times in each arm and once before, last weights and three averages: 28 measurements on a fixed part of
+           the validation data (see `RateRace`). Two or three copies of the weights during a question, and the averages of
+           the weights throughout.
 Settings   first (200): updates before the first question. share (0.05): an arm's samples, as a share of those trained
            so far, but at least those of `updates` (20) updates of the larger batch. The next question comes when as
            many samples again have been seen.
            tolerance (0.1): how many more samples than with the batch of the start count as none; a difference below
            its standard error counts as none too, if the loss fell by more than that at all. points (3): evaluations of an arm, for that error.
-           largest: samples per update (None: a tenth of an epoch). scaling: the rate at twice the batch, times
-           "sqrt"(2), "linear" 2, or the "best" of both, an arm each.
+           largest: samples per update (None: a tenth of an epoch). scaling: the rate grows with the
+           batch as its root, "sqrt", or as the batch, "linear".
            metric: a validation loss, smaller is better (None: the first whose name ends in "loss", "error" or "perplexity").
            gammas: exponents of the averages that are kept (`Averaged`); one that lies within an arm is added.
            ask: "always", or "noise scale": only while the gradient noise scale is above the larger batch.
@@ -46,10 +46,9 @@ from trainables.values import NOTHING, Action, Signals
 _TIMES = 2  # the batch of a question, relative to the present one
 _AGAIN = 2  # the next question comes after this times the samples of this one
 _WITHIN = 0.75  # of an average's weight must lie in the arm, or it cannot tell the arms apart
-_START = "start"  # the mark at the start of a question
+_START, _END = "start", "end"  # marks: at the start of a question, and at the end of the larger batch's arm
 _DECAY = 0.99  # of the noise scale's averages, per update
-_RATES = {"sqrt": ("sqrt",), "linear": ("linear",), "best": ("sqrt", "linear")}
-_FACTORS = {"sqrt": math.sqrt(_TIMES), "linear": float(_TIMES)}
+_FACTORS = {"sqrt": math.sqrt(_TIMES), "linear": float(_TIMES)}  # of the rate, at the larger batch
 
 
 class State(TypedDict):
@@ -59,12 +58,11 @@ class State(TypedDict):
     next: float  # samples trained at which the next question comes
     undone: int  # samples of arms that were not kept
     noise: NoiseScale
-    arm: int | None  # that trains: 0 the base, then one for each scaling; None: no question
     begun: int  # samples seen when the question began
     arm_begun: int
     length: int  # samples of an arm
     start: float  # the loss at the start of the question
-    losses: tuple[tuple[float, ...], ...]  # of each arm so far
+    losses: tuple[tuple[float, ...], ...]  # of the base arm, and of the larger batch's once it trains; (): no question
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class LargestFreeBatch(Policy[State]):
         whole("LargestFreeBatch", 1, first=self.first, updates=self.updates, points=self.points)
         share("LargestFreeBatch", "(0, 1]", share=self.share)
         number("LargestFreeBatch", "(0, inf)", tolerance=self.tolerance)
-        one_of("LargestFreeBatch", tuple(_RATES), scaling=self.scaling)
+        one_of("LargestFreeBatch", tuple(_FACTORS), scaling=self.scaling)
         for gamma in self.gammas:
             number("LargestFreeBatch", "[0, inf)", gammas=gamma)
         one_of("LargestFreeBatch", ("always", "noise scale"), ask=self.ask)
@@ -119,8 +117,8 @@ class LargestFreeBatch(Policy[State]):
         knobs = signals.knobs
         state: State = {
             "first": knobs.batch_size, "rate": knobs.learning_rate, "batch_size": knobs.batch_size, "undone": 0,
-            "noise": NO_ESTIMATE, "next": signals.samples + self.first * knobs.batch_size, "arm": None, "begun": 0, "arm_begun": 0,
-            "length": 0, "start": 0.0, "losses": (),
+            "noise": NO_ESTIMATE, "next": signals.samples + self.first * knobs.batch_size, "begun": 0, "arm_begun": 0, "length": 0,
+            "start": 0.0, "losses": (),
         }  # fmt: skip
         within = round(2 / self.share) - 1.0  # about the last half of an arm
         why = self._never(state, signals)
@@ -132,12 +130,12 @@ class LargestFreeBatch(Policy[State]):
         if signals.metrics:
             return self._measured(state, signals)
         state = {**state, "noise": observed(state["noise"], signals.gradient, _DECAY)}
-        if state["arm"] is None:
+        if not state["losses"]:
             return state, self._going_on(state, signals)
         if not self._is_at_point(state, signals):
             return state, NOTHING
         is_last = len(state["losses"][-1]) + 1 == self.points
-        return state, Action(measure=True, snapshot=state["arm"] == 0 and is_last)
+        return state, Action(measure=True, snapshot=is_last and len(state["losses"]) == 1)
 
     def _going_on(self, state: State, signals: Signals) -> Action:
         """Between two questions: ask if it is time, else follow the cool-down."""
@@ -158,7 +156,7 @@ class LargestFreeBatch(Policy[State]):
                 "or begin with a smaller batch"
             )
         asked = replace(signals, samples=round(state["next"]))
-        arms = (1 + len(_RATES[self.scaling])) * self._length(state, asked)
+        arms = 2 * self._length(state, asked)
         left = signals.horizon * signals.samples_per_epoch - signals.samples
         needed = math.ceil((asked.samples - signals.samples + arms) / (1 - self.cool) / state["batch_size"])
         if needed * state["batch_size"] <= left:
@@ -177,9 +175,8 @@ class LargestFreeBatch(Policy[State]):
             return False
         if self.ask == "noise scale" and not (noise_scale(state["noise"]) or 0.0) >= larger:
             return False
-        arms = 1 + len(_RATES[self.scaling])
         end = (1 - self.cool) * signals.horizon * signals.samples_per_epoch
-        return self.cool == 0 or signals.samples + arms * self._length(state, signals) <= end
+        return self.cool == 0 or signals.samples + 2 * self._length(state, signals) <= end
 
     def _is_at_point(self, state: State, signals: Signals) -> bool:
         """Whether the arm has come, to the nearest update, to its next evaluation."""
@@ -194,7 +191,7 @@ class LargestFreeBatch(Policy[State]):
         return unit * math.ceil(wanted / unit)
 
     def _measured(self, state: State, signals: Signals) -> tuple[State, Action]:
-        if state["arm"] is None:
+        if not state["losses"]:
             return self._asked(state, signals) if self._is_due(state, signals) else (state, NOTHING)
         if not self._is_at_point(state, signals):  # a wrapping policy asked for it
             return state, NOTHING
@@ -203,53 +200,42 @@ class LargestFreeBatch(Policy[State]):
         state = {**state, "losses": (*before, (*present, loss))}
         if len(present) + 1 < self.points and math.isfinite(loss):
             return state, NOTHING
-        return self._next_arm(state, signals)
+        return self._chosen(state, signals) if before else self._larger(state, signals)
 
     def _asked(self, state: State, signals: Signals) -> tuple[State, Action]:
         """Start a question: mark the weights, and go on as before, which is the base arm."""
         state = {
-            **state, "arm": 0, "begun": signals.samples, "arm_begun": signals.samples,
+            **state, "begun": signals.samples, "arm_begun": signals.samples,
             "length": self._length(state, signals), "losses": ((),),
         }  # fmt: skip
         return {**state, "start": self._loss(state, signals)}, Action(mark=_START)
 
-    def _next_arm(self, state: State, signals: Signals) -> tuple[State, Action]:
-        """Go back to the start with the larger batch; after the last arm, choose."""
-        arm, ways = state["arm"] or 0, _RATES[self.scaling]
-        if arm == 0 and not all(
+    def _larger(self, state: State, signals: Signals) -> tuple[State, Action]:
+        """Go back to the start with the larger batch."""
+        if not all(
             map(math.isfinite, (state["start"], *state["losses"][0]))
-        ):  # the training itself diverges: it has to end so
-            return {**state, "arm": None, "next": math.inf}, NOTHING
-        if arm == len(ways):
-            return self._chosen(state, signals)
-        state = {**state, "arm": arm + 1, "arm_begun": signals.samples, "losses": (*state["losses"], ())}
-        knobs = replace(
-            signals.knobs, batch_size=_TIMES * state["batch_size"], learning_rate=state["rate"] * _FACTORS[ways[arm]]
-        )
-        return state, Action(
-            mark=ways[arm - 1] if arm else "", roll_back=True, roll_back_to=_START, replay=self._replays, explore=True,
-            knobs=knobs,
-        )  # fmt: skip
+        ):  # the training diverges: it has to end so
+            return {**state, "losses": (), "next": math.inf}, NOTHING
+        state = {**state, "arm_begun": signals.samples, "losses": (*state["losses"], ())}
+        batch_size, rate = _TIMES * state["batch_size"], _FACTORS[self.scaling] * state["rate"]
+        knobs = replace(signals.knobs, batch_size=batch_size, learning_rate=rate)
+        return state, Action(roll_back=True, roll_back_to=_START, replay=self._replays, explore=True, knobs=knobs)
 
     def _chosen(self, state: State, signals: Signals) -> tuple[State, Action]:
         """Go on from the larger batch's arm if it was free, else from the base arm."""
-        ways, (base, *others) = _RATES[self.scaling], state["losses"]
-        arms = {
-            way: compared(state["batch_size"], _TIMES, state["start"], base, other, state["first"])
-            for way, other in zip(ways, others, strict=True)
-        }
-        best = min(arms, key=lambda way: arms[way].difference)
-        free = arms[best].is_free(self.tolerance)
+        base, other = state["losses"]
+        arms = compared(state["batch_size"], _TIMES, state["start"], base, other, state["first"])
+        kept = _END if arms.is_free(self.tolerance) else ""
         undone = state["undone"] + signals.samples - state["begun"] - state["length"]
         trained = signals.samples - undone
-        state = {**state, "arm": None, "losses": (), "undone": undone, "next": float(_AGAIN * trained)}
-        if free:
+        state = {**state, "losses": (), "undone": undone, "next": float(_AGAIN * trained)}
+        if kept:
             state["batch_size"] *= _TIMES
-            state["rate"] *= _FACTORS[best]
+            state["rate"] *= _FACTORS[self.scaling]
         knobs = replace(signals.knobs, batch_size=state["batch_size"], learning_rate=state["rate"])
-        why, evidence = said(arms[best], self.tolerance)
+        why, evidence = said(arms, self.tolerance)
         return state, Action(
-            mark=best if free and best == ways[-1] else "", roll_back=True, roll_back_to=best if free else "", knobs=knobs, why=why,
+            mark=kept, roll_back=True, roll_back_to=kept, knobs=knobs, why=why,
             evidence=evidence | {"start_loss": state["start"], "undone_samples": float(undone)},
         )  # fmt: skip
 
