@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from panels import panels
 from weight_averages import EXPERIMENTS as OTHERS
 from weight_averages import Experiment, Row, Rows, spread, trained, value
 
@@ -178,33 +179,28 @@ LOOKS = {"constant": ("the small batch", "#1f77b4", "-"), "ramp4": ("four times 
 
 
 def draw(found: Sequence[tuple[str, Experiment, dict[tuple[str, int], Row]]], file: Path) -> None:
-    """One panel for each training: the tuned metric on the validation part against the updates, the mean of the seeds."""
-    import matplotlib
+    """One panel for each training."""
+    titles = [f"{name}: {experiment.workload.metric} on the validation part" for name, experiment, _ in found]
+    with panels(file, titles, "updates", legend="lower right") as row:
+        for panel, (_, experiment, rows) in zip(row, found, strict=True):
+            fill(panel, experiment, rows)
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(found), figsize=(3.6 * len(found), 3.2), squeeze=False)
-    for panel, (name, experiment, rows) in zip(panels[0], found, strict=True):
-        metric, ends = experiment.workload.metric, []
-        for arm, (words, colour, style) in LOOKS.items():
-            curves = [row["curve"] for (each, _), row in rows.items() if each == arm]
-            if not curves:
-                continue
-            size = experiment.config["batch_size"]
-            updates = [report.get("updates", report["samples"] / size) for report in curves[0]]
-            means = [statistics.mean(report[metric] for report in reports) for reports in zip(*curves, strict=True)]
-            panel.plot(updates, means, style, color=colour, label=words, marker="o", markersize=3)
-            ends.append(means[-1])
-        middle = statistics.median(means)
-        panel.set_ylim(*sorted((ends[0] - 0.15 * (middle - ends[0]), ends[0] + 3 * (middle - ends[0]))))
-        panel.set_xlim(left=0)
-        panel.set_xlabel("updates")
-        panel.set_title(f"{name}: {metric} on the validation part", fontsize=9)
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0][0].legend(frameon=False, fontsize=8, loc="lower right")
-    figure.tight_layout()
-    figure.savefig(file, dpi=150)
+def fill(panel: Any, experiment: Experiment, rows: dict[tuple[str, int], Row]) -> None:
+    """Of one training: the tuned metric on the validation part against the updates, the mean of the seeds."""
+    metric, ends = experiment.workload.metric, []
+    for arm, (words, colour, style) in LOOKS.items():
+        curves = [row["curve"] for (each, _), row in rows.items() if each == arm]
+        if not curves:
+            continue
+        size = experiment.config["batch_size"]
+        updates = [report.get("updates", report["samples"] / size) for report in curves[0]]
+        means = [statistics.mean(report[metric] for report in reports) for reports in zip(*curves, strict=True)]
+        panel.plot(updates, means, style, color=colour, label=words, marker="o", markersize=3)
+        ends.append(means[-1])
+    middle = statistics.median(means)
+    panel.set_ylim(*sorted((ends[0] - 0.15 * (middle - ends[0]), ends[0] + 3 * (middle - ends[0]))))
+    panel.set_xlim(left=0)
 
 
 def main() -> None:

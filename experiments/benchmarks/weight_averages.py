@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from panels import panels
 
 from search.records import Config
 from trainables.contract import Policy, Workload
@@ -212,44 +213,39 @@ LOOKS = {
 
 
 def draw(found: Sequence[tuple[str, Experiment, Rows]], file: Path) -> None:
-    """One panel for each workload: the tuned metric on the test part against the rate, with standard errors."""
-    import matplotlib
+    """One panel for each training."""
+    titles = [f"{name}: {experiment.workload.metric} on the test part" for name, experiment, _ in found]
+    with panels(file, titles, "learning rate") as row:
+        for panel, (_, experiment, rows) in zip(row, found, strict=True):
+            fill(panel, experiment, rows)
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(found), figsize=(4.2 * len(found), 3.4), squeeze=False)
-    for panel, (name, experiment, rows) in zip(panels[0], found, strict=True):
-        workload, shown = experiment.workload, []
-        for (arm, last), (words, colour, style) in LOOKS.items():
-            points = []
-            for rate in experiment.rates:
-                own = [row for key, row in rows.known.items() if key[:2] == (arm, rate)]
-                values = [value(row, workload, last=last, part="test") for row in own]
-                if values and all(map(math.isfinite, values)):
-                    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-                    points.append((rate, statistics.mean(values), error))
-            if points:
-                rates, means, errors = zip(*points, strict=True)
-                shown += means
-                panel.errorbar(rates, means, yerr=errors, fmt=style, color=colour, label=words, capsize=2, markersize=4)
-        raced = [value(row, workload, last=False, part="test") for key, row in rows.known.items() if key[0] == "race"]
-        if raced:
-            panel.axhline(statistics.mean(raced), color="#2ca02c", linestyle=":", label="RateRace(), no rate given")
-        best, worst = (max(shown), min(shown)) if workload.mode == "max" else (min(shown), max(shown))
-        usual = statistics.quantiles([abs(each - best) for each in shown], n=4)[2]  # what is far worse is off the scale
-        if abs(worst - best) > 4 * usual:
-            sign = -1 if workload.mode == "max" else 1
-            panel.set_ylim(*sorted((best - sign * 0.1 * usual, best + sign * 1.2 * usual)))
-        panel.set_xscale("log")
-        panel.set_xticks(experiment.rates, [f"{rate:g}" for rate in experiment.rates])
-        panel.minorticks_off()
-        panel.set_xlabel("learning rate")
-        panel.set_title(f"{name}: {workload.metric} on the test part", fontsize=10)
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0][0].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
-    figure.savefig(file, dpi=150)
+def fill(panel: Any, experiment: Experiment, rows: Rows) -> None:
+    """Of one workload: the tuned metric on the test part against the rate, with standard errors."""
+    workload, shown = experiment.workload, []
+    for (arm, last), (words, colour, style) in LOOKS.items():
+        points = []
+        for rate in experiment.rates:
+            own = [row for key, row in rows.known.items() if key[:2] == (arm, rate)]
+            values = [value(row, workload, last=last, part="test") for row in own]
+            if values and all(map(math.isfinite, values)):
+                error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+                points.append((rate, statistics.mean(values), error))
+        if points:
+            rates, means, errors = zip(*points, strict=True)
+            shown += means
+            panel.errorbar(rates, means, yerr=errors, fmt=style, color=colour, label=words, capsize=2, markersize=4)
+    raced = [value(row, workload, last=False, part="test") for key, row in rows.known.items() if key[0] == "race"]
+    if raced:
+        panel.axhline(statistics.mean(raced), color="#2ca02c", linestyle=":", label="RateRace(), no rate given")
+    best, worst = (max(shown), min(shown)) if workload.mode == "max" else (min(shown), max(shown))
+    usual = statistics.quantiles([abs(each - best) for each in shown], n=4)[2]  # what is far worse is off the scale
+    if abs(worst - best) > 4 * usual:
+        sign = -1 if workload.mode == "max" else 1
+        panel.set_ylim(*sorted((best - sign * 0.1 * usual, best + sign * 1.2 * usual)))
+    panel.set_xscale("log")
+    panel.set_xticks(experiment.rates, [f"{rate:g}" for rate in experiment.rates])
+    panel.minorticks_off()
 
 
 def main() -> None:
