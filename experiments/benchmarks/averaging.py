@@ -1,6 +1,6 @@
 """Model averaging in one process: the speed of replicas all at once, and the sensitivity to the learning rate.
 
-    OMP_NUM_THREADS=1 python experiments/benchmarks/averaging.py           # both, about eight minutes
+    OMP_NUM_THREADS=1 python experiments/benchmarks/averaging.py           # all, about fifteen minutes
     OMP_NUM_THREADS=1 python experiments/benchmarks/averaging.py --only speed
 
 Speed: rounds per second with 16 samples a replica (fewer where the whole set has fewer), in blocks that take turns: `Sma`
@@ -43,6 +43,7 @@ BLOCKS = 9
 RATES = [10 ** (-3 + third / 3) for third in range(13)]
 WITHIN = 0.02
 SEEDS = (1, 2, 3)
+PERIODS = (1, 4, 16)  # updates from one exchange to the next
 
 
 def speed() -> None:
@@ -158,6 +159,23 @@ def width() -> None:
             print(f"| {k} | {_named(k, name)} | " + " | ".join(cells) + " |")
 
 
+def outer() -> None:
+    k, momentum = 4, 0.9
+    print(f"\n{k} replicas, momentum {momentum:g}: accuracy at the best rate over {len(SEEDS)} seeds\n")
+    print("| updates from one exchange to the next | replicas are | best rate | accuracy ± standard error | decades |")
+    print("|---|---|---|---|---|")
+    ways: dict[str, dict[str, Any]] = {"SMA's corrections": {}, "moved by Nesterov's momentum": {"outer": "nesterov"}}
+    for period in PERIODS:
+        for name, settings in ways.items():
+            policy = Sma(k, period=period, **settings)
+            found = {rate: [accuracy(policy, rate, k, momentum, seed) for seed in SEEDS] for rate in RATES}
+            best = max(RATES, key=lambda rate: statistics.mean(found[rate]))
+            mean = statistics.mean(found[best])
+            error = statistics.stdev(found[best]) / len(SEEDS) ** 0.5
+            wide = decades([statistics.mean(found[rate]) for rate in RATES], mean - WITHIN)
+            print(f"| {period} | {name} | {best:.2g} | {mean:.3f} ±{error:.3f} | {wide:.2f} |", flush=True)
+
+
 def accuracy(policy: Policy[Any], rate: float, k: int, momentum: float, seed: int) -> float:
     """On the test part at the end; 0 for a training that diverged."""
     config = {"learning_rate": rate, "batch_size": SAMPLES * k, "momentum": momentum}
@@ -187,13 +205,12 @@ def _named(k: int, name: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("speed", "width"))
+    parser.add_argument("--only", choices=("speed", "width", "outer"))
     only = parser.parse_args().only
     torch.set_num_threads(1)
-    if only != "width":
-        speed()
-    if only != "speed":
-        width()
+    for part in (speed, width, outer):
+        if only in (None, part.__name__):
+            part()
 
 
 if __name__ == "__main__":

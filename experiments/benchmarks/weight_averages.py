@@ -10,6 +10,8 @@ at each rate; one training gives both its last weights and their averages, for t
 no rate. All arms make the same number of updates, the race's search included. An arm's rate is chosen by the mean over
 the seeds on the validation part; the test part is measured at the end.
 
+--momentum trains with another momentum at rates that keep the length of the steps, rate / (1 - momentum).
+
 A row is written as soon as its training ends, so the same command continues after an interruption; two commands with
 --part 0/2 and --part 1/2 share the work.
 """
@@ -22,7 +24,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,12 @@ def bert(data: Path) -> Experiment:
         length=32,
     )  # fmt: skip
     return Experiment(workload, BertMlm.baseline or {}, (3e-4, 1e-3, 3e-3), 0.03, warm_up=0.25)
+
+
+def with_momentum(experiment: Experiment, momentum: float) -> Experiment:
+    factor = (1 - momentum) / (1 - experiment.config.get("momentum", 0.0))
+    rates = tuple(factor * rate for rate in experiment.rates)
+    return replace(experiment, config={**experiment.config, "momentum": momentum}, rates=rates)
 
 
 EXPERIMENTS: dict[str, Callable[[Path], Experiment]] = {"resnet": resnet, "ptb": ptb, "bert": bert}
@@ -258,6 +266,7 @@ def main() -> None:
         "--arms", nargs="+", choices=["constant", "cosine", "race"], default=["constant", "cosine", "race"]
     )
     parser.add_argument("--rates", nargs="+", type=float, help="only these; without it all of the experiment's")
+    parser.add_argument("--momentum", type=float, help="in place of the baseline's")
     parser.add_argument("--show", action="store_true", help="print the tables of what is there")
     parser.add_argument("--figure", type=Path, help="draw them into this file")
     parser.add_argument("--output", type=Path, default=Path("runs/weight_averages"))
@@ -268,6 +277,9 @@ def main() -> None:
     for name in given.experiments:
         experiment = EXPERIMENTS[name](given.data.absolute())
         folder = given.output.absolute() / name
+        if given.momentum is not None:
+            experiment = with_momentum(experiment, given.momentum)
+            folder = folder.with_name(f"{name}-momentum-{given.momentum:g}")
         rows = Rows(folder, given.part)
         for number, (arm, rate, seed) in enumerate(runs(experiment, given.seeds)):
             chosen = number % parts == own and arm in given.arms and (given.rates is None or rate in given.rates)
