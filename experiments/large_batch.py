@@ -76,7 +76,7 @@ def show() -> None:
     for row in rungs():
         table.add_row(
             str(row.batch_size), f"{row.learning_rate:.3g}", f"{row.warmup_epochs:.3g}",
-            f"{row.fewer_updates:.3g} times fewer", row.verdict,
+            "as many" if row.fewer_updates == 1 else f"{row.fewer_updates:.3g} times fewer", row.verdict,
         )  # fmt: skip
     Console(stderr=True).print(table)
 

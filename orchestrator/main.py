@@ -329,10 +329,12 @@ def _renamed(folder: Path, target: Path | None) -> str:
 
 def _chosen(driver: Driver) -> list[str]:
     """The defaults that a new sweep has chosen, with the reasons."""
+    from search.wording import shown
+
     sweep = driver.sweep
     if driver.found:
         return []
-    return [f"Default {part} {getattr(sweep, part)!r}: {why}." for part, why in sweep.chosen.items()]
+    return [f"Default {part} {shown(getattr(sweep, part))}: {why}." for part, why in sweep.chosen.items()]
 
 
 def _state(folder: Path) -> str:

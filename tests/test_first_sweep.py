@@ -211,4 +211,4 @@ def test_the_plan_says_what_was_chosen_and_not_what_was_given(
     plan = capsys.readouterr().out
     assert re.search(r": 16 configurations of yields \(test_first_sweep.py:\d+\)$", plan, re.M)
     assert re.search(r"searcher   Tpe\([^)]*\)$", plan, re.M)
-    assert "scheduler  Asha(grace_period=1, reduction_factor=4, max_t=None)  (default: it stops trials" in plan
+    assert "scheduler  Asha()  (default: it stops trials" in plan

@@ -24,12 +24,12 @@ from orchestrator.page.health.noise import noise
 from orchestrator.page.health.prediction import prediction
 from orchestrator.page.health.printed import print_health
 from orchestrator.page.health.progress import baseline_is_best, few_trials
-from orchestrator.page.health.ranges import written
 from orchestrator.page.health.rungs import rungs
 from orchestrator.page.health.waiting import waiting
 from orchestrator.page.health.widening import wider
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import CHECKS, checks, section
+from search.domain.written import written
 from search.records import BASELINE, FINALIST, FOUND, Status
 from search.space import Float, Int, Pow2, Space, choice, loguniform, pow2, uniform, when
 from search.task import Task

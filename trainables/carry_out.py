@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from search.records import Config
 from search.work import Assignment, Progress
 from trainables.contract import OwnTraining, Policy, Trainable, Workload
-from trainables.values import Predictions
+from trainables.values import Predictions, Signals
 
 if TYPE_CHECKING:
     from trainables.training.loop import Training
@@ -60,6 +61,21 @@ def carry_out(
 def has_test(workload: Trainable) -> bool:
     """Whether its checkpoints can be measured on data that no decision used."""
     return not isinstance(workload, OwnTraining) or type(workload).test is not OwnTraining.test
+
+
+def warning_at_start(workload: Workload, policy: Policy[Any] | None, config: Config, samples: int) -> str:
+    """What the policy warns of before the first update of a training with so many samples in an epoch; "": nothing.
+
+    >>> from trainables import MlpDigits, RateRace
+    >>> config = {"learning_rate": 0.1, "batch_size": 100, "momentum": 0.9}
+    >>> warning_at_start(MlpDigits(horizon=10), RateRace(), config, samples=1000)[:24]
+    'RateRace holds no race, '
+    """
+    if policy is None:
+        return ""
+    knobs = workload.knobs(config)
+    _, action = policy.start(Signals(0, samples, 0, workload.horizon, knobs, tuned=workload.metric))
+    return action.why if action.warns else ""
 
 
 def measured_on_test(workload: Trainable, assignment: Assignment) -> Mapping[str, float]:

@@ -55,7 +55,7 @@ def on_this_machine(sweep: Sweep, *, local: bool = True) -> None:
         try:
             workload.check()
         except (ValueError, OSError) as error:
-            raise BadInput(f"{workload!r}: {error}") from error
+            raise BadInput(f"{shown(workload)}: {error}") from error
     _unread(sweep)
 
 

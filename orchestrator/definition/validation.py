@@ -186,7 +186,7 @@ def workloads(sweep: Sweep) -> None:
         try:
             horizon = steps if task.resumes else sweep.workload_for(task.name).horizon
         except (TypeError, ValueError) as error:
-            raise BadInput(f"Sweep(tasks): {task!r} of {sweep.workload!r}: {error}") from error
+            raise BadInput(f"Sweep(tasks): {task!r} of {shown(sweep.workload)}: {error}") from error
         if horizon != steps:
             raise BadInput(f"Sweep(tasks): {task!r} should have {steps} steps, but its workload has horizon={horizon}.")
 

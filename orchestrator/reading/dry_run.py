@@ -36,15 +36,19 @@ from orchestrator.reading.forecasts import (
     usd_per_second,
 )
 from orchestrator.reading.room import no_room, smoke_seconds, trainings_in_all
+from orchestrator.reading.short_training import short_training
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.resume_check import nothing_learned, what_changed
 from orchestrator.record.warm_start import found
+from search.domain.written import written
 from search.history import History, Trial, incumbent
 from search.records import Began
+from search.schedulers.run_to_end import RunToEnd
+from search.space import Fixed
 from search.task import FULL
 from search.wording import shown
 from search.work import Reported
-from trainables.contract import Policy
+from trainables.contract import CommandLine, Policy
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -62,14 +66,16 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
         "as many configurations as the budget allows" if sweep.limit is None else plural(sweep.limit, "configuration")
     )
     console.print(Text.assemble((sweep.name, "bold"), f" in {folder}: {many} of {_trained(sweep)}"))
-    console.print(f"  tunes      {sweep.metric_name} ({'max' if sweep.maximise else 'min'})", markup=False)
+    console.print(
+        f"  tunes      {sweep.metric_name} ({'higher' if sweep.maximise else 'lower'} is better)", markup=False
+    )
     for part in ("searcher", "scheduler"):
         why = f"  (default: {sweep.chosen[part]})" if part in sweep.chosen else ""
-        console.print(f"  {part:<10} {getattr(sweep, part)!r}{why}", markup=False)
+        console.print(f"  {part:<10} {shown(getattr(sweep, part))}{why}", markup=False)
     if sweep.policy is not None:
         console.print(f"  policy     {_policy(sweep)}", markup=False)
     console.print(
-        f"  resources  {dict(sweep.resources)} for each trial, {sweep.max_concurrent or 'as many as fit'} at once",
+        f"  resources  {_resources(sweep)} for each trial, {sweep.max_concurrent or 'as many as fit'} at once",
         markup=False,
     )
     console.print("  space")
@@ -78,8 +84,14 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     for line in [*_tasks(sweep), *_limits(sweep), *_recorded(sweep, folder), *_forecast(sweep, folder)]:
         console.print(f"  {line}", markup=False)
     with _history(sweep, folder) as history:
-        for warning in filter(None, (no_room(sweep, folder, history), finding.warning(sweep), sweep.workload.doubt())):
-            console.print(f"  warning    {warning}", markup=False)
+        warnings = [
+            no_room(sweep, folder, history),
+            finding.warning(sweep),
+            sweep.workload.doubt(),
+            *short_training(sweep),
+        ]
+    for warning in filter(None, warnings):
+        console.print(f"  warning    {warning}", markup=False)
     if first:
         workers = _workers(sweep)
         console.print(
@@ -94,9 +106,11 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
 
 
 def _trained(sweep: Sweep) -> str:
-    """The workload; the user's own function by its name and place."""
+    """The workload; the user's own function by its name and place, a command as one types it."""
+    if isinstance(sweep.workload, CommandLine):
+        return f"`{sweep.workload.command}`"
     function = getattr(sweep.workload, "train", None)
-    return named(function) if callable(function) else repr(sweep.workload)
+    return named(function) if callable(function) else shown(sweep.workload)
 
 
 def _policy(sweep: Sweep) -> str:
@@ -104,7 +118,22 @@ def _policy(sweep: Sweep) -> str:
     if isinstance(sweep.policy, Policy):
         return shown(sweep.policy)
     kinds = dict.fromkeys(type(policy).__name__ for policy in sweep.example_policies)
-    return f"{named(sweep.policy)}, which returns {' or '.join(kinds) or 'None'}"
+    drawn = f", in {len(sweep.examples)} random configurations" if len(kinds) > 1 else ""
+    return f"{named(sweep.policy)}, which returns {_either(list(kinds)) or 'None'}{drawn}"
+
+
+def _either(words: list[str]) -> str:
+    """a, b or c."""
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _resources(sweep: Sweep) -> str:
+    """The resources of a trial in words: "4 CPUs, 1 GPU, 8 GiB of memory"."""
+    counted = [(sweep.resources.get(name, 0), name.upper()) for name in ("cpu", "gpu")]
+    words = [f"{amount:g} {unit}{'s' * (amount > 1)}" for amount, unit in counted if amount]
+    if memory := sweep.memory_bytes:
+        words.append(f"{memory / 2**30:.3g} GiB of memory")
+    return ", ".join(words) or "nothing"
 
 
 def first_trials(sweep: Sweep, folder: Path) -> list[tuple[Trial, int]]:
@@ -194,7 +223,8 @@ def _space(sweep: Sweep) -> list[str]:
             f"{parent} is {' or '.join(repr(value) for value in values)}"
             for parent, values in space.conditions[name].items()
         ]
-        lines.append(f"{name:<18} {parameter!r}" + (f", only if {' and '.join(words)}" if words else ""))
+        fixed = ", the same in all trials" if isinstance(parameter, Fixed) else ""
+        lines.append(f"{name:<18} {written(parameter)}{fixed}" + (f", only if {' and '.join(words)}" if words else ""))
     constraints = space.describe()["constraints"]
     if constraints:
         share = feasible_share(space)
@@ -219,8 +249,11 @@ def _limits(sweep: Sweep) -> list[str]:
     horizon, count = sweep.workload.horizon, sweep.finalist_count
     lines = []
     if sweep.limit is not None:
+        steps = f" ({sweep.limit * horizon} steps)" if sweep.limit > 1 and horizon > 1 else ""
+        stops = not isinstance(sweep.scheduler, RunToEnd) and horizon > 1
+        less = f"; {type(sweep.scheduler).__name__} stops some of them early and spends less" if stops else ""
         lines.append(
-            f"cost       at most {plural(sweep.limit, 'full training')} of {plural(horizon, 'step')} ({sweep.limit * horizon} steps); a scheduler that stops trials spends less"
+            f"cost       at most {plural(sweep.limit, 'full training')} of {plural(horizon, 'step')}{steps}{less}"
         )
     if sweep.budget is not None:
         parts = (
@@ -230,8 +263,10 @@ def _limits(sweep: Sweep) -> list[str]:
         )
         lines.append(f"budget     {budget_words(sweep.budget)}{parts}")
     if count:
+        counted = sweep.limit is not None and sweep.budget is None
+        more = f": {plural(count * sweep.confirmations, 'full training')} more" if counted else ""
         lines.append(
-            f"finalists  the best {count} are trained again at the end, {sweep.confirmations} × each on fresh seeds"
+            f"finalists  the best {count} are trained again at the end, {sweep.confirmations} × each on fresh seeds{more}"
         )
     if sweep.transfer:
         lines.append(f"transfer   learns from {', '.join(sweep.transfer)}")
@@ -304,7 +339,7 @@ def _full_trainings(sweep: Sweep) -> float | Range:
     kept = sweep.finalist_count * sweep.confirmations
     if (budget := full_trainings(sweep.budget)) is not None:
         return budget
-    if sweep.limit is None or sweep.tasks or sweep.searcher.schedules:
+    if sweep.limit is None or sweep.tasks or sweep.searcher.schedules or isinstance(sweep.scheduler, RunToEnd):
         return float((sweep.limit or math.inf) + kept)
     return Range(*full_trainings_of(sweep.scheduler, sweep.workload.horizon, sweep.limit)) + kept
 

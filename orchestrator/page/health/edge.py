@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 
 from orchestrator.page.health.finding import Finding
-from orchestrator.page.health.ranges import Numeric, numeric, place, written
+from orchestrator.page.health.ranges import Numeric, numeric, place
 from orchestrator.page.health.slope import slope
 from orchestrator.page.health.widening import is_share, wider
 from orchestrator.page.recorded import Recorded
+from search.domain.written import written
 
 LEAST = 12  # completed trials
 OUTER = 0.1  # of the range: here the best value is at its end

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from orchestrator.page.recorded import Recorded
+from search.domain.written import written
 from search.history import Trial
 from search.space import Choice, Float, Int, Parameter, Pow2
 
@@ -29,22 +30,10 @@ def place(trial: Trial, name: str, parameter: Parameter) -> float | None:
     return parameter.to_unit(value) if value is not None and parameter.accepts(value) else None
 
 
-def written(parameter: Numeric) -> str:
-    """The definition as a script has it."""
-    if isinstance(parameter, Pow2):
-        return f"pow2({parameter.low}, {parameter.high})"
-    kind = ("loguniform" if parameter.log else "uniform") if isinstance(parameter, Float) else "randint"
-    kind = "lograndint" if kind == "randint" and parameter.log else kind
-    return f"{kind}({parameter.low:g}, {parameter.high:g})"
-
-
 def defined(about: Mapping[str, Any]) -> str:
     """A recorded definition as a script has it, with its condition."""
     parameter = _parameter(about)
-    if parameter is None:
-        text = repr(about["value"])
-    else:
-        text = f"choice({list(parameter.options)})" if isinstance(parameter, Choice) else written(parameter)  # type: ignore[arg-type]
+    text = repr(about["value"]) if parameter is None else written(parameter)
     if prior := about.get("prior"):
         text += f".prior({prior['centre']!r}, confidence={prior['confidence']:g})"
     conditions = [f"{name} in {values}" for name, values in about.get("when", {}).items()]

@@ -1,0 +1,125 @@
+"""What `--dry-run` prints reads as a script does, and tells what cannot work before anything starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import (
+    Asha,
+    MlpDigits,
+    RunToEnd,
+    Script,
+    Space,
+    Sweep,
+    Task,
+    Tpe,
+    choice,
+    lograndint,
+    loguniform,
+    pow2,
+    randint,
+    uniform,
+    when,
+)
+from orchestrator.reading.dry_run import print_plan
+from search.domain.written import written
+from tests.support import small_sweep
+from trainables import Policy, RateRace, Warmup
+
+SPACE = Space({"learning_rate": loguniform(1e-3, 0.5), "batch_size": pow2(16, 32), "momentum": 0.9})
+
+
+@pytest.fixture
+def plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    def printed(sweep: Sweep) -> str:
+        print_plan(sweep, tmp_path / "run")
+        return capsys.readouterr().out
+
+    return printed
+
+
+def test_parts_are_shown_by_what_was_set(plan: Any) -> None:
+    text = plan(small_sweep(searcher=Tpe(n_startup_trials=4), scheduler=Asha(), resources={"cpu": 1}))
+    assert "searcher   Tpe(n_startup_trials=4)\n" in text
+    assert "scheduler  Asha()\n" in text
+    script = Script("python train.py", metric="loss", mode="min", horizon=3)
+    text = plan(Sweep("own", script, Space({"rate": uniform(0, 1)})))
+    assert ": 16 configurations of `python train.py`\n" in text
+
+
+def test_resources_and_the_metrics_direction_are_words(plan: Any) -> None:
+    text = plan(small_sweep(resources={"cpu": 1, "memory": "512MiB"}, mode="max"))
+    assert "(higher is better)\n" in text
+    assert "resources  1 CPU, 0.5 GiB of memory for each trial, as many as fit at once\n" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "uniform(-1, 2)", "loguniform(1e-05, 0.1)", "randint(1, 2000000)", "lograndint(8, 512)", "pow2(16, 128)",
+        "choice(['sgd', 1, True])", "loguniform(0.001, 1).prior(0.1, confidence=0.5)",
+    ],
+)  # fmt: skip
+def test_a_range_is_written_as_in_a_script(text: str) -> None:
+    known = {each.__name__: each for each in (uniform, loguniform, randint, lograndint, pow2, choice)}
+    assert written(eval(text, known)) == text
+
+
+def test_the_plan_has_ranges_conditions_and_fixed_values(plan: Any) -> None:
+    def train(config: Any, state: Any) -> Iterator[Any]:
+        yield {"loss": 0.0}
+
+    space = Space({"kind": choice(["a", "b"]), "x": when(randint(1, 3), kind="a"), "decay": 0.1})
+    text = plan(Sweep("own", train, space, minimize="loss", steps=1))
+    assert re.search(r"\n    kind +choice\(\['a', 'b'\]\)\n", text)
+    assert re.search(r"\n    x +randint\(1, 3\), only if kind is 'a'\n", text)
+    assert re.search(r"\n    decay +0.1, the same in all trials\n", text)
+
+
+def test_only_a_scheduler_that_stops_trials_is_said_to_spend_less(plan: Any) -> None:
+    assert "; Asha stops some of them early and spends less\n" in plan(small_sweep(scheduler=Asha()))
+    to_the_end = plan(small_sweep(scheduler=RunToEnd(), num_samples=3, finalists=2, confirmations=2, baseline=None))
+    assert "spends less" not in to_the_end
+    assert "random order" not in to_the_end
+    assert "forecast   7 full trainings at most; no step" in to_the_end
+    assert "2 × each on fresh seeds: 4 full trainings more\n" in to_the_end
+
+
+def warnings(text: str) -> list[str]:
+    return [line.split("warning", 1)[1].strip() for line in text.splitlines() if line.startswith("  warning")]
+
+
+def test_a_training_too_short_for_a_race_is_told_before_the_start(plan: Any) -> None:
+    (told,) = warnings(plan(Sweep("short", MlpDigits(horizon=5), SPACE, policy=RateRace(rungs=1))))
+    assert told.startswith("RateRace holds no race, and the rate is 0.1: 156 updates leave no room for two trials")
+    assert "train for 500 updates" in told
+    assert told.endswith("(with 21 of 21 configurations that were tried)")
+    assert not warnings(plan(Sweep("long", MlpDigits(horizon=30), SPACE, policy=RateRace(rungs=1))))
+    (some,) = warnings(plan(Sweep("some", MlpDigits(horizon=10), SPACE, policy=RateRace(rungs=1), baseline=None)))
+    few, many = map(int, re.findall(r"with (\d+) of (\d+) configurations", some)[0])
+    assert 0 < few < many == 20
+
+
+def test_other_policies_and_short_tasks_are_told_too(plan: Any) -> None:
+    def policy(config: Any) -> Policy[Any] | None:
+        return Warmup(9.0) if config["batch_size"] == 16 else None
+
+    (told,) = warnings(plan(Sweep("warm", MlpDigits(horizon=10), SPACE, policy=policy)))
+    assert re.match(r"a warm-up of 9 epochs is shortened to half of the training, 5 \(with \d+ of 21 ", told)
+    tasks = Task.epochs(0.2, 1.0)
+    sweep = Sweep("tasks", MlpDigits(horizon=40), SPACE, policy=RateRace(), tasks=tasks, num_samples=3)
+    (told,) = warnings(plan(sweep))
+    assert "(in the task '0.2 of the epochs', with " in told
+
+
+def test_of_a_users_own_training_nothing_is_claimed(plan: Any) -> None:
+    def train(config: Any, state: Any, control: Any) -> Iterator[Any]:
+        yield {"loss": 0.0}
+
+    sweep = Sweep("own", train, Space({"lr": loguniform(1e-3, 1)}), minimize="loss", steps=1, policy=RateRace())
+    assert not warnings(plan(sweep))
