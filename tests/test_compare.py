@@ -179,7 +179,7 @@ def test_every_line_fits_the_terminal(two: Comparison, width: int) -> None:
 
 def test_the_page_has_the_curves_of_all_groups_with_their_bands(two: Comparison) -> None:
     comparison, curves, settings = sections(two)
-    assert [figure.title for figure in comparison.figures] == ["loss (min)", "Cost to reach the best of"]
+    assert [figure.title for figure in comparison.figures] == ["loss (lower is better)", "Cost to reach the best of"]
     for chart in curves.figures:
         shown = [(each.name, each.kind) for each in chart.series]  # type: ignore[union-attr]
         assert shown == [("slow", "band"), ("slow", "step"), ("fast", "band"), ("fast", "step")]

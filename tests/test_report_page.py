@@ -184,9 +184,34 @@ def test_the_page_and_show_tell_one_gain_on_fresh_seeds_without_exponents(tmp_pa
     told, out = answers(ledger), io.StringIO()
     print_summary(ledger, Console(file=out, width=100))
     ledger.close()
-    assert told["By how much"] == "0.9605 against 0.35 of the baseline: better by 0.6105, +174 %."
+    assert told["By how much"] == "0.9605 against 0.35 of the baseline: better by 0.6105 (174 % higher)."
     assert re.search(r"is \d+ times its standard error", told["On what evidence"])
     assert re.search(r"against the baseline +better by 0\.6105", out.getvalue())
+
+
+@pytest.mark.parametrize(("mode", "fresh", "by", "evidence"), [
+    ("min", 0.2, "0.2 against 1 of the baseline: better by 0.8 (80 % lower).", "times its standard error"),
+    ("max", 0.2, "0.2 against 1 of the baseline: worse by 0.8 (80 % lower).", "it does not beat the baseline"),
+    ("min", 1.5, "1.5 against 1 of the baseline: worse by 0.5 (50 % higher).", "it does not beat the baseline"),
+    ("max", 1.5, "1.5 against 1 of the baseline: better by 0.5 (50 % higher).", "times its standard error"),
+])  # fmt: skip
+def test_words_and_signs_agree_whether_the_metric_should_be_high_or_low(
+    mode: str, fresh: float, by: str, evidence: str, tmp_path: Path
+) -> None:
+    first = 0.5 if mode == "min" else 2.0  # looked better than the baseline when it was found
+    ledger = Ledger.write(tmp_path / "run")
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(mode=mode, baseline=BASE), "", [])
+        for number, (momentum, value, origin) in enumerate([
+            (0.0, 1.0, BASELINE), (0.5, first, "random"), (0.5, fresh - 0.01, FINALIST), (0.5, fresh + 0.01, FINALIST),
+        ]):  # fmt: skip
+            ledger.add_suggestion(number, start(BASE | {"momentum": momentum}, origin=origin), seed=number)
+            ledger.add_report(number, 1, value, 1.0, {"loss": value})
+            ledger.add_ending(number, Status.COMPLETED, 1, "")
+    told = answers(ledger)
+    ledger.close()
+    assert told["By how much"] == by
+    assert evidence in told["On what evidence"]
 
 
 # Progress

@@ -14,9 +14,9 @@ def number(value: float | None) -> str:
     return "–" if value is None or not isfinite(value) else f"{value:.4g}"
 
 
-def brief(value: float, sign: str = "") -> str:
-    """One decimal below 10, else none, and never an exponent. `sign` "+": a plus before positive numbers, too."""
-    return f"{value:{sign},.{1 if abs(value) < 9.95 else 0}f}"
+def brief(value: float) -> str:
+    """One decimal below 10, else none, and never an exponent."""
+    return f"{value:.{1 if abs(value) < 9.95 else 0}f}"
 
 
 def setting(value: object) -> str:

@@ -138,5 +138,5 @@ def _gain(before: float | None, after: float | None, mode: str) -> str:
     if not change:
         return "equal"
     if not mode:
-        return f"{change:+.4g}"
+        return f"{'higher' if change > 0 else 'lower'} by {abs(change):.4g}"
     return f"{'better' if (change > 0) == (mode == 'max') else 'worse'} by {abs(change):.4g}"

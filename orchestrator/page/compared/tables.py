@@ -55,7 +55,8 @@ def table(comparison: Comparison) -> Table:
         "Medians over the runs, lowest and highest in brackets. Cost in full trainings; best: the winner's first score; "
         "confirmed: its mean on fresh seeds."
     )
-    return Table(f"{comparison.goal.metric} ({comparison.goal.mode})", columns, rows, columns[1:], note)
+    better = "higher" if comparison.goal.mode == "max" else "lower"
+    return Table(f"{comparison.goal.metric} ({better} is better)", columns, rows, columns[1:], note)
 
 
 def _hours(hours: Sequence[float]) -> str:

@@ -133,11 +133,17 @@ def _gain(run: Recorded, known: Noise) -> Finding | None:
         "The gain over the baseline is within the noise."
         if gain > 0
         else "On fresh seeds the best does not beat the baseline.",
-        f"The gain is {gain:.2g} {run.metric}; {words} (from {known.source}).",
+        f"{_told(gain, run.metric)}; {words} (from {known.source}).",
         "Train the best and the baseline again on several seeds before you believe it (finalists, confirmations=3).",
         "serious",
         "baseline",
     )
+
+
+def _told(gain: float, metric: str) -> str:
+    if not gain:
+        return f"Both have the same {metric}"
+    return f"The gain is {gain:.2g} {metric}" if gain > 0 else f"It is worse by {-gain:.2g} {metric}"
 
 
 def _sign(known: Noise) -> str:

@@ -73,7 +73,8 @@ def _lead(run: Recorded) -> str:
     gain = _gain(run)
     how = "better" if gain > 0 else "worse" if gain < 0 else "no difference"
     share = abs(gain / theirs) if theirs else 0.0
-    percent = f", {brief(100 * (mine - theirs) / abs(theirs), '+')} %" if 0.001 < share < 10 else ""
+    way = "higher" if mine > theirs else "lower"
+    percent = f" ({brief(100 * share)} % {way})" if 0.001 < share < 10 else ""
     by = f"{how} by {number(abs(gain))}{percent}" if gain else how
     unequal = "" if baseline.status is Status.COMPLETED and best.status is Status.COMPLETED else (
         f" Not a fair comparison yet: step {best.step} against step {baseline.step}." if best.step != baseline.step else ""
@@ -129,6 +130,8 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
         return ""
     error = noise * sqrt(1 / len(mine.losses) + 1 / _runs(run, baseline))
     lead = _gain(run)
+    if lead <= 0:
+        return "On fresh seeds it does not beat the baseline."
     if lead > SURE * error:
         return (
             f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): more than noise explains."
