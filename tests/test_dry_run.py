@@ -96,7 +96,7 @@ def warnings(text: str) -> list[str]:
 
 def test_a_training_too_short_for_a_race_is_told_before_the_start(plan: Any) -> None:
     (told,) = warnings(plan(Sweep("short", MlpDigits(horizon=5), SPACE, policy=RateRace(rungs=1))))
-    assert told.startswith("RateRace holds no race, and the rate is 0.1: 156 updates leave no room for two trials")
+    assert told.startswith("RateRace holds no race, and the rate is 0.1: 156 updates leave no room for two rates")
     assert "train for 500 updates" in told
     assert told.endswith("(with 21 of 21 configurations that were tried)")
     assert not warnings(plan(Sweep("long", MlpDigits(horizon=30), SPACE, policy=RateRace(rungs=1))))

@@ -224,7 +224,7 @@ def test_a_short_training_races_fewer_rates_and_says_so() -> None:
     (told,) = decided(list(play(RateRace(), bowl, updates=200)))
     assert told.warns
     assert told.why == (
-        "RateRace holds no race, and the rate is 0.1: 200 updates leave no room for two trials of 50; train for 500 "
+        "RateRace holds no race, and the rate is 0.1: 200 updates leave no room for two rates, 50 updates each; train for 500 "
         "updates, or lower `least`"
     )
     assert decided(list(play(RateRace(), bowl, updates=500)))[0].evidence["tried"] == 2, "as many as it says"

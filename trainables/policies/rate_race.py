@@ -1,20 +1,20 @@
 """Race learning rates at the start, judge them by averaged weights on validation data, and go on from the winner's end.
 
-Each rate of a ladder trains a little from the same weights on the same batches, the largest first. Then the last
-weights and their averages over time are measured; the rate's value is the lowest loss among them. Of the rates whose
-value is within `slack` of the best the *largest* wins: short trainings favour rates that are too small in the long run.
-Its progress is kept. The rate stays, and falls in a line to zero at the end.
+Each rate of a ladder has a short run: it trains a little from the same weights on the same batches, the largest first.
+Then the last weights and their averages over time are measured; the rate's value is the lowest loss among them. Of the
+rates whose value is within `slack` of the best the *largest* wins: short trainings favour rates that are too small in
+the long run. Its progress is kept. The rate stays, and falls in a line to zero at the end.
 
 Use when   the rate is unknown, or known within a factor of ten, and the training has 2,500 updates or more.
-Costs      4 to 5 trials of 2 % of the updates, all counted, of which the winner's is kept; for each trial, each instant
+Costs      4 to 5 short runs of 2 % of the updates, all counted, of which the winner's is kept; for each, each instant
            of `again` and one epoch after each race, three measurements (last weights and two averages) on a fixed part of
            the validation data (`Workload.probe`; in your own loop `Control(…, probe=…)`, without it on all of them); two
            copies of the weights during a race, and one after it for `guard`.
 Settings   low, high (None): the range of rates; without them the configuration's rate times ratio^-2 … ratio^2.
            ratio (4): from one rate to the next. rungs (2): rates on each side of the configuration's.
-           share (0.02): of the training, for a trial. least (50): updates of a trial at least. budget (0.2): the share of
+           share (0.02): of the training, for a short run. least (50): its updates at least. budget (0.2): the share of
            the training that the race may take; if the ladder does not fit, fewer rates near its middle are tried; if not
-           even two fit, the configuration's rate is taken. share=0: trials of `least` updates, without a budget.
+           even two fit, the configuration's rate is taken. share=0: short runs of `least` updates, without a budget.
            slack (0.03): values are equal that differ by less than this share of the best, and than this share of the
            distance from the best to the worst. In later races, and for a rate below the configuration's, only the first
            counts: on a plateau, where all rates look alike, the configuration's stays.
@@ -22,9 +22,9 @@ Settings   low, high (None): the range of rates; without them the configuration'
            again ((1/3, 2/3)): instants, as shares of the time before the cool-down, at which three times the rate and a
            third of it race with it if the value has stalled (its second half brought less than `slack`). The rate stays
            unless another is better by more than `slack`. A larger one takes part only if no earlier race has seen one
-           lose: what is stable for a trial's length may not be for longer.
+           lose: what is stable for a short run may not be for longer.
            widen (2): how often one more rate is tried beyond the winner, if it is at an end of the ladder (never beyond
-           `low` and `high`). early (4): a trial ends when its loss exceeds the training's first one by this factor. Two
+           `low` and `high`). early (4): a short run ends when its loss exceeds the training's first one by this factor. Two
            is common in the first updates of networks with batch normalisation, which recover.
            guard (0.15): after an epoch that has lost this share of what training loss and value have gained since the
            first update and the race's median rate, a third of the rate goes on from the last good weights, three times
@@ -32,11 +32,11 @@ Settings   low, high (None): the range of rates; without them the configuration'
            gammas ((4, 16)): exponents of the averages; (): only the last weights are measured.
            metric (None): what to judge by; None: the first whose name ends in "loss", "error" or "perplexity". mode
            ("min"): "max" for one that should be large.
-           data: "replay", or "fresh" where the data order cannot go back: trials then see new samples.
+           data: "replay", or "fresh" where the data order cannot go back: short runs then see new samples.
 Recipes    RateRace(cool=0, share=0, again=()) does not depend on the horizon: a promoted trial goes on (`resumable`).
            Warmup(1, then=RateRace()) races at the full rate, after a warm-up.
-           RateRace(rungs=1) in a sweep with FromFound(searcher): the ladder starts from what other trials found.
-Not for    trainings of a few hundred updates: their trials of 50 take a large part; and many epochs on few data, which
+           RateRace(rungs=1) in a sweep with FromFound(searcher): the ladder starts from what the sweep's other trials found.
+Not for    trainings of a few hundred updates: short runs of 50 take a large part of them; and many epochs on few data, which
            a tuned cosine fits better. An epoch within a race reports the winner so far, and at first the start's weights.
 Source     none: our rule. Tolerance upwards: Wu et al., Understanding Short-Horizon Bias, ICLR 2018. Branches from one
            mark: Cui et al., MLtuner, 2018.
@@ -148,7 +148,7 @@ class RateRace(Policy[State]):
         one_of("RateRace", _DATA, data=self.data)
         if 2 * self.share > self.budget:
             raise ValueError(
-                f"RateRace(share={self.share}, budget={self.budget}): two trials must fit; try share={self.budget / 4:.2g}."
+                f"RateRace(share={self.share}, budget={self.budget}): two short runs must fit; try share={self.budget / 4:.2g}."
             )
         if self.budget + self.cool > 1:
             raise ValueError(
@@ -352,8 +352,8 @@ class RateRace(Policy[State]):
         updates = _whole(signals) / signals.knobs.batch_size
         needed = math.ceil(2 * self.least / self.budget)
         why = (
-            f"RateRace holds no race, and the rate is {rate:.3g}: {updates:.0f} updates leave no room for two trials of "
-            f"{self.least}; train for {needed} updates, or lower `least`"
+            f"RateRace holds no race, and the rate is {rate:.3g}: {updates:.0f} updates leave no room for two rates, "
+            f"{self.least} updates each; train for {needed} updates, or lower `least`"
         )
         return {**state, "rate": rate}, replace(
             _turned(signals, rate), averages=self.gammas or None, why=why, warns=True,
