@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from orchestrator.page.health.failures import failures
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.health.influence import influence
 from orchestrator.page.health.noise import noise
+from orchestrator.page.health.overfitting import overfitting, turning_point
 from orchestrator.page.health.prediction import prediction
 from orchestrator.page.health.printed import print_health
 from orchestrator.page.health.progress import baseline_is_best, few_trials
@@ -29,8 +31,9 @@ from orchestrator.page.health.waiting import waiting
 from orchestrator.page.health.widening import wider
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import CHECKS, checks, section
+from orchestrator.record.ledger import Ledger
 from search.domain.written import written
-from search.records import BASELINE, FINALIST, FOUND, Status
+from search.records import BASELINE, FINALIST, FOUND, Status, start
 from search.space import Float, Int, Pow2, Space, choice, loguniform, pow2, uniform, when
 from search.task import Task
 from tests.records_on_disk import read
@@ -263,6 +266,74 @@ def test_a_cheap_task_that_does_not_predict_is_found(tmp_path: Path, tells: bool
     assert [finding.about for finding in findings] == ([] if tells else ["little"])
 
 
+# Overfitting
+
+
+def rising(count: int, *, of: int = 20, rise: float = 1.0, steps: int = 20) -> list[Told]:
+    """Curves that fall; the first `count` of them rise again from two fifths of the training on."""
+    rng = np.random.default_rng(0)
+
+    def value(number: int, step: int) -> float:
+        behind = max(0.0, step / steps - 0.4) * rise * (number < count)
+        return 1 / step + behind + 0.005 * float(rng.standard_normal())
+
+    drawn_configs = [trial.config for trial in drawn(bowl(0.5), of)]
+    return [
+        Told(config, [value(number, step) for step in range(1, steps + 1)])
+        for number, config in enumerate(drawn_configs)
+    ]
+
+
+def test_trainings_that_lose_again_what_they_had_gained_are_found(tmp_path: Path) -> None:
+    (finding,) = overfitting(run_of(tmp_path, rising(14)))
+    assert finding.sentence.startswith(
+        "Most trainings overfit: in 14 of 20 full trainings loss is best near step 8 of 20"
+    )
+    assert re.search(
+        r"On the way trial \d+ had 0\.1\d+ at step [78]; the best value at an end is 0\.0", finding.evidence
+    )
+    assert "the training loss is not on record, and too large a rate may look the same" in finding.evidence
+    assert "guard returns to the best weights" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    "told",
+    [rising(9), rising(20, rise=0.05), rising(4, of=4), rising(20, steps=7)],
+    ids=["half of them", "hardly", "few trials", "short curves"],
+)
+def test_no_overfitting_is_found_where_it_is_not_most_clear_and_long(told: list[Told], tmp_path: Path) -> None:
+    assert overfitting(run_of(tmp_path, told)) == []
+
+
+def test_a_rate_that_is_too_large_is_no_overfitting(tmp_path: Path) -> None:
+    workload = FromFunction(train, metric="loss", mode="min", horizon=20, metrics=("loss", "train_loss"))
+
+    def run(name: str, slope: float) -> Recorded:
+        ledger = Ledger.write(tmp_path / name)
+        with ledger.transaction():
+            ledger.add_sweep(small_sweep(space=SPACE, workload=workload), "", [])
+            for number, trial in enumerate(rising(20)):
+                ledger.add_suggestion(number, start(trial.config), seed=number)
+                for step, value in enumerate(trial.values, start=1):
+                    ledger.add_report(number, step, value, 1.0, {"loss": value, "train_loss": 1 + slope * step})
+                ledger.add_ending(number, Status.COMPLETED, 20, "")
+        ledger.close()
+        return read(tmp_path / name)
+
+    (finding,) = overfitting(run("falls", -0.01))
+    assert "the training loss falls meanwhile" in finding.evidence
+    assert overfitting(run("rises", 0.01)) == []
+
+
+def test_a_curve_turns_where_it_rises_for_long_not_where_it_jumps() -> None:
+    rng = np.random.default_rng(1)
+    plateaus = [[1 / step + 0.05 * rng.standard_normal() for step in range(1, 41)] for _ in range(200)]
+    assert sum(turning_point(curve) is not None for curve in plateaus) <= 2
+    assert turning_point([*[1 / step for step in range(1, 40)], 3.0]) is None, "one jump at the end"
+    assert turning_point([1 / step for step in range(1, 41)]) is None
+    assert turning_point([abs(step - 10) / 10 for step in range(41)]) == 10
+
+
 # Failures, waiting, influence
 
 
@@ -359,7 +430,7 @@ def test_the_section_names_evidence_and_remedy_of_each_finding(tmp_path: Path) -
 def test_a_sound_sweep_has_no_finding_and_says_so(tmp_path: Path) -> None:
     shown = section(run_of(tmp_path, drawn(bowl(0.5, 0.5, 0.5), 12)))
     assert shown is not None
-    assert shown.sentences == ["None of the 9 health checks has a finding."]
+    assert shown.sentences == [f"None of the {len(CHECKS)} health checks has a finding."]
 
 
 def test_show_prints_the_findings_and_gives_them_as_json(tmp_path: Path) -> None:

@@ -24,11 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from recorded_curves import FOLDER, Recording
 
 from orchestrator.driver import Driver
 from orchestrator.page.health.finding import Finding
+from orchestrator.page.health.overfitting import turning_point
 from orchestrator.page.recorded import Recorded
-from orchestrator.page.sections.health import checks
+from orchestrator.page.sections.health import CHECKS
 from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.sweep import Sweep
@@ -83,6 +85,28 @@ def train(config: Config, state: Any, *, bowl: Bowl, horizon: int, tells: float)
         early = math.sqrt(known) * final + math.sqrt(1 - known) * 0.3 * abs(state["own"])
         loss = early + 2.0 / (1 + step) + bowl.noise * state["seed"] + bowl.jitter * float(np.random.normal())
         yield {"loss": loss}, state | {"step": step}
+
+
+def rises(
+    config: Config,
+    state: Any,
+    *,
+    horizon: int,
+    share: float,
+    noise: float = SIGMA,
+    wave: float = 0.0,
+    train_rises: bool = False,
+) -> Iterator[dict[str, float]]:
+    """A curve that falls, and from 40 % of the training on rises again in this share of the space, along `dropout`.
+
+    `noise`: of each step; `wave`: the standard deviation of a slow drift. `train_rises`: so does the training loss.
+    """
+    unit, drift = SPACE.to_unit(config), 0.0
+    for step in range(1, horizon + 1):
+        behind = max(0.0, step / horizon - 0.4) if unit[2] < share else 0.0
+        drift = 0.9 * drift + math.sqrt(1 - 0.9**2) * float(np.random.normal())
+        loss = Bowl()(config) + 2.0 / (1 + step) + behind + wave * drift + noise * float(np.random.normal())
+        yield {"loss": loss, "train_loss": 1.0 / step + train_rises * 2 * behind}
 
 
 def fails(config: Config, *, above: float, reasons: int) -> Iterator[dict[str, float]]:
@@ -189,6 +213,13 @@ def cases() -> list[Case]:
         Case("failures", "70 % for one reason", True, _failing(0.3, 1)),
         Case("failures", "70 % for three reasons", False, _failing(0.3, 3)),
         Case("failures", "30 % for one reason", False, _failing(0.7, 1)),
+        Case("overfitting", "all rise from 40 % on, curves of 24", True, _rising(1.0)),
+        Case("overfitting", "three of four rise", True, _rising(0.75)),
+        Case("overfitting", "one of four rises", False, _rising(0.25)),
+        Case("overfitting", "the training loss rises, too", False, _rising(1.0, train_rises=True)),
+        Case("overfitting", "noise of each step", False, _rising(0.0)),
+        Case("overfitting", "noise of each step, four times as much", False, _rising(0.0, noise=4 * SIGMA)),
+        Case("overfitting", "a slow drift", False, _rising(0.0, noise=0.0, wave=SIGMA)),
         Case("waiting", "5 s for each decision", True, lambda clock: sweep(two, clock, searcher=Slow(5.0, clock))),
         Case("waiting", "decisions take no time", False, _of(two)),
         Case("few_trials", "7 of 4 parameters", True, _of(two, num_samples=7)),
@@ -216,10 +247,18 @@ def _failing(above: float, reasons: int) -> Callable[[SimulatedClock], Sweep]:
     return lambda clock: sweep(Bowl(), clock, workload=workload, points_to_evaluate=sound)
 
 
-def findings(folder: Path) -> list[Finding]:
+def _rising(share: float, **changes: Any) -> Callable[[SimulatedClock], Sweep]:
+    function: Any = partial(rises, horizon=24, share=share, **changes)
+    workload = FromFunction(function, metric="loss", mode="min", horizon=24, metrics=("loss", "train_loss"))
+    return lambda clock: sweep(Bowl(), clock, workload=workload)
+
+
+def findings(folder: Path, key: str) -> list[Finding]:
+    """What the check of this key finds, as in `orchestrator show`; the others take their time for nothing here."""
     ledger = Ledger.read(folder)
     try:
-        return checks(Recorded.of(ledger))
+        run = Recorded.of(ledger)
+        return [found for check in CHECKS if check.__name__.startswith(key) for found in check(run)]
     finally:
         ledger.close()
 
@@ -248,7 +287,7 @@ def outcome(case: Case, seed: int) -> tuple[bool, bool]:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place:
         folder = Path(place) / "run"
         drive(folder, described, clock)
-        found = findings(folder)
+        found = findings(folder, case.key)
         fired = any(each.key == case.key and each.about.startswith(case.about) for each in found)
         return case.fires, fired
 
@@ -266,6 +305,16 @@ def row(case: Case, must: bool, fired: list[bool]) -> str:
     return f"| {case.key} | {case.name} | {wanted} | {sum(fired)} of {len(fired)} | {low:.0%} to {high:.0%} |"
 
 
+def turning() -> Iterator[str]:
+    """Of our recorded trainings (recorded_curves.py), how many have a curve that `overfitting` counts."""
+    for path in sorted(FOLDER.glob("*.npz")):
+        curves = [
+            curve for curve in Recording.read(path).losses.astype(float).tolist() if all(map(math.isfinite, curve))
+        ]
+        turned = sum(turning_point(curve) is not None for curve in curves)
+        yield f"recorded trainings, {path.stem}: {turned} of {len(curves)} curves turn"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
@@ -281,6 +330,8 @@ def main() -> None:
             fired = [did for truth, did in outcomes if truth is must]
             if fired:
                 print(row(case, must, fired), flush=True)
+    for told in turning() if given.cases in "overfitting" else ():
+        print(told)
 
 
 if __name__ == "__main__":

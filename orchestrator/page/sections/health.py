@@ -11,6 +11,7 @@ from orchestrator.page.health.failures import failures
 from orchestrator.page.health.finding import SEVERITIES, Finding
 from orchestrator.page.health.influence import influence
 from orchestrator.page.health.noise import noise
+from orchestrator.page.health.overfitting import overfitting
 from orchestrator.page.health.progress import baseline_is_best, few_trials
 from orchestrator.page.health.rungs import rungs
 from orchestrator.page.health.waiting import waiting
@@ -22,6 +23,7 @@ CHECKS: tuple[Callable[[Recorded], list[Finding]], ...] = (
     baseline_is_best,
     noise,
     rungs,
+    overfitting,
     cheap_task,
     edge,
     waiting,
