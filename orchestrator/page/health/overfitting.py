@@ -68,7 +68,7 @@ def turning_point(losses: Sequence[float]) -> int | None:
     rise, gained = means[-1] - means[low], losses[0] - means[low]
     needed = max(LOST * gained, SMALL * abs(means[low]), CLEAR * fluctuation(losses) * math.sqrt(2 / width))
     behind = losses[low + width // 2 :]
-    if rise <= needed or rank_correlation(np.arange(len(behind)), np.array(behind)) < RISES:
+    if rise <= needed or rank_correlation(np.arange(len(behind), dtype=np.float64), np.array(behind)) < RISES:
         return None
     return min(range(low, low + width), key=losses.__getitem__)
 
