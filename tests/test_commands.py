@@ -335,7 +335,8 @@ def test_the_export_of_a_script_has_its_command_line_and_its_own_files(tmp_path:
     ledger = Ledger.read(folder)
     exported = YAML(typ="safe").load(best_as_yaml(ledger))
     ledger.close()
-    seed, *words = shlex.split(exported["command"])
+    env, seed, *words = shlex.split(exported["command"])
+    assert env == "env"
     assert words == workload.arguments(driver.best.config)
     assert seed.startswith("TRIAL_SEED=")
     assert Path(exported["files"], "my weights.json").read_text() == "3"

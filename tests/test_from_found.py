@@ -296,7 +296,7 @@ def test_a_rate_called_lr_is_told_as_found_by_show_page_and_export(tmp_path: Pat
     content = YAML(typ="safe").load(exported)
     assert content["found"] == best["found"] == {"lr": 0.0622}
     assert content["config"] == best["config"], "what replay begins at"
-    assert "# To train without the policy, use this value in its place.\nfound:\n" in exported
+    assert "step by step.\nfound:\n" in exported
 
 
 @pytest.mark.parametrize("reported", [False, True])

@@ -192,9 +192,9 @@ def test_noise_widens_the_interval_and_is_no_cost() -> None:
 
 
 @pytest.mark.parametrize(("other", "words"), [
-    ([0.9, 0.8, 0.7], "batches up to 128 cost nothing here by now; no larger one was tried"),
+    ([0.9, 0.8, 0.7], "batches up to 128 cost nothing here by now; none larger than 128 was asked about"),
     ([0.902, 0.804, 0.708], "batches up to 128 cost nothing here by now; 512 would cost about 1.2 times the samples"),
-    ([0.91, 0.82, 0.73], "batches up to 122 cost nothing here by now; 128 would cost about 1.1 times, 512 would cost"),
+    ([0.91, 0.82, 0.73], "batches up to 122 cost nothing here by now; 128 would cost about 1.1 times the samples, 512 would cost about 1.8"),
     ([1.0, 1.2, math.inf], "batches up to 70 cost nothing here by now; 128 would cost at least 2 times the samples"),
 ])  # fmt: skip
 def test_the_answer_is_a_sentence(other: list[float], words: str) -> None:

@@ -67,7 +67,7 @@ class Abilities:
     """The questions that a sweep asks any training, with the usual answers."""
 
     takes_policy: bool = True  # whether a policy can reach the knobs
-    policy_remedy: str = "leave out policy and tune the settings of your schedule as parameters."  # if none can
+    policy_remedy: str = "leave out policy, and tune the settings of your schedule as parameters; WeightAverages works in a script, too."  # if none can
     forks: bool = True  # whether a trial can take over the state of another
 
     def check(self) -> None:

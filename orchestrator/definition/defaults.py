@@ -35,7 +35,10 @@ def scheduler(chosen: Searcher, horizon: int, *, policy_resumes: bool) -> tuple[
     """The scheduler that suits the searcher and the training, and why."""
     title = type(chosen).__name__
     if chosen.schedules:
-        return RunToEnd(), f"{title} decides itself how long each trial trains"
+        why = f"{title} decides itself how long each trial trains"
+        if not policy_resumes:
+            why += "; the policy's schedule depends on the training's length, so its early steps may mislead the search"
+        return RunToEnd(), why
     if title == "BohbSearch":
         return Hyperband(), "with Hyperband, BohbSearch is BOHB"
     if title in FULL_ONLY:

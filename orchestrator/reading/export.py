@@ -25,7 +25,8 @@ from orchestrator.reading.summary import description, summary
 
 _FOUND = (
     "What the training found by itself. To train again with the same policy, use config alone: it has the starting value.\n"
-    "To train without the policy, use this value in its place."
+    "Without the policy, this value in its place comes near it; what the policy did besides (averages, a falling rate) is then\n"
+    "missing. `orchestrator export RUN --schedule` has its changes, step by step."
 )
 
 
@@ -50,7 +51,7 @@ def best_as_yaml(ledger: Ledger) -> str:
     begun = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq LIMIT 1", trial=number)[0]
     again = ["orchestrator", "replay", str(ledger.folder), str(number)]
     if begun["command"]:
-        content["command"] = f"TRIAL_SEED={begun['seed']} {shlex.join(begun['command'])}"
+        content["command"] = f"env TRIAL_SEED={begun['seed']} {shlex.join(begun['command'])}"
         content["files"], reported = scripts_own(ledger.folder, number)
         if reported:
             content["checkpoint"] = reported

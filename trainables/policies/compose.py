@@ -39,11 +39,13 @@ class Compose(Policy[State]):
             )
         for one, other in combinations(policies, 2):
             if both := sorted(one.writes & other.writes):
-                raise ValueError(
-                    f"Compose: {shown(one)} and {shown(other)} both turn {', '.join(both)}; leave one of them out, or wrap "
-                    "one around the other: Warmup(…, then=…), Watchdog(…); BatchRamp(…, decay=None, growth=2) leaves the "
-                    "rate alone."
+                remedy = (
+                    "train with one, then with the other from what the first found"
+                    if "snapshot" in both
+                    else "leave one of them out, or wrap one around the other: Warmup(…, then=…), Watchdog(…); "
+                    "BatchRamp(…, decay=None, growth=2) leaves the rate alone"
                 )
+                raise ValueError(f"Compose: {shown(one)} and {shown(other)} both turn {', '.join(both)}; {remedy}.")
 
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.policies))})"

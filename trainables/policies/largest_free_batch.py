@@ -271,9 +271,9 @@ def said(arms: Arms, tolerance: float) -> tuple[str, dict[str, float]]:
         why += f"{asked} would cost at least {arms.times:g} times the samples"
     elif arms.cost_of(4 * asked) > 1 + tolerance:
         beyond = [batch for batch in (asked, 4 * asked) if batch > free]
-        why += ", ".join(_costs(arms, batch) for batch in beyond) + " the samples"
+        why += ", ".join(_costs(arms, batch) for batch in beyond)
     else:
-        why += "no larger one was tried"
+        why += f"none larger than {asked} was asked about"
     evidence = {
         "free_batch": float(asked if is_free else base), "asked_batch": float(asked), "predicted_free_batch": float(free),
         "critical_batch": arms.critical_batch(), "critical_batch_low": arms.critical_batch(1),
@@ -286,7 +286,7 @@ def said(arms: Arms, tolerance: float) -> tuple[str, dict[str, float]]:
 def _costs(arms: Arms, batch_size: int) -> str:
     """The price of a batch, with the interval of one standard error."""
     low, cost, high = (f"{arms.cost_of(batch_size, errors):.2g}" for errors in (-1, 0, 1))
-    return f"{batch_size} would cost about {cost} times" + (f" ({low} to {high})" if low != high else "")
+    return f"{batch_size} would cost about {cost} times the samples" + (f" ({low} to {high})" if low != high else "")
 
 
 def _weight_in_arm(average: str, length: float) -> float:

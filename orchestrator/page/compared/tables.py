@@ -34,7 +34,7 @@ def table(comparison: Comparison) -> Table:
         *(["$"] if is_priced else []),
         "trials",
         "completed",
-        "failed",
+        "failed or diverged",
     ]
     rows = [
         [

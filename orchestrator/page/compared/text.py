@@ -93,7 +93,7 @@ def _print_curves(comparison: Comparison, console: Console) -> None:
     losses = sorted({loss for found in known for loss in found.median})
     label_width = min(max(len(label) for label, _ in curves), console.width // 3)
     width = max(8, min(WIDEST, console.width - label_width - MARGIN))
-    console.print(f"Best so far, from 0 to {end:.3g} full trainings; higher is better", highlight=False)
+    console.print(f"Best so far, from 0 to {end:.3g} full trainings; a higher line is a better value", highlight=False)
     for label, found in curves:
         line = _blocks(found, end, losses, width)
         console.print(f"{label[:label_width]:<{label_width}}  {line}", markup=False, highlight=False, no_wrap=True)

@@ -26,10 +26,12 @@ def few_trials(run: Recorded) -> list[Finding]:
     return [
         Finding(
             "few_trials",
-            f"{completed or 'No'} of {own} trials{counted} {'has' if completed == 1 else 'have'} been trained to "
+            f"{completed or 'None'} of {plural(own, 'trial')}{counted} {'has' if completed == 1 or own == 1 else 'have'} been trained to "
             f"the end{' so far' if run.state == 'running' else ''}: too few to judge the result.",
             f"{needed} are the least for {parameters} searched parameter{'s' * (parameters != 1)}.",
-            "Raise num_samples or budget and run the same command again.",
+            "Wait for more."
+            if run.state == "running"
+            else "Raise num_samples or budget and run the same command again.",
             "note",
         )
     ]
