@@ -81,7 +81,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     console.print("  space")
     for line in _space(sweep):
         console.print(f"    {line}", markup=False)
-    for line in [*_tasks(sweep), *_limits(sweep), *_recorded(sweep, folder), *_forecast(sweep, folder)]:
+    for line in [*_tasks(sweep), *_limits(sweep), *_recorded(folder, goes_on=bool(first)), *_forecast(sweep, folder)]:
         console.print(f"  {line}", markup=False)
     with _history(sweep, folder) as history:
         warnings = [
@@ -273,14 +273,14 @@ def _limits(sweep: Sweep) -> list[str]:
     return lines
 
 
-def _recorded(sweep: Sweep, folder: Path) -> list[str]:
+def _recorded(folder: Path, *, goes_on: bool) -> list[str]:
     """What the run has so far."""
     if not (folder / FILE).exists():
         return []
     with _reading(folder) as ledger:
         reports = ledger.query("SELECT COUNT(*) FROM report")[0][0]
         trials = ledger.query("SELECT COUNT(DISTINCT trial) FROM suggestion")[0][0]
-    return [f"on record  {trials} trials, {reports} steps: the command will continue them"]
+    return [f"on record  {trials} trials, {reports} steps{': the command will continue them' if goes_on else ''}"]
 
 
 def _forecast(sweep: Sweep, folder: Path) -> list[str]:

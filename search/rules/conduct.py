@@ -338,7 +338,10 @@ def _why_nothing(history: History, searcher: Searcher, rules: Rules, move: objec
         if move is not None:
             return f"{OUT_OF_BUDGET}{rules.device_budget.words} does not cover another training{kept}"
     if _budget_is_used(history, rules):
-        return f"the budget of {rules.budget:g} full trainings is used up{kept}"
+        if rules.finalists and rules.search_budget is not None:
+            share = f"{rules.search_budget:g} of the {rules.budget:g} full trainings"
+            return f"{share} are for the search, and used up; the rest is for the finalists"
+        return f"the budget of {rules.budget:g} full trainings is used up"
     if not history.room:
         started, limit = history.started, history.limit or 0
         asked = f", and {limit:,} were asked for" if started > limit else ""

@@ -7,6 +7,7 @@ from math import isfinite, sqrt
 from statistics import variance
 
 from orchestrator.console.plurals import plural
+from orchestrator.definition.description import NO_POLICY
 from orchestrator.money.amounts import budget_words
 from orchestrator.page.charts import Section, Table
 from orchestrator.page.health.finding import Finding
@@ -66,9 +67,9 @@ def _lead(run: Recorded) -> str:
     if not isfinite(baseline.loss):
         return f"Unknown: the baseline (trial {baseline.number}) {_not_there(baseline)}."
     if best is baseline or key_of(best.config) == key_of(baseline.config):
-        return (
-            f"Nothing: no configuration is better than the baseline ({run.metric} {number(run.value(baseline.loss))})."
-        )
+        policy = " The policy trained the baseline, too." if run.about.get("policy", NO_POLICY) != NO_POLICY else ""
+        value = number(run.value(baseline.loss))
+        return f"Nothing: no configuration is better than the baseline ({run.metric} {value}).{policy}"
     mine, theirs = run.value(score(run.history, best)), run.value(score(run.history, baseline))
     gain = _gain(run)
     how = "better" if gain > 0 else "worse" if gain < 0 else "no difference"
