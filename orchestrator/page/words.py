@@ -16,7 +16,7 @@ def number(value: float | None) -> str:
 
 def brief(value: float) -> str:
     """One decimal below 10, else none, and never an exponent."""
-    return f"{value:.{1 if abs(value) < 9.95 else 0}f}"
+    return f"{value:,.{1 if abs(value) < 9.95 else 0}f}"
 
 
 def setting(value: object) -> str:
