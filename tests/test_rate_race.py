@@ -236,9 +236,9 @@ def test_epochs_that_end_amid_a_race_say_what_they_report() -> None:
     config = {"learning_rate": 0.1, "momentum": 0.0, "batch_size": 8}
     training = Training(Quadratic(horizon=10), race, config)
     whys = [item.text for item in training if item is not None and item.kind == "decision"]
-    assert any("epochs 1 to 3 ended meanwhile: their metrics are of the weights before this" in why for why in whys), (
-        whys
-    )
+    assert any(
+        "epochs 1 to 3 ended during the search: their metrics are those of the weights before it" in why for why in whys
+    ), whys
 
 
 def test_a_trial_ends_early_at_a_loss_beyond_all_measure() -> None:

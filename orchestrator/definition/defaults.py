@@ -27,7 +27,7 @@ def searcher(tasks: bool) -> tuple[Searcher, str]:
         return MultitaskSearch(), "it learns from the cheaper tasks about the full one"
     return (
         Random(),
-        "a first look at the space; with Asha() no searcher without a model of the curves was reliably ahead",
+        "a first look at the space; beside Asha() no searcher was reliably ahead of it",
     )
 
 

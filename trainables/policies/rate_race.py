@@ -342,7 +342,7 @@ class RateRace(Policy[State]):
             "watch": begun(state["watch"], state["first"], state["level"], value, tried),
             "probes": (*state["probes"], (float(signals.samples), value)),
         }  # fmt: skip
-        action = _back(signals, rate, f"wins the race of {evidence['tried']:.0f} rates", evidence)
+        action = _back(signals, rate, f"{rate:.3g} wins the race of {evidence['tried']:.0f} rates", evidence)
         return state, replace(action, roll_back_to=_WINNER, replay=self._replays, snapshot=bool(self.guard))
 
     def _without_race(self, state: State, signals: Signals, room: int) -> tuple[State, Action]:

@@ -49,10 +49,10 @@ class Decisions:
         """What the epochs report that ended amid an exploration, which began after `begun` of the `ended` epochs."""
         if ended == begun:
             return ""
-        which = f"epoch {ended} ended meanwhile: its metrics are"
+        which = f"epoch {ended} ended during the search: its metrics are"
         if ended > begun + 1:
-            which = f"epochs {begun + 1} to {ended} ended meanwhile: their metrics are"
-        return f"{which} of the weights before this, or of the best since"
+            which = f"epochs {begun + 1} to {ended} ended during the search: their metrics are"
+        return f"{which} those of the weights before it, or of the best candidate so far"
 
     def state_dict(self) -> dict[str, Any]:
         waiting = [asdict(decision) for decision in self.waiting]
