@@ -253,11 +253,12 @@ def test_the_largest_batch_that_is_free_is_said_in_a_sentence(tmp_path: Path) ->
     trial, asked = decision(0, 4800, (0.1, 0.14), why)
     records = [
         *trained(configs_of(LINE, 1), np.array([[2.0, 1.0]])),
-        (trial, replace(asked, metrics={"free_batch": 64.0})),
+        (trial, replace(asked, metrics={"free_batch": 64.0, "undone_samples": 1200.0})),
     ]
     section = decisions.section(written(tmp_path, sweep_over(LINE, horizon=2), records))
     check(section)
     assert f"Trial 0, after 4,800 samples: {why}." in text(section)
+    assert "Trial 0: what was tried with 1,200 samples was undone." in text(section)
 
 
 def test_a_report_says_how_often_averages_of_the_weights_counted(tmp_path: Path) -> None:

@@ -19,6 +19,10 @@ TRIALS = 12  # with lines of their own: the best, the baseline, then the best of
 ROWS = 40  # of one trial's decisions
 FREE = "free_batch"  # the evidence of a policy that asked for the largest batch without a cost
 POINTS = 800  # of one line
+SEARCHED = {
+    "search_samples": "trying rates took {}",
+    "undone_samples": "what was tried with {} was undone",
+}  # evidence of policies that search in the training → how the page tells it
 ANSWERS = 5  # on the largest free batch, the latest
 
 
@@ -61,6 +65,9 @@ def _sentences(run: Recorded, rows: Sequence[Mapping[str, Any]], of_trial: Mappi
     for number in _shown(run, of_trial)[:1]:
         answers = [row for row in of_trial[number] if FREE in row["metrics"]]
         sentences += [f"Trial {number}, after {row['samples']:,} samples: {row['why']}." for row in answers[-ANSWERS:]]
+        for name, what in SEARCHED.items():
+            if samples := sum(row["metrics"].get(name, 0.0) for row in of_trial[number]):
+                sentences.append(f"Trial {number}: {what.format(f'{samples:,.0f} samples')}.")
     tried = sum(row["position"] is None for row in rows)
     if tried:
         sentences.append(f"{counted(tried, 'setting')} {'was' if tried == 1 else 'were'} only tried, and undone.")
