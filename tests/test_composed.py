@@ -43,7 +43,9 @@ def test_two_policies_for_one_knob_are_refused_with_what_to_write_instead() -> N
         Compose(LrSchedule("cosine"), BatchRamp((0.5,), 0.2))
     for part in ("Compose: LrSchedule() and BatchRamp(at=(0.5,), decay=0.2) both turn learning_rate", "Warmup("):
         assert part in str(error.value)
-    with pytest.raises(ValueError, match="both turn learning_rate, snapshot"):
+    with pytest.raises(
+        ValueError, match="both turn learning_rate, snapshot; leave one of them out, or train with one, then"
+    ):
         Compose(LrRange(), Watchdog(Fixed()))
     with pytest.raises(ValueError, match="two policies or more"):
         Compose(Fixed())

@@ -40,7 +40,7 @@ class Compose(Policy[State]):
         for one, other in combinations(policies, 2):
             if both := sorted(one.writes & other.writes):
                 remedy = (
-                    "train with one, then with the other from what the first found"
+                    "leave one of them out, or train with one, then with the other from what the first found"
                     if "snapshot" in both
                     else "leave one of them out, or wrap one around the other: Warmup(…, then=…), Watchdog(…); "
                     "BatchRamp(…, decay=None, growth=2) leaves the rate alone"

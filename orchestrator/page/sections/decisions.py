@@ -19,11 +19,9 @@ TRIALS = 12  # with lines of their own: the best, the baseline, then the best of
 ROWS = 40  # of one trial's decisions
 FREE = "free_batch"  # the evidence of a policy that asked for the largest batch without a cost
 POINTS = 800  # of one line
-SEARCHED = {
-    "search_samples": "trying rates took {}",
-    "undone_samples": "what was tried with {} was undone",
-}  # evidence of policies that search in the training → how the page tells it
 ANSWERS = 5  # on the largest free batch, the latest
+# The evidence of policies that search in the training, and how the page tells it.
+SEARCHED = {"search_samples": "trying rates took {}", "undone_samples": "what was tried with {} was undone"}
 
 
 def section(run: Recorded) -> Section | None:
