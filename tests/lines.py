@@ -136,6 +136,7 @@ POLICIES: list[Policy[Any]] = [
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2),
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, longest=1.0, metric="eval_loss"),
     RateRace(least=2, budget=0.5, cool=0.3, data="fresh"),
+    RateRace(least=1, cool=0.1, again=(), lanes=("batch_size",), data="fresh"),
     Wsd(rungs=(1, 3), cool=0.6),
     AdaScale(base_batch=4, power=0.5),
     ReplayedSchedule(((1, Knobs(0.1, 8)), (2, Knobs(0.05, 16, 0.5)))),

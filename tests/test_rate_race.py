@@ -113,19 +113,22 @@ Played = tuple[State, Action, Signals | None]
 
 def play(
     policy: RateRace, value: Value, loss: Value = lambda rate, update: 2.0, updates: int = UPDATES, above: float = 0.0,
-    tuned: str = "",
+    tuned: str = "", momentum: float = 0.0,
 ) -> Iterator[Played]:  # fmt: skip
-    """Each state and action of a training of 20 epochs of batches of 16. `value`, `loss`: of the rate and the update.
+    """Each state and action of a training of 20 epochs of batches of 16.
 
-    `above`: so much higher is the value of the data that the policy's questions are answered on. `tuned`: what counts.
+    `value`, `loss`: of the rate and the number of updates of 16 samples. `above`: so much higher is the value of the data
+    that the policy's questions are answered on. `tuned`: what counts.
     """
-    size = updates * 16 // 20
-    knobs = Knobs(0.1, 16)
+    size, samples = updates * 16 // 20, 0
+    knobs = Knobs(0.1, 16, momentum)
     state, action = policy.start(Signals(0, size, 0, 20, knobs))
     yield state, action, None
-    for update in range(1, updates + 1):
+    while samples < 20 * size:
         knobs = action.knobs or knobs
-        seen = Signals(update * 16, size, (update - 1) * 16 // size, 20, knobs, tuned=tuned)
+        samples = min(samples + knobs.batch_size, (samples // size + 1) * size)
+        update = samples // 16
+        seen = Signals(samples, size, (samples - 1) // size, 20, knobs, tuned=tuned)
         values = {"accuracy": 0.5, "valid_loss": value(knobs.learning_rate, update)}
         answers: list[Signals] = [replace(seen, loss=loss(knobs.learning_rate, update))]
         if seen.samples % size == 0:
@@ -164,7 +167,7 @@ def test_the_largest_rate_as_good_as_the_best_wins_and_keeps_its_progress() -> N
     assert chosen.roll_back
     assert chosen.roll_back_to == "winner"
     assert not chosen.explore
-    marks = [state["tried"][-1][0] for state, action, _ in played if action.mark]
+    marks = [state["race"]["tried"][-1][0] for state, action, _ in played if action.mark and state["race"]]
     assert marks == pytest.approx([0.64, 0.16])
     evidence = chosen.evidence
     assert evidence["search_samples"] == 5 * 100 * 16
@@ -408,6 +411,101 @@ def test_if_all_of_a_later_race_diverge_the_rate_is_lowered() -> None:
     assert last.knobs.learning_rate == pytest.approx(0.16 / 9)
 
 
+# Momentum and batch as further lanes
+
+LANES = replace(POLICY, again=(), guard=0, cool=0.0)
+
+
+def played_with(policy: RateRace, value: Callable[[Knobs, int], float], momentum: float = 0.0) -> list[Played]:
+    """As `play`, for a value of all knobs and the number of updates of 16 samples."""
+    played: list[Played] = []
+
+    def present(rate: float, update: int) -> float:
+        return value(next(action.knobs for _, action, _ in reversed(played) if action.knobs), update)
+
+    played.extend(play(policy, present, momentum=momentum))
+    return played
+
+
+def trials(played: list[Played]) -> list[Knobs]:
+    return [action.knobs for _, action, _ in played if action.explore and action.knobs]
+
+
+def test_the_momentum_races_from_the_winners_end_with_as_long_steps() -> None:
+    def value(knobs: Knobs, update: int) -> float:  # best at steps of 0.04 / (1 - 0.9) and a momentum of 0.967
+        return 1 + abs(math.log(knobs.learning_rate / (1 - knobs.momentum) / 0.4)) + abs(knobs.momentum - 29 / 30)
+
+    played = played_with(replace(LANES, lanes=("momentum",)), value, momentum=0.9)
+    raced = trials(played)[5:]
+    assert [knobs.momentum for knobs in raced] == pytest.approx([29 / 30, 0.9, 0.7])
+    assert [knobs.learning_rate / (1 - knobs.momentum) for knobs in raced] == pytest.approx([0.4] * 3)
+    rates, momenta = decided(played)
+    assert momenta.why == "momentum 0.967 wins the race of 3 momenta"
+    assert momenta.knobs == raced[0]
+    assert momenta.roll_back_to == "winner"
+    assert momenta.evidence["search_samples"] == 3 * 100 * 16
+    assert rates.found == momenta.found == {FOUND_RATE: pytest.approx(0.04)}, "as it would be at the first momentum"
+    began = next(index for index, (_, action, _) in enumerate(played) if action is rates)
+    following = [action for _, action, _ in played[began + 1 :] if action.explore]
+    assert [action.roll_back for action in following] == [False, True, True]
+
+
+def test_a_momentum_that_is_better_by_less_than_the_slack_does_not_win() -> None:
+    def value(knobs: Knobs, update: int) -> float:
+        return bowl(0.16, 0) + abs(math.log(knobs.learning_rate / (1 - knobs.momentum) / 1.6)) - 0.02 * knobs.momentum
+
+    last = decided(played_with(replace(LANES, lanes=("momentum",)), value, momentum=0.9))[-1]
+    assert last.why == "momentum 0.9 wins the race of 3 momenta"
+
+
+@pytest.mark.parametrize(
+    ("values", "wins"),
+    [
+        ({8: 1.0, 16: 1.0, 32: 1.0}, 32),
+        ({8: 1.0, 16: 1.0, 32: 1.03}, 16),
+        ({8: 0.5, 16: 1.0, 32: 1.03}, 8),
+        ({8: 1.52, 16: 1.6, 32: 1.51}, 16),
+    ],
+    ids=[
+        "as good",
+        "worse by more than the slack",
+        "a smaller one better by more than the slack",
+        "none brought anything",
+    ],
+)
+def test_of_batches_the_largest_wins_that_brought_as_much_from_the_same_samples(
+    values: dict[int, float], wins: int
+) -> None:
+    def value(knobs: Knobs, update: int) -> float:
+        return values[knobs.batch_size] if update > 500 else 1.5 + abs(math.log(knobs.learning_rate / 0.04))
+
+    played = played_with(replace(LANES, lanes=("batch_size",)), value)
+    tried = trials(played)[5:]
+    assert [knobs.batch_size for knobs in tried] == [32, 16, 8]
+    assert [knobs.learning_rate for knobs in tried] == pytest.approx([0.04 * 2**0.5, 0.04, 0.04 * 0.5**0.5])
+    ends = [state["probes"][-1][0] for state, action, _ in played if action.why]
+    assert ends[1] - ends[0] == pytest.approx(3 * 100 * 16, abs=32), "three trials over the same samples"
+    last = decided(played)[-1]
+    assert last.why == f"a batch of {wins} wins the race of 3 batch sizes"
+    assert last.knobs is not None
+    assert (last.knobs.batch_size, last.found[FOUND_RATE]) == (wins, pytest.approx(0.04))
+
+
+def test_lanes_that_have_no_room_say_so() -> None:
+    policy = replace(POLICY, again=(), budget=0.3, cool=0.65, lanes=("momentum",))
+    told = decided(list(play(policy, bowl, updates=1000)))[-1]
+    assert told.warns
+    assert told.why == (
+        "momenta do not race: 3 runs of 100 updates would not be over before the cool-down; train longer, or lower `least`"
+    )
+
+
+def test_a_later_race_of_rates_is_followed_by_the_lanes() -> None:
+    policy = replace(POLICY, again=(0.5,), cool=0.0, lanes=("momentum", "batch_size"))
+    whats = [action.why.split(" race of ")[1] for action in decided(list(play(policy, stalling(9.0))))]
+    assert whats == ["5 rates", "3 momenta", "3 batch sizes", "2 rates", "3 momenta", "3 batch sizes"]
+
+
 # Settings, and what is judged
 
 
@@ -435,6 +533,7 @@ def test_the_value_is_the_best_of_the_last_weights_and_their_averages() -> None:
     ({"low": 0.1, "high": 0.2}, "one rate is no race; try ratio=1.4"),
     ({"budget": 0.8}, "must be over before the cool-down"),
     ({"again": (0.6, 0.3)}, "rising shares"),
+    ({"lanes": ("weight_decay",)}, "must be one of 'momentum', 'batch_size'"),
     ({"mode": "least"}, "must be one of 'min', 'max'"),
     ({"data": "old"}, "must be one of 'replay', 'fresh'"),
     ({"gammas": (-1.0,)}, r"gammas=-1.0"),
@@ -447,6 +546,7 @@ def test_wrong_settings_are_refused(settings: dict[str, Any], words: str) -> Non
 def test_it_says_what_it_writes_and_when_it_can_be_resumed() -> None:
     assert RateRace().writes == {"learning_rate", "snapshot", "replay", "averages"}
     assert RateRace(data="fresh", gammas=()).writes == {"learning_rate", "snapshot"}
+    assert RateRace(lanes=("momentum", "batch_size")).writes > {"momentum", "batch_size"}
     assert not RateRace().resumable
     assert not RateRace(cool=0.0).resumable
     assert RateRace(cool=0.0, share=0.0, again=()).resumable
@@ -489,8 +589,13 @@ class Probed(Quadratic):
 
 @pytest.mark.parametrize(
     ("policy", "races"),
-    [(AGAIN, 2), (replace(AGAIN, data="fresh", cool=0.0), 2), (Warmup(0.6, then=AGAIN), 1)],
-    ids=["replay", "fresh", "warm"],
+    [
+        (AGAIN, 2),
+        (replace(AGAIN, data="fresh", cool=0.0), 2),
+        (Warmup(0.6, then=AGAIN), 1),
+        (replace(AGAIN, again=(), lanes=("momentum", "batch_size")), 3),
+    ],
+    ids=["replay", "fresh", "warm", "lanes"],
 )
 @pytest.mark.parametrize("kind", [Quadratic, Probed])
 def test_a_cut_after_any_update_changes_nothing_in_either_loop(
@@ -520,3 +625,13 @@ def test_a_loop_is_told_all_that_the_race_needs_at_once() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(ValueError, match=r"(?s)sampler=.* It .*measure=evaluate.* It .*metric='valid_loss'"):
         Control(RateRace(), model, optimizer, batch_size=16, samples=160, epochs=3)
+
+
+def test_an_optimizer_without_momentum_is_refused() -> None:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.Adam(model.parameters())
+    policy = RateRace(lanes=("momentum",), data="fresh", gammas=())
+    with pytest.raises(
+        ValueError, match=r"RateRace\(.*\) turns the momentum, and Adam has none; leave it out of `lanes`"
+    ):
+        Control(policy, model, optimizer, batch_size=16, samples=160, epochs=3, measure=dict)

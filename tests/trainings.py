@@ -82,6 +82,7 @@ POLICIES: list[Policy[Any]] = [
     AutoLrs(low=0.001, high=0.1, stage=1 / 6, trial=0.5, candidates=2, data="replay"),
     RateRace(least=2, budget=0.7, cool=0.3, slack=0.1),
     RateRace(least=1, budget=0.7, cool=0.0, gammas=(), data="fresh"),
+    RateRace(least=1, cool=0.1, again=(), lanes=("batch_size",), data="fresh"),
     Wsd(rungs=(1, 3), cool=0.6),
     Wsd(cool=0.9, warm_up=0.5, data="replay", rungs=(1, 2, 3)),
     Averaged(Wsd(rungs=(1, 2), cool=0.5)),

@@ -37,8 +37,9 @@ class Policy(ABC, Generic[S]):
     property that answers for both.
 
     `writes`: the knobs that the policy turns; also "snapshot" if it takes snapshots or explores, "replay" if it replays
-    samples, "average" if it averages replicas, "averages" if it keeps averages of the weights over time. `needs`: "loss" or "gradient", which the loop then measures after every
-    update, and "metrics" if the policy asks for a measurement between two epochs. Each costs a little time.
+    samples, "average" if it averages replicas, "averages" if it keeps averages of the weights over time. `needs`: "loss" or
+    "gradient", which the loop then measures after every update, and "metrics" if the policy asks for a measurement between
+    two epochs (each costs a little time); "momentum" if the optimizer must have one.
 
     `finds_rate`: whether its trainings report the learning rate that it found (`FOUND_RATE`); None: unknown. Each class
     answers for itself, because a class derived from it may report one: what a class does not say is None.

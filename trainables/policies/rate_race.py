@@ -23,6 +23,10 @@ Settings   low, high (None): the range of rates; without them the configuration'
            third of it race with it if the value has stalled (its second half brought less than `slack`). The rate stays
            unless another is better by more than `slack`. A larger one takes part only if no earlier race has seen one
            lose: what is stable for a short run may not be for longer.
+           lanes (()): what else races, after each race of rates and from its winner's end: "momentum", three times and a third
+           of its memory of 1 / (1 - momentum) updates, with as long steps in all, where another has to be better by more
+           than `slack`; "batch_size", twice and half of it over the same samples, the rate by its root, where the largest
+           wins that brought as much as the best, to `slack` of that. Three more short runs each, beside `budget`.
            widen (2): how often one more rate is tried beyond the winner, if it is at an end of the ladder (never beyond
            `low` and `high`). early (4): a short run ends when its loss exceeds the training's first one by this factor. Two
            is common in the first updates of networks with batch normalisation, which recover.
@@ -33,7 +37,8 @@ Settings   low, high (None): the range of rates; without them the configuration'
            metric (None): what to judge by; None: the first whose name ends in "loss", "error" or "perplexity". mode
            ("min"): "max" for one that should be large.
            data: "replay", or "fresh" where the data order cannot go back: short runs then see new samples.
-Recipes    RateRace(cool=0, share=0, again=()) does not depend on the horizon: a promoted trial goes on (`resumable`).
+Recipes    RateRace(lanes=("momentum",)) where the momentum is a guess, with an optimizer that has one, not Adam.
+           RateRace(cool=0, share=0, again=()) does not depend on the horizon: a promoted trial goes on (`resumable`).
            Warmup(1, then=RateRace()) races at the full rate, after a warm-up.
            RateRace(rungs=1) in a sweep with FromFound(searcher): the ladder starts from what the sweep's other trials found.
 Not for    trainings of a few hundred updates: short runs of 50 take a large part of them; and many epochs on few data, which
@@ -50,23 +55,12 @@ from typing import TypedDict
 
 from search.settings import number, one_of, rising_shares, share, whole
 from trainables.contract import Policy
-from trainables.estimates.rate_ladder import (
-    NO_SUMS,
-    Curve,
-    Sums,
-    Trial,
-    added,
-    between,
-    by_rate,
-    has_risen,
-    has_stalled,
-    level,
-    nearest,
-    winner_of,
-)
+from trainables.estimates import race as races
+from trainables.estimates.race import BATCH, LANES, MOMENTUM, RATE, Race
+from trainables.estimates.rate_ladder import Curve, between, has_stalled, nearest
 from trainables.estimates.rate_watch import Watch, begun, evidence_of, lost, lowered, shifted, value_lost
 from trainables.estimates.validation_loss import judged, lowest
-from trainables.values import FOUND_RATE, NOTHING, Action, Signals
+from trainables.values import FOUND_RATE, NOTHING, Action, Knobs, Signals
 
 _AGAIN = 3.0  # a race in mid-training: this factor around the present rate
 _MOST = 3  # returns to good weights after a race
@@ -76,22 +70,14 @@ _WINNER = "winner"
 
 class State(TypedDict):
     rate: float  # in use, or the configuration's before the first race is over
-    centre: float  # of the ladder; the present rate in a later race
-    ladder: tuple[float, ...]  # rates yet to be tried in this race
-    trying: float | None  # None: no race
-    tried: tuple[Trial, ...]
-    winner: Trial | None
-    updates: int  # of this trial …
-    length: int  # … and its whole length
-    quarters: tuple[Sums, Sums]
+    momentum: float
+    batch_size: int
+    scale: float  # of the rate, by the momentum and the batch that have won
+    race: Race | None
+    waiting: tuple[str, ...]  # lanes to race next
     first: float | None  # the loss of the training's first update
-    begun: int  # samples seen when this race began
-    planned: int  # rates of the ladder before it was cut to the budget
-    widened: int
-    lowered: bool  # whether lower rates are being tried because all others diverged
     races: int  # instants of `again` that have passed
     beyond: float  # later races try no rate from here on: halfway, in logarithms, to the next larger one, which lost
-    level: float  # training loss in the last quarter of the winner's trial
     watch: Watch | None  # for `guard`; None before the first race is over
     asked: bool  # whether the next metrics are for this policy
     curve: Curve  # at the epochs' ends
@@ -115,6 +101,7 @@ class RateRace(Policy[State]):
     slack: float = 0.03
     cool: float = 0.35
     again: tuple[float, ...] = (1 / 3, 2 / 3)
+    lanes: tuple[str, ...] = ()
     widen: int = 2
     early: float = 4.0
     guard: float = 0.15
@@ -139,6 +126,8 @@ class RateRace(Policy[State]):
         share("RateRace", "(0, 1)", budget=self.budget)
         number("RateRace", "[0, inf)", slack=self.slack)
         rising_shares("RateRace", again=self.again)
+        for lane in self.lanes:
+            one_of("RateRace", LANES, lanes=lane)
         whole("RateRace", 0, widen=self.widen)
         number("RateRace", "(1, inf]", early=self.early)
         share("RateRace", "[0, 1)", guard=self.guard)
@@ -167,28 +156,32 @@ class RateRace(Policy[State]):
 
     @property
     def writes(self) -> frozenset[str]:  # type: ignore[override]
-        found = {"learning_rate", "snapshot"} | ({"averages"} if self.gammas else set())
+        found = {"learning_rate", "snapshot", *self.lanes} | ({"averages"} if self.gammas else set())
         return frozenset(found | ({"replay"} if self.data == "replay" else set()))
 
-    needs = frozenset({"loss", "metrics"})
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"loss", "metrics"} | ({"momentum"} if MOMENTUM in self.lanes else set()))
+
     finds_rate = True
 
     def start(self, signals: Signals) -> tuple[State, Action]:
-        rate = signals.knobs.learning_rate
+        knobs, length = signals.knobs, self._length(signals)
+        rate = centre = knobs.learning_rate
         state: State = {
-            "rate": rate, "centre": rate, "ladder": (), "trying": None, "tried": (), "winner": None, "updates": 0,
-            "length": 0, "quarters": NO_SUMS, "first": None, "begun": signals.samples, "planned": 0, "widened": 0,
-            "lowered": False, "races": 0, "beyond": math.inf, "level": math.inf, "watch": None,
-            "asked": False, "curve": (), "probes": (),
+            "rate": rate, "momentum": knobs.momentum, "batch_size": knobs.batch_size, "scale": 1.0, "race": None,
+            "waiting": (), "first": None, "races": 0, "beyond": math.inf, "watch": None, "asked": False, "curve": (),
+            "probes": (),
         }  # fmt: skip
         if self.low is not None and self.high is not None:
-            rates, state["centre"] = between(self.low, self.high, self.ratio), math.sqrt(self.low * self.high)
+            rates, centre = between(self.low, self.high, self.ratio), math.sqrt(self.low * self.high)
         else:
             rates = tuple(rate * self.ratio**rung for rung in range(self.rungs, -self.rungs - 1, -1))
-        room = self._room(signals, self._length(signals))
+        room = self._room(signals, length)
         if room < 2:
             return self._without_race(state, signals, room)
-        state, action = self._raced(state, signals, nearest(rates, state["centre"], room), len(rates))
+        race = races.begun(RATE, centre, nearest(rates, centre, room), len(rates), length, signals.samples)
+        state, action = self._raced(state, signals, race)
         return state, replace(action, averages=self.gammas or None)
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
@@ -198,11 +191,14 @@ class RateRace(Policy[State]):
             return self._measured(state, signals) if state["asked"] else (state, NOTHING)
         if state["first"] is None:
             state = {**state, "first": signals.loss}
-        return self._gone_on(state, signals) if state["trying"] is None else self._tried(state, signals)
+        race = state["race"]
+        return self._gone_on(state, signals) if race is None else self._tried(state, race, signals)
 
     # Between the races
 
     def _gone_on(self, state: State, signals: Signals) -> tuple[State, Action]:
+        if state["waiting"]:
+            return self._next_lane(state, signals)
         left = 1 - signals.progress if self.cool else math.inf
         if left < self.cool:
             return state, _turned(signals, state["rate"] * left / self.cool)
@@ -212,7 +208,7 @@ class RateRace(Policy[State]):
         return {**state, "races": state["races"] + 1, "asked": True}, Action(measure=True)
 
     def _epoch_ended(self, state: State, signals: Signals, loss: float) -> tuple[State, Action]:
-        if state["trying"] is not None:
+        if state["race"] is not None:
             return state, NOTHING
         value, watch = self._value(signals), state["watch"]
         if self.again:
@@ -238,13 +234,13 @@ class RateRace(Policy[State]):
         evidence = evidence_of(watch, loss, value)
         watch = {**watch, "returns": watch["returns"] + 1}
         state = {**state, "rate": rate, "beyond": min(state["beyond"], rate * _AGAIN), "watch": watch}
-        return state, _back(signals, rate, why, evidence)
+        return state, self._back(state, signals, why, evidence)
 
     def _measured(self, state: State, signals: Signals) -> tuple[State, Action]:
         """Metrics that were asked for: of a trial at its end, at an instant of `again`, or after a race's first epoch."""
         state, value, watch = {**state, "asked": False}, self._value(signals), state["watch"]
-        if state["trying"] is not None:
-            return self._ended(state, signals, value)
+        if state["race"] is not None:
+            return self._ended(state, state["race"], signals, value)
         if watch is not None and watch["waits"] is not None:
             loss, at_end = watch["waits"]
             return self._watched(state, shifted(watch, at_end, value), signals, loss, at_end)
@@ -255,95 +251,107 @@ class RateRace(Policy[State]):
         if ends > (1 - self.cool) * _whole(signals) or not stalls:
             return state, NOTHING
         rates = tuple(each for each in (rate * _AGAIN, rate, rate / _AGAIN) if each < state["beyond"])
-        return self._raced({**state, "centre": rate}, signals, rates, len(rates))
+        return self._raced(state, signals, races.begun(RATE, rate, rates, len(rates), length, signals.samples))
+
+    def _next_lane(self, state: State, signals: Signals) -> tuple[State, Action]:
+        """Begin the race of the next lane, if it is over before the cool-down."""
+        (lane, *others), length = state["waiting"], self._length(signals)
+        state = {**state, "waiting": tuple(others)}
+        present = state["momentum"] if lane == MOMENTUM else state["batch_size"]
+        values = races.candidates(lane, present, signals.samples_per_epoch / 10)
+        ends = signals.samples + len(values) * length * signals.knobs.batch_size
+        if len(values) < 2 or ends > (1 - self.cool) * _whole(signals):
+            runs = f"{len(values)} runs of {length} updates would not be over before the cool-down; train longer, or lower `least`"
+            why = runs if len(values) > 1 else f"there is none beside {present:.3g}"
+            return state, Action(why=f"{races.words(lane, present)[1]} do not race: {why}", warns=True)
+        start = state["probes"][-1][1]
+        return self._raced(
+            state, signals, races.begun(lane, present, values, len(values), length, signals.samples, start)
+        )
 
     # A race
 
-    def _raced(self, state: State, signals: Signals, rates: tuple[float, ...], planned: int) -> tuple[State, Action]:
-        """Begin a race of these rates from here."""
-        state = {
-            **state, "ladder": rates, "tried": (), "winner": None, "planned": planned, "widened": 0,
-            "begun": signals.samples, "length": self._length(signals), "lowered": False,
-        }  # fmt: skip
-        state, action = self._trial(state, signals)
+    def _raced(self, state: State, signals: Signals, race: Race) -> tuple[State, Action]:
+        """Begin a race from here."""
+        state, action = self._trial(state, race, signals)
         return state, replace(action, roll_back=False, replay=False)
 
-    def _trial(self, state: State, signals: Signals) -> tuple[State, Action]:
-        """Try the next rate of the ladder from the race's first weights."""
-        rate, *others = state["ladder"]
-        won = state["winner"]
-        state = {**state, "ladder": tuple(others), "trying": rate, "updates": 0, "quarters": NO_SUMS}
-        return state, replace(
-            _turned(signals, rate), roll_back=True, replay=self._replays, explore=True, reports=_WINNER if won else ""
-        )
+    def _trial(self, state: State, race: Race, signals: Signals) -> tuple[State, Action]:
+        """Try the race's next value from the race's first weights."""
+        return {**state, "race": race}, Action(
+            knobs=races.knobs_at(self._knobs(state, signals), race["lane"], race["trying"]), roll_back=True,
+            replay=self.data == "replay", explore=True, reports=_WINNER if race["winner"] else "",
+        )  # fmt: skip
 
-    def _tried(self, state: State, signals: Signals) -> tuple[State, Action]:
+    def _tried(self, state: State, race: Race, signals: Signals) -> tuple[State, Action]:
         """After an update of a trial."""
-        loss, first, updates = signals.loss, state["first"], state["updates"] + 1
+        loss, first = signals.loss, state["first"]
         assert loss is not None
         assert first is not None
-        quarters = added(state["quarters"], loss, updates, state["length"])
-        state = {**state, "updates": updates, "quarters": quarters}
+        race = races.updated(race, loss)
         if not math.isfinite(loss) or (loss > self.early * first > 0):
-            return self._ended(state, signals, math.inf)
-        if updates < state["length"]:
-            return state, NOTHING
-        return {**state, "asked": True}, Action(measure=True)
+            return self._ended(state, race, signals, math.inf)
+        if race["updates"] < races.trial_updates(race):
+            return {**state, "race": race}, NOTHING
+        return {**state, "race": race, "asked": True}, Action(measure=True)
 
-    def _ended(self, state: State, signals: Signals, value: float) -> tuple[State, Action]:
-        """A trial is over: mark its end if it wins so far, and go on to the next one, or choose."""
-        assert state["trying"] is not None
-        trial: Trial = (state["trying"], value, has_risen(state["quarters"], self.slack))
-        tried = (*state["tried"], trial)
-        is_first = not state["races"]
-        won = winner_of(state["winner"], trial, tried, self.slack, state["centre"], is_first=is_first)
-        mark = _WINNER if won is trial else ""
-        state = {**state, "tried": tried, "winner": won}
-        if mark:
-            state["level"] = level(state["quarters"])
-        if not state["ladder"]:
-            state = self._widened(state, signals)
-        state, action = self._trial(state, signals) if state["ladder"] else self._chosen(state, signals)
-        return state, replace(action, mark=mark)
+    def _ended(self, state: State, race: Race, signals: Signals, value: float) -> tuple[State, Action]:
+        """A trial is over: mark its end if it leads, and go on to the next one, or choose."""
+        race, leads = races.ended(race, value, self.slack, is_first=not state["races"])
+        if not race["ladder"] and race["lane"] == RATE and not state["races"]:
+            spent = signals.samples - race["begun"] + race["length"] * signals.knobs.batch_size
+            has_room = not self.share or spent <= self.budget * _whole(signals)
+            race = races.widened(race, self.ratio, self.widen if has_room else 0, self.low, self.high)
+        if race["ladder"]:
+            state, action = self._trial(state, races.next_trial(race), signals)
+        else:
+            state, action = self._chosen(state, race, signals)
+        return state, replace(action, mark=_WINNER if leads else "")
 
-    def _widened(self, state: State, signals: Signals) -> State:
-        """The state with more rates on the ladder, if the race should go on beyond its end."""
-        rates, winner = [rate for rate, _, _ in state["tried"]], state["winner"]
-        if state["races"]:
-            return state
-        if winner is None:
-            if state["lowered"]:
-                return state
-            lower = tuple(min(rates) / self.ratio**rung for rung in range(1, len(rates) + 1))
-            return {**state, "ladder": lower, "lowered": True}
-        beyond = winner[0] * self.ratio if winner[0] == max(rates) else winner[0] / self.ratio
-        at_end = winner[0] in (max(rates), min(rates)) and state["widened"] < self.widen
-        inside = self.low is None or self.high is None or self.low * 0.999 <= beyond <= self.high * 1.001
-        spent = signals.samples - state["begun"] + state["length"] * signals.knobs.batch_size
-        if not at_end or not inside or (self.share and spent > self.budget * _whole(signals)):
-            return state
-        return {**state, "ladder": (beyond,), "widened": state["widened"] + 1}
-
-    def _chosen(self, state: State, signals: Signals) -> tuple[State, Action]:
+    def _chosen(self, state: State, race: Race, signals: Signals) -> tuple[State, Action]:
         """Go on from the winner's end; if all diverged, give up, or lower the rate of a training that went well before."""
-        winner, tried, evidence = state["winner"], state["tried"], self._evidence(state, signals)
-        state = {**state, "trying": None, "tried": (), "winner": None}
-        if winner is None and not state["races"]:
+        winner, tried, lane = race["winner"], race["tried"], race["lane"]
+        evidence = races.evidence(race, signals.samples)
+        state = {**state, "race": None}
+        if winner is None and lane == RATE and not state["races"]:
             return state, Action(roll_back=True, stop=True, why="all rates diverged, lower ones too", evidence=evidence)
         if winner is None:
-            why = "all rates of the race diverged: a lower one, from the weights before it"
-            rate = min(rate for rate, _, _ in tried) / _AGAIN
-            return {**state, "rate": rate}, replace(_back(signals, rate, why, evidence), replay=self._replays)
-        rate, value, _ = winner
+            _, what = races.words(lane, race["present"])
+            why = f"all {what} of the race diverged: a lower rate, from the weights before it"
+            state = {**state, "rate": (min(rate for rate, _, _ in tried) if lane == RATE else state["rate"]) / _AGAIN}
+            return state, replace(self._back(state, signals, why, evidence), replay=self.data == "replay")
+        value = winner[1]
+        state = self._placed(state, lane, winner[0], signals)
+        if lane == RATE:
+            beyond = min((math.sqrt(winner[0] * rate) for rate, _, _ in tried if rate > winner[0]), default=math.inf)
+            state = {**state, "beyond": min(state["beyond"], beyond), "waiting": self.lanes}
         assert state["first"] is not None
-        beyond = min((math.sqrt(rate * each) for each, _, _ in tried if each > rate), default=math.inf)
-        state = {
-            **state, "rate": rate, "beyond": min(state["beyond"], beyond),
-            "watch": begun(state["watch"], state["first"], state["level"], value, tried),
-            "probes": (*state["probes"], (float(signals.samples), value)),
+        watch = begun(state["watch"], state["first"], race["level"], value, tried)
+        state = {**state, "watch": watch, "probes": (*state["probes"], (float(signals.samples), value))}
+        name, what = races.words(lane, winner[0])
+        action = self._back(state, signals, f"{name} wins the race of {len(tried)} {what}", evidence)
+        return state, replace(action, roll_back_to=_WINNER, replay=self.data == "replay", snapshot=bool(self.guard))
+
+    def _placed(self, state: State, lane: str, value: float, signals: Signals) -> State:
+        """The state with this value in use, and the rate that belongs to it."""
+        knobs = races.knobs_at(self._knobs(state, signals), lane, value)
+        factor = 1.0 if lane == RATE else knobs.learning_rate / state["rate"]
+        return {
+            **state, "rate": knobs.learning_rate, "momentum": knobs.momentum, "batch_size": knobs.batch_size,
+            "scale": state["scale"] * factor, "beyond": state["beyond"] * factor,
         }  # fmt: skip
-        action = _back(signals, rate, f"{rate:.3g} wins the race of {evidence['tried']:.0f} rates", evidence)
-        return state, replace(action, roll_back_to=_WINNER, replay=self._replays, snapshot=bool(self.guard))
+
+    def _back(self, state: State, signals: Signals, why: str, evidence: dict[str, float]) -> Action:
+        """Go on from earlier weights at the rate in use, which is told as it would be at the first momentum and batch."""
+        found = {FOUND_RATE: state["rate"] / state["scale"]}
+        return Action(knobs=self._knobs(state, signals), roll_back=True, why=why, evidence=evidence, found=found)
+
+    def _knobs(self, state: State, signals: Signals) -> Knobs:
+        """The knobs in use; of those that do not race as they are."""
+        knobs = replace(signals.knobs, learning_rate=state["rate"])
+        if MOMENTUM in self.lanes:
+            knobs = replace(knobs, momentum=state["momentum"])
+        return replace(knobs, batch_size=state["batch_size"]) if BATCH in self.lanes else knobs
 
     def _without_race(self, state: State, signals: Signals, room: int) -> tuple[State, Action]:
         rate = state["rate"]
@@ -360,13 +368,6 @@ class RateRace(Policy[State]):
             evidence={"updates": updates, "rates that fit": float(room)},
         )  # fmt: skip
 
-    def _evidence(self, state: State, signals: Signals) -> dict[str, float]:
-        """What the race took, and each rate's value."""
-        return {
-            "search_samples": float(signals.samples - state["begun"]), "trial_updates": float(state["length"]),
-            "planned": float(state["planned"]), "tried": float(len(state["tried"])), **by_rate(state["tried"]),
-        }  # fmt: skip
-
     def _value(self, signals: Signals) -> float:
         each, remedy = signals.each or {"last": signals.metrics}, "; add mode='max' if it should be large"
         return lowest(each, self.metric, self.mode, whose="RateRace", remedy=remedy)
@@ -381,18 +382,9 @@ class RateRace(Policy[State]):
             return 1_000_000
         return int(self.budget * _whole(signals) / (length * signals.knobs.batch_size) + 1e-9)
 
-    @property
-    def _replays(self) -> bool:
-        return self.data == "replay"
-
 
 def _turned(signals: Signals, rate: float) -> Action:
     return Action(knobs=replace(signals.knobs, learning_rate=rate))
-
-
-def _back(signals: Signals, rate: float, why: str, evidence: dict[str, float]) -> Action:
-    """Go on at `rate` from earlier weights."""
-    return replace(_turned(signals, rate), roll_back=True, why=why, evidence=evidence, found={FOUND_RATE: rate})
 
 
 def _whole(signals: Signals) -> int:

@@ -33,7 +33,7 @@ from trainables.training.decisions import Decisions
 from trainables.training.knobs import knobs_of, multiples_of, turn
 from trainables.training.measuring import Measuring, Metrics
 from trainables.training.model_state import ModelState, Weights, copied, reported_snapshot
-from trainables.training.needs import refuse_unmet
+from trainables.training.needs import refuse_unmet, refuse_without_momentum
 from trainables.training.parts import Parts
 from trainables.training.snapshots import Snapshots
 from trainables.training.weight_averages import WeightAverages
@@ -92,6 +92,7 @@ class Control:
         self._group = joined() if weights is None else Alone()
         if policy is not None:
             instance("Control", Policy, policy=policy)
+            refuse_without_momentum(policy, optimizer)
         watched = frozenset() if policy is None else policy.needs
         self.watches_loss, self.watches_gradient = "loss" in watched, "gradient" in watched
         if policy is not None and weights is None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.wording import shown
 from trainables.contract import Policy
+
+if TYPE_CHECKING:
+    import torch
 
 
 def refuse_unmet(
@@ -46,6 +49,15 @@ def refuse_unmet(
         )
     if unmet:
         raise ValueError(f"{shown(policy)} {' It '.join(unmet)}")
+
+
+def refuse_without_momentum(policy: Policy[Any], optimizer: torch.optim.Optimizer) -> None:
+    """Raise ValueError for a policy that needs a momentum to turn, if no parameter group of the optimizer has one."""
+    if "momentum" in policy.needs and not any("momentum" in group for group in optimizer.param_groups):
+        raise ValueError(
+            f"{shown(policy)} turns the momentum, and {type(optimizer).__name__} has none; leave it out of `lanes`, or train "
+            "with SGD or RMSprop."
+        )
 
 
 def refuse_unmeasured(policy: Policy[Any], measure: Any) -> None:
