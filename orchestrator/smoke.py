@@ -27,12 +27,13 @@ class FirstReports(Scheduler):
 
 
 def smallest(sweep: Sweep) -> Sweep:
-    """The workload's own smallest size and a few trials; for any other training, one trial of two reports."""
+    """The workload's own smallest size and a few trials; for any other training, two reports of the baseline, or of a random one."""
     name, own = f"{sweep.name}-smoke", type(sweep.workload).smallest()
     if own is not None:
         samples = min(sweep.limit or SAMPLES, SAMPLES)
         return replace(sweep, workload=own, num_samples=samples, budget=None, name=name)
+    usual = (sweep.baseline_config,) if sweep.baseline_config else ()  # as a point, which stops after its reports
     return replace(
         sweep, name=name, num_samples=1, budget=None, tasks=(), searcher=Random(), scheduler=FirstReports(),
-        baseline=None, finalists=0, target=None, transfer=(),
+        baseline=None, points_to_evaluate=usual, finalists=0, target=None, transfer=(),
     )  # fmt: skip

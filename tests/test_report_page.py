@@ -131,6 +131,14 @@ def test_a_maximised_metric_keeps_its_sign(tmp_path: Path) -> None:
     assert told["What next"].startswith("Confirm the best on fresh seeds")
 
 
+def test_with_few_trials_the_next_step_is_more_of_them(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "few", trials=2, mode="max")
+    told = answers(ledger)["What next"]
+    ledger.close()
+    assert told.startswith("Search on: ")
+    assert told.endswith("Raise num_samples or budget and run the same command again.")
+
+
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     ledger = Ledger.write(tmp_path / "run")
     assert answer_lines(document(ledger)) == [

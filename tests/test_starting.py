@@ -25,6 +25,7 @@ from orchestrator import (
     uniform,
     when,
 )
+from orchestrator.smoke import smallest
 from tests.stepping import SCRIPT, steady
 from tests.support import ROOT, recorded, simulated, small_sweep
 from tests.warm import orchestrator, run_script
@@ -122,6 +123,14 @@ def test_smoke_is_a_run_of_its_own_and_takes_seconds(tmp_path: Path) -> None:
     done = steady(tmp_path, "--smoke")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["steady-smoke"]
+
+
+def test_smoke_trains_the_baseline_where_there_is_one() -> None:
+    workload = FromFunction(_halving, metric="loss", mode="min", horizon=20)
+    sweep = Sweep("own", workload, Space({"rate": uniform(0, 1)}), baseline={"rate": 0.25}, num_samples=9)
+    small = smallest(sweep)
+    assert (small.limit, small.baseline_config, small.points_to_evaluate) == (1, None, ({"rate": 0.25},))
+    assert smallest(sweep.changed(baseline=None)).points_to_evaluate == ()
 
 
 OWN = """

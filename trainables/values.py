@@ -76,6 +76,11 @@ class Signals:
         return self.samples / self.samples_per_epoch
 
     @property
+    def whole(self) -> int:
+        """Samples of the full training."""
+        return self.horizon * self.samples_per_epoch
+
+    @property
     def progress(self) -> float:
         """The share of the full training that is done, 0 to 1."""
         return min(1.0, self.epochs / self.horizon)

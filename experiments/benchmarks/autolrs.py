@@ -67,13 +67,14 @@ class NoisyQuadratic(Workload):
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
 
     def knobs(self, config: Config) -> Knobs:
-        return Knobs(config["learning_rate"], batch_size=1, momentum=MOMENTUM)
+        return Knobs(config["learning_rate"], batch_size=1, momentum=config.get("momentum", MOMENTUM))
 
     def model(self, config: Config, prepared: Path | None) -> nn.Module:
         return Point(torch.logspace(SMALLEST, 0, DIMENSION), start=torch.ones(DIMENSION))
 
     def optimizer(self, model: nn.Module, config: Config) -> torch.optim.Optimizer:
-        return torch.optim.SGD(model.parameters(), lr=config["learning_rate"], momentum=MOMENTUM)
+        knobs = self.knobs(config)
+        return torch.optim.SGD(model.parameters(), lr=knobs.learning_rate, momentum=knobs.momentum)
 
     def samples(self) -> int:
         return self.updates // self.horizon

@@ -320,7 +320,8 @@ def _before_any_step(sweep: Sweep, folder: Path, history: History, allowed: floa
     money = "" if usd is None else f", {between(whole * usd, lambda cost: dollars(rounded(cost)))}"
     return [
         f"forecast   {known}",
-        f"           {cost} of device time{money}, if all steps take the {seconds:.3g} s of the smoke test",
+        f"           {cost} of device time{money}, if all steps take the {seconds:.3g} s of the smoke test, where one",
+        "           trial trained alone; starts and evaluations come on top",
         *_budget_ends(sweep, folder, history, whole.high * held_by_trial(sweep.resources)[1]),
     ]
 

@@ -108,10 +108,10 @@ def widened(race: Race, ratio: float, times: int, low: float | None, high: float
     return {**race, "ladder": (beyond,), "widened": race["widened"] + 1}
 
 
-def evidence(race: Race, samples: int) -> dict[str, float]:
-    """What the race took until so many samples were seen, and each value's result."""
+def evidence(race: Race, samples: int, whole: int) -> dict[str, float]:
+    """What the race took of the training's `whole` samples until so many were seen, and each value's result."""
     return {
-        "search_samples": float(samples - race["begun"]), "trial_updates": float(race["length"]),
+        "search_samples": float(samples - race["begun"]), "of_samples": float(whole), "trial_updates": float(race["length"]),
         "planned": float(race["planned"]), "tried": float(len(race["tried"])), **by_rate(race["tried"]),
     }  # fmt: skip
 

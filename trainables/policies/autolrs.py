@@ -129,7 +129,7 @@ class AutoLrs(Policy[State]):
 
     def _begin(self, state: State, signals: Signals) -> tuple[State, Action]:
         """Start the next stage, twice as long if there is room; without room to search, keep this rate to the end."""
-        left = 1 - signals.samples / _whole(signals)
+        left = 1 - signals.samples / signals.whole
         length = min(2 * state["length"], self.longest * self.stage, left / self._cost)
         if length < 0.999 * self.stage:  # earlier stages were rounded to whole updates
             return {**state, "until": math.inf}, NOTHING
@@ -170,6 +170,7 @@ class AutoLrs(Policy[State]):
         finite = {rate: found for rate, found in state["tried"] if math.isfinite(found)}
         evidence = {
             "search_samples": float(signals.samples - state["begun"]),
+            "of_samples": float(signals.whole),
             "diverged": float(self.candidates - len(finite)),
         }
         if finite:
@@ -178,7 +179,7 @@ class AutoLrs(Policy[State]):
             if worst - best <= _ALIKE * max(abs(best), abs(worst)) and state["rate"] in finite:
                 rate = state["rate"]
             evidence |= {"forecast": finite[rate], "worst_forecast": worst}
-            state = {**state, "rate": rate, "until": signals.samples + state["length"] * _whole(signals)}
+            state = {**state, "rate": rate, "until": signals.samples + state["length"] * signals.whole}
             knobs = replace(signals.knobs, learning_rate=rate)
             why, updates = "best of the rates tried", _updates(self.trial * state["length"], signals)
             if is_short := updates < FEWEST and self.trial < 1:
@@ -206,11 +207,6 @@ class AutoLrs(Policy[State]):
         return self.data == "replay"
 
 
-def _whole(signals: Signals) -> int:
-    """The number of samples in the whole training."""
-    return signals.horizon * signals.samples_per_epoch
-
-
 def _updates(share: float, signals: Signals) -> int:
     """The number of updates, at the present batch size, in this share of the training."""
-    return max(1, round(share * _whole(signals) / signals.knobs.batch_size))
+    return max(1, round(share * signals.whole / signals.knobs.batch_size))

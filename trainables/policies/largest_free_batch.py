@@ -157,7 +157,7 @@ class LargestFreeBatch(Policy[State]):
             )
         asked = replace(signals, samples=round(state["next"]))
         arms = 2 * self._length(state, asked)
-        left = signals.horizon * signals.samples_per_epoch - signals.samples
+        left = signals.whole - signals.samples
         needed = math.ceil((asked.samples - signals.samples + arms) / (1 - self.cool) / state["batch_size"])
         if needed * state["batch_size"] <= left:
             return ""
@@ -175,7 +175,7 @@ class LargestFreeBatch(Policy[State]):
             return False
         if self.ask == "noise scale" and not (noise_scale(state["noise"]) or 0.0) >= larger:
             return False
-        end = (1 - self.cool) * signals.horizon * signals.samples_per_epoch
+        end = (1 - self.cool) * signals.whole
         return self.cool == 0 or signals.samples + 2 * self._length(state, signals) <= end
 
     def _is_at_point(self, state: State, signals: Signals) -> bool:
@@ -226,7 +226,8 @@ class LargestFreeBatch(Policy[State]):
         base, other = state["losses"]
         arms = compared(state["batch_size"], _TIMES, state["start"], base, other, state["first"])
         kept = _END if arms.is_free(self.tolerance) else ""
-        undone = state["undone"] + signals.samples - state["begun"] - state["length"]
+        lost = signals.samples - state["begun"] - state["length"]
+        undone = state["undone"] + lost
         trained = signals.samples - undone
         state = {**state, "losses": (), "undone": undone, "next": float(_AGAIN * trained)}
         if kept:
@@ -236,7 +237,7 @@ class LargestFreeBatch(Policy[State]):
         why, evidence = said(arms, self.tolerance)
         return state, Action(
             mark=kept, roll_back=True, roll_back_to=kept, knobs=knobs, why=why,
-            evidence=evidence | {"start_loss": state["start"], "undone_samples": float(undone)},
+            evidence=evidence | {"start_loss": state["start"], "undone_samples": float(lost), "of_samples": float(signals.whole)},
         )  # fmt: skip
 
     def _loss(self, state: State, signals: Signals) -> float:

@@ -248,7 +248,7 @@ class RateRace(Policy[State]):
         length, rate = self._length(signals), state["rate"]
         ends = signals.samples + 3 * length * signals.knobs.batch_size
         stalls = has_stalled((state["curve"], state["probes"]), signals.samples, self.slack)
-        if ends > (1 - self.cool) * _whole(signals) or not stalls:
+        if ends > (1 - self.cool) * signals.whole or not stalls:
             return state, NOTHING
         rates = tuple(each for each in (rate * _AGAIN, rate, rate / _AGAIN) if each < state["beyond"])
         return self._raced(state, signals, races.begun(RATE, rate, rates, len(rates), length, signals.samples))
@@ -260,7 +260,7 @@ class RateRace(Policy[State]):
         present = state["momentum"] if lane == MOMENTUM else state["batch_size"]
         values = races.candidates(lane, present, signals.samples_per_epoch / 10)
         ends = signals.samples + len(values) * length * signals.knobs.batch_size
-        if len(values) < 2 or ends > (1 - self.cool) * _whole(signals):
+        if len(values) < 2 or ends > (1 - self.cool) * signals.whole:
             runs = f"{len(values)} runs of {length} updates would not be over before the cool-down; train longer, or lower `least`"
             why = runs if len(values) > 1 else f"there is none beside {present:.3g}"
             return state, Action(why=f"{races.words(lane, present)[1]} do not race: {why}", warns=True)
@@ -300,7 +300,7 @@ class RateRace(Policy[State]):
         race, leads = races.ended(race, value, self.slack, is_first=not state["races"])
         if not race["ladder"] and race["lane"] == RATE and not state["races"]:
             spent = signals.samples - race["begun"] + race["length"] * signals.knobs.batch_size
-            has_room = not self.share or spent <= self.budget * _whole(signals)
+            has_room = not self.share or spent <= self.budget * signals.whole
             race = races.widened(race, self.ratio, self.widen if has_room else 0, self.low, self.high)
         if race["ladder"]:
             state, action = self._trial(state, races.next_trial(race), signals)
@@ -311,7 +311,7 @@ class RateRace(Policy[State]):
     def _chosen(self, state: State, race: Race, signals: Signals) -> tuple[State, Action]:
         """Go on from the winner's end; if all diverged, give up, or lower the rate of a training that went well before."""
         winner, tried, lane = race["winner"], race["tried"], race["lane"]
-        evidence = races.evidence(race, signals.samples)
+        evidence = races.evidence(race, signals.samples, signals.whole)
         state = {**state, "race": None}
         if winner is None and lane == RATE and not state["races"]:
             return state, Action(roll_back=True, stop=True, why="all rates diverged, lower ones too", evidence=evidence)
@@ -357,7 +357,7 @@ class RateRace(Policy[State]):
         rate = state["rate"]
         if self.low is not None and self.high is not None:
             rate = min(max(rate, self.low), self.high)
-        updates = _whole(signals) / signals.knobs.batch_size
+        updates = signals.whole / signals.knobs.batch_size
         needed = math.ceil(2 * self.least / self.budget)
         why = (
             f"RateRace holds no race, and the rate is {rate:.3g}: {updates:.0f} updates leave no room for two rates, "
@@ -374,19 +374,14 @@ class RateRace(Policy[State]):
 
     def _length(self, signals: Signals) -> int:
         """Updates of a trial."""
-        return max(self.least, round(self.share * _whole(signals) / signals.knobs.batch_size))
+        return max(self.least, round(self.share * signals.whole / signals.knobs.batch_size))
 
     def _room(self, signals: Signals, length: int) -> int:
         """How many trials the budget has room for."""
         if not self.share:
             return 1_000_000
-        return int(self.budget * _whole(signals) / (length * signals.knobs.batch_size) + 1e-9)
+        return int(self.budget * signals.whole / (length * signals.knobs.batch_size) + 1e-9)
 
 
 def _turned(signals: Signals, rate: float) -> Action:
     return Action(knobs=replace(signals.knobs, learning_rate=rate))
-
-
-def _whole(signals: Signals) -> int:
-    """The number of samples in the whole training."""
-    return signals.horizon * signals.samples_per_epoch

@@ -178,7 +178,10 @@ def _next(run: Recorded) -> str:
         return f"Find out why there is no result: orchestrator logs {name} --failed"
     if best.status is not Status.COMPLETED:
         return "Train longer: no full training was completed; raise num_samples or budget, and run the command again."
+    few = next((finding for finding in _findings(run) if finding.key == "few_trials"), None)
     if not any(finalist.losses for finalist in confirmed(run.history)):
+        if few is not None:
+            return f"Search on: {few.sentence} {few.remedy}"
         asked = next((each.remedy for each in _findings(run) if each.key == "noise" and each.severity != "note"), "")
         how = asked or "Confirm the best on fresh seeds (finalists=3, confirmations=3)."
         return f"{how} Add these settings to the sweep and run the same command: only the repetitions are trained."
@@ -188,6 +191,8 @@ def _next(run: Recorded) -> str:
         return "Search on, or widen the space: nothing better than the baseline was found."
     urgent = [finding for finding in _findings(run) if finding.severity == "serious"]
     use = f"orchestrator export {name}"
+    if few is not None:
+        return f"Search on: {few.sentence} {few.remedy} To use it as it is: {use}"
     return f"{urgent[0].sentence} {urgent[0].remedy} To use it: {use}" if urgent else f"Use it: {use}"
 
 

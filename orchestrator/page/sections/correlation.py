@@ -21,7 +21,9 @@ COMPLETE = 0.98  # a rank correlation above which nothing is left for a later st
 
 
 def section(run: Recorded) -> Section | None:
-    """None if the training has one step and one task, or nothing has a result at an early stage."""
+    """None with fewer than two trials, one step and one task, or nothing that has a result at an early stage."""
+    if len(run.history.trials) < 2:
+        return None
     found = stages(run.history)
     early, end = found[:-1], found[-1]
     if not any(stage.results for stage in early):

@@ -21,7 +21,7 @@ FREE = "free_batch"  # the evidence of a policy that asked for the largest batch
 POINTS = 800  # of one line
 ANSWERS = 5  # on the largest free batch, the latest
 # The evidence of policies that search in the training, and how the page tells it.
-SEARCHED = {"search_samples": "trying rates took {}", "undone_samples": "what was tried with {} was undone"}
+SEARCHED = {"search_samples": "what it tried took {}", "undone_samples": "what it tried and undid took {}"}
 
 
 def section(run: Recorded) -> Section | None:
@@ -43,7 +43,8 @@ def section(run: Recorded) -> Section | None:
     figures: list[Figure] = [
         chart for knob in KNOBS if (chart := _over_time(run, knob, {n: of_trial[n] for n in shown})) is not None
     ]
-    figures.append(_reasons(rows))
+    if len(of_trial) > 1:  # else the decisions themselves say it all
+        figures.append(_reasons(rows))
     figures.append(_listed(run, shown[0], of_trial[shown[0]]))
     return Section("decisions", "Decisions in training", _sentences(run, rows, of_trial), figures, columns=2)
 
@@ -64,8 +65,11 @@ def _sentences(run: Recorded, rows: Sequence[Mapping[str, Any]], of_trial: Mappi
         answers = [row for row in of_trial[number] if FREE in row["metrics"]]
         sentences += [f"Trial {number}, after {row['samples']:,} samples: {row['why']}." for row in answers[-ANSWERS:]]
         for name, what in SEARCHED.items():
-            if samples := sum(row["metrics"].get(name, 0.0) for row in of_trial[number]):
-                sentences.append(f"Trial {number}: {what.format(f'{samples:,.0f} samples')}.")
+            told = [row["metrics"] for row in of_trial[number] if row["metrics"].get(name)]
+            if told:
+                samples, whole = sum(each[name] for each in told), told[-1].get("of_samples")
+                share = f", {percent(samples / whole)} of a full training's" if whole else ""
+                sentences.append(f"Trial {number}: {what.format(f'{samples:,.0f} samples{share}')}.")
     tried = sum(row["position"] is None for row in rows)
     if tried:
         sentences.append(f"{counted(tried, 'setting')} {'was' if tried == 1 else 'were'} only tried, and undone.")
@@ -165,10 +169,10 @@ def _listed(run: Recorded, number: int, rows: Sequence[Mapping[str, Any]]) -> Ta
     table = [
         [
             str(row["step"]),
-            str(row["samples"]),
+            f"{row['samples']:,}",
             _change(row),
             shortened(row["why"]) + ("" if row["position"] is not None else " (only tried)"),
-            ", ".join(f"{shortened(name)} {short(value)}" for name, value in row["metrics"].items()),
+            _evidence(row["metrics"]),
             seconds_in_words(float(row["cost_seconds"])),
         ]
         for row in told[:ROWS]
@@ -179,6 +183,25 @@ def _listed(run: Recorded, number: int, rows: Sequence[Mapping[str, Any]]) -> Ta
         f"Decisions of trial {number}", ["step", "samples", "change", "reason", "evidence", "cost"], table,
         numeric=("step", "samples", "cost"), note=whose + (f"{left} more are left out." if left else ""), wide=True,
     )  # fmt: skip
+
+
+def _evidence(metrics: Mapping[str, float]) -> str:
+    """The numbers that a decision rests on: the result of each value that was tried, then the others.
+
+    >>> _evidence({"search_samples": 4704.0, "tried": 3.0, "at 0.1": 0.25521, "diverged at 0.4": 1.0})
+    '0.1 → 0.2552, 0.4 diverged; search samples 4,704, tried 3'
+    """
+    results, others = [], []
+    for name, value in metrics.items():
+        what, _, at = name.rpartition("at ")
+        if what == "diverged ":
+            results.append(f"{shortened(at)} diverged")
+        elif at and not what and name.startswith("at "):
+            results.append(f"{shortened(at)} → {short(value)}")
+        else:
+            whole = float(value).is_integer() and abs(value) >= 1000
+            others.append(f"{shortened(name.replace('_', ' '))} {f'{value:,.0f}' if whole else short(value)}")
+    return "; ".join(", ".join(each) for each in (results, others) if each)
 
 
 def _turned(row: Mapping[str, Any], knob: str) -> bool:

@@ -32,8 +32,8 @@ POINTS = 1000  # in the picture
 
 
 def section(run: Recorded) -> Section | None:
-    """None without a trial."""
-    if not run.history.trials:
+    """None with fewer than two trials."""
+    if len(run.history.trials) < 2:
         return None
     asked: dict[str, int] = defaultdict(int)
     for row in run.rows["suggestion"]:

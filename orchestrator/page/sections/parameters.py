@@ -27,7 +27,9 @@ FAR = 0.15  # of the ranges: cells of a contour farther from every trial stay em
 
 
 def section(run: Recorded) -> Section | None:
-    """None if the sweep searches no parameter, or no trial has a result."""
+    """None if the sweep searches no parameter, or no trial has a result, or there is one trial only."""
+    if len(run.history.trials) < 2:
+        return None
     columns = [column for column in columns_of(run.about) if any(column.name in t.config for t in run.history)]
     found = influences(run.history, columns) if columns else []
     shown = next((each for each in reversed(found) if each.stage.results), None)
