@@ -11,11 +11,9 @@ batch size b   the rate in proportion to the root of b; all trials see the same 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TypedDict
 
 from trainables.estimates.rate_ladder import NO_SUMS, Sums, Trial, added, by_rate, has_risen, level, winner_of
-from trainables.values import Knobs
 
 RATE, MOMENTUM, BATCH = "learning_rate", "momentum", "batch_size"
 LANES = (MOMENTUM, BATCH)  # beside the rate
@@ -133,14 +131,13 @@ def candidates(lane: str, present: float, largest_batch: float) -> tuple[float, 
     return tuple(present if math.isclose(value, present, abs_tol=1e-9) else value for value in others)
 
 
-def knobs_at(knobs: Knobs, lane: str, value: float) -> Knobs:
-    """The knobs with another value in this lane, and the rate that belongs to it."""
-    rate = knobs.learning_rate
-    if lane == RATE:
-        return replace(knobs, learning_rate=value)
-    if lane == MOMENTUM:
-        return replace(knobs, learning_rate=rate * (1 - value) / (1 - knobs.momentum), momentum=value)
-    return replace(knobs, learning_rate=rate * math.sqrt(value / knobs.batch_size), batch_size=round(value))
+def rate_factor(lane: str, value: float, present: float) -> float:
+    """By what the rate is multiplied where the momentum or the batch size becomes `value`.
+
+    >>> round(rate_factor("momentum", 0.95, 0.9), 3), rate_factor("batch_size", 256, 64)
+    (0.5, 2.0)
+    """
+    return (1 - value) / (1 - present) if lane == MOMENTUM else math.sqrt(value / present)
 
 
 def words(lane: str, value: float) -> tuple[str, str]:

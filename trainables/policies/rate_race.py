@@ -279,7 +279,7 @@ class RateRace(Policy[State]):
     def _trial(self, state: State, race: Race, signals: Signals) -> tuple[State, Action]:
         """Try the race's next value from the race's first weights."""
         return {**state, "race": race}, Action(
-            knobs=races.knobs_at(self._knobs(state, signals), race["lane"], race["trying"]), roll_back=True,
+            knobs=_turned_in(self._knobs(state, signals), race["lane"], race["trying"]), roll_back=True,
             replay=self.data == "replay", explore=True, reports=_WINNER if race["winner"] else "",
         )  # fmt: skip
 
@@ -334,7 +334,7 @@ class RateRace(Policy[State]):
 
     def _placed(self, state: State, lane: str, value: float, signals: Signals) -> State:
         """The state with this value in use, and the rate that belongs to it."""
-        knobs = races.knobs_at(self._knobs(state, signals), lane, value)
+        knobs = _turned_in(self._knobs(state, signals), lane, value)
         factor = 1.0 if lane == RATE else knobs.learning_rate / state["rate"]
         return {
             **state, "rate": knobs.learning_rate, "momentum": knobs.momentum, "batch_size": knobs.batch_size,
@@ -385,3 +385,14 @@ class RateRace(Policy[State]):
 
 def _turned(signals: Signals, rate: float) -> Action:
     return Action(knobs=replace(signals.knobs, learning_rate=rate))
+
+
+def _turned_in(knobs: Knobs, lane: str, value: float) -> Knobs:
+    """The knobs with another value in this lane, and the rate that belongs to it."""
+    if lane == RATE:
+        return replace(knobs, learning_rate=value)
+    is_momentum = lane == MOMENTUM
+    rate = knobs.learning_rate * races.rate_factor(lane, value, knobs.momentum if is_momentum else knobs.batch_size)
+    if is_momentum:
+        return replace(knobs, learning_rate=rate, momentum=value)
+    return replace(knobs, learning_rate=rate, batch_size=round(value))
