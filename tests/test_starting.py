@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -25,6 +26,7 @@ from orchestrator import (
     uniform,
     when,
 )
+from orchestrator.definition.sources import sources_of
 from orchestrator.smoke import smallest
 from tests.stepping import SCRIPT, steady
 from tests.support import ROOT, recorded, simulated, small_sweep
@@ -245,6 +247,47 @@ def test_a_mended_command_line_goes_on_and_another_script_does_not(tmp_path: Pat
     train.write_text(TWENTY_EPOCHS + "# edited")
     moved.write_text(TWENTY_EPOCHS + "# edited")
     assert "train.py was edited" in simulated(tmp_path / "run", tuned(f"python {moved}")).found
+
+
+def test_what_was_edited_is_said_with_its_path_from_the_script(tmp_path: Path) -> None:
+    files = {
+        "main.py": "import data\nfrom net import blocks\n" + TWENTY_EPOCHS,
+        "data.py": "import math, absent\n",
+        "net/__init__.py": "from . import heads\n",
+        "net/blocks.py": "from .heads import HEAD\nimport data\n",
+        "net/heads.py": "HEAD = 1\n",
+        "other.py": "unused = 1\n",
+        "base.json": '{"rate": 1}',
+        "run.sh": 'exec python main.py "$@"\n',
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    def names(command: str, **settings: Any) -> set[str]:
+        return set(sources_of(Script(command, metric="loss", mode="min", horizon=20, **settings)))
+
+    with contextlib.chdir(tmp_path):
+        modules = {"data.py", "net/__init__.py", "net/blocks.py", "net/heads.py"}
+        assert names("python main.py") == {"main.py"} | modules
+        assert names("bash run.sh") == {"run.sh", "main.py"} | modules
+        assert names("python -m net.blocks") == {"blocks.py", "heads.py"}
+        assert names("python main.py {config}", config="base.json") == {"main.py", "base.json"} | modules
+        before = sources_of(Script("python main.py", metric="loss", mode="min", horizon=20))
+        (tmp_path / "net" / "heads.py").write_text("HEAD = 2\n")
+        after = sources_of(Script("python main.py", metric="loss", mode="min", horizon=20))
+        assert [name for name in before if before[name] != after[name]] == ["net/heads.py"]
+
+
+def test_an_edited_function_is_said(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("WIDTH = 1\n")
+    (tmp_path / "tune.py").write_text("import helper\n" + OWN)
+    first = run_script("tune.py", "--simulate", "--num-samples", "1", cwd=tmp_path, KIND="function")
+    assert first.returncode == 0, first.stderr
+    (tmp_path / "helper.py").write_text("WIDTH = 2\n")
+    (tmp_path / "tune.py").write_text("import helper\n" + OWN.replace("/ step}", "/ step + 1}"))
+    again = run_script("tune.py", "--simulate", "--num-samples", "2", cwd=tmp_path, KIND="function")
+    assert "Changed: num_samples: 1 → 2, helper.py was edited, train() was edited." in again.stdout + again.stderr
 
 
 def test_trained_on_beyond_what_the_training_has_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

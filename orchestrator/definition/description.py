@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.definition.identity import files_of, identity, same_command
+from orchestrator.definition.identity import identity, same_command
+from orchestrator.definition.sources import sources_of
 from orchestrator.money.amounts import Amount
 from orchestrator.money.prices import prices_of
 from orchestrator.secrets import masked_value
@@ -49,7 +50,7 @@ def describe(sweep: Sweep) -> dict[str, Any]:
             "workers": sweep.workers,
             "baseline": None if sweep.baseline_config is None else dict(sweep.baseline_config),
             "points_to_evaluate": [dict(point) for point in sweep.points_to_evaluate],
-            "files": files_of(command),
+            "files": sources_of(sweep.workload),
         }
     )
     return described

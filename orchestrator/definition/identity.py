@@ -103,22 +103,11 @@ def same_command(command: str) -> str:
     return shlex.join(_plain_word(index, word) for index, word in enumerate(shlex.split(command)))
 
 
-def files_of(command: str) -> dict[str, dict[str, str]]:
-    """The scripts that a command names, each with its path and the digest of its content."""
-    found = {}
-    for word in shlex.split(command):
-        path = Path(word)
-        if path.suffix in _SCRIPTS and path.is_file():
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            found[path.name] = {"path": str(path.absolute()), "sha256": content}
-    return found
-
-
-_SCRIPTS = (".py", ".sh", ".bash")
+SCRIPTS = (".py", ".sh", ".bash")
 
 
 def _plain_word(index: int, word: str) -> str:
     name = Path(word).name
     if re.fullmatch(r"python(\d+(\.\d+)*)?", name):
         return "python"
-    return name if index == 0 or Path(word).suffix in _SCRIPTS else word
+    return name if index == 0 or Path(word).suffix in SCRIPTS else word

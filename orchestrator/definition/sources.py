@@ -1,0 +1,113 @@
+"""The user's files that a training is made of, so that a resume can say which of them were edited since.
+
+A script that the command names, what it imports from its own folder, the config file that it starts from, and the source of
+a function or a class of the user's. Imports are read, not carried out: what a program loads by name at run time, and
+installed packages, are not seen.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from orchestrator.definition.identity import SCRIPTS
+from trainables.contract import CommandLine
+
+MOST = 200  # files that are looked at
+LARGEST = 1_000_000  # bytes of a file that is looked at
+OURS = ("orchestrator", "trainables", "search")
+
+Source = dict[str, str]
+"""The file's "path" ("" for a function of a notebook), and the "sha256" of its content."""
+
+
+def sources_of(workload: Any) -> dict[str, Source]:
+    """Name → file: scripts by their names, the modules beside them by their paths from there, functions by "name()"."""
+    if isinstance(workload, CommandLine):
+        base = getattr(workload, "config", None)
+        paths = [*_named(shlex.split(workload.command)), *([Path(base)] if base and Path(base).is_file() else [])]
+        found = {path.name: _of_file(path) for path in paths}
+        for path in paths:
+            found |= _beside(path) if path.suffix == ".py" else {}
+        return found
+    code = getattr(workload, "train", type(workload))
+    while isinstance(code, functools.partial):
+        code = code.func
+    if getattr(code, "__module__", "").partition(".")[0] in OURS:
+        return {}
+    try:
+        text, file = inspect.getsource(code), inspect.getsourcefile(code) or ""
+    except (OSError, TypeError):  # typed at a prompt, or no Python
+        return {}
+    is_there = Path(file).is_file()
+    place = str(Path(file).absolute()) if is_there else ""
+    own = {"path": place, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return {f"{code.__qualname__}()": own} | (_beside(Path(file)) if is_there else {})
+
+
+def _named(words: list[str]) -> list[Path]:
+    """The scripts that a command names, by their files or after -m, and those that its shell scripts name."""
+    found: list[Path] = []
+    for before, word in zip(["", *words], words, strict=False):
+        path = Path(word)
+        if before == "-m":
+            found += _files_of(word, Path.cwd())[-1:]
+        elif path.suffix in SCRIPTS and path.is_file() and path not in found:
+            found.append(path)
+            if path.suffix != ".py" and path.stat().st_size < LARGEST:
+                inner = re.findall(r"[\w./-]+\.py\b", path.read_text(errors="replace"))
+                found += [Path(each) for each in dict.fromkeys(inner) if Path(each).is_file()]
+    return found
+
+
+def _beside(script: Path) -> dict[str, Source]:
+    """The modules in the script's folder that it imports, and those that they import."""
+    root = script.absolute().parent
+    found: dict[Path, None] = {}
+    waiting = [script.absolute()]
+    while waiting and len(found) < MOST:
+        path = waiting.pop(0)
+        for each in _imported(path, root):
+            if each not in found and each != script.absolute():
+                found[each] = None
+                waiting.append(each)
+    return {path.relative_to(root).as_posix(): _of_file(path) for path in found}
+
+
+def _imported(path: Path, root: Path) -> Iterator[Path]:
+    """The files below `root` that a Python file imports."""
+    try:
+        tree = ast.parse(path.read_bytes()) if path.stat().st_size < LARGEST else ast.parse("")
+    except (OSError, SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _files_of(alias.name, root)
+        elif isinstance(node, ast.ImportFrom):
+            folder = root if not node.level else path.parents[node.level - 1]
+            if folder == root or root in folder.parents:
+                module = node.module or ""
+                yield from _files_of(module, folder)
+                for alias in node.names:
+                    yield from _files_of(f"{module}.{alias.name}".strip("."), folder)
+
+
+def _files_of(module: str, folder: Path) -> list[Path]:
+    """The files of a dotted module: the packages' own, and the module's last; those that there are."""
+    parts = [part for part in module.split(".") if part]
+    files = [folder.joinpath(*parts[:count], "__init__.py") for count in range(1, len(parts) + 1)]
+    if parts:
+        files.append(folder.joinpath(*parts[:-1], f"{parts[-1]}.py"))
+    return [file for file in files if file.is_file()]
+
+
+def _of_file(path: Path) -> Source:
+    return {"path": str(path.absolute()), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
