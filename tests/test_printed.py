@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from search.work import Assignment
@@ -162,6 +162,7 @@ def test_a_heading_says_which_step_the_lines_below_it_are_about() -> None:
     assert [dict(line.steps) for line in found] == [{}, {"epoch": 3.0}, {"epoch": 3.0}]
 
 
+@example(0.0, "{!r}", "%||")  # no progress bar
 @given(
     st.floats(allow_nan=False, allow_infinity=False, width=32),
     st.sampled_from(["{!r}", "{:.4f}", "{:.3e}", "{:g}", "{:,.2f}", "{:+.2f}"]),

@@ -248,6 +248,20 @@ def test_a_metric_by_another_name_is_told_at_once_and_fails_long_before_the_end(
     assert texts(items) == ["no 'valid_loss' so far; it named val_loss. Did you mean 'val_loss'?"]
 
 
+@pytest.mark.parametrize("order", ["print(epoch); print(best)", "print(best); print(epoch)"])
+def test_a_line_with_the_best_value_so_far_is_no_reason_for_a_notice(order: str, tmp_path: Path) -> None:
+    text = f"""
+for n in range(1, 7):
+    epoch, best = f"[INFO] epoch {{n}}/6 - val_loss={{n}}.5 val_acc=0.{{n}} (1.3s)", f"[INFO] new best val_acc=0.{{n}}, saved best.pt"
+    {order}
+"""
+    for metric, values in (("val_acc", [0.1, 0.2]), ("val_loss", [1.5, 2.5])):
+        items = trained(script(tmp_path, text, metric=metric), assigned(tmp_path / metric))
+        assert [item.metrics[metric] for item in items if item.kind == "report"][:2] == values
+        if metric == "val_acc" or order.startswith("print(epoch)"):
+            assert texts(items) == []
+
+
 def test_a_metric_that_comes_rarely_is_waited_for(tmp_path: Path) -> None:
     text = "for n in range(1, 101):\n    print(f'iter {n}: loss={n}')\n    if n % 50 == 0: print(f'step {n}: train loss 2.0, val loss {n}.5')\n"
     items = trained(script(tmp_path, text, metric="val loss", horizon=100), assigned(tmp_path, until=100))

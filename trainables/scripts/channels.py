@@ -164,6 +164,8 @@ class Channels:
             return None
         if reading is None:
             self.notices += self.missing.note(line, is_told=self.is_told)
+        else:
+            self.is_told = True  # at once: the next line may come in the same batch
         return reading
 
     def _reading(self, line: Line, row: int | None) -> Reading | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from search.records import Config
-from trainables.scripts.printed import Line, is_synonym, likeliest
+from trainables.scripts.printed import Line, is_record, is_synonym, likeliest
 
 SURE = 3  # give up after this many steps that have the metric by another name, and none by its own
 _METRIC = re.compile(
@@ -43,7 +43,11 @@ class MissingMetric:
             if self._at.get(name) != at:
                 self._names[name] = self._names.get(name, 0) + 1
                 self._at[name] = at
-        if names and not is_told and (self._script, self._metric) not in _told:
+        if (
+            any(not is_record(name, self._metric) for name in names)
+            and not is_told
+            and (self._script, self._metric) not in _told
+        ):
             _told.add((self._script, self._metric))
             notices.append(f"no {self._metric!r} so far{self.hint(list(self._names))}")
         return notices

@@ -66,7 +66,7 @@ _COUNTED_EPOCH = re.compile(r"(?<![\w.=:])(\d+)(?:st|nd|rd|th)?[ -]?epoch\b(?!\s
 _PROGRESS = re.compile(
     r"[\[(]\s*(\d+)\s*/\s*(\d+)\s*[\])(]|(?<![\w.])(\d+)\s*/\s*(\d+)(?=\s*(?:batches|\[|━|╸|╺|\d+(?::\d\d)+|.{0,60}?(?:it/s|s/it|s/step|s/epoch)))"
 )
-_BAR = re.compile(r"\d{1,3}%\s*\|[^|]*\||[━╸╺█▏▎▍▌▋▊▉]+|\[[=>.]{4,}\]")
+_BAR = re.compile(r"(?<![\d.])\d{1,3}%\s*\|[^|]*\||[━╸╺█▏▎▍▌▋▊▉]+|\[[=>.]{4,}\]")
 _STAMPS = re.compile(
     r"\d{4}[-/]\d\d[-/]\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)?"
     r"|\d\d/\d\d/(?:\d{4}|\d\d)(?=\s+\d\d:)|(?<![\w.])\d{1,2}/\d{1,2}\s(?=\d\d:\d\d:\d\d)"
@@ -138,7 +138,7 @@ class Line:
 
     def doubtful(self, name: str) -> str:
         """The text in place of the value of `name`; empty if the line has the value, or does not mention the name."""
-        if self.value(name) is not None:
+        if self.value(name) is not None or any(is_record(value.name, name) for value in self.values):
             return ""
         spelled = r"[\s_/.-]+".join(map(re.escape, re.split(r"[\s_/.-]+", name.strip())))
         found = re.search(rf"(?<![\w/.-])(?:[\"'])?{spelled}(?:[\"'])?\s*[=:|]\s*\S[^,;]*", self.text, re.I)
@@ -254,6 +254,13 @@ def likeliest(name: str, seen: list[str]) -> str | None:
 def is_synonym(name: str, other: str) -> bool:
     """Whether two names are spellings of the same words: val_loss, valid_loss, Validation loss."""
     return _words(name) == _words(other)
+
+
+def is_record(name: str, metric: str) -> bool:
+    """Whether a name is the metric's best, last or previous value, not its present one: `new best val_acc`."""
+    words = name.split()
+    ends = (key_of(" ".join(words[place:])) == key_of(metric) for place in range(1, len(words)))
+    return any(ends) and bool(_OTHERS.difference(SPLITS).intersection(key_of(name).split("_")))
 
 
 def key_of(name: str) -> str:
