@@ -26,6 +26,7 @@ from search.rules.population import Population
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
+from search.space import Space, choice, loguniform, pow2
 from search.task import Task
 from search.work import Progress, Reported
 from tests.support import ROOT, concrete, run_script, simulated
@@ -39,6 +40,7 @@ import curves  # noqa: E402
 import families  # noqa: E402
 import fleet  # noqa: E402
 import peer  # noqa: E402
+import peers  # noqa: E402
 import race  # noqa: E402
 import regret  # noqa: E402
 import standing  # noqa: E402
@@ -538,6 +540,35 @@ def test_a_step_of_a_recorded_schedule_is_a_tenth_of_that_run(tmp_path: Path) ->
     assert (deberta.best, alexnet.best) == (pytest.approx(0.1), pytest.approx(0.5))
     with pytest.raises(ValueError, match=r"alexnet_imagenet\.npz is missing"):
         curves.schedules(tmp_path / "elsewhere")
+
+
+def test_an_optimiser_behind_a_harness_races_as_by_itself() -> None:
+    """Ours, through the adapter for the harness and back, has the trace of our own race."""
+    problem = families.family("few")[0]
+    seconds = 0.1 * 50 * problem.full_cost / 4
+    alone = race.race(
+        problem,
+        AskAndTell(problem.space, Random(), Asha(), horizon=problem.horizon, seed=3),
+        workers=4,
+        seconds=seconds,
+    )
+    view = peers.View(problem.space)
+    ours = peer.Peer(view.params, problem.horizon, seed=3, searcher=Random(), scheduler=Asha())
+    behind = peers.raced(problem, view, ours, workers=4, seconds=seconds)
+    assert behind.any == alone.any
+    assert behind.full == alone.full
+    assert (behind.trials, behind.complete) == (alone.trials, alone.complete)
+
+
+def test_the_adapters_see_numbers_and_the_curves_what_they_mean() -> None:
+    space = Space({"width": pow2(16, 512), "kind": choice(["a", "b"]), "rate": loguniform(1e-3, 1.0)})
+    view = peers.View(space)
+    assert [(given["type"], given["low"], given["high"], given["log"]) for given in view.params] == [
+        ("int", 4, 9, False), ("int", 0, 1, False), ("float", 1e-3, 1.0, True),
+    ]  # fmt: skip
+    assert view.config({"width": 5, "kind": 1, "rate": 0.1}) == {"width": 32, "kind": "b", "rate": 0.1}
+    assert view.from_unit([0.0, 1.0, 0.5]) == {"width": 4, "kind": 1, "rate": pytest.approx(10**-1.5)}
+    assert peers.broken(families.family("diverging")[0]) > 0
 
 
 def test_two_dumps_of_decisions_are_compared_to_the_last_bit(tmp_path: Path) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support import ROOT
 from trainables.policies.largest_free_batch import LargestFreeBatch
+from trainables.policies.rate_race import RateRace
 from trainables.workloads.mlp_digits import MlpDigits
 
 sys.path.insert(0, str(ROOT / "experiments" / "benchmarks"))
 
 import free_batch
 import judging
+import lanes
 import policy_overhead
 import shared_rates
 import weight_averages
@@ -98,3 +101,22 @@ def test_parts_of_all_sizes_judge_the_same_race() -> None:
     winners, values = found
     assert len(winners) == len(judging.SIZES) == len(values[winners[0]])
     assert values[winners[0]][0] == values[winners[0]][-1] != values[winners[0]][1], "512 is more than there are"
+
+
+def test_what_a_further_lane_brings_is_told_against_the_rate_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = replace(TINY, workload=MlpDigits(horizon=10, data_share=0.2))
+    rows = weight_averages.Rows(tmp_path, "0/1")
+    for arm in lanes.ARMS:
+        policy = RateRace(rungs=1, least=5, again=(), lanes=lanes.ARMS[arm])
+        row = weight_averages.trained(experiment, policy, experiment.config, 0, tmp_path)
+        rows.add({"arm": arm, "rate": 0.1, "seed": 0, **row})
+    lanes.show("tiny", experiment, rows)
+    told = {line.split(" | ")[0][2:]: line.split(" | ") for line in capsys.readouterr().out.splitlines() if "|" in line}
+    assert told["rate"][2].startswith("0 ")
+    assert "momentum" in told["rate, momentum"][4]
+    assert "a batch of" in told["rate, batch"][4]
+    slower, race = lanes.experiment_of("quadratic", None, 0.99)
+    assert slower.config["momentum"] == 0.99
+    assert race.high == pytest.approx(0.03), "as long steps"
