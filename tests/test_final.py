@@ -11,7 +11,7 @@ import pytest
 from orchestrator.driver import Driver
 from search.contract import Searcher
 from search.history import History, Trial
-from search.records import FINALIST, Status, Suggestion
+from search.records import BASELINE, FINALIST, Status, Suggestion
 from search.schedulers.asha import Asha, AshaPromote
 from search.searchers.points import Points
 from search.searchers.random import Random
@@ -102,6 +102,18 @@ def test_a_searcher_may_ask_for_finalists_and_the_sweep_has_the_last_word(tmp_pa
     assert small_sweep(searcher=Careful(), finalists=0).finalist_count == 0
     assert small_sweep(searcher=Points([POINT], then=Careful())).finalist_count == 2
     assert len(runs_of(simulated(tmp_path, small_sweep(searcher=Careful(), num_samples=3)))) == 2
+
+
+def test_stopped_trials_keep_their_checkpoints_only_until_the_search_has_a_result(tmp_path: Path) -> None:
+    sweep = small_sweep(num_samples=12, scheduler=Asha(grace_period=1, reduction_factor=2), finalists=1, baseline=POINT)
+    driver = simulated(tmp_path, sweep)
+    stopped = {trial.number for trial in driver.history.having(Status.STOPPED)}
+    own = [trial for trial in driver.history.having(Status.COMPLETED) if trial.first_origin not in (BASELINE, FINALIST)]
+    assert stopped
+    assert own
+    kept = {int(path.parent.parent.name) for path in tmp_path.glob("trials/*/checkpoints/*")}
+    assert not kept & stopped
+    assert own[0].number in kept
 
 
 def test_the_winners_checkpoint_is_there_even_if_few_are_kept(tmp_path: Path) -> None:

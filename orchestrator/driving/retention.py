@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import shutil
 from collections.abc import Set
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.driving.places import Places
@@ -27,7 +28,8 @@ class Retention:
         self._places = places
         self._running = running
         self._leaving: set[int] = set()  # trials that are over, but whose workers have not finished yet
-        self._resumes = takes_on_stopped(sweep.searcher, sweep.scheduler, sweep.rules)
+        self._resumes = takes_on_stopped(sweep.searcher, sweep.scheduler, replace(sweep.rules, finalists=0))
+        self._has_finalists = sweep.rules.finalists > 0
         self._replaced = {trial.replaces for trial in history if trial.replaces is not None}
         self._keep = max(sweep.keep_checkpoints, sweep.finalist_count)
         kept = sorted((trial.loss, trial.number) for trial in history.having(Status.COMPLETED) if _counts(trial))
@@ -44,8 +46,15 @@ class Retention:
         if trial.status is Status.RUNNING or trial.first_origin == BASELINE:
             return True
         if trial.status is Status.STOPPED:  # the only kind of result until a trial is completed
-            return number not in self._replaced and (self._resumes or not self._kept)
+            unpaid = number in self._history.run.unpaid  # it goes on once the budget is raised
+            return number not in self._replaced and (unpaid or self._may_resume)
         return trial.status is Status.COMPLETED and _counts(trial) and (trial.loss, number) in self._kept
+
+    @property
+    def _may_resume(self) -> bool:
+        """Whether stopped trials may go on: by the search, or as finalists while it has completed nothing of its own."""
+        of_search = any(self._history.trials[number].first_origin != BASELINE for _, number in self._kept)
+        return self._resumes or not self._kept or (self._has_finalists and not of_search)
 
     def pinned(self, number: int) -> tuple[int, ...]:
         """The steps of this trial from which others fork, or may fork: its worker must not delete their checkpoints.
@@ -65,7 +74,7 @@ class Retention:
         """`trial` has ended or paused: keep the checkpoints of the best, drop those of trials no longer among them."""
         if trial.status in DONE:
             self._drop(*self._outdone_by(trial))
-        elif not self._resumes:
+        elif not self._may_resume:
             self._drop(trial)
         elif self._replaced:
             self._drop(*(self._history.trials[number] for number in self._replaced))
@@ -86,9 +95,10 @@ class Retention:
     def _outdone_by(self, trial: Trial) -> list[Trial]:
         gone = [trial]
         if trial.status is Status.COMPLETED and _counts(trial):
-            if not self._kept and not self._resumes:
-                gone += self._history.having(Status.STOPPED)
+            might_resume = self._may_resume
             bisect.insort(self._kept, (trial.loss, trial.number))
+            if might_resume and not self._may_resume:
+                gone += self._history.having(Status.STOPPED)
             if len(self._kept) > self._keep:
                 gone.append(self._history.trials[self._kept.pop()[1]])
         return gone
