@@ -410,7 +410,7 @@ def test_failures_are_grouped_by_cause_with_the_first_traceback(tmp_path: Path) 
     assert text(section).startswith(
         "4 of 5 trials failed or diverged (80 %), most (3) for one reason: ValueError: width 0 is odd"
     )
-    assert "They cost 8.00 s of training, 80 % of all." in text(section)
+    assert "They cost 8.00 s of training, 80 % of all, starts not counted." in text(section)
     assert "Workers were lost 1 time, under 1 trial" in text(section)
     causes = tables(section)["Causes"].rows
     assert [row[:4] for row in causes[:2]] == [

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.definition.description import described_tasks
+from orchestrator.money.first_steps import excess_of_first_steps
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state
 from orchestrator.reading.summary import description
@@ -85,6 +86,19 @@ class Recorded:
             for trial in self.history
             if trial.task == FULL and trial.status is Status.COMPLETED and trial.first_origin != FINALIST
         ]
+
+    @cached_property
+    def start_seconds(self) -> dict[int, float]:
+        """Trial → the seconds of its costs by which first steps took longer than later ones: starts, not training."""
+        reports = [(row["seq"], row["trial"], row["cost_seconds"]) for row in self.rows["report"]]
+        begins = [
+            (row["seq"], row.get("trial")) for table in ("sweep", "suggestion", "lost") for row in self.rows[table]
+        ]
+        trial_of = {seq: trial for seq, trial, _ in reports}
+        found: dict[int, float] = {}
+        for seq, seconds in excess_of_first_steps(reports, begins, self.history.trials).items():
+            found[trial_of[seq]] = found.get(trial_of[seq], 0.0) + seconds
+        return found
 
     def value(self, loss: float) -> float:
         """The metric's own value of a loss."""

@@ -93,8 +93,8 @@ def random_search_words(history: History, best: Trial | None, usd: float | None)
         least = f"{_count(found.at_least)} full trainings{cost(found.at_least)}"
         return f"more than {least} for this result, with 95 % confidence: {base}"
     most = "any number" if math.isinf(found.at_most) else _count(found.at_most)
-    span = f"({_count(found.at_least)} to {most})"
-    return f"{_count(found.estimate)} {span}, with 95 % confidence, full trainings{cost(found.estimate)} for this result: {base}"
+    span = f"({_count(found.at_least)} to {most} with 95 % confidence)"
+    return f"about {_count(found.estimate)} full trainings{cost(found.estimate)} for this result {span}: {base}"
 
 
 def _count(trainings: float) -> str:

@@ -28,6 +28,7 @@ ENDINGS = {
     Status.FAILED: "failed",
     Status.RUNNING: "not ended",
 }
+WORTH_SAYING = 0.05  # of the training: shorter starts are not told
 SURE = 2.0  # standard errors: a lead beyond them is no luck of one comparison in twenty
 
 
@@ -155,11 +156,13 @@ def _cost(run: Recorded) -> str:
     )  # its bill says more
     before, after = (f"{money}. ", "") if cost["usd"] is not None else ("", f" {money}." if money else "")
     budget = "" if cost["budget"] is None else f" The budget was {budget_words(cost['budget'])}."
-    seconds = sum(trial.cost_seconds for trial in history)
+    starts = sum(run.start_seconds.values())
+    seconds = sum(trial.cost_seconds for trial in history) - starts
+    beside = f" and {duration(starts)} of starts" if starts > WORTH_SAYING * seconds else ""
     times = [row["time"] for table in ("sweep", "report", "ending") for row in run.rows[table]]
     passed = seconds_between(min(times), max(times)) if times else 0.0
     return (
-        f"{before}{trainings(history.spent)} full trainings: {duration(seconds)} of training time; the sweep took "
+        f"{before}{trainings(history.spent)} full trainings: {duration(seconds)} of training{beside}; the sweep took "
         f"{duration(passed)}. {plural(len(history.trials), 'trial')}: {trials}.{after}{budget}"
     )
 

@@ -13,6 +13,7 @@ from orchestrator.page.charts import Chart, Section, Series, Table
 from orchestrator.page.recorded import Recorded
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.forecasts import random_search_words, usd_per_second
+from search.records import BASELINE, FINALIST, Status
 
 NOT_COUNTED = "Devices that wait between trainings are on no trial's bill, although their owner may charge for them."
 
@@ -51,12 +52,16 @@ def _random(run: Recorded, prices: Prices) -> list[str]:
     found = needed(run.history, run.best)
     if found is None or (found.estimate is None and found.at_least < run.history.spent):
         return []  # a lower end below this sweep's own cost says nothing
+    if all(trial.first_origin in ("random", BASELINE, FINALIST) for trial in run.history) and not run.history.having(
+        Status.STOPPED
+    ):
+        return []  # it is a random search
     words = random_search_words(run.history, run.best, usd_per_second(prices, run.history))
     assumed = (
         "This assumes that random search trains every configuration in full, each for the mean time of a training here, "
         "and that a configuration that was stopped would not have got there."
     )
-    return [f"Random search needs {words}. {assumed}"]
+    return [f"Random search without early stopping needs {words}. {assumed}"]
 
 
 def _outcomes(cost: Mapping[str, Any]) -> Chart:

@@ -65,9 +65,11 @@ def _sentences(run: Recorded, found: Sequence[Cause]) -> list[str]:
             f"{_cut(first.reason) or 'none is on record'}"
         )
         trials = [run.history.trials[number] for cause in ended for number in cause.trials]
-        cost, whole = _seconds(trials), _seconds(run.history.trials)
+        cost, whole = _seconds(run, trials), _seconds(run, run.history.trials)
         if whole > 0:
-            sentences.append(f"They cost {seconds_in_words(cost)} of training, {percent(cost / whole)} of all.")
+            sentences.append(
+                f"They cost {seconds_in_words(cost)} of training, {percent(cost / whole)} of all, starts not counted."
+            )
     lost = [cause for cause in found if cause.what == "lost its worker"]
     if lost:
         times = sum(len(cause.trials) for cause in lost)
@@ -86,7 +88,7 @@ def _table(run: Recorded, found: Sequence[Cause]) -> Table:
         numbers = ", ".join(str(trial.number) for trial in trials[:5]) + (", …" if len(trials) > 5 else "")
         steps = sorted({trial.step for trial in trials})
         where = str(steps[0]) if len(steps) == 1 else f"{steps[0]}–{steps[-1]}"
-        cost = "–" if cause.what == "lost its worker" else seconds_in_words(_seconds(trials))
+        cost = "–" if cause.what == "lost its worker" else seconds_in_words(_seconds(run, trials))
         rows.append([cause.what, str(len(cause.trials)), _cut(cause.reason) or "–", numbers, where, cost])
     left = len(found) - len(rows)
     return Table(
@@ -111,8 +113,9 @@ def _traceback(run: Recorded, cause: Cause) -> Table | None:
     )  # fmt: skip
 
 
-def _seconds(trials: Sequence[Trial]) -> float:
-    return sum(trial.cost_seconds for trial in trials)
+def _seconds(run: Recorded, trials: Sequence[Trial]) -> float:
+    """Of training alone, as the bill counts it."""
+    return sum(trial.cost_seconds - run.start_seconds.get(trial.number, 0.0) for trial in trials)
 
 
 def _cut(reason: str) -> str:

@@ -17,6 +17,7 @@ from orchestrator.page.recorded import Recorded
 from search.history import Trial
 from search.task import FULL
 
+ENOUGH = 8  # results at a stage for the charts of parameters; at a later one with fewer, hardly anything is seen
 LINES = 400  # trials in the parallel coordinates: the best, and a spread of the others
 AXES = 10  # parameters in them, and …
 SLICES = 8  # … in the slices, the most important first
@@ -32,7 +33,8 @@ def section(run: Recorded) -> Section | None:
         return None
     columns = [column for column in columns_of(run.about) if any(column.name in t.config for t in run.history)]
     found = influences(run.history, columns) if columns else []
-    shown = next((each for each in reversed(found) if each.stage.results), None)
+    shown = next((each for each in reversed(found) if len(each.stage.results) >= ENOUGH), None)
+    shown = shown or next((each for each in reversed(found) if each.stage.results), None)
     if shown is None:
         return None
     order = _in_order(columns, shown)

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from orchestrator.money.first_steps import excess_of_first_steps
 from orchestrator.page.analysis.idle import Idle, at_once, idle
 from orchestrator.page.analysis.words import counted, percent, seconds_in_words
 from orchestrator.page.charts import Chart, Figure, Section, Series
@@ -30,7 +29,7 @@ def section(run: Recorded) -> Section | None:
             "say nothing about idle workers."
         )
         return Section("workers", "Workers", [told])
-    found = replace(found, trained=found.trained - _starting(run))
+    found = replace(found, trained=found.trained - sum(run.start_seconds.values()))
     figures: list[Figure] = [_shares(found), _over_time(found)]
     return Section("workers", "Workers", _sentences(run, found), figures, columns=2)
 
@@ -60,13 +59,6 @@ def _sentences(run: Recorded, found: Idle) -> list[str]:
             "not counted."
         )
     return sentences
-
-
-def _starting(run: Recorded) -> float:
-    """Seconds that first steps took longer than later ones."""
-    reports = [(row["seq"], row["trial"], row["cost_seconds"]) for row in run.rows["report"]]
-    begins = [(row["seq"], row.get("trial")) for table in ("sweep", "suggestion", "lost") for row in run.rows[table]]
-    return sum(excess_of_first_steps(reports, begins, run.history.trials).values())
 
 
 def _shares(found: Idle) -> Chart:
