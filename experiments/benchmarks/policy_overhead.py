@@ -63,6 +63,7 @@ MODELS = {
     "resnet_pretrain": Model(ResNetPretrain(), 64, 4),
     "bert_mlm, 2 x 128": Model(BertMlm(), 32, 4),
     "bert_mlm, 4 x 256": Model(BertMlm(layers=4, hidden=256, heads=4), 32, 4),
+    "bert_mlm, 12 x 768": Model(BertMlm(layers=12, hidden=768, heads=12), 8, 4),  # of the size that GPUs train
 }
 
 
