@@ -13,6 +13,7 @@ import hashlib
 import inspect
 import re
 import shlex
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,11 @@ def sources_of(workload: Any) -> dict[str, Source]:
     code = getattr(workload, "train", type(workload))
     while isinstance(code, functools.partial):
         code = code.func
-    if getattr(code, "__module__", "").partition(".")[0] in OURS:
+    if (getattr(code, "__module__", None) or "").partition(".")[0] in OURS:
         return {}
     try:
         text, file = inspect.getsource(code), inspect.getsourcefile(code) or ""
-    except (OSError, TypeError):  # typed at a prompt, or no Python
+    except (OSError, TypeError, SyntaxError, tokenize.TokenError):  # typed at a prompt, or no Python
         return {}
     is_there = Path(file).is_file()
     place = str(Path(file).absolute()) if is_there else ""

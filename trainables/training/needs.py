@@ -29,7 +29,7 @@ def refuse_unmet(
     if "replay" in policy.writes and not rolls_back:
         unmet.append(
             "replays samples, which needs a data order that can go back; pass sampler=, to control.attach in a sweep, else "
-            "to Control: the BatchSampler(samples, seed=0) that the DataLoader draws from, or choose data='fresh'."
+            "to Control: the BatchSampler(samples, seed=0) that the DataLoader draws from, or give the policy data='fresh'."
         )
     if "metrics" in policy.needs and not measures:
         unmet.append(
