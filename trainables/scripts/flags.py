@@ -15,7 +15,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from string import Formatter
@@ -113,8 +113,8 @@ def find(name: str, known: Mapping[str, Flag]) -> Flag | None:
     return next((flag for other, flag in known.items() if _alike(other) == _alike(plain)), None)
 
 
-def nearest(name: str, known: Mapping[str, Flag]) -> str | None:
-    """The flag that the user probably meant."""
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The one of the `known` names that the user probably meant."""
     by_key, key = {_alike(other): other for other in known}, _alike(name)
     for same in _SHORT_FORMS:
         if key in same and (found := sorted(same & set(by_key))):

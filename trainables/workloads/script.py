@@ -139,9 +139,13 @@ class Script(CommandLine):
         )
 
     def check_space(self, space: Space) -> None:
-        """Raise ValueError if the command names a parameter that the space lacks, or the script has no flag for one."""
+        """Raise ValueError if the command names a parameter that the space lacks, or the script or its
+        config file has no place for one."""
         named = names_in(self.command) - ({CONFIG} if self.config is not None else set())
         _refuse_unknown(self.command, named, set(space.names))
+        if self.config is not None and "." in self.config and Path(self.config).is_file():
+            for name in (name for name in space.names if name not in named):
+                config_file.refuse_unknown(Path(self.config), name, space.parameters[name].values(3))
         known = self.known_flags()
         if not known:
             return
