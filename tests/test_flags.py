@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -253,7 +254,7 @@ def test_parameters_come_in_a_file(kind: str, based: bool, tmp_path: Path, monke
     workload.check_space(Space({"optimizer.lr": loguniform(1e-6, 1), "width": randint(1, 9)}))
     said = run(workload, {"optimizer.lr": 1e-05, "width": 8, "amp": True, "kind": 'a "b"'}, tmp_path)
     assert "--width" not in said
-    found = config_file.read(tmp_path / "trial" / "checkpoints" / "script" / ".reports" / f"config.{kind}")
+    found = config_file.read(tmp_path / "trial" / f"config.{kind}")  # beside log.txt
     optimizer = {"name": "sgd", "lr": 1e-05} if based else {"lr": 1e-05}
     assert found == {**({"seed": 3} if based else {}), "optimizer": optimizer, "width": 8, "amp": True, "kind": 'a "b"'}
 
@@ -346,3 +347,47 @@ def test_a_config_file_that_cannot_be_read_is_named(
     (tmp_path / f"base.{kind}").write_text(text)
     with pytest.raises(ValueError, match=rf"base\.{kind} cannot be read as {kind.upper()}: "):
         script(tmp_path, READS, " --config {config}", config=f"base.{kind}").check()
+
+
+def test_the_trials_folder_and_seed_have_a_place_in_the_words(tmp_path: Path) -> None:
+    text = "import sys\nprint('epoch 1: loss=0.5', sys.argv[1:])\n"
+    workload = script(tmp_path, text, " out={folder}/best seed={seed}", flag="{name}={value}")
+    workload.check_space(Space({"lr": uniform(0, 1)}))
+    own = tmp_path / "trial" / "checkpoints" / "script"
+    assert str([f"out={own}/best", "seed=7", "lr=0.1"]) in run(workload, {"lr": 0.1}, tmp_path)
+    assert workload.arguments({"lr": 0.1})[2:] == ["out={folder}/best", "seed={seed}", "lr=0.1"], "for the record"
+    workload.check_space(Space({"seed": choice([1, 2])}))  # a parameter of that name goes first
+    assert workload.arguments({"seed": 2}, {"folder": "own", "seed": 7})[2:] == ["out=own/best", "seed=2"]
+
+
+@pytest.mark.parametrize(
+    ("command", "variable"),
+    [
+        ("python train.py out=$TRIAL_FOLDER", "$TRIAL_FOLDER"),
+        ("python train.py out=${TRIAL_FOLDER}/x", "${TRIAL_FOLDER}"),
+        ("bash run.sh $TRIAL_SEED", "$TRIAL_SEED"),
+        ("env A=$HOME sh -c 'python train.py'", "$HOME"),
+    ],
+)
+def test_a_variable_that_no_shell_would_replace_is_refused(command: str, variable: str) -> None:
+    with pytest.raises(ValueError, match=rf"letters {re.escape(variable)}\. Write \{{folder\}} .* sh -c '…'"):
+        Script(command, metric="loss", mode="min", horizon=1)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sh -c 'python train.py out=$TRIAL_FOLDER'",
+        "srun /bin/bash -e -c 'echo $HOME'",
+        "awk '{{print $1}}'",
+        "a x=${{y}}",
+    ],
+)
+def test_a_shell_replaces_its_variables_and_a_dollar_may_be_meant(command: str) -> None:
+    Script(command, metric="loss", mode="min", horizon=1).check_space(Space({"lr": uniform(0, 1)}))
+
+
+@pytest.mark.parametrize("resume", ["--resume last.pt", "--resume {folder}", "--resume {folder}/*.pt", "--resume", ""])
+def test_a_resume_that_names_no_file_is_refused(resume: str) -> None:
+    with pytest.raises(ValueError, match=r"must name a file in the trial's folder, such as '--resume \{folder\}/last"):
+        Script("python train.py", metric="loss", mode="min", horizon=1, resume=resume)
