@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 CONFIG, FOLDER, SEED = "config", "folder", "seed"  # {config}, {folder}, {seed} in a script's command: the trial's own
 
-CONFIG, FOLDER, SEED = "config", "folder", "seed"  # {config}, {folder}, {seed} in a script's command: the trial's own
-
 
 @dataclass(frozen=True)
 class Assignment:

@@ -66,8 +66,8 @@ def by_hand(words: Sequence[str], trial: Path, seed: int, horizon: int, kept: st
     """The line for a shell that trains a script's configuration again; None if its config file is gone.
 
     `words`: of the recorded command, with its placeholders. `trial`: the trial's folder, which keeps the config file.
-    `kept`: what the script has kept in its TRIAL_FOLDER. A script that uses that folder gets
-    another one beside it, which keeps the trial's checkpoints as they are and has none to resume from.
+    `kept`: what the script has kept in its TRIAL_FOLDER. A script that uses that folder gets another
+    one, so that the trial's checkpoints stay as they are.
     """
     text, again, config = " ".join(words), trial / "again", next(trial.glob("config.*"), None)
     if f"{{{CONFIG}}}" in text and config is None:

@@ -102,7 +102,7 @@ class Script(CommandLine):
                     f"Script({text!r}): no shell runs the command, so the script would get the letters {variable}. Write "
                     "{folder} for the trial's own folder, {seed} for its seed; for other variables, sh -c '…'."
                 )
-        if self.resume is not None and not re.fullmatch(r"[^*{]*\{folder\}/+[^\s*/][^*]*", self.resume):
+        if self.resume is not None and not re.fullmatch(r"[^*]*\{folder\}/+[^\s*/][^*]*", self.resume):
             raise ValueError(
                 f"Script(resume={self.resume!r}): must name a file in the trial's folder, such as "
                 "'--resume {folder}/last.pt'; wildcards are not replaced."
