@@ -12,6 +12,8 @@ from search.records import Config
 if TYPE_CHECKING:
     from pathlib import Path
 
+CONFIG, FOLDER, SEED = "config", "folder", "seed"  # {config}, {folder}, {seed} in a script's command: the trial's own
+
 
 @dataclass(frozen=True)
 class Assignment:

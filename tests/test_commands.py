@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shlex
 import socket
 import subprocess
 import sys
@@ -18,12 +17,9 @@ from rich.console import Console
 
 from orchestrator import (
     Quadratic,
-    Script,
-    Space,
-    loguniform,
 )
 from orchestrator.console.plurals import plural
-from orchestrator.reading.export import best_as_yaml, records
+from orchestrator.reading.export import records
 from orchestrator.reading.printed_summary import print_summary
 from orchestrator.reading.state import state, state_words
 from orchestrator.reading.summary import glance, summary
@@ -309,39 +305,6 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     simulated(tmp_path / "runs" / "small", small_sweep(num_samples=1))
     assert "small" in orchestrator("list", "--runs", "~/runs", cwd=tmp_path).stdout
     assert orchestrator("status", "~/runs/small", cwd=tmp_path).returncode == 0
-
-
-TRAIN = """
-import json, os, pathlib, sys
-rate = float(sys.argv[1].partition("=")[2])
-place = pathlib.Path(os.environ["TRIAL_FOLDER"], "my weights.json")
-for epoch in range(1, 4):
-    place.write_text(json.dumps(epoch))
-    print(f"distance={abs(rate - 3) / epoch}, epoch={epoch}", flush=True)
-"""
-
-
-def test_the_export_of_a_script_has_its_command_line_and_its_own_files(tmp_path: Path) -> None:
-    from ruamel.yaml import YAML
-
-    script = tmp_path / "my train.py"
-    script.write_text(TRAIN)
-    command = shlex.join([sys.executable, str(script)])
-    workload = Script(command, metric="distance", mode="min", horizon=3)
-    sweep = small_sweep(workload=workload, space=Space({"learning_rate": loguniform(1e-3, 0.3)}), num_samples=2)
-    folder = tmp_path / "a run; of mine"
-    driver = simulated(folder, sweep)
-    assert driver.best is not None
-    ledger = Ledger.read(folder)
-    exported = YAML(typ="safe").load(best_as_yaml(ledger))
-    ledger.close()
-    env, seed, *words = shlex.split(exported["command"])
-    assert env == "env"
-    assert words == workload.arguments(driver.best.config)
-    assert seed.startswith("TRIAL_SEED=")
-    assert Path(exported["files"], "my weights.json").read_text() == "3"
-    assert "train_on" not in exported  # its script ends where it ends
-    assert shlex.split(exported["train_again"])[2] == str(folder)
 
 
 def test_the_schedule_of_the_best_of_nothing_is_refused_in_words(tmp_path: Path) -> None:

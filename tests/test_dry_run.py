@@ -50,6 +50,13 @@ def test_parts_are_shown_by_what_was_set(plan: Any) -> None:
     script = Script("python train.py", metric="loss", mode="min", horizon=3)
     text = plan(Sweep("own", script, Space({"rate": uniform(0, 1)})))
     assert ": 16 configurations of `python train.py`\n" in text
+    assert re.search(r"\n  command    python train\.py --rate=0\.\d+\n", text)
+    long = Script("python train.py out={folder} 'a b' " + 100 * " word", metric="loss", mode="min", horizon=3)
+    (row,) = re.findall(r"\n  command    (.*)\n", plan(Sweep("own", long, Space({"rate": uniform(0, 1)}))))
+    assert row.startswith("python train.py out={folder} 'a b' word word")
+    assert row.endswith("word …")
+    assert len(row) <= 300
+    assert "  command " not in plan(small_sweep())
 
 
 def test_resources_and_the_metrics_direction_are_words(plan: Any) -> None:

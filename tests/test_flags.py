@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -243,9 +244,9 @@ print(open(path).read())
 def test_parameters_come_in_a_file(kind: str, based: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     base = {
-        "json": '{"seed": 3, "optimizer": {"name": "sgd", "lr": 9}}',
-        "yaml": "seed: 3  # a comment\noptimizer:\n  name: sgd\n  lr: 9\n",
-        "toml": 'seed = 3\n[optimizer]\nname = "sgd"\nlr = 9\n',
+        "json": '{"seed": 3, "width": 1, "optimizer": {"name": "sgd", "lr": 9}}',
+        "yaml": "seed: 3  # a comment\nwidth: 1\noptimizer:\n  name: sgd\n  lr: 9\n",
+        "toml": 'seed = 3\nwidth = 1\n[optimizer]\nname = "sgd"\nlr = 9\n',
     }[kind]
     (tmp_path / f"base.{kind}").write_text(base)
     workload = script(tmp_path, READS, " --config {config}", config=f"base.{kind}" if based else kind)
@@ -253,7 +254,7 @@ def test_parameters_come_in_a_file(kind: str, based: bool, tmp_path: Path, monke
     workload.check_space(Space({"optimizer.lr": loguniform(1e-6, 1), "width": randint(1, 9)}))
     said = run(workload, {"optimizer.lr": 1e-05, "width": 8, "amp": True, "kind": 'a "b"'}, tmp_path)
     assert "--width" not in said
-    found = config_file.read(tmp_path / "trial" / "checkpoints" / "script" / ".reports" / f"config.{kind}")
+    found = config_file.read(tmp_path / "trial" / f"config.{kind}")  # beside log.txt
     optimizer = {"name": "sgd", "lr": 1e-05} if based else {"lr": 1e-05}
     assert found == {**({"seed": 3} if based else {}), "optimizer": optimizer, "width": 8, "amp": True, "kind": 'a "b"'}
 
@@ -294,3 +295,99 @@ def test_what_is_not_there_is_refused_before_anything_starts(tmp_path: Path, mon
     (tmp_path / "base.json").write_text(json.dumps([1]))
     with pytest.raises(ValueError, match="contains no mapping"):
         Script("sh run.sh {config}", **fields, config="base.json").check()
+
+
+BASES = {
+    "json": '{"data": {"batch_size": 32, "files": []}, "optim": {"lr": 0.1}, "layers": [1, 2], "a.b": 1, "empty": null}',
+    "yaml": "data: {batch_size: 32, files: []}\noptim: {lr: 0.1}\nlayers: [1, 2]\na.b: 1\nempty:\n",
+    "toml": 'layers = [1, 2]\n"a.b" = 1\n[data]\nbatch_size = 32\nfiles = []\n[optim]\nlr = 0.1\n',
+}
+
+
+@pytest.mark.parametrize("kind", sorted(BASES))
+@pytest.mark.parametrize(
+    ("name", "parameter", "words"),
+    [
+        ("data.batchsize", randint(8, 64), r"no key 'data\.batchsize'\. Did you mean 'data\.batch_size'\? To add a new key, write it into base\.\w+ with any value\."),
+        ("batch_size", 16, r"Did you mean 'data\.batch_size'\?"),
+        ("optim.learning_rate", uniform(0, 1), r"Did you mean 'optim\.lr'\?"),
+        ("data.lr", uniform(0, 1), r"Did you mean 'optim\.lr'\?"),
+        ("empty.zzz", uniform(0, 1), r"no key 'empty\.zzz'"),
+        ("qqq", uniform(0, 1), r"no key 'qqq'\. It has .*data\.batch_size"),
+        ("layers.0", randint(1, 9), r"'layers' is a list and has no key '0'; tune 'layers' as a whole"),
+        ("optim.lr.value", uniform(0, 1), r"'optim\.lr' is a value and has no key 'value'"),
+        ("optim", choice(["sgd", "adam"]), r"'optim' is a whole section; name the parameter after one of its keys: 'optim\.lr'"),
+    ],
+)  # fmt: skip
+def test_a_parameter_that_the_config_file_lacks_is_refused_before_anything_starts(
+    kind: str, name: str, parameter: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"base.{kind}").write_text(BASES[kind])
+    workload = script(tmp_path, READS, " --config {config}", config=f"base.{kind}")
+    with pytest.raises(ValueError, match=rf"^base\.{kind}.*{words}"):
+        workload.check_space(Space({name: parameter}))
+    workload.check_space(Space({"data.batch_size": randint(8, 64), "optim.lr": 0.1, "a.b": 2}))
+    placed = script(tmp_path, READS, " --config {config} --lr={rate}", config=f"base.{kind}")
+    placed.check_space(Space({"rate": uniform(0, 1)}))  # the command has a place for it
+
+
+def test_a_key_with_a_dot_is_set_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.json").write_text('{"a.b": 1}')
+    config_file.write(tmp_path / "written.json", "base.json", {"a.b": 2})
+    assert json.loads((tmp_path / "written.json").read_text()) == {"a.b": 2}
+
+
+@pytest.mark.parametrize(("kind", "text"), [("json", "{"), ("yaml", "a: [1"), ("toml", "a = ")])
+def test_a_config_file_that_cannot_be_read_is_named(
+    kind: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"base.{kind}").write_text(text)
+    with pytest.raises(ValueError, match=rf"base\.{kind} cannot be read as {kind.upper()}: "):
+        script(tmp_path, READS, " --config {config}", config=f"base.{kind}").check()
+
+
+def test_the_trials_folder_and_seed_have_a_place_in_the_words(tmp_path: Path) -> None:
+    text = "import sys\nprint('epoch 1: loss=0.5', sys.argv[1:])\n"
+    workload = script(tmp_path, text, " out={folder}/best seed={seed}", flag="{name}={value}")
+    workload.check_space(Space({"lr": uniform(0, 1)}))
+    own = tmp_path / "trial" / "checkpoints" / "script"
+    assert str([f"out={own}/best", "seed=7", "lr=0.1"]) in run(workload, {"lr": 0.1}, tmp_path)
+    assert workload.arguments({"lr": 0.1})[2:] == ["out={folder}/best", "seed={seed}", "lr=0.1"], "for the record"
+    workload.check_space(Space({"seed": choice([1, 2])}))  # a parameter of that name goes first
+    assert workload.arguments({"seed": 2}, {"folder": "own", "seed": 7})[2:] == ["out=own/best", "seed=2"]
+
+
+@pytest.mark.parametrize(
+    ("command", "variable"),
+    [
+        ("python train.py out=$TRIAL_FOLDER", "$TRIAL_FOLDER"),
+        ("python train.py out=${TRIAL_FOLDER}/x", "${TRIAL_FOLDER}"),
+        ("bash run.sh $TRIAL_SEED", "$TRIAL_SEED"),
+        ("env A=$HOME sh -c 'python train.py'", "$HOME"),
+    ],
+)
+def test_a_variable_that_no_shell_would_replace_is_refused(command: str, variable: str) -> None:
+    with pytest.raises(ValueError, match=rf"letters {re.escape(variable)}\. Write \{{folder\}} .* sh -c '…'"):
+        Script(command, metric="loss", mode="min", horizon=1)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sh -c 'python train.py out=$TRIAL_FOLDER'",
+        "srun /bin/bash -e -c 'echo $HOME'",
+        "awk '{{print $1}}'",
+        "a x=${{y}}",
+    ],
+)
+def test_a_shell_replaces_its_variables_and_a_dollar_may_be_meant(command: str) -> None:
+    Script(command, metric="loss", mode="min", horizon=1).check_space(Space({"lr": uniform(0, 1)}))
+
+
+@pytest.mark.parametrize("resume", ["--resume last.pt", "--resume {folder}", "--resume {folder}/*.pt", "--resume", ""])
+def test_a_resume_that_names_no_file_is_refused(resume: str) -> None:
+    with pytest.raises(ValueError, match=r"must name a file in the trial's folder, such as '--resume \{folder\}/last"):
+        Script("python train.py", metric="loss", mode="min", horizon=1, resume=resume)

@@ -182,3 +182,24 @@ def test_the_parameters_lie_in_a_file_for_whoever_asks(tmp_path: Path) -> None:
     trained(script(tmp_path, "print('epoch 1: distance=1')"), assigned(tmp_path, config={"rate": 0.5, "kind": "sgd"}))
     found = tmp_path / "trial" / "checkpoints" / "script" / ".reports" / "parameters.json"
     assert json.loads(found.read_text()) == {"rate": 0.5, "kind": "sgd"}
+
+
+def test_a_checkpoint_is_named_only_when_there_is_one(tmp_path: Path) -> None:
+    text = (
+        "import json, pathlib, sys\n"
+        "out = pathlib.Path(sys.argv[1].partition('=')[2])\n"
+        "done = json.loads(pathlib.Path(sys.argv[sys.argv.index('--resume') + 1]).read_text()) if '--resume' in sys.argv else 0\n"
+        "print('after', done)\n"
+        "for epoch in range(done + 1, 7):\n"
+        "    (out / 'last.json').write_text(str(epoch))\n"
+        "    print(f'epoch {epoch}: distance={1 / epoch:.4f}', flush=True)\n"
+        "    __import__('time').sleep(0.1)\n"
+    )
+    more = {"flag": "{name}={value}", "resume": "--resume {folder}/last.json"}
+    workload = script(tmp_path, text, **more)
+    workload = Script(f"{workload.command} out={{folder}}", metric="distance", mode="min", horizon=6, **more)
+    first = curve(trained(workload, assigned(tmp_path, until=3)))
+    assert "--resume" not in log(tmp_path)
+    assert first | curve(trained(workload, assigned(tmp_path, recorded=3))) == truth(*range(1, 7))
+    assert "--resume " in log(tmp_path)
+    assert log(tmp_path).count("after 0") == 1

@@ -232,6 +232,9 @@ def test_nothing_follows_a_value_that_is_not_finite(tmp_path: Path) -> None:
         ("print('epoch 1: distance=1.2.3')", "'distance=1.2.3' is no number that can be read with certainty: print distance=0.52"),
         ("import argparse; p = argparse.ArgumentParser(); p.add_argument('--learning-rate'); p.parse_args(['--lr=3'])",
          "unrecognized arguments: --lr=3 The script has --learning-rate: name the parameter 'learning-rate'"),
+        ("import sys; sys.exit(\"unknown argument '--lr=0.05'\\nUsage: python train.py [lr=X]\\n    [seed=X] no error\")",
+         r"^unknown argument '--lr=0.05' \(exit code 1"),
+        ("import sys; sys.exit('Usage: train.py [lr=X]')", r"^Usage: train.py \[lr=X\] \(exit code 1"),
     ],
 )  # fmt: skip
 def test_a_script_that_goes_wrong_fails_its_trial_with_its_error(text: str, words: str, tmp_path: Path) -> None:

@@ -123,8 +123,12 @@ class CommandLine(OwnTraining):
     command: str
 
     @abstractmethod
-    def arguments(self, config: Config, file: str | None = None) -> list[str]:
-        """The words of the command for a configuration; `file`: the configuration's file, if the command takes one."""
+    def arguments(self, config: Config, places: Mapping[str, Any] | None = None) -> list[str]:
+        """The words of the command for a configuration.
+
+        `places`: the trial's own {"folder": …, "seed": …} and, if the command takes one, {"config": its file}; None: these
+        stay placeholders, for the record.
+        """
 
 
 class Workload(Abilities, ABC):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import heapq
 import math
+import re
+import shlex
 import shutil
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +45,7 @@ from orchestrator.record.resume_check import nothing_learned, what_changed
 from orchestrator.record.warm_start import found
 from search.domain.written import written
 from search.history import History, Trial, incumbent
-from search.records import Began
+from search.records import Began, Config
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Fixed
 from search.task import FULL
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
 
 SMALL_SHARE = 1 / 200  # of the space: below this, suggestions crowd into the small allowed part
 FIRST = 5  # trainings to show
+WIDEST = 300  # characters of a command
 MOST_REPORTS = 500  # to walk through in search of them: a second or two
 
 
@@ -72,6 +76,8 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     for part in ("searcher", "scheduler"):
         why = f"  (default: {sweep.chosen[part]})" if part in sweep.chosen else ""
         console.print(f"  {part:<10} {shown(getattr(sweep, part))}{why}", markup=False)
+    if command := _command(sweep, [trial.config for trial, _ in first]):
+        console.print(f"  command    {command}", markup=False)
     if sweep.policy is not None:
         console.print(f"  policy     {_policy(sweep)}", markup=False)
     console.print(
@@ -111,6 +117,15 @@ def _trained(sweep: Sweep) -> str:
         return f"`{sweep.workload.command}`"
     function = getattr(sweep.workload, "train", None)
     return named(function) if callable(function) else shown(sweep.workload)
+
+
+def _command(sweep: Sweep, configs: list[Config]) -> str:
+    """How a script is called for the first of the configurations; empty for any other training."""
+    if not isinstance(sweep.workload, CommandLine) or not (configs := [*configs, *sweep.examples]):
+        return ""
+    words = sweep.workload.arguments(configs[0])
+    plain = (word if re.fullmatch(r"[\w@%+=:,./{}-]+", word) else shlex.quote(word) for word in words)
+    return textwrap.shorten(" ".join(plain), WIDEST, placeholder=" …")
 
 
 def _policy(sweep: Sweep) -> str:

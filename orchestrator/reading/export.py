@@ -7,21 +7,20 @@ import csv
 import io
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from orchestrator.errors import BadInput, StorageError
 from orchestrator.reading.spending import observations
+from orchestrator.reading.summary import description, summary
 from orchestrator.record.encoding import to_json
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import RECORDS
+from orchestrator.reporting import FOLDER as TRIAL_FOLDER
 from orchestrator.reporting import PLACE, REPORTS
 from search.records import Status
-
-if TYPE_CHECKING:
-    pass
-from orchestrator.reading.summary import description, summary
+from search.work import CONFIG, FOLDER, SEED
 
 _FOUND = (
     "What the training found by itself. To train again with the same policy, use config alone: it has the starting value.\n"
@@ -51,8 +50,9 @@ def best_as_yaml(ledger: Ledger) -> str:
     begun = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq LIMIT 1", trial=number)[0]
     again = ["orchestrator", "replay", str(ledger.folder), str(number)]
     if begun["command"]:
-        content["command"] = f"env TRIAL_SEED={begun['seed']} {shlex.join(begun['command'])}"
         content["files"], reported = scripts_own(ledger.folder, number)
+        trial = ledger.folder.absolute() / "trials" / f"{number:05d}"
+        content["command"] = by_hand(begun["command"], trial, begun["seed"], description(ledger)["horizon"], reported)
         if reported:
             content["checkpoint"] = reported
     elif best["checkpoint"] and best["status"] == Status.COMPLETED.value and description(ledger).get("trains_on"):
@@ -60,6 +60,28 @@ def best_as_yaml(ledger: Ledger) -> str:
         content["train_on"] = shlex.join([*again, "--go-on", str(max(best["step"], horizon) + horizon)])
     content["train_again"] = shlex.join(again)
     return yaml_text(content, {"found": _FOUND})
+
+
+def by_hand(words: Sequence[str], trial: Path, seed: int, horizon: int, kept: str | None) -> str | None:
+    """The line for a shell that trains a script's configuration again; None if its config file is gone.
+
+    `words`: of the recorded command, with its placeholders. `trial`: the trial's folder, which keeps the config file.
+    `kept`: what the script has kept in its TRIAL_FOLDER. A script that uses that folder gets another
+    one, so that the trial's checkpoints stay as they are.
+    """
+    text, again, config = " ".join(words), trial / "again", next(trial.glob("config.*"), None)
+    if f"{{{CONFIG}}}" in text and config is None:
+        return None
+    environment = [f"TRIAL_SEED={seed}"]
+    needs_folder = kept is not None or f"{{{FOLDER}}}" in text or TRIAL_FOLDER in text
+    if needs_folder:
+        environment.append(f"{TRIAL_FOLDER}={again}")
+    if "TRIAL_STEPS" in text:
+        environment.append(f"TRIAL_STEPS={horizon}")
+    for name, value in ((CONFIG, config), (FOLDER, again), (SEED, seed)):
+        words = [word.replace(f"{{{name}}}", str(value)) for word in words]
+    made = shlex.join(["mkdir", "-p", str(again)]) + " && " if needs_folder else ""
+    return made + shlex.join(["env", *environment, *words])
 
 
 def scripts_own(folder: Path, trial: int) -> tuple[str | None, str | None]:

@@ -10,13 +10,15 @@ import io
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from search.records import Config
+from trainables.scripts.flags import nearest
 
 FORMATS = ("json", "yaml", "toml")
+MOST_LISTED = 12  # keys in an error
 
 
 def kind_of(config: str) -> str:
@@ -33,7 +35,7 @@ def write(path: Path, config: str, values: Config) -> None:
     """Write `values` in the format of `config`, on top of its content if it is a file."""
     content = read(Path(config)) if "." in config else {}
     for name, value in values.items():
-        *above, last = name.split(".")
+        *above, last = _steps(name, content)
         place = content
         for step in above:
             deeper = place.get(step)
@@ -44,24 +46,71 @@ def write(path: Path, config: str, values: Config) -> None:
     unfinished.replace(path)
 
 
+def refuse_unknown(path: Path, name: str, values: Sequence[Any]) -> None:
+    """Raise ValueError if the file has no key for the parameter `name`, which takes `values`."""
+    place: Any = read(path)
+    keys, steps = list(_keys(place)), _steps(name, place)
+    for depth, step in enumerate(steps):
+        if not isinstance(place, Mapping) and place is not None:
+            above, kind = ".".join(steps[:depth]), "a list" if isinstance(place, list) else "a value"
+            raise ValueError(f"{path}: {above!r} is {kind} and has no key {step!r}; tune {above!r} as a whole.")
+        if not place or step not in place:
+            near = _nearest(name, keys)
+            listed = ", ".join(keys) if len(keys) <= MOST_LISTED else ", ".join([*keys[:MOST_LISTED], "…"])
+            raise ValueError(
+                f"{path} has no key {name!r}. "
+                + (f"Did you mean {near!r}?" if near else f"It has {listed or 'none'}.")
+                + f" To add a new key, write it into {path} with any value."
+            )
+        place = place[step]
+    if isinstance(place, Mapping) and place and not all(isinstance(value, Mapping) for value in values):
+        inner = next((key for key in keys if key.startswith(f"{name}.")), name)
+        raise ValueError(f"{path}: {name!r} is a whole section; name the parameter after one of its keys: {inner!r}.")
+
+
+def _steps(name: str, content: Mapping[str, Any]) -> list[str]:
+    """The keys from the top of the file down to the parameter's; a key may contain the dots itself."""
+    return [name] if name in content else name.split(".")
+
+
+def _keys(content: Mapping[Any, Any], above: str = "") -> Iterator[str]:
+    """The dotted names of all values in a file."""
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}"
+
+
+def _nearest(name: str, keys: Sequence[str]) -> str | None:
+    """The key that the user probably meant: of the same last word, else alike as a whole, else of a similar last word."""
+    last = {key.rpartition(".")[2]: key for key in keys}
+    same = last.get(name.rpartition(".")[2])
+    return same or nearest(name, keys) or last.get(nearest(name.rpartition(".")[2], list(last)) or "")
+
+
 def read(path: Path) -> dict[str, Any]:
     """The mapping in a file of one of these formats; raises ValueError if it contains none."""
     kind, text = kind_of(path.name), path.read_text()
-    if kind == "json":
-        found = json.loads(text)
-    elif kind == "yaml":
-        from ruamel.yaml import YAML
-
-        found = YAML(typ="safe").load(text)
-    else:
-        try:
-            tomllib = importlib.import_module("tomllib")
-        except ImportError:
-            raise ValueError(f"{path}: Python 3.11 or later reads TOML; give a YAML or JSON file.") from None
-        found = tomllib.loads(text)
+    try:
+        found = _parsed(kind, text)
+    except ImportError:
+        raise ValueError(f"{path}: Python 3.11 or later reads TOML; give a YAML or JSON file.") from None
+    except Exception as error:  # each parser has its own tree
+        raise ValueError(f"{path} cannot be read as {kind.upper()}: {error}") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path} contains no mapping of names to values, so the parameters have no place in it.")
     return found
+
+
+def _parsed(kind: str, text: str) -> Any:
+    if kind == "json":
+        return json.loads(text)
+    if kind == "toml":
+        return importlib.import_module("tomllib").loads(text)
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe").load(text)
 
 
 def _text(kind: str, content: dict[str, Any]) -> str:

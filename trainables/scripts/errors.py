@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from trainables.scripts.flags import Flag, flags_of, nearest
 from trainables.scripts.printed import visible
@@ -30,6 +30,7 @@ def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None
         _RANK.sub("", visible(line)).rstrip() for line in [*output.splitlines()[-TAIL:], *errors.splitlines()[-TAIL:]]
     ]
     said = [line for line in lines if line.strip()]
+    told = _without_usage(lines) or said
     raised = [line for line in said if _EXCEPTION.match(line)]
     own = [
         line for line in raised if not any(name in line for name in _LAUNCHERS) and "Warning" not in line.split(":")[0]
@@ -37,12 +38,22 @@ def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None
     for found in (
         [line for line in said if _ARGPARSE.match(line) or _UNKNOWN.search(line)],
         own[:1] if len(own) < len(raised) else own,  # the first of a launcher's children; else the last of a chain
-        [line for line in said if _MESSAGE.search(line) and not _BAR.search(line)],
-        [line for line in said if not _BAR.search(line)],
+        [line for line in told if _MESSAGE.search(line) and not _BAR.search(line)],
+        [line for line in told if not _BAR.search(line)],
     ):
         if found:
             return _with_hint(found[-1].strip(), known or flags_of(f"{errors}\n{_usage(errors)}"))
     return ""
+
+
+def _without_usage(lines: Sequence[str]) -> list[str]:
+    """The lines that say something, without a usage and the indented lines that continue it."""
+    kept, in_usage = [], False
+    for line in lines:
+        in_usage = line.lower().startswith("usage:") or (in_usage and line.startswith((" ", "\t")))
+        if line.strip() and not in_usage:
+            kept.append(line)
+    return kept
 
 
 def _with_hint(line: str, known: Mapping[str, Flag]) -> str:

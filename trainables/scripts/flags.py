@@ -10,20 +10,22 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
 from search.records import Config
+from search.work import CONFIG
 
-CONFIG = "config"  # {config} in a command: the file with the parameters
+_SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "fish")
 _SHORT_FORMS = (
     {"lr", "learningrate"},
     {"bs", "batchsize"},
@@ -73,28 +75,50 @@ def command_words(
     config: Config,
     flag: str | None = None,
     known: Mapping[str, Flag] | None = None,
-    file: str | None = None,
+    places: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """The command for a configuration, word by word.
 
-    A word with `{name}` gets the value; if that parameter is not active, the word is left out, and the flag before it,
-    too. Parameters without a place in the command become flags, unless they are in a `file`, which {config} names.
+    `places`: what replaces {config}, {folder} and {seed}. Parameters without a place in the command become flags, unless
+    they are in the file that {config} names.
     """
-    words: list[str] = []
-    values = dict(config) if file is None else {**config, CONFIG: file}
-    for word in shlex.split(command):
-        named = names_in(word)
-        if named <= set(values) and not any(values[name] is None for name in named):
-            words.append(word.format(**values) if named or "{{" in word or "}}" in word else word)
-        elif words and re.fullmatch(r"--?[A-Za-z][\w.-]*", words[-1]):
-            words.pop()
-    if file is not None:
+    given = places or {}
+    own = {name: given[name] for name in (CONFIG,) if name in given}
+    words = filled(command, {**given, **config, **own})
+    if own:
         return words
     placed = names_in(command)
     for name, value in config.items():
         if name not in placed:
             words += _flag_words(name, value, flag, known or {})
     return words
+
+
+def filled(command: str, values: Mapping[str, Any]) -> list[str]:
+    """The words of a command, each `{name}` replaced by its value.
+
+    If there is no such value, because the parameter is not active, the word is left out, and the flag before it, too.
+    """
+    words: list[str] = []
+    for word in shlex.split(command):
+        named = names_in(word)
+        if named <= set(values) and not any(values[name] is None for name in named):
+            words.append(word.format(**values) if named or "{{" in word or "}}" in word else word)
+        elif words and re.fullmatch(r"--?[A-Za-z][\w.-]*", words[-1]):
+            words.pop()
+    return words
+
+
+def variable_in(command: str) -> str | None:
+    """The first $NAME or ${NAME} that no shell would replace; None if there is none. `${{NAME}}` is meant literally."""
+    words = shlex.split(command)
+    for place, word in enumerate(words):
+        flags = itertools.takewhile(lambda each: each.startswith("-"), words[place + 1 :])
+        if Path(word).name in _SHELLS and any(re.fullmatch(r"-\w*c", each) for each in flags):
+            return None
+        if found := re.search(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})", word):
+            return found.group()
+    return None
 
 
 def names_in(text: str) -> set[str]:
@@ -113,8 +137,8 @@ def find(name: str, known: Mapping[str, Flag]) -> Flag | None:
     return next((flag for other, flag in known.items() if _alike(other) == _alike(plain)), None)
 
 
-def nearest(name: str, known: Mapping[str, Flag]) -> str | None:
-    """The flag that the user probably meant."""
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The one of the `known` names that the user probably meant."""
     by_key, key = {_alike(other): other for other in known}, _alike(name)
     for same in _SHORT_FORMS:
         if key in same and (found := sorted(same & set(by_key))):
@@ -172,7 +196,7 @@ def _askable(command: str) -> tuple[tuple[str, ...], str]:
     source = None
     if place is not None:
         source = Path(words[place]) if words[place].endswith(".py") else _module(words[place])
-    if place is None or source is None or not source.is_file():
+    if place is None or source is None or not source.is_file() or any(map(names_in, words[:place])):
         return (), ""
     text = source.read_text(errors="replace")
     return (tuple(words[: place + 1]), text) if _ASKABLE.search(text) else ((), "")

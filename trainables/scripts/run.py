@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from search import work
 from search.work import Assignment, Ended, Notice, Paused, Progress, Reported, Run, Saved
 from trainables.pausing import Pausing
 from trainables.scripts import config_file
@@ -143,11 +144,12 @@ class ScriptRun(Run):
         self._memory |= {"reports_from": folder.size(REPORTS), "rows": {} if file is None else file.marks}
         self._remember()
         folder.write(PARAMETERS, dict(assignment.config))
-        config = None
+        places: dict[str, Any] = {work.FOLDER: str(folder.path), work.SEED: assignment.seed}
         if script.config is not None:
-            config = folder.place / f"config.{config_file.kind_of(script.config)}"
+            config = folder.trial / f"config.{config_file.kind_of(script.config)}"  # stays, for `orchestrator export`
             config_file.write(config, script.config, assignment.config)
-        words = script.arguments(assignment.config, None if config is None else str(config))
+            places[work.CONFIG] = str(config)
+        words = script.arguments(assignment.config, places)
         environment = os.environ | {
             FOLDER: str(folder.path), "TRIAL_SEED": str(assignment.seed), "TRIAL_STEPS": str(assignment.until),
             RUNNER: f"{socket.gethostname()}:{os.getpid()}", "OMP_NUM_THREADS": str(assignment.threads),

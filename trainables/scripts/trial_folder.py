@@ -45,10 +45,15 @@ class TrialFolder:
         """The files that the script has put here."""
         return {path for path in self.path.rglob("*") if path.is_file() and self.place not in path.parents}
 
+    @property
+    def trial(self) -> Path:
+        """The trial's place in the run, which outlives its checkpoints."""
+        return self.path.parent.parent
+
     def write_log(self, data: bytes) -> None:
         """Append to the trial's log, which is for people; the worker keeps it short."""
         if data:
-            with open(self.path.parent.parent / LOG, "ab", buffering=0) as log:
+            with open(self.trial / LOG, "ab", buffering=0) as log:
                 _lock(log, fcntl.LOCK_EX)  # keeps the worker from shortening it now
                 while data:
                     data = data[log.write(data) :]
@@ -61,7 +66,7 @@ class TrialFolder:
 
     def memories_of_others(self) -> list[dict[str, Any]]:
         """The memories of other trials of the sweep, which run the same script."""
-        trial, rest = self.path.parent.parent, self.place.relative_to(self.path.parent.parent)
+        trial, rest = self.trial, self.place.relative_to(self.trial)
         found = []
         for path in sorted(trial.parent.glob(f"*/{rest}/{MEMORY}")):
             with contextlib.suppress(OSError, ValueError):

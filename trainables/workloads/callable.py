@@ -199,7 +199,7 @@ class _Called:
     def horizon(self) -> int:
         return self.function.horizon
 
-    def arguments(self, config: Config, file: str | None = None) -> list[str]:
+    def arguments(self, config: Config, places: Mapping[str, Any] | None = None) -> list[str]:
         """Write the function to a file and return the command that runs it."""
         path = self.folder / "train.pickle"
         call.write(path, self.function.train, config)

@@ -34,19 +34,20 @@ from typing import TYPE_CHECKING, Any
 
 from search.records import Config
 from search.wording import shown
-from search.work import Assignment
+from search.work import CONFIG, FOLDER, SEED, Assignment
 from trainables.contract import CommandLine
 from trainables.scripts import config_file
 from trainables.scripts.flags import (
-    CONFIG,
     Flag,
     ask,
     command_words,
+    filled,
     find,
     missing_import,
     names_in,
     nearest,
     script_place,
+    variable_in,
 )
 from trainables.scripts.printed import measured as measured
 
@@ -67,7 +68,8 @@ class Script(CommandLine):
     TRIAL_FOLDER, wildcards allowed. `step`: the script's word for its steps, if its lines name several. `flag`: how to
     pass a parameter that the command does not name, such as "{name}={value}" for Hydra; None: as the script's --help
     says, else --name=value. `config`: "json", "yaml", "toml", or a file to start from: the worker writes the parameters
-    to a file, whose name replaces {config} in the command.
+    to a file, whose name replaces {config} in the command. {folder} and {seed} stand for TRIAL_FOLDER and TRIAL_SEED.
+    `resume`: words such as "--resume {folder}/last.pt", added when the trial starts again and that file exists.
 
     >>> workload = Script("python train.py --epochs 20", metric="valid_loss", mode="min", horizon=20)
     """
@@ -82,6 +84,7 @@ class Script(CommandLine):
     baseline: Mapping[str, Any] | None = None
     step: str | None = None
     config: str | None = None
+    resume: str | None = None
 
     takes_policy = False
     forks = False
@@ -93,6 +96,17 @@ class Script(CommandLine):
             raise ValueError("Script(metric=''): must be the name that the script prints, such as 'valid_loss'.")
         metrics = (self.metrics,) if isinstance(self.metrics, str) else self.metrics
         object.__setattr__(self, "metrics", tuple(dict.fromkeys((self.metric, *metrics))))
+        for text in (self.command, self.resume or ""):
+            if (variable := variable_in(text)) is not None:
+                raise ValueError(
+                    f"Script({text!r}): no shell runs the command, so the script would get the letters {variable}. Write "
+                    "{folder} for the trial's own folder, {seed} for its seed; for other variables, sh -c '…'."
+                )
+        if self.resume is not None and not re.fullmatch(r"[^*]*\{folder\}/+[^\s*/][^*]*", self.resume):
+            raise ValueError(
+                f"Script(resume={self.resume!r}): must name a file in the trial's folder, such as "
+                "'--resume {folder}/last.pt'; wildcards are not replaced."
+            )
         if self.config is not None:
             config_file.kind_of(self.config)
             if CONFIG not in names_in(self.command):
@@ -139,9 +153,15 @@ class Script(CommandLine):
         )
 
     def check_space(self, space: Space) -> None:
-        """Raise ValueError if the command names a parameter that the space lacks, or the script has no flag for one."""
-        named = names_in(self.command) - ({CONFIG} if self.config is not None else set())
-        _refuse_unknown(self.command, named, set(space.names))
+        """Raise ValueError if the command names a parameter that the space lacks, or the script or its config
+        file has no place for one."""
+        own = {FOLDER, SEED} if self.config is None else {FOLDER, SEED, CONFIG}
+        named = names_in(self.command)
+        for text, names in ((self.command, named), (self.resume, names_in(self.resume or ""))):
+            _refuse_unknown(str(text), names - own, set(space.names))
+        if self.config is not None and "." in self.config and Path(self.config).is_file():
+            for name in (name for name in space.names if name not in named):
+                config_file.refuse_unknown(Path(self.config), name, space.parameters[name].values(3))
         known = self.known_flags()
         if not known:
             return
@@ -176,9 +196,15 @@ class Script(CommandLine):
     def test(self, assignment: Assignment) -> Mapping[str, float]:
         return {}
 
-    def arguments(self, config: Config, file: str | None = None) -> list[str]:
-        """The words of the command for a configuration; `file`: the name that replaces {config}."""
-        return command_words(self.command, config, self.flag, self.known_flags(), file)
+    def arguments(self, config: Config, places: Mapping[str, Any] | None = None) -> list[str]:
+        names = (FOLDER, SEED) if self.config is None else (FOLDER, SEED, CONFIG)
+        given = {name: f"{{{name}}}" for name in names} if places is None else places
+        words = command_words(self.command, config, self.flag, self.known_flags(), given)
+        if self.resume is not None and places is not None:
+            more, folder = filled(self.resume, {**config, **given}), given[FOLDER]
+            if any(folder in word and Path(word[word.index(folder) :]).exists() for word in more):
+                words += more
+        return words
 
 
 def _refuse_unknown(command: str, named: set[str], there: set[str]) -> None:
@@ -186,5 +212,5 @@ def _refuse_unknown(command: str, named: set[str], there: set[str]) -> None:
     if unknown:
         raise ValueError(
             f"{command!r}: {{{unknown[0]}}} is no parameter; the space has {', '.join(sorted(there)) or 'none'}. "
-            "Write {{…}} for literal braces."
+            "{folder} and {seed} are the trial's own. Write {{…}} for literal braces."
         )

@@ -1,0 +1,108 @@
+"""The exported command of a script trains its best configuration again, pasted into a shell."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from orchestrator import Script, Space, loguniform
+from orchestrator.reading.export import best_as_yaml, by_hand
+from orchestrator.record.ledger import Ledger
+from tests.support import simulated, small_sweep
+
+
+def output(line: str, folder: Path) -> str:
+    """What a line prints in a shell, without the variables of a trial."""
+    rest = {name: value for name, value in os.environ.items() if not name.startswith("TRIAL_")}
+    return subprocess.run(["sh", "-c", line], cwd=folder, env=rest, capture_output=True, text=True, check=True).stdout
+
+
+TRAIN = """
+import json, os, pathlib, sys
+rate = float(sys.argv[1].partition("=")[2])
+place = pathlib.Path(os.environ["TRIAL_FOLDER"], "my weights.json")
+for epoch in range(1, 4):
+    place.write_text(json.dumps(epoch))
+    print(f"distance={abs(rate - 3) / epoch}, epoch={epoch}", flush=True)
+"""
+
+
+def test_the_export_of_a_script_has_its_command_line_and_its_own_files(tmp_path: Path) -> None:
+    script = tmp_path / "my train.py"
+    script.write_text(TRAIN)
+    command = shlex.join([sys.executable, str(script)])
+    workload = Script(command, metric="distance", mode="min", horizon=3)
+    sweep = small_sweep(workload=workload, space=Space({"learning_rate": loguniform(1e-3, 0.3)}), num_samples=2)
+    folder = tmp_path / "a run; of mine"
+    driver = simulated(folder, sweep)
+    assert driver.best is not None
+    ledger = Ledger.read(folder)
+    exported = YAML(typ="safe").load(best_as_yaml(ledger))
+    ledger.close()
+    again = str(folder / "trials" / f"{driver.best.number:05d}" / "again")  # its own folder keeps what it has
+    *made, env, seed, place = shlex.split(exported["command"])[:7]
+    assert (made, env, place) == (["mkdir", "-p", again, "&&"], "env", f"TRIAL_FOLDER={again}")
+    assert shlex.split(exported["command"])[7:] == workload.arguments(driver.best.config)
+    assert seed.startswith("TRIAL_SEED=")
+    assert f"distance={driver.best.losses[-1]}, epoch=3" in output(exported["command"], tmp_path)
+    assert Path(again, "my weights.json").is_file()
+    assert Path(exported["files"], "my weights.json").read_text() == "3"
+    assert "train_on" not in exported  # its script ends where it ends
+    assert shlex.split(exported["train_again"])[2] == str(folder)
+
+
+READS = """
+import argparse, json, os, pathlib
+parser = argparse.ArgumentParser()
+for name in ("--config", "--out", "--resume"): parser.add_argument(name)
+parser.add_argument("--seed", type=int)
+args = parser.parse_args()
+rate, done = json.loads(pathlib.Path(args.config).read_text())["optim"]["rate"], 0
+if args.resume: raise SystemExit("a training by hand has nothing to resume from")
+for epoch in range(1, 4):
+    pathlib.Path(args.out, "last.json").write_text(str(epoch))
+    print(f"distance={abs(rate - 3) / epoch + args.seed}, epoch={epoch}", flush=True)
+"""
+
+
+def test_the_exported_command_of_a_script_with_a_config_file_trains_the_same_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("train.py").write_text(READS)
+    Path("base.json").write_text('{"optim": {"rate": 0.5, "name": "sgd"}}')
+    workload = Script(
+        f"{sys.executable} train.py --config {{config}} --out {{folder}} --seed={{seed}}", metric="distance", mode="min",
+        horizon=3, config="base.json", resume="--resume {folder}/last.json",
+    )  # fmt: skip
+    space = Space({"optim.rate": loguniform(1e-3, 0.3)})
+    driver = simulated(tmp_path / "own", small_sweep(workload=workload, space=space, num_samples=2))
+    assert driver.best is not None
+    own = tmp_path / "own" / "trials" / f"{driver.best.number:05d}"
+    for _ in range(2):
+        ledger = Ledger.read(Path("own"))
+        exported = YAML(typ="safe").load(best_as_yaml(ledger))
+        ledger.close()
+        assert f"--config {own / 'config.json'} " in exported["command"]
+        assert "{" not in exported["command"]
+        assert f"distance={driver.best.losses[-1]}, epoch=3" in output(exported["command"], tmp_path)
+        assert (own / "again" / "last.json").read_text() == "3"
+        shutil.rmtree(own / "checkpoints", ignore_errors=True)  # as those of a trial that is no longer among the best
+    (own / "config.json").unlink()
+    ledger = Ledger.read(Path("own"))
+    assert YAML(typ="safe").load(best_as_yaml(ledger))["command"] is None, "what cannot be typed is not shown"
+    ledger.close()
+
+
+def test_the_exported_command_of_a_shell_sets_the_variables_that_its_words_use(tmp_path: Path) -> None:
+    line = by_hand(["sh", "-c", "echo $TRIAL_FOLDER $TRIAL_STEPS $TRIAL_SEED"], tmp_path, 7, 20, None)
+    assert line is not None
+    assert output(line, tmp_path) == f"{tmp_path / 'again'} 20 7\n"
+    assert (tmp_path / "again").is_dir()
