@@ -26,6 +26,7 @@ from orchestrator import (
     uniform,
     when,
 )
+from orchestrator.definition.identity import as_before, identity
 from orchestrator.definition.sources import sources_of
 from orchestrator.smoke import smallest
 from tests.stepping import SCRIPT, steady
@@ -288,6 +289,43 @@ def test_an_edited_function_is_said(tmp_path: Path) -> None:
     (tmp_path / "tune.py").write_text("import helper\n" + OWN.replace("/ step}", "/ step + 1}"))
     again = run_script("tune.py", "--simulate", "--num-samples", "2", cwd=tmp_path, KIND="function")
     assert "Changed: num_samples: 1 → 2, helper.py was edited, train() was edited." in again.stdout + again.stderr
+
+
+POLICY = """
+from dataclasses import dataclass
+from orchestrator import Quadratic, Random, Space, Sweep, launch, uniform
+from trainables.contract import Policy
+from trainables.values import NOTHING
+
+@dataclass(frozen=True)
+class Mine(Policy):
+    first: int = 1
+
+    def start(self, signals):
+        return 0, NOTHING
+
+    def act(self, state, signals):
+        return state, NOTHING
+
+space = Space({"learning_rate": uniform(0, 0.1), "momentum": 0.0, "batch_size": 16})
+launch(Sweep("mine", Quadratic(horizon=2), space, policy=Mine(), searcher=Random(), num_samples=3))
+"""
+
+
+def test_a_setting_that_a_release_adds_at_its_default_is_no_other_training(tmp_path: Path) -> None:
+    (tmp_path / "tune.py").write_text(POLICY)
+    assert run_script("tune.py", "--simulate", "--num-samples", "1", cwd=tmp_path).returncode == 0
+    for added in ("    second: float = 0.5", "    second: float = 0.5\n    third: tuple = ()"):
+        (tmp_path / "tune.py").write_text(POLICY.replace("    first: int = 1", f"    first: int = 1\n{added}"))
+        again = run_script("tune.py", "--simulate", cwd=tmp_path)
+        assert again.returncode == 0, again.stderr
+        assert "policy:" not in again.stderr
+    (tmp_path / "tune.py").write_text(POLICY.replace("policy=Mine()", "policy=Mine(2)"))
+    assert "started with policy = Mine(first=1" in run_script("tune.py", "--simulate", cwd=tmp_path).stderr
+    nested = Warmup(1.0, then=RateRace())
+    assert as_before(nested, identity(nested).replace(", lanes=()", "")) == identity(nested).replace(", lanes=()", "")
+    changed = Warmup(1.0, then=RateRace(lanes=("momentum",)))
+    assert "lanes=('momentum',)" in as_before(changed, identity(nested).replace(", lanes=()", ""))
 
 
 def test_trained_on_beyond_what_the_training_has_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.definition.identity import identity, same_command
+from orchestrator.definition.identity import as_before, identity, same_command
 from orchestrator.definition.sources import sources_of
 from orchestrator.money.amounts import Amount
 from orchestrator.money.prices import prices_of
@@ -54,6 +54,15 @@ def describe(sweep: Sweep) -> dict[str, Any]:
         }
     )
     return described
+
+
+def described_as_before(sweep: Sweep, name: str, before: str) -> str:
+    """The "workload" or "policy" as a release would have described it that knew the settings in `before`."""
+    thing = sweep.workload if name == "workload" else sweep.policy
+    command = thing.command if isinstance(thing, CommandLine) else ""
+    known = NO_POLICY if thing is None else as_before(thing, before)
+    masked: str = masked_value(known.replace(repr(command), repr(same_command(command))) if command else known)
+    return masked
 
 
 def described_tasks(description: Mapping[str, Any]) -> list[Task]:

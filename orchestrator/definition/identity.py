@@ -11,8 +11,8 @@ import hashlib
 import re
 import shlex
 import types
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,29 @@ def function_name(thing: Any) -> str:
 def without_digests(text: str) -> str:
     """The text without the digests of lambdas: for a record of another Python, whose bytecode differs."""
     return re.sub(r"(<lambda>):[0-9a-f]{8}", r"\1", text)
+
+
+def as_before(thing: Any, before: str) -> str:
+    """The identity of `thing`, without settings at their defaults that the recorded text `before` does not know.
+
+    A release may add a setting; who leaves it at its default has the training of before.
+    """
+    text = identity(thing)
+    for name, shown in _defaults(thing, 0):
+        if f"{name}=" not in before:
+            text = text.replace(f", {name}={shown}", "")
+    return text
+
+
+def _defaults(thing: Any, depth: int) -> Iterator[tuple[str, str]]:
+    """Name and text of each field at its default, in dataclasses within it, too."""
+    if isinstance(thing, type) or not is_dataclass(thing) or depth > _DEEPEST:
+        return
+    for each in fields(thing):
+        value = getattr(thing, each.name)
+        if each.repr and each.default is not MISSING and _of(value, depth + 1) == _of(each.default, depth + 1):
+            yield each.name, _of(value, depth + 1)
+        yield from _defaults(value, depth + 1)
 
 
 def _of(thing: Any, depth: int) -> str:

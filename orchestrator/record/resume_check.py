@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from orchestrator.console.plurals import plural
-from orchestrator.definition.description import FIXED
+from orchestrator.definition.description import FIXED, described_as_before
 from orchestrator.definition.identity import without_digests
 from orchestrator.errors import ResumeRefused
 from orchestrator.money.amounts import USD, Amount
@@ -155,6 +155,8 @@ def _same(name: str, sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[st
         return True
     if name not in ("workload", "policy") or not isinstance(before, str):
         return False
+    if described_as_before(sweep, name, before) == before:
+        return True
     other_python = earlier["code"]["python"].split(".")[:2] != PYTHON.split(".")
     return other_python and without_digests(before) == without_digests(after[name])
 
