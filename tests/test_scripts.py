@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ from search.records import Status
 from search.schedulers.asha import AshaPromote
 from search.searchers.random import Random
 from search.space import Space, loguniform
-from search.work import Progress
+from search.work import Assignment, Progress
 from tests.scripting import (
     COUNTED,
+    HORIZON,
     LINE,
     RESUMES,
     STARTS_OVER,
@@ -263,6 +265,33 @@ for n in range(1, 7):
         assert [item.metrics[metric] for item in items if item.kind == "report"][:2] == values
         if metric == "val_acc" or order.startswith("print(epoch)"):
             assert texts(items) == []
+
+
+def test_trials_that_write_the_same_checkpoint_are_told_and_others_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = """
+import os, pathlib, sys
+place = pathlib.Path(os.environ["TRIAL_FOLDER"] if sys.argv[1] == "own" else "outputs/" + sys.argv[1])
+place.mkdir(parents=True, exist_ok=True)
+for n in range(1, 7):
+    (place / "last.pt").write_text(str(n))
+    print(f"epoch {n}: distance={n}", flush=True)
+"""
+    for where, notices in (("all", [0, 1, 0]), ("own", [0, 0, 0]), ("{rate}", [0, 0, 0])):
+        told = []
+        for number in range(3):
+            workload = script(tmp_path, text)
+            workload = replace(workload, command=f"{workload.command} {where}")
+            folder = tmp_path / "runs" / where / "trials" / f"{number:05d}" / "checkpoints"
+            items = trained(workload, Assignment(number, {"rate": number}, 7, until=HORIZON, folder=folder))
+            told.append(len(texts(items)))
+            if texts(items):
+                assert texts(items)[0].startswith(
+                    f"it writes {tmp_path / 'outputs' / 'all' / 'last.pt'}, as another trial"
+                )
+        assert told == notices, where
 
 
 def test_a_metric_that_comes_rarely_is_waited_for(tmp_path: Path) -> None:

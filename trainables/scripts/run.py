@@ -24,6 +24,7 @@ from trainables.scripts.channels import Channels, ScriptFailed
 from trainables.scripts.errors import error_line
 from trainables.scripts.printed import Value, visible
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers, exit_in_words
+from trainables.scripts.shared_files import LOOKS, checkpoints_here
 from trainables.scripts.step_count import COUNTED, OWN, REPORTED, Reading, Refused, StepCount
 from trainables.scripts.trial_folder import (
     ANSWER,
@@ -62,6 +63,10 @@ class ScriptRun(Run):
         self._step = assignment.recorded  # the last step yielded
         self._answered = -1
         self._process: ScriptProcess | None = None
+        self._since, self._looks = (
+            0.0,
+            0,
+        )  # of this start of the script: its time, and looks for files that others share
         self._items = self._carry_out()
 
     def __next__(self) -> Progress | None:
@@ -107,6 +112,7 @@ class ScriptRun(Run):
                 if row is not None:
                     now = time.perf_counter()
                     yield self._report(row, now - mark)
+                    yield from self._look_for_shared_files()
                     mark = time.perf_counter() if reading.reported else now  # report() waits for our answer
                 if self._step >= self._assignment.until:
                     yield self.save()
@@ -157,6 +163,7 @@ class ScriptRun(Run):
         }  # fmt: skip
         folder.write_log(f"$ TRIAL_SEED={assignment.seed} {shlex.join(words)}\n".encode())
         self._channels = Channels(script, folder, assignment.config, self._memory)
+        self._since, self._looks = time.time(), 0
         self._process = ScriptProcess(words, environment, folder.place / OUTPUT, folder.place / ERRORS)
 
     def _find_the_beginning(self) -> None:
@@ -231,6 +238,26 @@ class ScriptRun(Run):
         for notices in (self._count.notices, self._channels.notices):
             while notices:
                 yield Notice(step=self._step, text=notices.pop(0))
+
+    def _look_for_shared_files(self) -> Iterator[Progress]:
+        """Tell, once in a sweep, of a checkpoint that another trial has written to the same place."""
+        if self._looks >= LOOKS or self._memory.get("shares"):
+            return
+        self._looks += 1
+        found = checkpoints_here(self._since, self._folder.trial.parent.parent)
+        if not set(found) - set(self._memory.get("wrote", [])):
+            return
+        self._memory["wrote"] = found
+        memories = self._folder.memories_of_others()
+        others = {path for memory in memories for path in memory.get("wrote", [])}
+        self._memory["shares"] = any(memory.get("shares") for memory in memories)
+        if not self._memory["shares"] and (shared := [path for path in found if path in others]):
+            self._memory["shares"] = True
+            yield Notice(step=self._step, text=(
+                f"it writes {shared[0]}, as another trial does, so they overwrite each other: give each its own folder, with "
+                "{folder} in the command or TRIAL_FOLDER in the script"
+            ))  # fmt: skip
+        self._remember()
 
     def _remember(self) -> None:
         self._folder.write(MEMORY, self._memory)

@@ -69,6 +69,8 @@ class TrialFolder:
         trial, rest = self.trial, self.place.relative_to(self.trial)
         found = []
         for path in sorted(trial.parent.glob(f"*/{rest}/{MEMORY}")):
+            if path.parent == self.place:
+                continue
             with contextlib.suppress(OSError, ValueError):
                 found.append(json.loads(path.read_text()))
         return found
