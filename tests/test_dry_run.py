@@ -117,6 +117,24 @@ def test_other_policies_and_short_tasks_are_told_too(plan: Any) -> None:
     assert "(in the task '0.2 of the epochs', with " in told
 
 
+def test_a_script_without_the_seed_is_told_where_finalists_need_it(
+    plan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def told(text: str, command: str = "python train.py --rate={rate}", finalists: int = 2) -> list[str]:
+        Path("train.py").write_text(text)
+        script = Script(command, metric="loss", mode="min", horizon=3)
+        space = {"rate": uniform(0, 1)} | ({"seed": choice([1, 2])} if "{seed}" in command else {})
+        return warnings(plan(Sweep("own", script, Space(space), finalists=finalists)))
+
+    (warning,) = told("print('epoch 1: loss=0.5')")
+    assert "`python train.py --rate={rate}` does not mention TRIAL_SEED" in warning
+    assert not told("print('epoch 1: loss=0.5')", finalists=0)
+    assert not told("import os\nos.environ['TRIAL_SEED']")
+    assert not told("print('epoch 1: loss=0.5')", "python train.py --rate={rate} --seed={seed}")
+
+
 def test_of_a_users_own_training_nothing_is_claimed(plan: Any) -> None:
     def train(config: Any, state: Any, control: Any) -> Iterator[Any]:
         yield {"loss": 0.0}

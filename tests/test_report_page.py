@@ -120,6 +120,33 @@ def test_the_answer_of_a_confirmed_run(run: Ledger) -> None:
     assert told["What next"] == f"Use it: orchestrator export {run.folder}"
 
 
+def test_repetitions_that_are_copies_confirm_nothing(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "copies", trials=24)
+    best = min(Recorded.of(ledger).full, key=lambda trial: trial.loss)
+    with ledger.transaction():
+        for number in (24, 25):
+            add_trial(ledger, number, best.config, 4, FINALIST)
+    told, console = answers(ledger), Console(file=io.StringIO(), width=400)
+    print_summary(ledger, console)
+    ledger.close()
+    assert told["On what evidence"].startswith("Not confirmed: the repetitions are copies of earlier runs")
+    assert "TRIAL_SEED" in told["On what evidence"]
+    assert told["What next"].startswith("The repetitions are copies: the result does not depend on the seed.")
+    assert "Not confirmed: the repetitions are copies" in console.file.getvalue()
+    assert "on fresh seeds too" not in console.file.getvalue()
+
+
+def test_equal_results_of_one_step_measure_no_noise(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "equal", trials=24, steps=1)
+    best = min(Recorded.of(ledger).full, key=lambda trial: trial.loss)
+    with ledger.transaction():
+        for number in (24, 25):
+            add_trial(ledger, number, best.config, 1, FINALIST)
+    told = answers(ledger)["On what evidence"]
+    ledger.close()
+    assert told.endswith("Their values are equal, so they do not measure the noise.")
+
+
 def test_a_maximised_metric_keeps_its_sign(tmp_path: Path) -> None:
     ledger = made_up(tmp_path / "max", trials=8, mode="max")
     told, facts = answers(ledger), Recorded.of(ledger)

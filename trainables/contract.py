@@ -126,6 +126,11 @@ class CommandLine(OwnTraining):
     def arguments(self, config: Config, file: str | None = None) -> list[str]:
         """The words of the command for a configuration; `file`: the configuration's file, if the command takes one."""
 
+    @property
+    @abstractmethod
+    def ignores_seed(self) -> bool:
+        """Whether nothing in the command and its script mentions the trial's seed; False if that is not known."""
+
 
 class Workload(Abilities, ABC):
     """A training that can be tuned: model, data, loss, evaluation. Its settings are the fields of a frozen dataclass.

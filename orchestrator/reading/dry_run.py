@@ -88,6 +88,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
             no_room(sweep, folder, history),
             finding.warning(sweep),
             sweep.workload.doubt(),
+            _no_seed(sweep),
             *short_training(sweep),
         ]
     for warning in filter(None, warnings):
@@ -103,6 +104,16 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     for trial, until in first:
         console.print(f"    {_training(sweep, trial, until)}", markup=False)
     console.print("Nothing was started.")
+
+
+def _no_seed(sweep: Sweep) -> str:
+    """A warning, if finalists are trained again and their script does not seem to use the seed; else empty."""
+    if not (sweep.finalist_count and isinstance(sweep.workload, CommandLine) and sweep.workload.ignores_seed):
+        return ""
+    return (
+        f"the script of `{sweep.workload.command}` does not mention TRIAL_SEED: without that seed, or with a fixed one, "
+        "the repetitions of finalists confirm nothing"
+    )
 
 
 def _trained(sweep: Sweep) -> str:

@@ -15,6 +15,7 @@ from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import checks
 from orchestrator.page.words import brief, duration, listed, number, place, setting, settings, trainings
 from orchestrator.reading.costs import cost_words
+from orchestrator.reading.spending import NOT_CONFIRMED
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
 from search.records import Status
@@ -107,12 +108,16 @@ def _evidence(run: Recorded) -> str:
             if len(run.full) > 1
             else f"Not confirmed. {lucky}, on one seed."
         )
+    if run.accounts["depends_on_seed"] is False:
+        return NOT_CONFIRMED
     scores = listed([number(run.value(loss)) for loss in mine.losses])
     first = f"{number(run.value(best.loss))} when it was found"
     if len(mine.losses) == 1:
         return f"Trained once more on a fresh seed: {scores} ({first}). One repetition does not measure the noise."
     noise = _noise(found)
     told = f"Confirmed on {len(mine.losses)} fresh seeds: {scores} ({first})."
+    if noise == 0:
+        return f"{told} Their values are equal, so they do not measure the noise."
     if noise is None:
         return f"{told} At least one run diverged, or there are too few to measure the noise."
     return (
@@ -121,7 +126,7 @@ def _evidence(run: Recorded) -> str:
 
 
 def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
-    """What the noise says about the lead; nothing without a baseline of another configuration."""
+    """What the noise, more than 0, says about the lead; nothing without a baseline of another configuration."""
     baseline = run.baseline
     if (
         baseline is None
@@ -134,16 +139,8 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
     if lead <= 0:
         return "On fresh seeds it does not beat the baseline."
     if lead > SURE * error:
-        return (
-            f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): more than noise explains."
-            if error
-            else "The lead is larger than the noise."
-        )
-    return (
-        f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): noise could explain it."
-        if error
-        else ""
-    )
+        return f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): more than noise explains."
+    return f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): noise could explain it."
 
 
 def _cost(run: Recorded) -> str:
