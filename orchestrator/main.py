@@ -119,7 +119,8 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             int | None, typer.Option(help="Trials at once; default: as many as the resources allow.")
         ] = None,
         time_budget: Annotated[
-            str | None, typer.Option(help="Start no more trials after this time in all: 90s, 15m, 6h.")
+            str | None,
+            typer.Option(help="After this time in all, start nothing more and pause what runs: 90s, 15m, 6h."),
         ] = None,
         seed: Annotated[int | None, typer.Option(help="One seed for everything.")] = None,
         simulate: Annotated[

@@ -33,6 +33,8 @@ def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None) 
         return
     if driver.over and (why := no_room(driver.sweep, driver.places.folder, driver.history)):
         out.print(f"Not searched {why}", highlight=False, soft_wrap=True)
+    if driver.is_out_of_time:
+        return  # the summary says how to go on
     if driver.stop_reason:
         out.print(f"Stopped because {driver.stop_reason}. To go on: {again()}", highlight=False, soft_wrap=True)
     else:

@@ -146,13 +146,25 @@ def test_stopping_by_request_saves_and_the_same_command_goes_on(tmp_path: Path) 
 def test_the_time_budget_counts_over_all_invocations(tmp_path: Path) -> None:
     slow = Quadratic(horizon=4, declared_cost=10.0)
     first = simulated(tmp_path, small_sweep(workload=slow, num_samples=9, time_budget=100))
-    assert "time budget of 100 s" in first.stop_reason
+    assert "time budget of 100s" in first.stop_reason
     done = sum(len(trial.steps) for trial in first.history)
     assert 8 <= done <= 14
     second = simulated(tmp_path, small_sweep(workload=slow, num_samples=9, time_budget=100))
     assert sum(len(trial.steps) for trial in second.history) == done
     third = simulated(tmp_path, small_sweep(workload=slow, num_samples=9, time_budget="1h"))
     assert statuses(third) == ["completed"] * 9
+    assert [row["text"] for row in recorded(tmp_path, "event") if row["kind"] == "time"] == [first.stop_reason] * 2
+
+
+@pytest.mark.parametrize(("finalists", "is_unfinished"), [(0, False), (2, True)])
+def test_a_sweep_that_has_nothing_left_to_do_is_not_out_of_time(
+    tmp_path: Path, finalists: int, is_unfinished: bool
+) -> None:
+    slow = Quadratic(horizon=4, declared_cost=10.0)
+    simulated(tmp_path, small_sweep(workload=slow, num_samples=3))
+    again = simulated(tmp_path, small_sweep(workload=slow, num_samples=3, time_budget=100, finalists=finalists))
+    assert again.stop_reason
+    assert again.is_out_of_time is is_unfinished
 
 
 def test_the_time_of_a_killed_invocation_counts_too(tmp_path: Path) -> None:

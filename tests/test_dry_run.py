@@ -12,6 +12,7 @@ import pytest
 from orchestrator import (
     Asha,
     MlpDigits,
+    Quadratic,
     RunToEnd,
     Script,
     Space,
@@ -28,7 +29,7 @@ from orchestrator import (
 )
 from orchestrator.reading.dry_run import print_plan
 from search.domain.written import written
-from tests.support import small_sweep
+from tests.support import simulated, small_sweep
 from trainables import Policy, RateRace, Warmup
 
 SPACE = Space({"learning_rate": loguniform(1e-3, 0.5), "batch_size": pow2(16, 32), "momentum": 0.9})
@@ -88,6 +89,19 @@ def test_only_a_scheduler_that_stops_trials_is_said_to_spend_less(plan: Any) -> 
     assert "random order" not in to_the_end
     assert "forecast   7 full trainings at most; no step" in to_the_end
     assert "2 × each on fresh seeds: 4 full trainings more\n" in to_the_end
+
+
+def test_the_time_budget_is_part_of_the_plan(plan: Any, tmp_path: Path) -> None:
+    assert "  time " not in plan(small_sweep())
+    assert "time       5m in all; then nothing more starts, and running trials pause\n" in plan(
+        small_sweep(time_budget="300s")
+    )
+    slow = small_sweep(workload=Quadratic(horizon=4, declared_cost=10.0), time_budget=30, finalists=2)
+    assert "pause; no time is reserved for finalists\n" in plan(slow)
+    simulated(tmp_path / "run", slow)
+    text = plan(slow)
+    assert re.search(r"30s in all, of which \d+ s are used; then", text)
+    assert "  the time is used up.\n" in text
 
 
 def warnings(text: str) -> list[str]:

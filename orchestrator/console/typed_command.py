@@ -28,13 +28,28 @@ def again(without: str = "") -> str:
     """The typed command line without one option and its value, as text for a shell."""
     below = os.path.relpath(sys.executable)
     python = Path(sys.executable).name if below.startswith("..") else below
-    flags, kept = iter(sys.argv[1:]), []
-    for word in flags:
-        if without and word == without:
-            next(flags, None)
-        elif not (without and word.startswith(f"{without}=")):
+    return shlex.join([python, *_program(), *_without(sys.argv[1:], without)])
+
+
+def with_option(command: Sequence[str], option: str, value: str) -> str:
+    """A recorded command with another value of an option, as text for a shell; a script in or below this folder by its
+    short path.
+    """
+    first, *others = command
+    if os.path.isabs(first) and not (short := os.path.relpath(first)).startswith(".."):
+        first = short
+    return shlex.join(["python", first, *_without(others, option), option, value])
+
+
+def _without(words: Sequence[str], option: str) -> list[str]:
+    """The words of a command without an option and its value."""
+    rest, kept = iter(words), []
+    for word in rest:
+        if option and word == option:
+            next(rest, None)
+        elif not (option and word.startswith(f"{option}=")):
             kept.append(word)
-    return shlex.join([python, *_program(), *kept])
+    return kept
 
 
 def more(sweep: Sweep, over: str = "", started: int = 0) -> str:

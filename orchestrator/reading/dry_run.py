@@ -17,8 +17,10 @@ from rich.text import Text
 from orchestrator.console.plurals import plural
 from orchestrator.definition import finding, machine
 from orchestrator.definition.checks import feasible_share
+from orchestrator.definition.units import time_option
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
+from orchestrator.driving.time_spent import recorded_seconds
 from orchestrator.money.amounts import budget_words, dollars, full_trainings
 from orchestrator.money.devices import device_name
 from orchestrator.money.forecast import Range
@@ -81,7 +83,13 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     console.print("  space")
     for line in _space(sweep):
         console.print(f"    {line}", markup=False)
-    for line in [*_tasks(sweep), *_limits(sweep), *_recorded(folder, goes_on=bool(first)), *_forecast(sweep, folder)]:
+    for line in [
+        *_tasks(sweep),
+        *_limits(sweep),
+        *_time(sweep, folder),
+        *_recorded(folder, goes_on=bool(first)),
+        *_forecast(sweep, folder),
+    ]:
         console.print(f"  {line}", markup=False)
     with _history(sweep, folder) as history:
         warnings = [
@@ -100,7 +108,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
             f"{plural(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took equally long and all results were alike:"
         )
     else:
-        console.print("  nothing is left to do.")
+        console.print(f"  {'the time is used up' if _is_out_of_time(sweep, folder) else 'nothing is left to do'}.")
     for trial, until in first:
         console.print(f"    {_training(sweep, trial, until)}", markup=False)
     console.print("Nothing was started.")
@@ -282,6 +290,29 @@ def _limits(sweep: Sweep) -> list[str]:
     if sweep.transfer:
         lines.append(f"transfer   learns from {', '.join(sweep.transfer)}")
     return lines
+
+
+def _time(sweep: Sweep, folder: Path) -> list[str]:
+    """The time budget, what of it is used, and what happens at its end."""
+    if sweep.budget_seconds is None:
+        return []
+    spent = _spent_seconds(folder)
+    used = f", of which {duration(spent)} are used" if spent else ""
+    kept = "; no time is reserved for finalists" if sweep.finalist_count else ""
+    whole = time_option(sweep.budget_seconds)
+    return [f"time       {whole} in all{used}; then nothing more starts, and running trials pause{kept}"]
+
+
+def _is_out_of_time(sweep: Sweep, folder: Path) -> bool:
+    return sweep.budget_seconds is not None and _spent_seconds(folder) >= sweep.budget_seconds
+
+
+def _spent_seconds(folder: Path) -> float:
+    """The driver's time on record; 0 of a new run."""
+    if not (folder / FILE).exists():
+        return 0.0
+    with _reading(folder) as ledger:
+        return recorded_seconds(ledger)
 
 
 def _recorded(folder: Path, *, goes_on: bool) -> list[str]:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.driving.time_spent import WAITED
 from orchestrator.reading.costs import cost
+from orchestrator.reading.out_of_time import out_of_time, out_of_time_words
 from orchestrator.reading.turns import in_words, turns
 from orchestrator.record.ledger import Ledger
 from search.history import History, key_of
-from search.records import BASELINE, FALLBACK, FINALIST, Began, Goal, Over
+from search.records import BASELINE, FALLBACK, FINALIST, Began, Goal, Over, Status
 from search.rules.finalists import confirmed, depends_on_seed, winner
 from search.run_state import RunState
 from search.task import FULL
@@ -48,6 +49,7 @@ def accounts(ledger: Ledger, history: History, goal: Goal) -> dict[str, Any]:
         "depends_on_seed": depends_on_seed(history),
         "waited_seconds": round(sum(float(row["text"]) for row in _events(ledger, WAITED)), 3),
         "over": why_over(ledger) or None,
+        "out_of_time": out_of_time(ledger, history.count(Status.RUNNING)),
     }
 
 
@@ -197,6 +199,10 @@ def print_accounts(facts: Mapping[str, Any], console: Console) -> None:
         )
     if facts["over"]:
         console.print(f"Search       over: {facts['over']}", highlight=False, markup=False, soft_wrap=True)
+    if facts["out_of_time"]:
+        console.print(
+            f"Time         {out_of_time_words(facts['out_of_time'])}", highlight=False, markup=False, soft_wrap=True
+        )
 
 
 def _finalist_table(facts: Mapping[str, Any]) -> Table:

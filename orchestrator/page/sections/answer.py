@@ -15,6 +15,7 @@ from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import checks
 from orchestrator.page.words import brief, duration, listed, number, place, setting, settings, trainings
 from orchestrator.reading.costs import cost_words
+from orchestrator.reading.out_of_time import out_of_time_words
 from orchestrator.reading.spending import NOT_CONFIRMED
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
@@ -171,6 +172,8 @@ def _next(run: Recorded) -> str:
         return f"Wait: the sweep is running ({plural(running, 'trial')} under way)."
     if run.state == "interrupted":
         return f"Continue: the sweep was interrupted; the same command goes on where it was. {_command(run)}".rstrip()
+    if cut := run.accounts["out_of_time"]:
+        return out_of_time_words(cut)
     if best is None:
         return f"Find out why there is no result: orchestrator logs {name} --failed"
     if best.status is not Status.COMPLETED:
