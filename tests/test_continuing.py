@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from orchestrator.driver import Driver
-from orchestrator.errors import ResumeRefused
+from orchestrator.errors import NotTheSame, ResumeRefused
+from orchestrator.reading.replay import replay_trial
 from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from search.records import Status
@@ -17,6 +20,7 @@ from search.searchers.optuna import Tpe
 from search.space import Space, loguniform, pow2, uniform
 from tests.driving import statuses
 from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep
+from trainables.workloads.callable import FromFunction
 from trainables.workloads.quadratic import Quadratic
 
 
@@ -178,3 +182,36 @@ def test_the_time_of_a_killed_invocation_counts_too(tmp_path: Path) -> None:
     told = [float(row["text"]) for row in recorded(tmp_path, "event") if row["kind"] == "spent"]
     assert spent == max(told)
     assert len(told) > 3
+
+
+def test_a_replay_that_differs_where_the_trial_was_resumed_says_so(tmp_path: Path) -> None:
+    def forgetful(config: Any, state: Any) -> Iterator[Any]:
+        random = np.random.default_rng(0)
+        for step in range(state["step"] if state else 0, 12):
+            yield {"loss": float(random.random())}, {"step": step + 1}
+
+    sweep = small_sweep(
+        workload=FromFunction(forgetful, metric="loss", mode="min", horizon=12), num_samples=1, baseline=None
+    )
+    interrupted_after(tmp_path, sweep, 7, workers=1)
+    last = recorded(tmp_path, "report")[-1]["step"]
+    simulated(tmp_path, sweep)
+    assert 1 < last < 12
+    with pytest.raises(NotTheSame) as caught:
+        replay_trial(sweep, tmp_path, 0, None)
+    assert f"the first at step {last + 1}. The trial was resumed after step {last}, and its training" in str(
+        caught.value
+    )
+
+
+def test_a_replay_that_differs_from_the_first_step_on_gives_no_such_reason(tmp_path: Path) -> None:
+    def drifting(config: Any, state: Any) -> Iterator[Any]:
+        random = np.random.default_rng()
+        for _ in range(3):
+            yield {"loss": float(random.random())}
+
+    sweep = small_sweep(workload=FromFunction(drifting, metric="loss", mode="min", horizon=3), num_samples=1)
+    simulated(tmp_path, sweep)
+    with pytest.raises(NotTheSame) as caught:
+        replay_trial(sweep, tmp_path, 0, None)
+    assert str(caught.value).endswith("3 of 3 steps differ from the record, the first at step 1.")
