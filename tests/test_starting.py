@@ -135,6 +135,19 @@ def test_smoke_is_a_run_of_its_own_and_takes_seconds(tmp_path: Path) -> None:
     done = steady(tmp_path, "--smoke")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["steady-smoke"]
+    first, last = done.stdout.strip().splitlines()
+    assert first == f"steady-smoke: 4 trials, {reports_in(tmp_path)} reports of loss, in {tmp_path}/runs/steady-smoke"
+    assert re.fullmatch(r"It works\. Now without --smoke: \S+ \S*steady\.py --simulate", last)
+
+
+def reports_in(folder: Path) -> int:
+    return len(recorded(folder / "runs" / "steady-smoke", "report"))
+
+
+def test_a_smoke_test_with_a_failure_shows_the_summary(tmp_path: Path) -> None:
+    done = steady(tmp_path, "--smoke", TROUBLE="0:raise")
+    assert "It works" not in done.stdout
+    assert "Trials " in done.stdout
 
 
 def test_smoke_trains_the_baseline_where_there_is_one() -> None:

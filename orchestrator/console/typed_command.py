@@ -24,11 +24,11 @@ def recorded_command() -> list[str]:
     return ["-m", module, *sys.argv[1:]] if module else [os.path.abspath(sys.argv[0]), *sys.argv[1:]]
 
 
-def again(without: str = "") -> str:
-    """The typed command line without one option and its value, as text for a shell."""
+def again(without: str = "", *, has_value: bool = True) -> str:
+    """The typed command line without one option, and without its value if it has one, as text for a shell."""
     below = os.path.relpath(sys.executable)
     python = Path(sys.executable).name if below.startswith("..") else below
-    return shlex.join([python, *_program(), *_without(sys.argv[1:], without)])
+    return shlex.join([python, *_program(), *_without(sys.argv[1:], without, has_value=has_value)])
 
 
 def with_option(command: Sequence[str], option: str, value: str) -> str:
@@ -41,14 +41,14 @@ def with_option(command: Sequence[str], option: str, value: str) -> str:
     return shlex.join(["python", first, *_without(others, option), option, value])
 
 
-def _without(words: Sequence[str], option: str) -> list[str]:
-    """The words of a command without an option and its value."""
+def _without(words: Sequence[str], option: str, *, has_value: bool = True) -> list[str]:
+    """The words of a command without an option and its value, if it has one."""
     rest, kept = iter(words), []
     for word in rest:
-        if option and word == option:
-            next(rest, None)
-        elif not (option and word.startswith(f"{option}=")):
+        if not option or (word != option and not word.startswith(f"{option}=")):
             kept.append(word)
+        elif word == option and has_value:
+            next(rest, None)
     return kept
 
 

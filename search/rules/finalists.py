@@ -3,7 +3,7 @@
 Use when   losses are noisy: the best of many scores is also the luckiest, so it promises too much.
 Costs      `confirmations` full trainings for each finalist.
 Settings   count: configurations; confirmations: runs of each.
-Not for    deterministic objectives: the runs give the same result.
+Not for    deterministic objectives, and trainings that ignore their seed: the runs give the same result.
 Differs    the mean covers only the fresh runs: the first run was selected for its score, so its luck would
            decide again. A fresh run that diverges counts as infinitely bad; one that failed does not count.
 
