@@ -252,8 +252,9 @@ class Driver:
         """End the invocation: drop checkpoints that arrived late, note its duration, and whether the time budget ended it."""
         self._retention.close()
         self.places.pause_file.unlink(missing_ok=True)
-        more = has_more(self.history, self.sweep.searcher, self.sweep.scheduler, self.rules)
-        self.is_out_of_time = self.is_out_of_time and (more or bool(self._to_test()))
+        self.is_out_of_time = self.is_out_of_time and (
+            has_more(self.history, self.sweep.searcher, self.sweep.scheduler, self.rules) or bool(self._to_test())
+        )
         with self.ledger.transaction():
             self._time.close(self.waited_seconds)
             if self.is_out_of_time:

@@ -100,7 +100,7 @@ def test_the_time_budget_is_part_of_the_plan(plan: Any, tmp_path: Path) -> None:
     assert "pause; no time is reserved for finalists\n" in plan(slow)
     simulated(tmp_path / "run", slow)
     text = plan(slow)
-    assert re.search(r"30s in all, of which \d+ s are used; then", text)
+    assert re.search(r"30s in all, of which \d+s are used; then", text)
     assert "  the time is used up.\n" in text
 
 
@@ -143,7 +143,7 @@ def test_a_script_without_the_seed_is_told_where_finalists_need_it(
         return warnings(plan(Sweep("own", script, Space(space), finalists=finalists)))
 
     (warning,) = told("print('epoch 1: loss=0.5')")
-    assert "`python train.py --rate={rate}` does not mention TRIAL_SEED" in warning
+    assert "`python train.py --rate={rate}` does not mention TRIAL_SEED: with a fixed seed" in warning
     assert not told("print('epoch 1: loss=0.5')", finalists=0)
     assert not told("import os\nos.environ['TRIAL_SEED']")
     assert not told("print('epoch 1: loss=0.5')", "python train.py --rate={rate} --seed={seed}")

@@ -148,7 +148,8 @@ def test_equal_results_of_one_step_measure_no_noise(tmp_path: Path) -> None:
             add_trial(ledger, number, best.config, 1, FINALIST)
     told = answers(ledger)["On what evidence"]
     ledger.close()
-    assert told.endswith("Their values are equal, so they do not measure the noise.")
+    assert told.startswith("Not confirmed: 2 fresh seeds gave equal values: ")
+    assert told.endswith("too coarse to measure the noise.")
 
 
 def test_the_next_step_after_the_time_budget_is_more_time(tmp_path: Path) -> None:

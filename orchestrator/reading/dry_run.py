@@ -15,12 +15,10 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.console.plurals import plural
-from orchestrator.definition import finding, machine
+from orchestrator.definition import finding, machine, unused_seed
 from orchestrator.definition.checks import feasible_share
-from orchestrator.definition.units import time_option
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
-from orchestrator.driving.time_spent import recorded_seconds
 from orchestrator.money.amounts import budget_words, dollars, full_trainings
 from orchestrator.money.devices import device_name
 from orchestrator.money.forecast import Range
@@ -37,6 +35,7 @@ from orchestrator.reading.forecasts import (
     rounded,
     usd_per_second,
 )
+from orchestrator.reading.out_of_time import is_used_up, time_row
 from orchestrator.reading.room import no_room, smoke_seconds, trainings_in_all
 from orchestrator.reading.short_training import short_training
 from orchestrator.record.ledger import FILE, Ledger
@@ -86,7 +85,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     for line in [
         *_tasks(sweep),
         *_limits(sweep),
-        *_time(sweep, folder),
+        *time_row(sweep, folder),
         *_recorded(folder, goes_on=bool(first)),
         *_forecast(sweep, folder),
     ]:
@@ -96,7 +95,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
             no_room(sweep, folder, history),
             finding.warning(sweep),
             sweep.workload.doubt(),
-            _no_seed(sweep),
+            unused_seed.warning(sweep),
             *short_training(sweep),
         ]
     for warning in filter(None, warnings):
@@ -108,20 +107,10 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
             f"{plural(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took equally long and all results were alike:"
         )
     else:
-        console.print(f"  {'the time is used up' if _is_out_of_time(sweep, folder) else 'nothing is left to do'}.")
+        console.print(f"  {'the time is used up' if is_used_up(sweep, folder) else 'nothing is left to do'}.")
     for trial, until in first:
         console.print(f"    {_training(sweep, trial, until)}", markup=False)
     console.print("Nothing was started.")
-
-
-def _no_seed(sweep: Sweep) -> str:
-    """A warning, if finalists are trained again and their script does not seem to use the seed; else empty."""
-    if not (sweep.finalist_count and isinstance(sweep.workload, CommandLine) and sweep.workload.ignores_seed):
-        return ""
-    return (
-        f"the script of `{sweep.workload.command}` does not mention TRIAL_SEED: without that seed, or with a fixed one, "
-        "the repetitions of finalists confirm nothing"
-    )
 
 
 def _trained(sweep: Sweep) -> str:
@@ -290,29 +279,6 @@ def _limits(sweep: Sweep) -> list[str]:
     if sweep.transfer:
         lines.append(f"transfer   learns from {', '.join(sweep.transfer)}")
     return lines
-
-
-def _time(sweep: Sweep, folder: Path) -> list[str]:
-    """The time budget, what of it is used, and what happens at its end."""
-    if sweep.budget_seconds is None:
-        return []
-    spent = _spent_seconds(folder)
-    used = f", of which {duration(spent)} are used" if spent else ""
-    kept = "; no time is reserved for finalists" if sweep.finalist_count else ""
-    whole = time_option(sweep.budget_seconds)
-    return [f"time       {whole} in all{used}; then nothing more starts, and running trials pause{kept}"]
-
-
-def _is_out_of_time(sweep: Sweep, folder: Path) -> bool:
-    return sweep.budget_seconds is not None and _spent_seconds(folder) >= sweep.budget_seconds
-
-
-def _spent_seconds(folder: Path) -> float:
-    """The driver's time on record; 0 of a new run."""
-    if not (folder / FILE).exists():
-        return 0.0
-    with _reading(folder) as ledger:
-        return recorded_seconds(ledger)
 
 
 def _recorded(folder: Path, *, goes_on: bool) -> list[str]:

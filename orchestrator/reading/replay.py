@@ -86,8 +86,8 @@ def _resumed_before(step: int, recorded: list[dict[str, Any]], restarts: list[in
             if last["epoch"] == first["epoch"] and not any(last["seq"] < seq < first["seq"] for seq in restarts):
                 return ""
             return (
-                f" The trial was resumed after step {last['step']}, and its training does not restore all of its state "
-                "(random numbers, say): save that with the checkpoint too."
+                f" The trial was resumed after step {last['step']}, and its training does not seem to restore all "
+                "of its state (random numbers, say): save that with the checkpoint too."
             )
     return ""
 

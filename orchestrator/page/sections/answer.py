@@ -116,10 +116,13 @@ def _evidence(run: Recorded) -> str:
     if len(mine.losses) == 1:
         return f"Trained once more on a fresh seed: {scores} ({first}). One repetition does not measure the noise."
     noise = _noise(found)
+    if noise == 0 and len(set(mine.losses)) == 1:
+        return (
+            f"Not confirmed: {len(mine.losses)} fresh seeds gave equal values: {scores} ({first}). The training may not use its "
+            "seed (a script reads TRIAL_SEED), or the metric is too coarse to measure the noise."
+        )
     told = f"Confirmed on {len(mine.losses)} fresh seeds: {scores} ({first})."
-    if noise == 0:
-        return f"{told} Their values are equal, so they do not measure the noise."
-    if noise is None:
+    if not noise:
         return f"{told} At least one run diverged, or there are too few to measure the noise."
     return (
         f"{told} Noise between seeds: {number(noise)} (standard deviation). {_against_noise(run, mine, noise)}".rstrip()
