@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from orchestrator.definition.units import time_option
 from orchestrator.driving.assignments import assignment
 from orchestrator.driving.continuation import describe_found
 from orchestrator.driving.device_clock import LEAST, DeviceClock, cut_off
@@ -21,7 +22,7 @@ from orchestrator.driving.places import Places
 from orchestrator.driving.recorder import Recorder, check_disk
 from orchestrator.driving.retention import Retention
 from orchestrator.driving.shown import ASSIGNED
-from orchestrator.driving.time_spent import TimeSpent
+from orchestrator.driving.time_spent import OUT_OF_TIME, TimeSpent
 from orchestrator.failures import complaint, reason
 from orchestrator.money.prices import held_by_trial
 from orchestrator.record.ledger import Ledger
@@ -33,7 +34,7 @@ from orchestrator.worker.job import PREPARE, Order
 from orchestrator.worker.limits import LOG
 from search.history import History, Trial, incumbent
 from search.records import Began, Over, Status, Suggestion, Used
-from search.rules.conduct import Instead, awaits_first, may_ask, next_move, to_test
+from search.rules.conduct import Instead, awaits_first, has_more, may_ask, next_move, to_test
 from search.rules.finalists import winner
 from search.work import Assignment, Progress
 from trainables.carry_out import has_test
@@ -73,6 +74,7 @@ class Driver:
         self.workers = 1  # how many trials may run at once; the engine sets it
         self.running: set[int] = set()  # trials that have a worker
         self.stop_reason = ""  # why nothing new may start: a signal, the time budget, failures
+        self.is_out_of_time = False  # that reason is the time budget, and something is left to do
         self.waited_seconds = 0.0  # of workers, for decisions
         self.found = describe_found(sweep.name, ledger, self.history, change) if earlier else ""
         self._retention = Retention(sweep, self.history, self.places, self.running)
@@ -223,7 +225,8 @@ class Driver:
         """Stop when the time budget is used up, or a device has no price. Call it regularly, also without answers."""
         budget = self.sweep.budget_seconds
         if budget is not None and not self.stop_reason and self.spent_seconds >= budget:
-            self.stop(f"the time budget of {budget:g} s is used up")
+            self.stop(f"the time budget of {time_option(budget)} is used up")
+            self.is_out_of_time = True
         limit = self.rules.device_budget
         if limit is not None and not self.stop_reason and (device := limit.unknown(self.history)):
             self.stop(f"{device!r} has no price, and the budget is in dollars; add prices={{{device!r}: …}}")
@@ -246,11 +249,16 @@ class Driver:
         return self._retention.keeps(number)
 
     def close(self) -> None:
-        """End the invocation: drop checkpoints that arrived late, and note its duration (for the time budget)."""
+        """End the invocation: drop checkpoints that arrived late, note its duration, and whether the time budget ended it."""
         self._retention.close()
         self.places.pause_file.unlink(missing_ok=True)
+        self.is_out_of_time = self.is_out_of_time and (
+            has_more(self.history, self.sweep.searcher, self.sweep.scheduler, self.rules) or bool(self._to_test())
+        )
         with self.ledger.transaction():
             self._time.close(self.waited_seconds)
+            if self.is_out_of_time:
+                self.ledger.add_event(OUT_OF_TIME, self.stop_reason)
 
     # Where it stands.
 

@@ -119,7 +119,8 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             int | None, typer.Option(help="Trials at once; default: as many as the resources allow.")
         ] = None,
         time_budget: Annotated[
-            str | None, typer.Option(help="Start no more trials after this time in all: 90s, 15m, 6h.")
+            str | None,
+            typer.Option(help="After this time in all, start nothing more and pause what runs: 90s, 15m, 6h."),
         ] = None,
         seed: Annotated[int | None, typer.Option(help="One seed for everything.")] = None,
         simulate: Annotated[
@@ -184,7 +185,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
 
             drive(
                 described, folder, simulated=simulate, address=address, console=Console(stderr=True), close=_close,
-                command=recorded_command(), note=note,
+                command=recorded_command(), note=note, is_smoke=smoke,
             )  # fmt: skip
 
     sys.exit(guarded(command))
@@ -244,6 +245,7 @@ def drive(
     close: Callable[[Driver, Ledger, list[int]], OrchestratorError | None],
     command: Sequence[str] = (),
     is_script: bool = True,
+    is_smoke: bool = False,
     note: str | None = None,
     tags: Sequence[str] = (),
 ) -> None:
@@ -310,7 +312,7 @@ def drive(
                 ended = "interrupted" if isinstance(problem, Interrupted) else "failed" if problem else "finished"
                 ledger.add_event(STATE, ended)
             if is_script:
-                tell_end(driver, ledger, problem)
+                tell_end(driver, ledger, problem, is_smoke=is_smoke)
             if problem is not None:
                 raise problem
         finally:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from orchestrator.record.ledger import Ledger
 
 
-def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None) -> None:
-    """Print the summary, and how to continue if that makes sense."""
+def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None, *, is_smoke: bool = False) -> None:
+    """Print the summary, and how to continue if that makes sense. Of a sound smoke test: that it works, and what is next."""
     from rich.console import Console
 
     from orchestrator.console.typed_command import again, more
@@ -23,6 +23,9 @@ def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None) 
     from orchestrator.reading.room import no_room
 
     out = Console()
+    if is_smoke and problem is None and not driver.stop_reason and not _broken(driver):
+        out.print(_smoke_words(driver), highlight=False, markup=False, soft_wrap=True)
+        return
     print_summary(ledger, out)
     out.print(
         f"Report       {shlex.join(['orchestrator', 'report', str(driver.places.folder)])}",
@@ -33,12 +36,32 @@ def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None) 
         return
     if driver.over and (why := no_room(driver.sweep, driver.places.folder, driver.history)):
         out.print(f"Not searched {why}", highlight=False, soft_wrap=True)
+    if driver.is_out_of_time:
+        return  # the summary says how to go on
     if driver.stop_reason:
         out.print(f"Stopped because {driver.stop_reason}. To go on: {again()}", highlight=False, soft_wrap=True)
     else:
         out.print(
             f"More trials  {more(driver.sweep, driver.over, driver.history.started)}", highlight=False, soft_wrap=True
         )
+
+
+def _broken(driver: Driver) -> bool:
+    """Whether a trial failed or diverged."""
+    from search.records import Status
+
+    return any(driver.history.count(status) for status in (Status.FAILED, Status.DIVERGED))
+
+
+def _smoke_words(driver: Driver) -> str:
+    from orchestrator.console.typed_command import again
+
+    history = driver.history
+    reports = plural(sum(len(trial.steps) for trial in history), "report")
+    return (
+        f"\n{driver.sweep.name}: {plural(len(history.trials), 'trial')}, {reports} of {driver.sweep.metric_name}, in "
+        f"{driver.places.folder}\nIt works. Now without --smoke: {again('--smoke', has_value=False)}"
+    )
 
 
 def problem_of(driver: Driver, received: list[int], how_to_go_on: str) -> OrchestratorError | None:

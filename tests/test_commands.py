@@ -88,8 +88,10 @@ def test_show_json_has_the_promised_keys(place: Path) -> None:
         "promotions",
         "turns",
         "finalists",
+        "depends_on_seed",
         "waited_seconds",
         "over",
+        "out_of_time",
         "forecast",
         "health",
     ]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from orchestrator.driver import Driver
-from orchestrator.errors import ResumeRefused
+from orchestrator.errors import NotTheSame, ResumeRefused
+from orchestrator.reading.replay import replay_trial
 from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from search.records import Status
@@ -17,6 +20,7 @@ from search.searchers.optuna import Tpe
 from search.space import Space, loguniform, pow2, uniform
 from tests.driving import statuses
 from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep
+from trainables.workloads.callable import FromFunction
 from trainables.workloads.quadratic import Quadratic
 
 
@@ -146,13 +150,25 @@ def test_stopping_by_request_saves_and_the_same_command_goes_on(tmp_path: Path) 
 def test_the_time_budget_counts_over_all_invocations(tmp_path: Path) -> None:
     slow = Quadratic(horizon=4, declared_cost=10.0)
     first = simulated(tmp_path, small_sweep(workload=slow, num_samples=9, time_budget=100))
-    assert "time budget of 100 s" in first.stop_reason
+    assert "time budget of 100s" in first.stop_reason
     done = sum(len(trial.steps) for trial in first.history)
     assert 8 <= done <= 14
     second = simulated(tmp_path, small_sweep(workload=slow, num_samples=9, time_budget=100))
     assert sum(len(trial.steps) for trial in second.history) == done
     third = simulated(tmp_path, small_sweep(workload=slow, num_samples=9, time_budget="1h"))
     assert statuses(third) == ["completed"] * 9
+    assert [row["text"] for row in recorded(tmp_path, "event") if row["kind"] == "time"] == [first.stop_reason] * 2
+
+
+@pytest.mark.parametrize(("finalists", "is_unfinished"), [(0, False), (2, True)])
+def test_a_sweep_that_has_nothing_left_to_do_is_not_out_of_time(
+    tmp_path: Path, finalists: int, is_unfinished: bool
+) -> None:
+    slow = Quadratic(horizon=4, declared_cost=10.0)
+    simulated(tmp_path, small_sweep(workload=slow, num_samples=3))
+    again = simulated(tmp_path, small_sweep(workload=slow, num_samples=3, time_budget=100, finalists=finalists))
+    assert again.stop_reason
+    assert again.is_out_of_time is is_unfinished
 
 
 def test_the_time_of_a_killed_invocation_counts_too(tmp_path: Path) -> None:
@@ -166,3 +182,36 @@ def test_the_time_of_a_killed_invocation_counts_too(tmp_path: Path) -> None:
     told = [float(row["text"]) for row in recorded(tmp_path, "event") if row["kind"] == "spent"]
     assert spent == max(told)
     assert len(told) > 3
+
+
+def test_a_replay_that_differs_where_the_trial_was_resumed_says_so(tmp_path: Path) -> None:
+    def forgetful(config: Any, state: Any) -> Iterator[Any]:
+        random = np.random.default_rng(0)
+        for step in range(state["step"] if state else 0, 12):
+            yield {"loss": float(random.random())}, {"step": step + 1}
+
+    sweep = small_sweep(
+        workload=FromFunction(forgetful, metric="loss", mode="min", horizon=12), num_samples=1, baseline=None
+    )
+    interrupted_after(tmp_path, sweep, 7, workers=1)
+    last = recorded(tmp_path, "report")[-1]["step"]
+    simulated(tmp_path, sweep)
+    assert 1 < last < 12
+    with pytest.raises(NotTheSame) as caught:
+        replay_trial(sweep, tmp_path, 0, None)
+    assert f"the first at step {last + 1}. The trial was resumed after step {last}, and its training" in str(
+        caught.value
+    )
+
+
+def test_a_replay_that_differs_from_the_first_step_on_gives_no_such_reason(tmp_path: Path) -> None:
+    def drifting(config: Any, state: Any) -> Iterator[Any]:
+        random = np.random.default_rng()
+        for _ in range(3):
+            yield {"loss": float(random.random())}
+
+    sweep = small_sweep(workload=FromFunction(drifting, metric="loss", mode="min", horizon=3), num_samples=1)
+    simulated(tmp_path, sweep)
+    with pytest.raises(NotTheSame) as caught:
+        replay_trial(sweep, tmp_path, 0, None)
+    assert str(caught.value).endswith("3 of 3 steps differ from the record, the first at step 1.")

@@ -12,6 +12,7 @@ import pytest
 from orchestrator import (
     Asha,
     MlpDigits,
+    Quadratic,
     RunToEnd,
     Script,
     Space,
@@ -28,7 +29,7 @@ from orchestrator import (
 )
 from orchestrator.reading.dry_run import print_plan
 from search.domain.written import written
-from tests.support import small_sweep
+from tests.support import simulated, small_sweep
 from trainables import Policy, RateRace, Warmup
 
 SPACE = Space({"learning_rate": loguniform(1e-3, 0.5), "batch_size": pow2(16, 32), "momentum": 0.9})
@@ -97,6 +98,19 @@ def test_only_a_scheduler_that_stops_trials_is_said_to_spend_less(plan: Any) -> 
     assert "2 × each on fresh seeds: 4 full trainings more\n" in to_the_end
 
 
+def test_the_time_budget_is_part_of_the_plan(plan: Any, tmp_path: Path) -> None:
+    assert "  time " not in plan(small_sweep())
+    assert "time       5m in all; then nothing more starts, and running trials pause\n" in plan(
+        small_sweep(time_budget="300s")
+    )
+    slow = small_sweep(workload=Quadratic(horizon=4, declared_cost=10.0), time_budget=30, finalists=2)
+    assert "pause; no time is reserved for finalists\n" in plan(slow)
+    simulated(tmp_path / "run", slow)
+    text = plan(slow)
+    assert re.search(r"30s in all, of which \d+s are used; then", text)
+    assert "  the time is used up.\n" in text
+
+
 def warnings(text: str) -> list[str]:
     return [line.split("warning", 1)[1].strip() for line in text.splitlines() if line.startswith("  warning")]
 
@@ -122,6 +136,24 @@ def test_other_policies_and_short_tasks_are_told_too(plan: Any) -> None:
     sweep = Sweep("tasks", MlpDigits(horizon=40), SPACE, policy=RateRace(), tasks=tasks, num_samples=3)
     (told,) = warnings(plan(sweep))
     assert "(in the task '0.2 of the epochs', with " in told
+
+
+def test_a_script_without_the_seed_is_told_where_finalists_need_it(
+    plan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def told(text: str, command: str = "python train.py --rate={rate}", finalists: int = 2) -> list[str]:
+        Path("train.py").write_text(text)
+        script = Script(command, metric="loss", mode="min", horizon=3)
+        space = {"rate": uniform(0, 1)} | ({"seed": choice([1, 2])} if "{seed}" in command else {})
+        return warnings(plan(Sweep("own", script, Space(space), finalists=finalists)))
+
+    (warning,) = told("print('epoch 1: loss=0.5')")
+    assert "`python train.py --rate={rate}` does not mention TRIAL_SEED: with a fixed seed" in warning
+    assert not told("print('epoch 1: loss=0.5')", finalists=0)
+    assert not told("import os\nos.environ['TRIAL_SEED']")
+    assert not told("print('epoch 1: loss=0.5')", "python train.py --rate={rate} --seed={seed}")
 
 
 def test_of_a_users_own_training_nothing_is_claimed(plan: Any) -> None:

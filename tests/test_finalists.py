@@ -11,7 +11,7 @@ import pytest
 
 from search.history import History, incumbent
 from search.records import BASELINE, FINALIST, End, Report, Status, fork, start
-from search.rules.finalists import confirm, confirmed, finalists, winner
+from search.rules.finalists import confirm, confirmed, depends_on_seed, finalists, winner
 from search.space import Space, uniform
 from search.task import FULL, Task
 
@@ -78,6 +78,44 @@ def test_a_fresh_run_that_diverges_loses_and_all_diverged_leave_the_first_scores
     history = history_of([0.5, 0.1])
     play(history, 2, 1, [math.nan, math.inf])
     assert winner(history) is incumbent(history)
+
+
+FIRST = [0.5, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("again", "expected"),
+    [
+        ([FIRST], False),
+        ([FIRST, FIRST], False),
+        ([[0.6, 0.3], [0.6, 0.3]], False),  # of one another
+        ([[0.5, 0.41]], True),
+        ([FIRST, [0.6, 0.3], [0.7, 0.2]], True),  # a coarse metric may repeat itself once
+        ([], None),
+    ],
+)
+def test_runs_that_are_copies_show_that_the_seed_has_no_effect(again: list[list[float]], expected: bool | None) -> None:
+    history = History(SPACE, horizon=2)
+    for losses, origin in [(FIRST, "model"), *((losses, FINALIST) for losses in again)]:
+        add_curve(history, losses, origin=origin)
+    assert depends_on_seed(history) is expected
+
+
+def test_equal_values_of_one_number_may_be_chance_but_not_of_several_metrics() -> None:
+    for metrics, expected in (({}, True), ({"loss": 0.5}, True), ({"loss": 0.5, "accuracy": 0.83}, False)):
+        history = History(SPACE, horizon=2)
+        for origin in ("model", FINALIST):
+            add_curve(history, [0.5, 0.5], origin=origin, metrics=metrics)
+        assert depends_on_seed(history) is expected
+
+
+def add_curve(
+    history: History, losses: Sequence[float], *, origin: str, metrics: dict[str, float] | None = None
+) -> None:
+    trial = history.append(start({"x": 0.3}, origin=origin))
+    for step, loss in enumerate(losses, start=1):
+        history.append(Report(trial.number, step, loss, metrics=metrics or {}))
+    history.append(End(trial.number, Status.COMPLETED))
 
 
 def test_equal_configurations_are_one_finalist() -> None:

@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.page.health.cheap_task import cheap_task
+from orchestrator.page.health.copies import copies
 from orchestrator.page.health.edge import edge
 from orchestrator.page.health.failures import failures
 from orchestrator.page.health.finding import Finding
@@ -169,6 +170,23 @@ def test_a_gain_over_the_baseline_within_the_noise_is_serious(tmp_path: Path) ->
     run = run_of(tmp_path, [baseline, *trials, *again(drawn(bowl(), 30), 0.1)], finalists=3)
     serious = [finding for finding in noise(run) if finding.severity == "serious"]
     assert [finding.about for finding in serious] == ["baseline"]
+
+
+@pytest.mark.parametrize(("noise", "found"), [(0.0, 1), (1e-9, 0)])
+def test_repetitions_that_are_copies_of_the_first_runs_are_serious(tmp_path: Path, noise: float, found: int) -> None:
+    trials = drawn(bowl(0.6, 0.5, 0.5), 30, steps=3)
+    repeated = [replace(trial, origin=FINALIST) for trial in sorted(trials, key=lambda trial: trial.values[-1])[:3]]
+    fresh = [replace(each, values=[value + noise for value in each.values]) for each in repeated]
+    findings = copies(run_of(tmp_path, [*trials, *fresh], finalists=3))
+    assert [finding.severity for finding in findings] == ["serious"] * found
+    for finding in findings:
+        assert "3 repetitions of 3 configurations" in finding.evidence
+        assert "TRIAL_SEED" in finding.remedy
+
+
+def test_one_equal_number_is_no_copy(tmp_path: Path) -> None:
+    trials = drawn(bowl(0.6, 0.5, 0.5), 30)
+    assert copies(run_of(tmp_path, [*trials, *again(trials, 0.0)], finalists=3)) == []
 
 
 def test_curves_that_jump_bound_the_noise_from_below(tmp_path: Path) -> None:

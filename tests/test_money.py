@@ -150,6 +150,7 @@ def test_a_budget_is_read_as_people_write_it(given: Any, meant: Any) -> None:
     ("changes", "words"),
     [
         ({"budget": "200 euros"}, "unknown unit 'euros'. Write 30 or '30 full trainings', '40 gpu-hours'"),
+        ({"budget": "5 min"}, "write --time-budget 5m, or Sweep(time_budget='5m')"),
         ({"budget": "40 gpu-hous"}, "Did you mean 'gpu-hours'?"),
         ({"budget": "$"}, "must be a number of full trainings, or an amount with its unit"),
         ({"budget": "$-3"}, "must be more than 0"),

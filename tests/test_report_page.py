@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from orchestrator.driving.time_spent import OUT_OF_TIME, SPENT
 from orchestrator.errors import BadInput
 from orchestrator.page.charts import Axis, Chart, Images, Parallel, Section, Series, Surface, Table
 from orchestrator.page.document import Document, answer_lines, document
@@ -33,8 +34,11 @@ from orchestrator.page.sections import ORDER, Maker, makers
 from orchestrator.page.sections.progress import FEWEST, band_of, race_of
 from orchestrator.page.thin import MOST_LINES, MOST_POINTS, MOST_ROWS, thinned
 from orchestrator.page.watch import PAUSE, Gone, Newest, Server
+from orchestrator.reading.out_of_time import out_of_time_words
 from orchestrator.reading.printed_summary import print_summary
+from orchestrator.reading.summary import glance
 from orchestrator.record.ledger import Ledger
+from orchestrator.record.schema import STATE
 from search.records import BASELINE, FINALIST, Status, start
 from search.task import Task
 from tests.pages import BASE, add_trial, climbing, made_up
@@ -118,6 +122,53 @@ def test_the_answer_of_a_confirmed_run(run: Ledger) -> None:
     assert told["What it cost"].startswith("23.0 full trainings: ")
     assert "27 trials: 19 trained to the end, 4 stopped early and 4 failed." in told["What it cost"]
     assert told["What next"] == f"Use it: orchestrator export {run.folder}"
+
+
+def test_repetitions_that_are_copies_confirm_nothing(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "copies", trials=24)
+    best = min(Recorded.of(ledger).full, key=lambda trial: trial.loss)
+    with ledger.transaction():
+        for number in (24, 25):
+            add_trial(ledger, number, best.config, 4, FINALIST)
+    told, console = answers(ledger), Console(file=io.StringIO(), width=400)
+    print_summary(ledger, console)
+    ledger.close()
+    assert told["On what evidence"].startswith("Not confirmed: the repetitions are copies of earlier runs")
+    assert "TRIAL_SEED" in told["On what evidence"]
+    assert told["What next"].startswith("The repetitions are copies: the result does not depend on the seed.")
+    assert "Not confirmed: the repetitions are copies" in console.file.getvalue()
+    assert "on fresh seeds too" not in console.file.getvalue()
+
+
+def test_equal_results_of_one_step_measure_no_noise(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "equal", trials=24, steps=1)
+    best = min(Recorded.of(ledger).full, key=lambda trial: trial.loss)
+    with ledger.transaction():
+        for number in (24, 25):
+            add_trial(ledger, number, best.config, 1, FINALIST)
+    told = answers(ledger)["On what evidence"]
+    ledger.close()
+    assert told.startswith("Not confirmed: 2 fresh seeds gave equal values: ")
+    assert told.endswith("too coarse to measure the noise.")
+
+
+def test_the_next_step_after_the_time_budget_is_more_time(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "run", trials=3, time_budget="5m")
+    with ledger.transaction():
+        add_trial(ledger, 3, BASE | {"momentum": 0.1}, 4, outcome=None)
+        ledger.add_event(SPENT, "310")
+        ledger.add_event(OUT_OF_TIME, "the time budget is used up")
+    words = "The time budget of 5m is used up; 1 trial is unfinished. To go on: python train.py --time-budget 10m"
+    told, short = answers(ledger)["What next"], glance(ledger)
+    ledger.close()
+    assert told == out_of_time_words(short["out_of_time"]) == words
+    assert short["state"] == "out of time"
+    ledger = Ledger.write(tmp_path / "run")
+    with ledger.transaction():
+        ledger.add_event(STATE, "finished")  # by the next driver, which did not run out of time
+    assert glance(ledger)["out_of_time"] is None
+    assert answers(ledger)["What next"].startswith("Search on: ")
+    ledger.close()
 
 
 def test_a_maximised_metric_keeps_its_sign(tmp_path: Path) -> None:

@@ -122,10 +122,35 @@ def _halving(config: Any, state: Any) -> Any:
         yield {"loss": config["rate"] / step}
 
 
+def test_a_time_budget_that_ended_the_run_names_the_command_with_more_time(tmp_path: Path) -> None:
+    printed = steady(tmp_path, "--time-budget=0.02s").stdout
+    assert "steady: out of time\n" in printed
+    more = re.search(r"^Time +The time budget of 0.02s is used up.* To go on: (.*)$", printed, re.MULTILINE)
+    assert more is not None
+    assert re.search(r"--simulate --time-budget \d\S*s$", more[1])
+    assert "--time-budget=0.02s" not in more[1]
+    status = orchestrator("status", "steady", cwd=tmp_path).stdout
+    assert status.startswith("steady: out of time; ")
+    assert more[1] in status
+
+
 def test_smoke_is_a_run_of_its_own_and_takes_seconds(tmp_path: Path) -> None:
     done = steady(tmp_path, "--smoke")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["steady-smoke"]
+    first, last = done.stdout.strip().splitlines()
+    assert first == f"steady-smoke: 4 trials, {reports_in(tmp_path)} reports of loss, in {tmp_path}/runs/steady-smoke"
+    assert re.fullmatch(r"It works\. Now without --smoke: \S+ \S*steady\.py --simulate", last)
+
+
+def reports_in(folder: Path) -> int:
+    return len(recorded(folder / "runs" / "steady-smoke", "report"))
+
+
+def test_a_smoke_test_with_a_failure_shows_the_summary(tmp_path: Path) -> None:
+    done = steady(tmp_path, "--smoke", TROUBLE="0:raise")
+    assert "It works" not in done.stdout
+    assert "Trials " in done.stdout
 
 
 def test_smoke_trains_the_baseline_where_there_is_one() -> None:

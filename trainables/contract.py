@@ -130,6 +130,11 @@ class CommandLine(OwnTraining):
         stay placeholders, for the record.
         """
 
+    @property
+    @abstractmethod
+    def ignores_seed(self) -> bool:
+        """Whether nothing in the command and its script mentions the trial's seed; False if that is not known."""
+
 
 class Workload(Abilities, ABC):
     """A training that can be tuned: model, data, loss, evaluation. Its settings are the fields of a frozen dataclass.

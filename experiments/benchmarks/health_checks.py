@@ -204,6 +204,8 @@ def cases() -> list[Case]:
         Case("noise", "no noise, curves of 24", False, _of(two, horizon=24), "runner-up"),
         Case("noise", "nothing better than the baseline, finalists", True, _of(flat, baseline=BASELINE, **again), "baseline"),
         Case("noise", "much better than the baseline, finalists", False, _of(better, baseline=BASELINE, **again), "baseline"),
+        Case("copies", "the result does not depend on the seed", True, _of(Bowl(), horizon=4, **again)),
+        Case("copies", "little noise of the seed", False, _of(clean, horizon=4, **again)),
         Case("rungs", "the first half tells nothing", True, _of(Bowl(), horizon=9, tells=0.0, scheduler=Asha(1, 3), num_samples=120)),
         Case("rungs", "the first half tells half", False, _of(Bowl(), horizon=9, tells=0.5, scheduler=Asha(1, 3), num_samples=120)),
         Case("rungs", "the first half tells all", False, _of(Bowl(), horizon=9, tells=1.0, scheduler=Asha(1, 3), num_samples=120)),

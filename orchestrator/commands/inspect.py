@@ -17,6 +17,7 @@ from orchestrator.errors import BadInput
 @told
 def status(run: Run, runs: Runs = Path("runs")) -> None:
     """The state of a run in one line, why trials failed, and the last events."""
+    from orchestrator.reading.out_of_time import out_of_time_words
     from orchestrator.reading.printed_summary import failure_lines
     from orchestrator.reading.summary import glance
     from orchestrator.reading.trial_counts import count_words, latest_events
@@ -29,6 +30,8 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
         typer.echo(f"{ledger.folder.name}: {facts['state']}; {counts}{shown}; {facts['spent']:.1f} full trainings")
         if facts["left"]:
             typer.echo(f"  {facts['left']}")
+        if facts["out_of_time"]:
+            typer.echo(f"  {out_of_time_words(facts['out_of_time'])}")
         for line in failure_lines(facts["failures"], ledger.folder):
             typer.echo(f"  {line}")
         for time, kind, text in latest_events(ledger):

@@ -24,17 +24,32 @@ def recorded_command() -> list[str]:
     return ["-m", module, *sys.argv[1:]] if module else [os.path.abspath(sys.argv[0]), *sys.argv[1:]]
 
 
-def again(without: str = "") -> str:
-    """The typed command line without one option and its value, as text for a shell."""
+def again(without: str = "", *, has_value: bool = True) -> str:
+    """The typed command line without one option, and without its value if it has one, as text for a shell."""
     below = os.path.relpath(sys.executable)
     python = Path(sys.executable).name if below.startswith("..") else below
-    flags, kept = iter(sys.argv[1:]), []
-    for word in flags:
-        if without and word == without:
-            next(flags, None)
-        elif not (without and word.startswith(f"{without}=")):
+    return shlex.join([python, *_program(), *_without(sys.argv[1:], without, has_value=has_value)])
+
+
+def with_option(command: Sequence[str], option: str, value: str) -> str:
+    """A recorded command with another value of an option, as text for a shell; a script in or below this folder by its
+    short path.
+    """
+    first, *others = command
+    if os.path.isabs(first) and not (short := os.path.relpath(first)).startswith(".."):
+        first = short
+    return shlex.join(["python", first, *_without(others, option), option, value])
+
+
+def _without(words: Sequence[str], option: str, *, has_value: bool = True) -> list[str]:
+    """The words of a command without an option and its value, if it has one."""
+    rest, kept = iter(words), []
+    for word in rest:
+        if not option or (word != option and not word.startswith(f"{option}=")):
             kept.append(word)
-    return shlex.join([python, *_program(), *kept])
+        elif word == option and has_value:
+            next(rest, None)
+    return kept
 
 
 def more(sweep: Sweep, over: str = "", started: int = 0) -> str:

@@ -21,6 +21,16 @@ def seconds(value: float | str, name: str) -> float:
     return float(match[1]) * SECONDS[match[2] or "s"]
 
 
+def time_option(seconds: float) -> str:
+    """A duration as one writes it for an option, in the largest unit that gives a whole number.
+
+    >>> time_option(300.0), time_option(90.0), time_option(0.5)
+    ('5m', '90s', '0.5s')
+    """
+    size, unit = next(((size, unit) for unit, size in reversed(SECONDS.items()) if seconds % size == 0), (1.0, "s"))
+    return f"{seconds / size:.12g}{unit}"
+
+
 def number_of_bytes(value: object) -> int:
     """An amount of memory in bytes: a whole number, or a text such as '512MiB', '4GiB'."""
     if isinstance(value, int) and is_number(value) and value > 0:

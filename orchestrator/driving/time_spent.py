@@ -7,6 +7,7 @@ from collections.abc import Callable
 from orchestrator.record.ledger import Ledger
 
 SPENT, WAITED = "spent", "waited"  # kinds of events: seconds of the driver, and of workers that waited for decisions
+OUT_OF_TIME = "time"  # kind of the event that an invocation ended because the time budget was used up
 NOTE_SECONDS, NOTE_SHARE = 1.0, 0.01  # note the time when it has grown by this many seconds and by this share
 
 
@@ -16,8 +17,7 @@ class TimeSpent:
     def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
         self._ledger = ledger
         self._clock = clock
-        told = {row["epoch"]: float(row["text"]) for row in ledger.rows("event", f"WHERE kind = '{SPENT}'")}
-        self._before = sum(told.values())
+        self._before = recorded_seconds(ledger)
         self._began = clock()
         self._noted = 0.0  # seconds of this invocation that are on record
 
@@ -36,3 +36,9 @@ class TimeSpent:
         """Note the whole time, and how long workers waited."""
         self._ledger.add_event(SPENT, f"{self._clock() - self._began:.3f}")
         self._ledger.add_event(WAITED, f"{waited:.3f}")
+
+
+def recorded_seconds(ledger: Ledger) -> float:
+    """The driver's time over all invocations on record."""
+    told = {row["epoch"]: float(row["text"]) for row in ledger.rows("event", f"WHERE kind = '{SPENT}' ORDER BY seq")}
+    return sum(told.values())

@@ -19,6 +19,7 @@ UNITS = {
     "cpu-hours": CPU_HOURS, "cpu-hour": CPU_HOURS, "cpu-h": CPU_HOURS, "cpuh": CPU_HOURS, "cpu-hrs": CPU_HOURS,
     "": FULL, "full-trainings": FULL, "full-training": FULL, "trainings": FULL, "training": FULL,
 }  # fmt: skip
+TIMES = re.compile("s(ec(ond)?s?)?|m(in(ute)?s?)?|h(ou)?(rs?)?|d(ays?)?")  # units of a time budget
 FORMS = "30 or '30 full trainings', '40 gpu-hours', '40 cpu-hours', '$200'"
 _NUMBER = r"(?P<number>[+-]?(?:\d[\d,_]*(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)"
 _FORM = re.compile(rf"(?P<before>\$?)\s*{_NUMBER}\s*(?P<unit>.*)", re.IGNORECASE)
@@ -91,14 +92,14 @@ def budget_of(given: Any) -> float | Amount:
     match = _FORM.fullmatch(given.strip())
     if match is None:
         raise BadInput(f"{title}: must be a number of full trainings, or an amount with its unit; write {FORMS}.")
-    unit = _unit(match["before"], match["unit"], title)
+    unit = _unit(match["before"], match["number"], match["unit"], title)
     number = float(match["number"].replace(",", "").replace("_", ""))
     if not 0 < number < math.inf:
         raise BadInput(f"{title}: must be more than 0; leave it out for no limit.")
     return number if unit == FULL else Amount(number, unit)
 
 
-def _unit(before: str, written: str, title: str) -> str:
+def _unit(before: str, number: str, written: str, title: str) -> str:
     unit = re.sub(r"[\s_]+", "-", written.strip().lower())
     if before:
         if unit and UNITS.get(unit) != USD:
@@ -108,4 +109,7 @@ def _unit(before: str, written: str, title: str) -> str:
         return UNITS[unit]
     near = difflib.get_close_matches(unit, [known for known in UNITS if known], n=1, cutoff=0.6)
     hint = f" Did you mean {UNITS[near[0]]!r}?" if near else ""
+    if TIMES.fullmatch(unit):
+        time = f"{number}{unit[0]}"
+        hint += f" To limit the time that passes, write --time-budget {time}, or Sweep(time_budget={time!r})."
     raise BadInput(f"{title}: unknown unit {written!r}.{hint} Write {FORMS}.")

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.console.plurals import plural
-from orchestrator.definition import finding, machine
+from orchestrator.definition import finding, machine, unused_seed
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
@@ -38,6 +38,7 @@ from orchestrator.reading.forecasts import (
     rounded,
     usd_per_second,
 )
+from orchestrator.reading.out_of_time import is_used_up, time_row
 from orchestrator.reading.room import no_room, smoke_seconds, trainings_in_all
 from orchestrator.reading.short_training import short_training
 from orchestrator.record.ledger import FILE, Ledger
@@ -87,13 +88,20 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     console.print("  space")
     for line in _space(sweep):
         console.print(f"    {line}", markup=False)
-    for line in [*_tasks(sweep), *_limits(sweep), *_recorded(folder, goes_on=bool(first)), *_forecast(sweep, folder)]:
+    for line in [
+        *_tasks(sweep),
+        *_limits(sweep),
+        *time_row(sweep, folder),
+        *_recorded(folder, goes_on=bool(first)),
+        *_forecast(sweep, folder),
+    ]:
         console.print(f"  {line}", markup=False)
     with _history(sweep, folder) as history:
         warnings = [
             no_room(sweep, folder, history),
             finding.warning(sweep),
             sweep.workload.doubt(),
+            unused_seed.warning(sweep),
             *short_training(sweep),
         ]
     for warning in filter(None, warnings):
@@ -105,7 +113,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
             f"{plural(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took equally long and all results were alike:"
         )
     else:
-        console.print("  nothing is left to do.")
+        console.print(f"  {'the time is used up' if is_used_up(sweep, folder) else 'nothing is left to do'}.")
     for trial, until in first:
         console.print(f"    {_training(sweep, trial, until)}", markup=False)
     console.print("Nothing was started.")

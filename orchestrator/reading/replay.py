@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from itertools import pairwise
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
             )
         recorded = ledger.rows("report", "WHERE trial = :trial ORDER BY step", trial=trial)
         own = {"trial": trial, "parent": rows[0]["parent"]}
+        lost = ledger.rows("lost", "WHERE trial = :trial ORDER BY seq", trial=trial)
         saved = ledger.rows("checkpoint", "WHERE trial IN (:trial, :parent) ORDER BY seq", **own)
     finally:
         ledger.close()
@@ -65,11 +67,29 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     differences = _train(Job(sweep, assignment), assignment.until, before, sweep.metric_name, console)
     console.print(f"checkpoints in {place}", soft_wrap=True)
     if differences:
+        why = _resumed_before(differences[0], recorded, [row["seq"] for row in [*rows, *lost]])
         raise NotTheSame(
-            f"trial {trial}: {len(differences)} of {len(before)} steps differ from the record, the first at step {differences[0]}."
+            f"trial {trial}: {len(differences)} of {len(before)} steps differ from the record, the first at step "
+            f"{differences[0]}.{why}"
         )
     if go_on is None:
         console.print(f"trial {trial}: all {len(before)} steps equal the record")
+
+
+def _resumed_before(step: int, recorded: list[dict[str, Any]], restarts: list[int]) -> str:
+    """An explanation, if the trial was resumed right before this step; else empty.
+
+    `restarts`: the numbers (`seq`) of the records that the trial was resumed by a decision or lost its worker.
+    """
+    for last, first in pairwise(recorded):
+        if first["step"] == step:
+            if last["epoch"] == first["epoch"] and not any(last["seq"] < seq < first["seq"] for seq in restarts):
+                return ""
+            return (
+                f" The trial was resumed after step {last['step']}, and its training does not seem to restore all "
+                "of its state (random numbers, say): save that with the checkpoint too."
+            )
+    return ""
 
 
 def _copy_of(row: Mapping[str, Any], trial: int, place: Path, folder: Path) -> Path:

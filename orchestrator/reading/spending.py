@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.driving.time_spent import WAITED
 from orchestrator.reading.costs import cost
+from orchestrator.reading.out_of_time import out_of_time, out_of_time_words
 from orchestrator.reading.turns import in_words, turns
 from orchestrator.record.ledger import Ledger
 from search.history import History, key_of
-from search.records import BASELINE, FALLBACK, FINALIST, Began, Goal, Over
-from search.rules.finalists import confirmed, winner
+from search.records import BASELINE, FALLBACK, FINALIST, Began, Goal, Over, Status
+from search.rules.finalists import confirmed, depends_on_seed, winner
 from search.run_state import RunState
 from search.task import FULL
 
@@ -26,10 +27,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LONGEST_REASON = 100  # characters of the reason of a fallback
+USE_THE_SEED = (
+    "If it should, let the training use its seed: a script reads TRIAL_SEED, a function sets no fixed seed of its own; then "
+    "run under a new name. A training without randomness needs no repetitions: finalists=0."
+)
+NOT_CONFIRMED = (
+    "Not confirmed: the repetitions are copies of earlier runs, so the result does not depend on the seed. "
+    f"{USE_THE_SEED}"
+)
 
 
 def accounts(ledger: Ledger, history: History, goal: Goal) -> dict[str, Any]:
-    """This file's part of `show --json`."""
+    """This file's part of `show --json`. A history of finalists needs all their reports."""
     return {
         "cost": cost(ledger, history),
         "fallbacks": fallbacks(ledger),
@@ -37,8 +46,10 @@ def accounts(ledger: Ledger, history: History, goal: Goal) -> dict[str, Any]:
         "promotions": promotions(ledger, history),
         "turns": turns(ledger),
         "finalists": finalists(history, goal),
+        "depends_on_seed": depends_on_seed(history),
         "waited_seconds": round(sum(float(row["text"]) for row in _events(ledger, WAITED)), 3),
         "over": why_over(ledger) or None,
+        "out_of_time": out_of_time(ledger, history.count(Status.RUNNING)),
     }
 
 
@@ -165,7 +176,8 @@ def print_accounts(facts: Mapping[str, Any], console: Console) -> None:
     if facts["finalists"]:
         console.print("")
         console.print(_finalist_table(facts))
-        console.print(_who_won(facts["finalists"], facts["metric"]), highlight=False, soft_wrap=True)
+        who = _who_won(facts["finalists"], facts["metric"])
+        console.print(NOT_CONFIRMED if facts["depends_on_seed"] is False else who, highlight=False, soft_wrap=True)
         console.print("")
     if facts["tasks"]:
         console.print("")
@@ -187,6 +199,10 @@ def print_accounts(facts: Mapping[str, Any], console: Console) -> None:
         )
     if facts["over"]:
         console.print(f"Search       over: {facts['over']}", highlight=False, markup=False, soft_wrap=True)
+    if facts["out_of_time"]:
+        console.print(
+            f"Time         {out_of_time_words(facts['out_of_time'])}", highlight=False, markup=False, soft_wrap=True
+        )
 
 
 def _finalist_table(facts: Mapping[str, Any]) -> Table:

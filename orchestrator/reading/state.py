@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psutil
 
+from orchestrator.reading.out_of_time import out_of_time
 from orchestrator.record.encoding import now, seconds_between
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import STATE
@@ -30,8 +31,13 @@ def state(ledger: Ledger) -> str:
 
 
 def state_words(ledger: Ledger) -> str:
-    """The state for people; for a run on another machine with the time of its last record, as it may be dead."""
+    """The state for people; for a run on another machine with the time of its last record, as it may be dead.
+
+    A run with results that its time budget ended is out of time.
+    """
     word, lease = state(ledger), ledger.lease()
+    if word == "finished" and out_of_time(ledger, 0):
+        return "out of time"
     if word != "running" or lease is None or lease.host == host():
         return word
     heard = ledger.last_heard()

@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator.errors import StorageError
 from orchestrator.reading.forecasts import foreseen, foreseen_words
+from orchestrator.reading.out_of_time import out_of_time
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state, state_words
 from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, stands
@@ -34,7 +35,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
         sweeps = ledger.sweeps()
         about = description(ledger)
         found = stands(ledger)
-        history = load_history(ledger, found)
+        history = load_history(ledger, found, whole=any(stand.origin == FINALIST for stand in found))
         best = winner(history)
         baseline = next((trial for trial in history if trial.first_origin == BASELINE), None)
         origins = ledger.query("SELECT origin, COUNT(*) FROM suggestion GROUP BY origin ORDER BY MIN(seq)")
@@ -90,6 +91,7 @@ def glance(ledger: Ledger) -> dict[str, Any]:
             "spent": spent,
             "failures": [_failure(ledger, cause) for cause in causes(found)],
             "left": foreseen_words(ledger),
+            "out_of_time": out_of_time(ledger, counts[Status.RUNNING.value]),
         }
 
 

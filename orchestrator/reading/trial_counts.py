@@ -86,14 +86,14 @@ def causes(found: Iterable[Stand]) -> list[Cause]:
     return sorted(grouped.values(), key=lambda cause: (-cause.times, cause.trial))
 
 
-def load_history(ledger: Ledger, found: Iterable[Stand]) -> History:
+def load_history(ledger: Ledger, found: Iterable[Stand], *, whole: bool = False) -> History:
     """The history for readers, who need no real space: the record only describes it.
 
-    Every trial has only its last report, unless tasks need the earlier ones. `found`: the state of the trials.
+    Every trial has only its last report, unless tasks need the earlier ones, or `whole`. `found`: the state of the trials.
     """
     about = ledger.sweeps()[-1]["description"]
     tasks, goal = described_tasks(about), goal_of(about)
-    if tasks:
+    if tasks or whole:
         return ledger.history(ANY_SPACE, about["horizon"], about["seed"], goal, tasks=tasks)
     history = History(ANY_SPACE, horizon=about["horizon"], seed=about["seed"])
     begun = ledger.begun()

@@ -144,6 +144,16 @@ def may_ask(history: History, searcher: Searcher, rules: Rules) -> bool:
     return not history.run.over and not _budget_is_used(history, rules) and (history.room or searcher.continues)
 
 
+def has_more(history: History, searcher: Searcher, scheduler: Scheduler, rules: Rules) -> bool:
+    """Whether something is left to train, as far as it is known without asking the searcher."""
+    if history.count(Status.RUNNING) or may_ask(history, searcher, rules):
+        return True
+    if not history.run.over and scheduler.promote(history) is not None:
+        return True
+    again = confirm(history, rules.finalists, rules.confirmations)
+    return again is not None and is_covered(again, history, rules)
+
+
 def after_report(trial: Trial, history: History, scheduler: Scheduler, rules: Rules) -> tuple[Over | Judged | End, ...]:
     """The records that follow from the last report of `trial` (already in the history), in order; possibly none."""
     loss, step, whole = trial.loss, trial.step, history.steps(trial.task)

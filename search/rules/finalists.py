@@ -3,7 +3,7 @@
 Use when   losses are noisy: the best of many scores is also the luckiest, so it promises too much.
 Costs      `confirmations` full trainings for each finalist.
 Settings   count: configurations; confirmations: runs of each.
-Not for    deterministic objectives: the runs give the same result.
+Not for    deterministic objectives, and trainings that ignore their seed: the runs give the same result.
 Differs    the mean covers only the fresh runs: the first run was selected for its score, so its luck would
            decide again. A fresh run that diverges counts as infinitely bad; one that failed does not count.
 
@@ -42,6 +42,14 @@ class Finalist:
         """The mean of `losses`; NaN before the first."""
         return sum(self.losses) / len(self.losses) if self.losses else math.nan
 
+    @property
+    def is_copied(self) -> bool:
+        """Whether the fresh runs are copies of the first run or of one another: at most one of them is new."""
+        ended = [run for run in self.runs if run.status in (Status.COMPLETED, Status.DIVERGED)]
+        known = [self.trial, *ended]
+        copies = sum(any(_is_copy(run, other) for other in known[: known.index(run)]) for run in ended)
+        return copies > 0 and copies >= len(ended) - 1
+
 
 def finalists(history: History, count: int) -> list[Finalist]:
     """The best `count` configurations by their completed full trainings, the best first; fewer if there are fewer."""
@@ -74,6 +82,15 @@ def confirm(history: History, count: int, confirmations: int) -> Suggestion | No
             if len(finalist.runs) <= run:
                 return start(finalist.trial.config, origin=FINALIST, evidence=f"repeats trial {finalist.trial.number}")
     return None
+
+
+def depends_on_seed(history: History) -> bool | None:
+    """Whether another seed gives another result, as far as finalists show it; None before the first has trained again.
+
+    False: all their fresh runs are exact copies, so they confirm nothing. Needs a history with all reports.
+    """
+    again = [finalist for finalist in confirmed(history) if finalist.losses]
+    return not all(finalist.is_copied for finalist in again) if again else None
 
 
 def winner(history: History) -> Trial | None:
@@ -122,3 +139,10 @@ def _to_complete(history: History, count: int) -> Trial | None:
         return None
     resting = [t for t in own if t.status is Status.STOPPED and math.isfinite(t.loss) and not t.began]
     return min(resting, key=lambda trial: (-trial.step, trial.loss, trial.number), default=None)
+
+
+def _is_copy(run: Trial, other: Trial) -> bool:
+    """Whether both have the same numbers at every step. One number alone, or the same at every step, may be chance."""
+    if (run.status, run.steps, run.losses) != (other.status, other.steps, other.losses):
+        return False
+    return len(set(run.losses)) > 1 or (run.metrics == other.metrics and len(set(run.metrics.values())) > 1)

@@ -35,7 +35,8 @@ A third parameter named `control` receives the sweep's policy; attach it to the 
 If you yield only the metrics (the function may then take the configuration alone), an interrupted training starts over.
 If you yield a function that returns the state, the worker calls it only when a checkpoint is due. Each trial gets its
 own seed for the random streams of torch, NumPy and Python. For a generator they are restored at the empty `yield`, or,
-if it has none, before the function begins.
+if it has none, before the function begins. A function that seeds them itself, with a fixed number, trains copies where
+the sweep asks for finalists on fresh seeds.
 """
 
 from __future__ import annotations

@@ -118,10 +118,19 @@ class Script(CommandLine):
     @property
     def reports(self) -> bool:
         """Whether the script's text imports report(); if so, its output is for people only."""
+        return bool(_REPORTS.search(self._text))
+
+    @property
+    def ignores_seed(self) -> bool:
+        return bool(self._text) and "TRIAL_SEED" not in self._text and "seed" not in names_in(self.command)
+
+    @property
+    def _text(self) -> str:
+        """The text of the Python script in the command; empty if there is none."""
         words = shlex.split(self.command)
         place = script_place(words)
         path = None if place is None else Path(words[place])
-        return path is not None and path.is_file() and bool(_REPORTS.search(path.read_text(errors="replace")))
+        return path.read_text(errors="replace") if path is not None and path.is_file() else ""
 
     def known_flags(self) -> Mapping[str, Flag]:
         """The flags that the script's --help lists; empty if it cannot be asked."""

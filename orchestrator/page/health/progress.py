@@ -29,12 +29,19 @@ def few_trials(run: Recorded) -> list[Finding]:
             f"{completed or 'None'} of {plural(own, 'trial')}{counted} {'has' if completed == 1 or own == 1 else 'have'} been trained to "
             f"the end{' so far' if run.state == 'running' else ''}: too few to judge the result.",
             f"{needed} are the least for {parameters} searched parameter{'s' * (parameters != 1)}.",
-            "Wait for more."
-            if run.state == "running"
-            else "Raise num_samples or budget and run the same command again.",
+            _more(run),
             "note",
         )
     ]
+
+
+def _more(run: Recorded) -> str:
+    """How to get more completed trials."""
+    if run.state == "running":
+        return "Wait for more."
+    if run.accounts["out_of_time"]:
+        return "Give it more time (--time-budget)."
+    return "Raise num_samples or budget and run the same command again."
 
 
 def baseline_is_best(run: Recorded) -> list[Finding]:

@@ -15,6 +15,8 @@ from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import checks
 from orchestrator.page.words import brief, duration, listed, number, place, setting, settings, trainings
 from orchestrator.reading.costs import cost_words
+from orchestrator.reading.out_of_time import out_of_time_words
+from orchestrator.reading.spending import NOT_CONFIRMED
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
 from search.records import Status
@@ -108,13 +110,20 @@ def _evidence(run: Recorded) -> str:
             if len(run.full) > 1
             else f"Not confirmed. {lucky}, on one seed."
         )
+    if run.accounts["depends_on_seed"] is False:
+        return NOT_CONFIRMED
     scores = listed([number(run.value(loss)) for loss in mine.losses])
     first = f"{number(run.value(best.loss))} when it was found"
     if len(mine.losses) == 1:
         return f"Trained once more on a fresh seed: {scores} ({first}). One repetition does not measure the noise."
     noise = _noise(found)
+    if noise == 0 and len(set(mine.losses)) == 1:
+        return (
+            f"Not confirmed: {len(mine.losses)} fresh seeds gave equal values: {scores} ({first}). The training may not use its "
+            "seed (a script reads TRIAL_SEED), or the metric is too coarse to measure the noise."
+        )
     told = f"Confirmed on {len(mine.losses)} fresh seeds: {scores} ({first})."
-    if noise is None:
+    if not noise:
         return f"{told} At least one run diverged, or there are too few to measure the noise."
     return (
         f"{told} Noise between seeds: {number(noise)} (standard deviation). {_against_noise(run, mine, noise)}".rstrip()
@@ -122,7 +131,7 @@ def _evidence(run: Recorded) -> str:
 
 
 def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
-    """What the noise says about the lead; nothing without a baseline of another configuration."""
+    """What the noise, more than 0, says about the lead; nothing without a baseline of another configuration."""
     baseline = run.baseline
     if (
         baseline is None
@@ -135,16 +144,8 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
     if lead <= 0:
         return "On fresh seeds it does not beat the baseline."
     if lead > SURE * error:
-        return (
-            f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): more than noise explains."
-            if error
-            else "The lead is larger than the noise."
-        )
-    return (
-        f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): noise could explain it."
-        if error
-        else ""
-    )
+        return f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): more than noise explains."
+    return f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): noise could explain it."
 
 
 def _cost(run: Recorded) -> str:
@@ -177,6 +178,8 @@ def _next(run: Recorded) -> str:
         return f"Wait: the sweep is running ({plural(running, 'trial')} under way)."
     if run.state == "interrupted":
         return f"Continue: the sweep was interrupted; the same command goes on where it was. {_command(run)}".rstrip()
+    if cut := run.accounts["out_of_time"]:
+        return out_of_time_words(cut)
     if best is None:
         return f"Find out why there is no result: orchestrator logs {name} --failed"
     if best.status is not Status.COMPLETED:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from orchestrator.page.charts import Section
 from orchestrator.page.health.cheap_task import cheap_task
+from orchestrator.page.health.copies import copies
 from orchestrator.page.health.edge import edge
 from orchestrator.page.health.failures import failures
 from orchestrator.page.health.finding import SEVERITIES, Finding
@@ -21,6 +22,7 @@ CHECKS: tuple[Callable[[Recorded], list[Finding]], ...] = (
     failures,
     few_trials,
     baseline_is_best,
+    copies,
     noise,
     rungs,
     overfitting,
