@@ -199,7 +199,7 @@ def test_losses_of_workers_count_over_all_invocations(tmp_path: Path) -> None:
     [
         ({"scheduler": Asha(grace_period=1, reduction_factor=2)}, False),
         ({"scheduler": AshaPromote(grace_period=1, reduction_factor=2)}, True),
-        ({"scheduler": Asha(grace_period=1, reduction_factor=2), "finalists": 2}, True),
+        ({"scheduler": Asha(grace_period=1, reduction_factor=2), "finalists": 2}, False),
         ({"searcher": PopulationBasedTraining(population=4, interval=1)}, True),
     ],
 )
