@@ -33,7 +33,7 @@ def experiments(slow: Sequence[str] = ()) -> pytest.MarkDecorator:
 @pytest.mark.slow
 @experiments()
 def test_an_experiment_runs_at_its_smallest_size_and_again(name: str, tmp_path: Path) -> None:
-    for words in ("finished", "Continuing"):
+    for words in ("It works. Now without --smoke", "Continuing"):
         done = run_script(ROOT / "experiments" / name, "--smoke", "--simulate", cwd=tmp_path, timeout=300)
         assert done.returncode == 0, done.stderr
         assert words in done.stdout + done.stderr
