@@ -150,7 +150,10 @@ def test_a_script_without_the_seed_is_told_where_finalists_need_it(
         return warnings(plan(Sweep("own", script, Space(space), finalists=finalists)))
 
     (warning,) = told("print('epoch 1: loss=0.5')")
-    assert "`python train.py --rate={rate}` does not mention TRIAL_SEED: with a fixed seed" in warning
+    assert (
+        "`python train.py --rate={rate}` does not mention TRIAL_SEED, nor its command {seed}: with a fixed seed"
+        in warning
+    )
     assert not told("print('epoch 1: loss=0.5')", finalists=0)
     assert not told("import os\nos.environ['TRIAL_SEED']")
     assert not told("print('epoch 1: loss=0.5')", "python train.py --rate={rate} --seed={seed}")

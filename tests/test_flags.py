@@ -391,3 +391,9 @@ def test_a_shell_replaces_its_variables_and_a_dollar_may_be_meant(command: str) 
 def test_a_resume_that_names_no_file_is_refused(resume: str) -> None:
     with pytest.raises(ValueError, match=r"must name a file in the trial's folder, such as '--resume \{folder\}/last"):
         Script("python train.py", metric="loss", mode="min", horizon=1, resume=resume)
+
+
+def test_a_short_form_is_found_in_its_section(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text('{"optim": {"lr": 1, "weight_decay": 0}, "model": {"learning": 1}}')
+    with pytest.raises(ValueError, match=r"Did you mean 'optim.lr'\?"):
+        config_file.refuse_unknown(tmp_path / "c.json", "optim.learning_rate", [0.1])

@@ -19,6 +19,7 @@ from rich.console import Console
 from orchestrator.page.health.cheap_task import cheap_task
 from orchestrator.page.health.copies import copies
 from orchestrator.page.health.edge import edge
+from orchestrator.page.health.edited import edited
 from orchestrator.page.health.failures import failures
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.health.influence import influence
@@ -41,6 +42,7 @@ from tests.records_on_disk import read
 from tests.support import ROOT, orchestrator, small_sweep
 from tests.told import Told, tell
 from trainables.workloads.callable import FromFunction
+from trainables.workloads.script import Script
 
 SPACE = Space({"rate": loguniform(1e-4, 1.0), "width": pow2(8, 1024), "dropout": uniform(0.0, 0.8)})
 Loss = Callable[[np.ndarray[Any, Any]], float]
@@ -459,6 +461,31 @@ def test_show_prints_the_findings_and_gives_them_as_json(tmp_path: Path) -> None
     out = io.StringIO()
     print_health([Finding(**each) for each in health], Console(file=out, width=200))
     assert out.getvalue().startswith("Health       28 of 40 trials failed for one reason: MemoryError: full")
+
+
+def test_code_that_was_edited_after_results_is_a_serious_finding(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print('epoch 1: loss=0.5')")
+    script = Script(f"python {tmp_path / 'train.py'}", metric="loss", mode="min", horizon=1)
+    sweep = small_sweep(workload=script, space=Space({"rate": uniform(0, 1)}), num_samples=3)
+    ledger = Ledger.write(tmp_path / "run")
+    with ledger.transaction():
+        ledger.add_sweep(sweep, "", [])
+        ledger.add_suggestion(0, start({"rate": 0.5}), seed=0)
+    (tmp_path / "train.py").write_text("print('epoch 1: loss=0.4')")
+    with ledger.transaction():
+        ledger.add_sweep(sweep, "train.py was edited", [])
+    assert edited(Recorded.of(ledger)) == [], "nothing had reported"
+    with ledger.transaction():
+        ledger.add_report(0, 1, 0.5, 1.0, {"loss": 0.5})
+    (tmp_path / "train.py").write_text("print('epoch 1: loss=0.3')")
+    with ledger.transaction():
+        ledger.add_sweep(sweep, "train.py was edited", [])
+        ledger.add_suggestion(1, start({"rate": 0.25}), seed=1)
+    (finding,) = edited(Recorded.of(ledger))
+    ledger.close()
+    assert finding.sentence == "train.py was edited while the sweep was under way."
+    assert finding.evidence.startswith("1 trial began before, 1 after;")
+    assert finding.severity == "serious"
 
 
 @pytest.mark.slow

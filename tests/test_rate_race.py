@@ -208,6 +208,13 @@ def test_without_bounds_the_ladder_is_around_the_configurations_rate() -> None:
     ) == pytest.approx([1.6, 0.4, 0.1, 0.025, 0.00625])
 
 
+def test_a_winner_at_an_end_beyond_which_nothing_was_tried_says_so() -> None:
+    (largest,) = decided(list(play(replace(POLICY, again=()), lambda rate, update: 1 + abs(math.log(rate / 100)))))
+    assert largest.why == "2.56 wins the race of 5 rates; it is the largest that was tried"
+    (smallest,) = decided(list(play(replace(POLICY, again=()), lambda rate, update: rate)))
+    assert smallest.why.endswith("it is the smallest that was tried")
+
+
 @pytest.mark.parametrize(("best", "beyond"), [(100.0, [6.4, 25.6]), (1e-5, [0.0015625, 0.000390625])])
 def test_a_winner_at_an_end_of_the_ladder_widens_it_twice(best: float, beyond: list[float]) -> None:
     played = list(play(RateRace(least=100, again=()), lambda rate, update: 1 + abs(math.log(rate / best))))

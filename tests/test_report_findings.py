@@ -324,7 +324,7 @@ def test_origins_are_counted_with_what_they_found(tmp_path: Path) -> None:
     assert "4 suggestions: initial design (2), model (1) and fallback (1)." in text(section)
     assert "The searcher was replaced 1 time, 25 % of all; the usual reason (1 ×): the model failed." in text(section)
     rows = {row[0]: row[1:] for row in tables(section)["Origins"].rows}
-    assert rows["initial design"] == ["2", "2", "2", "3", "3", "50 %"]
+    assert rows["initial design"] == ["2", "2", "2", "3", "3.5", "50 %"]
 
 
 def test_a_real_multitask_sweep_says_whose_turns_they_are(tmp_path: Path) -> None:

@@ -294,6 +294,22 @@ for n in range(1, 7):
         assert told == notices, where
 
 
+@pytest.mark.parametrize(("named", "notices"), [("last.pt", 0), ("latest.pt", 1)])
+def test_a_checkpoint_that_resume_names_and_nobody_writes_is_told(named: str, notices: int, tmp_path: Path) -> None:
+    text = """
+import os, pathlib
+for n in range(1, 7):
+    pathlib.Path(os.environ["TRIAL_FOLDER"], "last.pt").write_text(str(n))
+    print(f"epoch {n}: distance={n}", flush=True)
+"""
+    workload = script(tmp_path, text, resume=f"--resume {{folder}}/{named}")
+    told = texts(trained(workload, assigned(tmp_path)))
+    assert len(told) == notices
+    assert all(
+        each.startswith(f"there is no {named} so far, but last.pt: `resume` would find nothing") for each in told
+    )
+
+
 def test_a_metric_that_comes_rarely_is_waited_for(tmp_path: Path) -> None:
     text = "for n in range(1, 101):\n    print(f'iter {n}: loss={n}')\n    if n % 50 == 0: print(f'step {n}: train loss 2.0, val loss {n}.5')\n"
     items = trained(script(tmp_path, text, metric="val loss", horizon=100), assigned(tmp_path, until=100))

@@ -312,6 +312,8 @@ def test_an_edited_function_is_said(tmp_path: Path) -> None:
     assert first.returncode == 0, first.stderr
     (tmp_path / "helper.py").write_text("WIDTH = 2\n")
     (tmp_path / "tune.py").write_text("import helper\n" + OWN.replace("/ step}", "/ step + 1}"))
+    planned = run_script("tune.py", "--simulate", "--num-samples", "2", "--dry-run", cwd=tmp_path, KIND="function")
+    assert "changed    num_samples: 1 → 2, helper.py was edited, train() was edited\n" in planned.stdout
     again = run_script("tune.py", "--simulate", "--num-samples", "2", cwd=tmp_path, KIND="function")
     assert "Changed: num_samples: 1 → 2, helper.py was edited, train() was edited." in again.stdout + again.stderr
 
@@ -335,6 +337,26 @@ class Mine(Policy):
 space = Space({"learning_rate": uniform(0, 0.1), "momentum": 0.0, "batch_size": 16})
 launch(Sweep("mine", Quadratic(horizon=2), space, policy=Mine(), searcher=Random(), num_samples=3))
 """
+
+
+class Net:
+    """Used by a function of this module."""
+
+    def width(self) -> int:
+        return _two()
+
+
+def _two() -> int:
+    return 2
+
+
+def uses_net(config: Any, state: Any) -> Any:
+    yield {"loss": Net().width() + config["rate"]}
+
+
+def test_the_classes_and_functions_that_a_function_uses_are_watched_too() -> None:
+    found = sources_of(FromFunction(uses_net, metric="loss", mode="min", horizon=1))
+    assert {"uses_net()", "Net", "_two"} <= set(found)
 
 
 def test_a_setting_that_a_release_adds_at_its_default_is_no_other_training(tmp_path: Path) -> None:

@@ -8,13 +8,15 @@ installed packages, are not seen.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import inspect
 import re
 import shlex
 import tokenize
-from collections.abc import Iterator
+import types
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +51,44 @@ def sources_of(workload: Any) -> dict[str, Source]:
         return {}
     is_there = Path(file).is_file()
     place = str(Path(file).absolute()) if is_there else ""
-    own = {"path": place, "sha256": hashlib.sha256(text.encode()).hexdigest()}
-    return {f"{code.__qualname__}()": own} | (_beside(Path(file)) if is_there else {})
+    found = {f"{code.__qualname__}()": _of_text(place, text)}
+    for name, used in _used(code).items():
+        with contextlib.suppress(OSError, TypeError, SyntaxError, tokenize.TokenError):
+            found[name] = _of_text(place, inspect.getsource(used))
+    return found | (_beside(Path(file)) if is_there else {})
+
+
+def _used(code: Any) -> dict[str, Any]:
+    """The functions and classes of the same module that a function uses, and those that these use: name → object."""
+    found: dict[str, Any] = {}
+    waiting = [code]
+    while waiting:
+        each = waiting.pop()
+        methods = vars(each).values() if isinstance(each, type) else [each]
+        for function in (method for method in methods if hasattr(method, "__code__")):
+            for name in _names(function.__code__):
+                other = function.__globals__.get(name)
+                own = callable(other) and getattr(other, "__module__", None) == getattr(code, "__module__", "")
+                if own and other is not code and name not in found:
+                    found[name] = other
+                    waiting.append(other)
+    return found
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """The global names in a function's code, inner functions included."""
+    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def _of_text(place: str, text: str) -> Source:
+    return {"path": place, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def edited(before: Mapping[str, Source], after: Mapping[str, Source]) -> dict[str, tuple[Source, Source]]:
+    """The files in both whose content differs: name → before, after."""
+    both = {name: (old, after[name]) for name, old in before.items() if name in after}
+    return {name: (old, new) for name, (old, new) in both.items() if old["sha256"] != new["sha256"]}
 
 
 def _named(words: list[str]) -> list[Path]:

@@ -92,7 +92,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
         *_tasks(sweep),
         *_limits(sweep),
         *time_row(sweep, folder),
-        *_recorded(folder, goes_on=bool(first)),
+        *_recorded(sweep, folder, goes_on=bool(first)),
         *_forecast(sweep, folder),
     ]:
         console.print(f"  {line}", markup=False)
@@ -296,14 +296,16 @@ def _limits(sweep: Sweep) -> list[str]:
     return lines
 
 
-def _recorded(folder: Path, *, goes_on: bool) -> list[str]:
-    """What the run has so far."""
+def _recorded(sweep: Sweep, folder: Path, *, goes_on: bool) -> list[str]:
+    """What the run has so far, and what has changed since."""
     if not (folder / FILE).exists():
         return []
     with _reading(folder) as ledger:
         reports = ledger.query("SELECT COUNT(*) FROM report")[0][0]
         trials = ledger.query("SELECT COUNT(DISTINCT trial) FROM suggestion")[0][0]
-    return [f"on record  {trials} trials, {reports} steps{': the command will continue them' if goes_on else ''}"]
+        changed = what_changed(sweep, ledger, ledger.sweeps()) if reports else ""
+    lines = [f"on record  {trials} trials, {reports} steps{': the command will continue them' if goes_on else ''}"]
+    return [*lines, *([f"changed    {changed}"] if changed else [])]
 
 
 def _forecast(sweep: Sweep, folder: Path) -> list[str]:

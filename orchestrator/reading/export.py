@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from orchestrator.errors import BadInput, StorageError
+from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.spending import observations
 from orchestrator.reading.summary import description, summary
 from orchestrator.record.encoding import to_json
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import RECORDS
 from orchestrator.reporting import FOLDER as TRIAL_FOLDER
-from orchestrator.reporting import PLACE, REPORTS
 from search.records import Status
 from search.work import CONFIG, FOLDER, SEED
 
@@ -82,25 +81,6 @@ def by_hand(words: Sequence[str], trial: Path, seed: int, horizon: int, kept: st
         words = [word.replace(f"{{{name}}}", str(value)) for word in words]
     made = shlex.join(["mkdir", "-p", str(again)]) + " && " if needs_folder else ""
     return made + shlex.join(["env", *environment, *words])
-
-
-def scripts_own(folder: Path, trial: int) -> tuple[str | None, str | None]:
-    """A script's TRIAL_FOLDER, and its last reported checkpoint, each None if it does not exist.
-
-    A script that reports no checkpoint keeps it somewhere in its folder, so the folder stands for it once it holds files.
-    """
-    own = folder / "trials" / f"{trial:05d}" / "checkpoints" / "script"
-    if not own.is_dir():
-        return None, None
-    reported = None
-    if (reports := own / PLACE / REPORTS).is_file():
-        for line in reports.read_bytes().splitlines():
-            with contextlib.suppress(ValueError, TypeError, KeyError):  # a truncated line
-                path = json.loads(line)["checkpoint"]
-                reported = path if path is not None and Path(path).exists() else reported
-    if reported is None and any(path.name != PLACE for path in own.iterdir()):
-        reported = str(own)
-    return str(own), reported
 
 
 def yaml_text(content: Mapping[str, Any], remarks: Mapping[str, str] | None = None) -> str:

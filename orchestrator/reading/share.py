@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import BadInput
-from orchestrator.reading.export import scripts_own, writing
+from orchestrator.reading.export import writing
+from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.summary import summary
 from orchestrator.record import remarks
 from orchestrator.record.ledger import FILE, Ledger

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 LONGEST_REASON = 100  # characters of the reason of a fallback
 USE_THE_SEED = (
-    "If it should, let the training use its seed: a script reads TRIAL_SEED, a function sets no fixed seed of its own; then "
-    "run under a new name. A training without randomness needs no repetitions: finalists=0."
+    "If it should, let the training use its seed: a script reads TRIAL_SEED, or its command passes seed={seed}; a function "
+    "sets no fixed seed of its own. Then run under a new name. A training without randomness needs no repetitions: finalists=0."
 )
 NOT_CONFIRMED = (
     "Not confirmed: the repetitions are copies of earlier runs, so the result does not depend on the seed. "

@@ -17,6 +17,7 @@ from typing import Any
 from orchestrator.errors import StorageError
 from orchestrator.reading.forecasts import foreseen, foreseen_words
 from orchestrator.reading.out_of_time import out_of_time
+from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state, state_words
 from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, stands
@@ -128,7 +129,8 @@ def _about(ledger: Ledger, trial: Trial | None, about: Mapping[str, Any]) -> dic
         return None
     tests = ledger.rows("test", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
     last = ledger.rows("report", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
-    checkpoint = newest_checkpoint(ledger, trial.number)
+    reported = scripts_own(ledger.folder, trial.number)[1]
+    checkpoint = newest_checkpoint(ledger, trial.number) or (reported and Path(reported).absolute())
     return {
         "trial": trial.number,
         "config": dict(trial.config),

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from orchestrator.console.plurals import plural
 from orchestrator.definition.description import FIXED, described_as_before
 from orchestrator.definition.identity import without_digests
+from orchestrator.definition.sources import edited
 from orchestrator.errors import ResumeRefused
 from orchestrator.money.amounts import USD, Amount
 from orchestrator.record.chain import HEAD
@@ -38,7 +39,7 @@ def what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, An
                 f"{ledger.folder}: started with {name} = {before[name]}, now {after[name]}. The old results do not mean the "
                 f"same any more. Use another --name, or move {ledger.folder} away."
             )
-    for old, new in _edited(before, after).values():
+    for old, new in edited(before.get("files", {}), after["files"]).values():
         if old["path"] != new["path"]:
             raise ResumeRefused(
                 f"{ledger.folder}: started with {old['path']}, now {new['path']}, which is another script: its content "
@@ -141,7 +142,7 @@ def _differences(sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[str, A
         and not _same(name, sweep, earlier, after)
         and (name in before or after[name])
     ]
-    return ", ".join(changes + [f"{name} was edited" for name in _edited(before, after)])
+    return ", ".join(changes + [f"{name} was edited" for name in edited(before.get("files", {}), after["files"])])
 
 
 def _without_effect(sweep: Sweep) -> tuple[str, ...]:
@@ -159,15 +160,6 @@ def _same(name: str, sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[st
         return True
     other_python = earlier["code"]["python"].split(".")[:2] != PYTHON.split(".")
     return other_python and without_digests(before) == without_digests(after[name])
-
-
-def _edited(
-    before: Mapping[str, Any], after: Mapping[str, Any]
-) -> dict[str, tuple[Mapping[str, str], Mapping[str, str]]]:
-    """The scripts whose content has changed: name → before, after."""
-    olds, news = before.get("files", {}), after["files"]
-    both = {name: (olds[name], news[name]) for name in olds if name in news}
-    return {name: (old, new) for name, (old, new) in both.items() if old["sha256"] != new["sha256"]}
 
 
 def _check_tasks(ledger: Ledger, earlier: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> None:

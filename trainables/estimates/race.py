@@ -106,6 +106,14 @@ def widened(race: Race, ratio: float, times: int, low: float | None, high: float
     return {**race, "ladder": (beyond,), "widened": race["widened"] + 1}
 
 
+def end_of_ladder(race: Race) -> str:
+    """What to add to the decision if the winner is at an end of its ladder, and none beyond it was tried; else ""."""
+    winner, values = race["winner"], [value for value, _, _ in race["tried"]]
+    if winner is None or race["lane"] != RATE or len(values) < 2 or winner[0] not in (max(values), min(values)):
+        return ""
+    return f"; it is the {'largest' if winner[0] == max(values) else 'smallest'} that was tried"
+
+
 def evidence(race: Race, samples: int, whole: int) -> dict[str, float]:
     """What the race took of the training's `whole` samples until so many were seen, and each value's result."""
     return {

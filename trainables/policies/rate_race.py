@@ -329,7 +329,8 @@ class RateRace(Policy[State]):
         watch = begun(state["watch"], state["first"], race["level"], value, tried)
         state = {**state, "watch": watch, "probes": (*state["probes"], (float(signals.samples), value))}
         name, what = races.words(lane, winner[0])
-        action = self._back(state, signals, f"{name} wins the race of {len(tried)} {what}", evidence)
+        why = f"{name} wins the race of {len(tried)} {what}{'' if state['races'] else races.end_of_ladder(race)}"
+        action = self._back(state, signals, why, evidence)
         return state, replace(action, roll_back_to=_WINNER, replay=self.data == "replay", snapshot=bool(self.guard))
 
     def _placed(self, state: State, lane: str, value: float, signals: Signals) -> State:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from search.records import Config
@@ -48,6 +49,8 @@ class Program(Protocol):
     def reports(self) -> bool: ...
 
     def known_flags(self) -> Mapping[str, Flag]: ...
+
+    def missing_checkpoint(self, folder: Path) -> str: ...
 
     def arguments(self, config: Config, places: Mapping[str, Any] | None = None) -> list[str]: ...
 

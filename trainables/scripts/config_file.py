@@ -83,10 +83,12 @@ def _keys(content: Mapping[Any, Any], above: str = "") -> Iterator[str]:
 
 
 def _nearest(name: str, keys: Sequence[str]) -> str | None:
-    """The key that the user probably meant: of the same last word, else alike as a whole, else of a similar last word."""
+    """The key that the user probably meant: of the same last word, of a similar one in its section, else alike."""
+    above, _, word = name.rpartition(".")
     last = {key.rpartition(".")[2]: key for key in keys}
-    same = last.get(name.rpartition(".")[2])
-    return same or nearest(name, keys) or last.get(nearest(name.rpartition(".")[2], list(last)) or "")
+    beside = {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == above}
+    near = beside.get(nearest(word, beside) or "") if above else None
+    return last.get(word) or near or nearest(name, keys) or last.get(nearest(word, last) or "")
 
 
 def read(path: Path) -> dict[str, Any]:

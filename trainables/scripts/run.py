@@ -112,7 +112,7 @@ class ScriptRun(Run):
                 if row is not None:
                     now = time.perf_counter()
                     yield self._report(row, now - mark)
-                    yield from self._look_for_shared_files()
+                    yield from self._look_for_files()
                     mark = time.perf_counter() if reading.reported else now  # report() waits for our answer
                 if self._step >= self._assignment.until:
                     yield self.save()
@@ -239,8 +239,17 @@ class ScriptRun(Run):
             while notices:
                 yield Notice(step=self._step, text=notices.pop(0))
 
-    def _look_for_shared_files(self) -> Iterator[Progress]:
-        """Tell, once in a sweep, of a checkpoint that another trial has written to the same place."""
+    def _look_for_files(self) -> Iterator[Progress]:
+        """Tell, once in a sweep, of a checkpoint that another trial overwrites, or that `resume` names and nobody writes."""
+        if self._looks == LOOKS - 1 and (missing := self._script.missing_checkpoint(self._folder.path)):
+            kept = sorted(str(path.relative_to(self._folder.path)) for path in self._folder.files)[:3]
+            if kept and not any(memory.get("misses") for memory in self._folder.memories_of_others()):
+                self._memory["misses"] = True
+                self._remember()
+                yield Notice(step=self._step, text=(
+                    f"there is no {missing} so far, but {', '.join(kept)}: `resume` would find nothing, and after an interruption "
+                    "the trial would start over; name the file there that the script writes"
+                ))  # fmt: skip
         if self._looks >= LOOKS or self._memory.get("shares"):
             return
         self._looks += 1

@@ -200,6 +200,9 @@ class _Called:
     def horizon(self) -> int:
         return self.function.horizon
 
+    def missing_checkpoint(self, folder: Path) -> str:
+        return ""
+
     def arguments(self, config: Config, places: Mapping[str, Any] | None = None) -> list[str]:
         """Write the function to a file and return the command that runs it."""
         path = self.folder / "train.pickle"

@@ -205,6 +205,13 @@ class Script(CommandLine):
     def test(self, assignment: Assignment) -> Mapping[str, float]:
         return {}
 
+    def missing_checkpoint(self, folder: Path) -> str:
+        """The file that `resume` names, if it is not there; else empty."""
+        for word in filled(self.resume or "", {FOLDER: str(folder)}):
+            if str(folder) in word and not (path := Path(word[word.index(str(folder)) :])).exists():
+                return str(path.relative_to(folder))
+        return ""
+
     def arguments(self, config: Config, places: Mapping[str, Any] | None = None) -> list[str]:
         names = (FOLDER, SEED) if self.config is None else (FOLDER, SEED, CONFIG)
         given = {name: f"{{{name}}}" for name in names} if places is None else places

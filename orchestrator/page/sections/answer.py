@@ -6,6 +6,8 @@ import shlex
 from math import isfinite, sqrt
 from statistics import variance
 
+from scipy.stats import t as student
+
 from orchestrator.console.plurals import plural
 from orchestrator.definition.description import NO_POLICY
 from orchestrator.money.amounts import budget_words
@@ -31,7 +33,8 @@ ENDINGS = {
     Status.RUNNING: "not ended",
 }
 WORTH_SAYING = 0.05  # of the training: shorter starts are not told
-SURE = 2.0  # standard errors: a lead beyond them is no luck of one comparison in twenty
+SURE = 0.975  # quantile of Student's t: a lead beyond it is no luck of one comparison in twenty
+SURE_BY_NORMAL = 2.0  # the same with many repetitions
 
 
 def section(run: Recorded) -> Section:
@@ -140,10 +143,16 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
     ):
         return ""
     error = noise * sqrt(1 / len(mine.losses) + 1 / _runs(run, baseline))
-    lead = _gain(run)
+    lead, freedom = _gain(run), _freedom(confirmed(run.history))
     if lead <= 0:
         return "On fresh seeds it does not beat the baseline."
-    if lead > SURE * error:
+    sure = float(student.ppf(SURE, freedom))
+    if error and SURE_BY_NORMAL * error < lead <= sure * error:
+        return (
+            f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): too few repetitions "
+            f"to tell, {brief(sure)} times would be enough with so few."
+        )
+    if lead > sure * error:
         return f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): more than noise explains."
     return f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): noise could explain it."
 
@@ -237,8 +246,13 @@ def _noise(found: list[Finalist]) -> float | None:
     """The standard deviation between seeds, pooled over the finalists; None without two runs of one."""
     groups = [[loss for loss in each.losses if isfinite(loss)] for each in found]
     groups = [group for group in groups if len(group) >= 2]
-    freedom = sum(len(group) - 1 for group in groups)
+    freedom = _freedom(found)
     return sqrt(sum(variance(group) * (len(group) - 1) for group in groups) / freedom) if freedom else None
+
+
+def _freedom(found: list[Finalist]) -> int:
+    """The degrees of freedom of that deviation."""
+    return sum(max(0, sum(map(isfinite, each.losses)) - 1) for each in found)
 
 
 def _not_there(trial: Trial) -> str:

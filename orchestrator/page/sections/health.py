@@ -8,6 +8,7 @@ from orchestrator.page.charts import Section
 from orchestrator.page.health.cheap_task import cheap_task
 from orchestrator.page.health.copies import copies
 from orchestrator.page.health.edge import edge
+from orchestrator.page.health.edited import edited
 from orchestrator.page.health.failures import failures
 from orchestrator.page.health.finding import SEVERITIES, Finding
 from orchestrator.page.health.influence import influence
@@ -23,6 +24,7 @@ CHECKS: tuple[Callable[[Recorded], list[Finding]], ...] = (
     few_trials,
     baseline_is_best,
     copies,
+    edited,
     noise,
     rungs,
     overfitting,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from statistics import median
 
 from orchestrator.page.analysis.stages import stages
 from orchestrator.page.analysis.words import counted, listed, percent, short
@@ -86,7 +87,7 @@ def _table(run: Recorded, asked: Mapping[str, int], of_origin: Mapping[str, list
         rows.append(
             [
                 WORDS.get(origin, origin), str(asked.get(origin, 0)), str(len(trials)), str(len(done)),
-                short(run.value(min(done))) if done else "–", short(run.value(_median(done))) if done else "–",
+                short(run.value(min(done))) if done else "–", short(run.value(median(done))) if done else "–",
                 percent(seconds / total) if total > 0 else "–",
             ]
         )  # fmt: skip
@@ -136,7 +137,3 @@ def _role(origin: str) -> str:
     if origin in (BASELINE, FALLBACK):
         return "baseline" if origin == BASELINE else "bad"
     return "random" if origin in COVERING else "best" if origin == "model" else f"task:{origin}"
-
-
-def _median(losses: Sequence[float]) -> float:
-    return sorted(losses)[(len(losses) - 1) // 2]

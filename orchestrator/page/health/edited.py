@@ -1,0 +1,35 @@
+"""The training's own files were edited while the sweep was under way, so its results are of different code."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from orchestrator.console.plurals import plural
+from orchestrator.definition.sources import edited as edited_files
+from orchestrator.page.analysis.words import listed
+from orchestrator.page.health.finding import Finding
+from orchestrator.page.recorded import Recorded
+
+
+def edited(run: Recorded) -> list[Finding]:
+    """A finding if the command started again with other code, after a trial had reported."""
+    names: dict[str, None] = {}
+    first = None
+    for before, after in pairwise(run.rows["sweep"]):
+        found = edited_files(before["description"].get("files", {}), after["description"].get("files", {}))
+        if found and any(row["seq"] < after["seq"] for row in run.rows["report"]):
+            names |= dict.fromkeys(found)
+            first = after["seq"] if first is None else first
+    if first is None:
+        return []
+    earlier = {row["trial"] for row in run.rows["suggestion"] if row["seq"] < first}
+    return [
+        Finding(
+            "edited",
+            f"{listed(list(names))} {'was' if len(names) == 1 else 'were'} edited while the sweep was under way.",
+            f"{plural(len(earlier), 'trial')} began before, {len(run.history.trials) - len(earlier)} after; their results, and "
+            "the baseline's, are of different code.",
+            "If the edit changes results, run the new code under another name.",
+            "serious",
+        )
+    ]
