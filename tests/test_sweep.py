@@ -269,6 +269,10 @@ class ReadsAll(Quadratic):
 
 def test_durations_and_memory_take_units() -> None:
     assert [seconds(text, "x") for text in ("90s", "15m", "6h", "2d", "1.5h", 7)] == [90, 900, 21600, 172800, 5400, 7]
+    assert [seconds(text, "x") for text in ("3m30s", "1h 5m", "1d2h")] == [210, 3900, 93600]
+    for wrong in ("30s3m", "3x", "m", "3m3m", "-5s", ""):
+        with pytest.raises(BadInput, match="write seconds, or a number with a unit"):
+            seconds(wrong, "time_budget")
     assert [number_of_bytes(text) for text in ("512MiB", "4 GiB", "1kb", 5)] == [2**29, 2**32, 1000, 5]
 
 

@@ -12,13 +12,15 @@ BYTES = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb
 
 
 def seconds(value: float | str, name: str) -> float:
-    """A duration in seconds: a number, or a text such as '90s', '15m', '6h', '2d'."""
+    """A duration in seconds: a number, or a text such as '90s', '15m', '6h', '2d', '3m30s'."""
     if isinstance(value, (int, float)) and is_number(value):
         return float(value)
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(value))
-    if not match:
-        raise BadInput(f"{name}={value!r}: write seconds, or a number with a unit: '90s', '15m', '6h', '2d'.")
-    return float(match[1]) * SECONDS[match[2] or "s"]
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text := str(value).strip())
+    units = [unit for _, unit in parts]
+    falling = [unit for unit in reversed(SECONDS) if unit in units]
+    if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*([smhd]?)\s*", "", text) or (len(parts) > 1 and units != falling):
+        raise BadInput(f"{name}={value!r}: write seconds, or a number with a unit: '90s', '15m', '6h', '2d', '3m30s'.")
+    return sum(float(number) * SECONDS[unit or "s"] for number, unit in parts)
 
 
 def time_option(seconds: float) -> str:

@@ -26,7 +26,8 @@ Settings   low, high (None): the range of rates; without them the configuration'
            lanes (()): what else races, after each race of rates and from its winner's end: "momentum", three times and a third
            of its memory of 1 / (1 - momentum) updates, with as long steps in all, where another has to be better by more
            than `slack`; "batch_size", twice and half of it over the same samples, the rate by its root, where the largest
-           wins that brought as much as the best, to `slack` of that. Three more short runs each, beside `budget`.
+           wins that brought as much as the best, to `slack` of that; a smaller one than the present must be better by
+           `slack` of the loss. Three more short runs each, beside `budget`.
            widen (2): how often one more rate is tried beyond the winner, if it is at an end of the ladder (never beyond
            `low` and `high`). early (4): a short run ends when its loss exceeds the training's first one by this factor. Two
            is common in the first updates of networks with batch normalisation, which recover.
