@@ -359,6 +359,21 @@ def test_the_classes_and_functions_that_a_function_uses_are_watched_too() -> Non
     assert {"uses_net()", "Net", "_two"} <= set(found)
 
 
+def test_a_class_that_was_typed_at_a_prompt_is_watched_by_what_was_compiled_of_it() -> None:
+    def typed(factor: int) -> dict[str, Any]:
+        names: dict[str, Any] = {"__name__": "__typed__"}
+        text = f"class Net:\n    def width(self):\n        return {factor}\n\ndef train(config, state):\n    yield {{'loss': Net().width()}}"
+        exec(compile(text, "<cell>", "exec"), names)
+        return {
+            name: each["sha256"] for name, each in sources_of(FromFunction(names["train"], "loss", "min", 1)).items()
+        }
+
+    first, same, other = typed(1), typed(1), typed(2)
+    assert first.keys() == {"train()", "Net"}
+    assert first == same
+    assert [name for name in first if first[name] != other[name]] == ["Net"]
+
+
 def test_a_setting_that_a_release_adds_at_its_default_is_no_other_training(tmp_path: Path) -> None:
     (tmp_path / "tune.py").write_text(POLICY)
     assert run_script("tune.py", "--simulate", "--num-samples", "1", cwd=tmp_path).returncode == 0

@@ -31,7 +31,7 @@ def function_name(thing: Any) -> str:
     """The qualified name of a function; a lambda, which has no name of its own, also gets a digest of its code."""
     name = str(thing.__qualname__)
     code = getattr(thing, "__code__", None)
-    return f"{name}:{_digest(_substance(code))}" if name.endswith("<lambda>") and code else name
+    return f"{name}:{_digest(substance(code))}" if name.endswith("<lambda>") and code else name
 
 
 def without_digests(text: str) -> str:
@@ -112,8 +112,8 @@ def _array(thing: Any) -> np.ndarray[Any, Any] | None:
     return np.asarray(thing)
 
 
-def _substance(code: types.CodeType) -> str:
-    constants = [_substance(each) if isinstance(each, types.CodeType) else repr(each) for each in code.co_consts]
+def substance(code: types.CodeType) -> str:
+    constants = [substance(each) if isinstance(each, types.CodeType) else repr(each) for each in code.co_consts]
     return repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants))
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.definition.identity import SCRIPTS
+from orchestrator.definition.identity import SCRIPTS, substance
 from trainables.contract import CommandLine
 
 MOST = 200  # files that are looked at
@@ -45,17 +45,33 @@ def sources_of(workload: Any) -> dict[str, Source]:
         code = code.func
     if (getattr(code, "__module__", None) or "").partition(".")[0] in OURS:
         return {}
+    place, found = _place(code), {}
+    for name, each in {f"{code.__qualname__}()": code, **_used(code)}.items():
+        found[name] = {"path": place, "sha256": hashlib.sha256(_text(each).encode()).hexdigest()}
+    return found | (_beside(Path(place)) if place else {})
+
+
+def _place(code: Any) -> str:
+    """The file that a function or class is written in; empty if it was typed at a prompt or in a notebook."""
+    with contextlib.suppress(OSError, TypeError):
+        file = inspect.getsourcefile(code)
+        if file and Path(file).is_file():
+            return str(Path(file).absolute())
+    return ""
+
+
+def _text(code: Any) -> str:
+    """The source of a function or class; where there is none, what Python has compiled of it."""
     try:
-        text, file = inspect.getsource(code), inspect.getsourcefile(code) or ""
-    except (OSError, TypeError, SyntaxError, tokenize.TokenError):  # typed at a prompt, or no Python
-        return {}
-    is_there = Path(file).is_file()
-    place = str(Path(file).absolute()) if is_there else ""
-    found = {f"{code.__qualname__}()": _of_text(place, text)}
-    for name, used in _used(code).items():
-        with contextlib.suppress(OSError, TypeError, SyntaxError, tokenize.TokenError):
-            found[name] = _of_text(place, inspect.getsource(used))
-    return found | (_beside(Path(file)) if is_there else {})
+        return inspect.getsource(code)
+    except (OSError, TypeError, SyntaxError, tokenize.TokenError):
+        return "\n".join(f"{method.__name__}{substance(method.__code__)}" for method in _functions(code))
+
+
+def _functions(code: Any) -> list[Any]:
+    """The methods of a class, or the function itself."""
+    each = vars(code).values() if isinstance(code, type) else [code]
+    return [method for method in each if hasattr(method, "__code__")]
 
 
 def _used(code: Any) -> dict[str, Any]:
@@ -64,8 +80,7 @@ def _used(code: Any) -> dict[str, Any]:
     waiting = [code]
     while waiting:
         each = waiting.pop()
-        methods = vars(each).values() if isinstance(each, type) else [each]
-        for function in (method for method in methods if hasattr(method, "__code__")):
+        for function in _functions(each):
             for name in _names(function.__code__):
                 other = function.__globals__.get(name)
                 own = callable(other) and getattr(other, "__module__", None) == getattr(code, "__module__", "")
@@ -79,10 +94,6 @@ def _names(code: types.CodeType) -> set[str]:
     """The global names in a function's code, inner functions included."""
     inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
     return set(code.co_names).union(*map(_names, inner))
-
-
-def _of_text(place: str, text: str) -> Source:
-    return {"path": place, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def edited(before: Mapping[str, Source], after: Mapping[str, Source]) -> dict[str, tuple[Source, Source]]:
