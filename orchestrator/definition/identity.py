@@ -113,6 +113,7 @@ def _array(thing: Any) -> np.ndarray[Any, Any] | None:
 
 
 def substance(code: types.CodeType) -> str:
+    """What a function was compiled to, inner functions included; another for another release of Python."""
     constants = [substance(each) if isinstance(each, types.CodeType) else repr(each) for each in code.co_consts]
     return repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants))
 

@@ -16,6 +16,6 @@ def warning(sweep: Sweep) -> str:
     if not (sweep.finalist_count and isinstance(workload, CommandLine) and workload.ignores_seed):
         return ""
     return (
-        f"the script of `{workload.command}` does not mention TRIAL_SEED, nor its command {{seed}}: with a fixed seed of its own, the repetitions of "
-        "finalists are copies of the first runs and confirm nothing"
+        f"the script of `{workload.command}` does not mention TRIAL_SEED, nor its command {{seed}}: with a fixed seed of its "
+        "own, the repetitions of finalists are copies of the first runs and confirm nothing"
     )

@@ -251,7 +251,7 @@ def _noise(found: list[Finalist]) -> float | None:
 
 
 def _freedom(found: list[Finalist]) -> int:
-    """The degrees of freedom of that deviation."""
+    """The degrees of freedom of the deviation between seeds."""
     return sum(max(0, sum(map(isfinite, each.losses)) - 1) for each in found)
 
 
