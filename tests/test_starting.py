@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +353,17 @@ def _two() -> int:
 
 def uses_net(config: Any, state: Any) -> Any:
     yield {"loss": Net().width() + config["rate"]}
+
+
+class Called:
+    def __call__(self, config: Any, state: Any) -> Any:
+        yield {"loss": Net().width() + config["rate"]}
+
+
+def test_an_object_a_partial_and_a_method_are_watched_by_what_they_run() -> None:
+    for train in (Called(), partial(uses_net), Called().__call__, partial(Called())):
+        found = sources_of(FromFunction(train, metric="loss", mode="min", horizon=1))
+        assert {"Net", "_two"} <= set(found), train
 
 
 def test_the_classes_and_functions_that_a_function_uses_are_watched_too() -> None:

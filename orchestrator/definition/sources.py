@@ -43,6 +43,8 @@ def sources_of(workload: Any) -> dict[str, Source]:
     code = getattr(workload, "train", type(workload))
     while isinstance(code, functools.partial):
         code = code.func
+    if not hasattr(code, "__qualname__"):  # an object that is called
+        code = type(code)
     if (getattr(code, "__module__", None) or "").partition(".")[0] in OURS:
         return {}
     place, found = _place(code), {}
