@@ -13,6 +13,7 @@ from orchestrator.definition.description import NO_POLICY
 from orchestrator.money.amounts import budget_words
 from orchestrator.page.charts import Section, Table
 from orchestrator.page.health.finding import Finding
+from orchestrator.page.health.progress import few_trials
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import checks
 from orchestrator.page.words import brief, duration, listed, number, place, setting, settings, trainings
@@ -193,7 +194,7 @@ def _next(run: Recorded) -> str:
         return f"Find out why there is no result: orchestrator logs {name} --failed"
     if best.status is not Status.COMPLETED:
         return "Train longer: no full training was completed; raise num_samples or budget, and run the command again."
-    few = next((finding for finding in _findings(run) if finding.key == "few_trials"), None)
+    few = next(iter(few_trials(run)), None)
     if not any(finalist.losses for finalist in confirmed(run.history)):
         if few is not None:
             return f"Search on: {few.sentence} {few.remedy}"
