@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,17 +24,19 @@ def checkpoints_here(since: float, run: Path) -> list[str]:
 
 
 def _files(root: Path, apart: set[Path]) -> Iterator[Path]:
-    seen = 0
-    for folder, folders, names in os.walk(root):
-        inner = Path(folder)
-        folders[:] = sorted(
-            each for each in folders if each[0] != "." and each not in _NOT and inner / each not in apart
-        )
-        for name in sorted(names):
-            yield inner / name
-        seen += len(names) + len(folders)
-        if seen > MOST:
-            return
+    """The files among the first entries, folder by folder: a working folder may hold a million images."""
+    waiting, seen = [root], 0
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop(0)) as entries:  # removed meanwhile, or not readable
+            for entry in entries:
+                seen += 1
+                if seen > MOST:
+                    return
+                path = Path(entry.path)
+                if not entry.is_dir(follow_symlinks=False):
+                    yield path
+                elif entry.name[0] != "." and entry.name not in _NOT and path not in apart:
+                    waiting.append(path)
 
 
 def _written(path: Path) -> float:
