@@ -366,6 +366,17 @@ def test_an_object_a_partial_and_a_method_are_watched_by_what_they_run() -> None
         assert {"Net", "_two"} <= set(found), train
 
 
+class Own(Quadratic):
+    train = "a setting of the user's"
+
+    def width(self) -> int:
+        return _two()
+
+
+def test_of_a_workload_its_class_is_watched_whatever_its_settings_are_called() -> None:
+    assert {"Own()", "_two"} <= set(sources_of(Own()))
+
+
 def test_the_classes_and_functions_that_a_function_uses_are_watched_too() -> None:
     found = sources_of(FromFunction(uses_net, metric="loss", mode="min", horizon=1))
     assert {"uses_net()", "Net", "_two"} <= set(found)

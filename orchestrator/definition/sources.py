@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.definition.identity import SCRIPTS, substance
-from trainables.contract import CommandLine
+from trainables.contract import CommandLine, OwnTraining
 
 MOST = 200  # files that are looked at
 LARGEST = 1_000_000  # bytes of a file that is looked at
@@ -40,7 +40,8 @@ def sources_of(workload: Any) -> dict[str, Source]:
         for path in paths:
             found |= _beside(path) if path.suffix == ".py" else {}
         return found
-    code = getattr(workload, "train", type(workload))
+    code = getattr(workload, "train", None) if isinstance(workload, OwnTraining) else None
+    code = code if callable(code) else type(workload)
     while isinstance(code, functools.partial):
         code = code.func
     if not hasattr(code, "__qualname__"):  # an object that is called

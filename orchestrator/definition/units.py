@@ -8,6 +8,7 @@ from orchestrator.errors import BadInput
 from search.settings import is_number
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)\s*")
 BYTES = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
@@ -15,10 +16,10 @@ def seconds(value: float | str, name: str) -> float:
     """A duration in seconds: a number, or a text such as '90s', '15m', '6h', '2d', '3m30s'."""
     if isinstance(value, (int, float)) and is_number(value):
         return float(value)
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text := str(value).strip())
+    parts, text = _PART.findall(str(value)), str(value).strip()
     units = [unit for _, unit in parts]
     falling = [unit for unit in reversed(SECONDS) if unit in units]
-    if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*([smhd]?)\s*", "", text) or (len(parts) > 1 and units != falling):
+    if not parts or _PART.sub("", text) or (len(parts) > 1 and units != falling):
         raise BadInput(f"{name}={value!r}: write seconds, or a number with a unit: '90s', '15m', '6h', '2d', '3m30s'.")
     return sum(float(number) * SECONDS[unit or "s"] for number, unit in parts)
 
