@@ -216,31 +216,30 @@ def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_two_repetitions_need_a_larger_lead_to_be_sure_of(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("noises", "words"),
+    [
+        ((-0.1, 0.0, 0.1), "noise could explain it"),
+        (
+            (-0.005, 0.005),
+            "2.5 times its standard error (0.00866): too few repetitions to tell, 13 times would be enough",
+        ),
+    ],
+)
+def test_a_lead_is_judged_by_the_noise_and_by_how_well_it_is_known(
+    noises: tuple[float, ...], words: str, tmp_path: Path
+) -> None:
     ledger = Ledger.write(tmp_path / "run")
     with ledger.transaction():
         ledger.add_sweep(small_sweep(baseline=BASE), "", [])
         add_trial(ledger, 0, BASE, 4, BASELINE)
         add_trial(ledger, 1, BASE | {"learning_rate": 0.09}, 4)
-        for number, noise in enumerate((-0.005, 0.005), start=2):
+        for number, noise in enumerate(noises, start=2):
             add_trial(ledger, number, BASE | {"learning_rate": 0.09}, 4, FINALIST, noise=noise)
     told = answers(ledger)["On what evidence"]
     ledger.close()
-    assert "2.5 times its standard error (0.00866): too few repetitions to tell, 13 times would be enough" in told
-
-
-def test_noise_as_large_as_the_lead_is_told(tmp_path: Path) -> None:
-    ledger = Ledger.write(tmp_path / "run")
-    with ledger.transaction():
-        ledger.add_sweep(small_sweep(baseline=BASE), "", [])
-        add_trial(ledger, 0, BASE, 4, BASELINE)
-        add_trial(ledger, 1, BASE | {"learning_rate": 0.09}, 4)
-        for number, noise in enumerate((-0.1, 0.0, 0.1), start=2):
-            add_trial(ledger, number, BASE | {"learning_rate": 0.09}, 4, FINALIST, noise=noise)
-    told = answers(ledger)["On what evidence"]
-    ledger.close()
-    assert "Noise between seeds: 0.1 (standard deviation)." in told
-    assert "noise could explain it" in told
+    assert f"Noise between seeds: {0.1 if len(noises) == 3 else 0.007071} (standard deviation)." in told
+    assert words in told
 
 
 def test_the_page_and_show_tell_one_gain_on_fresh_seeds_without_exponents(tmp_path: Path) -> None:
