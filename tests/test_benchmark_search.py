@@ -39,8 +39,8 @@ import beginnings  # noqa: E402
 import curves  # noqa: E402
 import families  # noqa: E402
 import fleet  # noqa: E402
+import other_libraries  # noqa: E402
 import peer  # noqa: E402
-import peers  # noqa: E402
 import race  # noqa: E402
 import regret  # noqa: E402
 import standing  # noqa: E402
@@ -552,9 +552,9 @@ def test_an_optimiser_behind_a_harness_races_as_by_itself() -> None:
         workers=4,
         seconds=seconds,
     )
-    view = peers.View(problem.space)
+    view = other_libraries.View(problem.space)
     ours = peer.Peer(view.params, problem.horizon, seed=3, searcher=Random(), scheduler=Asha())
-    behind = peers.raced(problem, view, ours, workers=4, seconds=seconds)
+    behind = other_libraries.raced(problem, view, ours, workers=4, seconds=seconds)
     assert behind.any == alone.any
     assert behind.full == alone.full
     assert (behind.trials, behind.complete) == (alone.trials, alone.complete)
@@ -562,13 +562,13 @@ def test_an_optimiser_behind_a_harness_races_as_by_itself() -> None:
 
 def test_the_adapters_see_numbers_and_the_curves_what_they_mean() -> None:
     space = Space({"width": pow2(16, 512), "kind": choice(["a", "b"]), "rate": loguniform(1e-3, 1.0)})
-    view = peers.View(space)
+    view = other_libraries.View(space)
     assert [(given["type"], given["low"], given["high"], given["log"]) for given in view.params] == [
         ("int", 4, 9, False), ("int", 0, 1, False), ("float", 1e-3, 1.0, True),
     ]  # fmt: skip
     assert view.config({"width": 5, "kind": 1, "rate": 0.1}) == {"width": 32, "kind": "b", "rate": 0.1}
     assert view.from_unit([0.0, 1.0, 0.5]) == {"width": 4, "kind": 1, "rate": pytest.approx(10**-1.5)}
-    assert peers.broken(families.family("diverging")[0]) > 0
+    assert other_libraries.broken(families.family("diverging")[0]) > 0
 
 
 def test_two_dumps_of_decisions_are_compared_to_the_last_bit(tmp_path: Path) -> None:

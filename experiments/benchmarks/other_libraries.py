@@ -1,8 +1,8 @@
 """Other libraries' optimisers in our race: the families, the clock and the rules of regret.py, by a harness's adapters.
 
-    PYTHONPATH=. ENV/bin/python experiments/benchmarks/peers.py --harness FOLDER --peer peers.syne_peers:DyHPOLight3 \\
+    PYTHONPATH=. ENV/bin/python experiments/benchmarks/other_libraries.py --harness FOLDER --peer peers.syne_peers:DyHPOLight3 \\
         --name dyhpo --families resnet,lstm --data FOLDER --seeds 3 --until 0.25 --output runs/regret
-    python experiments/benchmarks/peers.py --harness FOLDER --families resnet,lstm --output runs/regret --show dyhpo
+    python experiments/benchmarks/other_libraries.py --harness FOLDER --families resnet,lstm --output runs/regret --show dyhpo
 
 ENV is an environment with the library and numpy (each library needs its own; the harness's README names the versions).
 The rows go into the same regret.csv as regret.py's, so that --show has them beside ours, over the seeds that all have.
@@ -30,7 +30,7 @@ import fleet
 import numpy as np
 import standing
 from curves import Curve, Problem
-from race import Outcome, regret
+from race import Outcome, regrets_of
 
 from search.domain.parameters import Choice, Float, Int, Pow2
 from search.records import Config
@@ -159,18 +159,13 @@ def rows_of(given: argparse.Namespace, families: Mapping[str, Sequence[Problem]]
                 optimiser = make(view, problem.horizon, seed=seed)
                 seconds = given.evals * problem.full_cost / given.workers
                 outcome = raced(problem, view, optimiser, workers=given.workers, seconds=given.until * seconds)
-                traces = {"any": outcome.any, "full": outcome.full}
                 head = {
                     "family": family, "task": problem.name, "method": given.name, "settings": given.peer, "seed": seed,
                     "workers": given.workers, "evals": given.evals, "resume_charge": 0.0, "until": given.until,
                 }  # fmt: skip
                 yield {
                     **head,
-                    **{
-                        f"{rule}_{share:.2f}": round(regret(problem, trace, share * seconds), 6) if share <= given.until else ""
-                        for rule, trace in traces.items()
-                        for share in standing.SHARES
-                    },
+                    **regrets_of(problem, outcome, seconds, given.until),
                     "trials": outcome.trials, "complete": outcome.complete, "resumes": outcome.resumes,
                     "cpu_ms_per_suggestion": round(1e3 * outcome.decision_seconds / max(1, outcome.decisions), 3),
                     "wall_s": round(time.perf_counter() - began, 2), "any_trace": "", "full_trace": "",
@@ -228,12 +223,7 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     file = given.output / "regret.csv"
     for row in rows_of(given, found):
-        is_new = not file.exists()
-        with file.open("a", newline="") as handle:
-            writer = csv.DictWriter(handle, list(row))
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        standing.append(file, row)
         print(f"{row['task']} seed {row['seed']}: {row['any_0.10']} {row['any_0.25']}, {row['wall_s']} s", flush=True)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from curves import Curve, Problem
+from standing import SHARES
 
 from search.ask_and_tell import AskAndTell
 
@@ -101,3 +102,12 @@ def regret(problem: Problem, trace: Sequence[tuple[float, float]], until: float)
     if not losses:
         return 1.0
     return min(max((losses[-1] - problem.best) / (problem.typical - problem.best), 0.0), 1.0)
+
+
+def regrets_of(problem: Problem, outcome: Outcome, seconds: float, until: float) -> dict[str, float | str]:
+    """A row's columns: regret by each rule after each share of a budget of `seconds`; "" beyond the share that was run."""
+    return {
+        f"{rule}_{share:.2f}": round(regret(problem, trace, share * seconds), 6) if share <= until else ""
+        for rule, trace in (("any", outcome.any), ("full", outcome.full))
+        for share in SHARES
+    }

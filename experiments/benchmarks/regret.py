@@ -39,8 +39,8 @@ from typing import Any
 import fleet
 import standing
 from curves import Problem, made_up, tables
-from race import race, regret
-from standing import RULES, SHARES
+from race import race, regret, regrets_of
+from standing import RULES
 
 from search.ask_and_tell import AskAndTell
 from search.contract import Scheduler, Searcher
@@ -149,11 +149,7 @@ class Run:
             problem, tuning, workers=self.workers, seconds=self.until * seconds, resume_charge=self.resume_charge
         )
         traces = {"any": outcome.any, "full": outcome.full}
-        regrets = {
-            f"{rule}_{share:.2f}": round(regret(problem, trace, share * seconds), 6) if share <= self.until else ""
-            for rule, trace in traces.items()
-            for share in SHARES
-        }
+        regrets = regrets_of(problem, outcome, seconds, self.until)
         texts = {
             f"{rule}_trace": " ".join(f"{when / seconds:.5f}:{regret(problem, trace, when):.6f}" for when, _ in trace)
             for rule, trace in traces.items()
@@ -201,7 +197,7 @@ def run_missing(asked: Sequence[Run], file: Path, jobs: int = 1) -> list[dict[st
             free = there.get((*run.key[:-1], "0.0"))
             if charge and free is not None and int(free["resumes"]) == 0 and _until(free) >= run.until:
                 there[run.key] = dict(free) | {"resume_charge": run.key[-1]}  # nothing would be charged
-                _append(file, there[run.key])
+                standing.append(file, there[run.key])
             else:
                 todo.append(run)
         for number, (run, row) in enumerate(_made(todo, jobs), 1):
@@ -209,7 +205,7 @@ def run_missing(asked: Sequence[Run], file: Path, jobs: int = 1) -> list[dict[st
                 refused.add(f"{run.method} cannot search {run.family}: {row}")
             else:
                 there[run.key] = row
-                _append(file, row)
+                standing.append(file, row)
             if number % max(1, len(todo) // 20) == 0:
                 took = time.perf_counter() - began
                 print(f"{number} of {len(todo)} runs, {took:.0f} s on the clock", file=sys.stderr, flush=True)
@@ -261,15 +257,6 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
             if "until" not in (rows.fieldnames or ()):
                 raise SystemExit(f"{file} was written by an earlier version of this script; give another --output.")
             yield from rows
-
-
-def _append(file: Path, row: Mapping[str, Any]) -> None:
-    is_new = not file.exists()
-    with file.open("a", newline="") as handle:
-        writer = csv.DictWriter(handle, list(row))
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ difference is taken seed by seed, and one that exceeds its standard error is mar
 
 from __future__ import annotations
 
+import csv
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,16 @@ RULES = {
     "charged": Rule("any step, each resume charged two steps", "any", 2.0),
 }
 Rows = Sequence[Mapping[str, Any]]
+
+
+def append(file: Path, row: Mapping[str, Any]) -> None:
+    """Add a row to the table of all runs, with a head if it is the first."""
+    is_new = not file.exists()
+    with file.open("a", newline="") as handle:
+        writer = csv.DictWriter(handle, list(row))
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 def by_seed(rows: Rows, method: str, column: str) -> dict[int, float]:
