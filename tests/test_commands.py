@@ -25,7 +25,7 @@ from orchestrator.reading.state import state, state_words
 from orchestrator.reading.summary import glance, summary
 from orchestrator.record.ledger import Ledger
 from search.records import BASELINE, Status, start
-from search.rules.finalists import winner
+from search.rules.finalists import score, winner
 from search.schedulers.asha import Asha, AshaPromote
 from search.task import Task
 from search.work import Decision
@@ -262,8 +262,9 @@ def test_a_glance_and_the_summary_say_what_the_whole_history_says(tmp_path: Path
     ledger = Ledger.read(tmp_path)
     short, whole = glance(ledger), summary(ledger)
     ledger.close()
-    assert short["best"] == (best.number, best.loss)
-    assert (whole["best"]["trial"], whole["best"]["value"]) == (best.number, best.loss)
+    assert short["best"] == {name: whole["best"][name] for name in ("trial", "value", "first", "confirmed")}
+    assert (whole["best"]["trial"], whole["best"]["first"]) == (best.number, best.loss)
+    assert whole["best"]["value"] == pytest.approx(score(history, best))
     assert short["spent"] == pytest.approx(history.spent)
     assert whole["cost"]["full_equivalents"] == pytest.approx(history.spent, abs=1e-3)
     assert whole["cost"]["seconds"] == pytest.approx(sum(trial.cost_seconds for trial in history), abs=1e-3)

@@ -114,7 +114,9 @@ def test_the_answer_of_a_confirmed_run(run: Ledger) -> None:
     facts = Recorded.of(run)
     assert facts.best is not None
     assert facts.baseline is not None
-    assert told["What won"].startswith(f"Trial {facts.best.number}: loss {facts.best.loss:.4g}. batch_size ")
+    assert told["What won"].startswith(
+        f"Trial {facts.best.number}: loss {facts.best.loss:.4g} (mean of 3 fresh seeds). batch"
+    )
     assert f"of the baseline: better by {facts.baseline.loss - facts.best.loss:.4g}" in told["By how much"]
     assert told["On what evidence"].startswith("Confirmed on 3 fresh seeds: ")
     assert "Noise between seeds: 0.01 " in told["On what evidence"]

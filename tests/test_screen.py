@@ -91,13 +91,19 @@ def displayed(
 def test_a_winner_on_fresh_seeds_is_told_with_its_mean(tmp_path: Path) -> None:
     out = io.StringIO()
     sweep = small_sweep(workload=Quadratic(horizon=4, noise=3.0), num_samples=8, finalists=3, confirmations=1, seed=3)
-    driver = displayed(tmp_path, sweep, Console(file=out, width=200), workers=1)
+    drawn: list[str] = []
+
+    def look(driver: Driver) -> None:
+        drawn.append(block.line(Standing(driver)).plain)
+
+    driver = displayed(tmp_path, sweep, Console(file=out, width=200), look, workers=1)
     best = driver.best
     assert best is not None
     assert best is not incumbent(driver.history), "the finalists overturn the first scores"
     (mean,) = (each.mean for each in confirmed(driver.history) if each.trial is best)
     *_, last = [line for line in out.getvalue().splitlines() if "best" in line and "so far: trial" in line]
     assert f"best on fresh seeds so far: trial {best.number}, mean loss {mean:.4g}" in last
+    assert f"best loss {mean:.4g} (trial {best.number}, on 1 fresh seed)" in drawn[-1]
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
+from orchestrator import Result
+from orchestrator.commands import app
 from orchestrator.driver import Driver
 from orchestrator.driving.time_spent import WAITED
+from orchestrator.page.document import answer_lines, document
+from orchestrator.page.recorded import Recorded
+from orchestrator.page.sections import origins
 from orchestrator.reading.dry_run import print_plan
-from orchestrator.reading.export import records
+from orchestrator.reading.export import best_as_yaml, records
 from orchestrator.reading.printed_summary import print_summary
 from orchestrator.reading.progress import Display
-from orchestrator.reading.summary import summary
+from orchestrator.reading.summary import glance, summary
 from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
+from search.records import FINALIST
+from search.rules.finalists import winner
 from search.task import FULL, Task
 from tests.climbing import Climbing
+from tests.pages import add_trial, made_up
 from tests.support import recorded, simulated, small_sweep
 from tests.tasked import Confused, tasked
 from trainables.workloads.quadratic import Quadratic
@@ -53,7 +65,39 @@ def test_the_report_tells_tasks_promotions_finalists_and_the_budget(tmp_path: Pa
     assert "Search       over: 7 of the 9 full trainings are for the search, and used up" in text
     assert [finalist["trial"] for finalist in facts["finalists"] if finalist["winner"]] == [facts["best"]["trial"]]
     assert "The winner" in text
-    assert "best, 1 × on fresh seeds" in text
+    best = facts["best"]
+    assert re.search(rf"best \(trial {best['trial']}\), on 1 fresh seed +{best['value']:.4g}\b", text)
+    assert re.search(rf"best \(trial {best['trial']}\), first score +{best['first']:.4g}\b", text)
+
+
+def test_all_readers_tell_a_confirmed_winner_by_the_mean_of_its_fresh_seeds(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "again", trials=8)
+    best = winner(Recorded.of(ledger).history)
+    assert best is not None
+    with ledger.transaction():
+        for number, noise in ((8, 0.1), (9, 0.3)):
+            add_trial(ledger, number, best.config, 4, FINALIST, noise=noise)
+    facts, short = summary(ledger), glance(ledger)
+    page, found = dict(answer_lines(document(ledger, strict=True))), origins.section(Recorded.of(ledger))
+    exported = YAML(typ="safe").load(best_as_yaml(ledger))
+    ledger.close()
+    assert [facts["best"][name] for name in ("value", "first")] == pytest.approx([best.loss + 0.2, best.loss])
+    told = {name: facts["best"][name] for name in ("trial", "value", "first", "confirmed")}
+    assert short["best"] == told == {name: exported[name] for name in told}
+    mean = f"{told['value']:.4g}"
+    assert page["What won"].startswith(f"Trial {best.number}: loss {mean} (mean of 2 fresh seeds). ")
+    assert found is not None
+    assert found.sentences[0].startswith(f"The best trial, {best.number} (loss {mean}, mean of 2 fresh seeds), was")
+    result = Result(tmp_path / "again")
+    assert (result.value, result.first, result.confirmed) == (told["value"], told["first"], told["confirmed"])
+    assert f"{told['value']:.6g} of trial {best.number}, mean of 2 fresh seeds" in repr(result)
+    status = CliRunner().invoke(app, ["status", str(tmp_path / "again")]).output
+    assert f"best loss {told['value']:.6g} (trial {best.number}, mean of 2 fresh seeds); " in status
+    listed = CliRunner().invoke(app, ["list", "--runs", str(tmp_path)], env={"COLUMNS": "200"}).output
+    head, row = (re.split(r"  +", line.strip()) for line in listed.splitlines()[:2])
+    cells = dict(zip(head, row, strict=False))
+    assert (cells["best"], cells["fresh seeds"]) == (mean, "2")
+    assert json.loads(CliRunner().invoke(app, ["list", "--runs", str(tmp_path), "--json"]).output)[0]["best"] == told
 
 
 def test_each_observation_says_what_it_built_upon(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
     """The state of a run in one line, why trials failed, and the last events."""
     from orchestrator.reading.out_of_time import out_of_time_words
     from orchestrator.reading.printed_summary import failure_lines
+    from orchestrator.reading.scores import which
     from orchestrator.reading.summary import glance
     from orchestrator.reading.trial_counts import count_words, latest_events
 
@@ -26,7 +27,9 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
         facts = glance(ledger)
         counts = count_words(facts["trials"], facts["state"]) or "no trials"
         best = facts["best"]
-        shown = f"; best {facts['metric']} {best[1]:.6g} (trial {best[0]})" if best and best[1] == best[1] else ""
+        shown = ""
+        if best and best["value"] is not None:
+            shown = f"; best {facts['metric']} {best['value']:.6g} ({which(best)})"
         typer.echo(f"{ledger.folder.name}: {facts['state']}; {counts}{shown}; {facts['spent']:.1f} full trainings")
         if facts["left"]:
             typer.echo(f"  {facts['left']}")

@@ -106,9 +106,12 @@ def _about(run: Glance) -> str:
     return f"{run.folder}: {run.state}, {trials}, {_size(run.bytes)}, last record {_when(run)}"
 
 
-COLUMNS = ("run", "state", "last", "best", "trials", "tags", "failed", "size", "cost", "metric")  # by importance
-ORDER = ("run", "state", "trials", "failed", "metric", "best", "cost", "last", "size", "tags")  # from left to right
-NUMERIC = ("trials", "failed", "best", "cost", "last", "size")
+FRESH = "fresh seeds"  # whose mean the best value is; the column is there if a run has trained its best again
+COLUMNS = ("run", "state", "last", "best", FRESH, "trials", "tags", "failed", "size", "cost", "metric")  # by importance
+ORDER = (  # from left to right
+    "run", "state", "trials", "failed", "metric", "best", FRESH, "cost", "last", "size", "tags",
+)  # fmt: skip
+NUMERIC = ("trials", "failed", "best", FRESH, "cost", "last", "size")
 GAP = 2  # between two columns
 
 
@@ -120,9 +123,10 @@ def _print(found: list[Glance]) -> None:
     console = Console()
     rows = [_row(run) for run in found]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in COLUMNS}
-    count = max(n for n in range(1, len(COLUMNS) + 1) if n == 1 or _fits(widths, COLUMNS[:n], console.width))
+    names = [name for name in COLUMNS if name != FRESH or any(row[name] for row in rows)]
+    count = max(n for n in range(1, len(names) + 1) if n == 1 or _fits(widths, names[:n], console.width))
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
-    shown = [name for name in ORDER if name in COLUMNS[:count]]
+    shown = [name for name in ORDER if name in names[:count]]
     for name in shown:
         table.add_column(name, justify="right" if name in NUMERIC else "left", overflow="fold")
     for row in rows:
@@ -138,6 +142,8 @@ def _fits(widths: dict[str, int], names: Sequence[str], width: int) -> bool:
 
 
 def _row(run: Glance) -> dict[str, str]:
+    from orchestrator.reading.scores import rests_on
+
     row = {"run": run.folder.name, "state": run.state, "size": _size(run.bytes), "tags": " ".join(run.tags)}
     if run.problem:
         return dict.fromkeys(COLUMNS, "") | row
@@ -146,7 +152,8 @@ def _row(run: Glance) -> dict[str, str]:
         "trials": str(sum(run.facts["trials"].values())),
         "failed": str(sum(failure["times"] for failure in run.facts["failures"]) or ""),
         "metric": run.facts["metric"],
-        "best": "–" if best is None or best[1] != best[1] else f"{best[1]:.4g}",
+        "best": "–" if best is None or best["value"] is None else f"{best['value']:.4g}",
+        FRESH: str(len(best["confirmed"])) if best is not None and rests_on(best) else "",
         "cost": f"{run.facts['spent']:.1f}",
         "last": _when(run),
     }

@@ -29,7 +29,7 @@ class MirroredRun:
     state: str  # running, interrupted, finished or failed
     tags: Sequence[str] = ()
     note: str = ""
-    best: tuple[int, float] | None = None  # the best trial, and its value of the metric
+    best: Mapping[str, Any] | None = None  # the best trial and its scores, as `status` tells them
 
 
 @dataclass(frozen=True)

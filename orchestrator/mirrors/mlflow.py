@@ -84,7 +84,7 @@ class MlFlow(Mirror):
     def finish(self, run: MirroredRun) -> None:
         about: dict[str, Any] = {"state": run.state, "tags": ", ".join(run.tags), "mlflow.note.content": run.note}
         if run.best is not None:
-            about |= {"best_trial": run.best[0], f"best_{run.metric}": run.best[1]}
+            about |= {"best_trial": run.best["trial"], f"best_{run.metric}": run.best["value"]}
         self._client.log_batch(self._parent, tags=_tags(about))
         status = {"running": "RUNNING", "interrupted": "RUNNING", "failed": "FAILED"}.get(run.state, "FINISHED")
         if status == "RUNNING":

@@ -143,7 +143,7 @@ class LedgerStudy(BaseStorage):  # type: ignore[misc]
                 changed.add(row["trial"])
             self._goal = goal_of(description(ledger))
             best = glance(ledger)["best"]
-            self._best = None if best is None else best[0]
+            self._best = None if best is None else best["trial"]
             parameters = ledger.sweeps()[-1]["parameters"]
             if parameters != self._parameters:
                 changed = set(self._seen)

@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.console.sparkline import sparkline
+from orchestrator.reading.scores import rests_on, scores
 from orchestrator.reading.spending import tasks
 from orchestrator.reading.spent import spent_in_words
 from search.records import Status
+from search.rules.finalists import score
 from search.wording import with_found
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ def line(standing: Standing) -> Text:
     if driver.sweep.budget is not None:
         parts.append(spent_in_words(driver))
     if best is not None:
-        parts.append(f"best {_value(standing, best.loss)} (trial {best.number})")
+        loss, again = _score(standing, best)
+        parts.append(f"best {_value(standing, loss)} (trial {best.number}{again})")
     parts += [standing.state or _left(standing.time_left), standing.waiting]
     return Text("  ".join(part for part in parts if part))
 
@@ -107,10 +110,20 @@ def _entries(standing: Standing) -> Iterator[tuple[str, Text]]:
 
 def _best(standing: Standing, best: Trial) -> Text:
     of = "" if best.status is Status.COMPLETED else f" of {standing.driver.history.horizon}"
-    text = Text.assemble((_value(standing, best.loss), "green"), f" (trial {best.number}, step {best.step}{of})")
+    loss, again = _score(standing, best)
+    text = Text.assemble((_value(standing, loss), "green"), f" (trial {best.number}, step {best.step}{of}{again})")
     if bars := sparkline([standing.driver.sweep.value(loss) for loss in standing.trend], SPARK):
         text.append(f" {bars}", "green")
     return text.append(f"\n{config_in_words(with_found(best))}")
+
+
+def _score(standing: Standing, best: Trial) -> tuple[float, str]:
+    """The loss that stands for the best trial, and in words what it rests on; finalists train once the search is over."""
+    driver = standing.driver
+    if not driver.over:
+        return best.loss, ""
+    again = rests_on(scores(driver.history, best, driver.sweep.goal))
+    return score(driver.history, best), f", {again}" if again else ""
 
 
 def _value(standing: Standing, loss: float) -> str:

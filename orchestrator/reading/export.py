@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from orchestrator.errors import BadInput, StorageError
 from orchestrator.reading.own_files import scripts_own
+from orchestrator.reading.scores import rests_on
 from orchestrator.reading.spending import observations
 from orchestrator.reading.summary import description, summary
 from orchestrator.record.encoding import to_json
@@ -21,6 +22,7 @@ from orchestrator.reporting import FOLDER as TRIAL_FOLDER
 from search.records import Status
 from search.work import CONFIG, FOLDER, SEED
 
+_FIRST = "The score with which the trial was found. It was chosen for it, so it promises too much."
 _FOUND = (
     "What the training found by itself. To train again with the same policy, use config alone: it has the starting value.\n"
     "Without the policy, this value in its place comes near it; what the policy did besides (averages, a falling rate) is then\n"
@@ -40,6 +42,7 @@ def best_as_yaml(ledger: Ledger) -> str:
         "trial": number,
         "metric": facts["metric"],
         "value": best["value"],
+        **({"confirmed": best["confirmed"], "first": best["first"]} if best["confirmed"] else {}),
         "test": best["test"],
         "step": best["step"],
         "config": best["config"],
@@ -58,7 +61,10 @@ def best_as_yaml(ledger: Ledger) -> str:
         horizon = description(ledger)["horizon"]
         content["train_on"] = shlex.join([*again, "--go-on", str(max(best["step"], horizon) + horizon)])
     content["train_again"] = shlex.join(again)
-    return yaml_text(content, {"found": _FOUND})
+    remarks = {"found": _FOUND, "first": _FIRST}
+    if basis := rests_on(best):
+        remarks["value"] = f"{basis.capitalize()}."
+    return yaml_text(content, remarks)
 
 
 def by_hand(words: Sequence[str], trial: Path, seed: int, horizon: int, kept: str | None) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.export import yaml_text
 from orchestrator.reading.forecasts import foreseen_words
+from orchestrator.reading.scores import rests_on
 from orchestrator.reading.spending import print_accounts
 from orchestrator.reading.state import state_words
 from orchestrator.reading.trial_counts import count_words
@@ -95,35 +96,25 @@ def _result_table(facts: Mapping[str, Any], best: Mapping[str, Any], baseline: M
     for name in tests:
         table.add_column(f"{name} (test)", justify="right")
 
-    def row(label: str, about: Mapping[str, Any]) -> None:
-        values = [(about["test"] or {}).get(name) for name in tests]
-        table.add_row(label, _number(about["value"]), *[_number(value) for value in values])
-
-    if baseline is not None:
-        row(f"baseline (trial {baseline['trial']})", baseline)
-    row(f"best (trial {best['trial']})", best)
-    again = {finalist["trial"]: finalist for finalist in facts["finalists"] if finalist["confirmed"]}
-    for label, about in (("baseline", baseline), ("best", best)):  # on fresh seeds, beside the first scores
-        if about is not None and (found := again.pop(about["trial"], None)) is not None:
-            table.add_row(
-                f"{label}, {len(found['confirmed'])} × on fresh seeds", _number(found["mean"]), *["–"] * len(tests)
-            )
+    for name, about in (("baseline", baseline), ("best", best)):
+        if about is None:
+            continue
+        label, tested = f"{name} (trial {about['trial']})", about["test"] or {}
+        if again := rests_on(about):
+            table.add_row(f"{label}, {again}", _number(about["value"]), *["–"] * len(tests))
+        table.add_row(
+            f"{label}, first score" if again else label,
+            _number(about["first"]), *[_number(tested.get(test)) for test in tests],
+        )  # fmt: skip
     if baseline is not None:
         tested, before = best["test"] or {}, baseline["test"] or {}
-        gains = [_gain(_score(baseline, facts), _score(best, facts), facts["mode"])]
+        gains = [_gain(baseline["value"], best["value"], facts["mode"])]
         gains += [
             _gain(before.get(name), tested.get(name), facts["mode"] if name == facts["metric"] else "")
             for name in tests
         ]
         table.add_row("against the baseline", *gains)
     return table
-
-
-def _score(about: Mapping[str, Any], facts: Mapping[str, Any]) -> float | None:
-    """The value that stands for a configuration: its mean on fresh seeds where there is one."""
-    means: dict[int, float | None] = {each["trial"]: each["mean"] for each in facts["finalists"]}
-    mean = means.get(about["trial"])
-    return about["value"] if mean is None else mean
 
 
 def _number(value: float | None) -> str:

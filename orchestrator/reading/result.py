@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.reading.scores import which
 from orchestrator.record.encoding import number
 from orchestrator.record.ledger import FILE, Ledger
 from search.records import Config
@@ -24,7 +25,9 @@ class Result:
     """The best configuration of a run, its trials and its files. Reads the record once, without later updates.
 
     `config`, `value`, `trial`, `step`, `checkpoint` and `trial_folder` are those of the best trial; None before there is
-    one. `state` is running, interrupted, finished or failed.
+    one. If its configuration was trained again, `value` is the mean of the fresh seeds; `confirmed` has their values
+    (None: diverged), and `first` is the score with which the trial was found. `state` is running, interrupted, finished
+    or failed.
 
     >>> result = Result("runs/mine")  # doctest: +SKIP
     >>> result.config, result.value  # doctest: +SKIP
@@ -49,6 +52,8 @@ class Result:
         self.mode: str = facts["mode"]
         self.config: Config | None = best.get("config")
         self.value: float | None = best.get("value")
+        self.first: float | None = best.get("first")
+        self.confirmed: list[float | None] = best.get("confirmed", [])
         self.trial: int | None = best.get("trial")
         self.step: int | None = best.get("step")
         self.checkpoint = Path(best["checkpoint"]) if best.get("checkpoint") else None
@@ -72,6 +77,11 @@ class Result:
         settings = [name for name in frame.columns if name.startswith("config.")]
         return frame[settings + [name for name in frame.columns if name not in settings]]
 
+    @property
+    def _which(self) -> str:
+        """The best trial, and the fresh seeds that its value is the mean of."""
+        return which({"trial": self.trial, "confirmed": self.confirmed})
+
     def report(self) -> str:
         """The summary, as text."""
         return self._report
@@ -80,14 +90,12 @@ class Result:
         count = f"{len(self._rows)} trial{'s' * (len(self._rows) != 1)}"
         if self.value is None:
             return f"Result({self.name}: {self.state}, {count}, no result)"
-        return f"Result({self.name}: {self.state}, {count}, {self.metric}={self.value:.6g} of trial {self.trial}, {self.config})"
+        return f"Result({self.name}: {self.state}, {count}, {self.metric}={self.value:.6g} of {self._which}, {self.config})"
 
     def _repr_html_(self) -> str:
         """HTML for a notebook: the best configuration, and the best trials as a table."""
         best = (
-            "no result yet"
-            if self.value is None
-            else f"{escape(self.metric)} <b>{self.value:.6g}</b> (trial {self.trial})"
+            "no result yet" if self.value is None else f"{escape(self.metric)} <b>{self.value:.6g}</b> ({self._which})"
         )
         settings = "".join(
             f"<tr><td>{escape(str(name))}</td><td>{escape(_short(value))}</td></tr>"

@@ -46,7 +46,7 @@ class Glance:
             "note": self.note,
             "trials": self.facts.get("trials", {}),
             "metric": self.facts.get("metric"),
-            "best": None if best is None or best[1] != best[1] else {"trial": best[0], "value": best[1]},
+            "best": None if best is None or best["value"] is None else best,
             "full_equivalents": round(self.facts["spent"], 3) if self.facts else None,
             "problem": self.problem,
         }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
@@ -18,12 +17,13 @@ from orchestrator.errors import StorageError
 from orchestrator.reading.forecasts import foreseen, foreseen_words
 from orchestrator.reading.out_of_time import out_of_time
 from orchestrator.reading.own_files import scripts_own
+from orchestrator.reading.scores import first_score, scores
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state, state_words
 from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, stands
 from orchestrator.record.encoding import goal_of
 from orchestrator.record.ledger import Ledger
-from search.history import Trial
+from search.history import History, Trial
 from search.records import BASELINE, FINALIST, Goal, Status, found_in
 from search.rules.finalists import winner
 
@@ -46,8 +46,8 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             "metric": about["metric"],
             "mode": about["mode"],
             "trials": {status.value: history.count(status) for status in Status},
-            "best": _about(ledger, best, about),
-            "baseline": _about(ledger, baseline, about),
+            "best": _about(ledger, history, best),
+            "baseline": _about(ledger, history, baseline),
             "cost": {},  # its place; the accounts fill it
             "suggestions": dict(origins),
             "resumes": _resumes(ledger, [row["seq"] for row in sweeps]),
@@ -78,11 +78,11 @@ def glance(ledger: Ledger) -> dict[str, Any]:
         if about.get("tasks") or any(stand.origin == FINALIST for stand in found):
             history = load_history(ledger, found)
             best, spent = winner(history), history.spent
-            shown = None if best is None else (best.number, goal.value(best.loss))
+            shown = None if best is None else {"trial": best.number, **scores(history, best, goal)}
         else:
             spent = sum(stand.step - stand.began for stand in found if stand.step) / about["horizon"]
             incumbent = _incumbent(found, goal)
-            shown = None if incumbent is None else (incumbent.trial, goal.value(incumbent.loss(goal)))
+            shown = None if incumbent is None else {"trial": incumbent.trial, **first_score(incumbent.loss(goal), goal)}
         counts = Counter(stand.status for stand in found)
         return {
             "state": state_words(ledger),
@@ -124,7 +124,7 @@ def description(ledger: Ledger) -> dict[str, Any]:
     return description
 
 
-def _about(ledger: Ledger, trial: Trial | None, about: Mapping[str, Any]) -> dict[str, Any] | None:
+def _about(ledger: Ledger, history: History, trial: Trial | None) -> dict[str, Any] | None:
     if trial is None:
         return None
     tests = ledger.rows("test", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
@@ -135,7 +135,7 @@ def _about(ledger: Ledger, trial: Trial | None, about: Mapping[str, Any]) -> dic
         "trial": trial.number,
         "config": dict(trial.config),
         "found": found_in(last[0]["metrics"], trial.config) if last else {},
-        "value": goal_of(about).value(trial.loss) if isfinite(trial.loss) else None,
+        **scores(history, trial, goal_of(description(ledger))),
         "task": trial.task,
         "step": trial.step,
         "status": trial.status.value,

@@ -29,7 +29,7 @@ class Group:
 
     @property
     def best(self) -> list[float]:
-        """The first loss of each run's winner, which `show` names; runs without a completed full training are left out."""
+        """The first loss of each run's winner; runs without a completed full training are left out."""
         return [best.loss for _, best in self._winners]
 
     @property

@@ -11,10 +11,12 @@ from orchestrator.page.analysis.stages import stages
 from orchestrator.page.analysis.words import counted, listed, percent, short
 from orchestrator.page.charts import Chart, Figure, Section, Series, Table
 from orchestrator.page.recorded import Recorded
+from orchestrator.reading.scores import rests_on, scores
 from orchestrator.reading.turns import in_words
 from search.history import Trial
 from search.origins import COVERING
 from search.records import BASELINE, FALLBACK, FINALIST
+from search.rules.finalists import score
 
 WORDS = {
     "initial": "initial design",
@@ -54,9 +56,9 @@ def _sentences(run: Recorded, asked: Mapping[str, int], of_origin: Mapping[str, 
     best = run.best
     counts = [f"{WORDS.get(origin, origin)} ({count})" for origin, count in asked.items()]
     if best is not None and math.isfinite(best.loss):
-        value = short(run.value(best.loss))
+        value, again = short(run.value(score(run.history, best))), rests_on(scores(run.history, best, run.goal))
         sentences.append(
-            f"The best trial, {best.number} ({run.metric} {value}), was proposed by: "
+            f"The best trial, {best.number} ({run.metric} {value}{f', {again}' if again else ''}), was proposed by: "
             f"{WORDS.get(best.first_origin, best.first_origin)}."
         )
     sentences.append(f"{counted(sum(asked.values()), 'suggestion')}: {listed(counts, 8)}.")

@@ -1,0 +1,55 @@
+"""The score of a trial's configuration, the same for all who read a record, and the trainings it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from orchestrator.console.plurals import plural
+from search.history import History, Trial
+from search.records import Goal
+from search.rules.finalists import confirmed, score
+
+
+def scores(history: History, trial: Trial, goal: Goal) -> dict[str, Any]:
+    """`value` stands for the configuration: the mean of its fresh seeds where there is one, else the first score.
+
+    All have the metric's own sign; None stands for a loss that is not finite. `confirmed`: one value for each fresh seed.
+    """
+    fresh = next((each.losses for each in confirmed(history) if each.trial is trial), ())
+    return {
+        "value": _value(score(history, trial), goal),
+        "first": _value(trial.loss, goal),
+        "confirmed": [_value(loss, goal) for loss in fresh],
+    }
+
+
+def first_score(loss: float, goal: Goal) -> dict[str, Any]:
+    """`scores` of a trial that has not been trained again."""
+    return {"value": _value(loss, goal), "first": _value(loss, goal), "confirmed": []}
+
+
+def rests_on(about: Mapping[str, Any]) -> str:
+    """What the value of `scores` is, in words; empty if it is the first score.
+
+    >>> rests_on({"value": 0.5, "first": 0.3, "confirmed": [0.4, 0.6]})
+    'mean of 2 fresh seeds'
+    """
+    fresh = about["confirmed"]
+    if not fresh or None in fresh:
+        return ""
+    return f"{'mean of' if len(fresh) > 1 else 'on'} {plural(len(fresh), 'fresh seed')}"
+
+
+def which(about: Mapping[str, Any]) -> str:
+    """The trial of `scores`, and what its value is.
+
+    >>> which({"trial": 7, "confirmed": [0.4]})
+    'trial 7, on 1 fresh seed'
+    """
+    return ", ".join(filter(None, (f"trial {about['trial']}", rests_on(about))))
+
+
+def _value(loss: float, goal: Goal) -> float | None:
+    return goal.value(loss) if isfinite(loss) else None
