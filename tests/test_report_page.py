@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from orchestrator import Result
 from orchestrator.driving.time_spent import OUT_OF_TIME, SPENT
 from orchestrator.errors import BadInput
 from orchestrator.page.charts import Axis, Chart, Images, Parallel, Section, Series, Surface, Table
@@ -36,7 +37,8 @@ from orchestrator.page.thin import MOST_LINES, MOST_POINTS, MOST_ROWS, thinned
 from orchestrator.page.watch import PAUSE, Gone, Newest, Server
 from orchestrator.reading.out_of_time import out_of_time_words
 from orchestrator.reading.printed_summary import print_summary
-from orchestrator.reading.summary import glance
+from orchestrator.reading.runs import look
+from orchestrator.reading.summary import glance, summary
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import STATE
 from search.records import BASELINE, FINALIST, Status, start
@@ -161,10 +163,12 @@ def test_the_next_step_after_the_time_budget_is_more_time(tmp_path: Path) -> Non
         ledger.add_event(SPENT, "310")
         ledger.add_event(OUT_OF_TIME, "the time budget is used up")
     words = "The time budget of 5m is used up; 1 trial is unfinished. To go on: python train.py --time-budget 10m"
-    told, short = answers(ledger)["What next"], glance(ledger)
+    told, short, whole = answers(ledger), glance(ledger), summary(ledger)
     ledger.close()
-    assert told == out_of_time_words(short["out_of_time"]) == words
-    assert short["state"] == "out of time"
+    assert told["What next"] == out_of_time_words(short["out_of_time"]) == words
+    assert told["What won"].startswith("So far trial ")
+    states = [short["state"], whole["state"], Result(tmp_path / "run").state, look(tmp_path / "run").state]
+    assert states == ["out of time"] * 4
     ledger = Ledger.write(tmp_path / "run")
     with ledger.transaction():
         ledger.add_event(STATE, "finished")  # by the next driver, which did not run out of time

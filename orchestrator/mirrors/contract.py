@@ -26,7 +26,7 @@ class MirroredRun:
     mode: str  # "min" or "max"
     settings: Mapping[str, Any]  # the description on record
     began: float  # seconds since 1970, UTC
-    state: str  # running, interrupted, finished or failed
+    state: str  # running, interrupted, finished, out of time or failed
     tags: Sequence[str] = ()
     note: str = ""
     best: Mapping[str, Any] | None = None  # the best trial and its scores, as `status` tells them

@@ -45,7 +45,7 @@ class Recorded:
 
     folder: Path
     about: Mapping[str, Any]  # the description in force
-    state: str  # running, interrupted, finished or failed
+    state: str  # the word of `reading/state.py`
     goal: Goal
     history: History
     rows: Mapping[str, list[dict[str, Any]]]  # table → its rows in order, with `seq`, `time` and `epoch`

@@ -19,7 +19,7 @@ class Glance:
     """A run as `list` shows it."""
 
     folder: Path
-    state: str  # running, interrupted, finished, failed or unreadable
+    state: str  # the word of `reading/state.py`, or unreadable
     began: str = ""  # UTC; empty if unreadable
     last: str = ""  # time of the last record
     bytes: int = 0  # of all its files

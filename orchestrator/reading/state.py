@@ -1,4 +1,4 @@
-"""The state of a run (running, finished, failed or interrupted), from its record and the process table."""
+"""The state of a run in one word, the same for all readers, from its record and the process table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from orchestrator.record.storage import host
 
 
 def state(ledger: Ledger) -> str:
-    """running | interrupted | finished | failed; for a run on another machine, the last recorded state."""
+    """running | interrupted | finished | out of time | failed; for a run on another machine, the last recorded state.
+
+    A run with results that its time budget ended is out of time.
+    """
     lease = ledger.lease()
     if lease is None:
         return "interrupted"
@@ -20,7 +23,8 @@ def state(ledger: Ledger) -> str:
         "event", "WHERE kind = :kind AND epoch = :epoch ORDER BY seq DESC LIMIT 1", kind=STATE, epoch=lease.epoch
     )
     if told:
-        return str(told[0]["text"])
+        word = str(told[0]["text"])
+        return "out of time" if word == "finished" and out_of_time(ledger, 0) else word
     if lease.host != host():
         return "running"
     try:
@@ -31,13 +35,8 @@ def state(ledger: Ledger) -> str:
 
 
 def state_words(ledger: Ledger) -> str:
-    """The state for people; for a run on another machine with the time of its last record, as it may be dead.
-
-    A run with results that its time budget ended is out of time.
-    """
+    """The state for people; for a run on another machine with the time of its last record, as it may be dead."""
     word, lease = state(ledger), ledger.lease()
-    if word == "finished" and out_of_time(ledger, 0):
-        return "out of time"
     if word != "running" or lease is None or lease.host == host():
         return word
     heard = ledger.last_heard()
