@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -28,6 +30,7 @@ from orchestrator import (
     when,
 )
 from orchestrator.reading.dry_run import print_plan
+from orchestrator.record.resume_check import what_changed
 from search.domain.written import written
 from tests.support import simulated, small_sweep
 from trainables import Policy, RateRace, Warmup
@@ -109,6 +112,25 @@ def test_the_time_budget_is_part_of_the_plan(plan: Any, tmp_path: Path) -> None:
     text = plan(slow)
     assert re.search(r"30s in all, of which \d+s are used; then", text)
     assert "  the time is used up.\n" in text
+
+
+def test_a_plan_compares_the_sweep_with_the_record_once(plan: Any, tmp_path: Path) -> None:
+    """Beside the two comparisons of every start, which come first because they may refuse the sweep."""
+    simulated(tmp_path / "run", small_sweep(num_samples=2))
+    callers: list[str] = []
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code is what_changed.__code__ and frame.f_back is not None:
+            callers.append(frame.f_back.f_globals["__name__"])
+
+    sys.setprofile(note)
+    try:
+        text = plan(small_sweep(num_samples=5))
+    finally:
+        sys.setprofile(None)
+    assert "changed    num_samples: 2 → 5\n" in text
+    assert callers.count("orchestrator.reading.dry_run") == 1
+    assert len(callers) == 3
 
 
 def warnings(text: str) -> list[str]:

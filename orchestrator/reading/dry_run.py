@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
-import math
 import re
 import shlex
 import shutil
 import tempfile
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,32 +19,17 @@ from orchestrator.definition import finding, machine, unused_seed
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
-from orchestrator.money.amounts import budget_words, dollars, full_trainings
-from orchestrator.money.devices import device_name
-from orchestrator.money.forecast import Range
-from orchestrator.money.order import full_trainings_of
-from orchestrator.money.prices import held_by_trial, prices_of
-from orchestrator.reading.forecasts import (
-    ASSUMED,
-    between,
-    cost_in_all,
-    device_time,
-    duration,
-    of_sweep,
-    random_search_words,
-    rounded,
-    usd_per_second,
-)
+from orchestrator.money.prices import held_by_trial
 from orchestrator.reading.out_of_time import is_used_up, time_row
-from orchestrator.reading.room import no_room, smoke_seconds, trainings_in_all
+from orchestrator.reading.planned_cost import forecast_rows, limit_rows
+from orchestrator.reading.room import no_room
 from orchestrator.reading.short_training import short_training
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.resume_check import nothing_learned, what_changed
 from orchestrator.record.warm_start import found
 from search.domain.written import written
-from search.history import History, Trial, incumbent
+from search.history import History, Trial
 from search.records import Began, Config
-from search.schedulers.run_to_end import RunToEnd
 from search.space import Fixed
 from search.task import FULL
 from search.wording import shown
@@ -66,6 +48,7 @@ MOST_REPORTS = 500  # to walk through in search of them: a second or two
 def print_plan(sweep: Sweep, folder: Path) -> None:
     """Print the plan; raises the error with which a start would refuse the sweep."""
     first = first_trials(sweep, folder)  # before printing, because it may refuse the sweep
+    history, changed = _record(sweep, folder)
     console = Console(soft_wrap=True, highlight=False)
     many = (
         "as many configurations as the budget allows" if sweep.limit is None else plural(sweep.limit, "configuration")
@@ -90,26 +73,25 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
         console.print(f"    {line}", markup=False)
     for line in [
         *_tasks(sweep),
-        *_limits(sweep),
+        *limit_rows(sweep),
         *time_row(sweep, folder),
-        *_recorded(sweep, folder, goes_on=bool(first)),
-        *_forecast(sweep, folder),
+        *([] if changed is None else _recorded(history, changed, goes_on=bool(first))),
+        *forecast_rows(sweep, folder, history, _workers(sweep)),
     ]:
         console.print(f"  {line}", markup=False)
-    with _history(sweep, folder) as history:
-        warnings = [
-            no_room(sweep, folder, history),
-            finding.warning(sweep),
-            sweep.workload.doubt(),
-            unused_seed.warning(sweep),
-            *short_training(sweep),
-        ]
+    warnings = [
+        no_room(sweep, folder, history),
+        finding.warning(sweep),
+        sweep.workload.doubt(),
+        unused_seed.warning(sweep),
+        *short_training(sweep),
+    ]
     for warning in filter(None, warnings):
         console.print(f"  warning    {warning}", markup=False)
     if first:
         workers = _workers(sweep)
         console.print(
-            f"  the {'next' if (folder / FILE).exists() else 'first'} {plural(len(first), 'training')}, as "
+            f"  the {'first' if changed is None else 'next'} {plural(len(first), 'training')}, as "
             f"{plural(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took equally long and all results were alike:"
         )
     else:
@@ -268,126 +250,23 @@ def _tasks(sweep: Sweep) -> list[str]:
     return lines
 
 
-def _limits(sweep: Sweep) -> list[str]:
-    horizon, count = sweep.workload.horizon, sweep.finalist_count
-    lines = []
-    if sweep.limit is not None:
-        steps = f" ({sweep.limit * horizon} steps)" if sweep.limit > 1 and horizon > 1 else ""
-        stops = not isinstance(sweep.scheduler, RunToEnd) and horizon > 1
-        less = f"; {type(sweep.scheduler).__name__} stops some of them early and spends less" if stops else ""
-        lines.append(
-            f"cost       at most {plural(sweep.limit, 'full training')} of {plural(horizon, 'step')}{steps}{less}"
-        )
-    if sweep.budget is not None:
-        parts = (
-            ""
-            if full_trainings(sweep.budget) is None
-            else f" of {horizon} steps, {sweep.rules.search_budget:g} of them to search with"
-        )
-        lines.append(f"budget     {budget_words(sweep.budget)}{parts}")
-    if count:
-        counted = sweep.limit is not None and sweep.budget is None
-        more = f": {plural(count * sweep.confirmations, 'full training')} more" if counted else ""
-        lines.append(
-            f"finalists  the best {count} are trained again at the end, {sweep.confirmations} × each on fresh seeds{more}"
-        )
-    if sweep.transfer:
-        lines.append(f"transfer   learns from {', '.join(sweep.transfer)}")
-    return lines
-
-
-def _recorded(sweep: Sweep, folder: Path, *, goes_on: bool) -> list[str]:
+def _recorded(history: History, changed: str, *, goes_on: bool) -> list[str]:
     """What the run has so far, and what has changed since."""
-    if not (folder / FILE).exists():
-        return []
-    with _reading(folder) as ledger:
-        reports = ledger.query("SELECT COUNT(*) FROM report")[0][0]
-        trials = ledger.query("SELECT COUNT(DISTINCT trial) FROM suggestion")[0][0]
-        changed = what_changed(sweep, ledger, ledger.sweeps()) if reports else ""
+    trials, reports = len(history.trials), sum(len(trial.steps) for trial in history)
     lines = [f"on record  {trials} trials, {reports} steps{': the command will continue them' if goes_on else ''}"]
-    return [*lines, *([f"changed    {changed}"] if changed else [])]
+    return [*lines, *([f"changed    {changed}"] if changed and reports else [])]
 
 
-def _forecast(sweep: Sweep, folder: Path) -> list[str]:
-    """What the run will cost and when it ends; before any step is measured, what is known of it."""
-    with _history(sweep, folder) as history:
-        workers = _workers(sweep)
-        seen = of_sweep(sweep, history, workers)
-        if seen is not None:
-            usd = usd_per_second(prices_of(sweep.prices), history)
-            end = f"ends in {between(seen.wall_seconds, duration)}, with {plural(workers, 'worker')}"
-            lines = [f"forecast   {cost_in_all(seen, usd)}"]
-            lines += [f"           {end}", f"           {ASSUMED}"] if seen.device_seconds.high > 0 else []
-            lines += _budget_ends(sweep, folder, history, (seen.device_seconds + seen.spent_device_seconds).high)
-            beside = random_search_words(history, incumbent(history), usd)
-            return lines + ([f"random     {beside}"] if beside else [])
-        allowed = trainings_in_all(sweep, folder, history)
-        return _before_any_step(sweep, folder, history, allowed)
-
-
-def _before_any_step(sweep: Sweep, folder: Path, history: History, allowed: float | None) -> list[str]:
-    """What is known from the smoke test. `allowed`: full trainings that the budget pays for."""
-    seconds = smoke_seconds(sweep, folder)
-    full = _full_trainings(sweep)
-    if isinstance(full, Range):
-        known = f"{between(full, lambda n: f'{n:.3g}')} full trainings, if results come in random order"
-    else:
-        known = "what the budget allows" if math.isinf(full) else f"{full:.3g} full trainings at most"
-    if not seconds:
-        return [f"forecast   {known}; no step has been timed yet (--smoke times two)"]
-    usd = prices_of(sweep.prices).usd(device_name(held_by_trial(sweep.resources)[0]), held_by_trial(sweep.resources)[1])
-    if not isinstance(full, Range) and math.isinf(full):
-        about = "" if allowed is None else f": about {allowed:.3g} full trainings"
-        return [f"forecast   {known}{about}; a step took {seconds:.3g} s in the smoke test"]
-    each = seconds * sweep.workload.horizon
-    whole = full * each if isinstance(full, Range) else Range(full * each, full * each, full * each)
-    cost = between(whole * held_by_trial(sweep.resources)[1], device_time)
-    money = "" if usd is None else f", {between(whole * usd, lambda cost: dollars(rounded(cost)))}"
-    return [
-        f"forecast   {known}",
-        f"           {cost} of device time{money}, if all steps take the {seconds:.3g} s of the smoke test, where one",
-        "           trial trained alone; starts and evaluations come on top",
-        *_budget_ends(sweep, folder, history, whole.high * held_by_trial(sweep.resources)[1]),
-    ]
-
-
-def _budget_ends(sweep: Sweep, folder: Path, history: History, most: float) -> list[str]:
-    """Where a budget of money or device time ends a run that may take `most` device-seconds; empty if it is enough."""
-    device, allowed = sweep.device_budget, trainings_in_all(sweep, folder, history)
-    rate = None if device is None else device.rate(device_name(held_by_trial(sweep.resources)[0]))
-    if device is None or allowed is None or most * (rate or 0.0) <= device.amount:
-        return []
-    return [f"           the budget ends it at {device.words} at the latest, after about {allowed:.3g} full trainings"]
-
-
-def _full_trainings(sweep: Sweep) -> float | Range:
-    """Full trainings of the plan: by the budget, or by the scheduler if results come in random order."""
-    kept = sweep.finalist_count * sweep.confirmations
-    if (budget := full_trainings(sweep.budget)) is not None:
-        return budget
-    if sweep.limit is None or sweep.tasks or sweep.searcher.schedules or isinstance(sweep.scheduler, RunToEnd):
-        return float((sweep.limit or math.inf) + kept)
-    return Range(*full_trainings_of(sweep.scheduler, sweep.workload.horizon, sweep.limit)) + kept
-
-
-@contextlib.contextmanager
-def _reading(folder: Path) -> Iterator[Ledger]:
+def _record(sweep: Sweep, folder: Path) -> tuple[History, str | None]:
+    """The history of the run, and what has changed since; an empty history and None of a new run."""
+    tasks, limit, horizon = sweep.tasks, sweep.limit, sweep.workload.horizon
+    if not (folder / FILE).exists():
+        return History(sweep.space, horizon=horizon, seed=sweep.seed, tasks=tasks, limit=limit), None
     ledger = Ledger.read(folder)
     try:
-        yield ledger
+        history = ledger.history(sweep.space, horizon, sweep.seed, sweep.goal, tasks=tasks, limit=limit)
+        change = what_changed(sweep, ledger, ledger.sweeps())
+        history.append(Began(change, *held_by_trial(sweep.resources)))  # a search that was over may go on
+        return history, change
     finally:
         ledger.close()
-
-
-@contextlib.contextmanager
-def _history(sweep: Sweep, folder: Path) -> Iterator[History]:
-    """The history of the run; an empty one of a new run."""
-    tasks, limit, horizon = sweep.tasks, sweep.limit, sweep.workload.horizon
-    if (folder / FILE).exists():
-        with _reading(folder) as ledger:
-            history = ledger.history(sweep.space, horizon, sweep.seed, sweep.goal, tasks=tasks, limit=limit)
-            change = what_changed(sweep, ledger, ledger.sweeps())
-            history.append(Began(change, *held_by_trial(sweep.resources)))  # a search that was over may go on
-            yield history
-    else:
-        yield History(sweep.space, horizon=horizon, seed=sweep.seed, tasks=tasks, limit=limit)
