@@ -22,7 +22,7 @@ from orchestrator.driving.places import Places
 from orchestrator.driving.recorder import Recorder, check_disk
 from orchestrator.driving.retention import Retention
 from orchestrator.driving.shown import ASSIGNED
-from orchestrator.driving.time_spent import OUT_OF_TIME, TimeSpent
+from orchestrator.driving.time_spent import OUT_OF_TIME, TimeSpent, seconds_left
 from orchestrator.failures import complaint, reason
 from orchestrator.money.prices import held_by_trial
 from orchestrator.record.ledger import Ledger
@@ -142,7 +142,7 @@ class Driver:
             self._let_go(trial, done=done)
         self._stop_if_all_fail()
         self.check_budget()
-        self.foresight.refine(self.workers)
+        self.foresight.refine(self.workers, seconds_left(self.sweep.budget_seconds, self.spent_seconds))
         if self.clock() - self._copied > COPY_SECONDS:
             self.ledger.copy()
             self._copied = self.clock()

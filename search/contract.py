@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from enum import Enum
 from typing import ClassVar
 
 import numpy as np
 
 from search.history import History, Trial
-from search.records import Enough, Suggestion
+from search.records import Config, Enough, Suggestion
 from search.space import Space
 
 
@@ -59,6 +59,13 @@ class Searcher(ABC):
         The driver calls this sometimes while every worker is busy, so that `suggest` is quick when one becomes free.
         It must not change the results of `suggest`: a sweep that never calls it makes the same decisions.
         """
+
+    def remaining(self, history: History) -> Iterable[Config] | None:
+        """The configurations that it will still suggest; None: it goes on as long as it is asked.
+
+        Only a searcher that has a list of them overrides this method. Forecasts read it, decisions do not.
+        """
+        return None
 
     def forkable(self, history: History) -> Collection[tuple[int, int]]:
         """The checkpoints, (trial, step), that later suggestions may fork from; the driver keeps them.

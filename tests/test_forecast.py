@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.driver import Driver
 from orchestrator.driving.foresight import FORESEEN, read
 from orchestrator.main import run
 from orchestrator.money.amounts import USD, Amount
@@ -21,6 +23,7 @@ from orchestrator.reading.forecasts import cost_in_all, foreseen, foreseen_words
 from orchestrator.reading.room import no_room
 from orchestrator.record.encoding import to_json
 from orchestrator.record.ledger import Ledger
+from orchestrator.sweep import Sweep
 from search.contract import Scheduler, Searcher
 from search.history import History
 from search.records import BASELINE, FINALIST, Began, End, Report, Status, Used, start
@@ -30,9 +33,11 @@ from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.hyperband import Hyperband
 from search.schedulers.median import Median
 from search.schedulers.run_to_end import RunToEnd
+from search.searchers.grid import Grid
 from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.random import Random
 from search.space import Space, uniform
+from search.work import Reported
 from tests.support import ROOT
 
 sys.path.insert(0, str(ROOT / "experiments" / "benchmarks"))
@@ -97,6 +102,43 @@ def test_a_budget_ends_the_forecast() -> None:
     hours = Amount(400 / 3600, "gpu-hours")
     assert hours.rate("gpu", prices_of(None)) == pytest.approx(1 / 3600)
     assert Amount(1, USD).rate("gpu", prices_of(None)) is None
+
+
+def test_the_baseline_to_come_is_trained_in_full_whatever_the_scheduler() -> None:
+    """Five more trainings that stop at the first of four steps, and the baseline."""
+    history = History(SPACE, horizon=4, limit=18)
+    history.append(Began())
+    for number in range(12):
+        trial = history.append(start({"x": number / 20}))
+        history.append(Report(trial.number, 1, 1.0, 10.0))
+        history.append(End(trial.number, Status.STOPPED))
+    with_one, without = seen(history, Rules(baseline={"x": 0.9})), seen(history)
+    more = with_one.full_trainings.middle - without.full_trainings.middle
+    assert more == pytest.approx(0.75, abs=0.25)
+
+
+def test_a_grid_ends_the_forecast() -> None:
+    """Of 21 points 6 are known; the baseline is one of them, a point lies beside them."""
+    history = so_far(limit=100)
+    assert seen(history, searcher=Grid(resolution=21)).full_trainings.middle == 15.0
+    rules = Rules(baseline={"x": 1.0}, points=[{"x": 0.01}, {"x": 0.5}], finalists=2)
+    assert seen(history, rules, searcher=Grid(resolution=21)).full_trainings.middle == 16.0 + 2
+    assert seen(so_far(limit=8), searcher=Grid(resolution=21)).full_trainings.middle == 2.0
+    assert seen(history, Rules(budget=9.0), searcher=Grid(resolution=21)).full_trainings.middle == 3.0
+    few = seen(so_far(ended=1, limit=2), Rules(finalists=5))
+    assert few.full_trainings.middle == 1 + 2, "two configurations are two finalists at most"
+
+
+def test_a_time_budget_cuts_the_forecast_and_what_is_under_way() -> None:
+    """Trainings of 40 s on two workers: after 60 s two have ended, and two are half done."""
+    found = forecast(so_far(limit=100), Random(), RunToEnd(), Rules(finalists=2), workers=2, seconds=60.0)
+    assert found is not None
+    assert found.wall_seconds == Range(60.0, 60.0, 60.0)
+    assert found.device_seconds.middle == pytest.approx(120.0, rel=0.01)
+    assert found.full_trainings.middle == pytest.approx(3.0, rel=0.2)
+    used = forecast(so_far(running=2), Random(), RunToEnd(), Rules(), workers=2, seconds=0.0)
+    assert used is not None
+    assert (used.wall_seconds.high, used.device_seconds.high) == (0.0, 0.0)
 
 
 def test_a_population_trains_each_member_to_the_end() -> None:
@@ -238,6 +280,54 @@ def test_a_dry_run_says_what_it_knows_and_no_more(tmp_path: Path, capsys: pytest
     assert "ends in" in begun
     assert "in all" in begun
     assert "8 random configurations came as far" in begun
+
+
+def test_a_dry_run_counts_the_baseline_and_a_grid_and_what_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def middle(sweep: Sweep) -> float:
+        (found,) = re.findall(r"forecast   (\S+) \(", plan_of(sweep, tmp_path / "timed", capsys))
+        return float(found)
+
+    sweep = timed_sweep(num_samples=12, scheduler=Asha(reduction_factor=2), resources={"cpu": 1})
+    baseline = {"rate": 0.5, "slow": 0.0}
+    saved = 1 - full_trainings_of(Asha(reduction_factor=2), 6, 200)[0] / 200
+    more = middle(sweep.changed(baseline=baseline)) - middle(sweep)
+    assert more == pytest.approx(saved, abs=0.1), "it is trained in full"
+    assert middle(sweep.changed(finalists=2, confirmations=3)) == pytest.approx(middle(sweep) + 6, abs=0.1)
+    grid = plan_of(
+        sweep.changed(searcher=Grid(resolution=3), scheduler=RunToEnd(), baseline=baseline), tmp_path / "timed", capsys
+    )
+    assert "timed: 10 configurations of" in grid
+    assert "at most 10 full trainings of 6 steps (60 steps), the baseline's included\n" in grid
+    assert "forecast   10 full trainings at most; no step" in grid
+    ledger = Ledger.write(tmp_path / "timed")  # killed after the first step, from which no pace is known
+    driver = Driver(sweep.changed(scheduler=RunToEnd()), ledger)
+    while (order := driver.next()) is not None and order.assignment is None:
+        driver.finish_job(order)
+    driver.receive(0, [Reported(1, {"loss": 1.0}, cost_seconds=60.0)])
+    ledger.close()
+    begun = plan_of(sweep.changed(scheduler=RunToEnd()), tmp_path / "timed", capsys)
+    assert "forecast   12 full trainings at most, of which 0.167 are done; no step" in begun
+
+
+def test_a_dry_run_says_where_the_time_budget_ends_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Six steps of a minute."""
+    sweep = timed_sweep(
+        space=Space({"rate": uniform(0, 1), "slow": 0.0}), resources={"cpu": 1}, num_samples=12, max_concurrent=1
+    )
+    carried_out(tmp_path / "timed-smoke", sweep.changed(num_samples=1, name="timed-smoke"), 1, lambda order: 1e9)
+    ends, long = "the time budget ends it after 10 min at the latest", sweep.changed(time_budget="9h")
+    fresh = plan_of(sweep.changed(time_budget="10m"), tmp_path / "timed", capsys)
+    assert ends in fresh
+    assert "10 min of device time, if all steps" in fresh
+    assert "1 h 12 min of device time, if all steps" in (whole := plan_of(long, tmp_path / "timed", capsys))
+    carried_out(tmp_path / "timed", sweep.changed(num_samples=4), 1, lambda order: 1e9)
+    begun = plan_of(sweep.changed(time_budget="34m"), tmp_path / "timed", capsys)
+    assert ends in begun
+    assert "ends in 10 min, with 1 worker" in begun
+    assert "34 min of device time in all" in begun
+    assert "the time budget ends" not in whole + plan_of(long, tmp_path / "timed", capsys)
 
 
 def test_a_dry_run_says_where_a_budget_of_money_ends_the_run(

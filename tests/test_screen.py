@@ -21,7 +21,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator import FromFunction, Random, Space, Sweep, Task, uniform
+from orchestrator import FromFunction, Grid, Random, Space, Sweep, Task, loguniform, uniform
 from orchestrator.console.lines import Lines
 from orchestrator.console.notebook import Notebook
 from orchestrator.console.outlet import outlet_for
@@ -31,7 +31,7 @@ from orchestrator.driver import Driver
 from orchestrator.reading import block
 from orchestrator.reading.progress import Display
 from orchestrator.reading.standing import Standing
-from orchestrator.reading.time_left import time_left
+from orchestrator.reading.time_left import TimeLeft, time_left
 from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.tune.waiting_seats import WaitingSeats
@@ -530,12 +530,32 @@ def test_a_cell_shows_one_output_that_ends_with_all_events_and_then_the_result(t
     assert "<table" in next(content for kind, content in told if kind == "execute_result")["data"]["text/html"]
 
 
+@pytest.mark.parametrize(("given", "expected"), [({}, 20.0 + 10.0), ({"time_budget": 345}, 15.0)])
+def test_the_time_left_knows_the_size_of_a_grid_the_finalists_and_the_time_budget(
+    tmp_path: Path, given: dict[str, Any], expected: float
+) -> None:
+    """Six trainings of 10 s, the first after 300 s: the worker imports torch; then one finalist."""
+    sweep = small_sweep(
+        workload=Quadratic(horizon=1), space=Space({"learning_rate": loguniform(1e-3, 1), "momentum": 0.0, "batch_size": 8}),
+        searcher=Grid(resolution=6), num_samples=16, first_alone=False, finalists=1, **given,
+    )  # fmt: skip
+    left, most = left_after(4, tmp_path, sweep)
+    assert most == 6
+    assert left == pytest.approx((expected,) * 3)
+
+
 def test_the_time_left_counts_from_the_first_report_and_not_from_the_first_order(tmp_path: Path) -> None:
-    ledger, clock, left = Ledger.write(tmp_path), SimulatedClock(), None
     sweep = small_sweep(workload=Quadratic(horizon=1), num_samples=9, first_alone=False)
+    left, _ = left_after(5, tmp_path, sweep)
+    assert left == pytest.approx((40.0, 40.0, 40.0)), "four more trainings"
+
+
+def left_after(many: int, folder: Path, sweep: Sweep) -> tuple[TimeLeft | None, int | None]:
+    """The time left after so many trainings of 10 s, the first of 300 s; and the configurations in all."""
+    ledger, clock, left = Ledger.write(folder), SimulatedClock(), None
     driver = Driver(sweep, ledger, clock=clock)
     standing = Standing(driver, clock)
-    for number in range(5):
+    for number in range(many):
         while number not in driver.running:
             order = driver.next()
             assert order is not None
@@ -547,5 +567,5 @@ def test_the_time_left_counts_from_the_first_report_and_not_from_the_first_order
         standing.hear(Status.COMPLETED.value, "")
         standing.look()
         left = standing.time_left
-    assert left == pytest.approx((40.0, 40.0, 40.0)), "four more trainings"
     ledger.close()
+    return left, standing.most

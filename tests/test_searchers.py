@@ -393,6 +393,15 @@ def test_the_grid_ends() -> None:
     assert len(history.trials) == 2 * 3 * 3
 
 
+def test_a_grid_tells_what_remains_of_it() -> None:
+    history = History(Space({"x": uniform(0.0, 1.0)}), horizon=1, limit=20)
+    history.append(start({"x": 0.5}))
+    with_points = Points(({"x": 0.5}, {"x": 0.7}), then=Grid(resolution=3))
+    assert [config["x"] for config in with_points.remaining(history) or ()] == [0.7, 0.0, 1.0]
+    assert Points((), then=Random()).remaining(history) is None
+    assert FromFound(Grid(resolution=3), parameter="x").remaining(history) is None  # it changes what the grid proposes
+
+
 def test_sobol_points_fill_the_cube_evenly() -> None:
     history = History(Space({"x": uniform(0, 1), "y": uniform(0, 1)}), horizon=1)
     for _ in range(16):

@@ -31,13 +31,15 @@ class Foresight:
         """Seconds since the latest forecast."""
         return time.monotonic() - self._made
 
-    def refine(self, workers: int) -> None:
-        """Make a new forecast if it is time; noted in a transaction of its own."""
+    def refine(self, workers: int, seconds: float) -> None:
+        """Make a new forecast if it is time; noted in a transaction of its own. `seconds`: left of the time budget."""
         begun = time.monotonic()
         if begun < self._due:
             return
         sweep = self._sweep
-        self.latest = forecast(self._history, sweep.searcher, sweep.scheduler, sweep.rules, workers=workers)
+        self.latest = forecast(
+            self._history, sweep.searcher, sweep.scheduler, sweep.rules, workers=workers, seconds=seconds
+        )
         self._made = time.monotonic()
         pause = FIRST_SECONDS if self.latest is None else PAUSE_SECONDS
         self._due = self._made + max(pause, (self._made - begun) / SHARE)

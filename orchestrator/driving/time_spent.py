@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from orchestrator.record.ledger import Ledger
@@ -36,6 +37,11 @@ class TimeSpent:
         """Note the whole time, and how long workers waited."""
         self._ledger.add_event(SPENT, f"{self._clock() - self._began:.3f}")
         self._ledger.add_event(WAITED, f"{waited:.3f}")
+
+
+def seconds_left(budget: float | None, spent: float) -> float:
+    """What is left of a time budget; infinite without one."""
+    return math.inf if budget is None else max(0.0, budget - spent)
 
 
 def recorded_seconds(ledger: Ledger) -> float:

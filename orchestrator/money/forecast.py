@@ -3,7 +3,8 @@
 How far  a trial gets before it is stopped: the survival of the trials so far (Kaplan–Meier: running ones count as far
          as they got), and, with the weight of `PRIOR` trials, of a sweep whose results come in random order (order.py).
 How fast a step is: that of a running trial stays; a new trial has the speed of a random earlier one, and a start.
-Then     the workers of the sweep carry out the rest, in the order and within the limits that its rules set.
+Then     the workers of the sweep carry out the rest, in the order and within the limits that its rules set: the baseline
+         in full, the search, the finalists; a time budget cuts what is under way.
 
 Every one of the `SAMPLES` futures weights the trials anew (a Bayesian bootstrap), so the spread covers what few trials
 leave unknown. Not foreseen: that the target is reached, that the searcher has enough, that the workers change in number.
@@ -29,6 +30,7 @@ from search.records import BASELINE, FINALIST, Status
 from search.rules.conduct import Rules
 from search.rules.finalists import finalists
 from search.rules.population import Population, members
+from search.rules.to_start import awaits_baseline, repetitions_to_start, to_start
 
 SAMPLES = 200
 MOST_STARTS = 40_000  # in all futures together: about half a second
@@ -70,11 +72,14 @@ class Forecast:
 
 
 def forecast(
-    history: History, searcher: Searcher, scheduler: Scheduler, rules: Rules, *, workers: int
+    history: History, searcher: Searcher, scheduler: Scheduler, rules: Rules, *, workers: int, seconds: float = math.inf
 ) -> Forecast | None:
-    """The rest of the sweep with so many workers; None while only starts have been measured, or nothing limits it."""
-    rest = _Rest(history, searcher, scheduler, rules, workers)
-    if not rest.is_measured or (rules.budget is None and rules.device_budget is None and history.limit is None):
+    """The rest of the sweep with so many workers; None while only starts have been measured, or nothing limits it.
+
+    `seconds`: what is left of a time budget, which cuts what is under way at its end.
+    """
+    rest = _Rest(history, searcher, scheduler, rules, workers, seconds)
+    if not (rest.is_measured and rest.is_limited):
         return None
     futures = [rest.future(np.random.default_rng(derived_seed(history.seed, "forecast", 0)))]
     many = int(np.clip(MOST_STARTS / max(1, futures[0].starts), 30, SAMPLES))
@@ -102,8 +107,11 @@ class _Future:
 class _Rest:
     """The facts of a history that all futures share."""
 
-    def __init__(self, history: History, searcher: Searcher, scheduler: Scheduler, rules: Rules, workers: int) -> None:
+    def __init__(
+        self, history: History, searcher: Searcher, scheduler: Scheduler, rules: Rules, workers: int, seconds: float
+    ) -> None:
         self._history, self._rules, self._workers, self._searcher = history, rules, max(1, workers), searcher
+        self._seconds, self._to_start = seconds, to_start(history, searcher, rules)
         searched = [t for t in history if t.first_origin not in (BASELINE, FINALIST)]
         self._trials = [t for t in searched if t.steps or t.status is not Status.RUNNING]
         self._shares = np.array([self._share(t) for t in self._trials])
@@ -118,9 +126,14 @@ class _Rest:
     def is_measured(self) -> bool:
         return self._pace.is_known
 
+    @property
+    def is_limited(self) -> bool:
+        limits = (self._rules.budget, self._rules.device_budget, self._to_start)
+        return any(limit is not None for limit in limits)
+
     def future(self, rng: np.random.Generator) -> _Future:
         """One way in which the rest may go."""
-        history, work, survival = self._history, _Workers(self._workers), self._survival(rng)
+        history, work, survival = self._history, _Workers(self._workers, self._seconds), self._survival(rng)
         speeds = self._speeds_to_come(rng)
         for trial in history.having(Status.RUNNING):
             goal = (history.goal(trial) - max(trial.step, trial.began)) * self._rate(trial)
@@ -133,7 +146,7 @@ class _Rest:
         for share, goal in self._to_come(rng, survival):
             while work.is_full or (work.is_busy and history.spent + work.counted >= budget - goal * self._whole):
                 work.end()
-            if history.spent + work.counted >= budget - goal * self._whole:
+            if work.is_over or history.spent + work.counted >= budget - goal * self._whole:
                 break
             pace = next(speeds)
             work.begin(share, goal, share * pace + self._pace.start, share * pace + self._pace.start)
@@ -161,26 +174,24 @@ class _Rest:
         history = self._history
         if history.run.over:
             return
+        baseline = int(awaits_baseline(history, self._rules) and self._to_start != 0)
+        if baseline:
+            yield 1.0, 1.0  # no scheduler stops it
         if isinstance(self._searcher, Population):
             yield from ((left, left) for left in _of_members(self._searcher.population, history))
             return
-        for _ in range(self._to_start()) if history.limit is not None else count():
+        for _ in count() if self._to_start is None else range(self._to_start - baseline):
             if self._cheap and len(self._shares):
                 share = float(rng.choice(self._shares))
                 yield share, share
             else:
                 yield (1.0 if self._cheap else survival.further(rng, 0.0)), 1.0
 
-    def _to_start(self) -> int:
-        history = self._history
-        begun = sum(t.first_origin != FINALIST and t.suggestion.kind != "fork" for t in history)
-        return max(0, (history.limit or 0) - begun)
-
     def _finalists_to_come(self, rng: np.random.Generator, speeds: Iterator[float]) -> Iterator[float]:
         """The seconds of each repetition to come: those of the best so far, if some have been completed."""
-        wanted = self._rules.finalists * self._rules.confirmations
+        wanted = repetitions_to_start(self._history, self._rules, self._to_start)
         best = [self._own_speed(each.trial) for each in finalists(self._history, 2 * self._rules.finalists)]
-        for _ in range(wanted - sum(t.first_origin == FINALIST for t in self._history)):
+        for _ in range(wanted):
             yield float(rng.choice(best)) if best and all(best) else next(speeds)
 
     def _budget(self) -> float:
@@ -241,12 +252,12 @@ class _Survival:
 
 
 class _Workers:
-    """Workers that carry out one job after the other, each the next one when it is free."""
+    """Workers that carry out one job after the other, each the next one when it is free; after `until` seconds no more."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, until: float) -> None:
         self.now = self.seconds = self.shares = 0.0
         self.counted = 0.0  # shares, those under way with their whole goal: as a budget counts
-        self._workers = workers
+        self._workers, self._until = workers, until
         self._busy: list[tuple[float, float, float]] = []  # heap: end, share, goal
 
     @property
@@ -257,13 +268,20 @@ class _Workers:
     def is_busy(self) -> bool:
         return bool(self._busy)
 
+    @property
+    def is_over(self) -> bool:
+        return self.now >= self._until
+
     def begin(self, share: float, goal: float, seconds: float, wall: float) -> None:
         if self.is_full:
             self.end()
-        self.seconds += seconds
-        self.shares += share
+        if self.is_over:
+            return
+        part = min(1.0, (self._until - self.now) / wall) if wall else 1.0
+        self.seconds += seconds * part
+        self.shares += share * part
         self.counted += goal
-        heapq.heappush(self._busy, (self.now + wall, share, goal))
+        heapq.heappush(self._busy, (self.now + wall * part, share, goal))
 
     def end(self) -> None:
         """Wait for the next job to end."""

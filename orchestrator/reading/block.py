@@ -90,8 +90,7 @@ def _elapsed(driver: Driver) -> str:
 
 def _entries(standing: Standing) -> Iterator[tuple[str, Text]]:
     driver = standing.driver
-    limit = driver.sweep.limit
-    yield "trials", Text(_counts(standing) + ("" if limit is None else f" of {limit}"))
+    yield "trials", Text(_counts(standing) + ("" if standing.most is None else f" of {standing.most}"))
     yield "spent", Text(spent_in_words(driver))
     best = standing.best
     if best is None:

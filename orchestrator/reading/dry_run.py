@@ -21,7 +21,7 @@ from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
 from orchestrator.money.prices import held_by_trial
 from orchestrator.reading.out_of_time import is_used_up, time_row
-from orchestrator.reading.planned_cost import forecast_rows, limit_rows
+from orchestrator.reading.planned_cost import configurations, forecast_rows, limit_rows
 from orchestrator.reading.room import no_room
 from orchestrator.reading.short_training import short_training
 from orchestrator.record.ledger import FILE, Ledger
@@ -49,10 +49,9 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
     """Print the plan; raises the error with which a start would refuse the sweep."""
     first = first_trials(sweep, folder)  # before printing, because it may refuse the sweep
     history, changed = _record(sweep, folder)
+    most = configurations(sweep, history)
     console = Console(soft_wrap=True, highlight=False)
-    many = (
-        "as many configurations as the budget allows" if sweep.limit is None else plural(sweep.limit, "configuration")
-    )
+    many = "as many configurations as the budget allows" if most is None else plural(most, "configuration")
     console.print(Text.assemble((sweep.name, "bold"), f" in {folder}: {many} of {_trained(sweep)}"))
     console.print(
         f"  tunes      {sweep.metric_name} ({'higher' if sweep.maximise else 'lower'} is better)", markup=False
@@ -73,7 +72,7 @@ def print_plan(sweep: Sweep, folder: Path) -> None:
         console.print(f"    {line}", markup=False)
     for line in [
         *_tasks(sweep),
-        *limit_rows(sweep),
+        *limit_rows(sweep, history),
         *time_row(sweep, folder),
         *([] if changed is None else _recorded(history, changed, goes_on=bool(first))),
         *forecast_rows(sweep, folder, history, _workers(sweep)),

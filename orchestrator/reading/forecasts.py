@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 ASSUMED = "in 8 of 10 cases between the two; unless the target is reached before, or the number of workers changes"
 
 
-def of_sweep(sweep: Sweep, history: History, workers: int) -> Forecast | None:
-    return forecast(history, sweep.searcher, sweep.scheduler, sweep.rules, workers=workers)
+def of_sweep(sweep: Sweep, history: History, workers: int, seconds: float = math.inf) -> Forecast | None:
+    """The rest of a sweep. `seconds`: left of the time budget."""
+    return forecast(history, sweep.searcher, sweep.scheduler, sweep.rules, workers=workers, seconds=seconds)
 
 
 def time_left(seen: Forecast, age: float = 0.0) -> str:

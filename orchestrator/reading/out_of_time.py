@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.console.plurals import plural
 from orchestrator.console.typed_command import with_option
 from orchestrator.definition.units import time_option
-from orchestrator.driving.time_spent import OUT_OF_TIME, recorded_seconds
+from orchestrator.driving.time_spent import OUT_OF_TIME, recorded_seconds, seconds_left
 from orchestrator.record.ledger import FILE, Ledger
 
 if TYPE_CHECKING:
@@ -57,7 +57,13 @@ def time_row(sweep: Sweep, folder: Path) -> list[str]:
 
 def is_used_up(sweep: Sweep, folder: Path) -> bool:
     """Whether the run in `folder` has used its time budget."""
-    return sweep.budget_seconds is not None and _spent_seconds(folder) >= sweep.budget_seconds
+    return time_budget_left(sweep, folder) <= 0
+
+
+def time_budget_left(sweep: Sweep, folder: Path) -> float:
+    """Seconds that the run in `folder` has left of its time budget; infinite without one."""
+    budget = sweep.budget_seconds
+    return seconds_left(budget, 0.0 if budget is None else _spent_seconds(folder))
 
 
 def _spent_seconds(folder: Path) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,24 +22,33 @@ from orchestrator.reading.forecasts import (
     rounded,
     usd_per_second,
 )
+from orchestrator.reading.out_of_time import time_budget_left
 from orchestrator.reading.room import smoke_seconds, trainings_in_all
 from search.history import History, incumbent
+from search.rules.to_start import to_start
 from search.schedulers.run_to_end import RunToEnd
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
 
-def limit_rows(sweep: Sweep) -> list[str]:
+def configurations(sweep: Sweep, history: History) -> int | None:
+    """How many the sweep starts in all, the baseline included; None: as many as the budget allows."""
+    rest = to_start(history, sweep.searcher, sweep.rules)
+    return None if rest is None else history.started + rest
+
+
+def limit_rows(sweep: Sweep, history: History) -> list[str]:
     """What limits the sweep: configurations, budget, finalists, and the runs that it learns from."""
-    horizon, count = sweep.workload.horizon, sweep.finalist_count
+    horizon, count, most = sweep.workload.horizon, sweep.finalist_count, configurations(sweep, history)
     lines = []
-    if sweep.limit is not None:
-        steps = f" ({sweep.limit * horizon} steps)" if sweep.limit > 1 and horizon > 1 else ""
+    if most is not None:
+        steps = f" ({most * horizon} steps)" if most > 1 and horizon > 1 else ""
+        own = ", the baseline's included" if sweep.baseline_config is not None else ""
         stops = not isinstance(sweep.scheduler, RunToEnd) and horizon > 1
         less = f"; {type(sweep.scheduler).__name__} stops some of them early and spends less" if stops else ""
         lines.append(
-            f"cost       at most {plural(sweep.limit, 'full training')} of {plural(horizon, 'step')}{steps}{less}"
+            f"cost       at most {plural(most, 'full training')} of {plural(horizon, 'step')}{steps}{own}{less}"
         )
     if sweep.budget is not None:
         parts = (
@@ -50,7 +58,8 @@ def limit_rows(sweep: Sweep) -> list[str]:
         )
         lines.append(f"budget     {budget_words(sweep.budget)}{parts}")
     if count:
-        counted = sweep.limit is not None and sweep.budget is None
+        count = count if most is None else min(count, most)
+        counted = most is not None and sweep.budget is None
         more = f": {plural(count * sweep.confirmations, 'full training')} more" if counted else ""
         lines.append(
             f"finalists  the best {count} are trained again at the end, {sweep.confirmations} × each on fresh seeds{more}"
@@ -62,42 +71,54 @@ def limit_rows(sweep: Sweep) -> list[str]:
 
 def forecast_rows(sweep: Sweep, folder: Path, history: History, workers: int) -> list[str]:
     """What the run will cost and when it ends; before any step is measured, what is known of it."""
-    seen = of_sweep(sweep, history, workers)
+    left = time_budget_left(sweep, folder)
+    seen = of_sweep(sweep, history, workers, left)
     if seen is None:
-        return _before_any_step(sweep, folder, history, trainings_in_all(sweep, folder, history))
+        return _before_any_step(sweep, folder, history, workers)
     usd = usd_per_second(prices_of(sweep.prices), history)
     end = f"ends in {between(seen.wall_seconds, duration)}, with {plural(workers, 'worker')}"
     lines = [f"forecast   {cost_in_all(seen, usd)}"]
     lines += [f"           {end}", f"           {ASSUMED}"] if seen.device_seconds.high > 0 else []
+    lines += _time_ends(left) if 0 < left <= seen.wall_seconds.high else []
     lines += _budget_ends(sweep, folder, history, (seen.device_seconds + seen.spent_device_seconds).high)
     beside = random_search_words(history, incumbent(history), usd)
     return lines + ([f"random     {beside}"] if beside else [])
 
 
-def _before_any_step(sweep: Sweep, folder: Path, history: History, allowed: float | None) -> list[str]:
-    """What is known from the smoke test. `allowed`: full trainings that the budget pays for."""
-    seconds = smoke_seconds(sweep, folder)
-    full = _full_trainings(sweep)
-    if isinstance(full, Range):
+def _before_any_step(sweep: Sweep, folder: Path, history: History, workers: int) -> list[str]:
+    """What is known from the smoke test."""
+    seconds, full = smoke_seconds(sweep, folder), _full_trainings(sweep, history)
+    if full is None:
+        known = "what the budget allows"
+    elif full.low < full.high:
         known = f"{between(full, lambda n: f'{n:.3g}')} full trainings, if results come in random order"
     else:
-        known = "what the budget allows" if math.isinf(full) else f"{full:.3g} full trainings at most"
+        known = f"{full.middle:.3g} full trainings at most"
+    known += f", of which {history.spent:.3g} are done" if history.spent else ""
     if not seconds:
         return [f"forecast   {known}; no step has been timed yet (--smoke times two)"]
-    usd = prices_of(sweep.prices).usd(device_name(held_by_trial(sweep.resources)[0]), held_by_trial(sweep.resources)[1])
-    if not isinstance(full, Range) and math.isinf(full):
+    device, held = held_by_trial(sweep.resources)
+    if full is None:
+        allowed = trainings_in_all(sweep, folder, history)
         about = "" if allowed is None else f": about {allowed:.3g} full trainings"
         return [f"forecast   {known}{about}; a step took {seconds:.3g} s in the smoke test"]
-    each = seconds * sweep.workload.horizon
-    whole = full * each if isinstance(full, Range) else Range(full * each, full * each, full * each)
-    cost = between(whole * held_by_trial(sweep.resources)[1], device_time)
-    money = "" if usd is None else f", {between(whole * usd, lambda cost: dollars(rounded(cost)))}"
+    each, left = seconds * sweep.workload.horizon, time_budget_left(sweep, folder)
+    rest = Range(*(max(0.0, each * (trainings - history.spent)) for trainings in (full.middle, full.low, full.high)))
+    cut = _at_most(rest, left * workers)
+    usd = prices_of(sweep.prices).usd(device_name(device), held)
+    money = "" if usd is None else f", {between(cut * usd, lambda cost: dollars(rounded(cost)))}"
+    cost = between(cut * held, device_time)
     return [
         f"forecast   {known}",
         f"           {cost} of device time{money}, if all steps take the {seconds:.3g} s of the smoke test, where one",
         "           trial trained alone; starts and evaluations come on top",
-        *_budget_ends(sweep, folder, history, whole.high * held_by_trial(sweep.resources)[1]),
+        *(_time_ends(left) if cut.high < rest.high else []),
+        *_budget_ends(sweep, folder, history, cut.high * held + sum(history.device_time.by_device.values())),
     ]
+
+
+def _time_ends(left: float) -> list[str]:
+    return [f"           the time budget ends it after {duration(left)} at the latest"]
 
 
 def _budget_ends(sweep: Sweep, folder: Path, history: History, most: float) -> list[str]:
@@ -109,11 +130,22 @@ def _budget_ends(sweep: Sweep, folder: Path, history: History, most: float) -> l
     return [f"           the budget ends it at {device.words} at the latest, after about {allowed:.3g} full trainings"]
 
 
-def _full_trainings(sweep: Sweep) -> float | Range:
-    """Full trainings of the plan: by the budget, or by the scheduler if results come in random order."""
-    kept = sweep.finalist_count * sweep.confirmations
-    if (budget := full_trainings(sweep.budget)) is not None:
-        return budget
-    if sweep.limit is None or sweep.tasks or sweep.searcher.schedules or isinstance(sweep.scheduler, RunToEnd):
-        return float((sweep.limit or math.inf) + kept)
-    return Range(*full_trainings_of(sweep.scheduler, sweep.workload.horizon, sweep.limit)) + kept
+def _full_trainings(sweep: Sweep, history: History) -> Range | None:
+    """Full trainings of the whole plan, by its limits; or by the scheduler, if results come in random order.
+
+    None if only device time or money limits them.
+    """
+    most, budget = configurations(sweep, history), full_trainings(sweep.budget)
+    if most is None:
+        return None if budget is None else Range(budget, budget, budget)
+    baseline = int(sweep.baseline_config is not None and most > 0)  # no scheduler stops it
+    if sweep.tasks or sweep.searcher.schedules or isinstance(sweep.scheduler, RunToEnd):
+        found = Range(most, most, most)
+    else:
+        found = Range(*full_trainings_of(sweep.scheduler, sweep.workload.horizon, most - baseline)) + baseline
+    whole = found + min(sweep.finalist_count, most) * sweep.confirmations
+    return whole if budget is None else _at_most(whole, budget)
+
+
+def _at_most(found: Range, limit: float) -> Range:
+    return Range(min(found.middle, limit), min(found.low, limit), min(found.high, limit))

@@ -8,9 +8,11 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from orchestrator.driving.shown import DOING, WAITING
+from orchestrator.driving.time_spent import seconds_left
 from orchestrator.money.amounts import full_trainings
 from orchestrator.reading.time_left import TimeLeft, time_left
 from search.records import FINALIST, Status
+from search.rules.to_start import repetitions_to_start, to_start
 from search.task import FULL
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ class Standing:
         self.doing = ""  # before the first training: what the engine does
         self.waiting = ""  # why workers wait
         self.trend = _recorded_trend(driver)  # loss of the best trial after each full training
+        rest = to_start(driver.history, driver.sweep.searcher, driver.rules)
+        self.most = None if rest is None else driver.history.started + rest  # configurations in all
         self._clock = clock
         self._began: float | None = None  # when the first report of this invocation came: before, workers start
         self._steps_before = self._steps
@@ -89,14 +93,15 @@ class Standing:
             wall, age = seen.wall_seconds, self.driver.foresight.age
             left = TimeLeft(*(max(0.0, value - age) for value in (wall.middle, wall.low, wall.high)))
             return left if left.high > 0 else None
-        sweep, found = self.driver.sweep, []
-        if sweep.limit is not None:
-            found.append(time_left([(at, ended) for at, ended, _ in self._ends], sweep.limit - self._ended))
-        if (budget := full_trainings(sweep.budget)) is not None:
+        found = []
+        if self.most is not None:
+            found.append(time_left([(at, ended) for at, ended, _ in self._ends], self._to_end(self.most)))
+        if (budget := full_trainings(self.driver.sweep.budget)) is not None:
             spent_ends = [(at, spent) for at, _, spent in self._ends]
             found.append(time_left(spent_ends, budget - self.driver.history.spent))
         known = [each for each in found if each is not None]
-        return min(known) if known else None
+        most = seconds_left(self.driver.sweep.budget_seconds, self.driver.spent_seconds)
+        return TimeLeft(*(min(seconds, most) for seconds in min(known))) if known else None
 
     @property
     def origins(self) -> dict[str, int]:
@@ -108,6 +113,12 @@ class Standing:
             )
             self._origins = (asked, dict(rows))
         return self._origins[1]
+
+    def _to_end(self, most: int) -> int:
+        """Trainings that have not ended, if `most` configurations are started in all: running, to start, to repeat."""
+        history = self.driver.history
+        to_come = 0 if self.driver.over else max(0, most - history.started)
+        return history.count(Status.RUNNING) + to_come + repetitions_to_start(history, self.driver.rules, to_come)
 
     @property
     def _steps(self) -> int:

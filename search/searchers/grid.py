@@ -11,11 +11,12 @@ Differs    skips combinations that are already known (also from another searcher
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from search.contract import Searcher
 from search.history import History
-from search.records import Suggestion, start
+from search.records import Config, Suggestion, start
 from search.settings import whole
 from search.space import Space
 
@@ -42,7 +43,8 @@ class Grid(Searcher):
             )
 
     def suggest(self, history: History) -> Suggestion | None:
-        for config in history.space.grid(self.resolution):
-            if history.known(config) is None:
-                return start(config, origin="grid")
-        return None
+        config = next(self.remaining(history), None)
+        return None if config is None else start(config, origin="grid")
+
+    def remaining(self, history: History) -> Iterator[Config]:
+        return (config for config in history.space.grid(self.resolution) if history.known(config) is None)

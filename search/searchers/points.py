@@ -9,8 +9,9 @@ Differs    never runs a point again that is already a trial, whatever its origin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from search.contract import Around, Searcher
 from search.history import History
@@ -44,3 +45,8 @@ class Points(Around):
 
     def suggest(self, history: History) -> Suggestion | Enough | None:
         return points_first(self.points, history, self.then)
+
+    def remaining(self, history: History) -> Iterable[Config] | None:
+        rest = self.then.remaining(history)
+        points = (history.space.check(point) for point in self.points)
+        return None if rest is None else chain((point for point in points if history.known(point) is None), rest)

@@ -1,0 +1,36 @@
+"""What a sweep will still start, as far as that is known beforehand; forecasts read it, decisions do not."""
+
+from __future__ import annotations
+
+from search.contract import Searcher
+from search.history import History, key_of
+from search.records import FINALIST
+from search.rules.conduct import Rules, baseline_of
+
+
+def to_start(history: History, searcher: Searcher, rules: Rules) -> int | None:
+    """Configurations to come, the baseline and the points included; None: only a budget or a target ends the search."""
+    room = None if history.limit is None else max(0, history.limit - history.started)
+    rest = searcher.remaining(history)
+    if rest is None:
+        return room
+    points = [history.space.check(point) for point in rules.points]
+    keys = {key_of(config) for config in points if history.known(config) is None}
+    if awaits_baseline(history, rules):
+        keys.add(key_of(rules.baseline or {}))
+    for config in rest:
+        if room is not None and len(keys) >= room:
+            break
+        keys.add(key_of(config))
+    return len(keys) if room is None else min(room, len(keys))
+
+
+def awaits_baseline(history: History, rules: Rules) -> bool:
+    """Whether the baseline is still to start."""
+    return rules.baseline is not None and baseline_of(history) is None
+
+
+def repetitions_to_start(history: History, rules: Rules, configurations: int | None) -> int:
+    """Trainings of finalists to come. `configurations`: those still to start; there are no more finalists than those."""
+    finalists = rules.finalists if configurations is None else min(rules.finalists, history.started + configurations)
+    return max(0, finalists * rules.confirmations - sum(trial.first_origin == FINALIST for trial in history))
