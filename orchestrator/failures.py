@@ -12,6 +12,8 @@ import re
 import traceback
 from pathlib import Path
 
+from search.wording import message_at, one_line
+
 LONGEST = 500  # characters of a reason; the ledger holds the full text beside it
 ROOT = Path(__file__).resolve().parents[1]
 OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("orchestrator", "search", "trainables"))
@@ -116,22 +118,23 @@ def shortened(text: str) -> str:
 
 
 def complaint(text: str) -> str:
-    """The line that names the error in a message, a traceback or an output; the first line if none does."""
+    """A message in one line; of a traceback, or of an output that a message quotes, the error."""
     lines = readable(text)
     if not lines:
         return ""
-    first, error = lines[0].strip(), _error_in(lines)
-    if lines[0].startswith(FRAMES) or first == error:
-        return error or lines[-1].strip()
-    if error:  # a message that quotes another program's error
-        return f"{first.rstrip(':')}: {error}"
-    return f"{first} {lines[1].strip()}" if first.endswith(":") and len(lines) > 1 else first
+    at = _error_at(lines)
+    if lines[0].startswith(FRAMES):
+        return lines[-1].strip() if at is None else one_line(message_at(lines, at))
+    if at:  # a message that quotes another program's error
+        return f"{lines[0].strip().rstrip(':')}: {one_line(message_at(lines, at))}"
+    return one_line(lines)
 
 
 def last_words(output: str) -> str:
-    """The line that names the error in a program's output; the last line if none does."""
+    """The error in a program's output; the last line if none is there."""
     lines = readable(output)
-    return _error_in(lines) or (lines[-1].strip() if lines else "")
+    at = _error_at(lines)
+    return one_line(message_at(lines, at)) if at is not None else lines[-1].strip() if lines else ""
 
 
 def last_traceback(output: str) -> str:
@@ -157,15 +160,14 @@ def signature(reason: str) -> str:
     return " ".join(reason.split())
 
 
-def _error_in(lines: list[str]) -> str:
-    """The exception of the last traceback (in a chain, the one raised last), or the last complaint."""
+def _error_at(lines: list[str]) -> int | None:
+    """The place of the exception of the last traceback (in a chain, the one raised last), or of the last complaint."""
     starts = [index for index, line in enumerate(lines) if FRAMES in line]
     if starts:
         margin = len(lines[starts[-1]]) - len(lines[starts[-1]].lstrip())
         for index in range(starts[-1] + 1, len(lines)):
             if len(lines[index]) - len(lines[index].lstrip()) <= margin:  # frames are indented more
-                goes_on = lines[index].endswith(":") and index + 1 < len(lines)
-                return lines[index].strip() + (f" {lines[index + 1].strip()}" if goes_on else "")
-    named = [line.strip() for line in lines if _ERROR.match(line.strip())]
-    complaints = [line.strip() for line in lines if _COMPLAINT.search(line)]
-    return (named or complaints or [""])[-1]
+                return index
+    named = [index for index, line in enumerate(lines) if _ERROR.match(line.strip())]
+    complaints = [index for index, line in enumerate(lines) if _COMPLAINT.search(line)]
+    return next(iter((named or complaints)[-1:]), None)

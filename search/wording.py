@@ -1,8 +1,12 @@
-"""How messages show a searcher, a scheduler or a policy: by its class and what was set, not by all its settings."""
+"""How messages show things in a line: a searcher, a scheduler or a policy by its class and what was set; an error of
+several lines.
+"""
 
 from __future__ import annotations
 
 import inspect
+import textwrap
+from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     from search.history import Trial
     from search.records import Config
 
+LONGEST = 400  # characters of a message of several lines
 EXAMPLES = {"Searcher": "Random()", "Scheduler": "Asha()", "Policy": "LrSchedule()"}  # of each contract
 
 
@@ -37,6 +42,44 @@ def shown(thing: object) -> str:
         if each.repr and (default is MISSING or repr(value) != repr(default)):  # an array has no plain `!=`
             given.append(f"{each.name}={shown(value)}")
     return f"{type(thing).__name__}({', '.join(given)})"
+
+
+def one_line(lines: Sequence[str]) -> str:
+    """The lines of one message as one, shortened to `LONGEST` characters; a single line as it is.
+
+    >>> one_line(["2 errors in the configuration", "lr", "  too large", "steps", "  missing"])
+    '2 errors in the configuration; lr: too large; steps: missing'
+    """
+    joined = "".join(
+        line.strip() if not before else f"{_between(before, line)}{line.strip()}"
+        for before, line in zip(["", *lines], lines, strict=False)
+    )
+    return joined if len(lines) < 2 else textwrap.shorten(joined, LONGEST, placeholder=" …")
+
+
+def message_at(lines: Sequence[str], index: int) -> list[str]:
+    """The line of an output with those that continue it: behind a colon, indented more, or above such a line.
+
+    >>> message_at(["ValueError: 2 errors", "lr", "  too large", "Saved.", "Bye."], 0)
+    ['ValueError: 2 errors', 'lr', '  too large']
+    """
+    margin, end = _indent(lines[index]), index + 1
+    while end < len(lines):
+        is_head = end + 1 < len(lines) and _indent(lines[end + 1]) > margin
+        if not (lines[end - 1].rstrip().endswith(":") or _indent(lines[end]) > margin or is_head):
+            break
+        end += 1
+    return list(lines[index:end])
+
+
+def _between(before: str, line: str) -> str:
+    if before.rstrip().endswith((".", ":", ";", ",", "!", "?")):
+        return " "
+    return ": " if _indent(line) > _indent(before) else "; "
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def with_found(trial: Trial) -> dict[str, Any]:

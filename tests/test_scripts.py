@@ -226,6 +226,12 @@ def test_nothing_follows_a_value_that_is_not_finite(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("import sys; print('epoch 1: distance=1'); sys.exit('out of luck')", r"out of luck \(exit code 1 after step 1 of 6\)"),
+        ("import sys; sys.exit('This cannot be trained:\\n  lr is too large\\n  the batch is too small')",
+         r"^This cannot be trained: lr is too large; the batch is too small \(exit code 1 "),
+        ("import sys; sys.exit('Bad shapes.\\nExpected 3\\nFound 4')", r"^Bad shapes\. Expected 3; Found 4 \(exit code 1 "),
+        ("raise ValueError('2 errors\\nlr\\n  too large\\nsteps\\n  missing')",
+         r"^ValueError: 2 errors; lr: too large; steps: missing \(exit code 1 "),
+        ("import numpy as np; np.testing.assert_allclose([1.0], [2.0])", r"^AssertionError: Not equal to tolerance"),
         ("print('nothing to see')", "exit code 0; none of its 1 lines has 'distance'; it named no metric at all"),
         ("for n in 1, 2: print(f'epoch {n}: val_loss={n}')", "none of its 2 lines has 'distance'; it named val_loss."),
         ("raise ValueError('rate must be below 1')", r"ValueError: rate must be below 1 \(exit code 1"),

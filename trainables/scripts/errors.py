@@ -1,14 +1,16 @@
-"""Find the reason of a script's failure, in one line: its error, not the last line of its output."""
+"""Find the reason of a script's failure, in one line: its error with its whole message, not the last line of its output."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 
+from search.wording import message_at, one_line
 from trainables.scripts.flags import Flag, flags_of, nearest
 from trainables.scripts.printed import visible
 
 TAIL = 200  # last lines, in which to look for the error
+LAST = 3  # lines to standard error that are told if none of them names an error
 _RANK = re.compile(r"^\s*\[(?:rank|default)\d+\]:\s?")
 _EXCEPTION = re.compile(
     r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Warning|Exit|Failure|Refused|Expected|NotFound|Timeout)\b(?::.*)?$"
@@ -26,24 +28,40 @@ _UNKNOWN = re.compile(
 
 def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None) -> str:
     """The error that ended a script, as far as its output shows; empty if it wrote nothing."""
-    lines = [
-        _RANK.sub("", visible(line)).rstrip() for line in [*output.splitlines()[-TAIL:], *errors.splitlines()[-TAIL:]]
-    ]
-    said = [line for line in lines if line.strip()]
-    told = _without_usage(lines) or said
-    raised = [line for line in said if _EXCEPTION.match(line)]
+    said, to_errors = _lines(output) + _lines(errors), _lines(errors)
+    told = _without_usage(said) or said
+    raised = [at for at, line in enumerate(said) if _EXCEPTION.match(line)]
     own = [
-        line for line in raised if not any(name in line for name in _LAUNCHERS) and "Warning" not in line.split(":")[0]
+        at for at in raised if not any(n in said[at] for n in _LAUNCHERS) and "Warning" not in said[at].split(":")[0]
     ]
-    for found in (
-        [line for line in said if _ARGPARSE.match(line) or _UNKNOWN.search(line)],
-        own[:1] if len(own) < len(raised) else own,  # the first of a launcher's children; else the last of a chain
-        [line for line in told if _MESSAGE.search(line) and not _BAR.search(line)],
-        [line for line in told if not _BAR.search(line)],
+    for among, found in (
+        (said, [at for at, line in enumerate(said) if _ARGPARSE.match(line) or _UNKNOWN.search(line)]),
+        (
+            said,
+            own[:1] if len(own) < len(raised) else own,
+        ),  # the first of a launcher's children; else the last of a chain
+        (told, [at for at, line in enumerate(told) if _MESSAGE.search(line) and not _BAR.search(line)]),
     ):
         if found:
-            return _with_hint(found[-1].strip(), known or flags_of(f"{errors}\n{_usage(errors)}"))
-    return ""
+            error = one_line(message_at(among, found[-1]))
+            return _with_hint(error, known or flags_of(f"{errors}\n{_usage(errors)}"))
+    plain = [line for line in told if not _BAR.search(line)]
+    return one_line(_last_message(plain, sum(line in to_errors for line in plain)))
+
+
+def _lines(text: str) -> list[str]:
+    lines = [_RANK.sub("", visible(line)).rstrip() for line in text.splitlines()[-TAIL:]]
+    return [line for line in lines if line.strip()]
+
+
+def _last_message(lines: Sequence[str], to_errors: int) -> Sequence[str]:
+    """The last line with the head under which it is indented; else up to `LAST` lines, if so many are errors."""
+    start = len(lines) - 1
+    while start > 0 and lines[start][0].isspace():
+        start -= 1
+    if start == len(lines) - 1:
+        start = len(lines) - max(1, min(LAST, to_errors))
+    return lines[max(0, start) :]
 
 
 def _without_usage(lines: Sequence[str]) -> list[str]:
