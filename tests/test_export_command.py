@@ -13,6 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from orchestrator import Script, Space, loguniform
+from orchestrator.console.typed_command import recorded_line
 from orchestrator.reading.export import best_as_yaml, by_hand
 from orchestrator.record.ledger import Ledger
 from tests.support import simulated, small_sweep
@@ -106,3 +107,32 @@ def test_the_exported_command_of_a_shell_sets_the_variables_that_its_words_use(t
     assert line is not None
     assert output(line, tmp_path) == f"{tmp_path / 'again'} 20 7\n"
     assert (tmp_path / "again").is_dir()
+
+
+def test_a_command_that_needs_another_folder_goes_there_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script is named by its path below the folder in which the sweep was started."""
+    home = tmp_path / "my home; with a 'name'"
+    home.mkdir()
+    (home / "train.py").write_text("import os, sys\nfor n in 1, 2: print(f'epoch {n}: distance={n}', os.getcwd())")
+    monkeypatch.chdir(home)
+    workload = Script(f"{sys.executable} train.py", metric="distance", mode="min", horizon=2)
+    sweep = small_sweep(workload=workload, space=Space({"rate": loguniform(1e-3, 0.3)}), num_samples=1)
+    simulated(home / "own", sweep)
+
+    def line() -> str:
+        ledger = Ledger.read(home / "own")
+        try:
+            return str(YAML(typ="safe").load(best_as_yaml(ledger))["command"])
+        finally:
+            ledger.close()
+
+    assert line().startswith("env ")
+    monkeypatch.chdir(tmp_path)
+    assert line().startswith(f"cd {shlex.quote(str(home))} && env ")
+    assert output(line(), Path("/")).splitlines()[-1] == f"epoch 2: distance=2 {home}"
+    record = {"command": [str(home / "sub" / "tune.py"), "--budget", "3"], "code": {"folder": str(home)}}
+    told = f"cd {shlex.quote(str(home))} && python sub/tune.py --budget 6"
+    assert recorded_line(record, "--budget", "6") == told
+    monkeypatch.chdir(home)
+    assert recorded_line(record) == "python sub/tune.py --budget 3"
+    assert recorded_line(record | {"code": {}}) == "python sub/tune.py --budget 3"

@@ -31,14 +31,21 @@ def again(without: str = "", *, has_value: bool = True) -> str:
     return shlex.join([python, *_program(), *_without(sys.argv[1:], without, has_value=has_value)])
 
 
-def with_option(command: Sequence[str], option: str, value: str) -> str:
-    """A recorded command with another value of an option, as text for a shell; a script in or below this folder by its
-    short path.
+def recorded_line(record: Mapping[str, Any], option: str = "", value: str = "") -> str:
+    """The command of a recorded invocation as a line for a shell, with another value of an option if one is named.
+
+    It begins in the folder in which the user typed it; a script in or below that folder has its short path.
     """
-    first, *others = command
-    if os.path.isabs(first) and not (short := os.path.relpath(first)).startswith(".."):
+    (first, *others), place = record["command"], record["code"].get("folder") or os.getcwd()
+    if os.path.isabs(first) and not (short := os.path.relpath(first, place)).startswith(".."):
         first = short
-    return shlex.join(["python", first, *_without(others, option), option, value])
+    return from_folder(place, shlex.join(["python", first, *_without(others, option), *filter(None, (option, value))]))
+
+
+def from_folder(place: str | None, line: str) -> str:
+    """The line for a shell, with a `cd` where it must run in another folder than this one."""
+    is_here = not place or os.path.realpath(place) == os.path.realpath(os.curdir)
+    return line if is_here else f"cd {shlex.quote(str(place))} && {line}"
 
 
 def _without(words: Sequence[str], option: str, *, has_value: bool = True) -> list[str]:

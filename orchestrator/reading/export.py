@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from orchestrator.console.typed_command import from_folder
 from orchestrator.errors import BadInput, StorageError
 from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.scores import rests_on
@@ -54,7 +55,8 @@ def best_as_yaml(ledger: Ledger) -> str:
     if begun["command"]:
         content["files"], reported = scripts_own(ledger.folder, number)
         trial = ledger.folder.absolute() / "trials" / f"{number:05d}"
-        content["command"] = by_hand(begun["command"], trial, begun["seed"], description(ledger)["horizon"], reported)
+        line = by_hand(begun["command"], trial, begun["seed"], description(ledger)["horizon"], reported)
+        content["command"] = line and from_folder(_working_folder(ledger, begun["seq"]), line)
         if reported:
             content["checkpoint"] = reported
     elif best["checkpoint"] and best["status"] == Status.COMPLETED.value and description(ledger).get("trains_on"):
@@ -65,6 +67,13 @@ def best_as_yaml(ledger: Ledger) -> str:
     if basis := rests_on(best):
         remarks["value"] = f"{basis.capitalize()}."
     return yaml_text(content, remarks)
+
+
+def _working_folder(ledger: Ledger, seq: int) -> str | None:
+    """The folder in which the trials that began at this record ran."""
+    before = [row for row in ledger.sweeps() if row["seq"] < seq]
+    place: str | None = before[-1]["code"].get("folder") if before else None
+    return place
 
 
 def by_hand(words: Sequence[str], trial: Path, seed: int, horizon: int, kept: str | None) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.console.plurals import plural
-from orchestrator.console.typed_command import with_option
+from orchestrator.console.typed_command import recorded_line
 from orchestrator.definition.units import time_option
 from orchestrator.driving.time_spent import OUT_OF_TIME, recorded_seconds, seconds_left
 from orchestrator.record.ledger import FILE, Ledger
@@ -28,12 +28,13 @@ def out_of_time(ledger: Ledger, unfinished: int) -> dict[str, Any] | None:
         return None
     budget, used = sweeps[-1]["description"]["time_budget"], recorded_seconds(ledger)
     more = time_option(budget * math.ceil(used / budget + 0.5))  # at least half of the budget beyond what is used
-    command = sweeps[-1]["command"]
     return {
         "budget_seconds": budget,
         "used_seconds": round(used, 3),
         "unfinished": unfinished,
-        "to_go_on": with_option(command, "--time-budget", more) if command else f"run(sweep, time_budget={more!r})",
+        "to_go_on": recorded_line(sweeps[-1], "--time-budget", more)
+        if sweeps[-1]["command"]
+        else f"run(sweep, time_budget={more!r})",
     }
 
 

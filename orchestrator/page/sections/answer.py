@@ -9,6 +9,7 @@ from statistics import variance
 from scipy.stats import t as student
 
 from orchestrator.console.plurals import plural
+from orchestrator.console.typed_command import recorded_line
 from orchestrator.definition.description import NO_POLICY
 from orchestrator.money.amounts import budget_words
 from orchestrator.page.charts import Section, Table
@@ -266,5 +267,5 @@ def _not_there(trial: Trial) -> str:
 
 
 def _command(run: Recorded) -> str:
-    words = run.rows["sweep"][-1]["command"]
-    return shlex.join(["python", *words]) if words else ""
+    latest = run.rows["sweep"][-1]
+    return recorded_line(latest) if latest["command"] else ""
