@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,6 +30,8 @@ from orchestrator import (
     uniform,
     when,
 )
+from orchestrator.definition.checks import on_this_machine
+from orchestrator.errors import BadInput
 from orchestrator.reading.dry_run import print_plan
 from orchestrator.record.resume_check import what_changed
 from search.domain.written import written
@@ -179,6 +182,33 @@ def test_a_script_without_the_seed_is_told_where_finalists_need_it(
     assert not told("print('epoch 1: loss=0.5')", finalists=0)
     assert not told("import os\nos.environ['TRIAL_SEED']")
     assert not told("print('epoch 1: loss=0.5')", "python train.py --rate={rate} --seed={seed}")
+
+
+def test_a_race_of_momenta_is_refused_before_the_start_where_the_optimizer_has_none() -> None:
+    race = RateRace(rungs=1, lanes=("momentum",))
+
+    def sweep(optimizer: Any, policy: Any = race, workload: Any = MlpDigits) -> Sweep:
+        space = Space(
+            {"learning_rate": loguniform(1e-3, 0.5), "batch_size": 32, "momentum": 0.9, "optimizer": optimizer}
+        )
+        return Sweep("adam", workload(horizon=20), space, policy=policy, baseline=None)
+
+    words = r"Sweep\(policy\): RateRace\(.*\) turns the momentum, and Adam has none; leave it out of `lanes`"
+    with pytest.raises(BadInput, match=words):
+        on_this_machine(sweep("adam"))
+    with pytest.raises(BadInput, match=rf"{words}.* so with \d+ of 20 configurations .* policy=lambda config: …"):
+        on_this_machine(sweep(choice(["adam", "sgd"])))
+    on_this_machine(sweep("sgd"))
+    on_this_machine(sweep(choice(["adam", "sgd"]), lambda config: race if config["optimizer"] == "sgd" else RateRace()))
+    on_this_machine(sweep("adam", workload=OnItsOwnModel))  # the first trial says it
+
+
+@dataclass(frozen=True)
+class OnItsOwnModel(MlpDigits):
+    """A training whose optimizer asks for a part of its model."""
+
+    def optimizer(self, model: Any, config: Any) -> Any:
+        return super().optimizer(model[0], config)
 
 
 def test_of_a_users_own_training_nothing_is_claimed(plan: Any) -> None:

@@ -78,6 +78,27 @@ def warning_at_start(workload: Workload, policy: Policy[Any] | None, config: Con
     return action.why if action.warns else ""
 
 
+def refused_at_start(workload: Workload, policy: Policy[Any] | None, config: Config) -> str:
+    """Why the optimizer of this configuration makes a training with the policy impossible; "": it does not, or only the
+    workload's own model shows which optimizer it is.
+    """
+    if policy is None or "momentum" not in policy.needs:
+        return ""
+    import torch
+
+    from trainables.training.needs import refuse_without_momentum
+
+    try:
+        optimizer = workload.optimizer(torch.nn.Linear(1, 1), config)
+    except Exception:  # it asks for parts of its own model; the first trial says whether all is well
+        return ""
+    try:
+        refuse_without_momentum(policy, optimizer)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def measured_on_test(workload: Trainable, assignment: Assignment) -> Mapping[str, float]:
     """Metrics on "test" of the newest checkpoint at a step <= `assignment.recorded`."""
     if isinstance(workload, OwnTraining):

@@ -25,6 +25,8 @@ from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
 from search.task import FULL, Task
 from search.wording import as_class, shown
+from trainables.carry_out import refused_at_start
+from trainables.contract import Workload
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -45,8 +47,8 @@ def on_description(sweep: Sweep) -> None:
 
 
 def on_this_machine(sweep: Sweep, *, local: bool = True) -> None:
-    """Raise BadInput for missing files, for parameters that nothing reads and, if the trials run on this machine
-    (`local`), for devices that it does not have or whose price is missing."""
+    """Raise BadInput for missing files, for parameters that nothing reads, for an optimizer that the policy cannot turn
+    and, if the trials run on this machine (`local`), for devices that it does not have or whose price is missing."""
     if local:
         _resources(sweep)
     _prices(sweep, device_name(held_by_trial(sweep.resources)[0]) if local else "")
@@ -57,6 +59,7 @@ def on_this_machine(sweep: Sweep, *, local: bool = True) -> None:
         except (ValueError, OSError) as error:
             raise BadInput(f"{shown(workload)}: {error}") from error
     _unread(sweep)
+    _optimizers(sweep)
 
 
 def mode(sweep: Sweep) -> None:
@@ -222,3 +225,17 @@ def _unread(sweep: Sweep) -> None:
         f"Sweep(space): nothing reads the parameter {never!r}: neither {type(sweep.workload).__name__} nor the policy asks "
         f"for it.{did_you_mean(never, others) if others else ''} Leave it out, or write it as it is read."
     )
+
+
+def _optimizers(sweep: Sweep) -> None:
+    """Refuse a policy that turns what the optimizer of some configuration lacks; each trial of it would fail."""
+    if not isinstance(sweep.workload, Workload):  # of the user's own training nobody knows the optimizer
+        return
+    configs = [config for config in (sweep.baseline_config, *sweep.points_to_evaluate, *sweep.examples) if config]
+    told = [why for each in configs if (why := refused_at_start(sweep.workload, sweep.policy_for(each), each))]
+    if told:
+        some = "" if len(told) == len(configs) else (
+            f" It is so with {len(told)} of {len(configs)} configurations that were tried; a function of the configuration "
+            "can give them another policy: policy=lambda config: …"
+        )  # fmt: skip
+        raise BadInput(f"Sweep(policy): {told[0]}{some}")
