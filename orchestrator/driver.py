@@ -36,6 +36,7 @@ from search.history import History, Trial, incumbent
 from search.records import Began, Over, Status, Suggestion, Used
 from search.rules.conduct import Instead, awaits_first, has_more, may_ask, next_move, to_test
 from search.rules.finalists import winner
+from search.rules.retries import retriable
 from search.work import Assignment, Progress
 from trainables.carry_out import has_test
 
@@ -47,6 +48,7 @@ class Driver:
     """One invocation of a sweep on its ledger.
 
     `listen` gets every event as (kind, text) after it is recorded. `clock` gives seconds, real or simulated.
+    `retry_failed`: failed trials get another try.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Driver:
         command: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
         listen: Callable[[str, str], None] = lambda kind, text: None,
+        retry_failed: bool = False,
     ) -> None:
         self.sweep = sweep
         self.rules = sweep.rules
@@ -99,6 +102,8 @@ class Driver:
             for text in named:
                 ledger.add_event(TRANSFER, text)
             self._recorder.leave_lost_tasks()
+            for trial in retriable(self.history) if retry_failed else []:
+                self._recorder.retry(trial)
         self.waiting = [trial.number for trial in self.history.having(Status.RUNNING)]  # interrupted; first in line
 
     # What an engine asks.

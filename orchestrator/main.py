@@ -47,6 +47,7 @@ def run(
     simulate: bool = False,
     address: str | None = None,
     quiet: bool = False,
+    retry_failed: bool = False,
     note: str | None = None,
     tags: Sequence[str] = (),
     **changes: Any,
@@ -56,8 +57,9 @@ def run(
     Raises an OrchestratorError instead of exiting: BadInput and ResumeRefused before anything starts, TrialsFailed and
     NoMetric at the end, Interrupted after Ctrl-C and a clean save; `error.result` holds the results so far. `simulate`: in
     this process on a simulated clock, without Ray. `address`: a Ray cluster; a Ray that the caller has started is used
-    and left running. `note` and `tags` are remarks on the run, for `list`. `changes` are other fields of the sweep, as in
-    run(sweep, num_samples=40). A process runs one sweep at a time: a second one, in another thread, waits.
+    and left running. `retry_failed`: failed trials get another try, each from its last checkpoint. `note` and `tags` are
+    remarks on the run, for `list`. `changes` are other fields of the sweep, as in run(sweep, num_samples=40). A process runs
+    one sweep at a time: a second one, in another thread, waits.
 
     >>> result = run(sweep, num_samples=40)  # doctest: +SKIP
     """
@@ -78,12 +80,12 @@ def run(
     def close(driver: Driver, ledger: Ledger, received: list[int]) -> OrchestratorError | None:
         nonlocal driven
         driven = True
-        return problem_of(driver, received, "call run(sweep) again")
+        return problem_of(driver, received, "call run(sweep) again", "run(sweep, retry_failed=True)")
 
     try:
         drive(
             described, where, simulated=simulate, address=address, console=console, close=close, is_script=False,
-            note=note, tags=tags,
+            retry_failed=retry_failed, note=note, tags=tags,
         )  # fmt: skip
     except OrchestratorError as error:
         if driven:
@@ -131,6 +133,9 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             typer.Option("--smoke", help="The smallest size, or two reports of one trial: does it all fit together?"),
         ] = False,
         address: Annotated[str | None, typer.Option(help="A running Ray cluster, e.g. auto.")] = None,
+        retry_failed: Annotated[
+            bool, typer.Option("--retry-failed", help="Try failed trials again, from their last checkpoints.")
+        ] = False,
         note: Annotated[str | None, typer.Option(help="A note on the run, for `orchestrator list`.")] = None,
         dry_run: Annotated[
             bool, typer.Option("--dry-run", help="Validate, print the plan and its cost, start nothing.")
@@ -177,7 +182,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         if dry_run:
             from orchestrator.reading.dry_run import print_plan
 
-            print_plan(described, folder)
+            print_plan(described, folder, retry_failed=retry_failed)
         else:
             from rich.console import Console
 
@@ -185,7 +190,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
 
             drive(
                 described, folder, simulated=simulate, address=address, console=Console(stderr=True), close=_close,
-                command=recorded_command(), note=note, is_smoke=smoke,
+                command=recorded_command(), retry_failed=retry_failed, note=note, is_smoke=smoke,
             )  # fmt: skip
 
     sys.exit(guarded(command))
@@ -246,6 +251,7 @@ def drive(
     command: Sequence[str] = (),
     is_script: bool = True,
     is_smoke: bool = False,
+    retry_failed: bool = False,
     note: str | None = None,
     tags: Sequence[str] = (),
 ) -> None:
@@ -260,6 +266,7 @@ def drive(
         tell(console, f"{sweep.name} in {folder}")  # at once: what follows loads the libraries
 
     from orchestrator.driver import Driver
+    from orchestrator.reading.beginning import another_try, chosen, renamed_to
     from orchestrator.reading.progress import Display
     from orchestrator.reading.room import no_room
     from orchestrator.record.ledger import Ledger
@@ -279,12 +286,14 @@ def drive(
             display = Display(console)
             clock = SimulatedClock() if simulated else None
             driver = Driver(
-                sweep, ledger, command=command, listen=display.listen, **({"clock": clock} if clock else {})
+                sweep, ledger, command=command, listen=display.listen, retry_failed=retry_failed,
+                **({"clock": clock} if clock else {}),
             )  # fmt: skip
             display.watch(driver)
+            again = another_try(driver, "--retry-failed" if is_script else "retry_failed=True", is_asked=retry_failed)
             for text in (
-                _renamed(folder, renamed), afresh, driver.found, *_chosen(driver),
-                no_room(sweep, folder, driver.history), *ledger.notices,
+                renamed_to(folder, renamed), afresh, driver.found, *chosen(driver),
+                again, no_room(sweep, folder, driver.history), *ledger.notices,
             ):  # fmt: skip
                 if text:
                     tell(console, text)
@@ -312,31 +321,11 @@ def drive(
                 ended = "interrupted" if isinstance(problem, Interrupted) else "failed" if problem else "finished"
                 ledger.add_event(STATE, ended)
             if is_script:
-                tell_end(driver, ledger, problem, is_smoke=is_smoke)
+                tell_end(driver, ledger, problem, is_smoke=is_smoke, is_told_how_to_retry=bool(again))
             if problem is not None:
                 raise problem
         finally:
             ledger.close()
-
-
-def _renamed(folder: Path, target: Path | None) -> str:
-    """Where the run went that had this name, if this is a new one."""
-    if target is None:
-        return ""
-    return (
-        f"{folder} was renamed to {target.name}; this is a new run. To continue that one, stop this one and use --name "
-        f"{target.name}."
-    )
-
-
-def _chosen(driver: Driver) -> list[str]:
-    """The defaults that a new sweep has chosen, with the reasons."""
-    from search.wording import shown
-
-    sweep = driver.sweep
-    if driver.found:
-        return []
-    return [f"Default {part} {shown(getattr(sweep, part))}: {why}." for part, why in sweep.chosen.items()]
 
 
 def _state(folder: Path) -> str:

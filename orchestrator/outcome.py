@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from orchestrator.record.ledger import Ledger
 
 
-def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None, *, is_smoke: bool = False) -> None:
+def tell_end(
+    driver: Driver,
+    ledger: Ledger,
+    problem: OrchestratorError | None,
+    *,
+    is_smoke: bool = False,
+    is_told_how_to_retry: bool = False,
+) -> None:
     """Print the summary, and how to continue if that makes sense. Of a sound smoke test: that it works, and what is next."""
     from rich.console import Console
 
@@ -36,6 +43,8 @@ def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None, 
         return
     if driver.over and (why := no_room(driver.sweep, driver.places.folder, driver.history)):
         out.print(f"Not searched {why}", highlight=False, soft_wrap=True)
+    if line := _retry_line(driver, is_told=is_told_how_to_retry):
+        out.print(line, highlight=False, soft_wrap=True)
     if driver.is_out_of_time:
         return  # the summary says how to go on
     if driver.stop_reason:
@@ -44,6 +53,19 @@ def tell_end(driver: Driver, ledger: Ledger, problem: OrchestratorError | None, 
         out.print(
             f"More trials  {more(driver.sweep, driver.over, driver.history.started)}", highlight=False, soft_wrap=True
         )
+
+
+def _retry_line(driver: Driver, *, is_told: bool) -> str:
+    """How to try failed trials again, unless the user `is_told`; of those for which that was asked: why they were not."""
+    from orchestrator.console.typed_command import RETRY_FAILED, again
+    from orchestrator.reading.beginning import listed
+    from search.rules.retries import retriable
+
+    if waiting := list(driver.history.run.to_retry):
+        return f"Not retried  {listed(waiting)}: {driver.stop_reason or driver.over}"
+    if is_told or not retriable(driver.history):
+        return ""
+    return f"Try again    {again()} {RETRY_FAILED} (the failed trials, once the cause is mended)"
 
 
 def _broken(driver: Driver) -> bool:
@@ -64,8 +86,13 @@ def _smoke_words(driver: Driver) -> str:
     )
 
 
-def problem_of(driver: Driver, received: list[int], how_to_go_on: str) -> OrchestratorError | None:
-    """The error that the caller must know: interrupted, no result at all, or more failures than allowed."""
+def problem_of(
+    driver: Driver, received: list[int], how_to_go_on: str, how_to_retry: str = ""
+) -> OrchestratorError | None:
+    """The error that the caller must know: interrupted, no result at all, or more failures than allowed.
+
+    `how_to_retry`: how to try failed trials again, if nothing else says so.
+    """
     from search.history import incumbent
     from search.records import Status
 
@@ -74,13 +101,16 @@ def problem_of(driver: Driver, received: list[int], how_to_go_on: str) -> Orches
         return Interrupted(f"interrupted after a clean save. To go on, {how_to_go_on}", 128 + received[0])
     if incumbent(history) is None:
         return NoMetric(_why_no_result(driver))
-    if driver.abort_reason:
-        return TrialsFailed(driver.abort_reason)
     failed = history.having(Status.FAILED)
+    retry = f". Once the cause is mended, {how_to_retry} tries them again." if how_to_retry and failed else ""
+    if driver.abort_reason:
+        return TrialsFailed(f"{driver.abort_reason}{retry}")
     if len(failed) > allowed:
         reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in failed[:3])
         are = "is" if allowed == 1 else "are"
-        return TrialsFailed(f"{plural(len(failed), 'trial')} failed, {allowed} {are} allowed (allow_failed). {reasons}")
+        return TrialsFailed(
+            f"{plural(len(failed), 'trial')} failed, {allowed} {are} allowed (allow_failed). {reasons}{retry}"
+        )
     return None
 
 

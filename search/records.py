@@ -2,8 +2,8 @@
 
 A sweep is a sequence of records. Searchers and schedulers decide from three kinds: a `Suggestion` (a decision to run
 something), a `Report` (a trial reached a step) and an `End` (a trial came to rest). The others tell how the run itself
-went: `Began`, `Judged`, `Lost`, `Over`, `Tested` and `Used`. Inside the project *loss is minimised*: a metric that the user
-maximises changes its sign once, where the ledger is read (`Goal`).
+went: `Began`, `Judged`, `Lost`, `Over`, `Retry`, `Tested` and `Used`. Inside the project *loss is minimised*: a metric
+that the user maximises changes its sign once, where the ledger is read (`Goal`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Status(str, Enum):
     STOPPED = "stopped"  # stopped before the horizon; it rests at its checkpoint and may be resumed
     COMPLETED = "completed"  # reached the horizon, or ended by itself before
     DIVERGED = "diverged"  # its loss became NaN or infinite; final
-    FAILED = "failed"  # an error, and no retries left; final
+    FAILED = "failed"  # an error, and no retries left; final unless the user asks for another try
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,13 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Retry:
+    """The user asks for another try of trial `trial`, which has failed."""
+
+    trial: int
+
+
+@dataclass(frozen=True)
 class Over:
     """The search is over: only repetitions of the finalists still start."""
 
@@ -180,7 +187,7 @@ class Used:
     device: str = ""  # its name, as its driver gives it; empty: as before
 
 
-OfTrial = Suggestion | Report | End | Judged | Lost | Tested
+OfTrial = Suggestion | Report | End | Judged | Lost | Retry | Tested
 OfRun = Over | Began | Used
 Record = OfTrial | OfRun
 

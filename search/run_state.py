@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from search.records import Began, End, Lost, Over, Record, Status, Suggestion, Tested
+from search.records import Began, End, Lost, Over, Record, Retry, Status, Suggestion, Tested
 
 if TYPE_CHECKING:
     from search.history import Trial
 
 
 OUT_OF_BUDGET = "the budget of "  # how the reason begins with which a spent budget stops a trial
+TARGET = "the target is reached"
 
 
 class RunState:
@@ -23,6 +24,8 @@ class RunState:
         self.has_reported = False  # whether any trial has reported
         self.farthest = 0  # the step that trials have certainly reached
         self.unpaid: dict[int, None] = {}  # trials that a spent budget stopped, in order
+        self.to_retry: dict[int, None] = {}  # failed trials that wait for another try, in order
+        self.retried: set[int] = set()  # trials for which another try was asked
         self.failures: list[str] = []  # of this run: why trials failed that had got as far as any other
 
     def add(self, record: Record, trial: Trial | None) -> None:
@@ -35,6 +38,7 @@ class RunState:
                 self.over = "" if record.change else self.over
         elif isinstance(record, Suggestion):
             self.unpaid.pop(trial.number, None)
+            self.to_retry.pop(trial.number, None)
         elif isinstance(record, End):
             if record.status is Status.STOPPED and record.reason.startswith(OUT_OF_BUDGET):
                 self.unpaid[trial.number] = None
@@ -44,6 +48,8 @@ class RunState:
                 self.failures.append(record.reason)
         elif isinstance(record, Lost):
             self.losses.setdefault(trial.number, []).append(trial.step)
+        elif isinstance(record, Retry):
+            self._retry(trial.number)
         elif isinstance(record, Tested):
             self.tested.add(trial.number)
 
@@ -51,6 +57,14 @@ class RunState:
         """Record that a trial has reported `step`."""
         self.has_reported = True
         self._get_to(step)
+
+    def _retry(self, number: int) -> None:
+        """Record that a failed trial is to be tried again: the search goes on, unless its target is reached."""
+        self.to_retry[number] = None
+        self.retried.add(number)
+        if number in self.losses:
+            self.losses[number] = []  # what cost it its workers is mended
+        self.over = self.over if self.over.startswith(TARGET) else ""
 
     def _get_to(self, step: int) -> None:
         """Record that a trial reached `step`; failures before that step are then not common to all trials."""

@@ -43,12 +43,12 @@ def small_sweep(**changes: Any) -> Sweep:
     return Sweep(**(fields | changes))
 
 
-def simulated(folder: Path, sweep: Sweep, workers: int = 1) -> Driver:
+def simulated(folder: Path, sweep: Sweep, workers: int = 1, *, retry_failed: bool = False) -> Driver:
     """Run (or continue) `sweep` in `folder` in this process; returns its driver, the ledger closed."""
     ledger = Ledger.write(folder)
     try:
         clock = SimulatedClock()
-        driver = Driver(sweep, ledger, clock=clock)
+        driver = Driver(sweep, ledger, clock=clock, retry_failed=retry_failed)
         simulate(driver, clock, workers=workers)
         driver.close()
     finally:
@@ -56,7 +56,9 @@ def simulated(folder: Path, sweep: Sweep, workers: int = 1) -> Driver:
     return driver
 
 
-def interrupted_after(folder: Path, sweep: Sweep, answers: int, workers: int = 2) -> None:
+def interrupted_after(
+    folder: Path, sweep: Sweep, answers: int, workers: int = 2, *, retry_failed: bool = False
+) -> None:
     """Stop dead after so many results, as a SIGKILL would: nothing is closed or said."""
 
     class Killed(BaseException):
@@ -64,7 +66,7 @@ def interrupted_after(folder: Path, sweep: Sweep, answers: int, workers: int = 2
 
     ledger = Ledger.write(folder)
     clock = SimulatedClock()
-    driver = Driver(sweep, ledger, clock=clock)
+    driver = Driver(sweep, ledger, clock=clock, retry_failed=retry_failed)
     left = answers
 
     def count() -> None:

@@ -64,7 +64,7 @@ def test_help_loads_neither_torch_nor_ray_nor_other_heavy_things(program: list[s
 
 
 def test_every_flag_of_the_interface_is_there() -> None:
-    flags = ("--name", "--runs", "--num-samples", "--max-concurrent", "--time-budget", "--seed", "--simulate", "--smoke", "--address", "--dry-run", "--help")  # fmt: skip
+    flags = ("--name", "--runs", "--num-samples", "--max-concurrent", "--time-budget", "--seed", "--simulate", "--smoke", "--address", "--dry-run", "--retry-failed", "--help")  # fmt: skip
     text = run_script(ROOT / "experiments" / "quickstart.py", "--help", cwd=ROOT).stdout
     assert [flag for flag in flags if flag not in text] == []
 
@@ -83,6 +83,7 @@ def test_show_json_has_the_promised_keys(place: Path) -> None:
         "suggestions",
         "resumes",
         "failures",
+        "retried",
         "fallbacks",
         "tasks",
         "promotions",

@@ -35,7 +35,7 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
             typer.echo(f"  {facts['left']}")
         if facts["out_of_time"]:
             typer.echo(f"  {out_of_time_words(facts['out_of_time'])}")
-        for line in failure_lines(facts["failures"], ledger.folder):
+        for line in failure_lines(facts, ledger.folder):
             typer.echo(f"  {line}")
         for time, kind, text in latest_events(ledger):
             typer.echo(f"  {time[:19]}  {kind}: {(text.splitlines() or [''])[0]}")

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
 
+RETRY_FAILED = "--retry-failed"
+
+
 def recorded_command() -> list[str]:
     """Python's arguments that run this script again: its path, or -m and its module, then the flags."""
     module = _module()
@@ -25,10 +28,14 @@ def recorded_command() -> list[str]:
 
 
 def again(without: str = "", *, has_value: bool = True) -> str:
-    """The typed command line without one option, and without its value if it has one, as text for a shell."""
+    """The typed command line without one option, and without its value if it has one, as text for a shell.
+
+    Without --retry-failed, too: the sweep that it continues has that on record.
+    """
     below = os.path.relpath(sys.executable)
     python = Path(sys.executable).name if below.startswith("..") else below
-    return shlex.join([python, *_program(), *_without(sys.argv[1:], without, has_value=has_value)])
+    flags = _without(sys.argv[1:], RETRY_FAILED, has_value=False)
+    return shlex.join([python, *_program(), *_without(flags, without, has_value=has_value)])
 
 
 def recorded_line(record: Mapping[str, Any], option: str = "", value: str = "") -> str:

@@ -12,11 +12,12 @@ from pathlib import Path
 from orchestrator.driving.retention import Retention
 from orchestrator.errors import StorageError, did_you_mean
 from orchestrator.failures import reason, shortened, signature
+from orchestrator.record.encoding import RETRY
 from orchestrator.record.ledger import Ledger
 from orchestrator.sweep import Sweep
 from search.contract import derived_seed
 from search.history import History, Trial
-from search.records import FALLBACK, End, Judged, Lost, Over, Report, Status, Suggestion, Tested, Used
+from search.records import FALLBACK, End, Judged, Lost, Over, Report, Retry, Status, Suggestion, Tested, Used
 from search.rules.conduct import (
     Instead,
     after_loss,
@@ -73,6 +74,12 @@ class Recorder:
         trial = self._history.append(replace(suggestion, trial=number))
         self._retention.begin(trial)
         return trial
+
+    def retry(self, trial: Trial) -> None:
+        """Record that the user asks for another try of a failed trial; the rules will resume it."""
+        text = f"trial {trial.number}, which had failed at step {trial.step}: {trial.reason}"
+        self._ledger.add_event(RETRY, text, trial.number)
+        self._history.append(Retry(trial.number))
 
     def end_search(self, over: Over) -> None:
         self._ledger.add_search_end(over.reason)
@@ -216,10 +223,11 @@ class Recorder:
         again = goal.loss(float(answer.metrics.get(goal.metric, float("nan"))))
         if loss is not None and loss != again:
             first, second = goal.value(loss), goal.value(again)
+            edited = "was edited after its failure, or " if trial.number in self._history.run.retried else ""
             self.tell(
                 "nondeterminism",
-                f"trial {trial.number} step {answer.step}: {goal.metric} was {first!r}, and {second!r} when trained "
-                "again from the checkpoint; the first is kept. The training is not deterministic on this machine.",
+                f"trial {trial.number} step {answer.step}: {goal.metric} was {first!r}, and {second!r} when trained again "
+                f"from the checkpoint; the first is kept. The training {edited}is not deterministic on this machine.",
                 trial.number,
             )
 

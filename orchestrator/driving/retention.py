@@ -15,7 +15,7 @@ from search.records import BASELINE, FINALIST, Status
 from search.rules.conduct import takes_on_stopped
 from search.task import FULL
 
-SMALL = 2**24  # bytes: a failed trial keeps its files if they are no larger
+SMALL = 2**24  # bytes: a failed trial keeps its files if they are no larger, whatever other trials do
 DONE = (Status.COMPLETED, Status.DIVERGED, Status.FAILED)
 
 
@@ -43,8 +43,10 @@ class Retention:
     def keeps(self, number: int) -> bool:
         """Whether this trial's checkpoint is worth keeping: the trial may resume, is the baseline or among the best."""
         trial = self._history.trials[number]
-        if trial.status is Status.RUNNING or trial.first_origin == BASELINE:
+        if trial.status is Status.RUNNING or trial.first_origin == BASELINE or number in self._history.run.to_retry:
             return True
+        if trial.status is Status.FAILED:  # the user may ask for another try
+            return trial in self._history.having(Status.FAILED)[::-1][: self._keep]
         if trial.status is Status.STOPPED:  # the only kind of result until a trial is completed
             unpaid = number in self._history.run.unpaid  # it goes on once the budget is raised
             return number not in self._replaced and (unpaid or self._may_resume)
@@ -94,6 +96,8 @@ class Retention:
 
     def _outdone_by(self, trial: Trial) -> list[Trial]:
         gone = [trial]
+        if trial.status is Status.FAILED:
+            gone += self._history.having(Status.FAILED)[::-1][self._keep : self._keep + 1]
         if trial.status is Status.COMPLETED and _counts(trial):
             might_resume = self._may_resume
             bisect.insort(self._kept, (trial.loss, trial.number))
@@ -106,7 +110,7 @@ class Retention:
     def _drop(self, *trials: Trial) -> None:
         """Delete checkpoints that are not worth keeping, unless a fork starts there, or still may.
 
-        A trial's folder and its log stay. A failed trial also keeps its small files, which may show the reason.
+        A trial's folder and its log stay. Every failed trial also keeps its small files, which may show the reason.
         """
         needed = {other.parent for other in self._history.having(Status.RUNNING)}
         needed |= {number for number, _ in self._searcher.forkable(self._history)}

@@ -24,7 +24,7 @@ from orchestrator.secrets import masked
 from orchestrator.sweep import Sweep
 from search.contract import derived_seed
 from search.history import History, Trial
-from search.records import Began, End, Judged, Lost, Over, Report, Status, Suggestion, Tested, Used
+from search.records import Began, End, Judged, Lost, Over, Report, Retry, Status, Suggestion, Tested, Used
 from search.rules.conduct import (
     Instead,
     Wait,
@@ -125,7 +125,7 @@ class _Auditor:
             self._history.append(record)
             return
         expected = self._due.pop(0) if self._due else None
-        if isinstance(record, (Suggestion, Report, End, Judged, Lost, Tested)) and (
+        if isinstance(record, (Suggestion, Report, End, Judged, Lost, Retry, Tested)) and (
             impossible := self._impossible(record, row)
         ):
             yield impossible
@@ -164,7 +164,9 @@ class _Auditor:
             ends = [leave_lost_task(trial, self._history) for trial in self._history.having(Status.RUNNING)]
             self._due = [end for end in ends if end is not None]
 
-    def _impossible(self, record: Suggestion | Report | End | Judged | Lost | Tested, row: Mapping[str, Any]) -> str:
+    def _impossible(
+        self, record: Suggestion | Report | End | Judged | Lost | Retry | Tested, row: Mapping[str, Any]
+    ) -> str:
         """Why this cannot have happened; the record is then left out. Empty if it can."""
         history = self._history
         if isinstance(record, Suggestion):
@@ -178,6 +180,8 @@ class _Auditor:
         if not 0 <= record.trial < len(history.trials):
             return f"{_shown(record)}, which was never suggested"
         trial = history.trials[record.trial]
+        if isinstance(record, Retry):
+            return "" if trial.status is Status.FAILED else f"{_shown(record)}, which is {trial.status.value}"
         if not isinstance(record, Tested) and trial.status is not Status.RUNNING:
             return f"{_shown(record)}, which is {trial.status.value} already"
         if isinstance(record, Report):
@@ -266,4 +270,6 @@ def _shown(what: object) -> str:
         return f"trial {what.trial} loses its worker"
     if isinstance(what, Tested):
         return f"a test of trial {what.trial}"
+    if isinstance(what, Retry):
+        return f"another try of trial {what.trial}"
     return "the run is taken up again" if isinstance(what, Began) else "nothing is to be run"

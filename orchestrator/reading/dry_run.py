@@ -45,9 +45,9 @@ WIDEST = 300  # characters of a command
 MOST_REPORTS = 500  # to walk through in search of them: a second or two
 
 
-def print_plan(sweep: Sweep, folder: Path) -> None:
+def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> None:
     """Print the plan; raises the error with which a start would refuse the sweep."""
-    first = first_trials(sweep, folder)  # before printing, because it may refuse the sweep
+    first = first_trials(sweep, folder, retry_failed=retry_failed)  # before printing, because it may refuse the sweep
     history, changed = _record(sweep, folder)
     most = configurations(sweep, history)
     console = Console(soft_wrap=True, highlight=False)
@@ -140,7 +140,7 @@ def _resources(sweep: Sweep) -> str:
     return ", ".join(words) or "nothing"
 
 
-def first_trials(sweep: Sweep, folder: Path) -> list[tuple[Trial, int]]:
+def first_trials(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> list[tuple[Trial, int]]:
     """The driver's first orders: a real driver gives them, on a copy of the record, without training.
 
     Each step counts as one second and gives the same value, so later orders, which depend on results, may differ. Raises
@@ -159,7 +159,7 @@ def first_trials(sweep: Sweep, folder: Path) -> list[tuple[Trial, int]]:
                 (copy.parent / run).symlink_to(earlier)
         ledger = Ledger.write(copy)
         try:
-            return _walk(Driver(sweep, ledger))
+            return _walk(Driver(sweep, ledger, retry_failed=retry_failed))
         finally:
             ledger.close()
 
@@ -216,7 +216,8 @@ def _training(sweep: Sweep, trial: Trial, until: int) -> str:
     )
     task = "" if trial.task == FULL else f", task {trial.task}"
     steps = f", to step {until}" if until < sweep.workload.horizon and not task else ""
-    return f"{values}  ({trial.suggestion.origin}{task}{steps})"
+    again = f", trial {trial.number} goes on" if trial.suggestion.kind == "resume" else ""
+    return f"{values}  ({trial.suggestion.origin}{task}{steps}{again})"
 
 
 def _space(sweep: Sweep) -> list[str]:

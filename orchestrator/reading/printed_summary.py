@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.reading.beginning import listed
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.export import yaml_text
 from orchestrator.reading.forecasts import foreseen_words
@@ -61,14 +62,15 @@ def print_summary(ledger: Ledger, console: Console) -> None:
         highlight=False,
     )
     print_accounts(facts, console)
-    for line in failure_lines(facts["failures"], ledger.folder):
+    for line in failure_lines(facts, ledger.folder):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if best is not None and best["checkpoint"]:
         console.print(f"Checkpoint   {best['checkpoint']}", highlight=False, soft_wrap=True)
 
 
-def failure_lines(failures: list[dict[str, Any]], folder: Path) -> list[str]:
-    """Why trials failed, grouped by cause, for people: how many, the first, where to read more."""
+def failure_lines(facts: Mapping[str, Any], folder: Path) -> list[str]:
+    """Why trials failed, grouped by cause, for people: how many, the first, where to read more; which were tried again."""
+    failures: list[dict[str, Any]] = facts["failures"]
     lines = []
     for position, failure in enumerate(failures[:MOST_CAUSES]):
         which = (
@@ -83,6 +85,8 @@ def failure_lines(failures: list[dict[str, Any]], folder: Path) -> list[str]:
         lines.append(f"{'':<12} and {len(failures) - MOST_CAUSES} more causes")
     if failures:
         lines.append(f"{'':<12} to read on: {shlex.join(['orchestrator', 'logs', str(folder), '--failed'])}")
+    if facts["retried"]:
+        lines.append(f"{'Retried':<12} {listed(facts['retried'])}: given another try after a failure")
     return lines
 
 

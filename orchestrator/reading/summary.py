@@ -20,7 +20,7 @@ from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.scores import first_score, scores
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state, state_words
-from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, stands
+from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, retried, stands
 from orchestrator.record.encoding import goal_of
 from orchestrator.record.ledger import Ledger
 from search.history import History, Trial
@@ -52,6 +52,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             "suggestions": dict(origins),
             "resumes": _resumes(ledger, [row["seq"] for row in sweeps]),
             "failures": [_failure(ledger, cause) for cause in causes(found)],
+            "retried": retried(ledger),
             **accounts(ledger, history, goal_of(about)),
             "forecast": foreseen(ledger),
         }
@@ -91,6 +92,7 @@ def glance(ledger: Ledger) -> dict[str, Any]:
             "best": shown,
             "spent": spent,
             "failures": [_failure(ledger, cause) for cause in causes(found)],
+            "retried": retried(ledger),
             "left": foreseen_words(ledger),
             "out_of_time": out_of_time(ledger, counts[Status.RUNNING.value]),
         }

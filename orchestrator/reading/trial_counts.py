@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from orchestrator.definition.description import described_tasks
 from orchestrator.failures import signature
-from orchestrator.record.encoding import goal_of, number
+from orchestrator.record.encoding import RETRY, goal_of, number
 from orchestrator.record.ledger import Ledger
 from search.history import History
 from search.records import Config, End, Goal, Report, Status
@@ -73,6 +73,12 @@ def count_words(counts: Mapping[str, int], state: str) -> str:
 def latest_events(ledger: Ledger, count: int = 5) -> list[tuple[str, str, str]]:
     """(time, kind, text) of the latest events, in order."""
     return ledger.query(_EVENTS, count=count)[::-1]
+
+
+def retried(ledger: Ledger) -> list[int]:
+    """The trials that were tried again after a failure, in order."""
+    rows = ledger.query(f"SELECT DISTINCT trial FROM event WHERE kind = '{RETRY}' ORDER BY trial")
+    return [number for (number,) in rows]
 
 
 def causes(found: Iterable[Stand]) -> list[Cause]:

@@ -20,6 +20,7 @@ from search.records import (
     Over,
     Record,
     Report,
+    Retry,
     Status,
     Suggestion,
     Tested,
@@ -31,8 +32,10 @@ from trainables.contract import CommandLine
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
-USED = "used"  # kind of the events that tell device time: a table of its own to those who read records
-DECIDING = ("sweep", "suggestion", "report", "verdict", "ending", "lost", "search_end", "test", USED)
+USED = "used"  # kind of the events that tell device time
+RETRY = "another try"  # kind of the events by which the user asks for another try of a failed trial
+EVENTS = (USED, RETRY)  # kinds of events that are tables of their own to those who read records
+DECIDING = ("sweep", "suggestion", "report", "verdict", "ending", "lost", "search_end", "test", *EVENTS)
 """The tables whose rows are records of the history."""
 
 
@@ -51,6 +54,8 @@ def record_of(table: str, row: Mapping[str, Any], space: Space | None, goal: Goa
         return End(row["trial"], Status(row["status"]), row["reason"])
     if table == USED:
         return used_of(row)
+    if table == RETRY:
+        return Retry(row["trial"])
     if table == "lost":
         return Lost(row["trial"], row["reason"])
     return Over(row["reason"]) if table == "search_end" else Tested(row["trial"])

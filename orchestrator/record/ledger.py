@@ -26,7 +26,7 @@ from orchestrator.record import chain, schema
 from orchestrator.record.appends import Appends
 from orchestrator.record.encoding import (
     DECIDING,
-    USED,
+    EVENTS,
     now,
     parsed,
     record_of,
@@ -252,7 +252,7 @@ class Ledger(Appends):
         return sorted(found, key=lambda each: each[0])
 
     def _records(self, table: str) -> list[dict[str, Any]]:
-        return self.rows("event", f"WHERE kind = '{USED}' ORDER BY seq") if table == USED else self.rows(table)
+        return self.rows("event", f"WHERE kind = '{table}' ORDER BY seq") if table in EVENTS else self.rows(table)
 
     @property
     def last(self) -> int:

@@ -9,9 +9,10 @@ Every driver, engine and loop calls them, records their results, and only then a
     for record in after_report(trial, history, scheduler, rules):
         history.append(record)
 
-The order of the rules: others wait for the first report; while the budget lasts, what a smaller budget stopped, the
-scheduler's promotions, the baseline, the points, the searcher; then the search is over, and the finalists train again.
-After a report: the target, divergence, the end of the task, the suggested step, a spent budget, the scheduler's verdict.
+The order of the rules: others wait for the first report; while the budget lasts, failed trials that the user wants to try
+again, what a smaller budget stopped, the scheduler's promotions, the baseline, the points, the searcher; then the search
+is over, and the finalists train again. After a report: the target, divergence, the end of the task, the suggested step, a
+spent budget, the scheduler's verdict.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ from search.records import (
 from search.rules.device_budget import DeviceBudget
 from search.rules.finalists import confirm, winner
 from search.rules.points import points_first
-from search.run_state import OUT_OF_BUDGET
+from search.rules.retries import next_retry
+from search.run_state import OUT_OF_BUDGET, TARGET
 from search.task import FULL
 
 NEARLY = 1e-9  # of a full training: tolerance, because sums of shares are not exact
 SAME_FAILURES = 3  # this many failures of one kind stop the run, unless a trial has got further
-TARGET = "the target is reached"
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def next_move(history: History, searcher: Searcher, scheduler: Scheduler, rules:
         if move is not None and is_covered(move, history, rules, rules.finalists * rules.confirmations):
             return move
         return Wait() if running else Over(_why_nothing(history, searcher, rules, move))
-    again = confirm(history, rules.finalists, rules.confirmations)
+    again = next_retry(history, of_finalists=True) or confirm(history, rules.finalists, rules.confirmations)
     if again is not None and is_covered(again, history, rules):
         return again
     return Wait() if running else Over(history.run.over)
@@ -148,9 +149,10 @@ def has_more(history: History, searcher: Searcher, scheduler: Scheduler, rules: 
     """Whether something is left to train, as far as it is known without asking the searcher."""
     if history.count(Status.RUNNING) or may_ask(history, searcher, rules):
         return True
-    if not history.run.over and scheduler.promote(history) is not None:
+    promoted = None if history.run.over else next_retry(history) or scheduler.promote(history)
+    if promoted is not None:
         return True
-    again = confirm(history, rules.finalists, rules.confirmations)
+    again = next_retry(history, of_finalists=True) or confirm(history, rules.finalists, rules.confirmations)
     return again is not None and is_covered(again, history, rules)
 
 
@@ -282,6 +284,8 @@ def _search(
     """The search's next move; None: nothing now."""
     if _budget_is_used(history, rules):
         return None
+    if (again := next_retry(history)) is not None:
+        return again
     for trial in map(history.trials.__getitem__, history.run.unpaid):
         if history.task(trial.task) is not None:
             evidence = "the budget has been raised"

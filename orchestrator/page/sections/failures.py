@@ -1,18 +1,20 @@
-"""Why trials failed, diverged or lost their workers, grouped by cause, with the first traceback."""
+"""Why trials failed, diverged or lost their workers, grouped by cause, with the first traceback; which were tried again."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.failures import readable, signature
 from orchestrator.page.analysis.words import counted, percent, seconds_in_words
 from orchestrator.page.charts import Figure, Section, Table
 from orchestrator.page.recorded import Recorded
+from orchestrator.record.encoding import RETRY
 from search.history import Trial
 from search.records import Status
 
+LOST, RETRIED = "lost its worker", "tried again"
 LINES = 40  # of a traceback, the last ones
 CAUSES = 20
 REASON = 200  # characters
@@ -22,7 +24,7 @@ REASON = 200  # characters
 class Cause:
     """Trials with the same reason; reasons that differ in numbers, paths and quoted values only are the same."""
 
-    what: str  # failed, diverged or lost its worker
+    what: str  # failed, diverged, lost its worker or, for a failure before another try, tried again
     reason: str  # of the first
     trials: tuple[int, ...]  # in order, the first first
 
@@ -44,13 +46,15 @@ def causes(run: Recorded) -> list[Cause]:
         if trial.status in (Status.FAILED, Status.DIVERGED):
             groups[trial.status.value, signature(trial.reason)].append((trial.reason, trial.number))
     for row in run.rows["lost"]:
-        groups["lost its worker", signature(row["reason"])].append((row["reason"], row["trial"]))
+        groups[LOST, signature(row["reason"])].append((row["reason"], row["trial"]))
+    for number, reason in _before_another_try(run):
+        groups[RETRIED, signature(reason)].append((reason, number))
     found = [Cause(what, some[0][0], tuple(number for _, number in some)) for (what, _), some in groups.items()]
     return sorted(found, key=lambda cause: (-len(cause.trials), cause.trials[0]))
 
 
 def _sentences(run: Recorded, found: Sequence[Cause]) -> list[str]:
-    ended = [cause for cause in found if cause.what != "lost its worker"]
+    ended = [cause for cause in found if cause.what not in (LOST, RETRIED)]
     sentences = []
     if ended:
         total, times = len(run.history.trials), sum(len(cause.trials) for cause in ended)
@@ -70,7 +74,7 @@ def _sentences(run: Recorded, found: Sequence[Cause]) -> list[str]:
             sentences.append(
                 f"They cost {seconds_in_words(cost)} of training, {percent(cost / whole)} of all, starts not counted."
             )
-    lost = [cause for cause in found if cause.what == "lost its worker"]
+    lost = [cause for cause in found if cause.what == LOST]
     if lost:
         times = sum(len(cause.trials) for cause in lost)
         trials_hit = {number for cause in lost for number in cause.trials}
@@ -78,7 +82,28 @@ def _sentences(run: Recorded, found: Sequence[Cause]) -> list[str]:
             f"Workers were lost {counted(times, 'time')}, under {counted(len(trials_hit), 'trial')}; a trial then goes on "
             "from its last checkpoint."
         )
+    again = sorted({number for cause in found if cause.what == RETRIED for number in cause.trials})
+    if again:
+        now = Counter(run.history.trials[number].status.value for number in again)
+        states = ", ".join(f"{count} {status}" for status, count in now.items())
+        sentences.append(f"{counted(len(again), 'trial')} failed and {_were(again)} tried again; now: {states}.")
     return sentences
+
+
+def _were(trials: Sequence[int]) -> str:
+    return "was" if len(trials) == 1 else "were"
+
+
+def _before_another_try(run: Recorded) -> Iterator[tuple[int, str]]:
+    """Trial and reason of every failure after which the trial was tried again."""
+    failed: dict[int, str] = {}
+    endings = [row for row in run.rows["ending"] if row["status"] == Status.FAILED.value]
+    tries = [row for row in run.rows["event"] if row["kind"] == RETRY]
+    for row in sorted([*endings, *tries], key=lambda row: row["seq"]):
+        if "kind" in row:
+            yield row["trial"], failed[row["trial"]]
+        else:
+            failed[row["trial"]] = row["reason"]
 
 
 def _table(run: Recorded, found: Sequence[Cause]) -> Table:
@@ -88,7 +113,7 @@ def _table(run: Recorded, found: Sequence[Cause]) -> Table:
         numbers = ", ".join(str(trial.number) for trial in trials[:5]) + (", …" if len(trials) > 5 else "")
         steps = sorted({trial.step for trial in trials})
         where = str(steps[0]) if len(steps) == 1 else f"{steps[0]}–{steps[-1]}"
-        cost = "–" if cause.what == "lost its worker" else seconds_in_words(_seconds(run, trials))
+        cost = "–" if cause.what in (LOST, RETRIED) else seconds_in_words(_seconds(run, trials))
         rows.append([cause.what, str(len(cause.trials)), _cut(cause.reason) or "–", numbers, where, cost])
     left = len(found) - len(rows)
     return Table(

@@ -1,0 +1,57 @@
+"""What is said when a sweep begins or continues: where it went, its defaults, and which trials are tried again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.console.plurals import plural
+from search.rules.retries import retriable
+from search.wording import shown
+
+if TYPE_CHECKING:
+    from orchestrator.driver import Driver
+
+MOST = 10  # trials to name
+
+
+def renamed_to(folder: Path, target: Path | None) -> str:
+    """Where the run went that had this name, if this is a new one."""
+    if target is None:
+        return ""
+    return (
+        f"{folder} was renamed to {target.name}; this is a new run. To continue that one, stop this one and use --name "
+        f"{target.name}."
+    )
+
+
+def chosen(driver: Driver) -> list[str]:
+    """The defaults that a new sweep has chosen, with the reasons."""
+    sweep = driver.sweep
+    if driver.found:
+        return []
+    return [f"Default {part} {shown(getattr(sweep, part))}: {why}." for part, why in sweep.chosen.items()]
+
+
+def another_try(driver: Driver, how: str, *, is_asked: bool) -> str:
+    """Of a sweep that continues: which failed trials are tried again, or `how` to ask for it. Empty if none has failed."""
+    if not driver.found:
+        return ""
+    if waiting := list(driver.history.run.to_retry):
+        return f"Trying again {listed(waiting)}: from the last checkpoint if there is one, else from the start."
+    if is_asked:
+        return "No failed trial is left to try again."
+    failed = retriable(driver.history)
+    if not failed:
+        return ""
+    them = f"{listed([trial.number for trial in failed])} failed. Once the cause is mended, {how} tries"
+    return f"{them[0].upper()}{them[1:]} {'it' if len(failed) == 1 else 'them'} again."
+
+
+def listed(trials: list[int]) -> str:
+    """
+    >>> listed([3]), listed([3, 5])
+    ('trial 3', '2 trials (3, 5)')
+    """
+    names = ", ".join(str(number) for number in trials[:MOST]) + (", …" if len(trials) > MOST else "")
+    return f"trial {trials[0]}" if len(trials) == 1 else f"{plural(len(trials), 'trial')} ({names})"
