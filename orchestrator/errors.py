@@ -130,6 +130,10 @@ class Interrupted(OrchestratorError):
         self.exit_code = exit_code
 
 
+class LeftAtOnce(KeyboardInterrupt):
+    """A second Ctrl-C in a program or a notebook: the engine leaves at once. Nobody outside sees this one."""
+
+
 class NotTheSame(TrialsFailed):
     """A replay gave other numbers, or an audit other decisions: code, data, machine or record have changed."""
 

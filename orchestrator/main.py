@@ -23,7 +23,7 @@ from orchestrator.console.signals import Signals
 from orchestrator.console.turns import alone
 from orchestrator.definition.bad_input import in_words, place, tell_uncaught
 from orchestrator.errors import BadInput, Interrupted, OrchestratorError
-from orchestrator.outcome import problem_of, tell_end
+from orchestrator.outcome import problem_of, record_interruption, state_before, tell_end
 from orchestrator.worker.processes import end_left_over_processes
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.driver import Driver
     from orchestrator.reading.result import Result
     from orchestrator.record.ledger import Ledger
+    from orchestrator.simulate import SimulatedClock
     from orchestrator.sweep import Sweep
 
 
@@ -91,6 +92,9 @@ def run(
         if driven:
             error.result = Result(where)
         raise
+    except KeyboardInterrupt:  # while the sweep began or ended
+        go_on = "everything recorded is safe. To go on, call run(sweep) again"
+        raise Interrupted(f"interrupted; {go_on}", 128 + signal.SIGINT) from None
     return Result(where)
 
 
@@ -273,12 +277,12 @@ def drive(
     from orchestrator.record.remarks import check_tags, moved_to, remark_once
     from orchestrator.record.resume_check import make_ready
     from orchestrator.record.schema import STATE
-    from orchestrator.simulate import SimulatedClock, simulate
+    from orchestrator.simulate import SimulatedClock
 
     check_tags(tags)
     with alone(sweep, console):
         afresh = make_ready(sweep, folder)
-        before = _state(folder)
+        before = state_before(folder)
         renamed = None if folder.exists() else moved_to(folder)
         ledger = Ledger.write(folder)
         try:
@@ -298,48 +302,54 @@ def drive(
                 if text:
                     tell(console, text)
             known = len(driver.history)
-            try:
-                with Signals(driver, is_script) as received, display:
-                    if clock is not None:
-                        workers = sweep.max_concurrent or os.cpu_count() or 1
-                        simulate(driver, clock, workers=workers, refresh=display.refresh)
-                    else:
-                        from orchestrator.tune.cluster import run as run_on_ray
+            with Signals(driver, is_script) as signals:
 
-                        end_left_over_processes(folder)
-                        run_on_ray(driver, address=address, refresh=display.refresh)
-            except BadInput:  # the cluster refused the sweep: nothing has run, and the state of the run stays
+                def refresh() -> None:
+                    signals.check()
+                    display.refresh()
+
+                try:
+                    with display:
+                        _train(driver, clock, address, refresh)
+                except BadInput:  # the cluster refused the sweep: nothing has run, and the state of the run stays
+                    driver.close()
+                    with ledger.transaction():
+                        ledger.add_event(STATE, before)
+                    raise
+                except KeyboardInterrupt:  # also Ray's, in place of ours
+                    if len(signals.received) < 2:
+                        raise
+                finally:
+                    signals.engine_ended()
                 driver.close()
+                problem = close(driver, ledger, signals.received)
                 with ledger.transaction():
-                    ledger.add_event(STATE, before)
-                raise
-            driver.close()
-            problem = close(driver, ledger, received)
+                    ended = "interrupted" if isinstance(problem, Interrupted) else "failed" if problem else "finished"
+                    ledger.add_event(STATE, ended)
             if driver.found and len(driver.history) == known and problem is None:
                 console.print("Nothing was left to do.", highlight=False)
-            with ledger.transaction():
-                ended = "interrupted" if isinstance(problem, Interrupted) else "failed" if problem else "finished"
-                ledger.add_event(STATE, ended)
             if is_script:
                 tell_end(driver, ledger, problem, is_smoke=is_smoke, is_told_how_to_retry=bool(again))
             if problem is not None:
                 raise problem
+        except BaseException:
+            record_interruption(ledger)
+            raise
         finally:
             ledger.close()
 
 
-def _state(folder: Path) -> str:
-    """The state of the run before this invocation; a new run counts as failed until it gets further."""
-    from orchestrator.reading.state import state
-    from orchestrator.record.ledger import FILE, Ledger
+def _train(driver: Driver, clock: SimulatedClock | None, address: str | None, refresh: Callable[[], None]) -> None:
+    """Run the driver's engine: the simulated one on its clock, or Ray."""
+    if clock is not None:
+        from orchestrator.simulate import simulate
 
-    if not (folder / FILE).exists():
-        return "failed"
-    ledger = Ledger.read(folder)
-    try:
-        return state(ledger) if ledger.sweeps() else "failed"
-    finally:
-        ledger.close()
+        simulate(driver, clock, workers=driver.sweep.max_concurrent or os.cpu_count() or 1, refresh=refresh)
+    else:
+        from orchestrator.tune.cluster import run as run_on_ray
+
+        end_left_over_processes(driver.places.folder)
+        run_on_ray(driver, address=address, refresh=refresh)
 
 
 def _close(driver: Driver, ledger: Ledger, received: list[int]) -> OrchestratorError | None:

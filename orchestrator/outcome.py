@@ -1,9 +1,11 @@
-"""The outcome of a run: the error for its caller, the summary, and how to continue."""
+"""The outcome of a run: the error for its caller, its state, the summary, and how to continue."""
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.console.plurals import plural
@@ -98,7 +100,8 @@ def problem_of(
 
     history, allowed = driver.history, driver.sweep.allow_failed
     if received:
-        return Interrupted(f"interrupted after a clean save. To go on, {how_to_go_on}", 128 + received[0])
+        saved = "after a clean save" if len(received) == 1 else "at once; running trials keep their last checkpoints"
+        return Interrupted(f"interrupted {saved}. To go on, {how_to_go_on}", 128 + received[0])
     if incumbent(history) is None:
         return NoMetric(_why_no_result(driver))
     failed = history.having(Status.FAILED)
@@ -132,3 +135,28 @@ def _why_no_result(driver: Driver) -> str:
         return f"no trial gave a finite {metric!r}. The first of {len(diverged)} that diverged: {diverged[0].reason}"
     why = driver.stop_reason or driver.over or "nothing was started"
     return f"no trial gave the metric {metric!r}: {why}, and {plural(len(history.trials), 'trial')} had begun"
+
+
+def state_before(folder: Path) -> str:
+    """The state of the run before this invocation; a new run counts as failed until it gets further."""
+    from orchestrator.reading.state import state
+    from orchestrator.record.ledger import FILE, Ledger
+
+    if not (folder / FILE).exists():
+        return "failed"
+    ledger = Ledger.read(folder)
+    try:
+        return state(ledger) if ledger.sweeps() else "failed"
+    finally:
+        ledger.close()
+
+
+def record_interruption(ledger: Ledger) -> None:
+    """Record that the run is interrupted, unless its end is on record: this process may live on, and the run does not."""
+    from orchestrator.reading.state import state
+    from orchestrator.record.schema import STATE
+
+    with contextlib.suppress(OrchestratorError):  # a full disk, for example
+        if ledger.epoch and state(ledger) == "running":
+            with ledger.transaction():
+                ledger.add_event(STATE, "interrupted")

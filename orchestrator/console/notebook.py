@@ -31,6 +31,7 @@ class Notebook:
         self._handle: Any = None
         self._events: deque[str] = deque(maxlen=EVENTS)
         self._untold = 0  # events that are no longer shown
+        self._draw: Callable[[int], list[Text]] | None = None
         self._rows: list[str] = []
         self._shown_at = float("-inf")
 
@@ -38,7 +39,9 @@ class Notebook:
         pass
 
     def close(self) -> None:
-        """Leave the last state and the events."""
+        """Leave the state as it is now, and the events."""
+        if self._draw is not None:
+            self._rows = [row.plain for row in self._draw(WIDTH)]
         self._update()
 
     def say(self, text: Text) -> None:
@@ -48,6 +51,7 @@ class Notebook:
 
     def show(self, rows: Callable[[int], list[Text]], line: object, *, at_once: bool = False) -> None:
         """Update the state if it is time."""
+        self._draw = rows
         if time.monotonic() - self._shown_at >= REFRESH or at_once:
             self._rows = [row.plain for row in rows(WIDTH)]
             self._update()

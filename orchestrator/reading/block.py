@@ -101,7 +101,7 @@ def _entries(standing: Standing) -> Iterator[tuple[str, Text]]:
         yield "tasks", Text(_shares(standing))
     if standing.origins:
         yield "origins", Text(", ".join(f"{count} {origin}" for origin, count in standing.origins.items()))
-    if now := _now(standing):
+    if not standing.is_over and (now := _now(standing)):
         yield "now", Text(now)
     if standing.waiting:
         yield "waiting", Text(standing.waiting, style="yellow")
@@ -133,12 +133,14 @@ def _value(standing: Standing, loss: float) -> str:
 def _counts(standing: Standing) -> str:
     history = standing.driver.history
     parts = [f"{len(standing.driver.running)} running"]
+    if standing.is_over:
+        parts = [f"{count} to resume"] if (count := history.count(Status.RUNNING)) else []
     parts += [
         f"{history.count(status)} {status.value}"
         for status in Status
         if status is not Status.RUNNING and history.count(status)
     ]
-    return ", ".join(parts)
+    return ", ".join(parts) or "none"
 
 
 def _shares(standing: Standing) -> str:

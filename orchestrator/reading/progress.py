@@ -54,6 +54,8 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._standing is not None:
+            self._standing.end(is_cut=error is not None)
         self._outlet.close()
 
     def listen(self, kind: str, text: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from orchestrator.console.signals import SIGNALLED
 from orchestrator.driving.shown import DOING, WAITING
 from orchestrator.driving.time_spent import seconds_left
 from orchestrator.money.amounts import full_trainings
@@ -29,6 +30,8 @@ class Standing:
         self.driver = driver
         self.doing = ""  # before the first training: what the engine does
         self.waiting = ""  # why workers wait
+        self.is_over = False  # the engine has ended
+        self._is_cut = False  # … by an error or a second Ctrl-C
         self.trend = _recorded_trend(driver)  # loss of the best trial after each full training
         rest = to_start(driver.history, driver.sweep.searcher, driver.rules)
         self.most = None if rest is None else driver.history.started + rest  # configurations in all
@@ -54,6 +57,10 @@ class Standing:
             ended, spent = self._ended - self._ended_before, self.driver.history.spent - self._spent_before
             self._ends.append((self._clock() - self._began, ended, spent))
 
+    def end(self, *, is_cut: bool) -> None:
+        """The engine has ended; `is_cut`: not by itself."""
+        self.is_over, self._is_cut, self.waiting = True, is_cut, ""
+
     def look(self) -> None:
         """Note when the trials begin to train."""
         if self._began is None and self._steps > self._steps_before:
@@ -67,6 +74,9 @@ class Standing:
     def state(self) -> str:
         """What happens, where that is not plain from the counts."""
         driver = self.driver
+        if self.is_over:
+            is_signal = self._is_cut or driver.stop_reason == SIGNALLED
+            return "interrupted" if is_signal else f"stopped: {driver.stop_reason}" if driver.stop_reason else "done"
         if driver.stop_reason:
             return f"stopping: {driver.stop_reason}; trials save their checkpoints"
         if self.doing:

@@ -87,6 +87,7 @@ class Ledger(Appends):
         self.folder = folder
         self.notices: list[str] = []  # findings on opening that people should know
         self.epoch = 0  # of our lease; 0 before we write
+        self.is_writing = False  # a transaction is open: an exception now would undo it
         self._connection = connection
         self._lock = lock
         self._open = contextlib.ExitStack()  # everything to close
@@ -171,6 +172,7 @@ class Ledger(Appends):
     def transaction(self) -> Iterator[None]:
         """Everything appended inside is durable when the block ends, or nothing is appended."""
         begun, epoch = self._at, self.epoch
+        self.is_writing = True
         with storage_errors(self.folder):
             try:
                 self._refuse_elsewhere()
@@ -189,9 +191,11 @@ class Ledger(Appends):
                 self._at, self.epoch = begun, epoch
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+                self.is_writing = False
                 raise
         assert self._head is not None
         self._head.set(self._at)
+        self.is_writing = False
 
     # Reading.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import failures
+from orchestrator.errors import LeftAtOnce
 from orchestrator.money.devices import device_name
 from orchestrator.secrets import masked
 from orchestrator.worker.isolation import Surroundings
@@ -142,11 +143,12 @@ class Job:
 
 
 def is_for_us(error: BaseException) -> bool:
-    """Whether the error is our own Ctrl-C, under Python's default signal handler, and no failure of the trial.
+    """Whether the error is our own Ctrl-C, or Python's under its default signal handler, and no failure of the trial.
 
     A KeyboardInterrupt under another handler is a failure of the trial, and so are SystemExit and all other errors.
     """
-    return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    is_pythons = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return isinstance(error, LeftAtOnce) or (isinstance(error, KeyboardInterrupt) and is_pythons)
 
 
 def failure(error: BaseException, log: Path) -> tuple[str, str, str]:
