@@ -300,6 +300,8 @@ def test_what_was_edited_is_said_with_its_path_from_the_script(tmp_path: Path) -
         assert names("bash run.sh") == {"run.sh", "main.py"} | modules
         assert names("python -m net.blocks") == {"blocks.py", "heads.py"}
         assert names("python main.py {config}", config="base.json") == {"main.py", "base.json"} | modules
+        for word in ("--config base.json", "--config=base.json", "base=base.json"):
+            assert names(f"python main.py {word} rate={{rate}}") == {"main.py", "base.json"} | modules
         before = sources_of(Script("python main.py", metric="loss", mode="min", horizon=20))
         (tmp_path / "net" / "heads.py").write_text("HEAD = 2\n")
         after = sources_of(Script("python main.py", metric="loss", mode="min", horizon=20))

@@ -84,6 +84,10 @@ class Abilities:
         """Why it may fail on this machine, though not on others, with the remedy; the dry run says so. "": no doubt."""
         return ""
 
+    def space_doubt(self, space: Space) -> str:
+        """Why a parameter of the space may be without effect, though nothing refuses it; the dry run says so. "": no doubt."""
+        return ""
+
     def reads(self, policy_for: Callable[[Config], Any], configs: Sequence[Config], names: set[str]) -> set[str] | None:
         """The parameters that it or its policy reads; may stop once `names` are among them. None if that is unknown."""
         return None
@@ -129,6 +133,10 @@ class CommandLine(OwnTraining):
         `places`: the trial's own {"folder": …, "seed": …} and, if the command takes one, {"config": its file}; None: these
         stay placeholders, for the record.
         """
+
+    @abstractmethod
+    def config_files(self) -> Sequence[Path]:
+        """The config files that it starts from, as far as they are known and there."""
 
     @property
     @abstractmethod

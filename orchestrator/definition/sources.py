@@ -1,6 +1,6 @@
 """The user's files that a training is made of, so that a resume can say which of them were edited since.
 
-A script that the command names, what it imports from its own folder, the config file that it starts from, and the source of
+A script that the command names, what it imports from its own folder, the config files that it starts from, and the source of
 a function or a class of the user's. Imports are read, not carried out: what a program loads by name at run time, and
 installed packages, are not seen.
 """
@@ -34,9 +34,11 @@ Source = dict[str, str]
 def sources_of(workload: Any) -> dict[str, Source]:
     """Name → file: scripts by their names, the modules beside them by their paths from there, functions by "name()"."""
     if isinstance(workload, CommandLine):
-        base = getattr(workload, "config", None)
-        paths = [*_named(shlex.split(workload.command)), *([Path(base)] if base and Path(base).is_file() else [])]
-        found = {path.name: _of_file(path) for path in paths}
+        paths = [*_named(shlex.split(workload.command)), *workload.config_files()]
+        found: dict[str, Source] = {}
+        for path in paths:  # of two files of one name, the second goes by its path
+            is_other = path.name in found and found[path.name]["path"] != str(path.absolute())
+            found[path.as_posix() if is_other else path.name] = _of_file(path)
         for path in paths:
             found |= _beside(path) if path.suffix == ".py" else {}
         return found

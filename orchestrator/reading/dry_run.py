@@ -82,6 +82,7 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
         no_room(sweep, folder, history),
         finding.warning(sweep),
         sweep.workload.doubt(),
+        sweep.workload.space_doubt(sweep.space),
         unused_seed.warning(sweep),
         *short_training(sweep),
     ]

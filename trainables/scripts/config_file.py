@@ -68,6 +68,16 @@ def refuse_unknown(path: Path, name: str, values: Sequence[Any]) -> None:
         raise ValueError(f"{path}: {name!r} is a whole section; name the parameter after one of its keys: {inner!r}.")
 
 
+def instead(content: Mapping[str, Any], name: str) -> str | None:
+    """The key that was probably meant by `name`, which `content` lacks ("": none is like it); None if it is there."""
+    place: Any = content
+    for step in _steps(name, content):
+        if not isinstance(place, Mapping) or step not in place:
+            return _nearest(name, list(_keys(content))) or ""
+        place = place[step]
+    return None
+
+
 def _steps(name: str, content: Mapping[str, Any]) -> list[str]:
     """The keys from the top of the file down to the parameter's; a key may contain the dots itself."""
     return [name] if name in content else name.split(".")

@@ -36,7 +36,7 @@ from search.records import Config
 from search.wording import shown
 from search.work import CONFIG, FOLDER, SEED, Assignment
 from trainables.contract import CommandLine
-from trainables.scripts import config_file
+from trainables.scripts import base_config, config_file
 from trainables.scripts.flags import (
     Flag,
     ask,
@@ -160,6 +160,13 @@ class Script(CommandLine):
             f"{self.command!r} cannot be asked for its flags: {missing} ({program!r} is {shutil.which(program)} here). "
             "Activate the environment of the training, or write the full path of its Python."
         )
+
+    def space_doubt(self, space: Space) -> str:
+        return base_config.wrong_key(self.command, self.flag, self.config, space.names)
+
+    def config_files(self) -> list[Path]:
+        own = [Path(self.config)] if self.config is not None and Path(self.config).is_file() else []
+        return [*own, *base_config.files(self.command)]
 
     def check_space(self, space: Space) -> None:
         """Raise ValueError if the command names a parameter that the space lacks, or the script or its config
