@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from orchestrator.console.handing_over import hand_over
 from orchestrator.console.signals import Signals
 from orchestrator.console.turns import alone
 from orchestrator.definition.bad_input import in_words, place, tell_uncaught
@@ -72,6 +73,7 @@ def run(
     if name is not None:
         changes["name"] = name
     described = _build(sweep).changed(**changes)
+    hand_over(lambda: described)
     where = _folder(runs, described) if folder is None else Path(folder).expanduser().absolute()
     on_this_machine(described, local=not simulate and address is None)
     # A notebook is not a terminal, even if its kernel claims to be one; rich would render every line as HTML there.
@@ -104,6 +106,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
     >>> if __name__ == "__main__":  # doctest: +SKIP
     ...     launch(sweep)
     """
+    hand_over(lambda: _build(sweep))
     if _is_kernel():
         raise BadInput("launch(sweep) reads a command line, and a notebook has none: write result = run(sweep).")
 

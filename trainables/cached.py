@@ -11,6 +11,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import cloudpickle
+
 _Cached = type(functools.lru_cache(len))
 
 
@@ -20,7 +22,7 @@ def cached_again(function: Callable[..., Any], settings: dict[str, Any]) -> Any:
 
 
 def _reduced(cached: Any) -> Any:
-    if cached.__module__ != "__main__":
+    if cached.__module__ not in ("__main__", *cloudpickle.list_registry_pickle_by_value()):
         return cached.__qualname__  # by name, as always
     return cached_again, (cached.__wrapped__, cached.cache_parameters())
 

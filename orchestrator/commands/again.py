@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from orchestrator.commands.app import Run, Runs, app, opened, told
 from orchestrator.console.typed_command import replay_command
 from orchestrator.errors import BadInput
 from orchestrator.secrets import MASK
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
 
 
 @app.command()
@@ -27,22 +31,32 @@ def replay(
     ] = None,
 ) -> None:
     """Train a recorded trial again, outside the sweep, and compare each step with the record."""
+    from orchestrator.reading.replay import replay_trial
+
     more = [] if go_on is None else ["--go-on", str(go_on)]
-    raise typer.Exit(_call_script(run, runs, "--replay", str(trial), *more))
+
+    def act(sweep: Sweep, folder: Path) -> None:
+        replay_trial(sweep, folder, trial, go_on)
+
+    raise typer.Exit(_call_script(run, runs, act, "--replay", str(trial), *more))
 
 
 @app.command()
 @told
 def audit(run: Run, runs: Runs = Path("runs")) -> None:
     """Derive every decision again from the record, and say where the record differs."""
-    raise typer.Exit(_call_script(run, runs, "--audit"))
+    from orchestrator.reading.audit import print_audit
+
+    raise typer.Exit(_call_script(run, runs, print_audit, "--audit"))
 
 
 @app.command()
 @told
 def predictions(run: Run, runs: Runs = Path("runs")) -> None:
     """Let the baseline and the best trial answer each example of the test part, for the report of a classifier."""
-    raise typer.Exit(_call_script(run, runs, "--predictions"))
+    from orchestrator.reading.predictions import print_written
+
+    raise typer.Exit(_call_script(run, runs, print_written, "--predictions"))
 
 
 @app.command()
@@ -55,8 +69,11 @@ def repair(run: Run, runs: Runs = Path("runs")) -> None:
     typer.echo(repair_run(folder.absolute()))
 
 
-def _call_script(run: str, runs: Path, *flags: str) -> int:
-    """Run the script that made a run once more, for something else than driving it; returns its exit code."""
+def _call_script(run: str, runs: Path, act: Callable[[Sweep, Path], None], *flags: str) -> int:
+    """Run the script that made a run once more, with `flags`, for something else than driving it; returns its exit code.
+
+    If run(sweep) made the run, there are no flags: `act` then gets the sweep, taken from the program, and the run's folder.
+    """
     with opened(run, runs) as ledger:
         folder = ledger.folder
         latest = ledger.sweeps()[-1]
@@ -65,6 +82,11 @@ def _call_script(run: str, runs: Path, *flags: str) -> int:
             f"{folder}: the command that made this run holds a secret, which the record does not show. Run it yourself "
             f"with {' '.join(flags)} added: {shlex.join(latest['command'])}"
         )
+    if not latest["command"]:
+        from orchestrator.reading.program import sweep_of_program
+
+        act(sweep_of_program(folder, flags), folder)
+        return 0
     command, place = replay_command(folder, latest)
     where = ["--name", folder.name, "--runs", str(folder.parent)]
     return subprocess.call([sys.executable, *command, *where, *flags], cwd=place)

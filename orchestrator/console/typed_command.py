@@ -84,13 +84,9 @@ def _doubled(budget: Any) -> str:
 def replay_command(folder: Path, record: Mapping[str, Any]) -> tuple[list[str], str | None]:
     """Python's arguments that run the script of a recorded invocation again, and the working folder for it.
 
-    Raises BadInput if there is no such script.
+    Raises BadInput if the script is not there.
     """
     command, place = list(record["command"]), record["code"].get("folder")
-    if not command:
-        raise BadInput(
-            f"{folder}: run(sweep) made this run in a program or a notebook; train its trials again from there."
-        )
     if command[0] != "-m" and not Path(command[0]).is_file():
         raise BadInput(f"{folder}: the script that made this run ({command[0]}) is not there; put it back.")
     return command, place if place and Path(place).is_dir() else None

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import BadInput
 from orchestrator.reading.scores import which
 from orchestrator.record.encoding import number
 from orchestrator.record.ledger import FILE, Ledger
@@ -16,6 +17,8 @@ from search.records import Config
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from orchestrator.sweep import Sweep
 
 SHOWN = 10  # trials in a notebook's table
 WIDTH = 120  # characters in a line of the report
@@ -76,6 +79,18 @@ class Result:
         frame = pd.DataFrame(self._rows).set_index("trial") if self._rows else pd.DataFrame(columns=["value", "status"])
         settings = [name for name in frame.columns if name.startswith("config.")]
         return frame[settings + [name for name in frame.columns if name not in settings]]
+
+    def replay(self, sweep: Sweep, trial: int | None = None) -> None:
+        """Train a recorded trial again, the best if none is named, and compare each step with the record.
+
+        `sweep` is the one that made the run. Prints the steps; raises NotTheSame if one differs.
+        """
+        from orchestrator.reading.replay import replay_trial
+
+        number = self.trial if trial is None else trial
+        if number is None:
+            raise BadInput(f"{self.folder}: no trial is the best yet; name the one to train again.")
+        replay_trial(sweep, self.folder, number, None)
 
     @property
     def _which(self) -> str:

@@ -6,11 +6,13 @@ import os
 import platform
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 
 def code() -> dict[str, Any]:
-    """What produced the numbers: program, libraries, machine."""
+    """What produced the numbers: program, libraries, machine. "program": its file; empty in a notebook or at a prompt."""
+    program = getattr(sys.modules.get("__main__"), "__file__", None)
     names = ("tuning-orchestrator", "ray", "torch", "optuna", "numpy", "scikit-learn")
     versions = {}
     for name in names:
@@ -23,5 +25,6 @@ def code() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "folder": os.getcwd(),
+        "program": str(Path(program).absolute()) if program and Path(program).is_file() else "",
         "versions": versions,
     }

@@ -1,0 +1,115 @@
+"""A program that calls run(sweep): its trials are trained again, and audited, without running it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import NotTheSame
+from orchestrator.main import run
+from tests.failing import sweep_of
+from tests.support import ROOT, orchestrator, recorded, run_script
+
+HEAD = """
+from functools import cache
+from orchestrator import Random, RunToEnd, Space, Sweep, report, run, uniform
+
+@cache
+def data():
+    return 2.0
+
+def train(config):
+    for step in range(1, 4):
+        if not report(step, loss=data() * config["x"] / step):
+            break
+
+def tuned():
+    return Sweep("own", train, Space({"x": uniform(0, 1)}), minimize="loss", steps=3, searcher=Random(),
+                 scheduler=RunToEnd(), num_samples=2)
+"""
+COUNTED = "    open('started', 'a').write('x')\n"
+PROGRAMS = {
+    "at its top": f"{HEAD}\nsweep = tuned()\nif __name__ == '__main__':\n{COUNTED}    run(sweep, simulate=True)\n",
+    "as it is imported": f"{HEAD}\nrun(tuned(), simulate=True, seed=3)\nif True:\n{COUNTED}",
+}
+HIDDEN = f"{HEAD}\nif __name__ == '__main__':\n{COUNTED}    run(tuned(), simulate=True)\n"
+
+
+def started(place: Path) -> int:
+    return len((place / "started").read_text())
+
+
+def ran(program: str, place: Path) -> Path:
+    (place / "own.py").write_text(program)
+    done = run_script("own.py", cwd=place, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr
+    assert started(place) == 1
+    return place / "runs" / "own"
+
+
+@pytest.mark.parametrize("where", PROGRAMS)
+def test_a_program_hands_over_its_sweep_and_does_not_run(where: str, tmp_path: Path) -> None:
+    folder = ran(PROGRAMS[where], tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    again = orchestrator("replay", str(folder), "1", cwd=elsewhere)
+    assert again.returncode == 0, again.stderr
+    assert "trial 1: all 3 steps equal the record" in again.stdout
+    audited = orchestrator("audit", str(folder), cwd=elsewhere)
+    assert audited.returncode == 0, audited.stderr
+    assert "all as recorded" in audited.stdout
+    assert started(tmp_path) == 1
+    assert len(recorded(folder, "sweep")) == 1  # nor has a trial's process run it
+
+
+def test_an_edited_program_is_trained_as_it_is_now_and_its_decisions_are_not_audited(tmp_path: Path) -> None:
+    folder = ran(PROGRAMS["at its top"], tmp_path)
+    (tmp_path / "own.py").write_text(PROGRAMS["at its top"].replace("/ step)", "/ step**2)"))
+    again = orchestrator("replay", str(folder), "0", cwd=tmp_path)
+    assert again.returncode == NotTheSame.exit_code
+    assert "2 of 3 steps differ from the record, the first at step 2" in again.stderr
+    audited = orchestrator("audit", str(folder), cwd=tmp_path)
+    assert audited.returncode == 2
+    assert "differs from the one that made this run (" in audited.stderr
+    assert "train() was edited" in audited.stderr
+
+
+@pytest.mark.parametrize(
+    ("edit", "why"),
+    [
+        (HIDDEN, "an import of it gives no such sweep"),
+        (HIDDEN.replace("def train", "import absent\ndef train"), "cannot be imported (ModuleNotFoundError: "),
+        ("", "an import of it gives no such sweep"),
+        (None, "is not there"),
+    ],
+)
+def test_where_no_sweep_is_to_be_had_the_refusal_says_why_and_what_to_do(
+    edit: str | None, why: str, tmp_path: Path
+) -> None:
+    folder = ran(HIDDEN, tmp_path)
+    if edit is None:
+        (tmp_path / "own.py").unlink()
+    else:
+        (tmp_path / "own.py").write_text(edit)
+    refused = orchestrator("replay", str(folder), "0", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert why in refused.stderr
+    assert f"ends in launch(sweep), and run it with --name own --runs {folder.parent} --replay 0" in refused.stderr
+    assert f"or call Result('{folder}').replay(sweep, 0) where the sweep is." in refused.stderr
+
+
+def test_a_result_replays_a_trial_where_the_sweep_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def train(config: dict[str, float], state: int | None) -> object:
+        for step in range(state or 0, 3):
+            yield {"loss": config["x"] / (step + 1)}, step + 1
+
+    def other(config: dict[str, float], state: int | None) -> object:
+        yield {"loss": config["x"] + 1}, 1
+
+    sweep = sweep_of(train, num_samples=2)
+    result = run(sweep, tmp_path / "own", simulate=True, quiet=True)
+    result.replay(sweep)
+    assert f"trial {result.trial}: all 3 steps equal the record" in capsys.readouterr().out
+    with pytest.raises(NotTheSame):
+        result.replay(sweep_of(other, num_samples=2), 1)
