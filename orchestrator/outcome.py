@@ -50,7 +50,9 @@ def tell_end(
     if driver.is_out_of_time:
         return  # the summary says how to go on
     if driver.stop_reason:
-        out.print(f"Stopped because {driver.stop_reason}. To go on: {again()}", highlight=False, soft_wrap=True)
+        out.print(
+            f"Stopped because {driver.stop_reason.rstrip('.')}. To go on: {again()}", highlight=False, soft_wrap=True
+        )
     else:
         out.print(
             f"More trials  {more(driver.sweep, driver.over, driver.history.started)}", highlight=False, soft_wrap=True
@@ -107,7 +109,7 @@ def problem_of(
     failed = history.having(Status.FAILED)
     retry = f". Once the cause is mended, {how_to_retry} tries them again." if how_to_retry and failed else ""
     if driver.abort_reason:
-        return TrialsFailed(f"{driver.abort_reason}{retry}")
+        return TrialsFailed(f"{driver.abort_reason.rstrip('.') if retry else driver.abort_reason}{retry}")
     if len(failed) > allowed:
         reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in failed[:3])
         are = "is" if allowed == 1 else "are"

@@ -46,6 +46,7 @@ def recorded_line(record: Mapping[str, Any], option: str = "", value: str = "") 
     (first, *others), place = record["command"], record["code"].get("folder") or os.getcwd()
     if os.path.isabs(first) and not (short := os.path.relpath(first, place)).startswith(".."):
         first = short
+    others = _without(others, RETRY_FAILED, has_value=False)
     return from_folder(place, shlex.join(["python", first, *_without(others, option), *filter(None, (option, value))]))
 
 
