@@ -28,7 +28,9 @@ import time
 from orchestrator import Random, RunToEnd, Space, Sweep, run, uniform
 def train(config, state):
     for step in range(state or 0, 400):
-        time.sleep({step_seconds})
+        if step == 2:
+            open({marker!r}, "w").close()
+        time.sleep({step_seconds} if step >= 2 else 0)
         yield {{"loss": config["x"] / (step + 1)}}, step + 1
 sweep = Sweep("cell", train, Space({{"x": uniform(0, 1)}}), minimize="loss", steps=400, searcher=Random(),
               scheduler=RunToEnd(), num_samples=4, max_concurrent=1, checkpoint_seconds=0)
@@ -92,8 +94,11 @@ ENGINES = [True, pytest.param(False, marks=[pytest.mark.ray, pytest.mark.slow])]
 def test_an_interrupted_cell_ends_in_one_line_with_the_true_state(
     times: int, words: str, simulate: bool, kernel: tuple[Any, Any], tmp_path: Path
 ) -> None:
-    cell = Cell(CELL.format(step_seconds=0.2 if times == 1 else 1.5, simulate=simulate), *kernel)
-    cell.wait(lambda: "first report" in cell.frame)
+    marker = tmp_path / "marker"
+    seconds = 0.2 if times == 1 else 30  # so long that the second one comes before the step ends
+    cell = Cell(CELL.format(step_seconds=seconds, simulate=simulate, marker=str(marker)), *kernel)
+    cell.wait(marker.exists)
+    time.sleep(1)  # so that what Ray has to say is on record
     cell.interrupt()
     for _ in range(times - 1):
         time.sleep(0.6)  # longer than what counts as one request
@@ -112,7 +117,7 @@ def test_an_interrupted_cell_ends_in_one_line_with_the_true_state(
 
 
 def test_a_frame_of_a_finished_sweep_shows_its_end(kernel: tuple[Any, Any]) -> None:
-    code = CELL.format(step_seconds=0, simulate=True).replace("400", "3")
+    code = CELL.format(step_seconds=0, simulate=True, marker=os.devnull).replace("400", "3")
     cell = Cell(code, *kernel)
     cell.end()
     assert not cell.error
