@@ -125,6 +125,10 @@ class Scheduler(ABC):
         """
         return None
 
+    def cuts(self, horizon: int) -> str:
+        """At which steps, of `horizon`, it stops or pauses which trials, in words for the user; "": never."""
+        return ""
+
 
 def generator(history: History, salt: str = "") -> np.random.Generator:
     """The random generator of one decision, a function of the seed and the length of the history."""

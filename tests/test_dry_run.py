@@ -54,6 +54,8 @@ def test_parts_are_shown_by_what_was_set(plan: Any) -> None:
     text = plan(small_sweep(searcher=Tpe(n_startup_trials=4), scheduler=Asha(), resources={"cpu": 1}))
     assert "searcher   Tpe(n_startup_trials=4)\n" in text
     assert "scheduler  Asha()\n" in text
+    assert "\n  cuts       at step 1, or the first report after: a trial stops unless it is in the best 1/4" in text
+    assert "  cuts " not in plan(small_sweep())
     script = Script("python train.py", metric="loss", mode="min", horizon=3)
     text = plan(Sweep("own", script, Space({"rate": uniform(0, 1)})))
     assert ": 16 configurations of `python train.py`\n" in text

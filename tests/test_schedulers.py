@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -90,6 +91,25 @@ def sweep(
 
 def test_every_scheduler_sits_the_exam() -> None:
     assert concrete(search.schedulers, Scheduler) == {type(scheduler) for scheduler in SCHEDULERS}
+
+
+@every_scheduler
+@pytest.mark.parametrize("horizon", [1, 3, 20])
+def test_the_plan_names_the_steps_at_which_it_stops_trials(scheduler: Scheduler, horizon: int) -> None:
+    history, rng = empty(horizon), np.random.default_rng(0)
+    stopped = set()
+    for _ in range(40):
+        trial = begin(history, float(rng.random()))
+        for step in range(1, horizon + 1):
+            if report(scheduler, history, trial, step, float(rng.random())) is Verdict.STOP and step < horizon:
+                stopped.add(step)
+                break
+    words = scheduler.cuts(horizon)
+    assert bool(stopped) == bool(words) or isinstance(scheduler, Median)
+    if stopped and not isinstance(scheduler, Median):
+        named = set(map(int, re.findall(r"\d+", re.split(r":|, or|, as", words)[0])))
+        assert stopped <= named
+        assert min(stopped) == min(named)
 
 
 @every_scheduler

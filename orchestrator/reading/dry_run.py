@@ -59,6 +59,8 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
     for part in ("searcher", "scheduler"):
         why = f"  (default: {sweep.chosen[part]})" if part in sweep.chosen else ""
         console.print(f"  {part:<10} {shown(getattr(sweep, part))}{why}", markup=False)
+    if cuts := sweep.scheduler.cuts(sweep.workload.horizon):
+        console.print(f"  cuts       {cuts}", markup=False)
     if command := _command(sweep, [trial.config for trial, _ in first]):
         console.print(f"  command    {command}", markup=False)
     if sweep.policy is not None:

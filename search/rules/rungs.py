@@ -24,6 +24,15 @@ def milestones(grace_period: int, reduction_factor: int, top: int) -> list[int]:
     return steps
 
 
+def in_words(steps: list[int]) -> str:
+    """
+    >>> in_words([1]), in_words([1, 4, 16])
+    ('step 1', 'steps 1, 4 and 16')
+    """
+    *others, last = map(str, steps)
+    return f"steps {', '.join(others)} and {last}" if others else f"step {last}"
+
+
 def top_step(max_t: int | None, history: History) -> int:
     return min(max_t or history.horizon, history.horizon)
 

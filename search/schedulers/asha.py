@@ -31,6 +31,7 @@ from search.history import History, Trial
 from search.records import Status, Suggestion
 from search.rules.rungs import (
     crossed,
+    in_words,
     judged_at_the_ends,
     milestones,
     promoted,
@@ -69,6 +70,15 @@ class Asha(Scheduler):
         cutoff = np.quantile(before, 1 / self.reduction_factor)
         return Verdict.STOP if trial.loss > cutoff else Verdict.CONTINUE
 
+    def cuts(self, horizon: int) -> str:
+        steps = milestones(self.grace_period, self.reduction_factor, min(self.max_t or horizon, horizon))
+        if not steps:
+            return ""
+        return (
+            f"at {in_words(steps)}, or the first report after: a trial stops unless it is in the best "
+            f"1/{self.reduction_factor} of those before it; where early results are noisy, raise grace_period"
+        )
+
 
 @dataclass(frozen=True)
 class AshaPromote(Scheduler):
@@ -103,6 +113,12 @@ class AshaPromote(Scheduler):
                     return suggestion
             goal = milestone
         return None
+
+    def cuts(self, horizon: int) -> str:
+        steps = milestones(self.grace_period, self.reduction_factor, min(self.max_t or horizon, horizon))
+        if not steps:
+            return ""
+        return f"at {in_words(steps)}: every trial rests there, and the best 1/{self.reduction_factor} go on"
 
 
 def _is_of(task: str, trial: Trial) -> bool:

@@ -24,7 +24,7 @@ from typing import ClassVar, NamedTuple
 from search.contract import Scheduler, Verdict
 from search.history import History, Trial
 from search.records import Status, Suggestion, resume
-from search.rules.rungs import promoted, refuse_settings, rested_at, rung, top_step
+from search.rules.rungs import in_words, promoted, refuse_settings, rested_at, rung, top_step
 
 
 class Rung(NamedTuple):
@@ -104,6 +104,16 @@ class Hyperband(Scheduler):
                     return resume(trial, until=following.step, evidence=evidence)
             group = set(best)
         return None
+
+    def cuts(self, horizon: int) -> str:
+        table = brackets(min(self.max_t or horizon, horizon), self.reduction_factor, self.grace_period)
+        steps = sorted({rung.step for bracket in table for rung in bracket[:-1]})
+        if not steps:
+            return ""
+        return (
+            f"at {in_words(steps)}, as its bracket says: a trial rests there, and the best 1/{self.reduction_factor} of a "
+            "bracket go on"
+        )
 
     def _table(self, history: History) -> tuple[tuple[Rung, ...], ...]:
         return brackets(top_step(self.max_t, history), self.reduction_factor, self.grace_period)

@@ -52,6 +52,12 @@ class Median(Scheduler):
             return Verdict.CONTINUE
         return Verdict.STOP if min(trial.losses) > median(means) else Verdict.CONTINUE
 
+    def cuts(self, horizon: int) -> str:
+        return (
+            f"from step {self.grace_period}, once {self.min_trials} others got as far: a trial stops whose best result is "
+            "worse than the median of their means"
+        )
+
 
 _running_means: WeakKeyDictionary[Trial, list[float]] = WeakKeyDictionary()
 
