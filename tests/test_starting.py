@@ -298,7 +298,7 @@ def test_what_was_edited_is_said_with_its_path_from_the_script(tmp_path: Path) -
         modules = {"data.py", "net/__init__.py", "net/blocks.py", "net/heads.py"}
         assert names("python main.py") == {"main.py"} | modules
         assert names("bash run.sh") == {"run.sh", "main.py"} | modules
-        assert names("python -m net.blocks") == {"blocks.py", "heads.py"}
+        assert names("python -m net.blocks") == {"blocks.py", "heads.py", "data.py"}
         assert names("python main.py {config}", config="base.json") == {"main.py", "base.json"} | modules
         for word in ("--config base.json", "--config=base.json", "base=base.json"):
             assert names(f"python main.py {word} rate={{rate}}") == {"main.py", "base.json"} | modules
@@ -306,6 +306,20 @@ def test_what_was_edited_is_said_with_its_path_from_the_script(tmp_path: Path) -
         (tmp_path / "net" / "heads.py").write_text("HEAD = 2\n")
         after = sources_of(Script("python main.py", metric="loss", mode="min", horizon=20))
         assert [name for name in before if before[name] != after[name]] == ["net/heads.py"]
+
+
+@pytest.mark.parametrize("init", [True, False])
+def test_of_a_package_what_it_imports_by_its_full_name_is_watched(tmp_path: Path, init: bool) -> None:
+    (tmp_path / "fraud").mkdir()
+    (tmp_path / "fraud" / "train.py").write_text("from fraud.data import load\nimport common\nimport orchestrator\n")
+    (tmp_path / "fraud" / "data.py").write_text("from . import rows\n")
+    (tmp_path / "fraud" / "rows.py").write_text("ROWS = 1\n")
+    (tmp_path / "common.py").write_text("SEED = 1\n")
+    if init:
+        (tmp_path / "fraud" / "__init__.py").write_text("")
+    with contextlib.chdir(tmp_path):
+        found = sources_of(Script("python -m fraud.train", metric="loss", mode="min", horizon=20))
+    assert set(found) - {"__init__.py"} == {"train.py", "data.py", "rows.py", "common.py"}
 
 
 def test_an_edited_function_is_said(tmp_path: Path) -> None:

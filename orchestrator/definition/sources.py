@@ -123,21 +123,35 @@ def _named(words: list[str]) -> list[Path]:
 
 
 def _beside(script: Path) -> dict[str, Source]:
-    """The modules in the script's folder that it imports, and those that they import."""
-    root = script.absolute().parent
+    """The modules in the script's folder, or in the package that it is part of, that it imports, and those that they do."""
+    script = script.absolute()
+    roots = _roots(script)
     found: dict[Path, None] = {}
-    waiting = [script.absolute()]
+    waiting = [script]
     while waiting and len(found) < MOST:
         path = waiting.pop(0)
-        for each in _imported(path, root):
-            if each not in found and each != script.absolute():
+        for each in _imported(path, roots):
+            if each not in found and each != script:
                 found[each] = None
                 waiting.append(each)
-    return {path.relative_to(root).as_posix(): _of_file(path) for path in found}
+    return {_short(path, roots): _of_file(path) for path in found}
 
 
-def _imported(path: Path, root: Path) -> Iterator[Path]:
-    """The files below `root` that a Python file imports."""
+def _roots(script: Path) -> list[Path]:
+    """The folders in which its imports are looked up: its own; of a module in a package, also the one above the package."""
+    above = script.parent
+    while (above / "__init__.py").is_file() and above != above.parent:
+        above = above.parent
+    here = Path.cwd()  # for -m with a package without __init__.py
+    return list(dict.fromkeys([script.parent, above, *([here] if here in above.parents else [])]))
+
+
+def _short(path: Path, roots: list[Path]) -> str:
+    return next(path.relative_to(root).as_posix() for root in roots if root in path.parents)
+
+
+def _imported(path: Path, roots: list[Path]) -> Iterator[Path]:
+    """The files below the `roots` that a Python file imports."""
     try:
         tree = ast.parse(path.read_bytes()) if path.stat().st_size < LARGEST else ast.parse("")
     except (OSError, SyntaxError, ValueError):
@@ -145,14 +159,22 @@ def _imported(path: Path, root: Path) -> Iterator[Path]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield from _files_of(alias.name, root)
+                yield from _found(alias.name, roots)
         elif isinstance(node, ast.ImportFrom):
-            folder = root if not node.level else path.parents[node.level - 1]
-            if folder == root or root in folder.parents:
-                module = node.module or ""
-                yield from _files_of(module, folder)
-                for alias in node.names:
-                    yield from _files_of(f"{module}.{alias.name}".strip("."), folder)
+            folders = [path.parents[node.level - 1]] if node.level else roots
+            if not any(root in (folder, *folder.parents) for folder in folders for root in roots):
+                continue
+            module = node.module or ""
+            yield from _found(module, folders)
+            for alias in node.names:
+                yield from _found(f"{module}.{alias.name}".strip("."), folders)
+
+
+def _found(module: str, folders: list[Path]) -> list[Path]:
+    """The files of a module in the first folder that has it; none of this library's own."""
+    if module.partition(".")[0] in OURS:
+        return []
+    return next((files for folder in folders if (files := _files_of(module, folder))), [])
 
 
 def _files_of(module: str, folder: Path) -> list[Path]:
