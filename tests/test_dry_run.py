@@ -106,6 +106,24 @@ def test_only_a_scheduler_that_stops_trials_is_said_to_spend_less(plan: Any) -> 
     assert "2 × each on fresh seeds: 4 full trainings more\n" in to_the_end
 
 
+@pytest.mark.parametrize(
+    ("goal", "doubted"),
+    [
+        ({"minimize": "valid's auc"}, "maximize=\"valid's auc\""),
+        ({"minimize": "val/Accuracy"}, "maximize='val/Accuracy'"),
+        ({"maximize": "valLoss"}, "minimize='valLoss'"),
+        ({"maximize": "top1_err"}, "minimize='top1_err'"),
+        ({"maximize": "neg_loss"}, ""), ({"minimize": "speed"}, ""), ({"minimize": "seconds_per_return_trip_error"}, ""),
+        ({"maximize": "f1"}, ""),
+    ],
+)  # fmt: skip
+def test_a_metric_that_is_tuned_the_wrong_way_round_is_asked_about(
+    plan: Any, goal: dict[str, Any], doubted: str
+) -> None:
+    text = plan(Sweep("own", "python train.py", Space({"rate": uniform(0, 1)}), steps=3, **goal))
+    assert (f"was {doubted} meant?" in text) if doubted else ("usually better" not in text)
+
+
 def test_the_time_budget_is_part_of_the_plan(plan: Any, tmp_path: Path) -> None:
     assert "  time " not in plan(small_sweep())
     assert "time       5m in all; then nothing more starts, and running trials pause\n" in plan(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.console.plurals import plural
+from orchestrator.definition import direction
 from search.rules.retries import retriable
 from search.wording import shown
 
@@ -26,11 +27,13 @@ def renamed_to(folder: Path, target: Path | None) -> str:
 
 
 def chosen(driver: Driver) -> list[str]:
-    """The defaults that a new sweep has chosen, with the reasons."""
+    """The defaults that a new sweep has chosen, with the reasons; and whether its metric seems tuned the wrong way round."""
     sweep = driver.sweep
     if driver.found:
         return []
-    return [f"Default {part} {shown(getattr(sweep, part))}: {why}." for part, why in sweep.chosen.items()]
+    texts = [f"Default {part} {shown(getattr(sweep, part))}: {why}." for part, why in sweep.chosen.items()]
+    doubt = direction.warning(sweep)
+    return [*texts, f"Warning: {doubt}"] if doubt else texts
 
 
 def another_try(driver: Driver, how: str, *, is_asked: bool) -> str:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.console.plurals import plural
-from orchestrator.definition import finding, machine, unused_seed
+from orchestrator.definition import direction, finding, machine, unused_seed
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
@@ -82,6 +82,7 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
         console.print(f"  {line}", markup=False)
     warnings = [
         no_room(sweep, folder, history),
+        direction.warning(sweep),
         finding.warning(sweep),
         sweep.workload.doubt(),
         sweep.workload.space_doubt(sweep.space),
