@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
-HIGHER = frozenset(
-    "acc accuracy top1 top5 auc auroc auprc ap map precision recall f1 r2 iou miou dice bleu rouge meteor psnr ssim ndcg "
-    "mrr reward return returns rewards success".split()
-)
-LOWER = frozenset(
-    "loss losses nll err error errors mse rmse mae mape logloss ppl perplexity wer cer fid bpc bpb regret".split()
-)
-TURNED = frozenset("neg negative minus inverse inv one not".split())  # words that turn the meaning round
+HIGHER = {
+    "acc", "accuracy", "top1", "top5", "auc", "auroc", "auprc", "ap", "map", "precision", "recall", "f1", "r2",
+    "iou", "miou", "dice", "bleu", "rouge", "meteor", "psnr", "ssim", "ndcg", "mrr", "reward", "rewards", "return",
+    "returns", "success",
+}  # fmt: skip
+LOWER = {
+    "loss", "losses", "nll", "err", "error", "errors", "mse", "rmse", "mae", "mape", "logloss", "ppl",
+    "perplexity", "wer", "cer", "fid", "bpc", "bpb", "regret",
+}  # fmt: skip
+TURNED = {"neg", "negative", "minus", "inverse", "inv", "one", "not"}  # words that turn the meaning round
 
 
 def warning(sweep: Sweep) -> str:
