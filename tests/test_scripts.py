@@ -316,6 +316,31 @@ for n in range(1, 7):
     )
 
 
+@pytest.mark.parametrize(("trains_on", "notices"), [(True, [0, 1, 0]), (False, [0, 0, 0])])
+def test_a_script_that_trains_on_beyond_the_horizon_is_told_and_not_waited_for(
+    trains_on: bool, notices: list[int], tmp_path: Path
+) -> None:
+    text = f"""
+import os, pathlib, time
+for n in range(1, 100 if {trains_on} else {HORIZON + 1}):
+    print(f"epoch {{n}}: distance={{n}}", flush=True)
+    time.sleep(0.1 if n > {HORIZON} else 0)
+print("done, distance=1, distance=2", flush=True)  # a closing line that is no step
+pathlib.Path(os.environ["TRIAL_FOLDER"], "model.pt").write_text("all")
+"""
+    told = []
+    for number in range(3):
+        folder = tmp_path / "trials" / f"{number:05d}" / "checkpoints"
+        workload = script(tmp_path, text)
+        items = trained(workload, Assignment(number, {"rate": number}, 7, until=HORIZON, folder=folder))
+        assert max(item.step for item in items if item.kind == "report") == HORIZON
+        assert (folder / "script" / "model.pt").exists() is not trains_on
+        told.append(len(texts(items)))
+        if texts(items):
+            assert texts(items)[0].startswith(f"the script is at epoch {HORIZON + 1} and Script(horizon={HORIZON})")
+    assert told == notices
+
+
 def test_a_metric_that_comes_rarely_is_waited_for(tmp_path: Path) -> None:
     text = "for n in range(1, 101):\n    print(f'iter {n}: loss={n}')\n    if n % 50 == 0: print(f'step {n}: train loss 2.0, val loss {n}.5')\n"
     items = trained(script(tmp_path, text, metric="val loss", horizon=100), assigned(tmp_path, until=100))

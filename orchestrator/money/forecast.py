@@ -33,7 +33,9 @@ from search.rules.population import Population, members
 from search.rules.to_start import awaits_baseline, repetitions_to_start, to_start
 
 SAMPLES = 200
-MOST_STARTS = 10_000  # in all futures together: a fifth of a second, so that a running sweep can afford one each half a minute
+MOST_STARTS = (
+    10_000  # in all futures together: a fifth of a second, so that a running sweep can afford one each half a minute
+)
 PRIOR = 2.0  # trials, for speeds
 ORDERED = 30.0  # trials, for how far they get
 SPREAD = 0.9  # of log speeds that is expected before any is measured

@@ -25,7 +25,7 @@ from trainables.scripts.errors import error_line
 from trainables.scripts.printed import Value, visible
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers, exit_in_words
 from trainables.scripts.shared_files import LOOKS, checkpoints_here
-from trainables.scripts.step_count import COUNTED, OWN, REPORTED, Reading, Refused, StepCount
+from trainables.scripts.step_count import COUNTED, OWN, REPORTED, Reading, Refused, StepCount, TrainsOn
 from trainables.scripts.trial_folder import (
     ANSWER,
     ERRORS,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from trainables.scripts.channels import Program
 
 SOONEST, LATEST = 0.005, 0.05  # seconds between two looks at the script's channels
+TELLING = 20  # trials, the first, that look at what others have seen: with thousands it would cost too much
 
 
 class ScriptRun(Run):
@@ -84,6 +85,7 @@ class ScriptRun(Run):
         assignment = self._assignment
         if self._folder.was_started and end_leftovers({FOLDER: str(self._folder.path)}, RUNNER):
             yield Notice(step=self._step, text="ended what an earlier start of the script had left running")
+        yield from self._tell_what_trains_on()
         self._settle_all(has_ended=False)
         for row in self._steps:
             if assignment.recorded < row["step"] and self._step < assignment.until:
@@ -295,7 +297,7 @@ class ScriptRun(Run):
             if self._count.kind == REPORTED:
                 self._folder.write(ANSWER, {"step": self._answered, "go_on": False})
             if self._step >= self._script.horizon:
-                process.wait(LAST_WORDS)
+                self._wait_for_its_end(process)
             elif self._count.kind == REPORTED:
                 process.wait(GRACE)
         finally:
@@ -304,3 +306,33 @@ class ScriptRun(Run):
         with contextlib.suppress(Refused, ScriptFailed):  # at this point nobody needs the error
             self._settle_all(came_to_its_end)
         self._process = None
+
+    def _wait_for_its_end(self, process: ScriptProcess) -> None:
+        """Let a script that has reached the horizon save its model and end; one that trains on is not waited for."""
+        patience = time.monotonic() + LAST_WORDS
+        while process.code is None and time.monotonic() < patience:
+            with contextlib.suppress(Refused):  # of a closing line, which is no step
+                try:
+                    while self._heard:
+                        self._settle(self._heard.popleft())
+                except TrainsOn as error:
+                    self._memory["trains_on"] = str(error)
+                    self._remember()
+                    return
+            if not self._listen(has_ended=False):
+                time.sleep(LATEST)
+
+    def _tell_what_trains_on(self) -> Iterator[Progress]:
+        """Tell, once in a sweep, that an earlier trial's script went on beyond the horizon."""
+        if self._assignment.trial > TELLING:
+            return
+        memories = self._folder.memories_of_others()
+        texts = [memory["trains_on"] for memory in memories if memory.get("trains_on")]
+        if not texts or any(memory.get("told_of_it") for memory in [*memories, self._memory]):
+            return
+        self._memory["told_of_it"] = True
+        self._remember()
+        yield Notice(step=self._step, text=(
+            f"{texts[0]} A trial ends at the horizon, and its script with it; what the script saves later, and the exported "
+            "command, are trained longer than what was scored"
+        ))  # fmt: skip

@@ -21,6 +21,10 @@ class Refused(ProcessError):
     """The script's output cannot be recorded without a guess."""
 
 
+class TrainsOn(Refused):
+    """The script has a step beyond the horizon."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """One value of the tuned metric. `row`: its number among the rows of a file whose rows name no step."""
@@ -142,7 +146,7 @@ class StepCount:
             step = self.horizon
         if step > self.horizon:
             others = [f"Script(step={other!r})" for other in reading.steps if other not in (key, "index")]
-            raise Refused(
+            raise TrainsOn(
                 f"the script is at {key} {number:g} and Script(horizon={self.horizon}) ends before; the horizon is the "
                 f"script's last {key}"
                 + (f" (or name what else the line counts: {', '.join(others)})." if others else ".")
