@@ -203,3 +203,35 @@ def test_a_checkpoint_is_named_only_when_there_is_one(tmp_path: Path) -> None:
     assert first | curve(trained(workload, assigned(tmp_path, recorded=3))) == truth(*range(1, 7))
     assert "--resume " in log(tmp_path)
     assert log(tmp_path).count("after 0") == 1
+
+
+# What is not there.
+
+
+def test_a_module_that_its_package_lacks_is_refused_with_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fraud" / "deep").mkdir(parents=True)
+    (tmp_path / "fraud" / "train.py").write_text("")
+    (tmp_path / "fraud" / "deep" / "__main__.py").write_text("")
+
+    def refused(command: str) -> str:
+        try:
+            Script(command, metric="loss", mode="min", horizon=3).check()
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    assert (
+        refused("python -m fraud.trian")
+        == f"there is no module 'fraud.trian' in {tmp_path}. Did you mean 'fraud.train'?"
+    )
+    assert refused("python -m fraud.absent") == f"there is no module 'fraud.absent' in {tmp_path}."
+    for there in (
+        "python -m fraud.train",
+        "python -m fraud.deep",
+        "python -m torch.distributed.run x",
+        "python -m pytest",
+    ):
+        assert refused(there) == ""

@@ -148,6 +148,8 @@ class Script(CommandLine):
                 raise ValueError(
                     f"there is no file {word!r} in {Path.cwd()}; give its path relative to that folder, or the full path."
                 )
+        if "-m" in rest[:-1]:
+            _refuse_missing_module(rest[rest.index("-m") + 1])
         if self.config is not None and "." in self.config:
             if not Path(self.config).is_file():
                 raise ValueError(f"Script(config={self.config!r}): there is no such file in {Path.cwd()}.")
@@ -228,6 +230,20 @@ class Script(CommandLine):
             if any(folder in word and Path(word[word.index(folder) :]).exists() for word in more):
                 words += more
         return words
+
+
+def _refuse_missing_module(module: str) -> None:
+    """Raise ValueError if a module of a package that is in this folder is not there; of other packages nobody knows."""
+    package, *others = module.split(".")
+    if not others or not Path(package).is_dir() or not any(Path(package).glob("*.py")):
+        return
+    place = Path(*module.split("."))
+    if place.with_suffix(".py").is_file() or place.is_dir():
+        return
+    found = sorted(path.stem for path in place.parent.glob("*.py") if path.stem != "__init__")
+    near = nearest(place.name, found)
+    hint = f" Did you mean {'.'.join([*module.split('.')[:-1], near])!r}?" if near else ""
+    raise ValueError(f"there is no module {module!r} in {Path.cwd()}.{hint}")
 
 
 def _refuse_unknown(command: str, named: set[str], there: set[str]) -> None:
