@@ -172,7 +172,9 @@ def test_a_script_without_readable_flags_is_asked_once_too(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("space", "words"),
     [
-        ({"lr": uniform(0, 1)}, "has no flag --lr; it has --learning-rate: name the parameter 'learning-rate'"),
+        ({"lr": uniform(0, 1)}, "has no flag --lr; it has --learning-rate: name the parameter 'learning_rate'"),
+        ({"lr": uniform(0, 1), "learning_rate": uniform(0, 1)}, "no flag --lr; its --learning-rate is the parameter 'learning_rate' already: leave 'lr' out"),
+        ({"learning_rate": uniform(0, 1), "learning-rate": uniform(0, 1)}, "'learning_rate' and 'learning-rate' are both its flag --learning-rate; leave one out"),
         ({"batchsise": uniform(0, 1)}, "has no flag --batchsise; it has --batch-size"),
         ({"zzz": uniform(0, 1)}, "has no flag --zzz; it has --amp, --b, --batch-size"),
         ({"nesterov": uniform(0, 1)}, r"--nesterov is a switch and takes no value, but 'nesterov' is .*; tune it as choice\(\[True, False\]\)"),

@@ -27,7 +27,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,16 +183,16 @@ class Script(CommandLine):
         known = self.known_flags()
         if not known:
             return
+        taken: dict[str, str] = {}  # flag → parameter
         for name, parameter in space.parameters.items():
             if name in named:
                 continue
             flag = find(name, known)
             if flag is None and find(f"no-{name}", known) is None:
-                near = nearest(name, known)
-                listed = ", ".join(f"--{other}" for other in sorted(known) if other != "help")
+                raise ValueError(f"{self.command!r} has no flag --{name}; {_instead(name, known, space.names)}")
+            if flag is not None and (twin := taken.setdefault(flag.name, name)) != name:
                 raise ValueError(
-                    f"{self.command!r} has no flag --{name}; "
-                    + (f"it has --{near}: name the parameter {near!r}." if near else f"it has {listed}.")
+                    f"{self.command!r}: the parameters {twin!r} and {name!r} are both its flag --{flag.name}; leave one out."
                 )
             values = parameter.values(3)
             if flag is not None and not flag.takes_value and not all(isinstance(v, bool) or v is None for v in values):
@@ -230,6 +230,17 @@ class Script(CommandLine):
             if any(folder in word and Path(word[word.index(folder) :]).exists() for word in more):
                 words += more
         return words
+
+
+def _instead(name: str, known: Mapping[str, Flag], names: Sequence[str]) -> str:
+    """What to do about a parameter without a flag."""
+    near = nearest(name, known)
+    if near is None:
+        return f"it has {', '.join(f'--{other}' for other in sorted(known) if other != 'help')}."
+    for other in names:
+        if other != name and (flag := find(other, known)) is not None and flag.name == near:
+            return f"its --{near} is the parameter {other!r} already: leave {name!r} out."
+    return f"it has --{near}: name the parameter {near.replace('-', '_')!r}."
 
 
 def _refuse_missing_module(module: str) -> None:
