@@ -53,6 +53,19 @@ def told(train: Any, **changes: Any) -> Sweep:
     return Sweep(workload=FromFunction(train, metric="loss", mode="min", horizon=3), **(fields | changes))
 
 
+def both(config: Any, state: Any) -> Iterator[Any]:
+    for step in range(1, 4):
+        yield {"loss": config["x"] / step, "norm": 2.0 * step}
+
+
+def test_a_result_has_the_curves_of_all_metrics(place: Path) -> None:
+    curves = run(told(both), simulate=True).curves
+    assert list(curves.columns) == ["trial", "step", "seconds", "loss", "norm"]
+    assert list(zip(curves["trial"], curves["step"], strict=True)) == [(t, s) for t in range(3) for s in (1, 2, 3)]
+    assert list(curves["norm"]) == [2.0, 4.0, 6.0] * 3
+    assert len(curves.pivot(index="step", columns="trial", values="loss").columns) == 3
+
+
 def falling(config: Any, state: Any) -> Iterator[Any]:
     for step in range(1, 4):
         yield {"loss": config["x"] / step}

@@ -80,6 +80,25 @@ class Result:
         settings = [name for name in frame.columns if name.startswith("config.")]
         return frame[settings + [name for name in frame.columns if name not in settings]]
 
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """One row per report: trial, step, seconds since the one before, and a column for each metric, in that order."""
+        import pandas as pd
+
+        ledger = Ledger.read(self.folder)
+        try:
+            found = ledger.rows("report")
+        finally:
+            ledger.close()
+        rows = [
+            {"trial": row["trial"], "step": row["step"], "seconds": row["cost_seconds"]}
+            | {name: value for name, value in row["metrics"].items() if name not in ("trial", "step", "seconds")}
+            | {self.metric: number(row["value"], row["kind"])}
+            for row in found
+        ]
+        frame = pd.DataFrame(rows, columns=None if rows else ["trial", "step", "seconds", self.metric])
+        return frame.sort_values(["trial", "step"], ignore_index=True)
+
     def replay(self, sweep: Sweep, trial: int | None = None) -> None:
         """Train a recorded trial again, the best if none is named, and compare each step with the record.
 
