@@ -118,6 +118,7 @@ def _skill(data: Observations, expected: NDArray[np.float64]) -> float:
     ours = data.groups >= 0
     for fidelity, task in sorted({*zip(data.fidelities[ours].tolist(), data.tasks[ours].tolist(), strict=True)}):
         at = np.flatnonzero(ours & (data.fidelities == fidelity) & (data.tasks == task))
+        at = at[np.sort(np.unique(data.groups[at], return_index=True)[1])]  # copies count once
         half = max(FEWEST, (len(at) + 1) // 2)
         at = at[np.argsort(data.values[at], kind="stable")[:half]]
         if len(at) >= FEWEST:

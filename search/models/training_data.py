@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from search.history import History, Trial
 from search.models.candidates import Encoding
+from search.models.copies import twins_of
 from search.models.fidelities import Configuration, Fidelity, level
 from search.models.outcome_transform import WORST, OutcomeTransform, OutcomeTransforms
 from search.records import Status
@@ -32,7 +33,7 @@ class Observations:
     fidelities: Array
     tasks: Array  # whole numbers
     values: Array
-    groups: Array  # whole numbers: the configuration of each; negative ones belong to earlier sweeps
+    groups: Array  # whole numbers: the configuration of each, or the one that it copies; negative: of earlier sweeps
 
     def __len__(self) -> int:
         return len(self.values)
@@ -74,7 +75,7 @@ class _Row:
     value: float  # on the scale of its task
     place: int  # rank of its configuration by the latest results; 0 is the best
     is_latest: bool  # whether it is its trial's latest observation
-    group: int  # index of its configuration; −1: of an earlier sweep
+    group: int  # index of its configuration, or of the one that it copies; −1: of an earlier sweep
 
 
 def _rows(known: Sequence[Configuration], fidelities: Sequence[Fidelity], transforms: OutcomeTransforms) -> list[_Row]:
@@ -90,8 +91,9 @@ def _rows(known: Sequence[Configuration], fidelities: Sequence[Fidelity], transf
         str, list[tuple[Configuration, float, float, int, bool, int]]
     ] = {}  # task → configuration, level, loss, place, latest?, index
     rows = []
-    for number, configuration in enumerate(known):
-        place = places[number]
+    twins = twins_of(known)
+    for index, configuration in enumerate(known):
+        place, number = places[index], twins.get(index, index)
         if configuration.broken:  # its good values before it broke must not attract the search
             last = next(t for t in reversed(configuration.trials) if t.broke)
             at = level(min(max(1, last.step), horizon), horizon) if last.task == FULL else 1.0

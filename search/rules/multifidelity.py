@@ -14,11 +14,13 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.contract import Searcher, generator
 from search.history import History
 from search.models.acquisition import CurveAcquisition
 from search.models.candidates import Encoding, Score, best_configurations, is_apart
+from search.models.copies import distance_of_copies, twins_of
 from search.models.fidelities import Configuration, Fidelity, configurations_of, fidelities_of
 from search.models.fits import fits
 from search.records import Enough, Suggestion, resume, start
@@ -28,6 +30,8 @@ from search.rules.stopping import why_stop
 from search.settings import number, share, whole
 from search.space import Space, Vector
 from search.task import FULL
+
+Array = NDArray[Any]
 
 APART = 0.01  # of a range: a configuration nearer than this to a known one counts as its copy
 AGREES = 0.4  # correlation with full trainings: the results of a fidelity with less are not worth their cost
@@ -132,10 +136,15 @@ class Decision:
         self.history, self.fidelities, self.known = history, fidelities, known
         self.rng = generator(history, "multitask")
         self.acquisition = CurveAcquisition(history, fidelities, known, constant_liar=constant_liar)
+        copies = twins_of(known)
         self.resting = [
             each
-            for each in known
-            if each.reached >= 0 and not each.running and not each.broken and self.next_fidelity(each)
+            for number, each in enumerate(known)
+            if number not in copies
+            and each.reached >= 0
+            and not each.running
+            and not each.broken
+            and self.next_fidelity(each)
         ]  # the configurations that may continue
 
     @cached_property
@@ -174,7 +183,13 @@ class Decision:
 
     def candidates(self, score: Score) -> Iterator[tuple[dict[str, Any], float, bool]]:
         """Configurations and their scores, best first, and whether each is new."""
-        for config, unit, value in best_configurations(score, self.acquisition.centres, self.history.space, self.rng):
+
+        def apart(units: Array) -> Array:
+            near = [not is_apart(unit, self.acquisition.units, self._apart) for unit in units]
+            return np.where(near, -np.inf, score(units))
+
+        of = apart if self._copied else score
+        for config, unit, value in best_configurations(of, self.acquisition.centres, self.history.space, self.rng):
             yield config, value, self._is_new(config, unit)
 
     def promoted(self, configuration: Configuration, fidelity: Fidelity | None, why: str) -> Suggestion | None:
@@ -197,14 +212,21 @@ class Decision:
         return self.begun(propose_random(self.history, origin="fallback", evidence=evidence), fidelity)
 
     def _is_new(self, config: dict[str, Any], unit: Vector) -> bool:
-        space = self.history.space
-        if not is_apart(unit, self.acquisition.units, 0.0 if space.is_finite else self._apart):
+        if not is_apart(unit, self.acquisition.units, self._apart):
             return False
         return all(self.history.known(config, fidelity.task) is None for fidelity in self.fidelities)
 
     @cached_property
     def _apart(self) -> float:
-        return APART if self.history.space.dimension > FEW else APART / 10
+        """The distance, of a range, within which a configuration is the copy of a known one; 0 in a finite space."""
+        if self.history.space.is_finite:
+            return 0.0
+        return max(APART if self.history.space.dimension > FEW else APART / 10, self._copied)
+
+    @cached_property
+    def _copied(self) -> float:
+        """The distance within which copies were found; 0: there are none."""
+        return 0.0 if self.history.space.is_finite else distance_of_copies(self.known)
 
 
 def begun(suggestion: Suggestion, fidelity: Fidelity, memo: str = "") -> Suggestion:
