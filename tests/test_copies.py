@@ -65,6 +65,7 @@ def test_new_ones_keep_the_distance_up_to_which_half_were_copies() -> None:
     near: list[Trained] = [(0.22, [1.2], "model"), (0.24, [1.2], "model"), (0.43, [1.43], "model")]
     far: list[Trained] = [(0.85, [2.0], "model"), (0.97, [1.2], "model")]  # a copy, but farther away than others are
     assert distance_of_copies(known_of(RANDOM)) == 0.0
+    assert distance_of_copies(known_of([*RANDOM, near[0]])) == 0.0  # one copy alone tells of no distance
     assert distance_of_copies(known_of([*RANDOM, *near])) == pytest.approx(GROWTH * 0.02)
     assert distance_of_copies(known_of([*RANDOM, *near, *far])) == pytest.approx(GROWTH * 0.02)
 
