@@ -72,7 +72,9 @@ def simulate(
                 answer, go_on = Answer(order.trial, done=True), False
             else:
                 go_on = driver.receive(order.trial, answer.progress, done=answer.done)
-            if answer.failure:
+            if answer.lost:
+                driver.lose(order.trial, answer.lost)
+            elif answer.failure:
                 driver.fail(order.trial, *answer.failure)
             if go_on and not answer.done:
                 step(number)

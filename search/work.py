@@ -132,6 +132,10 @@ class ProcessError(RuntimeError):
     """An error of a process that a training runs: its traceback is in the trial's log, and ours would not explain it."""
 
 
+class Killed(ProcessError):
+    """A process that a training runs was ended from outside: the trial goes on as after the loss of its worker."""
+
+
 class Run(Iterator["Progress | None"]):
     """A running training whose state can be saved: iterate for its progress (None: one more update, nothing to report)."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search.work import Assignment
+from search.work import Assignment, Killed
 from tests.scripting import (
     COUNTED,
     HORIZON,
@@ -22,7 +22,6 @@ from tests.scripting import (
     trained,
     truth,
 )
-from trainables.scripts.channels import ScriptFailed
 from trainables.scripts.step_count import Refused
 
 pytestmark = pytest.mark.usefixtures("reports_find_this_checkout")
@@ -129,7 +128,7 @@ for epoch in range(done + 1, 7):
 def test_a_script_that_was_killed_before_it_told_anything_begins_at_its_beginning(tmp_path: Path, line: str) -> None:
     """It would go on from its own checkpoint, and nobody could tell which step its first line is about."""
     workload = script(tmp_path, SAVES_FIRST.replace("{line}", line))
-    with pytest.raises(ScriptFailed, match="SIGKILL"):
+    with pytest.raises(Killed, match="SIGKILL"):
         trained(workload, assigned(tmp_path))
     assert curve(trained(workload, assigned(tmp_path))) == {step: round(1 / step, 4) for step in range(1, 7)}
 
@@ -138,7 +137,7 @@ def test_where_another_trial_has_shown_how_the_script_counts_it_goes_on(tmp_path
     line = 'print(f"epoch {epoch - 1}: distance={1 / epoch:.4f}", flush=True)'
     workload = script(tmp_path, SAVES_FIRST.replace("{line}", line))
     other = tmp_path / "trials" / "1" / "checkpoints"
-    with pytest.raises(ScriptFailed):
+    with pytest.raises(Killed):
         trained(workload, Assignment(1, {}, 7, until=HORIZON, folder=other))
     trained(workload, Assignment(0, {}, 7, until=HORIZON, folder=tmp_path / "trials" / "0" / "checkpoints"))
     again = curve(trained(workload, Assignment(1, {}, 7, until=HORIZON, folder=other)))

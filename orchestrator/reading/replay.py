@@ -118,6 +118,8 @@ def _train(job: Job, until: int, before: dict[int, float], metric: str, console:
                 console.print(item.text)
             elif item.kind == "ended":
                 console.print(f"the training ended by itself at step {item.step}, before step {until}: {item.text}")
+        if answer.lost:
+            raise TrialsFailed(f"trial {job.trial}, trained again: {answer.lost}")
         if answer.failure:
             raise TrialsFailed(f"trial {job.trial}, trained again, failed: {reason(*answer.failure[:2])}")
         if answer.done:

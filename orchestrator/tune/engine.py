@@ -138,7 +138,9 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         order = self._orders.get(trial.trial_id)
         if answer is not None:
             go_on = self.driver.receive(answer.trial, answer.progress, done=answer.done) and not answer.done
-            if answer.failure is not None:
+            if answer.lost:
+                self.driver.lose(answer.trial, answer.lost)
+            elif answer.failure is not None:
                 self.driver.fail(answer.trial, *answer.failure)
         elif job is not None and order is not None:
             self.driver.finish_job(order, *job)

@@ -18,8 +18,9 @@ from orchestrator.secrets import masked
 from orchestrator.worker.isolation import Surroundings
 from orchestrator.worker.limits import LOG, log_to
 from orchestrator.worker.missing_parameter import missing_parameter
-from search.work import Assignment, Notice, Placed, ProcessError, Progress, Run
+from search.work import Assignment, Killed, Notice, Placed, ProcessError, Progress, Run
 from trainables.carry_out import carry_out, measured_on_test, predictions_on_test
+from trainables.killed import MEMORY, told_killed
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -47,6 +48,7 @@ class Answer:
     progress: list[Progress] = field(default_factory=list)
     done: bool = False  # the assignment is over: finished, paused or failed
     failure: tuple[str, str, str] | None = None  # class of the error, its message, its traceback
+    lost: str = ""  # a process of the training was killed from outside, and how
 
 
 class Job:
@@ -89,6 +91,9 @@ class Job:
             if is_for_us(error):
                 raise
             kind, says, detail = failure(error, self._folder.parent / LOG)
+            answer.lost = killed_from_outside(error)
+            if answer.lost:
+                return self._left(answer)
             hint = missing_parameter(error, says, self._config, self._names)
             answer.failure = (kind, f"{says}{hint}", f"{detail.rstrip()}{hint}\n")
         return self._left(answer)
@@ -178,6 +183,15 @@ def error_class(error: BaseException) -> str:
     if memory or "can't allocate memory" in text or "CUDA out of memory" in text:
         return "OutOfMemory"
     return type(error).__name__
+
+
+def killed_from_outside(error: BaseException) -> str:
+    """How a process of the training was killed (often for want of memory); empty if the error is the training's own."""
+    text = failures.message(error)
+    if isinstance(error, Killed):
+        return text
+    told = told_killed(text)
+    return told and f"one of its processes was killed by SIGKILL, {MEMORY}: {failures.said(error)}"
 
 
 def is_full(error: BaseException) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Mapping, Sequence
 
 from search.wording import message_at, one_line
+from trainables.killed import MEMORY, signal_of, told_killed
 from trainables.scripts.flags import Flag, flags_of, nearest
 from trainables.scripts.printed import visible
 
@@ -47,6 +49,17 @@ def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None
             return _with_hint(error, known or flags_of(f"{errors}\n{_usage(errors)}"))
     plain = [line for line in told if not _BAR.search(line)]
     return one_line(_last_message(plain, sum(line in to_errors for line in plain)))
+
+
+def killed_in_words(code: int, errors: str, output: str) -> str:
+    """That a script, or a process of its launcher, was ended from outside; empty if an error ended it."""
+    number = signal_of(code)
+    if number == signal.SIGTERM:
+        return "its process was ended from outside by SIGTERM"
+    if number == signal.SIGKILL:
+        return f"its process was killed by SIGKILL, {MEMORY}"
+    told = "" if number else told_killed("\n".join([*_lines(output), *_lines(errors)]))
+    return told and f"one of its processes was killed by SIGKILL, {MEMORY}: {told}"
 
 
 def _lines(text: str) -> list[str]:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from trainables.killed import signal_of
+
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL
 LAST_WORDS = 60.0  # seconds for a finished script to save its model
 _GUARD = """
@@ -118,11 +120,8 @@ def end_leftovers(environment: Mapping[str, str], runner: str) -> int:
 
 def exit_in_words(code: int) -> str:
     """An exit code in words: `exit code 1`, `killed by SIGKILL`."""
-    number = -code if code < 0 else code - 128 if 128 < code < 128 + 65 else 0
-    with contextlib.suppress(ValueError):
-        if number:
-            return f"killed by {signal.Signals(number).name}"
-    return f"exit code {code}"
+    number = signal_of(code)
+    return f"killed by {signal.Signals(number).name}" if number else f"exit code {code}"
 
 
 def _group_lives(group: int) -> bool:

@@ -17,11 +17,12 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from search import work
-from search.work import Assignment, Ended, Notice, Paused, Progress, Reported, Run, Saved
+from search.work import Assignment, Ended, Killed, Notice, Paused, Progress, Reported, Run, Saved
+from trainables.killed import signal_of
 from trainables.pausing import Pausing
 from trainables.scripts import config_file
 from trainables.scripts.channels import Channels, ScriptFailed
-from trainables.scripts.errors import error_line
+from trainables.scripts.errors import error_line, killed_in_words
 from trainables.scripts.printed import Value, visible
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers, exit_in_words
 from trainables.scripts.shared_files import LOOKS, checkpoints_here
@@ -106,7 +107,7 @@ class ScriptRun(Run):
         mark, pause = time.perf_counter(), SOONEST
         while True:
             has_ended = process.code is not None  # asked before reading, so that everything written is read
-            news = self._listen(has_ended and (process.code or 0) >= 0)
+            news = self._listen(has_ended and not signal_of(process.code or 0))
             while self._heard:
                 reading = self._heard.popleft()
                 row = self._settle(reading)
@@ -276,11 +277,15 @@ class ScriptRun(Run):
     # The end
 
     def _end(self, code: int) -> Progress:
-        """The end of a script before its trial's last step. Raises ScriptFailed unless it ended properly."""
+        """The end of a script before its trial's last step. Raises Killed or ScriptFailed unless it ended properly."""
         if code:
             errors, output = self._folder.tail(ERRORS), self._folder.tail(OUTPUT)
+            if why := killed_in_words(code, errors, output):
+                raise Killed(why)
             said = error_line(errors, output, self._script.known_flags()) or "it printed no reason"
             where = f"after step {self._step} of {self._assignment.until}"
+            if signal_of(code):
+                raise ScriptFailed(f"{exit_in_words(code)} {where}: {said}")
             raise ScriptFailed(f"{said} ({exit_in_words(code)} {where})")
         if not self._step:
             last = next((line.strip() for line in reversed(self._folder.tail(OUTPUT).splitlines()) if line.strip()), "")
@@ -301,7 +306,7 @@ class ScriptRun(Run):
             elif self._count.kind == REPORTED:
                 process.wait(GRACE)
         finally:
-            came_to_its_end = process.code is not None and process.code >= 0
+            came_to_its_end = process.code is not None and not signal_of(process.code)
             process.end()
         with contextlib.suppress(Refused, ScriptFailed):  # at this point nobody needs the error
             self._settle_all(came_to_its_end)
