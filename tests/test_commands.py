@@ -79,6 +79,7 @@ def test_show_json_has_the_promised_keys(place: Path) -> None:
         "trials",
         "best",
         "baseline",
+        "unfair",
         "cost",
         "suggestions",
         "resumes",

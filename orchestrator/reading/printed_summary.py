@@ -17,6 +17,7 @@ from orchestrator.reading.spending import print_accounts
 from orchestrator.reading.state import state_words
 from orchestrator.reading.trial_counts import count_words
 from orchestrator.record.ledger import Ledger
+from search.records import Status
 from search.wording import together
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def print_summary(ledger: Ledger, console: Console) -> None:
             console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         console.print("")
         console.print(_result_table(facts, best, baseline))
+        if facts["unfair"]:
+            console.print(f"No gain is told: {facts['unfair']}.", highlight=False, soft_wrap=True)
     counts = count_words(facts["trials"], facts["state"])
     cost = facts["cost"]
     full = isinstance(cost["budget"], (int, float))
@@ -103,7 +106,8 @@ def _result_table(facts: Mapping[str, Any], best: Mapping[str, Any], baseline: M
     for name, about in (("baseline", baseline), ("best", best)):
         if about is None:
             continue
-        label, tested = f"{name} (trial {about['trial']})", about["test"] or {}
+        where = "" if about["status"] == Status.COMPLETED.value else f", {about['status']} at step {about['step']}"
+        label, tested = f"{name} (trial {about['trial']}{where})", about["test"] or {}
         if again := rests_on(about):
             table.add_row(f"{label}, {again}", _number(about["value"]), *["–"] * len(tests))
         table.add_row(
@@ -117,7 +121,7 @@ def _result_table(facts: Mapping[str, Any], best: Mapping[str, Any], baseline: M
             _gain(before.get(name), tested.get(name), facts["mode"] if name == facts["metric"] else "")
             for name in tests
         ]
-        table.add_row("against the baseline", *gains)
+        table.add_row("against the baseline", *(["–"] * len(gains) if facts["unfair"] else gains))
     return table
 
 

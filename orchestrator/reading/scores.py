@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.console.plurals import plural
 from search.history import History, Trial
-from search.records import Goal
+from search.records import Goal, Status
 from search.rules.finalists import confirmed, score
 
 
@@ -23,6 +23,24 @@ def scores(history: History, trial: Trial, goal: Goal) -> dict[str, Any]:
         "first": _value(trial.loss, goal),
         "confirmed": [_value(loss, goal) for loss in fresh],
     }
+
+
+def unfair(best: Trial | None, baseline: Trial | None, horizon: int) -> str:
+    """Why no gain of the best over the baseline can be told, in one clause; empty if it can, or if one of them is missing.
+
+    Two trainings to their ends can be compared, and two trials at the same step; a baseline that failed cannot.
+    """
+    if best is None or baseline is None or best is baseline:
+        return ""
+    if baseline.status in (Status.FAILED, Status.DIVERGED):
+        return f"the baseline {baseline.status.value} at step {baseline.step} of {horizon}"
+    if not baseline.steps:
+        return "the baseline has not reported yet"
+    if best.status is baseline.status is Status.COMPLETED or best.step == baseline.step:
+        return ""
+    if baseline.status is not Status.COMPLETED:
+        return f"the baseline is at step {baseline.step} of {horizon}, the best at step {best.step}"
+    return f"the best is at step {best.step} of {horizon}, the baseline at step {baseline.step}"
 
 
 def first_score(loss: float, goal: Goal) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from orchestrator.errors import StorageError
 from orchestrator.reading.forecasts import foreseen, foreseen_words
 from orchestrator.reading.out_of_time import out_of_time
 from orchestrator.reading.own_files import scripts_own
-from orchestrator.reading.scores import first_score, scores
+from orchestrator.reading.scores import first_score, scores, unfair
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state, state_words
 from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, retried, stands
@@ -48,6 +48,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             "trials": {status.value: history.count(status) for status in Status},
             "best": _about(ledger, history, best),
             "baseline": _about(ledger, history, baseline),
+            "unfair": unfair(best, baseline, history.horizon),  # why no gain is told
             "cost": {},  # its place; the accounts fill it
             "suggestions": dict(origins),
             "resumes": _resumes(ledger, [row["seq"] for row in sweeps]),

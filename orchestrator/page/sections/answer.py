@@ -20,7 +20,7 @@ from orchestrator.page.sections.health import checks
 from orchestrator.page.words import brief, duration, listed, number, place, setting, settings, trainings
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.out_of_time import out_of_time_words
-from orchestrator.reading.scores import rests_on, scores
+from orchestrator.reading.scores import rests_on, scores, unfair
 from orchestrator.reading.spending import NOT_CONFIRMED
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
@@ -77,8 +77,8 @@ def _lead(run: Recorded) -> str:
         return "Unknown: the sweep has no baseline. Sweep(baseline=…) trains one for comparison."
     if best is None:
         return ""
-    if not isfinite(baseline.loss):
-        return f"Unknown: the baseline (trial {baseline.number}) {_not_there(baseline)}."
+    if why := unfair(best, baseline, run.history.horizon):
+        return f"Unknown: {why}."
     if best is baseline or key_of(best.config) == key_of(baseline.config):
         policy = " The policy trained the baseline, too." if run.about.get("policy", NO_POLICY) != NO_POLICY else ""
         value = number(run.value(baseline.loss))
@@ -90,10 +90,7 @@ def _lead(run: Recorded) -> str:
     way = "higher" if mine > theirs else "lower"
     percent = f" ({brief(100 * share)} % {way})" if 0.001 < share < 10 else ""
     by = f"{how} by {number(abs(gain))}{percent}" if gain else how
-    unequal = "" if baseline.status is Status.COMPLETED and best.status is Status.COMPLETED else (
-        f" Not a fair comparison yet: step {best.step} against step {baseline.step}." if best.step != baseline.step else ""
-    )  # fmt: skip
-    return f"{number(mine)} against {number(theirs)} of the baseline: {by}.{unequal}{_on_test(run, best, baseline)}"
+    return f"{number(mine)} against {number(theirs)} of the baseline: {by}.{_on_test(run, best, baseline)}"
 
 
 def _on_test(run: Recorded, best: Trial, baseline: Trial) -> str:
@@ -209,6 +206,8 @@ def _next(run: Recorded) -> str:
         return f"{how} Add these settings to the sweep and run the same command: only the repetitions are trained."
     if run.baseline is None:
         return "Name a baseline (Sweep(baseline=…)), so that the gain can be told."
+    if why := unfair(best, run.baseline, run.history.horizon):
+        return f"Find out why the gain is unknown ({why}): orchestrator logs {name} {run.baseline.number}"
     if _gain(run) <= 0:
         return "Search on, or widen the space: nothing better than the baseline was found."
     urgent = [finding for finding in _findings(run) if finding.severity == "serious"]
@@ -260,10 +259,6 @@ def _noise(found: list[Finalist]) -> float | None:
 def _freedom(found: list[Finalist]) -> int:
     """The degrees of freedom of the deviation between seeds."""
     return sum(max(0, sum(map(isfinite, each.losses)) - 1) for each in found)
-
-
-def _not_there(trial: Trial) -> str:
-    return "has not reported yet" if trial.status is Status.RUNNING else ENDINGS[trial.status]
 
 
 def _command(run: Recorded) -> str:
