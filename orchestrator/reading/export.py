@@ -76,12 +76,14 @@ def _working_folder(ledger: Ledger, seq: int) -> str | None:
     return place
 
 
-def by_hand(words: Sequence[str], trial: Path, seed: int, horizon: int, kept: str | None) -> str | None:
+def by_hand(
+    words: Sequence[str], trial: Path, seed: int, horizon: int, kept: str | None, *, copied: Path | None = None
+) -> str | None:
     """The line for a shell that trains a script's configuration again; None if its config file is gone.
 
     `words`: of the recorded command, with its placeholders. `trial`: the trial's folder, which keeps the config file.
     `kept`: what the script has kept in its TRIAL_FOLDER. A script that uses that folder gets another
-    one, so that the trial's checkpoints stay as they are.
+    one, so that the trial's checkpoints stay as they are. `copied`: the folder of files from which it goes on there.
     """
     text, again, config = " ".join(words), trial / "again", next(trial.glob("config.*"), None)
     if f"{{{CONFIG}}}" in text and config is None:
@@ -95,6 +97,8 @@ def by_hand(words: Sequence[str], trial: Path, seed: int, horizon: int, kept: st
     for name, value in ((CONFIG, config), (FOLDER, again), (SEED, seed)):
         words = [word.replace(f"{{{name}}}", str(value)) for word in words]
     made = shlex.join(["mkdir", "-p", str(again)]) + " && " if needs_folder else ""
+    if copied is not None:  # without the hidden folder of the sweep's messages
+        made += f"cp -R {shlex.quote(str(copied))}/* {shlex.quote(str(again))} && "
     return made + shlex.join(["env", *environment, *words])
 
 

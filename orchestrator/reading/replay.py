@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
 from collections.abc import Mapping
 from itertools import pairwise
@@ -13,9 +15,12 @@ from rich.console import Console
 
 from orchestrator.errors import BadInput, NoMetric, NotTheSame, TrialsFailed, did_you_mean
 from orchestrator.failures import reason
+from orchestrator.reading.export import by_hand
+from orchestrator.reading.own_files import scripts_own
 from orchestrator.record.encoding import number, unmasked
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.storage import refuse_links
+from orchestrator.reporting import PLACE, REPORTS
 from orchestrator.worker.job import Job, prepare
 from search.work import Assignment
 
@@ -46,7 +51,12 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     place.mkdir(parents=True, mode=0o700)
     last = recorded[-1]["step"] if recorded else 0
     if go_on is not None:
-        _take_checkpoints(folder / "trials" / f"{trial:05d}" / "checkpoints", place, go_on, last)
+        files, kept = scripts_own(folder, trial)
+        if kept and go_on > sweep.workload.horizon:
+            raise BadInput(_ends_by_itself(sweep, rows[0], folder, go_on))
+        _take_checkpoints(
+            folder / "trials" / f"{trial:05d}" / "checkpoints", place, go_on, last, files if kept else None
+        )
     elif not recorded:
         raise BadInput(f"{folder}: trial {trial} has reported nothing that could be compared.")
     shared = folder / "prepared"
@@ -126,9 +136,29 @@ def _train(job: Job, until: int, before: dict[int, float], metric: str, console:
             return differences
 
 
-def _take_checkpoints(source: Path, place: Path, go_on: int, last: int) -> None:
+def _ends_by_itself(sweep: Sweep, row: Mapping[str, Any], folder: Path, go_on: int) -> str:
+    """Why a script does not go on beyond its horizon, and the command that trains it on; `row`: its trial's suggestion."""
+    trial, horizon = folder.absolute() / "trials" / f"{row['trial']:05d}", sweep.workload.horizon
+    own = trial / "checkpoints" / "script"
+    text = f"--go-on {go_on}: this training ends by itself at step {horizon}, its horizon"
+    words = [*(row["command"] or []), *shlex.split(getattr(sweep.workload, "resume", None) or "")]
+    line = by_hand(words, trial, row["seed"], horizon, str(own), copied=own)
+    if not row["command"] or line is None:
+        return f"{text}; its files are in {own}."
+    there = shlex.join(["cd", str(Path.cwd())])
+    return (
+        f"{text}. To train on, ask the script itself for more steps, on a copy of the trial's files: {there} && {line}"
+    )
+
+
+def _take_checkpoints(source: Path, place: Path, go_on: int, last: int, own: str | None) -> None:
+    """Copy the trial's checkpoints. `own`: the folder of a script, which keeps them itself and reports their paths."""
     if go_on <= last:
         raise BadInput(f"--go-on {go_on}: the trial is at step {last} already; name a later step.")
-    if not any(source.glob("*/manifest.json")):
+    if own is None and not any(source.glob("*/manifest.json")):
         raise BadInput(f"{source}: no checkpoint is left of this trial; train it again without --go-on.")
     shutil.copytree(source, place, dirs_exist_ok=True)
+    reports = place / "script" / PLACE / REPORTS
+    if own is not None and reports.is_file():  # the copies, because a script may delete older checkpoints
+        before, after = (json.dumps(str(path.absolute()))[1:-1] for path in (Path(own), place / "script"))
+        reports.write_text(reports.read_text().replace(f'"{before}/', f'"{after}/'))

@@ -1,0 +1,73 @@
+"""`replay --go-on` of a script: from the files that its trial kept, up to its horizon; beyond, by its own command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import BadInput
+from orchestrator.reading.replay import replay_trial
+from orchestrator.sweep import Sweep
+from tests.scripting import LINE, RESUMES, script
+from tests.support import ROOT, simulated, small_sweep
+
+FAILS = "if epoch == 4 and not pathlib.Path(__file__).with_name('mended').exists(): raise RuntimeError('boom')\n    "
+REPORTS = """
+import json, os, pathlib
+from orchestrator.reporting import report, resumed_from
+last = resumed_from()
+done = 0 if last is None else json.loads(last.read_text())
+for epoch in range(done + 1, 7):
+    {fails}
+    here = pathlib.Path(os.environ["TRIAL_FOLDER"], f"{epoch}.json")
+    here.write_text(json.dumps(epoch))
+    report(epoch, distance=1 / epoch, checkpoint=here)
+    if last is not None:
+        last.unlink()  # a script that keeps only its newest checkpoint
+    last = here
+"""
+
+
+def failed_at_three(folder: Path, text: str, **more: Any) -> Sweep:
+    """A sweep whose only trial failed after step 3 of 6; the cause is mended since."""
+    workload = script(folder / "code", text.replace("{fails}", FAILS.strip()), flag="--{name}={value}", **more)
+    sweep = small_sweep(workload=workload, num_samples=1)
+    driver = simulated(folder / "run", sweep)
+    assert [(trial.status.value, trial.step) for trial in driver.history] == [("failed", 3)]
+    (folder / "code" / "mended").touch()
+    return sweep
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    own = folder / "run" / "trials" / "00000" / "checkpoints" / "script"
+    return {str(path.relative_to(own)): path.read_bytes() for path in own.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("text", [RESUMES.replace("{line}", FAILS + LINE), REPORTS])
+def test_a_script_goes_on_from_a_copy_of_its_trials_files(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    sweep = failed_at_three(tmp_path, text)
+    before = kept(tmp_path)
+    replay_trial(sweep, tmp_path / "run", 0, 6)
+    told = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
+    assert told == ["4", "5", "6"]
+    assert kept(tmp_path) == before
+
+
+def test_beyond_its_horizon_a_script_goes_on_by_its_own_command(tmp_path: Path) -> None:
+    sweep = failed_at_three(tmp_path, RESUMES.replace("{line}", FAILS + LINE))
+    with pytest.raises(BadInput, match="ends by itself at step 6, its horizon. To train on, ask the script") as caught:
+        replay_trial(sweep, tmp_path / "run", 0, 9)
+    line = str(caught.value).rpartition("a copy of the trial's files: ")[2]
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True, env=os.environ)
+    assert [row.split(":")[0] for row in done.stdout.splitlines()] == ["epoch 4", "epoch 5", "epoch 6"]
+    resumes = replace(sweep, workload=replace(sweep.workload, resume="--resume {folder}/mine.json"))
+    with pytest.raises(BadInput, match=r"--resume \S+00000/again/mine.json$"):
+        replay_trial(resumes, tmp_path / "run", 0, 9)
