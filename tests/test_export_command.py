@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import shutil
@@ -10,11 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from ruamel.yaml import YAML
 
 from orchestrator import Script, Space, loguniform
 from orchestrator.console.typed_command import recorded_line
 from orchestrator.reading.export import best_as_yaml, by_hand
+from orchestrator.reading.printed_summary import print_summary
 from orchestrator.record.ledger import Ledger
 from tests.support import simulated, small_sweep
 
@@ -136,3 +139,26 @@ def test_a_command_that_needs_another_folder_goes_there_first(tmp_path: Path, mo
     monkeypatch.chdir(home)
     assert recorded_line(record) == "python sub/tune.py --budget 3"
     assert recorded_line(record | {"code": {}}) == "python sub/tune.py --budget 3"
+
+
+def test_a_checkpoint_and_a_command_say_that_they_are_of_the_first_training(tmp_path: Path) -> None:
+    """Beside them stands the mean of fresh seeds, which is the score of other trainings."""
+    text = (
+        "import os, pathlib, random; random.seed(os.environ['TRIAL_SEED'])\n"
+        "for n in 1, 2, 3: print(f'epoch {n}: distance={random.random()}')\n"
+        "pathlib.Path(os.environ['TRIAL_FOLDER'], 'last.pt').touch()\n"
+    )
+    script = tmp_path / "train.py"
+    script.write_text(text)
+    workload = Script(f"{sys.executable} {script}", metric="distance", mode="min", horizon=3, flag="--{name}={value}")
+    driver = simulated(tmp_path / "own", small_sweep(workload=workload, finalists=1, confirmations=2, num_samples=3))
+    assert driver.best is not None
+    ledger, out = Ledger.read(tmp_path / "own"), io.StringIO()
+    text = best_as_yaml(ledger)
+    print_summary(ledger, Console(file=out, width=200))
+    ledger.close()
+    first, exported = driver.best.losses[-1], YAML(typ="safe").load(text)
+    assert (exported["first"], exported["value"]) == (first, pytest.approx(sum(exported["confirmed"]) / 2))
+    assert f"# Of the first training: its own score is {first}.\ncheckpoint: " in text
+    assert "# With the seed of the first training.\ncommand: " in text
+    assert f"checkpoints/script; its own score is the first, {first:.4g}\n" in out.getvalue()

@@ -66,6 +66,8 @@ def best_as_yaml(ledger: Ledger) -> str:
     remarks = {"found": _FOUND, "first": _FIRST}
     if basis := rests_on(best):
         remarks["value"] = f"{basis.capitalize()}."
+        remarks["checkpoint"] = f"Of the first training: its own score is {best['first']}."
+        remarks["command"] = "With the seed of the first training."
     return yaml_text(content, remarks)
 
 

@@ -68,7 +68,8 @@ def print_summary(ledger: Ledger, console: Console) -> None:
     for line in failure_lines(facts, ledger.folder):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if best is not None and best["checkpoint"]:
-        console.print(f"Checkpoint   {best['checkpoint']}", highlight=False, soft_wrap=True)
+        own = f"; its own score is the first, {_number(best['first'])}" if rests_on(best) else ""
+        console.print(f"Checkpoint   {best['checkpoint']}{own}", highlight=False, soft_wrap=True)
 
 
 def failure_lines(facts: Mapping[str, Any], folder: Path) -> list[str]:
