@@ -130,7 +130,7 @@ def _why_no_result(driver: Driver) -> str:
             f"Raise {'num_samples' if driver.sweep.budget is None else 'budget'} (--num-samples, --budget) for more."
         )
     if driver.abort_reason:
-        return f"no trial gave the metric {metric!r}: {driver.abort_reason}"
+        return f"no trial gave {'a finite' if diverged else 'the metric'} {metric!r}: {driver.abort_reason}"
     if failed:
         return f"no trial gave the metric {metric!r}. First failure: trial {failed[0].number}: {failed[0].reason}"
     if diverged:

@@ -171,7 +171,7 @@ class History:
             self.costs.add(trial.task, record.step - (trial.step or trial.began))
             self._curves.add(trial, record.step, record.loss)
             trial.grow(record)
-            self.run.report(record.step)
+            self.run.report(record.step, record.loss)
             self.device_time.report(record.trial, record.cost_seconds)
             return trial
         if isinstance(record, Used):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from search.records import Began, End, Lost, Over, Record, Retry, Status, Suggestion, Tested
@@ -27,6 +28,8 @@ class RunState:
         self.to_retry: dict[int, None] = {}  # failed trials that wait for another try, in order
         self.retried: set[int] = set()  # trials for which another try was asked
         self.failures: list[str] = []  # of this run: why trials failed that had got as far as any other
+        self.is_measured = False  # whether any report was finite
+        self.diverged_at_once: list[str] = []  # of this run: why trials diverged at their first report
 
     def add(self, record: Record, trial: Trial | None) -> None:
         """Add `record`, which is not a report, after the history has; `trial` is the one it concerns."""
@@ -35,6 +38,7 @@ class RunState:
                 self.over = record.reason
             elif isinstance(record, Began):
                 self.failures.clear()
+                self.diverged_at_once.clear()
                 self.over = "" if record.change else self.over
         elif isinstance(record, Suggestion):
             self.unpaid.pop(trial.number, None)
@@ -46,6 +50,8 @@ class RunState:
             self._get_to(trial.step + (record.status in (Status.STOPPED, Status.COMPLETED)))
             if record.status is Status.FAILED and trial.step >= self.farthest:
                 self.failures.append(record.reason)
+            if record.status is Status.DIVERGED and len(trial.steps) == 1:
+                self.diverged_at_once.append(record.reason)
         elif isinstance(record, Lost):
             self.losses.setdefault(trial.number, []).append(trial.step)
         elif isinstance(record, Retry):
@@ -53,9 +59,10 @@ class RunState:
         elif isinstance(record, Tested):
             self.tested.add(trial.number)
 
-    def report(self, step: int) -> None:
+    def report(self, step: int, loss: float) -> None:
         """Record that a trial has reported `step`."""
         self.has_reported = True
+        self.is_measured = self.is_measured or math.isfinite(loss)
         self._get_to(step)
 
     def _retry(self, number: int) -> None:

@@ -63,7 +63,7 @@ def test_a_script_goes_on_from_a_copy_of_its_trials_files(
 
 def test_beyond_its_horizon_a_script_goes_on_by_its_own_command(tmp_path: Path) -> None:
     sweep = failed_at_three(tmp_path, RESUMES.replace("{line}", FAILS + LINE))
-    with pytest.raises(BadInput, match="ends by itself at step 6, its horizon. To train on, ask the script") as caught:
+    with pytest.raises(BadInput, match=r"ends by itself at step 6, its horizon. To train on, ask the script") as caught:
         replay_trial(sweep, tmp_path / "run", 0, 9)
     line = str(caught.value).rpartition("a copy of the trial's files: ")[2]
     done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True, env=os.environ)

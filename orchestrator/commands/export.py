@@ -72,13 +72,14 @@ def export(
 
 def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
     """The trial's schedule (None: the best trial's): in samples if a policy turned knobs, else in steps."""
-    from orchestrator.reading.summary import summary
+    from orchestrator.reading.summary import no_result, summary
     from search.rules.forked_schedule import schedule
 
     begun = ledger.begun()
-    best = summary(ledger)["best"] if trial is None else None
+    facts = summary(ledger)
+    best = facts["best"] if trial is None else None
     if trial is None and best is None:
-        raise BadInput(f"{ledger.folder}: no trial has reported yet, so none is the best; name one with --trial.")
+        raise BadInput(f"{ledger.folder}: {no_result(facts)}, so none is the best; name one with --trial.")
     number = best["trial"] if best is not None else trial
     if number not in begun:
         raise BadInput(

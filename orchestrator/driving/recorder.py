@@ -22,6 +22,7 @@ from search.rules.conduct import (
     Instead,
     after_loss,
     after_report,
+    common_divergence,
     common_failure,
     early_end,
     leave_lost_task,
@@ -140,9 +141,13 @@ class Recorder:
         self._end(End(trial.number, Status.FAILED, why), detail)
         if first:
             self._listen("failure", detail)  # show the first failure in full, at once
-        if not self.abort_reason and (common := common_failure(self._history, signature)):
-            self.abort_reason = common
-            self.tell("abort", common)
+        self._abort(common_failure(self._history, signature))
+
+    def _abort(self, why: str) -> None:
+        """Stop the run as a failure, if `why` says so."""
+        if why and not self.abort_reason:
+            self.abort_reason = why
+            self.tell("abort", why)
 
     def lose(self, trial: Trial, why: str) -> None:
         """A running trial's worker is gone."""
@@ -209,6 +214,7 @@ class Recorder:
                 self._history.append(record)
             else:
                 self._end(record)
+                self._abort(common_divergence(self._history))
 
     def _fail_for_metric(self, trial: Trial, text: str) -> None:
         self.fail(trial, reason("NoMetric", text), text)

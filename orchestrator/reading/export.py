@@ -15,7 +15,7 @@ from orchestrator.errors import BadInput, StorageError
 from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.scores import rests_on
 from orchestrator.reading.spending import observations
-from orchestrator.reading.summary import description, summary
+from orchestrator.reading.summary import description, no_result, summary
 from orchestrator.record.encoding import to_json
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import RECORDS
@@ -36,7 +36,7 @@ def best_as_yaml(ledger: Ledger) -> str:
     facts = summary(ledger)
     best = facts["best"]
     if best is None:
-        raise BadInput(f"{ledger.folder}: nothing to export, no trial has reported yet.")
+        raise BadInput(f"{ledger.folder}: nothing to export, {no_result(facts)}.")
     number = best["trial"]
     content: dict[str, Any] = {
         "run": ledger.folder.name,

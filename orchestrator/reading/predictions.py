@@ -197,7 +197,7 @@ def _pair(history: History, folder: Path) -> tuple[Trial, Trial]:
     best = winner(history)
     baseline = next((trial for trial in history if trial.first_origin == BASELINE), None)
     if best is None or not best.steps:
-        raise BadInput(f"{folder}: no full training has reported yet, so there is no best trial to compare.")
+        raise BadInput(f"{folder}: no full training has a finite value yet, so there is no best trial to compare.")
     if baseline is None or not baseline.steps:
         raise BadInput(f"{folder}: has no baseline to compare with; give the sweep one: Sweep(baseline={{…}}).")
     if best is baseline:

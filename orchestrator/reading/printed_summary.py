@@ -22,7 +22,7 @@ from search.wording import together
 
 if TYPE_CHECKING:
     from rich.console import Console
-from orchestrator.reading.summary import summary
+from orchestrator.reading.summary import no_result, summary
 
 MOST_CAUSES = 5  # of failures to show
 
@@ -33,7 +33,7 @@ def print_summary(ledger: Ledger, console: Console) -> None:
     best, baseline = facts["best"], facts["baseline"]
     console.print(f"\n[bold]{ledger.folder.name}[/bold]: {state_words(ledger)}", highlight=False)
     if best is None:
-        console.print(f"  no {'full training' if facts['tasks'] else 'trial'} has reported yet")
+        console.print(f"  {no_result(facts)}")
     else:
         console.print(
             f"\n[bold]Best configuration[/bold] (trial {best['trial']}, step {best['step']}, {best['status']})"

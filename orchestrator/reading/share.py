@@ -18,7 +18,7 @@ from typing import Any
 from orchestrator.errors import BadInput
 from orchestrator.reading.export import writing
 from orchestrator.reading.own_files import scripts_own
-from orchestrator.reading.summary import summary
+from orchestrator.reading.summary import no_result, summary
 from orchestrator.record import remarks
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.reporting import PLACE
@@ -62,9 +62,10 @@ def _fill(ledger: Ledger, made: Path, report: Mapping[str, bytes]) -> Iterator[s
         shutil.copyfile(ledger.folder / remarks.FILE, made / remarks.FILE)
     for name, content in report.items():
         (made / name).write_bytes(content)
-    best = summary(ledger)["best"]
+    facts = summary(ledger)
+    best = facts["best"]
     if best is None:
-        yield "a checkpoint: no trial has reported yet"
+        yield f"a checkpoint: {no_result(facts)}"
         return
     _, reported = scripts_own(ledger.folder, best["trial"])
     source = reported or best["checkpoint"]

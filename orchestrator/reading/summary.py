@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from orchestrator.console.plurals import plural
 from orchestrator.errors import StorageError
 from orchestrator.reading.forecasts import foreseen, foreseen_words
 from orchestrator.reading.out_of_time import out_of_time
@@ -57,6 +59,14 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             **accounts(ledger, history, goal_of(about)),
             "forecast": foreseen(ledger),
         }
+
+
+def no_result(facts: Mapping[str, Any]) -> str:
+    """Why no trial is the best, for a `summary` without one."""
+    what, diverged = "full training" if facts["tasks"] else "trial", facts["trials"][Status.DIVERGED.value]
+    if diverged:
+        return f"no {what} has a finite {facts['metric']}: {plural(diverged, 'trial')} diverged"
+    return f"no {what} has reported yet"
 
 
 def _resumes(ledger: Ledger, begun: list[int]) -> int:

@@ -244,6 +244,18 @@ def common_failure(history: History, kind: Callable[[str], str]) -> str:
     return f"{them} trials failed in the same way: {failures[-1]}"
 
 
+def common_divergence(history: History) -> str:
+    """Why the run should stop: no trial has a value, and several diverged at their first report. "": it should not."""
+    diverged = history.run.diverged_at_once
+    if history.run.is_measured or len(diverged) < SAME_FAILURES:
+        return ""
+    return (
+        f"the first {len(diverged)} trials diverged at their first report ({diverged[-1]}): a NaN or infinite value counts as a "
+        "divergence. If nothing is measured yet at that step, report or print the metric only once it has a value; otherwise "
+        "lower the learning rates of the space"
+    )
+
+
 def without_checkpoint(suggestion: Suggestion, history: History) -> Suggestion:
     """The substitute for a fork whose parent has lost its checkpoint (a damaged disk, a population made larger).
 

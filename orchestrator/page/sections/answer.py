@@ -55,9 +55,9 @@ def section(run: Recorded) -> Section:
 def _won(run: Recorded) -> str:
     best = run.best
     if best is None:
-        begun = len(run.history.trials)
+        begun, diverged = len(run.history.trials), run.history.count(Status.DIVERGED)
         return (
-            f"Nothing yet: {plural(begun, 'trial', 'have begun')}, and no full training has reported."
+            f"Nothing yet: {plural(begun, 'trial', 'have begun')}, and no full training has {'a finite value' if diverged else 'reported'}."
             if begun
             else "Nothing yet: no trial has begun."
         )
