@@ -75,7 +75,7 @@ def test_a_promoting_scheduler_resumes_what_a_stopping_one_left(tmp_path: Path) 
     ("changes", "field"),
     [
         ({"mode": "max"}, "mode = min, now max"),
-        ({"workload": Quadratic(horizon=5)}, "workload = Quadratic"),
+        ({"workload": Quadratic(horizon=5)}, r"workload\.horizon = 4, now 5"),
         ({"policy": lambda config: None}, r"policy = Fixed\(\)"),
         ({"space": Space(SPACE | {"learning_rate": loguniform(0.5, 0.9)})}, "space has changed .*learning_rate"),
         (

@@ -374,7 +374,7 @@ def test_prices_may_change_and_only_a_budget_in_dollars_sees_it(tmp_path: Path) 
     before = len(recorded(tmp_path / "b", "suggestion"))
     cheap = dear.changed(prices={"H100": 1.8})
     carried_out(tmp_path / "b", cheap, 1, forever)
-    assert recorded(tmp_path / "b", "sweep")[-1]["change"] == "prices: {'H100': 7.2} → {'H100': 1.8}"
+    assert recorded(tmp_path / "b", "sweep")[-1]["change"] == "prices.H100: 7.2 → 1.8"
     assert len(recorded(tmp_path / "b", "suggestion")) > before
 
 

@@ -422,7 +422,7 @@ def test_a_setting_that_a_release_adds_at_its_default_is_no_other_training(tmp_p
         assert again.returncode == 0, again.stderr
         assert "policy:" not in again.stderr
     (tmp_path / "tune.py").write_text(POLICY.replace("policy=Mine()", "policy=Mine(2)"))
-    assert "started with policy = Mine(first=1" in run_script("tune.py", "--simulate", cwd=tmp_path).stderr
+    assert "started with policy.first = 1" in run_script("tune.py", "--simulate", cwd=tmp_path).stderr
     nested = Warmup(1.0, then=RateRace())
     assert as_before(nested, identity(nested).replace(", lanes=()", "")) == identity(nested).replace(", lanes=()", "")
     changed = Warmup(1.0, then=RateRace(lanes=("momentum",)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from orchestrator.console.plurals import plural
 from orchestrator.definition.description import FIXED, described_as_before
+from orchestrator.definition.differing import differing
 from orchestrator.definition.identity import without_digests
 from orchestrator.definition.sources import edited
 from orchestrator.errors import ResumeRefused
@@ -35,8 +36,9 @@ def what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, An
     before, after = earlier[-1]["description"], _described(sweep)
     for name in FIXED:
         if not _same(name, sweep, earlier[-1], after):
+            told = [f"{part} = {old}, now {new}" for part, old, new in _changes(name, sweep, earlier[-1], after)]
             raise ResumeRefused(
-                f"{ledger.folder}: started with {name} = {before[name]}, now {after[name]}. The old results do not mean the "
+                f"{ledger.folder}: started with {'; '.join(told)}. The old results do not mean the "
                 f"same any more. Use another --name, or move {ledger.folder} away."
             )
     for old, new in edited(before.get("files", {}), after["files"]).values():
@@ -136,11 +138,12 @@ def _described(sweep: Sweep) -> dict[str, Any]:
 def _differences(sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     before = earlier["description"]
     changes = [
-        f"{name}: {_short(before.get(name))} → {_short(after[name])}"
+        f"{part}: {old} → {new}"
         for name in after
         if name not in ("files", *_without_effect(sweep))
         and not _same(name, sweep, earlier, after)
         and (name in before or after[name])
+        for part, old, new in _changes(name, sweep, earlier, after)
     ]
     return ", ".join(changes + [f"{name} was edited" for name in edited(before.get("files", {}), after["files"])])
 
@@ -160,6 +163,16 @@ def _same(name: str, sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[st
         return True
     other_python = earlier["code"]["python"].split(".")[:2] != PYTHON.split(".")
     return other_python and without_digests(before) == without_digests(after[name])
+
+
+def _changes(
+    name: str, sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    """What differs in a setting: the name and both values of each part."""
+    before, now = earlier["description"].get(name), after[name]
+    if name in ("workload", "policy") and isinstance(before, str):
+        now = described_as_before(sweep, name, before)  # without the settings that a later release has added
+    return differing(name, before, now)
 
 
 def _check_tasks(ledger: Ledger, earlier: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> None:
@@ -185,8 +198,3 @@ def _check_overlap(sweep: Sweep, ledger: Ledger) -> None:
             f"{ledger.folder}: space has changed and holds none of the {len(configs)} configurations on record "
             f"(for example {configs[-1]}: {sweep.space.why_not(configs[-1])}). Use another --name, or move {ledger.folder} away."
         )
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,77 @@
+"""Two recorded values of a setting, reduced to what differs: the fields of an object, the keys of a mapping, a part of a text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+LONGEST = 60  # characters of a value
+CONTEXT = 20  # characters of a long value before the first difference
+_OBJECT = re.compile(r"([A-Za-z_][\w.]*)\((.*)\)", re.S)
+_FIELD = re.compile(r"([A-Za-z_]\w*)=(.*)", re.S)
+_ABSENT = "not set"
+
+
+def differing(name: str, before: object, after: object) -> Iterator[tuple[str, str, str]]:
+    """The name and both values of each part that differs; values are cut to `LONGEST` characters, not before they differ.
+
+    >>> list(differing("workload", "Script(command='a.py', horizon=10)", "Script(command='a.py', horizon=20)"))
+    [('workload.horizon', '10', '20')]
+    """
+    if before == after:
+        return
+    old, new = _parts(before), _parts(after)
+    if old is None or new is None or old[0] != new[0]:
+        yield name, *_cut(str(before), str(after))
+        return
+    for part in dict.fromkeys([*old[1], *new[1]]):
+        yield from differing(f"{name}.{part}", old[1].get(part, _ABSENT), new[1].get(part, _ABSENT))
+
+
+def _parts(value: object) -> tuple[str, Mapping[str, object]] | None:
+    """The class and the parts of an object's `identity`, or of a mapping; None for another value."""
+    if isinstance(value, Mapping):
+        return ("", value) if value else None
+    found = _OBJECT.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return None
+    fields = [_FIELD.fullmatch(part) for part in _split(found[2])]
+    return (found[1], {each[1]: each[2] for each in fields if each}) if fields and all(fields) else None
+
+
+def _split(text: str) -> list[str]:
+    """The text at its commas that are outside of brackets and quotes."""
+    parts, start, depth, quote, at = [], 0, 0, "", 0
+    while at < len(text):
+        letter = text[at]
+        if quote:
+            at += letter == "\\"  # the next one is escaped
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+        elif letter == "," and not depth:
+            parts.append(text[start:at].strip())
+            start = at + 1
+        at += 1
+    last = text[start:].strip()
+    return [*parts, last] if last else parts
+
+
+def _cut(before: str, after: str) -> tuple[str, str]:
+    """Both texts around their first difference, if one is too long."""
+    if max(len(before), len(after)) <= LONGEST:
+        return before, after
+    same = next(
+        (at for at, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), min(len(before), len(after))
+    )
+    start = same - CONTEXT if same > LONGEST - CONTEXT else 0
+
+    def part(text: str) -> str:
+        shown = text[start : start + LONGEST]
+        return ("…" if start else "") + shown + ("…" if start + LONGEST < len(text) else "")
+
+    return part(before), part(after)
