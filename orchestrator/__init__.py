@@ -7,6 +7,7 @@ reports its metrics imports one small file.
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -198,9 +199,16 @@ __all__ = [
     "when",
 ]
 
+NAMES = frozenset(__all__)
+LIGHTNING = ("LightningCallback", "LightningControl")
+for _name in () if any(map(find_spec, ("lightning", "pytorch_lightning"))) else LIGHTNING:
+    __all__.remove(
+        _name
+    )  # its extra is not installed: `import *` gives the rest, and asking for the name says what to install
+
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(_home(name), name)
     globals()[name] = found

@@ -81,6 +81,32 @@ def test_a_face_is_sorted_and_says_the_same_to_people_to_python_and_to_type_chec
         face.nobody  # noqa: B018
 
 
+WITHOUT_LIGHTNING = """
+from importlib.machinery import PathFinder
+find, hidden = PathFinder.find_spec, ("lightning", "pytorch_lightning")
+PathFinder.find_spec = lambda name, *more: None if name.split(".")[0] in hidden else find(name, *more)
+"""
+ALL_AND_ONE = """
+from {face} import *
+import {face} as face
+assert "LightningControl" not in face.__all__, face.__all__
+assert set(face.__all__) <= set(globals()), set(face.__all__) - set(globals())
+print("all")
+face.{name}
+"""
+
+
+@pytest.mark.parametrize(
+    ("face", "name"),
+    [("orchestrator", "LightningCallback"), ("orchestrator", "LightningControl"), ("trainables", "LightningControl")],
+)
+def test_without_lightning_a_face_gives_all_other_names_and_says_what_to_install(face: str, name: str) -> None:
+    code = WITHOUT_LIGHTNING + ALL_AND_ONE.format(face=face, name=name)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    needs = f"ImportError: {name} needs Lightning (No module named 'lightning'): pip install lightning"
+    assert (done.stdout, done.stderr.splitlines()[-1]) == ("all\n", needs)
+
+
 def written(name: str) -> str | None:
     """Its own docstring: one of a base class does not count."""
     if name not in FRAMEWORKS:

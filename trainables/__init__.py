@@ -8,6 +8,7 @@ Each name is loaded at its first use (PEP 562), and torch only when something tr
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -139,6 +140,12 @@ __all__ = [
     "Workload",
     "Wsd",
 ]
+
+LIGHTNING = ("LightningControl",)
+for _name in () if any(map(find_spec, ("lightning", "pytorch_lightning"))) else LIGHTNING:
+    __all__.remove(
+        _name
+    )  # its extra is not installed: `import *` gives the rest, and asking for the name says what to install
 
 
 def __getattr__(name: str) -> Any:

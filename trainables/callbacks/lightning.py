@@ -28,7 +28,10 @@ from trainables.training.control import Control
 from trainables.training.needs import refuse_unmeasured
 
 if TYPE_CHECKING or "pytorch_lightning" not in sys.modules or "lightning.pytorch" in sys.modules:
-    from lightning.pytorch.callbacks import Callback
+    try:
+        from lightning.pytorch.callbacks import Callback
+    except ModuleNotFoundError as error:
+        raise ImportError(f"LightningControl needs Lightning ({error}): pip install lightning") from None
 else:  # the same library under its other name
     from pytorch_lightning.callbacks import Callback
 
