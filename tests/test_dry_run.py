@@ -139,6 +139,16 @@ def test_the_time_budget_is_part_of_the_plan(plan: Any, tmp_path: Path) -> None:
     assert "  the time is used up.\n" in text
 
 
+def test_a_plan_warns_of_a_baseline_that_the_space_does_not_hold(plan: Any) -> None:
+    space = Space({"learning_rate": loguniform(1e-3, 0.5), "momentum": uniform(0, 1), "batch_size": choice([16, 32])})
+    inside, outside = ({"learning_rate": 0.1, "momentum": 0.5, "batch_size": size} for size in (32, 64))
+    text = "warning    the baseline is outside of the space, where no trial will come near it: "
+    assert f'{text}"batch_size" = 64 is not allowed: it must be one of 16, 32\n' in plan(
+        small_sweep(space=space, baseline=outside)
+    )
+    assert text not in plan(small_sweep(space=space, baseline=inside))
+
+
 def test_a_plan_compares_the_sweep_with_the_record_once(plan: Any, tmp_path: Path) -> None:
     """Beside the two comparisons of every start, which come first because they may refuse the sweep."""
     simulated(tmp_path / "run", small_sweep(num_samples=2))

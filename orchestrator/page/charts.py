@@ -5,7 +5,8 @@ A chart holds plain numbers only, so tests read what a figure shows without draw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -56,6 +57,27 @@ def are_whole(values: Sequence[Value]) -> bool:
     """Whether an axis of these values counts something, so that no tick stands between two whole numbers."""
     known = [value for value in values if value is not None]
     return bool(known) and all(type(value) is int for value in known)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Each name once: numbers by their values, then the others by their letters.
+
+    >>> in_order(["128", "None", "32", "64", "32"])
+    ['32', '64', '128', 'None']
+    """
+    return sorted(set(names), key=lambda name: (0, float(name), name) if _is_number(name) else (1, 0.0, name))
+
+
+def options(chart: Chart) -> list[str]:
+    """The names on the x axis of a chart of points, in order; none if they are numbers."""
+    return in_order(x for series in chart.series if series.kind == "points" for x in series.x if isinstance(x, str))
+
+
+def _is_number(name: str) -> bool:
+    try:
+        return math.isfinite(float(name))
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

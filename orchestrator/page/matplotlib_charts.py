@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.page.charts import Axis, Chart, Parallel, Series, Surface, Value, are_whole
+from orchestrator.page.charts import Axis, Chart, Parallel, Series, Surface, Value, are_whole, in_order, options
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +54,8 @@ def _chart(axes: Axes, chart: Chart, palette: Mapping[str, str]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     _label(axes, chart)
+    if names := options(chart):
+        axes.xaxis.update_units(names)  # type: ignore[no-untyped-call]  # else they come in the order in which trials have them
     for series in chart.series:
         _draw(axes, series, palette)
     if any(series.kind == "hbars" for series in chart.series):
@@ -133,7 +135,7 @@ def _scaled(axis: Axis) -> tuple[list[float], tuple[str, str]]:
 
     known = [value for value in axis.values if value is not None]
     if any(isinstance(value, str) for value in known):
-        names = sorted({str(value) for value in known})
+        names = in_order(str(value) for value in known)
         step = max(1, len(names) - 1)
         heights = [float("nan") if value is None else names.index(str(value)) / step for value in axis.values]
         return heights, (names[0], names[-1])

@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from textwrap import wrap
 from typing import Any, TypeAlias
 
-from orchestrator.page.charts import Axis, Chart, Images, Parallel, Series, Surface, Table, Value, are_whole
+from orchestrator.page.charts import (
+    Axis,
+    Chart,
+    Images,
+    Parallel,
+    Series,
+    Surface,
+    Table,
+    Value,
+    are_whole,
+    in_order,
+    options,
+)
 
 Json: TypeAlias = dict[str, Any]
 
@@ -53,6 +65,8 @@ def _chart(chart: Chart) -> Json:
         layout["yaxis"] |= {"automargin": True, "autorange": "reversed", "showgrid": False}
         layout["yaxis"] |= {"tickvals": names, "ticktext": broken}
         layout["xaxis"] |= {"tickangle": 0, "nticks": 5}  # also where a narrow screen leaves little room
+    if names := options(chart):
+        layout["xaxis"] |= {"type": "category", "categoryorder": "array", "categoryarray": names}
     for axis, log, values in (
         ("xaxis", chart.x_log, [x for series in chart.series for x in series.x]),
         ("yaxis", chart.y_log, [y for series in chart.series for y in series.y]),
@@ -195,7 +209,7 @@ def _dimension(axis: Axis) -> Json:
     """
     known = [value for value in axis.values if value is not None]
     if any(isinstance(value, str) for value in known):
-        names = sorted({str(value) for value in known})
+        names = in_order(str(value) for value in known)
         places: list[float | None] = [
             None if value is None else float(names.index(str(value))) for value in axis.values
         ]
