@@ -27,7 +27,7 @@ LONG = "python train.py --data /data/images --workers 4 --epochs 20 --amp --seed
         ("Tpe(a=1, b='x, y=2', c=[1, 2])", "Tpe(a=1, b='x, y=3', c=[1, 2])", [("it.b", "'x, y=2'", "'x, y=3'")]),
         ("A(inner=B(x=1, y=2), z=3)", "A(inner=B(x=1, y=4), z=5)", [("it.inner.y", "2", "4"), ("it.z", "3", "5")]),
         ("A(x=1)", "A(x=1, y='it\\'s, so')", [("it.y", "not set", "'it\\'s, so'")]),
-        ("partial(f(), 1)", "partial(f(), 2)", [("it", "partial(f(), 1)", "partial(f(), 2)")]),
+        ("partial(f(), 1)", "partial(f(), 2)", [("it.2", "1", "2")]),
         ({"lr": "Float(low=0, high=1)", "n": 1}, {"lr": "Float(low=0, high=2)", "n": 1}, [("it.lr.high", "1", "2")]),
         (None, {"H100": 2}, [("it", "None", "{'H100': 2}")]),
         (

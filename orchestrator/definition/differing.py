@@ -28,15 +28,27 @@ def differing(name: str, before: object, after: object) -> Iterator[tuple[str, s
         yield from differing(f"{name}.{part}", old[1].get(part, _ABSENT), new[1].get(part, _ABSENT))
 
 
+def call_of(text: str) -> tuple[str, Mapping[str, str]] | None:
+    """The class and the arguments of an object's `identity`, by name or by position; None for any other text.
+
+    >>> call_of("Tpe(3, startup=5, priors=[1, 2])")
+    ('Tpe', {'1': '3', 'startup': '5', 'priors': '[1, 2]'})
+    """
+    found = _OBJECT.fullmatch(text)
+    if found is None:
+        return None
+    arguments = {}
+    for position, part in enumerate(_split(found[2]), start=1):
+        named = _FIELD.fullmatch(part)
+        arguments[named[1] if named else str(position)] = named[2] if named else part
+    return found[1], arguments
+
+
 def _parts(value: object) -> tuple[str, Mapping[str, object]] | None:
     """The class and the parts of an object's `identity`, or of a mapping; None for another value."""
     if isinstance(value, Mapping):
         return ("", value) if value else None
-    found = _OBJECT.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
-        return None
-    fields = [_FIELD.fullmatch(part) for part in _split(found[2])]
-    return (found[1], {each[1]: each[2] for each in fields if each}) if fields and all(fields) else None
+    return call_of(value) if isinstance(value, str) else None
 
 
 def _split(text: str) -> list[str]:

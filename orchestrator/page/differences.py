@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.definition.differing import call_of
 from orchestrator.page.health.ranges import defined
 
 LEFT_OUT = ("name", "seed", "files", "trains_on", "space", "tasks")  # of their own, or told in another way
@@ -38,7 +39,7 @@ def _flat(about: Mapping[str, Any]) -> dict[str, str]:
     for name, value in about.items():
         if name in LEFT_OUT:
             continue
-        if isinstance(value, str) and (call := _call(value)) is not None:
+        if isinstance(value, str) and (call := call_of(value)) is not None:
             flat[name] = call[0]
             flat |= {f"{name}.{argument}": text for argument, text in call[1].items()}
         elif isinstance(value, Mapping):
@@ -60,30 +61,3 @@ def _classes_first(found: list[Difference]) -> list[Difference]:
     """Without the arguments of settings whose classes differ: they have nothing in common."""
     other = {each.setting for each in found}
     return [each for each in found if each.setting.partition(".")[0] not in other or "." not in each.setting]
-
-
-def _call(text: str) -> tuple[str, dict[str, str]] | None:
-    """The name and the arguments of `Name(a=1, b=f(2))`; None for any other text."""
-    name, bracket, rest = text.partition("(")
-    if not bracket or not rest.endswith(")") or not name.replace(".", "").isidentifier():
-        return None
-    parts, depth, quote, start, inner = [], 0, "", 0, rest[:-1]
-    for index, letter in enumerate(inner):
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "'\"":
-            quote = letter
-        elif letter in "([{":
-            depth += 1
-        elif letter in ")]}":
-            depth -= 1
-        elif letter == "," and not depth:
-            parts.append(inner[start:index])
-            start = index + 1
-    parts.append(inner[start:])
-    arguments = {}
-    for position, part in enumerate(part.strip() for part in parts if part.strip()):
-        key, equals, value = part.partition("=")
-        is_keyword = bool(equals) and key.isidentifier()
-        arguments[key if is_keyword else str(position + 1)] = value if is_keyword else part
-    return name, arguments
