@@ -101,12 +101,21 @@ def test_a_rank_that_torchrun_itself_killed_after_an_error_of_another_is_no_reas
         ("run.sh: line 3: 10412 Killed                  python train.py", True),
         ("[launch.py:315] [ERROR] exits with return code = -9", True),
         ("mpirun noticed that process rank 1 exited on signal 9 (Killed).", True),
+        ("Killed", True),
         ("exitcode  : -15 (pid: 80)  (SIGTERM)", False),
         ("Killed 3 weak particles, exit code: 0", False),
     ],
 )
 def test_what_launchers_write_about_a_killed_process_is_known(line: str, is_killed: bool) -> None:
     assert bool(told_killed(f"epoch 1: loss=2\n{line}\nbye")) is is_killed
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_a_shell_that_goes_on_after_the_kill_does_not_complete_the_trial(shell: str, tmp_path: Path) -> None:
+    workload = script(tmp_path, "print('epoch 1: distance=1', flush=True)\n" + DIES.format(name="SIGKILL"))
+    (tmp_path / "run.sh").write_text(f"{workload.command}\necho bye\n")
+    with pytest.raises(Killed, match=r"^one of its processes was killed by SIGKILL"):
+        trained(replace(workload, command=f"{shell} {tmp_path / 'run.sh'}"), assigned(tmp_path))
 
 
 def test_a_crash_names_its_signal_before_the_last_line_of_the_output(tmp_path: Path) -> None:

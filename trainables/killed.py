@@ -17,7 +17,7 @@ _TOLD = re.compile(
     r"|died with <Signals\.SIGKILL: 9>|non-zero exit status (?:-9|137)\b"  # subprocess
     r"|terminated with signal SIGKILL\b"  # torch.multiprocessing
     r"|is killed by signal: Killed\b"  # torch's DataLoader
-    r"|^\S+: line \d+: +\d+ Killed\b"  # bash
+    r"|^\S+: line \d+: +\d+ Killed\b|^Killed$"  # bash; dash
 )
 
 

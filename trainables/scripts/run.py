@@ -278,17 +278,17 @@ class ScriptRun(Run):
 
     def _end(self, code: int) -> Progress:
         """The end of a script before its trial's last step. Raises Killed or ScriptFailed unless it ended properly."""
+        errors, output = self._folder.tail(ERRORS), self._folder.tail(OUTPUT)
+        if why := killed_in_words(code, errors, output):  # a shell may end with code 0 after it
+            raise Killed(why)
         if code:
-            errors, output = self._folder.tail(ERRORS), self._folder.tail(OUTPUT)
-            if why := killed_in_words(code, errors, output):
-                raise Killed(why)
             said = error_line(errors, output, self._script.known_flags()) or "it printed no reason"
             where = f"after step {self._step} of {self._assignment.until}"
             if signal_of(code):
                 raise ScriptFailed(f"{exit_in_words(code)} {where}: {said}")
             raise ScriptFailed(f"{said} ({exit_in_words(code)} {where})")
         if not self._step:
-            last = next((line.strip() for line in reversed(self._folder.tail(OUTPUT).splitlines()) if line.strip()), "")
+            last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
             said = f" Its last line: {visible(last)[:120]!r}." if last else ""
             raise ScriptFailed(f"the script ended with exit code 0; {self._channels.why_silent()}{said}")
         return Ended(step=self._step, text="the script ended with exit code 0")
