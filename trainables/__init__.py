@@ -142,10 +142,9 @@ __all__ = [
 ]
 
 LIGHTNING = ("LightningControl",)
+# Without its extra, `import *` gives the rest; asking for one of these names says what to install.
 for _name in () if any(map(find_spec, ("lightning", "pytorch_lightning"))) else LIGHTNING:
-    __all__.remove(
-        _name
-    )  # its extra is not installed: `import *` gives the rest, and asking for the name says what to install
+    __all__.remove(_name)
 
 
 def __getattr__(name: str) -> Any:
