@@ -187,12 +187,13 @@ def test_the_parameter_that_matters_is_named_with_its_interval(stopped: Recorded
     assert section is not None
     assert section.sentences[0].startswith("In the full trainings, x (")
     assert "At step 2, x (" in text(section)
-    assert "No influence shows of rate." in text(section)
+    assert "No influence of rate shows in the full trainings." in text(section)
     bars = next(figure for figure in section.figures if isinstance(figure, Chart))
     assert [series.name for series in bars.series] == ["step 2", "full trainings"]
     assert bars.series[0].y[0] == "x"
     surface = next(figure for figure in section.figures if isinstance(figure, Surface))
     lines = next(figure for figure in section.figures if isinstance(figure, Parallel))
+    assert "the largest importance in the full trainings (no influence of rate shows there)" in surface.note
     assert lines.low_is_good == (stopped.goal.mode == "min")
     sign = 1 if lines.low_is_good else -1
     edge = [[value for value in column if value is not None] for column in list(zip(*surface.z, strict=True))[:2]]

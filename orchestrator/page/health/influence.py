@@ -35,7 +35,7 @@ def _finding(run: Recorded, bar: Bar, explained: float, trials: int) -> Finding:
     shown = f"{value:.4g}" if isinstance(value, float) else repr(value)
     return Finding(
         "influence",
-        f"{bar.name} hardly influences the result.",
+        f"{bar.name} hardly influences the result of full trainings.",
         f"Its share of the variance between {trials} trials is {max(0.0, bar.share):.1%}, at most {bar.high:.1%} (90 % "
         f"interval); all parameters together explain {explained:.0%}.",
         f"Fix it{'' if value is None else f' at {shown}'}, and search the others.",

@@ -44,10 +44,10 @@ def section(run: Recorded) -> Section | None:
     figures += [_slice(run, shown.stage, column) for column in order[:SLICES]]
     if (surface := _contour(run, shown, order)) is not None:
         figures.append(surface)
-    return Section("parameters", "Parameters", _sentences(run, found, shown, columns), figures, columns=2)
+    return Section("parameters", "Parameters", _sentences(run, found, columns), figures, columns=2)
 
 
-def _sentences(run: Recorded, found: Sequence[Influence], shown: Influence, columns: Sequence[Column]) -> list[str]:
+def _sentences(run: Recorded, found: Sequence[Influence], columns: Sequence[Column]) -> list[str]:
     sentences = []
     for each in reversed(found):
         if not each.bars:
@@ -58,17 +58,16 @@ def _sentences(run: Recorded, found: Sequence[Influence], shown: Influence, colu
             texts = [
                 f"{bar.name} ({percent(bar.share)} [{percent(bar.low)}, {percent(bar.high)}])" for bar in influential
             ]
+            silent = [bar.name for bar in each.bars if not bar.shows]
+            others = f" No influence of {listed(silent, 6)} shows {each.stage.where}." if silent else ""
             sentences.append(
                 f"{where}, {listed(texts)} {'moves' if len(texts) == 1 else 'move'} the result: the shares of the "
-                f"variation between {counted(each.trials, 'trial')} that each accounts for."
+                f"variation between {counted(each.trials, 'trial')} that each accounts for.{others}"
             )
         else:
             sentences.append(
                 f"{where}, no parameter shows an influence that {counted(each.trials, 'trial')} can prove."
             )
-    silent = [bar.name for bar in shown.bars if not bar.shows]
-    if silent and any(bar.shows for bar in shown.bars):
-        sentences.append(f"No influence shows of {listed(silent, 6)}.")
     sentences += _missing(found, some=bool(sentences))
     if secrets := secrets_of(run.about):
         sentences.append(f"The record masks the values of {listed(secrets)}, so nothing can be said about them.")
@@ -186,7 +185,7 @@ def _points(run: Recorded, stage: Stage, column: Column, numbers: Sequence[int],
 
 def _contour(run: Recorded, shown: Influence, order: Sequence[Column]) -> Surface | None:
     """What a forest makes of the two most important numbers, the other parameters averaged out."""
-    known = {bar.name for bar in shown.bars}
+    known = {bar.name: bar for bar in shown.bars}
     pair = [column for column in order if column.name in known and not column.is_category and not column.when][:2]
     numbers = sorted(shown.stage.results)
     if len(pair) < 2 or len(numbers) < needed_for(len(order)):
@@ -207,6 +206,7 @@ def _contour(run: Recorded, shown: Influence, order: Sequence[Column]) -> Surfac
     z = [None if far > FAR else run.value(float(loss)) for loss, far in zip(predicted, distance, strict=True)]
     grid = [z[row * GRID : (row + 1) * GRID] for row in range(GRID)]
     a, b = pair
+    unproven = [each.name for each in pair if not known[each.name].shows]
     x = [float(config[a.name]) for config in configs]
     y = [float(config[b.name]) for config in configs]
     hover = [f"trial {n}: {short(run.value(shown.stage.results[n]))}" for n in numbers]
@@ -214,7 +214,9 @@ def _contour(run: Recorded, shown: Influence, order: Sequence[Column]) -> Surfac
         f"{a.name} and {b.name}", a.name, b.name, run.metric, [a.value(tick) for tick in ticks],
         [b.value(tick) for tick in ticks], grid, Series("trials", x, y, kind="points", role="muted", hover=hover),
         x_log=a.log, y_log=b.log,
-        note="Of the numbers that are always active, the two that matter most. Predicted by a forest from "
+        note=f"Of the numbers that are always active, the two of the largest importance {shown.stage.where}"
+        + (f" (no influence of {listed(unproven)} shows there)" if unproven else "")
+        + ". Predicted by a forest from "
         f"{counted(len(numbers), 'trial')}, the other parameters averaged out; the worst "
         "5 % of the results are cut off. Places far from every trial stay empty."
         + "".join(f" {each.name}: as found in training." for each in pair if finders(each.name, run.history)),
