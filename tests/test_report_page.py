@@ -23,6 +23,7 @@ from orchestrator import Result
 from orchestrator.driving.time_spent import OUT_OF_TIME, SPENT
 from orchestrator.errors import BadInput
 from orchestrator.page.charts import Axis, Chart, Images, Parallel, Section, Series, Surface, Table
+from orchestrator.page.compared.groups import Group, compare
 from orchestrator.page.document import Document, answer_lines, document
 from orchestrator.page.files import FORMATS, write
 from orchestrator.page.html import html, state
@@ -35,6 +36,7 @@ from orchestrator.page.sections import ORDER, Maker, makers
 from orchestrator.page.sections.progress import FEWEST, band_of, race_of
 from orchestrator.page.thin import MOST_LINES, MOST_POINTS, MOST_ROWS, thinned
 from orchestrator.page.watch import PAUSE, Gone, Newest, Server
+from orchestrator.reading.export import best_as_yaml
 from orchestrator.reading.out_of_time import out_of_time_words
 from orchestrator.reading.printed_summary import print_summary
 from orchestrator.reading.runs import look
@@ -136,7 +138,16 @@ def test_repetitions_that_are_copies_confirm_nothing(tmp_path: Path) -> None:
             add_trial(ledger, number, best.config, 4, FINALIST)
     told, console = answers(ledger), Console(file=io.StringIO(), width=400)
     print_summary(ledger, console)
+    copied, listed, exported = Recorded.of(ledger), glance(ledger)["best"], best_as_yaml(ledger)
     ledger.close()
+    found = compare([Group("a", (copied,)), Group("b", (copied,))])
+    assert found.groups[0].confirmed == []
+    assert "Not confirmed: copies, copies; the repetitions are copies of earlier runs." in found.warnings
+    assert not any("fresh" in warning for warning in found.warnings)
+    assert (listed["trial"], listed["confirmed"]) == (best.number, [])
+    assert "# Not confirmed: the repetitions are copies" in exported
+    assert "fresh" not in told["What won"] + console.file.getvalue().split("finalists")[0] + exported
+    assert Result(tmp_path / "copies").confirmed == []
     assert told["On what evidence"].startswith("Not confirmed: the repetitions are copies of earlier runs")
     assert "TRIAL_SEED" in told["On what evidence"]
     assert told["What next"].startswith("The repetitions are copies: the result does not depend on the seed.")

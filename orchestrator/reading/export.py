@@ -14,7 +14,7 @@ from orchestrator.console.typed_command import from_folder
 from orchestrator.errors import BadInput, StorageError
 from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.scores import rests_on
-from orchestrator.reading.spending import observations
+from orchestrator.reading.spending import NOT_CONFIRMED, observations
 from orchestrator.reading.summary import description, no_result, summary
 from orchestrator.record.encoding import to_json
 from orchestrator.record.ledger import Ledger
@@ -64,7 +64,9 @@ def best_as_yaml(ledger: Ledger) -> str:
         content["train_on"] = shlex.join([*again, "--go-on", str(max(best["step"], horizon) + horizon)])
     content["train_again"] = shlex.join(again)
     remarks = {"found": _FOUND, "first": _FIRST}
-    if basis := rests_on(best):
+    if facts["depends_on_seed"] is False:
+        remarks["value"] = NOT_CONFIRMED.replace(". ", ".\n")
+    elif basis := rests_on(best):
         remarks["value"] = f"{basis.capitalize()}."
         remarks["checkpoint"] = f"Of the first training: its own score is {best['first']}."
         remarks["command"] = "With the seed of the first training."

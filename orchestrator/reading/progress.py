@@ -16,7 +16,7 @@ from orchestrator.driving.shown import ASSIGNED, DOING, WAITING
 from orchestrator.reading import block
 from orchestrator.reading.standing import Standing
 from search.records import Status
-from search.rules.finalists import confirmed
+from search.rules.finalists import independent
 from search.wording import with_found
 
 if TYPE_CHECKING:
@@ -129,7 +129,9 @@ class Display:
         if best is None or best.number == self._best:
             return
         self._best = best.number
-        again = next((each for each in confirmed(driver.history) if each.trial is best), None) if driver.over else None
+        again = (
+            next((each for each in independent(driver.history) if each.trial is best), None) if driver.over else None
+        )
         metric, value = driver.sweep.metric_name, driver.sweep.value
         told = (
             f"best so far: trial {best.number}, {metric} {value(best.loss):.4g}"

@@ -29,8 +29,8 @@ class Result:
 
     `config`, `value`, `trial`, `step`, `checkpoint` and `trial_folder` are those of the best trial; None before there is
     one. If its configuration was trained again, `value` is the mean of the fresh seeds; `confirmed` has their values
-    (None: diverged), and `first` is the score with which the trial was found: that of `checkpoint`. `state` is running,
-    interrupted, finished, out of time or failed.
+    (None: diverged; empty if they are copies of an earlier run), and `first` is the score with which the trial was found:
+    that of `checkpoint`. `state` is running, interrupted, finished, out of time or failed.
 
     >>> result = Result("runs/mine")  # doctest: +SKIP
     >>> result.config, result.value  # doctest: +SKIP

@@ -9,15 +9,16 @@ from typing import Any
 from orchestrator.console.plurals import plural
 from search.history import History, Trial
 from search.records import Goal, Status
-from search.rules.finalists import confirmed, score
+from search.rules.finalists import confirmed, independent, score
 
 
 def scores(history: History, trial: Trial, goal: Goal) -> dict[str, Any]:
     """`value` stands for the configuration: the mean of its fresh seeds where there is one, else the first score.
 
-    All have the metric's own sign; None stands for a loss that is not finite. `confirmed`: one value for each fresh seed.
+    All have the metric's own sign; None stands for a loss that is not finite. `confirmed`: one value for each fresh seed;
+    empty if the repetitions are copies. Needs all reports of configurations that were trained again.
     """
-    fresh = next((each.losses for each in confirmed(history) if each.trial is trial), ())
+    fresh = next((each.losses for each in independent(history) if each.trial is trial), ())
     return {
         "value": _value(score(history, trial), goal),
         "first": _value(trial.loss, goal),

@@ -38,7 +38,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
         sweeps = ledger.sweeps()
         about = description(ledger)
         found = stands(ledger)
-        history = load_history(ledger, found, whole=any(stand.origin == FINALIST for stand in found))
+        history = load_history(ledger, found)
         best = winner(history)
         baseline = next((trial for trial in history if trial.first_origin == BASELINE), None)
         origins = ledger.query("SELECT origin, COUNT(*) FROM suggestion GROUP BY origin ORDER BY MIN(seq)")

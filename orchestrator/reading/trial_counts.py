@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from orchestrator.definition.description import described_tasks
 from orchestrator.failures import signature
-from orchestrator.record.encoding import RETRY, goal_of, number
+from orchestrator.record.encoding import RETRY, goal_of, number, record_of
 from orchestrator.record.ledger import Ledger
-from search.history import History
-from search.records import Config, End, Goal, Report, Status
+from search.history import History, key_of
+from search.records import FINALIST, Config, End, Goal, Report, Status
 from search.space import Space
 
 _STANDS = """
@@ -92,20 +92,25 @@ def causes(found: Iterable[Stand]) -> list[Cause]:
     return sorted(grouped.values(), key=lambda cause: (-cause.times, cause.trial))
 
 
-def load_history(ledger: Ledger, found: Iterable[Stand], *, whole: bool = False) -> History:
+def load_history(ledger: Ledger, found: Iterable[Stand]) -> History:
     """The history for readers, who need no real space: the record only describes it.
 
-    Every trial has only its last report, unless tasks need the earlier ones, or `whole`. `found`: the state of the trials.
+    Every trial has only its last report, unless tasks need the earlier ones; finalists and their repetitions have all, so
+    that copies are seen. `found`: the state of the trials.
     """
     about = ledger.sweeps()[-1]["description"]
     tasks, goal = described_tasks(about), goal_of(about)
-    if tasks or whole:
+    if tasks:
         return ledger.history(ANY_SPACE, about["horizon"], about["seed"], goal, tasks=tasks)
     history = History(ANY_SPACE, horizon=about["horizon"], seed=about["seed"])
     begun = ledger.begun()
+    again = {key_of(each.config) for each in begun.values() if each.origin == FINALIST}
     for stand in found:
         history.append(begun[stand.trial])
-        if stand.step:
+        if again and key_of(begun[stand.trial].config) in again:
+            for row in ledger.rows("report", "WHERE trial = :trial ORDER BY step", trial=stand.trial):
+                history.append(record_of("report", row, None, goal))
+        elif stand.step:
             history.append(Report(stand.trial, stand.step, stand.loss(goal), stand.cost_seconds))
         if stand.status != Status.RUNNING.value:
             history.append(End(stand.trial, Status(stand.status), stand.reason))

@@ -93,6 +93,11 @@ def depends_on_seed(history: History) -> bool | None:
     return not all(finalist.is_copied for finalist in again) if again else None
 
 
+def independent(history: History) -> list[Finalist]:
+    """Like `confirmed`; nothing if all fresh runs are copies. Needs all reports of these configurations."""
+    return [] if depends_on_seed(history) is False else confirmed(history)
+
+
 def winner(history: History) -> Trial | None:
     """The incumbent; if it has trained again as a finalist, the finalist with the lowest mean over its fresh runs."""
     best, found = incumbent(history), confirmed(history)

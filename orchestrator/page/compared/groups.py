@@ -13,7 +13,7 @@ from orchestrator.page.differences import Difference, differences
 from orchestrator.page.recorded import Recorded
 from search.history import Trial
 from search.records import Goal, Status
-from search.rules.finalists import confirmed, score
+from search.rules.finalists import independent, score
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Group:
 
     @property
     def confirmed(self) -> list[float]:
-        """The winner's mean loss on fresh seeds, for each run that trained it again."""
+        """The winner's mean loss on fresh seeds, for each run that trained it again and got no copies."""
         means = [
-            next((each.mean for each in confirmed(run.history) if each.trial is best), math.nan)
+            next((each.mean for each in independent(run.history) if each.trial is best), math.nan)
             for run, best in self._winners
         ]
         return [mean for mean in means if math.isfinite(mean)]
@@ -130,6 +130,8 @@ def _warnings(groups: Sequence[Group]) -> list[str]:
             else f"; {known - again} of {known} runs have none, and a first score promises too much"
         )
         found.append(f"The verdict compares the winners' means on fresh seeds, the curves show first scores{rest}.")
+    if copied := [run.name for run in runs if run.accounts["depends_on_seed"] is False]:
+        found.append(f"Not confirmed: {', '.join(copied)}; the repetitions are copies of earlier runs.")
     if active := [run.name for run in runs if run.state == "running"]:
         found.append(f"Still running: {', '.join(active)}.")
     if empty := [run.name for run in runs if not run.full]:

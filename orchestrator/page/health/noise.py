@@ -15,7 +15,7 @@ from orchestrator.page.health.finding import Finding
 from orchestrator.page.recorded import Recorded
 from search.history import Trial, key_of
 from search.records import FINALIST, Status
-from search.rules.finalists import confirmed
+from search.rules.finalists import independent
 from search.task import FULL
 
 REPEATS = 3  # degrees of freedom of a standard deviation from repeated trainings
@@ -48,7 +48,7 @@ def noise_of(run: Recorded) -> Noise | None:
 
 def _from_repeats(run: Recorded) -> Noise | None:
     """Pooled over configurations. A first score that was selected does not count beside fresh ones."""
-    fresh = [[loss for loss in finalist.losses if math.isfinite(loss)] for finalist in confirmed(run.history)]
+    fresh = [[loss for loss in finalist.losses if math.isfinite(loss)] for finalist in independent(run.history)]
     groups: dict[str, list[float]] = {}
     for trial in _finite(run.full):
         if not trial.began:
@@ -83,7 +83,7 @@ def _lead(run: Recorded, known: Noise) -> Finding | None:
     """Against the best other configuration: fresh scores if both have been trained again, else first scores."""
     assert run.best is not None
     best, first = key_of(run.best.config), _first_scores(run)
-    fresh = {key_of(each.trial.config): each.losses for each in confirmed(run.history) if math.isfinite(each.mean)}
+    fresh = {key_of(each.trial.config): each.losses for each in independent(run.history) if math.isfinite(each.mean)}
     scores = fresh if best in fresh and len(fresh) > 1 else {key: (loss,) for key, loss in first.items()}
     others = {key: losses for key, losses in scores.items() if key != best}
     if best not in scores or not others:
@@ -116,7 +116,7 @@ def _gain(run: Recorded, known: Noise) -> Finding | None:
     assert best is not None
     if baseline is None or baseline is best or baseline.status is not Status.COMPLETED or baseline.task != FULL:
         return None
-    again = next((each for each in confirmed(run.history) if each.trial is best and math.isfinite(each.mean)), None)
+    again = next((each for each in independent(run.history) if each.trial is best and math.isfinite(each.mean)), None)
     loss, runs = (best.loss, 1) if again is None else (again.mean, len(again.losses))
     gain, tried = baseline.loss - loss, len(_first_scores(run))
     luck = 0.0 if again is not None else known.deviation * statistics.NormalDist().inv_cdf(tried / (tried + 1))

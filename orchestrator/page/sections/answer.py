@@ -13,6 +13,7 @@ from orchestrator.console.typed_command import recorded_line
 from orchestrator.definition.description import NO_POLICY
 from orchestrator.money.amounts import budget_words
 from orchestrator.page.charts import Section, Table
+from orchestrator.page.health.copies import copies
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.health.progress import few_trials
 from orchestrator.page.recorded import Recorded
@@ -204,6 +205,8 @@ def _next(run: Recorded) -> str:
         asked = next((each.remedy for each in _findings(run) if each.key == "noise" and each.severity != "note"), "")
         how = asked or "Confirm the best on fresh seeds (finalists=3, confirmations=3)."
         return f"{how} Add these settings to the sweep and run the same command: only the repetitions are trained."
+    if repeated := copies(run):
+        return f"{repeated[0].sentence} {repeated[0].remedy} To use it: orchestrator export {name}"
     if run.baseline is None:
         return "Name a baseline (Sweep(baseline=…)), so that the gain can be told."
     if why := unfair(best, run.baseline, run.history.horizon):
