@@ -28,6 +28,7 @@ from orchestrator.page.health.overfitting import overfitting, turning_point
 from orchestrator.page.health.prediction import prediction
 from orchestrator.page.health.printed import print_health
 from orchestrator.page.health.progress import baseline_is_best, few_trials
+from orchestrator.page.health.resumed import resumed
 from orchestrator.page.health.rungs import rungs
 from orchestrator.page.health.waiting import waiting
 from orchestrator.page.health.widening import wider
@@ -35,7 +36,7 @@ from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import CHECKS, checks, section
 from orchestrator.record.ledger import Ledger
 from search.domain.written import written
-from search.records import BASELINE, FINALIST, FOUND, Status, start
+from search.records import BASELINE, FINALIST, FOUND, Status, resume, start
 from search.space import Float, Int, Pow2, Space, choice, loguniform, pow2, uniform, when
 from search.task import Task
 from tests.records_on_disk import read
@@ -461,6 +462,46 @@ def test_show_prints_the_findings_and_gives_them_as_json(tmp_path: Path) -> None
     out = io.StringIO()
     print_health([Finding(**each) for each in health], Console(file=out, width=200))
     assert out.getvalue().startswith("Health       28 of 40 trials failed for one reason: MemoryError: full")
+
+
+FUNCTIONS = (
+    "trial 2 step 2: loss was {}, and {} when trained again from the checkpoint; the first is kept. The training …"
+)
+SCRIPTS = "trial 2: step 2 is {1} when trained again; {0} stays on record"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "again", "severity"),
+    [
+        ("nondeterminism", FUNCTIONS, 0.5 + 0.09, "serious"),
+        ("nondeterminism", FUNCTIONS, 0.5 + 0.01, "advice"),
+        ("notice", SCRIPTS, 0.5 + 0.09, "serious"),
+        ("notice", "trial 2 ended by itself at step 2 of 4 and counts as completed. {} {}", 0.5, None),
+    ],
+)
+def test_steps_that_differ_after_a_resume_are_told_beside_the_winners_lead(
+    tmp_path: Path, kind: str, text: str, again: float, severity: str | None
+) -> None:
+    losses = {0.1: 0.2, 0.2: 0.25, 0.3: 0.9}
+    told = [Told({"rate": rate, "width": 8, "dropout": 0.1}, [0.5, loss]) for rate, loss in losses.items()]
+    folder = run_of(tmp_path, told).folder
+    ledger = Ledger.write(folder)
+    with ledger.transaction():
+        ledger.add_suggestion(2, resume(read(folder).history.trials[2]), seed=1)
+        ledger.add_event(kind, text.format(0.5, again), 2)
+    ledger.close()
+    found = resumed(read(folder))
+    assert [each.severity for each in found] == ([] if severity is None else [severity])
+    for each in found:
+        assert "1 trial gave other values" in each.sentence
+        assert (
+            f"Trial 2 differed by at least {again - 0.5:.4g} loss (step 2: 0.5 on record, {again:g} when"
+            in each.evidence
+        )
+        assert (
+            "the winner leads the next configuration by 0.05. The search paused and resumed 1 trial," in each.evidence
+        )
+        assert "Random with Asha" in each.remedy
 
 
 def test_code_that_was_edited_after_results_is_a_serious_finding(tmp_path: Path) -> None:

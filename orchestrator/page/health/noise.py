@@ -79,33 +79,51 @@ def _from_curves(run: Recorded) -> Noise | None:
     return Noise(math.sqrt(statistics.median(found)), f"the last steps of the best {len(found)} curves", is_bound=True)
 
 
-def _lead(run: Recorded, known: Noise) -> Finding | None:
-    """Against the best other configuration: fresh scores if both have been trained again, else first scores."""
-    assert run.best is not None
-    best, first = key_of(run.best.config), _first_scores(run)
-    fresh = {key_of(each.trial.config): each.losses for each in independent(run.history) if math.isfinite(each.mean)}
-    scores = fresh if best in fresh and len(fresh) > 1 else {key: (loss,) for key, loss in first.items()}
-    others = {key: losses for key, losses in scores.items() if key != best}
-    if best not in scores or not others:
+def lead(run: Recorded) -> float | None:
+    """How much lower the loss of the best is than that of the next configuration; None without one that is completed."""
+    scores, rival, _ = _scores(run)
+    if run.best is None or rival is None:
         return None
-    rival = min(others, key=lambda key: statistics.fmean(others[key]))
-    lead = statistics.fmean(others[rival]) - statistics.fmean(scores[best])
-    error = known.deviation * math.sqrt(1 / len(scores[best]) + 1 / len(others[rival]))
-    if lead >= CLEAR * error:
+    return statistics.fmean(scores[rival]) - statistics.fmean(scores[key_of(run.best.config)])
+
+
+def _scores(run: Recorded) -> tuple[dict[str, tuple[float, ...]], str | None, bool]:
+    """Configuration → its losses; the best of those that are not the winner's; and whether the losses are of fresh seeds.
+
+    Fresh seeds count if several configurations have been trained again, the winner among them, else first scores.
+    """
+    best = "" if run.best is None else key_of(run.best.config)
+    fresh = {key_of(each.trial.config): each.losses for each in independent(run.history) if math.isfinite(each.mean)}
+    is_fresh = best in fresh and len(fresh) > 1
+    first: dict[str, tuple[float, ...]] = {key: (loss,) for key, loss in _first_scores(run).items()}
+    scores = fresh if is_fresh else first
+    others = [key for key in scores if key != best] if best in scores else []
+    return scores, min(others, key=lambda key: statistics.fmean(scores[key]), default=None), is_fresh
+
+
+def _lead(run: Recorded, known: Noise) -> Finding | None:
+    """Against the best other configuration."""
+    assert run.best is not None
+    best, ahead = key_of(run.best.config), lead(run)
+    scores, rival, is_fresh = _scores(run)
+    if rival is None or ahead is None:
+        return None
+    error = known.deviation * math.sqrt(1 / len(scores[best]) + 1 / len(scores[rival]))
+    if ahead >= CLEAR * error:
         return None
     near = sum(
-        statistics.fmean(losses) - statistics.fmean(scores[best]) < CLEAR * error for key, losses in scores.items()
+        statistics.fmean(losses) - statistics.fmean(scores[best]) < CLEAR * error for losses in scores.values()
     )  # the best counts itself
-    means = "mean on fresh seeds" if scores is fresh else "score"
+    means = "mean on fresh seeds" if is_fresh else "score"
     return Finding(
         "noise",
         f"The lead of the best is within the noise: {near} configurations may be equally good.",
-        f"By their {means} the best leads by {max(0.0, lead):.2g} {run.metric}; noise alone explains a difference of "
+        f"By their {means} the best leads by {max(0.0, ahead):.2g} {run.metric}; noise alone explains a difference of "
         f"{_sign(known)}{CLEAR * error:.2g} (from {known.source}).",
         "Confirm more of them on more seeds (finalists, confirmations), or take the cheapest of them."
-        if scores is fresh
+        if is_fresh
         else f"Confirm the best on fresh seeds (finalists={min(max(near, 2), 5)}, confirmations=3).",
-        "note" if scores is fresh else "advice",
+        "note" if is_fresh else "advice",
         "runner-up",
     )
 

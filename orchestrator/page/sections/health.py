@@ -15,6 +15,7 @@ from orchestrator.page.health.influence import influence
 from orchestrator.page.health.noise import noise
 from orchestrator.page.health.overfitting import overfitting
 from orchestrator.page.health.progress import baseline_is_best, few_trials
+from orchestrator.page.health.resumed import resumed
 from orchestrator.page.health.rungs import rungs
 from orchestrator.page.health.waiting import waiting
 from orchestrator.page.recorded import Recorded
@@ -25,6 +26,7 @@ CHECKS: tuple[Callable[[Recorded], list[Finding]], ...] = (
     baseline_is_best,
     copies,
     edited,
+    resumed,
     noise,
     rungs,
     overfitting,
