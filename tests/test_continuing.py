@@ -14,7 +14,7 @@ from orchestrator.errors import NotTheSame, ResumeRefused
 from orchestrator.reading.replay import replay_trial
 from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
-from search.records import Status
+from search.records import Status, resume, start
 from search.schedulers.asha import Asha, AshaPromote
 from search.searchers.optuna import Tpe
 from search.space import Space, loguniform, pow2, uniform
@@ -202,6 +202,44 @@ def test_a_replay_that_differs_where_the_trial_was_resumed_says_so(tmp_path: Pat
     assert f"the first at step {last + 1}. The trial was resumed after step {last}, and its training" in str(
         caught.value
     )
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (
+            "trial 0: step 3 is 0.5 when trained again; 0.25 stays on record",
+            "after step 4, and its training does not seem to",
+        ),
+        ("", "after step 2, and its training perhaps does not"),
+    ],
+)
+def test_a_replay_knows_of_a_resume_from_the_steps_that_a_script_repeated(
+    tmp_path: Path, event: str, expected: str
+) -> None:
+    """The script had gone on to step 4 when it was stopped at 2, and steps 3 and 4 were recorded after it was resumed."""
+
+    def falling(config: Any, state: Any) -> Iterator[Any]:
+        for step in range(1, 7):
+            yield {"loss": 1 / step}
+
+    sweep = small_sweep(workload=FromFunction(falling, metric="loss", mode="min", horizon=6), num_samples=1)
+    ledger = Ledger.write(tmp_path)
+    with ledger.transaction():
+        ledger.add_sweep(sweep, "", [])
+        ledger.add_suggestion(0, start(sweep.space.sample(np.random.default_rng(0)), until=2), seed=1)
+        for step in range(1, 7):
+            if step == 3:
+                ledger.add_suggestion(0, resume(ledger.history(sweep.space, 6, 0, sweep.goal).trials[0]), seed=1)
+            if step == 5 and event:
+                ledger.add_event("notice", event, 0)
+            loss = 1 / step if step < 5 else 7.0
+            ledger.add_report(0, step, loss, 1.0, {"loss": loss})
+        ledger.add_ending(0, Status.COMPLETED, 6, "")
+    ledger.close()
+    with pytest.raises(NotTheSame) as caught:
+        replay_trial(sweep, tmp_path, 0, None)
+    assert f"the first at step 5. The trial was resumed {expected} restore all of its state" in str(caught.value)
 
 
 def test_a_replay_that_differs_from_the_first_step_on_gives_no_such_reason(tmp_path: Path) -> None:

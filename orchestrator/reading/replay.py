@@ -17,6 +17,7 @@ from orchestrator.errors import BadInput, NoMetric, NotTheSame, TrialsFailed, di
 from orchestrator.failures import reason
 from orchestrator.reading.export import by_hand
 from orchestrator.reading.own_files import scripts_own
+from orchestrator.reading.trained_again import trained_again
 from orchestrator.record.encoding import number, unmasked
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.storage import refuse_links
@@ -42,6 +43,8 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         recorded = ledger.rows("report", "WHERE trial = :trial ORDER BY step", trial=trial)
         own = {"trial": trial, "parent": rows[0]["parent"]}
         lost = ledger.rows("lost", "WHERE trial = :trial ORDER BY seq", trial=trial)
+        told = ledger.rows("event", "WHERE trial = :trial ORDER BY seq", trial=trial)
+        repeated = [row for row in told if trained_again(row["text"]) is not None]
         saved = ledger.rows("checkpoint", "WHERE trial IN (:trial, :parent) ORDER BY seq", **own)
     finally:
         ledger.close()
@@ -77,7 +80,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     differences = _train(Job(sweep, assignment), assignment.until, before, sweep.metric_name, console)
     console.print(f"checkpoints in {place}", soft_wrap=True)
     if differences:
-        why = _resumed_before(differences[0], recorded, [row["seq"] for row in [*rows, *lost]])
+        why = _resumed_before(differences[0], recorded, [row["seq"] for row in [*rows, *lost, *repeated]])
         raise NotTheSame(
             f"trial {trial}: {len(differences)} of {len(before)} steps differ from the record, the first at step "
             f"{differences[0]}.{why}"
@@ -87,19 +90,25 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
 
 
 def _resumed_before(step: int, recorded: list[dict[str, Any]], restarts: list[int]) -> str:
-    """An explanation, if the trial was resumed right before this step; else empty.
+    """An explanation, if the trial was resumed before this step; else empty.
 
-    `restarts`: the numbers (`seq`) of the records that the trial was resumed by a decision or lost its worker.
+    `restarts`: the numbers (`seq`) of the records that the trial was resumed by a decision, lost its worker, or gave another
+    value for a step that it repeated. A script that is stopped has often gone on: its last lines are recorded after it is resumed.
     """
-    for last, first in pairwise(recorded):
-        if first["step"] == step:
-            if last["epoch"] == first["epoch"] and not any(last["seq"] < seq < first["seq"] for seq in restarts):
-                return ""
-            return (
-                f" The trial was resumed after step {last['step']}, and its training does not seem to restore all "
-                "of its state (random numbers, say): save that with the checkpoint too."
-            )
-    return ""
+    resumed = [
+        (last["step"], first["step"])
+        for last, first in pairwise(recorded)
+        if last["epoch"] != first["epoch"] or any(last["seq"] < seq < first["seq"] for seq in restarts)
+    ]
+    before = [(last, first) for last, first in resumed if first <= step]
+    if not before:
+        return ""
+    last, first = before[-1]
+    seems = "does not seem to" if first == step else "perhaps does not"
+    return (
+        f" The trial was resumed after step {last}, and its training {seems} restore all "
+        "of its state (random numbers, say): save that with the checkpoint too."
+    )
 
 
 def _copy_of(row: Mapping[str, Any], trial: int, place: Path, folder: Path) -> Path:
