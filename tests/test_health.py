@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from orchestrator.page.charts import Table
 from orchestrator.page.health.cheap_task import cheap_task
 from orchestrator.page.health.copies import copies
 from orchestrator.page.health.edge import edge
@@ -30,13 +31,17 @@ from orchestrator.page.health.printed import print_health
 from orchestrator.page.health.progress import baseline_is_best, few_trials
 from orchestrator.page.health.resumed import resumed
 from orchestrator.page.health.rungs import rungs
+from orchestrator.page.health.starts import starts
 from orchestrator.page.health.waiting import waiting
 from orchestrator.page.health.widening import wider
 from orchestrator.page.recorded import Recorded
+from orchestrator.page.sections.answer import section as answer_section
 from orchestrator.page.sections.health import CHECKS, checks, section
 from orchestrator.record.ledger import Ledger
 from search.domain.written import written
 from search.records import BASELINE, FINALIST, FOUND, Status, resume, start
+from search.schedulers.asha import Asha
+from search.searchers.multitask import MultitaskSearch
 from search.space import Float, Int, Pow2, Space, choice, loguniform, pow2, uniform, when
 from search.task import Task
 from tests.records_on_disk import read
@@ -379,6 +384,46 @@ def test_one_reason_for_most_failures_is_found_with_the_range_to_cut(tmp_path: P
 @pytest.mark.parametrize(("share", "reasons"), [(0.3, ["A: x"]), (0.7, ["A: x", "B: y", "C: z"])])
 def test_few_or_different_failures_are_no_finding(tmp_path: Path, share: float, reasons: list[str]) -> None:
     assert failures(run_of(tmp_path, failing(share, reasons))) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "changes", "remedy"),
+    [
+        (5.0, {"scheduler": Asha()}, "50 steps take as long as a start (Asha(grace_period=50))"),
+        (5.0, {"searcher": MultitaskSearch()}, "50 steps take as long as a start (MultitaskSearch(first=50))"),
+        (
+            9.0,
+            {"scheduler": Asha()},
+            "as long as 90 of 150 steps, so stopping early saves little: train each to the end",
+        ),
+        (0.1, {"scheduler": Asha()}, ""),
+    ],
+)
+def test_starts_that_cost_more_than_the_training_come_before_more_trials(
+    tmp_path: Path, seconds: float, changes: dict[str, Any], remedy: str
+) -> None:
+    whole, cut = [1 / step for step in range(1, 151)], [1.0, 0.5]
+    each = {"seconds": 0.1, "start_seconds": seconds}
+    told = [Told(trial.config, cut, Status.STOPPED, **each) for trial in drawn(bowl(), 20)]
+    run = run_of(tmp_path, [replace(told[0], values=whole, status=Status.COMPLETED), *told[1:]], **changes)
+    found, (answer, *_) = starts(run), [row for row in answers_of(run) if row[0] == "What next"]
+    assert remedy in "".join(finding.remedy for finding in found)
+    assert len(found) == bool(remedy)
+    assert answer[1].startswith("Before you search on: Starts cost more" if remedy else "Search on: 1 of 20 trials")
+    for finding in found:
+        assert (
+            finding.sentence
+            == f"Starts cost more than the training: {20 * seconds / (20 * seconds + 18.8):.0%} of the device time."
+        )
+        assert "19 trials of 20 were stopped early, half of them by step 2 of 150." in finding.evidence
+
+
+def answers_of(run: Recorded) -> list[Sequence[str]]:
+    made = answer_section(run)
+    assert made is not None
+    (table, *_) = made.figures
+    assert isinstance(table, Table)
+    return list(table.rows)
 
 
 @pytest.mark.parametrize(("waited", "times"), [(30.0, 1), (2.0, 0)])

@@ -27,6 +27,7 @@ class Told:
     reason: str = ""
     task: str = FULL
     seconds: float = 1.0  # of a report
+    start_seconds: float = 0.0  # by which its first report takes longer
     metrics: Mapping[str, float] = field(default_factory=dict)  # beside the metric
 
 
@@ -39,7 +40,8 @@ def tell(folder: Path, trials: Sequence[Told], sweep: Sweep | None = None, *, wa
             given = Suggestion("start", trial.config, number, task=trial.task, origin=trial.origin)
             ledger.add_suggestion(number, given, seed=number)
             for step, value in enumerate(trial.values, start=1):
-                ledger.add_report(number, step, value, trial.seconds, {"loss": value} | dict(trial.metrics))
+                took = trial.seconds + trial.start_seconds * (step == 1)
+                ledger.add_report(number, step, value, took, {"loss": value} | dict(trial.metrics))
             ledger.add_ending(number, trial.status, len(trial.values), trial.reason)
         ledger.add_event(WAITED, f"{waited:.3f}")
         ledger.add_event(STATE, "finished")

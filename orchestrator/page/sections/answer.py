@@ -16,6 +16,7 @@ from orchestrator.page.charts import Section, Table
 from orchestrator.page.health.copies import copies
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.health.progress import few_trials
+from orchestrator.page.health.starts import starts
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import checks
 from orchestrator.page.words import brief, duration, listed, number, place, setting, settings, trainings
@@ -196,12 +197,16 @@ def _next(run: Recorded) -> str:
         return out_of_time_words(cut)
     if best is None:
         return f"Find out why there is no result: orchestrator logs {name} --failed"
-    if best.status is not Status.COMPLETED:
-        return "Train longer: no full training was completed; raise num_samples or budget, and run the command again."
     few = next(iter(few_trials(run)), None)
+    on = "" if few is None else f"Search on: {few.sentence} {few.remedy}"
+    if dear := starts(run):
+        on = f"Before you search on: {dear[0].sentence} {dear[0].remedy}"
+    if best.status is not Status.COMPLETED:
+        longer = "Train longer: no full training was completed; raise num_samples or budget, and run the command again."
+        return on if dear else longer
     if not any(finalist.losses for finalist in confirmed(run.history)):
         if few is not None:
-            return f"Search on: {few.sentence} {few.remedy}"
+            return on
         asked = next((each.remedy for each in _findings(run) if each.key == "noise" and each.severity != "note"), "")
         how = asked or "Confirm the best on fresh seeds (finalists=3, confirmations=3)."
         return f"{how} Add these settings to the sweep and run the same command: only the repetitions are trained."
@@ -216,7 +221,7 @@ def _next(run: Recorded) -> str:
     urgent = [finding for finding in _findings(run) if finding.severity == "serious"]
     use = f"orchestrator export {name}"
     if few is not None:
-        return f"Search on: {few.sentence} {few.remedy} To use it as it is: {use}"
+        return f"{on} To use it as it is: {use}"
     return f"{urgent[0].sentence} {urgent[0].remedy} To use it: {use}" if urgent else f"Use it: {use}"
 
 

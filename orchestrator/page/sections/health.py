@@ -17,6 +17,7 @@ from orchestrator.page.health.overfitting import overfitting
 from orchestrator.page.health.progress import baseline_is_best, few_trials
 from orchestrator.page.health.resumed import resumed
 from orchestrator.page.health.rungs import rungs
+from orchestrator.page.health.starts import starts
 from orchestrator.page.health.waiting import waiting
 from orchestrator.page.recorded import Recorded
 
@@ -32,6 +33,7 @@ CHECKS: tuple[Callable[[Recorded], list[Finding]], ...] = (
     overfitting,
     cheap_task,
     edge,
+    starts,
     waiting,
     influence,
 )

@@ -1,0 +1,79 @@
+"""Starting the trainings cost more than the trainings."""
+
+from __future__ import annotations
+
+import math
+
+from orchestrator.console.plurals import plural
+from orchestrator.page.health.finding import Finding
+from orchestrator.page.recorded import Recorded
+from orchestrator.page.words import brief, duration
+from search.records import Status
+
+SHARE, SECONDS = 0.5, 30.0  # of the device time, and at least; less is not worth a change
+TRAINED = ("completed", "stopped", "finalists", "running", "failed", "stalled")  # parts of the bill
+CUTS = ("Asha", "Hyperband", "Median")  # schedulers with a `grace_period`
+
+
+def starts(run: Recorded) -> list[Finding]:
+    """A finding if starts took most of the device time, with the steps of training that would outweigh one."""
+    cost = run.accounts["cost"]
+    parts = {name: float(part["device_seconds"]) for name, part in cost["breakdown"].items()}
+    spent, trained = parts.get("start", 0.0), sum(parts.get(name, 0.0) for name in TRAINED)
+    share = spent / cost["device_seconds"] if cost["device_seconds"] else 0.0
+    steps = sum(trial.step - trial.began for trial in run.history)
+    if spent < SECONDS or share < SHARE or spent < trained or steps <= 0:
+        return []
+    count, horizon = len(run.rows["suggestion"]), run.history.horizon
+    early = sorted(trial.step for trial in run.history if trial.status is Status.STOPPED)
+    stopped = (
+        f" {plural(len(early), 'trial')} of {len(run.history.trials)} were stopped early, half of them by step "
+        f"{early[(len(early) - 1) // 2]} of {horizon}."
+        if early
+        else ""
+    )
+    enough = _rounded_up(spent / count * steps / trained) if trained else horizon
+    return [
+        Finding(
+            "starts",
+            f"Starts cost more than the training: {share:.0%} of the device time.",
+            f"{plural(count, 'start')} took {duration(spent)} of device time, {brief(spent / count)} s each; training took {duration(trained)}."
+            f"{stopped}",
+            f"{_longer(run, enough) if early else ''}{_cheaper(run)}",
+            "advice",
+        )
+    ]
+
+
+def _longer(run: Recorded, enough: int) -> str:
+    """Which setting lets a trial train as long as its start takes; `enough`: steps."""
+    horizon, has_tasks = run.history.horizon, bool(run.about.get("tasks"))
+    scheduler, searcher = (str(run.about.get(name, "")).partition("(")[0] for name in ("scheduler", "searcher"))
+    cuts = scheduler.startswith(CUTS)
+    if enough > horizon / 2 and not has_tasks:
+        beside = f"{enough} of {horizon} steps" if enough < horizon else f"all {horizon} steps, or longer"
+        how = "scheduler=RunToEnd()" if cuts else "searcher=Tpe(), scheduler=RunToEnd()"
+        return f"A start takes as long as {beside}, so stopping early saves little: train each to the end ({how}). "
+    how = f"{scheduler}(grace_period={enough})" if cuts else f"{searcher}(first={enough})"
+    if has_tasks:
+        how = f"make the first task at least {enough} steps long"
+    return f"Let each trial train longer before it is compared: {enough} steps take as long as a start ({how}). "
+
+
+def _cheaper(run: Recorded) -> str:
+    if str(run.about.get("workload", "")).startswith("Script("):
+        return (
+            "Or make starts cheaper: a function in place of the script keeps its imports between trials, and one training "
+            "can try several configurations in one process."
+        )
+    return "Or make starts cheaper: keep between trials what a start imports, reads or compiles."
+
+
+def _rounded_up(steps: float) -> int:
+    """To two digits.
+
+    >>> _rounded_up(0.2), _rounded_up(83.1), _rounded_up(1234)
+    (1, 84, 1300)
+    """
+    unit: int = 10 ** max(0, math.floor(math.log10(max(1.0, steps))) - 1)
+    return max(1, math.ceil(steps / unit) * unit)
