@@ -37,6 +37,7 @@ from search.schedulers.asha import Asha
 from search.space import Space, uniform
 from search.task import Task
 from search.work import Reported
+from tests.records_on_disk import sweep_over, written
 from tests.support import ROOT, interrupted_after, recorded, sequence, small_sweep
 
 sys.path.insert(0, str(ROOT / "experiments" / "benchmarks"))
@@ -494,6 +495,15 @@ def with_losses(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     found = Recorded.of(ledger)
     ledger.close()
     return found
+
+
+def test_the_page_says_what_a_step_is_that_was_held_up(tmp_path: Path) -> None:
+    space = Space({"x": uniform(0, 1)})
+    reports = [Report(0, step, 1.0, 50.0 if step == 5 else 1.0) for step in range(1, 9)]
+    run = written(tmp_path, sweep_over(space, horizon=8), [start({"x": 0.5}), *reports, End(0, Status.COMPLETED)])
+    found = bill_section.section(run)
+    assert found is not None
+    assert "for steps that were held up. A step counts as held up from 20 times the median" in found.sentences[1]
 
 
 def test_the_section_adds_up(with_losses: Recorded) -> None:

@@ -22,6 +22,7 @@ from orchestrator.page.analysis.rank_correlation import partial, spearman
 from orchestrator.page.analysis.stages import stages
 from orchestrator.page.analysis.task_correlation import APART, PRIORS, WEIGHT, learned
 from orchestrator.page.sections import workers
+from orchestrator.record.encoding import USED
 from search.history import History
 from search.models.fidelities import level
 from search.models.fits import CurveFits
@@ -308,6 +309,32 @@ def test_the_time_between_two_drivers_counts_for_nobody(tmp_path: Path) -> None:
     answer = idle(moved)
     assert answer is not None
     assert (answer.downtime, answer.held, answer.span) == (35.0, 6.0, 41.0)
+
+
+def test_a_trial_has_no_worker_while_ray_starts(tmp_path: Path) -> None:
+    """Two drivers: the first trial of each is suggested 20 seconds before anything runs."""
+    began = (USED, '{"seconds": 1.0, "what": "start"}')
+    records = [
+        start({"x": 0.1}), began, Report(0, 1, 1.0, 3.0), Report(0, 2, 1.0, 2.0), End(0, Status.COMPLETED),
+        start({"x": 0.2}), began, Report(1, 1, 1.0, 4.0), start({"x": 0.3}), Report(1, 2, 1.0, 1.0),
+        End(1, Status.COMPLETED), Report(2, 1, 1.0, 1.0), End(2, Status.COMPLETED),
+    ]  # fmt: skip
+    run = written(tmp_path, sweep_over(Space({"x": uniform(0, 1)}), horizon=2), records)
+    seconds = {
+        ("suggestion", 0): 0.0, ("report", 0): 24.0, ("report", 1): 26.0, ("suggestion", 1): 30.0, ("event", 1): 50.0,
+        ("report", 2): 54.0, ("suggestion", 2): 54.0, ("report", 3): 55.0, ("ending", 2): 60.0,
+    }  # fmt: skip
+    run = at(run, seconds)
+    for trial, event in enumerate(row for row in run.rows["event"] if row["kind"] == USED):
+        event["trial"] = trial
+    second = run.rows["suggestion"][1]["seq"]
+    for row in (row for rows in run.rows.values() for row in rows if row["seq"] >= second):
+        row["epoch"] = 2
+    answer = idle(run)
+    assert answer is not None
+    assert [(each.trial, each.begin, each.end) for each in answer.stretches] == [
+        (0, 20.0, 26.0), (1, 49.0, 55.0), (2, 54.0, 60.0)
+    ]  # fmt: skip
 
 
 # McNemar's test.

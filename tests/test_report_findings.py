@@ -312,8 +312,8 @@ def test_the_lineage_is_that_of_the_record(tmp_path: Path) -> None:
 
 def test_origins_are_counted_with_what_they_found(tmp_path: Path) -> None:
     records: list[Any] = []
-    origins_of = ["initial", "initial", "model", "fallback"]
-    for number, (origin, config) in enumerate(zip(origins_of, configs_of(LINE, 4), strict=True)):
+    origins_of = ["initial", "initial", "model", "fallback", "random"]
+    for number, (origin, config) in enumerate(zip(origins_of, configs_of(LINE, 5), strict=True)):
         records += [
             start(config, origin=origin, evidence="the model failed" if origin == "fallback" else ""),
             Report(number, 1, 4.0 - number if number < 3 else 9.0, 1.0),
@@ -322,10 +322,15 @@ def test_origins_are_counted_with_what_they_found(tmp_path: Path) -> None:
     section = origins.section(written(tmp_path, sweep_over(LINE, horizon=1), records))
     check(section)
     assert text(section).startswith("The best trial, 2 (loss 2), was proposed by: model.")
-    assert "4 suggestions: initial design (2), model (1) and fallback (1)." in text(section)
-    assert "The searcher was replaced 1 time, 25 % of all; the usual reason (1 ×): the model failed." in text(section)
+    assert "5 suggestions: initial design (2), model (1), fallback (1) and random (1)." in text(section)
+    assert "The searcher was replaced 1 time, 20 % of all; the usual reason (1 ×): the model failed." in text(section)
+    assert section is not None
+    (chart,) = [figure for figure in section.figures if isinstance(figure, Chart)]
+    assert len({series.role for series in chart.series}) == len(chart.series) == 4
+    points = [trace for trace in drawn(chart)["data"] if trace["mode"] == "markers"]
+    assert not any(trace["cliponaxis"] for trace in points)  # the first trial's point lies on the edge
     rows = {row[0]: row[1:] for row in tables(section)["Origins"].rows}
-    assert rows["initial design"] == ["2", "2", "2", "3", "3.5", "50 %"]
+    assert rows["initial design"] == ["2", "2", "2", "3", "3.5", "40 %"]
 
 
 def test_a_real_multitask_sweep_says_whose_turns_they_are(tmp_path: Path) -> None:

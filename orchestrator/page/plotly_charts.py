@@ -127,7 +127,7 @@ def _traces(series: Series) -> list[Json]:
         if len(series.x) > MANY:
             marker |= {"size": 4, "opacity": 0.5}
         errors = _errors(series, series.y)
-        points = {"type": "scatter", "mode": "markers", "marker": marker}
+        points = {"type": "scatter", "mode": "markers", "marker": marker, "cliponaxis": False}  # whole at the edge, too
         return [base | points | ({"error_y": errors} if errors else {})]
     faint = None in series.y or series.role == "muted"  # many lines in one
     line = {

@@ -1,19 +1,22 @@
 """When trials had workers, and how much of that time they trained, from the times of the records.
 
 A trial has a worker from a suggestion to the ending that follows; a driver that dies or stops ends all of them, and a
-trial without an ending goes on when the next driver starts. Training is the sum of the reported costs. What is left of
+trial without an ending goes on when the next driver starts. Trials that a driver suggests before anything runs wait for
+Ray, too: they have a worker from when their recorded start and steps must have begun. Training is the sum of the reported costs. What is left of
 the time is start-up, checkpoints and waiting. Times are those of the wall clock: a simulated run, whose costs are longer
 than the time that it took, has none worth showing.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from orchestrator.driving.time_spent import WAITED
 from orchestrator.page.recorded import Recorded
+from orchestrator.record.encoding import USED, used_of
 
 
 @dataclass(frozen=True)
@@ -56,19 +59,22 @@ def idle(run: Recorded) -> Idle | None:
     open_: dict[int, float] = {}
     resting: set[int] = set()  # running when a driver stopped
     stretches: list[Stretch] = []
-    downtime, latest, epoch = 0.0, zero, None
+    downtime, latest, epoch, is_up = 0.0, zero, None, False
+    begins = _begins(run)
     for time, kind, trial, of in marks:
         if epoch is not None and of != epoch:
             downtime += max(0.0, time - latest)
             stretches += [Stretch(number, begin - zero, latest - zero) for number, begin in open_.items()]
             resting |= set(open_)
             open_.clear()
+            is_up = False
+        is_up = is_up or kind in ("report", "end")
         epoch, latest = of, max(latest, time)
         if trial in resting and kind != "end":  # it has a worker again, at the latest when it is heard of
             resting.discard(trial)
             open_.setdefault(trial, time)
         if kind == "begin":
-            open_.setdefault(trial, time)
+            open_.setdefault(trial, time if is_up else max(time, begins.get((of, trial), time)))
         elif kind == "end" and trial in open_:
             stretches.append(Stretch(trial, open_.pop(trial) - zero, time - zero))
     stretches += [Stretch(number, begin - zero, latest - zero) for number, begin in open_.items()]
@@ -77,6 +83,22 @@ def idle(run: Recorded) -> Idle | None:
         tuple(stretches), sum(each.end - each.begin for each in stretches),
         sum(trial.cost_seconds for trial in run.history), sum(told) if told else None, downtime, latest - zero,
     )  # fmt: skip
+
+
+def _begins(run: Recorded) -> dict[tuple[Any, int], float]:
+    """(driver, trial) → when its start began at the latest, from the times and costs of its records."""
+    found: dict[tuple[Any, int], float] = {}
+    starts: dict[tuple[Any, int], float] = {}
+    for row in run.rows["event"]:
+        if row["kind"] == USED and (used := used_of(row)).what == "start":
+            starts.setdefault((row["epoch"], row["trial"]), used.seconds)
+    trained: dict[tuple[Any, int], float] = {}
+    for row in run.rows["report"]:
+        who = (row["epoch"], row["trial"])
+        if who in starts:
+            trained[who] = trained.get(who, starts[who]) + row["cost_seconds"]
+            found[who] = min(found.get(who, math.inf), _seconds(row["time"]) - trained[who])
+    return found
 
 
 def at_once(stretches: tuple[Stretch, ...]) -> tuple[list[float], list[int]]:

@@ -13,6 +13,7 @@ from orchestrator.page.charts import Chart, Section, Series, Table
 from orchestrator.page.recorded import Recorded
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.forecasts import random_search_words, usd_per_second
+from search.costs import HELD_UP
 from search.records import BASELINE, FINALIST, Status
 
 NOT_COUNTED = "Devices that wait between trainings are on no trial's bill, although their owner may charge for them."
@@ -44,7 +45,13 @@ def _losses(cost: Mapping[str, Any]) -> list[str]:
         return []
     seconds = sum(part["device_seconds"] for part in parts.values())
     words = ", ".join(f"{_amount(part)} for {OUTCOMES[name]}" for name, part in parts.items())
-    return [f"{seconds / cost['device_seconds']:.1%} of it gave no result: {words}."]
+    stalls = (
+        f" A step counts as held up from {HELD_UP:g} times the median of its task's steps on, with its time beyond the median: the "
+        "machine, its disk or the network was busy, say, or a script's lines came late."
+        if "stalled" in parts
+        else ""
+    )
+    return [f"{seconds / cost['device_seconds']:.1%} of it gave no result: {words}.{stalls}"]
 
 
 def _random(run: Recorded, prices: Prices) -> list[str]:

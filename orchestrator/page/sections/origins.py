@@ -14,7 +14,6 @@ from orchestrator.page.recorded import Recorded
 from orchestrator.reading.scores import rests_on, scores
 from orchestrator.reading.turns import in_words
 from search.history import Trial
-from search.origins import COVERING
 from search.records import BASELINE, FALLBACK, FINALIST
 from search.rules.finalists import score
 
@@ -138,4 +137,4 @@ def _turns(run: Recorded) -> Chart:
 def _role(origin: str) -> str:
     if origin in (BASELINE, FALLBACK):
         return "baseline" if origin == BASELINE else "bad"
-    return "random" if origin in COVERING else "best" if origin == "model" else f"task:{origin}"
+    return "random" if origin == "random" else "best" if origin == "model" else f"task:{origin}"

@@ -71,7 +71,10 @@ def _shares(found: Idle) -> Chart:
 
 def _over_time(found: Idle) -> Chart:
     times, counts = at_once(found.stretches)
-    note = "A trial has a worker from its suggestion to its ending."
+    note = (
+        "A trial has a worker from its suggestion to its ending; the first ones of a driver from the start of their training, "
+        "for until then only the driver and Ray start."
+    )
     shown: list[float] = [float(count) for count in counts]
     if len(times) > MOST_CHANGES:
         times, shown = _means(times, counts)
