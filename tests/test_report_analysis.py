@@ -332,6 +332,7 @@ def test_a_trial_has_no_worker_while_ray_starts(tmp_path: Path) -> None:
         row["epoch"] = 2
     answer = idle(run)
     assert answer is not None
+    assert run.seconds_before_training == 2.0
     assert [(each.trial, each.begin, each.end) for each in answer.stretches] == [
         (0, 20.0, 26.0), (1, 49.0, 55.0), (2, 54.0, 60.0)
     ]  # fmt: skip

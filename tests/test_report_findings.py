@@ -200,6 +200,18 @@ def test_the_parameter_that_matters_is_named_with_its_interval(stopped: Recorded
     assert all(sign * value < 0.3 for column in edge for value in column)  # x near 0 is good, whatever the sign
 
 
+def test_where_too_few_came_to_the_end_the_bars_are_in_the_order_of_an_earlier_stage(tmp_path: Path) -> None:
+    configs = configs_of(LINE, 40)
+    curves = np.array([config["x"] for config in configs])[:, None] - np.arange(4.0)
+    stop = dict.fromkeys(range(10, 40), 2)  # ten results at the end: enough for charts, not for its importance
+    section = parameters.section(
+        written(tmp_path, sweep_over(LINE, num_samples=40), trained(configs, curves, stop_at=stop))
+    )
+    assert section is not None
+    bars = next(figure for figure in section.figures if isinstance(figure, Chart))
+    assert (bars.title, list(bars.series[0].y)) == ("Importance at step 2", ["x", "rate"])
+
+
 def test_what_early_results_tell_and_what_stopping_saved(stopped: Recorded) -> None:
     section = correlation.section(stopped)
     check(section)

@@ -14,7 +14,7 @@ from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state
 from orchestrator.reading.summary import description
 from orchestrator.reading.trial_counts import ANY_SPACE
-from orchestrator.record.encoding import goal_of
+from orchestrator.record.encoding import USED, goal_of, used_of
 from orchestrator.record.ledger import Ledger
 from search.history import History, Trial
 from search.records import BASELINE, FINALIST, Goal, Status
@@ -99,6 +99,12 @@ class Recorded:
         for seq, seconds in excess_of_first_steps(reports, begins, self.history.trials).items():
             found[trial_of[seq]] = found.get(trial_of[seq], 0.0) + seconds
         return found
+
+    @cached_property
+    def seconds_before_training(self) -> float:
+        """The seconds that workers took before the trainings began: starts, beside `start_seconds`."""
+        used = [used_of(row) for row in self.rows["event"] if row["kind"] == USED]
+        return sum(each.seconds for each in used if each.what == "start")
 
     def value(self, loss: float) -> float:
         """The metric's own value of a loss."""

@@ -7,6 +7,7 @@ import math
 from orchestrator.console.plurals import plural
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.health.ranges import searched
+from orchestrator.page.health.starts import starts
 from orchestrator.page.recorded import Recorded
 from search.records import BASELINE, FINALIST
 
@@ -41,6 +42,8 @@ def _more(run: Recorded) -> str:
         return "Wait for more."
     if run.accounts["out_of_time"]:
         return "Give it more time (--time-budget)."
+    if starts(run):
+        return "Let starts pay first; then raise num_samples or budget."
     return "Raise num_samples or budget and run the same command again."
 
 

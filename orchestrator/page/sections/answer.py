@@ -172,9 +172,9 @@ def _cost(run: Recorded) -> str:
     )  # its bill says more
     before, after = (f"{money}. ", "") if cost["usd"] is not None else ("", f" {money}." if money else "")
     budget = "" if cost["budget"] is None else f" The budget was {budget_words(cost['budget'])}."
-    starts = sum(run.start_seconds.values())
-    seconds = sum(trial.cost_seconds for trial in history) - starts
-    beside = f" and {duration(starts)} of starts" if starts > WORTH_SAYING * seconds else ""
+    slow = sum(run.start_seconds.values())
+    seconds, starting = sum(trial.cost_seconds for trial in history) - slow, slow + run.seconds_before_training
+    beside = f" and {duration(starting)} of starts" if starting > WORTH_SAYING * seconds else ""
     times = [row["time"] for table in ("sweep", "report", "ending") for row in run.rows[table]]
     passed = seconds_between(min(times), max(times)) if times else 0.0
     return (

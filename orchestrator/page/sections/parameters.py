@@ -37,7 +37,7 @@ def section(run: Recorded) -> Section | None:
     shown = shown or next((each for each in reversed(found) if each.stage.results), None)
     if shown is None:
         return None
-    order = _in_order(columns, shown)
+    order = _in_order(columns, shown if shown.bars else next((each for each in reversed(found) if each.bars), shown))
     began = [column.name for column in order if finders(column.name, run.history)]
     figures: list[Figure] = [chart for chart in (_bars(found, order, began),) if chart is not None]
     figures.append(_parallel(run, shown.stage, order[:AXES]))
