@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.reading.trained_again import trained_again
 from search.work import Assignment, Killed
 from tests.scripting import (
     COUNTED,
@@ -97,7 +98,8 @@ def test_a_value_that_comes_out_differently_the_second_time_does_not_replace_the
     items = trained(script(tmp_path, text), assigned(tmp_path, recorded=3))
     assert list(first) == [1, 2, 3]
     assert list(curve(items)) == [4, 5, 6]
-    assert any("when trained again" in text for text in texts(items))
+    (told,) = [text for text in texts(items) if "when trained again" in text]
+    assert trained_again(f"trial 0: {told}") is not None
 
 
 def test_what_a_script_tells_while_it_is_being_left_is_there_when_it_goes_on(tmp_path: Path) -> None:

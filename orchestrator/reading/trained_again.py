@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from math import isfinite
 
-_TOLD = (
-    re.compile(  # by a function's driver (driving/recorder.py), and by a script's (trainables/scripts/step_count.py)
-        r"trial \d+ step (?P<step>\d+): .* was (?P<kept>\S+), and (?P<again>\S+) when trained again"
-        r"|trial \d+: step (?P<at>\d+) is (?P<now>\S+) when trained again; (?P<stays>\S+) stays on record"
-    )
+# of a function (driving/recorder.py), or of a script (trainables/scripts/step_count.py)
+_TOLD = re.compile(
+    r"trial \d+ step (?P<step>\d+): .* was (?P<kept>\S+), and (?P<again>\S+) when trained again"
+    r"|trial \d+: step (?P<at>\d+) is (?P<now>\S+) when trained again; (?P<stays>\S+) stays on record"
 )
 
 

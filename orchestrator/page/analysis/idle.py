@@ -2,9 +2,9 @@
 
 A trial has a worker from a suggestion to the ending that follows; a driver that dies or stops ends all of them, and a
 trial without an ending goes on when the next driver starts. Trials that a driver suggests before anything runs wait for
-Ray, too: they have a worker from when their recorded start and steps must have begun. Training is the sum of the reported costs. What is left of
-the time is start-up, checkpoints and waiting. Times are those of the wall clock: a simulated run, whose costs are longer
-than the time that it took, has none worth showing.
+Ray, too: they have a worker from when their recorded start and steps must have begun. Training is the sum of the
+reported costs. What is left of the time is start-up, checkpoints and waiting. Times are those of the wall clock: a
+simulated run, whose costs are longer than the time that it took, has none worth showing.
 """
 
 from __future__ import annotations

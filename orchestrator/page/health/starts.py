@@ -48,16 +48,22 @@ def starts(run: Recorded) -> list[Finding]:
 def _longer(run: Recorded, enough: int) -> str:
     """Which setting lets a trial train as long as its start takes; `enough`: steps."""
     horizon, has_tasks = run.history.horizon, bool(run.about.get("tasks"))
-    scheduler, searcher = (str(run.about.get(name, "")).partition("(")[0] for name in ("scheduler", "searcher"))
+    (scheduler, _, _), (searcher, _, its) = (str(run.about[name]).partition("(") for name in ("scheduler", "searcher"))
     cuts = scheduler.startswith(CUTS)
     if enough > horizon / 2 and not has_tasks:
         beside = f"{enough} of {horizon} steps" if enough < horizon else f"all {horizon} steps, or longer"
         how = "scheduler=RunToEnd()" if cuts else "searcher=Tpe(), scheduler=RunToEnd()"
         return f"A start takes as long as {beside}, so stopping early saves little: train each to the end ({how}). "
-    how = f"{scheduler}(grace_period={enough})" if cuts else f"{searcher}(first={enough})"
+    how = (
+        f" ({scheduler}(grace_period={enough}))"
+        if cuts
+        else f" ({searcher}(first={enough}))"
+        if "first=" in its
+        else ""
+    )
     if has_tasks:
-        how = f"make the first task at least {enough} steps long"
-    return f"Let each trial train longer before it is compared: {enough} steps take as long as a start ({how}). "
+        how = " (the steps of the first task)"
+    return f"Let each trial train longer before it is compared: {enough} steps take as long as a start{how}. "
 
 
 def _cheaper(run: Recorded) -> str:
