@@ -36,7 +36,11 @@ def resumed(run: Recorded) -> list[Finding]:
             f"when trained again){beside}.{search}",
             "Save with the checkpoint all that the training needs to go on: random numbers, the optimizer's state, the order "
             "of the data; orchestrator replay compares a training with its record."
-            + (" If it cannot, take a search that resumes no trials, such as Random with Asha." if paused else ""),
+            + (
+                " A training that cannot save it needs a search that resumes no trials, such as Random with Asha."
+                if paused
+                else ""
+            ),
             "serious" if ahead is None or largest >= ahead else "advice",
         )
     ]
