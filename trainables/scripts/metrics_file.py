@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.scripts.printed import STEP_WORDS, Line, Value, key_of, read
+from trainables.scripts.names import STEP_WORDS, key_of
+from trainables.scripts.printed import Line, Value, read
 
 REST = 20.0  # a file rests this many times as long as reading it took
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)", re.I)

@@ -18,29 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-STEP_WORDS = (
-    "epoch", "step", "global_step", "iteration", "iter", "update", "num_updates", "round", "episode", "ep", "it", "index",
-)  # fmt: skip
-"""Names of a step. If a line has several, the first that may be one of this training's steps counts."""
+from trainables.scripts.names import OTHERS, SAME, SPLITS, STEP_WORDS, is_record, key_of
 
 NAME_LENGTH = 100  # characters before a number in which to look for its name
 LONGEST = 20_000  # characters of a line to read
-
-SPLITS = (
-    "train",
-    "training",
-    "train_inner",
-    "valid",
-    "val",
-    "validation",
-    "test",
-    "testing",
-    "eval",
-    "evaluation",
-    "dev",
-)
-_SAME = {"val": "valid", "validation": "valid", "training": "train", "testing": "test", "evaluation": "eval"}
-_OTHERS = {*SPLITS, "best", "min", "max", "lowest", "highest", "final", "last", "previous", "old", "smoothed", "ema"}
 
 _NUMBER = r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan\b|inf(?:inity)?\b)"
 _UNIT = r"\s?(?:%|(?:ms|us|µs|ns|s|secs?|seconds?|min|h|hrs?|dB|[kKMG]i?B|Hz|px|bits|bpc|bpb|°C?|it/s|s/it|/s|/sec))"
@@ -238,42 +219,6 @@ def visible(text: str) -> str:
     return shown[-1] if shown else ""
 
 
-def likeliest(name: str, seen: list[str]) -> str | None:
-    """The name among `seen` that `name` probably means."""
-    import difflib
-
-    wanted = _words(name)
-    same = [other for other in seen if _words(other) == wanted]
-    ends = [other for other in seen if _words(other)[-1:] == wanted[-1:] and set(_words(other)) & set(wanted)]
-    close = difflib.get_close_matches(key_of(name), [key_of(other) for other in seen], n=1, cutoff=0.6)
-    near = [other for other in seen if [key_of(other)] == close]
-    found = [*same, *near, *[other for other in ends if len(wanted) == 1]]
-    return found[0] if found else None
-
-
-def is_synonym(name: str, other: str) -> bool:
-    """Whether two names are spellings of the same words: val_loss, valid_loss, Validation loss."""
-    return _words(name) == _words(other)
-
-
-def is_record(name: str, metric: str) -> bool:
-    """Whether a name is the metric's best, last or previous value, not its present one: `new best val_acc`."""
-    words = name.split()
-    ends = (key_of(" ".join(words[place:])) == key_of(metric) for place in range(1, len(words)))
-    return any(ends) and bool(_OTHERS.difference(SPLITS).intersection(key_of(name).split("_")))
-
-
-def key_of(name: str) -> str:
-    """A key that ignores spelling: "Val Loss", "val/loss" and "val_loss" have the same."""
-    key = re.sub(r"[^a-z0-9@²%]+", "_", name.lower()).strip("_")
-    return key.removeprefix("current_").removeprefix("trainer_") if key.endswith(STEP_WORDS) else key
-
-
-def _words(name: str) -> list[str]:
-    known = {**_SAME, "accuracy": "acc", "eval": "valid", "dev": "valid", "evaluation": "valid", "error": "err"}
-    return [known.get(word, word) for word in key_of(name).split("_")]
-
-
 def _is(value: Value, name: str) -> bool:
     return value.name == name
 
@@ -283,7 +228,7 @@ def _is_called(value: Value, name: str) -> bool:
     if key_of(value.name) == key:
         return True
     words = key.split("_")
-    return bool(value.split) and _SAME.get(words[0], words[0]) == value.split and _ends_in(value, "_".join(words[1:]))
+    return bool(value.split) and SAME.get(words[0], words[0]) == value.split and _ends_in(value, "_".join(words[1:]))
 
 
 def _ends_in(value: Value, name: str) -> bool:
@@ -291,7 +236,7 @@ def _ends_in(value: Value, name: str) -> bool:
     printed, key = value.name.split(), key_of(name)
     for place in range(len(printed)):
         if key_of(" ".join(printed[place:])) == key:
-            return not any(_OTHERS.intersection(key_of(word).split("_")) for word in printed[:place])
+            return not any(OTHERS.intersection(key_of(word).split("_")) for word in printed[:place])
     return False
 
 
@@ -382,10 +327,10 @@ def _values(text: str) -> Iterator[Value]:
             continue
         name = found["name"]
         for word in _LETTERS.findall(text[position : begin + found.start()].lower()):
-            split = _SAME.get(word, word) if word in SPLITS else split
+            split = SAME.get(word, word) if word in SPLITS else split
         first = name.split()[0].lower()
         if " " in name and first in SPLITS:
-            split = _SAME.get(first, first)
+            split = SAME.get(first, first)
         position = number.end()
         if not (_TURNS_INTO.match(text, position) or ("|" in found.group() and _COLUMN.match(text, position))):
             yield Value(name, _LEADING_NUMBER.match(number.group())[0], split)  # type: ignore[index]

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.work import ProcessError
-from trainables.scripts.printed import STEP_WORDS, Value, key_of
+from trainables.scripts.names import STEP_WORDS, key_of
+from trainables.scripts.printed import Value
 
 OWN, COUNTED, REPORTED = "own", "counted", "reported"
 

@@ -1,0 +1,61 @@
+"""Names as scripts print them: which are one name in other spellings, and which words name a step."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+STEP_WORDS = (
+    "epoch", "step", "global_step", "iteration", "iter", "update", "num_updates", "round", "episode", "ep", "it", "index",
+)  # fmt: skip
+"""Names of a step. If a line has several, the first that may be one of this training's steps counts."""
+
+SPLITS = (
+    "train",
+    "training",
+    "train_inner",
+    "valid",
+    "val",
+    "validation",
+    "test",
+    "testing",
+    "eval",
+    "evaluation",
+    "dev",
+)
+SAME = {"val": "valid", "validation": "valid", "training": "train", "testing": "test", "evaluation": "eval"}
+OTHERS = {*SPLITS, "best", "min", "max", "lowest", "highest", "final", "last", "previous", "old", "smoothed", "ema"}
+
+
+def likeliest(name: str, seen: list[str]) -> str | None:
+    """The name among `seen` that `name` probably means."""
+    wanted = _words(name)
+    same = [other for other in seen if _words(other) == wanted]
+    ends = [other for other in seen if _words(other)[-1:] == wanted[-1:] and set(_words(other)) & set(wanted)]
+    close = difflib.get_close_matches(key_of(name), [key_of(other) for other in seen], n=1, cutoff=0.6)
+    near = [other for other in seen if [key_of(other)] == close]
+    found = [*same, *near, *[other for other in ends if len(wanted) == 1]]
+    return found[0] if found else None
+
+
+def is_synonym(name: str, other: str) -> bool:
+    """Whether two names are spellings of the same words: val_loss, valid_loss, Validation loss."""
+    return _words(name) == _words(other)
+
+
+def is_record(name: str, metric: str) -> bool:
+    """Whether a name is the metric's best, last or previous value, not its present one: `new best val_acc`."""
+    words = name.split()
+    ends = (key_of(" ".join(words[place:])) == key_of(metric) for place in range(1, len(words)))
+    return any(ends) and bool(OTHERS.difference(SPLITS).intersection(key_of(name).split("_")))
+
+
+def key_of(name: str) -> str:
+    """A key that ignores spelling: "Val Loss", "val/loss" and "val_loss" have the same."""
+    key = re.sub(r"[^a-z0-9@²%]+", "_", name.lower()).strip("_")
+    return key.removeprefix("current_").removeprefix("trainer_") if key.endswith(STEP_WORDS) else key
+
+
+def _words(name: str) -> list[str]:
+    known = {**SAME, "accuracy": "acc", "eval": "valid", "dev": "valid", "evaluation": "valid", "error": "err"}
+    return [known.get(word, word) for word in key_of(name).split("_")]
