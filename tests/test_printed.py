@@ -142,6 +142,14 @@ def test_a_number_is_read_whole_or_not_at_all(line: str, name: str, value: float
         ("epoch=0.5 loss=1", {"epoch": 0.5}),
         ('{"step": 2, "loss": 1}', {"step": 2}),
         ('{"_step": 2, "loss": 1}', {"step": 2}),
+        ("[env    5000/100000] loss=1", {"env": 5000}),
+        ("env_steps=5,000 loss=1", {"env_steps": 5000}),
+        ("num_timesteps: 5000 loss=1", {"num_timesteps": 5000}),
+        ("total timesteps 5000 loss=1", {"total_timesteps": 5000}),
+        ("[it 3] env 5000 loss=1", {"it": 3, "env": 5000}),
+        ('{"timesteps": 5000, "loss": 1}', {"timesteps": 5000}),
+        ("env: CartPole-v1 loss=1", {}),
+        ("max timesteps 5000 loss=1", {}),
         ("epochs 20 loss=1", {}),
         ("best epoch 3 loss=1", {}),
         ("resuming from epoch 3, loss=1", {}),
@@ -154,6 +162,14 @@ def test_a_number_is_read_whole_or_not_at_all(line: str, name: str, value: float
 )  # fmt: skip
 def test_a_step_is_found_in_whatever_way_it_is_said(line: str, steps: dict[str, float]) -> None:
     assert dict(read(line).steps) == steps
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["seen=5,000/100,000 loss=1", "[seen 5000/100000] loss=1", "loss=1 | seen: [5000/100000 (5%)]", "seen=5000 loss=1"],
+)
+def test_the_step_that_the_user_names_may_stand_before_its_total(line: str) -> None:
+    assert read(line).step("seen") == 5000
 
 
 def test_a_heading_says_which_step_the_lines_below_it_are_about() -> None:

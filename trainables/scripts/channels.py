@@ -60,7 +60,7 @@ class Channels:
     """Everything that one start of a script reports, from the places in `memory` on, where reading stopped."""
 
     def __init__(self, script: Program, folder: TrialFolder, config: Config, memory: dict[str, Any]) -> None:
-        self._script, self._folder = script, folder
+        self._script, self._folder, self._config = script, folder, config
         self._only_reports = script.reports
         names = (script.metric, *script.metrics, *([script.step] if script.step else []))
         read = memory.get("read", {})
@@ -177,7 +177,19 @@ class Channels:
         if value is None:
             return None
         others = {name: other.number for name in self._script.metrics if (other := line.value(name)) is not None}
-        steps = dict(line.steps)
+        others |= {
+            name: line.steps[key_of(name)]
+            for name in self._script.metrics
+            if name not in others and key_of(name) in line.steps
+        }
+        steps = self._certain(line) or dict(line.steps)
+        known = {key_of(name) for name in (*others, *self._config)}
+        counts = {word: number for word, number in line.whole_numbers.items() if key_of(word) not in known}
         if self._script.step is not None and (own := line.step(self._script.step)) is not None:
             steps[key_of(self._script.step)] = own
-        return Reading(value, {**others, self._script.metric: value.number}, steps, line.text, row)
+        return Reading(value, {**others, self._script.metric: value.number}, steps, line.text, row, counts=counts)
+
+    def _certain(self, line: Line) -> dict[str, float]:
+        """What the line counts up to the horizon itself, such as `env 5000/100000`; a word for steps before any other."""
+        found = {word: number for word, (number, total) in line.counted.items() if total == self._script.horizon}
+        return {word: number for word, number in found.items() if word in line.steps} or ({} if line.steps else found)

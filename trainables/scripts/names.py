@@ -5,7 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 
+ENVIRONMENT_STEPS = (
+    "timestep", "timesteps", "time_step", "time_steps", "num_timesteps", "total_timesteps",
+    "env_step", "env_steps", "environment_step", "environment_steps", "env",
+)  # fmt: skip
+"""What reinforcement learning counts. They come first: a wrong one soon passes the horizon, a wrong epoch never does."""
+
 STEP_WORDS = (
+    *ENVIRONMENT_STEPS,
     "epoch", "step", "global_step", "iteration", "iter", "update", "num_updates", "round", "episode", "ep", "it", "index",
 )  # fmt: skip
 """Names of a step. If a line has several, the first that may be one of this training's steps counts."""
@@ -48,6 +55,11 @@ def is_record(name: str, metric: str) -> bool:
     words = name.split()
     ends = (key_of(" ".join(words[place:])) == key_of(metric) for place in range(1, len(words)))
     return any(ends) and bool(OTHERS.difference(SPLITS).intersection(key_of(name).split("_")))
+
+
+def may_be_a_setting(word: str) -> bool:
+    """Whether a script may print this word with the number of all its steps: `timesteps=100000`."""
+    return word in ENVIRONMENT_STEPS and word.startswith("total_") | word.endswith("s")
 
 
 def key_of(name: str) -> str:

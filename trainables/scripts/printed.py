@@ -18,7 +18,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trainables.scripts.names import OTHERS, SAME, SPLITS, STEP_WORDS, is_record, key_of
+from trainables.scripts.names import (
+    ENVIRONMENT_STEPS,
+    OTHERS,
+    SAME,
+    SPLITS,
+    STEP_WORDS,
+    is_record,
+    key_of,
+    may_be_a_setting,
+)
 
 NAME_LENGTH = 100  # characters before a number in which to look for its name
 LONGEST = 20_000  # characters of a line to read
@@ -34,11 +43,15 @@ _NAME = re.compile(
 )
 _STEP = re.compile(
     r"(?<![\w/.-])(?:(?P<before>best|last|from|until|till|since|at|previous|max|total|of)[\s_]+)?"
-    r"(?P<word>(?:current[ _]|train(?:er)?/)?(?:epoch|global[_ ]step|step|iteration|iter|num_updates|update|round|episode)|(?:ep|it|(?P<plural>steps|epochs))(?=\s*[=:]))"
+    r"(?P<word>(?:num[_ ])?time[_ ]?steps?|env(?:ironment)?(?:[_ ]steps?)?(?![_ ]?[A-Za-z])"
+    r"|(?:current[ _]|train(?:er)?/)?(?:epoch|global[_ ]step|step|iteration|iter|num_updates|update|round|episode)"
+    r"|(?:ep|it|(?P<plural>steps|epochs))(?=\s*[=:])|(?<=\[)(?:ep|it)(?=\s+\d))"
     r"(?:_?(?:num(?:ber)?|idx|index|i))?(?:\((?P<split>\w+)\))?[\"']?\s*(?:[=:#_-]\s*|no\.?\s*)?[\"'\[(]*\s*"
-    r"(?P<number>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:\s*(?:/|of)\s*(?P<total>\d+))?(?![\w.]*\w)[\"'\])]?",
+    r"(?P<number>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:\s*(?:/|of)\s*(?P<total>\d{1,3}(?:,\d{3})+|\d+))?(?![\w.]*\w)[\"'\])]?",
     re.I,
 )  # fmt: skip
+_COUNT = r"(?P<number>\d{1,3}(?:,\d{3})+|\d+)\s*/\s*(?P<total>\d{1,3}(?:,\d{3})+|\d+)(?![\w.]*\w)"
+_COUNTED = re.compile(rf"(?<![\w/.-])(?P<word>[A-Za-z][\w-]*)\s*[=:#]?\s*{_COUNT}")
 _LEADING = re.compile(r"^[\s;]*(?:\[\s*(?P<bracket>\d+)\s*(?:/\s*\d+\s*)?\]|(?P<index>\d+):(?=\s))(?!\s*\[)")
 _LETTERS, _TURNS_INTO = re.compile(r"[a-z_]+"), re.compile(r"\s*(?:->|-->|→|=>)")
 _COLUMN = re.compile(rf"\s*\|\s*{_NUMBER}\s*(?:\||$)", re.I)  # one name, several columns
@@ -71,11 +84,13 @@ _BARE = re.compile(r"(?<=[:,\[ ])(-?)(nan|inf(?:inity)?)\b", re.I)
 
 @dataclass(frozen=True)
 class Value:
-    """A number with its name: `name` as printed; `split`: the part of the data that the line named before it."""
+    """A number with its name: `name` as printed; `split`: the part of the data that the line named before it; `unit`: what
+    stands behind the number, as in 12ms."""
 
     name: str
     text: str
     split: str = ""
+    unit: str = ""
 
     @property
     def number(self) -> float:
@@ -93,13 +108,15 @@ class Value:
 
 @dataclass(frozen=True)
 class Line:
-    """The content of a line. `is_progress`: it covers a part of a step (`[10/391]`), so its values are no result."""
+    """The content of a line. `is_progress`: it covers a part of a step (`[10/391]`), so its values are no result.
+    `counted`: the numbers with a total behind them, by word: {"epoch": (3, 20)}."""
 
     text: str = ""
     values: tuple[Value, ...] = ()
     steps: Mapping[str, float] = field(default_factory=dict)
     is_heading: bool = False
     is_progress: bool = False
+    counted: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
     def value(self, name: str) -> Value | None:
         """The first value with this name as printed, or else with a name that a person would take for the same."""
@@ -110,19 +127,29 @@ class Line:
         return None
 
     def step(self, name: str) -> float | None:
-        """The step with this name; it may also be a value (`Script(step="updates")`)."""
+        """The step with this name; it may also be a value, or stand before its total (`Script(step="updates")`)."""
         key = key_of(name)
         if key in self.steps:
             return self.steps[key]
-        found = self.value(name)
-        return None if found is None else found.number
+        if (found := self.value(name)) is not None:
+            return found.number
+        counted = re.search(rf"{_spelled(name)}\s*[=:|#]?\s*[\[(]?\s*{_COUNT}", self.text, re.I)
+        return None if counted is None else _whole(counted["number"])
+
+    @property
+    def whole_numbers(self) -> dict[str, int]:
+        """The whole numbers without a unit, by name, which may be a count of steps."""
+        found = {word: int(number) for word, (number, _) in self.counted.items() if word not in self.steps}
+        for value in self.values:
+            if not value.unit and re.fullmatch(r"[\d,]+", value.text):
+                found.setdefault(value.name, int(value.number))
+        return found
 
     def doubtful(self, name: str) -> str:
         """The text in place of the value of `name`; empty if the line has the value, or does not mention the name."""
         if self.value(name) is not None or any(is_record(value.name, name) for value in self.values):
             return ""
-        spelled = r"[\s_/.-]+".join(map(re.escape, re.split(r"[\s_/.-]+", name.strip())))
-        found = re.search(rf"(?<![\w/.-])(?:[\"'])?{spelled}(?:[\"'])?\s*[=:|]\s*\S[^,;]*", self.text, re.I)
+        found = re.search(rf"{_spelled(name)}\s*[=:|]\s*\S[^,;]*", self.text, re.I)
         return found.group().strip()[:80] if found else ""
 
 
@@ -141,8 +168,19 @@ def read(text: str) -> Line:
     progress = [(int(found[1] or found[3]), int(found[2] or found[4])) for found in _PROGRESS.finditer(plain)]
     steps, heading, plain, own = _take_steps(_LEVEL.sub(" ; ", _STAMPS.sub(" ; ", plain)))
     inner = [place for place in progress if place not in own]
+    counted = {
+        key_of(found["word"]): (_whole(found["number"]), int(_whole(found["total"])))
+        for found in _COUNTED.finditer(plain)
+    }
     is_progress = any(done < whole for done, whole in inner) or bool(inner and _METER.search(plain))
-    return Line(text, tuple(_values(_BAR.sub(" ; ", plain))), steps, heading, is_progress)
+    return Line(
+        text,
+        tuple(_values(_BAR.sub(" ; ", plain))),
+        steps,
+        heading,
+        is_progress,
+        counted | {word: place for place, word in own.items() if word},
+    )
 
 
 def measured(line: str) -> dict[str, float]:
@@ -281,10 +319,10 @@ def _flat(found: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any
             yield f"{before}{name}", value
 
 
-def _take_steps(text: str) -> tuple[dict[str, float], bool, str, set[tuple[int, int]]]:
-    """The steps that a line names, whether it begins with one, the rest of it, and the steps' `3/20`."""
+def _take_steps(text: str) -> tuple[dict[str, float], bool, str, dict[tuple[float, int], str]]:
+    """The steps that a line names, whether it begins with one, the rest of it, and the `3/20` of steps with their words."""
     steps: dict[str, float] = {}
-    places: set[tuple[int, int]] = set()
+    places: dict[tuple[float, int], str] = {}
     heading = False
 
     def take(found: re.Match[str]) -> str:
@@ -292,13 +330,18 @@ def _take_steps(text: str) -> tuple[dict[str, float], bool, str, set[tuple[int, 
         before, split = (found["before"] or "").lower(), (found["split"] or "").lower()
         key = key_of(found["word"]).removesuffix("s") if found["plural"] else key_of(found["word"])
         told = found["number"].replace(",", "")
-        if found["total"] and told.isdigit():
-            places.add((int(told), int(found["total"])))
+        if before == "total" and key in ENVIRONMENT_STEPS:
+            before, key = "", f"total_{key}"
+        place = (float(told), int(_whole(found["total"]))) if found["total"] and told.isdigit() else None
+        if place is not None:
+            places[place] = ""
         if before in ("best", "last", "from", "until", "till", "since", "previous", "max", "total"):
             return " ; "
         if split in ("val", "test") and "iter" in key:  # it counts the batches of an evaluation
             return " ; "
-        if not steps and not before and not found["plural"]:
+        if place is not None and key not in steps:
+            places[place] = key
+        if not steps and not before and (place is not None or not may_be_a_setting(key)) and not found["plural"]:
             heading = bool(_HEADING.match(found.string[: found.start()]))
         elif before == "of":
             heading = bool(re.match(r"^[\W_]*end\s*$", found.string[: found.start()], re.I))
@@ -308,7 +351,8 @@ def _take_steps(text: str) -> tuple[dict[str, float], bool, str, set[tuple[int, 
     if (leading := _LEADING.match(text)) and not _STEP.search(text[: leading.end() + 1]):
         steps["index"] = float(leading["bracket"] or leading["index"])
         if "/" in leading.group():
-            places.add(tuple(int(number) for number in re.findall(r"\d+", leading.group())[:2]))  # type: ignore[arg-type]
+            number, total = re.findall(r"\d+", leading.group())[:2]
+            places[float(number), int(total)] = "index"
         text = " ; " + text[leading.end() :]
     if counted := _COUNTED_EPOCH.search(text):
         steps.setdefault("epoch", float(counted[1]))
@@ -333,7 +377,18 @@ def _values(text: str) -> Iterator[Value]:
             split = SAME.get(first, first)
         position = number.end()
         if not (_TURNS_INTO.match(text, position) or ("|" in found.group() and _COLUMN.match(text, position))):
-            yield Value(name, _LEADING_NUMBER.match(number.group())[0], split)  # type: ignore[index]
+            text_of = _LEADING_NUMBER.match(number.group())[0]  # type: ignore[index]
+            yield Value(name, text_of, split, number.group()[len(text_of) :].strip())
+
+
+def _whole(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def _spelled(name: str) -> str:
+    """A pattern for a name as printed, with blanks, dashes, dots and slashes alike."""
+    words = r"[\s_/.-]+".join(map(re.escape, re.split(r"[\s_/.-]+", name.strip())))
+    return rf"(?<![\w/.-])(?:[\"'])?{words}(?:[\"'])?"
 
 
 def _decimals(text: str) -> int:

@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.work import ProcessError
-from trainables.scripts.names import STEP_WORDS, key_of
+from trainables.scripts.names import STEP_WORDS, key_of, may_be_a_setting
 from trainables.scripts.printed import Value
 
 OWN, COUNTED, REPORTED = "own", "counted", "reported"
+SEEN = 3  # lines without a step after which a number in them that grows evenly is noticed
+EVENLY = 0.1  # by which two differences may differ: episodes end some steps early or late
+FAR = 10_000  # steps: a longer training prints no line for each of them
+NO_COUNT = {"time", "elapsed", "eta", "seconds", "secs", "sec", "memory", "mem", "correct", "lr", "seed"}
 
 
 class Refused(ProcessError):
@@ -28,7 +32,8 @@ class TrainsOn(Refused):
 
 @dataclass(frozen=True)
 class Reading:
-    """One value of the tuned metric. `row`: its number among the rows of a file whose rows name no step."""
+    """One value of the tuned metric. `row`: its number among the rows of a file whose rows name no step. `counts`: other
+    whole numbers of the line, any of which may be its step."""
 
     value: Value
     metrics: Mapping[str, float]
@@ -36,6 +41,7 @@ class Reading:
     text: str = ""
     row: int | None = None
     reported: bool = False  # through report(), not through output
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return repr(self.text.strip()[:120])
@@ -60,11 +66,13 @@ class StepCount:
     _last_reading: Reading | None = None
     _passed_over: bool = False
     _differs: bool = False
+    _counts: list[dict[str, float]] = field(default_factory=list)  # of the first lines that are counted
 
     def begin(self) -> None:
         """Prepare for a start of the script, perhaps a repeated one."""
         self._last, self._last_reading, self.counted = 0, None, 0
         self._passed_over = self._differs = False
+        self._counts = []
 
     @property
     def kind(self) -> str | None:
@@ -95,7 +103,11 @@ class StepCount:
             return key
         if self.kind is not None and self.kind != COUNTED:
             return None
-        known = [word for word in [*STEP_WORDS, *reading.steps] if word in reading.steps]
+        known = [
+            word
+            for word in [*STEP_WORDS, *reading.steps]
+            if word in reading.steps and not (may_be_a_setting(word) and reading.steps[word] == self.horizon)
+        ]
         if self.name is not None:
             if key_of(self.name) not in reading.steps:
                 raise Refused(f"Script(step={self.name!r}): {reading} has no {self.name!r}; print {self.name}=3 in it.")
@@ -115,6 +127,7 @@ class StepCount:
             return None
         known = self.values.get(step)
         if known is None:
+            self._refuse_another_count(reading)
             return self._take(step, reading)
         if not known.repeats(reading.value):
             raise Refused(
@@ -122,6 +135,34 @@ class StepCount:
                 f"step {step} on record is {known.text}. Print the step in the line (epoch=3), or call report()."
             )
         return None
+
+    def _refuse_another_count(self, reading: Reading) -> None:
+        """Refuse to count lines of a training that is too long for it, or whose step stands in them by another word."""
+        self._counts.append({word: n for word, n in {**reading.steps, **reading.counts}.items() if n <= self.horizon})
+        if self.counted != len(self._counts) or self.counted > SEEN:
+            return
+        found = {word: int(self._counts[-1][word]) for word in self._counts[0] if self._may_be_the_step(word)}
+        if found or self.horizon > FAR:
+            word = max(found, key=lambda each: found[each], default=None)
+            raise Refused(
+                f"{reading} names no step that is certain, and by the order of the lines it would be step {self.counted} of "
+                f"{self.horizon}. "
+                + (f"If {word!r} is the step, write Script(step={word!r}); if not, print" if word else "Print")
+                + " the step in each line (step=300), or set the horizon to the number of lines."
+            )
+
+    def _may_be_the_step(self, word: str) -> bool:
+        """Whether a number that stands in each line so far may be the step: the training is too long to count its lines, or
+        the number grows evenly, other than the lines do."""
+        if key_of(word).rpartition("_")[2] in NO_COUNT or not all(word in counts for counts in self._counts):
+            return False
+        told = [counts[word] for counts in self._counts]
+        if self.horizon > FAR:
+            return True
+        if len(told) < SEEN or told in ([0, 1, 2], [1, 2, 3]):
+            return False
+        first, second = told[1] - told[0], told[2] - told[1]
+        return min(first, second) > 0 and abs(second - first) <= EVENLY * second
 
     def _pass_over(self, reading: Reading) -> None:
         if not self._last and self.values:
