@@ -15,8 +15,9 @@ from search.work import Assignment
 from tests.support import ROOT
 from trainables.carry_out import carry_out
 from trainables.scripts.channels import ScriptFailed
+from trainables.scripts.line import Value
 from trainables.scripts.names import likeliest
-from trainables.scripts.printed import Reader, Value, read, visible
+from trainables.scripts.printed import Reader, read, visible
 from trainables.scripts.step_count import Refused
 from trainables.workloads.script import Script
 

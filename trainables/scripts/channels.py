@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from search.records import Config
 from search.work import ProcessError
+from trainables.scripts.line import Line, Value
 from trainables.scripts.metrics_file import MetricsFile
 from trainables.scripts.missing_metric import MissingMetric
 from trainables.scripts.names import key_of
 from trainables.scripts.output_stream import OutputStream
-from trainables.scripts.printed import Line, Value
 from trainables.scripts.step_count import Reading
 from trainables.scripts.trial_folder import ERRORS, OUTPUT, REPORTS, TrialFolder
 

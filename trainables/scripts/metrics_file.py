@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainables.scripts.line import Line, Value
 from trainables.scripts.names import STEP_WORDS, key_of
-from trainables.scripts.printed import Line, Value, read
+from trainables.scripts.printed import read
 
 REST = 20.0  # a file rests this many times as long as reading it took
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)", re.I)

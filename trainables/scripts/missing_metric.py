@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from search.records import Config
+from trainables.scripts.line import Line
 from trainables.scripts.names import is_record, is_synonym, likeliest
-from trainables.scripts.printed import Line
 
 SURE = 3  # give up after this many steps that have the metric by another name, and none by its own
 _METRIC = re.compile(

@@ -10,7 +10,8 @@ import ctypes
 import sys
 from pathlib import Path
 
-from trainables.scripts.printed import Line, Reader
+from trainables.scripts.line import Line
+from trainables.scripts.printed import Reader
 
 CHUNK = 1_000_000  # bytes at a time
 GIVEN_BACK = 8_000_000  # bytes to read before their place on the disk is freed

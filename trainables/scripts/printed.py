@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
+from trainables.scripts.line import COUNT, NUMBER, Line, Value, whole
 from trainables.scripts.names import (
     ENVIRONMENT_STEPS,
-    OTHERS,
     SAME,
     SPLITS,
     STEP_WORDS,
-    is_record,
     key_of,
     may_be_a_setting,
 )
@@ -32,11 +30,10 @@ from trainables.scripts.names import (
 NAME_LENGTH = 100  # characters before a number in which to look for its name
 LONGEST = 20_000  # characters of a line to read
 
-_NUMBER = r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan\b|inf(?:inity)?\b)"
 _UNIT = r"\s?(?:%|(?:ms|us|µs|ns|s|secs?|seconds?|min|h|hrs?|dB|[kKMG]i?B|Hz|px|bits|bpc|bpb|°C?|it/s|s/it|/s|/sec))"
 _ENDS = rf"(?:{_UNIT})?(?=$|\s|[;|)\]}}\"'±(]|,(?!\d)|\.(?=\s|$)|\+/-|:(?=\s|$))"
 _WORD = r"[A-Za-z_](?:[\w/.@²²-]*[\w@²])?(?:'s)?(?:\([A-Za-z][\w-]*\))?"
-_VALUE = re.compile(rf"(?<![\w.])(?:{_NUMBER}){_ENDS}", re.I)
+_VALUE = re.compile(rf"(?<![\w.])(?:{NUMBER}){_ENDS}", re.I)
 _NAME = re.compile(
     rf"(?P<quote>[\"'])?(?P<name>{_WORD}(?:(?(quote)[ ]+|[ ]){_WORD}){{0,4}})(?(quote)(?P=quote))"
     r"(?:\s*(?:==?|:|│|┃)\s*|\s+\|\s+|\s+)[\"'\[(]{0,2}\s*$"
@@ -50,12 +47,11 @@ _STEP = re.compile(
     r"(?P<number>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:\s*(?:/|of)\s*(?P<total>\d{1,3}(?:,\d{3})+|\d+))?(?![\w.]*\w)[\"'\])]?",
     re.I,
 )  # fmt: skip
-_COUNT = r"(?P<number>\d{1,3}(?:,\d{3})+|\d+)\s*/\s*(?P<total>\d{1,3}(?:,\d{3})+|\d+)(?![\w.]*\w)"
-_COUNTED = re.compile(rf"(?<![\w/.-])(?P<word>[A-Za-z][\w-]*)\s*[=:#]?\s*{_COUNT}")
+_COUNTED = re.compile(rf"(?<![\w/.-])(?P<word>[A-Za-z][\w-]*)\s*[=:#]?\s*{COUNT}")
 _LEADING = re.compile(r"^[\s;]*(?:\[\s*(?P<bracket>\d+)\s*(?:/\s*\d+\s*)?\]|(?P<index>\d+):(?=\s))(?!\s*\[)")
 _LETTERS, _TURNS_INTO = re.compile(r"[a-z_]+"), re.compile(r"\s*(?:->|-->|→|=>)")
-_COLUMN = re.compile(rf"\s*\|\s*{_NUMBER}\s*(?:\||$)", re.I)  # one name, several columns
-_LEADING_NUMBER = re.compile(_NUMBER, re.I)
+_COLUMN = re.compile(rf"\s*\|\s*{NUMBER}\s*(?:\||$)", re.I)  # one name, several columns
+_LEADING_NUMBER = re.compile(NUMBER, re.I)
 _COUNTED_EPOCH = re.compile(r"(?<![\w.=:])(\d+)(?:st|nd|rd|th)?[ -]?epoch\b(?!\s*[=:#]?\s*\d)", re.I)
 _PROGRESS = re.compile(
     r"[\[(]\s*(\d+)\s*/\s*(\d+)\s*[\])(]|(?<![\w.])(\d+)\s*/\s*(\d+)(?=\s*(?:batches|\[|━|╸|╺|\d+(?::\d\d)+|.{0,60}?(?:it/s|s/it|s/step|s/epoch)))"
@@ -72,85 +68,14 @@ _METER = re.compile(r"\d\s*\(\s*[\d.]+\s*\)")  # the last batch's value, and the
 _COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _WRAPPED = re.compile(
     rf"(?:\b(?:tensor|array|Array|DeviceArray)|\b(?:np|numpy|jnp|torch)\.(?:float|int|tensor|array)\w*)"
-    rf"\(\s*\[?\s*(?P<number>{_NUMBER})\s*\]?\s*(?:,[^()]*(?:\([^()]*\)[^()]*)*)?\)"
-    rf"|<tf\.Tensor:[^<>]*numpy=(?P<tensor>{_NUMBER})>"
+    rf"\(\s*\[?\s*(?P<number>{NUMBER})\s*\]?\s*(?:,[^()]*(?:\([^()]*\)[^()]*)*)?\)"
+    rf"|<tf\.Tensor:[^<>]*numpy=(?P<tensor>{NUMBER})>"
 )
 _HEADING = re.compile(
     r"^[\W\d_]*(?:(?:train|training|start|starting|running|begin|beginning|end of|eval|evaluating|validat\w+|finished)\b[\W_]*)?$",
     re.I,
 )
 _BARE = re.compile(r"(?<=[:,\[ ])(-?)(nan|inf(?:inity)?)\b", re.I)
-
-
-@dataclass(frozen=True)
-class Value:
-    """A number with its name: `name` as printed; `split`: the part of the data that the line named before it; `unit`: what
-    stands behind the number, as in 12ms."""
-
-    name: str
-    text: str
-    split: str = ""
-    unit: str = ""
-
-    @property
-    def number(self) -> float:
-        return float(self.text.replace(",", ""))
-
-    def repeats(self, other: Value) -> bool:
-        """Whether it is the same number, perhaps printed with fewer digits."""
-        if self.number == other.number or (math.isnan(self.number) and math.isnan(other.number)):
-            return True
-        digits = min(_decimals(self.text), _decimals(other.text))
-        return digits < max(_decimals(self.text), _decimals(other.text)) and (
-            abs(self.number - other.number) <= 0.5000001 * 10.0**-digits
-        )
-
-
-@dataclass(frozen=True)
-class Line:
-    """The content of a line. `is_progress`: it covers a part of a step (`[10/391]`), so its values are no result.
-    `counted`: the numbers with a total behind them, by word: {"epoch": (3, 20)}."""
-
-    text: str = ""
-    values: tuple[Value, ...] = ()
-    steps: Mapping[str, float] = field(default_factory=dict)
-    is_heading: bool = False
-    is_progress: bool = False
-    counted: Mapping[str, tuple[float, int]] = field(default_factory=dict)
-
-    def value(self, name: str) -> Value | None:
-        """The first value with this name as printed, or else with a name that a person would take for the same."""
-        for agrees in (_is, _is_called, _ends_in):
-            found = next((value for value in self.values if agrees(value, name)), None)
-            if found is not None:
-                return found
-        return None
-
-    def step(self, name: str) -> float | None:
-        """The step with this name; it may also be a value, or stand before its total (`Script(step="updates")`)."""
-        key = key_of(name)
-        if key in self.steps:
-            return self.steps[key]
-        if (found := self.value(name)) is not None:
-            return found.number
-        counted = re.search(rf"{_spelled(name)}\s*[=:|#]?\s*[\[(]?\s*{_COUNT}", self.text, re.I)
-        return None if counted is None else _whole(counted["number"])
-
-    @property
-    def whole_numbers(self) -> dict[str, int]:
-        """The whole numbers without a unit, by name, which may be a count of steps."""
-        found = {word: int(number) for word, (number, _) in self.counted.items() if word not in self.steps}
-        for value in self.values:
-            if not value.unit and re.fullmatch(r"[\d,]+", value.text):
-                found.setdefault(value.name, int(value.number))
-        return found
-
-    def doubtful(self, name: str) -> str:
-        """The text in place of the value of `name`; empty if the line has the value, or does not mention the name."""
-        if self.value(name) is not None or any(is_record(value.name, name) for value in self.values):
-            return ""
-        found = re.search(rf"{_spelled(name)}\s*[=:|]\s*\S[^,;]*", self.text, re.I)
-        return found.group().strip()[:80] if found else ""
 
 
 def read(text: str) -> Line:
@@ -169,7 +94,7 @@ def read(text: str) -> Line:
     steps, heading, plain, own = _take_steps(_LEVEL.sub(" ; ", _STAMPS.sub(" ; ", plain)))
     inner = [place for place in progress if place not in own]
     counted = {
-        key_of(found["word"]): (_whole(found["number"]), int(_whole(found["total"])))
+        key_of(found["word"]): (whole(found["number"]), int(whole(found["total"])))
         for found in _COUNTED.finditer(plain)
     }
     is_progress = any(done < whole for done, whole in inner) or bool(inner and _METER.search(plain))
@@ -246,7 +171,7 @@ class Reader:
 
 
 def _cell(cell: str) -> str | None:
-    found = re.fullmatch(rf"({_NUMBER})(?:{_UNIT}|\s*/\s*\d+|:|G)?", cell, re.I)
+    found = re.fullmatch(rf"({NUMBER})(?:{_UNIT}|\s*/\s*\d+|:|G)?", cell, re.I)
     return found[1] if found else None
 
 
@@ -255,27 +180,6 @@ def visible(text: str) -> str:
     text = _COLOURS.sub("", text).rstrip("\r\n")
     shown = [part for part in re.split(r"\r|\x08+", text) if part.strip()]
     return shown[-1] if shown else ""
-
-
-def _is(value: Value, name: str) -> bool:
-    return value.name == name
-
-
-def _is_called(value: Value, name: str) -> bool:
-    key = key_of(name)
-    if key_of(value.name) == key:
-        return True
-    words = key.split("_")
-    return bool(value.split) and SAME.get(words[0], words[0]) == value.split and _ends_in(value, "_".join(words[1:]))
-
-
-def _ends_in(value: Value, name: str) -> bool:
-    """Whether a value is `name` with other words before it: `Average loss` is the loss, `best loss` is another."""
-    printed, key = value.name.split(), key_of(name)
-    for place in range(len(printed)):
-        if key_of(" ".join(printed[place:])) == key:
-            return not any(OTHERS.intersection(key_of(word).split("_")) for word in printed[:place])
-    return False
 
 
 def _structure(text: str) -> tuple[int, Mapping[str, Any] | None]:
@@ -299,7 +203,7 @@ def _of_mapping(text: str, found: Mapping[str, Any]) -> Line:
     steps: dict[str, float] = {}
     for name, value in _flat(found):
         shown = value.strip() if isinstance(value, str) else repr(value)
-        if isinstance(value, bool) or value is None or not re.fullmatch(_NUMBER, shown, re.I):
+        if isinstance(value, bool) or value is None or not re.fullmatch(NUMBER, shown, re.I):
             continue
         key = key_of(name).removeprefix("train_")
         if key in STEP_WORDS:
@@ -332,7 +236,7 @@ def _take_steps(text: str) -> tuple[dict[str, float], bool, str, dict[tuple[floa
         told = found["number"].replace(",", "")
         if before == "total" and key in ENVIRONMENT_STEPS:
             before, key = "", f"total_{key}"
-        place = (float(told), int(_whole(found["total"]))) if found["total"] and told.isdigit() else None
+        place = (float(told), int(whole(found["total"]))) if found["total"] and told.isdigit() else None
         if place is not None:
             places[place] = ""
         if before in ("best", "last", "from", "until", "till", "since", "previous", "max", "total"):
@@ -379,19 +283,3 @@ def _values(text: str) -> Iterator[Value]:
         if not (_TURNS_INTO.match(text, position) or ("|" in found.group() and _COLUMN.match(text, position))):
             text_of = _LEADING_NUMBER.match(number.group())[0]  # type: ignore[index]
             yield Value(name, text_of, split, number.group()[len(text_of) :].strip())
-
-
-def _whole(text: str) -> float:
-    return float(text.replace(",", ""))
-
-
-def _spelled(name: str) -> str:
-    """A pattern for a name as printed, with blanks, dashes, dots and slashes alike."""
-    words = r"[\s_/.-]+".join(map(re.escape, re.split(r"[\s_/.-]+", name.strip())))
-    return rf"(?<![\w/.-])(?:[\"'])?{words}(?:[\"'])?"
-
-
-def _decimals(text: str) -> int:
-    mantissa, _, exponent = text.lower().partition("e")
-    digits = len(mantissa.partition(".")[2])
-    return digits - int(exponent) if exponent else digits

@@ -23,7 +23,8 @@ from trainables.pausing import Pausing
 from trainables.scripts import config_file
 from trainables.scripts.channels import Channels, ScriptFailed
 from trainables.scripts.errors import error_line, killed_in_words
-from trainables.scripts.printed import Value, visible
+from trainables.scripts.line import Value
+from trainables.scripts.printed import visible
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers, exit_in_words
 from trainables.scripts.shared_files import LOOKS, checkpoints_here
 from trainables.scripts.step_count import COUNTED, OWN, REPORTED, Reading, Refused, StepCount, TrainsOn

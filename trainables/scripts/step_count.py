@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.work import ProcessError
+from trainables.scripts.line import Value
 from trainables.scripts.names import STEP_WORDS, key_of, may_be_a_setting
-from trainables.scripts.printed import Value
 
 OWN, COUNTED, REPORTED = "own", "counted", "reported"
 SEEN = 3  # lines without a step after which a number in them that grows evenly is noticed
