@@ -124,6 +124,30 @@ def test_a_number_is_read_whole_or_not_at_all(line: str, name: str, value: float
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["R(20)", "acc@5", "mAP@[.5:.95]", "mAP@0.5:0.95", "val/R(20)", "F1 (macro)", "R²(adj.)", "top-1, %", "P[x>0]"],
+)
+@pytest.mark.parametrize(
+    "form", ["step 3: {}=0.25", "step 3 | {}: 0.25 (best {}: 0.5)", "step 3 {}  tensor(0.25, device='cpu')", "{{'step': 3, '{}': 0.25}}",
+             "best {}=0.5 loss=1 {} = 25.0e-2%"],
+)  # fmt: skip
+def test_a_name_with_any_signs_is_read_where_the_user_asks_for_it(name: str, form: str) -> None:
+    line = Reader([name]).read(form.format(name, name))
+    assert line is not None
+    assert (value := line.value(name)) is not None
+    assert value.number == 0.25
+
+
+@pytest.mark.parametrize(
+    "text", ["R(20)_std=0.5", "val/R(20)=0.5", "R(20)=0,5", "R(20)=1/3", "best R(20)=0.5", "R(200)=0.5"]
+)
+def test_another_name_or_a_doubtful_number_is_none_for_a_name_with_signs(text: str) -> None:
+    line = Reader(["R(20)"]).read(text)
+    assert line is not None
+    assert line.value("R(20)") is None
+
+
+@pytest.mark.parametrize(
     ("line", "steps"),
     [
         ("epoch 3: loss=1", {"epoch": 3}),

@@ -32,12 +32,13 @@ LONGEST = 20_000  # characters of a line to read
 
 _UNIT = r"\s?(?:%|(?:ms|us|µs|ns|s|secs?|seconds?|min|h|hrs?|dB|[kKMG]i?B|Hz|px|bits|bpc|bpb|°C?|it/s|s/it|/s|/sec))"
 _ENDS = rf"(?:{_UNIT})?(?=$|\s|[;|)\]}}\"'±(]|,(?!\d)|\.(?=\s|$)|\+/-|:(?=\s|$))"
-_WORD = r"[A-Za-z_](?:[\w/.@²²-]*[\w@²])?(?:'s)?(?:\([A-Za-z][\w-]*\))?"
+_WORD = r"[A-Za-z_](?:[\w/.@²²-]*[\w@²])?(?:'s)?(?:\(\w[\w.-]*\))?"
 _VALUE = re.compile(rf"(?<![\w.])(?:{NUMBER}){_ENDS}", re.I)
 _NAME = re.compile(
     rf"(?P<quote>[\"'])?(?P<name>{_WORD}(?:(?(quote)[ ]+|[ ]){_WORD}){{0,4}})(?(quote)(?P=quote))"
     r"(?:\s*(?:==?|:|│|┃)\s*|\s+\|\s+|\s+)[\"'\[(]{0,2}\s*$"
 )
+_PLAIN = re.compile(rf"{_WORD}(?: {_WORD})*")
 _STEP = re.compile(
     r"(?<![\w/.-])(?:(?P<before>best|last|from|until|till|since|at|previous|max|total|of)[\s_]+)?"
     r"(?P<word>(?:num[_ ])?time[_ ]?steps?|env(?:ironment)?(?:[_ ]steps?)?(?![_ ]?[A-Za-z])"
@@ -78,8 +79,8 @@ _HEADING = re.compile(
 _BARE = re.compile(r"(?<=[:,\[ ])(-?)(nan|inf(?:inity)?)\b", re.I)
 
 
-def read(text: str) -> Line:
-    """The content of one line."""
+def read(text: str, names: Sequence[str] = ()) -> Line:
+    """The content of one line. `names`: of which any signs are part if they stand in the line: `mAP@[.5:.95]`."""
     text = visible(text)
     if not re.search(r"\d|nan|inf", text, re.I) or len(text) > LONGEST:
         return Line(text[:LONGEST])
@@ -88,8 +89,11 @@ def read(text: str) -> Line:
     plain = _WRAPPED.sub(lambda found: found["number"] or found["tensor"], text)
     begin, found = _structure(plain)
     if found is not None:
-        before, inside = read(plain[:begin]), _of_mapping(text, found)
-        return Line(text, (*before.values, *inside.values), {**inside.steps, **before.steps})
+        before, inside = read(plain[:begin], names), _of_mapping(text, found)
+        return Line(text, (*before.values, *inside.values), {**inside.steps, **before.steps}, counted=before.counted)
+    aliases = {f"named__{place}": name for place, name in enumerate(names) if not _PLAIN.fullmatch(name)}
+    for alias, name in aliases.items():
+        plain = re.sub(rf"(?<![\w/.-]){re.escape(name)}(?![\w/@(\[])", alias, plain)
     progress = [(int(found[1] or found[3]), int(found[2] or found[4])) for found in _PROGRESS.finditer(plain)]
     steps, heading, plain, own = _take_steps(_LEVEL.sub(" ; ", _STAMPS.sub(" ; ", plain)))
     inner = [place for place in progress if place not in own]
@@ -97,15 +101,15 @@ def read(text: str) -> Line:
         key_of(found["word"]): (whole(found["number"]), int(whole(found["total"])))
         for found in _COUNTED.finditer(plain)
     }
-    is_progress = any(done < whole for done, whole in inner) or bool(inner and _METER.search(plain))
-    return Line(
-        text,
-        tuple(_values(_BAR.sub(" ; ", plain))),
-        steps,
-        heading,
-        is_progress,
-        counted | {word: place for place, word in own.items() if word},
-    )
+    is_progress = any(done < total for done, total in inner) or bool(inner and _METER.search(plain))
+    counted |= {word: place for place, word in own.items() if word}
+    values = tuple(_by_own_name(value, aliases) for value in _values(_BAR.sub(" ; ", plain)))
+    return Line(text, values, steps, heading, is_progress, counted)
+
+
+def _by_own_name(value: Value, aliases: Mapping[str, str]) -> Value:
+    *before, last = value.name.rpartition(" ")
+    return replace(value, name="".join([*before, aliases[last]])) if last in aliases else value
 
 
 def measured(line: str) -> dict[str, float]:
@@ -127,6 +131,7 @@ class Reader:
 
     def __init__(self, names: Sequence[str] = (), steps: Mapping[str, float] | None = None) -> None:
         ends = [re.split(r"[\s_/.-]+", name.strip())[-1] for name in names]
+        self._names = tuple(names)
         self._worth = re.compile("|".join([_SAYING, *(re.escape(end.lower()) for end in ends)]))
         self.steps = dict(steps or {})  # of the last heading
         self._columns: list[str] = []  # of a table, while its rows last
@@ -136,7 +141,7 @@ class Reader:
         """The content of a line; None for a line without anything of interest, as most are."""
         if not self._columns and not self._worth.search(text.lower()):
             return None
-        line = read(text)
+        line = read(text, self._names)
         if self._repeats:
             self._repeats = False
             return Line(line.text)
