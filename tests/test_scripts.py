@@ -115,41 +115,6 @@ def test_a_step_that_fits_nowhere_is_refused_with_both_numbers(lines: list[str],
         trained(workload, assigned(tmp_path))
 
 
-@pytest.mark.parametrize("more", [{}, {"step": "env"}])
-@pytest.mark.parametrize(
-    "form", ["[env {n:5}/30000] distance={d}", "env={n}/30000 distance={d}", "epoch {e} env {n} distance={d}"]
-)
-def test_steps_of_an_environment_are_the_steps(form: str, more: dict[str, str], tmp_path: Path) -> None:
-    text = f"for e in range(1, 7): print({form!r}.format(e=e, n=5000 * e, d=1 / e), flush=True)\n"
-    items = trained(script(tmp_path, text, horizon=30000, **more), assigned(tmp_path, until=30000))
-    assert list(curve(items)) == [5000, 10000, 15000, 20000, 25000, 30000]
-
-
-@pytest.mark.parametrize(
-    ("lines", "horizon", "words"),
-    [
-        (["t=50 distance=1"], 100000, r"step 1 of 100000. If 't' is the step, write Script\(step='t'\)"),
-        (["timesteps=100000 distance=1"], 100000, "If 'timesteps' is the step"),  # a setting, or the last one
-        (["distance=1"], 100000, "step 1 of 100000. Print the step in each line"),
-        (["t=10 distance=1", "t=19 distance=1", "t=29 distance=1"], 100, "step 3 of 100. If 't' is the step"),
-    ],
-)
-def test_lines_are_not_counted_where_they_may_name_their_step(
-    lines: list[str], horizon: int, words: str, tmp_path: Path
-) -> None:
-    workload = script(tmp_path, f"for line in {lines!r}: print(line, flush=True)\n", horizon=horizon)
-    with pytest.raises(Refused, match=words):
-        trained(workload, assigned(tmp_path, until=horizon))
-
-
-@pytest.mark.parametrize(
-    "form", ["n={n}", "length={length}", "time={time}", "batch_size=64", "seen={far}", "took={n}0s"]
-)
-def test_lines_that_name_no_step_are_counted(form: str, tmp_path: Path) -> None:
-    text = f"for n in range(1, 7): print({form!r}.format(n=n, length=n * n + 5, time=10 * n, far=99 * n), f'distance={{1 / n:.4f}}')\n"
-    assert curve(trained(script(tmp_path, text, horizon=90), assigned(tmp_path, until=90))) == truth(*range(1, 7))
-
-
 def test_of_several_counts_in_a_line_the_user_may_name_the_one(tmp_path: Path) -> None:
     text = "for n in range(1, 7): print(f'epoch {(n + 1) // 2} updates={n} distance={1 / n:.4f}')\n"
     assert curve(trained(script(tmp_path, text, step="updates"), assigned(tmp_path))) == truth(*range(1, 7))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -51,6 +51,8 @@ class Program(Protocol):
 
     def known_flags(self) -> Mapping[str, Flag]: ...
 
+    def never_prints(self, name: str, others: Sequence[str]) -> bool: ...
+
     def missing_checkpoint(self, folder: Path) -> str: ...
 
     def arguments(self, config: Config, places: Mapping[str, Any] | None = None) -> list[str]: ...
@@ -69,7 +71,8 @@ class Channels:
         }
         self.file = None if script.file is None else MetricsFile(folder.path, script.file, memory.get("rows"))
         self._reports_read: int = memory.get("reports_from", 0)
-        self.missing = MissingMetric(repr(script), script.metric, config)
+        apart = {*config, *([script.step] if script.step else [])}
+        self.missing = MissingMetric(repr(script), script.metric, apart, script.never_prints)
         self.notices: list[str] = []
         self.is_told = False  # whether the tuned metric has appeared
 

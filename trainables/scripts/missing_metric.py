@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from search.records import Config
 from trainables.scripts.line import Line
 from trainables.scripts.names import is_record, is_synonym, likeliest
 
 SURE = 3  # give up after this many steps that have the metric by another name, and none by its own
+MANY = 20  # give up after this many lines with other metrics, if the source holds no other name that may still come
 _METRIC = re.compile(
     r"loss|acc|err|rmse|mse|mae|auc|f1|bleu|rouge|ppl|perplex|score|map|iou|dice|recall|precision|reward|return|wer|cer"
     r"|bpc|nll|mcc|elbo|fid",
@@ -19,12 +19,16 @@ _told: set[tuple[str, str]] = set()  # notices of this process, to give each onl
 
 
 class MissingMetric:
-    """Records the output of a script that does not contain `metric`."""
+    """Records the output of a script that does not contain `metric`. `apart`: names that are no metrics, such as parameters."""
 
-    def __init__(self, script: str, metric: str, config: Config) -> None:
-        self._script, self._metric, self._config = script, metric, config
+    def __init__(
+        self, script: str, metric: str, apart: Collection[str], never_prints: Callable[[str, Sequence[str]], bool]
+    ) -> None:
+        self._script, self._metric, self._apart, self._never_prints = script, metric, apart, never_prints
         self._names: dict[str, int] = {}  # name → the number of steps that had it
         self._at: dict[str, float] = {}
+        self._lines = 0  # with other metrics
+        self._is_never_printed: bool | None = None  # once that is known
         self._doubtful = self._partial = ""
 
     def note_partial(self, text: str) -> None:
@@ -38,14 +42,15 @@ class MissingMetric:
             if not self._doubtful:
                 notices.append(f"{doubtful!r} is no number that can be read with certainty; it does not count")
             self._doubtful = doubtful
-        names = [v.name for v in line.values if _METRIC.search(v.name) and v.name not in self._config]
+        names = [value.name for value in line.values if value.name not in self._apart]
+        self._lines += bool(names)
         for name in names:
             at = next(iter(line.steps.values()), float(self._names.get(name, 0)))
             if self._at.get(name) != at:
                 self._names[name] = self._names.get(name, 0) + 1
                 self._at[name] = at
         if (
-            any(not is_record(name, self._metric) for name in names)
+            any(_METRIC.search(name) and not is_record(name, self._metric) for name in names)
             and not is_told
             and (self._script, self._metric) not in _told
         ):
@@ -59,7 +64,18 @@ class MissingMetric:
         for name, count in self._names.items():
             if count >= SURE and is_synonym(name, self._metric):
                 return f"the script prints no {self._metric!r}{self.hint([name, *self._names])}"
-        return ""
+        if self._lines < MANY or self._doubtful or self._partial:
+            return ""
+        if self._is_never_printed is None:
+            self._is_never_printed = self._never_prints(self._metric, self._recurring)
+        if not self._is_never_printed:
+            return ""
+        return f"none of {self._lines} lines has {self._metric!r}, nor has the script's source{self.hint(list(self._names))}"
+
+    @property
+    def _recurring(self) -> list[str]:
+        """The names that more than one step had."""
+        return [name for name, count in self._names.items() if count > 1]
 
     def why(self, lines: int) -> str:
         """Why the output of a script that has ended does not contain the metric."""
@@ -73,9 +89,11 @@ class MissingMetric:
         return f"none of its {lines} lines has {self._metric!r}{self.hint(list(self._names))}"
 
     def hint(self, names: Sequence[str]) -> str:
-        """A list of the names found, and the one that the user probably meant."""
-        names = list(dict.fromkeys(names))
-        seen, near = [name for name in names if _METRIC.search(name)] or names, likeliest(self._metric, names)
-        if not seen:
+        """A list of the names found, those that recur first, and the one that the user probably meant: none that stood on
+        one line only if others recur, as a closing line is no curve."""
+        recurring = self._recurring
+        names = sorted(dict.fromkeys(names), key=lambda name: (name not in recurring, not _METRIC.search(name)))
+        near = likeliest(self._metric, [name for name in names if name in recurring] or names)
+        if not names:
             return "; it named no metric at all."
-        return f"; it named {', '.join(seen[:8])}" + (f". Did you mean {near!r}?" if near else ".")
+        return f"; it named {', '.join(names[:8])}" + (f". Did you mean {near!r}?" if near else ".")

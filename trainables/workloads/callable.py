@@ -43,7 +43,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -199,6 +199,9 @@ class _Called:
     @property
     def horizon(self) -> int:
         return self.function.horizon
+
+    def never_prints(self, name: str, others: Sequence[str]) -> bool:
+        return False
 
     def missing_checkpoint(self, folder: Path) -> str:
         return ""

@@ -50,6 +50,7 @@ from trainables.scripts.flags import (
     variable_in,
 )
 from trainables.scripts.printed import measured as measured
+from trainables.scripts.source_names import never_prints
 
 if TYPE_CHECKING:
     from search.space import Space
@@ -213,6 +214,12 @@ class Script(CommandLine):
 
     def test(self, assignment: Assignment) -> Mapping[str, float]:
         return {}
+
+    def never_prints(self, name: str, others: Sequence[str]) -> bool:
+        """Whether the script's source holds the `others`, and no such `name`; False if nobody can tell."""
+        words = shlex.split(self.command)
+        place = script_place(words)
+        return place is not None and never_prints(name, others, Path(words[place]), self.command)
 
     def missing_checkpoint(self, folder: Path) -> str:
         """The file that `resume` names, if it is not there; else empty."""
