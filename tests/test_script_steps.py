@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.scripting import assigned, curve, script, trained, truth
+from tests.scripting import assigned, curve, script, texts, trained, truth
 from trainables.scripts.step_count import Refused
 
 
@@ -35,6 +36,46 @@ def test_lines_are_not_counted_where_they_may_name_their_step(
     workload = script(tmp_path, f"for line in {lines!r}: print(line, flush=True)\n", horizon=horizon)
     with pytest.raises(Refused, match=words):
         trained(workload, assigned(tmp_path, until=horizon))
+
+
+@pytest.mark.parametrize(
+    ("form", "total", "words"),
+    [
+        (
+            "epoch {n}/10 distance={d}",
+            10,
+            "the script counts to 10 (epoch 1/10), the sweep trains 6: a schedule over 10 is",
+        ),
+        ("[{n}/10] distance={d}", 10, "the script counts to 10 ([1/10]), the sweep trains 6"),
+        ("Epoch {n}/10\ndistance={d}", 10, "the script counts to 10 (epoch 1/10), the sweep trains 6"),
+        (
+            "epoch {n} of 4: distance={d}",
+            4,
+            "the script counts to 4 (epoch 1/4), the sweep trains 6: its trials end at 4.",
+        ),
+        ("epoch {n}/6 [10/10] distance={d}", 6, ""),
+        ("epoch {m}/5 distance={d}", 6, ""),  # 0/5 … 5/5
+    ],
+)
+def test_another_last_step_of_the_script_is_told_once_in_a_sweep(
+    form: str, total: int, words: str, tmp_path: Path
+) -> None:
+    text = f"for n in range(1, {total + 1}): print({form!r}.format(n=n, m=n - 1, d=1 / n), flush=True)\n"
+    told = [
+        texts(
+            trained(
+                script(tmp_path, text), replace(assigned(tmp_path), folder=tmp_path / "trials" / trial / "checkpoints")
+            )
+        )
+        for trial in ("0", "1")
+    ]
+    assert [len([text for text in each if "counts to" in text]) for each in told] == [int(bool(words)), 0]
+    assert told[0][0].startswith(words) if words else True
+
+
+def test_a_script_that_counts_to_where_its_trial_rests_is_not_told(tmp_path: Path) -> None:
+    text = "import os\nend = int(os.environ['TRIAL_STEPS'])\nfor n in range(1, end + 1): print(f'epoch {n}/{end} distance={1 / n:.4f}')\n"
+    assert texts(trained(script(tmp_path, text), assigned(tmp_path, until=3))) == []
 
 
 @pytest.mark.parametrize(

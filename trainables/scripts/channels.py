@@ -74,6 +74,7 @@ class Channels:
         apart = {*config, *([script.step] if script.step else [])}
         self.missing = MissingMetric(repr(script), script.metric, apart, script.never_prints)
         self.notices: list[str] = []
+        self._totals: dict[str, int] = {}  # of the last heading: {"epoch": 20} below `Epoch 3/20`
         self.is_told = False  # whether the tuned metric has appeared
 
     @property
@@ -176,6 +177,9 @@ class Channels:
         return reading
 
     def _reading(self, line: Line, row: int | None) -> Reading | None:
+        totals = {word: total for word, (_, total) in line.counted.items()}
+        if line.is_heading:
+            self._totals = totals
         value = line.value(self._script.metric)
         if value is None:
             return None
@@ -190,7 +194,15 @@ class Channels:
         counts = {word: number for word, number in line.whole_numbers.items() if key_of(word) not in known}
         if self._script.step is not None and (own := line.step(self._script.step)) is not None:
             steps[key_of(self._script.step)] = own
-        return Reading(value, {**others, self._script.metric: value.number}, steps, line.text, row, counts=counts)
+        return Reading(
+            value,
+            {**others, self._script.metric: value.number},
+            steps,
+            line.text,
+            row,
+            counts=counts,
+            totals=self._totals | totals,
+        )
 
     def _certain(self, line: Line) -> dict[str, float]:
         """What the line counts up to the horizon itself, such as `env 5000/100000`; a word for steps before any other."""

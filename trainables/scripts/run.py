@@ -116,6 +116,7 @@ class ScriptRun(Run):
                 if row is not None:
                     now = time.perf_counter()
                     yield self._report(row, now - mark)
+                    yield from self._tell_of_another_end(reading)
                     yield from self._look_for_files()
                     mark = time.perf_counter() if reading.reported else now  # report() waits for our answer
                 if self._step >= self._assignment.until:
@@ -242,6 +243,25 @@ class ScriptRun(Run):
         for notices in (self._count.notices, self._channels.notices):
             while notices:
                 yield Notice(step=self._step, text=notices.pop(0))
+
+    def _tell_of_another_end(self, reading: Reading) -> Iterator[Progress]:
+        """Tell, once in a sweep, that the script counts its steps to another total than the horizon. A script that reads
+        TRIAL_STEPS counts to where its trial rests."""
+        horizon, total = self._script.horizon, self._count.other_end(reading)
+        if total in (None, self._assignment.until) or self._memory.get("counts_to"):
+            return
+        self._memory["counts_to"] = total
+        self._remember()
+        if any(memory.get("counts_to") for memory in self._folder.memories_of_others()):
+            return
+        word = self._memory["key"]
+        place = f"{reading.steps[word]:g}/{total}"
+        seen = f"[{place}]" if word == "index" else f"{word} {place}"
+        end = f"a schedule over {total} is cut off" if total > horizon else f"its trials end at {total}"
+        yield Notice(step=self._step, text=(
+            f"the script counts to {total} ({seen}), the sweep trains {horizon}: {end}. Let the "
+            f"script train {horizon}, or set the sweep's steps (the horizon) to {total}"
+        ))  # fmt: skip
 
     def _look_for_files(self) -> Iterator[Progress]:
         """Tell, once in a sweep, of a checkpoint that another trial overwrites, or that `resume` names and nobody writes."""

@@ -42,6 +42,7 @@ class Reading:
     row: int | None = None
     reported: bool = False  # through report(), not through output
     counts: Mapping[str, int] = field(default_factory=dict)
+    totals: Mapping[str, int] = field(default_factory=dict)  # behind its steps: {"epoch": 20} of `epoch 3/20`
 
     def __str__(self) -> str:
         return repr(self.text.strip()[:120])
@@ -78,6 +79,11 @@ class StepCount:
     def kind(self) -> str | None:
         kind: str | None = self.memory.get("kind")
         return kind
+
+    def other_end(self, reading: Reading) -> int | None:
+        """The total to which the script counts its steps, if it is not the horizon."""
+        total, last = reading.totals.get(self.memory.get("key", "")), self.horizon - (self.memory.get("shift") or 0)
+        return None if total in (None, last, self.horizon) else total
 
     def place(self, reading: Reading) -> int | None:
         """The step of a new reading; None if the step is known already. Raises Refused."""
