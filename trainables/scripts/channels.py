@@ -29,6 +29,9 @@ class Program(Protocol):
     """A program to run for a trial; `trainables.workloads.script.Script` explains the fields."""
 
     @property
+    def command(self) -> str: ...
+
+    @property
     def metric(self) -> str: ...
 
     @property

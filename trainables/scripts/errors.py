@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from search.wording import message_at, one_line
 from trainables.killed import MEMORY, signal_of, told_killed
+from trainables.scripts.command_flags import stands_in
 from trainables.scripts.flags import Flag, flags_of, nearest
 from trainables.scripts.printed import visible
 
@@ -28,8 +29,8 @@ _UNKNOWN = re.compile(
 )
 
 
-def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None) -> str:
-    """The error that ended a script, as far as its output shows; empty if it wrote nothing."""
+def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None, command: str = "") -> str:
+    """The error that ended a script, as far as its output shows; empty if it wrote nothing. `command`: as the user gave it."""
     said, to_errors = _lines(output) + _lines(errors), _lines(errors)
     told = _without_usage(said) or said
     raised = [at for at, line in enumerate(said) if _EXCEPTION.match(line)]
@@ -46,7 +47,7 @@ def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None
     ):
         if found:
             error = one_line(message_at(among, found[-1]))
-            return _with_hint(error, known or flags_of(f"{errors}\n{_usage(errors)}"))
+            return _with_hint(error, known or flags_of(f"{errors}\n{_usage(errors)}"), command)
     plain = [line for line in told if not _BAR.search(line)]
     return one_line(_last_message(plain, sum(line in to_errors for line in plain)))
 
@@ -87,13 +88,17 @@ def _without_usage(lines: Sequence[str]) -> list[str]:
     return kept
 
 
-def _with_hint(line: str, known: Mapping[str, Flag]) -> str:
+def _with_hint(line: str, known: Mapping[str, Flag], command: str) -> str:
     unknown = _UNKNOWN.search(line)
     if unknown is None:
         return line
     name = unknown[1].lstrip("-").partition("=")[0]
     flag = nearest(name, {other: flag for other, flag in known.items() if other != name})
-    return line + (f" The script has --{flag}: name the parameter {flag!r}." if flag else "")
+    if not flag:
+        return line
+    if stands_in(command, name):
+        return f"{line} The script has --{flag}: write it in the command."
+    return f"{line} The script has --{flag}: name the parameter {flag!r}."
 
 
 def _usage(text: str) -> str:

@@ -180,6 +180,7 @@ class _Called:
 
     function: FromFunction
     folder: Path
+    command: str = ""
     reports: bool = True
     file: None = None
     step: None = None

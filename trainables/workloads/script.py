@@ -37,6 +37,7 @@ from search.wording import shown
 from search.work import CONFIG, FOLDER, SEED, Assignment
 from trainables.contract import CommandLine
 from trainables.scripts import base_config, config_file
+from trainables.scripts.command_flags import wrong_flag
 from trainables.scripts.flags import (
     Flag,
     ask,
@@ -138,7 +139,7 @@ class Script(CommandLine):
         return {} if self.flag is not None or self.config is not None else ask(self.command)
 
     def check(self) -> None:
-        """Raise ValueError if the program, the script or the config file is missing."""
+        """Raise ValueError if the program, the script or the config file is missing, or the command has a wrong flag."""
         program, *rest = shlex.split(self.command)
         if shutil.which(program) is None:
             if Path(program).is_file() and not os.access(program, os.X_OK):
@@ -155,6 +156,8 @@ class Script(CommandLine):
             if not Path(self.config).is_file():
                 raise ValueError(f"Script(config={self.config!r}): there is no such file in {Path.cwd()}.")
             config_file.read(Path(self.config))
+        if self.flag is None and (wrong := wrong_flag(self.command, self.resume or "", ask(self.command), self._text)):
+            raise ValueError(wrong)
 
     def doubt(self) -> str:
         program, *_ = shlex.split(self.command)

@@ -1,0 +1,78 @@
+"""A wrong flag in the user's own command is refused before the start, where the script's --help is certain."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.scripting import assigned, script, trained
+from tests.test_flags import CLICK, TYPER
+from trainables.scripts.channels import ScriptFailed
+from trainables.workloads.script import Script
+
+ARGPARSE = """
+import argparse
+parser = argparse.ArgumentParser()
+for name in ("learning-rate", "total-steps", "save-dir"): parser.add_argument("--" + name)
+parser.add_argument("--amp", action=argparse.BooleanOptionalAction)
+parser.add_argument("--debug", help=argparse.SUPPRESS)
+args{unknown} = parser.{parse}()
+print("epoch 1: distance=0.5")
+"""
+STRICT = ARGPARSE.format(unknown="", parse="parse_args")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path / "cache"))
+
+
+def described(folder: Path, text: str, words: str, **more: str) -> Script:
+    (folder / "train.py").write_text(text)
+    command = f"env {sys.executable} {folder / 'train.py'} {words}"  # a launcher before it
+    return Script(command, metric="distance", mode="min", horizon=6, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "more", "told"),
+    [
+        (STRICT, "--total_step 100", {}, "--total_step stands in the command, and the script has no such flag; it has --total-steps: write"),
+        (STRICT, "--savedir={{folder}}", {}, "it has --save-dir: write --save-dir"),
+        (STRICT, "--momentum 0.9", {}, "it has --amp, --learning-rate, --no-amp, --save-dir, --total-steps"),
+        (STRICT, "", {"resume": "--resume {folder}/last.pt"}, "--resume stands in the command"),
+        (CLICK, "--batch_size 3", {}, "it has --batch-size: write --batch-size"),
+        (TYPER, "--batchsize 3", {}, "it has --batch-size: write --batch-size"),
+    ],
+)  # fmt: skip
+def test_a_flag_of_the_command_that_the_script_lacks_is_refused(
+    text: str, words: str, more: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        described(tmp_path, text, words.replace("{{", "{").replace("}}", "}"), **more).check()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (STRICT, "--total-steps 100 --save-dir=a --no-amp --total 3 --debug 1 -5 --learning-rate {learning_rate}"),
+        (ARGPARSE.format(unknown=", _", parse="parse_known_args"), "--total_step 100"),
+        (STRICT + "# add_subparsers", "fit --total_step 100"),
+        (CLICK, "--no-amp -b 3"),
+        ("print('no parser')", "--total_step 100"),
+    ],
+)
+def test_a_flag_that_the_script_may_take_is_not_refused(text: str, words: str, tmp_path: Path) -> None:
+    described(tmp_path, text, words).check()
+
+
+@pytest.mark.parametrize(
+    ("words", "flag", "told"),
+    [(" --total_step 100", "", "write it in the command"), ("", "--total_step=3", "name the parameter 'total-steps'")],
+)
+def test_the_error_of_a_run_says_where_the_wrong_flag_stands(words: str, flag: str, told: str, tmp_path: Path) -> None:
+    workload = script(tmp_path, STRICT, flag=flag or "--{name}={value}")
+    workload = Script(workload.command + words, metric="distance", mode="min", horizon=6, flag=workload.flag)
+    with pytest.raises(ScriptFailed, match=f"--total_step.* The script has --total-steps: {told}"):
+        trained(workload, assigned(tmp_path, config={"learning-rate": 0.1}))

@@ -1,0 +1,60 @@
+"""Flags that stand in the user's own command: which of them the script does not have.
+
+Parameters are checked elsewhere. Here a word is wrong only if it is certain: the script uses argparse, click or typer,
+lists its flags, and leaves none of its words to others (subcommands, parse_known_args).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+
+from trainables.scripts.flags import Flag, nearest, script_place
+
+_READS_THEM = re.compile(r"\b(?:argparse|ArgumentParser|click|typer)\b")
+_ARGPARSE = re.compile(r"\b(?:argparse|ArgumentParser)\b")
+_LEAVES_SOME = re.compile(
+    r"parse_known|add_subparsers|REMAINDER|fromfile_prefix_chars|\.group\(|add_typer|add_command|ignore_unknown_options"
+    r"|allow_extra_args|absl|HfArgumentParser|jsonargparse|simple_parsing|tyro|configargparse|hydra|\bfire\b|sys\.argv(?!\[1:\]\))"
+)
+_NAMED = re.compile(r"--(?P<name>[A-Za-z][\w.-]*)(?:=.*)?", re.S)
+
+
+def wrong_flag(command: str, resume: str, known: Mapping[str, Flag], text: str) -> str:
+    """What is wrong with the first flag of the command, or of `resume`, that the script lacks; empty if all are right.
+
+    `known`: the flags that the script lists. `text`: its source.
+    """
+    words = shlex.split(command)
+    place = script_place(words)
+    if place is None or not known or not _READS_THEM.search(text) or _LEAVES_SOME.search(text):
+        return ""
+    if text.count(".command(") > 1:  # each with flags of its own
+        return ""
+    for word in [*words[place + 1 :], *shlex.split(resume)]:
+        if word == "--":
+            return ""
+        found = _NAMED.fullmatch(word)
+        if found is None or _has(found["name"], known, text):
+            continue
+        near = nearest(found["name"], known)
+        listed = ", ".join(f"--{other}" for other in sorted(known) if other != "help")
+        return f"--{found['name']} stands in the command, and the script has no such flag; it has " + (
+            f"--{near}: write --{near}." if near else f"{listed}."
+        )
+    return ""
+
+
+def stands_in(command: str, flag: str) -> bool:
+    """Whether the user's own command has this flag; else a parameter brought it."""
+    return any(word.partition("=")[0].lstrip("-") == flag for word in shlex.split(command) if word.startswith("-"))
+
+
+def _has(name: str, known: Mapping[str, Flag], text: str) -> bool:
+    """Whether the script takes this flag: one that it lists, or hides and names in its source, or the beginning of one
+    (argparse)."""
+    listed = {*known, *(flag.off for flag in known.values() if flag.off), "help", "version"}
+    if name in listed or f"--{name}" in re.findall(r"--[A-Za-z][\w.-]*", text):
+        return True
+    return bool(_ARGPARSE.search(text)) and any(other.startswith(name) for other in listed)
