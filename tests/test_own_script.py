@@ -68,7 +68,13 @@ def test_the_log_and_the_trials_folder_are_where_the_page_says(followed: Path) -
 def test_the_sentences_that_the_page_explains_are_ours() -> None:
     ours = "".join(
         (ROOT / "trainables" / name).read_text()
-        for name in ("scripts/step_count.py", "scripts/run.py", "scripts/missing_metric.py", "workloads/script.py")
+        for name in (
+            "scripts/command_flags.py",
+            "scripts/step_count.py",
+            "scripts/run.py",
+            "scripts/missing_metric.py",
+            "workloads/script.py",
+        )
     )
     ours = re.sub(r'"\s*f?"', "", re.sub(r"\{[^{}]*\}", "|", ours))
     table = PAGE.split("## When it does not work")[1]
