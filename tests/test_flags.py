@@ -389,7 +389,9 @@ def test_a_shell_replaces_its_variables_and_a_dollar_may_be_meant(command: str) 
     Script(command, metric="loss", mode="min", horizon=1).check_space(Space({"lr": uniform(0, 1)}))
 
 
-@pytest.mark.parametrize("resume", ["--resume last.pt", "--resume {folder}", "--resume {folder}/*.pt", "--resume", ""])
+@pytest.mark.parametrize(
+    "resume", ["--resume last.pt", "--resume {folder}", "--resume {folder}/*.pt", "--resume a", ""]
+)
 def test_a_resume_that_names_no_file_is_refused(resume: str) -> None:
     with pytest.raises(ValueError, match=r"must name a file in the trial's folder, such as '--resume \{folder\}/last"):
         Script("python train.py", metric="loss", mode="min", horizon=1, resume=resume)

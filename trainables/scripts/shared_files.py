@@ -1,4 +1,5 @@
-"""Notice checkpoints that a script writes into the working folder, where its trials overwrite each other."""
+"""Find the checkpoints that a script writes: in its own folder, or in the working folder, where its trials overwrite each
+other."""
 
 from __future__ import annotations
 
@@ -8,9 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".h5", ".hdf5", ".keras", ".npz", ".pkl", ".pickle", ".joblib", ".msgpack", ".bin")  # fmt: skip
+IN_OWN_FOLDER = (*SUFFIXES, ".zip", ".index", ".distcp", ".eqx")  # where nobody unpacks data
 LOOKS = 5  # times for each start of a script, one after each report
 MOST = 2000  # entries of the working folder that are looked at
 _NOT = {"node_modules", "__pycache__", "site-packages"}
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a file below the trial's folder is a checkpoint, as far as its ending tells."""
+    return any(path.suffix in IN_OWN_FOLDER and path.is_file() for path in folder.rglob("*"))
 
 
 def checkpoints_here(since: float, run: Path) -> list[str]:

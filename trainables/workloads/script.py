@@ -51,6 +51,7 @@ from trainables.scripts.flags import (
     variable_in,
 )
 from trainables.scripts.printed import measured as measured
+from trainables.scripts.shared_files import IN_OWN_FOLDER, has_checkpoint
 from trainables.scripts.source_names import never_prints
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
 _REPORTS = re.compile(
     r"\borchestrator\b[\w. ]*\bimport\b[^\n]*(?:\n[ ,\w]*)*?\breport\b|\borchestrator\.(?:report\(|integrations\b)"
 )
+_SWITCH = r"--?[A-Za-z][\w-]*|[\w.-]+=(?i:true|yes|1|auto)"
+_RESUME = re.compile(rf"[^*]*\{{folder\}}/+[^\s*/][^*]*|{_SWITCH}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class Script(CommandLine):
     pass a parameter that the command does not name, such as "{name}={value}" for Hydra; None: as the script's --help
     says, else --name=value. `config`: "json", "yaml", "toml", or a file to start from: the worker writes the parameters
     to a file, whose name replaces {config} in the command. {folder} and {seed} stand for TRIAL_FOLDER and TRIAL_SEED.
-    `resume`: words such as "--resume {folder}/last.pt", added when the trial starts again and that file exists.
+    `resume`: words such as "--resume {folder}/last.pt", added when the trial starts again and that file exists; or a switch,
+    "--resume", added when the trial starts again and has a checkpoint in its folder.
 
     >>> workload = Script("python train.py --epochs 20", metric="valid_loss", mode="min", horizon=20)
     """
@@ -104,10 +108,10 @@ class Script(CommandLine):
                     f"Script({text!r}): no shell runs the command, so the script would get the letters {variable}. Write "
                     "{folder} for the trial's own folder, {seed} for its seed; for other variables, sh -c '…'."
                 )
-        if self.resume is not None and not re.fullmatch(r"[^*]*\{folder\}/+[^\s*/][^*]*", self.resume):
+        if self.resume is not None and not _RESUME.fullmatch(self.resume):
             raise ValueError(
                 f"Script(resume={self.resume!r}): must name a file in the trial's folder, such as "
-                "'--resume {folder}/last.pt'; wildcards are not replaced."
+                "'--resume {folder}/last.pt' (wildcards are not replaced), or be a switch, such as '--resume'."
             )
         if self.config is not None:
             config_file.kind_of(self.config)
@@ -158,9 +162,27 @@ class Script(CommandLine):
             config_file.read(Path(self.config))
         if self.flag is None and (wrong := wrong_flag(self.command, self.resume or "", ask(self.command), self._text)):
             raise ValueError(wrong)
+        self._check_resume()
+
+    def _check_resume(self) -> None:
+        """Raise ValueError if the script's --help says that `resume` is a switch, or that it is none."""
+        word, *value = re.split(r"[\s=]+", (self.resume or "").strip())
+        may_have_none = re.search(r"nargs\s*=\s*['\"][?*]", self._text)  # --resume or --resume last.pt
+        if not word.startswith("--") or len(value) > 1 or may_have_none:
+            return
+        flag = find(word, self.known_flags())
+        if flag is not None and flag.takes_value != bool(value):
+            right = f"takes a value: '{word} {{folder}}/last.pt'" if flag.takes_value else f"is a switch: {word!r}"
+            raise ValueError(f"resume={self.resume!r}: the script's {word} {right}.")
 
     def doubt(self) -> str:
         program, *_ = shlex.split(self.command)
+        named = {*names_in(self.command), *names_in(self.resume or "{folder}")}
+        if not {FOLDER, CONFIG} & named and self._text and "TRIAL_FOLDER" not in self._text:
+            return (
+                f"resume={self.resume!r} is added once a checkpoint is in the trial's folder, and neither the command nor the "
+                "script names that folder; tell the script to save there, with {folder} in the command."
+            )
         missing = "" if self.known_flags() else missing_import(self.command)
         return missing and (
             f"{self.command!r} cannot be asked for its flags: {missing} ({program!r} is {shutil.which(program)} here). "
@@ -225,7 +247,9 @@ class Script(CommandLine):
         return place is not None and never_prints(name, others, Path(words[place]), self.command)
 
     def missing_checkpoint(self, folder: Path) -> str:
-        """The file that `resume` names, if it is not there; else empty."""
+        """The file that `resume` names, if it is not there, or the checkpoint that a switch needs; else empty."""
+        if self.resume is not None and FOLDER not in names_in(self.resume):
+            return "" if has_checkpoint(folder) else f"checkpoint ({', '.join(IN_OWN_FOLDER[:3])}, …)"
         for word in filled(self.resume or "", {FOLDER: str(folder)}):
             if str(folder) in word and not (path := Path(word[word.index(str(folder)) :])).exists():
                 return str(path.relative_to(folder))
@@ -237,7 +261,8 @@ class Script(CommandLine):
         words = command_words(self.command, config, self.flag, self.known_flags(), given)
         if self.resume is not None and places is not None:
             more, folder = filled(self.resume, {**config, **given}), given[FOLDER]
-            if any(folder in word and Path(word[word.index(folder) :]).exists() for word in more):
+            files = [Path(word[word.index(folder) :]) for word in more if folder in word]
+            if any(path.exists() for path in files) or (not files and has_checkpoint(Path(folder))):
                 words += more
         return words
 
