@@ -13,12 +13,38 @@ from trainables.scripts.step_count import Refused
 
 @pytest.mark.parametrize("more", [{}, {"step": "env"}])
 @pytest.mark.parametrize(
-    "form", ["[env {n:5}/30000] distance={d}", "env={n}/30000 distance={d}", "epoch {e} env {n} distance={d}"]
+    "form",
+    [
+        "[env {n:5}/30000] distance={d}",
+        "env={n}/30000 distance={d}",
+        "epoch {e} env {n} distance={d}",
+    ],
 )
 def test_steps_of_an_environment_are_the_steps(form: str, more: dict[str, str], tmp_path: Path) -> None:
     text = f"for e in range(1, 7): print({form!r}.format(e=e, n=5000 * e, d=1 / e), flush=True)\n"
     items = trained(script(tmp_path, text, horizon=30000, **more), assigned(tmp_path, until=30000))
     assert list(curve(items)) == [5000, 10000, 15000, 20000, 25000, 30000]
+
+
+@pytest.mark.parametrize(
+    "form", ["step {n} env 9 distance={d}", "[it 9] env {n} distance={d}", "batch 9 seen={n}/99 distance={d}"]
+)
+def test_of_several_words_the_one_that_counts_steps_is_taken(form: str, tmp_path: Path) -> None:
+    text = f"for n in range(1, 4): print({form!r}.format(n=n, d=1 / n), flush=True)\n"
+    items = trained(script(tmp_path, text, horizon=99), assigned(tmp_path, until=99))
+    assert curve(items) == truth(1, 2, 3)
+
+
+def test_of_a_long_training_the_finest_count_is_taken(tmp_path: Path) -> None:
+    text = "for n in range(1, 4): print(f'epoch {n} step {5000 * n} distance={1 / n}', flush=True)\n"
+    items = trained(script(tmp_path, text, horizon=20000), assigned(tmp_path, until=20000))
+    assert list(curve(items)) == [5000, 10000, 15000]
+
+
+def test_a_step_may_be_recorded_as_a_metric_too(tmp_path: Path) -> None:
+    text = "for n in range(1, 4): print(f'epoch {n} timesteps={100 * n} distance={1 / n}', flush=True)\n"
+    items = trained(script(tmp_path, text, horizon=9, metrics=("timesteps",)), assigned(tmp_path, until=9))
+    assert [item.metrics["timesteps"] for item in items if item.kind == "report"] == [100, 200, 300]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from search.work import ProcessError
 from trainables.scripts.line import Line, Value
 from trainables.scripts.metrics_file import MetricsFile
 from trainables.scripts.missing_metric import MissingMetric
-from trainables.scripts.names import key_of
+from trainables.scripts.names import STEP_WORDS, key_of
 from trainables.scripts.output_stream import OutputStream
 from trainables.scripts.step_count import Reading
 from trainables.scripts.trial_folder import ERRORS, OUTPUT, REPORTS, TrialFolder
@@ -192,7 +192,8 @@ class Channels:
             for name in self._script.metrics
             if name not in others and key_of(name) in line.steps
         }
-        steps = self._certain(line) or dict(line.steps)
+        sure, steps = self._certain(line), dict(line.steps)
+        steps |= sure
         known = {key_of(name) for name in (*others, *self._config)}
         counts = {word: number for word, number in line.whole_numbers.items() if key_of(word) not in known}
         if self._script.step is not None and (own := line.step(self._script.step)) is not None:
@@ -203,6 +204,7 @@ class Channels:
             steps,
             line.text,
             row,
+            sure=next((word for word in STEP_WORDS if word in sure), next(iter(sure), None)),
             counts=counts,
             totals=self._totals | totals,
         )

@@ -10,6 +10,7 @@ from trainables.scripts.names import is_record, is_synonym, likeliest
 
 SURE = 3  # give up after this many steps that have the metric by another name, and none by its own
 MANY = 20  # give up after this many lines with other metrics, if the source holds no other name that may still come
+MOST = 300  # names to keep: a script may print a name for each sample
 _METRIC = re.compile(
     r"loss|acc|err|rmse|mse|mae|auc|f1|bleu|rouge|ppl|perplex|score|map|iou|dice|recall|precision|reward|return|wer|cer"
     r"|bpc|nll|mcc|elbo|fid",
@@ -43,6 +44,7 @@ class MissingMetric:
                 notices.append(f"{doubtful!r} is no number that can be read with certainty; it does not count")
             self._doubtful = doubtful
         names = [value.name for value in line.values if value.name not in self._apart]
+        names = [name for name in names if name in self._names or len(self._names) < MOST]
         self._lines += bool(names)
         for name in names:
             at = next(iter(line.steps.values()), float(self._names.get(name, 0)))

@@ -7,13 +7,13 @@ import re
 
 ENVIRONMENT_STEPS = (
     "timestep", "timesteps", "time_step", "time_steps", "num_timesteps", "total_timesteps",
-    "env_step", "env_steps", "environment_step", "environment_steps", "env",
+    "env_step", "env_steps", "environment_step", "environment_steps",
 )  # fmt: skip
 """What reinforcement learning counts. They come first: a wrong one soon passes the horizon, a wrong epoch never does."""
 
 STEP_WORDS = (
     *ENVIRONMENT_STEPS,
-    "epoch", "step", "global_step", "iteration", "iter", "update", "num_updates", "round", "episode", "ep", "it", "index",
+    "epoch", "step", "global_step", "env", "iteration", "iter", "update", "num_updates", "round", "episode", "ep", "it", "index",
 )  # fmt: skip
 """Names of a step. If a line has several, the first that may be one of this training's steps counts."""
 
@@ -59,7 +59,7 @@ def is_record(name: str, metric: str) -> bool:
 
 def may_be_a_setting(word: str) -> bool:
     """Whether a script may print this word with the number of all its steps: `timesteps=100000`."""
-    return word in ENVIRONMENT_STEPS and word.startswith("total_") | word.endswith("s")
+    return word in ENVIRONMENT_STEPS and (word.startswith("total_") or word.endswith("s"))
 
 
 def key_of(name: str) -> str:

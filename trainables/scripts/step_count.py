@@ -32,8 +32,8 @@ class TrainsOn(Refused):
 
 @dataclass(frozen=True)
 class Reading:
-    """One value of the tuned metric. `row`: its number among the rows of a file whose rows name no step. `counts`: other
-    whole numbers of the line, any of which may be its step."""
+    """One value of the tuned metric. `row`: its number among the rows of a file whose rows name no step. `sure`: the word
+    whose total is the horizon. `counts`: other whole numbers of the line, any of which may be its step."""
 
     value: Value
     metrics: Mapping[str, float]
@@ -41,6 +41,7 @@ class Reading:
     text: str = ""
     row: int | None = None
     reported: bool = False  # through report(), not through output
+    sure: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     totals: Mapping[str, int] = field(default_factory=dict)  # behind its steps: {"epoch": 20} of `epoch 3/20`
 
@@ -118,7 +119,11 @@ class StepCount:
             if key_of(self.name) not in reading.steps:
                 raise Refused(f"Script(step={self.name!r}): {reading} has no {self.name!r}; print {self.name}=3 in it.")
             return key_of(self.name)
+        if reading.sure is not None:
+            return reading.sure
         fitting = [key for key in known if reading.steps[key].is_integer() and reading.steps[key] <= self.horizon]
+        if fitting and self.horizon > FAR:  # nobody trains so many epochs: the finest count
+            return max(fitting, key=lambda key: reading.steps[key])
         return next(iter(fitting or known), None)
 
     def _by_order(self, reading: Reading, key: str | None) -> int | None:
