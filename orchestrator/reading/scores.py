@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.console.plurals import plural
 from search.history import History, Trial
 from search.records import Goal, Status
-from search.rules.finalists import confirmed, independent, score
+from search.rules.finalists import independent, score
 
 
 def scores(history: History, trial: Trial, goal: Goal) -> dict[str, Any]:
