@@ -23,8 +23,9 @@ Differs    uses expected improvement, not the probability of a random improvemen
            the turn, too, where the model expects no gain. One in three full trainings is a random configuration,
            because the best forecasts never show what starts late. Rungs whose order does not last are skipped
            (`search.rules.first_rung`), and so are cheap tasks that say little about full trainings. A configuration that
-           trains exactly as another did is not trained further (`search.models.copies`). Failed and diverged trials get the worst value where they broke, and places near them count for less. Losses are put
-           on a logarithmic scale relative to the best one, so units, sign and a few enormous losses do not matter.
+           trains exactly as another did is not trained further (`search.models.copies`). Failed and diverged trials get
+           the worst value where they broke, and places near them count for less. Losses are put on a logarithmic scale
+           relative to the best one, so units, sign and a few enormous losses do not matter.
            Each turn uses one of three fits, see `search.models.fits`.
 """
 
