@@ -2,7 +2,8 @@
 
 Steps are the script's own, 1 … horizon, gaps allowed. If a training's first step is 0, all its steps shift by one. If
 lines name no step, they are counted, but only if the training started from the beginning, is short enough for it, and no
-number in its lines grows as steps do. Anything else is refused with a reason, because a wrong step would record a right number in the wrong place for ever.
+number in its lines grows as steps do. Anything else is refused with a reason, because a wrong step would record a right
+number in the wrong place for ever.
 """
 
 from __future__ import annotations
