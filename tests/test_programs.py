@@ -48,7 +48,7 @@ def ran(program: str, place: Path) -> Path:
     return place / "runs" / "own"
 
 
-@pytest.mark.parametrize("where", PROGRAMS)
+@pytest.mark.parametrize("where", ["at its top", pytest.param("as it is imported", marks=pytest.mark.slow)])
 def test_a_program_hands_over_its_sweep_and_does_not_run(where: str, tmp_path: Path) -> None:
     folder = ran(PROGRAMS[where], tmp_path)
     elsewhere = tmp_path / "elsewhere"
@@ -79,9 +79,13 @@ def test_an_edited_program_is_trained_as_it_is_now_and_its_decisions_are_not_aud
     ("edit", "why"),
     [
         (HIDDEN, "an import of it gives no such sweep"),
-        (HIDDEN.replace("def train", "import absent\ndef train"), "cannot be imported (ModuleNotFoundError: "),
-        ("", "an import of it gives no such sweep"),
-        (None, "is not there"),
+        pytest.param(
+            HIDDEN.replace("def train", "import absent\ndef train"),
+            "cannot be imported (ModuleNotFoundError: ",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("", "an import of it gives no such sweep", marks=pytest.mark.slow),
+        pytest.param(None, "is not there", marks=pytest.mark.slow),
     ],
 )
 def test_where_no_sweep_is_to_be_had_the_refusal_says_why_and_what_to_do(

@@ -61,7 +61,14 @@ def dead(driver: Driver) -> list[int]:
     return [trial.number for trial in driver.history if trial.status.value == "failed"]
 
 
-@pytest.mark.parametrize("name", [name for name in SWEEPS if name not in ("failures", "only failures", "divergence")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("random", "asha", "promotions", "a population") else pytest.mark.slow)
+        for name in SWEEPS
+        if name not in ("failures", "only failures", "divergence")
+    ],
+)
 def test_every_search_takes_trials_back_that_had_failed_and_an_audit_agrees(name: str, tmp_path: Path) -> None:
     sweep = replace(SWEEPS[name], workload=Breaks(horizon=4, declared_cost=1.0), first_alone=False)
     for workers, answers in ((1, 0), (2, 3)):
