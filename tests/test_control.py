@@ -304,6 +304,7 @@ def test_each_rank_has_its_share_of_every_batch() -> None:
 # Several ranks
 
 
+@pytest.mark.slow
 def test_two_ranks_see_the_noise_and_decide_as_one_process_with_two_parts(tmp_path: Path) -> None:
     def started(rank: int, ranks: int) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tests.ranks", str(rank), str(ranks), str(tmp_path / "store")]

@@ -82,6 +82,7 @@ def test_parts_of_a_batch_and_a_policy_are_the_same_on_two_workers(tmp_path: Pat
     assert parts == pytest.approx(whole, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_worker_without_a_sample_of_the_batch_changes_nothing(tmp_path: Path) -> None:
     config = CONFIG | {"batch_size": 1}
     workload = Quadratic(horizon=1, data_share=0.1)
@@ -227,6 +228,7 @@ class Failing(Quadratic):
         return super().loss(model, indices)
 
 
+@pytest.mark.slow
 def test_an_error_in_the_training_is_no_loss(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"^a last batch that is smaller$") as caught:
         list(carry_out(Failing(horizon=2), None, assignment(tmp_path, workers=2)))
@@ -235,6 +237,7 @@ def test_an_error_in_the_training_is_no_loss(tmp_path: Path) -> None:
     assert not psutil.Process().children()
 
 
+@pytest.mark.slow
 def test_a_pause_is_asked_for_in_the_first_worker_too(tmp_path: Path) -> None:
     items = [
         item for item in carry_out(WORKLOAD, None, assignment(tmp_path, workers=2), lambda: True) if item is not None
@@ -279,6 +282,7 @@ class Watching(Policy[tuple[Any, ...]]):
 
 
 @pytest.mark.parametrize("micro_batch", [None, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_the_gradients_of_the_workers_are_shown(micro_batch: int | None, tmp_path: Path) -> None:
     """Of the update as one worker sees it, and of each worker as taken by hand."""
     workload = replace(WORKLOAD, execution=Execution(micro_batch=micro_batch))

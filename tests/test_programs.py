@@ -63,6 +63,7 @@ def test_a_program_hands_over_its_sweep_and_does_not_run(where: str, tmp_path: P
     assert len(recorded(folder, "sweep")) == 1  # nor has a trial's process run it
 
 
+@pytest.mark.slow
 def test_an_edited_program_is_trained_as_it_is_now_and_its_decisions_are_not_audited(tmp_path: Path) -> None:
     folder = ran(PROGRAMS["at its top"], tmp_path)
     (tmp_path / "own.py").write_text(PROGRAMS["at its top"].replace("/ step)", "/ step**2)"))

@@ -277,6 +277,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_program_runs_sweeps_with_a_ray_of_ours_and_with_one_of_its_own(tmp_path: Path) -> None:
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)

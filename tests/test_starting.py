@@ -217,6 +217,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_module_of_a_package_is_run_again_as_one(tmp_path: Path) -> None:
     package = tmp_path / "a package" / "tuning"
     package.mkdir(parents=True)
