@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from trainables.scripts.flags import Flag, nearest, script_place
+from trainables.scripts.flags import Flag, listed, nearest, script_place
 
 _READS_THEM = re.compile(r"\b(?:argparse|ArgumentParser|click|typer)\b")
 _ARGPARSE = re.compile(r"\b(?:argparse|ArgumentParser)\b")
@@ -39,9 +39,8 @@ def wrong_flag(command: str, resume: str, known: Mapping[str, Flag], text: str) 
         if found is None or _has(found["name"], known, text):
             continue
         near = nearest(found["name"], known)
-        listed = ", ".join(f"--{other}" for other in sorted(known) if other != "help")
         return f"--{found['name']} stands in the command, and the script has no such flag; it has " + (
-            f"--{near}: write --{near}." if near else f"{listed}."
+            f"--{near}: write --{near}." if near else f"{listed(known)}."
         )
     return ""
 

@@ -37,12 +37,10 @@ def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None
     own = [
         at for at in raised if not any(n in said[at] for n in _LAUNCHERS) and "Warning" not in said[at].split(":")[0]
     ]
+    of_own = own[:1] if len(own) < len(raised) else own  # the first of a launcher's children; else the last of a chain
     for among, found in (
         (said, [at for at, line in enumerate(said) if _ARGPARSE.match(line) or _UNKNOWN.search(line)]),
-        (
-            said,
-            own[:1] if len(own) < len(raised) else own,
-        ),  # the first of a launcher's children; else the last of a chain
+        (said, of_own),
         (told, [at for at, line in enumerate(told) if _MESSAGE.search(line) and not _BAR.search(line)]),
     ):
         if found:

@@ -137,6 +137,14 @@ def find(name: str, known: Mapping[str, Flag]) -> Flag | None:
     return next((flag for other, flag in known.items() if _alike(other) == _alike(plain)), None)
 
 
+def listed(known: Iterable[str]) -> str:
+    """
+    >>> listed(["lr", "help", "batch-size"])
+    '--batch-size, --lr'
+    """
+    return ", ".join(f"--{name}" for name in sorted(known) if name != "help")
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The one of the `known` names that the user probably meant."""
     by_key, key = {_alike(other): other for other in known}, _alike(name)

@@ -66,10 +66,8 @@ class ScriptRun(Run):
         self._step = assignment.recorded  # the last step yielded
         self._answered = -1
         self._process: ScriptProcess | None = None
-        self._since, self._looks = (
-            0.0,
-            0,
-        )  # of this start of the script: its time, and looks for files that others share
+        self._since = 0.0  # when this start of the script was
+        self._looks = 0  # … for files that others share, since then
         self._items = self._carry_out()
 
     def __next__(self) -> Progress | None:
@@ -248,11 +246,7 @@ class ScriptRun(Run):
         """Tell, once in a sweep, that the script counts its steps to another total than the horizon. A script that reads
         TRIAL_STEPS counts to where its trial rests."""
         horizon, total = self._script.horizon, self._count.other_end(reading)
-        if total in (None, self._assignment.until) or self._memory.get("counts_to"):
-            return
-        self._memory["counts_to"] = total
-        self._remember()
-        if any(memory.get("counts_to") for memory in self._folder.memories_of_others()):
+        if total is None or total == self._assignment.until or not self._is_first_with("counts_to"):
             return
         word = self._memory["key"]
         place = f"{reading.steps[word]:g}/{total}"
@@ -267,9 +261,7 @@ class ScriptRun(Run):
         """Tell, once in a sweep, of a checkpoint that another trial overwrites, or that `resume` names and nobody writes."""
         if self._looks == LOOKS - 1 and (missing := self._script.missing_checkpoint(self._folder.path)):
             kept = sorted(str(path.relative_to(self._folder.path)) for path in self._folder.files)[:3]
-            if kept and not any(memory.get("misses") for memory in self._folder.memories_of_others()):
-                self._memory["misses"] = True
-                self._remember()
+            if kept and self._is_first_with("misses"):
                 yield Notice(step=self._step, text=(
                     f"there is no {missing} so far, but {', '.join(kept)}: `resume` would find nothing, and after an interruption "
                     "the trial would start over; name the file there that the script writes"
@@ -291,6 +283,14 @@ class ScriptRun(Run):
                 "{folder} in the command or TRIAL_FOLDER in the script"
             ))  # fmt: skip
         self._remember()
+
+    def _is_first_with(self, news: str) -> bool:
+        """Whether no other trial of the sweep has had such news; they are remembered, so that they are told once."""
+        if self._memory.get(news) or self._assignment.trial > TELLING:
+            return False
+        self._memory[news] = True
+        self._remember()
+        return not any(memory.get(news) for memory in self._folder.memories_of_others())
 
     def _remember(self) -> None:
         self._folder.write(MEMORY, self._memory)
@@ -354,12 +354,9 @@ class ScriptRun(Run):
         """Tell, once in a sweep, that an earlier trial's script went on beyond the horizon."""
         if self._assignment.trial > TELLING:
             return
-        memories = self._folder.memories_of_others()
-        texts = [memory["trains_on"] for memory in memories if memory.get("trains_on")]
-        if not texts or any(memory.get("told_of_it") for memory in [*memories, self._memory]):
+        texts = [memory["trains_on"] for memory in self._folder.memories_of_others() if memory.get("trains_on")]
+        if not texts or not self._is_first_with("told_of_it"):
             return
-        self._memory["told_of_it"] = True
-        self._remember()
         yield Notice(step=self._step, text=(
             f"{texts[0]} A trial ends at the horizon, and its script with it; what the script saves later, and the exported "
             "command, are trained longer than what was scored"

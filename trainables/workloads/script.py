@@ -44,6 +44,7 @@ from trainables.scripts.flags import (
     command_words,
     filled,
     find,
+    listed,
     missing_import,
     names_in,
     nearest,
@@ -271,7 +272,7 @@ def _instead(name: str, known: Mapping[str, Flag], names: Sequence[str]) -> str:
     """What to do about a parameter without a flag."""
     near = nearest(name, known)
     if near is None:
-        return f"it has {', '.join(f'--{other}' for other in sorted(known) if other != 'help')}."
+        return f"it has {listed(known)}."
     for other in names:
         if other != name and (flag := find(other, known)) is not None and flag.name == near:
             return f"its --{near} is the parameter {other!r} already: leave {name!r} out."
