@@ -24,7 +24,7 @@ from orchestrator.console.signals import Signals
 from orchestrator.console.turns import alone
 from orchestrator.definition.bad_input import in_words, place, tell_uncaught
 from orchestrator.errors import BadInput, Interrupted, OrchestratorError
-from orchestrator.outcome import problem_of, record_interruption, state_before, tell_end
+from orchestrator.outcome import problem_of, record_interruption, tell_end
 from orchestrator.worker.processes import end_left_over_processes
 
 if TYPE_CHECKING:
@@ -276,6 +276,7 @@ def drive(
     from orchestrator.reading.beginning import another_try, chosen, renamed_to
     from orchestrator.reading.progress import Display
     from orchestrator.reading.room import no_room
+    from orchestrator.reading.state import state_before
     from orchestrator.record.ledger import Ledger
     from orchestrator.record.remarks import check_tags, moved_to, remark_once
     from orchestrator.record.resume_check import make_ready

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shlex
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.console.plurals import plural
@@ -137,20 +136,6 @@ def _why_no_result(driver: Driver) -> str:
         return f"no trial gave a finite {metric!r}. The first of {len(diverged)} that diverged: {diverged[0].reason}"
     why = driver.stop_reason or driver.over or "nothing was started"
     return f"no trial gave the metric {metric!r}: {why}, and {plural(len(history.trials), 'trial')} had begun"
-
-
-def state_before(folder: Path) -> str:
-    """The state of the run before this invocation; a new run counts as failed until it gets further."""
-    from orchestrator.reading.state import state
-    from orchestrator.record.ledger import FILE, Ledger
-
-    if not (folder / FILE).exists():
-        return "failed"
-    ledger = Ledger.read(folder)
-    try:
-        return state(ledger) if ledger.sweeps() else "failed"
-    finally:
-        ledger.close()
 
 
 def record_interruption(ledger: Ledger) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psutil
 
 from orchestrator.reading.out_of_time import out_of_time
 from orchestrator.record.encoding import now, seconds_between
-from orchestrator.record.ledger import Ledger
+from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.schema import STATE
 from orchestrator.record.storage import host
 
@@ -32,6 +34,17 @@ def state(ledger: Ledger) -> str:
     except psutil.Error:
         alive = False
     return "running" if alive else "interrupted"
+
+
+def state_before(folder: Path) -> str:
+    """The state of the run before an invocation begins; a new run counts as failed until it gets further."""
+    if not (folder / FILE).exists():
+        return "failed"
+    ledger = Ledger.read(folder)
+    try:
+        return state(ledger) if ledger.sweeps() else "failed"
+    finally:
+        ledger.close()
 
 
 def state_words(ledger: Ledger) -> str:
