@@ -137,7 +137,12 @@ class Killed(ProcessError):
 
 
 class Run(Iterator["Progress | None"]):
-    """A running training whose state can be saved: iterate for its progress (None: one more update, nothing to report)."""
+    """A running training whose state can be saved: iterate for its progress (None: one more update, nothing to report).
+
+    `writing_seconds`: the time that checkpoints took. An engine that sends them elsewhere adds its own.
+    """
+
+    writing_seconds: float = 0.0
 
     @abstractmethod
     def save(self) -> Progress:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+PREPARED, TRIALS, CHECKPOINTS = "prepared", "trials", "checkpoints"
+
 
 @dataclass(frozen=True)
 class Places:
@@ -15,7 +17,7 @@ class Places:
     @property
     def shared(self) -> Path:
         """The data that `Workload.prepare` made; all trials read it."""
-        return self.folder / "prepared"
+        return self.folder / PREPARED
 
     @property
     def pause_file(self) -> Path:
@@ -24,7 +26,7 @@ class Places:
 
     def trial(self, number: int) -> Path:
         """A trial's own folder: its checkpoints and its log."""
-        return self.folder / "trials" / f"{number:05d}"
+        return self.folder / TRIALS / f"{number:05d}"
 
     def checkpoints(self, number: int) -> Path:
-        return self.trial(number) / "checkpoints"
+        return self.trial(number) / CHECKPOINTS

@@ -18,13 +18,13 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from orchestrator.driving.shown import DOING, WAITING
 from orchestrator.errors import EngineLost, OrchestratorError, StorageError
 from orchestrator.tune.capacity import RAYS_NAMES, seat_resources, seats
+from orchestrator.tune.file_sync import Home, at_home
 from orchestrator.tune.local import STORAGE
 from orchestrator.tune.loss import words
-from orchestrator.tune.nodes import unfit_nodes
+from orchestrator.tune.nodes import unfit_nodes, why_lost_on
 from orchestrator.tune.seat import Seat
 from orchestrator.tune.waiting_seats import WaitingSeats, shortage
 from orchestrator.worker.job import Order
-from orchestrator.worker.limits import why_lost
 from trainables.cached import store_by_value
 
 if TYPE_CHECKING:
@@ -42,10 +42,16 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
     """Between Tune and the driver: receives every result of a seat and returns the seat's next order."""
 
     def __init__(
-        self, driver: Driver, first: Order | None, refresh: Callable[[], None], lost: Callable[[], str] = lambda: ""
+        self,
+        driver: Driver,
+        home: Home,
+        first: Order | None,
+        refresh: Callable[[], None],
+        lost: Callable[[], str] = lambda: "",
     ) -> None:
         super().__init__()
         self.driver = driver
+        self._home = home
         self.failure: BaseException | None = None
         self.unfit: dict[str, str] = {}  # nodes that were found to be unable to run a seat, and why
         self._lost = lost
@@ -55,6 +61,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self._first = first
         self._refresh = refresh
         self._orders: dict[str, Order] = {}  # Tune's id of a seat → what it is doing
+        self._nodes: dict[str, str] = {}  # … → its node, if that does not see the run's folder
         self._seats = WaitingSeats(partial(shortage, driver.sweep), partial(driver.listen, WAITING))
         self._heard = True  # a result came since Tune asked last whether all is finished
 
@@ -77,14 +84,14 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_error(self, controller: Any, trial: Any) -> None:
         """The seat is gone; Tune starts a new one."""
-        order = self._orders.pop(trial.trial_id, None)
+        order, node = self._orders.pop(trial.trial_id, None), self._nodes.pop(trial.trial_id, "")
         try:
             if trial.trial_id in self._answering:  # a loss; with a node, all of its seats are lost at once
                 self._answering.discard(trial.trial_id)
             else:
                 self._failed_start(trial)
             if order is not None and order.assignment is not None and order.kind == "train":
-                self.driver.lose(order.trial, why_lost(order.assignment.folder.parent))
+                self.driver.lose(order.trial, why_lost_on(node, self._home, order.assignment.folder.parent))
             elif order is not None:
                 self.driver.lose_job(order, "the process or its node died")
         except BaseException as error:
@@ -92,7 +99,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
 
     def _failed_start(self, trial: Any) -> None:
         self._failed_starts[trial.trial_id] += 1
-        self.unfit |= unfit_nodes(self.driver.sweep, known=self.unfit)
+        self.unfit |= unfit_nodes(self.driver.sweep, self._home, known=self.unfit)
         if not self.unfit and self._failed_starts[trial.trial_id] >= FAILED_STARTS:
             raise OrchestratorError(
                 f"a worker could not be started, {FAILED_STARTS} times in a row. Last error:\n{_error_of(trial)}"
@@ -130,6 +137,8 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         if not self._answering:
             self.driver.listen(DOING, "")
         self._answering.add(trial.trial_id)
+        if "node" in result:
+            self._nodes[trial.trial_id] = result["node"]
         self._failed_starts.clear()
         left, answer, job = result.get("left"), result.get("answer"), result.get("job")
         if left is not None:
@@ -189,13 +198,20 @@ def rounds(
 
     `first` is an order that was already taken from the driver. `lost` says that Ray has died, and why.
     """
-    progress, idle, unfit = -1, 0, unfit_nodes(driver.sweep)
+    with at_home(driver.places.folder, driver.places.pause_file) as home:
+        _rounds(driver, home, first, refresh, lost)
+
+
+def _rounds(
+    driver: Driver, home: Home, first: Order | None, refresh: Callable[[], None], lost: Callable[[], str]
+) -> None:
+    progress, idle, unfit = -1, 0, unfit_nodes(driver.sweep, home)
     _tell_unfit(driver, unfit)
     while True:
-        dispatcher = Dispatcher(driver, first, refresh, lost)
+        dispatcher = Dispatcher(driver, home, first, refresh, lost)
         first = None
         try:
-            _round(driver, dispatcher, unfit)
+            _round(driver, dispatcher, home, unfit)
         except OrchestratorError:
             raise
         except RayDied as died:
@@ -220,7 +236,7 @@ def rounds(
             raise OrchestratorError(f"Ray Tune ended {idle} times without any progress; see the events in the ledger.")
 
 
-def _round(driver: Driver, dispatcher: Dispatcher, unfit: Collection[str]) -> None:
+def _round(driver: Driver, dispatcher: Dispatcher, home: Home, unfit: Collection[str]) -> None:
     """One Tune experiment: one seat for each concurrent trial."""
     sweep = driver.sweep
     driver.workers = seats(sweep, unfit)
@@ -228,7 +244,7 @@ def _round(driver: Driver, dispatcher: Dispatcher, unfit: Collection[str]) -> No
     shutil.rmtree(storage, ignore_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(Seat, _request(sweep, unfit)),
-        param_space={"sweep": [ray.put(sweep)], "shared": driver.places.shared, "pause": driver.places.pause_file},
+        param_space={"sweep": [ray.put(sweep)], "shared": driver.places.shared, "home": home},
         tune_config=tune.TuneConfig(num_samples=driver.workers, scheduler=dispatcher, reuse_actors=False),
         run_config=tune.RunConfig(
             name="seats",
@@ -261,7 +277,7 @@ def _tell_unfit(driver: Driver, unfit: Mapping[str, str]) -> None:
 
 def trial_result(result: Mapping[str, Any]) -> dict[str, Any]:
     """Our own entries of a Tune result."""
-    return {key: result[key] for key in ("left", "answer", "job") if key in result}
+    return {key: result[key] for key in ("left", "answer", "job", "node") if key in result}
 
 
 def _interrupted(driver: Driver, error: Exception) -> None:

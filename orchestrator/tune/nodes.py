@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
@@ -11,14 +13,17 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.failures import last_words
 from orchestrator.tune.capacity import capacity
+from orchestrator.tune.file_sync import FileSync, Home
+from orchestrator.worker.limits import why_lost
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
+SALVAGE_SECONDS = 60.0  # for a dead worker's last files to arrive
 ANSWER_SECONDS = 60.0  # a node that is silent for longer may just be slow: it is tried
 
 
-def unfit_nodes(sweep: Sweep, known: Collection[str] = ()) -> dict[str, str]:
+def unfit_nodes(sweep: Sweep, home: Home, known: Collection[str] = ()) -> dict[str, str]:
     """The nodes (by Ray's id) that cannot load this sweep, each with a message; `known` nodes are not checked again.
 
     On one node alone nothing is asked: what is wrong there ends the sweep with its own words.
@@ -28,7 +33,7 @@ def unfit_nodes(sweep: Sweep, known: Collection[str] = ()) -> dict[str, str]:
         return {}
     nodes = {n["NodeID"]: n for n in alive if n["NodeID"] not in known and capacity(sweep, [n["Resources"]])}
     reference = [ray.put(sweep)]
-    answers = {node: _asked(node).remote(reference) for node in nodes}
+    answers = {node: _on(node, _load).remote(reference, home) for node in nodes}
     ready, _ = (
         ray.wait(list(answers.values()), num_returns=len(answers), timeout=ANSWER_SECONDS) if answers else ([], [])
     )
@@ -43,16 +48,35 @@ def unfit_nodes(sweep: Sweep, known: Collection[str] = ()) -> dict[str, str]:
     return unfit
 
 
-def _load(reference: list[Any]) -> None:
+def why_lost_on(node: str, home: Home, folder: Path) -> str:
+    """Why the worker of the trial in `folder` is gone. `node`: where it was, if that does not see the run's folder; its
+    notes and its last files are fetched, unless the node is gone, too.
+    """
+    if any(each["NodeID"] == node and each["Alive"] for each in ray.nodes()):
+        with contextlib.suppress(Exception):  # the node is on its way out
+            return str(ray.get(_on(node, _salvage).remote(home, folder), timeout=SALVAGE_SECONDS))
+    return why_lost(folder)
+
+
+def _salvage(home: Home, folder: Path) -> str:
+    why = why_lost(folder)
+    FileSync(home).send(folder)
+    return why
+
+
+def _load(reference: list[Any], home: Home) -> None:
     import orchestrator.tune.seat
 
-    ray.get(reference[0])
+    sweep: Sweep = ray.get(reference[0])
+    home.enter()
+    if not home.is_seen:
+        sweep.workload.check()
     del orchestrator
 
 
-def _asked(node: str) -> Any:
+def _on(node: str, function: Callable[..., Any]) -> Any:
     there = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(_load).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+    return ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
 
 
 def _name(node: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,18 @@ from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 from ray import tune
 
+from orchestrator.tune.file_sync import FileSync, Home
 from orchestrator.worker.job import Answer, Job, Order, other
 from orchestrator.worker.limits import data_bytes, limited, noted, watched
+from search.work import Notice
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
+    from search.work import Assignment
 
 PATIENCE = 0.1  # seconds: reports that come faster than this travel together
 START_SECONDS = 60.0  # more than `max_silence` for a process's first report: it loads torch and the data
+SENDING_SHARE = 0.02  # of the time may go into sending files that nobody waits for
 IDLE = 0.1  # seconds: how long a seat without work waits before it asks again
 
 
@@ -31,7 +36,11 @@ class Seat(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any]) -> None:
         self._sweep: Sweep = ray.get(config["sweep"][0])
         self._shared: Path = config["shared"]
-        self._pause: Path = config["pause"]
+        self._home: Home = config["home"]
+        self._home.enter()
+        self._sync = None if self._home.is_seen else FileSync(self._home)
+        if self._sync is not None:
+            self._sweep.workload.check()  # its data and scripts are on this node, too
         self._order: Order | None = None
         self._job: Job | None = None
         self._next: Order | None = None
@@ -51,9 +60,11 @@ class Seat(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         """Work until there is something to report."""
         result: dict[str, Any] = {"pid": os.getpid()}
+        if self._sync is not None:
+            result["node"] = ray.get_runtime_context().get_node_id()
         if self._leave:
             if self._job is not None:
-                result["left"] = self._job.save() if self._save else self._job.leave()
+                result["left"] = self._sent(self._job.save() if self._save else self._job.leave())
             self._order, self._job = self._next, None
             self._leave = False
         if self._order is None:
@@ -65,14 +76,17 @@ class Seat(tune.Trainable):  # type: ignore[misc]
             result["answer"] = self._train(order)
         else:
             self._order = None
-            result["job"] = other(self._sweep, order, self._shared)
+            result["job"] = self._other(order)
         return result
 
     def _train(self, order: Order) -> Answer:
         assignment = order.assignment
         assert assignment is not None
         if self._job is None:
-            self._job = Job(self._sweep, assignment, self._pause.exists)
+            if self._sync is not None:
+                self._fetch(self._sync, assignment)
+            pausing = self._home.pause.exists if self._sync is None else self._sync.is_pausing
+            self._job = Job(self._sweep, assignment, pausing)
             budget = self._sweep.memory_bytes
             self._memory_limit = None if budget is None else data_bytes() + budget
         silence, patience = self._sweep.silence_seconds, PATIENCE
@@ -84,9 +98,53 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         with noted(own), watched(own, silence), limited(self._memory_limit):
             answer = self._job.advance(patience)
         self._is_new = False
+        answer = self._sent(answer)
         if answer.done:
             self._job = self._order = None
         return answer
+
+    def _other(self, order: Order) -> tuple[dict[str, float], str]:
+        if self._sync is None:
+            return other(self._sweep, order, self._shared)
+        if order.assignment is not None:
+            self._fetch(self._sync, order.assignment)
+        done = other(self._sweep, order, self._shared)
+        self._sync.send(self._shared if order.assignment is None else order.assignment.folder.parent)
+        return done
+
+    def _fetch(self, sync: FileSync, assignment: Assignment) -> None:
+        """Bring to this node what the assignment needs."""
+        sync.tidy()
+        sync.fetch(assignment.folder.parent)
+        if assignment.parent is not None:
+            sync.add(assignment.parent)
+        if assignment.prepared is not None:
+            sync.fetch_shared(assignment.prepared)
+        self._due = 0.0
+
+    def _sent(self, answer: Answer) -> Answer:
+        """Send the trial's files before the driver hears of its checkpoint; without one, now and then."""
+        if self._sync is None or self._job is None:
+            return answer
+        has_saved, begun = any(item.kind == "checkpoint" for item in answer.progress), time.monotonic()
+        if not (has_saved or answer.done or begun >= self._due):
+            return answer
+        try:
+            self._sync.send(self._job.folder.parent)
+        except OSError as error:
+            text = f"no checkpoint: its files did not get to the driver's machine, tried again later: {error}"
+            kept = [item for item in answer.progress if item.kind != "checkpoint"]
+            answer = replace(answer, progress=[*kept, Notice(text=text)])
+        took = time.monotonic() - begun
+        self._job.add_writing(took)
+        order = self._order.assignment if self._order is not None else None
+        wait = self._sweep.checkpoint_seconds if order is None else order.checkpoint_seconds
+        self._due = time.monotonic() + max(wait, took / SENDING_SHARE)
+        return answer
+
+    def cleanup(self) -> None:
+        if self._sync is not None:
+            self._sync.close()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         return {}  # a seat has nothing that must survive

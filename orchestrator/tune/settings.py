@@ -10,9 +10,11 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 
-# The one setting that stays: Ray reads it when it is imported, which is after this. It hides a line about a lost worker,
-# which the driver tells in words of its own.
-os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
+# The one setting that stays: Ray reads it when it is imported, which is after this. It hides what Ray says of a lost worker
+# or node, which the driver tells in words of its own.
+os.environ.setdefault(
+    "RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed|Raylet is terminated|has been marked dead"
+)
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -58,7 +58,7 @@ class Job:
         self.trial = assignment.trial
         self._config, self._names = assignment.config, sweep.space.names
         self._until = assignment.until
-        self._folder = assignment.folder
+        self.folder = assignment.folder
         self._gpu = assignment.gpu
 
         def begin() -> Iterator[Progress | None]:
@@ -79,7 +79,7 @@ class Job:
         answer = Answer(self.trial)
         try:
             if self._run is None:
-                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if self._gpu:
                     answer.progress.append(Placed(device_name("gpu")))
                 with self._inside() as call:  # its own stretch, so that imports do not count as the trial's changes
@@ -90,7 +90,7 @@ class Job:
         except BaseException as error:
             if is_for_us(error):
                 raise
-            kind, says, detail = failure(error, self._folder.parent / LOG)
+            kind, says, detail = failure(error, self.folder.parent / LOG)
             answer.lost = killed_from_outside(error)
             if answer.lost:
                 return self._left(answer)
@@ -115,6 +115,11 @@ class Job:
         """End what the run has started (a user's script, children) now, not when the garbage collector gets there."""
         return self._left(Answer(self.trial))
 
+    def add_writing(self, seconds: float) -> None:
+        """Count time that its checkpoint took on the way to another machine."""
+        if isinstance(self._run, Run):
+            self._run.writing_seconds += seconds
+
     def _left(self, answer: Answer) -> Answer:
         told = []
         if isinstance(self._run, (Run, Generator)):
@@ -132,7 +137,7 @@ class Job:
 
     @contextlib.contextmanager
     def _inside(self) -> Iterator[Callable[..., Any]]:
-        with self._surroundings.entered() as call, log_to(self._folder.parent, self._streams):
+        with self._surroundings.entered() as call, log_to(self.folder.parent, self._streams):
             yield call
 
     def _go_on(self, answer: Answer, deadline: float) -> bool:

@@ -1,0 +1,232 @@
+"""Nodes with disks of their own: a trial's files travel with it, and none is lost with a node."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.tune.file_sync import COPIED, UNFINISHED, Stamp, put, stamps, write
+from tests.support import ROOT, orchestrator, recorded
+from trainables.execution import checkpoint
+
+SCRIPT = ROOT / "tests" / "sweeps" / "steady.py"
+TRAIN = """
+import argparse
+from orchestrator import report
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float)
+lr = parser.parse_args().lr
+for step in range(1, 4):
+    report(step, valid_loss=1 / (1 + lr * step))
+"""
+TUNE = """
+from orchestrator import Space, Sweep, launch, loguniform
+space = Space({"lr": loguniform(1e-3, 1.0)})
+launch(Sweep("tuned", "python train.py", space, minimize="valid_loss", steps=3, num_samples=2))
+"""
+APART = ["unshare", "--mount", "--map-root-user"]  # a process that sees mounts of its own
+
+
+def arrive(folder: Path, **files: bytes) -> dict[str, Stamp]:
+    for name, data in files.items():
+        write(folder / "part" / name, 0, data)
+    return {f"part/{name}": Stamp(len(data), 7_000_000_000) for name, data in files.items()}
+
+
+def test_files_are_put_in_place_together_with_their_times(tmp_path: Path) -> None:
+    arrived = arrive(tmp_path, weights=b"123", manifest=b"")
+    assert stamps(tmp_path, "part") == {}  # not yet: half of a checkpoint is none
+    put(tmp_path, "part", arrived, ())
+    assert stamps(tmp_path, "part") == arrived
+    assert (tmp_path / "part" / "weights").read_bytes() == b"123"
+
+
+def test_a_shorter_file_replaces_a_longer_one_and_what_is_gone_goes_with_its_folder(tmp_path: Path) -> None:
+    put(tmp_path, "part", arrive(tmp_path, weights=b"12345"), ())
+    write(tmp_path / "part" / "step-1" / "state", 0, b"old")
+    put(tmp_path, "part", {"part/step-1/state": Stamp(3, 1)}, ())
+    write(tmp_path / "part" / "weights", 0, b"a longer attempt that was given up")
+    put(tmp_path, "part", arrive(tmp_path, weights=b"12"), ["part/step-1/state"])
+    assert (tmp_path / "part" / "weights").read_bytes() == b"12"
+    assert sorted(os.listdir(tmp_path / "part")) == ["weights"]  # an empty step-1 would pass for a damaged checkpoint
+
+
+def test_links_stay_links_and_what_is_for_one_machine_stays_there(tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    (part / "epoch-3").mkdir(parents=True)
+    (part / "epoch-3" / "model.pt").write_bytes(b"x")
+    (part / "last").symlink_to("epoch-3")
+    (part / COPIED).touch()
+    (part / f"model{UNFINISHED}").touch()
+    found = stamps(tmp_path, "part")
+    assert set(found) == {"part/last", "part/epoch-3/model.pt"}
+    elsewhere = tmp_path / "elsewhere"
+    put(elsewhere, "part", {"part/last": found["part/last"]}, ())
+    assert os.readlink(elsewhere / "part" / "last") == "epoch-3"
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[str, Callable[..., psutil.Process]]]:
+    """The address of a cluster whose head trains nothing, and how to add a node with its own disk in place of the runs."""
+    if shutil.which("unshare") is None or subprocess.run([*APART, "true"], capture_output=True).returncode:
+        pytest.skip("unshare cannot give a process mounts of its own here")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    runs, nodes = tmp_path / "runs", []
+    runs.mkdir()
+    ray = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--address",
+        cluster.address,
+        "--num-cpus=1",
+        "--block",
+    ]
+
+    def alive() -> list[Any]:
+        return [node for node in cluster.global_state.node_table() if node["Alive"]]
+
+    def added(*hidden: Path) -> psutil.Process:
+        before = len(alive())
+        mount = "".join(f'mount -t tmpfs none "{place}" && ' for place in (runs, *hidden)) + 'exec "$@"'
+        with (tmp_path / f"node{len(nodes)}.log").open("w") as log:
+            process = subprocess.Popen(
+                [*APART, "sh", "-c", mount, "sh", *ray], stdout=log, stderr=log, start_new_session=True, cwd=tmp_path
+            )
+        nodes.append(process)
+        deadline = time.monotonic() + 90
+        while len(alive()) == before:
+            assert time.monotonic() < deadline, "the node has not joined"
+            time.sleep(0.2)
+        return psutil.Process(process.pid)
+
+    yield cluster.address, added
+    for process in nodes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            ended(psutil.Process(process.pid))
+        process.wait()
+    cluster.shutdown()
+
+
+def ended(node: psutil.Process) -> None:
+    """The power is cut."""
+    for process in [*node.children(recursive=True), node]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def rows(folder: Path, table: str) -> list[dict[str, Any]]:
+    with contextlib.suppress(OrchestratorError):  # not there yet
+        return recorded(folder, table)
+    return []
+
+
+def wait(process: subprocess.Popen[str], until: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_population_survives_the_end_of_a_node_and_of_the_driver(
+    apart: tuple[str, Callable[..., psutil.Process]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"SEARCHER": "population", "SLEEP": "0.4", "STEPS": "9", "COLUMNS": "200"}.items():
+        monkeypatch.setenv(name, value)
+    address, add = apart
+    folder, nodes = tmp_path / "runs" / "steady", [add(), add()]
+    command = [sys.executable, str(SCRIPT), "--runs", str(tmp_path / "runs"), "--address", address]
+
+    def begun() -> subprocess.Popen[str]:
+        return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    process = begun()
+    wait(process, lambda: len({row["trial"] for row in rows(folder, "checkpoint") if row["step"] >= 2}) >= 2)
+    saved = [folder / row["path"] for row in rows(folder, "checkpoint") if (folder / row["path"]).exists()]
+    checkpoint.check(saved[-1])  # recorded, so it is here; older ones are deleted as the trials go on
+    ended(nodes[0])
+    wait(process, lambda: bool(rows(folder, "lost")))
+    add()
+    before = len(rows(folder, "report"))
+    wait(process, lambda: len(rows(folder, "report")) > before + 10)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "state-dump" not in output
+    last = {row["trial"]: row["step"] for row in rows(folder, "report")}
+    running = set(last) - {row["trial"] for row in rows(folder, "ending")}
+    saved_at = {row["trial"]: row["step"] for row in rows(folder, "checkpoint")}
+    assert all(saved_at[trial] == last[trial] for trial in running)  # all of them saved before they left
+
+    process = begun()
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert [row for row in rows(folder, "event") if row["kind"] == "nondeterminism"] == []
+    steps = [(row["trial"], row["step"]) for row in rows(folder, "report")]
+    assert len(steps) == len(set(steps))
+    assert any(row["parent"] is not None for row in rows(folder, "suggestion"))  # forks, too
+    audited = orchestrator("audit", str(folder), cwd=ROOT)
+    assert audited.returncode == 0, audited.stdout + audited.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_why_a_process_ended_on_another_disk_is_told(
+    apart: tuple[str, Callable[..., psutil.Process]], tmp_path: Path
+) -> None:
+    address, add = apart
+    add()
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--runs", str(tmp_path / "runs"), "--address", address, "--num-samples", "2"],
+        cwd=ROOT, text=True, capture_output=True, timeout=300, env=os.environ | {"TROUBLE": "1:hang", "SILENCE": "5", "COLUMNS": "200"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    reasons = [row["reason"] for row in rows(tmp_path / "runs" / "steady", "lost")]
+    assert len(reasons) == 1
+    stack = re.fullmatch("it was silent for too long; its stack is in (.*)", reasons[0])
+    assert stack is not None
+    assert "_spoil" in Path(stack[1]).read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_node_without_the_script_is_named_with_what_it_lacks(
+    apart: tuple[str, Callable[..., psutil.Process]], tmp_path: Path
+) -> None:
+    address, add = apart
+    place = tmp_path / "project"
+    place.mkdir()
+    (place / "train.py").write_text(TRAIN)
+    (place / "tune.py").write_text(TUNE)
+    add(place)
+    command = [sys.executable, "tune.py", "--runs", str(tmp_path / "runs"), "--address", address]
+    done = subprocess.run(command, cwd=place, text=True, capture_output=True, timeout=300)
+    assert done.returncode == 2, done.stderr
+    assert f"there is no file 'train.py' in {place}" in done.stderr
+    add()
+    done = subprocess.run(command, cwd=place, text=True, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("there is no file 'train.py'") == 1
