@@ -42,6 +42,7 @@ APART = ["unshare", "--mount", "--map-root-user"]  # a process that sees mounts 
 
 def arrive(folder: Path, **files: bytes) -> dict[str, Stamp]:
     for name, data in files.items():
+        write(folder / "part" / name, 0, b"")
         write(folder / "part" / name, 0, data)
     return {f"part/{name}": Stamp(len(data), 7_000_000_000) for name, data in files.items()}
 
@@ -226,6 +227,7 @@ def test_a_node_without_the_script_is_named_with_what_it_lacks(
     done = subprocess.run(command, cwd=place, text=True, capture_output=True, timeout=300)
     assert done.returncode == 2, done.stderr
     assert f"there is no file 'train.py' in {place}" in done.stderr
+    assert "no node of the cluster can run the sweep" in done.stderr
     add()
     done = subprocess.run(command, cwd=place, text=True, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -35,6 +35,11 @@ def seats(sweep: Sweep, unfit: Collection[str] = ()) -> int:
     """
     nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
     fits, grows = capacity(sweep, [have for node, have in nodes.items() if node not in unfit]), can_grow()
+    if fits == 0 and not grows and capacity(sweep, list(nodes.values())):
+        raise BadInput(
+            "no node of the cluster can run the sweep, for the reasons told. Code, data and packages must be at the same "
+            "places on each node as on this machine."
+        )
     if fits == 0 and not grows:
         raise BadInput(
             f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for more than the cluster has on any node "

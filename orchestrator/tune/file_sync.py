@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import stat
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from orchestrator.worker.limits import EXIT_FILE, SILENCE_FILE
 SEEN = "seen-by-nodes"  # the file in the run's folder by which a node knows that it sees it
 WORKERS = "workers.lock"  # in the copy of the run's folder: held by the workers of the node
 COPIED = ".copied"  # in a trial's folder on another node: the driver's machine has had this trial's files
-CHUNK = 2**24  # bytes in one message
+CHUNK, AT_ONCE = 2**24, 4  # bytes in one message, and messages under way
 UNFINISHED = ".incoming"  # ending of a file that has not arrived in full
 LATE = (".reports", "manifest.json")  # what says that other files are whole, so it is put in place after them
 LEFT_OUT = (SILENCE_FILE, EXIT_FILE, COPIED)  # a process's notes for its own machine
@@ -92,10 +93,10 @@ class FileServer:
 
 
 def write(path: Path, offset: int, data: bytes) -> None:
-    """Write a piece of a file that is not in place yet."""
+    """Write a piece of a file that is not in place yet; an empty one at 0 begins it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     unfinished = path.with_name(path.name + UNFINISHED)
-    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (0 if offset else os.O_TRUNC), 0o600)
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (0 if data else os.O_TRUNC), 0o600)
     with open(handle, "wb") as file:
         file.seek(offset)
         file.write(data)
@@ -270,12 +271,15 @@ class FileSync:
         except FileNotFoundError:
             return None
         with file:
-            status, offset = os.fstat(file.fileno()), 0
+            status, offset, under_way = os.fstat(file.fileno()), 0, deque[Any]()
+            _get(self._server.write.remote(name, 0, b""))  # first, for it empties what an earlier attempt has left
             while data := file.read(min(CHUNK, status.st_size - offset)):
-                _get(self._server.write.remote(name, offset, data))
+                under_way.append(self._server.write.remote(name, offset, data))
                 offset += len(data)
-            if not offset:
-                _get(self._server.write.remote(name, 0, b""))
+                if len(under_way) >= AT_ONCE:
+                    _get(under_way.popleft())
+            while under_way:
+                _get(under_way.popleft())
         return Stamp(offset, status.st_mtime_ns)
 
     def _download(self, part: str, wanted: Mapping[str, Stamp], gone: Collection[str]) -> None:
