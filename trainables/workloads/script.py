@@ -51,6 +51,7 @@ from trainables.scripts.flags import (
     script_place,
     variable_in,
 )
+from trainables.scripts.option_values import wrong_value
 from trainables.scripts.printed import measured as measured
 from trainables.scripts.shared_files import IN_OWN_FOLDER, has_checkpoint
 from trainables.scripts.source_names import never_prints
@@ -199,7 +200,7 @@ class Script(CommandLine):
 
     def check_space(self, space: Space) -> None:
         """Raise ValueError if the command names a parameter that the space lacks, or the script or its config
-        file has no place for one."""
+        file has no place for one, or its flag does not take a value of the space."""
         own = {FOLDER, SEED} if self.config is None else {FOLDER, SEED, CONFIG}
         named = names_in(self.command)
         for text, names in ((self.command, named), (self.resume, names_in(self.resume or ""))):
@@ -227,6 +228,8 @@ class Script(CommandLine):
                     f"{self.command!r}: --{flag.name} is a switch and takes no value, but {name!r} is {parameter!r}; "
                     "tune it as choice([True, False])."
                 )
+        if wrong := wrong_value(self.command, known, self._text, space):
+            raise ValueError(wrong)
 
     def run(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> ScriptRun:
         """Raises ValueError for a policy, which could not reach the knobs, and for a fork."""

@@ -1,0 +1,184 @@
+"""Values that a script's flag cannot take, as its source says: a type, or the only choices.
+
+Read from literal declarations (argparse, click, typer, absl), so that a space which
+proposes other values is refused before the start. Of what is computed, or declared twice, nothing is said.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from search.domain.parameters import Float, Parameter
+from trainables.scripts.flags import Flag, find, names_in, script_place
+
+if TYPE_CHECKING:
+    from search.space import Space
+
+MOST = 100  # values of a parameter to look at
+_READ = {"int": int, "float": float, "str": str}
+_ABSL = {"DEFINE_integer": "int", "DEFINE_float": "float"}
+_CHANGES = re.compile(r"conflict_handler|sys\.argv(?!\[1:\]\))")  # what a flag means may not stand in its declaration
+_OTHER_VALUES = {"nargs", "action", "multiple", "is_flag", "flag_value", "count", "callback", None}  # None: **more
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The values that a flag takes: of the type `kind`, and only `choices` if there are any; `line` of the source."""
+
+    line: int
+    kind: str
+    choices: tuple[Any, ...] = ()
+
+    def takes(self, value: Any) -> bool:
+        if value is None:  # the flag is left out
+            return True
+        try:
+            read = _READ[self.kind](str(value))
+        except ValueError:
+            return False
+        return not self.choices or read in self.choices
+
+    def __str__(self) -> str:
+        words = {"int": "whole numbers", "float": "numbers"}.get(self.kind, "")
+        return f"one of {', '.join(map(repr, self.choices))}" if self.choices else words
+
+
+def wrong_value(command: str, known: Mapping[str, Flag], text: str, space: Space) -> str:
+    """The first value of the space or the command that its flag does not take, in a sentence; empty if all may be right.
+
+    `known`: the flags that the script lists. `text`: its source.
+    """
+    words = shlex.split(command)
+    place, taken = script_place(words), {flag: values for flag, values in flag_values(text).items() if flag in known}
+    if place is None or not taken:
+        return ""
+    flags = {name: found.name for name in space.names if (found := find(name, known))}
+    for flag, value in _given(words[place + 1 :]):
+        if (name := value[1:-1]) in space.parameters and value == f"{{{name}}}":
+            flags[name] = flag
+        elif flag in taken and not names_in(value) and not taken[flag].takes(value):
+            takes = f"--{flag} takes {taken[flag]} ({words[place]}, line {taken[flag].line})"
+            return f"{command!r}: {takes}, not {value!r}, which stands in the command."
+    for name, flag in flags.items():
+        if flag not in taken:
+            continue
+        values = space.parameters[name].values(MOST)
+        wrong = [value for value in values if not taken[flag].takes(value)]
+        if wrong and (len(wrong) == len(values) or not space.describe()["constraints"]):  # which may exclude some
+            takes = f"--{flag} takes {taken[flag]} ({words[place]}, line {taken[flag].line})"
+            return (
+                f"{command!r}: {takes}, but the parameter {name!r} may be {wrong[len(wrong) // 2]!r}; "
+                f"{_remedy(space.parameters[name], taken[flag])}"
+            )
+    return ""
+
+
+def flag_values(text: str) -> dict[str, Taken]:
+    """What the source says of the values of its flags, by name without dashes; only what is certain.
+
+    >>> flag_values("parser.add_argument('--layers', type=int)")
+    {'layers': Taken(line=1, kind='int', choices=())}
+    """
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return {}
+    if _CHANGES.search(text):
+        return {}
+    found = list(_declared(tree))
+    times = Counter(name for name, _ in found)
+    return {name: taken for name, taken in found if taken is not None and times[name] == 1}
+
+
+def _given(words: list[str]) -> Iterator[tuple[str, str]]:
+    """The long flags among the words, each with its value, after = or in the next word."""
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        name, equals, value = word.partition("=")
+        if name.startswith("--") and len(name) > 2 and (equals or not following.startswith("-")):
+            yield name[2:], value if equals else following
+
+
+def _remedy(parameter: Parameter, taken: Taken) -> str:
+    if taken.kind == "str" and not any(isinstance(option, str) for option in taken.choices):
+        return f"without type={type(taken.choices[0]).__name__} beside its choices the script refuses every value."
+    if taken.choices:
+        return "leave out what the script does not take, or add it to the script's choices."
+    if isinstance(parameter, Float):
+        low, high = math.ceil(parameter.low), math.floor(parameter.high)
+        if low < high:
+            return f"tune it with {'lograndint' if parameter.log else 'randint'}({low}, {high})."
+    return f"tune it with {taken}, or let the script take other values."
+
+
+def _declared(tree: ast.Module) -> Iterator[tuple[str, Taken | None]]:
+    """Each flag that the source declares; None if its values are not certain."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    run_by_typer = {_last(call.args[0]) for call in calls if ast.unparse(call.func) == "typer.run" and call.args}
+    for call in calls:
+        texts = [each.value for each in call.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+        called = _last(call.func)
+        if called in ("add_argument", "option"):
+            taken = _of_argparse(call) if called == "add_argument" else _of_click(call)
+            yield from ((name[2:], taken) for name in texts if name.startswith("--"))
+        elif called.startswith("DEFINE_") and texts:  # absl
+            options = _literal(call.args[2]) if called == "DEFINE_enum" and len(call.args) > 2 else ()
+            yield texts[0], _certain(call.lineno, _ABSL.get(called, "str"), options)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and (node.name in run_by_typer or _is_command_of_typer(node)):
+            for each in [*node.args.args, *node.args.kwonlyargs]:
+                annotated = "" if each.annotation is None else ast.unparse(each.annotation)
+                yield each.arg.replace("_", "-"), _certain(each.lineno, annotated)
+
+
+def _of_argparse(call: ast.Call) -> Taken | None:
+    given = {word.arg: word.value for word in call.keywords}
+    if _OTHER_VALUES & set(given):
+        return None
+    kind = ast.unparse(given["type"]) if "type" in given else "str"
+    return _certain(call.lineno, kind, _literal(given.get("choices")))
+
+
+def _of_click(call: ast.Call) -> Taken | None:
+    given = {word.arg: word.value for word in call.keywords}
+    if _OTHER_VALUES & set(given):
+        return None
+    kind, default = given.get("type"), given.get("default")
+    if kind is None:  # click takes the type of the default
+        return _certain(call.lineno, type(default.value).__name__ if isinstance(default, ast.Constant) else "")
+    if isinstance(kind, ast.Call) and _last(kind.func) == "Choice" and len(kind.args) == 1 and not kind.keywords:
+        return _certain(call.lineno, "str", tuple(each for each in _literal(kind.args[0]) if isinstance(each, str)))
+    return _certain(call.lineno, ast.unparse(kind).removeprefix("click.").lower())
+
+
+def _certain(line: int, kind: str, choices: tuple[Any, ...] = ()) -> Taken | None:
+    return Taken(line, kind, choices) if kind in ("int", "float") or (kind == "str" and choices) else None
+
+
+def _literal(node: ast.expr | None) -> tuple[Any, ...]:
+    """The options that stand there as they are; empty if they are computed."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "range":
+        ends = [_literal(ast.List([end])) for end in node.args]
+        return tuple(range(*(end[0] for end in ends))) if all(ends) and not node.keywords else ()
+    try:
+        options = ast.literal_eval(node) if isinstance(node, (ast.List, ast.Tuple, ast.Set)) else ()
+    except ValueError:
+        return ()
+    return tuple(options)
+
+
+def _last(node: ast.expr) -> str:
+    """The last name of a dotted one."""
+    return ast.unparse(node).rpartition(".")[2]
+
+
+def _is_command_of_typer(node: ast.FunctionDef) -> bool:
+    """`@app.command()`: without click's options, its flags are its arguments."""
+    decorators = [each.func if isinstance(each, ast.Call) else each for each in node.decorator_list]
+    return [_last(each) for each in decorators] == ["command"]
