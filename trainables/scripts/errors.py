@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from search.wording import message_at, one_line
 from trainables.killed import MEMORY, signal_of, told_killed
 from trainables.scripts.command_flags import stands_in
 from trainables.scripts.flags import Flag, flags_of, nearest
 from trainables.scripts.printed import visible
+from trainables.scripts.wrapping import said_by_hydra, unboxed, without_hints, without_launcher
 
 TAIL = 200  # last lines, in which to look for the error
 LAST = 3  # lines to standard error that are told if none of them names an error
@@ -18,9 +20,11 @@ _RANK = re.compile(r"^\s*\[(?:rank|default)\d+\]:\s?")
 _EXCEPTION = re.compile(
     r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Warning|Exit|Failure|Refused|Expected|NotFound|Timeout)\b(?::.*)?$"
 )
-_LAUNCHERS = ("ChildFailedError", "CalledProcessError", "ProcessExitedException", "ProcessRaisedException")
+_TRACE = re.compile(r"(?:Traceback|Stacktrace|Backtrace)\b")
+_FRAME = re.compile(r"\s+(?:at .+(?:\(|:\d)|\.\.\. \d+ more|@ )")  # Java and JavaScript; Julia
 _MESSAGE = re.compile(
-    r"\b(?:error|fatal|exception|killed|not found|no such file|permission denied|segmentation fault)\b", re.I
+    r"\b(?:error|fatal|exception|panic|panicked|killed|not found|no such file|permission denied|segmentation fault)\b",
+    re.I,
 )
 _BAR = re.compile(r"\d%\||it/s|s/it|━|█")
 _ARGPARSE = re.compile(r"^[^\s:]+(?: [^\s:]+)*: error: .*")
@@ -31,23 +35,25 @@ _UNKNOWN = re.compile(
 
 def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None, command: str = "") -> str:
     """The error that ended a script, as far as its output shows; empty if it wrote nothing. `command`: as the user gave it."""
-    said, to_errors = _lines(output) + _lines(errors), _lines(errors)
+    to_errors = _lines(unboxed(errors))
+    told_lines = [*_lines(unboxed(output)), *to_errors]
+    said, launcher = without_launcher(without_hints(told_lines))
     told = _without_usage(said) or said
-    raised = [at for at, line in enumerate(said) if _EXCEPTION.match(line)]
-    own = [
-        at for at in raised if not any(n in said[at] for n in _LAUNCHERS) and "Warning" not in said[at].split(":")[0]
-    ]
-    of_own = own[:1] if len(own) < len(raised) else own  # the first of a launcher's children; else the last of a chain
+    raised = [at for at, line in enumerate(said) if _EXCEPTION.match(line) and "Warning" not in line.split(":")[0]]
+    is_first_meant = bool(launcher) or any("Exception Group" in line for line in told_lines)  # else the last of a chain
+    if hydras := [] if raised else said_by_hydra(errors) or said_by_hydra(output):
+        return one_line(hydras)
     for among, found in (
         (said, [at for at, line in enumerate(said) if _ARGPARSE.match(line) or _UNKNOWN.search(line)]),
-        (said, of_own),
+        (said, _first_chain(said, raised) if is_first_meant else raised),
         (told, [at for at, line in enumerate(told) if _MESSAGE.search(line) and not _BAR.search(line)]),
     ):
         if found:
-            error = one_line(message_at(among, found[-1]))
+            error = one_line(_message(among, found))
             return _with_hint(error, known or flags_of(f"{errors}\n{_usage(errors)}"), command)
     plain = [line for line in told if not _BAR.search(line)]
-    return one_line(_last_message(plain, sum(line in to_errors for line in plain)))
+    of_errors = sum(line in to_errors for line in plain)
+    return launcher if launcher and not of_errors else one_line(_last_message(plain, of_errors))
 
 
 def killed_in_words(code: int, errors: str, output: str) -> str:
@@ -59,6 +65,24 @@ def killed_in_words(code: int, errors: str, output: str) -> str:
         return f"its process was killed by SIGKILL, {MEMORY}"
     told = "" if number else told_killed("\n".join([*_lines(output), *_lines(errors)]))
     return told and f"one of its processes was killed by SIGKILL, {MEMORY}: {told}"
+
+
+def _first_chain(said: Sequence[str], raised: Sequence[int]) -> list[int]:
+    """Of several processes' exceptions those of the first: it may have caught one and raised another."""
+    chain = list(raised[:1])
+    for at in raised[1:]:
+        if not any(line.startswith(("During handling of", "The above exception")) for line in said[chain[-1] : at]):
+            break
+        chain.append(at)
+    return chain
+
+
+def _message(among: Sequence[str], found: Sequence[int]) -> list[str]:
+    """The last message that begins at one of the `found` lines, without the frames of a traceback."""
+    last = found[-1]
+    start = next(at for at in found if last < at + len(message_at(among, at)))
+    head, *more = message_at(among, start)
+    return [head, *(line for line in takewhile(lambda line: not _TRACE.match(line), more) if not _FRAME.match(line))]
 
 
 def _lines(text: str) -> list[str]:

@@ -303,9 +303,8 @@ class ScriptRun(Run):
         if why := killed_in_words(code, errors, output):  # a shell may end with code 0 after it
             raise Killed(why)
         if code:
-            said = (
-                error_line(errors, output, self._script.known_flags(), self._script.command) or "it printed no reason"
-            )
+            told = "" if signal_of(code) else output  # what a killed script printed last is its progress
+            said = error_line(errors, told, self._script.known_flags(), self._script.command) or "it printed no reason"
             where = f"after step {self._step} of {self._assignment.until}"
             if signal_of(code):
                 raise ScriptFailed(f"{exit_in_words(code)} {where}: {said}")
