@@ -24,7 +24,7 @@ from orchestrator.console.signals import Signals
 from orchestrator.console.turns import alone
 from orchestrator.definition.bad_input import in_words, place, tell_uncaught
 from orchestrator.errors import BadInput, Interrupted, OrchestratorError
-from orchestrator.outcome import problem_of, record_interruption, tell_end
+from orchestrator.outcome import problem_of, record_interruption, state_at_end, tell_end
 from orchestrator.worker.processes import end_left_over_processes
 
 if TYPE_CHECKING:
@@ -328,8 +328,7 @@ def drive(
                 driver.close()
                 problem = close(driver, ledger, signals.received)
                 with ledger.transaction():
-                    ended = "interrupted" if isinstance(problem, Interrupted) else "failed" if problem else "finished"
-                    ledger.add_event(STATE, ended)
+                    ledger.add_event(STATE, state_at_end(driver, problem))
             if driver.found and len(driver.history) == known and problem is None:
                 console.print("Nothing was left to do.", highlight=False)
             if is_script:

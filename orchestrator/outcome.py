@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.console.plurals import plural
 from orchestrator.errors import Interrupted, NoMetric, OrchestratorError, TrialsFailed
+from orchestrator.failures import signature
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
@@ -110,12 +111,25 @@ def problem_of(
     if driver.abort_reason:
         return TrialsFailed(f"{driver.abort_reason.rstrip('.') if retry else driver.abort_reason}{retry}")
     if len(failed) > allowed:
-        reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in failed[:3])
-        are = "is" if allowed == 1 else "are"
+        firsts = list({signature(trial.reason): trial for trial in reversed(failed)}.values())[::-1]
+        reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in firsts[:3])
         return TrialsFailed(
-            f"{plural(len(failed), 'trial')} failed, {allowed} {are} allowed (allow_failed). {reasons}{retry}"
+            f"{len(failed)} of {plural(len(history.trials), 'trial')} failed, more than Sweep(allow_failed={allowed}) allows; the "
+            f"others gave a result{' (error.result)' if how_to_retry else ''}. {reasons}{retry}"
         )
     return None
+
+
+def state_at_end(driver: Driver, problem: OrchestratorError | None) -> str:
+    """The state of a run that has ended: finished if it came to its end with a result, and not most
+    of its trials failed."""
+    from search.records import Status
+
+    if isinstance(problem, Interrupted):
+        return "interrupted"
+    is_whole = isinstance(problem, TrialsFailed) and not driver.abort_reason
+    few = 2 * driver.history.count(Status.FAILED) <= len(driver.history.trials)
+    return "finished" if problem is None or (is_whole and few) else "failed"
 
 
 def _why_no_result(driver: Driver) -> str:

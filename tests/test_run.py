@@ -30,7 +30,7 @@ from orchestrator import (
     uniform,
 )
 from orchestrator.record.schema import STATE
-from tests.support import recorded, run_script, small_sweep
+from tests.support import orchestrator, recorded, run_script, small_sweep
 
 
 @pytest.fixture
@@ -163,13 +163,34 @@ def test_its_errors_are_ours_and_carry_what_there_is(place: Path) -> None:
         (place / "first").touch()
         yield from falling(config, state)
 
-    with pytest.raises(TrialsFailed, match=r"2 trials failed, 0 are allowed .*only once") as caught:
+    with pytest.raises(TrialsFailed, match=r"2 of 3 trials failed, more than .*allow_failed=0.*only once") as caught:
         run(told(fails), simulate=True, max_concurrent=1)
     assert caught.value.result is not None
     assert caught.value.result.state == "failed"
     assert set(caught.value.result.trials["status"]) == {"completed", "failed"}
     assert caught.value.result.value is not None
     assert caught.value._render_traceback_() == [f"TrialsFailed: {caught.value}"]
+
+
+def test_a_sweep_with_a_result_in_which_few_trials_failed_is_finished_and_says_how_many(place: Path) -> None:
+    def fails(config: Any, state: Any) -> Iterator[Any]:
+        if not (place / "once").exists():
+            (place / "once").touch()
+            raise RuntimeError("no room for this one")
+        yield from falling(config, state)
+
+    with pytest.raises(TrialsFailed) as caught:
+        run(told(fails), simulate=True, max_concurrent=1)
+    assert str(caught.value).startswith(
+        "1 of 3 trials failed, more than Sweep(allow_failed=0) allows; the others gave a result (error.result). "
+        "trial 0: RuntimeError: no room for this one. Once the cause is mended, run(sweep, retry_failed=True)"
+    )
+    assert caught.value.result is not None
+    assert caught.value.result.state == "finished"
+    said = orchestrator("status", "told", cwd=place)
+    assert said.stdout.startswith("told: finished; 2 completed, 1 failed; best loss")
+    listed = orchestrator("list", cwd=place)
+    assert listed.stdout.splitlines()[1].split()[:4] == ["told", "finished", "3", "1"]
 
 
 def test_a_training_that_only_gives_nan_has_no_result(place: Path) -> None:

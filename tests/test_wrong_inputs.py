@@ -176,7 +176,7 @@ LATER = {
         ("no full training has reported 'loss'", "--num-samples"),
         exit_code=4,
     ),
-    "one failure too many": Wrong("from pathlib import Path\ndef train(config, state):\n    yield {'loss': 1.0}\n    if Path('one').exists(): raise RuntimeError('broken')\n    Path('one').touch(); yield {'loss': 1.0}; yield {'loss': 1.0}\nplain(workload=of(train), max_concurrent=1)", ("2 trials failed, 0 are allowed", "broken"), exit_code=3),
+    "one failure too many": Wrong("from pathlib import Path\ndef train(config, state):\n    yield {'loss': 1.0}\n    if Path('one').exists(): raise RuntimeError('broken')\n    Path('one').touch(); yield {'loss': 1.0}; yield {'loss': 1.0}\nplain(workload=of(train), max_concurrent=1)", ("2 of 3 trials failed, more than Sweep(allow_failed=0) allows", "broken"), exit_code=3),
 }  # fmt: skip
 
 
