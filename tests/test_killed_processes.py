@@ -18,7 +18,7 @@ from search.work import Killed, Progress
 from tests.scripting import HORIZON, LINE, RESUMES, STARTS_OVER, assigned, curve, script, trained
 from tests.support import recorded, simulated, small_sweep
 from trainables.carry_out import carry_out
-from trainables.killed import told_killed
+from trainables.killed import exit_in_words, told_killed
 from trainables.scripts.channels import ScriptFailed
 from trainables.workloads.callable import FromFunction
 
@@ -156,3 +156,10 @@ def test_a_function_whose_own_child_was_killed_goes_on(tmp_path: Path) -> None:
     ledger = Ledger.read(tmp_path)
     assert summary(ledger)["best"]["step"] == 4
     ledger.close()
+
+
+def test_how_a_process_ended_names_memory_where_it_may_be_the_cause() -> None:
+    assert [exit_in_words(code) for code in (0, 3, -11, 143)] == [
+        "exit code 0", "exit code 3", "killed by SIGSEGV", "killed by SIGTERM",
+    ]  # fmt: skip
+    assert {exit_in_words(code) for code in (-9, 137)} == {"killed by SIGKILL, often for want of memory"}

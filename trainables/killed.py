@@ -33,6 +33,19 @@ def signal_of(code: int) -> int:
     return 0
 
 
+def exit_in_words(code: int) -> str:
+    """How a process ended, for people.
+
+    >>> exit_in_words(1), exit_in_words(-11)
+    ('exit code 1', 'killed by SIGSEGV')
+    >>> exit_in_words(-9)
+    'killed by SIGKILL, often for want of memory'
+    """
+    number = signal_of(code)
+    why = f", {MEMORY}" if number == signal.SIGKILL else ""
+    return f"killed by {signal.Signals(number).name}{why}" if number else f"exit code {code}"
+
+
 def told_killed(text: str) -> str:
     """The last line that tells of a process killed by SIGKILL, as launchers write it; empty if there is none.
 

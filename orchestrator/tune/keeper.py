@@ -25,6 +25,8 @@ from typing import IO, Any
 
 import psutil
 
+from trainables.killed import exit_in_words
+
 LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.2
 BURIAL_SECONDS = 10.0  # to look for dead orphans, all processes of the machine are gone through
@@ -56,7 +58,7 @@ def main(options: dict[str, Any]) -> None:
         time.sleep(POLL_SECONDS)
         for name in [name for name, process in servers.items() if process.poll() is not None]:
             trouble.append(name)
-            _tell(driver, lost=f"Ray's {name} has ended (exit code {servers.pop(name).returncode})")
+            _tell(driver, lost=f"Ray's {name} has ended ({exit_in_words(servers.pop(name).returncode)})")
         if time.monotonic() - buried > BURIAL_SECONDS:
             _bury(own)
             buried = time.monotonic()

@@ -18,6 +18,7 @@ from orchestrator.errors import EngineLost, OrchestratorError, StorageError
 from orchestrator.tune.loss import Loss
 from orchestrator.tune.settings import ENVIRONMENT, unless_set
 from orchestrator.worker.processes import VARIABLE, end_marked, forget_processes, mark_processes, temporary_folder
+from trainables.killed import exit_in_words
 
 SERVERS_MEMORY = 256 * 2**20  # bytes of the object store: what passes between our processes is small
 PATIENCE = 20.0  # seconds for the keeper to end everything
@@ -89,7 +90,7 @@ class LocalRay:
                 self._failure = said
             self._answered.set()
         if not self._answered.is_set():
-            self._failure = {"error": f"its process ended (exit code {self._keeper.wait()})", "errno": None}
+            self._failure = {"error": f"its process ended ({exit_in_words(self._keeper.wait())})", "errno": None}
         self._lose("Ray's parent process has ended")
         self._answered.set()
 

@@ -28,6 +28,7 @@ from torch._C._distributed_c10d import TCPStore
 from search.work import Assignment, Notice, Progress, Run
 from trainables.cached import store_by_value
 from trainables.contract import Policy, Workload
+from trainables.killed import exit_in_words
 from trainables.parallel.member import HOST, Reply, Request
 from trainables.pausing import Pausing
 
@@ -200,7 +201,7 @@ class _Team:
     def _lost(self, rank: int) -> WorkerLost:
         code = self._processes[rank].wait()
         said = self._output(rank).read_text(errors="replace").strip().splitlines()[-1:]
-        return WorkerLost(f"worker {rank} was lost (exit code {code})" + "".join(f": {line}" for line in said))
+        return WorkerLost(f"worker {rank} was lost ({exit_in_words(code)})" + "".join(f": {line}" for line in said))
 
     def close(self) -> None:
         for process in self._processes:

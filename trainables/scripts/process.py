@@ -18,8 +18,6 @@ from pathlib import Path
 
 import psutil
 
-from trainables.killed import signal_of
-
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL
 LAST_WORDS = 60.0  # seconds for a finished script to save its model
 _GUARD = """
@@ -116,12 +114,6 @@ def end_leftovers(environment: Mapping[str, str], runner: str) -> int:
                 found.append(process)
     psutil.wait_procs(found, timeout=GRACE)
     return len(found)
-
-
-def exit_in_words(code: int) -> str:
-    """An exit code in words: `exit code 1`, `killed by SIGKILL`."""
-    number = signal_of(code)
-    return f"killed by {signal.Signals(number).name}" if number else f"exit code {code}"
 
 
 def _group_lives(group: int) -> bool:

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from search import work
 from search.work import Assignment, Ended, Killed, Notice, Paused, Progress, Reported, Run, Saved
-from trainables.killed import signal_of
+from trainables.killed import exit_in_words, signal_of
 from trainables.pausing import Pausing
 from trainables.scripts import config_file
 from trainables.scripts.channels import Channels, ScriptFailed
 from trainables.scripts.errors import error_line, killed_in_words
 from trainables.scripts.line import Value
 from trainables.scripts.printed import visible
-from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers, exit_in_words
+from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
 from trainables.scripts.shared_files import LOOKS, checkpoints_here
 from trainables.scripts.step_count import COUNTED, OWN, REPORTED, Reading, Refused, StepCount, TrainsOn
 from trainables.scripts.trial_folder import (
