@@ -212,6 +212,31 @@ def test_where_too_few_came_to_the_end_the_bars_are_in_the_order_of_an_earlier_s
     assert (bars.title, list(bars.series[0].y)) == ("Importance at step 2", ["x", "rate"])
 
 
+@pytest.mark.parametrize(
+    ("cut", "title", "label", "note"),
+    [
+        (34, "Configurations at step 2", "loss, step 2", "40 results at step 2, also of trials that trained further: their final values are not here."),
+        (30, "Configurations trained in full", "loss, full trainings", "10 results of full trainings; 30 trials that stopped early have none."),
+        (0, "Configurations trained in full", "loss, full trainings", "40 results of full trainings."),
+    ],
+)  # fmt: skip
+def test_the_chart_of_configurations_says_at_which_step_their_values_are(
+    cut: int, title: str, label: str, note: str, tmp_path: Path
+) -> None:
+    configs = configs_of(LINE, 40)
+    curves = np.array([config["x"] for config in configs])[:, None] - np.arange(4.0)
+    stop = dict.fromkeys(range(40 - cut, 40), 2)
+    run = written(tmp_path, sweep_over(LINE, num_samples=40), trained(configs, curves, stop_at=stop))
+    section = parameters.section(run)
+    assert section is not None
+    (lines,) = [figure for figure in section.figures if isinstance(figure, Parallel)]
+    assert (lines.title, lines.axes[-1].label, lines.color_label, lines.note) == (title, label, label, note)
+    slices = [figure for figure in section.figures if isinstance(figure, Chart) and figure.title in ("x", "rate")]
+    hovers = [words for chart in slices for series in chart.series for words in series.hover]
+    assert hovers
+    assert all(words.endswith(" at step 2") == (cut == 34) for words in hovers)
+
+
 def test_what_early_results_tell_and_what_stopping_saved(stopped: Recorded) -> None:
     section = correlation.section(stopped)
     check(section)

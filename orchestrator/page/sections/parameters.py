@@ -15,6 +15,7 @@ from orchestrator.page.analysis.words import counted, listed, percent, short
 from orchestrator.page.charts import Axis, Chart, Figure, Parallel, Section, Series, Surface
 from orchestrator.page.recorded import Recorded
 from search.history import Trial
+from search.records import Status
 from search.task import FULL
 
 ENOUGH = 8  # results at a stage for the charts of parameters; at a later one with fewer, hardly anything is seen
@@ -142,14 +143,26 @@ def _parallel(run: Recorded, stage: Stage, order: Sequence[Column]) -> Parallel:
     values = [run.value(stage.results[number]) for number in kept]
     configs = [as_trained(trial) for trial in trials]
     axes = [Axis(c.name, [c.shown(config.get(c.name)) for config in configs], c.log) for c in order]
-    left = len(numbers) - len(kept)
-    shown = stage.name[:1].upper() + stage.name[1:]
-    note = f"{shown}; the best and a spread of the others, {left} are left out." if left else f"{shown}."
+    note = _which(run, stage)
+    if left := len(numbers) - len(kept):
+        note += f" The best and a spread of the others: {left} are left out."
     if found := [column.name for column in order if finders(column.name, trials)]:
         note += f" {listed(found)}: as found in training."
-    return Parallel(
-        "All configurations", [*axes, Axis(run.metric, values)], values, run.metric, run.goal.mode == "min", note=note
+    title = "Configurations trained in full" if stage.is_end else f"Configurations {stage.where}"
+    label = f"{run.metric}, {stage.name}"
+    return Parallel(title, [*axes, Axis(label, values)], values, label, run.goal.mode == "min", note=note)
+
+
+def _which(run: Recorded, stage: Stage) -> str:
+    """Which trials a chart of a stage shows, and with which of their values, in a sentence."""
+    results = counted(len(stage.results), "result")
+    if not stage.is_end:
+        return f"{results} {stage.where}, also of trials that trained further: their final values are not here."
+    stopped = run.history.count(Status.STOPPED)
+    others = (
+        f"; {counted(stopped, 'trial')} that stopped early {'has' if stopped == 1 else 'have'} none" if stopped else ""
     )
+    return f"{results} of full trainings{others}."
 
 
 def _slice(run: Recorded, stage: Stage, column: Column) -> Chart:
@@ -177,6 +190,7 @@ def _points(run: Recorded, stage: Stage, column: Column, numbers: Sequence[int],
     y = [run.value(stage.results[number]) for number in numbers]
     hover = [
         f"trial {trial.number}: {run.metric} {short(value)}"
+        + ("" if stage.is_end else f" {stage.where}")
         + (f", began at {short(trial.config[column.name])}" if finders(column.name, [trial]) else "")
         for trial, value in zip(trials, y, strict=True)
     ]
@@ -211,7 +225,7 @@ def _contour(run: Recorded, shown: Influence, order: Sequence[Column]) -> Surfac
     y = [float(config[b.name]) for config in configs]
     hover = [f"trial {n}: {short(run.value(shown.stage.results[n]))}" for n in numbers]
     return Surface(
-        f"{a.name} and {b.name}", a.name, b.name, run.metric, [a.value(tick) for tick in ticks],
+        f"{a.name} and {b.name}", a.name, b.name, f"{run.metric}, {shown.stage.name}", [a.value(tick) for tick in ticks],
         [b.value(tick) for tick in ticks], grid, Series("trials", x, y, kind="points", role="muted", hover=hover),
         x_log=a.log, y_log=b.log,
         note=f"Of the numbers that are always active, the two of the largest importance {shown.stage.where}"
