@@ -14,8 +14,10 @@ import pytest
 
 from orchestrator import (
     Asha,
+    Grid,
     MlpDigits,
     Quadratic,
+    Random,
     RunToEnd,
     Script,
     Space,
@@ -27,6 +29,7 @@ from orchestrator import (
     loguniform,
     pow2,
     randint,
+    run,
     uniform,
     when,
 )
@@ -249,3 +252,40 @@ def test_of_a_users_own_training_nothing_is_claimed(plan: Any) -> None:
 
     sweep = Sweep("own", train, Space({"lr": loguniform(1e-3, 1)}), minimize="loss", steps=1, policy=RateRace())
     assert not warnings(plan(sweep))
+
+
+FEW = {"optimizer": choice(["sgd", "adam"]), "batch_size": pow2(16, 32), "momentum": 0.9}
+ONCE = {"optimizer": choice(["sgd", "adam"]), "layers": randint(1, 6)}
+
+
+@pytest.mark.parametrize(
+    ("space", "changes", "told"),
+    [
+        (Space(FEW), {}, "the space has only 4 configurations for 20 trials: once all are known, trials repeat them, each with another "
+         "seed, and show the noise and nothing new. num_samples=4 tries each once, and so does searcher=Grid()."),
+        (Space(FEW, {"one": lambda config: config["batch_size"] == 16}), {"searcher": Tpe()}, "the space has only 2 configurations for 20"),
+        (Space(FEW), {"num_samples": None, "budget": 7.0}, "4 configurations for as many trials as the budget allows: "),
+        (Space({"momentum": 0.9}), {}, "the space has only 1 configuration for 20 trials"),
+        (Space(ONCE), {}, "num_samples=12 tries each once."),
+        (Space(FEW), {"num_samples": 4}, ""),
+        (Space(FEW), {"searcher": Grid()}, ""),
+        (Space(FEW | {"rate": uniform(0, 1)}), {}, ""),
+    ],
+)  # fmt: skip
+def test_a_space_with_fewer_configurations_than_trials_is_told(
+    space: Space, changes: dict[str, Any], told: str, plan: Any
+) -> None:
+    script = Script("python train.py", metric="loss", mode="min", horizon=3)
+    fields: dict[str, Any] = {"num_samples": 20, "searcher": Random(), "scheduler": RunToEnd()}
+    found = warnings(plan(Sweep("few", script, space, **fields | changes)))
+    assert [told in text for text in found] == [True] * bool(told)
+
+
+def test_the_start_tells_of_a_small_space_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def train(config: dict[str, float]) -> Iterator[dict[str, float]]:
+        yield {"loss": config["layers"]}
+
+    sweep = Sweep("few", train, Space(ONCE), minimize="loss", steps=1, num_samples=13, searcher=Random())
+    result = run(sweep, tmp_path, simulate=True)
+    assert "Warning: the space has only 12 configurations for 13 trials" in capsys.readouterr().err
+    assert list(result.trials["origin"]) == ["random"] * 12 + ["fallback"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.console.plurals import plural
-from orchestrator.definition import direction
+from orchestrator.definition import direction, small_space
 from search.rules.retries import retriable
 from search.wording import shown
 
@@ -27,13 +27,14 @@ def renamed_to(folder: Path, target: Path | None) -> str:
 
 
 def chosen(driver: Driver) -> list[str]:
-    """The defaults that a new sweep has chosen, with the reasons; and whether its metric seems tuned the wrong way round."""
+    """The defaults that a new sweep has chosen, with the reasons; and what is doubtful: its metric's direction, a
+    space with fewer configurations than trials."""
     sweep = driver.sweep
     if driver.found:
         return []
     texts = [f"Default {part} {shown(getattr(sweep, part))}: {why}." for part, why in sweep.chosen.items()]
-    doubt = direction.warning(sweep)
-    return [*texts, f"Warning: {doubt}"] if doubt else texts
+    doubts = [direction.warning(sweep), small_space.warning(sweep)]
+    return [*texts, *(f"Warning: {doubt}" for doubt in doubts if doubt)]
 
 
 def another_try(driver: Driver, how: str, *, is_asked: bool) -> str:

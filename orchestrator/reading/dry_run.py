@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.console.plurals import plural
-from orchestrator.definition import baseline_outside, direction, finding, machine, unused_seed
+from orchestrator.definition import baseline_outside, direction, finding, machine, small_space, unused_seed
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
@@ -83,6 +83,7 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
     warnings = [
         no_room(sweep, folder, history),
         direction.warning(sweep),
+        small_space.warning(sweep),
         finding.warning(sweep),
         sweep.workload.doubt(),
         sweep.workload.space_doubt(sweep.space),
