@@ -472,7 +472,11 @@ def test_a_mistake_in_the_script_is_told_with_its_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("trouble", "code", "words"),
-    [("1:raise", 3, "1 trial failed, 0 are allowed"), ("1:typo", 3, "reported no 'loss'"), ("1:nan", 0, "1 diverged")],
+    [
+        ("1:raise", 3, "1 of 4 trials failed, more than Sweep(allow_failed=0)"),
+        ("1:typo", 3, "reported no 'loss'"),
+        ("1:nan", 0, "1 diverged"),
+    ],
 )
 def test_exit_codes_say_how_it_went(tmp_path: Path, trouble: str, code: int, words: str) -> None:
     done = steady(tmp_path, "--num-samples", "4", TROUBLE=trouble)
