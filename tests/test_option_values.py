@@ -100,6 +100,7 @@ def test_a_value_that_the_flag_does_not_take_is_refused(
         (ARGPARSE + "\nother = argparse.ArgumentParser()\nother.add_argument('--layers')", {"layers": 9}),
         (CLICK, {"batch-size": lograndint(2, 9), "layers": 3, "any-case": "SGD", "optimizer": "adam"}),
         (TYPER, {"batch_size": lograndint(2, 9), "rate": uniform(0, 1)}),
+        (TYPER, {"batch_size": 64.0}),  # which typer reads as 64
         (ABSL, {"batch_size": lograndint(2, 9), "optimizer": "adam"}),
     ],
 )

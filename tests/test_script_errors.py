@@ -75,6 +75,10 @@ LAUNCHED = {
         "subprocess.CalledProcessError: Command 'a' died with <Signals.SIGSEGV: 11>."),
     "spawn": (f"{TRACE}torch.multiprocessing.spawn.ProcessRaisedException: \n\n-- Process 1 terminated with the following error:\n{TRACE}ValueError: bad\n",
         "ValueError: bad"),
+    "a command failed early, and this is not why": (
+        f"{TRACE}subprocess.CalledProcessError: Command '['git']' returned non-zero exit status 128.\nError: out of luck",
+        "Error: out of luck",
+    ),
     "srun": (f"{TRACE}ValueError: bad lr\nsrun: error: node1: task 0: Exited with exit code 1", "ValueError: bad lr"),
     "make": (f"{TRACE}ValueError: bad lr\nmake: *** [Makefile:2: train] Error 1", "ValueError: bad lr"),
 }  # fmt: skip
@@ -86,6 +90,7 @@ OTHERS = {
     "group": ("  + Exception Group Traceback (most recent call last):\n  |   File \"a.py\", line 1, in <module>\n  | ExceptionGroup: two (2 sub-exceptions)\n"
         "  +-+---------------- 1 ----------------\n    | ValueError: a\n    +---------------- 2 ----------------\n    | KeyError: 'b'\n"
         "    +------------------------------------", "ValueError: a"),
+    "difference": ("AssertionError: lists differ\n  - a\n  + b", "AssertionError: lists differ: - a; + b"),
     "memory": (f"{TRACE}torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB.", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB."),
     "bash": ("a.sh: line 3: pythn: command not found", "a.sh: line 3: pythn: command not found"),
     "uv": ("error: Failed to spawn: `a.py`\n  Caused by: No such file or directory (os error 2)", "error: Failed to spawn: `a.py`: Caused by: No such file or directory (os error 2)"),

@@ -11,7 +11,7 @@ import math
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from search.space import Space
 
 MOST = 100  # values of a parameter to look at
-_READ = {"int": int, "float": float, "str": str}
 _ABSL = {"DEFINE_integer": "int", "DEFINE_float": "float"}
-_CHANGES = re.compile(r"conflict_handler|sys\.argv(?!\[1:\]\))")  # what a flag means may not stand in its declaration
+# Where one of these stands, a declaration may not be all that decides.
+_CHANGES = re.compile(r"conflict_handler|jsonargparse|sys\.argv(?!\[1:\]\))")
 _OTHER_VALUES = {"nargs", "action", "multiple", "is_flag", "flag_value", "count", "callback", None}  # None: **more
 
 
@@ -46,8 +46,20 @@ class Taken:
         return not self.choices or read in self.choices
 
     def __str__(self) -> str:
-        words = {"int": "whole numbers", "float": "numbers"}.get(self.kind, "")
-        return f"one of {', '.join(map(repr, self.choices))}" if self.choices else words
+        if self.choices:
+            return f"one of {', '.join(map(repr, self.choices))}"
+        return "numbers" if self.kind == "float" else "whole numbers"
+
+
+def _whole(text: str) -> int:
+    """As typer reads it: 64.0 is 64."""
+    value = float(text)
+    if not value.is_integer():
+        raise ValueError(text)
+    return int(value)
+
+
+_READ: dict[str, Callable[[str], Any]] = {"int": int, "whole number": _whole, "float": float, "str": str}
 
 
 def wrong_value(command: str, known: Mapping[str, Flag], text: str, space: Space) -> str:
@@ -134,7 +146,10 @@ def _declared(tree: ast.Module) -> Iterator[tuple[str, Taken | None]]:
         if isinstance(node, ast.FunctionDef) and (node.name in run_by_typer or _is_command_of_typer(node)):
             for each in [*node.args.args, *node.args.kwonlyargs]:
                 annotated = "" if each.annotation is None else ast.unparse(each.annotation)
-                yield each.arg.replace("_", "-"), _certain(each.lineno, annotated)
+                yield (
+                    each.arg.replace("_", "-"),
+                    _certain(each.lineno, "whole number" if annotated == "int" else annotated),
+                )
 
 
 def _of_argparse(call: ast.Call) -> Taken | None:
@@ -158,7 +173,9 @@ def _of_click(call: ast.Call) -> Taken | None:
 
 
 def _certain(line: int, kind: str, choices: tuple[Any, ...] = ()) -> Taken | None:
-    return Taken(line, kind, choices) if kind in ("int", "float") or (kind == "str" and choices) else None
+    return (
+        Taken(line, kind, choices) if kind in ("int", "whole number", "float") or (kind == "str" and choices) else None
+    )
 
 
 def _literal(node: ast.expr | None) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ _HINTS = re.compile(
     r"|note: run with `RUST_BACKTRACE"
     r"|(?:[EWI]\d{4} |\[\d{4}-|(?:ERROR|WARNING|INFO):)\S*.*torch[./]distributed[./](?:elastic|run|launcher)"
     r"|The following values were not passed to `accelerate launch`|\s+`--\w+` was set to a value of|To avoid this warning pass in values"
-    r"|\s+\+[-+ ]|srun: |slurmstepd: "  # of an exception group; Slurm
+    r"|srun: |slurmstepd: "
 )
 _BOX = re.compile(r"^[╭+][─-] Error [─-]+[╮+]\n((?:[│|].*[│|]\n)+)[╰+][─-]+[╯+]$", re.M)
 _HYDRAS_ERROR = re.compile(r"\b(?:could not|cannot|error|mismatched|missing|must|unable|unexpected|expecting)\b", re.I)
@@ -32,7 +32,7 @@ def unboxed(text: str) -> str:
 def without_hints(lines: Sequence[str]) -> list[str]:
     """The lines without what a framework adds to each error; those of an exception group without its margin."""
     if any("Exception Group Traceback" in line for line in lines):
-        lines = [re.sub(r"^\s+\| ?", "", line) for line in lines]
+        lines = [re.sub(r"^\s+\| ?", "", line) for line in lines if not re.match(r"\s+\+[-+ ]", line)]
     return [line for line in lines if not _HINTS.match(line)]
 
 
@@ -56,7 +56,8 @@ def without_launcher(lines: Sequence[str]) -> tuple[list[str], str]:
     kept, told = list(lines), ""
     while (at := next((at for at, line in enumerate(kept) if _of_launcher(line)), None)) is not None:
         start = max((place for place in range(at) if kept[place].startswith(TRACEBACK)), default=at)
-        end = next((place for place in range(at + 1, len(kept)) if kept[place].startswith(_NEXT)), len(kept))
+        following = range(at + 1, len(kept) if "ChildFailedError" in kept[at] else at + 1)  # its table
+        end = next((place for place in following if kept[place].startswith(_NEXT)), following.stop)
         told, kept = _in_words(kept[at:end]), kept[:start] + kept[end:]
     return kept, told
 
