@@ -87,6 +87,11 @@ class FileServer:
         """Put in place what has arrived, all at once; delete what is gone."""
         put(self._folder, part, arrived, gone)
 
+    def forget(self, part: str) -> None:
+        """Delete what has not arrived in full."""
+        for path in (self._folder / part).rglob(f"*{UNFINISHED}"):
+            path.unlink(missing_ok=True)
+
     def with_checkpoints(self) -> set[str]:
         """The trials that have checkpoints, by the names of their folders."""
         return {path.parent.name for path in (self._folder / TRIALS).glob(f"*/{CHECKPOINTS}")}
@@ -205,6 +210,7 @@ class FileSync:
         """Make this node's copy of `part` the same as the driver's."""
         name = str(part.relative_to(self._folder))
         (part / COPIED).unlink(missing_ok=True)
+        ray.get(self._server.forget.remote(name))  # of a node that vanished while it sent
         theirs: dict[str, Stamp] = ray.get(self._server.stamps.remote(name))
         ours = stamps(self._folder, name)
         self._download(
@@ -234,13 +240,17 @@ class FileSync:
         name = str(part.relative_to(self._folder))
         theirs = self._there[name] if name in self._there else ray.get(self._server.stamps.remote(name))
         ours = stamps(self._folder, name)
-        arrived = {}
-        for each, stamp in ours.items():
-            if theirs.get(each) != stamp and (sent := self._upload(each, stamp)) is not None:
-                arrived[each] = sent
-        gone = set(theirs) - set(ours)
+        arrived, gone = {}, set(theirs) - set(ours)
+        try:
+            for each, stamp in ours.items():
+                if theirs.get(each) != stamp and (sent := self._upload(each, stamp)) is not None:
+                    arrived[each] = sent
+            if arrived or gone:
+                _get(self._server.put.remote(name, arrived, gone))
+        except OSError:  # the record needs the room
+            ray.get(self._server.forget.remote(name))
+            raise
         if arrived or gone:
-            _get(self._server.put.remote(name, arrived, gone))
             self._there[name] = {each: theirs[each] for each in theirs if each in ours} | arrived
             (part / COPIED).touch()
 

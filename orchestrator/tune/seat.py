@@ -120,7 +120,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
             sync.add(assignment.parent)
         if assignment.prepared is not None:
             sync.fetch_shared(assignment.prepared)
-        self._due = 0.0
+        self._due, self._problem = 0.0, ""
 
     def _sent(self, answer: Answer) -> Answer:
         """Send the trial's files before the driver hears of its checkpoint; without one, now and then."""
@@ -131,10 +131,12 @@ class Seat(tune.Trainable):  # type: ignore[misc]
             return answer
         try:
             self._sync.send(self._job.folder.parent)
+            self._problem = ""
         except OSError as error:
-            text = f"no checkpoint: its files did not get to the driver's machine, tried again later: {error}"
-            kept = [item for item in answer.progress if item.kind != "checkpoint"]
-            answer = replace(answer, progress=[*kept, Notice(text=text)])
+            text = f"its files did not get to the driver's machine, tried again later: {error.strerror}"
+            told = [] if self._problem == text else [Notice(text=text)]
+            self._problem = text
+            answer = replace(answer, progress=[*(i for i in answer.progress if i.kind != "checkpoint"), *told])
         took = time.monotonic() - begun
         self._job.add_writing(took)
         order = self._order.assignment if self._order is not None else None
