@@ -84,7 +84,11 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         assert assignment is not None
         if self._job is None:
             if self._sync is not None:
-                self._fetch(self._sync, assignment)
+                try:
+                    self._fetch(self._sync, assignment)
+                except OSError as error:
+                    self._order = None
+                    return Answer(order.trial, done=True, lost=f"its files did not get to this node: {error.strerror}")
             pausing = self._home.pause.exists if self._sync is None else self._sync.is_pausing
             self._job = Job(self._sweep, assignment, pausing)
             budget = self._sweep.memory_bytes
