@@ -12,17 +12,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
+import torch
 
 from trainables.execution.codec import pack, unpack
 
 FORMAT = 1
-FILES = ("state.json", "tensors.safetensors")
+STATE, TENSORS = FILES = ("state.json", "tensors.safetensors")
 MANIFEST = "manifest.json"
+PIECE = 2**20  # bytes read at once
 
 
 class DamagedCheckpoint(Exception):
@@ -43,9 +46,10 @@ def load(path: Path, recorded: str | None = None) -> dict[str, Any]:
     """
     if recorded is not None and _sha256(_bytes(path / MANIFEST)) != recorded:
         raise DamagedCheckpoint(f"{path / MANIFEST} does not have the SHA-256 that is on record")
-    files = _read(path)
-    state = json.loads(files["state.json"])
-    tensors = safetensors.torch.load(files["tensors.safetensors"])
+    check(path)
+    state = json.loads(_bytes(path / STATE))
+    with safetensors.safe_open(path / TENSORS, framework="pt") as file:  # mapped into memory, so copied one by one
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - it is no dict
     unpacked = unpack(state, tensors)
     assert isinstance(unpacked, dict)
     return unpacked
@@ -72,7 +76,15 @@ def written(path: Path) -> Written:
 
 def check(path: Path) -> None:
     """Raise DamagedCheckpoint if any byte differs from what was written."""
-    _read(path)
+    for name, entry in _manifest(path)["files"].items():
+        try:
+            size = (path / name).stat().st_size
+            if size == entry["bytes"] and _hashed(path / name) != entry["sha256"]:
+                raise DamagedCheckpoint(f"{path / name} does not have the SHA-256 that was written")
+        except OSError as error:
+            raise DamagedCheckpoint(f"{path / name} cannot be read: {error.strerror}") from error
+        if size != entry["bytes"]:
+            raise DamagedCheckpoint(f"{path / name} has {size} bytes instead of {entry['bytes']}")
 
 
 def delete(path: Path) -> None:
@@ -83,26 +95,22 @@ def delete(path: Path) -> None:
 
 def _write(final: Path, state: dict[str, Any]) -> Written:
     packed, tensors = pack(state)
-    files = {
-        "state.json": json.dumps(packed, allow_nan=False).encode(),
-        "tensors.safetensors": safetensors.torch.save(tensors),
-    }
-    entries = {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in files.items()}
-    manifest = sealed({"format": FORMAT, "files": entries})
-
     unfinished = _unfinished(final)
     final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
-    for name, data in {**files, MANIFEST: manifest}.items():
-        _write_file(unfinished / name, data)
-    _sync_folder(unfinished)
+    _write_file(unfinished / STATE, json.dumps(packed, allow_nan=False).encode())
+    _write_tensors(unfinished / TENSORS, tensors)
+    sizes = {name: (unfinished / name).stat().st_size for name in FILES}
+    entries = {name: {"bytes": size, "sha256": _hashed(unfinished / name)} for name, size in sizes.items()}
+    manifest = sealed({"format": FORMAT, "files": entries})
+    _write_file(unfinished / MANIFEST, manifest)
+    _sync(unfinished)
     if final.exists():
         delete(final)
     unfinished.rename(final)
-    _sync_folder(final.parent)
-    size = sum(len(data) for data in files.values())
-    return Written(_sha256(manifest), size)
+    _sync(final.parent)
+    return Written(_sha256(manifest), sum(sizes.values()))
 
 
 def _unfinished(final: Path) -> Path:
@@ -116,24 +124,24 @@ def _write_file(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(path: Path) -> None:
+def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Without a copy of all tensors in memory, which a large network may not have the room for."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        safetensors.torch.save_file(tensors, path)
+    except safetensors.SafetensorError as error:
+        if (number := re.search(r"os error (\d+)", str(error))) is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _read(path: Path) -> dict[str, bytes]:
-    """The files that the manifest lists, after comparing size and hash."""
-    files: dict[str, bytes] = {}
-    for name, entry in _manifest(path)["files"].items():
-        data = files[name] = _bytes(path / name)
-        if len(data) != entry["bytes"]:
-            raise DamagedCheckpoint(f"{path / name} has {len(data)} bytes instead of {entry['bytes']}")
-        if _sha256(data) != entry["sha256"]:
-            raise DamagedCheckpoint(f"{path / name} does not have the SHA-256 that was written")
-    return files
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -162,6 +170,14 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DamagedCheckpoint(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _hashed(path: Path) -> str:
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(PIECE):
+            found.update(piece)
+    return found.hexdigest()
 
 
 def _sha256(data: bytes) -> str:
