@@ -74,6 +74,8 @@ def report(step: int, metrics: Mapping[str, Any] | None = None, *, checkpoint: A
             raise ValueError(
                 f"report(step={step}, checkpoint={path!r}): there is no such file or folder; save it first."
             )
+        if path is not None and Path(path).is_relative_to(where.parent):  # the run may be moved or renamed
+            path = os.path.relpath(path, where.parent)
         _append(where / REPORTS, {"step": step, "metrics": measured, "checkpoint": path})
     last_step = step
     return _answer(where / ANSWER, step)
@@ -104,11 +106,11 @@ def resumed_from() -> Path | None:
     announce()
     for line in reversed((where / REPORTS).read_bytes().splitlines()):
         try:
-            path = json.loads(line)["checkpoint"]
+            path: str | None = json.loads(line)["checkpoint"]
         except ValueError:  # the last line of a process that was killed while it wrote
             continue
-        if path is not None and os.path.exists(path):
-            return Path(path)
+        if path is not None and (where.parent / path).exists():
+            return where.parent / path
     return None
 
 

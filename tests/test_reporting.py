@@ -15,6 +15,7 @@ import torch
 
 from orchestrator import reporting
 from orchestrator.reporting import parameters, report, resumed_from
+from trainables.scripts.trial_folder import TrialFolder
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +115,18 @@ def test_the_last_checkpoint_that_is_still_there_is_gone_on_from_whatever_a_kill
         3,
         5,
     ]
+
+
+def test_a_checkpoint_is_found_after_the_run_was_renamed(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = place.parent
+    (own / "last.pt").write_text("weights")
+    report(1, loss=1.0, checkpoint=own / "last.pt")
+    after = own.rename(own.with_name("renamed"))
+    monkeypatch.setenv(reporting.FOLDER, str(after))
+    assert resumed_from() == after / "last.pt"
+    assert TrialFolder(after).checkpoint(1) == after / "last.pt"
 
 
 def _row(line: str) -> dict[str, Any]:

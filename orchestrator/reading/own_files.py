@@ -22,7 +22,7 @@ def scripts_own(folder: Path, trial: int) -> tuple[str | None, str | None]:
         for line in reports.read_bytes().splitlines():
             with contextlib.suppress(ValueError, TypeError, KeyError):  # a truncated line
                 path = json.loads(line)["checkpoint"]
-                reported = path if path is not None and Path(path).exists() else reported
+                reported = str(own / path) if path is not None and (own / path).exists() else reported
     if reported is None and any(path.name != PLACE for path in own.iterdir()):
         reported = str(own)
     return str(own), reported

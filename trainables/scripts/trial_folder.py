@@ -97,8 +97,10 @@ class TrialFolder:
                 told = json.loads(line)
             except ValueError:
                 continue
-            if told["step"] <= recorded and told["checkpoint"] is not None and Path(told["checkpoint"]).exists():
-                return Path(told["checkpoint"])
+            if told["step"] <= recorded and told["checkpoint"] is not None:
+                path = self.path / str(told["checkpoint"])
+                if path.exists():
+                    return path
         raise FileNotFoundError(f"{path} names no checkpoint up to step {recorded} that is still there")
 
     def read_steps(self) -> list[dict[str, Any]]:
