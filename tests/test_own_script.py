@@ -70,6 +70,7 @@ def test_the_sentences_that_the_page_explains_are_ours() -> None:
         (ROOT / "trainables" / name).read_text()
         for name in (
             "scripts/command_flags.py",
+            "scripts/option_values.py",
             "scripts/step_count.py",
             "scripts/run.py",
             "scripts/missing_metric.py",

@@ -47,8 +47,8 @@ class Taken:
 
     def __str__(self) -> str:
         if self.choices:
-            return f"takes one of {', '.join(map(repr, self.choices))}"
-        return "takes numbers" if self.kind == "float" else "takes whole numbers"
+            return f"one of {', '.join(map(repr, self.choices))}"
+        return "numbers" if self.kind == "float" else "whole numbers"
 
 
 def _whole(text: str) -> int:
@@ -76,7 +76,7 @@ def wrong_value(command: str, known: Mapping[str, Flag], text: str, space: Space
         if (name := value[1:-1]) in space.parameters and value == f"{{{name}}}":
             flags[name] = flag
         elif flag in taken and not names_in(value) and not taken[flag].takes(value):
-            takes = f"--{flag} {taken[flag]} ({words[place]}, line {taken[flag].line})"
+            takes = f"--{flag} takes {taken[flag]} ({words[place]}, line {taken[flag].line})"
             return f"{command!r}: {takes}, not {value!r}, which stands in the command."
     for name, flag in flags.items():
         if flag not in taken:
@@ -84,7 +84,7 @@ def wrong_value(command: str, known: Mapping[str, Flag], text: str, space: Space
         values = space.parameters[name].values(MOST)
         wrong = [value for value in values if not taken[flag].takes(value)]
         if wrong and (len(wrong) == len(values) or not space.describe()["constraints"]):  # which may exclude some
-            takes = f"--{flag} {taken[flag]} ({words[place]}, line {taken[flag].line})"
+            takes = f"--{flag} takes {taken[flag]} ({words[place]}, line {taken[flag].line})"
             return (
                 f"{command!r}: {takes}, but the parameter {name!r} may be {wrong[len(wrong) // 2]!r}; "
                 f"{_remedy(space.parameters[name], taken[flag])}"
