@@ -337,9 +337,10 @@ def test_concurrency_follows_the_resources_of_each_node(
 
 @pytest.mark.slow
 def test_half_a_cpu_each_lets_four_trials_run_on_two(tmp_path: Path) -> None:
-    process = started(tmp_path, CPU="0.5", SLEEP="0.05", STEPS="100")
-    time.sleep(3)
-    working = {row["trial"] for row in recorded(tmp_path / "steady", "report")}
+    wanted = 2 * min(2, os.cpu_count() or 1)
+    process = started(
+        tmp_path, at_work=wanted, CPU="0.5", SLEEP="0.5", STEPS="2000"
+    )  # none ends before the others begin
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert len(working) >= 2 * min(2, os.cpu_count() or 1)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
