@@ -153,7 +153,7 @@ def wait(process: subprocess.Popen[str], until: Callable[[], bool], seconds: flo
 def test_a_population_survives_the_end_of_a_node_and_of_the_driver(
     apart: tuple[str, Callable[..., psutil.Process]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"SEARCHER": "population", "SLEEP": "0.4", "STEPS": "9", "COLUMNS": "200"}.items():
+    for name, value in {"SEARCHER": "population", "SLEEP": "0.4", "STEPS": "20", "COLUMNS": "200"}.items():
         monkeypatch.setenv(name, value)
     address, add = apart
     folder, nodes = tmp_path / "runs" / "steady", [add(), add()]
@@ -206,7 +206,7 @@ def test_why_a_process_ended_on_another_disk_is_told(
     assert done.returncode == 0, done.stderr
     reasons = [row["reason"] for row in rows(tmp_path / "runs" / "steady", "lost")]
     assert len(reasons) == 1
-    stack = re.fullmatch("it was silent for too long; its stack is in (.*)", reasons[0])
+    stack = re.fullmatch("it was silent for too long; its stack is in (.*); on node .*", reasons[0])
     assert stack is not None
     assert "_spoil" in Path(stack[1]).read_text()
 
@@ -232,3 +232,27 @@ def test_a_node_without_the_script_is_named_with_what_it_lacks(
     done = subprocess.run(command, cwd=place, text=True, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("there is no file 'train.py'") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_node_without_the_data_does_not_eat_the_sweep(
+    apart: tuple[str, Callable[..., psutil.Process]], tmp_path: Path
+) -> None:
+    address, add = apart
+    place, data = tmp_path / "project", tmp_path / "data"
+    place.mkdir()
+    data.mkdir()
+    (data / "x.csv").touch()
+    (place / "train.py").write_text(TRAIN.replace("for step", 'open("../data/x.csv")\nfor step').replace("4)", "9)"))
+    (place / "tune.py").write_text(TUNE.replace("steps=3, num_samples=2", "steps=8, num_samples=10, allow_failed=3"))
+    add()
+    add(data)
+    command = [sys.executable, "tune.py", "--runs", str(tmp_path / "runs"), "--address", address]
+    done = subprocess.run(command, cwd=place, text=True, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "is not used any more: the first" in done.stderr
+    failed = [row for row in rows(tmp_path / "runs" / "tuned", "ending") if row["status"] == "failed"]
+    assert len(failed) in (2, 3)  # two if the first trials of all went there
+    assert done.stderr.count("failed on node") == len(failed) - 1

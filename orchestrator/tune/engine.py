@@ -21,7 +21,7 @@ from orchestrator.tune.capacity import RAYS_NAMES, seat_resources, seats
 from orchestrator.tune.file_sync import Home, at_home
 from orchestrator.tune.local import STORAGE
 from orchestrator.tune.loss import words
-from orchestrator.tune.nodes import unfit_nodes, why_lost_on
+from orchestrator.tune.nodes import Suspects, unfit_nodes, why_lost_on
 from orchestrator.tune.seat import Seat
 from orchestrator.tune.waiting_seats import WaitingSeats, shortage
 from orchestrator.worker.job import Order
@@ -61,7 +61,8 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self._first = first
         self._refresh = refresh
         self._orders: dict[str, Order] = {}  # Tune's id of a seat → what it is doing
-        self._nodes: dict[str, str] = {}  # … → its node, if that does not see the run's folder
+        self._nodes: dict[str, str] = {}  # … → its node, if the cluster may have several
+        self._suspects = Suspects()
         self._seats = WaitingSeats(partial(shortage, driver.sweep), partial(driver.listen, WAITING))
         self._heard = True  # a result came since Tune asked last whether all is finished
 
@@ -151,6 +152,9 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
                 self.driver.lose(answer.trial, answer.lost)
             elif answer.failure is not None:
                 self.driver.fail(answer.trial, *answer.failure)
+                self._suspect(result.get("node", ""), answer.trial)
+            if any(item.kind == "report" for item in answer.progress):
+                self._suspects.report(result.get("node", ""))
         elif job is not None and order is not None:
             self.driver.finish_job(order, *job)
         if not go_on:
@@ -163,6 +167,13 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
                 # Calls from one process to an actor run in order: this one is there before Tune's next `train`.
                 trial.temporary_state.ray_actor.assign.remote(following, save)
         return str(TrialScheduler.CONTINUE)
+
+    def _suspect(self, node: str, trial: int) -> None:
+        text, is_unfit = self._suspects.failure(node, trial, self.driver.history.trials[trial].step)
+        if is_unfit:
+            self.unfit[node] = text
+        elif text:
+            _tell(self.driver, text)
 
     def _next(self) -> Order | None:
         first, self._first = self._first, None
@@ -206,7 +217,8 @@ def _rounds(
     driver: Driver, home: Home, first: Order | None, refresh: Callable[[], None], lost: Callable[[], str]
 ) -> None:
     progress, idle, unfit = -1, 0, unfit_nodes(driver.sweep, home)
-    _tell_unfit(driver, unfit)
+    for why in unfit.values():
+        _tell(driver, why)
     while True:
         dispatcher = Dispatcher(driver, home, first, refresh, lost)
         first = None
@@ -228,7 +240,8 @@ def _rounds(
         if dispatcher.is_over:
             return
         driver.lose_all("Ray Tune's experiment was interrupted")
-        _tell_unfit(driver, dispatcher.unfit)
+        for why in dispatcher.unfit.values():
+            _tell(driver, why)
         unfit |= dispatcher.unfit
         idle = idle + 1 if len(driver.history) == progress else 0
         progress = len(driver.history)
@@ -268,11 +281,10 @@ def _request(sweep: Sweep, unfit: Collection[str]) -> dict[str, float] | tune.Pl
     return tune.PlacementGroupFactory([bundle], bundle_label_selector=[elsewhere])
 
 
-def _tell_unfit(driver: Driver, unfit: Mapping[str, str]) -> None:
-    for why in unfit.values():
-        with driver.ledger.transaction():
-            driver.ledger.add_event("notice", why)
-        driver.listen("notice", why)
+def _tell(driver: Driver, text: str) -> None:
+    with driver.ledger.transaction():
+        driver.ledger.add_event("notice", text)
+    driver.listen("notice", text)
 
 
 def trial_result(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ from orchestrator.worker.limits import why_lost
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
+ENOUGH = 3  # failures before a first report, on a node where no trial has reported, while elsewhere trials report …
+SOONER = 2  # … or while none has reported anywhere: after three the sweep ends, and another node might be sound
 SALVAGE_SECONDS = 60.0  # for a dead worker's last files to arrive
 ANSWER_SECONDS = 60.0  # a node that is silent for longer may just be slow: it is tried
 
@@ -44,24 +48,57 @@ def unfit_nodes(sweep: Sweep, home: Home, known: Collection[str] = ()) -> dict[s
                 ray.get(answer)
             except Exception as error:
                 why = last_words(str(error)) or "no reason given"
-                unfit[node] = f"node {_name(nodes[node])} is not used: it cannot load the sweep: {why}"
+                why = re.sub(r"^(ValueError|FileExistsError): ", "", why)
+                unfit[node] = f"node {node_name(nodes[node])} is not used: it cannot run the sweep: {why}"
     return unfit
 
 
 def why_lost_on(node: str, home: Home, folder: Path) -> str:
-    """Why the worker of the trial in `folder` is gone. `node`: where it was, if that does not see the run's folder; its
-    notes and its last files are fetched, unless the node is gone, too.
+    """Why the worker of the trial in `folder` is gone. `node`: where it was, if the cluster may have several.
+
+    From a node that does not see the run's folder, the worker's notes and the trial's last files are fetched.
     """
+    why = ""
     if any(each["NodeID"] == node and each["Alive"] for each in ray.nodes()):
-        with contextlib.suppress(Exception):  # the node is on its way out
-            return str(ray.get(_on(node, _salvage).remote(home, folder), timeout=SALVAGE_SECONDS))
+        with contextlib.suppress(Exception):  # the node is on its way out, which shows in the meantime
+            why = ray.get(_on(node, _salvage).remote(home, folder), timeout=SALVAGE_SECONDS)
+    for each in ray.nodes():
+        if each["NodeID"] == node:
+            gone = f"its node is gone: {node_name(each)}"
+            return gone if not each["Alive"] else f"{why or why_lost(folder)}; on node {node_name(each)}"
     return why_lost(folder)
 
 
 def _salvage(home: Home, folder: Path) -> str:
     why = why_lost(folder)
-    FileSync(home).send(folder)
+    if not home.is_seen:
+        FileSync(home).send(folder)
     return why
+
+
+class Suspects:
+    """Nodes on which no trial has reported, and several failed before their first report: something is missing there."""
+
+    def __init__(self) -> None:
+        self._sound: set[str] = set()  # a trial has reported there
+        self._failures: Counter[str] = Counter()
+
+    def report(self, node: str) -> None:
+        self._sound.add(node)
+
+    def failure(self, node: str, trial: int, step: int) -> tuple[str, bool]:
+        """Where a trial failed, in a sentence, and whether the node should get no more of them."""
+        nodes = {each["NodeID"]: each for each in ray.nodes() if each["Alive"]}
+        if node not in nodes or sum("CPU" in each["Resources"] for each in nodes.values()) < 2:
+            return "", False
+        self._failures[node] += not step
+        most = ENOUGH if self._sound else SOONER
+        if node in self._sound or self._failures[node] < most:
+            return f"trial {trial} failed on node {node_name(nodes[node])}", False
+        return (
+            f"node {node_name(nodes[node])} is not used any more: the first {most} trials there failed before their first "
+            "report. Once it has what it lacks, run the command again; --retry-failed tries these trials again.", True,
+        )  # fmt: skip
 
 
 def _load(reference: list[Any], home: Home) -> None:
@@ -79,5 +116,5 @@ def _on(node: str, function: Callable[..., Any]) -> Any:
     return ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
 
 
-def _name(node: dict[str, Any]) -> str:
+def node_name(node: dict[str, Any]) -> str:
     return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, id {node['NodeID'][:8]})"

@@ -60,7 +60,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         """Work until there is something to report."""
         result: dict[str, Any] = {"pid": os.getpid()}
-        if self._sync is not None:
+        if self._home.token:
             result["node"] = ray.get_runtime_context().get_node_id()
         if self._leave:
             if self._job is not None:
