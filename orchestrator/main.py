@@ -12,17 +12,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from orchestrator.console.explain import explain
 from orchestrator.console.handing_over import hand_over
 from orchestrator.console.signals import Signals
 from orchestrator.console.turns import alone
-from orchestrator.definition.bad_input import in_words, place, tell_uncaught
+from orchestrator.definition.bad_input import in_words, of_own_code, place, tell_uncaught
 from orchestrator.errors import BadInput, Interrupted, OrchestratorError
 from orchestrator.outcome import problem_of, record_interruption, state_at_end, tell_end
 from orchestrator.worker.processes import end_left_over_processes
@@ -75,7 +75,6 @@ def run(
     described = _build(sweep).changed(**changes)
     hand_over(lambda: described)
     where = _folder(runs, described) if folder is None else Path(folder).expanduser().absolute()
-    on_this_machine(described, local=not simulate and address is None)
     # A notebook is not a terminal, even if its kernel claims to be one; rich would render every line as HTML there.
     console = Console(stderr=True, force_jupyter=False, force_terminal=sys.stderr.isatty(), quiet=quiet)
     driven = False
@@ -86,6 +85,7 @@ def run(
         return problem_of(driver, received, "call run(sweep) again", "run(sweep, retry_failed=True)")
 
     try:
+        on_this_machine(described, local=not simulate and address is None)
         drive(
             described, where, simulated=simulate, address=address, console=console, close=close, is_script=False,
             retry_failed=retry_failed, note=note, tags=tags,
@@ -97,6 +97,10 @@ def run(
     except KeyboardInterrupt:  # while the sweep began or ended
         go_on = "everything recorded is safe. To go on, call run(sweep) again"
         raise Interrupted(f"interrupted; {go_on}", 128 + signal.SIGINT) from None
+    except Exception as error:
+        if (told := of_own_code(error)) is None:
+            raise
+        raise told from error
     return Result(where)
 
 
@@ -229,22 +233,6 @@ def _given(error: Any) -> str:
     given += [value for name, equals, value in (word.partition("=") for word in words) if equals and name in names]
     message = error.format_message()
     return f" Given: {given[-1]!r}." if given and given[-1] not in message else "" if message.endswith(".") else "."
-
-
-def explain(error: BaseException) -> int:
-    """Print what went wrong, for people; returns the exit code."""
-    if isinstance(error, OrchestratorError):
-        typer.secho(f"{'' if isinstance(error, Interrupted) else 'error: '}{error}", err=True)
-        return error.exit_code
-    log = Path("orchestrator-fault.log")
-    text = "".join(traceback.format_exception(error))
-    try:
-        log.write_text(text)
-        where = f"; the traceback is in {log}"
-    except OSError:
-        where = f"\n{text}"
-    typer.secho(f"error: a fault in the orchestrator: {type(error).__name__}: {error}{where}", err=True)
-    return 1
 
 
 def drive(

@@ -46,7 +46,7 @@ from search.domain.conditions import (
 )
 from search.domain.constraints import Constraint, broken, checked
 from search.domain.enumeration import count, expanded, families
-from search.domain.feasible import drawn, first_feasible
+from search.domain.feasible import drawn, first_feasible, try_constraints
 from search.domain.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
 from search.settings import whole
 
@@ -144,6 +144,8 @@ class Space:
         """Whether any parameter has a prior."""
         self._constraints = dict(checked(constraints))
         self._families = families(self._conditions, self.order)
+        if self._constraints:
+            try_constraints(self)
         self._example = first_feasible(self) if self._constraints else None
 
     @property
@@ -187,7 +189,7 @@ class Space:
 
     def broken(self, config: Mapping[str, Any]) -> str | None:
         """The name of a constraint that the otherwise valid `config` breaks; None if it meets all."""
-        return broken(self._constraints, config)
+        return broken(self._constraints, config, self._parameters)
 
     def why_not(self, config: Mapping[str, Any]) -> str | None:
         """Why `config` is not in the space, in one sentence; None if it is. You may leave out fixed values."""

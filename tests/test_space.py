@@ -300,7 +300,7 @@ def test_a_bad_space_is_refused_when_it_is_built_with_a_remedy(parameters: dict[
         ({3: lambda c: True}, "must be non-empty text"),
         ([lambda c: True], "must be a dict"),
         ({"never": lambda c: False}, '"never" failed 100000 of 100000; loosen it'),
-        ({"typo": lambda c: c["aa"] > 0}, "use c.get(name)"),
+        ({"typo": lambda c: c["aa"] > 0}, 'there is no parameter "aa"; did you mean "a"?'),
     ],
 )
 def test_a_bad_constraint_is_refused_when_the_space_is_built(constraints: Any, sentence: str) -> None:

@@ -78,7 +78,10 @@ BEFORE = {
     "a condition on no option": Wrong('Space({"opt": choice(["sgd", "adam"]), "m": when(uniform(0, 1), opt="sdg")})', ("cannot be 'sdg'", "did you mean 'sgd'?")),
     "a prior outside": Wrong('Space({"lr": loguniform(1e-4, 1).prior(3)})', ("centre of a prior must be a number from 0.0001 to 1.0, not 3",)),
     "a constraint that nothing meets": Wrong('Space(LR, {"never": lambda c: False})', ('"never" failed 1000',)),
-    "a constraint on what may be absent": Wrong('Space({"opt": choice(["a", "b"]), "m": when(uniform(0, 1), opt="a")}, {"small": lambda c: c["m"] < 2})', ('the constraint "small" failed', "c.get(name)")),
+    "a constraint on what may be absent": Wrong('Space({"opt": choice(["a", "b"]), "m": when(uniform(0, 1), opt="a")}, {"small": lambda c: c["m"] < 2})', ('the constraint "small" failed', 'write c.get("m")')),
+    "a constraint that rarely asks for what is absent": Wrong('Space({"opt": choice(["a", "b"]), "m": when(uniform(0, 1), opt="a"), "n": randint(0, 10_000)}, {"small": lambda c: c["n"] or c["m"] < 2})', ("'n': 0}", '"m" is not active there')),
+    "a constraint on a misspelt name": Wrong('Space(LR, {"small": lambda c: c["rl"] < 2})', ('there is no parameter "rl"; did you mean "lr"?',)),
+    "a method of the user's own workload that fails": Wrong("class Mine(FromFunction):\n    def check(self): return {}['data']\nplain(workload=Mine(train, metric='loss', mode='min', horizon=3))", ("check() failed: KeyError: 'data' (", "return {}['data']")),
     # Parts of a sweep.
     "a dict for a space": Wrong("plain(space=LR)", ("write Space({…}) around the dict",)),
     "a searcher's class": Wrong("plain(searcher=Tpe)", ("that is the class; write Tpe()",)),
@@ -283,6 +286,20 @@ def test_a_mistake_is_told_the_same_by_python_m_and_without_launch(tmp_path: Pat
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stderr.startswith("error: Sweep(num_samples=0): must be a whole number, 1 or more.")
     assert f"({tmp_path}/program.py, line " in done.stderr
+
+
+def test_an_error_of_the_users_own_code_in_a_running_sweep_is_no_fault_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "tune.py").write_text(
+        HEAD + "class Mine(Asha):\n    def judge(self, trial, history):\n        return {}['loss']\n"
+        "sweep = plain(scheduler=Mine())\nimport sys\n"
+        "run(sweep, simulate=True) if 'run' in sys.argv else launch(sweep)\n"
+    )
+    for flags in (["--simulate"], ["run"]):
+        done = run_script("tune.py", *flags, cwd=tmp_path)
+        assert done.returncode == 2
+        told = done.stderr.splitlines()[-1]
+        assert told.startswith("error: judge() failed: KeyError: 'loss' (") and ": return {}['loss'])" in told
+        assert not (tmp_path / "orchestrator-fault.log").exists()
 
 
 def test_an_error_of_the_users_own_code_keeps_its_traceback(tmp_path: Path) -> None:

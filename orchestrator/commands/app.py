@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.console.explain import explain
 from orchestrator.errors import BadInput, did_you_mean
-from orchestrator.main import explain
 
 if TYPE_CHECKING:
     from orchestrator.record.ledger import Ledger

@@ -10,12 +10,14 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from types import TracebackType
 
 from orchestrator.errors import BadInput, Interrupted, OrchestratorError, did_you_mean
-from orchestrator.failures import belongs_to_us
+from orchestrator.failures import belongs_to_us, said
+from search.domain.constraints import ConstraintFailed
 
 _CALL = re.compile(r"^(\w+)(?:\.__init__|\.__new__)?\(\) (?:missing|takes|got an unexpected keyword argument '(\w+)')")
 
@@ -35,6 +37,28 @@ def in_words(error: BaseException) -> OrchestratorError | None:
     if isinstance(error, (ValueError, TypeError)) and _is_ours(error):
         return BadInput(f"{error} ({place(error)})")
     return None
+
+
+def of_own_code(error: Exception) -> BadInput | None:
+    """The error in words if the user's own code raised it when we called it: a constraint, a method of a workload.
+
+    Search the frames below the one that caught the error: all others there are ours or a library's. None: it is our fault.
+    """
+    raised = (error.__cause__ if isinstance(error, ConstraintFailed) else None) or error
+    frames = [frame for frame in traceback.extract_tb(raised.__traceback__) if _is_users(frame.filename)]
+    if isinstance(error, ConstraintFailed):
+        return BadInput(f"{error} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else str(error))
+    if not frames:
+        return None
+    last = frames[-1]
+    return BadInput(f"{last.name}() failed: {said(error)} ({last.filename}, line {last.lineno}: {last.line})")
+
+
+def _is_users(filename: str) -> bool:
+    """Whether the file is neither ours nor that of Python or an installed library."""
+    paths = sysconfig.get_paths()
+    libraries = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return not _belongs(filename) and not any(filename.startswith(f"{path}/") for path in libraries)
 
 
 def place(error: BaseException) -> str:

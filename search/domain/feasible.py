@@ -15,6 +15,8 @@ MOST_DRAWS = 100_000  # then a new space's constraints count as impossible
 STEPS = (0.3, 0.1, 0.03, 0.01, 0.003)  # distances from the known configuration, in units of the ranges
 NEAR_DRAWS = 100  # for each distance
 LISTABLE = 10_000  # list a finite space of at most this size as a whole
+TRIED = 200  # configurations on which each constraint is tried when a space is built …
+TRIED_NEXT_TO = 5  # … and at every option and end of a range, with so many values of the other parameters
 
 
 def drawn(
@@ -43,6 +45,23 @@ def _near(space: Space, config: dict[str, Any], rng: np.random.Generator) -> dic
             if other != config and space.broken(other) is None:
                 return other
     return dict(config)
+
+
+def try_constraints(space: Space) -> None:
+    """Raise ConstraintFailed, with the configuration, if a constraint raises an error on one of several hundred.
+
+    A mistake may need a certain branch of the conditions and an extreme value: `c["warmup"] > 50 or c["momentum"] < 2`
+    asks for an inactive parameter at a few warm-ups only.
+    """
+    rng = np.random.default_rng(0)
+    for _ in range(TRIED):
+        space.broken(space.from_unit(rng.random(space.dimension)))
+    for name, index in space.coordinates.items():
+        parameter = space.parameters[name]
+        for value in parameter.values(2):  # the ends of a range, all options of a choice
+            for unit in rng.random((TRIED_NEXT_TO, space.dimension)):
+                unit[index] = parameter.to_unit(value)
+                space.broken(space.from_unit(unit))
 
 
 def first_feasible(space: Space) -> dict[str, Any]:
