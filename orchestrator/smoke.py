@@ -32,7 +32,8 @@ def smallest(sweep: Sweep) -> Sweep:
     if own is not None:
         samples = min(sweep.limit or SAMPLES, SAMPLES)
         return replace(sweep, workload=own, num_samples=samples, budget=None, name=name)
-    usual = (sweep.baseline_config,) if sweep.baseline_config else ()  # as a point, which stops after its reports
+    baseline = sweep.baseline_config  # as a point, which stops after its reports
+    usual = (baseline,) if baseline is not None and sweep.space.contains(baseline) else ()
     return replace(
         sweep, name=name, num_samples=1, budget=None, tasks=(), searcher=Random(), scheduler=FirstReports(),
         baseline=None, points_to_evaluate=usual, finalists=0, target=None, transfer=(),

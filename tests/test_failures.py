@@ -19,6 +19,7 @@ from orchestrator import BadInput, Space, Sweep, choice, uniform, when
 from orchestrator.driver import Driver
 from orchestrator.failures import FRAMES, complaint, in_full, reason, said, shown, signature
 from orchestrator.record.ledger import Ledger
+from orchestrator.worker.missing_parameter import missing_parameter
 from search.records import Status
 from search.rules.conduct import SAME_FAILURES
 from search.schedulers.asha import Asha, AshaPromote
@@ -288,6 +289,14 @@ def test_a_wrong_name_in_the_users_function_is_answered_with_the_right_ones(
     log = (tmp_path / "trials" / "00000" / "log.txt").read_text()
     assert log.count("Traceback (most recent call last):") == 1
     assert train is reports_another_name or "orchestrator/worker/job.py" in log
+
+
+def test_a_trial_from_before_a_parameter_was_added_is_not_told_that_the_parameter_is_inactive() -> None:
+    with pytest.raises(KeyError) as caught:
+        next(reads_an_inactive_one({"x": 0.5}, None))
+    space = Space({"x": uniform(0, 1), "momentum": uniform(0, 1)})
+    told = missing_parameter(caught.value, "KeyError: 'momentum'", {"x": 0.5}, space)
+    assert told.startswith(": this trial began without a value for it; write config.get('momentum', …)")
 
 
 def test_an_error_of_ours_in_a_chain_and_in_a_group_keeps_its_message() -> None:

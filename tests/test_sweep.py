@@ -38,11 +38,19 @@ from orchestrator.definition.identity import ADDRESS, identity
 from orchestrator.definition.units import number_of_bytes, seconds
 from orchestrator.errors import BadInput, ResumeRefused
 from orchestrator.record import resume_check
+from orchestrator.smoke import smallest
 from tests.support import ROOT, SPACE, simulated, small_sweep
 from trainables.policies.plateau import Plateau
 from trainables.workloads.mlp_digits import MlpDigits
 
 POINT = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
+BRANCHED_PARAMETERS = {
+    "opt": choice(["sgd", "adam"]),
+    "learning_rate": loguniform(1e-3, 1),
+    "momentum": when(uniform(0, 1), opt="sgd"),
+    "batch_size": 8,
+}
+BRANCHED = Space(BRANCHED_PARAMETERS)
 
 BAD = {
     "an option that is called otherwise here": ({"n_trials": 3}, r"no option 'n_trials'. Did you mean 'num_samples'"),
@@ -89,6 +97,12 @@ BAD = {
     "a point that is no dict": ({"points_to_evaluate": [3]}, r"3 is not a configuration"),
     "a baseline without a parameter": ({"baseline": {"learning_rate": 0.1}}, r"baseline=.*'[a-z_]+' of the space is missing; give it a value"),
     "a baseline with a misspelt parameter": ({"baseline": {"learning_rat": 0.1, "momentum": 0.5, "batch_size": 8}}, r"baseline=.*the space has no 'learning_rat'. Did you mean 'learning_rate'\?"),
+    "a baseline without an active parameter": ({"space": BRANCHED, "baseline": {"opt": "sgd", "learning_rate": 0.1, "batch_size": 8}}, r"'momentum' of the space is missing; give it a value \(a number from 0.0 to 1.0\)"),
+    "a baseline without a parameter of a conditional space": ({"space": BRANCHED, "baseline": {"opt": "adam"}}, r"'learning_rate' of the space is missing"),
+    "a baseline with a number as text": ({"baseline": POINT | {"batch_size": "8"}}, r"'batch_size' = '8' must be a whole number"),
+    "a baseline with half a batch": ({"baseline": POINT | {"batch_size": 8.5}}, r"'batch_size' = 8.5 must be a whole number"),
+    "a baseline with nothing for a number": ({"baseline": POINT | {"momentum": None}}, r"'momentum' = None must be a number"),
+    "a baseline with a number for a name": ({"space": BRANCHED, "baseline": {"opt": 1, "learning_rate": 0.1}}, r"'opt' = 1 must be text"),
     "a limit that is no number": ({"diverged_beyond": "high"}, r"diverged_beyond='high'"),
     "a target that is no number": ({"target": "low"}, r"target='low'\): must be a finite number"),
     "a target that would have diverged": ({"target": 9.0, "diverged_beyond": 5.0}, r"target=9.0\): is beyond diverged_beyond=5.0; mode is 'min'"),
@@ -117,6 +131,15 @@ def test_bad_sweeps_are_refused_with_field_value_and_remedy(case: str) -> None:
     with pytest.raises(BadInput, match=words) as caught:
         small_sweep(**changes)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("outside", [{"learning_rate": 7.0}, {"opt": "lamb"}, {"momentum": 0.5}, {"clip": "norm"}])
+def test_a_baseline_may_lie_outside_of_the_space(outside: dict[str, Any]) -> None:
+    point = {"opt": "adam", "learning_rate": 0.1, "clip": None, "batch_size": 8} | outside
+    space = Space(BRANCHED_PARAMETERS | {"clip": choice([None, 1.0])})
+    assert small_sweep(space=space, baseline=point).baseline_config == point
+    own = FromFunction(train_by_itself, metric="loss", mode="min", horizon=3)
+    assert smallest(small_sweep(workload=own, space=space, baseline=point)).num_samples == 1
 
 
 def test_tasks_may_be_mixed_and_nested() -> None:

@@ -298,7 +298,8 @@ def test_an_error_of_the_users_own_code_in_a_running_sweep_is_no_fault_of_ours(t
         done = run_script("tune.py", *flags, cwd=tmp_path)
         assert done.returncode == 2
         told = done.stderr.splitlines()[-1]
-        assert told.startswith("error: judge() failed: KeyError: 'loss' (") and ": return {}['loss'])" in told
+        assert told.startswith("error: judge() failed: KeyError: 'loss' (")
+        assert ": return {}['loss'])" in told
         assert not (tmp_path / "orchestrator-fault.log").exists()
 
 

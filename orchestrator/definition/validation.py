@@ -11,6 +11,7 @@ from dataclasses import fields, is_dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.definition import baseline
 from orchestrator.definition.units import number_of_bytes, seconds
 from orchestrator.definition.wording import named
 from orchestrator.errors import BadInput, did_you_mean
@@ -108,17 +109,9 @@ def points(sweep: Sweep) -> tuple[Config, ...]:
         reason = sweep.space.why_not(point) if where == "points_to_evaluate" else None
         if reason:
             raise BadInput(f"Sweep({where}): {dict(point)!r} is not in the space: {reason}")
-    space, baseline = sweep.space, sweep.baseline
-    if isinstance(baseline, Mapping) and not space.is_conditional and set(baseline) != set(space.names):
-        unknown = [each for each in baseline if each not in space.names]
-        missing = [each for each in space.names if each not in baseline]
-        reason = (
-            f"the space has no {unknown[0]!r}." + did_you_mean(str(unknown[0]), space.names)
-            if unknown
-            else f"{missing[0]!r} of the space is missing; give it a value."
-        )
-        raise BadInput(f"Sweep(baseline={dict(baseline)!r}): {reason}")
-    return tuple(map(space.check, sweep.points_to_evaluate))
+    if isinstance(sweep.baseline, Mapping):
+        baseline.refuse(sweep.baseline, sweep.space)
+    return tuple(map(sweep.space.check, sweep.points_to_evaluate))
 
 
 def parameters(sweep: Sweep) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.console.plurals import plural
-from orchestrator.definition import baseline_outside, direction, finding, machine, small_space, unused_seed
+from orchestrator.definition import baseline, direction, finding, machine, small_space, unused_seed
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
@@ -88,7 +88,7 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
         sweep.workload.doubt(),
         sweep.workload.space_doubt(sweep.space),
         unused_seed.warning(sweep),
-        baseline_outside.warning(sweep),
+        baseline.warning(sweep),
         *short_training(sweep),
     ]
     for warning in filter(None, warnings):

@@ -56,7 +56,7 @@ class Job:
 
     def __init__(self, sweep: Sweep, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> None:
         self.trial = assignment.trial
-        self._config, self._names = assignment.config, sweep.space.names
+        self._config, self._space = assignment.config, sweep.space
         self._until = assignment.until
         self.folder = assignment.folder
         self._gpu = assignment.gpu
@@ -94,7 +94,7 @@ class Job:
             answer.lost = killed_from_outside(error)
             if answer.lost:
                 return self._left(answer)
-            hint = missing_parameter(error, says, self._config, self._names)
+            hint = missing_parameter(error, says, self._config, self._space)
             answer.failure = (kind, f"{says}{hint}", f"{detail.rstrip()}{hint}\n")
         return self._left(answer)
 
