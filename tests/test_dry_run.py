@@ -142,6 +142,17 @@ def test_the_time_budget_is_part_of_the_plan(plan: Any, tmp_path: Path) -> None:
     assert "  the time is used up.\n" in text
 
 
+def test_a_plan_says_that_a_warm_up_reaches_beyond_the_first_cut(plan: Any) -> None:
+    space = Space({"rate": uniform(0, 1), "warmup_steps": randint(1, 30)})
+    own = Script("python train.py", metric="loss", mode="min", horizon=200)
+    said = "\n             warmup_steps (1 to 30) reaches beyond step 1, if it counts these steps: a trial may be cut during"
+    assert said in plan(Sweep("own", own, space, scheduler=Asha(reduction_factor=3)))
+    assert "scheduler=Asha(grace_period=30, reduction_factor=3) waits" in plan(
+        Sweep("own", own, space, scheduler=Asha(reduction_factor=3))
+    )
+    assert "warmup_steps (1 to 30)" not in plan(Sweep("own", own, space, scheduler=Asha(grace_period=30)))
+
+
 def test_a_plan_warns_of_a_baseline_that_the_space_does_not_hold(plan: Any) -> None:
     space = Space({"learning_rate": loguniform(1e-3, 0.5), "momentum": uniform(0, 1), "batch_size": choice([16, 32])})
     inside, outside = ({"learning_rate": 0.1, "momentum": 0.5, "batch_size": size} for size in (32, 64))

@@ -33,6 +33,7 @@ from orchestrator.page.health.resumed import resumed
 from orchestrator.page.health.rungs import rungs
 from orchestrator.page.health.starts import starts
 from orchestrator.page.health.waiting import waiting
+from orchestrator.page.health.warm_up import warm_up
 from orchestrator.page.health.widening import wider
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.answer import section as answer_section
@@ -42,7 +43,7 @@ from search.domain.written import written
 from search.records import BASELINE, FINALIST, FOUND, Status, resume, start
 from search.schedulers.asha import Asha
 from search.searchers.multitask import MultitaskSearch
-from search.space import Float, Int, Pow2, Space, choice, loguniform, pow2, uniform, when
+from search.space import Float, Int, Pow2, Space, choice, loguniform, pow2, randint, uniform, when
 from search.task import Task
 from tests.records_on_disk import read
 from tests.support import ROOT, orchestrator, small_sweep
@@ -273,6 +274,34 @@ def test_a_first_rung_that_tells_is_no_finding(tmp_path: Path) -> None:
 
 def test_few_survivors_say_nothing_about_a_rung(tmp_path: Path) -> None:
     assert rungs(run_of(tmp_path, cut(tells=False, count=24))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "lengths", "evidence"),
+    [
+        ("warmup_steps", (2, 3, 4, 5), "Their warmup_steps is 2 to 4, and they were stopped at step 1 to 2, 2 of them at the first"),
+        ("warmup_ratio", (0.2, 0.3, 0.4, 0.1), "Their warmup_ratio is 0.2 to 0.4 of the 10 steps, and they were stopped at step 1"),
+        ("warmup_steps", (1, 1, 1, 8), ""),
+        ("warmup_lr", (2, 3, 4, 5), ""),
+        ("depth", (2, 3, 4, 5), ""),
+    ],
+)  # fmt: skip
+def test_trials_stopped_during_their_warm_up_are_found(
+    name: str, lengths: tuple[float, ...], evidence: str, tmp_path: Path
+) -> None:
+    space = Space({"rate": uniform(0, 1), name: uniform(0.0, 0.4) if max(lengths) < 1 else randint(0, 4)})
+    *stopped, last = lengths
+    seen = [[1.0], [1.0], [1.0, 0.9]]
+    trials = [
+        Told({"rate": 0.5, name: length}, values, Status.STOPPED) for length, values in zip(stopped, seen, strict=True)
+    ]
+    trials.append(Told({"rate": 0.4, name: last}, [0.5] * 10))
+    found = warm_up(run_of(tmp_path, trials, space=space, scheduler=Asha()))
+    assert len(found) == bool(evidence)
+    for finding in found:
+        assert finding.sentence.startswith("3 of 3 stopped trials were stopped during their warm-up")
+        assert finding.evidence.startswith(evidence)
+        assert "(Asha(grace_period=4))" in finding.remedy
 
 
 def tasked(tells: bool) -> list[Told]:

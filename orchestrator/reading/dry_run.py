@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.console.plurals import plural
-from orchestrator.definition import baseline, direction, finding, machine, small_space, unused_seed
+from orchestrator.definition import baseline, direction, finding, machine, small_space, unused_seed, warm_up
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
@@ -61,6 +61,8 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
         console.print(f"  {part:<10} {shown(getattr(sweep, part))}{why}", markup=False)
     if cuts := sweep.scheduler.cuts(sweep.workload.horizon):
         console.print(f"  cuts       {cuts}", markup=False)
+        if beyond := warm_up.beyond_the_first_cut(sweep):
+            console.print(f"             {beyond}", markup=False)
     if command := _command(sweep, [trial.config for trial, _ in first]):
         console.print(f"  command    {command}", markup=False)
     if sweep.policy is not None:

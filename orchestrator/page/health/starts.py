@@ -48,22 +48,22 @@ def starts(run: Recorded) -> list[Finding]:
 def _longer(run: Recorded, enough: int) -> str:
     """Which setting lets a trial train as long as its start takes; `enough`: steps."""
     horizon, has_tasks = run.history.horizon, bool(run.about.get("tasks"))
-    (scheduler, _, _), (searcher, _, its) = (str(run.about[name]).partition("(") for name in ("scheduler", "searcher"))
-    cuts = scheduler.startswith(CUTS)
+    cuts = str(run.about["scheduler"]).startswith(CUTS)
     if enough > horizon / 2 and not has_tasks:
         beside = f"{enough} of {horizon} steps" if enough < horizon else f"all {horizon} steps, or longer"
         how = "scheduler=RunToEnd()" if cuts else "searcher=Tpe(), scheduler=RunToEnd()"
         return f"A start takes as long as {beside}, so stopping early saves little: train each to the end ({how}). "
-    how = (
-        f" ({scheduler}(grace_period={enough}))"
-        if cuts
-        else f" ({searcher}(first={enough}))"
-        if "first=" in its
-        else ""
-    )
-    if has_tasks:
-        how = " (the steps of the first task)"
-    return f"Let each trial train longer before it is compared: {enough} steps take as long as a start{how}. "
+    return f"Let each trial train longer before it is compared: {enough} steps take as long as a start{first_stage(run, enough)}. "
+
+
+def first_stage(run: Recorded, steps: int) -> str:
+    """Which setting compares trials only after so many steps, in brackets; empty if nothing compares them early."""
+    (scheduler, _, _), (searcher, _, its) = (str(run.about[name]).partition("(") for name in ("scheduler", "searcher"))
+    if run.about.get("tasks"):
+        return " (the steps of the first task)"
+    if scheduler.startswith(CUTS):
+        return f" ({scheduler}(grace_period={steps}))"
+    return f" ({searcher}(first={steps}))" if "first=" in its else ""
 
 
 def _cheaper(run: Recorded) -> str:

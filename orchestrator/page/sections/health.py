@@ -19,6 +19,7 @@ from orchestrator.page.health.resumed import resumed
 from orchestrator.page.health.rungs import rungs
 from orchestrator.page.health.starts import starts
 from orchestrator.page.health.waiting import waiting
+from orchestrator.page.health.warm_up import warm_up
 from orchestrator.page.recorded import Recorded
 
 CHECKS: tuple[Callable[[Recorded], list[Finding]], ...] = (
@@ -30,6 +31,7 @@ CHECKS: tuple[Callable[[Recorded], list[Finding]], ...] = (
     resumed,
     noise,
     rungs,
+    warm_up,
     overfitting,
     cheap_task,
     edge,
