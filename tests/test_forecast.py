@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator import FromFunction, Quadratic, Script, report
 from orchestrator.driver import Driver
 from orchestrator.driving.foresight import FORESEEN, read
 from orchestrator.main import run
@@ -19,7 +20,7 @@ from orchestrator.money.order import full_trainings_of, lengths_in_random_order
 from orchestrator.money.prices import prices_of
 from orchestrator.outcome import tell_end
 from orchestrator.reading.dry_run import print_plan
-from orchestrator.reading.forecasts import cost_in_all, foreseen, foreseen_words, time_left
+from orchestrator.reading.forecasts import as_plain, cost_in_all, foreseen, foreseen_words, time_left
 from orchestrator.reading.room import no_room
 from orchestrator.record.encoding import to_json
 from orchestrator.record.ledger import Ledger
@@ -39,6 +40,7 @@ from search.searchers.random import Random
 from search.space import Space, uniform
 from search.work import Reported
 from tests.support import ROOT
+from trainables.contract import Trainable
 
 sys.path.insert(0, str(ROOT / "experiments" / "benchmarks"))
 
@@ -185,6 +187,26 @@ def test_what_every_training_needs_to_start_is_counted_once_for_each() -> None:
     assert found.wall_seconds.middle == pytest.approx(8 * 15, rel=0.15)
 
 
+def test_the_first_start_tells_all_later_ones_where_each_training_has_a_process() -> None:
+    """Nineteen more trainings; the first one showed a start of 30 s and 20 s more in its first step."""
+    history = begun_slowly(1, workers=1, steps=5)
+    own = forecast(history, Random(), RunToEnd(), Rules(), workers=1, own_process=True)
+    assert own is not None
+    assert own.wall_seconds.middle - seen(history).wall_seconds.middle == pytest.approx(19 * 50, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("workload", "is_own"),
+    [
+        (FromFunction(lambda config: report(1, loss=1.0), metric="loss", mode="min", horizon=3), True),
+        (Script("python train.py", metric="loss", mode="min", horizon=3), True),
+        (Quadratic(horizon=3), False),
+    ],
+)  # fmt: skip
+def test_a_workload_says_whether_each_training_has_a_process_of_its_own(workload: Trainable, is_own: bool) -> None:
+    assert workload.has_own_process is is_own
+
+
 @pytest.mark.parametrize(
     ("scheduler", "mean"),
     [(RunToEnd(), 9.0), (Asha(reduction_factor=3), 2.1), (AshaPromote(reduction_factor=3), 2.4), (Hyperband(), 4.0)],
@@ -228,7 +250,8 @@ def test_the_words_of_a_forecast() -> None:
     )  # fmt: skip
     assert time_left(found) == "time left 2 h 10 min (1 h 50 min to 2 h 40 min)"
     assert time_left(found, age=7000) == "time left 13 min (0 s to 43 min)"
-    assert time_left(found, age=10_000) == ""
+    assert time_left(found, age=7801) == ""  # it has run out, which says nothing of the end
+    assert as_plain(found, 7801, prices_of(None))["seconds_left"] is None
     assert cost_in_all(found, None) == "56 h (50 h to 69 h) of device time in all"
     assert cost_in_all(found, 0.001) == "$200 ($180 to $250) in all, 56 h (50 h to 69 h) of device time"
 

@@ -28,6 +28,7 @@ from orchestrator.console.outlet import outlet_for
 from orchestrator.console.sparkline import BARS, sparkline
 from orchestrator.console.terminal import Terminal
 from orchestrator.driver import Driver
+from orchestrator.money.forecast import Forecast, Range
 from orchestrator.reading import block
 from orchestrator.reading.progress import Display
 from orchestrator.reading.standing import Standing
@@ -548,6 +549,19 @@ def test_the_time_left_counts_from_the_first_report_and_not_from_the_first_order
     sweep = small_sweep(workload=Quadratic(horizon=1), num_samples=9, first_alone=False)
     left, _ = left_after(5, tmp_path, sweep)
     assert left == pytest.approx((40.0, 40.0, 40.0)), "four more trainings"
+
+
+def test_a_forecast_whose_time_has_run_out_is_not_shown_as_nothing_left(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path)
+    driver = Driver(small_sweep(), ledger)
+    standing, some = Standing(driver), Range(1.0, 1.0, 1.0)
+    driver.foresight.latest = Forecast(Range(100.0, 0.0, 200.0), some, some, 1.0, 1.0, "cpu")
+    left = standing.time_left
+    assert left is not None
+    assert left.low == 0.0 < left.seconds < 100.0
+    driver.foresight.latest = Forecast(Range(0.0, 0.0, 6.0), some, some, 1.0, 1.0, "cpu")
+    assert standing.time_left is None
+    ledger.close()
 
 
 def left_after(many: int, folder: Path, sweep: Sweep) -> tuple[TimeLeft | None, int | None]:

@@ -70,6 +70,7 @@ class Abilities:
     takes_policy: bool = True  # whether a policy can reach the knobs
     policy_remedy: str = "leave out policy, and tune the settings of your schedule as parameters; WeightAverages works in a script, too."  # if none can
     forks: bool = True  # whether a trial can take over the state of another
+    has_own_process: bool = False  # whether each stretch of a trial starts a process, which imports and compiles anew
 
     def check(self) -> None:
         """Raise ValueError if the data or weights are missing or of the wrong kind.

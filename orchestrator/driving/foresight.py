@@ -27,9 +27,9 @@ class Foresight:
         self._due = self._made + FIRST_SECONDS
 
     @property
-    def age(self) -> float:
-        """Seconds since the latest forecast."""
-        return time.monotonic() - self._made
+    def left(self) -> Range | None:
+        """Seconds until the sweep ends; None without a forecast, and once its time has run out."""
+        return None if self.latest is None else seconds_left(self.latest, time.monotonic() - self._made)
 
     def refine(self, workers: int, seconds: float) -> None:
         """Make a new forecast if it is time; noted in a transaction of its own. `seconds`: left of the time budget."""
@@ -38,14 +38,24 @@ class Foresight:
             return
         sweep = self._sweep
         self.latest = forecast(
-            self._history, sweep.searcher, sweep.scheduler, sweep.rules, workers=workers, seconds=seconds
-        )
+            self._history, sweep.searcher, sweep.scheduler, sweep.rules,
+            workers=workers, seconds=seconds, own_process=sweep.workload.has_own_process,
+        )  # fmt: skip
         self._made = time.monotonic()
-        pause = FIRST_SECONDS if self.latest is None else PAUSE_SECONDS
+        soon = 0.0 if self.latest is None else self.latest.wall_seconds.middle / 2  # before its time has run out
+        pause = min(max(FIRST_SECONDS, soon), PAUSE_SECONDS)
         self._due = self._made + max(pause, (self._made - begun) / SHARE)
         if self.latest is not None:
             with self._ledger.transaction():
                 self._ledger.add_event(FORESEEN, to_json(asdict(self.latest)))
+
+
+def seconds_left(seen: Forecast, age: float) -> Range | None:
+    """What is left `age` seconds after the forecast; None once its time has run out: it was wrong, or all is done."""
+    left = seen.wall_seconds + -age
+    if left.middle <= 0:
+        return None
+    return Range(left.middle, max(0.0, left.low), left.high)
 
 
 def read(text: str) -> Forecast:

@@ -74,13 +74,21 @@ class Forecast:
 
 
 def forecast(
-    history: History, searcher: Searcher, scheduler: Scheduler, rules: Rules, *, workers: int, seconds: float = math.inf
+    history: History,
+    searcher: Searcher,
+    scheduler: Scheduler,
+    rules: Rules,
+    *,
+    workers: int,
+    seconds: float = math.inf,
+    own_process: bool = False,
 ) -> Forecast | None:
     """The rest of the sweep with so many workers; None while only starts have been measured, or nothing limits it.
 
-    `seconds`: what is left of a time budget, which cuts what is under way at its end.
+    `seconds`: what is left of a time budget, which cuts what is under way at its end. `own_process`: each training starts
+    a process of its own, so the first starts tell what all later ones take.
     """
-    rest = _Rest(history, searcher, scheduler, rules, workers, seconds)
+    rest = _Rest(history, searcher, scheduler, rules, workers, seconds, own_process)
     if not (rest.is_measured and rest.is_limited):
         return None
     futures = [rest.future(np.random.default_rng(derived_seed(history.seed, "forecast", 0)))]
@@ -110,7 +118,14 @@ class _Rest:
     """The facts of a history that all futures share."""
 
     def __init__(
-        self, history: History, searcher: Searcher, scheduler: Scheduler, rules: Rules, workers: int, seconds: float
+        self,
+        history: History,
+        searcher: Searcher,
+        scheduler: Scheduler,
+        rules: Rules,
+        workers: int,
+        seconds: float,
+        own_process: bool,
     ) -> None:
         self._history, self._rules, self._workers, self._searcher = history, rules, max(1, workers), searcher
         self._seconds, self._to_start = seconds, to_start(history, searcher, rules)
@@ -118,7 +133,7 @@ class _Rest:
         self._trials = [t for t in searched if t.steps or t.status is not Status.RUNNING]
         self._shares = np.array([self._share(t) for t in self._trials])
         self._ended = np.array([t.status is not Status.RUNNING for t in self._trials], dtype=bool)
-        self._pace = Pace(history, self._share, self._workers)
+        self._pace = Pace(history, self._share, 0 if own_process else self._workers)
         self._speeds = np.array([*self._pace.of_trial.values()])  # seconds of a full training
         self._cut = np.array(lengths_in_random_order(scheduler, history.horizon)) / history.horizon
         self._cheap = bool(history.tasks)

@@ -18,7 +18,7 @@ class Pace:
     """Seconds of a full training at each trial's own speed, and of a start to come.
 
     `share`: what a trial has trained, in full trainings. `workers`: so many starts were those of new processes, which
-    take longer than all later ones.
+    take longer than all later ones; 0 if each trial starts a process of its own, so that all starts are alike.
     """
 
     def __init__(self, history: History, share: Callable[[Trial], float], workers: int) -> None:

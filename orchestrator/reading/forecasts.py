@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.console.plurals import plural
-from orchestrator.driving.foresight import FORESEEN, read
+from orchestrator.driving.foresight import FORESEEN, read, seconds_left
 from orchestrator.money.against_random import needed
 from orchestrator.money.amounts import dollars
 from orchestrator.money.forecast import Forecast, Range, forecast
@@ -26,14 +26,16 @@ ASSUMED = "in 8 of 10 cases between the two; unless the target is reached before
 
 def of_sweep(sweep: Sweep, history: History, workers: int, seconds: float = math.inf) -> Forecast | None:
     """The rest of a sweep. `seconds`: left of the time budget."""
-    return forecast(history, sweep.searcher, sweep.scheduler, sweep.rules, workers=workers, seconds=seconds)
+    return forecast(
+        history, sweep.searcher, sweep.scheduler, sweep.rules,
+        workers=workers, seconds=seconds, own_process=sweep.workload.has_own_process,
+    )  # fmt: skip
 
 
 def time_left(seen: Forecast, age: float = 0.0) -> str:
-    """ "time left 2 h 10 min (1 h 50 min to 2 h 40 min)", `age` seconds after the forecast; empty if nothing is left."""
-    then = seen.wall_seconds + -age
-    left = Range(*(max(0.0, value) for value in (then.middle, then.low, then.high)))
-    return f"time left {between(left, duration)}" if left.high > 0 else ""
+    """ "time left 2 h 10 min (1 h 50 min to 2 h 40 min)", `age` seconds after the forecast; empty once that has passed."""
+    left = seconds_left(seen, age)
+    return "" if left is None else f"time left {between(left, duration)}"
 
 
 def latest(ledger: Ledger) -> tuple[Forecast, float] | None:
@@ -122,11 +124,13 @@ def as_plain(seen: Forecast, age: float, prices: Prices) -> dict[str, Any]:
     usd_per_second = prices.usd(seen.device, 1.0)
 
     def three(found: Range, digits: int = 3) -> list[float]:
-        return [max(0.0, round(value, digits)) for value in (found.low, found.middle, found.high)]
+        return [round(value, digits) for value in (found.low, found.middle, found.high)]
+
+    left = seconds_left(seen, age)
 
     return {
         "age_seconds": round(age, 1),
-        "seconds_left": three(seen.wall_seconds + -age),
+        "seconds_left": None if left is None else three(left),
         "device_seconds_left": three(seen.device_seconds),
         "full_equivalents_left": three(seen.full_trainings),
         "usd_left": None if usd_per_second is None else three(seen.device_seconds * usd_per_second, 4),

@@ -95,14 +95,13 @@ class Standing:
         """Until the first of the sweep's limits is reached; None if that cannot be told yet.
 
         The driver's forecast, once there is one; before, from the pace of the trainings that have ended. None too once
-        the search is over and nothing runs.
+        the time of the forecast has run out, and once the search is over and nothing runs.
         """
         if self.driver.over and not self.driver.running:
             return None
-        if (seen := self.driver.foresight.latest) is not None:
-            wall, age = seen.wall_seconds, self.driver.foresight.age
-            left = TimeLeft(*(max(0.0, value - age) for value in (wall.middle, wall.low, wall.high)))
-            return left if left.high > 0 else None
+        if self.driver.foresight.latest is not None:
+            left = self.driver.foresight.left
+            return None if left is None else TimeLeft(left.middle, left.low, left.high)
         found = []
         if self.most is not None:
             found.append(time_left([(at, ended) for at, ended, _ in self._ends], self._to_end(self.most)))

@@ -107,6 +107,11 @@ class FromFunction(OwnTraining):
         return _yields(self.train) and _takes_state(self.train)
 
     @property
+    def has_own_process(self) -> bool:  # type: ignore[override]
+        """Whether each trial is a process of its own: that of a function that reports."""
+        return not _yields(self.train)
+
+    @property
     def takes_policy(self) -> bool:  # type: ignore[override]
         """Whether a policy can reach the knobs: only a generator that takes `control` can attach it to them."""
         return _yields(self.train) and _takes_control(self.train)

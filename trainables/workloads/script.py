@@ -96,6 +96,7 @@ class Script(CommandLine):
 
     takes_policy = False
     forks = False
+    has_own_process = True
 
     def __post_init__(self) -> None:
         if not shlex.split(self.command):
