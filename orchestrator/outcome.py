@@ -29,7 +29,7 @@ def tell_end(
 
     from orchestrator.console.typed_command import again, more
     from orchestrator.reading.printed_summary import print_summary
-    from orchestrator.reading.room import no_room
+    from orchestrator.reading.room import budget_with_room, no_room
 
     out = Console()
     if is_smoke and problem is None and not driver.stop_reason and not _broken(driver):
@@ -54,9 +54,9 @@ def tell_end(
             f"Stopped because {driver.stop_reason.rstrip('.')}. To go on: {again()}", highlight=False, soft_wrap=True
         )
     else:
-        out.print(
-            f"More trials  {more(driver.sweep, driver.over, driver.history.started)}", highlight=False, soft_wrap=True
-        )
+        room = budget_with_room(driver.sweep, driver.places.folder, driver.history)
+        line = more(driver.sweep, driver.over, driver.history.started, budget=room)
+        out.print(f"More trials  {line}", highlight=False, soft_wrap=True)
 
 
 def _retry_line(driver: Driver, *, is_told: bool) -> str:

@@ -413,4 +413,17 @@ def test_the_start_and_the_end_say_that_a_budget_left_nothing_to_search_with(
     ledger = Ledger.read(folder)
     tell_end(driver, ledger, None)
     ledger.close()
-    assert "Not searched The budget of $0.80 leaves no room for a full training" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Not searched The budget of $0.80 leaves no room for a full training" in told
+    (advised,) = re.findall(r"Give (\$\d+\.\d+)", told)
+    (typed,) = re.findall(r"More trials .*--budget '(.*)'", told)
+    assert typed == advised, "one budget is advised, not two"
+
+
+def test_without_a_baseline_nothing_is_kept_for_one(tmp_path: Path) -> None:
+    """A function of the user's has no baseline, unless the sweep gives one."""
+    own = timed_sweep(baseline="workload", finalists=1, budget=2)
+    assert own.baseline_config is None
+    history = carried_out(tmp_path / "run", own, 1, lambda order: 1e9).history
+    assert [trial.first_origin for trial in history] == ["random", FINALIST]
+    assert no_room(own, tmp_path / "new", History(own.space, horizon=6)) == ""

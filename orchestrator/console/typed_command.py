@@ -67,15 +67,19 @@ def _without(words: Sequence[str], option: str, *, has_value: bool = True) -> li
     return kept
 
 
-def more(sweep: Sweep, over: str = "", started: int = 0) -> str:
+def more(sweep: Sweep, over: str = "", started: int = 0, *, budget: float | Amount | None = None) -> str:
     """The command line for a longer search of the same kind; `over`: why it is over, after `started` configurations.
 
-    A larger budget, if the budget ended it; else more configurations.
+    A larger budget, if the budget ended it, or if `budget` says which one leaves room; else more configurations.
     """
-    if sweep.limit is None or over.startswith(OUT_OF_BUDGET):
-        return f"{again('--budget')} --budget {shlex.quote(_doubled(sweep.budget))}"
+    if budget is not None or sweep.limit is None or over.startswith(OUT_OF_BUDGET):
+        return f"{again('--budget')} --budget {shlex.quote(_typed(budget) or _doubled(sweep.budget))}"
     line = f"{again('--num-samples')} --num-samples {2 * max(sweep.limit, started)}"
     return line if sweep.budget is None else f"{line} (within the budget of {budget_words(sweep.budget)})"
+
+
+def _typed(budget: float | Amount | None) -> str:
+    return str(budget) if isinstance(budget, Amount) else "" if budget is None else f"{budget:g}"
 
 
 def _doubled(budget: Any) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
 RESOURCES = ("cpu", "gpu", "memory")
+SEARCHED = 10  # full trainings that the budget we advise leaves to search with
 
 
 def name(value: object) -> None:
@@ -215,8 +216,9 @@ def budget(sweep: Sweep) -> None:
     if reserved and amount - reserved < 1:
         raise BadInput(
             f"Sweep(budget={amount!r}): {sweep.finalist_count} finalists × {sweep.confirmations} confirmations take "
-            f"{reserved} full trainings, and less than one is left for the search; raise the budget to {reserved + 1} "
-            "or more, or lower finalists."
+            f"{reserved} full trainings, and less than one is left for the search; raise the budget to "
+            f"{reserved + int(sweep.baseline_config is not None) + SEARCHED}, which leaves {SEARCHED} to search with, or lower "
+            "finalists."
         )
     if amount < 1:
         raise BadInput(

@@ -51,10 +51,11 @@ def limit_rows(sweep: Sweep, history: History) -> list[str]:
             f"cost       at most {plural(most, 'full training')} of {plural(horizon, 'step')}{steps}{own}{less}"
         )
     if sweep.budget is not None:
+        used = "for the baseline and to search with" if sweep.baseline_config is not None else "to search with"
         parts = (
             ""
             if full_trainings(sweep.budget) is None
-            else f" of {horizon} steps, {sweep.rules.search_budget:g} of them to search with"
+            else f" of {horizon} steps, {sweep.rules.search_budget:g} of them {used}"
         )
         lines.append(f"budget     {budget_words(sweep.budget)}{parts}")
     if count:

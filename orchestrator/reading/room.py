@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.definition.validation import SEARCHED
 from orchestrator.errors import OrchestratorError
 from orchestrator.money.amounts import Amount, budget_words, full_trainings
 from orchestrator.money.devices import device_name
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from search.history import History
 
 NEARLY = 1e-9  # because sums are not exact
-SEARCHED = 10  # configurations that the budget we advise leaves room for
 
 
 def cost_of_full(sweep: Sweep, folder: Path, history: History) -> float:
@@ -40,14 +41,46 @@ def trainings_in_all(sweep: Sweep, folder: Path, history: History) -> float | No
     return history.spent + max(0.0, device.amount - device.spent(history)) / each
 
 
+@dataclass(frozen=True)
+class _Short:
+    """A budget that leaves nothing to search with."""
+
+    each: float  # what a full training costs, in the unit of the budget
+    enough: float  # a budget that leaves room for SEARCHED configurations
+    drops: bool  # whether it would leave some room without finalists
+
+
 def no_room(sweep: Sweep, folder: Path, history: History) -> str:
     """A warning, if the budget leaves nothing to search with beside the baseline and the finalists; else empty."""
+    short = _short(sweep, folder, history)
+    if short is None:
+        return ""
+    beside = [
+        *["the baseline"] * (sweep.baseline_config is not None),
+        *[f"the {sweep.finalist_count * sweep.confirmations} repetitions of finalists"] * bool(sweep.finalist_count),
+    ]
+    drop = ", or drop finalists (finalists=0)" if short.drops else ""
+    of_one = "" if sweep.device_budget is None else f"; one costs about {budget_words(_like(sweep.budget, short.each))}"
+    return (
+        f"The budget of {budget_words(sweep.budget)} leaves no room for a full training"
+        f"{' beside ' + ' and '.join(beside) if beside else ''}{of_one}. Give "
+        f"{budget_words(_like(sweep.budget, short.enough))}{drop}."
+    )
+
+
+def budget_with_room(sweep: Sweep, folder: Path, history: History) -> float | Amount | None:
+    """The budget that `no_room` advises; None where it says nothing."""
+    short = _short(sweep, folder, history)
+    return None if short is None else _like(sweep.budget, short.enough)
+
+
+def _short(sweep: Sweep, folder: Path, history: History) -> _Short | None:
     each = cost_of_full(sweep, folder, history)
     if not each or sweep.budget is None or any(t.first_origin not in (BASELINE, FINALIST) for t in history):
-        return ""
+        return None
     device = sweep.device_budget
     begun = sum(trial.first_origin == FINALIST for trial in history)
-    baseline = int(sweep.baseline is not None and not len(history.trials))
+    baseline = int(sweep.baseline_config is not None and not len(history.trials))
     kept = max(0, sweep.finalist_count * sweep.confirmations - begun)
     if device is None:  # a training may begin while any of it is left
         amount, used, one = float(full_trainings(sweep.budget) or 0.0), history.spent + history.committed, 0.0
@@ -55,19 +88,8 @@ def no_room(sweep: Sweep, folder: Path, history: History) -> str:
         amount, used, one = device.amount, device.spent(history) + device.committed(history), 1.0
     left = amount - used - (baseline + kept + one) * each
     if left > NEARLY or (device is not None and left >= -NEARLY):
-        return ""
-    beside = [
-        *["the baseline"] * (sweep.baseline is not None),
-        *[f"the {sweep.finalist_count * sweep.confirmations} repetitions of finalists"] * bool(sweep.finalist_count),
-    ]
-    enough = used + (baseline + kept + SEARCHED) * each
-    advice = _of(sweep.budget, enough)
-    drop = ", or drop finalists (finalists=0)" if kept and left + kept * each >= NEARLY else ""
-    of_one = "" if device is None else f"; one costs about {_of(sweep.budget, each)}"
-    return (
-        f"The budget of {budget_words(sweep.budget)} leaves no room for a full training"
-        f"{' beside ' + ' and '.join(beside) if beside else ''}{of_one}. Give {advice}{drop}."
-    )
+        return None
+    return _Short(each, used + (baseline + kept + SEARCHED) * each, bool(kept) and left + kept * each >= NEARLY)
 
 
 def smoke_seconds(sweep: Sweep, folder: Path) -> float:
@@ -95,7 +117,7 @@ def smoke_seconds(sweep: Sweep, folder: Path) -> float:
     return mean
 
 
-def _of(budget: object, number: float) -> str:
+def _like(budget: object, number: float) -> float | Amount:
     """An amount in the unit of a budget, to two digits."""
     short = float(f"{number:.2g}")
-    return str(Amount(short, budget.unit)) if isinstance(budget, Amount) else budget_words(short)
+    return Amount(short, budget.unit) if isinstance(budget, Amount) else short
