@@ -17,9 +17,10 @@ from orchestrator.reading.audit import audit
 from orchestrator.record import chain, schema
 from orchestrator.record.ledger import Ledger
 from orchestrator.sweep import Sweep
-from search.contract import Searcher
+from search.contract import Searcher, derived_seed
 from search.history import History
-from search.records import Config, Suggestion
+from search.records import FINALIST, Config, Status, Suggestion
+from search.rules.finalists import confirm, finalists
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.hyperband import Hyperband
 from search.schedulers.median import Median
@@ -34,10 +35,16 @@ from search.searchers.sobol import Sobol
 from search.space import Space, loguniform, uniform
 from search.task import Task
 from tests.support import SPACE, interrupted_after, orchestrator, run_script, simulated, small_sweep
+from trainables.workloads.callable import FromFunction
 from trainables.workloads.quadratic import Quadratic
 
 POINT = {"learning_rate": 0.05, "momentum": 0.5, "batch_size": 8}
 WORKLOAD = Quadratic(horizon=4, declared_cost=1.0)
+
+
+def without_chance(config: Config, state: Any) -> Iterator[Any]:
+    for step in range(1, 5):
+        yield {"loss": config["learning_rate"] / step}
 
 
 @dataclass(frozen=True)
@@ -121,6 +128,24 @@ def test_an_audit_finds_nothing_in_what_was_decided_by_the_rules(name: str, memo
     longer = replace(sweep, num_samples=(sweep.num_samples or 4) + 4)
     simulated(folder, longer, 2)
     assert differences(folder, longer) == []
+
+
+def test_an_audit_accepts_the_copies_that_an_earlier_release_trained(memory: Path) -> None:
+    """A repetition after one that was a copy: such a sweep now leaves it out."""
+    sweep = of(workload=FromFunction(without_chance, metric="loss", mode="min", horizon=4), finalists=2)
+    history = simulated(memory, sweep, 1).history
+    assert sum(trial.first_origin == FINALIST for trial in history) == 1
+    further = confirm(history, 2, 1, also_copies=True)
+    assert further is not None
+    number, first = len(history.trials), finalists(history, 2)[1].trial
+    ledger = Ledger.write(memory)
+    with ledger.transaction():
+        ledger.add_suggestion(number, replace(further, trial=number), seed=derived_seed(sweep.seed, number))
+        for step, loss in zip(first.steps, first.losses, strict=True):
+            ledger.add_report(number, step, sweep.value(loss), 1.0, {sweep.metric_name: sweep.value(loss)})
+        ledger.add_ending(number, Status.COMPLETED, first.step, "reached the horizon")
+    ledger.close()
+    assert differences(memory, sweep) == []
 
 
 # Records that were tampered with.

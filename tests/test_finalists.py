@@ -11,7 +11,9 @@ import pytest
 
 from search.history import History, incumbent
 from search.records import BASELINE, FINALIST, End, Report, Status, fork, start
+from search.rules.conduct import Rules
 from search.rules.finalists import confirm, confirmed, depends_on_seed, finalists, winner
+from search.rules.to_start import repetitions_to_start
 from search.space import Space, uniform
 from search.task import FULL, Task
 
@@ -99,6 +101,29 @@ def test_runs_that_are_copies_show_that_the_seed_has_no_effect(again: list[list[
     for losses, origin in [(FIRST, "model"), *((losses, FINALIST) for losses in again)]:
         add_curve(history, losses, origin=origin)
     assert depends_on_seed(history) is expected
+
+
+@pytest.mark.parametrize(
+    ("again", "metrics", "left_out"),
+    [
+        ([0.5, 0.4, 0.3], {}, True),
+        ([0.5, 0.4, 0.2], {}, False),
+        ([0.5, 0.5, 0.3], {}, False),  # a coarse metric may repeat itself
+        ([0.5, 0.5, 0.3], {"accuracy": 0.83}, True),
+    ],
+)
+def test_further_repetitions_are_left_out_after_a_copy(
+    again: list[float], metrics: dict[str, float], left_out: bool
+) -> None:
+    history = History(SPACE, horizon=3)
+    first = [0.5, 0.5, 0.3] if again[1] == 0.5 else [0.5, 0.4, 0.3]
+    add_curve(history, first, origin="model", metrics=metrics)
+    add(history, 0.7, 0.6)
+    assert confirm(history, 2, 2) is not None
+    add_curve(history, again, origin=FINALIST, metrics=metrics)
+    assert (confirm(history, 2, 2) is None) is left_out
+    assert confirm(history, 2, 2, also_copies=True) is not None
+    assert repetitions_to_start(history, Rules(finalists=2, confirmations=2), 0) == (0 if left_out else 3)
 
 
 def test_equal_values_of_one_number_may_be_chance_but_not_of_several_metrics() -> None:

@@ -46,7 +46,7 @@ from orchestrator.record.schema import STATE
 from search.records import BASELINE, FINALIST, Status, start
 from search.task import Task
 from tests.pages import BASE, add_trial, climbing, made_up
-from tests.support import small_sweep
+from tests.support import orchestrator, small_sweep
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +148,14 @@ def test_repetitions_that_are_copies_confirm_nothing(tmp_path: Path) -> None:
     assert "# Not confirmed: the repetitions are copies" in exported
     assert "fresh" not in told["What won"] + console.file.getvalue().split("finalists")[0] + exported
     assert Result(tmp_path / "copies").confirmed == []
-    assert told["On what evidence"].startswith("Not confirmed: the repetitions are copies of earlier runs")
-    assert "TRIAL_SEED" in told["On what evidence"]
+    assert told["On what evidence"] == "Not confirmed: the repetitions are copies of earlier runs."
+    assert "TRIAL_SEED" in told["What next"]
     assert told["What next"].startswith("The repetitions are copies: the result does not depend on the seed.")
     assert "Not confirmed: the repetitions are copies" in console.file.getvalue()
     assert "on fresh seeds too" not in console.file.getvalue()
+    seen = orchestrator("show", str(tmp_path / "copies"), cwd=tmp_path).stdout
+    assert seen.count("TRIAL_SEED") == 1, "what to do is said once, under Health"
+    assert "Not confirmed: the repetitions are copies of earlier runs; see Health." in seen
 
 
 def test_equal_results_of_one_step_measure_no_noise(tmp_path: Path) -> None:

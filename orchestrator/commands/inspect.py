@@ -90,5 +90,5 @@ def show(
             from orchestrator.page.health.printed import print_health
 
             console = Console()
-            print_summary(ledger, console)
+            print_summary(ledger, console, health_follows=True)
             print_health(health, console)

@@ -24,7 +24,7 @@ from orchestrator.secrets import masked
 from orchestrator.sweep import Sweep
 from search.contract import derived_seed
 from search.history import History, Trial
-from search.records import Began, End, Judged, Lost, Over, Report, Retry, Status, Suggestion, Tested, Used
+from search.records import FINALIST, Began, End, Judged, Lost, Over, Report, Retry, Status, Suggestion, Tested, Used
 from search.rules.conduct import (
     Instead,
     Wait,
@@ -38,6 +38,7 @@ from search.rules.conduct import (
     to_test,
     without_checkpoint,
 )
+from search.rules.finalists import confirm
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,9 @@ class _Auditor:
         return move.move if isinstance(move, Instead) else move
 
     def _suggestion(self, record: Suggestion, row: Mapping[str, Any]) -> Iterator[str]:
-        move = self._next_move()
+        move: Suggestion | Over | Wait | None = self._next_move()
+        if not isinstance(move, Suggestion) and record.origin == FINALIST:  # copies, which earlier releases trained
+            move = confirm(self._history, self._rules.finalists, self._rules.confirmations, also_copies=True) or move
         if not isinstance(move, Suggestion):
             yield f"{_shown(record)}, where {_shown(move)}"
             return

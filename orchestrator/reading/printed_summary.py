@@ -27,8 +27,8 @@ from orchestrator.reading.summary import no_result, summary
 MOST_CAUSES = 5  # of failures to show
 
 
-def print_summary(ledger: Ledger, console: Console) -> None:
-    """Print the summary: best configuration, gain, cost, places of the files, how to continue."""
+def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = False) -> None:
+    """Print the summary: best configuration, gain, cost, places of the files; `health_follows`: the caller goes on with that."""
     facts = summary(ledger)
     best, baseline = facts["best"], facts["baseline"]
     console.print(f"\n[bold]{ledger.folder.name}[/bold]: {state_words(ledger)}", highlight=False)
@@ -64,7 +64,7 @@ def print_summary(ledger: Ledger, console: Console) -> None:
         f"Suggestions  {origins or 'none'}" + (f"; continued {facts['resumes']}×" if facts["resumes"] else ""),
         highlight=False,
     )
-    print_accounts(facts, console)
+    print_accounts(facts, console, health_follows=health_follows)
     for line in failure_lines(facts, ledger.folder):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if best is not None and best["checkpoint"]:

@@ -31,10 +31,8 @@ USE_THE_SEED = (
     "If it should, let the training use its seed: a script reads TRIAL_SEED, or its command passes seed={seed}; a function "
     "sets no fixed seed of its own. Then run under a new name. A training without randomness needs no repetitions: finalists=0."
 )
-NOT_CONFIRMED = (
-    "Not confirmed: the repetitions are copies of earlier runs, so the result does not depend on the seed. "
-    f"{USE_THE_SEED}"
-)
+COPIES = "Not confirmed: the repetitions are copies of earlier runs"
+NOT_CONFIRMED = f"{COPIES}, so the result does not depend on the seed, and no more of them start. {USE_THE_SEED}"
 
 
 def accounts(ledger: Ledger, history: History, goal: Goal) -> dict[str, Any]:
@@ -172,12 +170,14 @@ def observations(ledger: Ledger) -> dict[int, tuple[str, Paid]]:
 # For people.
 
 
-def print_accounts(facts: Mapping[str, Any], console: Console) -> None:
+def print_accounts(facts: Mapping[str, Any], console: Console, *, health_follows: bool = False) -> None:
+    """This file's part of the summary. `health_follows`: the health checks are printed below, with what to do."""
     if facts["finalists"]:
         console.print("")
         console.print(_finalist_table(facts))
         who = _who_won(facts["finalists"], facts["metric"])
-        console.print(NOT_CONFIRMED if facts["depends_on_seed"] is False else who, highlight=False, soft_wrap=True)
+        copied = f"{COPIES}; see Health." if health_follows else NOT_CONFIRMED
+        console.print(copied if facts["depends_on_seed"] is False else who, highlight=False, soft_wrap=True)
         console.print("")
     if facts["tasks"]:
         console.print("")

@@ -20,6 +20,8 @@ from search.history import History, Trial, incumbent, key_of
 from search.records import BASELINE, FINALIST, Status, Suggestion, resume, start
 from search.task import FULL
 
+CERTAIN = 3  # different numbers that a run has in common with an earlier one: fewer may be chance
+
 
 @dataclass(frozen=True)
 class Finalist:
@@ -64,10 +66,12 @@ def confirmed(history: History) -> list[Finalist]:
     return [Finalist(trial, tuple(runs[key])) for trial in best if (key := key_of(trial.config)) in runs]
 
 
-def confirm(history: History, count: int, confirmations: int) -> Suggestion | None:
+def confirm(history: History, count: int, confirmations: int, *, also_copies: bool = False) -> Suggestion | None:
     """The next thing to run once the search is over, or None: nothing now (or nothing ever again).
 
-    If the search has completed only the baseline, its best resting trials are first trained to the end.
+    If the search has completed only the baseline, its best resting trials are first trained to the end. Once all fresh
+    runs so far are copies, further ones are left out, because the seed has no effect; `also_copies`: they are not, as in
+    runs of earlier releases. Needs a history with all reports.
     """
     running = history.having(Status.RUNNING)
     if not count or any(trial.suggestion.origin != FINALIST for trial in running):
@@ -76,6 +80,8 @@ def confirm(history: History, count: int, confirmations: int) -> Suggestion | No
         return resume(resting, origin=FINALIST, evidence=f"among the best {count} when the search was over")
     if any(trial.first_origin != FINALIST for trial in running):
         return None  # these must end before the best are known
+    if not also_copies and repeats_for_certain(history):
+        return None
     chosen = finalists(history, count)
     for run in range(confirmations):
         for finalist in chosen:
@@ -91,6 +97,14 @@ def depends_on_seed(history: History) -> bool | None:
     """
     again = [finalist for finalist in confirmed(history) if finalist.losses]
     return not all(finalist.is_copied for finalist in again) if again else None
+
+
+def repeats_for_certain(history: History) -> bool:
+    """Whether all fresh runs so far are copies, and one of them has so many numbers that it is no chance."""
+    if not any(trial.first_origin == FINALIST for trial in history.trials) or depends_on_seed(history) is not False:
+        return False
+    runs = [run for finalist in confirmed(history) for run in finalist.runs if run.status is Status.COMPLETED]
+    return any(len({*run.losses, *run.metrics.values()}) >= CERTAIN for run in runs)
 
 
 def independent(history: History) -> list[Finalist]:

@@ -6,6 +6,7 @@ from search.contract import Searcher
 from search.history import History, key_of
 from search.records import FINALIST
 from search.rules.conduct import Rules, baseline_of
+from search.rules.finalists import repeats_for_certain
 
 
 def to_start(history: History, searcher: Searcher, rules: Rules) -> int | None:
@@ -32,5 +33,7 @@ def awaits_baseline(history: History, rules: Rules) -> bool:
 
 def repetitions_to_start(history: History, rules: Rules, configurations: int | None) -> int:
     """Trainings of finalists to come. `configurations`: those still to start; there are no more finalists than those."""
+    if repeats_for_certain(history):
+        return 0
     finalists = rules.finalists if configurations is None else min(rules.finalists, history.started + configurations)
     return max(0, finalists * rules.confirmations - sum(trial.first_origin == FINALIST for trial in history))

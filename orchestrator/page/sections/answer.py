@@ -23,7 +23,7 @@ from orchestrator.page.words import brief, duration, listed, number, place, sett
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.out_of_time import out_of_time_words
 from orchestrator.reading.scores import rests_on, scores, unfair
-from orchestrator.reading.spending import NOT_CONFIRMED
+from orchestrator.reading.spending import COPIES
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
 from search.records import Status
@@ -120,7 +120,7 @@ def _evidence(run: Recorded) -> str:
             else f"Not confirmed. {lucky}, on one seed."
         )
     if run.accounts["depends_on_seed"] is False:
-        return NOT_CONFIRMED
+        return f"{COPIES}."  # what to do is next, and in Health
     scores = listed([number(run.value(loss)) for loss in mine.losses])
     first = f"{number(run.value(best.loss))} when it was found"
     if len(mine.losses) == 1:
