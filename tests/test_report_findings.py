@@ -380,8 +380,11 @@ def test_a_real_multitask_sweep_says_whose_turns_they_are(tmp_path: Path) -> Non
     section = origins.section(read(tmp_path))
     check(section)
     share = 100 * model_share(skills[-1])
-    assert f"The model has {share:.0f} % of the turns: its forecasts rank with ρ = {skills[-1]:.2f} (" in text(section)
-    assert text(section).count("successive halving of random configurations has the others.") == 1
+    told = (
+        f"The model makes {share:.0f} % of the suggestions and successive halving of random configurations the other "
+    )
+    assert text(section).count(told) == 1
+    assert f"have a rank correlation of {skills[-1]:.2f} with the results (" in text(section)
     (chart,) = [figure for figure in section.figures if isinstance(figure, Chart) and "Turns" in figure.title]
     skill, _ = chart.series
     assert skill.y[-2:] == [skills[-1], skills[-1]]
@@ -402,11 +405,11 @@ def with_memos(folder: Path, searcher: Searcher, *memos: str) -> str:
 def test_turns_are_told_from_the_last_two_skills_on_record(tmp_path: Path) -> None:
     memos = ["", memo_of(0.0), "", "not JSON", '{"bayes": {}}', "[1]", memo_of(0.4), ""]
     assert (
-        "The model has 70 % of the turns: its forecasts rank with ρ = 0.40 (5 trials earlier: 0.00); successive halving of "
-        "random configurations has the others." in with_memos(tmp_path / "two", MultitaskSearch(), *memos)
-    )
+        "The model makes 70 % of the suggestions and successive halving of random configurations the other 30 %, because "
+        "the model's forecasts have a rank correlation of 0.40 with the results (5 trials earlier: 0.00)."
+    ) in with_memos(tmp_path / "two", MultitaskSearch(), *memos)
     given = Points([{"x": 0.5, "rate": 0.1}], then=MultitaskSearch())
-    assert "with ρ = 0.00; successive" in with_memos(tmp_path / "one", given, *memos[:3])
+    assert "correlation of 0.00 with the results." in with_memos(tmp_path / "one", given, *memos[:3])
 
 
 def test_of_fits_between_which_no_trial_began_the_last_counts(tmp_path: Path) -> None:

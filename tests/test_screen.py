@@ -551,6 +551,20 @@ def test_the_time_left_counts_from_the_first_report_and_not_from_the_first_order
     assert left == pytest.approx((40.0, 40.0, 40.0)), "four more trainings"
 
 
+def test_after_a_failure_the_trial_that_runs_alone_is_not_called_the_first(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path)
+    driver = Driver(small_sweep(), ledger)
+    while 0 not in driver.running:
+        order = driver.next()
+        assert order is not None
+        if order.assignment is None:
+            driver.finish_job(order)
+    driver.fail(0, "ValueError", "bad")
+    assert driver.next() is not None
+    assert (driver.running, Standing(driver).state) == ({1}, "one trial at a time until the first report")
+    ledger.close()
+
+
 def test_a_forecast_whose_time_has_run_out_is_not_shown_as_nothing_left(tmp_path: Path) -> None:
     ledger = Ledger.write(tmp_path)
     driver = Driver(small_sweep(), ledger)

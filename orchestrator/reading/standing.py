@@ -87,7 +87,7 @@ class Standing:
             return "starting"
         if not driver.history.run.has_reported:
             alone = len(driver.running) == 1 and driver.rules.first_alone
-            return "the first trial trains alone until it reports" if alone else "no report yet"
+            return "one trial at a time until the first report" if alone else "no report yet"
         return ""
 
     @property

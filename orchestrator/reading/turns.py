@@ -44,9 +44,10 @@ def in_words(found: Sequence[Mapping[str, Any]]) -> str:
     if before is not None:
         since = latest["trials"] - before["trials"]
         earlier = f" ({since} {'trial' if since == 1 else 'trials'} earlier: {before['skill']:.2f})"
+    share = f"{100 * latest['model']:.0f}"
     return (
-        f"the model has {100 * latest['model']:.0f} % of the turns: its forecasts rank with ρ = {latest['skill']:.2f}{earlier}; "
-        "successive halving of random configurations has the others"
+        f"the model makes {share} % of the suggestions and successive halving of random configurations the other "
+        f"{100 - int(share)} %, because the model's forecasts have a rank correlation of {latest['skill']:.2f} with the results{earlier}"
     )
 
 
