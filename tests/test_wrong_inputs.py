@@ -131,7 +131,7 @@ BEFORE = {
     "a negative seed": Wrong("plain(seed=-1)", ("seed=-1",)),
     "a time without unit": Wrong('plain(time_budget="six hours")', ("time_budget='six hours'", "'6h'")),
     "a budget of less than a training": Wrong("plain(budget=0.4)", ("budget=0.4", "nothing could be completed", "budget=1 or more")),
-    "a budget that finalists use up": Wrong("plain(budget=3, finalists=3)", ("3 finalists × 1 confirmations take 3 full trainings", "raise the budget to 4")),
+    "a budget that finalists use up": Wrong("plain(budget=3, finalists=3)", ("3 finalists × 1 confirmations take 3 full trainings", "raise the budget to 13, which leaves 10 to search with")),
     "a target that is no number": Wrong('plain(target="low")', ("target='low'", "finite number")),
     "a target beyond all": Wrong("plain(target=9.0, diverged_beyond=5.0)", ("target=9.0", "diverged_beyond=5.0")),
     "resources by another name": Wrong('plain(resources={"gpus": 1})', ("no resource 'gpus'", "Did you mean 'gpu'?")),
