@@ -134,10 +134,11 @@ def state_at_end(driver: Driver, problem: OrchestratorError | None) -> str:
 
 def _why_no_result(driver: Driver) -> str:
     from search.records import Status
+    from search.task import FULL
 
     history, metric = driver.history, driver.sweep.metric_name
     failed, diverged = history.having(Status.FAILED), history.having(Status.DIVERGED)
-    if any(isfinite(loss) for trial in history for loss in trial.losses):
+    if any(isfinite(loss) for trial in history if trial.task != FULL for loss in trial.losses):
         return (
             f"no full training has reported {metric!r}: all {plural(len(history.trials), 'trial')} were of cheaper tasks. "
             f"Raise {'num_samples' if driver.sweep.budget is None else 'budget'} (--num-samples, --budget) for more."

@@ -76,3 +76,8 @@ def test_a_run_without_a_finite_value_does_not_say_that_nothing_was_reported(tmp
     told = str(section(Recorded.of(ledger)).figures[0])
     ledger.close()
     assert "Nothing yet: 2 trials have begun, and no full training has a finite value." in told
+
+
+def test_a_sweep_that_diverged_after_finite_values_is_not_said_to_be_one_of_cheaper_tasks(tmp_path: Path) -> None:
+    error = problem_of(driven(tmp_path, [1, 1]), [], "run the same command")
+    assert "no trial gave a finite 'loss'. The first of 2 that diverged: loss = nan at step 2" in str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,61 @@ def test_a_sparse_csv_gives_the_rows_that_have_the_metric(tmp_path: Path) -> Non
         ('{"epoch": 1, "valid": {"loss": 0.5}}\n', "valid.loss", [({"epoch": 1}, 0.5)]),
         ('epoch,note,loss\n1,"a, b",0.5\n', "loss", [({"epoch": 1}, 0.5)]),
         ("epoch,loss\n1,None\n2,0.5\n", "loss", [({"epoch": 2}, 0.5)]),
+        ("{'epoch': 1, 'loss': 0.5}\n", "loss", [({"epoch": 1}, 0.5)]),
+        ('{"epoch": 1, "loss": "1,234.5"}\n', "loss", [({"epoch": 1}, 1234.5)]),
+        ('{"epoch": 1, "loss": 0.5, "note": "a: nan, b"}\n', "loss", [({"epoch": 1}, 0.5)]),
     ],
 )  # fmt: skip
 def test_the_usual_files(text: str, name: str, expected: list[tuple[dict[str, float], object]], tmp_path: Path) -> None:
     (tmp_path / "metrics.txt").write_text(text)
     found = [(steps, value if value == value else "nan") for steps, value in told(tmp_path, name)]
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    "printed",
+    ["nan", "-nan", "NaN", "NAN", "+nan", "-nan(ind)", "nan(0x8000000000000)", "1.#QNAN", "-1.#IND", "1.#INF", "inf", "-inf",
+     "+Inf", "Infinity", "-Infinity", '"nan"', '"-Infinity"', "1e999"],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ['{"step": 3, "eval": {"loss": %s, "acc": 0.5}}\n', "step,eval.loss,acc\n3,%s,0.5\n"])
+def test_what_is_not_finite_is_read_as_any_language_prints_it(form: str, printed: str) -> None:
+    (line,) = rows(form % printed)
+    value = line.value("eval.loss")
+    assert value is not None
+    assert not math.isfinite(value.number)
+    assert math.isinf(value.number) == ("inf" in printed.lower() or "e999" in printed)
+    assert dict(line.steps) == {"step": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "broken"),
+    [
+        ('{"step": 1, "eval": {"loss": null}}\n', "null", ""),
+        ("step,eval.loss\n1,NA\n", "NA", ""),
+        ('{"step": 1, "eval": {"loss": "0,52"}}\n', "0,52", ""),
+        ("step;eval.loss\n1;0,52\n", "0,52", ""),
+        ("step,eval.loss\n1,\n", "", ""),  # sparse
+        ("step,eval.loss\n1,0,52\n", "", "it has 3 cells, and the header 2"),
+        ('{"step": 1, "ev{"step": 1, "eval": {"loss": 0.5}}\n', "", "it is no JSON"),
+    ],
+)
+def test_a_row_without_a_number_says_what_it_has(text: str, other: str, broken: str) -> None:
+    (line,) = rows(text)
+    assert (line.value("eval.loss"), line.other("eval.loss"), line.broken) == (None, other, broken)
+
+
+def test_the_row_that_a_killed_script_had_begun_is_passed_over_and_the_next_does_not_grow_into_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,loss\n1,3\n2,2.")  # of 2.5
+    file = MetricsFile(tmp_path, "metrics.csv", rest=0.0)
+    assert [line.value("loss").number for line, _ in file.poll("loss", False)] == [3]  # type: ignore[union-attr]
+    file.leave_half_rows()
+    with open(path, "a") as appended:
+        appended.write("2,2.5\n")
+    found = MetricsFile(tmp_path, "metrics.csv", file.marks, rest=0.0).poll("loss", False)
+    assert [(line.steps["epoch"], line.value("loss").number) for line, _ in found] == [(2, 2.5)]  # type: ignore[union-attr]
 
 
 def test_a_row_that_is_being_written_does_not_count_until_it_is_whole(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.support import ROOT
 from trainables.carry_out import carry_out
 from trainables.scripts.channels import ScriptFailed
 from trainables.scripts.line import Value
-from trainables.scripts.names import likeliest
+from trainables.scripts.names import is_typing_error, likeliest
 from trainables.scripts.printed import Reader, read, visible
 from trainables.scripts.step_count import Refused
 from trainables.workloads.script import Script
@@ -82,6 +82,11 @@ def told(line: str, *names: str) -> dict[str, float | None]:
         ("loss=-1.5E+03;", "loss", -1500.0),
         ("loss=1.2.3", "loss", None),
         ("loss=0,52", "loss", None),
+        ("loss=0,523", "loss", None),  # no thousands begin with 0
+        ("loss=-nan(ind) acc=1", "loss", math.nan),
+        ("loss=1.#QNAN acc=1", "loss", math.nan),
+        ("loss=-1.#INF, acc=1", "loss", -math.inf),
+        ('{"loss": -nan, "note": "a: nan, b"}', "loss", math.nan),
         ("loss=1_000", "loss", None),
         ("loss=0x1F", "loss", None),
         ("loss=3/20", "loss", None),
@@ -241,6 +246,17 @@ def test_the_likeliest_name_is_the_one_that_was_meant() -> None:
     assert likeliest("accuracy", ["loss", "acc"]) == "acc"
     assert likeliest("val_accuracy", ["loss", "val acc", "train acc"]) == "val acc"
     assert likeliest("bleu", ["loss", "time"]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "same"),
+    [("eval.loss", "eval.los", True), ("eval/loss", "eval.lsos", True), ("metrics", "metric", True), ("valid_loss", "valdi_loss", True),
+     ("val_accuracy", "val_acuracy", True), ("acc1", "acc5", False), ("mae", "mse", False), ("iou", "miou", False), ("acc", "acc1", False),
+     ("loss", "loss", False), ("train_loss", "valid_loss", False), ("ap", "map", False), ("ce", "cer", False), ("rmse", "rmsle", False),
+     ("rouge", "rougeL", False)],
+)  # fmt: skip
+def test_a_typing_error_is_told_from_another_metric(name: str, other: str, same: bool) -> None:
+    assert is_typing_error(name, other) is is_typing_error(other, name) is same
 
 
 def test_a_line_is_what_a_terminal_shows_in_the_end() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -28,6 +29,7 @@ from tests.scripting import (
     log,
     script,
     scripts_of,
+    texts,
     trained,
     truth,
 )
@@ -94,6 +96,94 @@ def test_a_metrics_file_without_the_metric_is_named_with_what_it_has(tmp_path: P
     text = "import os\nopen(os.environ['TRIAL_FOLDER'] + '/metrics.csv', 'w').write('epoch,dist\\n1,0.5\\n')\n"
     with pytest.raises(ScriptFailed, match=r"\(metrics.csv\) has no 'distance'; it named dist. Did you mean 'dist'\?"):
         trained(script(tmp_path, text, file="metrics.csv"), assigned(tmp_path))
+
+
+ROWS = """
+import os, time
+path = os.environ["TRIAL_FOLDER"] + "/{name}"
+for step in range(1, 10_000):
+    open(path, "a").write('{{"step": %d, "eval": {{"loss": %.4f, "acc": 0.5}}}}\\n' % (step, 1 / step))
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "words"),
+    [
+        ("metrics.jsonl", "eval.los", r"'metrics.jsonl' has no 'eval.los'; it named eval.loss, eval.acc. Did you mean 'eval.loss'"),
+        ("metrics.jsonl", "valid_loss", "'metrics.jsonl' has no 'valid_loss'; it named eval.loss, eval.acc"),
+        ("metrics.jsonl", "eval.mrr", r"none of \d+ rows has 'eval.mrr', nor has the script's source; it named eval.loss"),
+        ("metric.jsonl", "eval.loss", "no 'metrics.jsonl', but 'metric.jsonl'. Did you mean file='metric.jsonl'"),
+        ("out/metrics.jsonl", "eval.loss", "no 'metrics.jsonl', but 'out/metrics.jsonl'. Did you mean"),
+    ],
+)  # fmt: skip
+def test_a_wrong_name_of_the_metric_or_of_its_file_ends_a_training_that_has_hardly_begun(
+    name: str, metric: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = "os.makedirs(os.path.dirname(path), exist_ok=True)\nfor step"
+    text = ROWS.format(name=name).replace("for step", folder, 1)
+    workload = script(tmp_path, text, metric=metric, horizon=10_000, file="metrics.jsonl")
+    begun = time.monotonic()
+    with pytest.raises(ScriptFailed, match=words):
+        trained(workload, assigned(tmp_path, until=10_000))
+    assert time.monotonic() - begun < 20
+
+
+def test_a_file_of_the_other_half_of_the_data_is_no_wrong_name(tmp_path: Path) -> None:
+    text = (
+        "import os, pathlib, time\nfolder = pathlib.Path(os.environ['TRIAL_FOLDER'])\n"
+        "(folder / 'train.csv').write_text('epoch,distance\\n' + ''.join(f'{n},9\\n' for n in range(1, 7)))\n"
+        "time.sleep(0.5)\n(folder / 'valid.csv').write_text('epoch,distance\\n1,1.0\\n')\n"
+    )
+    assert curve(trained(script(tmp_path, text, file="valid.csv"), assigned(tmp_path))) == truth(1)
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ("metrics_2.csv", "no 'metric.csv', but 'metrics_2.csv'"),
+        ("model.bin", "no 'metric.csv'; it has model.bin."),
+        (None, "and no other file"),
+    ],
+)
+def test_a_file_that_never_came_is_told_with_what_is_there(kept: str | None, words: str, tmp_path: Path) -> None:
+    text = "import os\n" + (f"open(os.environ['TRIAL_FOLDER'] + '/{kept}', 'w').write('x')\n" if kept else "")
+    with pytest.raises(ScriptFailed, match=words):
+        trained(script(tmp_path, text, file="metric.csv"), assigned(tmp_path))
+
+
+def told_of(rows: str, folder: Path, trial: str = "trial") -> list[Progress]:
+    text = f"import os\nopen(os.environ['TRIAL_FOLDER'] + '/metrics.jsonl', 'w').write({rows!r})\n"
+    place = folder / "trials" / trial / "checkpoints"
+    return trained(script(folder, text, file="metrics.jsonl"), replace(assigned(folder), folder=place))
+
+
+def test_a_training_whose_loss_is_nan_in_c_has_diverged(tmp_path: Path) -> None:
+    items = told_of(
+        '{"step": 1, "distance": 1.0}\n{"step": 2, "distance": -nan}\n{"step": 3, "distance": 0.5}\n', tmp_path
+    )
+    assert {step: str(value) for step, value in curve(items).items()} == {1: "1.0", 2: "nan"}
+
+
+def test_a_row_that_cannot_be_read_or_was_not_measured_is_told(tmp_path: Path) -> None:
+    rows = (
+        '{"step": 1, "distance": null}\n{"step": 2, "dis{"step": 2, "distance": 0.5}\n{"step": 3, "distance": 0.3333}\n'
+    )
+    told = [told_of(rows, tmp_path, trial) for trial in ("0", "1")]
+    assert curve(told[0]) == truth(3)
+    news = [text for text in texts(told[0]) if "passed over" in text]
+    assert len(news) == 2
+    assert news[0].startswith("a row of 'metrics.jsonl' is passed over: '{\"step\": 2, \"dis{")
+    assert news[1].startswith("'distance' is null in '{\"step\": 1, \"distance\": null}'")
+    assert [text for text in texts(told[1]) if "is null" in text] == [], "once in a sweep"
+
+
+def test_a_metric_that_is_null_to_the_end_fails_its_trial_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(
+        ScriptFailed, match="'distance' is null wherever it stands: write the value where it was measured"
+    ):
+        told_of('{"step": 1, "distance": null}\n' * 3, tmp_path)
 
 
 # Processes.

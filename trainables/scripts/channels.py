@@ -11,6 +11,7 @@ from search.records import Config
 from search.work import ProcessError
 from trainables.scripts.line import Line, Value
 from trainables.scripts.metrics_file import MetricsFile
+from trainables.scripts.misnamed_file import MisnamedFile
 from trainables.scripts.missing_metric import MissingMetric
 from trainables.scripts.names import STEP_WORDS, key_of
 from trainables.scripts.output_stream import OutputStream
@@ -75,7 +76,8 @@ class Channels:
         self.file = None if script.file is None else MetricsFile(folder.path, script.file, memory.get("rows"))
         self._reports_read: int = memory.get("reports_from", 0)
         apart = {*config, *([script.step] if script.step else [])}
-        self.missing = MissingMetric(repr(script), script.metric, apart, script.never_prints)
+        self.missing = MissingMetric(repr(script), script.metric, apart, script.never_prints, script.file)
+        self._misnamed = None if script.file is None else MisnamedFile(folder, script.file, script.metric)
         self.notices: list[str] = []
         self._totals: dict[str, int] = {}  # of the last heading: {"epoch": 20} below `Epoch 3/20`
         self.is_told = False  # whether the tuned metric has appeared
@@ -97,6 +99,9 @@ class Channels:
         if self.file is not None:
             rows = self.file.poll(self._script.metric, has_ended)
             found = [reading for line, row in rows if (reading := self._reading(line, row)) is not None]
+            self.is_told = self.is_told or bool(found)
+            while self.file.without:
+                self.notices += self.missing.note(self.file.without.pop(0), is_told=self.is_told)
         else:
             found = [reading for line in printed if (reading := self._heard(line)) is not None]
         self.is_told = self.is_told or bool(found)
@@ -113,6 +118,17 @@ class Channels:
         for stream in self._streams.values():
             stream.give_back()
 
+    @property
+    def news(self) -> dict[str, str]:
+        """What to tell once in a sweep, by kind."""
+        return self.missing.news
+
+    def is_hopeless(self) -> str:
+        """Why the metric will never come; empty while it may."""
+        if self.file is not None and self._misnamed is not None and not self._only_reports and not self.file.paths:
+            return self._misnamed.look()
+        return self.missing.is_hopeless
+
     def why_silent(self) -> str:
         """Why a script that has ended reported nothing useful."""
         metric = self._script.metric
@@ -122,11 +138,11 @@ class Channels:
                 "(TransformersCallback, LightningCallback)."
             )
         if self.file is not None:
-            found = ", ".join(path.name for path in self.file.paths) or "there is no such file"
-            return (
-                f"{self._script.file!r} in TRIAL_FOLDER ({found}) has no {metric!r}{self.missing.hint(self.file.names)}"
-            )
-        return self.missing.why(sum(stream.lines for stream in self._streams.values()))
+            if self._misnamed is not None and not self.file.paths:
+                return self._misnamed.why()
+            found = ", ".join(path.name for path in self.file.paths)
+            return self.missing.why(f"{self._script.file!r} in TRIAL_FOLDER ({found}) has no")
+        return self.missing.why(f"none of its {sum(stream.lines for stream in self._streams.values())} lines has")
 
     def _reported(self) -> list[Reading]:
         if self._folder.size(REPORTS) <= self._reports_read:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from trainables.scripts.names import OTHERS, SAME, is_record, key_of
 
-NUMBER = r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan\b|inf(?:inity)?\b)"
+NOT_FINITE = r"(?:nan(?:\(\w*\)|\b)|inf(?:inity)?\b|1\.#(?:qnan|snan|ind|inf)\d*)"  # also C's -nan(ind), 1.#QNAN
+NUMBER = rf"[-+]?(?:{NOT_FINITE}|(?:[1-9]\d{{0,2}}(?:,\d{{3}})+(?:\.\d+)?|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 COUNT = r"(?P<number>\d{1,3}(?:,\d{3})+|\d+)\s*/\s*(?P<total>\d{1,3}(?:,\d{3})+|\d+)(?![\w.]*\w)"
 
 
@@ -25,7 +26,7 @@ class Value:
 
     @property
     def number(self) -> float:
-        return float(self.text.replace(",", ""))
+        return number_of(self.text)
 
     def repeats(self, other: Value) -> bool:
         """Whether it is the same number, perhaps printed with fewer digits."""
@@ -40,7 +41,8 @@ class Value:
 @dataclass(frozen=True)
 class Line:
     """The content of a line. `is_progress`: it covers a part of a step (`[10/391]`), so its values are no result.
-    `counted`: the numbers with a total behind them, by word: {"epoch": (3, 20)}."""
+    `counted`: the numbers with a total behind them, by word: {"epoch": (3, 20)}. Of a row in a file, `others`: what stands
+    in place of a number, by name: {"loss": "null"}; `broken`: why it cannot be read."""
 
     text: str = ""
     values: tuple[Value, ...] = ()
@@ -48,6 +50,8 @@ class Line:
     is_heading: bool = False
     is_progress: bool = False
     counted: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
+    broken: str = ""
 
     def value(self, name: str) -> Value | None:
         """The first value with this name as printed, or else with a name that a person would take for the same."""
@@ -67,6 +71,10 @@ class Line:
         counted = re.search(rf"{_spelled(name)}\s*[=:|#]?\s*[\[(]?\s*{COUNT}", self.text, re.I)
         return None if counted is None else whole(counted["number"])
 
+    def other(self, name: str) -> str:
+        """What stands in a row in place of the number of `name`; empty if nothing does."""
+        return next((text for other, text in self.others.items() if key_of(other) == key_of(name)), "")
+
     @property
     def whole_numbers(self) -> dict[str, int]:
         """The whole numbers without a unit, by name, which may be a count of steps."""
@@ -80,6 +88,8 @@ class Line:
         """The text in place of the value of `name`; empty if the line has the value, or does not mention the name."""
         if self.value(name) is not None or any(is_record(value.name, name) for value in self.values):
             return ""
+        if stands := self.other(name):
+            return f"{name}={stands}"[:80]
         found = re.search(rf"{_spelled(name)}\s*[=:|]\s*\S[^,;]*", self.text, re.I)
         return found.group().strip()[:80] if found else ""
 
@@ -103,6 +113,13 @@ def _ends_in(value: Value, name: str) -> bool:
         if key_of(" ".join(printed[place:])) == key:
             return not any(OTHERS.intersection(key_of(word).split("_")) for word in printed[:place])
     return False
+
+
+def number_of(text: str) -> float:
+    """The number that a text in the form of `NUMBER` stands for."""
+    if "#" in text:  # as old Microsoft runtimes print it
+        return float("-inf" if text.startswith("-") else "inf") if "inf" in text.lower() else math.nan
+    return float(text.replace(",", "").partition("(")[0])
 
 
 def whole(text: str) -> float:

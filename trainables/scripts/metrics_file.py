@@ -2,11 +2,12 @@
 
 A CSV may be sparse (Lightning's logger writes the values of training and validation in different rows), and the script
 may rewrite it with each row, so we read it from the beginning whenever it has changed. A last row without a line end is
-still being written. Events are read as they are appended.
+still being written; it stays half a row if the script was ended then. Events are read as they are appended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import glob
 import io
@@ -18,12 +19,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.scripts.line import Line, Value
+from trainables.scripts.line import NOT_FINITE, Line, Value, number_of
 from trainables.scripts.names import STEP_WORDS, key_of
-from trainables.scripts.printed import read
+from trainables.scripts.printed import of_mapping, structure
 
 REST = 20.0  # a file rests this many times as long as reading it took
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)", re.I)
+_NUMBER = re.compile(rf"[-+]?(?:{NOT_FINITE}|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)", re.I)  # 1,234 may be 1.234
 
 
 class MetricsFile:
@@ -36,7 +37,7 @@ class MetricsFile:
         self._known = dict(marks or {})  # path → rows, or bytes of events, that are not new
         self._seen: dict[Path, tuple[int, int, int]] = {}  # state of a file when it was read: inode, size, time
         self._wait_until = 0.0
-        self.names: list[str] = []  # of the values found
+        self.without: list[Line] = []  # new rows without the metric, for the caller to take
 
     @property
     def marks(self) -> dict[str, int]:
@@ -47,6 +48,14 @@ class MetricsFile:
         """The matching files, oldest first."""
         found = [Path(path) for path in glob.glob(str(self._folder / self._pattern), recursive=True)]
         return sorted((path for path in found if path.is_file()), key=lambda path: (path.stat().st_mtime, str(path)))
+
+    def leave_half_rows(self) -> None:
+        """End the row that a killed script has begun, and pass it over, so that the next row does not grow into it."""
+        for path in self.paths:
+            if "tfevents" not in path.name and (text := path.read_text(errors="replace")) and text[-1] != "\n":
+                with contextlib.suppress(OSError), open(path, "a") as file:
+                    file.write("\n")
+                    self._known[str(path)] = len(list(rows(text)))
 
     def poll(self, metric: str, ended: bool) -> list[tuple[Line, int]]:
         """The new rows with this metric, each with its number among them; `ended`: the last row is complete, too."""
@@ -75,10 +84,9 @@ class MetricsFile:
             text = path.read_text(errors="replace")
             found = list(rows(text if ended else text[: text.rfind("\n") + 1]))
             self._known[str(path)] = len(found)
-        for line in found:
-            self.names += [value.name for value in line.values if value.name not in self.names]
         told = [line.value(metric) is not None for line in found]
         begin = known if known <= len(found) else 0  # a file that has become shorter was rewritten
+        self.without += [found[at] for at in range(begin, len(found)) if not told[at]]
         return [(found[at], sum(told[: at + 1])) for at in range(begin, len(found)) if told[at]]
 
 
@@ -86,45 +94,37 @@ def rows(text: str) -> Iterator[Line]:
     """The rows of a CSV with a header, of JSON lines, or of one JSON list."""
     begins = text.lstrip()[:1]
     if begins == "[":
-        found = _json(text)
-        yield from (_row(row, json.dumps(row)) for row in found or [] if isinstance(row, dict))
+        found = structure(text.strip()) or []
+        yield from (of_mapping(json.dumps(row), row) for row in found if isinstance(row, dict))
     elif begins == "{":
-        for line in text.splitlines():
-            row = _json(line)
-            if isinstance(row, dict):
-                yield _row(row, line)
+        for line in filter(str.strip, text.splitlines()):
+            row = structure(line.strip())
+            yield of_mapping(line, row) if isinstance(row, dict) else Line(line, broken="it is no JSON")
     elif begins:
         first = text.lstrip().splitlines()[0]
         delimiter = next((sign for sign in (",", ";", "\t") if sign in first), ",")
         table = csv.reader(io.StringIO(text.lstrip()), delimiter=delimiter, skipinitialspace=True)
         header = [name.strip() for name in next(table)]
         for cells in table:
+            text = delimiter.join(cells)
             if len(cells) == len(header):
-                yield _row(dict(zip(header, cells, strict=True)), delimiter.join(cells))
+                yield _row(dict(zip(header, map(str.strip, cells), strict=True)), text)
+            elif text.strip() and not text.startswith("#"):
+                yield Line(text, broken=f"it has {len(cells)} cells, and the header {len(header)}")
 
 
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
-def _row(row: Mapping[str, Any], text: str) -> Line:
-    told = {name: value.strip() if isinstance(value, str) else value for name, value in row.items()}
-    if any(isinstance(value, (dict, list)) for value in told.values()):
-        return read(json.dumps(told))
+def _row(cells: Mapping[str, str], text: str) -> Line:
     values: list[Value] = []
     steps: dict[str, float] = {}
-    for name, value in told.items():
-        shown = value if isinstance(value, str) else repr(value)
-        if isinstance(value, bool) or value is None or not _NUMBER.fullmatch(shown):
-            continue
-        if (key := key_of(name).removeprefix("train_")) in STEP_WORDS or key == "":
-            steps.setdefault(key or "index", float(shown))
+    others: dict[str, str] = {}
+    for name, shown in cells.items():
+        if not _NUMBER.fullmatch(shown):
+            others |= {name: shown} if shown not in ("", name) else {}  # a repeated header says nothing
+        elif (key := key_of(name).removeprefix("train_")) in STEP_WORDS or key == "":
+            steps.setdefault(key or "index", number_of(shown))
         else:
             values.append(Value(name, shown))
-    return Line(text, tuple(values), steps)
+    return Line(text, tuple(values), steps, others=others)
 
 
 def events(data: bytes) -> tuple[list[Line], int]:

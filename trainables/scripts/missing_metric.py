@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable, Collection, Sequence
 
 from trainables.scripts.line import Line
-from trainables.scripts.names import is_record, is_synonym, likeliest
+from trainables.scripts.names import is_record, is_synonym, is_typing_error, likeliest
 
 SURE = 3  # give up after this many steps that have the metric by another name, and none by its own
 MANY = 20  # give up after this many lines with other metrics, if the source holds no other name that may still come
+TYPED_WRONG = 10  # give up after this many steps that have a name that differs from the metric's in one inner letter
+NOTHING = {"null", "none", "na", "n/a", "nil", "-", "--"}  # what stands for a value that was not measured
 MOST = 300  # names to keep: a script may print a name for each sample
 _METRIC = re.compile(
     r"loss|acc|err|rmse|mse|mae|auc|f1|bleu|rouge|ppl|perplex|score|map|iou|dice|recall|precision|reward|return|wer|cer"
@@ -20,17 +22,25 @@ _told: set[tuple[str, str]] = set()  # notices of this process, to give each onl
 
 
 class MissingMetric:
-    """Records the output of a script that does not contain `metric`. `apart`: names that are no metrics, such as parameters."""
+    """Records what a script tells without `metric`. `apart`: names that are no metrics, such as parameters; `file`: of its
+    rows, if they are not lines of output."""
 
     def __init__(
-        self, script: str, metric: str, apart: Collection[str], never_prints: Callable[[str, Sequence[str]], bool]
+        self,
+        script: str,
+        metric: str,
+        apart: Collection[str],
+        never_prints: Callable[[str, Sequence[str]], bool],
+        file: str | None = None,
     ) -> None:
         self._script, self._metric, self._apart, self._never_prints = script, metric, apart, never_prints
+        self._file = file
         self._names: dict[str, int] = {}  # name → the number of steps that had it
         self._at: dict[str, float] = {}
         self._lines = 0  # with other metrics
         self._is_never_printed: bool | None = None  # once that is known
-        self._doubtful = self._partial = ""
+        self._doubtful = self._partial = self._nothing = self._broken = ""
+        self.news: dict[str, str] = {}  # to tell once in a sweep
 
     def note_partial(self, text: str) -> None:
         """Record that a line about a part of a step has the metric."""
@@ -39,7 +49,16 @@ class MissingMetric:
     def note(self, line: Line, *, is_told: bool) -> list[str]:
         """Record a line without the metric; returns notices for the user. `is_told`: the metric has come before."""
         notices = []
-        if doubtful := line.doubtful(self._metric):
+        if line.broken and not self._broken:
+            self._broken = f"{line.text.strip()[:120]!r}: {line.broken}"
+            notices.append(f"a row of {self._file!r} is passed over: {self._broken}")
+        elif (stands := line.other(self._metric)).lower() in NOTHING:
+            self._nothing = stands
+            self.news["nothing"] = (
+                f"{self._metric!r} is {stands} in {line.text.strip()[:120]!r}: passed over, as not measured there. If {stands} "
+                "stands for NaN, write NaN: only that counts as a divergence"
+            )
+        elif doubtful := line.doubtful(self._metric):
             if not self._doubtful:
                 notices.append(f"{doubtful!r} is no number that can be read with certainty; it does not count")
             self._doubtful = doubtful
@@ -54,6 +73,9 @@ class MissingMetric:
         if (
             any(_METRIC.search(name) and not is_record(name, self._metric) for name in names)
             and not is_told
+            and (
+                self._file is None or self._lines >= MANY
+            )  # a file's rows of training come long before those of validation
             and (self._script, self._metric) not in _told
         ):
             _told.add((self._script, self._metric))
@@ -63,24 +85,35 @@ class MissingMetric:
     @property
     def is_hopeless(self) -> str:
         """Why the metric will never come; empty while it may."""
+        if self._nothing:
+            return ""
         for name, count in self._names.items():
-            if count >= SURE and is_synonym(name, self._metric):
-                return f"the script prints no {self._metric!r}{self.hint([name, *self._names])}"
+            if (count >= SURE and is_synonym(name, self._metric)) or (
+                count >= TYPED_WRONG and is_typing_error(name, self._metric)
+            ):
+                says = "the script prints" if self._file is None else f"{self._file!r} has"
+                return f"{says} no {self._metric!r}{self.hint([name, *self._names])}"
         if self._lines < MANY or self._doubtful or self._partial:
             return ""
         if self._is_never_printed is None:
             self._is_never_printed = self._never_prints(self._metric, self._recurring)
         if not self._is_never_printed:
             return ""
-        return f"none of {self._lines} lines has {self._metric!r}, nor has the script's source{self.hint(list(self._names))}"
+        what = "lines" if self._file is None else "rows"
+        return f"none of {self._lines} {what} has {self._metric!r}, nor has the script's source{self.hint(list(self._names))}"
 
     @property
     def _recurring(self) -> list[str]:
         """The names that more than one step had."""
         return [name for name, count in self._names.items() if count > 1]
 
-    def why(self, lines: int) -> str:
-        """Why the output of a script that has ended does not contain the metric."""
+    def why(self, missing: str) -> str:
+        """Why what a script told until its end does not contain the metric; `missing`: words such as `none of 20 lines has`."""
+        if self._nothing:
+            return (
+                f"{self._metric!r} is {self._nothing} wherever it stands: write the value where it was measured, and NaN where "
+                "it is NaN."
+            )
         if self._doubtful:
             return f"{self._doubtful!r} is no number that can be read with certainty: print {self._metric}=0.52, or call report()."
         if self._partial:
@@ -88,7 +121,8 @@ class MissingMetric:
                 f"{self._metric!r} stands only in lines about a part of a step ({self._partial!r}): "
                 "print it once at the end of each."
             )
-        return f"none of its {lines} lines has {self._metric!r}{self.hint(list(self._names))}"
+        broken = f" A row could not be read: {self._broken}." if self._broken else ""
+        return f"{missing} {self._metric!r}{self.hint(list(self._names))}{broken}"
 
     def hint(self, names: Sequence[str]) -> str:
         """A list of the names found, those that recur first, and the one that the user probably meant: none that stood on

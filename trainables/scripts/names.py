@@ -34,6 +34,11 @@ SAME = {"val": "valid", "validation": "valid", "training": "train", "testing": "
 OTHERS = {*SPLITS, "best", "min", "max", "lowest", "highest", "final", "last", "previous", "old", "smoothed", "ema"}
 
 
+def splits_in(text: str) -> set[str]:
+    """The parts of the data that a name or a path mentions: {"valid"} of `logs/val_metrics.csv`."""
+    return {SAME.get(word, word) for word in re.split(r"[^a-z]+", text.lower()) if word in SPLITS}
+
+
 def likeliest(name: str, seen: list[str]) -> str | None:
     """The name among `seen` that `name` probably means."""
     wanted = _words(name)
@@ -48,6 +53,28 @@ def likeliest(name: str, seen: list[str]) -> str | None:
 def is_synonym(name: str, other: str) -> bool:
     """Whether two names are spellings of the same words: val_loss, valid_loss, Validation loss."""
     return _words(name) == _words(other)
+
+
+def is_typing_error(name: str, other: str) -> bool:
+    """Whether two names differ as by a typing error: a doubled letter or an s at the end left out, two letters exchanged,
+    one missing inside of a long word.
+
+    Others are different metrics: acc1 and acc5, mae and mse, iou and miou, rmse and rmsle, rouge and rougel.
+    """
+    first, second = key_of(name), key_of(other)
+    if len(first) == len(second):
+        at = next((at for at in range(len(first)) if first[at] != second[at]), len(first))
+        moved = first[:at] + first[at + 1 : at + 2] + first[at : at + 1] + first[at + 2 :]
+        return at > 0 and moved == second and first[at : at + 2].isalpha()
+    short, long = sorted((first, second), key=len)
+    if len(long) != len(short) + 1:
+        return False
+    at = next((at for at in range(len(short)) if short[at] != long[at]), len(short))
+    if short[:at] + long[at] + short[at:] != long or not long[at].isalpha():
+        return False
+    before, after = re.split("_", long[:at])[-1], re.split("_", long[at + 1 :])[0]
+    is_doubled, is_plural = before[-1:] == long[at], len(before) >= 4 and not after and long[at] == "s"
+    return is_doubled or is_plural or bool(before and after and len(before) + len(after) >= 5)
 
 
 def is_record(name: str, metric: str) -> bool:

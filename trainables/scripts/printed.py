@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from trainables.scripts.line import COUNT, NUMBER, Line, Value, whole
+from trainables.scripts.line import COUNT, NOT_FINITE, NUMBER, Line, Value, number_of, whole
 from trainables.scripts.names import (
     ENVIRONMENT_STEPS,
     SAME,
@@ -76,7 +76,9 @@ _HEADING = re.compile(
     r"^[\W\d_]*(?:(?:train|training|start|starting|running|begin|beginning|end of|eval|evaluating|validat\w+|finished)\b[\W_]*)?$",
     re.I,
 )
-_BARE = re.compile(r"(?<=[:,\[ ])(-?)(nan|inf(?:inity)?)\b", re.I)
+_BARE = re.compile(  # outside of what stands in quotes
+    rf"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?<=[:,\[ ])([-+]?{NOT_FINITE})(?=\s*[,\]}}])""", re.I
+)
 
 
 def read(text: str, names: Sequence[str] = ()) -> Line:
@@ -87,9 +89,9 @@ def read(text: str, names: Sequence[str] = ()) -> Line:
     if re.match(r"\s*wandb:", text):
         return Line(text)
     plain = _WRAPPED.sub(lambda found: found["number"] or found["tensor"], text)
-    begin, found = _structure(plain)
-    if found is not None:
-        before, inside = read(plain[:begin], names), _of_mapping(text, found)
+    begin = plain.find("{")
+    if begin >= 0 and isinstance(found := structure(plain[begin:].rstrip()), dict):
+        before, inside = read(plain[:begin], names), of_mapping(text, found)
         return Line(text, (*before.values, *inside.values), {**inside.steps, **before.steps}, counted=before.counted)
     aliases = {f"named__{place}": name for place, name in enumerate(names) if not _PLAIN.fullmatch(name)}
     for alias, name in aliases.items():
@@ -169,7 +171,7 @@ class Reader:
             if number is None:
                 continue
             if (key := key_of(name)) in STEP_WORDS:
-                steps[key] = float(number)
+                steps[key] = number_of(number)
             else:
                 values.append(Value(name if "(" in name else name.rstrip(")"), number))
         return replace(line, values=tuple(values), steps=steps, is_heading=bool(steps), is_progress=False)
@@ -187,35 +189,35 @@ def visible(text: str) -> str:
     return shown[-1] if shown else ""
 
 
-def _structure(text: str) -> tuple[int, Mapping[str, Any] | None]:
-    """The JSON object or Python dict that makes up a line or its end (`epoch 3: {...}`), and where it begins."""
-    begin, stripped = text.find("{"), text.rstrip()
-    if begin < 0 or not stripped.endswith("}"):
-        return 0, None
-    for body in (stripped[begin:], _BARE.sub(r'"\1\2"', stripped[begin:])):
+def structure(text: str) -> dict[Any, Any] | list[Any] | None:
+    """The JSON or the Python literal that a text is; None if it is none. NaN may stand in it as any language prints it."""
+    if not text.endswith(("}", "]")):
+        return None
+    for body in (text, _BARE.sub(lambda found: found[1] or f'"{found[2]}"', text)):
         for parse in (json.loads, ast.literal_eval):
             try:
                 found = parse(body)
             except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
                 continue
-            if isinstance(found, dict):
-                return begin, {str(name): value for name, value in found.items()}
-    return 0, None
+            if isinstance(found, (dict, list)):
+                return found
+    return None
 
 
-def _of_mapping(text: str, found: Mapping[str, Any]) -> Line:
+def of_mapping(text: str, found: Mapping[Any, Any]) -> Line:
+    """The line `text`, whose content is `found`."""
     values: list[Value] = []
     steps: dict[str, float] = {}
+    others: dict[str, str] = {}
     for name, value in _flat(found):
-        shown = value.strip() if isinstance(value, str) else repr(value)
-        if isinstance(value, bool) or value is None or not re.fullmatch(NUMBER, shown, re.I):
-            continue
-        key = key_of(name).removeprefix("train_")
-        if key in STEP_WORDS:
-            steps.setdefault(key, float(shown.replace(",", "")))
+        shown = value.strip() if isinstance(value, str) else "null" if value is None else repr(value)
+        if isinstance(value, bool) or not re.fullmatch(NUMBER, shown, re.I):
+            others[name] = shown
+        elif (key := key_of(name).removeprefix("train_")) in STEP_WORDS:
+            steps.setdefault(key, number_of(shown))
         else:
             values.append(Value(name, shown))
-    return Line(text, tuple(values), steps)
+    return Line(text, tuple(values), steps, others=others)
 
 
 def _flat(found: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any]]:

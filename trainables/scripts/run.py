@@ -124,7 +124,7 @@ class ScriptRun(Run):
                     return  # it has diverged
                 self._answer(reading)
             yield from self._take_notices()
-            if not self._step and (why := self._channels.missing.is_hopeless):
+            if not self._step and (why := self._channels.is_hopeless()):
                 raise ScriptFailed(why)
             if has_ended and not news and not self._channels.has_more:
                 yield self._end(process.code or 0)
@@ -150,6 +150,8 @@ class ScriptRun(Run):
         for name in ("read", "counted"):
             self._memory.pop(name, None)
         file = self._channels.file
+        if file is not None:
+            file.leave_half_rows()
         self._memory |= {"reports_from": folder.size(REPORTS), "rows": {} if file is None else file.marks}
         self._remember()
         folder.write(PARAMETERS, dict(assignment.config))
@@ -241,6 +243,11 @@ class ScriptRun(Run):
         for notices in (self._count.notices, self._channels.notices):
             while notices:
                 yield Notice(step=self._step, text=notices.pop(0))
+        for news in (self._count.news, self._channels.news):
+            while news:
+                kind, text = news.popitem()
+                if self._is_first_with(kind):
+                    yield Notice(step=self._step, text=text)
 
     def _tell_of_another_end(self, reading: Reading) -> Iterator[Progress]:
         """Tell, once in a sweep, that the script counts its steps to another total than the horizon. A script that reads

@@ -64,6 +64,7 @@ class StepCount:
     memory: dict[str, Any] = field(default_factory=dict)
     values: dict[int, Value] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    news: dict[str, str] = field(default_factory=dict)  # to tell once in a sweep, by kind
     counted: int = 0  # lines of this start
     _last: int = 0  # last step of this start …
     _last_reading: Reading | None = None
