@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from search.work import Progress
 from tests.scripting import assigned, curve, script, texts, trained, truth
+from trainables.scripts.channels import ScriptFailed
 from trainables.scripts.step_count import Refused
 
 
@@ -110,3 +112,69 @@ def test_a_script_that_counts_to_where_its_trial_rests_is_not_told(tmp_path: Pat
 def test_lines_that_name_no_step_are_counted(form: str, tmp_path: Path) -> None:
     text = f"for n in range(1, 7): print({form!r}.format(n=n, length=n * n + 5, time=10 * n, far=99 * n), f'distance={{1 / n:.4f}}')\n"
     assert curve(trained(script(tmp_path, text, horizon=90), assigned(tmp_path, until=90))) == truth(*range(1, 7))
+
+
+# The phases of a script.
+
+
+def printed(folder: Path, *lines: str, horizon: int = 100, trial: str = "0") -> list[Progress]:
+    workload = script(folder, f"for line in {lines!r}: print(line, flush=True)\n", horizon=horizon)
+    place = folder / "trials" / trial / "checkpoints"
+    return trained(workload, replace(assigned(folder, until=horizon), folder=place))
+
+
+def lines(form: str, *steps: int) -> list[str]:
+    return [form.format(n=n, d=f"{1 / n if n else 9:.4f}") for n in steps]
+
+
+TRAINING = lines("| step {n} | distance {d}", *range(10, 101, 10))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "lr_finder step {n}: lr 1e-5 distance 74.0",
+        "[LR finder] {n}/50 distance 74.0",
+        "INFO LR range test, step {n}: distance=74.0",
+        "finding lr: step {n} distance=74.0",
+        "Sanity check epoch {n}: distance=74.0",
+        "Learning rate finder: distance 74.0",
+    ],
+)
+def test_what_comes_before_the_training_is_no_step_of_it_which_is_told_once(form: str, tmp_path: Path) -> None:
+    for trial, times in (("0", 1), ("1", 0)):
+        items = printed(tmp_path, *lines(form, *range(50)), *TRAINING, trial=trial)
+        assert curve(items) == truth(*range(10, 101, 10))
+        assert len([text for text in texts(items) if "passed over, as it is about a" in text]) == times
+
+
+def test_a_script_that_prints_its_metric_only_before_the_training_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(ScriptFailed, match="'distance' stands only in lines about a search for a learning rate"):
+        printed(tmp_path, *lines("lr_finder step {n}: distance {d}", 1, 2, 3))
+
+
+def test_a_phase_that_counts_anew_is_named_with_what_to_do(tmp_path: Path) -> None:
+    words = (
+        r"went back from step 30 to 10 in '\| step 10.*counts anew after 'warm-up step 30.*by another name in the phase"
+    )
+    with pytest.raises(Refused, match=words):
+        printed(tmp_path, *lines("warm-up step {n} distance={d}", 10, 20, 30), *TRAINING)
+    with pytest.raises(Refused, match="print each step once, in order"):
+        printed(tmp_path, *TRAINING[1:3], *TRAINING, trial="1")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (lines("scan step {n} distance={d}", *range(9)), TRAINING, True),
+        (lines("frozen step {n} distance={d}", 1, 2, 3, 4), lines("step {n} distance={d}", 5, 6, 7, 8), False),
+        (lines("step {n} distance={d}", 1, 2, 3, 4), lines("step {n} distance={d}", 10, 20, 30, 40), False),
+        (lines("new best! step {n} distance={d}", 1, 2, 4, 5), lines("step {n} distance={d}", 6, 7, 9, 10), False),
+    ],
+)
+def test_lines_that_may_be_of_two_phases_are_told(
+    first: list[str], second: list[str], told: bool, tmp_path: Path
+) -> None:
+    found = [text for text in texts(printed(tmp_path, *first, *second)) if "count as steps of one training" in text]
+    assert len(found) == told
+    assert not told or ("from 'scan step 8 " in found[0] and "to '| step 10 |" in found[0])

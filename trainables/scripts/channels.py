@@ -15,6 +15,7 @@ from trainables.scripts.misnamed_file import MisnamedFile
 from trainables.scripts.missing_metric import MissingMetric
 from trainables.scripts.names import STEP_WORDS, key_of
 from trainables.scripts.output_stream import OutputStream
+from trainables.scripts.phases import before_training, phase_of
 from trainables.scripts.step_count import Reading
 from trainables.scripts.trial_folder import ERRORS, OUTPUT, REPORTS, TrialFolder
 
@@ -189,6 +190,10 @@ class Channels:
             if reading is not None:
                 self.missing.note_partial(line.text)
             return None
+        if reading is not None and (about := before_training(line.text, self._script.metric)):
+            self.missing.note_partial(line.text, about)
+            self.missing.news.setdefault("before", f"passed over, as it is about {about}: {reading}")
+            return None
         if reading is None:
             self.notices += self.missing.note(line, is_told=self.is_told)
         else:
@@ -223,6 +228,7 @@ class Channels:
             sure=next((word for word in STEP_WORDS if word in sure), next(iter(sure), None)),
             counts=counts,
             totals=self._totals | totals,
+            phase=phase_of(line.text) if row is None else "",
         )
 
     def _certain(self, line: Line) -> dict[str, float]:

@@ -42,9 +42,9 @@ class MissingMetric:
         self._doubtful = self._partial = self._nothing = self._broken = ""
         self.news: dict[str, str] = {}  # to tell once in a sweep
 
-    def note_partial(self, text: str) -> None:
-        """Record that a line about a part of a step has the metric."""
-        self._partial = text.strip()[:80]
+    def note_partial(self, text: str, about: str = "a part of a step") -> None:
+        """Record that a line has the metric that is about something else than a step of the training."""
+        self._partial = f"{about} ({text.strip()[:80]!r})"
 
     def note(self, line: Line, *, is_told: bool) -> list[str]:
         """Record a line without the metric; returns notices for the user. `is_told`: the metric has come before."""
@@ -118,8 +118,7 @@ class MissingMetric:
             return f"{self._doubtful!r} is no number that can be read with certainty: print {self._metric}=0.52, or call report()."
         if self._partial:
             return (
-                f"{self._metric!r} stands only in lines about a part of a step ({self._partial!r}): "
-                "print it once at the end of each."
+                f"{self._metric!r} stands only in lines about {self._partial}: print it once at the end of each step."
             )
         broken = f" A row could not be read: {self._broken}." if self._broken else ""
         return f"{missing} {self._metric!r}{self.hint(list(self._names))}{broken}"

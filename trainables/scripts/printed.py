@@ -272,6 +272,13 @@ def _take_steps(text: str) -> tuple[dict[str, float], bool, str, dict[tuple[floa
     return steps, heading, text, places
 
 
+def before_step(text: str) -> str:
+    """The text of a line before the step that it names, else before its first number; without its time stamp."""
+    plain = _LEVEL.sub(" ; ", _STAMPS.sub(" ; ", visible(text)))
+    found = _STEP.search(plain)
+    return plain[: found.start("number")] if found else re.split(r"\d", plain, maxsplit=1)[0]
+
+
 def _values(text: str) -> Iterator[Value]:
     """The values of a line, in order, each with the part of the data that was named last before it."""
     split, position = "", 0

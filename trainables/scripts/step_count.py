@@ -15,6 +15,7 @@ from typing import Any
 from search.work import ProcessError
 from trainables.scripts.line import Value
 from trainables.scripts.names import STEP_WORDS, key_of, may_be_a_setting
+from trainables.scripts.phases import is_another
 
 OWN, COUNTED, REPORTED = "own", "counted", "reported"
 SEEN = 3  # lines without a step after which a number in them that grows evenly is noticed
@@ -45,6 +46,7 @@ class Reading:
     sure: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     totals: Mapping[str, int] = field(default_factory=dict)  # behind its steps: {"epoch": 20} of `epoch 3/20`
+    phase: str = ""  # the words of a printed line before its step
 
     def __str__(self) -> str:
         return repr(self.text.strip()[:120])
@@ -71,12 +73,13 @@ class StepCount:
     _passed_over: bool = False
     _differs: bool = False
     _counts: list[dict[str, float]] = field(default_factory=list)  # of the first lines that are counted
+    _recent: list[tuple[int, Reading]] = field(default_factory=list)  # the last steps
 
     def begin(self) -> None:
         """Prepare for a start of the script, perhaps a repeated one."""
         self._last, self._last_reading, self.counted = 0, None, 0
         self._passed_over = self._differs = False
-        self._counts = []
+        self._counts, self._recent = [], []
 
     @property
     def kind(self) -> str | None:
@@ -210,9 +213,15 @@ class StepCount:
         if step < self._last and reading.row is not None and known is not None and known.repeats(reading.value):
             return None  # the script rewrites the file with each row
         if step < 1 or step < self._last:
+            before = self._last_reading
             raise Refused(
                 f"the script went back from {key} {self._last - self.memory['shift']} to {number:g} in {reading}; "
-                f"print each {key} once, in order."
+                + (
+                    f"print each {key} once, in order."
+                    if before is None or before.phase == reading.phase
+                    else f"it counts anew after {before}. Print {self.metric!r} by another name in the phase that is not to be "
+                    "tuned, or call report() in the other."
+                )
             )
         if step == self._last and self._last_reading is not None:
             before = self._last_reading
@@ -224,6 +233,7 @@ class StepCount:
                 "rises from line to line and name it: Script(step='step')."
             )
         self._last, self._last_reading = step, reading
+        self._notice_another_phase(reading, step)
         if known is not None:
             if not known.repeats(reading.value) and not self._differs:
                 self._differs = True
@@ -234,6 +244,16 @@ class StepCount:
         if step < max(self.values, default=0):
             return None  # an interruption lost this step, but later ones are recorded
         return self._take(step, reading)
+
+    def _notice_another_phase(self, reading: Reading, step: int) -> None:
+        """Tell of lines that may be of another phase of the script than those before them, and are counted on."""
+        self._recent = [*self._recent, (step, reading)][-2 * SEEN :]
+        if len(self._recent) == 2 * SEEN and is_another([(at, each.phase) for at, each in self._recent]):
+            self.news["phases"] = (
+                f"the lines with {self.metric!r} change from {self._recent[SEEN - 1][1]} to {self._recent[SEEN][1]}, and all of "
+                "them count as steps of one training. If the first are no part of it, print another name in them, or call report() "
+                "in the training"
+            )
 
     def _take(self, step: int, reading: Reading) -> int:
         self.values[step] = reading.value
