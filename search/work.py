@@ -139,10 +139,12 @@ class Killed(ProcessError):
 class Run(Iterator["Progress | None"]):
     """A running training whose state can be saved: iterate for its progress (None: one more update, nothing to report).
 
-    `writing_seconds`: the time that checkpoints took. An engine that sends them elsewhere adds its own.
+    `writing_seconds`: the time that checkpoints took. An engine that sends them elsewhere adds its own. `told_at_end`:
+    notices for the user from `close`, after which nothing is yielded.
     """
 
     writing_seconds: float = 0.0
+    told_at_end: tuple[str, ...] = ()
 
     @abstractmethod
     def save(self) -> Progress:

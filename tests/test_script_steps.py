@@ -101,6 +101,41 @@ def test_another_last_step_of_the_script_is_told_once_in_a_sweep(
     assert told[0][0].startswith(words) if words else True
 
 
+@pytest.mark.parametrize(
+    ("totals", "words"),
+    [
+        ({"total": 200}, "the script counts to 200 (its progress bar: "),
+        ({"total": 100}, ""),
+        ({"total": 100, "inner": 37}, ""),
+        ({"total": 200, "inner": 37}, "the script counts to 200 (its progress bar: "),
+    ],
+)
+def test_the_total_of_the_progress_bar_that_counts_the_steps_is_told(
+    totals: dict[str, int], words: str, tmp_path: Path
+) -> None:
+    text = f"""
+import sys, time
+totals = {totals}
+for n in range(1, totals["total"] + 1):
+    for done in range(totals.get("inner", 0) + 1):
+        if "inner" in totals and done % 9 == 0:
+            sys.stderr.write(f"\\r{{done}}/{{totals['inner']}} [00:00<00:01, 99.9it/s]")
+    sys.stderr.write(f"\\r{{n / 2:3.0f}}%|###   | {{n}}/{{totals['total']}} [00:01<00:01, 99.9it/s, loss=0.5]")
+    sys.stderr.flush()
+    if n % 10 == 0:
+        time.sleep(0.2)
+        print(f"step {{n}} distance={{1 / n:.4f}}", flush=True)
+        time.sleep(0.2)
+"""
+    found = [
+        text
+        for text in texts(trained(script(tmp_path, text, horizon=100), assigned(tmp_path, until=100)))
+        if "counts to" in text
+    ]
+    assert len(found) == bool(words)
+    assert not words or found[0].startswith(words)
+
+
 def test_a_script_that_counts_to_where_its_trial_rests_is_not_told(tmp_path: Path) -> None:
     text = "import os\nend = int(os.environ['TRIAL_STEPS'])\nfor n in range(1, end + 1): print(f'epoch {n}/{end} distance={1 / n:.4f}')\n"
     assert texts(trained(script(tmp_path, text), assigned(tmp_path, until=3))) == []

@@ -14,7 +14,7 @@ from search.records import Status
 from search.schedulers.asha import AshaPromote
 from search.searchers.random import Random
 from search.space import Space, loguniform
-from search.work import Assignment, Progress
+from search.work import Assignment, Progress, Run
 from tests.scripting import (
     COUNTED,
     HORIZON,
@@ -316,28 +316,36 @@ for n in range(1, 7):
     )
 
 
-@pytest.mark.parametrize(("trains_on", "notices"), [(True, [0, 1, 0]), (False, [0, 0, 0])])
+@pytest.mark.parametrize("rests", [0.1, 0.0])
+@pytest.mark.parametrize("file", [None, "metrics.csv"])
+@pytest.mark.parametrize(("trains_on", "notices"), [(True, [1, 0, 0]), (False, [0, 0, 0])])
 def test_a_script_that_trains_on_beyond_the_horizon_is_told_and_not_waited_for(
-    trains_on: bool, notices: list[int], tmp_path: Path
+    trains_on: bool, notices: list[int], file: str | None, rests: float, tmp_path: Path
 ) -> None:
     text = f"""
 import os, pathlib, time
+rows = open(os.environ["TRIAL_FOLDER"] + "/metrics.csv", "w")
+print("epoch,distance", file=rows)
 for n in range(1, 100 if {trains_on} else {HORIZON + 1}):
     print(f"epoch {{n}}: distance={{n}}", flush=True)
-    time.sleep(0.1 if n > {HORIZON} else 0)
+    print(f"{{n}},{{n}}", file=rows, flush=True)
+    time.sleep({rests} if n > {HORIZON} else 0)
 print("done, distance=1, distance=2", flush=True)  # a closing line that is no step
 pathlib.Path(os.environ["TRIAL_FOLDER"], "model.pt").write_text("all")
 """
     told = []
     for number in range(3):
         folder = tmp_path / "trials" / f"{number:05d}" / "checkpoints"
-        workload = script(tmp_path, text)
-        items = trained(workload, Assignment(number, {"rate": number}, 7, until=HORIZON, folder=folder))
+        workload = script(tmp_path, text, file=file)
+        run = carry_out(workload, None, Assignment(number, {"rate": number}, 7, until=HORIZON, folder=folder))
+        assert isinstance(run, Run)
+        items = [item for item in run if item is not None]
         assert max(item.step for item in items if item.kind == "report") == HORIZON
-        assert (folder / "script" / "model.pt").exists() is not trains_on
-        told.append(len(texts(items)))
-        if texts(items):
-            assert texts(items)[0].startswith(f"the script is at epoch {HORIZON + 1} and Script(horizon={HORIZON})")
+        assert not rests or (folder / "script" / "model.pt").exists() is not trains_on
+        news = [*texts(items), *run.told_at_end]
+        told.append(len(news))
+        if news:
+            assert news[0].startswith(f"the script is at epoch {HORIZON + 1} and Script(horizon={HORIZON})")
     assert told == notices
 
 

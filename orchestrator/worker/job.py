@@ -130,6 +130,7 @@ class Job:
                 if is_for_us(error):
                     raise
                 told.append(f"it raised when it was ended: {failures.said(error)}")
+        told += self._run.told_at_end if isinstance(self._run, Run) else ()
         told += self._surroundings.leave()
         answer.progress += [Notice(text=text) for text in told]
         answer.done = True

@@ -120,6 +120,11 @@ class Channels:
             stream.give_back()
 
     @property
+    def bars(self) -> dict[int, int]:
+        """How far the progress bars of the output have come, by their totals."""
+        return {total: done for stream in self._streams.values() for total, done in stream.bars.items()}
+
+    @property
     def news(self) -> dict[str, str]:
         """What to tell once in a sweep, by kind."""
         return self.missing.news

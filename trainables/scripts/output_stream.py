@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 
 from trainables.scripts.line import Line
-from trainables.scripts.printed import Reader
+from trainables.scripts.printed import Reader, progress_in
 
 CHUNK = 1_000_000  # bytes at a time
+LAST = 2000  # bytes of the output in which to look for progress bars
 GIVEN_BACK = 8_000_000  # bytes to read before their place on the disk is freed
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # of fallocate(2)
 
@@ -27,6 +28,7 @@ class OutputStream:
         self._path = path
         self._reader = Reader(names, steps)
         self._begun = b""  # a line whose end has not come yet
+        self._last = b""  # the end of the lines before it
         self._freed = position
         self.position = position  # end of the complete lines read
         self.lines = 0
@@ -47,7 +49,13 @@ class OutputStream:
         if len(self._begun) > CHUNK and not whole:  # progress output without line ends, which nothing needs
             whole, self._begun = self._begun, b""
         self.position += len(whole)
+        self._last = (self._last + whole[-LAST:])[-LAST:]
         return whole, self._read(whole)
+
+    @property
+    def bars(self) -> dict[int, int]:
+        """How far the latest progress bars have come, by their totals; a bar mostly is a line that is still being written."""
+        return progress_in((self._last + self._begun)[-LAST:].decode(errors="replace"))
 
     @property
     def has_more(self) -> bool:

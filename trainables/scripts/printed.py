@@ -272,6 +272,12 @@ def _take_steps(text: str) -> tuple[dict[str, float], bool, str, dict[tuple[floa
     return steps, heading, text, places
 
 
+def progress_in(text: str) -> dict[int, int]:
+    """How far the progress bars in a text have come: {2000: 982} of `49%|████▉     | 982/2000 [00:04<00:05, 198it/s]`."""
+    found = (bar for part in re.split(r"[\r\n]", _COLOURS.sub("", text)) for bar in _PROGRESS.finditer(part))
+    return {int(bar[2] or bar[4]): int(bar[1] or bar[3]) for bar in found}
+
+
 def before_step(text: str) -> str:
     """The text of a line before the step that it names, else before its first number; without its time stamp."""
     plain = _LEVEL.sub(" ; ", _STAMPS.sub(" ; ", visible(text)))

@@ -26,6 +26,7 @@ from trainables.scripts.errors import error_line, killed_in_words
 from trainables.scripts.line import Value
 from trainables.scripts.printed import visible
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
+from trainables.scripts.progress_bars import ProgressBars
 from trainables.scripts.shared_files import LOOKS, checkpoints_here
 from trainables.scripts.step_count import COUNTED, OWN, REPORTED, Reading, Refused, StepCount, TrainsOn
 from trainables.scripts.trial_folder import (
@@ -62,6 +63,7 @@ class ScriptRun(Run):
             {row["step"]: Value(script.metric, row["text"]) for row in self._steps}, counted=self._memory.get("counted", 0),
         )  # fmt: skip
         self._channels = Channels(script, self._folder, assignment.config, self._memory)
+        self._bars = ProgressBars()
         self._heard: deque[Reading] = deque()  # readings not yet yielded
         self._step = assignment.recorded  # the last step yielded
         self._answered = -1
@@ -85,7 +87,8 @@ class ScriptRun(Run):
         assignment = self._assignment
         if self._folder.was_started and end_leftovers({FOLDER: str(self._folder.path)}, RUNNER):
             yield Notice(step=self._step, text="ended what an earlier start of the script had left running")
-        yield from self._tell_what_trains_on()
+        for text in self._what_trains_on():
+            yield Notice(step=self._step, text=text)
         self._settle_all(has_ended=False)
         for row in self._steps:
             if assignment.recorded < row["step"] and self._step < assignment.until:
@@ -98,6 +101,7 @@ class ScriptRun(Run):
             yield from self._watch()
         finally:
             self._leave()
+            self.told_at_end = tuple(self._what_trains_on())
 
     def _watch(self) -> Iterator[Progress]:
         """Yield the script's progress until it ends or the trial rests."""
@@ -253,11 +257,16 @@ class ScriptRun(Run):
         """Tell, once in a sweep, that the script counts its steps to another total than the horizon. A script that reads
         TRIAL_STEPS counts to where its trial rests."""
         horizon, total = self._script.horizon, self._count.other_end(reading)
-        if total is None or total == self._assignment.until or not self._is_first_with("counts_to"):
+        if total is not None:
+            word = self._memory["key"]
+            place = f"{reading.steps[word]:g}/{total}"
+            seen = f"[{place}]" if word == "index" else f"{word} {place}"
+        else:
+            bars = self._channels.bars
+            total = self._bars.total(self._step, bars)
+            seen = f"its progress bar: {bars[total]}/{total}" if total is not None else ""
+        if total in (None, horizon, self._assignment.until) or not self._is_first_with("counts_to"):
             return
-        word = self._memory["key"]
-        place = f"{reading.steps[word]:g}/{total}"
-        seen = f"[{place}]" if word == "index" else f"{word} {place}"
         end = f"a schedule over {total} is cut off" if total > horizon else f"its trials end at {total}"
         yield Notice(step=self._step, text=(
             f"the script counts to {total} ({seen}), the sweep trains {horizon}: {end}. Let the "
@@ -338,7 +347,10 @@ class ScriptRun(Run):
             came_to_its_end = process.code is not None and not signal_of(process.code)
             process.end()
         with contextlib.suppress(Refused, ScriptFailed):  # at this point nobody needs the error
-            self._settle_all(came_to_its_end)
+            try:
+                self._settle_all(came_to_its_end)
+            except TrainsOn as error:
+                self._note_that_it_trains_on(error)
         self._process = None
 
     def _wait_for_its_end(self, process: ScriptProcess) -> None:
@@ -350,20 +362,25 @@ class ScriptRun(Run):
                     while self._heard:
                         self._settle(self._heard.popleft())
                 except TrainsOn as error:
-                    self._memory["trains_on"] = str(error)
-                    self._remember()
+                    self._note_that_it_trains_on(error)
                     return
             if not self._listen(has_ended=False):
                 time.sleep(LATEST)
 
-    def _tell_what_trains_on(self) -> Iterator[Progress]:
-        """Tell, once in a sweep, that an earlier trial's script went on beyond the horizon."""
+    def _note_that_it_trains_on(self, error: TrainsOn) -> None:
+        if self._step >= self._script.horizon:
+            self._memory.setdefault("trains_on", str(error))
+            self._remember()
+
+    def _what_trains_on(self) -> list[str]:
+        """What to tell, once in a sweep: that the script of this trial or of an earlier one went on beyond the horizon."""
         if self._assignment.trial > TELLING:
-            return
-        texts = [memory["trains_on"] for memory in self._folder.memories_of_others() if memory.get("trains_on")]
+            return []
+        memories = [self._memory, *self._folder.memories_of_others()]
+        texts = [memory["trains_on"] for memory in memories if memory.get("trains_on")]
         if not texts or not self._is_first_with("told_of_it"):
-            return
-        yield Notice(step=self._step, text=(
+            return []
+        return [
             f"{texts[0]} A trial ends at the horizon, and its script with it; what the script saves later, and the exported "
             "command, are trained longer than what was scored"
-        ))  # fmt: skip
+        ]
