@@ -463,10 +463,20 @@ def test_failures_are_grouped_by_cause_with_the_first_traceback(tmp_path: Path) 
         ["failed", "3", "ValueError: width 0 is odd", "0, 1, 2"],
         ["failed", "1", "OSError: no file", "3"],
     ]
+    assert [row[4] for row in causes] == ["1", "1", "1"]
     lines = [row[0] for row in tables(section)["The first: trial 0"].rows]
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[2] == "\u00a0" * 4 + "f()"  # a browser would swallow plain spaces
     assert lines[-1] == "ValueError: width 0 is odd"
+
+
+def test_a_cause_is_told_at_the_step_at_which_it_struck(tmp_path: Path) -> None:
+    """Not at the last step of a trial that went on, which `status` does not name either."""
+    (config,) = configs_of(LINE, 1)
+    records: list[Any] = [start(config), Report(0, 1, 1.0, 2.0), Lost(0, "the node is gone"), Report(0, 2, 1.0, 2.0)]
+    run = written(tmp_path, sweep_over(LINE, horizon=2), [*records, End(0, Status.COMPLETED)])
+    table = tables(failures.section(run))["Causes"]
+    assert [(row[0], row[4]) for row in table.rows] == [("lost its worker", "1")]
 
 
 # Workers.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.failures import readable, signature
 from orchestrator.page.analysis.words import counted, percent, seconds_in_words
@@ -27,6 +28,7 @@ class Cause:
     what: str  # failed, diverged, lost its worker or, for a failure before another try, tried again
     reason: str  # of the first
     trials: tuple[int, ...]  # in order, the first first
+    steps: tuple[int, ...]  # at which it struck, one for each of `trials`
 
 
 def section(run: Recorded) -> Section | None:
@@ -41,15 +43,18 @@ def section(run: Recorded) -> Section | None:
 
 def causes(run: Recorded) -> list[Cause]:
     """The most frequent first."""
-    groups: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[tuple[str, int, int]]] = defaultdict(list)
     for trial in run.history:
         if trial.status in (Status.FAILED, Status.DIVERGED):
-            groups[trial.status.value, signature(trial.reason)].append((trial.reason, trial.number))
+            groups[trial.status.value, signature(trial.reason)].append((trial.reason, trial.number, trial.step))
     for row in run.rows["lost"]:
-        groups[LOST, signature(row["reason"])].append((row["reason"], row["trial"]))
-    for number, reason in _before_another_try(run):
-        groups[RETRIED, signature(reason)].append((reason, number))
-    found = [Cause(what, some[0][0], tuple(number for _, number in some)) for (what, _), some in groups.items()]
+        groups[LOST, signature(row["reason"])].append((row["reason"], row["trial"], row["step"]))
+    for end in _before_another_try(run):
+        groups[RETRIED, signature(end["reason"])].append((end["reason"], end["trial"], end["step"]))
+    found = [
+        Cause(what, some[0][0], tuple(number for _, number, _ in some), tuple(step for *_, step in some))
+        for (what, _), some in groups.items()
+    ]
     return sorted(found, key=lambda cause: (-len(cause.trials), cause.trials[0]))
 
 
@@ -94,16 +99,16 @@ def _were(trials: Sequence[int]) -> str:
     return "was" if len(trials) == 1 else "were"
 
 
-def _before_another_try(run: Recorded) -> Iterator[tuple[int, str]]:
-    """Trial and reason of every failure after which the trial was tried again."""
-    failed: dict[int, str] = {}
+def _before_another_try(run: Recorded) -> Iterator[Mapping[str, Any]]:
+    """The end of a trial for every failure after which it was tried again."""
+    failed: dict[int, Mapping[str, Any]] = {}
     endings = [row for row in run.rows["ending"] if row["status"] == Status.FAILED.value]
     tries = [row for row in run.rows["event"] if row["kind"] == RETRY]
     for row in sorted([*endings, *tries], key=lambda row: row["seq"]):
         if "kind" in row:
-            yield row["trial"], failed[row["trial"]]
+            yield failed[row["trial"]]
         else:
-            failed[row["trial"]] = row["reason"]
+            failed[row["trial"]] = row
 
 
 def _table(run: Recorded, found: Sequence[Cause]) -> Table:
@@ -111,13 +116,13 @@ def _table(run: Recorded, found: Sequence[Cause]) -> Table:
     for cause in found[:CAUSES]:
         trials = [run.history.trials[number] for number in dict.fromkeys(cause.trials)]
         numbers = ", ".join(str(trial.number) for trial in trials[:5]) + (", …" if len(trials) > 5 else "")
-        steps = sorted({trial.step for trial in trials})
+        steps = sorted(set(cause.steps))
         where = str(steps[0]) if len(steps) == 1 else f"{steps[0]}–{steps[-1]}"
         cost = "–" if cause.what in (LOST, RETRIED) else seconds_in_words(_seconds(run, trials))
         rows.append([cause.what, str(len(cause.trials)), _cut(cause.reason) or "–", numbers, where, cost])
     left = len(found) - len(rows)
     return Table(
-        "Causes", ["what", "times", "reason of the first", "trials", "last step", "cost"], rows, numeric=("times", "cost"),
+        "Causes", ["what", "times", "reason of the first", "trials", "at step", "cost"], rows, numeric=("times", "cost"),
         note=f"{left} rarer causes are left out." if left else "",
     )  # fmt: skip
 
