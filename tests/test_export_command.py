@@ -51,13 +51,19 @@ def test_the_export_of_a_script_has_its_command_line_and_its_own_files(tmp_path:
     exported = YAML(typ="safe").load(best_as_yaml(ledger))
     ledger.close()
     again = str(folder / "trials" / f"{driver.best.number:05d}" / "again")  # its own folder keeps what it has
-    *made, env, seed, place = shlex.split(exported["command"])[:7]
-    assert (made, env, place) == (["mkdir", "-p", again, "&&"], "env", f"TRIAL_FOLDER={again}")
-    assert shlex.split(exported["command"])[7:] == workload.arguments(driver.best.config)
+    words = shlex.split(exported["command"])
+    assert words[:7] == ["cd", os.getcwd(), "&&", "mkdir", again, "&&", "env"]
+    _, seed, place, *rest = words[6:]
+    assert (place, rest) == (f"TRIAL_FOLDER={again}", workload.arguments(driver.best.config))
     assert seed.startswith("TRIAL_SEED=")
     assert f"distance={driver.best.losses[-1]}, epoch=3" in output(exported["command"], tmp_path)
     assert Path(again, "my weights.json").is_file()
     assert Path(exported["files"], "my weights.json").read_text() == "3"
+    with pytest.raises(subprocess.CalledProcessError):  # pasted again, it would go on where that training ended
+        output(exported["command"], tmp_path)
+    ledger = Ledger.read(folder)
+    assert f"mkdir {shlex.quote(again + '-2')} && " in best_as_yaml(ledger)
+    ledger.close()
     assert "train_on" not in exported  # its script ends where it ends
     assert shlex.split(exported["train_again"])[2] == str(folder)
 
@@ -90,14 +96,14 @@ def test_the_exported_command_of_a_script_with_a_config_file_trains_the_same_aga
     driver = simulated(tmp_path / "own", small_sweep(workload=workload, space=space, num_samples=2))
     assert driver.best is not None
     own = tmp_path / "own" / "trials" / f"{driver.best.number:05d}"
-    for _ in range(2):
+    for again in ("again", "again-2"):
         ledger = Ledger.read(Path("own"))
         exported = YAML(typ="safe").load(best_as_yaml(ledger))
         ledger.close()
         assert f"--config {own / 'config.json'} " in exported["command"]
         assert "{" not in exported["command"]
         assert f"distance={driver.best.losses[-1]}, epoch=3" in output(exported["command"], tmp_path)
-        assert (own / "again" / "last.json").read_text() == "3"
+        assert (own / again / "last.json").read_text() == "3"
         shutil.rmtree(own / "checkpoints", ignore_errors=True)  # as those of a trial that is no longer among the best
     (own / "config.json").unlink()
     ledger = Ledger.read(Path("own"))
@@ -129,9 +135,10 @@ def test_a_command_that_needs_another_folder_goes_there_first(tmp_path: Path, mo
         finally:
             ledger.close()
 
-    assert line().startswith("env ")
+    here = line()
+    assert here.startswith(f"cd {shlex.quote(str(home))} && env ")
     monkeypatch.chdir(tmp_path)
-    assert line().startswith(f"cd {shlex.quote(str(home))} && env ")
+    assert line() == here
     assert output(line(), Path("/")).splitlines()[-1] == f"epoch 2: distance=2 {home}"
     record = {"command": [str(home / "sub" / "tune.py"), "--budget", "3"], "code": {"folder": str(home)}}
     told = f"cd {shlex.quote(str(home))} && python sub/tune.py --budget 6"

@@ -69,5 +69,5 @@ def test_beyond_its_horizon_a_script_goes_on_by_its_own_command(tmp_path: Path) 
     done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True, env=os.environ)
     assert [row.split(":")[0] for row in done.stdout.splitlines()] == ["epoch 4", "epoch 5", "epoch 6"]
     resumes = replace(sweep, workload=replace(sweep.workload, resume="--resume {folder}/mine.json"))
-    with pytest.raises(BadInput, match=r"--resume \S+00000/again/mine.json$"):
+    with pytest.raises(BadInput, match=r"--resume \S+00000/again-2/mine.json$"):
         replay_trial(resumes, tmp_path / "run", 0, 9)

@@ -53,7 +53,12 @@ def recorded_line(record: Mapping[str, Any], option: str = "", value: str = "") 
 def from_folder(place: str | None, line: str) -> str:
     """The line for a shell, with a `cd` where it must run in another folder than this one."""
     is_here = not place or os.path.realpath(place) == os.path.realpath(os.curdir)
-    return line if is_here else f"cd {shlex.quote(str(place))} && {line}"
+    return line if is_here else in_folder(str(place), line)
+
+
+def in_folder(place: str, line: str) -> str:
+    """The line for a shell that runs it in a folder, wherever the shell is."""
+    return f"cd {shlex.quote(place)} && {line}"
 
 
 def _without(words: Sequence[str], option: str, *, has_value: bool = True) -> list[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from orchestrator.console.typed_command import from_folder
+from orchestrator.console.typed_command import in_folder
 from orchestrator.errors import BadInput, StorageError
 from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.scores import rests_on
@@ -56,7 +57,8 @@ def best_as_yaml(ledger: Ledger) -> str:
         content["files"], reported = scripts_own(ledger.folder, number)
         trial = ledger.folder.absolute() / "trials" / f"{number:05d}"
         line = by_hand(begun["command"], trial, begun["seed"], description(ledger)["horizon"], reported)
-        content["command"] = line and from_folder(_working_folder(ledger, begun["seq"]), line)
+        place = _working_folder(ledger, begun["seq"])  # always named: the line is kept, and pasted elsewhere
+        content["command"] = in_folder(place, line) if line and place else line
         if reported:
             content["checkpoint"] = reported
     elif best["checkpoint"] and best["status"] == Status.COMPLETED.value and description(ledger).get("trains_on"):
@@ -86,10 +88,16 @@ def by_hand(
     """The line for a shell that trains a script's configuration again; None if its config file is gone.
 
     `words`: of the recorded command, with its placeholders. `trial`: the trial's folder, which keeps the config file.
-    `kept`: what the script has kept in its TRIAL_FOLDER. A script that uses that folder gets another
-    one, so that the trial's checkpoints stay as they are. `copied`: the folder of files from which it goes on there.
+    `kept`: what the script has kept in its TRIAL_FOLDER. A script that uses that folder gets a new
+    one, so that the trial's checkpoints stay as they are, and it finds none of an earlier training by hand; pasted twice, the
+    line stops at `mkdir`. `copied`: the folder of files from which it goes on there.
     """
-    text, again, config = " ".join(words), trial / "again", next(trial.glob("config.*"), None)
+    text, config = " ".join(words), next(trial.glob("config.*"), None)
+    again = next(
+        place
+        for count in itertools.count(1)
+        if not (place := trial / f"again{f'-{count}' if count > 1 else ''}").exists()
+    )
     if f"{{{CONFIG}}}" in text and config is None:
         return None
     environment = [f"TRIAL_SEED={seed}"]
@@ -100,7 +108,7 @@ def by_hand(
         environment.append(f"TRIAL_STEPS={horizon}")
     for name, value in ((CONFIG, config), (FOLDER, again), (SEED, seed)):
         words = [word.replace(f"{{{name}}}", str(value)) for word in words]
-    made = shlex.join(["mkdir", "-p", str(again)]) + " && " if needs_folder else ""
+    made = shlex.join(["mkdir", str(again)]) + " && " if needs_folder else ""
     if copied is not None:  # without the hidden folder of the sweep's messages
         made += f"cp -R {shlex.quote(str(copied))}/* {shlex.quote(str(again))} && "
     return made + shlex.join(["env", *environment, *words])
