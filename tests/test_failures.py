@@ -272,7 +272,7 @@ def yields_another_name(config: Any, state: Any) -> Iterator[Any]:
     (reads_another_name, "KeyError: 'X': the space has no such parameter. Known: kind, momentum, x."),
     (reads_an_inactive_one, "KeyError: 'momentum': this parameter is not active in this configuration; write config.get('momentum')."),
     (reads_another_dict, "KeyError: 'xx'"),
-    (reports_another_name, "ScriptFailed: KeyError: 'xx' (exit code 1 after step 0 of 4): the space has no such parameter. Did you mean 'x'?"),
+    (reports_another_name, "FunctionFailed: KeyError: 'xx' (exit code 1 after step 0 of 4): the space has no such parameter. Did you mean 'x'?"),
     (yields_another_name, "ValueError: step 1 yielded {'valid_loss': 0.5}; it must be a dict with the tuned metric 'loss'. Did you mean 'valid_loss'?"),
 ])  # fmt: skip
 def test_a_wrong_name_in_the_users_function_is_answered_with_the_right_ones(

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from orchestrator.definition.checks import on_this_machine
+from orchestrator.errors import BadInput
 from search.space import Space, choice, loguniform, randint, uniform, when
 from search.work import Assignment
+from tests.support import small_sweep
 from trainables.carry_out import carry_out
 from trainables.scripts import config_file
 from trainables.scripts.flags import Flag, command_words, flags_of, nearest
@@ -288,12 +291,16 @@ def test_what_is_not_there_is_refused_before_anything_starts(tmp_path: Path, mon
     fields: dict[str, Any] = {"metric": "loss", "mode": "min", "horizon": 1}
     for command, more, words in [
         (f"{sys.executable} missing.py", {}, r"no file 'missing\.py'"),
-        ("no-such-program", {}, "no program 'no-such-program'"),
+        ("no-such-program", {}, "no program 'no-such-program' on the PATH"),
+        ("./runn.sh", {}, r"^there is no program '\./runn\.sh' in \S+\. Give its full path\.$"),
         ("./run.sh", {}, r"'\./run\.sh' exists but is not executable: chmod \+x \./run\.sh"),
         ("sh run.sh {config}", {"config": "base.yaml"}, r"config='base\.yaml'\): there is no such file"),
     ]:
         with pytest.raises(ValueError, match=words):
             Script(command, **fields, **more).check()
+    (tmp_path / "run.sh").chmod(0o755)
+    with pytest.raises(ValueError, match=r"no program '\./runn\.sh' in \S+\. Did you mean '\./run\.sh'\?"):
+        Script("./runn.sh", **fields).check()
     (tmp_path / "base.json").write_text(json.dumps([1]))
     with pytest.raises(ValueError, match="contains no mapping"):
         Script("sh run.sh {config}", **fields, config="base.json").check()
@@ -401,3 +408,14 @@ def test_a_short_form_is_found_in_its_section(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text('{"optim": {"lr": 1, "weight_decay": 0}, "model": {"learning": 1}}')
     with pytest.raises(ValueError, match=r"Did you mean 'optim.lr'\?"):
         config_file.refuse_unknown(tmp_path / "c.json", "optim.learning_rate", [0.1])
+
+
+def test_an_error_of_the_command_begins_with_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fields: dict[str, Any] = {"metric": "loss", "mode": "min", "horizon": 1}
+    for workload, words in [
+        (Script("./run.sh", **fields), r"^Script: there is no program '\./run\.sh' in "),
+        (Script("sh {config}", config="base.json", **fields), r"^Script\(config='base.json'\): there is no such file"),
+    ]:
+        with pytest.raises(BadInput, match=words):
+            on_this_machine(small_sweep(workload=workload))

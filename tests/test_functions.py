@@ -176,7 +176,7 @@ def returns(config: Any) -> float:
     [
         (breaks, "ValueError: the data of 2019 is missing"),
         (leaves, "no such tokenizer"),
-        (returns, "never called report"),
+        (returns, "^the function returned; it never called report"),
         (lambda config: starts_over(config), "make it a generator function itself"),
     ],
 )

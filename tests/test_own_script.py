@@ -14,7 +14,7 @@ from search.records import Status
 from tests.support import ROOT, recorded
 
 PAGE = (ROOT / "docs" / "own_script.md").read_text()
-BLOCKS = re.findall(r"```(python|sh)\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = re.findall(r"```(python|c|sh)\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "ORCHESTRATOR_CACHE": str(folder.parent / "cache"),
     }  # fmt: skip
     for language, text in BLOCKS:
-        if language == "python":
-            (folder / text.splitlines()[0].removeprefix("# ")).write_text(text)
+        if language != "sh":
+            (folder / text.splitlines()[0].lstrip("#/ ")).write_text(text)
             continue
         done = subprocess.run(
             ["sh", "-exc", text], cwd=folder, capture_output=True, text=True, timeout=200, env=environment
@@ -41,7 +41,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["mine", "reporting", "csv"])
+@pytest.mark.parametrize("name", ["mine", "reporting", "csv", "compiled"])
 def test_the_pages_sweeps_end_with_completed_trials_and_whole_curves(name: str, followed: Path) -> None:
     folder = followed / "runs" / name
     endings = recorded(folder, "ending")

@@ -26,7 +26,7 @@ from search.space import Space
 from search.task import FULL, Task
 from search.wording import as_class, shown
 from trainables.carry_out import refused_at_start
-from trainables.contract import Workload
+from trainables.contract import CommandLine, Workload
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -57,7 +57,9 @@ def on_this_machine(sweep: Sweep, *, local: bool = True) -> None:
         try:
             workload.check()
         except (ValueError, OSError) as error:
-            raise BadInput(f"{shown(workload)}: {error}") from error
+            names_itself = str(error).startswith(type(workload).__name__)
+            place = type(workload).__name__ if isinstance(workload, CommandLine) else shown(workload)
+            raise BadInput(str(error) if names_itself else f"{place}: {error}") from error
     _unread(sweep)
     _optimizers(sweep)
 

@@ -27,8 +27,12 @@ class ScriptFailed(ProcessError):
     """The script failed, or ended without the tuned metric."""
 
 
+class FunctionFailed(ScriptFailed):
+    """The function that trains in a process of its own failed, or returned without the tuned metric."""
+
+
 class Program(Protocol):
-    """A program to run for a trial; `trainables.workloads.script.Script` explains the fields."""
+    """A program to run for a trial; `trainables.workloads.script.Script` explains the fields. A function has no command."""
 
     @property
     def command(self) -> str: ...
@@ -61,6 +65,11 @@ class Program(Protocol):
     def missing_checkpoint(self, folder: Path) -> str: ...
 
     def arguments(self, config: Config, places: Mapping[str, Any] | None = None) -> list[str]: ...
+
+
+def failure_of(script: Program) -> type[ScriptFailed]:
+    """The class of a trial's failure."""
+    return ScriptFailed if script.command else FunctionFailed
 
 
 class Channels:
@@ -172,7 +181,7 @@ class Channels:
         text = f"report({step}, {', '.join(f'{name}={value:g}' for name, value in metrics.items())})"
         name = next((name for name in metrics if key_of(name) == key_of(metric)), None)
         if name is None:
-            raise ScriptFailed(f"{text} names no {metric!r}{self.missing.hint(list(metrics))}")
+            raise failure_of(self._script)(f"{text} names no {metric!r}{self.missing.hint(list(metrics))}")
         told = {**metrics, metric: metrics[name]}
         return Reading(Value(metric, repr(metrics[name])), told, {"step": float(step)}, text, reported=True)
 

@@ -21,7 +21,7 @@ from search.work import Assignment, Ended, Killed, Notice, Paused, Progress, Rep
 from trainables.killed import exit_in_words, signal_of
 from trainables.pausing import Pausing
 from trainables.scripts import config_file
-from trainables.scripts.channels import Channels, ScriptFailed
+from trainables.scripts.channels import Channels, ScriptFailed, failure_of
 from trainables.scripts.errors import error_line, killed_in_words
 from trainables.scripts.line import Value
 from trainables.scripts.printed import visible
@@ -129,7 +129,7 @@ class ScriptRun(Run):
                 self._answer(reading)
             yield from self._take_notices()
             if not self._step and (why := self._channels.is_hopeless()):
-                raise ScriptFailed(why)
+                raise failure_of(self._script)(why)
             if has_ended and not news and not self._channels.has_more:
                 yield self._end(process.code or 0)
                 return
@@ -323,13 +323,14 @@ class ScriptRun(Run):
             said = error_line(errors, told, self._script.known_flags(), self._script.command) or "it printed no reason"
             where = f"after step {self._step} of {self._assignment.until}"
             if signal_of(code):
-                raise ScriptFailed(f"{exit_in_words(code)} {where}: {said}")
-            raise ScriptFailed(f"{said} ({exit_in_words(code)} {where})")
+                raise failure_of(self._script)(f"{exit_in_words(code)} {where}: {said}")
+            raise failure_of(self._script)(f"{said} ({exit_in_words(code)} {where})")
+        end = "the script ended with exit code 0" if self._script.command else "the function returned"
         if not self._step:
             last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
             said = f" Its last line: {visible(last)[:120]!r}." if last else ""
-            raise ScriptFailed(f"the script ended with exit code 0; {self._channels.why_silent()}{said}")
-        return Ended(step=self._step, text="the script ended with exit code 0")
+            raise failure_of(self._script)(f"{end}; {self._channels.why_silent()}{said}")
+        return Ended(step=self._step, text=end)
 
     def _leave(self) -> None:
         """End the script, and record everything that it reported until then."""

@@ -23,6 +23,7 @@ docs/own_script.md has the details.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import shlex
@@ -151,7 +152,7 @@ class Script(CommandLine):
         if shutil.which(program) is None:
             if Path(program).is_file() and not os.access(program, os.X_OK):
                 raise ValueError(f"{program!r} exists but is not executable: chmod +x {shlex.quote(program)}")
-            raise ValueError(f"there is no program {program!r} to run.")
+            raise ValueError(_no_program(program))
         for word in rest:
             if word.endswith((".py", ".sh")) and not names_in(word) and not Path(word).is_file():
                 raise ValueError(
@@ -281,6 +282,17 @@ def _instead(name: str, known: Mapping[str, Flag], names: Sequence[str]) -> str:
         if other != name and (flag := find(other, known)) is not None and flag.name == near:
             return f"its --{near} is the parameter {other!r} already: leave {name!r} out."
     return f"it has --{near}: name the parameter {near.replace('-', '_')!r}."
+
+
+def _no_program(program: str) -> str:
+    """That a program is missing, where it was looked for, and the one that was probably meant."""
+    if "/" not in program:
+        return f"there is no program {program!r} on the PATH; install it, or give its path, such as ./{program}."
+    place = Path(program).parent
+    beside = [path.name for path in place.glob("*") if path.is_file() and os.access(path, os.X_OK)]
+    close = difflib.get_close_matches(Path(program).name, beside, n=1)
+    remedy = f"Did you mean {os.path.join(os.path.dirname(program), close[0])!r}?" if close else "Give its full path."
+    return f"there is no program {program!r} in {Path.cwd()}. {remedy}"
 
 
 def _refuse_missing_module(module: str) -> None:
