@@ -94,6 +94,24 @@ def test_the_row_that_a_killed_script_had_begun_is_passed_over_and_the_next_does
     assert [(line.steps["epoch"], line.value("loss").number) for line, _ in found] == [(2, 2.5)]  # type: ignore[union-attr]
 
 
+def test_the_row_of_json_that_a_killed_script_had_written_counts_if_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for half, steps in [('{"step": 2, "loss": 2.5}', [1, 2, 3]), ('{"step": 2, "loss": 2.', [1, 3])]:
+        path.write_text('{"step": 1, "loss": 3}\n' + half)
+        file = MetricsFile(tmp_path, "metrics.jsonl", rest=0.0)
+        found = file.poll("loss", False)
+        file.leave_half_rows()
+        with open(path, "a") as appended:
+            appended.write('{"step": 3, "loss": 1}\n')
+        found += MetricsFile(tmp_path, "metrics.jsonl", file.marks, rest=0.0).poll("loss", False)
+        assert [line.steps["step"] for line, _ in found] == steps
+
+
+def test_a_nested_name_is_no_doubtful_number_of_another(tmp_path: Path) -> None:
+    (line,) = rows('{"step": 1, "eval": {"loss": 0.5}}\n')
+    assert (line.value("loss"), line.doubtful("loss")) == (None, "")
+
+
 def test_a_row_that_is_being_written_does_not_count_until_it_is_whole(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path, "metrics.csv", rest=0.0)
     path = tmp_path / "metrics.csv"

@@ -42,7 +42,7 @@ class Value:
 class Line:
     """The content of a line. `is_progress`: it covers a part of a step (`[10/391]`), so its values are no result.
     `counted`: the numbers with a total behind them, by word: {"epoch": (3, 20)}. Of a row in a file, `others`: what stands
-    in place of a number, by name: {"loss": "null"}; `broken`: why it cannot be read."""
+    in place of a number, by name, {"loss": "null"}, None in a line of prose; `broken`: why it cannot be read."""
 
     text: str = ""
     values: tuple[Value, ...] = ()
@@ -50,7 +50,7 @@ class Line:
     is_heading: bool = False
     is_progress: bool = False
     counted: Mapping[str, tuple[float, int]] = field(default_factory=dict)
-    others: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str] | None = None
     broken: str = ""
 
     def value(self, name: str) -> Value | None:
@@ -73,7 +73,7 @@ class Line:
 
     def other(self, name: str) -> str:
         """What stands in a row in place of the number of `name`; empty if nothing does."""
-        return next((text for other, text in self.others.items() if key_of(other) == key_of(name)), "")
+        return next((text for other, text in (self.others or {}).items() if key_of(other) == key_of(name)), "")
 
     @property
     def whole_numbers(self) -> dict[str, int]:
@@ -88,8 +88,9 @@ class Line:
         """The text in place of the value of `name`; empty if the line has the value, or does not mention the name."""
         if self.value(name) is not None or any(is_record(value.name, name) for value in self.values):
             return ""
-        if stands := self.other(name):
-            return f"{name}={stands}"[:80]
+        if self.others is not None:
+            stands = self.other(name)
+            return f"{name}={stands}"[:80] if stands else ""
         found = re.search(rf"{_spelled(name)}\s*[=:|]\s*\S[^,;]*", self.text, re.I)
         return found.group().strip()[:80] if found else ""
 

@@ -50,12 +50,14 @@ class MetricsFile:
         return sorted((path for path in found if path.is_file()), key=lambda path: (path.stat().st_mtime, str(path)))
 
     def leave_half_rows(self) -> None:
-        """End the row that a killed script has begun, and pass it over, so that the next row does not grow into it."""
+        """End the row that a killed script has begun, so that the next row does not grow into it. Half a row of a CSV is
+        passed over, as its last number may be cut off; JSON shows itself whether it is whole."""
         for path in self.paths:
             if "tfevents" not in path.name and (text := path.read_text(errors="replace")) and text[-1] != "\n":
                 with contextlib.suppress(OSError), open(path, "a") as file:
                     file.write("\n")
-                    self._known[str(path)] = len(list(rows(text)))
+                    if text.lstrip()[:1] not in ("{", "["):
+                        self._known[str(path)] = len(list(rows(text)))
 
     def poll(self, metric: str, ended: bool) -> list[tuple[Line, int]]:
         """The new rows with this metric, each with its number among them; `ended`: the last row is complete, too."""

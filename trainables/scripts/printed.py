@@ -92,7 +92,13 @@ def read(text: str, names: Sequence[str] = ()) -> Line:
     begin = plain.find("{")
     if begin >= 0 and isinstance(found := structure(plain[begin:].rstrip()), dict):
         before, inside = read(plain[:begin], names), of_mapping(text, found)
-        return Line(text, (*before.values, *inside.values), {**inside.steps, **before.steps}, counted=before.counted)
+        return Line(
+            text,
+            (*before.values, *inside.values),
+            {**inside.steps, **before.steps},
+            counted=before.counted,
+            others=inside.others,
+        )
     aliases = {f"named__{place}": name for place, name in enumerate(names) if not _PLAIN.fullmatch(name)}
     for alias, name in aliases.items():
         plain = re.sub(rf"(?<![\w/.-]){re.escape(name)}(?![\w/@(\[])", alias, plain)
