@@ -13,7 +13,7 @@ pytest.importorskip("botorch")
 from search.ask_and_tell import AskAndTell
 from search.history import History, key_of
 from search.models.candidates import Encoding
-from search.models.copies import GROWTH, distance_of_copies, twins_of
+from search.models.copies import distance_of_copies, twins_of
 from search.models.fidelities import Configuration, configurations_of, fidelities_of
 from search.models.outcome_transform import OutcomeTransforms
 from search.models.training_data import training_data
@@ -66,8 +66,8 @@ def test_new_ones_keep_the_distance_up_to_which_half_were_copies() -> None:
     far: list[Trained] = [(0.85, [2.0], "model"), (0.97, [1.2], "model")]  # a copy, but farther away than others are
     assert distance_of_copies(known_of(RANDOM)) == 0.0
     assert distance_of_copies(known_of([*RANDOM, near[0]])) == 0.0  # one copy alone tells of no distance
-    assert distance_of_copies(known_of([*RANDOM, *near])) == pytest.approx(GROWTH * 0.02)
-    assert distance_of_copies(known_of([*RANDOM, *near, *far])) == pytest.approx(GROWTH * 0.02)
+    assert distance_of_copies(known_of([*RANDOM, *near])) == pytest.approx(0.02)
+    assert distance_of_copies(known_of([*RANDOM, *near, *far])) == pytest.approx(0.02)
 
 
 def test_a_forecast_of_a_copy_is_made_without_its_twin() -> None:

@@ -21,7 +21,6 @@ from search.origins import COVERING
 
 RARE = 0.75  # share of distinct first results among the random configurations, from which on a tie makes a copy
 ASSUMED = 2  # configurations near others that were no copies, before any is seen: one copy alone tells of no distance
-GROWTH = 1.5  # the distance to keep, relative to the one up to which at least half of the configurations were copies
 LATEST = 500  # configurations whose distances are measured, the latest: their number squared is computed
 
 
@@ -33,8 +32,8 @@ def twins_of(known: Sequence[Configuration]) -> dict[int, int]:
 def distance_of_copies(known: Sequence[Configuration]) -> float:
     """The distance that new configurations keep, as a share of each parameter's range; 0 if there are no copies.
 
-    `known`: in order of their starts. It is `GROWTH` times the greatest distance from an earlier configuration within
-    which at least half were copies, `ASSUMED` others included.
+    `known`: in order of their starts. It is the greatest distance from an earlier configuration within which at least half
+    were copies, `ASSUMED` others included.
     """
     copies = {number for group in _alike(known) for number in group if number != min(group)}
     if not copies:
@@ -51,7 +50,7 @@ def distance_of_copies(known: Sequence[Configuration]) -> float:
         within += is_copy
         if is_copy and within >= (seen + ASSUMED) / 2:
             limit = distance
-    return GROWTH * limit
+    return limit
 
 
 def _alike(known: Sequence[Configuration]) -> list[list[int]]:
