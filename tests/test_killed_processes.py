@@ -118,10 +118,14 @@ def test_a_shell_that_goes_on_after_the_kill_does_not_complete_the_trial(shell: 
         trained(replace(workload, command=f"{shell} {tmp_path / 'run.sh'}"), assigned(tmp_path))
 
 
-def test_a_crash_names_its_signal_before_the_last_line_of_the_output(tmp_path: Path) -> None:
+def test_a_crash_names_its_signal_and_the_last_error_and_not_its_progress(tmp_path: Path) -> None:
     text = "print('epoch 1: distance=1', flush=True)\n" + DIES.format(name="SIGSEGV")
-    with pytest.raises(ScriptFailed, match=r"^killed by SIGSEGV after step 1 of 6: epoch 1: distance=1$"):
+    with pytest.raises(ScriptFailed, match=r"^killed by SIGSEGV after step 1 of 6: it printed no reason$"):
         trained(script(tmp_path, text), assigned(tmp_path))
+    (tmp_path / "other").mkdir()
+    text = f"import sys\nprint('bad pointer', file=sys.stderr, flush=True)\n{text}"
+    with pytest.raises(ScriptFailed, match=r"^killed by SIGSEGV after step 1 of 6: bad pointer$"):
+        trained(script(tmp_path / "other", text), assigned(tmp_path / "other"))
 
 
 def test_half_a_line_of_a_killed_script_behind_a_shell_is_not_read(tmp_path: Path) -> None:
