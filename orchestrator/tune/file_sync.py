@@ -36,7 +36,7 @@ CHUNK, AT_ONCE = 2**24, 4  # bytes in one message, and messages under way
 SMALL, MOST = 2**18, 1000  # bytes: smaller files share messages, of so many
 FEW = 16  # files that are synchronised with the disk one by one
 UNFINISHED = ".incoming"  # ending of a file that has not arrived in full
-LATE = (".reports", "manifest.json")  # what says that other files are whole, so it is put in place after them
+LATE = (".reports", "manifest.json")  # they speak of other files, so they are read, and put in place, after them
 LEFT_OUT = (SILENCE_FILE, EXIT_FILE, COPIED)  # a process's notes for its own machine
 
 
@@ -139,8 +139,8 @@ def put(folder: Path, part: str, arrived: Mapping[str, Stamp], gone: Iterable[st
                 if len(arrived) <= FEW:
                     os.fsync(file.fileno())
     if len(arrived) > FEW:
-        os.sync()  # a hundred times faster than thousands of single ones
-    for name in sorted(arrived, key=lambda name: (any(late in Path(name).parts for late in LATE), name)):
+        os.sync()  # once, in place of thousands of single ones
+    for name in sorted(arrived, key=lambda name: (_is_late(name), name)):
         path, link = folder / name, arrived[name].link
         unfinished = path.with_name(path.name + UNFINISHED)
         if link:
@@ -271,11 +271,16 @@ class FileSync:
         try:
             changed = {each: stamp for each, stamp in ours.items() if theirs.get(each) != stamp}
             arrived: dict[str, Stamp] = {}
-            for names in _in_messages(changed):
-                arrived |= self._upload_small(names)
-            for each, stamp in changed.items():
-                if not _is_small(stamp):
-                    arrived |= self._upload(each, stamp)
+            for late in (
+                False,
+                True,
+            ):  # a script may go on meanwhile: its reports must not be older than its checkpoint
+                some = {each: stamp for each, stamp in changed.items() if _is_late(each) == late}
+                for names in _in_messages(some):
+                    arrived |= self._upload_small(names)
+                for each, stamp in some.items():
+                    if not _is_small(stamp):
+                        arrived |= self._upload(each, stamp)
             if arrived or gone:
                 _get(self._server.put.remote(name, arrived, gone))
         except OSError:  # the record needs the room
@@ -344,6 +349,10 @@ class FileSync:
                 size = min(CHUNK, stamp.bytes - offset)
                 write(self._folder / name, offset, _get(self._server.read.remote(name, offset, size)))
         put(self._folder, part, wanted, gone)
+
+
+def _is_late(name: str) -> bool:
+    return any(late in Path(name).parts for late in LATE)
 
 
 def _is_small(stamp: Stamp) -> bool:
