@@ -211,6 +211,19 @@ def test_why_a_process_ended_on_another_disk_is_told(
     assert "_spoil" in Path(stack[1]).read_text()
 
 
+def project(folder: Path, train: str, tune: str) -> Path:
+    place = folder / "project"
+    place.mkdir()
+    (place / "train.py").write_text(train)
+    (place / "tune.py").write_text(tune)
+    return place
+
+
+def tuned(place: Path, address: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "tune.py", "--runs", str(place.parent / "runs"), "--address", address]
+    return subprocess.run(command, cwd=place, text=True, capture_output=True, timeout=300)
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(600)
@@ -218,18 +231,14 @@ def test_a_node_without_the_script_is_named_with_what_it_lacks(
     apart: tuple[str, Callable[..., psutil.Process]], tmp_path: Path
 ) -> None:
     address, add = apart
-    place = tmp_path / "project"
-    place.mkdir()
-    (place / "train.py").write_text(TRAIN)
-    (place / "tune.py").write_text(TUNE)
+    place = project(tmp_path, TRAIN, TUNE)
     add(place)
-    command = [sys.executable, "tune.py", "--runs", str(tmp_path / "runs"), "--address", address]
-    done = subprocess.run(command, cwd=place, text=True, capture_output=True, timeout=300)
+    done = tuned(place, address)
     assert done.returncode == 2, done.stderr
     assert f"there is no file 'train.py' in {place}" in done.stderr
     assert "no node of the cluster can run the sweep" in done.stderr
     add()
-    done = subprocess.run(command, cwd=place, text=True, capture_output=True, timeout=300)
+    done = tuned(place, address)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("there is no file 'train.py'") == 1
 
@@ -241,16 +250,14 @@ def test_a_node_without_the_data_does_not_eat_the_sweep(
     apart: tuple[str, Callable[..., psutil.Process]], tmp_path: Path
 ) -> None:
     address, add = apart
-    place, data = tmp_path / "project", tmp_path / "data"
-    place.mkdir()
+    data = tmp_path / "data"
     data.mkdir()
     (data / "x.csv").touch()
-    (place / "train.py").write_text(TRAIN.replace("for step", 'open("../data/x.csv")\nfor step').replace("4)", "9)"))
-    (place / "tune.py").write_text(TUNE.replace("steps=3, num_samples=2", "steps=8, num_samples=10, allow_failed=3"))
+    train = TRAIN.replace("for step", 'open("../data/x.csv")\nfor step').replace("4)", "9)")
+    place = project(tmp_path, train, TUNE.replace("steps=3, num_samples=2", "steps=8, num_samples=10, allow_failed=3"))
     add()
     add(data)
-    command = [sys.executable, "tune.py", "--runs", str(tmp_path / "runs"), "--address", address]
-    done = subprocess.run(command, cwd=place, text=True, capture_output=True, timeout=300)
+    done = tuned(place, address)
     assert done.returncode == 0, done.stderr
     assert "is not used any more: the first" in done.stderr
     failed = [row for row in rows(tmp_path / "runs" / "tuned", "ending") if row["status"] == "failed"]
