@@ -20,6 +20,14 @@ def told(path: Path, name: str, ended: bool = False, pattern: str = "*") -> list
     return [(dict(line.steps), line.value(name).number) for line, _ in found]  # type: ignore[union-attr]
 
 
+def test_an_object_that_is_being_written_hides_none_of_its_rows(tmp_path: Path) -> None:
+    path, file = tmp_path / "trainer_state.json", MetricsFile(tmp_path, "trainer_state.json", rest=0)
+    whole = json.dumps({"log_history": [{"eval_loss": 1 / n, "step": n} for n in (1, 2, 3)]}, indent=1)
+    for text, expected in ((whole[:90], []), (whole + "\n", [1.0, 0.5, 1 / 3])):
+        path.write_text(text)
+        assert [line.value("eval_loss").number for line, _ in file.poll("eval_loss", ended=False)] == expected  # type: ignore[union-attr]
+
+
 def test_a_sparse_csv_gives_the_rows_that_have_the_metric(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(LIGHTNING)
     assert told(tmp_path, "valid_loss") == [({"epoch": 0, "step": 99}, 0.52), ({"epoch": 1, "step": 199}, 0.42)]
@@ -40,6 +48,15 @@ def test_a_sparse_csv_gives_the_rows_that_have_the_metric(tmp_path: Path) -> Non
         ("{'epoch': 1, 'loss': 0.5}\n", "loss", [({"epoch": 1}, 0.5)]),
         ('{"epoch": 1, "loss": "1,234.5"}\n', "loss", [({"epoch": 1}, 1234.5)]),
         ('{"epoch": 1, "loss": 0.5, "note": "a: nan, b"}\n', "loss", [({"epoch": 1}, 0.5)]),
+        ("#  step   rmse_val   lr\n      0   2.06e+01   1.0e-03\n    100   1.06e+01   1.0e-03\n", "rmse_val", [({"step": 0}, 20.6), ({"step": 100}, 10.6)]),
+        ("# run 3\n# epoch,loss\n1.0,0.5\n2.0,nan\n", "loss", [({"epoch": 1}, 0.5), ({"epoch": 2}, "nan")]),
+        ('#{"t_start": 17.5, "env_id": "CartPole"}\nr,l,t\n20.5,20,0.5\n', "r", [({}, 20.5)]),  # stable-baselines3
+        ("#\n# epoch loss\n", "loss", []),
+        ('{\n "epoch": 1.0,\n "log_history": [\n  {"epoch": 0.5, "loss": 0.6, "step": 5},\n  {"eval_loss": 0.5, "step": 9}\n ]\n}\n', "eval_loss", [({"step": 9}, 0.5)]),
+        ('{\n "log_history": [\n  {"eval_loss": 0.5, "step": 9},\n', "eval_loss", []),  # the rest is not written yet
+        ('{"loss": [0.5, 0.4], "val_loss": [0.6, 0.5]}\n', "val_loss", [({}, 0.6), ({}, 0.5)]),  # Keras
+        ('{\n  "val_loss": 0.5\n}\n', "val_loss", [({}, 0.5)]),
+        ('{"loss": 0.5, "norms": [0.6, 0.5]}\n', "loss", [({}, 0.5)]),
     ],
 )  # fmt: skip
 def test_the_usual_files(text: str, name: str, expected: list[tuple[dict[str, float], object]], tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ class Channels:
         names = (script.metric, *script.metrics, *([script.step] if script.step else []))
         read = memory.get("read", {})
         self._streams = {
-            name: OutputStream(folder.place / name, names, *read.get(name, (0, None))) for name in (OUTPUT, ERRORS)
+            name: OutputStream(folder.place / name, names, script.horizon, *read.get(name, (0, None)))
+            for name in (OUTPUT, ERRORS)
         }
         self.file = None if script.file is None else MetricsFile(folder.path, script.file, memory.get("rows"))
         self._reports_read: int = memory.get("reports_from", 0)

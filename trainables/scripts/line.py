@@ -7,10 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from trainables.scripts.names import OTHERS, SAME, is_record, key_of
+from trainables.scripts.names import OTHERS, SAME, SPLITS, is_record, key_of
 
 NOT_FINITE = r"(?:nan(?:\(\w*\)|\b)|inf(?:inity)?\b|1\.#(?:qnan|snan|ind|inf)\d*)"  # also C's -nan(ind), 1.#QNAN
-NUMBER = rf"[-+]?(?:{NOT_FINITE}|(?:[1-9]\d{{0,2}}(?:,\d{{3}})+(?:\.\d+)?|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+NUMBER = (
+    rf"[-+]?(?:{NOT_FINITE}|\d+\.\d*[fFdD][-+]?\d+"  # Julia's 0.5f0, Fortran's 0.5D-01
+    r"|(?:[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+)
 COUNT = r"(?P<number>\d{1,3}(?:,\d{3})+|\d+)\s*/\s*(?P<total>\d{1,3}(?:,\d{3})+|\d+)(?![\w.]*\w)"
 
 
@@ -91,7 +94,7 @@ class Line:
         if self.others is not None:
             stands = self.other(name)
             return f"{name}={stands}"[:80] if stands else ""
-        found = re.search(rf"{_spelled(name)}\s*[=:|]\s*\S[^,;]*", self.text, re.I)
+        found = re.search(rf"{_spelled(name)}\s*(?:[=:|]|(?=[\[(]\s*[-+.\d]))\s*\S[^,;]*", self.text, re.I)
         return found.group().strip()[:80] if found else ""
 
 
@@ -112,7 +115,9 @@ def _ends_in(value: Value, name: str) -> bool:
     printed, key = value.name.split(), key_of(name)
     for place in range(len(printed)):
         if key_of(" ".join(printed[place:])) == key:
-            return not any(OTHERS.intersection(key_of(word).split("_")) for word in printed[:place])
+            before = {SAME.get(word, word) for each in printed[:place] for word in key_of(each).split("_")}
+            asked = {SAME.get(word, word) for word in key.split("_")}  # `Eval eval/loss` is eval/loss
+            return not OTHERS.intersection(before) - (asked & set(SPLITS))
     return False
 
 
@@ -120,7 +125,7 @@ def number_of(text: str) -> float:
     """The number that a text in the form of `NUMBER` stands for."""
     if "#" in text:  # as old Microsoft runtimes print it
         return float("-inf" if text.startswith("-") else "inf") if "inf" in text.lower() else math.nan
-    return float(text.replace(",", "").partition("(")[0])
+    return float(_exponent(text.replace(",", "").partition("(")[0]))
 
 
 def whole(text: str) -> float:
@@ -133,7 +138,12 @@ def _spelled(name: str) -> str:
     return rf"(?<![\w/.-])(?:[\"'])?{words}(?:[\"'])?"
 
 
+def _exponent(text: str) -> str:
+    """The number with its exponent behind an e."""
+    return re.sub(r"(?<=[\d.])[fFdD](?=[-+\d])", "e", text)
+
+
 def _decimals(text: str) -> int:
-    mantissa, _, exponent = text.lower().partition("e")
+    mantissa, _, exponent = _exponent(text).lower().partition("e")
     digits = len(mantissa.partition(".")[2])
     return digits - int(exponent) if exponent else digits

@@ -93,9 +93,11 @@ class MetricsFile:
 
 
 def rows(text: str) -> Iterator[Line]:
-    """The rows of a CSV with a header, of JSON lines, or of one JSON list."""
+    """The rows of a CSV or of columns of numbers with a header, of JSON lines, of a JSON list, or of one JSON object."""
     begins = text.lstrip()[:1]
-    if begins == "[":
+    if begins == "{" and (history := _history(text.strip())) is not None:
+        yield from (of_mapping(json.dumps(row), row) for row in history)
+    elif begins == "[":
         found = structure(text.strip()) or []
         yield from (of_mapping(json.dumps(row), row) for row in found if isinstance(row, dict))
     elif begins == "{":
@@ -103,16 +105,49 @@ def rows(text: str) -> Iterator[Line]:
             row = structure(line.strip())
             yield of_mapping(line, row) if isinstance(row, dict) else Line(line, broken="it is no JSON")
     elif begins:
-        first = text.lstrip().splitlines()[0]
-        delimiter = next((sign for sign in (",", ";", "\t") if sign in first), ",")
-        table = csv.reader(io.StringIO(text.lstrip()), delimiter=delimiter, skipinitialspace=True)
-        header = [name.strip() for name in next(table)]
+        text = _from_header_on(text.lstrip())
+        first = text.partition("\n")[0]
+        delimiter = next((sign for sign in (",", ";", "\t", " ") if sign in first.strip()), ",")
+        if delimiter == " ":
+            text = re.sub(r"^ +| +$", "", text, flags=re.M)
+        table = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+        header = [name.strip() for name in next(table, [])]
         for cells in table:
             text = delimiter.join(cells)
             if len(cells) == len(header):
                 yield _row(dict(zip(header, map(str.strip, cells), strict=True)), text)
             elif text.strip() and not text.startswith("#"):
                 yield Line(text, broken=f"it has {len(cells)} cells, and the header {len(header)}")
+
+
+def _from_header_on(text: str) -> str:
+    """A table without the comments above its header, which may be a comment itself: `# step loss` above `100 0.5`."""
+    lines = text.splitlines(keepends=True)
+    above = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
+    if 0 < above < len(lines) and re.match(rf"\s*{_NUMBER.pattern}", lines[above], re.I):
+        above -= 1
+        lines[above] = lines[above].lstrip("# ")
+    return "".join(lines[above:])
+
+
+def _history(text: str) -> list[Mapping[Any, Any]] | None:
+    """The rows of one JSON object, or none while its end is missing; None for JSON lines.
+
+    A list of rows in it (`log_history` of transformers), or its lists, one for each name (the history of Keras).
+    """
+    goes_on = (
+        text.partition("\n")[0].rstrip().endswith(("{", "[", ","))
+    )  # in the next line, as JSON with an indent does
+    found = structure(text)
+    if not isinstance(found, dict):
+        return [] if goes_on else None
+    tables = [value for value in found.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    if tables and goes_on:
+        return max(tables, key=len)
+    if not tables and all(isinstance(value, list) for value in found.values()):
+        length = max(map(len, found.values()), default=0)
+        return [{name: value[at] for name, value in found.items() if at < len(value)} for at in range(length)]
+    return [found] if goes_on else None
 
 
 def _row(cells: Mapping[str, str], text: str) -> Line:

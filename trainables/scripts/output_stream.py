@@ -20,13 +20,13 @@ _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # of fallocate(2)
 
 
 class OutputStream:
-    """One output file, read from `position` on; `steps`: those of the last heading before it."""
+    """One output file of a training up to `horizon`, read from `position` on; `steps`: those of the last heading before."""
 
     def __init__(
-        self, path: Path, names: tuple[str, ...], position: int = 0, steps: dict[str, float] | None = None
+        self, path: Path, names: tuple[str, ...], horizon: int, position: int = 0, steps: dict[str, float] | None = None
     ) -> None:
         self._path = path
-        self._reader = Reader(names, steps)
+        self._reader = Reader(names, steps, horizon)
         self._begun = b""  # a line whose end has not come yet
         self._last = b""  # the end of the lines before it
         self._freed = position

@@ -52,6 +52,7 @@ _COUNTED = re.compile(rf"(?<![\w/.-])(?P<word>[A-Za-z][\w-]*)\s*[=:#]?\s*{COUNT}
 _LEADING = re.compile(r"^[\s;]*(?:\[\s*(?P<bracket>\d+)\s*(?:/\s*\d+\s*)?\]|(?P<index>\d+):(?=\s))(?!\s*\[)")
 _LETTERS, _TURNS_INTO = re.compile(r"[a-z_]+"), re.compile(r"\s*(?:->|-->|→|=>)")
 _COLUMN = re.compile(rf"\s*\|\s*{NUMBER}\s*(?:\||$)", re.I)  # one name, several columns
+_SEVERAL = re.compile(rf"[,\s]\s*{NUMBER}[^\[\]()]*[\])]", re.I)  # behind the first number of a list
 _LEADING_NUMBER = re.compile(NUMBER, re.I)
 _COUNTED_EPOCH = re.compile(r"(?<![\w.=:])(\d+)(?:st|nd|rd|th)?[ -]?epoch\b(?!\s*[=:#]?\s*\d)", re.I)
 _PROGRESS = re.compile(
@@ -69,7 +70,7 @@ _METER = re.compile(r"\d\s*\(\s*[\d.]+\s*\)")  # the last batch's value, and the
 _COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _WRAPPED = re.compile(
     rf"(?:\b(?:tensor|array|Array|DeviceArray)|\b(?:np|numpy|jnp|torch)\.(?:float|int|tensor|array)\w*)"
-    rf"\(\s*\[?\s*(?P<number>{NUMBER})\s*\]?\s*(?:,[^()]*(?:\([^()]*\)[^()]*)*)?\)"
+    rf"\(\s*(?P<list>\[+)?\s*(?P<number>{NUMBER})\s*(?(list)\]+)\s*(?:,[^()]*(?:\([^()]*\)[^()]*)*)?\)"
     rf"|<tf\.Tensor:[^<>]*numpy=(?P<tensor>{NUMBER})>"
 )
 _HEADING = re.compile(
@@ -137,9 +138,11 @@ _SAYING = (
 class Reader:
     """Reads the lines of one stream in order; earlier lines help to understand later ones."""
 
-    def __init__(self, names: Sequence[str] = (), steps: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, names: Sequence[str] = (), steps: Mapping[str, float] | None = None, horizon: int | None = None
+    ) -> None:
         ends = [re.split(r"[\s_/.-]+", name.strip())[-1] for name in names]
-        self._names = tuple(names)
+        self._names, self._horizon = tuple(names), horizon
         self._worth = re.compile("|".join([_SAYING, *(re.escape(end.lower()) for end in ends)]))
         self.steps = dict(steps or {})  # of the last heading
         self._columns: list[str] = []  # of a table, while its rows last
@@ -154,20 +157,29 @@ class Reader:
             self._repeats = False
             return Line(line.text)
         self._repeats = bool(re.search(r"\bbest\b[^:]*:\s*$", line.text, re.I))
-        line = self._row(line)
+        line = self._count_alone(self._row(line))
         if line.is_heading:
             self.steps = {**self.steps, **line.steps}
         if not line.steps and self.steps:
             return replace(line, steps=dict(self.steps))
         return line
 
+    def _count_alone(self, line: Line) -> Line:
+        """A line of nothing but a count up to the horizon, such as `[batch=100/1000]:`, is a heading, whatever its word."""
+        if line.values or line.steps or line.is_progress:
+            return line
+        found = {word: number for word, (number, total) in line.counted.items() if total == self._horizon}
+        return replace(line, steps=found, is_heading=True) if found else line
+
     def _row(self, line: Line) -> Line:
         bare = _BAR.sub("  ", re.sub(r"\d+%.*$", "", line.text) if _BAR.search(line.text) else line.text)
         cells = [cell for cell in re.split(r"\s{2,}|\t+|\s*[|│┃]\s*", bare.strip(" |│┃:\t")) if cell]
         numeric = [_cell(cell) for cell in cells]
-        if len(cells) >= 2 and not line.values and all(re.match(r"[A-Za-z]", cell) for cell in cells):
+        if len(cells) >= 2 and not line.values and all(re.match(r"#$|[A-Za-z]", cell) for cell in cells):
             self._columns = cells
             return replace(line, is_heading=False)
+        if self._columns[:1] == ["#"] and len(cells) == len(self._columns) - 1:
+            self._columns = self._columns[1:]  # the sign of a comment, not a column
         if len(cells) != len(self._columns) or sum(number is not None for number in numeric) < 2:
             if cells and not re.fullmatch(r"[\W_]*", line.text) and not line.is_progress:
                 self._columns = []
@@ -176,7 +188,7 @@ class Reader:
         for name, number in zip(self._columns, numeric, strict=True):
             if number is None:
                 continue
-            if (key := key_of(name)) in STEP_WORDS:
+            if (key := "step" if name == "#" else key_of(name)) in STEP_WORDS:
                 steps[key] = number_of(number)
             else:
                 values.append(Value(name if "(" in name else name.rstrip(")"), number))
@@ -306,6 +318,8 @@ def _values(text: str) -> Iterator[Value]:
         if " " in name and first in SPLITS:
             split = SAME.get(first, first)
         position = number.end()
-        if not (_TURNS_INTO.match(text, position) or ("|" in found.group() and _COLUMN.match(text, position))):
+        is_list = found.group().rstrip()[-1:] in ("[", "(") and _SEVERAL.match(text, position)
+        in_columns = "|" in found.group() and _COLUMN.match(text, position)
+        if not (is_list or in_columns or _TURNS_INTO.match(text, position)):
             text_of = _LEADING_NUMBER.match(number.group())[0]  # type: ignore[index]
             yield Value(name, text_of, split, number.group()[len(text_of) :].strip())
