@@ -101,6 +101,37 @@ def test_a_switch_of_a_script_that_saves_elsewhere_is_doubted(tmp_path: Path) ->
     assert "neither the command nor the script names that folder" in elsewhere.doubt()
 
 
-@pytest.mark.parametrize("resume", ["--resume", "-r", "resume=true", "train.resume=True", "--auto-resume"])
-def test_the_forms_of_a_switch(resume: str) -> None:
-    assert Script("python train.py", metric="loss", mode="min", horizon=1, resume=resume).resume == resume
+WITHOUT_A_FILE = [
+    "--resume", "-r", "resume=true", "train.resume=True", "--auto-resume", "--init_from=resume",
+    "--resume_from_checkpoint latest", "--resume auto", "--checkpoint=last", "+trainer.resume=auto",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("resume", WITHOUT_A_FILE)
+def test_words_without_a_file_are_given_once_there_is_a_checkpoint(resume: str, tmp_path: Path) -> None:
+    workload = Script("python train.py", metric="loss", mode="min", horizon=1, resume=resume)
+    places = {"folder": str(tmp_path), "seed": 0}
+    assert workload.arguments({}, places) == ["python", "train.py"]
+    assert workload.missing_checkpoint(tmp_path).startswith("checkpoint (.pt")
+    (tmp_path / "ckpt.pt").touch()
+    assert workload.arguments({}, places) == ["python", "train.py", *resume.split()]
+    assert workload.missing_checkpoint(tmp_path) == ""
+
+
+def test_the_folder_itself_is_given_once_there_is_a_checkpoint(tmp_path: Path) -> None:
+    workload = Script("train", metric="loss", mode="min", horizon=1, resume="--resume_from {folder}")
+    places = {"folder": str(tmp_path), "seed": 0}
+    assert workload.arguments({}, places) == ["train"]
+    (tmp_path / "checkpoint-500").mkdir()
+    (tmp_path / "checkpoint-500" / "model.safetensors").touch()
+    assert workload.arguments({}, places) == ["train", "--resume_from", str(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    "resume", ["--resume last.pt", "--resume=out/last.pt", "--resume checkpoints/", "--resume *.pt", "last", ""]
+)
+def test_a_file_elsewhere_is_refused(resume: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"must name a file in the trial's folder, such as '--resume \{folder\}/last.pt'"
+    ):
+        Script("python train.py", metric="loss", mode="min", horizon=1, resume=resume)

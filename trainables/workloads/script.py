@@ -64,8 +64,8 @@ if TYPE_CHECKING:
 _REPORTS = re.compile(
     r"\borchestrator\b[\w. ]*\bimport\b[^\n]*(?:\n[ ,\w]*)*?\breport\b|\borchestrator\.(?:report\(|integrations\b)"
 )
-_SWITCH = r"--?[A-Za-z][\w-]*|[\w.-]+=(?i:true|yes|1|auto)"
-_RESUME = re.compile(rf"[^*]*\{{folder\}}/+[^\s*/][^*]*|{_SWITCH}")
+_WORD = r"--?[A-Za-z][\w.-]*(?:[ =][\w-]+)?|[\w.+-]+=[\w-]+"  # --resume, --init_from=resume, ckpt.resume=auto
+_RESUME = re.compile(rf"[^*]*\{{folder\}}[^*]*|{_WORD}")
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Script(CommandLine):
     pass a parameter that the command does not name, such as "{name}={value}" for Hydra; None: as the script's --help
     says, else --name=value. `config`: "json", "yaml", "toml", or a file to start from: the worker writes the parameters
     to a file, whose name replaces {config} in the command. {folder} and {seed} stand for TRIAL_FOLDER and TRIAL_SEED.
-    `resume`: words such as "--resume {folder}/last.pt", added when the trial starts again and that file exists; or a switch,
-    "--resume", added when the trial starts again and has a checkpoint in its folder.
+    `resume`: words such as "--resume {folder}/last.pt", added when the trial starts again and that file exists; or words
+    without a file, "--resume" or "--init_from=resume", added when it starts again and has a checkpoint in its folder.
 
     >>> workload = Script("python train.py --epochs 20", metric="valid_loss", mode="min", horizon=20)
     """
@@ -115,7 +115,8 @@ class Script(CommandLine):
         if self.resume is not None and not _RESUME.fullmatch(self.resume):
             raise ValueError(
                 f"Script(resume={self.resume!r}): must name a file in the trial's folder, such as "
-                "'--resume {folder}/last.pt' (wildcards are not replaced), or be a switch, such as '--resume'."
+                "'--resume {folder}/last.pt' (wildcards are not replaced), or name no file, such as '--resume' or "
+                "'--init_from=resume'."
             )
         if self.config is not None:
             config_file.kind_of(self.config)
@@ -253,24 +254,30 @@ class Script(CommandLine):
         return place is not None and never_prints(name, others, Path(words[place]), self.command)
 
     def missing_checkpoint(self, folder: Path) -> str:
-        """The file that `resume` names, if it is not there, or the checkpoint that a switch needs; else empty."""
-        if self.resume is not None and FOLDER not in names_in(self.resume):
+        """The file that `resume` names, if it is not there, or the checkpoint that other words need; else empty."""
+        if self.resume is None:
+            return ""
+        files = _files_below(folder, filled(self.resume, {FOLDER: str(folder)}))
+        if not files:
             return "" if has_checkpoint(folder) else f"checkpoint ({', '.join(IN_OWN_FOLDER[:3])}, …)"
-        for word in filled(self.resume or "", {FOLDER: str(folder)}):
-            if str(folder) in word and not (path := Path(word[word.index(str(folder)) :])).exists():
-                return str(path.relative_to(folder))
-        return ""
+        return next((str(path.relative_to(folder)) for path in files if not path.exists()), "")
 
     def arguments(self, config: Config, places: Mapping[str, Any] | None = None) -> list[str]:
         names = (FOLDER, SEED) if self.config is None else (FOLDER, SEED, CONFIG)
         given = {name: f"{{{name}}}" for name in names} if places is None else places
         words = command_words(self.command, config, self.flag, self.known_flags(), given)
         if self.resume is not None and places is not None:
-            more, folder = filled(self.resume, {**config, **given}), given[FOLDER]
-            files = [Path(word[word.index(folder) :]) for word in more if folder in word]
-            if any(path.exists() for path in files) or (not files and has_checkpoint(Path(folder))):
+            more, folder = filled(self.resume, {**config, **given}), Path(given[FOLDER])
+            files = _files_below(folder, more)
+            if any(path.exists() for path in files) or (not files and has_checkpoint(folder)):
                 words += more
         return words
+
+
+def _files_below(folder: Path, words: Sequence[str]) -> list[Path]:
+    """The files in `folder` that words name; the folder itself is none."""
+    found = [Path(word[word.index(str(folder)) :]) for word in words if str(folder) in word]
+    return [path for path in found if path != folder]
 
 
 def _instead(name: str, known: Mapping[str, Flag], names: Sequence[str]) -> str:
