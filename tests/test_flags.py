@@ -229,9 +229,14 @@ def test_a_conditional_parameter_may_have_a_place_and_an_unknown_one_may_not() -
 
 @pytest.mark.parametrize(
     ("flag", "words"),
-    [("{name}={value}", ["lr=0.1", "model.width=8"]), ("+{name}={value}", ["+lr=0.1", "+model.width=8"])],
+    [
+        ("{name}={value}", ["lr=0.1", "model.width=8"]),
+        ("+{name}={value}", ["+lr=0.1", "+model.width=8"]),
+        ("--config.{name}={value}", ["--config.lr=0.1", "--config.model.width=8"]),  # ml_collections
+        ("{name} {value}", ["lr", "0.1", "model.width", "8"]),  # yacs
+    ],
 )
-def test_hydras_overrides(flag: str, words: list[str]) -> None:
+def test_parameters_reach_the_script_as_its_own_words(flag: str, words: list[str]) -> None:
     workload = Script("python train.py", metric="loss", mode="min", horizon=1, flag=flag)
     assert workload.arguments({"lr": 0.1, "model.width": 8})[2:] == words
 
@@ -277,12 +282,29 @@ def test_a_small_number_in_yaml_is_a_number_for_every_reader(tmp_path: Path) -> 
         ({"config": "json"}, r"the command must say where the file goes; write 'python train.py --config \{config\}'"),
         ({"metric": " "}, "must be the name that the script prints"),
         ({"command": " "}, "must be a command"),
+        ({"command": ["python", "train.py"]}, "must be one string, such as 'python train.py'"),
+        ({"command": "python train.py --note 'a"}, "no closing quotation"),
+        ({"command": "cd code && python train.py"}, "no shell runs the command, so 'cd' would get the word '&&'"),
+        ({"command": "python train.py | tee log"}, "'python' would get the word '|'".replace("|", r"\|")),
+        ({"command": "python train.py 2>&1"}, "'python' would get the word '2>&1'"),
+        ({"command": "python train.py >log.txt"}, "'python' would get the word '>log.txt'"),
+        ({"command": "nohup python train.py &"}, "'nohup' would get the word '&'"),
+        ({"command": "LR={lr} python train.py"}, r"Write 'env LR=\{lr\} python train.py'"),
     ],
 )
 def test_a_script_that_cannot_work_is_refused_when_it_is_described(more: dict[str, Any], words: str) -> None:
     fields = {"command": "python train.py", "metric": "loss", "mode": "min", "horizon": 1}
     with pytest.raises(ValueError, match=words):
         Script(**(fields | more))
+
+
+def test_a_python_file_as_the_value_of_a_flag_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    workload = script(tmp_path, "", " --config=config.py", flag="--config.{name}={value}")
+    with pytest.raises(ValueError, match=r"no file 'config\.py'"):
+        workload.check()
+    (tmp_path / "config.py").touch()
+    workload.check()
 
 
 def test_what_is_not_there_is_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,6 +410,8 @@ def test_a_variable_that_no_shell_would_replace_is_refused(command: str, variabl
     [
         "sh -c 'python train.py out=$TRIAL_FOLDER'",
         "srun /bin/bash -e -c 'echo $HOME'",
+        "sh -c 'cd code && python train.py | tee log'",
+        "python train.py --sep '|' --arrow -> --if 'a > b'",
         "awk '{{print $1}}'",
         "a x=${{y}}",
     ],
@@ -396,9 +420,7 @@ def test_a_shell_replaces_its_variables_and_a_dollar_may_be_meant(command: str) 
     Script(command, metric="loss", mode="min", horizon=1).check_space(Space({"lr": uniform(0, 1)}))
 
 
-@pytest.mark.parametrize(
-    "resume", ["--resume last.pt", "--resume {folder}", "--resume {folder}/*.pt", "--resume a", ""]
-)
+@pytest.mark.parametrize("resume", ["--resume last.pt", "--resume {folder}/*.pt", ""])
 def test_a_resume_that_names_no_file_is_refused(resume: str) -> None:
     with pytest.raises(ValueError, match=r"must name a file in the trial's folder, such as '--resume \{folder\}/last"):
         Script("python train.py", metric="loss", mode="min", horizon=1, resume=resume)

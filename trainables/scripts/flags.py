@@ -109,6 +109,12 @@ def filled(command: str, values: Mapping[str, Any]) -> list[str]:
     return words
 
 
+def shell_sign(command: str) -> str | None:
+    """The first sign that only a shell understands, such as `&&`, `|` or `>`, not in quotes; None if there is none."""
+    words = shlex.split(command, posix=False)  # which keeps the quotes
+    return next((word for word in words if re.fullmatch(r"&&|\|\|?|;|&|\d?>>?(?:&\d)?.*|&>.*|<", word)), None)
+
+
 def variable_in(command: str) -> str | None:
     """The first $NAME or ${NAME} that no shell would replace; None if there is none. `${{NAME}}` is meant literally."""
     words = shlex.split(command)
@@ -213,7 +219,7 @@ def _askable(command: str) -> tuple[tuple[str, ...], str]:
 def script_place(words: Sequence[str]) -> int | None:
     """The index of the Python script, or of the module after -m, among the words of a command."""
     for place, word in enumerate(words):
-        if word.endswith(".py"):
+        if word.endswith(".py") and not word.startswith("-"):
             return place
         if word == "-m" and place + 1 < len(words) and _module(words[place + 1]) is not None:
             return place + 1
@@ -264,7 +270,7 @@ def _help(words: tuple[str, ...], folder: str, text: str) -> str:
 
 def _flag_words(name: str, value: Any, flag: str | None, known: Mapping[str, Flag]) -> list[str]:
     if flag is not None:
-        return [flag.format(name=name, value=value)]
+        return [word.format(name=name, value=value) for word in shlex.split(flag)]
     found = find(name, known)
     if found is not None:
         return found.words(value)

@@ -50,6 +50,7 @@ from trainables.scripts.flags import (
     names_in,
     nearest,
     script_place,
+    shell_sign,
     variable_in,
 )
 from trainables.scripts.option_values import wrong_value
@@ -100,8 +101,7 @@ class Script(CommandLine):
     has_own_process = True
 
     def __post_init__(self) -> None:
-        if not shlex.split(self.command):
-            raise ValueError("Script(command=''): must be a command, such as 'python train.py'.")
+        self._check_words()
         if not self.metric.strip():
             raise ValueError("Script(metric=''): must be the name that the script prints, such as 'valid_loss'.")
         metrics = (self.metrics,) if isinstance(self.metrics, str) else self.metrics
@@ -125,6 +125,29 @@ class Script(CommandLine):
                     f"Script({self.command!r}, config={self.config!r}): the command must say where the file goes; "
                     f"write '{self.command} --config {{config}}'."
                 )
+
+    def _check_words(self) -> None:
+        """Raise ValueError if `command` or `resume` cannot be split into words, or needs a shell."""
+        if not isinstance(self.command, str):
+            words = " ".join(map(str, self.command)) if isinstance(self.command, (list, tuple)) else "python train.py"
+            raise ValueError(f"Script(command={self.command!r}): must be one string, such as {words!r}.")
+        for text in (self.command, self.resume or ""):
+            try:
+                shlex.split(text)
+            except ValueError as error:
+                raise ValueError(f"Script({text!r}): {str(error).lower()}; each quote needs its second one.") from None
+        words = shlex.split(self.command)
+        if not words:
+            raise ValueError("Script(command=''): must be a command, such as 'python train.py'.")
+        if (sign := shell_sign(self.command)) is not None:
+            raise ValueError(
+                f"Script({self.command!r}): no shell runs the command, so {words[0]!r} would get the word {sign!r}. Write sh -c "
+                "'…' around the command. Its output needs no file: it is in the trial's log."
+            )
+        if re.match(r"[A-Za-z_]\w*=", words[0]):
+            raise ValueError(
+                f"Script({self.command!r}): no shell runs the command, so {words[0]!r} is no variable. Write 'env {self.command}'."
+            )
 
     @property
     def reports(self) -> bool:
@@ -154,7 +177,7 @@ class Script(CommandLine):
             if Path(program).is_file() and not os.access(program, os.X_OK):
                 raise ValueError(f"{program!r} exists but is not executable: chmod +x {shlex.quote(program)}")
             raise ValueError(_no_program(program))
-        for word in rest:
+        for word in (word.rpartition("=")[2] for word in rest):
             if word.endswith((".py", ".sh")) and not names_in(word) and not Path(word).is_file():
                 raise ValueError(
                     f"there is no file {word!r} in {Path.cwd()}; give its path relative to that folder, or the full path."
