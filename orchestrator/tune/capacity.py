@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from math import ceil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.money.amounts import full_trainings
@@ -14,6 +13,7 @@ from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 
 from orchestrator.errors import BadInput
+from orchestrator.tune.autoscaler import FIRST_REPORT_SECONDS, can_grow
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -34,7 +34,8 @@ def seats(sweep: Sweep, unfit: Collection[str] = ()) -> int:
     A cluster that can grow is asked for `max_concurrent` seats; those that do not fit yet wait for their node.
     """
     nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
-    fits, grows = capacity(sweep, [have for node, have in nodes.items() if node not in unfit]), can_grow()
+    fits, wanted = capacity(sweep, [have for node, have in nodes.items() if node not in unfit]), _wanted(sweep)
+    grows = fits < (wanted or 1) and can_grow(FIRST_REPORT_SECONDS)
     if fits == 0 and not grows and capacity(sweep, list(nodes.values())):
         raise BadInput(
             "no node of the cluster can run the sweep, for the reasons told. Code, data and packages must be at the same "
@@ -45,7 +46,6 @@ def seats(sweep: Sweep, unfit: Collection[str] = ()) -> int:
             f"Sweep(resources={dict(sweep.resources)!r}): one trial asks for more than the cluster has on any node "
             f"({'; '.join(sorted({_has(sweep, have) for have in nodes.values()}, reverse=True))})."
         )
-    wanted = _wanted(sweep)
     if wanted is None:  # a budget of device time: it bounds the trials, and nothing bounds how many run at once
         return max(1, fits)
     return wanted if grows else min(wanted, fits)
@@ -77,8 +77,3 @@ def capacity(sweep: Sweep, nodes: Sequence[Mapping[str, float]]) -> int:
     return sum(
         min(int(node.get(RAYS_NAMES[name], 0.0) / amount + 1e-9) for name, amount in asked.items()) for node in nodes
     )
-
-
-def can_grow() -> bool:
-    """Whether an autoscaler stands behind this cluster."""
-    return bool(os.environ.get("RAY_HEAD_IP")) or Path("~/ray_bootstrap_config.yaml").expanduser().exists()

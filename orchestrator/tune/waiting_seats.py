@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 
-from orchestrator.tune.capacity import RAYS_NAMES, can_grow, seat_resources
+from orchestrator.tune.autoscaler import can_grow
+from orchestrator.tune.capacity import RAYS_NAMES, seat_resources
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
