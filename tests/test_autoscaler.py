@@ -69,7 +69,7 @@ def ray_start(*options: str) -> list[str]:
 
 def head(start: Callable[..., psutil.Process], temp: Path, *options: str, **environment: str) -> str:
     """Starts a head that trains nothing; returns its address once it answers."""
-    from ray._private.services import get_node_ip_address
+    from ray.util import get_node_ip_address
 
     address = f"{get_node_ip_address()}:{(port := free_port())}"
     start(*ray_start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={temp}",
