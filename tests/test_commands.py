@@ -19,6 +19,8 @@ from orchestrator import (
     Quadratic,
 )
 from orchestrator.console.plurals import plural
+from orchestrator.driving.shown import WAITING
+from orchestrator.driving.waiting import Waiting, written
 from orchestrator.reading.export import records
 from orchestrator.reading.printed_summary import print_summary
 from orchestrator.reading.state import state, state_words
@@ -295,6 +297,26 @@ def test_a_run_on_another_machine_is_not_called_interrupted(tmp_path: Path, monk
     assert re.fullmatch(r"running on node7, last heard \d+ s ago \(....-..-.. ..:..:.. UTC\)", state_words(ledger))
     ledger.close()
     assert ": running on node7, last heard" in orchestrator("status", str(tmp_path), cwd=tmp_path).stdout
+
+
+def test_a_run_whose_trials_wait_for_a_node_says_so_and_since_when(ledger: Ledger) -> None:
+    since, why = "2026-11-28 12:03:10.000000", "each asks for cpu: 1; the cluster has cpu: 0 (0 free); gone: worker-3"
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(), "", [])
+
+    def told(waiting: Waiting | None) -> list[str]:
+        with ledger.transaction():
+            ledger.add_event(WAITING, written(waiting))
+        return orchestrator("status", str(ledger.folder), cwd=ledger.folder).stdout.splitlines()
+
+    first, second = told(Waiting(since, 2, 2, why))
+    assert first.startswith("run: waiting for a node with room since 2026-11-28 12:03:10 UTC;")
+    assert second == f"  2 of 2 places for trials wait since 12:03:10 UTC: {why}"
+    first, second = told(Waiting(since, 1, 2, why))  # the other one trains
+    assert first.startswith("run: running;")
+    assert second == f"  1 of 2 places for trials wait since 12:03:10 UTC: {why}"
+    assert told(None)[0].startswith("run: running;")
+    assert len(told(None)) == 1
 
 
 def test_a_run_is_known_by_its_folder_after_a_move(tmp_path: Path) -> None:

@@ -263,3 +263,34 @@ def test_a_node_without_the_data_does_not_eat_the_sweep(
     failed = [row for row in rows(tmp_path / "runs" / "tuned", "ending") if row["status"] == "failed"]
     assert len(failed) in (2, 3)  # two if the first trials of all went there
     assert done.stderr.count("failed on node") == len(failed) - 1
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_status_names_the_node_that_is_gone_while_its_trials_wait(
+    apart: tuple[str, Callable[..., psutil.Process]], tmp_path: Path
+) -> None:
+    address, add = apart
+    slow = TRAIN.replace("for step", "import time\nfor step").replace("    report", "    time.sleep(2)\n    report")
+    place = project(tmp_path, slow, TUNE)
+    add(place)  # it lacks the script, so its CPU does not count
+    node = add()
+    process = subprocess.Popen(
+        [sys.executable, "tune.py", "--runs", str(tmp_path / "runs"), "--address", address],
+        cwd=place, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    folder = tmp_path / "runs" / "tuned"
+    wait(process, lambda: bool(rows(folder, "report")))
+    ended(node)
+
+    def status() -> str:
+        return orchestrator("status", str(folder), cwd=place).stdout
+
+    wait(process, lambda: "waiting for a node with room since" in status())
+    found = status()
+    assert "the cluster has cpu: 0 (0 free) without the 1 node that is not used; gone: " in found
+    add()
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert found.splitlines()[1].strip() in output  # the display said the same

@@ -28,11 +28,13 @@ from orchestrator.console.outlet import outlet_for
 from orchestrator.console.sparkline import BARS, sparkline
 from orchestrator.console.terminal import Terminal
 from orchestrator.driver import Driver
+from orchestrator.driving.waiting import Waiting
 from orchestrator.money.forecast import Forecast, Range
 from orchestrator.reading import block
 from orchestrator.reading.progress import Display
 from orchestrator.reading.standing import Standing
 from orchestrator.reading.time_left import TimeLeft, time_left
+from orchestrator.record.encoding import now, seconds_between
 from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from orchestrator.tune.waiting_seats import WaitingSeats
@@ -392,10 +394,10 @@ def test_the_time_left_is_right_for_an_even_pace_and_its_interval_holds_the_trut
 
 
 def test_what_waits_for_a_place_for_a_minute_is_told_once_with_the_reason() -> None:
-    clock, told = Growing(), list[str]()
-    places = WaitingSeats(lambda waiting, all_of_them: f"{waiting} of {all_of_them}", told.append, clock)
+    clock, told = Growing(), list[Waiting | None]()
+    places = WaitingSeats(lambda: "no room", told.append, clock)
     seats = [SimpleNamespace(trial_id=str(number), status="PENDING") for number in range(3)]
-    for seat in seats:
+    for seat in [*seats, seats[0]]:  # Tune adds one again that has lost its worker
         places.add(seat)
     for second in range(200):
         clock.seconds = float(second)
@@ -404,7 +406,11 @@ def test_what_waits_for_a_place_for_a_minute_is_told_once_with_the_reason() -> N
         if second == 120:
             seats[1].status = seats[2].status = "RUNNING"
         places.look()
-    assert told == ["2 of 3", ""]
+    waits, ended = told
+    assert waits is not None
+    assert waits.words == f"2 of 3 places for trials wait since {waits.since[11:19]} UTC: no room"
+    assert seconds_between(waits.since, now()) == pytest.approx(60.0, abs=1.0)
+    assert ended is None
 
 
 def test_a_notebook_gets_one_output_that_is_updated_with_html_escaped_and_a_text(

@@ -31,6 +31,8 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
         if best and best["value"] is not None:
             shown = f"; best {facts['metric']} {best['value']:.6g} ({which(best)})"
         typer.echo(f"{ledger.folder.name}: {facts['state']}; {counts}{shown}; {facts['spent']:.1f} full trainings")
+        if facts["waiting"]:
+            typer.echo(f"  {facts['waiting'].words}")
         if facts["left"]:
             typer.echo(f"  {facts['left']}")
         if facts["out_of_time"]:

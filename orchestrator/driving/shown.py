@@ -1,4 +1,4 @@
-"""Events that listeners get and the ledger does not: they only say what happens at this moment."""
+"""Events that say what happens at this moment. The ledger gets WAITING (driving/waiting.py), and none of the others."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import psutil
 
+from orchestrator.driving.shown import WAITING
+from orchestrator.driving.waiting import Waiting, read
 from orchestrator.reading.out_of_time import out_of_time
 from orchestrator.record.encoding import now, seconds_between
 from orchestrator.record.ledger import FILE, Ledger
@@ -47,11 +49,22 @@ def state_before(folder: Path) -> str:
         ledger.close()
 
 
+def waiting(ledger: Ledger) -> Waiting | None:
+    """What trials of a running sweep wait for; None if no place waits."""
+    lease = ledger.lease()
+    where = "WHERE kind = :kind AND epoch = :epoch ORDER BY seq DESC LIMIT 1"
+    rows = ledger.rows("event", where, kind=WAITING, epoch=lease.epoch) if lease else []
+    return read(rows[0]["text"]) if rows and state(ledger) == "running" else None
+
+
 def state_words(ledger: Ledger) -> str:
     """The state for people; for a run on another machine with the time of its last record, as it may be dead."""
     word, lease = state(ledger), ledger.lease()
-    if word != "running" or lease is None or lease.host == host():
+    if word != "running" or lease is None:
         return word
+    if lease.host == host():
+        found = waiting(ledger)
+        return f"waiting for a node with room since {found.since[:19]} UTC" if found and found.is_all else word
     heard = ledger.last_heard()
     return f"running on {lease.host}, last heard {ago(seconds_between(heard, now()))} ago ({heard[:19]} UTC)"
 

@@ -21,7 +21,7 @@ from orchestrator.reading.out_of_time import out_of_time
 from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.scores import first_score, scores, unfair
 from orchestrator.reading.spending import accounts
-from orchestrator.reading.state import state, state_words
+from orchestrator.reading.state import state, state_words, waiting
 from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, retried, stands
 from orchestrator.record.encoding import goal_of
 from orchestrator.record.ledger import Ledger
@@ -105,6 +105,7 @@ def glance(ledger: Ledger) -> dict[str, Any]:
             "failures": [_failure(ledger, cause) for cause in causes(found)],
             "retried": retried(ledger),
             "left": foreseen_words(ledger),
+            "waiting": waiting(ledger),
             "out_of_time": out_of_time(ledger, counts[Status.RUNNING.value]),
         }
 

@@ -25,7 +25,7 @@ _STANDS = """
     WHERE s.kind <> 'resume' ORDER BY s.trial"""
 _EVENTS = """
     SELECT time, kind, text FROM (
-        SELECT seq, time, kind, text FROM event WHERE kind NOT IN ('spent', 'state', 'waited', 'transfer', 'used', 'forecast')
+        SELECT seq, time, kind, text FROM event WHERE kind NOT IN ('spent', 'state', 'waited', 'transfer', 'used', 'forecast', 'waiting')
         UNION ALL SELECT seq, time, 'retry', 'trial ' || trial || ' lost its worker at step ' || step || ': ' || reason FROM lost
         UNION ALL SELECT seq, time, 'enough', reason FROM search_end
     ) ORDER BY seq DESC LIMIT :count"""

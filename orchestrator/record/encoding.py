@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.money.prices import held_by_trial
@@ -125,9 +125,9 @@ def number(value: float | None, kind: str) -> float:
     return float(kind) if kind != "number" else float(value or 0.0)
 
 
-def now() -> str:
-    """The time in UTC, in Optuna's format. For people only: `seq` gives the order."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
+def now(later: float = 0.0) -> str:
+    """The time in UTC, so many seconds later, in Optuna's format. For people only: `seq` gives the order."""
+    return (datetime.now(timezone.utc) + timedelta(seconds=later)).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def seconds_between(earlier: str, later: str) -> float:

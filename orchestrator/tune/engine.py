@@ -16,6 +16,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from orchestrator.driving.shown import DOING, WAITING
+from orchestrator.driving.waiting import Waiting, written
 from orchestrator.errors import EngineLost, OrchestratorError, StorageError
 from orchestrator.tune.capacity import RAYS_NAMES, seat_resources, seats
 from orchestrator.tune.file_sync import Home, at_home
@@ -48,6 +49,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         first: Order | None,
         refresh: Callable[[], None],
         lost: Callable[[], str] = lambda: "",
+        refused: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.driver = driver
@@ -63,7 +65,8 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self._orders: dict[str, Order] = {}  # Tune's id of a seat → what it is doing
         self._nodes: dict[str, str] = {}  # … → its node, if the cluster may have several
         self._suspects = Suspects()
-        self._seats = WaitingSeats(partial(shortage, driver.sweep), partial(driver.listen, WAITING))
+        self._used: dict[str, None] = {}  # nodes on which seats were, in order
+        self._seats = WaitingSeats(partial(shortage, driver.sweep, refused, self._used), partial(_tell_waiting, driver))
         self._heard = True  # a result came since Tune asked last whether all is finished
 
     def __reduce__(self) -> Any:  # Tune pickles schedulers into its snapshots; nobody ever reads ours
@@ -140,6 +143,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self._answering.add(trial.trial_id)
         if "node" in result:
             self._nodes[trial.trial_id] = result["node"]
+            self._used[result["node"]] = None
         self._failed_starts.clear()
         left, answer, job = result.get("left"), result.get("answer"), result.get("job")
         if left is not None:
@@ -220,7 +224,7 @@ def _rounds(
     for why in unfit.values():
         _tell(driver, why)
     while True:
-        dispatcher = Dispatcher(driver, home, first, refresh, lost)
+        dispatcher = Dispatcher(driver, home, first, refresh, lost, unfit)
         first = None
         try:
             _round(driver, dispatcher, home, unfit)
@@ -285,6 +289,12 @@ def _tell(driver: Driver, text: str) -> None:
     with driver.ledger.transaction():
         driver.ledger.add_event("notice", text)
     driver.listen("notice", text)
+
+
+def _tell_waiting(driver: Driver, waiting: Waiting | None) -> None:
+    with driver.ledger.transaction():
+        driver.ledger.add_event(WAITING, written(waiting))
+    driver.listen(WAITING, "" if waiting is None else waiting.words)
 
 
 def trial_result(result: Mapping[str, Any]) -> dict[str, Any]:
