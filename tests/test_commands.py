@@ -25,6 +25,7 @@ from orchestrator.reading.export import records
 from orchestrator.reading.printed_summary import print_summary
 from orchestrator.reading.state import state, state_words
 from orchestrator.reading.summary import glance, summary
+from orchestrator.reading.trial_counts import latest_events
 from orchestrator.record.ledger import Ledger
 from search.records import BASELINE, Status, start
 from search.rules.finalists import score, winner
@@ -317,6 +318,16 @@ def test_a_run_whose_trials_wait_for_a_node_says_so_and_since_when(ledger: Ledge
     assert second == f"  1 of 2 places for trials wait since 12:03:10 UTC: {why}"
     assert told(None)[0].startswith("run: running;")
     assert len(told(None)) == 1
+
+
+def test_status_shows_a_notice_that_each_start_repeats_once(ledger: Ledger) -> None:
+    missing, other = "node worker-3 is not used: it cannot run the sweep: there is no file 'train.py'", "another notice"
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(), "", [])
+        for text in (missing, other, missing):
+            ledger.add_event("notice", text)
+    assert [text for _, _, text in latest_events(ledger)] == [other, missing]
+    assert [row["text"] for row in ledger.rows("event")] == [missing, other, missing]
 
 
 def test_a_run_is_known_by_its_folder_after_a_move(tmp_path: Path) -> None:

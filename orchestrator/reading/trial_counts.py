@@ -25,7 +25,8 @@ _STANDS = """
     WHERE s.kind <> 'resume' ORDER BY s.trial"""
 _EVENTS = """
     SELECT time, kind, text FROM (
-        SELECT seq, time, kind, text FROM event WHERE kind NOT IN ('spent', 'state', 'waited', 'transfer', 'used', 'forecast', 'waiting')
+        SELECT MAX(seq) AS seq, time, kind, text FROM event
+            WHERE kind NOT IN ('spent', 'state', 'waited', 'transfer', 'used', 'forecast', 'waiting') GROUP BY kind, text
         UNION ALL SELECT seq, time, 'retry', 'trial ' || trial || ' lost its worker at step ' || step || ': ' || reason FROM lost
         UNION ALL SELECT seq, time, 'enough', reason FROM search_end
     ) ORDER BY seq DESC LIMIT :count"""
@@ -71,7 +72,7 @@ def count_words(counts: Mapping[str, int], state: str) -> str:
 
 
 def latest_events(ledger: Ledger, count: int = 5) -> list[tuple[str, str, str]]:
-    """(time, kind, text) of the latest events, in order."""
+    """(time, kind, text) of the latest events, in order; of those that each start of the driver repeats, the last."""
     return ledger.query(_EVENTS, count=count)[::-1]
 
 
