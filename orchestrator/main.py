@@ -25,6 +25,7 @@ from orchestrator.console.turns import alone
 from orchestrator.definition.bad_input import in_words, of_own_code, place, tell_uncaught
 from orchestrator.errors import BadInput, Interrupted, OrchestratorError
 from orchestrator.outcome import problem_of, record_interruption, state_at_end, tell_end
+from orchestrator.record.storage import full_path
 from orchestrator.worker.processes import end_left_over_processes
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def run(
         changes["name"] = name
     described = _build(sweep).changed(**changes)
     hand_over(lambda: described)
-    where = _folder(runs, described) if folder is None else Path(folder).expanduser().absolute()
+    where = _folder(runs, described) if folder is None else full_path(folder)
     # A notebook is not a terminal, even if its kernel claims to be one; rich would render every line as HTML there.
     console = Console(stderr=True, force_jupyter=False, force_terminal=sys.stderr.isatty(), quiet=quiet)
     driven = False
@@ -351,7 +352,7 @@ def _close(driver: Driver, ledger: Ledger, received: list[int]) -> OrchestratorE
 
 def _folder(runs: Path | str, sweep: Sweep) -> Path:
     """The absolute path of the run, since workers have other working folders; shells do not expand --runs=~/x."""
-    return (Path(runs).expanduser() / sweep.name).absolute()
+    return full_path(Path(runs) / sweep.name)
 
 
 def _is_kernel() -> bool:

@@ -253,6 +253,21 @@ def test_a_tilde_in_runs_is_the_home_folder(tmp_path: Path) -> None:
     assert more.endswith("--num-samples 4")
 
 
+def test_runs_beside_the_working_folder_are_named_without_dots(tmp_path: Path) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere" / "project"
+    project.mkdir()
+    elsewhere.mkdir(parents=True)
+    (project / "link").symlink_to(elsewhere)
+    for runs, whole in (("../runs", tmp_path / "runs"), ("link/../runs", tmp_path / "elsewhere" / "runs")):
+        done = steady(project, f"--runs={runs}", "--num-samples=2")
+        assert done.returncode == 0, done.stderr
+        assert (whole / "steady" / "ledger.db").exists()
+        assert f"orchestrator report {whole}/steady" in done.stdout
+        shown = orchestrator("show", "steady", "--runs", runs, cwd=project)
+        assert f"{whole}/steady/trials/" in shown.stdout
+        assert "/../" not in done.stdout.replace(f"--runs={runs}", "") + shown.stdout  # the command is as it was typed
+
+
 def test_a_mended_command_line_goes_on_and_another_script_does_not(tmp_path: Path) -> None:
     def tuned(command: str) -> Sweep:
         workload = Script(command, metric="loss", mode="min", horizon=20)

@@ -64,9 +64,10 @@ def predictions(run: Run, runs: Runs = Path("runs")) -> None:
 def repair(run: Run, runs: Runs = Path("runs")) -> None:
     """Replace a damaged ledger by its records before the damage or by its copy, whichever holds more."""
     from orchestrator.record.repair import repair as repair_run
+    from orchestrator.record.storage import full_path
 
     folder = next((path for path in (runs / run, Path(run).expanduser()) if path.is_dir()), runs / run)
-    typer.echo(repair_run(folder.absolute()))
+    typer.echo(repair_run(full_path(folder)))
 
 
 def _call_script(run: str, runs: Path, act: Callable[[Sweep, Path], None], *flags: str) -> int:

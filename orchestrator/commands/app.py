@@ -46,6 +46,7 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
 def opened(run: str, runs: Path, *, check: bool = True) -> Iterator[Ledger]:
     """The ledger of a run, read only; an unknown name is refused with the nearest one."""
     from orchestrator.record.ledger import COPY, FILE, Ledger
+    from orchestrator.record.storage import full_path
 
     candidates = [runs / run, Path(run).expanduser()]
     folder = next((path for path in candidates if (path / FILE).exists()), None)
@@ -53,7 +54,7 @@ def opened(run: str, runs: Path, *, check: bool = True) -> Iterator[Ledger]:
     if folder is None:
         names = [path.parent.name for path in runs.glob(f"*/{FILE}")]
         raise BadInput(f"no run {run!r} in {runs}." + (did_you_mean(run, names) if names else ""))
-    ledger = Ledger.read(folder.absolute(), check=check)
+    ledger = Ledger.read(full_path(folder), check=check)
     try:
         yield ledger
     finally:

@@ -15,14 +15,14 @@ from orchestrator.reading.state import state
 from orchestrator.record.ledger import COPY, FILE, Ledger
 from orchestrator.record.opening import lock_run
 from orchestrator.record.remarks import add_renaming
-from orchestrator.record.storage import host, refuse_links, storage_errors
+from orchestrator.record.storage import full_path, host, refuse_links, storage_errors
 
 REMOVED = ".removed-"  # beginning of a folder's name between its removal and the end of it
 
 
 def find_run(run: str, runs: Path) -> Path:
     """The folder of a run: a name below `runs`, or a path. Raises BadInput for a link, and for what is no run."""
-    candidates = [Path(os.path.abspath(path)) for path in (runs / run, Path(run).expanduser())]
+    candidates = [full_path(path) for path in (runs / run, run)]
     for folder in candidates:
         if folder.is_symlink():
             raise BadInput(f"{folder} is a link to {os.readlink(folder)}. Name that folder, or remove the link itself.")

@@ -13,6 +13,7 @@ from orchestrator.errors import BadInput
 from orchestrator.reading.scores import which
 from orchestrator.record.encoding import number
 from orchestrator.record.ledger import FILE, Ledger
+from orchestrator.record.storage import full_path
 from search.records import Config
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Result:
         from orchestrator.reading.printed_summary import print_summary
         from orchestrator.reading.summary import summary
 
-        self.folder = Path(folder).expanduser().absolute()
+        self.folder = full_path(folder)
         ledger = Ledger.read(self.folder)
         try:
             facts = summary(ledger)

@@ -12,6 +12,7 @@ from orchestrator.reading.summary import glance
 from orchestrator.record.encoding import now, seconds_between
 from orchestrator.record.ledger import COPY, FILE, Ledger
 from orchestrator.record.remarks import Remarks
+from orchestrator.record.storage import full_path
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Glance:
         best = self.facts.get("best")
         return {
             "name": self.folder.name,
-            "folder": str(self.folder.absolute()),
+            "folder": str(full_path(self.folder)),
             "state": self.state,
             "began": self.began,
             "last": self.last,

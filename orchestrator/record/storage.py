@@ -61,6 +61,13 @@ def remedy(folder: Path) -> str:
     return f"orchestrator repair {shlex.quote(str(folder.absolute()))}"
 
 
+def full_path(path: Path | str) -> Path:
+    """The path from the root, `~` expanded, without `..`; links stay, but for one that `..` leaves."""
+    full = Path(path).expanduser()
+    plain, real = os.path.abspath(full), os.path.realpath(full)
+    return Path(plain if os.path.realpath(plain) == real else real)
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """A connection for the writer; makes the file if it does not exist."""
     with storage_errors(path.parent):
