@@ -93,6 +93,7 @@ class Notice:
     kind: ClassVar[Literal["notice"]] = "notice"
     text: str
     step: int = 0
+    once: bool = False  # told once in a sweep, although numbers and paths differ
 
 
 @dataclass(frozen=True)

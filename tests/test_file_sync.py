@@ -294,3 +294,22 @@ def test_status_names_the_node_that_is_gone_while_its_trials_wait(
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert found.splitlines()[1].strip() in output  # the display said the same
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_checkpoint_that_stays_on_its_node_is_told_once(
+    apart: tuple[str, Callable[..., psutil.Process]], tmp_path: Path, is_shared: bool
+) -> None:
+    address, add = apart
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    saving = 'open(path := f"../scratch/{lr}.pt", "w").close()\n    report(step, checkpoint=path, '
+    place = project(tmp_path, TRAIN.replace("report(step, ", saving), TUNE)
+    add(*([] if is_shared else [scratch]))
+    done = tuned(place, address)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("on another node it would start over") == (not is_shared)
+    assert (str(scratch) in done.stderr) == (not is_shared)

@@ -126,7 +126,7 @@ class Recorder:
         elif answer.kind == "ended":
             if trial.status is Status.RUNNING:
                 self._end_early(trial, answer.text)
-        else:
+        elif not answer.once or self._is_first(answer.text):
             self.tell("notice", f"trial {trial.number}: {answer.text}", trial.number)
 
     def rest(self, trial: Trial) -> None:
@@ -243,9 +243,14 @@ class Recorder:
         if key not in self._decided:
             self._decided.add(key)
             self._ledger.add_decision(number, decision)
-        if decision.warns and (kind := signature(decision.text)) not in self._warned:
-            self._warned.add(kind)
+        if decision.warns and self._is_first(decision.text):
             self.tell("notice", f"trial {number}: {decision.text}", number)
+
+    def _is_first(self, warning: str) -> bool:
+        kind = signature(warning)
+        is_first = kind not in self._warned
+        self._warned.add(kind)
+        return is_first
 
     def _end_early(self, trial: Trial, how: str) -> None:
         end = early_end(trial, self._history, how)

@@ -106,6 +106,9 @@ class FileServer:
         for path in (self._folder / part).rglob(f"*{UNFINISHED}"):
             path.unlink(missing_ok=True)
 
+    def has(self, path: str) -> bool:
+        return os.path.exists(path)
+
     def with_checkpoints(self) -> set[str]:
         """The trials that have checkpoints, by the names of their folders."""
         return {path.parent.name for path in (self._folder / TRIALS).glob(f"*/{CHECKPOINTS}")}
@@ -232,6 +235,10 @@ class FileSync:
 
     def is_pausing(self) -> bool:
         return bool(ray.get(self._server.is_pausing.remote()))
+
+    def is_there(self, path: str) -> bool:
+        """Whether the driver's machine has something at this path of the whole machine."""
+        return bool(ray.get(self._server.has.remote(path)))
 
     def fetch(self, part: Path) -> None:
         """Make this node's copy of `part` the same as the driver's."""

@@ -16,6 +16,7 @@ import ray
 from ray import tune
 
 from orchestrator.tune.file_sync import FileSync, Home
+from orchestrator.tune.left_behind import left_behind
 from orchestrator.worker.job import Answer, Job, Order, other
 from orchestrator.worker.limits import data_bytes, limited, noted, watched
 from search.work import Notice
@@ -136,6 +137,11 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         try:
             self._sync.send(self._job.folder.parent)
             self._problem = ""
+            if path := left_behind(self._job.folder, self._sync):
+                answer.progress.append(Notice(text=(
+                    f"on another node it would start over, for its checkpoint {path!r} is on this node's own disk only; "
+                    "save it in the trial's folder (TRIAL_FOLDER in the script, {folder} in the command)"
+                ), once=True))  # fmt: skip
         except OSError as error:
             text = f"its files did not get to the driver's machine, tried again later: {error.strerror}"
             told = [] if self._problem == text else [Notice(text=text)]
