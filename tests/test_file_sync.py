@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.tune.file_sync import COPIED, UNFINISHED, Stamp, put, stamps, write
+from orchestrator.tune.file_server import COPIED, UNFINISHED, Stamp, put, stamps, write
 from tests.support import ROOT, orchestrator, recorded
 from trainables.execution import checkpoint
 

@@ -19,11 +19,12 @@ from orchestrator.driving.shown import DOING, WAITING
 from orchestrator.driving.waiting import Waiting, written
 from orchestrator.errors import EngineLost, OrchestratorError, StorageError
 from orchestrator.tune.capacity import RAYS_NAMES, seat_resources, seats
-from orchestrator.tune.file_sync import Home, at_home
+from orchestrator.tune.home import Home, at_home
 from orchestrator.tune.local import STORAGE
 from orchestrator.tune.loss import words
-from orchestrator.tune.nodes import Suspects, unfit_nodes, why_lost_on
+from orchestrator.tune.nodes import unfit_nodes, why_lost_on
 from orchestrator.tune.seat import Seat
+from orchestrator.tune.suspects import Suspects
 from orchestrator.tune.waiting_seats import WaitingSeats, shortage
 from orchestrator.worker.job import Order
 from trainables.cached import store_by_value
@@ -213,7 +214,7 @@ def rounds(
 
     `first` is an order that was already taken from the driver. `lost` says that Ray has died, and why.
     """
-    with at_home(driver.places.folder, driver.places.pause_file) as home:
+    with at_home(driver.places) as home:
         _rounds(driver, home, first, refresh, lost)
 
 
@@ -261,7 +262,7 @@ def _round(driver: Driver, dispatcher: Dispatcher, home: Home, unfit: Collection
     shutil.rmtree(storage, ignore_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(Seat, _request(sweep, unfit)),
-        param_space={"sweep": [ray.put(sweep)], "shared": driver.places.shared, "home": home},
+        param_space={"sweep": [ray.put(sweep)], "home": home},
         tune_config=tune.TuneConfig(num_samples=driver.workers, scheduler=dispatcher, reuse_actors=False),
         run_config=tune.RunConfig(
             name="seats",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +14,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.failures import last_words
 from orchestrator.tune.capacity import capacity
-from orchestrator.tune.file_sync import FileSync, Home
+from orchestrator.tune.file_sync import FileSync
+from orchestrator.tune.home import Home
 from orchestrator.worker.limits import why_lost
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
-ENOUGH = 3  # failures before a first report, on a node where no trial has reported, while elsewhere trials report …
-SOONER = 2  # … or while none has reported anywhere: after three the sweep ends, and another node might be sound
 SALVAGE_SECONDS = 60.0  # for a dead worker's last files to arrive
 ANSWER_SECONDS = 60.0  # a node that is silent for longer may just be slow: it is tried
 
@@ -74,31 +72,6 @@ def _salvage(home: Home, folder: Path) -> str:
     if not home.is_seen:
         FileSync(home).send(folder)
     return why
-
-
-class Suspects:
-    """Nodes on which no trial has reported, and several failed before their first report: something is missing there."""
-
-    def __init__(self) -> None:
-        self._sound: set[str] = set()  # a trial has reported there
-        self._failures: Counter[str] = Counter()
-
-    def report(self, node: str) -> None:
-        self._sound.add(node)
-
-    def failure(self, node: str, trial: int, step: int) -> tuple[str, bool]:
-        """Where a trial failed, in a sentence, and whether the node should get no more of them."""
-        nodes = {each["NodeID"]: each for each in ray.nodes() if each["Alive"]}
-        if node not in nodes or sum("CPU" in each["Resources"] for each in nodes.values()) < 2:
-            return "", False
-        self._failures[node] += not step
-        most = ENOUGH if self._sound else SOONER
-        if node in self._sound or self._failures[node] < most:
-            return f"trial {trial} failed on node {node_name(nodes[node])}", False
-        return (
-            f"node {node_name(nodes[node])} is not used any more: the first {most} trials there failed before their first "
-            "report. Once it has what it lacks, run the command again; --retry-failed tries these trials again.", True,
-        )  # fmt: skip
 
 
 def _load(reference: list[Any], home: Home) -> None:

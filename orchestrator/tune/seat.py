@@ -8,14 +8,14 @@ import signal
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 from ray import tune
 
-from orchestrator.tune.file_sync import FileSync, Home
+from orchestrator.tune.file_sync import FileSync
+from orchestrator.tune.home import Home
 from orchestrator.tune.left_behind import left_behind
 from orchestrator.worker.job import Answer, Job, Order, other
 from orchestrator.worker.limits import data_bytes, limited, noted, watched
@@ -36,7 +36,6 @@ class Seat(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         self._sweep: Sweep = ray.get(config["sweep"][0])
-        self._shared: Path = config["shared"]
         self._home: Home = config["home"]
         self._home.enter()
         self._sync = None if self._home.is_seen else FileSync(self._home)
@@ -90,7 +89,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
                 except OSError as error:
                     self._order = None
                     return Answer(order.trial, done=True, lost=f"its files did not get to this node: {error.strerror}")
-            pausing = self._home.pause.exists if self._sync is None else self._sync.is_pausing
+            pausing = self._home.places.pause_file.exists if self._sync is None else self._sync.is_pausing
             self._job = Job(self._sweep, assignment, pausing)
             budget = self._sweep.memory_bytes
             self._memory_limit = None if budget is None else data_bytes() + budget
@@ -110,11 +109,11 @@ class Seat(tune.Trainable):  # type: ignore[misc]
 
     def _other(self, order: Order) -> tuple[dict[str, float], str]:
         if self._sync is None:
-            return other(self._sweep, order, self._shared)
+            return other(self._sweep, order, self._home.places.shared)
         if order.assignment is not None:
             self._fetch(self._sync, order.assignment)
-        done = other(self._sweep, order, self._shared)
-        self._sync.send(self._shared if order.assignment is None else order.assignment.folder.parent)
+        done = other(self._sweep, order, self._home.places.shared)
+        self._sync.send(self._home.places.shared if order.assignment is None else order.assignment.folder.parent)
         return done
 
     def _fetch(self, sync: FileSync, assignment: Assignment) -> None:

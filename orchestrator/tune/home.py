@@ -1,0 +1,74 @@
+"""Where a run lives: which nodes see its folder, and how the others reach it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator.driving.places import Places
+from orchestrator.record.storage import FILE as LEDGER
+from orchestrator.tune.file_server import FileServer
+from orchestrator.tune.keeper import LOOPBACK
+
+SEEN = "seen-by-nodes"  # the file in the run's folder by which a node knows that it sees it
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a run lives, for its workers on any node. `token` is empty if no other node can be there."""
+
+    places: Places
+    here: str  # the driver's working folder
+    token: str = ""
+
+    @property
+    def server(self) -> str:
+        """The name of the file server's actor."""
+        return f"files of {self.token}"
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether this node sees the run's folder. Raises FileExistsError if it has another run's in that place."""
+        if not self.token:
+            return True
+        with contextlib.suppress(OSError):
+            if (self.places.folder / SEEN).read_text() == self.token:
+                return True
+        if (self.places.folder / LEDGER).exists():
+            raise FileExistsError(
+                f"{self.places.folder} on this node's own disk holds the record of a run; move it away, or share the disk."
+            )
+        return False
+
+    def enter(self) -> None:
+        """Work in the driver's working folder, if this node has it: relative paths mean there what they mean here."""
+        if self.token and os.path.isdir(self.here):
+            os.chdir(self.here)
+
+
+@contextlib.contextmanager
+def at_home(places: Places) -> Iterator[Home]:
+    """Serve the run's folder to nodes that do not see it; Ray is up. On this machine's own Ray nothing is served."""
+    context = ray.get_runtime_context()
+    if context.gcs_address.rpartition(":")[0] == LOOPBACK:
+        yield Home(places, os.getcwd())
+        return
+    home = Home(places, os.getcwd(), secrets.token_hex(16))
+    (places.folder / SEEN).write_text(home.token)
+    server = ray.remote(FileServer).options(
+        name=home.server, num_cpus=0, max_concurrency=8, max_restarts=-1,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(context.get_node_id(), soft=False),
+    ).remote(places)  # fmt: skip
+    try:
+        yield home
+    finally:
+        (places.folder / SEEN).unlink(missing_ok=True)
+        with contextlib.suppress(Exception):  # Ray may be gone
+            ray.kill(server)
