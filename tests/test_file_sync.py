@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.tune.file_server import COPIED, UNFINISHED, Stamp, put, stamps, write
+from orchestrator.tune.file_server import COPIED, FEW, UNFINISHED, Stamp, put, stamps, write
 from tests.support import ROOT, orchestrator, recorded
 from trainables.execution import checkpoint
 
@@ -53,6 +53,12 @@ def test_files_are_put_in_place_together_with_their_times(tmp_path: Path) -> Non
     put(tmp_path, "part", arrived, ())
     assert stamps(tmp_path, "part") == arrived
     assert (tmp_path / "part" / "weights").read_bytes() == b"123"
+
+
+def test_many_files_are_put_in_place_like_few(tmp_path: Path) -> None:
+    arrived = arrive(tmp_path, **{f"step-{number}/weights": b"1" for number in range(2 * FEW)})
+    put(tmp_path, "part", arrived, ())
+    assert stamps(tmp_path, "part") == arrived
 
 
 def test_a_shorter_file_replaces_a_longer_one_and_what_is_gone_goes_with_its_folder(tmp_path: Path) -> None:
