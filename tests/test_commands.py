@@ -330,6 +330,15 @@ def test_status_shows_a_notice_that_each_start_repeats_once(ledger: Ledger) -> N
     assert [row["text"] for row in ledger.rows("event")] == [missing, other, missing]
 
 
+def test_status_and_show_say_what_is_spent_of_the_budget(tmp_path: Path) -> None:
+    simulated(tmp_path, small_sweep(num_samples=None, budget=2.5), workers=2)
+    for command, told in (
+        ("status", "; 3.0 of 2.5 full trainings\n"),
+        ("show", "Cost         3.0 of 2.5 full trainings, "),
+    ):
+        assert told in orchestrator(command, str(tmp_path), cwd=tmp_path).stdout
+
+
 def test_a_run_is_known_by_its_folder_after_a_move(tmp_path: Path) -> None:
     simulated(tmp_path / "runs" / "before", small_sweep(num_samples=1))
     (tmp_path / "runs" / "before").rename(tmp_path / "runs" / "after")

@@ -108,7 +108,10 @@ def test_only_a_scheduler_that_stops_trials_is_said_to_spend_less(plan: Any) -> 
     assert "forecast   7 full trainings at most; no step" in to_the_end
     assert "2 × each on fresh seeds: 4 full trainings more\n" in to_the_end
     of_budget = plan(small_sweep(scheduler=RunToEnd(), num_samples=None, budget=9))
-    assert "forecast   9 full trainings, and the rest of those under way when they are used up; no step" in of_budget
+    assert (
+        "forecast   9 full trainings; then nothing starts, and the trials under way go on to their ends, beyond the budget"
+        in of_budget
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
     from orchestrator.reading.out_of_time import out_of_time_words
     from orchestrator.reading.printed_summary import failure_lines
     from orchestrator.reading.scores import which
+    from orchestrator.reading.spent import of_budget
     from orchestrator.reading.summary import glance
     from orchestrator.reading.trial_counts import count_words, latest_events
 
@@ -30,7 +31,9 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
         shown = ""
         if best and best["value"] is not None:
             shown = f"; best {facts['metric']} {best['value']:.6g} ({which(best)})"
-        typer.echo(f"{ledger.folder.name}: {facts['state']}; {counts}{shown}; {facts['spent']:.1f} full trainings")
+        budget, limit = of_budget(facts["budget"])
+        spent = f"{facts['spent']:.1f}{budget} full trainings{limit}"
+        typer.echo(f"{ledger.folder.name}: {facts['state']}; {counts}{shown}; {spent}")
         if facts["waiting"]:
             typer.echo(f"  {facts['waiting'].words}")
         if facts["left"]:

@@ -14,6 +14,7 @@ from orchestrator.reading.export import yaml_text
 from orchestrator.reading.forecasts import foreseen_words
 from orchestrator.reading.scores import rests_on
 from orchestrator.reading.spending import print_accounts
+from orchestrator.reading.spent import of_budget
 from orchestrator.reading.state import state_words
 from orchestrator.reading.trial_counts import count_words
 from orchestrator.record.ledger import Ledger
@@ -46,9 +47,7 @@ def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = Fa
             console.print(f"No gain is told: {facts['unfair']}.", highlight=False, soft_wrap=True)
     counts = count_words(facts["trials"], facts["state"])
     cost = facts["cost"]
-    full = isinstance(cost["budget"], (int, float))
-    budget = f" of {cost['budget']:g}" if full else ""
-    limit = "" if full or cost["budget"] is None else f"; the budget is {cost['budget']}"
+    budget, limit = of_budget(cost["budget"])
     console.print(f"Trials       {counts or 'none'}", highlight=False)
     console.print(
         f"Cost         {cost['full_equivalents']:.1f}{budget} full trainings, {cost['seconds']:.0f} s of training{limit}",

@@ -13,6 +13,17 @@ if TYPE_CHECKING:
 LEAST_HOURS = 0.01  # of a device, below which they say nothing
 
 
+def of_budget(budget: object) -> tuple[str, str]:
+    """What follows the full trainings spent, and what ends the sentence. `budget`: of a sweep's description.
+
+    >>> of_budget(4.0), of_budget("$200"), of_budget(None)
+    ((' of 4', ''), ('', '; the budget is $200'), ('', ''))
+    """
+    if isinstance(budget, (int, float)):
+        return f" of {budget:g}", ""
+    return "", "" if budget is None else f"; the budget is {budget}"
+
+
 def spent_in_words(driver: Driver) -> str:
     """Full trainings spent, and left of the budget; the time of the devices, and its price if that is known."""
     history, sweep = driver.history, driver.sweep

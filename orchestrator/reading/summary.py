@@ -102,6 +102,7 @@ def glance(ledger: Ledger) -> dict[str, Any]:
             "trials": {status.value: counts[status.value] for status in Status if counts[status.value]},
             "best": shown,
             "spent": spent,
+            "budget": about.get("budget"),
             "failures": [_failure(ledger, cause) for cause in causes(found)],
             "retried": retried(ledger),
             "left": foreseen_words(ledger),
