@@ -413,6 +413,17 @@ def test_what_waits_for_a_place_for_a_minute_is_told_once_with_the_reason() -> N
     assert ended is None
 
 
+def test_seats_that_others_replace_wait_no_longer() -> None:
+    clock, told = Growing(), list[Waiting | None]()
+    places = WaitingSeats(lambda: "no room", told.append, clock)
+    places.add(SimpleNamespace(trial_id="0", status="PENDING"))
+    clock.seconds = 100.0
+    places.look()
+    places.close()
+    places.close()
+    assert [waiting is None for waiting in told] == [False, True]
+
+
 def test_a_notebook_gets_one_output_that_is_updated_with_html_escaped_and_a_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

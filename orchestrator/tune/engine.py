@@ -118,6 +118,8 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         quiet, self._heard = not self._heard, False
         if quiet and self._first is None:
             self.driver.think()
+        if self.unfit:
+            self._seats.close()
         return self.failure is not None or bool(self.unfit) or self.is_over
 
     @property

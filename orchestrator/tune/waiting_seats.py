@@ -57,6 +57,12 @@ class WaitingSeats:
             self._told = len(late)
             self._tell(Waiting(now(-max(late)), len(late), len(self._seats), self._why()) if late else None)
 
+    def close(self) -> None:
+        """Other seats follow."""
+        if self._told:
+            self._told = 0
+            self._tell(None)
+
 
 def shortage(sweep: Sweep, refused: Collection[str], used: Mapping[str, None]) -> str:
     """What each trial asks for, and what the cluster has. `used`: the nodes (by Ray's id) on which trials were, in order."""
