@@ -344,10 +344,8 @@ def test_trainings_that_lose_again_what_they_had_gained_are_found(tmp_path: Path
     assert finding.sentence.startswith(
         "Most trainings overfit: in 14 of 20 full trainings loss is best near step 8 of 20"
     )
-    assert re.search(
-        r"On the way trial \d+ had 0\.1\d+ at step [78]; the best value at an end is 0\.0", finding.evidence
-    )
-    assert "the training loss is not on record, and too large a rate may look the same" in finding.evidence
+    assert re.search(r"On the way trial \d+ had 0\.1\d+ at step [78]; the best final value is 0\.0", finding.evidence)
+    assert "the training loss is not on record; too large a learning rate can look the same" in finding.evidence
     assert "guard returns to the best weights" in finding.remedy
 
 
@@ -438,13 +436,15 @@ def test_starts_that_cost_more_than_the_training_come_before_more_trials(
     found, (answer, *_) = starts(run), [row for row in answers_of(run) if row[0] == "What next"]
     assert remedy in "".join(finding.remedy for finding in found)
     assert len(found) == bool(remedy)
-    assert answer[1].startswith("Before you search on: Starts cost more" if remedy else "Search on: 1 of 20 trials")
+    assert answer[1].startswith(
+        "Before you search longer: Starts cost more" if remedy else "Search longer: 1 of 20 trials"
+    )
     for finding in found:
         assert (
             finding.sentence
             == f"Starts cost more than the training: {20 * seconds / (20 * seconds + 18.8):.0%} of the device time."
         )
-        assert few_trials(run)[0].remedy.startswith("Let starts pay first")
+        assert few_trials(run)[0].remedy.startswith("First reduce the cost of starts")
         assert "19 trials of 20 were stopped early, half of them by step 2 of 150." in finding.evidence
 
 

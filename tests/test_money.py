@@ -503,7 +503,9 @@ def test_the_page_says_what_a_step_is_that_was_held_up(tmp_path: Path) -> None:
     run = written(tmp_path, sweep_over(space, horizon=8), [start({"x": 0.5}), *reports, End(0, Status.COMPLETED)])
     found = bill_section.section(run)
     assert found is not None
-    assert "for steps that were held up. A step counts as held up from 20 times the median" in found.sentences[1]
+    assert (
+        "for steps that were held up. A step is held up if it takes more than 20 times the median" in found.sentences[1]
+    )
 
 
 def test_the_section_adds_up(with_losses: Recorded) -> None:
@@ -517,7 +519,7 @@ def test_the_section_adds_up(with_losses: Recorded) -> None:
     assert isinstance(bars, Chart)
     assert isinstance(table, Table)
     assert sum(float(x) for x in bars.series[0].x if x is not None) == pytest.approx(cost["usd"], abs=1e-3)
-    assert table.rows[-1][0] == "in all"
+    assert table.rows[-1][0] == "total"
 
 
 def test_there_is_no_section_before_anything_is_spent(tmp_path: Path) -> None:

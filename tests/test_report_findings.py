@@ -171,7 +171,7 @@ def test_a_rate_that_trainings_found_is_drawn_where_they_found_it(tmp_path: Path
     assert {x for series in slice_.series for x in series.x} == {0.1}
     began = run.history.trials[0].config["rate"]
     assert any(f"began at {short(began)}" in words for series in slice_.series for words in series.hover)
-    assert "For rate, the values that trainings began at count." in bars.note
+    assert "For rate, the value at the start of the training counts." in bars.note
     (lines,) = [each for each in section.figures if isinstance(each, Parallel)]
     (axis,) = [axis for axis in lines.axes if axis.label == "rate"]
     assert {*axis.values} == {0.1}
@@ -187,13 +187,13 @@ def test_the_parameter_that_matters_is_named_with_its_interval(stopped: Recorded
     assert section is not None
     assert section.sentences[0].startswith("In the full trainings, x (")
     assert "At step 2, x (" in text(section)
-    assert "No influence of rate shows in the full trainings." in text(section)
+    assert "No influence of rate is visible in the full trainings." in text(section)
     bars = next(figure for figure in section.figures if isinstance(figure, Chart))
     assert [series.name for series in bars.series] == ["step 2", "full trainings"]
     assert bars.series[0].y[0] == "x"
     surface = next(figure for figure in section.figures if isinstance(figure, Surface))
     lines = next(figure for figure in section.figures if isinstance(figure, Parallel))
-    assert "the largest importance in the full trainings (no influence of rate shows there)" in surface.note
+    assert "always active, in the full trainings (no influence of rate is visible there)" in surface.note
     assert lines.low_is_good == (stopped.goal.mode == "min")
     sign = 1 if lines.low_is_good else -1
     edge = [[value for value in column if value is not None] for column in list(zip(*surface.z, strict=True))[:2]]
@@ -215,7 +215,7 @@ def test_where_too_few_came_to_the_end_the_bars_are_in_the_order_of_an_earlier_s
 @pytest.mark.parametrize(
     ("cut", "title", "label", "note"),
     [
-        (34, "Configurations at step 2", "loss, step 2", "40 results at step 2, also of trials that trained further: their final values are not here."),
+        (34, "Configurations at step 2", "loss, step 2", "40 results at step 2, including trials that trained further; their final values are not shown here."),
         (30, "Configurations trained in full", "loss, full trainings", "10 results of full trainings; 30 trials that stopped early have none."),
         (0, "Configurations trained in full", "loss, full trainings", "40 results of full trainings."),
     ],
@@ -312,10 +312,8 @@ def test_a_report_says_how_often_averages_of_the_weights_counted(tmp_path: Path)
     ]
     section = decisions.section(written(tmp_path, sweep_over(LINE, horizon=2), records))
     check(section)
-    assert "were better than the last weights, and counted, in 2 of 4 reports." in text(section)
-    assert "The best trial (0) reports the weights of the average γ = 16: loss 1; the last weights have 3." in text(
-        section
-    )
+    assert "In 2 of 4 reports an average of the weights was better than the last weights" in text(section)
+    assert "The best trial (0) reports the average with γ = 16: loss 1; the last weights have 3." in text(section)
 
 
 # Populations.
@@ -334,7 +332,7 @@ def test_the_lineage_is_that_of_the_record(tmp_path: Path) -> None:
     assert f"descends from trial {line[0].number} through {len(line) - 1} fork" in text(section)
     forks = sum(trial.parent is not None for trial in history)
     assert f"{forks} forks from " in text(section)
-    assert "of the 5 first ones" in text(section)
+    assert "of the 5 initial ones" in text(section)
     assert set(slots(run.history).values()) == set(range(5))
     rows = tables(section)["Settings of the best lineage"].rows
     assert [row[0] for row in rows] == [str(trial.number) for trial in line]
@@ -360,7 +358,10 @@ def test_origins_are_counted_with_what_they_found(tmp_path: Path) -> None:
     check(section)
     assert text(section).startswith("The best trial, 2 (loss 2), was proposed by: model.")
     assert "5 suggestions: initial design (2), model (1), fallback (1) and random (1)." in text(section)
-    assert "The searcher was replaced 1 time, 20 % of all; the usual reason (1 ×): the model failed." in text(section)
+    assert (
+        "A fallback replaced the searcher 1 time, 20 % of all; the most frequent reason (1 ×): the model failed."
+        in text(section)
+    )
     assert section is not None
     (chart,) = [figure for figure in section.figures if isinstance(figure, Chart)]
     assert len({series.role for series in chart.series}) == len(chart.series) == 4
@@ -456,8 +457,8 @@ def test_failures_are_grouped_by_cause_with_the_first_traceback(tmp_path: Path) 
     assert text(section).startswith(
         "4 of 5 trials failed or diverged (80 %), most (3) for one reason: ValueError: width 0 is odd"
     )
-    assert "They cost 8.00 s of training, 80 % of all, starts not counted." in text(section)
-    assert "Workers were lost 1 time, under 1 trial" in text(section)
+    assert "They cost 8.00 s of training, 80 % of the total, not counting starts." in text(section)
+    assert "Workers were lost 1 time, in 1 trial" in text(section)
     causes = tables(section)["Causes"].rows
     assert [row[:4] for row in causes[:2]] == [
         ["failed", "3", "ValueError: width 0 is odd", "0, 1, 2"],

@@ -121,7 +121,7 @@ def test_the_answer_of_a_confirmed_run(run: Ledger) -> None:
     assert told["What won"].startswith(
         f"Trial {facts.best.number}: loss {facts.best.loss:.4g} (mean of 3 fresh seeds). batch"
     )
-    assert f"of the baseline: better by {facts.baseline.loss - facts.best.loss:.4g}" in told["By how much"]
+    assert f": better by {facts.baseline.loss - facts.best.loss:.4g}" in told["By how much"]
     assert told["On what evidence"].startswith("Confirmed on 3 fresh seeds: ")
     assert "Noise between seeds: 0.01 " in told["On what evidence"]
     assert "more than noise explains" in told["On what evidence"]
@@ -187,7 +187,7 @@ def test_the_next_step_after_the_time_budget_is_more_time(tmp_path: Path) -> Non
     with ledger.transaction():
         ledger.add_event(STATE, "finished")  # by the next driver, which did not run out of time
     assert glance(ledger)["out_of_time"] is None
-    assert answers(ledger)["What next"].startswith("Search on: ")
+    assert answers(ledger)["What next"].startswith("Search longer: ")
     ledger.close()
 
 
@@ -206,7 +206,7 @@ def test_with_few_trials_the_next_step_is_more_of_them(tmp_path: Path) -> None:
     ledger = made_up(tmp_path / "few", trials=2, mode="max")
     told = answers(ledger)["What next"]
     ledger.close()
-    assert told.startswith("Search on: ")
+    assert told.startswith("Search longer: ")
     assert told.endswith("Raise num_samples or budget and run the same command again.")
 
 
@@ -242,7 +242,7 @@ def test_what_is_not_known_is_said(tmp_path: Path) -> None:
         ((-0.1, 0.0, 0.1), "noise could explain it"),
         (
             (-0.005, 0.005),
-            "2.5 times its standard error (0.00866): too few repetitions to tell, 13 times would be enough",
+            "2.5 times its standard error (0.00866): not enough with so few repetitions, it would have to be 13 times",
         ),
     ],
 )
@@ -275,16 +275,16 @@ def test_the_page_and_show_tell_one_gain_on_fresh_seeds_without_exponents(tmp_pa
     told, out = answers(ledger), io.StringIO()
     print_summary(ledger, Console(file=out, width=100))
     ledger.close()
-    assert told["By how much"] == "0.9605 against 0.35 of the baseline: better by 0.6105 (174 % higher)."
+    assert told["By how much"] == "0.9605 against the baseline's 0.35: better by 0.6105 (174 % higher)."
     assert re.search(r"is \d+ times its standard error", told["On what evidence"])
     assert re.search(r"against the baseline +better by 0\.6105", out.getvalue())
 
 
 @pytest.mark.parametrize(("mode", "fresh", "by", "evidence"), [
-    ("min", 0.2, "0.2 against 1 of the baseline: better by 0.8 (80 % lower).", "times its standard error"),
-    ("max", 0.2, "0.2 against 1 of the baseline: worse by 0.8 (80 % lower).", "it does not beat the baseline"),
-    ("min", 1.5, "1.5 against 1 of the baseline: worse by 0.5 (50 % higher).", "it does not beat the baseline"),
-    ("max", 1.5, "1.5 against 1 of the baseline: better by 0.5 (50 % higher).", "times its standard error"),
+    ("min", 0.2, "0.2 against the baseline's 1: better by 0.8 (80 % lower).", "times its standard error"),
+    ("max", 0.2, "0.2 against the baseline's 1: worse by 0.8 (80 % lower).", "it does not beat the baseline"),
+    ("min", 1.5, "1.5 against the baseline's 1: worse by 0.5 (50 % higher).", "it does not beat the baseline"),
+    ("max", 1.5, "1.5 against the baseline's 1: better by 0.5 (50 % higher).", "times its standard error"),
 ])  # fmt: skip
 def test_words_and_signs_agree_whether_the_metric_should_be_high_or_low(
     mode: str, fresh: float, by: str, evidence: str, tmp_path: Path
@@ -349,7 +349,8 @@ def test_there_is_no_band_without_enough_random_trainings(tmp_path: Path) -> Non
         assert band_of(facts) is None
         progress = part("progress", facts)
         assert any(
-            f"takes {FEWEST} completed full trainings with random" in sentence for sentence in progress.sentences
+            f"takes at least {FEWEST} completed full trainings with random" in sentence
+            for sentence in progress.sentences
         )
         kinds = [each.kind for each in chart(progress, "Best full training against cost").series]
         assert "band" not in kinds
@@ -402,7 +403,7 @@ def test_the_cost_by_task_adds_up(tmp_path: Path, tasks: tuple[Task, ...]) -> No
         assert series(over_time, task["task"]).y[-1] == pytest.approx(task["spent"], abs=1e-3)
     ends = [each.y[-1] for each in over_time.series]
     assert sum(end for end in ends if isinstance(end, float)) == pytest.approx(facts.history.spent, abs=1e-3)
-    assert section.sentences[0].startswith(f"Of the {facts.history.spent:.1f} full trainings")
+    assert section.sentences[0].startswith(f"Of the cost of {facts.history.spent:.1f} full trainings")
 
 
 def test_runs_without_tasks_show_no_cost_by_task(run: Ledger) -> None:

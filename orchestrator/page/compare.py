@@ -66,7 +66,10 @@ def _chart(comparison: Comparison, label: str, cost_of: Callable[[Recorded, floa
             middle = _stepped(values)
             series.append(Series(group.label, corners, middle, "band", role, low, high, shown_in_legend=False))
         series.append(Series(group.label, found.costs, values, "step", role))
-    note = "Line: the median of a group's runs, from where all have a result to where the first one ends; band: lowest and highest."
+    note = (
+        "Line: the median of a group's runs, from the cost at which all have a result to the cost at which the first one ends; "
+        "band: lowest to highest run."
+    )
     return Chart(f"Against {label}", label, comparison.goal.metric, series, note=note)
 
 

@@ -112,7 +112,7 @@ def _warnings(groups: Sequence[Group]) -> list[str]:
     horizons = sorted({run.history.horizon for run in runs})
     if len(horizons) > 1:
         found.append(
-            f"The horizons differ ({', '.join(map(str, horizons))} steps), so a full training is not the same cost; "
+            f"The horizons differ ({', '.join(map(str, horizons))} steps), so full trainings do not cost the same; "
             "compare device hours."
         )
     if len({str(run.about["space"]) for run in runs}) > 1:
@@ -127,7 +127,7 @@ def _warnings(groups: Sequence[Group]) -> list[str]:
         rest = (
             ""
             if again == known
-            else f"; {known - again} of {known} runs have none, and a first score promises too much"
+            else f"; {known - again} of {known} runs have none, and their first scores are too optimistic"
         )
         found.append(f"The verdict compares the winners' means on fresh seeds, the curves show first scores{rest}.")
     if copied := [run.name for run in runs if run.accounts["depends_on_seed"] is False]:
@@ -138,7 +138,7 @@ def _warnings(groups: Sequence[Group]) -> list[str]:
         found.append(f"Without a completed full training: {', '.join(empty)}.")
     if single := [group.label for group in groups if len(group.runs) == 1]:
         found.append(
-            f"One run each ({', '.join(single)}): another seed may turn the order around; give groups of seeds to see a "
-            "spread."
+            f"One run each ({', '.join(single)}): with another seed the order may be different; compare groups of seeds to see "
+            "the spread."
         )
     return found

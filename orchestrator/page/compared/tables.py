@@ -76,10 +76,16 @@ def reaching(comparison: Comparison) -> Table:
             costs = group.cost_to_reach(statistics.median(other.best))
             cells.append(_reached(costs))
         rows.append([group.label, *cells])
-    return Table("Cost to reach the best of", ["", *labels], rows, labels, "In full trainings; the median of all runs.")
+    return Table(
+        "Cost to reach the best of",
+        ["", *labels],
+        rows,
+        labels,
+        "Cost at which the runs of a row reached the median best of a column: full trainings, the median over runs.",
+    )
 
 
 def _reached(costs: list[float]) -> str:
     median, times = statistics.median(costs), sum(map(math.isfinite, costs))
     count = f" ({times} of {len(costs)})" if len(costs) > 1 else ""
-    return (f"{median:.3g}" if math.isfinite(median) else "never" if not times else "not by most") + count
+    return (f"{median:.3g}" if math.isfinite(median) else "never" if not times else "most never") + count

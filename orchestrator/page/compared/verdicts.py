@@ -22,7 +22,7 @@ def _verdict(comparison: Comparison, first: Group, other: Group) -> str:
     gap = statistics.median(theirs) - statistics.median(ours)
     ahead, behind = (first, other) if gap >= 0 else (other, first)
     if not gap:
-        return f"{first.label} and {other.label} end equal."
+        return f"{first.label} and {other.label} end equally well."
     pairs = [(a, b) for a in ahead.scores for b in behind.scores]
     wins = sum(a < b for a, b in pairs)
     text = f"{ahead.label} ends better than {behind.label} by {abs(gap):.3g} {comparison.goal.metric}"

@@ -27,7 +27,7 @@ def cheap_task(run: Recorded) -> list[Finding]:
                 "cheap_task",
                 f'The cheap task "{task.name}" does not predict full trainings.',
                 f"Its rank correlation with them is {known}, over {known.ended} configurations trained on both, corrected "
-                f"for the {known.began - known.ended} that were not; a training costs {cost:.2g} of a full one.",
+                f"for the {known.began - known.ended} trained on this task only; a training of it costs {cost:.2g} of a full one.",
                 "Drop this task, or take a longer one.",
                 "serious",
                 task.name,

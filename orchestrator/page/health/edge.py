@@ -60,8 +60,8 @@ def _at_the_end(run: Recorded, name: str, parameter: Numeric, value: float, at: 
     return Finding(
         "edge",
         f"The best {name}, {value:.4g}, lies at the {which} end of its range ({range_now}).",
-        f"{inside} of the best {len(top)} trials lie in the {which} third of the range; {share * len(top):.1f} would by chance."
-        + ("" if falls is None else f" All else equal, the loss still falls there (t = {falls:.1f})."),
+        f"{inside} of the best {len(top)} trials lie in the {which} third of the range; by chance {share * len(top):.1f} would."
+        + ("" if falls is None else f" All else equal, the loss still falls towards this end (t = {falls:.1f})."),
         _remedy(name, parameter, up=up),
         "advice",
         name,

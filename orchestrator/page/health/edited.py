@@ -27,8 +27,8 @@ def edited(run: Recorded) -> list[Finding]:
         Finding(
             "edited",
             f"{listed(list(names))} {'was' if len(names) == 1 else 'were'} edited while the sweep was under way.",
-            f"{plural(len(earlier), 'trial')} began before, {len(run.history.trials) - len(earlier)} after; their results, and "
-            "the baseline's, are of different code.",
+            f"{plural(len(earlier), 'trial')} began before, {len(run.history.trials) - len(earlier)} after; the sweep compares "
+            "them, and the baseline, although their code differs.",
             "If the edit changes results, run the new code under another name.",
             "serious",
         )

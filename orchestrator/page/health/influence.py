@@ -36,7 +36,7 @@ def _finding(run: Recorded, bar: Bar, explained: float, trials: int) -> Finding:
     return Finding(
         "influence",
         f"{bar.name} hardly influences the result of full trainings.",
-        f"Its share of the variance between {trials} trials is {max(0.0, bar.share):.1%}, at most {bar.high:.1%} (90 % "
+        f"It explains {max(0.0, bar.share):.1%} of the variance between {trials} trials, at most {bar.high:.1%} (90 % "
         f"interval); all parameters together explain {explained:.0%}.",
         f"Fix it{'' if value is None else f' at {shown}'}, and search the others.",
         "advice",

@@ -117,7 +117,7 @@ def _lead(run: Recorded, known: Noise) -> Finding | None:
     means = "mean on fresh seeds" if is_fresh else "score"
     return Finding(
         "noise",
-        f"The lead of the best is within the noise: {near} configurations may be equally good.",
+        f"The best trial's lead is within the noise: {near} configurations may be equally good.",
         f"By their {means} the best leads by {max(0.0, ahead):.2g} {run.metric}; noise alone explains a difference of "
         f"{_sign(known)}{CLEAR * error:.2g} (from {known.source}).",
         "Confirm more of them on more seeds (finalists, confirmations), or take the cheapest of them."

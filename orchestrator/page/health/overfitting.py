@@ -42,7 +42,7 @@ def overfitting(run: Recorded) -> list[Finding]:
     told = (
         "the training loss falls meanwhile"
         if any(trial.number in beside for trial in turned)
-        else "the training loss is not on record, and too large a rate may look the same"
+        else "the training loss is not on record; too large a learning rate can look the same"
     )
     return [
         Finding(
@@ -50,9 +50,9 @@ def overfitting(run: Recorded) -> list[Finding]:
             f"Most trainings overfit: in {len(turned)} of {plural(len(curves), 'full training')} {run.metric} is best near "
             f"step {step} of {run.history.horizon} (median), and gets worse from there on.",
             f"On the way trial {lowest.number} had {run.value(lowest.losses[turned[lowest]]):.4g} at step "
-            f"{lowest.steps[turned[lowest]]}; the best value at an end is {run.value(best):.4g} ({told}).",
-            "Train for fewer steps, search regularisation (weight decay, dropout, augmentation), let your training keep its "
-            "best checkpoint and report that one, or use policy=RateRace(), whose guard returns to the best weights.",
+            f"{lowest.steps[turned[lowest]]}; the best final value is {run.value(best):.4g} ({told}).",
+            "Train for fewer steps, tune the regularisation (weight decay, dropout, augmentation), let your training keep and "
+            "report its best checkpoint, or use policy=RateRace(), whose guard returns to the best weights.",
             "advice",
         )
     ]

@@ -29,7 +29,7 @@ def few_trials(run: Recorded) -> list[Finding]:
             "few_trials",
             f"{completed or 'None'} of {plural(own, 'trial')}{counted} {'has' if completed == 1 or own == 1 else 'have'} been trained to "
             f"the end{' so far' if run.state == 'running' else ''}: too few to judge the result.",
-            f"{needed} are the least for {parameters} searched parameter{'s' * (parameters != 1)}.",
+            f"At least {needed} are needed for {parameters} searched parameter{'s' * (parameters != 1)}.",
             _more(run),
             "note",
         )
@@ -43,7 +43,7 @@ def _more(run: Recorded) -> str:
     if run.accounts["out_of_time"]:
         return "Give it more time (--time-budget)."
     if starts(run):
-        return "Let starts pay first; then raise num_samples or budget."
+        return "First reduce the cost of starts; then raise num_samples or budget."
     return "Raise num_samples or budget and run the same command again."
 
 

@@ -30,12 +30,12 @@ def resumed(run: Recorded) -> list[Finding]:
     return [
         Finding(
             "resumed",
-            f"A resumed training does not go on as it was: {plural(len(trials), 'trial')} gave other values for steps trained "
-            "again.",
+            f"Resumed trainings do not continue exactly: {plural(len(trials), 'trial')} gave other values for steps that were "
+            "trained again.",
             f"Trial {trial} differed by at least {number(largest)} {run.metric} (step {step}: {kept:.6g} on record, {again:.6g} "
             f"when trained again){beside}.{search}",
-            "Save with the checkpoint all that the training needs to go on: random numbers, the optimizer's state, the order "
-            "of the data; orchestrator replay compares a training with its record."
+            "Save in the checkpoint everything that the training needs to continue: the state of random numbers and of the "
+            "optimizer, the order of the data; orchestrator replay compares a training with its record."
             + (
                 " A training that cannot save it needs a search that resumes no trials, such as Random with Asha."
                 if paused

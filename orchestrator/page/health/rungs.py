@@ -37,7 +37,7 @@ def rungs(run: Recorded) -> list[Finding]:
     return [
         Finding(
             "rungs",
-            f"The first rung, step {steps[0]}, stops trials too early: the rank there says little about the end.",
+            f"The first rung, step {steps[0]}, stops trials too early: the ranking there says little about the ranking at the end.",
             f"Its rank correlation with the end is {found}, over {found.ended} trials trained to the end, corrected for "
             f"the {stopped} that were stopped.",
             f"Raise the first rung (grace_period){how}.",

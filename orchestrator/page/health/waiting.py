@@ -21,8 +21,7 @@ def waiting(run: Recorded) -> list[Finding]:
             "Workers waited for decisions.",
             f"They waited {waited:.0f} s in all, {waited / (waited + trained):.0%} of their time, {waited / decisions:.2g} s "
             f"for each of {decisions} decisions; training took {trained:.0f} s.",
-            "Take a searcher that decides faster (Sobol, Tpe), or longer trainings; its decisions then cost less than they "
-            "save.",
+            "Use a searcher that decides faster (Sobol, Tpe); in longer trainings the waiting would matter less.",
             "advice",
         )
     ]

@@ -38,7 +38,7 @@ def _finding(run: Recorded, warm_up: WarmUp, cut: list[Trial], stopped: int) -> 
         f"{len(cut)} of {stopped} stopped trials were stopped during their warm-up, where a loss says little about the end.",
         f"Their {warm_up.name} is {_between([trial.config[warm_up.name] for trial in cut])}{unit}, and they were stopped at "
         f"step {_between([trial.step for trial in cut])}, {at_once} of them at the first report.",
-        f"{remedy}. If {warm_up.name} counts something other than steps, this does not hold.",
+        f"{remedy}. Ignore this if {warm_up.name} does not count steps.",
         "advice",
         warm_up.name,
     )

@@ -92,7 +92,7 @@ def _lead(run: Recorded) -> str:
     way = "higher" if mine > theirs else "lower"
     percent = f" ({brief(100 * share)} % {way})" if 0.001 < share < 10 else ""
     by = f"{how} by {number(abs(gain))}{percent}" if gain else how
-    return f"{number(mine)} against {number(theirs)} of the baseline: {by}.{_on_test(run, best, baseline)}"
+    return f"{number(mine)} against the baseline's {number(theirs)}: {by}.{_on_test(run, best, baseline)}"
 
 
 def _on_test(run: Recorded, best: Trial, baseline: Trial) -> str:
@@ -101,7 +101,7 @@ def _on_test(run: Recorded, best: Trial, baseline: Trial) -> str:
     mine, theirs = found.get(best.number), found.get(baseline.number)
     if mine is None or theirs is None:
         return ""
-    return f" On the test part: {number(mine)} against {number(theirs)}."
+    return f" On the test data: {number(mine)} against {number(theirs)}."
 
 
 def _evidence(run: Recorded) -> str:
@@ -155,8 +155,8 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
     sure = float(student.ppf(SURE, freedom))
     if error and SURE_BY_NORMAL * error < lead <= sure * error:
         return (
-            f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): too few repetitions "
-            f"to tell, {brief(sure)} times would be enough with so few."
+            f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): not enough with so "
+            f"few repetitions, it would have to be {brief(sure)} times."
         )
     if lead > sure * error:
         return f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): more than noise explains."
@@ -174,7 +174,7 @@ def _cost(run: Recorded) -> str:
     budget = "" if cost["budget"] is None else f" The budget was {budget_words(cost['budget'])}."
     slow = sum(run.start_seconds.values())
     seconds, starting = sum(trial.cost_seconds for trial in history) - slow, slow + run.seconds_before_training
-    beside = f" and {duration(starting)} of starts" if starting > WORTH_SAYING * seconds else ""
+    beside = f" and {duration(starting)} for starts" if starting > WORTH_SAYING * seconds else ""
     times = [row["time"] for table in ("sweep", "report", "ending") for row in run.rows[table]]
     passed = seconds_between(min(times), max(times)) if times else 0.0
     return (
@@ -192,15 +192,15 @@ def _next(run: Recorded) -> str:
             return "Wait a moment: the search is over, and the sweep is finishing."
         return f"Wait: the sweep is running ({plural(running, 'trial')} under way)."
     if run.state == "interrupted":
-        return f"Continue: the sweep was interrupted; the same command goes on where it was. {_command(run)}".rstrip()
+        return f"Continue: the sweep was interrupted; the same command continues it. {_command(run)}".rstrip()
     if cut := run.accounts["out_of_time"]:
         return out_of_time_words(cut)
     if best is None:
         return f"Find out why there is no result: orchestrator logs {name} --failed"
     few = next(iter(few_trials(run)), None)
-    on = "" if few is None else f"Search on: {few.sentence} {few.remedy}"
+    on = "" if few is None else f"Search longer: {few.sentence} {few.remedy}"
     if dear := starts(run):
-        on = f"Before you search on: {dear[0].sentence} {dear[0].remedy}"
+        on = f"Before you search longer: {dear[0].sentence} {dear[0].remedy}"
     if best.status is not Status.COMPLETED:
         longer = "Train longer: no full training was completed; raise num_samples or budget, and run the command again."
         return on if dear else longer
@@ -213,11 +213,11 @@ def _next(run: Recorded) -> str:
     if repeated := copies(run):
         return f"{repeated[0].sentence} {repeated[0].remedy} To use it: orchestrator export {name}"
     if run.baseline is None:
-        return "Name a baseline (Sweep(baseline=…)), so that the gain can be told."
+        return "Give the sweep a baseline (Sweep(baseline=…)), so that the gain can be measured."
     if why := unfair(best, run.baseline, run.history.horizon):
         return f"Find out why the gain is unknown ({why}): orchestrator logs {name} {run.baseline.number}"
     if _gain(run) <= 0:
-        return "Search on, or widen the space: nothing better than the baseline was found."
+        return "Search longer, or widen the space: nothing better than the baseline was found."
     urgent = [finding for finding in _findings(run) if finding.severity == "serious"]
     use = f"orchestrator export {name}"
     if few is not None:

@@ -16,7 +16,7 @@ from orchestrator.reading.forecasts import random_search_words, usd_per_second
 from search.costs import HELD_UP
 from search.records import BASELINE, FINALIST, Status
 
-NOT_COUNTED = "Devices that wait between trainings are on no trial's bill, although their owner may charge for them."
+NOT_COUNTED = "The time of devices that wait between trainings is not included, although their owner may charge for it."
 
 
 def section(run: Recorded) -> Section | None:
@@ -46,8 +46,8 @@ def _losses(cost: Mapping[str, Any]) -> list[str]:
     seconds = sum(part["device_seconds"] for part in parts.values())
     words = ", ".join(f"{_amount(part)} for {OUTCOMES[name]}" for name, part in parts.items())
     stalls = (
-        f" A step counts as held up from {HELD_UP:g} times the median of its task's steps on, with its time beyond the median: the "
-        "machine, its disk or the network was busy, say, or a script's lines came late."
+        f" A step is held up if it takes more than {HELD_UP:g} times the median step of its task; its time beyond the median "
+        "counts. Perhaps the machine, its disk or the network was busy, or a script's lines came late."
         if "stalled" in parts
         else ""
     )
@@ -66,7 +66,7 @@ def _random(run: Recorded, prices: Prices) -> list[str]:
     words = random_search_words(run.history, run.best, usd_per_second(prices, run.history))
     assumed = (
         "This assumes that random search trains every configuration in full, each for the mean time of a training here, "
-        "and that a configuration that was stopped would not have got there."
+        "and that a configuration that was stopped would not have reached this result."
     )
     return [f"Random search without early stopping needs {words}. {assumed}"]
 
@@ -76,7 +76,7 @@ def _outcomes(cost: Mapping[str, Any]) -> Chart:
     lengths = [part["usd"] if has_price else part["device_seconds"] / HOUR for part in parts.values()]
     hover = [_amount(part) for part in parts.values()]
     bars = Series("cost", lengths, [OUTCOMES[name] for name in parts], "hbars", hover=hover, shown_in_legend=False)
-    return Chart("What it was paid for", "dollars" if has_price else "device hours", "", [bars], note=NOT_COUNTED)
+    return Chart("What the cost was for", "dollars" if has_price else "device hours", "", [bars], note=NOT_COUNTED)
 
 
 def _tables(parts: Mapping[str, Mapping[str, Any]], title: str, words: Mapping[str, str]) -> Table:
@@ -88,7 +88,7 @@ def _tables(parts: Mapping[str, Mapping[str, Any]], title: str, words: Mapping[s
         )
         for name, part in parts.items()
     ]  # fmt: skip
-    rows.append(("in all", f"{whole / HOUR:.3g}", _dollars(_sum(parts)), "100.0%"))
+    rows.append(("total", f"{whole / HOUR:.3g}", _dollars(_sum(parts)), "100.0%"))
     columns = ("", "device hours", "dollars", "share")
     return Table(title, columns, rows, numeric=columns[1:])
 

@@ -66,13 +66,13 @@ def _sentences(run: Recorded, known: Sequence[_Known]) -> list[str]:
             sentences.append(f"Results {each.stage.where} predict the end with a rank correlation of {each.rank}.")
         elif each.rank is not None:
             sentences.append(
-                f"Results {each.stage.where} are not shown to predict the end: rank correlation {each.rank}."
+                f"It is not shown that results {each.stage.where} predict the end: rank correlation {each.rank}."
             )
     few = [f"{each.stage.name} ({len(each.both)})" for each in known if each.rank is None]
     if few:
         sentences.append(
-            f"Too few configurations have both a result there and at the end to compare them, at least {FEWEST} with "
-            f"different results are needed: {listed(few)}."
+            f"To compare a stage with the end, at least {FEWEST} configurations need different results at both; too few have "
+            f"them: {listed(few)}."
         )
     saved = _saved(run)
     if saved is not None:
@@ -87,18 +87,20 @@ def _sentences(run: Recorded, known: Sequence[_Known]) -> list[str]:
         if left is None:
             continue
         if first.rank is not None and first.rank.value > COMPLETE:
-            sentences.append(f"The order {first.stage.where} is that of the end: later stages can add nothing.")
+            sentences.append(f"The order {first.stage.where} is already that of the end: later stages can add nothing.")
             break
-        adds = "add to those" if left.low > 0 else "added nothing that shows to those"
-        sentences.append(f"Results {then.stage.where} {adds} {first.stage.where} (partial rank correlation {left}).")
+        tell = "Results" if left.low > 0 else "It is not shown that results"
+        sentences.append(
+            f"{tell} {then.stage.where} tell more about the end than those {first.stage.where} (partial rank correlation {left})."
+        )
     for each in known:
         if each.model is not None and each.model.fits > 1:
             median, low, high = each.model.prior
             narrower = each.model.high - each.model.low < 0.5 * (high - low)
             told = "" if narrower else "; the data have hardly narrowed the prior"
             sentences.append(
-                f"The model of the search has learned a correlation of {each.model} {each.stage.where} (the range over "
-                f"{each.model.fits} fits), from a prior of {median:.2f} [{low:.2f}, {high:.2f}]{told}."
+                f"The model of the search has learned a correlation of {each.model} {each.stage.where} (in brackets the range "
+                f"over {each.model.fits} fits); its prior was {median:.2f} [{low:.2f}, {high:.2f}]{told}."
             )
     return sentences
 
@@ -146,12 +148,12 @@ def _chart(known: Sequence[_Known]) -> Chart:
         )  # fmt: skip
     note = (
         "Rank correlation with the results of full trainings; lines: the middle 90 % over resampled configurations. Only "
-        "those that were trained to the end count, often the better ones; among all, the correlation may be higher."
+        "configurations trained to the end count, often the better ones; over all, the correlation may be higher."
     )
     if modelled:
         note += (
-            " Learned: the model's correlation without noise; lines: the range over its fits to parts of the data, "
-            "narrower than the uncertainty. Prior: its middle 90 %."
+            " Learned: the model's correlation, without noise; lines: the range over fits to parts of the data, which is "
+            "narrower than the true uncertainty. Prior: median and middle 90 %."
         )
     return Chart("Correlation with the end", "correlation", "", series, note=note)
 
@@ -167,7 +169,7 @@ def _table(known: Sequence[_Known]) -> Table:
         ]
         for each in known
     ]
-    columns = ["stage", "cost", "results", "also at the end", "rank correlation"]
+    columns = ["stage", "cost", "results", "with a result at the end", "rank correlation"]
     return Table("Stages", columns, rows, numeric=columns[1:], note="Cost: as a share of a full training.")
 
 

@@ -34,7 +34,7 @@ def section(run: Recorded) -> Section | None:
             return None
         trials = counted(sum(bool(trial.steps) for trial in run.history), "trial")
         return Section(
-            "decisions", "Decisions in training", said or [f"The policy {policy} has turned no knob in {trials}."]
+            "decisions", "Decisions in training", said or [f"The policy {policy} has changed nothing in {trials}."]
         )
     of_trial: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -89,16 +89,16 @@ def _averaged(run: Recorded) -> list[str]:
         return []
     better = sum(bool(row["metrics"][AVERAGED]) for row in kept)
     sentences = [
-        f"Averages of the weights were better than the last weights, and counted, in {better:,} of "
-        f"{counted(len(kept), 'report')}."
+        f"In {better:,} of {counted(len(kept), 'report')} an average of the weights was better than the last weights, and "
+        "was reported in their place."
     ]
     of_best = [row["metrics"] for row in kept if run.best is not None and row["trial"] == run.best.number]
     if of_best and run.best is not None:
         end = of_best[-1]
-        whose = f"of the average γ = {end[AVERAGED]:g}" if end[AVERAGED] else "that it had last"
+        which = f"the average with γ = {end[AVERAGED]:g}" if end[AVERAGED] else "its last weights"
         sentences.append(
-            f"The best trial ({run.best.number}) reports the weights {whose}: {run.metric} {short(end[run.metric])}; the "
-            f"last weights have {short(end[last])}."
+            f"The best trial ({run.best.number}) reports {which}: {run.metric} {short(end[run.metric])}; the last weights "
+            f"have {short(end[last])}."
         )
     return sentences
 
@@ -161,7 +161,8 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> Table:
             ]
         )
     columns = ["reason", "decisions", "trials", "knobs", "kept", "cost"]
-    return Table("Reasons", columns, table, numeric=("decisions", "trials", "kept", "cost"))
+    note = "Kept: decisions that stayed in force; the others were only tried. Cost: the time that deciding took."
+    return Table("Reasons", columns, table, numeric=("decisions", "trials", "kept", "cost"), note=note)
 
 
 def _listed(run: Recorded, number: int, rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -178,7 +179,7 @@ def _listed(run: Recorded, number: int, rows: Sequence[Mapping[str, Any]]) -> Ta
         for row in told[:ROWS]
     ]
     left = len(rows) - len(table)
-    whose = "" if run.best is not None and run.best.number == number else "The best trial has none. "
+    whose = "" if run.best is not None and run.best.number == number else "The best trial has no decisions. "
     return Table(
         f"Decisions of trial {number}", ["step", "samples", "change", "reason", "evidence", "cost"], table,
         numeric=("step", "samples", "cost"), note=whose + (f"{left} more are left out." if left else ""), wide=True,

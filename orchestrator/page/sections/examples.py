@@ -66,7 +66,7 @@ def _sentences(run: Recorded, found: Compared) -> list[str]:
     right = {name: int((a == found.labels).sum()) for name, a in (("b", found.baseline), ("t", found.tuned))}
     fixed, broken = int(found.of_kind("fixed").sum()), int(found.of_kind("broken").sum())
     chance = p_value(fixed, broken)
-    verdict = "more than chance explains" if chance < SURE else "no more than chance may explain"
+    verdict = "more than chance explains" if chance < SURE else "which may be chance"
     sentences = [
         f"Of {counted(count, 'test example')}, the tuned model (trial {found.trials[1]}) gets {right['t']} right "
         f"({percent(right['t'] / max(1, count))}), the baseline (trial {found.trials[0]}) {right['b']} "
@@ -103,7 +103,11 @@ def _confusion(found: Compared) -> list[Figure]:
         rows = [[names[k], *map(str, matrix[k].tolist())] for k in range(size)]
         tables.append(
             Table(
-                title, ["is, called:", *names], rows, numeric=names, note="Rows: the right class. Columns: the answer."
+                title,
+                ["right class", *names],
+                rows,
+                numeric=names,
+                note="Rows: the right class. Columns: the prediction.",
             )
         )
     return tables

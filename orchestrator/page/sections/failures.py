@@ -77,14 +77,14 @@ def _sentences(run: Recorded, found: Sequence[Cause]) -> list[str]:
         cost, whole = _seconds(run, trials), _seconds(run, run.history.trials)
         if whole > 0:
             sentences.append(
-                f"They cost {seconds_in_words(cost)} of training, {percent(cost / whole)} of all, starts not counted."
+                f"They cost {seconds_in_words(cost)} of training, {percent(cost / whole)} of the total, not counting starts."
             )
     lost = [cause for cause in found if cause.what == LOST]
     if lost:
         times = sum(len(cause.trials) for cause in lost)
         trials_hit = {number for cause in lost for number in cause.trials}
         sentences.append(
-            f"Workers were lost {counted(times, 'time')}, under {counted(len(trials_hit), 'trial')}; a trial then goes on "
+            f"Workers were lost {counted(times, 'time')}, in {counted(len(trials_hit), 'trial')}; such a trial continues "
             "from its last checkpoint."
         )
     again = sorted({number for cause in found if cause.what == RETRIED for number in cause.trials})
@@ -139,7 +139,7 @@ def _traceback(run: Recorded, cause: Cause) -> Table | None:
     left = len(lines) - len(shown)
     return Table(
         f"The first: trial {number}", ["traceback"], [[line] for line in kept],
-        note=(f"{left} earlier lines are left out. " if left else "") + f"All of it: orchestrator logs {run.name} {number}",
+        note=(f"{left} earlier lines are left out. " if left else "") + f"The full text: orchestrator logs {run.name} {number}",
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ WORDS = {
     "initial": "initial design",
     "model": "model",
     "point": "given by the user",
-    "found": "random, but starting from what trainings found",
+    "found": "random, starting from what trainings found",
     "explored": "explored by a population",
     "promotion": "promotion of an earlier configuration",
     "resumed": "resumed",
@@ -69,8 +69,8 @@ def _sentences(run: Recorded, asked: Mapping[str, int], of_origin: Mapping[str, 
         times = sum(fallbacks.values())
         reason, most = next(iter(fallbacks.items()))
         sentences.append(
-            f"The searcher was replaced {counted(times, 'time')}, {percent(times / sum(asked.values()))} of all; the usual "
-            f"reason ({most} ×): {reason}."
+            f"A fallback replaced the searcher {counted(times, 'time')}, {percent(times / sum(asked.values()))} of all; the "
+            f"most frequent reason ({most} ×): {reason}."
         )
     return sentences
 
@@ -95,7 +95,7 @@ def _table(run: Recorded, asked: Mapping[str, int], of_origin: Mapping[str, list
     columns = ["origin", "suggestions", "trials", "full results", f"best {run.metric}", "median", "share of the cost"]
     return Table(
         "Origins", columns, rows, numeric=columns[1:],
-        note="A suggestion starts a trial, resumes or forks one; the cost is that of the trials that an origin began.",
+        note="A suggestion starts, resumes or forks a trial; results and cost are those of the trials that the origin started.",
     )  # fmt: skip
 
 
@@ -126,10 +126,10 @@ def _turns(run: Recorded) -> Chart:
     trials = [*(each["trials"] for each in found), len(run.history.trials)]  # the last fit is in force until now
     skill, share = ([each[name] for each in (*found, found[-1])] for name in ("skill", "model"))
     return Chart(
-        "Turns of the model", "trials begun", "ρ; share of the turns",
-        [Series("ρ of its forecasts", trials, skill, "step", "best"), Series("its share of the turns", trials, share, "step", "muted")],
-        note="ρ: rank correlation of forecasts with results. Full trainings that are due come before all turns, and halving "
-        "also gets the turns in which the model expects no gain.",
+        "Turns of the model", "trials begun", "ρ; share of the suggestions",
+        [Series("ρ of its forecasts", trials, skill, "step", "best"), Series("its share of the suggestions", trials, share, "step", "muted")],
+        note="ρ: rank correlation of the model's forecasts with the results. Full trainings that are due come first and are "
+        "not counted in the share; if the model expects no gain, halving makes its suggestion.",
         y_range=(0.0, 1.0),
     )  # fmt: skip
 

@@ -60,14 +60,14 @@ def _sentences(run: Recorded, found: Sequence[Influence], columns: Sequence[Colu
                 f"{bar.name} ({percent(bar.share)} [{percent(bar.low)}, {percent(bar.high)}])" for bar in influential
             ]
             silent = [bar.name for bar in each.bars if not bar.shows]
-            others = f" No influence of {listed(silent, 6)} shows {each.stage.where}." if silent else ""
+            others = f" No influence of {listed(silent, 6)} is visible {each.stage.where}." if silent else ""
             sentences.append(
-                f"{where}, {listed(texts)} {'moves' if len(texts) == 1 else 'move'} the result: the shares of the "
+                f"{where}, {listed(texts)} {'moves' if len(texts) == 1 else 'move'} the result; in brackets the share of the "
                 f"variation between {counted(each.trials, 'trial')} that each accounts for.{others}"
             )
         else:
             sentences.append(
-                f"{where}, no parameter shows an influence that {counted(each.trials, 'trial')} can prove."
+                f"{where}, {counted(each.trials, 'trial')} are too few to prove an influence of any parameter."
             )
     sentences += _missing(found, some=bool(sentences))
     if secrets := secrets_of(run.about):
@@ -116,13 +116,13 @@ def _bars(found: Sequence[Influence], order: Sequence[Column], began: Sequence[s
     if not series:
         return None
     explained = [
-        f"{each.stage.name}: {percent(max(0.0, each.explained))} of the variation of unseen trials is predicted"
+        f"{each.stage.name}: the forest predicts {percent(max(0.0, each.explained))} of the variation of unseen trials"
         for each in found
         if each.explained is not None
     ]
     some = max((each.used for each in found if each.trials > each.used > 0), default=0)
     note = (
-        "How much of the variation of the results a random forest no longer predicts when it is told a wrong value of the "
+        "The share of the variation of the results that a random forest no longer predicts if it gets a wrong value of the "
         "parameter; lines: the middle 90 % over refits. Diverged trainings count as the worst result, failed ones not at all. "
         + "; ".join(explained)
         + (f". A random {some} of the trials were used." if some else ".")
@@ -130,7 +130,7 @@ def _bars(found: Sequence[Influence], order: Sequence[Column], began: Sequence[s
     if any(column.when for column in order):
         note += " A conditional parameter is measured among the trials that have it."
     if began:
-        note += f" For {listed(began)}, the values that trainings began at count."
+        note += f" For {listed(began)}, the value at the start of the training counts."
     shown = [each for each in found if each.bars]
     title = "Importance by task" if len(shown) > 1 else f"Importance {shown[0].stage.where}"
     return Chart(title, "share of the variation", "", series, note=note)
@@ -145,7 +145,7 @@ def _parallel(run: Recorded, stage: Stage, order: Sequence[Column]) -> Parallel:
     axes = [Axis(c.name, [c.shown(config.get(c.name)) for config in configs], c.log) for c in order]
     note = _which(run, stage)
     if left := len(numbers) - len(kept):
-        note += f" The best and a spread of the others: {left} are left out."
+        note += f" {left} are left out: the best are shown, and an even selection of the others."
     if found := [column.name for column in order if finders(column.name, trials)]:
         note += f" {listed(found)}: as found in training."
     title = "Configurations trained in full" if stage.is_end else f"Configurations {stage.where}"
@@ -157,7 +157,7 @@ def _which(run: Recorded, stage: Stage) -> str:
     """Which trials a chart of a stage shows, and with which of their values, in a sentence."""
     results = counted(len(stage.results), "result")
     if not stage.is_end:
-        return f"{results} {stage.where}, also of trials that trained further: their final values are not here."
+        return f"{results} {stage.where}, including trials that trained further; their final values are not shown here."
     stopped = run.history.count(Status.STOPPED)
     others = (
         f"; {counted(stopped, 'trial')} that stopped early {'has' if stopped == 1 else 'have'} none" if stopped else ""
@@ -228,11 +228,10 @@ def _contour(run: Recorded, shown: Influence, order: Sequence[Column]) -> Surfac
         f"{a.name} and {b.name}", a.name, b.name, f"{run.metric}, {shown.stage.name}", [a.value(tick) for tick in ticks],
         [b.value(tick) for tick in ticks], grid, Series("trials", x, y, kind="points", role="muted", hover=hover),
         x_log=a.log, y_log=b.log,
-        note=f"Of the numbers that are always active, the two of the largest importance {shown.stage.where}"
-        + (f" (no influence of {listed(unproven)} shows there)" if unproven else "")
-        + ". Predicted by a forest from "
-        f"{counted(len(numbers), 'trial')}, the other parameters averaged out; the worst "
-        "5 % of the results are cut off. Places far from every trial stay empty."
+        note=f"The two most important of the numeric parameters that are always active, {shown.stage.where}"
+        + (f" (no influence of {listed(unproven)} is visible there)" if unproven else "")
+        + f". A forest fitted to {counted(len(numbers), 'trial')} predicts the result, averaged over the other parameters; the "
+        "worst 5 % of the results are clipped. Cells far from every trial stay empty."
         + "".join(f" {each.name}: as found in training." for each in pair if finders(each.name, run.history)),
     )  # fmt: skip
 

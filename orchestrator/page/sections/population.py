@@ -63,15 +63,13 @@ def _sentences(run: Recorded, forks: Sequence[Trial], line: Sequence[Trial]) -> 
                 f"{counted(len(line) - 1, 'fork')}: {' → '.join(str(trial.number) for trial in line)}."
             )
         else:
-            sentences.append(
-                f"The best trial, {best.number}, was never forked from another: it trained from the start."
-            )
+            sentences.append(f"The best trial, {best.number}, is no fork of another one: it trained from the start.")
     parents = {trial.parent for trial in forks}
     first = [trial for trial in run.history if trial.parent is None]
     alive = {lineage(run.history, trial)[0].number for trial in _last(run.history)}
     sentences.append(
         f"{counted(len(forks), 'fork')} from {counted(len(parents), 'trial')}; the present members descend from "
-        f"{len(alive)} of the {len(first)} first ones."
+        f"{len(alive)} of the {len(first)} initial ones."
     )
     changed = [c.name for c in columns_of(run.about) if any(_differs(run.history, trial, c) for trial in forks)]
     if changed:
@@ -120,7 +118,7 @@ def _tree(run: Recorded, line: Sequence[Trial]) -> Chart:
     left = len(chosen) - len(trials)
     return Chart(
         "Lineage", "step", "place in the population", series,
-        note="An upright line is a fork: the state of the one trial goes on with the settings of the other."
+        note="A vertical line is a fork: the training continues from the state of one trial with the settings of the other."
         + (f" {left} trials are left out." if left else ""),
     )  # fmt: skip
 
@@ -160,5 +158,5 @@ def _table(run: Recorded, stretches: Sequence[Stretch]) -> Table:
                 *(short(stretch.config.get(name, "–")) for name in names),
             ]
         )  # fmt: skip
-    columns = ["trial", "steps", f"{run.metric} then", *names]
+    columns = ["trial", "steps", f"last {run.metric}", *names]
     return Table("Settings of the best lineage", columns, rows, numeric=columns[:3])

@@ -104,15 +104,14 @@ def _sentences(run: Recorded, race: Race, band: Band | None) -> list[str]:
     bests = race.incumbents
     found = bests.index(bests[-1])
     other = run.best is not None and run.best.number != race.trials[found]
-    winner = f"; trial {run.best.number} won on fresh seeds" if other and run.best is not None else ""
+    winner = f" Trial {run.best.number} won on fresh seeds." if other and run.best is not None else ""
     sentences = [
-        f"The best full training, trial {race.trials[found]} with {run.metric} {number(run.value(bests[-1]))}{winner}, ended "
-        f"after {trainings(race.costs[found])} of {trainings(race.total)} full trainings of cost."
+        f"The best full training is trial {race.trials[found]} with {run.metric} {number(run.value(bests[-1]))}, completed at a "
+        f"cost of {trainings(race.costs[found])} of the sweep's {trainings(race.total)} full trainings.{winner}"
     ]
     if band is None:
         sentences.append(
-            f"Random search is not drawn beside it: that takes {FEWEST} completed full trainings with random "
-            "configurations, and this sweep has fewer."
+            f"Random search is not drawn: that takes at least {FEWEST} completed full trainings with random configurations."
         )
         return sentences
     draws = int(min(race.total, band.pool))
@@ -123,7 +122,7 @@ def _sentences(run: Recorded, race: Race, band: Band | None) -> list[str]:
         low, high = sorted(number(run.value(loss)) for loss in ends) if len(ends) == 2 else ("", "")
         spread = f" (80 % of the time between {low} and {high})" if low else ""
         sentences.append(
-            f"For {draws:,} full trainings, random search would have reached about {number(run.value(middle))}{spread}; "
+            f"At the cost of {draws:,} full trainings, random search would have reached about {number(run.value(middle))}{spread}; "
             f"this sweep had {number(run.value(reached[-1]))}."
         )
     return sentences
@@ -139,8 +138,8 @@ def _incumbents(run: Recorded, race: Race, band: Band | None) -> Chart:
         low, high = (low, high) if run.goal.mode == "min" else (high, low)
         series.append(Series("random search, 80 % of the time", draws, median, "band", "random", low, high))
         note = (
-            f"Random search: the best of n draws from the {band.pool} trials of this sweep that were drawn at random, each "
-            "paid as one full training; it is not drawn beyond their number."
+            f"Random search: the best of n draws from this sweep's {band.pool} random trials, each at the cost of one full "
+            "training; the band ends at their number."
         )
         if band.cut:
             note += f" {band.cut} of them were not trained to the end and count as worse than all that were."
@@ -195,7 +194,7 @@ def _curves_of(run: Recorded, task: str, trials: Sequence[Trial]) -> Chart:
     shown = None if is_log else _range(run, losses, [], share=0.97)
     note = "Worse values lie outside; double-click to see all." if shown else ""
     if left_out:
-        note += f" {left_out:,} of {len(trials):,} curves are not drawn: those that are were chosen evenly from best to worst."
+        note += f" {left_out:,} of {len(trials):,} curves are not drawn; the others are an even selection from best to worst."
     title = "Learning curves" if task == FULL else f"Learning curves of the task {task}"
     return Chart(title, "step", run.metric, series, y_log=is_log, note=note.strip(), y_range=shown)
 

@@ -25,7 +25,13 @@ def section(run: Recorded) -> Section | None:
         for task in run.accounts["tasks"]
     ]  # fmt: skip
     columns = ("task", "steps", "results", "cost, declared", "cost, measured", "spent")
-    table = Table("Tasks", columns, rows, numeric=columns[1:], note="Costs in full trainings.")
+    table = Table(
+        "Tasks",
+        columns,
+        rows,
+        numeric=columns[1:],
+        note="In full trainings: the cost of one training, and what all have cost.",
+    )
     return Section("tasks_cost", "Cost by task", [_sentence(run)], [_over_time(run, tasks), table])
 
 
@@ -33,9 +39,10 @@ def _sentence(run: Recorded) -> str:
     spent = {task["task"]: (task["spent"], task["results"]) for task in run.accounts["tasks"]}
     total = sum(cost for cost, _ in spent.values())
     parts = [
-        f"{100 * cost / total if total else 0:.0f} % on {name} ({many} results)" for name, (cost, many) in spent.items()
+        f"{100 * cost / total if total else 0:.0f} % went to {name} ({many} results)"
+        for name, (cost, many) in spent.items()
     ]
-    return f"Of the {total:.1f} full trainings spent on tasks, {listed(parts)}."
+    return f"Of the cost of {total:.1f} full trainings, {listed(parts)}."
 
 
 def _over_time(run: Recorded, tasks: Sequence[Task]) -> Chart:
@@ -59,7 +66,7 @@ def _over_time(run: Recorded, tasks: Sequence[Task]) -> Chart:
         Series(name, [*x, seconds[-1] / size], [*y, y[-1]], "step", f"task:{name}") for name, (x, y) in lines.items()
     ]
     note = "" if all(not task.resumes for task in tasks[:-1]) else (
-        "A full training passes through the cheaper tasks on its way; each step counts for the first task that it belongs to."
+        "A full training contains the steps of the shorter tasks; each step counts for the shortest task that contains it."
     )  # fmt: skip
     return Chart(
         "Cost by task over time",

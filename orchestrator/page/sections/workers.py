@@ -24,9 +24,9 @@ def section(run: Recorded) -> Section | None:
         return None
     if not found.is_wall_clock:
         told = (
-            f"The reported costs ({seconds_in_words(found.trained)}) are longer than trials had workers "
-            f"({seconds_in_words(found.held)}): the clock was simulated or the costs are declared, so the times on record "
-            "say nothing about idle workers."
+            f"The reported costs add up to {seconds_in_words(found.trained)}, more than the {seconds_in_words(found.held)} for "
+            "which trials had workers: the clock was simulated or the costs are declared, so the times on record say nothing "
+            "about idle workers."
         )
         return Section("workers", "Workers", [told])
     found = replace(found, trained=found.trained - sum(run.start_seconds.values()))
@@ -38,7 +38,7 @@ def _sentences(run: Recorded, found: Idle) -> list[str]:
     worker_time = found.held + (found.waited or 0.0)
     sentences = [
         f"Workers trained for {seconds_in_words(found.trained)}, {percent(found.trained / worker_time)} of the "
-        f"{seconds_in_words(worker_time)} that they were there."
+        f"{seconds_in_words(worker_time)} for which they were busy or waiting for decisions."
     ]
     if found.waited is None:
         sentences.append("How long workers waited for decisions is not on record yet: the driver notes it at its end.")
@@ -49,7 +49,7 @@ def _sentences(run: Recorded, found: Idle) -> list[str]:
             + (": a cheaper searcher, or fewer workers, would help." if share > NOTICEABLE else ".")
         )
     sentences.append(
-        "Starting trials (with what first steps took longer than later ones), checkpoints and evaluation outside the "
+        "Starts (including the extra time of first steps), checkpoints and evaluation outside the "
         f"reported cost took {seconds_in_words(found.overhead)} ({percent(found.overhead / worker_time)})."
     )
     if found.downtime > 1.0:
@@ -62,7 +62,7 @@ def _sentences(run: Recorded, found: Idle) -> list[str]:
 
 
 def _shares(found: Idle) -> Chart:
-    names = ["training", "around a training", "waiting for decisions"]
+    names = ["training", "starts, checkpoints, …", "waiting for decisions"]
     seconds = [found.trained, found.overhead, found.waited or 0.0]
     shown = names if found.waited is not None else names[:2]
     series = Series("worker time", seconds[: len(shown)], shown, kind="hbars", shown_in_legend=False)
@@ -72,8 +72,8 @@ def _shares(found: Idle) -> Chart:
 def _over_time(found: Idle) -> Chart:
     times, counts = at_once(found.stretches)
     note = (
-        "A trial has a worker from its suggestion to its ending; the first ones of a driver from the start of their training, "
-        "for until then only the driver and Ray start."
+        "A trial has a worker from its suggestion to its ending. For the first trials of a driver the time counts from the "
+        "start of their training, because until then only the driver and Ray start."
     )
     shown: list[float] = [float(count) for count in counts]
     if len(times) > MOST_CHANGES:
