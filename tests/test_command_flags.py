@@ -38,10 +38,10 @@ def described(folder: Path, text: str, words: str, **more: str) -> Script:
 @pytest.mark.parametrize(
     ("text", "words", "more", "told"),
     [
-        (STRICT, "--total_step 100", {}, "--total_step stands in the command, and the script has no such flag; it has --total-steps: write"),
+        (STRICT, "--total_step 100", {}, "--total_step is in the command, and the script has no such flag; it has --total-steps: write"),
         (STRICT, "--savedir={{folder}}", {}, "it has --save-dir: write --save-dir"),
         (STRICT, "--momentum 0.9", {}, "it has --amp, --learning-rate, --no-amp, --save-dir, --total-steps"),
-        (STRICT, "", {"resume": "--resume {folder}/last.pt"}, "--resume stands in the command"),
+        (STRICT, "", {"resume": "--resume {folder}/last.pt"}, "--resume is in the command"),
         (CLICK, "--batch_size 3", {}, "it has --batch-size: write --batch-size"),
         (TYPER, "--batchsize 3", {}, "it has --batch-size: write --batch-size"),
     ],

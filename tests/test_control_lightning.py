@@ -96,7 +96,7 @@ def test_lightning_goes_on_from_its_checkpoints_with_its_policy(
 
 @pytest.mark.parametrize("policy", [p for p in POLICIES if p not in HERE], ids=repr)
 def test_what_lightning_cannot_do_is_refused(policy: Policy[Any], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"turns the batch size|only our own loop|data order that can go back"):
+    with pytest.raises(ValueError, match=r"changes the batch size|only our own loop|data order that can go back"):
         fitted(policy, tmp_path)
 
 

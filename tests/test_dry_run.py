@@ -242,7 +242,7 @@ def test_a_race_of_momenta_is_refused_before_the_start_where_the_optimizer_has_n
         )
         return Sweep("adam", workload(horizon=20), space, policy=policy, baseline=None)
 
-    words = r"Sweep\(policy\): RateRace\(.*\) turns the momentum, and Adam has none; leave it out of `lanes`"
+    words = r"Sweep\(policy\): RateRace\(.*\) changes the momentum, and Adam has none; leave it out of `lanes`"
     with pytest.raises(BadInput, match=words):
         on_this_machine(sweep("adam"))
     with pytest.raises(BadInput, match=rf"{words}.* so with \d+ of 20 configurations .* policy=lambda config: …"):

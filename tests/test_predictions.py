@@ -122,7 +122,7 @@ def test_the_surest_examples_of_each_kind_are_kept(tmp_path: Path) -> None:
 
 
 def test_different_examples_are_never_compared() -> None:
-    with pytest.raises(ValueError, match="trials 0 and 1 were not asked about the same examples"):
+    with pytest.raises(ValueError, match="trials 0 and 1 did not predict the same examples"):
         compared(answers([0, 1], [0, 0], [1, 1]), answers([1, 0], [0, 0], [1, 1]), (0, 1))
 
 
@@ -133,8 +133,8 @@ WHOLE: dict[str, Any] = {"labels": THREE, "baseline": THREE, "tuned": THREE, "tr
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"no arrays", "is no file of arrays without pickles"),
-        (b"PK\x03\x04 cut off", "is no file of arrays without pickles"),
+        (b"no arrays", "is not a file of arrays without pickles"),
+        (b"PK\x03\x04 cut off", "is not a file of arrays without pickles"),
         ({"labels": THREE}, "it lacks baseline, tuned, trials"),
         ({**WHOLE, "baseline": np.zeros(3)}, "baseline must hold whole numbers"),
         ({**WHOLE, "shown": [3]}, "shown holds rows beyond the 3 examples"),

@@ -639,6 +639,6 @@ def test_an_optimizer_without_momentum_is_refused() -> None:
     optimizer = torch.optim.Adam(model.parameters())
     policy = RateRace(lanes=("momentum",), data="fresh", gammas=())
     with pytest.raises(
-        ValueError, match=r"RateRace\(.*\) turns the momentum, and Adam has none; leave it out of `lanes`"
+        ValueError, match=r"RateRace\(.*\) changes the momentum, and Adam has none; leave it out of `lanes`"
     ):
         Control(policy, model, optimizer, batch_size=16, samples=160, epochs=3, measure=dict)

@@ -172,9 +172,9 @@ def test_a_row_that_cannot_be_read_or_was_not_measured_is_told(tmp_path: Path) -
     )
     told = [told_of(rows, tmp_path, trial) for trial in ("0", "1")]
     assert curve(told[0]) == truth(3)
-    news = [text for text in texts(told[0]) if "passed over" in text]
+    news = [text for text in texts(told[0]) if "skipped" in text]
     assert len(news) == 2
-    assert news[0].startswith("a row of 'metrics.jsonl' is passed over: '{\"step\": 2, \"dis{")
+    assert news[0].startswith("a row of 'metrics.jsonl' is skipped: '{\"step\": 2, \"dis{")
     assert news[1].startswith("'distance' is null in '{\"step\": 1, \"distance\": null}'")
     assert [text for text in texts(told[1]) if "is null" in text] == [], "once in a sweep"
 

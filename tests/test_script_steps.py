@@ -180,18 +180,16 @@ def test_what_comes_before_the_training_is_no_step_of_it_which_is_told_once(form
     for trial, times in (("0", 1), ("1", 0)):
         items = printed(tmp_path, *lines(form, *range(50)), *TRAINING, trial=trial)
         assert curve(items) == truth(*range(10, 101, 10))
-        assert len([text for text in texts(items) if "passed over, as it is about a" in text]) == times
+        assert len([text for text in texts(items) if "skipped, because it is about a" in text]) == times
 
 
 def test_a_script_that_prints_its_metric_only_before_the_training_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(ScriptFailed, match="'distance' stands only in lines about a search for a learning rate"):
+    with pytest.raises(ScriptFailed, match="'distance' appears only in lines about a search for a learning rate"):
         printed(tmp_path, *lines("lr_finder step {n}: distance {d}", 1, 2, 3))
 
 
 def test_a_phase_that_counts_anew_is_named_with_what_to_do(tmp_path: Path) -> None:
-    words = (
-        r"went back from step 30 to 10 in '\| step 10.*counts anew after 'warm-up step 30.*by another name in the phase"
-    )
+    words = r"went back from step 30 to 10 in '\| step 10.*starts counting again after 'warm-up step 30.*by another name in the phase"
     with pytest.raises(Refused, match=words):
         printed(tmp_path, *lines("warm-up step {n} distance={d}", 10, 20, 30), *TRAINING)
     with pytest.raises(Refused, match="print each step once, in order"):

@@ -97,8 +97,8 @@ def test_a_count_from_zero_to_the_horizon_itself_ends_there(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (["epoch=0.5 distance=1"], "epoch=0.5 in 'epoch=0.5 distance=1' is no whole step"),
-        (["step 300: distance=1"], r"at step 300 and Script\(horizon=6\) ends before"),
+        (["epoch=0.5 distance=1"], "epoch=0.5 in 'epoch=0.5 distance=1' is not a whole step"),
+        (["step 300: distance=1"], r"at step 300, beyond Script\(horizon=6\); the horizon must be"),
         (["epoch 300 of 400, step 900: distance=1"], r"name what else the line counts: Script\(step='step'\)"),
         (["epoch 1: distance=3", "epoch 3: distance=2", "epoch 2: distance=1"], "went back from epoch 3 to 2"),
         (["epoch 1: distance=3", "epoch 0: distance=2"], "went back from epoch 1 to 0"),
@@ -237,7 +237,7 @@ def test_nothing_follows_a_value_that_is_not_finite(tmp_path: Path) -> None:
         ("raise ValueError('rate must be below 1')", r"ValueError: rate must be below 1 \(exit code 1"),
         ("import sys\nfor n in range(3): print(f'{n}%|###| {n}/3 [00:00<?, 9it/s]', file=sys.stderr)\nraise KeyError('x')", "KeyError: 'x'"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV after step 0"),
-        ("print('epoch 1: distance=1.2.3')", "'distance=1.2.3' is no number that can be read with certainty: print distance=0.52"),
+        ("print('epoch 1: distance=1.2.3')", "'distance=1.2.3' is not a number that can be read with certainty: print distance=0.52"),
         ("import argparse; p = argparse.ArgumentParser(); p.add_argument('--learning-rate'); p.parse_args(['--lr=3'])",
          "unrecognized arguments: --lr=3 The script has --learning-rate: name the parameter 'learning-rate'"),
         ("import sys; sys.exit(\"unknown argument '--lr=0.05'\\nUsage: python train.py [lr=X]\\n    [seed=X] no error\")",

@@ -96,7 +96,7 @@ def test_an_earlier_run_of_another_metric_is_refused(tmp_path: Path) -> None:
             return {**found, "error": found["loss"]}
 
     simulated(tmp_path / "old", small_sweep(name="old", num_samples=1, workload=Renamed(horizon=4)))
-    with pytest.raises(BadInput, match="'old' was measured by 'error', this sweep by 'loss'"):
+    with pytest.raises(BadInput, match="'old' tunes 'error', this sweep 'loss'; the metric must be the same"):
         simulated(tmp_path / "new", small_sweep(transfer=["old"]))
 
 

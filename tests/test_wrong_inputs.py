@@ -100,9 +100,9 @@ BEFORE = {
     "a searcher that cannot search this": Wrong('plain(searcher=CmaEs(), space=Space({"lr": choice([1, 2])}))', ("searcher=CmaEs(", "lr")),
     "a scheduler beside MultitaskSearch": Wrong("plain(searcher=MultitaskSearch(), scheduler=Asha(), tasks=Task.epochs(0.5, 1.0))", ("MultitaskSearch decides by itself how long each trial trains", "leave out scheduler")),
     "a scheduler beside a population": Wrong("plain(searcher=PopulationBasedTraining(), scheduler=Median())", ("PopulationBasedTraining decides by itself", "leave out scheduler")),
-    "a population of scripts": Wrong('plain(workload=Script("python train.py", metric="loss", mode="min", horizon=3), searcher=Pb2())', ("Pb2 lets trials take over the state of others", "Script cannot do that", "Tpe()")),
-    "a policy for a function": Wrong('plain(policy=LrSchedule("cosine"))', ("FromFunction turns its own knobs", "leave out policy")),
-    "a policy for a script": Wrong('plain(workload=Script("python train.py", metric="loss", mode="min", horizon=3), policy=AutoLrs(low=1e-3, high=0.3))', ("Script turns its own knobs", "leave out policy")),
+    "a population of scripts": Wrong('plain(workload=Script("python train.py", metric="loss", mode="min", horizon=3), searcher=Pb2())', ("Pb2 starts trials from the state of others", "which Script cannot do", "Tpe()")),
+    "a policy for a function": Wrong('plain(policy=LrSchedule("cosine"))', ("FromFunction sets its own learning rate and batch size", "leave out policy")),
+    "a policy for a script": Wrong('plain(workload=Script("python train.py", metric="loss", mode="min", horizon=3), policy=AutoLrs(low=1e-3, high=0.3))', ("Script sets its own learning rate and batch size", "leave out policy")),
     "a policy that is none": Wrong("bowl(policy=3)", ("policy=3", "must be a Policy")),
     "a workload without its parameter": Wrong('bowl(space=Space({"learning_rate": uniform(0.1, 1)}))', ("reads the parameter 'batch_size'", "add it to the space")),
     "a parameter that nothing reads": Wrong('bowl(space=Space(BOWL | {"wieght_decay": uniform(0, 1), "momentun": uniform(0, 0.9)}))', ("nothing reads the parameter 'momentun'", "Did you mean 'momentum'?"), names_line=False),
@@ -124,7 +124,7 @@ BEFORE = {
         "def train(): yield {'loss': 1.0}\nplain(workload=of(train))", ("train", "()", "def train(config")
     ),
     "no function": Wrong("plain(workload=of(3))", ("FromFunction(train=3)",)),
-    "a partial over what has no name": Wrong("def with_data(config, state, data): yield {'loss': 1.0}\nplain(workload=of(partial(with_data, data=object())))", ("known by its address in memory only", "__repr__")),
+    "a partial over what has no name": Wrong("def with_data(config, state, data): yield {'loss': 1.0}\nplain(workload=of(partial(with_data, data=object())))", ("known only by its address in memory", "__repr__")),
     # Numbers.
     "half a sample": Wrong("plain(num_samples=1.5)", ("num_samples=1.5", "whole number, 1 or more")),
     "samples as text": Wrong('plain(num_samples="10")', ("num_samples='10'",)),

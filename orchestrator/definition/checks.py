@@ -120,13 +120,13 @@ def _parts(sweep: Sweep) -> None:
         )
     if sweep.policy is not None and not workload.takes_policy:
         raise BadInput(
-            f"Sweep(policy={_policy(sweep.policy)}): {what} turns its own knobs, a policy cannot reach them; "
+            f"Sweep(policy={_policy(sweep.policy)}): {what} sets its own learning rate and batch size, so a policy cannot change them; "
             f"{workload.policy_remedy}"
         )
     finding.refuse(sweep)
     if searcher.forks and not workload.forks:
         raise BadInput(
-            f"Sweep(searcher={shown(searcher)}): {title} lets trials take over the state of others, and {what} cannot do that; "
+            f"Sweep(searcher={shown(searcher)}): {title} starts trials from the state of others, which {what} cannot do; "
             "use a searcher that does not fork, such as Tpe() or MultitaskSearch()."
         )
 
@@ -159,7 +159,7 @@ def _identities(sweep: Sweep) -> None:
         if ADDRESS in text:
             at = text.index(ADDRESS)
             raise BadInput(
-                f"Sweep({name}): {text[max(0, at - 60) : at + 24]!r} is known by its address in memory only, so the same "
+                f"Sweep({name}): {text[max(0, at - 60) : at + 24]!r} is known only by its address in memory, which differs at each start, so the same "
                 "command could never continue this run; give its class a __repr__ that names its settings, or use a "
                 "function defined with def."
             )
@@ -225,7 +225,7 @@ def _unread(sweep: Sweep) -> None:
     never, others = min(names - asked), asked - set(sweep.space.names)
     raise BadInput(
         f"Sweep(space): nothing reads the parameter {never!r}: neither {type(sweep.workload).__name__} nor the policy asks "
-        f"for it.{did_you_mean(never, others) if others else ''} Leave it out, or write it as it is read."
+        f"for it.{did_you_mean(never, others) if others else ''} Leave it out, or correct its name."
     )
 
 

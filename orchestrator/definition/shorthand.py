@@ -43,7 +43,7 @@ def goal(minimize: str | None, maximize: str | None, metric: str, mode: str) -> 
     word, name = ("minimize", minimize) if minimize is not None else ("maximize", maximize)
     if metric or mode:
         twice = f"metric={metric!r}" if metric else f"mode={mode!r}"
-        raise BadInput(f"Sweep({word}={name!r}, {twice}): {word} says both; leave out metric and mode.")
+        raise BadInput(f"Sweep({word}={name!r}, {twice}): {word} already says both; leave out metric and mode.")
     if not isinstance(name, str) or not name.strip():
         raise BadInput(f"Sweep({word}={name!r}): must be the name of a metric, as in {word}='valid_loss'.")
     return Goal(name, word[:3])

@@ -57,7 +57,7 @@ def numbers(sweep: Sweep) -> None:
     if sweep.target is not None and sweep.rules.has_diverged(sweep.loss(sweep.target)):
         raise BadInput(
             f"Sweep(target={sweep.target!r}): is beyond diverged_beyond={sweep.diverged_beyond!r}; "
-            f"mode is {'max' if sweep.maximise else 'min'!r}: which one is meant the other way round?"
+            f"mode is {'max' if sweep.maximise else 'min'!r}: correct the one that is wrong."
         )
     for each in ("time_budget", "max_silence"):
         value = getattr(sweep, each)
@@ -232,8 +232,8 @@ def _device_budget(sweep: Sweep, amount: Amount) -> None:
     if amount.unit == (GPU_HOURS if device == CPU else CPU_HOURS):
         remedy = "write 'N cpu-hours', or give each trial a GPU" if device == CPU else "write 'N gpu-hours'"
         raise BadInput(
-            f"Sweep(budget={str(amount)!r}): a trial with resources={dict(sweep.resources)!r} holds no {amount.unit[:3]} "
-            f"that is counted; {remedy}."
+            f"Sweep(budget={str(amount)!r}): a trial with resources={dict(sweep.resources)!r} uses no {amount.unit[:3]}, so "
+            f"nothing would count; {remedy}."
         )
 
 

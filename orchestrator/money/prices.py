@@ -105,13 +105,13 @@ def prices_of(given: Any, place: str = "Sweep(prices)") -> Prices:
         if isinstance(given, Mapping) and set(given) == {"prices"}:
             given = given["prices"]
     if not isinstance(given, Mapping):
-        raise BadInput(f"{place}: {given!r} is no table of prices; write {EXAMPLE}.")
+        raise BadInput(f"{place}: {given!r} is not a table of prices; write {EXAMPLE}.")
     return Prices({_name(name, place): _price(name, price, place) for name, price in given.items()})
 
 
 def _name(name: Any, place: str) -> str:
     if not isinstance(name, str) or not _words(name):
-        raise BadInput(f"{place}: {name!r} is no name of a device; write {EXAMPLE}.")
+        raise BadInput(f"{place}: {name!r} is not the name of a device; write {EXAMPLE}.")
     return name
 
 

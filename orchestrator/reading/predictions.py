@@ -115,9 +115,7 @@ def compared(before: Predictions, after: Predictions, trials: tuple[int, int]) -
     Raises ValueError if they are not about the same examples.
     """
     if not np.array_equal(before.labels, after.labels):
-        raise ValueError(
-            f"trials {trials[0]} and {trials[1]} were not asked about the same examples in the same order."
-        )
+        raise ValueError(f"trials {trials[0]} and {trials[1]} did not predict the same examples in the same order.")
     none = np.zeros(0, dtype=np.int64)
     whole = Compared(
         before.labels, before.predicted, after.predicted, trials, before.confidence, after.confidence,
@@ -154,7 +152,7 @@ def read(folder: Path) -> Compared | None:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise BadInput(f"{path}: is no file of arrays without pickles ({error}); write it again.") from error
+        raise BadInput(f"{path}: is not a file of arrays without pickles ({error}); write it again.") from error
     if (problem := _problem(arrays)) is not None:
         raise BadInput(f"{path}: {problem}; docs/report_methods.md says what it holds.")
     labels = arrays["labels"]

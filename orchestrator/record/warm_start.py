@@ -74,7 +74,7 @@ def _history(sweep: Sweep, run: str, ledger: Ledger, up_to: int) -> History:
     about = known[-1]
     if about["metric"] != sweep.metric_name:
         raise BadInput(
-            f"Sweep(transfer): {run!r} was measured by {about['metric']!r}, this sweep by {sweep.metric_name!r}."
+            f"Sweep(transfer): {run!r} tunes {about['metric']!r}, this sweep {sweep.metric_name!r}; the metric must be the same."
         )
     names = set(about["space"]["parameters"])
     for name in sorted(names ^ set(sweep.space.names)):

@@ -9,7 +9,7 @@ validation logs at the end of each epoch. During an exploration a validation mea
 Lightning's checkpoints contain the control's state; resume from one written at the end of an epoch. With
 `accumulate_grad_batches` a policy sees the gradient noise between batches, before clipping.
 
-Refused, each with its remedy: a policy that turns the batch size, averages or replays; several optimizers or processes;
+Refused, each with its remedy: a policy that changes the batch size, averages or replays; several optimizers or processes;
 schedulers; manual optimization.
 """
 
@@ -54,7 +54,7 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
         instance("LightningControl", Policy, policy=policy)
         if "batch_size" in policy.writes:
             raise ValueError(
-                f"{shown(policy)} turns the batch size, but Lightning takes its batches from the DataLoader; write a loop with Control "
+                f"{shown(policy)} changes the batch size, but Lightning takes its batches from the DataLoader; write a loop with Control "
                 "and BatchSampler, or choose a policy that leaves the batch alone."
             )
         self.policy = policy
@@ -111,7 +111,7 @@ class LightningControl(Callback):  # type: ignore[misc, unused-ignore]
         self.control.update()
         if self.control.batch_size != before:
             raise ValueError(
-                f"{shown(self.policy)} turned the batch size, which is missing in its `writes`; add it there."
+                f"{shown(self.policy)} changed the batch size, which is missing in its `writes`; add it there."
             )
         trainer.should_stop |= self.control.stopped
 
@@ -155,7 +155,7 @@ def _refuse(trainer: Any, module: Any, policy: Policy[Any]) -> None:
     if trainer.lr_scheduler_configs:
         kinds = ", ".join(type(each.scheduler).__name__ for each in trainer.lr_scheduler_configs)
         raise ValueError(
-            f"{type(module).__name__}.configure_optimizers returns {kinds}, which would turn the learning rate beside {shown(policy)}; "
+            f"{type(module).__name__}.configure_optimizers returns {kinds}, which would change the learning rate at the same time as {shown(policy)}; "
             "return the optimizer alone, and use Warmup(…), LrSchedule(…) as the policy."
         )
     if trainer.world_size > 1:

@@ -10,7 +10,7 @@ model returns; the metrics are those of the Trainer's evaluation at the end of e
 state beside each checkpoint, in control.pt. With `gradient_accumulation_steps` a policy sees the gradient noise between
 micro-batches.
 
-Refused, each with its remedy: a policy that turns the batch size, averages or replays; a schedule of the Trainer's own;
+Refused, each with its remedy: a policy that changes the batch size, averages or replays; a schedule of the Trainer's own;
 gradient clipping if the policy needs the gradient; several processes.
 """
 
@@ -56,7 +56,7 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
         instance("TransformersControl", Policy, policy=policy)
         if "batch_size" in policy.writes:
             raise ValueError(
-                f"{shown(policy)} turns the batch size, but the Trainer takes it from its TrainingArguments; write a loop "
+                f"{shown(policy)} changes the batch size, but the Trainer takes it from its TrainingArguments; write a loop "
                 "with Control and BatchSampler, or choose a policy that leaves the batch alone."
             )
         self.policy, self.control = policy, None
@@ -125,7 +125,7 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.control.turn()  # the Trainer's own scheduler has just written the initial rate
         if self.control.batch_size != before:
             raise ValueError(
-                f"{shown(self.policy)} turned the batch size, which is missing in its `writes`; add it there."
+                f"{shown(self.policy)} changed the batch size, which is missing in its `writes`; add it there."
             )
         self._look_around(control)
 
@@ -167,7 +167,7 @@ def _refuse(args: Any, policy: Policy[Any]) -> None:
     """Raise ValueError if `policy` cannot work with these arguments of the Trainer."""
     if args.lr_scheduler_type != "constant":
         raise ValueError(
-            f"TrainingArguments(lr_scheduler_type={str(args.lr_scheduler_type.value)!r}): it would turn the learning rate beside "
+            f"TrainingArguments(lr_scheduler_type={str(args.lr_scheduler_type.value)!r}): it would change the learning rate at the same time as "
             f"{shown(policy)}; use lr_scheduler_type='constant', and Warmup(…), LrSchedule(…) as the policy."
         )
     if args.world_size > 1 or args.n_gpu > 1:

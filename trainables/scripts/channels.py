@@ -207,7 +207,7 @@ class Channels:
             return None
         if reading is not None and (about := before_training(line.text, self._script.metric)):
             self.missing.note_partial(line.text, about)
-            self.missing.news.setdefault("before", f"passed over, as it is about {about}: {reading}")
+            self.missing.news.setdefault("before", f"skipped, because it is about {about}: {reading}")
             return None
         if reading is None:
             self.notices += self.missing.note(line, is_told=self.is_told)

@@ -39,7 +39,7 @@ def wrong_flag(command: str, resume: str, known: Mapping[str, Flag], text: str) 
         if found is None or _has(found["name"], known, text):
             continue
         near = nearest(found["name"], known)
-        return f"--{found['name']} stands in the command, and the script has no such flag; it has " + (
+        return f"--{found['name']} is in the command, and the script has no such flag; it has " + (
             f"--{near}: write --{near}." if near else f"{listed(known)}."
         )
     return ""

@@ -51,16 +51,16 @@ class MissingMetric:
         notices = []
         if line.broken and not self._broken:
             self._broken = f"{line.text.strip()[:120]!r}: {line.broken}"
-            notices.append(f"a row of {self._file!r} is passed over: {self._broken}")
+            notices.append(f"a row of {self._file!r} is skipped: {self._broken}")
         elif (stands := line.other(self._metric)).lower() in NOTHING:
             self._nothing = stands
             self.news["nothing"] = (
-                f"{self._metric!r} is {stands} in {line.text.strip()[:120]!r}: passed over, as not measured there. If {stands} "
+                f"{self._metric!r} is {stands} in {line.text.strip()[:120]!r}: skipped, as not measured there. If {stands} "
                 "stands for NaN, write NaN: only that counts as a divergence"
             )
         elif doubtful := line.doubtful(self._metric):
             if not self._doubtful:
-                notices.append(f"{doubtful!r} is no number that can be read with certainty; it does not count")
+                notices.append(f"{doubtful!r} is not a number that can be read with certainty; it does not count")
             self._doubtful = doubtful
         names = [value.name for value in line.values if value.name not in self._apart]
         names = [name for name in names if name in self._names or len(self._names) < MOST]
@@ -115,10 +115,10 @@ class MissingMetric:
                 "it is NaN."
             )
         if self._doubtful:
-            return f"{self._doubtful!r} is no number that can be read with certainty: print {self._metric}=0.52, or call report()."
+            return f"{self._doubtful!r} is not a number that can be read with certainty: print {self._metric}=0.52, or call report()."
         if self._partial:
             return (
-                f"{self._metric!r} stands only in lines about {self._partial}: print it once at the end of each step."
+                f"{self._metric!r} appears only in lines about {self._partial}: print it once at the end of each step."
             )
         broken = f" A row could not be read: {self._broken}." if self._broken else ""
         return f"{missing} {self._metric!r}{self.hint(list(self._names))}{broken}"

@@ -77,7 +77,7 @@ def wrong_value(command: str, known: Mapping[str, Flag], text: str, space: Space
             flags[name] = flag
         elif flag in taken and not names_in(value) and not taken[flag].takes(value):
             takes = f"--{flag} takes {taken[flag]} ({words[place]}, line {taken[flag].line})"
-            return f"{command!r}: {takes}, not {value!r}, which stands in the command."
+            return f"{command!r}: {takes}, not {value!r}, which is in the command."
     for name, flag in flags.items():
         if flag not in taken:
             continue

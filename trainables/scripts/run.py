@@ -196,7 +196,7 @@ class ScriptRun(Run):
             named = ", ".join(sorted(str(path.relative_to(self._folder.path)) for path in kept)[:3])
             raise Refused(
                 f"the script was interrupted after {max(self._count.values)} lines with {self._script.metric!r} that name "
-                f"no step, and it keeps files in TRIAL_FOLDER ({named}): nobody can tell where it goes on. Print the step in "
+                f"no step, and it keeps files in TRIAL_FOLDER ({named}), so it is not known at which step it continues. Print the step in "
                 "each line (epoch=3), or call report()."
             )
         for path in metrics:

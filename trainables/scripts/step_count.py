@@ -161,7 +161,7 @@ class StepCount:
         if found or self.horizon > FAR:
             word = max(found, key=lambda each: found[each], default=None)
             raise Refused(
-                f"{reading} names no step that is certain, and by the order of the lines it would be step {self.counted} of "
+                f"{reading} does not name its step with certainty; by the order of the lines it would be step {self.counted} of "
                 f"{self.horizon}. "
                 + (f"If {word!r} is the step, write Script(step={word!r}); if not, print" if word else "Print")
                 + " the step in each line (step=300), or set the horizon to the number of lines."
@@ -188,13 +188,13 @@ class StepCount:
             )
         if not self._passed_over:
             self._passed_over = True
-            self.notices.append(f"passed over, as it names no {self.memory['key']}: {reading}")
+            self.notices.append(f"skipped, because it names no {self.memory['key']}: {reading}")
 
     def _by_step(self, reading: Reading, key: str) -> int | None:
         number = reading.steps[key]
         if not number.is_integer():
             raise Refused(
-                f"{key}={number:g} in {reading} is no whole step; evaluate at the end of each {key}, or print "
+                f"{key}={number:g} in {reading} is not a whole step; evaluate at the end of each {key}, or print "
                 f"another count in the line and name it: Script(step='step')."
             )
         if self.memory["shift"] is None:
@@ -205,7 +205,7 @@ class StepCount:
         if step > self.horizon:
             others = [f"Script(step={other!r})" for other in reading.steps if other not in (key, "index")]
             raise TrainsOn(
-                f"the script is at {key} {number:g} and Script(horizon={self.horizon}) ends before; the horizon is the "
+                f"the script is at {key} {number:g}, beyond Script(horizon={self.horizon}); the horizon must be the "
                 f"script's last {key}"
                 + (f" (or name what else the line counts: {', '.join(others)})." if others else ".")
             )
@@ -219,7 +219,7 @@ class StepCount:
                 + (
                     f"print each {key} once, in order."
                     if before is None or before.phase == reading.phase
-                    else f"it counts anew after {before}. Print {self.metric!r} by another name in the phase that is not to be "
+                    else f"it starts counting again after {before}. Print {self.metric!r} by another name in the phase that is not to be "
                     "tuned, or call report() in the other."
                 )
             )

@@ -55,7 +55,7 @@ def refuse_without_momentum(policy: Policy[Any], optimizer: torch.optim.Optimize
     """Raise ValueError for a policy that needs a momentum to turn, if no parameter group of the optimizer has one."""
     if "momentum" in policy.needs and not any("momentum" in group for group in optimizer.param_groups):
         raise ValueError(
-            f"{shown(policy)} turns the momentum, and {type(optimizer).__name__} has none; leave it out of `lanes`, or train "
+            f"{shown(policy)} changes the momentum, and {type(optimizer).__name__} has none; leave it out of `lanes`, or train "
             "with SGD or RMSprop."
         )
 

@@ -122,7 +122,7 @@ class FromFunction(OwnTraining):
         """Raises ValueError for a policy that cannot reach the knobs, and for a fork of a function that reports."""
         if policy is not None and not self.takes_policy:
             raise ValueError(
-                f"{self!r} turns its own knobs, so {shown(policy)} cannot reach them; {self.policy_remedy}"
+                f"{self!r} sets its own learning rate and batch size, so {shown(policy)} cannot change them; {self.policy_remedy}"
             )
         if _yields(self.train):
             return self._run_here(policy, assignment, should_pause)

@@ -262,7 +262,9 @@ class Script(CommandLine):
         from trainables.scripts.run import ScriptRun
 
         if policy is not None:
-            raise ValueError(f"{self!r} turns its own knobs; leave out Sweep(policy={shown(policy)}).")
+            raise ValueError(
+                f"{self!r} sets its own learning rate and batch size; leave out Sweep(policy={shown(policy)})."
+            )
         if assignment.parent is not None:
             raise ValueError(f"{self!r} cannot start from another trial's state; use a searcher that does not fork.")
         return ScriptRun(self, assignment, should_pause)
