@@ -345,7 +345,7 @@ pathlib.Path(os.environ["TRIAL_FOLDER"], "model.pt").write_text("all")
         news = [*texts(items), *run.told_at_end]
         told.append(len(news))
         if news:
-            assert news[0].startswith(f"the script is at epoch {HORIZON + 1} and Script(horizon={HORIZON})")
+            assert news[0].startswith(f"the script is at epoch {HORIZON + 1}, beyond Script(horizon={HORIZON})")
     assert told == notices
 
 

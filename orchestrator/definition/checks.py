@@ -120,8 +120,8 @@ def _parts(sweep: Sweep) -> None:
         )
     if sweep.policy is not None and not workload.takes_policy:
         raise BadInput(
-            f"Sweep(policy={_policy(sweep.policy)}): {what} sets its own learning rate and batch size, so a policy cannot change them; "
-            f"{workload.policy_remedy}"
+            f"Sweep(policy={_policy(sweep.policy)}): {what} sets its own learning rate and batch size, so a policy "
+            f"cannot change them; {workload.policy_remedy}"
         )
     finding.refuse(sweep)
     if searcher.forks and not workload.forks:
@@ -159,8 +159,8 @@ def _identities(sweep: Sweep) -> None:
         if ADDRESS in text:
             at = text.index(ADDRESS)
             raise BadInput(
-                f"Sweep({name}): {text[max(0, at - 60) : at + 24]!r} is known only by its address in memory, which differs at each start, so the same "
-                "command could never continue this run; give its class a __repr__ that names its settings, or use a "
+                f"Sweep({name}): {text[max(0, at - 60) : at + 24]!r} is known only by its address in memory, which differs "
+                "at each start, so the same command could never continue this run; give its class a __repr__ that names its settings, or use a "
                 "function defined with def."
             )
 
