@@ -127,22 +127,24 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             str | None, typer.Option(help="Training in all: 30 (full trainings), '40 gpu-hours', '$200'.")
         ] = None,
         prices: Annotated[
-            str | None, typer.Option(help="Price table: a TOML, YAML or JSON file, device to dollars an hour.")
+            str | None, typer.Option(help="File with the price of each device in dollars an hour: TOML, YAML or JSON.")
         ] = None,
         max_concurrent: Annotated[
             int | None, typer.Option(help="Trials at once; default: as many as the resources allow.")
         ] = None,
         time_budget: Annotated[
             str | None,
-            typer.Option(help="After this time in all, start nothing more and pause what runs: 90s, 15m, 6h."),
+            typer.Option(help="After this total time, start nothing more and pause what runs: 90s, 15m, 6h."),
         ] = None,
-        seed: Annotated[int | None, typer.Option(help="One seed for everything.")] = None,
+        seed: Annotated[int | None, typer.Option(help="The seed for everything random.")] = None,
         simulate: Annotated[
-            bool, typer.Option("--simulate", help="In this process, on a simulated clock; no Ray.")
+            bool, typer.Option("--simulate", help="Run in this process, on a simulated clock, without Ray.")
         ] = False,
         smoke: Annotated[
             bool,
-            typer.Option("--smoke", help="The smallest size, or two reports of one trial: does it all fit together?"),
+            typer.Option(
+                "--smoke", help="Check that everything works together: the smallest size, or two reports of one trial."
+            ),
         ] = False,
         address: Annotated[str | None, typer.Option(help="A running Ray cluster, e.g. auto.")] = None,
         retry_failed: Annotated[
@@ -150,7 +152,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         ] = False,
         note: Annotated[str | None, typer.Option(help="A note on the run, for `orchestrator list`.")] = None,
         dry_run: Annotated[
-            bool, typer.Option("--dry-run", help="Validate, print the plan and its cost, start nothing.")
+            bool, typer.Option("--dry-run", help="Check everything, print the plan and its cost, train nothing.")
         ] = False,
         replay: Annotated[int | None, typer.Option(hidden=True)] = None,
         go_on: Annotated[int | None, typer.Option(hidden=True)] = None,

@@ -69,7 +69,7 @@ def _retry_line(driver: Driver, *, is_told: bool) -> str:
         return f"Not retried  {listed(waiting)}: {driver.stop_reason or driver.over}"
     if is_told or not retriable(driver.history):
         return ""
-    return f"Try again    {again()} {RETRY_FAILED} (the failed trials, once the cause is mended)"
+    return f"Try again    {again()} {RETRY_FAILED} (the failed trials, once the cause is repaired)"
 
 
 def _broken(driver: Driver) -> bool:
@@ -107,7 +107,7 @@ def problem_of(
     if incumbent(history) is None:
         return NoMetric(_why_no_result(driver))
     failed = history.having(Status.FAILED)
-    retry = f". Once the cause is mended, {how_to_retry} tries them again." if how_to_retry and failed else ""
+    retry = f". Once the cause is repaired, {how_to_retry} tries them again." if how_to_retry and failed else ""
     if driver.abort_reason:
         return TrialsFailed(f"{driver.abort_reason.rstrip('.') if retry else driver.abort_reason}{retry}")
     if len(failed) > allowed:

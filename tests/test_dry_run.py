@@ -109,7 +109,7 @@ def test_only_a_scheduler_that_stops_trials_is_said_to_spend_less(plan: Any) -> 
     assert "2 × each on fresh seeds: 4 full trainings more\n" in to_the_end
     of_budget = plan(small_sweep(scheduler=RunToEnd(), num_samples=None, budget=9))
     assert (
-        "forecast   9 full trainings; then nothing starts, and the trials under way go on to their ends, beyond the budget"
+        "forecast   9 full trainings, plus the rest of the trainings under way when they are used up; no step"
         in of_budget
     )
 
@@ -148,7 +148,7 @@ def test_the_time_budget_is_part_of_the_plan(plan: Any, tmp_path: Path) -> None:
 def test_a_plan_says_that_a_warm_up_reaches_beyond_the_first_cut(plan: Any) -> None:
     space = Space({"rate": uniform(0, 1), "warmup_steps": randint(1, 30)})
     own = Script("python train.py", metric="loss", mode="min", horizon=200)
-    said = "\n             warmup_steps (1 to 30) reaches beyond step 1, if it counts these steps: a trial may be cut during"
+    said = "\n             warmup_steps (1 to 30) reaches beyond step 1, if it counts these steps: a trial may be stopped during"
     assert said in plan(Sweep("own", own, space, scheduler=Asha(reduction_factor=3)))
     assert "scheduler=Asha(grace_period=30, reduction_factor=3) waits" in plan(
         Sweep("own", own, space, scheduler=Asha(reduction_factor=3))
@@ -276,7 +276,7 @@ ONCE = {"optimizer": choice(["sgd", "adam"]), "layers": randint(1, 6)}
     ("space", "changes", "told"),
     [
         (Space(FEW), {}, "the space has only 4 configurations for 20 trials: once all are known, trials repeat them, each with another "
-         "seed, and show the noise and nothing new. num_samples=4 tries each once, and so does searcher=Grid()."),
+         "seed, which shows only the noise. num_samples=4 tries each once, and so does searcher=Grid()."),
         (Space(FEW, {"one": lambda config: config["batch_size"] == 16}), {"searcher": Tpe()}, "the space has only 2 configurations for 20"),
         (Space(FEW), {"num_samples": None, "budget": 7.0}, "4 configurations for as many trials as the budget allows: "),
         (Space({"momentum": 0.9}), {}, "the space has only 1 configuration for 20 trials"),

@@ -168,4 +168,4 @@ def test_a_checkpoint_and_a_command_say_that_they_are_of_the_first_training(tmp_
     assert (exported["first"], exported["value"]) == (first, pytest.approx(sum(exported["confirmed"]) / 2))
     assert f"# Of the first training: its own score is {first}.\ncheckpoint: " in text
     assert "# With the seed of the first training.\ncommand: " in text
-    assert f"checkpoints/script; its own score is the first, {first:.4g}\n" in out.getvalue()
+    assert f"checkpoints/script; the score of this model is the first score, {first:.4g}\n" in out.getvalue()

@@ -369,10 +369,10 @@ def test_a_dry_run_says_where_a_budget_of_money_ends_the_run(
 @pytest.mark.parametrize(
     ("budget", "finalists", "words"),
     [
-        ("$1.2", 1, "warning    The budget of $1.20 leaves no room for a full training beside the baseline and the 3 "
+        ("$1.2", 1, "warning    The budget of $1.20 leaves no room for a full training besides the baseline and the 3 "
          "repetitions of finalists; one costs about $0.36. Give $5, or drop finalists (finalists=0)."),
-        (4, 1, "warning    The budget of 4 full trainings leaves no room for a full training beside the baseline and the"),
-        ("$0.5", 0, "leaves no room for a full training beside the baseline; one costs about $0.36. Give $4."),
+        (4, 1, "warning    The budget of 4 full trainings leaves no room for a full training besides the baseline and the"),
+        ("$0.5", 0, "leaves no room for a full training besides the baseline; one costs about $0.36. Give $4."),
         ("$0.5", 1, "one costs about $0.36. Give $5."),  # without finalists it would not be enough either
         ("$1.8", 1, ""),
         (4.5, 1, ""),
@@ -405,7 +405,7 @@ def test_the_start_and_the_end_say_that_a_budget_left_nothing_to_search_with(
     )
     run(sweep.changed(budget=3), folder=tmp_path / "run", simulate=True)
     told = capsys.readouterr().err
-    assert "The budget of 3 full trainings leaves no room for a full training beside the baseline and the 2" in told
+    assert "The budget of 3 full trainings leaves no room for a full training besides the baseline and the 2" in told
     run(sweep.changed(budget=5), folder=tmp_path / "other", simulate=True)
     assert "no room" not in capsys.readouterr().err
     folder = tmp_path / "dear"

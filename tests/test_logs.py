@@ -99,7 +99,7 @@ def test_status_list_and_show_say_why_trials_failed_and_where_to_read_on(runs: P
         assert "failed, 3 ×, first trial 1: ValueError: 0.3 is too much" in told
         assert "failed, trial 2: KeyError: 'label'" in told
         assert f"log: {runs / 'mixed' / 'trials' / '00001' / 'log.txt'}" in told
-        command_line = re.search(r"to read on: orchestrator (.*)", told)
+        command_line = re.search(r"read more: orchestrator (.*)", told)
         assert command_line is not None
         assert "and 2 more like it" in orchestrator(*command_line[1].split(), cwd=runs).stdout
     listed = orchestrator("list", "--runs", str(runs), cwd=runs).stdout

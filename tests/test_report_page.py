@@ -176,7 +176,7 @@ def test_the_next_step_after_the_time_budget_is_more_time(tmp_path: Path) -> Non
         add_trial(ledger, 3, BASE | {"momentum": 0.1}, 4, outcome=None)
         ledger.add_event(SPENT, "310")
         ledger.add_event(OUT_OF_TIME, "the time budget is used up")
-    words = "The time budget of 5m is used up; 1 trial is unfinished. To go on: python train.py --time-budget 10m"
+    words = "The time budget of 5m is used up; 1 trial is unfinished. To continue: python train.py --time-budget 10m"
     told, short, whole = answers(ledger), glance(ledger), summary(ledger)
     ledger.close()
     assert told["What next"] == out_of_time_words(short["out_of_time"]) == words

@@ -183,7 +183,7 @@ def test_a_sweep_with_a_result_in_which_few_trials_failed_is_finished_and_says_h
         run(told(fails), simulate=True, max_concurrent=1)
     assert str(caught.value).startswith(
         "1 of 3 trials failed, more than Sweep(allow_failed=0) allows; the others gave a result (error.result). "
-        "trial 0: RuntimeError: no room for this one. Once the cause is mended, run(sweep, retry_failed=True)"
+        "trial 0: RuntimeError: no room for this one. Once the cause is repaired, run(sweep, retry_failed=True)"
     )
     assert caught.value.result is not None
     assert caught.value.result.state == "finished"

@@ -113,7 +113,7 @@ def test_a_dry_run_shows_conditions_and_what_constraints_leave(
     print_plan(Sweep(name="a", workload=workload, space=space, searcher=Random(), num_samples=1), tmp_path / "a")
     plan = capsys.readouterr().out
     assert "only if optimizer is 'sgd' or 'nesterov'" in plan
-    share = float(re.search(r"(0\.\d+) of it meets 'small'", plan)[1])  # type: ignore[index]
+    share = float(re.search(r"(0\.\d+) of the space meets 'small'", plan)[1])  # type: ignore[index]
     assert abs(share - 0.5) < 0.05
     assert "at most 1 full training of 1 step\n" in plan
 
@@ -126,7 +126,7 @@ def _halving(config: Any, state: Any) -> Any:
 def test_a_time_budget_that_ended_the_run_names_the_command_with_more_time(tmp_path: Path) -> None:
     printed = steady(tmp_path, "--time-budget=0.02s").stdout
     assert "steady: out of time\n" in printed
-    more = re.search(r"^Time +The time budget of 0.02s is used up.* To go on: (.*)$", printed, re.MULTILINE)
+    more = re.search(r"^Time +The time budget of 0.02s is used up.* To continue: (.*)$", printed, re.MULTILINE)
     assert more is not None
     assert re.search(r"--simulate --time-budget \d\S*s$", more[1])
     assert "--time-budget=0.02s" not in more[1]

@@ -59,7 +59,7 @@ def test_the_report_tells_tasks_promotions_finalists_and_the_budget(tmp_path: Pa
     assert facts["promotions"]["restarted"] == sum(
         row["origin"] == "promotion" and row["kind"] == "start" for row in rows
     )
-    assert f"{facts['promotions']['went on']} went on from their checkpoints" in text
+    assert f"{facts['promotions']['went on']} continued from their checkpoints" in text
     assert "little data" in text
     assert "of 9 full trainings" in text
     assert "Search       over: 7 of the 9 full trainings are for the search, and used up" in text

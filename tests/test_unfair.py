@@ -60,4 +60,4 @@ def test_all_screens_tell_a_gain_or_the_same_reason_why_not(
     assert ("better by" in told) == ("better by" in out.getvalue()) == (not why)
     if why:
         assert told == f"Unknown: {why}."
-        assert f"No gain is told: {why}." in out.getvalue()
+        assert f"The gain is unknown: {why}." in out.getvalue()

@@ -23,7 +23,7 @@ def warning(sweep: Sweep) -> str:
     grid = ", and so does searcher=Grid()" if sweep.space.grid_size(Grid().resolution) == sweep.space.size else ""
     return (
         f"the space has only {size} configuration{'s' * (size > 1)} for {trials}: once all are known, trials repeat them, "
-        f"each with another seed, and show the noise and nothing new. num_samples={size} tries each once{grid}."
+        f"each with another seed, which shows only the noise. num_samples={size} tries each once{grid}."
     )
 
 

@@ -67,4 +67,4 @@ def beyond_the_first_cut(sweep: Sweep) -> str:
     if longest.longest <= horizon / 2:
         remedy = f"scheduler={shown(replace(scheduler, grace_period=longest.longest))} waits for its end"  # type: ignore[type-var]
     counts = "" if longest.unit > 1 else ", if it counts these steps"
-    return f"{longest} reaches beyond step {first}{counts}: a trial may be cut during its warm-up; {remedy}"
+    return f"{longest} reaches beyond step {first}{counts}: a trial may be stopped during its warm-up; {remedy}"

@@ -48,7 +48,7 @@ def another_try(driver: Driver, how: str, *, is_asked: bool) -> str:
     failed = retriable(driver.history)
     if not failed:
         return ""
-    them = f"{listed([trial.number for trial in failed])} failed. Once the cause is mended, {how} tries"
+    them = f"{listed([trial.number for trial in failed])} failed. Once the cause is repaired, {how} tries"
     return f"{them[0].upper()}{them[1:]} {'it' if len(failed) == 1 else 'them'} again."
 
 

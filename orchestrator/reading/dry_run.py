@@ -241,9 +241,9 @@ def _space(sweep: Sweep) -> list[str]:
     constraints = space.describe()["constraints"]
     if constraints:
         share = feasible_share(space)
-        advice = "; narrow the ranges, or tune a ratio in place of one of two" if share < SMALL_SHARE else ""
+        advice = "; narrow the ranges, or tune a ratio instead of two separate values" if share < SMALL_SHARE else ""
         about = f"{share:.3g}" if share else "less than 0.0005"
-        lines.append(f"{about} of it meets {', '.join(repr(name) for name in constraints)}{advice}")
+        lines.append(f"{about} of the space meets {', '.join(repr(name) for name in constraints)}{advice}")
     return lines
 
 

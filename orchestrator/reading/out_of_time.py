@@ -42,7 +42,7 @@ def out_of_time_words(facts: Mapping[str, Any]) -> str:
     """For people: that the time is used up, what is unfinished, and how to go on."""
     left = f"; {plural(facts['unfinished'], 'trial', 'are')} unfinished" if facts["unfinished"] else ""
     used = f"The time budget of {time_option(facts['budget_seconds'])} is used up{left}."
-    return f"{used} To go on: {facts['to_go_on']}"
+    return f"{used} To continue: {facts['to_go_on']}"
 
 
 def time_row(sweep: Sweep, folder: Path) -> list[str]:

@@ -94,10 +94,7 @@ def _before_any_step(sweep: Sweep, folder: Path, history: History, workers: int)
     elif full.low < full.high:
         known = f"{between(full, lambda n: f'{n:.3g}')} full trainings, if results come in random order"
     elif full_trainings(sweep.budget) is not None:
-        known = (
-            f"{full.middle:.3g} full trainings; then nothing starts, and the trials under way go on to their ends, "
-            "beyond the budget"
-        )
+        known = f"{full.middle:.3g} full trainings, plus the rest of the trainings under way when they are used up"
     else:
         known = f"{full.middle:.3g} full trainings at most"
     known += f", of which {history.spent:.3g} are done" if history.spent else ""

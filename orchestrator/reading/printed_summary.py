@@ -44,7 +44,7 @@ def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = Fa
         console.print("")
         console.print(_result_table(facts, best, baseline))
         if facts["unfair"]:
-            console.print(f"No gain is told: {facts['unfair']}.", highlight=False, soft_wrap=True)
+            console.print(f"The gain is unknown: {facts['unfair']}.", highlight=False, soft_wrap=True)
     counts = count_words(facts["trials"], facts["state"])
     cost = facts["cost"]
     budget, limit = of_budget(cost["budget"])
@@ -67,7 +67,7 @@ def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = Fa
     for line in failure_lines(facts, ledger.folder):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if best is not None and best["checkpoint"]:
-        own = f"; its own score is the first, {_number(best['first'])}" if rests_on(best) else ""
+        own = f"; the score of this model is the first score, {_number(best['first'])}" if rests_on(best) else ""
         console.print(f"Checkpoint   {best['checkpoint']}{own}", highlight=False, soft_wrap=True)
 
 
@@ -87,9 +87,9 @@ def failure_lines(facts: Mapping[str, Any], folder: Path) -> list[str]:
     if len(failures) > MOST_CAUSES:
         lines.append(f"{'':<12} and {len(failures) - MOST_CAUSES} more causes")
     if failures:
-        lines.append(f"{'':<12} to read on: {shlex.join(['orchestrator', 'logs', str(folder), '--failed'])}")
+        lines.append(f"{'':<12} read more: {shlex.join(['orchestrator', 'logs', str(folder), '--failed'])}")
     if facts["retried"]:
-        lines.append(f"{'Retried':<12} {listed(facts['retried'])}: given another try after a failure")
+        lines.append(f"{'Retried':<12} {listed(facts['retried'])}: tried again after a failure")
     return lines
 
 

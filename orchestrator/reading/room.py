@@ -63,7 +63,7 @@ def no_room(sweep: Sweep, folder: Path, history: History) -> str:
     of_one = "" if sweep.device_budget is None else f"; one costs about {budget_words(_like(sweep.budget, short.each))}"
     return (
         f"The budget of {budget_words(sweep.budget)} leaves no room for a full training"
-        f"{' beside ' + ' and '.join(beside) if beside else ''}{of_one}. Give "
+        f"{' besides ' + ' and '.join(beside) if beside else ''}{of_one}. Give "
         f"{budget_words(_like(sweep.budget, short.enough))}{drop}."
     )
 

@@ -184,7 +184,7 @@ def print_accounts(facts: Mapping[str, Any], console: Console, *, health_follows
         console.print(_task_table(facts["tasks"]))
         went_on, restarted = (facts["promotions"].get(how, 0) for how in ("went on", "restarted"))
         console.print(
-            f"Promotions   {went_on} went on from their checkpoints, {restarted} restarted and paid in full",
+            f"Promotions   {went_on} continued from their checkpoints, {restarted} started over at full cost",
             highlight=False,
         )
     if facts["turns"]:
@@ -223,7 +223,7 @@ def _who_won(found: list[dict[str, Any]], metric: str) -> str:
     if best["mean"] is None:
         return "No fresh run has ended yet; the first score decides for now."
     if best is first:
-        return "The winner did not change: the best by its first score is the best on fresh seeds too."
+        return "The winner did not change: the trial with the best first score is the best on fresh seeds, too."
     return (
         f"The winner changed: trial {first['trial']} had the best first score ({metric} {_number(first['first'])}), "
         f"trial {best['trial']} is the best on fresh seeds ({_number(best['mean'])})."
