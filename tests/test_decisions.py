@@ -127,7 +127,7 @@ def test_an_exported_schedule_leaves_out_what_was_only_tried(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("flags", "words"), [
     (["--schedule", "--csv"], "choose one of"),
-    (["--trial", "0"], "goes with --schedule"),
+    (["--trial", "0"], "can only be used with --schedule"),
     (["--schedule", "--trial", "99"], "no trial 99; there are 1"),
 ])  # fmt: skip
 def test_a_wrong_export_is_refused_in_words(flags: list[str], words: str, tmp_path: Path) -> None:

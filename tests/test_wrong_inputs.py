@@ -334,7 +334,7 @@ def test_a_file_of_the_users_that_is_called_like_a_package_of_ours_hides_nothing
         (["export", "nothing"], "no run 'nothing'"),
         (["replay", "nothing", "0"], "no run 'nothing'"),
         (["status", "~/nothing"], "no run '~/nothing'"),
-        (["export", "nothing", "--trial", "3"], "--trial 3: goes with --schedule"),
+        (["export", "nothing", "--trial", "3"], "--trial 3: can only be used with --schedule"),
         (["export", "nothing", "--csv", "--jsonl"], "choose one of --jsonl, --csv"),
     ],
 )

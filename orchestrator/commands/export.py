@@ -27,10 +27,10 @@ def export(
         bool, typer.Option("--parquet", help="The record as Parquet (needs the extra `parquet`).")
     ] = False,
     as_schedule: Annotated[
-        bool, typer.Option("--schedule", help="The knobs that a trial trained with, as JSON.")
+        bool, typer.Option("--schedule", help="The learning rates and batch sizes that a trial used, as JSON.")
     ] = False,
     share: Annotated[
-        bool, typer.Option("--share", help="A folder to give away: record, report and best checkpoint.")
+        bool, typer.Option("--share", help="A folder for other people: record, report and best checkpoint.")
     ] = False,
     trial: Annotated[int | None, typer.Option(help="With --schedule: the trial's number; default: the best.")] = None,
     output: Annotated[
@@ -51,7 +51,7 @@ def export(
     if jsonl + as_csv + parquet + as_schedule + share > 1:
         raise BadInput("export: choose one of --jsonl, --csv, --parquet, --schedule and --share.")
     if trial is not None and not as_schedule:
-        raise BadInput(f"export --trial {trial}: goes with --schedule.")
+        raise BadInput(f"export --trial {trial}: can only be used with --schedule.")
     with opened(run, runs) as ledger:
         if as_schedule:
             text = json.dumps(_schedule(ledger, trial), indent=2) + "\n"
@@ -79,7 +79,7 @@ def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
     facts = summary(ledger)
     best = facts["best"] if trial is None else None
     if trial is None and best is None:
-        raise BadInput(f"{ledger.folder}: {no_result(facts)}, so none is the best; name one with --trial.")
+        raise BadInput(f"{ledger.folder}: {no_result(facts)}, so no trial is the best; name one with --trial.")
     number = best["trial"] if best is not None else trial
     if number not in begun:
         raise BadInput(

@@ -62,7 +62,7 @@ def mirror(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
     feed = mirror_run(folder, tool, wait=(lambda: not stop.wait(LOOK_SECONDS)) if follow else None)
-    more = "; it goes on with the same command" if stop.is_set() else ""
+    more = "; the same command continues" if stop.is_set() else ""
     typer.echo(f"{folder.name}: {plural(len(feed.sent), 'trial')} copied to {tool.output}{more}")
     typer.echo(f"Show it: {tool.shown_by()}")
 

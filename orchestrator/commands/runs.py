@@ -72,8 +72,8 @@ def rename(run: Run, name: Annotated[str, typer.Argument(help="The new name.")],
     folder = find_run(run, runs)
     target = rename_run(folder, name)
     typer.echo(
-        f"{folder} is now {target}. To continue it, add --name {name} to its command; the command as it was starts a new "
-        f"run of the name {folder.name}."
+        f"{folder} is now {target}. To continue it, add --name {name} to its command; without it, the command starts a new "
+        f"run named {folder.name}."
     )
 
 

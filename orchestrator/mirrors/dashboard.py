@@ -49,7 +49,7 @@ def _refusing_writes(app: Callable[..., Iterable[bytes]]) -> Callable[..., Itera
         if environ["REQUEST_METHOD"] in READING:
             return app(environ, start_response)
         start_response("403 Forbidden", [("Content-Type", "application/json")])
-        return [json.dumps({"reason": "The ledger is written by its driver alone; this page shows it."}).encode()]
+        return [json.dumps({"reason": "Only the driver writes the ledger; this page cannot change it."}).encode()]
 
     return answer
 

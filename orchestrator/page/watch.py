@@ -219,6 +219,6 @@ def serve(folder: Path, port: int, started: Callable[[str], None], say: Callable
             try:
                 server.serve_forever(poll_interval=0.2)
             except KeyboardInterrupt:
-                say("Stopped watching; that stops no sweep.")
+                say("Stopped watching; the sweep is not affected.")
     finally:
         newest.close()
