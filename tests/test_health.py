@@ -404,7 +404,7 @@ def test_one_reason_for_most_failures_is_found_with_the_range_to_cut(tmp_path: P
     reasons = ["MemoryError: needs 31 GB", "MemoryError: needs 47 GB"]
     (finding,) = failures(run_of(tmp_path, failing(0.7, reasons)))
     assert finding.sentence.startswith("28 of 40 trials failed for one reason: MemoryError")
-    assert "All of them have rate from" in finding.evidence
+    assert "All of them have rate of" in finding.evidence
     assert finding.remedy.startswith("End the range of rate near")
 
 

@@ -95,7 +95,7 @@ def test_units_and_a_few_enormous_losses_change_nothing() -> None:
 def test_too_few_trials_give_no_bar(trials: int, parameters: int, needed: int) -> None:
     answer = importance([f"p{k}" for k in range(parameters)], np.zeros((trials, parameters)), np.arange(float(trials)))
     assert answer == TooFew(trials, needed)
-    assert str(answer) == f"too few trials: {trials} of at least {needed}"
+    assert str(answer) == f"too few trials, {trials} of the {needed} needed"
 
 
 def test_equal_results_give_no_bar() -> None:

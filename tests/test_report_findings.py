@@ -130,7 +130,7 @@ def test_every_section_is_sound_on_the_smallest_runs(
     if what == "one trial":  # there is nothing to compare
         assert {found[name] for name in ("parameters", "origins", "correlation")} == {None}
     if what == "conditions":
-        assert text(found["parameters"]).startswith("There is no importance yet: too few trials: ")
+        assert text(found["parameters"]).startswith("There is no importance yet: too few trials, ")
     if what == "a masked secret":
         assert "masks the values of api_key" in text(found["parameters"])
     if what == "one step":

@@ -61,7 +61,7 @@ class TooFew:
 
     def __str__(self) -> str:
         if self.trials < self.needed:
-            return f"too few trials: {self.trials} of at least {self.needed}"
+            return f"too few trials, {self.trials} of the {self.needed} needed"
         return "all results are equal"
 
 

@@ -59,7 +59,10 @@ def _blamed(run: Recorded, failed: list[Trial], sound: list[Trial]) -> tuple[str
         up = above > 0.5
         bound = (min if up else max)(bad, key=lambda each: each[0])[1].config[name]
         safe = (max if up else min)(good, key=lambda each: each[0])[1].config[name]
-        words = f"All of them have {name} {'from' if up else 'up to'} {bound:.4g}; the sound trials reach {safe:.4g}."
+        words = (
+            f"All of them have {name} of {bound:.4g} or {'more' if up else 'less'}; completed and stopped trials have at "
+            f"{'most' if up else 'least'} {safe:.4g}."
+        )
         found.append((max(above, 1 - above), words, f"End the range of {name} near {safe:.4g}."))
     best = max(found, default=None)
     return None if best is None or math.isnan(best[0]) else best[1:]

@@ -39,7 +39,7 @@ def _sentence(run: Recorded) -> str:
     spent = {task["task"]: (task["spent"], task["results"]) for task in run.accounts["tasks"]}
     total = sum(cost for cost, _ in spent.values())
     parts = [
-        f"{100 * cost / total if total else 0:.0f} % went to {name} ({many} results)"
+        f'{100 * cost / total if total else 0:.0f} % went to the task "{name}" ({many} results)'
         for name, (cost, many) in spent.items()
     ]
     return f"Of the cost of {total:.1f} full trainings, {listed(parts)}."
