@@ -120,7 +120,7 @@ def test_parameters_and_values_in_the_command_are_checked_too(tmp_path: Path) ->
     assert "--optimizer takes one of 'sgd', 'adam'" in said
     assert "the parameter 'kind' may be 'adamw'" in said
     said = refusal(script(tmp_path, ARGPARSE, " --momentum 0.5 --batch-size 2e3"), layers=1)
-    assert f"--batch-size takes whole numbers ({tmp_path / 'train.py'}, line 4), not '2e3', which stands in" in said
+    assert f"--batch-size takes whole numbers ({tmp_path / 'train.py'}, line 4), not '2e3', which is in" in said
     script(tmp_path, ARGPARSE, " --optimizer x{kind} --layers 1").check_space(Space({"kind": choice(["adamw"])}))
 
 
