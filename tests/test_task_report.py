@@ -144,8 +144,8 @@ def test_the_plan_shows_tasks_budget_and_finalists(tmp_path: Path, capsys: pytes
     print_plan(tasked(tasks=tasks, num_samples=None, budget=9.0, finalists=2), tmp_path)
     text = capsys.readouterr().out
     assert "little data: 8 steps, data_share=0.25, costs 0.2; a promotion starts over" in text
-    assert "0.5 of the epochs: 4 steps, costs 0.5; resumed later" in text
-    assert "budget     9 full trainings of 8 steps, 7 of them to search with" in text
+    assert "0.5 of the epochs: 4 steps, costs 0.5; can be resumed later" in text
+    assert "budget     9 full trainings of 8 steps, 7 of them for the search" in text
     assert "finalists  the best 2 are trained again" in text
     assert text.count("learning_rate=") == 5
     assert list(tmp_path.iterdir()) == []

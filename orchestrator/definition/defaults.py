@@ -24,10 +24,10 @@ FULL_ONLY = {
 def searcher(tasks: bool) -> tuple[Searcher, str]:
     """The default searcher of a sweep with or without cheaper tasks, and why."""
     if tasks:
-        return MultitaskSearch(), "it learns from the cheaper tasks about the full one"
+        return MultitaskSearch(), "it learns about the full training from the cheaper tasks"
     return (
         Random(),
-        "a first look at the space; beside Asha() no searcher was reliably ahead of it",
+        "a first look at the space; with Asha() no other searcher was reliably ahead of it",
     )
 
 
@@ -35,7 +35,7 @@ def scheduler(chosen: Searcher, horizon: int, *, policy_resumes: bool) -> tuple[
     """The scheduler that suits the searcher and the training, and why."""
     title = type(chosen).__name__
     if chosen.schedules:
-        why = f"{title} decides itself how long each trial trains"
+        why = f"{title} itself decides how long each trial trains"
         if not policy_resumes:
             why += "; the policy's schedule depends on the training's length, so its early steps may mislead the search"
         return RunToEnd(), why

@@ -253,7 +253,7 @@ def _tasks(sweep: Sweep) -> list[str]:
     for task in sorted(sweep.tasks, key=lambda task: task.cost):
         differs = "".join(f", {name}={value!r}" for name, value in task.changes.items())
         cost = task.steps(horizon) / horizon if task.resumes else task.cost
-        then = "" if task.name == FULL else "; resumed later" if task.resumes else "; a promotion starts over"
+        then = "" if task.name == FULL else "; can be resumed later" if task.resumes else "; a promotion starts over"
         lines.append(f"task       {task.name}: {task.steps(horizon)} steps{differs}, costs {cost:.3g}{then}")
     return lines
 

@@ -51,7 +51,7 @@ def limit_rows(sweep: Sweep, history: History) -> list[str]:
             f"cost       at most {plural(most, 'full training')} of {plural(horizon, 'step')}{steps}{own}{less}"
         )
     if sweep.budget is not None:
-        used = "for the baseline and to search with" if sweep.baseline_config is not None else "to search with"
+        used = "for the baseline and the search" if sweep.baseline_config is not None else "for the search"
         parts = (
             ""
             if full_trainings(sweep.budget) is None
