@@ -167,8 +167,8 @@ def leaves(config: Any) -> None:
     sys.exit("no such tokenizer")
 
 
-def returns(config: Any) -> float:
-    return 0.25
+def returns(config: Any) -> str:
+    return "trained well"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,27 @@ def test_what_goes_wrong_in_a_function_is_the_reason_of_the_failure(train: Any, 
     if train is breaks:
         assert "in breaks" in (assignment().folder.parent / "log.txt").read_text()
     if train is returns:
-        assert "returned 0.25, which nothing reads" in (assignment().folder.parent / "log.txt").read_text()
+        assert "returned 'trained well', which nothing reads" in (assignment().folder.parent / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("result", [0.25, {"loss": 0.25, "accuracy": 0.5}, torch.tensor(0.25)])
+def test_a_function_may_return_its_result(result: Any, assignment: Any) -> None:
+    assert told(lambda config: result, assignment()) == {3: 0.25}
+
+
+@pytest.mark.parametrize("result", [True, "done", [0.25, 0.5]])
+def test_what_is_no_result_is_not_recorded(result: Any, assignment: Any) -> None:
+    with pytest.raises(RuntimeError, match="the function returned"):
+        told(lambda config: result, assignment())
+
+
+def test_a_result_after_reports_is_not_one_more(assignment: Any) -> None:
+    def train(config: Any) -> float:
+        for step in (1, 2, 3):
+            reporting.report(step, loss=1 / step)
+        return 9.0
+
+    assert told(train, assignment()) == {1: 1.0, 2: 0.5, 3: 1 / 3}
 
 
 def test_a_generator_of_the_configuration_alone_may_not_yield_a_state(assignment: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copyreg
 import importlib
 import inspect
+import json
 import os
 import pickle
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 import cloudpickle
 
 from trainables.cached import store_by_value
+from trainables.scripts.trial_folder import FOLDER, PLACE, REPORTS
 
 store_by_value(cloudpickle.Pickler)
 
@@ -34,9 +36,9 @@ def command(file: Path) -> list[str]:
     return ["env", f"PYTHONPATH={places}", sys.executable, "-m", "trainables.execution.call", str(file)]
 
 
-def write(file: Path, train: Callable[..., Any], config: Mapping[str, Any]) -> None:
+def write(file: Path, train: Callable[..., Any], config: Mapping[str, Any], metric: str, horizon: int) -> None:
     """Pickle functions of a script, notebook or other function by value, those of a module by name."""
-    content = pickle.dumps(sys.path) + cloudpickle.dumps((train, dict(config)))
+    content = pickle.dumps(sys.path) + cloudpickle.dumps((train, dict(config), metric, horizon))
     file.write_bytes(content)
     file.chmod(0o600)
 
@@ -60,16 +62,31 @@ def call(path: Path) -> None:
 
     with open(path, "rb") as file:
         sys.path[:] = pickle.load(file)  # so that the user's modules are found
-        train, config = pickle.load(file)
+        train, config, metric, horizon = pickle.load(file)
     sys.excepthook = _without_our_frames
     seed_streams(int(os.environ["TRIAL_SEED"]))
     with Guard():
         told = train(config)
     if inspect.isgenerator(told):
         raise TypeError("the function returned a generator, which nothing runs; make it a generator function itself.")
-    if told is not None:
+    if told is not None and not _reported(told, metric, horizon):
         text = f"the function returned {told!r}, which nothing reads; call report(step, valid_loss=…) in it."
         print(text, file=sys.stderr)
+
+
+def _reported(result: Any, metric: str, horizon: int) -> bool:
+    """Report what a function without a report has returned, the metric or a dict of metrics, as its last step."""
+    reports = Path(os.environ[FOLDER]) / PLACE / REPORTS
+    has_reported = reports.exists() and reports.stat().st_size
+    if has_reported or isinstance(result, bool) or os.environ.get("RANK", "0") != "0":
+        return False
+    named = result if isinstance(result, Mapping) else {metric: result}
+    try:
+        metrics = {name: repr(float(value)) for name, value in named.items()}
+    except (TypeError, ValueError):
+        return False
+    reports.write_text(json.dumps({"step": horizon, "metrics": metrics, "checkpoint": None}) + "\n")
+    return True
 
 
 def _without_our_frames(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:

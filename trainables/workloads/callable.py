@@ -16,6 +16,8 @@ reported:
 
     Sweep(workload=FromFunction(train, metric="loss", mode="min", horizon=20), ...)
 
+A function that only has a result may return it, a number or a dict of metrics: it counts as the report of its last step.
+
 A generator function of (configuration, state) yields its metrics and its state. Its trials share warm processes, which
 suits short trainings, and the worker saves the yielded state:
 
@@ -63,7 +65,8 @@ Train = Callable[[Config], Any] | Callable[[Config, Any], Iterator[Any]] | Calla
 
 @dataclass(frozen=True, repr=False)
 class FromFunction(OwnTraining):
-    """Tunes `train`: `train(config)` calls `report` at rising steps, or `train(config, state)` yields `horizon` times.
+    """Tunes `train`: `train(config)` calls `report` at rising steps or returns its result, or `train(config, state)` yields
+    `horizon` times.
 
     `test_with(config, state)`, if given, returns the metrics on data that no decision used, for a yielded state or for
     the path of a reported checkpoint.
@@ -215,7 +218,7 @@ class _Called:
     def arguments(self, config: Config, places: Mapping[str, Any] | None = None) -> list[str]:
         """Write the function to a file and return the command that runs it."""
         path = self.folder / "train.pickle"
-        call.write(path, self.function.train, config)
+        call.write(path, self.function.train, config, self.metric, self.horizon)
         return call.command(path)
 
     def known_flags(self) -> Mapping[str, Any]:
