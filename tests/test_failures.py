@@ -182,6 +182,9 @@ INVALID = "2 errors for Config\nlr\n  too large [input=0.3]\nsteps\n  missing"
          "the script ended with code 1: my.tools.BadRate: lr is missing"),
         ("the script ended with code 2\n    usage: a.py [-h]\n    a.py: error: unrecognized arguments: --lr=1",
          "the script ended with code 2: a.py: error: unrecognized arguments: --lr=1"),
+        ("'FID' stands only in lines about a part of a step ('train:  20%|██ | 400/2000 [00:01<00:05, 300it/s]'): print it once",
+         "'FID' stands only in lines about a part of a step ('train:  20%|██ | 400/2000 [00:01<00:05, 300it/s]'): print it once"),
+        ("too slow: 0.5 it/s", "too slow: 0.5 it/s"),
         ("", ""),
     ],
 )  # fmt: skip
