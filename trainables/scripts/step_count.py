@@ -86,6 +86,11 @@ class StepCount:
         kind: str | None = self.memory.get("kind")
         return kind
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether this start of the script has told a step."""
+        return bool(self._last or self.counted)
+
     def other_end(self, reading: Reading) -> int | None:
         """The total to which the script counts its steps, if it is not the horizon."""
         total, last = reading.totals.get(self.memory.get("key", "")), self.horizon - (self.memory.get("shift") or 0)
