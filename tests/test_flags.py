@@ -159,7 +159,7 @@ def test_a_script_is_asked_once(tmp_path: Path) -> None:
     for _ in range(3):
         script(tmp_path, text).arguments({"batch_size": 3})
     assert asked.read_text() == "x"
-    assert len(list((tmp_path / "cache" / "flags").glob("*.json"))) == 1
+    assert len(list((tmp_path / "cache" / "flags").glob("*.txt"))) == 1
 
 
 def test_a_script_without_readable_flags_is_asked_once_too(tmp_path: Path) -> None:

@@ -38,15 +38,15 @@ from search.wording import shown
 from search.work import CONFIG, FOLDER, SEED, Assignment
 from trainables.contract import CommandLine
 from trainables.scripts import base_config, config_file
+from trainables.scripts.asking import ask, asked_words, missing_import, mistyped_subcommand
 from trainables.scripts.command_flags import wrong_flag
 from trainables.scripts.flags import (
     Flag,
-    ask,
     command_words,
     filled,
     find,
     listed,
-    missing_import,
+    may_be_of_any_class,
     names_in,
     nearest,
     script_place,
@@ -188,7 +188,12 @@ class Script(CommandLine):
             if not Path(self.config).is_file():
                 raise ValueError(f"Script(config={self.config!r}): there is no such file in {Path.cwd()}.")
             config_file.read(Path(self.config))
-        if self.flag is None and (wrong := wrong_flag(self.command, self.resume or "", ask(self.command), self._text)):
+        if wrong := mistyped_subcommand(self.command):
+            raise ValueError(f"{self.command!r}: {wrong}")
+        asked = len(asked_words(self.command))
+        if self.flag is None and (
+            wrong := wrong_flag(self.command, self.resume or "", ask(self.command), self._text, asked)
+        ):
             raise ValueError(wrong)
         self._check_resume()
 
@@ -242,7 +247,7 @@ class Script(CommandLine):
             if name in named:
                 continue
             flag = find(name, known)
-            if flag is None and find(f"no-{name}", known) is None:
+            if flag is None and find(f"no-{name}", known) is None and not may_be_of_any_class(name, known):
                 raise ValueError(f"{self.command!r} has no flag --{name}; {_instead(name, known, space.names)}")
             if flag is not None and (twin := taken.setdefault(flag.name, name)) != name:
                 raise ValueError(
