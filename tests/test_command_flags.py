@@ -23,6 +23,23 @@ args{unknown} = parser.{parse}()
 print("epoch 1: distance=0.5")
 """
 STRICT = ARGPARSE.format(unknown="", parse="parse_args")
+HUGGING_FACE = """
+import os
+import sys
+from dataclasses import dataclass, field
+from transformers import HfArgumentParser
+@dataclass
+class Arguments:
+    learning_rate: float = 0.1
+    do_eval: bool = field(default=False, metadata={"help": "x"})
+    bf16: bool = True
+parser = HfArgumentParser((Arguments,))
+if len(sys.argv) == 2 and sys.argv[1].endswith(".json"):
+    (args,) = parser.parse_json_file(json_file=os.path.abspath(sys.argv[1]))
+else:
+    (args,) = parser.parse_args_into_dataclasses(PARSE)
+print("epoch 1: distance=0.5", args)
+"""
 SUBPARSERS = """
 import argparse
 parser = argparse.ArgumentParser()
@@ -88,6 +105,7 @@ def described(folder: Path, text: str, words: str, **more: str) -> Script:
         (STRICT, "", {"resume": "--resume {folder}/last.pt"}, "--resume stands in the command"),
         (CLICK, "--batch_size 3", {}, "it has --batch-size: write --batch-size"),
         (TYPER, "--batchsize 3", {}, "it has --batch-size: write --batch-size"),
+        (HUGGING_FACE.replace("PARSE", ""), "--do_evla", {}, "--do_evla stands in the command.* it has --do_eval: write --do_eval"),
     ],
 )  # fmt: skip
 def test_a_flag_of_the_command_that_the_script_lacks_is_refused(
@@ -106,6 +124,11 @@ def test_a_flag_of_the_command_that_the_script_lacks_is_refused(
         (SUBPARSERS.format(metavar=""), "--verbose train --learning-rate 3"),
         (GROUP, "--quiet train --learning-rate 3"),
         (CLICK, "--no-amp -b 3"),
+        (
+            HUGGING_FACE.replace("PARSE", ""),
+            "--do_eval --learning_rate 0.1 --no_bf16 --learning-rate 1 --do_e True --bf16=1",
+        ),
+        (HUGGING_FACE.replace("PARSE", "return_remaining_strings=True"), "--do_evla"),
         ("print('no parser')", "--total_step 100"),
     ],
 )

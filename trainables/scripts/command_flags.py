@@ -12,10 +12,13 @@ from collections.abc import Mapping
 
 from trainables.scripts.flags import Flag, listed, nearest, script_place
 
-_READS_THEM = re.compile(r"\b(?:argparse|ArgumentParser|click|typer)\b")
-_ARGPARSE = re.compile(r"\b(?:argparse|ArgumentParser)\b")
+_READS_THEM = re.compile(r"\b(?:argparse|ArgumentParser|HfArgumentParser|click|typer)\b")
+_ARGPARSE = re.compile(r"\b(?:argparse|ArgumentParser|HfArgumentParser)\b")
 _LEAVES_SOME = re.compile(
-    r"parse_known|REMAINDER|fromfile_prefix_chars|ignore_unknown_options|allow_extra_args|absl|HfArgumentParser|jsonargparse|simple_parsing|tyro|configargparse|hydra|\bfire\b|sys\.argv(?!\[1:\]\))"
+    r"parse_known|REMAINDER|fromfile_prefix_chars|ignore_unknown_options|allow_extra_args|absl|return_remaining_strings|jsonargparse|simple_parsing|tyro|configargparse|hydra|\bfire\b|sys\.argv(?!\[1:\]\))"
+)
+_ONE_FILE = re.compile(  # of transformers' examples: the only word may be a file with the arguments
+    r"len\(sys\.argv\) == 2 and sys\.argv\[1\]\.endswith\([^)]*\)|os\.path\.abspath\(sys\.argv\[1\]\)"
 )
 _HAS_COMMANDS = re.compile(r"add_subparsers|\.group\(|add_typer|add_command")
 _NAMED = re.compile(r"--(?P<name>[A-Za-z][\w.-]*)(?:=.*)?", re.S)
@@ -28,7 +31,7 @@ def wrong_flag(command: str, resume: str, known: Mapping[str, Flag], text: str, 
     """
     words = shlex.split(command)
     place = script_place(words)
-    if place is None or not known or not _READS_THEM.search(text) or _LEAVES_SOME.search(text):
+    if place is None or not known or not _READS_THEM.search(text) or _LEAVES_SOME.search(_ONE_FILE.sub("", text)):
         return ""
     has_commands = _HAS_COMMANDS.search(text) or text.count(".command(") > 1  # each with flags of its own
     if has_commands and asked == place + 1:
@@ -40,6 +43,8 @@ def wrong_flag(command: str, resume: str, known: Mapping[str, Flag], text: str, 
         if found is None or _has(found["name"], known, text):
             continue
         near = nearest(found["name"], known)
+        if near and "_" in found["name"] and (same := near.replace("-", "_")) in known:
+            near = same  # transformers takes both spellings
         return f"--{found['name']} stands in the command, and the script has no such flag; it has " + (
             f"--{near}: write --{near}." if near else f"{listed(known)}."
         )
