@@ -18,7 +18,7 @@ from typing import Any
 from search.records import Config
 from search.work import CONFIG
 
-_SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "fish")
+SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "fish")
 _SHORT_FORMS = (
     {"lr", "learningrate"},
     {"bs", "batchsize"},
@@ -109,7 +109,7 @@ def variable_in(command: str) -> str | None:
     words = shlex.split(command)
     for place, word in enumerate(words):
         flags = itertools.takewhile(lambda each: each.startswith("-"), words[place + 1 :])
-        if Path(word).name in _SHELLS and any(re.fullmatch(r"-\w*c", each) for each in flags):
+        if Path(word).name in SHELLS and any(re.fullmatch(r"-\w*c", each) for each in flags):
             return None
         if found := re.search(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})", word):
             return found.group()

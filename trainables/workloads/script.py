@@ -56,6 +56,7 @@ from trainables.scripts.flags import (
 from trainables.scripts.option_values import wrong_value
 from trainables.scripts.printed import measured as measured
 from trainables.scripts.shared_files import IN_OWN_FOLDER, has_checkpoint
+from trainables.scripts.shell_scripts import lost_parameter
 from trainables.scripts.source_names import never_prints
 
 if TYPE_CHECKING:
@@ -239,6 +240,10 @@ class Script(CommandLine):
         if self.config is not None and "." in self.config and Path(self.config).is_file():
             for name in (name for name in space.names if name not in named):
                 config_file.refuse_unknown(Path(self.config), name, space.parameters[name].values(3))
+        if self.config is None and (
+            lost := lost_parameter(self.command, [each for each in space.names if each not in named])
+        ):
+            raise ValueError(lost)
         known = self.known_flags()
         if not known:
             return
