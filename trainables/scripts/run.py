@@ -140,7 +140,10 @@ class ScriptRun(Run):
                     self._start()
                     yield from self._watch(may_start_over=False)
                     return
-                yield self._end(process.code or 0)
+                ended = self._end(process.code or 0)
+                self._count.look_at_the_end()
+                yield from self._take_notices()
+                yield ended
                 return
             if self._is_asked_to_pause():
                 yield self.save()
