@@ -257,6 +257,8 @@ def test_the_likeliest_name_is_the_one_that_was_meant() -> None:
     assert likeliest("valid_loss", ["train_loss", "val_loss"]) == "val_loss"
     assert likeliest("accuracy", ["loss", "acc"]) == "acc"
     assert likeliest("val_accuracy", ["loss", "val acc", "train acc"]) == "val acc"
+    assert likeliest("f_1", ["loss", "eval_loss", "eval_f1"]) == "eval_f1"
+    assert likeliest("valloss", ["loss", "val_loss"]) == "val_loss"
     assert likeliest("bleu", ["loss", "time"]) is None
 
 
