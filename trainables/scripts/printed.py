@@ -60,7 +60,8 @@ _PROGRESS = re.compile(
 )
 _BAR = re.compile(r"(?<![\d.])\d{1,3}%\s*\|[^|]*\||[━╸╺█▏▎▍▌▋▊▉]+|\[[=>.]{4,}\]")
 _DRAWN_BAR = re.compile(  # up to its end, as tqdm draws it; what follows was printed behind it
-    r".*(?:\d{1,3}%\s*\|[^|]*\|\s*(?:[\d.]+\w*/[\d.]+\w*\s*)?|\b\d{1,9}\w{1,9}\s+(?=\[))(?:\[\d+:\d\d[^\]]*\])?\s*"
+    r".*(?:\d{1,3}%\|[#█=>*.-]*[\d▏▎▍▌▋▊▉]? *\|\s*(?:[\d.]+\w*/[\d.]+\w*\s*)?(?:\[\d+:\d\d[^\]]*\])?"
+    r"|\b\d{1,9}\w{1,9} \[\d+:\d\d(?::\d\d)?, [^\]]*/[^\]]*\])\s*"
 )
 _STAMPS = re.compile(
     r"\d{4}[-/]\d\d[-/]\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)?"

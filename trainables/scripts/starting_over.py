@@ -22,6 +22,7 @@ _REFUSES = re.compile(
     re.I | re.S,
 )
 _WHOLE = re.compile(rf"\{{{FOLDER}\}}(?![\w/.-])")  # the trial's folder itself, not a folder in it
+_PATH = re.compile(r"[/\\]|['\"(][\w.-]+['\")]")
 
 
 def begin_counting_anew(folder: TrialFolder, metrics: Iterable[Path], lines: int, metric: str) -> None:
@@ -62,5 +63,5 @@ def remedy(error: str, folder: Path, command: str) -> str:
 
 
 def _is_own(error: str, folder: Path, command: str) -> bool:
-    """Whether the folder of the error is the trial's, or one in it."""
-    return str(folder) in error or FOLDER in names_in(command)
+    """Whether the folder of the error is the trial's, or one in it; an error without a path is about the command's."""
+    return str(folder) in error or (FOLDER in names_in(command) and not _PATH.search(error))
