@@ -25,7 +25,9 @@ from tests.scripting import (
     truth,
 )
 from trainables.scripts.channels import ScriptFailed
+from trainables.scripts.starting_over import refuses_own_files
 from trainables.scripts.step_count import Refused
+from trainables.scripts.trial_folder import TrialFolder
 from trainables.workloads.script import Script
 
 pytestmark = pytest.mark.usefixtures("reports_find_this_checkout")
@@ -188,6 +190,35 @@ def test_a_script_that_refuses_its_half_filled_folder_starts_over_with_an_empty_
     assert curve(items) == truth(3, 4, 5, 6)
     (notice,) = texts(items)
     assert "set aside in script.old: it refuses a folder that holds files" in notice
+
+
+def test_a_checkpoint_is_never_set_aside_as_the_script_refuses_it(tmp_path: Path) -> None:
+    workload = guarded(tmp_path, "--out={folder}/out")
+    trained(workload, assigned(tmp_path, until=2))
+    kept = tmp_path / "trial" / "checkpoints" / "script" / "out" / "best.ckpt"
+    kept.touch()
+    with pytest.raises(ScriptFailed, match=r"It holds a checkpoint, so it is not emptied: Script\(resume=…\) adds"):
+        trained(workload, assigned(tmp_path, recorded=2))
+    assert kept.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_refusal"),
+    [
+        ("FileExistsError: [Errno 17] File exists: '/own/out'", True),
+        ("ValueError: Output directory (/own) already exists and is not empty.", True),
+        ("Error: output dir /own/out exists, use --overwrite", True),
+        ("RuntimeError: refusing to write into non-empty directory /own/out", True),
+        ("error: --out: path must not be a file or a folder that is not empty", True),
+        ("FileExistsError: [Errno 17] File exists: 'data/cache'", False),
+        ("FileNotFoundError: no such file exists: /own/out/last.pt", False),
+        ("RuntimeError: /own/out/model.bin has the wrong shape", False),
+    ],
+)
+def test_which_errors_are_about_the_trials_own_folder(error: str, is_refusal: bool, tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path / "own")
+    (folder.place / "stderr.txt").write_text(error.replace("/own", str(folder.path)) + "\n")
+    assert refuses_own_files(folder, "python train.py --out {folder}") is is_refusal
 
 
 def test_a_script_that_refuses_even_an_empty_folder_fails_with_its_reason(tmp_path: Path) -> None:

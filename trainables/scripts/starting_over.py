@@ -18,7 +18,8 @@ from trainables.scripts.step_count import Refused
 from trainables.scripts.trial_folder import ERRORS, OUTPUT, TrialFolder
 
 _REFUSES = re.compile(
-    r"\b(?:folder|director(?:y|ies)|dir|path|file)\b.{0,500}?\b(?:not empty|already exists?)|\bFile exists\b|\bFileExistsError\b",
+    r"\b(?:folder|director(?:y|ies)|dir|path|file)\b.{0,500}?(?:\bnot (?:an )?empty|\balready exists?"
+    r"|\bexists\b.{0,80}(?:overwrite|force|another|remove|delete))|\bnon-?empty (?:folder|dir)|(?-i:\bFile exists\b)|\bFileExistsError\b",
     re.I | re.S,
 )
 _WHOLE = re.compile(rf"\{{{FOLDER}\}}(?![\w/.-])")  # the trial's folder itself, not a folder in it
@@ -59,6 +60,8 @@ def remedy(error: str, folder: Path, command: str) -> str:
         )
     if _WHOLE.search(command) and not re.search(rf"{re.escape(str(folder))}/\w", error):
         return " {folder} is never empty, as it holds .reports: write {folder}/out in the command."
+    if has_checkpoint(folder):
+        return " It holds a checkpoint, so it is not emptied: Script(resume=…) adds the words with which the script goes on."
     return ""
 
 
