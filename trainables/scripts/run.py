@@ -28,7 +28,7 @@ from trainables.scripts.printed import visible
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
 from trainables.scripts.progress_bars import ProgressBars
 from trainables.scripts.shared_files import LOOKS, checkpoints_here
-from trainables.scripts.starting_over import begin_counting_anew, refuses_own_files, remedy
+from trainables.scripts.starting_over import begin_counting_anew, refuses_own_files, with_remedy
 from trainables.scripts.step_count import COUNTED, REPORTED, Reading, Refused, StepCount, TrainsOn
 from trainables.scripts.trial_folder import (
     ANSWER,
@@ -331,7 +331,7 @@ class ScriptRun(Run):
         if code:
             told = "" if signal_of(code) else output  # what a killed script printed last is its progress
             said = error_line(errors, told, self._script.known_flags(), self._script.command) or "it printed no reason"
-            said += remedy(said, self._folder.path, self._script.command)
+            said = with_remedy(said, self._folder.path, self._script.command)
             where = f"after step {self._step} of {self._assignment.until}"
             if signal_of(code):
                 raise failure_of(self._script)(f"{exit_in_words(code)} {where}: {said}")

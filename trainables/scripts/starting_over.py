@@ -49,19 +49,22 @@ def refuses_own_files(folder: TrialFolder, command: str) -> bool:
     return bool(_REFUSES.search(error)) and _is_own(error, folder.path, command) and not has_checkpoint(folder.path)
 
 
-def remedy(error: str, folder: Path, command: str) -> str:
-    """What to write in the command where the script refuses a folder that exists; empty for any other error."""
-    if not command or not _REFUSES.search(error):
-        return ""
+def with_remedy(error: str, folder: Path, command: str) -> str:
+    """The error, and what to write in the command if it is that the script refuses a folder which exists."""
+    remedy = _remedy(error, folder, command) if command and _REFUSES.search(error) else ""
+    return f"{error.rstrip('.')}. {remedy}" if remedy else error
+
+
+def _remedy(error: str, folder: Path, command: str) -> str:
     if not _is_own(error, folder, command):
         return (
-            " Each trial needs a folder of its own: name {folder} or {folder}/out in the command, in place of the folder that "
+            "Each trial needs a folder of its own: name {folder} or {folder}/out in the command, in place of the folder that "
             "all trials share."
         )
     if _WHOLE.search(command) and not re.search(rf"{re.escape(str(folder))}/\w", error):
-        return " {folder} is never empty, as it holds .reports: write {folder}/out in the command."
+        return "{folder} is never empty, as it holds .reports: write {folder}/out in the command."
     if has_checkpoint(folder):
-        return " It holds a checkpoint, so it is not emptied: Script(resume=…) adds the words with which the script goes on."
+        return "It holds a checkpoint, so it is not emptied: Script(resume=…) adds the words with which the script goes on."
     return ""
 
 
