@@ -21,6 +21,7 @@ FRAMES = "Traceback (most recent call last):"
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
 _BAR = re.compile(r"\d+%\s*\||\d+(?:\.\d+)?\s*(?:it/s|s/it|B/s)\b|[━█▏▎▍▌▋▊▉]{3}")  # tqdm, rich, transformers, pip
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _ERROR = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit|Failure|Fault|Warning|Lost)\b\s*(?::|$)")
 _COMPLAINT = re.compile(r"(?:^|\s)(?:fatal |internal )?error:|^(?:fatal|panic|segmentation fault)\b", re.I)
 
@@ -119,7 +120,7 @@ def shortened(text: str) -> str:
 
 def complaint(text: str) -> str:
     """A message in one line; of a traceback, or of an output that a message quotes, the error."""
-    lines = readable(text)
+    lines = readable(text) or _lines(text)  # all of it looks like a bar, so it is the message
     if not lines:
         return ""
     at = _error_at(lines)
@@ -148,9 +149,14 @@ def last_traceback(output: str) -> str:
 
 
 def readable(text: str) -> list[str]:
-    """The lines that a terminal would show at the end, without colours, progress bars and empty lines."""
+    """The lines that a terminal would show at the end, without colours, progress bars and empty lines. A bar that a line
+    quotes is a part of it."""
+    return [line for line in _lines(text) if not _BAR.search(_QUOTED.sub("", line))]
+
+
+def _lines(text: str) -> list[str]:
     lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in _ANSI.sub("", text).split("\n")]
-    return [line for line in lines if line.strip() and not _BAR.search(line)]
+    return [line for line in lines if line.strip()]
 
 
 def signature(reason: str) -> str:

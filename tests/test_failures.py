@@ -58,6 +58,20 @@ def test_a_first_trial_that_loses_its_worker_goes_on_alone(ledger: Ledger) -> No
     assert orders(driver) == [0]
 
 
+def test_a_lost_worker_is_told_with_what_comes_next(ledger: Ledger) -> None:
+    told: list[str] = []
+    driver = Driver(small_sweep(), ledger, listen=lambda kind, text: told.append(f"{kind}: {text}"))
+    assert orders(driver) == [0]
+    driver.lose(0, "killed")
+    assert orders(driver) == [0]
+    driver.receive(0, [Reported(step=1, metrics={"loss": 1.0})])
+    driver.lose(0, "killed")
+    assert [text for text in told if text.startswith("retry")] == [
+        "retry: trial 0 lost its worker at step 0 (killed); starting again",
+        "retry: trial 0 lost its worker at step 1 (killed); going on from its last checkpoint, if it has one",
+    ]
+
+
 def test_nobody_waits_if_asked_not_to_or_if_there_are_results_already(tmp_path: Path, ledger: Ledger) -> None:
     assert orders(Driver(small_sweep(first_alone=False), ledger)) == [0, 1, 2, 3, 4]
     interrupted_after(tmp_path / "other", small_sweep(), 1, workers=1)
@@ -182,6 +196,9 @@ INVALID = "2 errors for Config\nlr\n  too large [input=0.3]\nsteps\n  missing"
          "the script ended with code 1: my.tools.BadRate: lr is missing"),
         ("the script ended with code 2\n    usage: a.py [-h]\n    a.py: error: unrecognized arguments: --lr=1",
          "the script ended with code 2: a.py: error: unrecognized arguments: --lr=1"),
+        ("'FID' stands only in lines about a part of a step ('train:  20%|██ | 400/2000 [00:01<00:05, 300it/s]'): print it once",
+         "'FID' stands only in lines about a part of a step ('train:  20%|██ | 400/2000 [00:01<00:05, 300it/s]'): print it once"),
+        ("too slow: 0.5 it/s", "too slow: 0.5 it/s"),
         ("", ""),
     ],
 )  # fmt: skip

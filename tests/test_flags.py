@@ -153,13 +153,65 @@ def test_a_script_that_cannot_be_asked_is_given_name_and_value(tmp_path: Path) -
     assert workload.arguments({"anything": 1})[2:] == ["--anything=1"]
 
 
+BY_VARIABLES = '#!/usr/bin/env bash\n# usage: WD=0 train.sh OUT "$@"\nOUT=${1:-out}\npython train.py --wd "${WD:-0}" --out "$OUT"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "told"),
+    [
+        (BY_VARIABLES, "bash train.sh {folder}", r"'WD' would be lost, as train.sh reads no word .* write 'env WD=\{WD\} bash train.sh \{folder\}'"),
+        (BY_VARIABLES, "env A=1 ./train.sh {folder}", r"write 'env WD=\{WD\} A=1 ./train.sh \{folder\}'"),
+        (BY_VARIABLES, "bash -eu train.sh {folder} more", "'WD' would be lost"),
+        ("", "sh -c 'python train.py --lr 0.1'", r"'WD' would be lost, as sh -c reads no word behind it. Write \{WD\} where it belongs in the quotes"),
+        ("", "srun /bin/bash -e -c 'python train.py'", "as /bin/bash -c reads no word"),
+        ("", """sh -c 'python train.py "$@"'""", "sh -c takes the first word behind it for its own name. .*: sh -c '…' sh"),
+    ],
+)  # fmt: skip
+def test_a_parameter_that_a_shell_script_would_not_read_is_refused(
+    text: str, command: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("train.sh").write_text(text)
+    workload = Script(command, metric="loss", mode="min", horizon=1)
+    with pytest.raises(ValueError, match=told):
+        workload.check_space(Space({"WD": uniform(0, 1)}))
+    Script(f"env WD={{WD}} {command.removeprefix('env ')}", metric="loss", mode="min", horizon=1).check_space(
+        Space({"WD": uniform(0, 1)})
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ('python train.py "$@"', "bash train.sh"),
+        ("python train.py $*", "bash train.sh {folder}"),
+        ("while getopts w: name; do WD=$OPTARG; done", "bash train.sh"),
+        ("OUT=$1; shift", "bash train.sh {folder}"),
+        ("OUT=$1 WD=$2", "bash train.sh {folder}"),
+        ("WD=${1#--WD=}", "bash train.sh"),
+        ("for word; do echo $word; done", "bash train.sh"),
+        (". ./settings.sh", "bash train.sh"),
+        ("", """sh -c 'python train.py "$@"' sh"""),
+        ("", """sh -c 'python train.py "$0" "$@"'"""),
+        ("", "python train.py --launcher train.sh"),
+    ],
+)
+def test_a_shell_script_that_may_read_its_words_is_not_refused(
+    text: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("train.sh").write_text(text)
+    Path("train.py").write_text("print('epoch 1: loss=1')")
+    Script(command, metric="loss", mode="min", horizon=1).check_space(Space({"WD": uniform(0, 1)}))
+
+
 def test_a_script_is_asked_once(tmp_path: Path) -> None:
     asked = tmp_path / "asked.txt"
     text = f"open({str(asked)!r}, 'a').write('x')\n" + ARGPARSE
     for _ in range(3):
         script(tmp_path, text).arguments({"batch_size": 3})
     assert asked.read_text() == "x"
-    assert len(list((tmp_path / "cache" / "flags").glob("*.json"))) == 1
+    assert len(list((tmp_path / "cache" / "flags").glob("*.txt"))) == 1
 
 
 def test_a_script_without_readable_flags_is_asked_once_too(tmp_path: Path) -> None:
@@ -408,9 +460,9 @@ def test_a_variable_that_no_shell_would_replace_is_refused(command: str, variabl
 @pytest.mark.parametrize(
     "command",
     [
-        "sh -c 'python train.py out=$TRIAL_FOLDER'",
-        "srun /bin/bash -e -c 'echo $HOME'",
-        "sh -c 'cd code && python train.py | tee log'",
+        "sh -c 'python train.py out=$TRIAL_FOLDER lr={lr}'",
+        "srun /bin/bash -e -c 'echo $HOME {lr}'",
+        "sh -c 'cd code && python train.py {lr} | tee log'",
         "python train.py --sep '|' --arrow -> --if 'a > b'",
         "awk '{{print $1}}'",
         "a x=${{y}}",

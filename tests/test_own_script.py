@@ -73,6 +73,8 @@ def test_the_sentences_that_the_page_explains_are_ours() -> None:
             "scripts/option_values.py",
             "scripts/step_count.py",
             "scripts/run.py",
+            "scripts/shell_scripts.py",
+            "scripts/starting_over.py",
             "scripts/missing_metric.py",
             "workloads/script.py",
         )

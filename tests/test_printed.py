@@ -66,6 +66,11 @@ def told(line: str, *names: str) -> dict[str, float | None]:
     [
         ("val_acc: 95.2 (best val_acc: 96.1)", "val_acc", 95.2),
         ("val_acc=1,234.5", "val_acc", 1234.5),
+        ("val_acc 0.5 | train_acc 95% | 12 | step 1200", "val_acc", 0.5),
+        ("val_acc 0.5 | train_acc 95%|0.5| step 1200", "val_acc", 0.5),
+        ("val_acc 0.5 took 100ms [00:12] epoch 3", "val_acc", 0.5),
+        ("12it [00:01, 300.00it/s, val_acc=0.4]epoch 3 val_acc 0.5", "val_acc", 0.5),
+        (" 20%|==>  | 4/20 [00:01<00:05, 3it/s, val_acc=0.4]epoch 3 val_acc 0.5", "val_acc", 0.5),
         ("val_acc 0.91", "val_acc", 0.91),
         ("[3/20] | val_acc 0.5", "val_acc", 0.5),
         ('{"val_acc": "0.5"}', "val_acc", 0.5),
@@ -257,6 +262,8 @@ def test_the_likeliest_name_is_the_one_that_was_meant() -> None:
     assert likeliest("valid_loss", ["train_loss", "val_loss"]) == "val_loss"
     assert likeliest("accuracy", ["loss", "acc"]) == "acc"
     assert likeliest("val_accuracy", ["loss", "val acc", "train acc"]) == "val acc"
+    assert likeliest("f_1", ["loss", "eval_loss", "eval_f1"]) == "eval_f1"
+    assert likeliest("valloss", ["loss", "val_loss"]) == "val_loss"
     assert likeliest("bleu", ["loss", "time"]) is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,11 @@ from tests.scripting import (
     trained,
     truth,
 )
+from trainables.scripts.channels import ScriptFailed
+from trainables.scripts.starting_over import refuses_own_files
 from trainables.scripts.step_count import Refused
+from trainables.scripts.trial_folder import TrialFolder
+from trainables.workloads.script import Script
 
 pytestmark = pytest.mark.usefixtures("reports_find_this_checkout")
 
@@ -132,7 +137,18 @@ def test_a_script_that_was_killed_before_it_told_anything_begins_at_its_beginnin
     workload = script(tmp_path, SAVES_FIRST.replace("{line}", line))
     with pytest.raises(Killed, match="SIGKILL"):
         trained(workload, assigned(tmp_path))
-    assert curve(trained(workload, assigned(tmp_path))) == {step: round(1 / step, 4) for step in range(1, 7)}
+    own = tmp_path / "trial" / "checkpoints" / "script"
+    (own / "first-stage.pt").touch()
+    aside, found = own.with_name("script.old") / "first-stage.pt", []
+    for item in workload.run(None, assigned(tmp_path)):
+        found.append(item)
+        assert aside.exists() or any(item.kind == "report" for item in found)
+    assert curve(found) == {step: round(1 / step, 4) for step in range(1, 7)}
+    (notice,) = texts(found)
+    assert notice.startswith(
+        "the script starts over, and its earlier files are set aside in script.old: it had told nothing"
+    )
+    assert not aside.parent.exists()  # the trial has reported
 
 
 def test_where_another_trial_has_shown_how_the_script_counts_it_goes_on(tmp_path: Path) -> None:
@@ -144,3 +160,88 @@ def test_where_another_trial_has_shown_how_the_script_counts_it_goes_on(tmp_path
     trained(workload, Assignment(0, {}, 7, until=HORIZON, folder=tmp_path / "trials" / "0" / "checkpoints"))
     again = curve(trained(workload, Assignment(1, {}, 7, until=HORIZON, folder=other)))
     assert again == {step: round(1 / step, 4) for step in range(2, 7)}  # the first was saved and never told
+
+
+GUARDED = """
+import os, pathlib, sys, time
+out = pathlib.Path(sys.argv[1].removeprefix("--out="))
+if out.exists() and list(out.iterdir()) and not list(out.glob("*.pt")):
+    raise ValueError(f"Output directory ({out}) already exists and is not empty. Use another one.")
+out.mkdir(parents=True, exist_ok=True)
+(out / "args.json").write_text("{}")
+for epoch in range(1, 7):
+    print(f"epoch {epoch}: distance={1 / epoch:.4f}", flush=True)
+    time.sleep(0.15)
+    if epoch == 4 and len(sys.argv) > 2:
+        (out / "model.pt").touch()
+"""
+
+
+def guarded(folder: Path, command: str) -> Script:
+    workload = script(folder, GUARDED)
+    return replace(workload, command=f"{workload.command} {command}", flag="--{name}={value}")
+
+
+def test_a_script_that_refuses_its_half_filled_folder_starts_over_with_an_empty_one(tmp_path: Path) -> None:
+    """It was killed after its first report and before its first checkpoint."""
+    workload = guarded(tmp_path, "--out={folder}/out")
+    trained(workload, assigned(tmp_path, until=2))
+    items = trained(workload, assigned(tmp_path, recorded=2))
+    assert curve(items) == truth(3, 4, 5, 6)
+    (notice,) = texts(items)
+    assert "set aside in script.old: it refuses a folder that holds files" in notice
+
+
+def test_a_checkpoint_is_never_set_aside_as_the_script_refuses_it(tmp_path: Path) -> None:
+    workload = guarded(tmp_path, "--out={folder}/out")
+    trained(workload, assigned(tmp_path, until=2))
+    kept = tmp_path / "trial" / "checkpoints" / "script" / "out" / "best.ckpt"
+    kept.touch()
+    with pytest.raises(ScriptFailed, match=r"It holds a checkpoint, so it is not emptied: Script\(resume=…\) adds"):
+        trained(workload, assigned(tmp_path, recorded=2))
+    assert kept.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_refusal"),
+    [
+        ("FileExistsError: [Errno 17] File exists: '/own/out'", True),
+        ("ValueError: Output directory (/own) already exists and is not empty.", True),
+        ("Error: output dir /own/out exists, use --overwrite", True),
+        ("RuntimeError: refusing to write into non-empty directory /own/out", True),
+        ("error: --out: path must not be a file or a folder that is not empty", True),
+        ("FileExistsError: [Errno 17] File exists: 'data/cache'", False),
+        ("FileNotFoundError: no such file exists: /own/out/last.pt", False),
+        ("RuntimeError: /own/out/model.bin has the wrong shape", False),
+    ],
+)
+def test_which_errors_are_about_the_trials_own_folder(error: str, is_refusal: bool, tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path / "own")
+    (folder.place / "stderr.txt").write_text(error.replace("/own", str(folder.path)) + "\n")
+    assert refuses_own_files(folder, "python train.py --out {folder}") is is_refusal
+
+
+def test_a_script_that_refuses_even_an_empty_folder_fails_with_its_reason(tmp_path: Path) -> None:
+    text = "import os, sys\nos.makedirs(sys.argv[1])\nos.makedirs(sys.argv[1])\n"
+    workload = script(tmp_path, text, flag="--{name}={value}")
+    workload = replace(workload, command=f"{workload.command} {{folder}}/out")
+    for _ in range(2):
+        with pytest.raises(ScriptFailed, match=r"FileExistsError: .*script/out"):
+            trained(workload, assigned(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [
+        ("--out={folder}", r"\{folder\} is never empty, as it holds \.reports: write \{folder\}/out"),
+        ("--out=SHARED", r"Each trial needs a folder of its own: name \{folder\} or \{folder\}/out in the command"),
+    ],
+)
+def test_a_folder_that_the_script_refuses_is_answered_with_what_to_write(
+    command: str, remedy: str, tmp_path: Path
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "log.jsonl").touch()
+    workload = guarded(tmp_path, command.replace("SHARED", str(tmp_path / "shared")))
+    with pytest.raises(ScriptFailed, match=rf"already exists and is not empty.*{remedy}"):
+        trained(workload, assigned(tmp_path))

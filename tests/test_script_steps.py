@@ -37,6 +37,48 @@ def test_of_several_words_the_one_that_counts_steps_is_taken(form: str, tmp_path
     assert curve(items) == truth(1, 2, 3)
 
 
+TWO_COUNTS = "for n in range(1, {end}): print(f'epoch: {{n}}.0 step: {{{pace} * n}} distance={{1 / n}}', flush=True)\n"
+
+
+@pytest.mark.parametrize("file", [None, "log.jsonl"])
+def test_a_horizon_that_may_be_of_two_counts_of_a_line_is_refused(file: str | None, tmp_path: Path) -> None:
+    """The first of them, the epoch, would be taken, and the training seem to be 33 times as long as it is."""
+    rows = (
+        "import json, os\nfor n in range(1, 6): print(json.dumps({'epoch': float(n), 'step': 33 * n, 'distance': 1 / n}), "
+        "file=open(os.environ['TRIAL_FOLDER'] + '/log.jsonl', 'a'), flush=True)\n"
+    )
+    text = TWO_COUNTS.format(end=6, pace=33) if file is None else rows
+    told = r"epoch 2 and step 66, and 165 may be the last epoch or the last step: write Script\(step='epoch'\) or Script\(step='step'\)"
+    with pytest.raises(Refused, match=told):
+        trained(script(tmp_path, text, horizon=165, file=file), assigned(tmp_path, until=165))
+    named = script(tmp_path, text, horizon=165, file=file, step="step")
+    assert list(curve(trained(named, assigned(tmp_path / "named", until=165)))) == [33, 66, 99, 132, 165]
+
+
+@pytest.mark.parametrize(
+    ("pace", "horizon"),
+    [
+        (1200, 20),
+        (1200, 2000),
+        (8, 100),
+        (30, 100),
+    ],  # beyond the horizon, soon beyond it, not much finer, no part of it
+)
+def test_two_counts_of_which_one_is_meant_are_not_refused(pace: int, horizon: int, tmp_path: Path) -> None:
+    items = trained(
+        script(tmp_path, TWO_COUNTS.format(end=4, pace=pace), horizon=horizon), assigned(tmp_path, until=horizon)
+    )
+    assert list(curve(items)) == [1, 2, 3]
+    assert not texts(items)
+
+
+def test_a_training_that_ends_at_the_horizon_by_another_count_is_told(tmp_path: Path) -> None:
+    items = trained(script(tmp_path, TWO_COUNTS.format(end=6, pace=8), horizon=40), assigned(tmp_path, until=40))
+    (told,) = texts(items)
+    assert "ended at epoch 5 and step 40" in told
+    assert "write Script(step='step')" in told
+
+
 def test_of_a_long_training_the_finest_count_is_taken(tmp_path: Path) -> None:
     text = "for n in range(1, 4): print(f'epoch {n} step {5000 * n} distance={1 / n}', flush=True)\n"
     items = trained(script(tmp_path, text, horizon=20000), assigned(tmp_path, until=20000))

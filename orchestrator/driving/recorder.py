@@ -159,10 +159,8 @@ class Recorder:
         elif end is not None:
             self._end(end)
         else:
-            self._listen(
-                "retry",
-                f"trial {trial.number} lost its worker at step {trial.step} ({why}); resuming from its last checkpoint",
-            )
+            then = "going on from its last checkpoint, if it has one" if trial.step else "starting again"
+            self._listen("retry", f"trial {trial.number} lost its worker at step {trial.step} ({why}); {then}")
 
     def use(self, records: Sequence[Used]) -> None:
         """Record device time that no report counts."""

@@ -1,7 +1,7 @@
 """Flags that stand in the user's own command: which of them the script does not have.
 
 Parameters are checked elsewhere. Here a word is wrong only if it is certain: the script uses argparse, click or typer,
-lists its flags, and leaves none of its words to others (subcommands, parse_known_args).
+lists its flags, and leaves none of its words to others (parse_known_args). Behind a subcommand its own flags count.
 """
 
 from __future__ import annotations
@@ -12,33 +12,39 @@ from collections.abc import Mapping
 
 from trainables.scripts.flags import Flag, listed, nearest, script_place
 
-_READS_THEM = re.compile(r"\b(?:argparse|ArgumentParser|click|typer)\b")
-_ARGPARSE = re.compile(r"\b(?:argparse|ArgumentParser)\b")
+_READS_THEM = re.compile(r"\b(?:argparse|ArgumentParser|HfArgumentParser|click|typer)\b")
+_ARGPARSE = re.compile(r"\b(?:argparse|ArgumentParser|HfArgumentParser)\b")
 _LEAVES_SOME = re.compile(
-    r"parse_known|add_subparsers|REMAINDER|fromfile_prefix_chars|\.group\(|add_typer|add_command|ignore_unknown_options"
-    r"|allow_extra_args|absl|HfArgumentParser|jsonargparse|simple_parsing|tyro|configargparse|hydra|\bfire\b|sys\.argv(?!\[1:\]\))"
+    r"parse_known|REMAINDER|fromfile_prefix_chars|ignore_unknown_options|allow_extra_args|absl|return_remaining_strings|jsonargparse|simple_parsing|tyro|configargparse|hydra|\bfire\b|sys\.argv(?!\[1:\]\))"
 )
+_ONE_FILE = re.compile(  # of transformers' examples: the only word may be a file with the arguments
+    r"len\(sys\.argv\) == 2 and sys\.argv\[1\]\.endswith\([^)]*\)|os\.path\.abspath\(sys\.argv\[1\]\)"
+)
+_HAS_COMMANDS = re.compile(r"add_subparsers|\.group\(|add_typer|add_command")
 _NAMED = re.compile(r"--(?P<name>[A-Za-z][\w.-]*)(?:=.*)?", re.S)
 
 
-def wrong_flag(command: str, resume: str, known: Mapping[str, Flag], text: str) -> str:
+def wrong_flag(command: str, resume: str, known: Mapping[str, Flag], text: str, asked: int) -> str:
     """What is wrong with the first flag of the command, or of `resume`, that the script lacks; empty if all are right.
 
-    `known`: the flags that the script lists. `text`: its source.
+    `known`: the flags that the script lists. `text`: its source. `asked`: the number of words up to its subcommand.
     """
     words = shlex.split(command)
     place = script_place(words)
-    if place is None or not known or not _READS_THEM.search(text) or _LEAVES_SOME.search(text):
+    if place is None or not known or not _READS_THEM.search(text) or _LEAVES_SOME.search(_ONE_FILE.sub("", text)):
         return ""
-    if text.count(".command(") > 1:  # each with flags of its own
+    has_commands = _HAS_COMMANDS.search(text) or text.count(".command(") > 1  # each with flags of its own
+    if has_commands and asked == place + 1:
         return ""
-    for word in [*words[place + 1 :], *shlex.split(resume)]:
+    for word in [*words[asked:], *shlex.split(resume)]:
         if word == "--":
             return ""
         found = _NAMED.fullmatch(word)
         if found is None or _has(found["name"], known, text):
             continue
         near = nearest(found["name"], known)
+        if near and "_" in found["name"] and (same := near.replace("-", "_")) in known:
+            near = same  # transformers takes both spellings
         return f"--{found['name']} is in the command, and the script has no such flag; it has " + (
             f"--{near}: write --{near}." if near else f"{listed(known)}."
         )

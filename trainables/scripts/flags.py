@@ -1,23 +1,16 @@
-"""The command line of a script for a configuration, and the flags that the script lists.
+"""The command line of a script for a configuration, and the flags that a help text lists.
 
-If a script reads its flags with argparse, click, typer, absl or a library based on them, we call it once with `--help`.
-So `batch_size` becomes `--batch-size` if that is its flag, a switch is set or left out, and a wrong name is refused
-before anything starts.
+So `batch_size` becomes `--batch-size` if that is the script's flag, and a switch is set or left out.
 """
 
 from __future__ import annotations
 
 import difflib
-import functools
-import hashlib
 import itertools
-import json
-import os
 import re
 import shlex
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -25,16 +18,12 @@ from typing import Any
 from search.records import Config
 from search.work import CONFIG
 
-_SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "fish")
+SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "fish")
 _SHORT_FORMS = (
     {"lr", "learningrate"},
     {"bs", "batchsize"},
     {"wd", "weightdecay"},
     {"epochs", "numepochs", "numtrainepochs"},
-)
-PATIENCE = 60.0  # seconds to wait for --help, as the script may import torch first
-_ASKABLE = re.compile(
-    r"\b(?:argparse|ArgumentParser|click|typer|absl|HfArgumentParser|jsonargparse|simple_parsing|tyro|configargparse)\b"
 )
 _OPTION = re.compile(r"[\s│┃|*]*-{1,2}[A-Za-z\[]")
 _FLAG = re.compile(r"\s*(?:[,/|]\s*)?(?P<dashes>--?)(?P<name>(?:\[no\])?[A-Za-z][\w.-]*)")
@@ -120,7 +109,7 @@ def variable_in(command: str) -> str | None:
     words = shlex.split(command)
     for place, word in enumerate(words):
         flags = itertools.takewhile(lambda each: each.startswith("-"), words[place + 1 :])
-        if Path(word).name in _SHELLS and any(re.fullmatch(r"-\w*c", each) for each in flags):
+        if Path(word).name in SHELLS and any(re.fullmatch(r"-\w*c", each) for each in flags):
             return None
         if found := re.search(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})", word):
             return found.group()
@@ -143,6 +132,12 @@ def find(name: str, known: Mapping[str, Flag]) -> Flag | None:
     return next((flag for other, flag in known.items() if _alike(other) == _alike(plain)), None)
 
 
+def may_be_of_any_class(name: str, known: Mapping[str, Flag]) -> bool:
+    """Whether a parameter `model.lr` is one of a class that the user chooses, whose flags jsonargparse does not list."""
+    parts = name.split(".")
+    return any(".".join([*parts[:end], "help"]) in known for end in range(1, len(parts)))
+
+
 def listed(known: Iterable[str]) -> str:
     """
     >>> listed(["lr", "help", "batch-size"])
@@ -157,7 +152,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     for same in _SHORT_FORMS:
         if key in same and (found := sorted(same & set(by_key))):
             return by_key[found[0]]
-    close = difflib.get_close_matches(key, list(by_key), n=1, cutoff=0.6)
+    close = [same for same, other in by_key.items() if "." in other and _alike(other.rpartition(".")[2]) == key]
+    close += difflib.get_close_matches(key, list(by_key), n=1, cutoff=0.6)
     close += [
         other for other in by_key if min(len(other), len(key)) > 2 and (other.endswith(key) or key.endswith(other))
     ]
@@ -190,82 +186,19 @@ def _declared(line: str) -> Iterator[tuple[str, str, str]]:
         yield found["dashes"], found["name"], value.group().strip() if value else ""
 
 
-def ask(command: str) -> dict[str, Flag]:
-    """The flags that the script of this command lists; empty if it cannot be asked. Runs it only once."""
-    words, text = _askable(command)
-    return _asked(words, str(Path.cwd()), text) if words else {}
-
-
-def missing_import(command: str) -> str:
-    """The error with which the script's --help ends, if it is that something cannot be imported; else empty."""
-    words, text = _askable(command)
-    last = _help(words, str(Path.cwd()), text).strip().rpartition("\n")[2] if words else ""
-    return last if last.startswith(("ModuleNotFoundError: ", "ImportError: ")) else ""
-
-
-def _askable(command: str) -> tuple[tuple[str, ...], str]:
-    """The words that start the script, and its text; no words if it may not know --help and train at once."""
-    words = shlex.split(command)
-    place = script_place(words)
-    source = None
-    if place is not None:
-        source = Path(words[place]) if words[place].endswith(".py") else _module(words[place])
-    if place is None or source is None or not source.is_file() or any(map(names_in, words[:place])):
-        return (), ""
-    text = source.read_text(errors="replace")
-    return (tuple(words[: place + 1]), text) if _ASKABLE.search(text) else ((), "")
-
-
 def script_place(words: Sequence[str]) -> int | None:
     """The index of the Python script, or of the module after -m, among the words of a command."""
     for place, word in enumerate(words):
         if word.endswith(".py") and not word.startswith("-"):
             return place
-        if word == "-m" and place + 1 < len(words) and _module(words[place + 1]) is not None:
+        if word == "-m" and place + 1 < len(words) and module_file(words[place + 1]) is not None:
             return place + 1
     return None
 
 
-def _module(name: str) -> Path | None:
+def module_file(name: str) -> Path | None:
     base = Path(*name.split("."))
     return next((path for path in (base.with_suffix(".py"), base / "__main__.py") if path.is_file()), None)
-
-
-@functools.lru_cache(maxsize=64)
-def _asked(words: tuple[str, ...], folder: str, text: str) -> dict[str, Flag]:
-    key = hashlib.sha256("\0".join([*words, folder, text]).encode()).hexdigest()[:24]
-    home = Path(os.environ.get("ORCHESTRATOR_CACHE") or Path.home() / ".cache" / "orchestrator")
-    kept = home / "flags" / f"{key}.json"
-    try:
-        return {name: Flag(**flag) for name, flag in json.loads(kept.read_text()).items()}
-    except (OSError, ValueError, TypeError):
-        pass
-    found = flags_of(_help(words, folder, text))
-    if found:
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = kept.with_suffix(f".{os.getpid()}")
-            unfinished.write_text(json.dumps({name: asdict(flag) for name, flag in found.items()}))
-            unfinished.replace(kept)
-        except OSError:
-            pass
-    return found
-
-
-@functools.lru_cache(maxsize=64)
-def _help(words: tuple[str, ...], folder: str, text: str) -> str:
-    """What the script answers; asked again in another `folder`, or once its `text` has changed."""
-    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb", "CUDA_VISIBLE_DEVICES": ""}
-    for name in ("TRIAL_FOLDER", "TRIAL_RUNNER"):
-        environment.pop(name, None)
-    try:
-        done = subprocess.run(
-            [*words, "--help"], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            errors="replace", timeout=PATIENCE, start_new_session=True,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout + "\n" + done.stderr
 
 
 def _flag_words(name: str, value: Any, flag: str | None, known: Mapping[str, Flag]) -> list[str]:

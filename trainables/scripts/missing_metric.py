@@ -18,6 +18,10 @@ _METRIC = re.compile(
     r"|bpc|nll|mcc|elbo|fid",
     re.I,
 )
+_SETTINGS = re.compile(  # a part of a printed configuration: one name and a comma, or all in brackets
+    r"^\s*[\"']?[A-Za-z_][\w.]*[\"']?\s*[=:]\s*[^,]*,\s*$|\b(?:Namespace|\w*(?:[Aa]rguments|[Aa]rgs|Config))\("
+    r"|\b(?:args|arguments|config|configuration|params|parameters|hparams|hyperparameters|settings|options)\W{0,4}\{"
+)
 _told: set[tuple[str, str]] = set()  # notices of this process, to give each only once
 
 
@@ -37,6 +41,8 @@ class MissingMetric:
         self._file = file
         self._names: dict[str, int] = {}  # name → the number of steps that had it
         self._at: dict[str, float] = {}
+        self._settings: dict[str, int] = {}  # what was printed before any step as a configuration is
+        self._has_steps = False
         self._lines = 0  # with other metrics
         self._is_never_printed: bool | None = None  # once that is known
         self._doubtful = self._partial = self._nothing = self._broken = ""
@@ -48,6 +54,10 @@ class MissingMetric:
 
     def note(self, line: Line, *, is_told: bool) -> list[str]:
         """Record a line without the metric; returns notices for the user. `is_told`: the metric has come before."""
+        if self._file is None and not self._has_steps and _SETTINGS.search(line.text):
+            self._settings.update((value.name, 1) for value in line.values[:MOST])
+            return []
+        self._has_steps = self._has_steps or bool(line.steps)
         notices = []
         if line.broken and not self._broken:
             self._broken = f"{line.text.strip()[:120]!r}: {line.broken}"
@@ -126,7 +136,7 @@ class MissingMetric:
     def hint(self, names: Sequence[str]) -> str:
         """A list of the names found, those that recur first, and the one that the user probably meant: none that stood on
         one line only if others recur, as a closing line is no curve."""
-        recurring = self._recurring
+        names, recurring = names or list(self._settings), self._recurring
         names = sorted(dict.fromkeys(names), key=lambda name: (name not in recurring, not _METRIC.search(name)))
         near = likeliest(self._metric, [name for name in names if name in recurring] or names)
         if not names:

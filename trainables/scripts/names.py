@@ -46,7 +46,8 @@ def likeliest(name: str, seen: list[str]) -> str | None:
     ends = [other for other in seen if _words(other)[-1:] == wanted[-1:] and set(_words(other)) & set(wanted)]
     close = difflib.get_close_matches(key_of(name), [key_of(other) for other in seen], n=1, cutoff=0.6)
     near = [other for other in seen if [key_of(other)] == close]
-    found = [*same, *near, *[other for other in ends if len(wanted) == 1]]
+    joined = [other for other in seen if any("".join(_words(other)[at:]) == "".join(wanted) for at in range(3))]
+    found = [*same, *near, *joined, *[other for other in ends if len(wanted) == 1]]
     return found[0] if found else None
 
 

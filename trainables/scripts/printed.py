@@ -59,6 +59,10 @@ _PROGRESS = re.compile(
     r"[\[(]\s*(\d+)\s*/\s*(\d+)\s*[\])(]|(?<![\w.])(\d+)\s*/\s*(\d+)(?=\s*(?:batches|\[|━|╸|╺|\d+(?::\d\d)+|.{0,60}?(?:it/s|s/it|s/step|s/epoch)))"
 )
 _BAR = re.compile(r"(?<![\d.])\d{1,3}%\s*\|[^|]*\||[━╸╺█▏▎▍▌▋▊▉]+|\[[=>.]{4,}\]")
+_DRAWN_BAR = re.compile(  # up to its end, as tqdm draws it; what follows was printed behind it
+    r".*(?:\d{1,3}%\|[#█=>*.-]*[\d▏▎▍▌▋▊▉]? *\|\s*(?:[\d.]+\w*/[\d.]+\w*\s*)?(?:\[\d+:\d\d[^\]]*\])?"
+    r"|\b\d{1,9}\w{1,9} \[\d+:\d\d(?::\d\d)?, [^\]]*/[^\]]*\])\s*"
+)
 _STAMPS = re.compile(
     r"\d{4}[-/]\d\d[-/]\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)?"
     r"|\d\d/\d\d/(?:\d{4}|\d\d)(?=\s+\d\d:)|(?<![\w.])\d{1,2}/\d{1,2}\s(?=\d\d:\d\d:\d\d)"
@@ -201,10 +205,26 @@ def _cell(cell: str) -> str | None:
 
 
 def visible(text: str) -> str:
-    """The final form of a line in a terminal: without colours, after carriage returns and backspaces."""
+    """The final form of a line in a terminal: without colours, after carriage returns and backspaces, and without a
+    progress bar behind which a line of its own was printed."""
     text = _COLOURS.sub("", text).rstrip("\r\n")
     shown = [part for part in re.split(r"\r|\x08+", text) if part.strip()]
-    return shown[-1] if shown else ""
+    return _behind_the_bar(shown[-1]) if shown else ""
+
+
+def _behind_the_bar(text: str) -> str:
+    """What was printed behind a progress bar if it names its own step, or is a log record of a bar that names none; else
+    the whole text."""
+    bar = _DRAWN_BAR.match(text) if len(text) <= LONGEST else None
+    behind = "" if bar is None else text[bar.end() :]
+    if bar is None or not behind:
+        return text
+    begin = behind.lstrip("[( ")
+    is_record = bool(_STAMPS.match(begin) or re.match(r"(?:INFO|WARNING|DEBUG|ERROR)\b", begin))
+    if names_step := _STEP.search(_STAMPS.sub(" ; ", behind)) or _LEADING.match(behind):
+        is_line = is_record or not bar.group().endswith(" ") or not names_step.string[: names_step.start()].strip()
+        return behind if is_line else text
+    return behind if is_record and not _STEP.search(bar.group()) else text
 
 
 def structure(text: str) -> dict[Any, Any] | list[Any] | None:

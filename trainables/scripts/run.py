@@ -28,7 +28,8 @@ from trainables.scripts.printed import visible
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
 from trainables.scripts.progress_bars import ProgressBars
 from trainables.scripts.shared_files import LOOKS, checkpoints_here
-from trainables.scripts.step_count import COUNTED, OWN, REPORTED, Reading, Refused, StepCount, TrainsOn
+from trainables.scripts.starting_over import begin_counting_anew, refuses_own_files, with_remedy
+from trainables.scripts.step_count import COUNTED, REPORTED, Reading, Refused, StepCount, TrainsOn
 from trainables.scripts.trial_folder import (
     ANSWER,
     ERRORS,
@@ -103,7 +104,7 @@ class ScriptRun(Run):
             self._leave()
             self.told_at_end = tuple(self._what_trains_on())
 
-    def _watch(self) -> Iterator[Progress]:
+    def _watch(self, may_start_over: bool = True) -> Iterator[Progress]:
         """Yield the script's progress until it ends or the trial rests."""
         process = self._process
         assert process is not None
@@ -118,6 +119,8 @@ class ScriptRun(Run):
                 if row is not None:
                     now = time.perf_counter()
                     yield self._report(row, now - mark)
+                    if self._memory.pop("aside", False):
+                        self._folder.delete_aside()
                     yield from self._tell_of_another_end(reading)
                     yield from self._look_for_files()
                     mark = time.perf_counter() if reading.reported else now  # report() waits for our answer
@@ -131,7 +134,16 @@ class ScriptRun(Run):
             if not self._step and (why := self._channels.is_hopeless()):
                 raise failure_of(self._script)(why)
             if has_ended and not news and not self._channels.has_more:
-                yield self._end(process.code or 0)
+                if process.code and may_start_over and self._refuses_its_files():
+                    process.end()
+                    self._start_over("it refuses a folder that holds files, and none of them is known as a checkpoint")
+                    self._start()
+                    yield from self._watch(may_start_over=False)
+                    return
+                ended = self._end(process.code or 0)
+                self._count.look_at_the_end()
+                yield from self._take_notices()
+                yield ended
                 return
             if self._is_asked_to_pause():
                 yield self.save()
@@ -145,10 +157,11 @@ class ScriptRun(Run):
         """Clear away the last start and start the script."""
         script, assignment, folder = self._script, self._assignment, self._folder
         if self._count.kind == COUNTED and self._count.values:
-            self._refuse_what_cannot_go_on()
-        if self._memory.get("started") and not self._count.values and folder.files:
+            metrics = () if self._channels.file is None else self._channels.file.paths
+            begin_counting_anew(folder, metrics, max(self._count.values), script.metric)
+        if self._memory.get("started") and not self._count.values and not folder.is_empty:
             self._find_the_beginning()
-        self._memory["started"] = True
+        self._memory["started"] = self._memory.get("started", 0) + 1
         folder.clear()
         self._count.begin()
         for name in ("read", "counted"):
@@ -178,29 +191,26 @@ class ScriptRun(Run):
     def _find_the_beginning(self) -> None:
         """Handle files of a script that reported nothing: without its way of counting, its next line could be any step.
 
-        Another trial of the sweep may have shown how it counts. Otherwise delete the files, so that the training starts
-        over.
+        Another trial of the sweep may have shown how it counts. Otherwise the training starts over, without the files.
         """
-        for other in self._folder.memories_of_others():
-            if other.get("kind") in (OWN, REPORTED) and other.get("shift") is not None:
-                self._memory.update({name: other[name] for name in ("kind", "key", "shift")})
-                return
-        for path in self._folder.files:
-            path.unlink()
-        self._folder.write_log(b"(interrupted before it told anything: its files are removed, and it begins anew)\n")
+        known = [other for other in self._folder.memories_of_others() if other.get("shift") is not None]
+        if known:
+            self._memory.update({name: known[0][name] for name in ("kind", "key", "shift")})
+        else:
+            self._start_over("it had told nothing, so nobody could tell which step its next line is about")
 
-    def _refuse_what_cannot_go_on(self) -> None:
-        """Lines without steps count from the first on, so the script must start over: refuse if it has files."""
-        metrics = set() if self._channels.file is None else set(self._channels.file.paths)
-        if kept := self._folder.files - metrics:
-            named = ", ".join(sorted(str(path.relative_to(self._folder.path)) for path in kept)[:3])
-            raise Refused(
-                f"the script was interrupted after {max(self._count.values)} lines with {self._script.metric!r} that name "
-                f"no step, and it keeps files in TRIAL_FOLDER ({named}), so it is not known at which step it continues. Print the step in "
-                "each line (epoch=3), or call report()."
-            )
-        for path in metrics:
-            path.unlink()
+    def _start_over(self, why: str) -> None:
+        """Let the script begin with an empty folder; its earlier files lie beside it until the trial reports."""
+        text = f"the script starts over, and its earlier files are set aside in {self._folder.set_aside()}: {why}"
+        self._memory |= {"rows": {}, "aside": True}
+        self._channels = Channels(self._script, self._folder, self._assignment.config, self._memory)
+        self._folder.write_log(f"({text})\n".encode())
+        self._count.notices.append(text)
+
+    def _refuses_its_files(self) -> bool:
+        """Whether the script failed as its folder holds what an earlier start has put there."""
+        is_again = self._memory["started"] > 1 and not self._count.has_begun and not self._folder.is_empty
+        return is_again and refuses_own_files(self._folder, self._script.command)
 
     # Readings
 
@@ -321,6 +331,7 @@ class ScriptRun(Run):
         if code:
             told = "" if signal_of(code) else output  # what a killed script printed last is its progress
             said = error_line(errors, told, self._script.known_flags(), self._script.command) or "it printed no reason"
+            said = with_remedy(said, self._folder.path, self._script.command)
             where = f"after step {self._step} of {self._assignment.until}"
             if signal_of(code):
                 raise failure_of(self._script)(f"{exit_in_words(code)} {where}: {said}")

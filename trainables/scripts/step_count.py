@@ -21,6 +21,7 @@ OWN, COUNTED, REPORTED = "own", "counted", "reported"
 SEEN = 3  # lines without a step after which a number in them that grows evenly is noticed
 EVENLY = 0.1  # by which two differences may differ: episodes end some steps early or late
 FAR = 10_000  # steps: a longer training prints no line for each of them
+FINER = 20  # times as fast as the count that is taken: then the horizon may be meant of it
 NO_COUNT = {"time", "elapsed", "eta", "seconds", "secs", "sec", "memory", "mem", "correct", "lr", "seed"}
 
 
@@ -85,6 +86,11 @@ class StepCount:
     def kind(self) -> str | None:
         kind: str | None = self.memory.get("kind")
         return kind
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether this start of the script has told a step."""
+        return bool(self._last or self.counted)
 
     def other_end(self, reading: Reading) -> int | None:
         """The total to which the script counts its steps, if it is not the horizon."""
@@ -232,6 +238,7 @@ class StepCount:
                 f"{reading.value.text} in {reading}; ask for a name that only one of them has, or print a count that "
                 "rises from line to line and name it: Script(step='step')."
             )
+        self._refuse_two_counts(reading, key)
         self._last, self._last_reading = step, reading
         self._notice_another_phase(reading, step)
         if known is not None:
@@ -244,6 +251,32 @@ class StepCount:
         if step < max(self.values, default=0):
             return None  # an interruption lost this step, but later ones are recorded
         return self._take(step, reading)
+
+    def _refuse_two_counts(self, reading: Reading, key: str) -> None:
+        """Refuse the second step of a training whose lines also have a much finer count, which may be the horizon's."""
+        if len(self._recent) != 1 or self.name is not None or reading.sure is not None or reading.reported:
+            return
+        before = self._recent[0][1]
+        pace = {word: reading.steps[word] - before.steps[word] for word in reading.steps if word in before.steps}
+        for word in pace:
+            is_finer = pace[word] > FINER * pace[key] and reading.steps[word] <= self.horizon
+            if is_finer and self.horizon % pace[word] == 0:
+                raise Refused(
+                    f"{reading} counts {key} {reading.steps[key]:g} and {word} {reading.steps[word]:g}, and {self.horizon} may be "
+                    f"the last {key} or the last {word}: write Script(step={key!r}) or Script(step={word!r})."
+                )
+
+    def look_at_the_end(self) -> None:
+        """Tell if a training that has ended before its horizon is at the horizon by another count of its last line."""
+        last, key = self._last_reading, str(self.memory.get("key"))
+        if last is None or key not in last.steps or self._last >= self.horizon:
+            return
+        word = next((word for word, number in last.steps.items() if word != key and number == self.horizon), None)
+        if word is not None:
+            self.news["another_count"] = (
+                f"the script ended at {key} {last.steps[key]:g} and {word} {self.horizon}, and {word} {self.horizon} is the horizon: "
+                f"write Script(step={word!r}), or every trial seems to end early"
+            )
 
     def _notice_another_phase(self, reading: Reading, step: int) -> None:
         """Tell of lines that may be of another phase of the script than those before them, and are counted on."""

@@ -13,7 +13,9 @@ import contextlib
 import fcntl
 import json
 import math
+import shutil
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,6 +46,25 @@ class TrialFolder:
     def files(self) -> set[Path]:
         """The files that the script has put here."""
         return {path for path in self.path.rglob("*") if path.is_file() and self.place not in path.parents}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the script has put nothing here, not even a folder."""
+        return all(path == self.place for path in self.path.iterdir())
+
+    def set_aside(self) -> str:
+        """Move what the script has put here into a folder beside this one, whose name is returned: `script.old`."""
+        names = (f"{self.path.name}.old{'' if number == 1 else f'-{number}'}" for number in count(1))
+        old = next(path for name in names if not (path := self.path.with_name(name)).exists())
+        old.mkdir()
+        for path in [path for path in self.path.iterdir() if path != self.place]:
+            path.rename(old / path.name)
+        return old.name
+
+    def delete_aside(self) -> None:
+        """Delete what was set aside."""
+        for old in self.path.parent.glob(f"{self.path.name}.old*"):
+            shutil.rmtree(old, ignore_errors=True)
 
     @property
     def trial(self) -> Path:

@@ -38,15 +38,15 @@ from search.wording import shown
 from search.work import CONFIG, FOLDER, SEED, Assignment
 from trainables.contract import CommandLine
 from trainables.scripts import base_config, config_file
+from trainables.scripts.asking import ask, asked_words, missing_import, mistyped_subcommand
 from trainables.scripts.command_flags import wrong_flag
 from trainables.scripts.flags import (
     Flag,
-    ask,
     command_words,
     filled,
     find,
     listed,
-    missing_import,
+    may_be_of_any_class,
     names_in,
     nearest,
     script_place,
@@ -56,6 +56,7 @@ from trainables.scripts.flags import (
 from trainables.scripts.option_values import wrong_value
 from trainables.scripts.printed import measured as measured
 from trainables.scripts.shared_files import IN_OWN_FOLDER, has_checkpoint
+from trainables.scripts.shell_scripts import lost_parameter
 from trainables.scripts.source_names import never_prints
 
 if TYPE_CHECKING:
@@ -188,7 +189,12 @@ class Script(CommandLine):
             if not Path(self.config).is_file():
                 raise ValueError(f"Script(config={self.config!r}): there is no such file in {Path.cwd()}.")
             config_file.read(Path(self.config))
-        if self.flag is None and (wrong := wrong_flag(self.command, self.resume or "", ask(self.command), self._text)):
+        if wrong := mistyped_subcommand(self.command):
+            raise ValueError(f"{self.command!r}: {wrong}")
+        asked = len(asked_words(self.command))
+        if self.flag is None and (
+            wrong := wrong_flag(self.command, self.resume or "", ask(self.command), self._text, asked)
+        ):
             raise ValueError(wrong)
         self._check_resume()
 
@@ -234,6 +240,10 @@ class Script(CommandLine):
         if self.config is not None and "." in self.config and Path(self.config).is_file():
             for name in (name for name in space.names if name not in named):
                 config_file.refuse_unknown(Path(self.config), name, space.parameters[name].values(3))
+        if self.config is None and (
+            lost := lost_parameter(self.command, [each for each in space.names if each not in named])
+        ):
+            raise ValueError(lost)
         known = self.known_flags()
         if not known:
             return
@@ -242,7 +252,7 @@ class Script(CommandLine):
             if name in named:
                 continue
             flag = find(name, known)
-            if flag is None and find(f"no-{name}", known) is None:
+            if flag is None and find(f"no-{name}", known) is None and not may_be_of_any_class(name, known):
                 raise ValueError(f"{self.command!r} has no flag --{name}; {_instead(name, known, space.names)}")
             if flag is not None and (twin := taken.setdefault(flag.name, name)) != name:
                 raise ValueError(

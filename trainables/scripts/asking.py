@@ -1,0 +1,109 @@
+"""Ask a script for its flags: call it once with `--help`, after the subcommand that the command names.
+
+Only if it reads its flags with argparse, click, typer, absl or a library based on them: another script might train at once.
+So a wrong name is refused before anything starts.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainables.scripts import subcommands
+from trainables.scripts.flags import Flag, flags_of, module_file, names_in, script_place
+
+PATIENCE = 60.0  # seconds to wait for --help, as the script may import torch first
+_ASKABLE = re.compile(
+    r"\b(?:argparse|ArgumentParser|click|typer|absl|HfArgumentParser|jsonargparse|LightningCLI|simple_parsing|tyro|configargparse)\b"
+)
+
+
+def ask(command: str) -> dict[str, Flag]:
+    """The flags that the script of this command lists, or the subcommand that it names; empty if it cannot be asked, or
+    nobody knows which word is its subcommand."""
+    start, text = _askable(command)
+    words = asked_words(command)
+    if not start or (len(words) == len(start) and subcommands.may_name_one(shlex.split(command)[len(start) :], text)):
+        return {}
+    return flags_of(_help(words, str(Path.cwd()), text))
+
+
+def asked_words(command: str) -> tuple[str, ...]:
+    """The words of the command that start the script, up to its subcommand if it has one; none if it cannot be asked."""
+    start, text = _askable(command)
+    words = shlex.split(command)
+    return tuple(words[: subcommands.chosen(words, len(start), _answers(text))]) if start else ()
+
+
+def mistyped_subcommand(command: str) -> str:
+    """What is wrong with the subcommand of the command; empty if nothing is, or nobody knows."""
+    start, text = _askable(command)
+    return subcommands.mistyped(shlex.split(command), len(start), _answers(text)) if start else ""
+
+
+def missing_import(command: str) -> str:
+    """The error with which the script's --help ends, if it is that something cannot be imported; else empty."""
+    words, text = _askable(command)
+    last = _help(words, str(Path.cwd()), text).strip().rpartition("\n")[2] if words else ""
+    return last if last.startswith(("ModuleNotFoundError: ", "ImportError: ")) else ""
+
+
+def _askable(command: str) -> tuple[tuple[str, ...], str]:
+    """The words that start the script, and its text; no words if it may not know --help and train at once."""
+    words = shlex.split(command)
+    place = script_place(words)
+    source = None
+    if place is not None:
+        source = Path(words[place]) if words[place].endswith(".py") else module_file(words[place])
+    if place is None or source is None or not source.is_file() or any(map(names_in, words[:place])):
+        return (), ""
+    text = source.read_text(errors="replace")
+    return (tuple(words[: place + 1]), text) if _ASKABLE.search(text) else ((), "")
+
+
+def _answers(text: str) -> subcommands.Help:
+    """What a script with this text answers to --help after some words."""
+    return lambda words: _help(tuple(words), str(Path.cwd()), text)
+
+
+@functools.lru_cache(maxsize=64)
+def _help(words: tuple[str, ...], folder: str, text: str) -> str:
+    """What the script answers; asked again in another `folder`, or once its `text` has changed. Kept in the cache if it
+    lists flags."""
+    key = hashlib.sha256("\0".join([*words, folder, text]).encode()).hexdigest()[:24]
+    home = Path(os.environ.get("ORCHESTRATOR_CACHE") or Path.home() / ".cache" / "orchestrator")
+    kept = home / "flags" / f"{key}.txt"
+    try:
+        return kept.read_text()
+    except (OSError, ValueError):
+        pass
+    found = _answer(words)
+    if flags_of(found):
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = kept.with_suffix(f".{os.getpid()}")
+            unfinished.write_text(found)
+            unfinished.replace(kept)
+        except OSError:
+            pass
+    return found
+
+
+def _answer(words: Sequence[str]) -> str:
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb", "CUDA_VISIBLE_DEVICES": ""}
+    for name in ("TRIAL_FOLDER", "TRIAL_RUNNER"):
+        environment.pop(name, None)
+    try:
+        done = subprocess.run(
+            [*words, "--help"], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            errors="replace", timeout=PATIENCE, start_new_session=True,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout + "\n" + done.stderr
