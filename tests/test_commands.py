@@ -235,7 +235,7 @@ def test_every_kind_of_record_is_exported_under_its_own_name(tmp_path: Path) -> 
 def test_a_gain_is_told_in_words(tmp_path: Path, mode: str, first: float, second: float) -> None:
     ledger = Ledger.write(tmp_path)
     with ledger.transaction():
-        ledger.add_sweep(small_sweep(mode=mode), "", [])
+        ledger.add_sweep(small_sweep(mode=mode, baseline=CONFIG), "", [])
         for trial, value in enumerate((first, second)):
             ledger.add_suggestion(trial, start(CONFIG, origin="random" if trial else BASELINE), seed=0)
             ledger.add_report(trial, 4, value, 0.1, {"loss": value})

@@ -176,7 +176,7 @@ def test_a_lead_beyond_the_noise_is_no_finding(tmp_path: Path) -> None:
 def test_a_gain_over_the_baseline_within_the_noise_is_serious(tmp_path: Path) -> None:
     baseline = replace(drawn(bowl(), 1, seed=5)[0], origin=BASELINE, values=[0.0])
     trials = drawn(bowl(), 30, noise=0.1)
-    run = run_of(tmp_path, [baseline, *trials, *again(drawn(bowl(), 30), 0.1)], finalists=3)
+    run = run_of(tmp_path, [baseline, *trials, *again(drawn(bowl(), 30), 0.1)], finalists=3, baseline=baseline.config)
     serious = [finding for finding in noise(run) if finding.severity == "serious"]
     assert [finding.about for finding in serious] == ["baseline"]
 
@@ -489,7 +489,7 @@ def test_repetitions_of_finalists_do_not_count_and_it_says_so(tmp_path: Path) ->
 def test_a_baseline_that_stays_the_best_is_found(tmp_path: Path, loss: float, times: int) -> None:
     trials = drawn(bowl(0.5, 0.5, 0.5), 20)
     baseline = replace(trials[0], origin=BASELINE, values=[loss])
-    assert len(baseline_is_best(run_of(tmp_path, [baseline, *trials[1:]]))) == times
+    assert len(baseline_is_best(run_of(tmp_path, [baseline, *trials[1:]], baseline=baseline.config))) == times
 
 
 # What people see
@@ -498,7 +498,7 @@ def test_a_baseline_that_stays_the_best_is_found(tmp_path: Path, loss: float, ti
 def test_a_maximised_metric_is_shown_with_its_own_sign(tmp_path: Path) -> None:
     trials = [replace(trial, values=[1 - trial.values[-1]]) for trial in drawn(bowl(0.5, 0.5, 0.5), 20)]
     baseline = replace(trials[0], origin=BASELINE, values=[1.5])
-    (finding,) = baseline_is_best(run_of(tmp_path, [baseline, *trials[1:]], mode="max"))
+    (finding,) = baseline_is_best(run_of(tmp_path, [baseline, *trials[1:]], mode="max", baseline=baseline.config))
     assert "It has loss 1.5" in finding.evidence
 
 

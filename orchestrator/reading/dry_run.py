@@ -19,6 +19,7 @@ from orchestrator.definition import baseline, direction, finding, machine, small
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
+from orchestrator.driving.continuation import new_baseline_words
 from orchestrator.money.prices import held_by_trial
 from orchestrator.reading.out_of_time import is_used_up, time_row
 from orchestrator.reading.planned_cost import configurations, forecast_rows, limit_rows
@@ -78,7 +79,7 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
         *_tasks(sweep),
         *limit_rows(sweep, history),
         *time_row(sweep, folder),
-        *([] if changed is None else _recorded(history, changed, goes_on=bool(first))),
+        *([] if changed is None else _recorded(sweep, history, changed, goes_on=bool(first))),
         *forecast_rows(sweep, folder, history, _workers(sweep)),
     ]:
         console.print(f"  {line}", markup=False)
@@ -258,11 +259,13 @@ def _tasks(sweep: Sweep) -> list[str]:
     return lines
 
 
-def _recorded(history: History, changed: str, *, goes_on: bool) -> list[str]:
+def _recorded(sweep: Sweep, history: History, changed: str, *, goes_on: bool) -> list[str]:
     """What the run has so far, and what has changed since."""
     trials, reports = len(history.trials), sum(len(trial.steps) for trial in history)
     lines = [f"on record  {trials} trials, {reports} steps{': the command will continue them' if goes_on else ''}"]
-    return [*lines, *([f"changed    {changed}"] if changed and reports else [])]
+    told = new_baseline_words(history, sweep.rules)
+    lines += [f"changed    {changed}"] if changed and reports else []
+    return [*lines, *([f"baseline   {told}"] if told else [])]
 
 
 def _record(sweep: Sweep, folder: Path) -> tuple[History, str | None]:

@@ -22,7 +22,7 @@ from orchestrator.page.sections.health import checks
 from orchestrator.page.words import brief, duration, listed, number, place, setting, settings, trainings
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.out_of_time import out_of_time_words
-from orchestrator.reading.scores import rests_on, scores, unfair
+from orchestrator.reading.scores import rests_on, scores, unfair, untrained
 from orchestrator.reading.spending import COPIES
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
@@ -75,6 +75,8 @@ def _won(run: Recorded) -> str:
 
 def _lead(run: Recorded) -> str:
     best, baseline = run.best, run.baseline
+    if why := untrained(run.about, baseline):
+        return f"Unknown: {why} ({settings(run.about['baseline'])})."
     if baseline is None:
         return "Unknown: the sweep has no baseline. Sweep(baseline=…) trains one for comparison."
     if best is None:
@@ -212,6 +214,8 @@ def _next(run: Recorded) -> str:
         return f"{how} Add these settings to the sweep and run the same command: only the repetitions are trained."
     if repeated := copies(run):
         return f"{repeated[0].sentence} {repeated[0].remedy} To use it: orchestrator export {name}"
+    if why := untrained(run.about, run.baseline):
+        return f"Run the same command again: {why}. {_command(run)}".rstrip()
     if run.baseline is None:
         return "Name a baseline (Sweep(baseline=…)), so that the gain can be told."
     if why := unfair(best, run.baseline, run.history.horizon):

@@ -14,6 +14,7 @@ from orchestrator.page.analysis.words import counted, percent
 from orchestrator.page.charts import Figure, Images, Section, Table
 from orchestrator.page.recorded import Recorded
 from orchestrator.reading.predictions import FILE, KINDS, Compared, read
+from orchestrator.reading.scores import untrained
 
 SCORES = re.compile(r"acc|matthews|top.?\d|f1|error.?rate|precision|recall", re.IGNORECASE)  # metrics of classifiers
 MOST_CLASSES = 12  # in a confusion matrix; of more classes, those that changed most are listed
@@ -51,6 +52,8 @@ def _how(run: Recorded) -> str:
     names = {run.metric, *(name for row in run.rows["report"][:1] for name in row["metrics"])}
     if not any(SCORES.search(name) for name in names):
         return ""
+    if untrained(run.about, run.baseline):
+        return ""
     if run.baseline is None:
         return "There is no baseline to compare single examples with; give the sweep one: Sweep(baseline={…})."
     if run.best is None or run.best is run.baseline:
@@ -77,6 +80,10 @@ def _sentences(run: Recorded, found: Compared) -> list[str]:
     if best is not None and best.number != found.trials[1]:
         sentences.append(
             f"The best trial is now {best.number}: run `orchestrator predictions {run.name}` again to compare that one."
+        )
+    elif run.baseline is not None and run.baseline.number != found.trials[0]:
+        sentences.append(
+            f"The baseline is now trial {run.baseline.number}: run `orchestrator predictions {run.name}` again to compare with it."
         )
     sentences.append("The test compares these two trained models; another training of the same settings may differ.")
     return sentences
