@@ -38,9 +38,11 @@ from orchestrator.page.health.widening import wider
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.answer import section as answer_section
 from orchestrator.page.sections.health import CHECKS, checks, section
+from orchestrator.record.encoding import RETRY
 from orchestrator.record.ledger import Ledger
+from orchestrator.record.schema import STATE
 from search.domain.written import written
-from search.records import BASELINE, FINALIST, FOUND, Status, resume, start
+from search.records import BASELINE, FINALIST, FOUND, Status, Suggestion, resume, start
 from search.schedulers.asha import Asha
 from search.searchers.multitask import MultitaskSearch
 from search.space import Float, Int, Pow2, Space, choice, loguniform, pow2, randint, uniform, when
@@ -600,8 +602,40 @@ def test_code_that_was_edited_after_results_is_a_serious_finding(tmp_path: Path)
     (finding,) = edited(Recorded.of(ledger))
     ledger.close()
     assert finding.sentence == "train.py was edited while the sweep was under way."
-    assert finding.evidence.startswith("1 trial began before, 1 after;")
+    assert finding.evidence.startswith("1 trial trained only before, 1 after;")
     assert finding.severity == "serious"
+
+
+def test_a_trial_that_went_on_after_the_edit_counts_as_trained_after_it(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print('epoch 1: loss=0.5')")
+    script = Script(f"python {tmp_path / 'train.py'}", metric="loss", mode="min", horizon=2)
+    sweep = small_sweep(workload=script, space=Space({"rate": uniform(0, 1)}), num_samples=3)
+    ledger = Ledger.write(tmp_path / "run")
+    with ledger.transaction():
+        ledger.add_sweep(sweep, "", [])
+        for trial, status in enumerate((Status.COMPLETED, Status.FAILED, Status.FAILED)):
+            ledger.add_suggestion(trial, start({"rate": 0.5 - 0.1 * trial}), seed=0)
+            ledger.add_report(trial, 1, 0.5, 1.0, {"loss": 0.5})
+            ledger.add_ending(trial, status, 1, "a bug")
+    (tmp_path / "train.py").write_text("print('epoch 1: loss=0.3')")
+    with ledger.transaction():
+        ledger.add_sweep(sweep, "train.py was edited", [])
+        for trial in (1, 2):
+            ledger.add_event(RETRY, "again", trial)
+            ledger.add_suggestion(trial, Suggestion("resume", {"rate": 0.5 - 0.1 * trial}, trial), seed=0)
+            ledger.add_report(trial, 2, 0.1 * trial, 1.0, {"loss": 0.1 * trial})
+            ledger.add_ending(trial, Status.COMPLETED, 2, "")
+        ledger.add_event(STATE, "finished")
+    run = Recorded.of(ledger)
+    ledger.close()
+    (finding,) = edited(run)
+    assert finding.evidence.startswith(
+        "1 trial trained only before, 2 after (2 had begun before), the best among them;"
+    )
+    told = {row[0]: row[1] for row in answers_of(run)}
+    assert told["What next"].startswith(
+        "train.py was edited while the sweep was under way. If the edit changes results,"
+    )
 
 
 @pytest.mark.slow

@@ -47,6 +47,7 @@ from search.records import BASELINE, FINALIST, Status, start
 from search.task import Task
 from tests.pages import BASE, add_trial, climbing, made_up
 from tests.support import orchestrator, small_sweep
+from trainables.workloads.script import Script
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +209,43 @@ def test_with_few_trials_the_next_step_is_more_of_them(tmp_path: Path) -> None:
     ledger.close()
     assert told.startswith("Search on: ")
     assert told.endswith("Raise num_samples or budget and run the same command again.")
+
+
+def test_what_puts_the_gain_in_doubt_is_on_the_first_screen(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "run", trials=14, failed=False, workload=scripted(tmp_path, "0.5"))
+    assert "In doubt" not in answers(ledger)["By how much"]
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(workload=scripted(tmp_path, "0.4"), baseline=BASE), "train.py was edited", [])
+        ledger.add_event(STATE, "finished")
+    told = answers(ledger)
+    ledger.close()
+    assert told["By how much"].endswith(" In doubt: train.py was edited while the sweep was under way.")
+    assert told["What next"].startswith(
+        "train.py was edited while the sweep was under way. If the edit changes results,"
+    )
+    assert " After that: Confirm the best on fresh seeds" in told["What next"]
+
+
+def scripted(folder: Path, value: str) -> Script:
+    """A training of another code for each value."""
+    (folder / "train.py").write_text(f"print('epoch 1: loss={value}')")
+    return Script(f"python {folder / 'train.py'}", metric="loss", mode="min", horizon=4)
+
+
+def test_where_many_trials_fail_the_next_step_is_to_find_out_why(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path / "run")
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(baseline=BASE), "", [])
+        for trial in range(12):
+            outcome = Status.FAILED if trial in (3, 5, 6, 10, 11) else Status.COMPLETED
+            add_trial(
+                ledger, trial, BASE | {"momentum": trial / 20}, 4, "random" if trial else BASELINE, outcome=outcome
+            )
+        ledger.add_event(STATE, "finished")
+    told = answers(ledger)["What next"]
+    ledger.close()
+    assert told.startswith("Find out why 5 of 12 trials failed: orchestrator logs ")
+    assert "--retry-failed" in told
 
 
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:
