@@ -25,7 +25,7 @@ def section(run: Recorded) -> Section | None:
     if not found.is_wall_clock:
         told = (
             f"The reported costs ({seconds_in_words(found.trained)}) are longer than trials had workers "
-            f"({seconds_in_words(found.held)}): the clock was simulated or the costs are declared, so the times on record "
+            f"({seconds_in_words(found.held)}), as if the clock was simulated or the costs are declared: the times on record "
             "say nothing about idle workers."
         )
         return Section("workers", "Workers", [told])
@@ -55,8 +55,8 @@ def _sentences(run: Recorded, found: Idle) -> list[str]:
     if found.downtime > 1.0:
         times = len(run.rows["lease"]) - 1
         sentences.append(
-            f"No driver ran for {seconds_in_words(found.downtime)} after {counted(times, 'interruption')}; that time is "
-            "not counted."
+            f"From the last record of a driver to the first of the next {seconds_in_words(found.downtime)} passed, over "
+            f"{counted(times, 'continuation')}; that time is not counted."
         )
     return sentences
 
