@@ -447,6 +447,8 @@ def test_starts_that_cost_more_than_the_training_come_before_more_trials(
             == f"Starts cost more than the training: {20 * seconds / (20 * seconds + 18.8):.0%} of the device time."
         )
         assert few_trials(run)[0].remedy.startswith("Let starts pay first")
+        assert "with what first reports took longer than later ones" in finding.evidence
+        assert "a first stage of the training itself, such as pretraining" in finding.remedy
         assert "19 trials of 20 were stopped early, half of them by step 2 of 150." in finding.evidence
 
 

@@ -332,7 +332,9 @@ def test_a_trial_taken_up_by_another_driver_has_a_worker_before_its_next_report(
     assert (answer.downtime, answer.trained, answer.held) == (25.0, 52.0, 5.0 + 49.0 + 1.0)
     section = workers.section(run)
     assert section is not None
-    assert section.sentences[-1].startswith("From the last record of a driver to the first of the next 25 s passed, over 1 ")
+    assert section.sentences[-1].startswith(
+        "From the last record of a driver to the first of the next 25 s passed, over 1 "
+    )
 
 
 def test_a_trial_has_no_worker_while_ray_starts(tmp_path: Path) -> None:

@@ -203,6 +203,23 @@ def test_a_maximised_metric_keeps_its_sign(tmp_path: Path) -> None:
     assert told["What next"].startswith("Confirm the best on fresh seeds")
 
 
+def test_the_time_of_training_is_the_same_on_the_page_and_in_show(tmp_path: Path) -> None:
+    """Two trials whose first reports took 40 s longer than the 2 s of later ones."""
+    ledger = Ledger.write(tmp_path / "run")
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(baseline=BASE), "", [])
+        for trial in range(2):
+            ledger.add_suggestion(trial, start(BASE | {"momentum": trial / 4}), seed=0)
+            for step, took in enumerate((42.0, 2.0, 2.0, 2.0), start=1):
+                ledger.add_report(trial, step, 1 / step, took, {"loss": 1 / step})
+            ledger.add_ending(trial, Status.COMPLETED, 4, "")
+    told, out = answers(ledger)["What it cost"], io.StringIO()
+    print_summary(ledger, Console(file=out, width=200))
+    ledger.close()
+    assert told.startswith("2.0 full trainings: 96 s of training, 80 s of it before first reports; the sweep took ")
+    assert "2.0 full trainings, 96 s of training\n" in out.getvalue()
+
+
 def test_with_few_trials_the_next_step_is_more_of_them(tmp_path: Path) -> None:
     ledger = made_up(tmp_path / "few", trials=2, mode="max")
     told = answers(ledger)["What next"]

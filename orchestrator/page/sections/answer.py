@@ -184,9 +184,10 @@ def _cost(run: Recorded) -> str:
     )  # its bill says more
     before, after = (f"{money}. ", "") if cost["usd"] is not None else ("", f" {money}." if money else "")
     budget = "" if cost["budget"] is None else f" The budget was {budget_words(cost['budget'])}."
-    slow = sum(run.start_seconds.values())
-    seconds, starting = sum(trial.cost_seconds for trial in history) - slow, slow + run.seconds_before_training
-    beside = f" and {duration(starting)} of starts" if starting > WORTH_SAYING * seconds else ""
+    seconds, slow = sum(trial.cost_seconds for trial in history), sum(run.start_seconds.values())
+    beside = f", {duration(slow)} of it before first reports" if slow > WORTH_SAYING * seconds else ""
+    if run.seconds_before_training > WORTH_SAYING * seconds:
+        beside += f", and {duration(run.seconds_before_training)} of starts"
     times = [row["time"] for table in ("sweep", "report", "ending") for row in run.rows[table]]
     passed = seconds_between(min(times), max(times)) if times else 0.0
     return (
