@@ -220,6 +220,32 @@ def test_the_time_of_training_is_the_same_on_the_page_and_in_show(tmp_path: Path
     assert "2.0 full trainings, 96 s of training\n" in out.getvalue()
 
 
+def test_the_last_part_is_a_folded_table_of_all_trials_the_best_first(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "run", trials=14)
+    whole = document(ledger)
+    ledger.close()
+    assert whole.sections[-1].key == "trials"
+    (table,) = whole.sections[-1].figures
+    assert isinstance(table, Table)
+    assert len(table.rows) == 14
+    assert list(table.columns) == [
+        "trial",
+        "batch_size",
+        "learning_rate",
+        "momentum",
+        "loss",
+        "step",
+        "seconds",
+        "status",
+        "origin",
+    ]
+    finished = [float(row[4]) for row in table.rows if row[7] == "completed"]
+    assert finished == sorted(finished)
+    assert [row[7] for row in table.rows[: len(finished)]] == ["completed"] * len(finished)
+    assert any(row[7].startswith("failed: out of memory in batch") for row in table.rows)
+    assert "<details><summary>All trials, the best first</summary>" in html(whole)
+
+
 def test_with_few_trials_the_next_step_is_more_of_them(tmp_path: Path) -> None:
     ledger = made_up(tmp_path / "few", trials=2, mode="max")
     told = answers(ledger)["What next"]
