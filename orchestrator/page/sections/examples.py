@@ -58,10 +58,15 @@ def _how(run: Recorded) -> str:
         return "There is no baseline to compare single examples with; give the sweep one: Sweep(baseline={…})."
     if run.best is None or run.best is run.baseline:
         return ""
-    return (
-        f"No predictions are on record. To compare the baseline with the best trial on each example of the test part: "
-        f"orchestrator predictions {run.name}; a script or function writes {FILE} itself."
-    )
+    how = f"To compare the baseline with the best trial on each example of the test part: {_again(run)}."
+    return f"No predictions are on record. {how}"
+
+
+def _again(run: Recorded) -> str:
+    """How to get predictions: by the command, where the training is a Workload; any other one writes the file itself."""
+    if run.about.get("trains_on", True):
+        return f"orchestrator predictions {run.name}"
+    return f"let the training answer them, and write {FILE} into the run's folder (docs/report_methods.md)"
 
 
 def _sentences(run: Recorded, found: Compared) -> list[str]:
@@ -78,13 +83,9 @@ def _sentences(run: Recorded, found: Compared) -> list[str]:
     ]
     best = run.best
     if best is not None and best.number != found.trials[1]:
-        sentences.append(
-            f"The best trial is now {best.number}: run `orchestrator predictions {run.name}` again to compare that one."
-        )
+        sentences.append(f"The best trial is now {best.number}; to compare that one: {_again(run)}.")
     elif run.baseline is not None and run.baseline.number != found.trials[0]:
-        sentences.append(
-            f"The baseline is now trial {run.baseline.number}: run `orchestrator predictions {run.name}` again to compare with it."
-        )
+        sentences.append(f"The baseline is now trial {run.baseline.number}; to compare with that one: {_again(run)}.")
     sentences.append("The test compares these two trained models; another training of the same settings may differ.")
     return sentences
 
