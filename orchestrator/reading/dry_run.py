@@ -8,6 +8,7 @@ import shlex
 import shutil
 import tempfile
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,7 +113,8 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
 def _trained(sweep: Sweep) -> str:
     """The workload; the user's own function by its name and place, a command as one types it."""
     if isinstance(sweep.workload, CommandLine):
-        return f"`{sweep.workload.command}`"
+        joined = sweep.workload.command.replace("\\\n", " ")
+        return f"`{textwrap.shorten(joined, WIDEST, placeholder=' …')}`"
     function = getattr(sweep.workload, "train", None)
     return named(function) if callable(function) else shown(sweep.workload)
 
@@ -122,8 +124,25 @@ def _command(sweep: Sweep, configs: list[Config]) -> str:
     if not isinstance(sweep.workload, CommandLine) or not (configs := [*configs, *sweep.examples]):
         return ""
     words = sweep.workload.arguments(configs[0])
-    plain = (word if re.fullmatch(r"[\w@%+=:,./{}-]+", word) else shlex.quote(word) for word in words)
-    return textwrap.shorten(" ".join(plain), WIDEST, placeholder=" …")
+    plain = [word if re.fullmatch(r"[\w@%+=:,./{}-]+", word) else shlex.quote(word) for word in words]
+    plain = [" ".join(word.split()) for word in plain]  # in one line
+    plain = [word if len(word) <= WIDEST else f"{word[: WIDEST - 1]}…" for word in plain]
+    kept = range(len(words)) if len(" ".join(plain)) <= WIDEST else _kept(sweep, words)
+    shown = [plain[place] if place in kept else "…" for place in range(len(words))]
+    return " ".join(word for word, before in zip(shown, ["", *shown], strict=False) if word != "…" or before != "…")
+
+
+def _kept(sweep: Sweep, words: Sequence[str]) -> set[int]:
+    """The places of a long command's words that are shown: the first ones, and those that differ between configurations."""
+    same = set(words).intersection(*(sweep.workload.arguments(config) for config in sweep.examples))
+    kept, length = set(), 0
+    for place, word in enumerate(words):
+        length += len(word) + 1
+        if length <= WIDEST // 2:
+            kept.add(place)
+        elif word not in same:
+            kept |= {place - 1, place} if words[place - 1].startswith("-") else {place}
+    return kept
 
 
 def _policy(sweep: Sweep) -> str:
