@@ -81,6 +81,13 @@ def test_parts_are_shown_by_what_was_set(plan: Any) -> None:
     assert "  command " not in plan(small_sweep())
 
 
+def test_a_plan_says_from_how_many_trials_on_the_report_tells_what_matters(plan: Any) -> None:
+    row = "  report     says which of the 3 parameters matter from 20 trials on\n"
+    assert row in plan(small_sweep(num_samples=19))
+    assert row not in plan(small_sweep(num_samples=20))
+    assert "  report  " not in plan(small_sweep(num_samples=None, budget=5))
+
+
 def test_resources_and_the_metrics_direction_are_words(plan: Any) -> None:
     text = plan(small_sweep(resources={"cpu": 1, "memory": "512MiB"}, mode="max"))
     assert "(higher is better)\n" in text

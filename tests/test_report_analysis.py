@@ -15,13 +15,14 @@ from scipy.stats import binomtest, spearmanr
 
 from orchestrator.page.analysis.columns import columns_of, places
 from orchestrator.page.analysis.idle import at_once, idle
-from orchestrator.page.analysis.importance import FEWEST, Importance, TooFew, importance
+from orchestrator.page.analysis.importance import Importance, TooFew, importance
 from orchestrator.page.analysis.influence import influences
 from orchestrator.page.analysis.mcnemar import p_value
 from orchestrator.page.analysis.rank_correlation import partial, spearman
 from orchestrator.page.analysis.stages import stages
 from orchestrator.page.analysis.task_correlation import APART, PRIORS, WEIGHT, learned
 from orchestrator.page.sections import workers
+from orchestrator.reading.influence_needs import FEWEST
 from orchestrator.record.encoding import USED
 from search.history import History
 from search.models.fidelities import level

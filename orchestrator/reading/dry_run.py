@@ -22,6 +22,7 @@ from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
 from orchestrator.driving.continuation import new_baseline_words
 from orchestrator.money.prices import held_by_trial
+from orchestrator.reading.influence_needs import needs_rows
 from orchestrator.reading.out_of_time import is_used_up, time_row
 from orchestrator.reading.planned_cost import configurations, forecast_rows, limit_rows
 from orchestrator.reading.room import no_room
@@ -79,6 +80,7 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
     for line in [
         *_tasks(sweep),
         *limit_rows(sweep, history),
+        *needs_rows(sweep.space, most),
         *time_row(sweep, folder),
         *([] if changed is None else _recorded(sweep, history, changed, goes_on=bool(first))),
         *forecast_rows(sweep, folder, history, _workers(sweep)),
