@@ -29,16 +29,17 @@ def section(run: Recorded) -> Section | None:
             "say nothing about idle workers."
         )
         return Section("workers", "Workers", [told])
-    found = replace(found, trained=found.trained - sum(run.start_seconds.values()))
+    slow = sum(run.start_seconds.values())
+    found = replace(found, trained=found.trained - slow)
     figures: list[Figure] = [_shares(found), _over_time(found)]
-    return Section("workers", "Workers", _sentences(run, found), figures, columns=2)
+    return Section("workers", "Workers", _sentences(run, found, slow), figures, columns=2)
 
 
-def _sentences(run: Recorded, found: Idle) -> list[str]:
+def _sentences(run: Recorded, found: Idle, slow: float) -> list[str]:
     worker_time = found.held + (found.waited or 0.0)
     sentences = [
         f"Workers trained for {seconds_in_words(found.trained)}, {percent(found.trained / worker_time)} of the "
-        f"{seconds_in_words(worker_time)} that they were there."
+        f"{seconds_in_words(worker_time)} that they were there{', first reports counted like later ones' if slow else ''}."
     ]
     if found.waited is None:
         sentences.append("How long workers waited for decisions is not on record yet: the driver notes it at its end.")
