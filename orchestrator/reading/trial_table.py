@@ -40,9 +40,8 @@ def trial_rows(ledger: Ledger) -> list[dict[str, Any]]:
 def costed_rows(ledger: Ledger) -> list[dict[str, Any]]:
     """`trial_rows`, each with its cost in full trainings, the configuration's columns first."""
     rows, about = trial_rows(ledger), description(ledger)
-    history = ledger.history(
-        ANY_SPACE, about["horizon"], about["seed"], goal_of(about), tasks=described_tasks(about)
-    )  # fmt: skip
+    tasks = described_tasks(about)
+    history = ledger.history(ANY_SPACE, about["horizon"], about["seed"], goal_of(about), tasks=tasks)
     for row, trial in zip(rows, history, strict=True):
         steps = max(0, trial.step - trial.began)
         row["full_trainings"] = round(steps * history.costs.rate(trial.task, len(history)), 6)

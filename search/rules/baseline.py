@@ -29,16 +29,15 @@ def baseline_trial(history: History, config: Config) -> Trial | None:
 
     A completed full training of the same configuration will do, whoever proposed it.
     """
-    same = [trial for trial in history.trials if _may_be(trial) and _is_same(trial.config, config)]
-    own = [trial for trial in same if trial.first_origin == BASELINE]
-    return next(iter([*own, *same]), None)
+    started = (trial for trial in history.trials if trial.first_origin == BASELINE)
+    found = next((trial for trial in started if _is_same(trial.config, config)), None)
+    return found or next((t for t in history.trials if _is_whole(t) and _is_same(t.config, config)), None)
 
 
-def _may_be(trial: Trial) -> bool:
-    if trial.first_origin == BASELINE:
-        return True
-    whole = trial.task == FULL and trial.status is Status.COMPLETED and not trial.began
-    return whole and trial.first_origin != FINALIST
+def _is_whole(trial: Trial) -> bool:
+    """Whether it is a completed full training from scratch, no repetition."""
+    is_own = trial.first_origin != FINALIST and not trial.began
+    return is_own and trial.task == FULL and trial.status is Status.COMPLETED
 
 
 def _is_same(recorded: Config, config: Config) -> bool:

@@ -11,8 +11,8 @@ Every driver, engine and loop calls them, records their results, and only then a
 
 The order of the rules: others wait for the first report; while the budget lasts, failed trials that the user wants to try
 again, what a smaller budget stopped, a baseline that is not on record, the scheduler's promotions, the points, the
-searcher; then the search is over, and the finalists train again. After a report: the target, divergence, the end of the task, the suggested step, a
-spent budget, the scheduler's verdict.
+searcher; then the search is over, and the finalists train again. After a report: the target, divergence, the end of the
+task, the suggested step, a spent budget, the scheduler's verdict.
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ SAME_FAILURES = 3  # this many failures of one kind stop the run, unless a trial
 class Rules:
     """How much to search, and what to do around the search. The history's `limit` bounds the configurations."""
 
-    baseline: Config | None = (
-        None  # trained first, in full, for comparison; a new one next, beyond the limit if need be
-    )
+    baseline: Config | None = None  # trained first, in full, for comparison; a later one next, whatever the limit
     points: Sequence[Config] = ()  # configurations to try first
     budget: float | None = None  # limit on all training, in full trainings, finalists included
     device_budget: DeviceBudget | None = None  # limit on device time or money, finalists included
@@ -156,7 +154,8 @@ def has_more(history: History, searcher: Searcher, scheduler: Scheduler, rules: 
     if history.count(Status.RUNNING) or may_ask(history, searcher, rules):
         return True
     promoted = None if history.run.over else next_retry(history) or scheduler.promote(history)
-    if promoted is not None or new_baseline(history, rules) is not None:
+    baseline = new_baseline(history, rules)
+    if promoted is not None or (baseline is not None and is_covered(baseline, history, rules)):
         return True
     again = next_retry(history, of_finalists=True) or confirm(history, rules.finalists, rules.confirmations)
     return again is not None and is_covered(again, history, rules)
