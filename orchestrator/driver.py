@@ -79,7 +79,7 @@ class Driver:
         self.stop_reason = ""  # why nothing new may start: a signal, the time budget, failures
         self.is_out_of_time = False  # that reason is the time budget, and something is left to do
         self.waited_seconds = 0.0  # of workers, for decisions
-        self.found = describe_found(sweep.name, ledger, self.history, change) if earlier else ""
+        self.found = describe_found(sweep.name, ledger, self.history, self.rules, change) if earlier else ""
         self._retention = Retention(sweep, self.history, self.places, self.running)
         self._recorder = Recorder(sweep, ledger, self.history, self._retention, listen)
         self._jobs = Jobs(is_prepared=(self.places.shared / ".complete").exists(), retries=sweep.retries)

@@ -24,7 +24,8 @@ def made_up(
 ) -> Ledger:  # fmt: skip
     """A run of random trials after a baseline; every third is stopped, some fail. The ledger stays open for writing."""
     rng = np.random.default_rng(seed)
-    sweep = small_sweep(workload=Quadratic(horizon=steps), mode=mode, baseline=BASE, num_samples=trials, **changes)
+    fields = {"workload": Quadratic(horizon=steps), "baseline": BASE, "num_samples": trials, "mode": mode} | changes
+    sweep = small_sweep(**fields)
     ledger = Ledger.write(folder)
     with ledger.transaction():
         ledger.add_sweep(sweep, "", ["train.py"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -174,11 +175,11 @@ def test_the_record_is_written_as_jsonl_csv_and_parquet(place: Path) -> None:
     assert len(reports) == len(recorded(place / "runs" / "steady", "report"))
     assert all({"kind", "trial", "step", "value", "time"} <= set(line) for line in lines)
     assert [line["seq"] for line in lines] == sorted(line["seq"] for line in lines)
-    csv = place / "record.csv"
-    assert orchestrator("export", "steady", "--csv", "--output", str(csv), cwd=place).returncode == 0
+    table = place / "record.csv"
+    assert orchestrator("export", "steady", "--csv", "--output", str(table), cwd=place).returncode == 0
     import pandas as pd
 
-    frame = pd.read_csv(csv)
+    frame = pd.read_csv(table)
     assert len(frame) == len(lines)
     assert "config.learning_rate" in frame.columns
     parquet = orchestrator("export", "steady", "--parquet", cwd=place)
@@ -234,11 +235,27 @@ def test_every_kind_of_record_is_exported_under_its_own_name(tmp_path: Path) -> 
     assert "after.learning_rate" in done.stdout.splitlines()[0]
 
 
+def test_the_table_of_trials_has_a_row_for_each_with_its_configuration_and_cost(tmp_path: Path) -> None:
+    driver = simulated(tmp_path / "run", small_sweep(num_samples=8, scheduler=Asha(grace_period=1, reduction_factor=2)))
+    done = orchestrator("export", "run", "--runs", ".", "--trials", cwd=tmp_path)
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert list(rows[0]) == [
+        "trial", "config.batch_size", "config.learning_rate", "config.momentum", "value", "status", "step", "reason", "seconds",
+        "task", "origin", "full_trainings",
+    ]  # fmt: skip
+    for row, trial in zip(rows, driver.history, strict=True):
+        shown = (int(row["trial"]), float(row["config.momentum"]), float(row["value"]), row["status"], int(row["step"]))
+        assert shown == (trial.number, trial.config["momentum"], trial.loss, trial.status.value, trial.step)
+        assert float(row["full_trainings"]) == trial.step / 4
+    assert sum(float(row["full_trainings"]) for row in rows) == driver.history.spent
+    assert orchestrator("export", "run", "--runs", ".", "--trials", "--csv", cwd=tmp_path).returncode == 2
+
+
 @pytest.mark.parametrize(("mode", "first", "second"), [("min", 0.5, 0.25), ("max", 0.25, 0.5), ("min", 0.25, 0.5)])
 def test_a_gain_is_told_in_words(tmp_path: Path, mode: str, first: float, second: float) -> None:
     ledger = Ledger.write(tmp_path)
     with ledger.transaction():
-        ledger.add_sweep(small_sweep(mode=mode), "", [])
+        ledger.add_sweep(small_sweep(mode=mode, baseline=CONFIG), "", [])
         for trial, value in enumerate((first, second)):
             ledger.add_suggestion(trial, start(CONFIG, origin="random" if trial else BASELINE), seed=0)
             ledger.add_report(trial, 4, value, 0.1, {"loss": value})
@@ -365,7 +382,7 @@ def test_the_schedule_of_the_best_of_nothing_is_refused_in_words(tmp_path: Path)
     assert "no trial has reported yet" in done.stderr
 
 
-@pytest.mark.parametrize("flags", [["--csv"], [], ["--jsonl"]])
+@pytest.mark.parametrize("flags", [["--csv"], [], ["--jsonl"], ["--trials"]])
 def test_an_export_that_cannot_be_written_is_refused_in_words(place: Path, flags: list[str]) -> None:
     done = orchestrator("export", "steady", *flags, "--output", "/no/such/folder/x", cwd=place)
     assert done.returncode == 7

@@ -66,9 +66,26 @@ def test_parts_are_shown_by_what_was_set(plan: Any) -> None:
     long = Script("python train.py out={folder} 'a b' " + 100 * " word", metric="loss", mode="min", horizon=3)
     (row,) = re.findall(r"\n  command    (.*)\n", plan(Sweep("own", long, Space({"rate": uniform(0, 1)}))))
     assert row.startswith("python train.py out={folder} 'a b' word word")
-    assert row.endswith("word …")
+    assert re.search(r"word … --rate=0\.\d+$", row), "the tuned flag is shown"
     assert len(row) <= 300
+    lines = Script("python train.py \\\n    --size 3 \\\n    --depth 4", metric="loss", mode="min", horizon=3)
+    text = plan(Sweep("own", lines, Space({"rate": uniform(0, 1)})))
+    assert ": 16 configurations of `python train.py --size 3 --depth 4`\n" in text
+    spread = Script(
+        "python train.py --rate {rate} " + 100 * " word" + " --size {size} end", metric="loss", mode="min", horizon=3
+    )
+    (row,) = re.findall(
+        r"\n  command    (.*)\n", plan(Sweep("own", spread, Space({"rate": uniform(0, 1), "size": pow2(2, 8)})))
+    )
+    assert re.fullmatch(r"python train\.py --rate 0\.\d+ word[ word]* … --size \d …", row)
     assert "  command " not in plan(small_sweep())
+
+
+def test_a_plan_says_from_how_many_trials_on_the_report_tells_what_matters(plan: Any) -> None:
+    row = "  report     says which of the 3 parameters matter from 20 trials on\n"
+    assert row in plan(small_sweep(num_samples=19))
+    assert row not in plan(small_sweep(num_samples=20))
+    assert "  report  " not in plan(small_sweep(num_samples=None, budget=5))
 
 
 def test_resources_and_the_metrics_direction_are_words(plan: Any) -> None:

@@ -7,7 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ import torch
 from ray import cloudpickle as ray_cloudpickle
 
 from orchestrator import reporting
+from orchestrator.errors import BadInput
+from orchestrator.sweep import Sweep
+from search.space import Space, uniform
 from search.work import Assignment
 from tests.piecing import compare_with_a_killed_one, section
 from tests.support import ROOT
@@ -79,6 +82,32 @@ REFUSED = [
 def test_a_function_that_no_worker_could_call_is_refused_when_it_is_named(train: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         FromFunction(train, metric="loss", mode="min", horizon=1)
+
+
+def by_name(x: Any, y: Any = 0.1, epochs: int = 5) -> None: ...
+
+
+def by_both_names(x: Any, y: Any) -> None: ...
+
+
+def by_three_names(x: Any, y: Any, epochs: Any) -> Iterator[Any]:
+    yield {"loss": x * y * epochs}
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        (by_name, r"gets the whole configuration there, not 'x'; write lambda config: train\(\*\*config\)\."),
+        (by_both_names, r"If it is a parameter of the space, write lambda config: train\(\*\*config\)\."),
+        (by_three_names, r"give the sweep def by_name\(config\): yield from train\(\*\*config\)\."),
+        (partial(by_three_names, epochs=3), r"not 'x'; give the sweep def by_name\(config\): yield from"),
+    ],
+)
+def test_a_function_of_the_parameters_is_refused_with_the_function_of_the_configuration(train: Any, words: str) -> None:
+    space = Space({"x": uniform(0, 1), "y": uniform(0, 1)})
+    with pytest.raises(BadInput, match=words):
+        Sweep("named", train, space, minimize="loss", steps=5)
+    Sweep("named", lambda config: train(**config), space, minimize="loss", steps=5)
 
 
 @pytest.fixture

@@ -38,9 +38,11 @@ from orchestrator.page.health.widening import wider
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.answer import section as answer_section
 from orchestrator.page.sections.health import CHECKS, checks, section
+from orchestrator.record.encoding import RETRY
 from orchestrator.record.ledger import Ledger
+from orchestrator.record.schema import STATE
 from search.domain.written import written
-from search.records import BASELINE, FINALIST, FOUND, Status, resume, start
+from search.records import BASELINE, FINALIST, FOUND, Status, Suggestion, resume, start
 from search.schedulers.asha import Asha
 from search.searchers.multitask import MultitaskSearch
 from search.space import Float, Int, Pow2, Space, choice, loguniform, pow2, randint, uniform, when
@@ -176,7 +178,7 @@ def test_a_lead_beyond_the_noise_is_no_finding(tmp_path: Path) -> None:
 def test_a_gain_over_the_baseline_within_the_noise_is_serious(tmp_path: Path) -> None:
     baseline = replace(drawn(bowl(), 1, seed=5)[0], origin=BASELINE, values=[0.0])
     trials = drawn(bowl(), 30, noise=0.1)
-    run = run_of(tmp_path, [baseline, *trials, *again(drawn(bowl(), 30), 0.1)], finalists=3)
+    run = run_of(tmp_path, [baseline, *trials, *again(drawn(bowl(), 30), 0.1)], finalists=3, baseline=baseline.config)
     serious = [finding for finding in noise(run) if finding.severity == "serious"]
     assert [finding.about for finding in serious] == ["baseline"]
 
@@ -445,6 +447,8 @@ def test_starts_that_cost_more_than_the_training_come_before_more_trials(
             == f"Starts cost more than the training: {20 * seconds / (20 * seconds + 18.8):.0%} of the device time."
         )
         assert few_trials(run)[0].remedy.startswith("First reduce the cost of starts")
+        assert "with what first reports took longer than later ones" in finding.evidence
+        assert "a first stage of the training itself, such as pretraining" in finding.remedy
         assert "19 trials of 20 were stopped early, half of them by step 2 of 150." in finding.evidence
 
 
@@ -489,7 +493,7 @@ def test_repetitions_of_finalists_do_not_count_and_it_says_so(tmp_path: Path) ->
 def test_a_baseline_that_stays_the_best_is_found(tmp_path: Path, loss: float, times: int) -> None:
     trials = drawn(bowl(0.5, 0.5, 0.5), 20)
     baseline = replace(trials[0], origin=BASELINE, values=[loss])
-    assert len(baseline_is_best(run_of(tmp_path, [baseline, *trials[1:]]))) == times
+    assert len(baseline_is_best(run_of(tmp_path, [baseline, *trials[1:]], baseline=baseline.config))) == times
 
 
 # What people see
@@ -498,7 +502,7 @@ def test_a_baseline_that_stays_the_best_is_found(tmp_path: Path, loss: float, ti
 def test_a_maximised_metric_is_shown_with_its_own_sign(tmp_path: Path) -> None:
     trials = [replace(trial, values=[1 - trial.values[-1]]) for trial in drawn(bowl(0.5, 0.5, 0.5), 20)]
     baseline = replace(trials[0], origin=BASELINE, values=[1.5])
-    (finding,) = baseline_is_best(run_of(tmp_path, [baseline, *trials[1:]], mode="max"))
+    (finding,) = baseline_is_best(run_of(tmp_path, [baseline, *trials[1:]], mode="max", baseline=baseline.config))
     assert "It has loss 1.5" in finding.evidence
 
 
@@ -600,8 +604,40 @@ def test_code_that_was_edited_after_results_is_a_serious_finding(tmp_path: Path)
     (finding,) = edited(Recorded.of(ledger))
     ledger.close()
     assert finding.sentence == "train.py was edited while the sweep was under way."
-    assert finding.evidence.startswith("1 trial began before, 1 after;")
+    assert finding.evidence.startswith("1 trial trained only before, 1 after;")
     assert finding.severity == "serious"
+
+
+def test_a_trial_that_went_on_after_the_edit_counts_as_trained_after_it(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print('epoch 1: loss=0.5')")
+    script = Script(f"python {tmp_path / 'train.py'}", metric="loss", mode="min", horizon=2)
+    sweep = small_sweep(workload=script, space=Space({"rate": uniform(0, 1)}), num_samples=3)
+    ledger = Ledger.write(tmp_path / "run")
+    with ledger.transaction():
+        ledger.add_sweep(sweep, "", [])
+        for trial, status in enumerate((Status.COMPLETED, Status.FAILED, Status.FAILED)):
+            ledger.add_suggestion(trial, start({"rate": 0.5 - 0.1 * trial}), seed=0)
+            ledger.add_report(trial, 1, 0.5, 1.0, {"loss": 0.5})
+            ledger.add_ending(trial, status, 1, "a bug")
+    (tmp_path / "train.py").write_text("print('epoch 1: loss=0.3')")
+    with ledger.transaction():
+        ledger.add_sweep(sweep, "train.py was edited", [])
+        for trial in (1, 2):
+            ledger.add_event(RETRY, "again", trial)
+            ledger.add_suggestion(trial, Suggestion("resume", {"rate": 0.5 - 0.1 * trial}, trial), seed=0)
+            ledger.add_report(trial, 2, 0.1 * trial, 1.0, {"loss": 0.1 * trial})
+            ledger.add_ending(trial, Status.COMPLETED, 2, "")
+        ledger.add_event(STATE, "finished")
+    run = Recorded.of(ledger)
+    ledger.close()
+    (finding,) = edited(run)
+    assert finding.evidence.startswith(
+        "1 trial trained only before, 2 after (2 had begun before), the best among them;"
+    )
+    told = {row[0]: row[1] for row in answers_of(run)}
+    assert told["What next"].startswith(
+        "train.py was edited while the sweep was under way. If the edit changes results,"
+    )
 
 
 @pytest.mark.slow

@@ -45,6 +45,7 @@ class Cell:
         self._kernel, self._client = kernel, client
         self._message = client.execute(code)
         self.frame = ""  # the last state of its display
+        self.saved: dict[str, str] = {}  # the outputs that a saved notebook has: display → text
         self.error: list[str] = []  # what it shows of the exception that ended it
         self.is_idle = False
 
@@ -65,6 +66,11 @@ class Cell:
             content = message["content"]
             if message["msg_type"] in ("display_data", "update_display_data"):
                 self.frame = content["data"]["text/plain"]
+                display = content["transient"].get("display_id", str(len(self.saved)))
+                if message["msg_type"] == "display_data" or display in self.saved:  # an update of a cleared one is lost
+                    self.saved[display] = self.frame
+            elif message["msg_type"] == "clear_output":
+                self.saved.clear()
             elif message["msg_type"] == "error":
                 self.error = content["traceback"]
             elif message["msg_type"] == "status":
@@ -123,6 +129,18 @@ def test_a_frame_of_a_finished_sweep_shows_its_end(kernel: tuple[Any, Any]) -> N
     assert not cell.error
     assert "  done\n" in cell.frame
     assert "  trials  4 completed of 4\n" in cell.frame
+
+
+@pytest.mark.parametrize("simulate", ENGINES)
+def test_a_saved_notebook_holds_the_last_frame_with_its_events_and_nothing_else(
+    simulate: bool, kernel: tuple[Any, Any]
+) -> None:
+    code = CELL.format(step_seconds=0, simulate=simulate, marker=os.devnull).replace("400", "3")
+    cell = Cell(code, *kernel)
+    cell.end()
+    (frame,) = cell.saved.values()
+    assert "  trials  4 completed of 4\n" in frame
+    assert "first report: trial 0, step 1, loss " in frame
 
 
 @dataclass(frozen=True)

@@ -17,20 +17,23 @@ from orchestrator.page.charts import Images, Table
 from orchestrator.page.sections import examples
 from orchestrator.page.sections.examples import confusion
 from orchestrator.reading.predictions import FILE, KINDS, SHOWN, compared, read, save, write
-from search.space import Space, loguniform
+from search.space import Space, loguniform, uniform
 from tests.records_on_disk import read as read_run
 from tests.support import ROOT, orchestrator, run_script, simulated, small_sweep
 from tests.test_report_findings import check
+from tests.told import Told, tell
 from trainables.contract import Workload
 from trainables.data import wordpiece
 from trainables.training.device import measure, predict
 from trainables.values import Predictions
 from trainables.workloads.bert_classify import BertClassify
+from trainables.workloads.callable import FromFunction
 from trainables.workloads.lstm_mnist import LstmMnist
 from trainables.workloads.mlp_digits import MlpDigits
 from trainables.workloads.quadratic import Quadratic
 from trainables.workloads.resnet_finetune import ResNetFinetune
 from trainables.workloads.resnet_pretrain import ResNetPretrain
+from trainables.workloads.script import Script
 
 CLASSIFIERS = [
     MlpDigits.smallest(), LstmMnist.smallest(), BertClassify.smallest(), ResNetPretrain.smallest(),
@@ -162,6 +165,24 @@ def test_a_file_that_is_none_of_ours_is_refused_and_the_page_says_so(
 # From a run to the page.
 
 
+@pytest.mark.parametrize("workload", [
+    Script("python train.py", metric="accuracy", mode="max", horizon=1),
+    FromFunction(lambda config: None, metric="accuracy", mode="max", horizon=1),
+])  # fmt: skip
+def test_the_page_does_not_name_the_command_where_it_cannot_work(tmp_path: Path, workload: Any) -> None:
+    """A script and a function answer it with an error; they write the file."""
+    space = Space({"rate": uniform(0, 1)})
+    told = [
+        Told({"rate": rate}, [rate], metrics={"accuracy": rate}, origin="random" if rate else "baseline")
+        for rate in (0.0, 0.5)
+    ]
+    sweep = small_sweep(workload=workload, space=space, baseline={"rate": 0.0})
+    section = examples.section(read_run(tell(tmp_path / "run", told, sweep)))
+    assert section is not None
+    assert "orchestrator predictions" not in section.sentences[0]
+    assert "write predictions.npz into the run's folder (docs/report_methods.md)" in section.sentences[0]
+
+
 def test_the_page_says_how_to_get_predictions_then_shows_them(run: Path) -> None:
     section = examples.section(read_run(run))
     assert section is not None
@@ -197,7 +218,10 @@ def test_predictions_of_an_earlier_best_are_told(run: Path, tmp_path: Path) -> N
     save(compared(*[answers([0, 1], [0, k], [1, 1]) for k in (0, 1)], (0, 5)), tmp_path / FILE)
     section = examples.section(read_run(tmp_path))
     assert section is not None
-    assert f"The best trial is now 1: run `orchestrator predictions {tmp_path.name}` again" in section.sentences[1]
+    assert (
+        f"The best trial is now 1; to compare that one: orchestrator predictions {tmp_path.name}."
+        in section.sentences[1]
+    )
 
 
 def test_of_many_classes_those_that_changed_are_listed(run: Path, tmp_path: Path) -> None:

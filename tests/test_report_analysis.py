@@ -15,13 +15,14 @@ from scipy.stats import binomtest, spearmanr
 
 from orchestrator.page.analysis.columns import columns_of, places
 from orchestrator.page.analysis.idle import at_once, idle
-from orchestrator.page.analysis.importance import FEWEST, Importance, TooFew, importance
+from orchestrator.page.analysis.importance import Importance, TooFew, importance
 from orchestrator.page.analysis.influence import influences
 from orchestrator.page.analysis.mcnemar import p_value
 from orchestrator.page.analysis.rank_correlation import partial, spearman
 from orchestrator.page.analysis.stages import stages
 from orchestrator.page.analysis.task_correlation import APART, PRIORS, WEIGHT, learned
 from orchestrator.page.sections import workers
+from orchestrator.reading.influence_needs import FEWEST
 from orchestrator.record.encoding import USED
 from search.history import History
 from search.models.fidelities import level
@@ -295,7 +296,9 @@ def test_what_a_first_step_took_longer_counts_as_a_start(tmp_path: Path) -> None
     run = written(tmp_path, sweep_over(Space({"x": uniform(0, 1)}), horizon=3), [*records, End(0, Status.COMPLETED)])
     section = workers.section(at(run, {("suggestion", 0): 0.0, ("ending", 0): 10.0}))
     assert section is not None
-    assert "Workers trained for 3.00 s, 30 %" in section.sentences[0]
+    assert section.sentences[0].startswith(
+        "Workers trained for 3.00 s, 30 % of the 10 s that they were there, first reports"
+    )
     assert "took 7.00 s (70 %)" in section.sentences[-1]
 
 
@@ -309,6 +312,32 @@ def test_the_time_between_two_drivers_counts_for_nobody(tmp_path: Path) -> None:
     answer = idle(moved)
     assert answer is not None
     assert (answer.downtime, answer.held, answer.span) == (35.0, 6.0, 41.0)
+
+
+def test_a_trial_taken_up_by_another_driver_has_a_worker_before_its_next_report(tmp_path: Path) -> None:
+    """The driver was killed while it trained; the next one starts at 30 s, and the step under way takes 48 s again."""
+    records = [
+        start({"x": 0.1}), Report(0, 1, 1.0, 4.0), ("lease", ""), (USED, '{"seconds": 1.0, "what": "start"}'),
+        Report(0, 2, 1.0, 48.0), End(0, Status.COMPLETED),
+    ]  # fmt: skip
+    run = written(tmp_path, sweep_over(Space({"x": uniform(0, 1)}), horizon=2), records)
+    seconds = {
+        ("suggestion", 0): 0.0, ("report", 0): 5.0, ("event", 0): 30.0, ("event", 1): 90.0, ("report", 1): 90.0,
+        ("ending", 0): 91.0,
+    }  # fmt: skip
+    run = at(run, seconds)
+    for row in [*run.rows["event"], run.rows["report"][1], run.rows["ending"][0]]:
+        row["epoch"] = 2
+    run.rows["event"][1]["trial"] = 0
+    run.rows["lease"].append(dict(run.rows["lease"][0]))
+    answer = idle(run)
+    assert answer is not None
+    assert (answer.downtime, answer.trained, answer.held) == (25.0, 52.0, 5.0 + 49.0 + 1.0)
+    section = workers.section(run)
+    assert section is not None
+    assert section.sentences[-1].startswith(
+        "From the last record of a driver to the first of the next 25 s passed, over 1 "
+    )
 
 
 def test_a_trial_has_no_worker_while_ray_starts(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_what_early_results_tell_and_what_stopping_saved(stopped: Recorded) -> N
     assert "Results at step 2 predict the end with a rank correlation of 0." in text(section)
     assert (
         "60 configurations cost 42.0 full trainings; training each to the end would have cost 60, so stopping early saved "
-        "18.0 full trainings, counted in steps."
+        "18.0 full trainings, counted in steps (36 s at the usual time of a step)."
     ) in text(section)
     (row,) = tables(section)["Stages"].rows
     assert row[:4] == ["step 2", "0.5", "60", "24"]

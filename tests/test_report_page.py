@@ -47,6 +47,7 @@ from search.records import BASELINE, FINALIST, Status, start
 from search.task import Task
 from tests.pages import BASE, add_trial, climbing, made_up
 from tests.support import orchestrator, small_sweep
+from trainables.workloads.script import Script
 
 
 @pytest.fixture(scope="module")
@@ -202,12 +203,92 @@ def test_a_maximised_metric_keeps_its_sign(tmp_path: Path) -> None:
     assert told["What next"].startswith("Confirm the best on fresh seeds")
 
 
+def test_the_time_of_training_is_the_same_on_the_page_and_in_show(tmp_path: Path) -> None:
+    """Two trials whose first reports took 40 s longer than the 2 s of later ones."""
+    ledger = Ledger.write(tmp_path / "run")
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(baseline=BASE), "", [])
+        for trial in range(2):
+            ledger.add_suggestion(trial, start(BASE | {"momentum": trial / 4}), seed=0)
+            for step, took in enumerate((42.0, 2.0, 2.0, 2.0), start=1):
+                ledger.add_report(trial, step, 1 / step, took, {"loss": 1 / step})
+            ledger.add_ending(trial, Status.COMPLETED, 4, "")
+    told, out = answers(ledger)["What it cost"], io.StringIO()
+    print_summary(ledger, Console(file=out, width=200))
+    ledger.close()
+    assert told.startswith("2.0 full trainings: 96 s of training, 80 s of it before first reports; the sweep took ")
+    assert "2.0 full trainings, 96 s of training\n" in out.getvalue()
+
+
+def test_the_last_part_is_a_folded_table_of_all_trials_the_best_first(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "run", trials=14)
+    whole = document(ledger)
+    ledger.close()
+    assert whole.sections[-1].key == "trials"
+    (table,) = whole.sections[-1].figures
+    assert isinstance(table, Table)
+    assert len(table.rows) == 14
+    assert list(table.columns) == [
+        "trial",
+        "batch_size",
+        "learning_rate",
+        "momentum",
+        "loss",
+        "step",
+        "seconds",
+        "status",
+        "origin",
+    ]
+    finished = [float(row[4]) for row in table.rows if row[7] == "completed"]
+    assert finished == sorted(finished)
+    assert [row[7] for row in table.rows[: len(finished)]] == ["completed"] * len(finished)
+    assert any(row[7].startswith("failed: out of memory in batch") for row in table.rows)
+    assert "<details><summary>All trials, the best first</summary>" in html(whole)
+
+
 def test_with_few_trials_the_next_step_is_more_of_them(tmp_path: Path) -> None:
     ledger = made_up(tmp_path / "few", trials=2, mode="max")
     told = answers(ledger)["What next"]
     ledger.close()
     assert told.startswith("Search longer: ")
     assert told.endswith("Raise num_samples or budget and run the same command again.")
+
+
+def test_what_puts_the_gain_in_doubt_is_on_the_first_screen(tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "run", trials=14, failed=False, workload=scripted(tmp_path, "0.5"))
+    assert "In doubt" not in answers(ledger)["By how much"]
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(workload=scripted(tmp_path, "0.4"), baseline=BASE), "train.py was edited", [])
+        ledger.add_event(STATE, "finished")
+    told = answers(ledger)
+    ledger.close()
+    assert told["By how much"].endswith(" In doubt: train.py was edited while the sweep was under way.")
+    assert told["What next"].startswith(
+        "train.py was edited while the sweep was under way. If the edit changes results,"
+    )
+    assert " After that: Confirm the best on fresh seeds" in told["What next"]
+
+
+def scripted(folder: Path, value: str) -> Script:
+    """A training of another code for each value."""
+    (folder / "train.py").write_text(f"print('epoch 1: loss={value}')")
+    return Script(f"python {folder / 'train.py'}", metric="loss", mode="min", horizon=4)
+
+
+def test_where_many_trials_fail_the_next_step_is_to_find_out_why(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path / "run")
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(baseline=BASE), "", [])
+        for trial in range(12):
+            outcome = Status.FAILED if trial in (3, 5, 6, 10, 11) else Status.COMPLETED
+            add_trial(
+                ledger, trial, BASE | {"momentum": trial / 20}, 4, "random" if trial else BASELINE, outcome=outcome
+            )
+        ledger.add_event(STATE, "finished")
+    told = answers(ledger)["What next"]
+    ledger.close()
+    assert told.startswith("Find out why 5 of 12 trials failed: orchestrator logs ")
+    assert "--retry-failed" in told
 
 
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:

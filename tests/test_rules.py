@@ -358,9 +358,9 @@ def test_the_best_and_the_baseline_are_tested_once() -> None:
     for number, loss in ((0, 0.5), (1, 0.1)):
         report(history, number, 1, loss)
         history.append(End(number, Status.COMPLETED))
-    assert [trial.number for trial in to_test(history, Rules())] == [1, 0]
+    assert [trial.number for trial in to_test(history, Rules(baseline={"x": 0.5}))] == [1, 0]
     history.append(records.Tested(1))
-    assert [trial.number for trial in to_test(history, Rules())] == [0]
+    assert [trial.number for trial in to_test(history, Rules(baseline={"x": 0.5}))] == [0]
 
 
 # What a loop of one's own gains.

@@ -24,7 +24,7 @@ def run_of(folder: Path, baseline: tuple[Status, int], other: tuple[Status, int]
     """A run of a baseline and another trial, each with its state and its last step of 4."""
     ledger = Ledger.write(folder)
     with ledger.transaction():
-        ledger.add_sweep(small_sweep(), "", [])
+        ledger.add_sweep(small_sweep(baseline=CONFIG | {"momentum": 0.0}), "", [])
         for trial, (status, steps) in enumerate((baseline, other)):
             config = CONFIG | {"momentum": 0.1 * trial}
             ledger.add_suggestion(trial, start(config, origin="random" if trial else BASELINE), seed=0)

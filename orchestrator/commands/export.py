@@ -22,10 +22,11 @@ def export(
     run: Run,
     runs: Runs = Path("runs"),
     jsonl: Annotated[bool, typer.Option("--jsonl", help="The record as JSON lines.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="The record as CSV.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="The whole record as CSV, a row for each event.")] = False,
     parquet: Annotated[
         bool, typer.Option("--parquet", help="The record as Parquet (needs the extra `parquet`).")
     ] = False,
+    trials: Annotated[bool, typer.Option("--trials", help="A table of the trials as CSV, one row each.")] = False,
     as_schedule: Annotated[
         bool, typer.Option("--schedule", help="The learning rates and batch sizes that a trial used, as JSON.")
     ] = False,
@@ -40,16 +41,16 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """The best configuration as YAML, the whole record (--jsonl, --csv, --parquet), a schedule or a folder.
+    """The best configuration as YAML, a table of trials (--trials), the record (--jsonl, --csv, --parquet), a schedule or a folder.
 
     The schedule lists the knobs that a policy turned during training, or the configurations of a population's member,
     forks included. A new training can follow it: policy=ReplayedSchedule.of(workload, json.load(open("schedule.json"))).
     """
-    from orchestrator.reading.export import best_as_yaml, write_record
+    from orchestrator.reading.export import best_as_yaml, write_record, write_trials
     from orchestrator.record.storage import refuse_links
 
-    if jsonl + as_csv + parquet + as_schedule + share > 1:
-        raise BadInput("export: choose one of --jsonl, --csv, --parquet, --schedule and --share.")
+    if jsonl + as_csv + parquet + trials + as_schedule + share > 1:
+        raise BadInput("export: choose one of --jsonl, --csv, --parquet, --trials, --schedule and --share.")
     if trial is not None and not as_schedule:
         raise BadInput(f"export --trial {trial}: can only be used with --schedule.")
     with opened(run, runs) as ledger:
@@ -58,6 +59,8 @@ def export(
             _give(text, output)
         elif share:
             _share(ledger, output)
+        elif trials:
+            write_trials(ledger, output or sys.stdout)
         elif not (jsonl or as_csv or parquet):
             text = best_as_yaml(ledger)
             _give(text, output)

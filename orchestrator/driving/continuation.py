@@ -6,9 +6,11 @@ from orchestrator.console.plurals import plural
 from orchestrator.record.ledger import Ledger
 from search.history import History
 from search.records import Status
+from search.rules.baseline import awaits_baseline
+from search.rules.conduct import Rules, new_baseline
 
 
-def describe_found(name: str, ledger: Ledger, history: History, change: str) -> str:
+def describe_found(name: str, ledger: Ledger, history: History, rules: Rules, change: str) -> str:
     """The recorded trials of the run `name`, and what has changed since; call it before recording this invocation."""
     done = {status: history.count(status) for status in Status}
     cut = {row["trial"] for row in ledger.rows("verdict")}
@@ -27,4 +29,17 @@ def describe_found(name: str, ledger: Ledger, history: History, change: str) -> 
     reports = sum(len(trial.steps) for trial in history.trials)
     counts = f"{plural(len(history.trials), 'trial')}, {plural(reports, 'report')} on record"
     text = f"Continuing {name}: {counts}"
-    return text + (": " + ", ".join(parts) if parts else "") + (f". Changed: {change}" if change else "") + "."
+    text += (": " + ", ".join(parts) if parts else "") + (f". Changed: {change}" if change else "") + "."
+    told = new_baseline_words(history, rules)
+    return f"{text} {told[0].upper()}{told[1:]}." if told else text
+
+
+def new_baseline_words(history: History, rules: Rules) -> str:
+    """What happens to a baseline that a sweep with a record names, and that is not on it; empty if it is."""
+    if not awaits_baseline(history, rules):
+        return ""
+    if new_baseline(history, rules) is None:
+        return "the budget is used up, so the new baseline is not trained: raise it"
+    return (
+        "the new baseline is trained next" if history.room else "the new baseline is trained, one more than num_samples"
+    )

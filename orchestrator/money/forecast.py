@@ -27,10 +27,11 @@ from orchestrator.money.pace import Pace
 from search.contract import Scheduler, Searcher, derived_seed
 from search.history import History, Trial
 from search.records import BASELINE, FINALIST, Status
+from search.rules.baseline import awaits_baseline
 from search.rules.conduct import Rules
 from search.rules.finalists import finalists
 from search.rules.population import Population, members
-from search.rules.to_start import awaits_baseline, repetitions_to_start, to_start
+from search.rules.to_start import repetitions_to_start, to_start
 
 SAMPLES = 200
 MOST_STARTS = (
@@ -189,11 +190,11 @@ class _Rest:
     def _to_come(self, rng: np.random.Generator, survival: _Survival) -> Iterator[tuple[float, float]]:
         """The share of each training to come, and its goal; without end, if only a budget ends the search."""
         history = self._history
-        if history.run.over:
-            return
-        baseline = int(awaits_baseline(history, self._rules) and self._to_start != 0)
+        baseline = int(awaits_baseline(history, self._rules))
         if baseline:
             yield 1.0, 1.0  # no scheduler stops it
+        if history.run.over:
+            return
         if isinstance(self._searcher, Population):
             yield from ((left, left) for left in _of_members(self._searcher.population, history))
             return

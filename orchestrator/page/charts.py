@@ -130,7 +130,8 @@ class Parallel:
 class Table:
     """Rows of text below a heading; the columns named in `numeric` are set to the right.
 
-    `wide`: it takes the whole width where figures are beside each other.
+    `wide`: it takes the whole width where figures are beside each other. `folded`: a page shows its title, and the rows on
+    a click.
     """
 
     title: str
@@ -139,6 +140,7 @@ class Table:
     numeric: Sequence[str] = ()
     note: str = ""
     wide: bool = False
+    folded: bool = False
 
     @property
     def is_empty(self) -> bool:

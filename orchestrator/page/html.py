@@ -124,6 +124,8 @@ def _section(section: Section) -> str:
 def _figure(key: str, figure: Figure) -> str:
     title = f"<h3>{escape(figure.title)}</h3>" if figure.title else ""
     note = f'<p class="note">{escape(figure.note)}</p>' if figure.note else ""
+    if isinstance(figure, Table) and figure.folded:
+        return f"<figure><details><summary>{escape(figure.title)}</summary>{_table(figure)}{note}</details></figure>"
     is_wide = figure.wide if isinstance(figure, Table) else isinstance(figure, Parallel) and len(figure.axes) > FEW_AXES
     return f"<figure{' class=wide' if is_wide else ''}>{title}{_body(key, figure)}{note}</figure>"
 

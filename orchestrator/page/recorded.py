@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.definition.description import described_tasks
 from orchestrator.money.first_steps import excess_of_first_steps
+from orchestrator.reading.scores import present_baseline
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state
 from orchestrator.reading.summary import description
@@ -17,7 +18,7 @@ from orchestrator.reading.trial_counts import ANY_SPACE
 from orchestrator.record.encoding import USED, goal_of, used_of
 from orchestrator.record.ledger import Ledger
 from search.history import History, Trial
-from search.records import BASELINE, FINALIST, Goal, Status
+from search.records import FINALIST, Goal, Status
 from search.rules.finalists import winner
 from search.task import FULL
 
@@ -76,7 +77,8 @@ class Recorded:
 
     @cached_property
     def baseline(self) -> Trial | None:
-        return next((trial for trial in self.history if trial.first_origin == BASELINE), None)
+        """The trial of the baseline that the sweep names now."""
+        return present_baseline(self.about, self.history)
 
     @cached_property
     def full(self) -> list[Trial]:

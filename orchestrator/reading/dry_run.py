@@ -8,6 +8,7 @@ import shlex
 import shutil
 import tempfile
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,9 @@ from orchestrator.definition import baseline, direction, finding, machine, small
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
+from orchestrator.driving.continuation import new_baseline_words
 from orchestrator.money.prices import held_by_trial
+from orchestrator.reading.influence_needs import needs_rows
 from orchestrator.reading.out_of_time import is_used_up, time_row
 from orchestrator.reading.planned_cost import configurations, forecast_rows, limit_rows
 from orchestrator.reading.room import no_room
@@ -77,8 +80,9 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
     for line in [
         *_tasks(sweep),
         *limit_rows(sweep, history),
+        *needs_rows(sweep.space, most),
         *time_row(sweep, folder),
-        *([] if changed is None else _recorded(history, changed, goes_on=bool(first))),
+        *([] if changed is None else _recorded(sweep, history, changed, goes_on=bool(first))),
         *forecast_rows(sweep, folder, history, _workers(sweep)),
     ]:
         console.print(f"  {line}", markup=False)
@@ -111,7 +115,8 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
 def _trained(sweep: Sweep) -> str:
     """The workload; the user's own function by its name and place, a command as one types it."""
     if isinstance(sweep.workload, CommandLine):
-        return f"`{sweep.workload.command}`"
+        joined = sweep.workload.command.replace("\\\n", " ")
+        return f"`{textwrap.shorten(joined, WIDEST, placeholder=' …')}`"
     function = getattr(sweep.workload, "train", None)
     return named(function) if callable(function) else shown(sweep.workload)
 
@@ -121,8 +126,25 @@ def _command(sweep: Sweep, configs: list[Config]) -> str:
     if not isinstance(sweep.workload, CommandLine) or not (configs := [*configs, *sweep.examples]):
         return ""
     words = sweep.workload.arguments(configs[0])
-    plain = (word if re.fullmatch(r"[\w@%+=:,./{}-]+", word) else shlex.quote(word) for word in words)
-    return textwrap.shorten(" ".join(plain), WIDEST, placeholder=" …")
+    plain = [word if re.fullmatch(r"[\w@%+=:,./{}-]+", word) else shlex.quote(word) for word in words]
+    plain = [" ".join(word.split()) for word in plain]  # in one line
+    plain = [word if len(word) <= WIDEST else f"{word[: WIDEST - 1]}…" for word in plain]
+    kept = range(len(words)) if len(" ".join(plain)) <= WIDEST else _kept(sweep, words)
+    shown = [plain[place] if place in kept else "…" for place in range(len(words))]
+    return " ".join(word for word, before in zip(shown, ["", *shown], strict=False) if word != "…" or before != "…")
+
+
+def _kept(sweep: Sweep, words: Sequence[str]) -> set[int]:
+    """The places of a long command's words that are shown: the first ones, and those that differ between configurations."""
+    same = set(words).intersection(*(sweep.workload.arguments(config) for config in sweep.examples))
+    kept, length = set(), 0
+    for place, word in enumerate(words):
+        length += len(word) + 1
+        if length <= WIDEST // 2:
+            kept.add(place)
+        elif word not in same:
+            kept |= {place - 1, place} if words[place - 1].startswith("-") else {place}
+    return kept
 
 
 def _policy(sweep: Sweep) -> str:
@@ -258,11 +280,13 @@ def _tasks(sweep: Sweep) -> list[str]:
     return lines
 
 
-def _recorded(history: History, changed: str, *, goes_on: bool) -> list[str]:
+def _recorded(sweep: Sweep, history: History, changed: str, *, goes_on: bool) -> list[str]:
     """What the run has so far, and what has changed since."""
     trials, reports = len(history.trials), sum(len(trial.steps) for trial in history)
     lines = [f"on record  {trials} trials, {reports} steps{': the command will continue them' if goes_on else ''}"]
-    return [*lines, *([f"changed    {changed}"] if changed and reports else [])]
+    told = new_baseline_words(history, sweep.rules)
+    lines += [f"changed    {changed}"] if changed and reports else []
+    return [*lines, *([f"baseline   {told}"] if told else [])]
 
 
 def _record(sweep: Sweep, folder: Path) -> tuple[History, str | None]:

@@ -17,6 +17,7 @@ from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.scores import rests_on
 from orchestrator.reading.spending import NOT_CONFIRMED, observations
 from orchestrator.reading.summary import description, no_result, summary
+from orchestrator.reading.trial_table import costed_rows
 from orchestrator.record.encoding import to_json
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import RECORDS
@@ -176,21 +177,36 @@ def write_record(ledger: Ledger, form: str, target: IO[str] | Path) -> None:
         with writing(target):
             frame.to_parquet(target)
         return
+    if form == "csv":
+        _write_csv([_flat(record) for record in records(ledger)], target)
+        return
+    with _stream(target) as stream:
+        for record in records(ledger):
+            stream.write(to_json(record) + "\n")
+
+
+def write_trials(ledger: Ledger, target: IO[str] | Path) -> None:
+    """Write a row for each trial as CSV."""
+    _write_csv(costed_rows(ledger), target)
+
+
+def _write_csv(rows: Sequence[Mapping[str, Any]], target: IO[str] | Path) -> None:
+    with _stream(target) as stream:
+        writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@contextlib.contextmanager
+def _stream(target: IO[str] | Path) -> Iterator[IO[str]]:
+    """The stream itself, or that of a file, which is closed afterwards."""
+    if not isinstance(target, Path):
+        yield target
+        return
     with writing(target):
-        stream = target.open("w", newline="") if isinstance(target, Path) else target
-    try:
-        if form == "jsonl":
-            for record in records(ledger):
-                stream.write(to_json(record) + "\n")
-        else:
-            flat = [_flat(record) for record in records(ledger)]
-            names = list(dict.fromkeys(name for record in flat for name in record))
-            writer = csv.DictWriter(stream, names)
-            writer.writeheader()
-            writer.writerows(flat)
-    finally:
-        if isinstance(target, Path):
-            stream.close()
+        stream = target.open("w", newline="")
+    with stream:
+        yield stream
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ from orchestrator.record.ledger import Ledger
 from orchestrator.record.storage import refuse_links
 from orchestrator.worker.job import predictions
 from search.history import History, Trial
-from search.records import BASELINE
+from search.records import Config
+from search.rules.baseline import baseline_trial
 from search.rules.finalists import winner
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def write(sweep: Sweep, folder: Path) -> tuple[Path, Compared]:
             sweep.space, sweep.workload.horizon, sweep.seed, sweep.goal, tasks=sweep.tasks
         )  # with the real values of secrets
         seeds = {row["trial"]: row["seed"] for row in ledger.rows("suggestion")}
-        pair = _pair(history, folder)
+        pair = _pair(history, folder, sweep.baseline_config)
         places = Places(folder)
         given = [
             assignment(t, seeds[t.number], (), sweep=sweep, history=history, ledger=ledger, places=places) for t in pair
@@ -191,12 +192,14 @@ def _problem(arrays: Mapping[str, NDArray[Any]]) -> str | None:
     return None
 
 
-def _pair(history: History, folder: Path) -> tuple[Trial, Trial]:
+def _pair(history: History, folder: Path, config: Config | None) -> tuple[Trial, Trial]:
     best = winner(history)
-    baseline = next((trial for trial in history if trial.first_origin == BASELINE), None)
+    baseline = None if config is None else baseline_trial(history, config)
     if best is None or not best.steps:
         raise BadInput(f"{folder}: no full training has a finite value yet, so there is no best trial to compare.")
-    if baseline is None or not baseline.steps:
+    if config is not None and (baseline is None or not baseline.steps):
+        raise BadInput(f"{folder}: the baseline is not trained yet; run the sweep first.")
+    if baseline is None:
         raise BadInput(f"{folder}: has no baseline to compare with; give the sweep one: Sweep(baseline={{…}}).")
     if best is baseline:
         raise BadInput(f"{folder}: the baseline itself is the best trial so far; there is nothing to compare.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import BadInput
 from orchestrator.reading.scores import which
+from orchestrator.reading.trial_table import trial_rows
 from orchestrator.record.encoding import number
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.storage import full_path
@@ -46,7 +47,7 @@ class Result:
         try:
             facts = summary(ledger)
             self._report = _text(lambda console: print_summary(ledger, console))
-            self._rows = _trials(ledger)
+            self._rows = trial_rows(ledger)
         finally:
             ledger.close()
         best: Mapping[str, Any] = facts["best"] or {}
@@ -156,32 +157,6 @@ def _text(write: Any) -> str:
     stream = io.StringIO()
     write(Console(file=stream, width=WIDTH, force_terminal=False, force_jupyter=False, color_system=None))
     return stream.getvalue()
-
-
-def _trials(ledger: Ledger) -> list[dict[str, Any]]:
-    """A row for every trial, from its last report."""
-    begun = ledger.begun()
-    rows: dict[int, dict[str, Any]] = {
-        trial: {
-            "trial": trial, **{f"config.{name}": value for name, value in suggestion.config.items()},
-            "value": None, "status": "running", "step": suggestion.parent_step or 0, "reason": "", "seconds": 0.0,
-            "task": suggestion.task, "origin": suggestion.origin,
-        }
-        for trial, suggestion in begun.items()
-    }  # fmt: skip
-    changes = [(row["seq"], "report", row) for row in ledger.rows("report")]
-    changes += [(row["seq"], "ending", row) for row in ledger.rows("ending")]
-    changes += [(row["seq"], "resume", row) for row in ledger.rows("suggestion") if row["kind"] == "resume"]
-    for _, kind, row in sorted(changes, key=lambda change: change[0]):
-        known = rows[row["trial"]]
-        if kind == "report":
-            known["seconds"] += row["cost_seconds"]
-            known |= {"value": number(row["value"], row["kind"]), "step": row["step"]}
-        elif kind == "ending":
-            known |= {"status": row["status"], "reason": row["reason"]}
-        else:
-            known |= {"status": "running", "reason": ""}
-    return [rows[trial] for trial in sorted(rows)]
 
 
 def _short(value: object) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from orchestrator.console.plurals import plural
 from search.history import History, Trial
-from search.records import Goal, Status
+from search.records import BASELINE, Goal, Status
+from search.rules.baseline import baseline_trial
 from search.rules.finalists import independent, score
 
 
@@ -24,6 +25,21 @@ def scores(history: History, trial: Trial, goal: Goal) -> dict[str, Any]:
         "first": _value(trial.loss, goal),
         "confirmed": [_value(loss, goal) for loss in fresh],
     }
+
+
+def present_baseline(about: Mapping[str, Any], history: History) -> Trial | None:
+    """The trial of the baseline that the description `about` names; None if it names none, or if that is not trained yet.
+
+    Older releases did not name it in the description; then it is the trial that was started as one.
+    """
+    if "baseline" not in about:
+        return next((trial for trial in history if trial.first_origin == BASELINE), None)
+    return None if about["baseline"] is None else baseline_trial(history, about["baseline"])
+
+
+def untrained(about: Mapping[str, Any], baseline: Trial | None) -> str:
+    """In one clause, that the baseline which the sweep names now is not trained yet; empty if it is, or there is none."""
+    return "the baseline that the sweep names is not trained yet" if baseline is None and about.get("baseline") else ""
 
 
 def unfair(best: Trial | None, baseline: Trial | None, horizon: int) -> str:

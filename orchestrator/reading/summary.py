@@ -19,14 +19,14 @@ from orchestrator.errors import StorageError
 from orchestrator.reading.forecasts import foreseen, foreseen_words
 from orchestrator.reading.out_of_time import out_of_time
 from orchestrator.reading.own_files import scripts_own
-from orchestrator.reading.scores import first_score, scores, unfair
+from orchestrator.reading.scores import first_score, present_baseline, scores, unfair, untrained
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state, state_words, waiting
 from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, retried, stands
 from orchestrator.record.encoding import goal_of
 from orchestrator.record.ledger import Ledger
 from search.history import History, Trial
-from search.records import BASELINE, FINALIST, Goal, Status, found_in
+from search.records import FINALIST, Goal, Status, found_in
 from search.rules.finalists import winner
 
 LAST = 2**62  # beyond every `seq`
@@ -40,7 +40,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
         found = stands(ledger)
         history = load_history(ledger, found)
         best = winner(history)
-        baseline = next((trial for trial in history if trial.first_origin == BASELINE), None)
+        baseline = present_baseline(about, history)
         origins = ledger.query("SELECT origin, COUNT(*) FROM suggestion GROUP BY origin ORDER BY MIN(seq)")
         return {
             "name": about["name"],
@@ -50,7 +50,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             "trials": {status.value: history.count(status) for status in Status},
             "best": _about(ledger, history, best),
             "baseline": _about(ledger, history, baseline),
-            "unfair": unfair(best, baseline, history.horizon),  # why no gain is told
+            "unfair": unfair(best, baseline, history.horizon) or untrained(about, baseline),  # why no gain is told
             "cost": {},  # its place; the accounts fill it
             "suggestions": dict(origins),
             "resumes": _resumes(ledger, [row["seq"] for row in sweeps]),

@@ -193,6 +193,16 @@ class RayDied(BaseException):
     """Leaves Tune's experiment past its own clean-up, which would wait for an answer."""
 
 
+class Silent(tune.ProgressReporter):  # type: ignore[misc]
+    """Shows nothing: Tune's own reporter would clear the cell of a notebook, and with it our display."""
+
+    def should_report(self, trials: Any, done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: Any, done: bool, *sys_info: str) -> None:
+        """Never called."""
+
+
 class WhenFinished(tune.Stopper):  # type: ignore[misc]
     """Ends Tune's experiment when the driver has no more work."""
 
@@ -273,6 +283,7 @@ def _round(driver: Driver, dispatcher: Dispatcher, home: Home, unfit: Collection
             failure_config=tune.FailureConfig(max_failures=-1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             verbose=0,
+            progress_reporter=Silent(),
         ),
     )
     tuner.fit()

@@ -10,9 +10,9 @@ Every driver, engine and loop calls them, records their results, and only then a
         history.append(record)
 
 The order of the rules: others wait for the first report; while the budget lasts, failed trials that the user wants to try
-again, what a smaller budget stopped, the scheduler's promotions, the baseline, the points, the searcher; then the search
-is over, and the finalists train again. After a report: the target, divergence, the end of the task, the suggested step, a
-spent budget, the scheduler's verdict.
+again, what a smaller budget stopped, a baseline that is not on record, the scheduler's promotions, the points, the
+searcher; then the search is over, and the finalists train again. After a report: the target, divergence, the end of the
+task, the suggested step, a spent budget, the scheduler's verdict.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from search.records import (
     resume,
     start,
 )
+from search.rules.baseline import awaits_baseline, baseline_of
 from search.rules.device_budget import DeviceBudget
 from search.rules.finalists import confirm, winner
 from search.rules.points import points_first
@@ -54,7 +55,7 @@ SAME_FAILURES = 3  # this many failures of one kind stop the run, unless a trial
 class Rules:
     """How much to search, and what to do around the search. The history's `limit` bounds the configurations."""
 
-    baseline: Config | None = None  # trained first, in full, for comparison
+    baseline: Config | None = None  # trained first, in full, for comparison; a later one next, whatever the limit
     points: Sequence[Config] = ()  # configurations to try first
     budget: float | None = None  # limit on all training, in full trainings, finalists included
     device_budget: DeviceBudget | None = None  # limit on device time or money, finalists included
@@ -110,6 +111,9 @@ def next_move(history: History, searcher: Searcher, scheduler: Scheduler, rules:
         if move is not None and is_covered(move, history, rules, rules.finalists * rules.confirmations):
             return move
         return Wait() if running else Over(_why_nothing(history, searcher, rules, move))
+    baseline = new_baseline(history, rules)
+    if baseline is not None and is_covered(baseline, history, rules, rules.finalists * rules.confirmations):
+        return baseline
     again = next_retry(history, of_finalists=True) or confirm(history, rules.finalists, rules.confirmations)
     if again is not None and is_covered(again, history, rules):
         return again
@@ -150,7 +154,8 @@ def has_more(history: History, searcher: Searcher, scheduler: Scheduler, rules: 
     if history.count(Status.RUNNING) or may_ask(history, searcher, rules):
         return True
     promoted = None if history.run.over else next_retry(history) or scheduler.promote(history)
-    if promoted is not None:
+    baseline = new_baseline(history, rules)
+    if promoted is not None or (baseline is not None and is_covered(baseline, history, rules)):
         return True
     again = next_retry(history, of_finalists=True) or confirm(history, rules.finalists, rules.confirmations)
     return again is not None and is_covered(again, history, rules)
@@ -274,8 +279,11 @@ def best(history: History, rules: Rules) -> Trial | None:
     return winner(history) if history.run.over and rules.finalists else incumbent(history)
 
 
-def baseline_of(history: History) -> Trial | None:
-    return next((trial for trial in history.trials if trial.first_origin == BASELINE), None)
+def new_baseline(history: History, rules: Rules) -> Suggestion | None:
+    """The start of a baseline that is not on record: it needs no room, only a budget that is not used up."""
+    if rules.baseline is None or not awaits_baseline(history, rules) or _budget_is_used(history, rules):
+        return None
+    return start(dict(rules.baseline), origin=BASELINE, evidence="what is compared with")
 
 
 def to_test(history: History, rules: Rules) -> list[Trial]:
@@ -285,7 +293,7 @@ def to_test(history: History, rules: Rules) -> list[Trial]:
     """
     if rules.device_budget is not None and rules.device_budget.is_spent(history):
         return []
-    chosen = [trial for trial in (best(history, rules), baseline_of(history)) if trial is not None]
+    chosen = [trial for trial in (best(history, rules), baseline_of(history, rules)) if trial is not None]
     completed = [trial for trial in chosen if trial.status is Status.COMPLETED]
     return [trial for trial in completed if trial.number not in history.run.tested]
 
@@ -302,13 +310,13 @@ def _search(
         if history.task(trial.task) is not None:
             evidence = "the budget has been raised"
             return resume(trial, until=trial.suggestion.until, origin=trial.suggestion.origin, evidence=evidence)
+    if (baseline := new_baseline(history, rules)) is not None:
+        return baseline
     promoted = scheduler.promote(history)
     if promoted is not None and history.task(promoted.task) is not None:
         return promoted
     if not may_ask(history, searcher, rules):
         return None
-    if rules.baseline is not None and history.room and baseline_of(history) is None:
-        return start(dict(rules.baseline), origin=BASELINE, evidence="what is compared with")
     try:
         answer = points_first(rules.points, history, searcher)
         if isinstance(answer, Enough):

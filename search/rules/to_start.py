@@ -5,30 +5,27 @@ from __future__ import annotations
 from search.contract import Searcher
 from search.history import History, key_of
 from search.records import FINALIST
-from search.rules.conduct import Rules, baseline_of
+from search.rules.baseline import awaits_baseline
+from search.rules.conduct import Rules
 from search.rules.finalists import repeats_for_certain
 
 
 def to_start(history: History, searcher: Searcher, rules: Rules) -> int | None:
     """Configurations to come, the baseline and the points included; None: only a budget or a target ends the search."""
-    room = None if history.limit is None else max(0, history.limit - history.started)
+    is_new = awaits_baseline(history, rules)  # it is trained even where there is no room
+    room = None if history.limit is None else max(int(is_new), history.limit - history.started)
     rest = searcher.remaining(history)
     if rest is None:
         return room
     points = [history.space.check(point) for point in rules.points]
     keys = {key_of(config) for config in points if history.known(config) is None}
-    if awaits_baseline(history, rules):
+    if is_new:
         keys.add(key_of(rules.baseline or {}))
     for config in rest:
         if room is not None and len(keys) >= room:
             break
         keys.add(key_of(config))
     return len(keys) if room is None else min(room, len(keys))
-
-
-def awaits_baseline(history: History, rules: Rules) -> bool:
-    """Whether the baseline is still to start."""
-    return rules.baseline is not None and baseline_of(history) is None
 
 
 def repetitions_to_start(history: History, rules: Rules, configurations: int | None) -> int:

@@ -57,6 +57,7 @@ from trainables.contract import OwnTraining
 from trainables.execution import call
 
 if TYPE_CHECKING:
+    from search.space import Space
     from trainables.execution.run import Run
     from trainables.scripts.run import ScriptRun
 
@@ -103,6 +104,15 @@ class FromFunction(OwnTraining):
 
     def __repr__(self) -> str:
         return f"FromFunction({_name(self.train)}, metric={self.metric!r}, mode={self.mode!r}, horizon={self.horizon})"
+
+    def check_space(self, space: Space) -> None:
+        """Refuse a function whose first parameter is one of the space's: it would get the whole configuration there."""
+        first = next((each.name for each in _positional(self.train) or ()), "config")
+        if first in space.names and first != "config":
+            raise ValueError(
+                f"{_name(self.train)} takes {inspect.signature(self.train)}, and its first parameter has the name of a parameter "
+                f"of the space: it gets the whole configuration there, not {first!r}; {_spread(self.train)}."
+            )
 
     @property
     def forks(self) -> bool:  # type: ignore[override]
@@ -300,5 +310,15 @@ def _problem(train: Any) -> str | None:
         name for name in required[2 if _yields(train) and _takes_state(train) else 1 :] + named if name != "control"
     ]
     if extra:
-        return f"takes {signature}, but nothing provides {extra[0]!r}; bind it: functools.partial(train, {extra[0]}=…)."
+        return (
+            f"takes {signature}, but nothing provides {extra[0]!r}; bind it: functools.partial(train, {extra[0]}=…). If it is a "
+            f"parameter of the space, {_spread(train)}."
+        )
     return None
+
+
+def _spread(train: Any) -> str:
+    """How to hand a function its parameters by name."""
+    if _yields(train):
+        return "give the sweep def by_name(config): yield from train(**config)"
+    return "write lambda config: train(**config)"

@@ -1,8 +1,8 @@
 """When trials had workers, and how much of that time they trained, from the times of the records.
 
 A trial has a worker from a suggestion to the ending that follows; a driver that dies or stops ends all of them, and a
-trial without an ending goes on when the next driver starts. Trials that a driver suggests before anything runs wait for
-Ray, too: they have a worker from when their recorded start and steps must have begun. Training is the sum of the
+trial without an ending goes on when the next driver starts. Trials that a driver suggests or takes up before anything runs
+wait for Ray, too: they have a worker from when their recorded start and steps must have begun. Training is the sum of the
 reported costs. What is left of the time is start-up, checkpoints and waiting. Times are those of the wall clock: a
 simulated run, whose costs are longer than the time that it took, has none worth showing.
 """
@@ -36,7 +36,7 @@ class Idle:
     held: float  # by trials
     trained: float
     waited: float | None  # of workers without a trial, for decisions
-    downtime: float  # between two drivers
+    downtime: float  # from the last record of a driver to the first of the next
     span: float  # from the first record to the last
 
     @property
@@ -59,7 +59,7 @@ def idle(run: Recorded) -> Idle | None:
     open_: dict[int, float] = {}
     resting: set[int] = set()  # running when a driver stopped
     stretches: list[Stretch] = []
-    downtime, latest, epoch, is_up = 0.0, zero, None, False
+    downtime, latest, epoch, up_at, is_up = 0.0, zero, None, zero, False
     begins = _begins(run)
     for time, kind, trial, of in marks:
         if epoch is not None and of != epoch:
@@ -67,12 +67,12 @@ def idle(run: Recorded) -> Idle | None:
             stretches += [Stretch(number, begin - zero, latest - zero) for number, begin in open_.items()]
             resting |= set(open_)
             open_.clear()
-            is_up = False
+            up_at, is_up = time, False
         is_up = is_up or kind in ("report", "end")
         epoch, latest = of, max(latest, time)
-        if trial in resting and kind != "end":  # it has a worker again, at the latest when it is heard of
+        if trial in resting and kind != "end":  # it has a worker again, since what it reports has begun
             resting.discard(trial)
-            open_.setdefault(trial, time)
+            open_.setdefault(trial, max(up_at, min(time, begins.get((of, trial), time))))
         if kind == "begin":
             open_.setdefault(trial, time if is_up else max(time, begins.get((of, trial), time)))
         elif kind == "end" and trial in open_:

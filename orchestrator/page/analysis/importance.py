@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.reading.influence_needs import needed_for
+
 Array = NDArray[np.float64]
 
 REFITS = 20  # forests, each fitted to a random part of the trials …
@@ -26,7 +28,6 @@ PART = 0.632  # … of this share, the distinct part of a bootstrap sample; the 
 TREES = 10  # of a forest
 SHUFFLES = 3  # of each parameter in the trials that test a forest
 MOST = 300  # trials; more change the figures less than the interval is wide
-FEWEST, EACH = 20, 5  # fewer trials than these, or than this many for each parameter, get no bar
 ENDS = (0.05, 0.95)  # quantiles: the ends of an interval
 
 
@@ -63,11 +64,6 @@ class TooFew:
         if self.trials < self.needed:
             return f"too few trials, {self.trials} of the {self.needed} needed"
         return "all results are equal"
-
-
-def needed_for(parameters: int) -> int:
-    """The fewest trials that give a figure."""
-    return max(FEWEST, EACH * parameters)
 
 
 def importance(names: Sequence[str], places: Array, losses: Array) -> Importance | TooFew:

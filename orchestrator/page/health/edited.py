@@ -23,13 +23,22 @@ def edited(run: Recorded) -> list[Finding]:
     if first is None:
         return []
     earlier = {row["trial"] for row in run.rows["suggestion"] if row["seq"] < first}
+    later = {row["trial"] for table in ("suggestion", "report") for row in run.rows[table] if row["seq"] > first}
     return [
         Finding(
             "edited",
             f"{listed(list(names))} {'was' if len(names) == 1 else 'were'} edited while the sweep was under way.",
-            f"{plural(len(earlier), 'trial')} began before, {len(run.history.trials) - len(earlier)} after; the sweep compares "
+            f"{plural(len(earlier - later), 'trial')} trained only before, {_after(run, earlier, later)}; the sweep compares "
             "them, and the baseline, although their code differs.",
             "If the edit changes results, run the new code under another name.",
             "serious",
         )
     ]
+
+
+def _after(run: Recorded, earlier: set[int], later: set[int]) -> str:
+    """How many trials trained after the edit: those begun then, retried or continued; and whether the best is one."""
+    both = earlier & later
+    begun = f" ({'it' if len(later) == 1 else len(both)} had begun before)" if both else ""
+    best = ", the best among them" if run.best is not None and run.best.number in later and len(later) > 1 else ""
+    return f"{len(later)} after{begun}{best}"

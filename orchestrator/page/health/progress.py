@@ -9,7 +9,7 @@ from orchestrator.page.health.finding import Finding
 from orchestrator.page.health.ranges import searched
 from orchestrator.page.health.starts import starts
 from orchestrator.page.recorded import Recorded
-from search.records import BASELINE, FINALIST
+from search.records import FINALIST
 
 FEW, PER_PARAMETER = 5, 2  # completed trials: below this number, or this number for each parameter, little can be said
 TRIED = 5  # completed trials that the baseline has beaten
@@ -49,7 +49,7 @@ def _more(run: Recorded) -> str:
 
 def baseline_is_best(run: Recorded) -> list[Finding]:
     """A finding if no other trial is better than the baseline."""
-    others = [trial.loss for trial in run.full if trial.first_origin != BASELINE and math.isfinite(trial.loss)]
+    others = [trial.loss for trial in run.full if trial is not run.baseline and math.isfinite(trial.loss)]
     if run.baseline is None or run.best is not run.baseline or len(others) < TRIED:
         return []
     return [

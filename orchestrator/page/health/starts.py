@@ -12,6 +12,10 @@ from search.records import Status
 
 SHARE, SECONDS = 0.5, 30.0  # of the device time, and at least; less is not worth a change
 TRAINED = ("completed", "stopped", "finalists", "running", "failed", "stalled")  # parts of the bill
+STAGE = (
+    " If the time before first reports is a first stage of the training itself, such as pretraining, there is no start to "
+    "make cheaper."
+)
 CUTS = ("Asha", "Hyperband", "Median")  # schedulers with a `grace_period`
 
 
@@ -24,6 +28,7 @@ def starts(run: Recorded) -> list[Finding]:
     steps = sum(trial.step - trial.began for trial in run.history)
     if spent < SECONDS or share < SHARE or spent < trained or steps <= 0:
         return []
+    slow = sum(run.start_seconds.values()) * run.history.device_time.devices > SHARE * spent
     count, horizon = len(run.rows["suggestion"]), run.history.horizon
     early = sorted(trial.step for trial in run.history if trial.status is Status.STOPPED)
     stopped = (
@@ -37,9 +42,10 @@ def starts(run: Recorded) -> list[Finding]:
         Finding(
             "starts",
             f"Starts cost more than the training: {share:.0%} of the device time.",
-            f"{plural(count, 'start')} took {duration(spent)} of device time, {brief(spent / count)} s each; training took {duration(trained)}."
-            f"{stopped}",
-            f"{_longer(run, enough) if early else ''}{_cheaper(run)}",
+            f"{plural(count, 'start')} took {duration(spent)} of device time, {brief(spent / count)} s each"
+            f"{', with what first reports took longer than later ones' if slow else ''}; {'the rest of the ' if slow else ''}"
+            f"training took {duration(trained)}.{stopped}",
+            f"{_longer(run, enough) if early else ''}{_cheaper(run)}{STAGE if slow else ''}",
             "advice",
         )
     ]

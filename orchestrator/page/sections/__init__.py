@@ -27,6 +27,7 @@ ORDER = (
     "failures",
     "workers",
     "bill",
+    "trials",
 )
 """The names of the files, in the order of the page; a file that is not named here comes after them."""
 

@@ -22,7 +22,7 @@ from orchestrator.page.sections.health import checks
 from orchestrator.page.words import brief, duration, listed, number, place, setting, settings, trainings
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.out_of_time import out_of_time_words
-from orchestrator.reading.scores import rests_on, scores, unfair
+from orchestrator.reading.scores import rests_on, scores, unfair, untrained
 from orchestrator.reading.spending import COPIES
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
@@ -37,18 +37,22 @@ ENDINGS = {
     Status.FAILED: "failed",
     Status.RUNNING: "not ended",
 }
+DOUBTS = ("edited", "resumed")  # checks whose serious findings say that results may not be compared
+BY_SEEDS = ("noise", "copies")  # checks of the repetitions, which have their place among the usual steps
+FAILING, LEAST_FAILING = 0.2, 2  # of the trials that have ended, and at least: their cause comes before more search
 WORTH_SAYING = 0.05  # of the training: shorter starts are not told
 SURE = 0.975  # quantile of Student's t: a lead beyond it is no luck of one comparison in twenty
 SURE_BY_NORMAL = 2.0  # the same with many repetitions
 
 
 def section(run: Recorded) -> Section:
+    found = _findings(run)
     rows = [
         ("What won", _won(run)),
-        ("By how much", _lead(run)),
+        ("By how much", _lead(run, found)),
         ("On what evidence", _evidence(run)),
         ("What it cost", _cost(run)),
-        ("What next", _next(run)),
+        ("What next", _next(run, found)),
     ]
     figures = [Table("", ("", ""), [row for row in rows if row[1]]), _settings(run)]
     return Section("answer", "Answer", figures=[figure for figure in figures if not figure.is_empty])
@@ -73,8 +77,10 @@ def _won(run: Recorded) -> str:
     )
 
 
-def _lead(run: Recorded) -> str:
+def _lead(run: Recorded, found: list[Finding]) -> str:
     best, baseline = run.best, run.baseline
+    if why := untrained(run.about, baseline):
+        return f"Unknown: {why} ({settings(run.about['baseline'])})."
     if baseline is None:
         return "Unknown: the sweep has no baseline. Sweep(baseline=…) trains one for comparison."
     if best is None:
@@ -92,7 +98,13 @@ def _lead(run: Recorded) -> str:
     way = "higher" if mine > theirs else "lower"
     percent = f" ({brief(100 * share)} % {way})" if 0.001 < share < 10 else ""
     by = f"{how} by {number(abs(gain))}{percent}" if gain else how
-    return f"{number(mine)} against the baseline's {number(theirs)}: {by}.{_on_test(run, best, baseline)}"
+    return f"{number(mine)} against the baseline's {number(theirs)}: {by}.{_on_test(run, best, baseline)}{_in_doubt(found)}"
+
+
+def _in_doubt(found: list[Finding]) -> str:
+    """What makes the comparison itself doubtful; empty if nothing does."""
+    doubts = [finding.sentence for finding in found if finding.key in DOUBTS and finding.severity == "serious"]
+    return f" In doubt: {' '.join(doubts)}" if doubts else ""
 
 
 def _on_test(run: Recorded, best: Trial, baseline: Trial) -> str:
@@ -172,9 +184,10 @@ def _cost(run: Recorded) -> str:
     )  # its bill says more
     before, after = (f"{money}. ", "") if cost["usd"] is not None else ("", f" {money}." if money else "")
     budget = "" if cost["budget"] is None else f" The budget was {budget_words(cost['budget'])}."
-    slow = sum(run.start_seconds.values())
-    seconds, starting = sum(trial.cost_seconds for trial in history) - slow, slow + run.seconds_before_training
-    beside = f" and {duration(starting)} for starts" if starting > WORTH_SAYING * seconds else ""
+    seconds, slow = sum(trial.cost_seconds for trial in history), sum(run.start_seconds.values())
+    beside = f", {duration(slow)} of it before first reports" if slow > WORTH_SAYING * seconds else ""
+    if run.seconds_before_training > WORTH_SAYING * seconds:
+        beside += f", and {duration(run.seconds_before_training)} of starts"
     times = [row["time"] for table in ("sweep", "report", "ending") for row in run.rows[table]]
     passed = seconds_between(min(times), max(times)) if times else 0.0
     return (
@@ -183,7 +196,7 @@ def _cost(run: Recorded) -> str:
     )
 
 
-def _next(run: Recorded) -> str:
+def _next(run: Recorded, found: list[Finding]) -> str:
     """One step; the most urgent one."""
     best, name = run.best, shlex.quote(place(run.folder))
     if run.state == "running":
@@ -197,6 +210,29 @@ def _next(run: Recorded) -> str:
         return out_of_time_words(cut)
     if best is None:
         return f"Find out why there is no result: orchestrator logs {name} --failed"
+    usual = _usual(run, found)
+    urgent = [each for each in found if each.severity == "serious" and each.key not in BY_SEEDS]
+    first = f"{urgent[0].sentence} {urgent[0].remedy}" if urgent else _failing(run, name)
+    return f"{first} After that: {usual}" if first else usual
+
+
+def _failing(run: Recorded, name: str) -> str:
+    """To find out why trials fail, if a good part of them do; else empty."""
+    failed, ended = run.history.having(Status.FAILED), len(run.history.trials) - run.history.count(Status.RUNNING)
+    if len(failed) < max(LEAST_FAILING, FAILING * ended):
+        return ""
+    return (
+        f"Find out why {len(failed)} of {ended} trials failed: orchestrator logs {name} --failed. Once the cause is mended, "
+        "the same command with --retry-failed (in a program retry_failed=True) goes on with them."
+    )
+
+
+def _usual(run: Recorded, found: list[Finding]) -> str:
+    """The step after a search in which nothing is wrong."""
+    best, name = run.best, shlex.quote(place(run.folder))
+    assert best is not None
+    if why := untrained(run.about, run.baseline):
+        return f"Run the same command again: {why}. {_command(run)}".rstrip()
     few = next(iter(few_trials(run)), None)
     on = "" if few is None else f"Search longer: {few.sentence} {few.remedy}"
     if dear := starts(run):
@@ -207,7 +243,7 @@ def _next(run: Recorded) -> str:
     if not any(finalist.losses for finalist in confirmed(run.history)):
         if few is not None:
             return on
-        asked = next((each.remedy for each in _findings(run) if each.key == "noise" and each.severity != "note"), "")
+        asked = next((each.remedy for each in found if each.key == "noise" and each.severity != "note"), "")
         how = asked or "Confirm the best on fresh seeds (finalists=3, confirmations=3)."
         return f"{how} Add these settings to the sweep and run the same command: only the repetitions are trained."
     if repeated := copies(run):
@@ -218,11 +254,11 @@ def _next(run: Recorded) -> str:
         return f"Find out why the gain is unknown ({why}): orchestrator logs {name} {run.baseline.number}"
     if _gain(run) <= 0:
         return "Search longer, or widen the space: nothing better than the baseline was found."
-    urgent = [finding for finding in _findings(run) if finding.severity == "serious"]
+    noisy = [finding for finding in found if finding.severity == "serious" and finding.key in BY_SEEDS]
     use = f"orchestrator export {name}"
     if few is not None:
         return f"{on} To use it as it is: {use}"
-    return f"{urgent[0].sentence} {urgent[0].remedy} To use it: {use}" if urgent else f"Use it: {use}"
+    return f"{noisy[0].sentence} {noisy[0].remedy} To use it: {use}" if noisy else f"Use it: {use}"
 
 
 def _findings(run: Recorded) -> list[Finding]:

@@ -10,11 +10,12 @@ import numpy as np
 from orchestrator.page.analysis.rank_correlation import FEWEST, Correlation, partial, spearman
 from orchestrator.page.analysis.stages import Stage, stages
 from orchestrator.page.analysis.task_correlation import Learned, learned
-from orchestrator.page.analysis.words import counted, listed, short
+from orchestrator.page.analysis.words import counted, listed, seconds_in_words, short
 from orchestrator.page.charts import Chart, Figure, Section, Series, Table
 from orchestrator.page.recorded import Recorded
 from search.history import key_of
 from search.records import FINALIST, Status
+from search.task import FULL
 
 MOST_POINTS = 500
 COMPLETE = 0.98  # a rank correlation above which nothing is left for a later stage to add
@@ -77,9 +78,16 @@ def _sentences(run: Recorded, known: Sequence[_Known]) -> list[str]:
     saved = _saved(run)
     if saved is not None:
         configurations, spent = saved
+        step = _step_seconds(run)
+        time = (
+            f" ({seconds_in_words((configurations - spent) * run.history.horizon * step)} at the usual time of a step)"
+            if step
+            else ""
+        )
         sentences.append(
             f"{counted(configurations, 'configuration')} cost {spent:.1f} full trainings; training each to the end would "
-            f"have cost {configurations}, so stopping early saved {configurations - spent:.1f} full trainings, counted in steps."
+            f"have cost {configurations}, so stopping early saved {configurations - spent:.1f} full trainings, counted in "
+            f"steps{time}."
         )
     for first, then in pairwise(known):
         keys, middle, late, given = then.beside(first)
@@ -117,6 +125,14 @@ def _saved(run: Recorded) -> tuple[int, float] | None:
         spent += max(0, trial.reach - trial.began) / history.steps(trial.task) * history.cost_of(trial.task)
     forked = any(trial.parent is not None for trial in history)
     return None if forked or len(keys) - spent < 0.05 else (len(keys), spent)
+
+
+def _step_seconds(run: Recorded) -> float:
+    """The mean time of a step of full trainings, without what first reports took longer; 0 if no time is recorded."""
+    full = [trial for trial in run.history if trial.task == FULL]
+    steps = sum(max(0, trial.step - trial.began) for trial in full)
+    seconds = sum(trial.cost_seconds - run.start_seconds.get(trial.number, 0.0) for trial in full)
+    return seconds / steps if steps else 0.0
 
 
 def _chart(known: Sequence[_Known]) -> Chart:

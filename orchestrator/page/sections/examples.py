@@ -14,6 +14,7 @@ from orchestrator.page.analysis.words import counted, percent
 from orchestrator.page.charts import Figure, Images, Section, Table
 from orchestrator.page.recorded import Recorded
 from orchestrator.reading.predictions import FILE, KINDS, Compared, read
+from orchestrator.reading.scores import untrained
 
 SCORES = re.compile(r"acc|matthews|top.?\d|f1|error.?rate|precision|recall", re.IGNORECASE)  # metrics of classifiers
 MOST_CLASSES = 12  # in a confusion matrix; of more classes, those that changed most are listed
@@ -51,14 +52,21 @@ def _how(run: Recorded) -> str:
     names = {run.metric, *(name for row in run.rows["report"][:1] for name in row["metrics"])}
     if not any(SCORES.search(name) for name in names):
         return ""
+    if untrained(run.about, run.baseline):
+        return ""
     if run.baseline is None:
         return "There is no baseline to compare single examples with; give the sweep one: Sweep(baseline={…})."
     if run.best is None or run.best is run.baseline:
         return ""
-    return (
-        f"No predictions are on record. To compare the baseline with the best trial on each example of the test part: "
-        f"orchestrator predictions {run.name}; a script or function writes {FILE} itself."
-    )
+    how = f"To compare the baseline with the best trial on each example of the test part: {_again(run)}."
+    return f"No predictions are on record. {how}"
+
+
+def _again(run: Recorded) -> str:
+    """How to get predictions: by the command, where the training is a Workload; any other one writes the file itself."""
+    if run.about.get("trains_on", True):
+        return f"orchestrator predictions {run.name}"
+    return f"let the training answer them, and write {FILE} into the run's folder (docs/report_methods.md)"
 
 
 def _sentences(run: Recorded, found: Compared) -> list[str]:
@@ -75,9 +83,9 @@ def _sentences(run: Recorded, found: Compared) -> list[str]:
     ]
     best = run.best
     if best is not None and best.number != found.trials[1]:
-        sentences.append(
-            f"The best trial is now {best.number}: run `orchestrator predictions {run.name}` again to compare that one."
-        )
+        sentences.append(f"The best trial is now {best.number}; to compare that one: {_again(run)}.")
+    elif run.baseline is not None and run.baseline.number != found.trials[0]:
+        sentences.append(f"The baseline is now trial {run.baseline.number}; to compare with that one: {_again(run)}.")
     sentences.append("The test compares these two trained models; another training of the same settings may differ.")
     return sentences
 

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from orchestrator.page.analysis.columns import Column, as_trained, columns_of, finders, places, secrets_of
-from orchestrator.page.analysis.importance import MOST, forest, needed_for
+from orchestrator.page.analysis.importance import MOST, forest
 from orchestrator.page.analysis.influence import Influence, influences
 from orchestrator.page.analysis.stages import Stage
 from orchestrator.page.analysis.words import counted, listed, percent, short
 from orchestrator.page.charts import Axis, Chart, Figure, Parallel, Section, Series, Surface
 from orchestrator.page.recorded import Recorded
+from orchestrator.reading.influence_needs import needed_for
 from search.history import Trial
 from search.records import Status
 from search.task import FULL

@@ -25,20 +25,22 @@ def section(run: Recorded) -> Section | None:
     if not found.is_wall_clock:
         told = (
             f"The reported costs add up to {seconds_in_words(found.trained)}, more than the {seconds_in_words(found.held)} for "
-            "which trials had workers: the clock was simulated or the costs are declared, so the times on record say nothing "
-            "about idle workers."
+            "which trials had workers, as if the clock were simulated or the costs declared, so the times on record say "
+            "nothing about idle workers."
         )
         return Section("workers", "Workers", [told])
-    found = replace(found, trained=found.trained - sum(run.start_seconds.values()))
+    slow = sum(run.start_seconds.values())
+    found = replace(found, trained=found.trained - slow)
     figures: list[Figure] = [_shares(found), _over_time(found)]
-    return Section("workers", "Workers", _sentences(run, found), figures, columns=2)
+    return Section("workers", "Workers", _sentences(run, found, slow), figures, columns=2)
 
 
-def _sentences(run: Recorded, found: Idle) -> list[str]:
+def _sentences(run: Recorded, found: Idle, slow: float) -> list[str]:
     worker_time = found.held + (found.waited or 0.0)
     sentences = [
         f"Workers trained for {seconds_in_words(found.trained)}, {percent(found.trained / worker_time)} of the "
-        f"{seconds_in_words(worker_time)} for which they were busy or waiting for decisions."
+        f"{seconds_in_words(worker_time)} for which they were busy or waiting for decisions"
+        f"{', first reports counted like later ones' if slow else ''}.",
     ]
     if found.waited is None:
         sentences.append("How long workers waited for decisions is not on record yet: the driver notes it at its end.")
@@ -55,8 +57,8 @@ def _sentences(run: Recorded, found: Idle) -> list[str]:
     if found.downtime > 1.0:
         times = len(run.rows["lease"]) - 1
         sentences.append(
-            f"No driver ran for {seconds_in_words(found.downtime)} after {counted(times, 'interruption')}; that time is "
-            "not counted."
+            f"Between the last record of a driver and the first one of the next, {seconds_in_words(found.downtime)} passed "
+            f"({counted(times, 'continuation')}); that time is not counted."
         )
     return sentences
 

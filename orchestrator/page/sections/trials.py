@@ -1,0 +1,46 @@
+"""All trials in one table, the best first."""
+
+from __future__ import annotations
+
+import math
+
+from orchestrator.page.charts import Section, Table
+from orchestrator.page.recorded import Recorded
+from orchestrator.page.words import number, setting
+from search.history import Trial
+
+WORDS = 60  # characters of a reason
+
+
+def section(run: Recorded) -> Section | None:
+    """None before the first trial."""
+    trials = sorted(run.history, key=_rank)
+    if not trials:
+        return None
+    names = list(dict.fromkeys(name for trial in trials for name in trial.config))
+    columns = ("trial", *names, run.metric, "step", "seconds", "status", "origin")
+    rows = [
+        [
+            str(trial.number), *(setting(trial.config.get(name, "–")) for name in names),
+            number(run.value(trial.loss)) if math.isfinite(trial.loss) else "–", f"{trial.step}", f"{trial.cost_seconds:.3g}",
+            _status(trial), trial.first_origin,
+        ]
+        for trial in trials
+    ]  # fmt: skip
+    note = f"For a spreadsheet, with the reasons in full: orchestrator export {run.name} --trials --output trials.csv"
+    table = Table(
+        "All trials, the best first", columns, rows, (*names, run.metric, "step", "seconds"), note, folded=True
+    )
+    return Section("trials", "Trials", figures=[table])
+
+
+def _rank(trial: Trial) -> tuple[bool, bool, float, int]:
+    """Those trained to the end come first, then those with a value, each by value."""
+    is_finite = math.isfinite(trial.loss)
+    return (trial.status.value != "completed", not is_finite, trial.loss if is_finite else 0.0, trial.number)
+
+
+def _status(trial: Trial) -> str:
+    reason = trial.reason.partition("\n")[0] if trial.broke else ""
+    cut = reason if len(reason) <= WORDS else f"{reason[: WORDS - 1]}…"
+    return f"{trial.status.value}: {cut}" if cut else trial.status.value

@@ -1,0 +1,49 @@
+"""A row for every trial of a run: its configuration, its last value, how it ended, what it cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.definition.description import described_tasks
+from orchestrator.reading.summary import description
+from orchestrator.reading.trial_counts import ANY_SPACE
+from orchestrator.record.encoding import goal_of, number
+from orchestrator.record.ledger import Ledger
+
+
+def trial_rows(ledger: Ledger) -> list[dict[str, Any]]:
+    """Trial, config.*, value, status, step, reason, seconds, task and origin of each, from its last report."""
+    begun = ledger.begun()
+    rows: dict[int, dict[str, Any]] = {
+        trial: {
+            "trial": trial, **{f"config.{name}": value for name, value in suggestion.config.items()},
+            "value": None, "status": "running", "step": suggestion.parent_step or 0, "reason": "", "seconds": 0.0,
+            "task": suggestion.task, "origin": suggestion.origin,
+        }
+        for trial, suggestion in begun.items()
+    }  # fmt: skip
+    changes = [(row["seq"], "report", row) for row in ledger.rows("report")]
+    changes += [(row["seq"], "ending", row) for row in ledger.rows("ending")]
+    changes += [(row["seq"], "resume", row) for row in ledger.rows("suggestion") if row["kind"] == "resume"]
+    for _, kind, row in sorted(changes, key=lambda change: change[0]):
+        known = rows[row["trial"]]
+        if kind == "report":
+            known["seconds"] += row["cost_seconds"]
+            known |= {"value": number(row["value"], row["kind"]), "step": row["step"]}
+        elif kind == "ending":
+            known |= {"status": row["status"], "reason": row["reason"]}
+        else:
+            known |= {"status": "running", "reason": ""}
+    return [rows[trial] for trial in sorted(rows)]
+
+
+def costed_rows(ledger: Ledger) -> list[dict[str, Any]]:
+    """`trial_rows`, each with its cost in full trainings, the configuration's columns first."""
+    rows, about = trial_rows(ledger), description(ledger)
+    tasks = described_tasks(about)
+    history = ledger.history(ANY_SPACE, about["horizon"], about["seed"], goal_of(about), tasks=tasks)
+    for row, trial in zip(rows, history, strict=True):
+        steps = max(0, trial.step - trial.began)
+        row["full_trainings"] = round(steps * history.costs.rate(trial.task, len(history)), 6)
+    first = dict.fromkeys(["trial", *(name for row in rows for name in row if name.startswith("config."))])
+    return [{name: row.get(name) for name in first} | row for row in rows]
