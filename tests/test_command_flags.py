@@ -105,7 +105,7 @@ def described(folder: Path, text: str, words: str, **more: str) -> Script:
         (STRICT, "", {"resume": "--resume {folder}/last.pt"}, "--resume is in the command"),
         (CLICK, "--batch_size 3", {}, "it has --batch-size: write --batch-size"),
         (TYPER, "--batchsize 3", {}, "it has --batch-size: write --batch-size"),
-        (HUGGING_FACE.replace("PARSE", ""), "--do_evla", {}, "--do_evla stands in the command.* it has --do_eval: write --do_eval"),
+        (HUGGING_FACE.replace("PARSE", ""), "--do_evla", {}, "--do_evla is in the command.* it has --do_eval: write --do_eval"),
     ],
 )  # fmt: skip
 def test_a_flag_of_the_command_that_the_script_lacks_is_refused(
@@ -147,7 +147,7 @@ def test_a_subcommand_is_asked_for_its_own_flags(text: str, before: str, tmp_pat
     assert workload.arguments({"learning_rate": 0.5})[-1] == "--learning-rate=0.5"
     with pytest.raises(ValueError, match="has no flag --lr; it has --learning-rate"):
         workload.check_space(Space({"lr": uniform(0, 1)}))
-    with pytest.raises(ValueError, match=r"--learningrate stands in the command.* write --learning-rate"):
+    with pytest.raises(ValueError, match=r"--learningrate is in the command.* write --learning-rate"):
         described(tmp_path, text, f"{before}train --learningrate 3").check()
 
 

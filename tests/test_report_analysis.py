@@ -296,9 +296,8 @@ def test_what_a_first_step_took_longer_counts_as_a_start(tmp_path: Path) -> None
     run = written(tmp_path, sweep_over(Space({"x": uniform(0, 1)}), horizon=3), [*records, End(0, Status.COMPLETED)])
     section = workers.section(at(run, {("suggestion", 0): 0.0, ("ending", 0): 10.0}))
     assert section is not None
-    assert section.sentences[0].startswith(
-        "Workers trained for 3.00 s, 30 % of the 10 s that they were there, first reports"
-    )
+    assert section.sentences[0].startswith("Workers trained for 3.00 s, 30 % of the 10 s for which they were busy")
+    assert "What first reports took longer than later ones does not count as training here." in section.sentences[0]
     assert "took 7.00 s (70 %)" in section.sentences[-1]
 
 
@@ -336,7 +335,7 @@ def test_a_trial_taken_up_by_another_driver_has_a_worker_before_its_next_report(
     section = workers.section(run)
     assert section is not None
     assert section.sentences[-1].startswith(
-        "From the last record of a driver to the first of the next 25 s passed, over 1 "
+        "Between the last record of a driver and the first one of the next, 25 s passed (1 continuation)"
     )
 
 

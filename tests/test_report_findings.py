@@ -489,4 +489,4 @@ def test_a_simulated_clock_says_nothing_about_workers(tmp_path: Path) -> None:
     check(section)
     assert section is not None
     assert not section.figures
-    assert "the clock was simulated or the costs are declared" in text(section)
+    assert "as if the clock were simulated or the costs declared" in text(section)

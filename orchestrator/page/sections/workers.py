@@ -39,8 +39,8 @@ def _sentences(run: Recorded, found: Idle, slow: float) -> list[str]:
     worker_time = found.held + (found.waited or 0.0)
     sentences = [
         f"Workers trained for {seconds_in_words(found.trained)}, {percent(found.trained / worker_time)} of the "
-        f"{seconds_in_words(worker_time)} for which they were busy or waiting for decisions"
-        f"{', first reports counted like later ones' if slow else ''}.",
+        f"{seconds_in_words(worker_time)} for which they were busy or waiting for decisions."
+        + (" What first reports took longer than later ones does not count as training here." if slow else "")
     ]
     if found.waited is None:
         sentences.append("How long workers waited for decisions is not on record yet: the driver notes it at its end.")
