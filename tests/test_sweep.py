@@ -268,6 +268,10 @@ def test_numpy_numbers_are_as_good_as_pythons() -> None:
     assert json.loads(json.dumps(small_sweep(points_to_evaluate=[point]).describe()))
 
 
+def test_a_target_needs_no_searcher() -> None:
+    assert small_sweep(searcher=None, scheduler=None, target=0.5).target == 0.5
+
+
 def test_a_parameter_is_read_wherever_the_workload_or_the_policy_reads_it() -> None:
     lr, batch = loguniform(1e-3, 0.1), pow2(4, 16)
     base = {"learning_rate": lr, "batch_size": batch, "momentum": uniform(0, 0.9)}

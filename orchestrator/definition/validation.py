@@ -19,6 +19,7 @@ from orchestrator.money.amounts import CPU_HOURS, GPU_HOURS, Amount, full_traini
 from orchestrator.money.prices import CPU, held_by_trial
 from search import settings
 from search.records import Config
+from search.rules.conduct import Rules
 from search.task import FULL, Task
 from search.task import problem as problem_with_tasks
 from search.wording import call_of, shown
@@ -54,7 +55,8 @@ def numbers(sweep: Sweep) -> None:
         _counts(sweep)
     except ValueError as error:
         raise BadInput(str(error)) from None
-    if sweep.target is not None and sweep.rules.has_diverged(sweep.loss(sweep.target)):
+    diverges = Rules(diverged_beyond=sweep.diverged_beyond, goal=sweep.goal).has_diverged
+    if sweep.target is not None and diverges(sweep.loss(sweep.target)):
         raise BadInput(
             f"Sweep(target={sweep.target!r}): is beyond diverged_beyond={sweep.diverged_beyond!r}; "
             f"mode is {'max' if sweep.maximise else 'min'!r}: correct the one that is wrong."
