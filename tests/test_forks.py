@@ -225,7 +225,11 @@ def test_the_schedule_of_the_best_is_shown_by_default_and_an_unknown_trial_is_re
     driver = simulated(tmp_path / "small", sweep())
     assert driver.best is not None
     best = orchestrator("export", "small", "--schedule", "--runs", str(tmp_path), cwd=tmp_path)
-    assert json.loads(best.stdout)[-1]["trial"] == driver.best.number
+    stretches = json.loads(best.stdout)
+    assert stretches[-1]["trial"] == driver.best.number
+    for command in ("export", "show"):
+        shown = orchestrator(command, "small", "--runs", str(tmp_path), cwd=tmp_path).stdout
+        assert ("These values hold after step" in shown) == (len(stretches) > 1)
     unknown = orchestrator("export", "small", "--schedule", "--runs", str(tmp_path), "--trial", "99", cwd=tmp_path)
     assert unknown.returncode == 2
     assert "no trial 99" in unknown.stderr

@@ -16,7 +16,7 @@ from orchestrator.errors import BadInput, StorageError
 from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.scores import rests_on
 from orchestrator.reading.spending import NOT_CONFIRMED, observations
-from orchestrator.reading.summary import description, no_result, summary
+from orchestrator.reading.summary import description, fork_words, no_result, summary
 from orchestrator.reading.trial_table import costed_rows
 from orchestrator.record.encoding import to_json
 from orchestrator.record.ledger import Ledger
@@ -67,6 +67,8 @@ def best_as_yaml(ledger: Ledger) -> str:
         content["train_on"] = shlex.join([*again, "--go-on", str(max(best["step"], horizon) + horizon)])
     content["train_again"] = shlex.join(again)
     remarks = {"found": _FOUND, "first": _FIRST}
+    if words := fork_words(best):
+        remarks["config"] = words.replace(": ", ":\n").replace("RUN", ledger.folder.name)
     if facts["depends_on_seed"] is False:
         remarks["value"] = NOT_CONFIRMED.replace(". ", ".\n")
     elif basis := rests_on(best):

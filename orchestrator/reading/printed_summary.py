@@ -23,7 +23,7 @@ from search.wording import together
 
 if TYPE_CHECKING:
     from rich.console import Console
-from orchestrator.reading.summary import no_result, summary
+from orchestrator.reading.summary import fork_words, no_result, summary
 
 MOST_CAUSES = 5  # of failures to show
 
@@ -41,6 +41,8 @@ def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = Fa
         )
         for line in yaml_text(together(best["config"], best["found"])).splitlines():
             console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        if words := fork_words(best):
+            console.print(words.replace("RUN", ledger.folder.name), highlight=False, soft_wrap=True)
         console.print("")
         console.print(_result_table(facts, best, baseline))
         if facts["unfair"]:

@@ -150,6 +150,7 @@ def _about(ledger: Ledger, history: History, trial: Trial | None) -> dict[str, A
         "trial": trial.number,
         "config": dict(trial.config),
         "found": found_in(last[0]["metrics"], trial.config) if last else {},
+        "forked": None if trial.parent is None else {"from": trial.parent, "at": trial.began},
         **scores(history, trial, goal_of(description(ledger))),
         "task": trial.task,
         "step": trial.step,
@@ -157,6 +158,16 @@ def _about(ledger: Ledger, history: History, trial: Trial | None) -> dict[str, A
         "checkpoint": None if checkpoint is None else str(checkpoint),
         "test": tests[0]["metrics"] if tests else None,
     }
+
+
+def fork_words(best: dict[str, Any]) -> str:
+    """Of a trial that took over another one's state, that its configuration holds for its last steps only; else empty."""
+    if (fork := best["forked"]) is None:
+        return ""
+    return (
+        f"These values hold after step {fork['at']}: up to it, the training is that of trial {fork['from']}, with other values. "
+        "`orchestrator export RUN --schedule` has them all."
+    )
 
 
 def newest_checkpoint(ledger: Ledger, trial: int) -> Path | None:
