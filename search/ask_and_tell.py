@@ -7,6 +7,7 @@ Example::
         for step in tuning.steps(trial):
             if not tuning.tell(trial, step, loss=(trial.config["x"] - 0.3) ** 2):
                 break
+    print(tuning.best.config)
 
 `ask` returns a trial to run now: a new one, or a resting one to resume (then `trial.step` is not 0). Several may run
 at once; None means that there is nothing to run until you have told more. The rules are those of a sweep: a baseline
@@ -17,6 +18,7 @@ and points go first, a budget and a target end the search (`over` says why), and
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -41,7 +43,7 @@ from search.records import (
     Tested,
     resume,
 )
-from search.rules.conduct import Instead, Rules, after_report, early_end, next_move, rest
+from search.rules.conduct import Instead, Rules, after_report, best, early_end, next_move, rest
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
 from search.task import Task
@@ -83,6 +85,9 @@ class AskAndTell:
         `target` is a value of the metric of `goal`, but `tell` always takes the loss. Raises ValueError if the searcher
         refuses the space, or the space a configuration.
         """
+        if not isinstance(space, Space):
+            wrap = "write Space({…}) around the dict" if isinstance(space, Mapping) else "write Space({…})"
+            raise ValueError(f"AskAndTell(space={space!r}): must be a Space; {wrap}.")
         instance("AskAndTell", Searcher, searcher=searcher)
         if scheduler is not None:
             instance("AskAndTell", Scheduler, scheduler=scheduler)
@@ -102,6 +107,15 @@ class AskAndTell:
     def over(self) -> str:
         """Why the search is over; empty: it is not. `ask` may still return finalists."""
         return self.history.run.over
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial so far, by the rule of a sweep; None before the first finite loss.
+
+        Of the completed full trainings, it is the one with the lowest last loss (with finalists, once the search is over:
+        the lowest mean of the confirmations). Before any is completed, it is the best of those that got furthest.
+        """
+        return best(self.history, self.rules)
 
     def ask(self) -> Trial | None:
         """A trial to run now, from `trial.step` to `goal(trial)`; None: nothing until you have told more, or ever.
@@ -123,30 +137,34 @@ class AskAndTell:
 
     def steps(self, trial: Trial) -> range:
         """The steps that `trial` has yet to train, unless it is stopped before."""
+        self._check("steps", trial)
         return range((trial.step or trial.began) + 1, self.goal(trial) + 1)
 
     def goal(self, trial: Trial) -> int:
         """The step at which `trial` rests: the suggested one, or the end of its task."""
+        self._check("goal", trial)
         return self.history.goal(trial)
 
     def tell(
         self,
         trial: Trial,
         step: int,
-        loss: float,
+        loss: float | None = None,
         *,
         cost_seconds: float = 0.0,
         metrics: Mapping[str, float] | None = None,
     ) -> bool:
         """Report the loss of `trial` at `step`, which took `cost_seconds`; returns whether to continue.
 
-        After False the trial rests; keep its checkpoint if its status is STOPPED, because it may be resumed. Telling a
-        step again changes nothing. Raises ValueError, and records nothing, for a step that the trial cannot have
-        reached, a trial that rests, or a loss that is not a number.
+        After False the trial rests; keep its checkpoint if its status is STOPPED, because it may be resumed. Raises
+        ValueError, and records nothing, for a step that the trial cannot have reached or has told already, a trial that
+        rests, or a loss that is missing or no number.
         """
+        self._check("tell", trial)
+        if loss is None:
+            told = f"AskAndTell.tell(trial {trial.number}, {step!r})"
+            raise ValueError(f"{told}: the loss is missing; write tell(trial, step, loss), with steps counted from 1.")
         loss = _number(loss, f"the loss at step {step} of trial {trial.number}")
-        if trial.steps and step == trial.step:
-            return trial.status is Status.RUNNING
         self._refuse(trial, step)
         plain = {name: _number(value, f'the metric "{name}" at step {step}') for name, value in (metrics or {}).items()}
         self._add(Report(trial.number, int(step), loss, _number(cost_seconds, "cost_seconds"), plain))
@@ -158,18 +176,22 @@ class AskAndTell:
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Record that `trial` failed and will not continue."""
+        self._check("fail", trial)
         self._add(End(trial.number, Status.FAILED, reason))
 
     def leave(self, trial: Trial, reason: str) -> None:
         """Record that you have stopped `trial`; it rests at its last step."""
+        self._check("leave", trial)
         self._add(End(trial.number, Status.STOPPED, reason))
 
     def end(self, trial: Trial, reason: str) -> None:
         """Record that `trial` ended by itself, maybe early; its last loss is its result. Without any it has failed."""
+        self._check("end", trial)
         self._add(early_end(trial, self.history, reason))
 
     def retry(self, trial: Trial, reason: str) -> None:
         """Resume a trial that rests."""
+        self._check("retry", trial)
         self.append(resume(trial, until=trial.suggestion.until, origin="retry", evidence=reason))
 
     def append(self, record: Record) -> None:
@@ -182,16 +204,36 @@ class AskAndTell:
         self._add(record)
 
     def save(self) -> str:
-        """All records, as JSON."""
-        return json.dumps([{"record": type(record).__name__, **asdict(record)} for record in self.records])
+        """The space and all records, as JSON."""
+        space = {"record": "Space", **self.history.space.describe()}
+        return json.dumps([space, *({"record": type(record).__name__, **asdict(record)} for record in self.records)])
 
     def load(self, text: str) -> None:
-        """Restore the records of `save` into a new object; its next `ask` returns what the old one would have."""
+        """Restore the records of `save` into a new object; its next `ask` returns what the old one would have.
+
+        Raises ValueError, and restores nothing, if `save` did not write the text, or wrote it with another space. Priors
+        may differ.
+        """
         if self.records:
             raise ValueError(f"AskAndTell.load: there are {len(self.records)} records already; load into a new object.")
-        for row in json.loads(text):
-            kind = _RECORDS[row.pop("record")]
-            self._add(kind(**row | ({"status": Status(row["status"])} if kind is End else {})))
+        space, records = _read(text)
+        if difference := _difference(space, self.history.space):
+            raise ValueError(
+                f"AskAndTell.load: it was saved with another space: {difference}. Load it with the space that it was saved "
+                "with; for another space start a new search, with the old history as earlier=[…]."
+            )
+        for record in records:
+            self._add(record)
+
+    def _check(self, method: str, trial: Trial) -> None:
+        """Raise ValueError if `trial` is no trial of this search."""
+        if not isinstance(trial, Trial):
+            raise ValueError(f"AskAndTell.{method}: trial is {trial!r}; pass the trial that `ask` returned.")
+        if trial not in self.history.trials[trial.number : trial.number + 1]:
+            raise ValueError(
+                f"AskAndTell.{method}: trial {trial.number} belongs to another search; pass one that `ask` of this one "
+                "returned, or one of its history.trials."
+            )
 
     def _refuse(self, trial: Trial, step: int) -> None:
         """Raise ValueError if `trial` cannot have reached `step` now."""
@@ -199,13 +241,16 @@ class AskAndTell:
         whole = self.history.steps(trial.task)
         if isinstance(step, bool) or not isinstance(step, (int, np.integer)):
             raise ValueError(f"{said}: a step must be a whole number, counted from 1.")
-        if step <= max(trial.step, trial.began):
-            raise ValueError(f"{said}: it is at step {max(trial.step, trial.began)} already; steps only grow.")
         if step > whole:
             raise ValueError(f"{said}: its training has {whole} steps; make the horizon longer, or stop there.")
         if trial.status is not Status.RUNNING:
             rests = f"it is {trial.status.value} at step {trial.step}"
             raise ValueError(f"{said}: {rests}; stop the training when `tell` returns False.")
+        if step <= max(trial.step, trial.began):
+            at = max(trial.step, trial.began)
+            raise ValueError(
+                f"{said}: it is at step {at} already, and a step is told once; tell its next one, as `steps` lists them."
+            )
 
     def _add(self, record: Record) -> None:
         self.records.append(record)
@@ -220,3 +265,45 @@ def _number(value: Any, what: str) -> float:
         return float(value)
     except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of many numbers
         raise ValueError(f"AskAndTell.tell: {what} is {value!r}; it must be one number.") from None
+
+
+def _read(text: str) -> tuple[dict[str, Any], list[Record]]:
+    """The description of the space (empty: saved by an earlier release) and the records of a saved search."""
+    try:
+        rows = json.loads(text)
+        if not isinstance(rows, list):
+            raise ValueError("no list of records")
+        space = rows.pop(0) if rows and rows[0]["record"] == "Space" else {}
+        return space, [_record(**row) for row in rows]
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        start = textwrap.shorten(repr(text), 60, placeholder="…")
+        raise ValueError(
+            f"AskAndTell.load: {start} is not what `save` returned ({type(error).__name__}: {error}); pass its whole text."
+        ) from None
+
+
+def _record(record: str, **fields: Any) -> Record:
+    kind = _RECORDS[record]
+    return kind(**fields | ({"status": Status(fields["status"])} if kind is End else {}))
+
+
+def _difference(saved: Mapping[str, Any], space: Space) -> str:
+    """How the space of a saved search differs, but for priors; "": it does not, or is not on record."""
+    if not saved:
+        return ""
+    now = json.loads(json.dumps(space.describe()))
+    ours, theirs = ({name: _plain(about) for name, about in each["parameters"].items()} for each in (now, saved))
+    said = [f"{name!r} is not in this one" for name in theirs if name not in ours]
+    said += [f"{name!r} is new in this one" for name in ours if name not in theirs]
+    said += [
+        f"{name!r} was {theirs[name]} and is {ours[name]}"
+        for name in ours
+        if ours[name] != theirs.get(name, ours[name])
+    ]
+    if now["constraints"] != saved["constraints"]:
+        said.append(f"the constraints were {saved['constraints']} and are {now['constraints']}")
+    return "; ".join(said)
+
+
+def _plain(parameter: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameter.items() if name != "prior"}

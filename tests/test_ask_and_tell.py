@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -134,12 +136,14 @@ def under_way(horizon: int = 3) -> tuple[AskAndTell, Trial]:
     return tuning, trial
 
 
-def test_a_step_told_twice_counts_once() -> None:
+def test_a_step_told_twice_is_refused_and_the_first_value_stays() -> None:
     tuning, trial = under_way()
     assert tuning.tell(trial, 1, 0.5)
-    assert tuning.tell(trial, 1, 0.7)
+    with pytest.raises(ValueError, match="at step 1 already, and a step is told once; tell its next one"):
+        tuning.tell(trial, 1, 0.7)
     assert not tuning.tell(trial, 3, 0.4)
-    assert not tuning.tell(trial, 3, 0.4)
+    with pytest.raises(ValueError, match="it is completed at step 3"):
+        tuning.tell(trial, 3, 0.4)
     assert (trial.steps, trial.losses, trial.status) == ([1, 3], [0.5, 0.4], Status.COMPLETED)
 
 
@@ -152,7 +156,7 @@ def test_a_step_told_twice_counts_once() -> None:
         (2.5, 0.5, "a step must be a whole number"),
         (True, 0.5, "a step must be a whole number"),
         (3, "0.5", "the loss at step 3 of trial 0 is '0.5'"),
-        (3, None, "the loss at step 3 of trial 0 is None"),
+        (3, None, "the loss is missing; write tell(trial, step, loss)"),
         (3, torch.ones(2), "must be one number"),
         (3, [0.5], "must be one number"),
     ],
@@ -165,6 +169,88 @@ def test_what_cannot_be_is_refused_and_not_recorded(step: Any, loss: Any, words:
         tuning.tell(trial, step, loss)
     assert words in str(caught.value)
     assert (records(tuning.history), len(tuning.records)) == before
+
+
+def test_what_is_no_trial_of_this_search_is_refused_with_a_remedy() -> None:
+    tuning, trial = under_way()
+    other = under_way()[1]
+    with pytest.raises(ValueError, match=r"AskAndTell.tell: trial is 0; pass the trial that `ask` returned"):
+        tuning.tell(0, 1, 0.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"tell\(trial 0, 0.5\): the loss is missing; write tell\(trial, step, loss\)"):
+        tuning.tell(trial, 0.5)  # type: ignore[arg-type]
+    calls: list[Callable[[Any], object]] = [
+        tuning.steps, tuning.goal, lambda it: tuning.tell(it, 1, 0.5), lambda it: tuning.fail(it, "broken"),
+        lambda it: tuning.leave(it, "slow"), lambda it: tuning.end(it, "done"), lambda it: tuning.retry(it, "again"),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(ValueError, match="trial 0 belongs to another search"):
+            call(other)
+    assert len(tuning.records) == 1
+
+
+def test_a_dict_for_a_space_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match=r"must be a Space; write Space\(\{…\}\) around the dict"):
+        AskAndTell({"x": uniform(0, 1)}, Random(), horizon=1)  # type: ignore[arg-type]
+
+
+def test_the_best_trial_is_neither_diverged_nor_failed() -> None:
+    tuning = AskAndTell(SPACE, Random(), horizon=2)
+    assert tuning.best is None
+    diverged, failed, first, resting, second = filter(None, (tuning.ask() for _ in range(5)))
+    tuning.tell(diverged, 1, math.nan)
+    tuning.fail(failed, "out of memory")
+    assert tuning.best is None
+    tuning.tell(resting, 1, 0.1)
+    assert tuning.best is resting  # nothing is completed
+    for trial, loss in ((first, 0.5), (second, 0.4)):
+        tuning.tell(trial, 1, 0.2)
+        tuning.tell(trial, 2, loss)
+    assert tuning.best is second
+
+
+def saved() -> str:
+    tuning, trial = under_way()
+    tuning.tell(trial, 1, 0.5)
+    return tuning.save()
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (Space({"y": uniform(0.0, 1.0)}), "'x' is not in this one; 'y' is new in this one"),
+        (Space({"x": uniform(0.0, 2.0)}), "'x' was {'kind': 'float', 'low': 0.0, 'high': 1.0"),
+        (
+            Space({"x": uniform(0.0, 1.0)}, {"small": lambda c: c["x"] < 0.9}),
+            "the constraints were [] and are ['small']",
+        ),
+    ],
+)
+def test_a_search_saved_with_another_space_is_not_loaded(space: Space, words: str) -> None:
+    tuning = AskAndTell(space, Random(), horizon=3)
+    with pytest.raises(ValueError, match="saved with another space") as caught:
+        tuning.load(saved())
+    assert words in str(caught.value)
+    assert not tuning.records
+
+
+def test_a_saved_search_loads_with_other_priors_and_from_an_earlier_release() -> None:
+    tuning = AskAndTell(Space({"x": uniform(0.0, 1.0).prior(0.3)}), Random(), horizon=3)
+    tuning.load(saved())
+    assert tuning.history.trials[0].losses == [0.5]
+    without_space = json.dumps(json.loads(saved())[1:])
+    tuning = AskAndTell(SPACE, Random(), horizon=3)
+    tuning.load(without_space)
+    assert tuning.history.trials[0].losses == [0.5]
+
+
+@pytest.mark.parametrize(
+    "text", ["junk", "", "{}", "3", "[1]", '{"a": 1}', '[{"record": "Unknown"}]', saved()[:-9], None]
+)
+def test_what_save_did_not_write_is_not_loaded(text: Any) -> None:
+    tuning = AskAndTell(SPACE, Random(), horizon=3)
+    with pytest.raises(ValueError, match="is not what `save` returned"):
+        tuning.load(text)
+    assert not tuning.records
 
 
 def test_a_trial_at_rest_has_nothing_more_to_tell() -> None:
