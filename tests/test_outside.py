@@ -89,6 +89,24 @@ def fit(search: SearchAlgorithm, scheduler: Any, folder: Path, *, checkpoints: b
     ).fit()
 
 
+@pytest.mark.ray
+@pytest.mark.parametrize("scheduler", [None, Asha()])
+def test_a_metric_named_wrongly_ends_in_our_sentence(local_ray: None, tmp_path: Path, scheduler: Asha | None) -> None:
+    search = algorithm(metric="los")
+    with pytest.raises(
+        Exception, match=r"SearchAlgorithm\(metric='los'\): the training reports 'loss', 'began'"
+    ) as caught:
+        fit(search, scheduler and TrialScheduler(scheduler, search), tmp_path, num_samples=1)
+    assert "TUNE_DISABLE" not in str(caught.value)
+
+
+@pytest.mark.ray
+def test_another_direction_in_the_config_of_tune_is_refused(local_ray: None, tmp_path: Path) -> None:
+    search = algorithm()
+    with pytest.raises(BadInput, match="SearchAlgorithm has metric='loss', mode='min'; leave them out of TuneConfig"):
+        fit(search, TrialScheduler(RunToEnd(), search), tmp_path, num_samples=1, metric="loss", mode="max")
+
+
 def assert_each_step_is_there_once(search: SearchAlgorithm) -> None:
     for trial in search.tuning.history:
         assert trial.steps == list(range(1, trial.step + 1))
@@ -220,6 +238,22 @@ def test_a_metric_to_be_maximised_is_negated_once() -> None:
     search.suggest("a")
     search.tell("a", {"accuracy": 0.9, "training_iteration": 1})
     assert search.trial("a").loss == -0.9
+
+
+def test_a_result_without_the_metric_is_refused_with_what_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = algorithm(metric="accuracy", mode="max")
+    search.suggest("a")
+    result = {"acc": 0.9, "training_iteration": 1, "trial_id": "a", "config/x": 0.5, "done": False}
+    words = r"SearchAlgorithm\(metric='accuracy'\): the training reports 'acc'; name a metric that it reports"
+    for told in (search.on_trial_result, search.on_trial_complete):
+        with pytest.raises(BadInput, match=words):
+            told("a", result)
+    monkeypatch.setenv("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+    search.on_trial_result("a", result)
+    monkeypatch.delenv("TUNE_DISABLE_STRICT_METRIC_CHECKING")
+    assert search.trial("a").steps == []
+    search.on_trial_complete("a", {"trial_id": "a", "done": True})  # the trainable returned before any report
+    assert search.trial("a").status is not Status.RUNNING
 
 
 def trained(search: SearchAlgorithm, name: str, loss: float, steps: int = HORIZON) -> bool:

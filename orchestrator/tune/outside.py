@@ -24,6 +24,7 @@ search, not a training. `SearchAlgorithm` works with Tune's own schedulers too; 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,19 @@ from search.task import Task
 from search.wording import instance, shown
 
 STEP, COST = "training_iteration", "time_this_iter_s"
-TUNES_OWN = {  # numbers of a result that are no measurements
+TUNES_OWN = {  # what Tune adds to a result
     "done", "training_iteration", "timestamp", "time_this_iter_s", "time_total_s", "pid", "time_since_restore",
-    "iterations_since_restore", "should_checkpoint",
+    "iterations_since_restore", "should_checkpoint", "trial_id", "date", "hostname", "node_ip", "experiment_tag",
+    "checkpoint_dir_name",
 }  # fmt: skip
 
 
 class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
-    """One of our searchers, as Tune's `search_alg`."""
+    """One of our searchers, as Tune's `search_alg`.
+
+    Leave `metric` and `mode` out of TuneConfig: Tune hands them on only to a TrialScheduler, or if there is a param_space,
+    so others than here are noticed only then.
+    """
 
     def __init__(
         self,
@@ -72,7 +78,7 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
         confirmations: int = 1,
     ) -> None:
         _check(searcher, space, mode, horizon, tasks)
-        super().__init__(metric=metric, mode=mode)
+        super().__init__()  # no metric: Tune would check for it first, and in many words; `tell` does it
         self._settings: dict[str, Any] = {
             "horizon": horizon, "seed": seed, "tasks": tasks, "baseline": baseline, "points": points, "budget": budget,
             "target": target, "finalists": finalists, "confirmations": confirmations, "goal": Goal(metric, mode),
@@ -88,10 +94,11 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
     # What Tune calls.
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        if metric not in (None, self.metric) or mode not in (None, self.mode):
+        goal = self.tuning.rules.goal
+        if metric not in (None, goal.metric) or mode not in (None, goal.mode):
             raise BadInput(
-                f"TuneConfig(metric={metric!r}, mode={mode!r}): SearchAlgorithm has metric={self.metric!r}, "
-                f"mode={self.mode!r}; leave them out of TuneConfig."
+                f"TuneConfig(metric={metric!r}, mode={mode!r}): SearchAlgorithm has metric={goal.metric!r}, "
+                f"mode={goal.mode!r}; leave them out of TuneConfig."
             )
         _, domains, grids = parse_spec_vars(config or {})
         if domains or grids:
@@ -174,13 +181,18 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
         return trial
 
     def tell(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        """Record a result unless it is known; returns whether the trial may continue."""
+        """Record a result unless it is known; returns whether the trial may continue.
+
+        Raises BadInput for a result without the metric, if Tune's check for it is on.
+        """
+        goal = self.tuning.rules.goal
+        _check_reported(goal.metric, result)
         trial = self.trial(trial_id)
         step = min(
             int(result.get(STEP, 0)), self.tuning.history.steps(trial.task)
         )  # who reports now and then passes it
-        if trial.status is Status.RUNNING and step > trial.step and self.metric in result:
-            loss = self.tuning.rules.goal.loss(float(result[self.metric]))
+        if trial.status is Status.RUNNING and step > trial.step and goal.metric in result:
+            loss = goal.loss(float(result[goal.metric]))
             metrics = {name: float(other) for name, other in result.items() if _is_measured(name, other)}
             self.tuning.tell(trial, step, loss, cost_seconds=float(result.get(COST, 0.0)), metrics=metrics)
         return trial.status is Status.RUNNING
@@ -216,7 +228,6 @@ class TrialScheduler(FIFOScheduler):  # type: ignore[misc]
         self.search = search
         search.tuning.scheduler = scheduler
         search.pauses = True
-        self._metric = search.metric
         self._tune_trials: dict[str, TuneTrial] = {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
@@ -311,5 +322,19 @@ def _check(searcher: object, space: object, mode: object, horizon: object, tasks
         )
 
 
+def _check_reported(metric: str, result: Mapping[str, Any]) -> None:
+    if metric in result or STEP not in result or os.environ.get("TUNE_DISABLE_STRICT_METRIC_CHECKING") == "1":
+        return
+    reported = ", ".join(repr(name) for name in result if _is_reported(name)) or "nothing"
+    raise BadInput(
+        f"SearchAlgorithm(metric={metric!r}): the training reports {reported}; name a metric that it reports, or report "
+        f"{metric!r} at each step."
+    )
+
+
+def _is_reported(name: str) -> bool:
+    return name not in TUNES_OWN and not name.startswith("config/")
+
+
 def _is_measured(name: str, value: object) -> bool:
-    return settings.is_number(value) and name not in TUNES_OWN and not name.startswith("config/")
+    return settings.is_number(value) and _is_reported(name)
