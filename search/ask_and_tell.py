@@ -113,7 +113,8 @@ class AskAndTell:
         """The best trial so far, by the rule of a sweep; None before the first finite loss.
 
         Of the completed full trainings, it is the one with the lowest last loss (with finalists, once the search is over:
-        the lowest mean of the confirmations). Before any is completed, it is the best of those that got furthest.
+        the lowest mean of the confirmations). Before any is completed, it is the best of those that got furthest, even
+        if it failed later.
         """
         return best(self.history, self.rules)
 

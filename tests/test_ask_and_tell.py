@@ -193,7 +193,7 @@ def test_a_dict_for_a_space_is_refused_at_once() -> None:
         AskAndTell({"x": uniform(0, 1)}, Random(), horizon=1)  # type: ignore[arg-type]
 
 
-def test_the_best_trial_is_neither_diverged_nor_failed() -> None:
+def test_a_trial_without_a_finite_loss_is_never_the_best() -> None:
     tuning = AskAndTell(SPACE, Random(), horizon=2)
     assert tuning.best is None
     diverged, failed, first, resting, second = filter(None, (tuning.ask() for _ in range(5)))
