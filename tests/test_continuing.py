@@ -17,7 +17,7 @@ from orchestrator.simulate import SimulatedClock, simulate
 from search.records import Status, resume, start
 from search.schedulers.asha import Asha, AshaPromote
 from search.searchers.optuna import Tpe
-from search.space import Space, loguniform, pow2, uniform
+from search.space import Space, choice, loguniform, pow2, uniform, when
 from tests.driving import statuses
 from tests.support import SPACE, interrupted_after, recorded, sequence, simulated, small_sweep
 from trainables.workloads.callable import FromFunction
@@ -83,6 +83,7 @@ def test_a_promoting_scheduler_resumes_what_a_stopping_one_left(tmp_path: Path) 
             "space has changed .*momentum",
         ),
         ({"space": Space(SPACE | {"warmup": uniform(0, 1)})}, "space has changed .*warmup"),
+        ({"space": Space(SPACE | {"warmup": 0.5})}, r"a new fixed parameter warmup = 0\.5, and .* trained without it"),
     ],
 )
 def test_a_change_that_makes_old_results_meaningless_is_refused_with_the_field(
@@ -103,6 +104,15 @@ def test_a_narrower_space_goes_on_with_the_results_that_are_still_inside(tmp_pat
     narrow = Space(SPACE | {"momentum": uniform(0.2, 0.9)})
     driver = simulated(tmp_path, small_sweep(num_samples=14, space=narrow, searcher=Tpe()))
     assert all(narrow.contains(trial.config) for trial in driver.history.trials[10:])
+
+
+def test_a_new_option_may_bring_a_fixed_parameter_of_its_own(tmp_path: Path) -> None:
+    """The old trials are no trials of that option, so they lack nothing."""
+    simulated(tmp_path, small_sweep(space=Space(SPACE | {"optimizer": choice(["sgd", "adam"])})))
+    wider = Space(SPACE | {"optimizer": choice(["sgd", "adam", "lion"]), "beta": when(0.9, optimizer="lion")})
+    driver = simulated(tmp_path, small_sweep(space=wider, num_samples=7))
+    assert len(driver.history.trials) == 7
+    assert all(trial.in_space for trial in driver.history)
 
 
 @pytest.mark.parametrize(

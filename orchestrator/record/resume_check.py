@@ -48,7 +48,7 @@ def what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, An
                 f"differs. Use another --name, or move {ledger.folder} away."
             )
     if before["space"] != after["space"]:
-        _check_overlap(sweep, ledger)
+        _check_space(sweep, ledger, before["space"]["parameters"])
     _check_tasks(ledger, earlier, after["tasks"])
     return _differences(sweep, earlier[-1], after)
 
@@ -189,12 +189,24 @@ def _check_tasks(ledger: Ledger, earlier: Sequence[Mapping[str, Any]], tasks: Se
             )
 
 
-def _check_overlap(sweep: Sweep, ledger: Ledger) -> None:
+def _check_space(sweep: Sweep, ledger: Ledger, parameters: Mapping[str, Any]) -> None:
+    """Raise ResumeRefused if no recorded configuration is in the space, or if one lacks a fixed parameter that was not in
+    the space before: it would count as if it had been trained with that value."""
     rows = ledger.rows("suggestion")
     real = [(row["origin"], unmasked(row["config"], sweep.space)) for row in rows]
     configs = [config for origin, config in real if origin != BASELINE] or [config for _, config in real]
-    if configs and not any(sweep.space.contains(config) for config in configs):
+    inside = [config for config in configs if sweep.space.contains(config)]
+    if configs and not inside:
         raise ResumeRefused(
             f"{ledger.folder}: space has changed and holds none of the {len(configs)} configurations on record "
             f"(for example {configs[-1]}: {sweep.space.why_not(configs[-1])}). Use another --name, or move {ledger.folder} away."
         )
+    for config in inside:
+        settled = sweep.space.check(config)
+        for name in settled:
+            if name not in config and name not in parameters:
+                raise ResumeRefused(
+                    f"{ledger.folder}: space has a new fixed parameter {name} = {settled[name]!r}, and configurations on "
+                    f"record were trained without it (for example {config}). The old results do not mean the same any "
+                    f"more. Use another --name, or move {ledger.folder} away."
+                )
