@@ -264,7 +264,7 @@ def drive(
         tell(console, f"{sweep.name} in {folder}")  # at once: what follows loads the libraries
 
     from orchestrator.driver import Driver
-    from orchestrator.reading.beginning import another_try, chosen, renamed_to
+    from orchestrator.reading.beginning import another_try, chosen, renamed_to, taught
     from orchestrator.reading.progress import Display
     from orchestrator.reading.room import no_room
     from orchestrator.reading.state import state_before
@@ -291,7 +291,7 @@ def drive(
             display.watch(driver)
             again = another_try(driver, "--retry-failed" if is_script else "retry_failed=True", is_asked=retry_failed)
             for text in (
-                renamed_to(folder, renamed), afresh, driver.found, *chosen(driver),
+                renamed_to(folder, renamed), afresh, driver.found, *chosen(driver), *taught(driver),
                 again, no_room(sweep, folder, driver.history), *ledger.notices,
             ):  # fmt: skip
                 if text:

@@ -78,6 +78,10 @@ class Searcher(ABC):
         """Why it cannot do what it is for, by what the trials have reported so far, with the remedy. "": it can."""
         return ""
 
+    def use_of_earlier(self) -> str:
+        """From when on it learns from `history.earlier`, in words; "": never, so a sweep with `transfer` refuses it."""
+        return ""
+
     def check(self, space: Space) -> None:  # noqa: B027 - most searchers accept every space
         """Raise ValueError, naming the parameter and a remedy, if this searcher cannot search `space`."""
 
@@ -106,6 +110,9 @@ class Around(Searcher):
 
     def doubt(self, history: History) -> str:
         return self.inner.doubt(history)
+
+    def use_of_earlier(self) -> str:
+        return self.inner.use_of_earlier()
 
 
 class Scheduler(ABC):

@@ -332,6 +332,12 @@ def incumbent(history: History) -> Trial | None:
     return min(candidates, key=lambda trial: (trial.loss, trial.number), default=None)
 
 
+def lessons(earlier: History, space: Space) -> list[Trial]:
+    """The full trainings of an earlier sweep that teach something about `space`: inside of it, with a finite result."""
+    full = [trial for trial in earlier.trials if trial.task == FULL and trial.steps and math.isfinite(trial.loss)]
+    return [trial for trial in full if space.contains(trial.config)]
+
+
 def _takes_on(suggestion: Suggestion, configurations: Collection[str], trained: Collection[str]) -> bool:
     """Whether it trains a known configuration on another task."""
     key = key_of(suggestion.config, suggestion.task)

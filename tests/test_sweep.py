@@ -21,6 +21,7 @@ from orchestrator import (
     LrSchedule,
     LstmLm,
     LstmMnist,
+    MultitaskSearch,
     Quadratic,
     Random,
     Space,
@@ -175,7 +176,7 @@ def test_the_fixed_settings_change_only_with_what_gives_results_their_meaning() 
         {"max_concurrent": 7},
         {"space": Space({**POINT, "x": uniform(0, 1)}), "baseline": None},
         {"tasks": Task.epochs(0.5, 1.0)},
-        {"budget": 9.0, "finalists": 2, "transfer": ("old",)},
+        {"budget": 9.0, "finalists": 2, "transfer": ("old",), "searcher": MultitaskSearch()},
     ):
         assert fixed(replace(sweep, **same)) == fixed(sweep), same
     for other in ({"workload": Quadratic(horizon=5)}, {"mode": "max"}, {"policy": lambda config: None}):

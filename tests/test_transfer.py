@@ -11,13 +11,18 @@ from typing import Any
 
 import pytest
 
+import search
+from orchestrator import run
+from orchestrator.definition.validation import LEARN_FROM_EARLIER
 from orchestrator.errors import BadInput, ResumeRefused
 from search.contract import Searcher, Verdict
 from search.history import History
 from search.records import Report, Status, Suggestion, start
 from search.schedulers.asha import Asha
+from search.searchers.multitask import MultitaskSearch
+from search.searchers.points import Points
 from search.searchers.random import Random
-from search.space import Space, uniform
+from search.space import Space, loguniform, uniform
 from search.task import FULL, Task
 from tests.support import SPACE, recorded, simulated, small_sweep
 from tests.tasked import POINT, tasked
@@ -27,6 +32,9 @@ from trainables.workloads.quadratic import Quadratic
 @dataclass(frozen=True)
 class Taught(Searcher):
     """Starts with the best of the earlier runs."""
+
+    def use_of_earlier(self) -> str:
+        return "at the first trial"
 
     def suggest(self, history: History) -> Suggestion | None:
         past = [t for earlier in history.earlier for t in earlier if t.in_space and t.status is Status.COMPLETED]
@@ -54,17 +62,53 @@ def test_an_earlier_run_is_used_as_it_was_when_it_was_named(tmp_path: Path) -> N
 
 def test_another_run_under_the_name_of_an_earlier_one_is_refused(tmp_path: Path) -> None:
     simulated(tmp_path / "old", small_sweep(name="old", num_samples=3))
-    simulated(tmp_path / "new", small_sweep(transfer=["old"], num_samples=1))
+    simulated(tmp_path / "new", small_sweep(searcher=Taught(), transfer=["old"], num_samples=1))
     shutil.rmtree(tmp_path / "old")
     simulated(tmp_path / "old", small_sweep(name="old", num_samples=3, seed=7))
     with pytest.raises(ResumeRefused, match="transfer='old' does not hold the records"):
-        simulated(tmp_path / "new", small_sweep(transfer=["old"], num_samples=1))
+        simulated(tmp_path / "new", small_sweep(searcher=Taught(), transfer=["old"], num_samples=1))
+
+
+@pytest.mark.parametrize("name", sorted(n for n, home in search.HOMES.items() if home.startswith("search.searchers.")))
+def test_a_searcher_that_ignores_earlier_runs_is_refused_and_the_others_are_named(name: str) -> None:
+    kind = getattr(search, name)
+    wraps = {"FromFound": (Random(),), "Points": ([], Random())}
+    searcher = kind(*wraps.get(name, ()))
+    if name in LEARN_FROM_EARLIER:
+        assert searcher.use_of_earlier()
+        return
+    words = rf"searcher={name}\(.*\)\): {name} does not learn from earlier runs; MultitaskSearch.* do\. Write searcher="
+    with pytest.raises(BadInput, match=words):
+        small_sweep(workload=Quadratic(horizon=4), searcher=searcher, transfer=["old"])
+
+
+def test_points_learn_from_earlier_runs_if_the_searcher_behind_them_does() -> None:
+    points = Points([], MultitaskSearch(n_initial=5))
+    assert "5 configurations" in points.use_of_earlier()
+    assert small_sweep(searcher=points, transfer=["old"]).transfer == ("old",)
+
+
+def test_the_start_says_what_an_earlier_run_teaches_and_from_when_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(small_sweep(name="old", num_samples=3), simulate=True)
+    assert "learns from" not in capfd.readouterr().err
+    sweep = small_sweep(name="new", searcher=MultitaskSearch(), transfer=["old"], num_samples=1)
+    run(sweep, simulate=True)
+    told = " ".join(capfd.readouterr().err.split())
+    assert (
+        "MultitaskSearch() learns from 3 results of old, once 8 configurations have started here (n_initial)." in told
+    )
+    elsewhere = Space(SPACE | {"learning_rate": loguniform(0.5, 0.9)})
+    run(replace(sweep, name="newer", space=elsewhere), simulate=True)
+    assert "old teaches nothing: no full training of it" in " ".join(capfd.readouterr().err.split())
 
 
 def test_an_earlier_run_keeps_its_own_tasks_and_steps(tmp_path: Path) -> None:
     simulated(tmp_path / "old", tasked(name="old", tasks=Task.data(0.25, 1.0)))
     narrow = Space(SPACE | {"momentum": uniform(0.0, 0.3)})
-    driver = simulated(tmp_path / "new", small_sweep(transfer="old", space=narrow, num_samples=1))
+    driver = simulated(tmp_path / "new", small_sweep(searcher=Taught(), transfer="old", space=narrow, num_samples=1))
     earlier = driver.history.earlier[0]
     assert (earlier.horizon, [task.name for task in earlier.tasks]) == (8, ["0.25 of the data", FULL])
     assert {trial.in_space for trial in earlier} == {True, False}
@@ -84,7 +128,7 @@ def test_an_earlier_run_that_says_nothing_about_this_one_is_refused(
 ) -> None:
     simulated(tmp_path / "old", small_sweep(name="old", num_samples=1))
     with pytest.raises(BadInput, match=words):
-        simulated(tmp_path / "new", small_sweep(**({"transfer": ["old"]} | changes)))
+        simulated(tmp_path / "new", small_sweep(**({"searcher": Taught(), "transfer": ["old"]} | changes)))
 
 
 def test_an_earlier_run_of_another_metric_is_refused(tmp_path: Path) -> None:
@@ -97,11 +141,11 @@ def test_an_earlier_run_of_another_metric_is_refused(tmp_path: Path) -> None:
 
     simulated(tmp_path / "old", small_sweep(name="old", num_samples=1, workload=Renamed(horizon=4)))
     with pytest.raises(BadInput, match="'old' tunes 'error', this sweep 'loss'; the metric must be the same"):
-        simulated(tmp_path / "new", small_sweep(transfer=["old"]))
+        simulated(tmp_path / "new", small_sweep(searcher=Taught(), transfer=["old"]))
 
 
 def test_the_description_of_a_sweep_with_everything_is_json() -> None:
-    sweep = tasked(tasks=Task.data(0.1, 1.0), budget=9.0, finalists=2, transfer=("a",))
+    sweep = tasked(tasks=Task.data(0.1, 1.0), budget=9.0, finalists=2, searcher=Taught(), transfer=("a",))
     about = json.loads(json.dumps(sweep.describe()))
     assert about["tasks"][0]["changes"] == {"data_share": 0.1}
     assert (about["budget"], about["finalists"], about["confirmations"], about["transfer"]) == (9.0, 2, 1, ["a"])

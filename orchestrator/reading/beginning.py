@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.console.plurals import plural
 from orchestrator.definition import direction, small_space
+from search.history import lessons
 from search.rules.retries import retriable
 from search.wording import shown
 
@@ -35,6 +36,19 @@ def chosen(driver: Driver) -> list[str]:
     texts = [f"Default {part} {shown(getattr(sweep, part))}: {why}." for part, why in sweep.chosen.items()]
     doubts = [direction.warning(sweep), small_space.warning(sweep)]
     return [*texts, *(f"Warning: {doubt}" for doubt in doubts if doubt)]
+
+
+def taught(driver: Driver) -> list[str]:
+    """How much each earlier run of `transfer` teaches, and from when on."""
+    sweep, texts = driver.sweep, []
+    for run, earlier in zip(sweep.transfer, driver.history.earlier, strict=True):
+        if results := len(lessons(earlier, sweep.space)):
+            texts.append(
+                f"{shown(sweep.searcher)} learns from {plural(results, 'result')} of {run}, {sweep.searcher.use_of_earlier()}."
+            )
+        else:
+            texts.append(f"Warning: {run} teaches nothing: no full training of it has a result in the present space.")
+    return texts
 
 
 def another_try(driver: Driver, how: str, *, is_asked: bool) -> str:

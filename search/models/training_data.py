@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.history import History, Trial
+from search.history import History, Trial, lessons
 from search.models.candidates import Encoding
 from search.models.copies import twins_of
 from search.models.fidelities import Configuration, Fidelity, level
@@ -153,9 +153,7 @@ def _latest(known: Sequence[Configuration], transforms: OutcomeTransforms) -> Ar
 
 def _earlier_rows(earlier: History, space: Space, task: int) -> list[_Row]:
     """The latest result of each trial of an earlier sweep; if there are many, the best and a spread of the others."""
-    trials = [
-        t for t in earlier.trials if t.task == FULL and t.steps and math.isfinite(t.loss) and space.contains(t.config)
-    ]
+    trials = lessons(earlier, space)
     if not trials:
         return []
     values = OutcomeTransform.of(trials)(np.array([trial.loss for trial in trials]))

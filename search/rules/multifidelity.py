@@ -70,6 +70,9 @@ class MultiFidelity(Searcher):
     def check(self, space: Space) -> None:
         refuse_for_model(type(self).__name__, space)
 
+    def use_of_earlier(self) -> str:
+        return f"once {self.n_initial} configurations have started here (n_initial)"
+
     def suggest(self, history: History) -> Suggestion | Enough | None:
         if not history.space.coordinates:
             return (

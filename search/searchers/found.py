@@ -105,6 +105,9 @@ class FromFound(Around):
             "let RateRace(rungs=1) find it, as the policy of the sweep or of a Control in your own loop, or report it yourself."
         )
 
+    def use_of_earlier(self) -> str:
+        return "from the first trial on"
+
     def _untried(self, history: History, suggestion: Suggestion) -> tuple[Config, str]:
         """The suggested configuration, or a random one, if a trial has all its settings but `parameter`; and why."""
         space = history.space
