@@ -15,6 +15,9 @@ import search
 from orchestrator import run
 from orchestrator.definition.validation import LEARN_FROM_EARLIER
 from orchestrator.errors import BadInput, ResumeRefused
+from orchestrator.reading.audit import audit
+from orchestrator.record.ledger import Ledger
+from orchestrator.record.warm_start import earlier_histories
 from search.contract import Searcher, Verdict
 from search.history import History
 from search.records import Report, Status, Suggestion, start
@@ -22,7 +25,7 @@ from search.schedulers.asha import Asha
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.points import Points
 from search.searchers.random import Random
-from search.space import Space, loguniform, uniform
+from search.space import Space, choice, loguniform, uniform
 from search.task import FULL, Task
 from tests.support import SPACE, recorded, simulated, small_sweep
 from tests.tasked import POINT, tasked
@@ -103,6 +106,38 @@ def test_the_start_says_what_an_earlier_run_teaches_and_from_when_on(
     elsewhere = Space(SPACE | {"learning_rate": loguniform(0.5, 0.9)})
     run(replace(sweep, name="newer", space=elsewhere), simulate=True)
     assert "old teaches nothing: no full training of it" in " ".join(capfd.readouterr().err.split())
+
+
+def test_with_the_same_seed_no_configuration_of_an_earlier_run_is_trained_again(tmp_path: Path) -> None:
+    """Random draws depend on the seed and the length of the history, so the first ones would all return."""
+    old = simulated(tmp_path / "old", small_sweep(name="old")).history
+    sweep = small_sweep(name="new", searcher=MultitaskSearch(finalists=0), transfer=["old"], num_samples=4)
+    new = simulated(tmp_path / "new", sweep).history
+    assert not [trial for trial in new if old.known(trial.config)]
+    ledger = Ledger.read(tmp_path / "new")
+    assert audit(sweep, ledger).differences == ()
+    ledger.close()
+
+
+def test_a_record_of_an_older_release_keeps_its_random_draws(tmp_path: Path) -> None:
+    simulated(tmp_path / "old", small_sweep(name="old"))
+    sweep = small_sweep(searcher=MultitaskSearch(), transfer=["old"])
+    (taught,), (text,) = earlier_histories(sweep, tmp_path / "new", [])
+    note = json.loads(text)
+    assert taught.is_avoided
+    del note["is_avoided"]
+    (taught,), _ = earlier_histories(sweep, tmp_path / "new", [{"text": json.dumps(note)}])
+    draw = MultitaskSearch().suggest(History(sweep.space, horizon=4, earlier=[taught]))
+    assert isinstance(draw, Suggestion)
+    assert taught.known(draw.config) is taught.trials[0]
+
+
+def test_where_an_earlier_run_has_tried_everything_it_is_tried_again(tmp_path: Path) -> None:
+    space = Space({"learning_rate": choice([0.01, 0.1]), "momentum": 0.5, "batch_size": 8})
+    simulated(tmp_path / "old", small_sweep(name="old", space=space, num_samples=2))
+    sweep = small_sweep(searcher=MultitaskSearch(finalists=0), transfer=["old"], space=space, num_samples=2)
+    tried = simulated(tmp_path / "new", sweep).history
+    assert {trial.config["learning_rate"] for trial in tried} == {0.01, 0.1}
 
 
 def test_an_earlier_run_keeps_its_own_tasks_and_steps(tmp_path: Path) -> None:

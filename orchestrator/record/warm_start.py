@@ -29,7 +29,8 @@ def earlier_histories(
     """The histories of `sweep.transfer`, and the texts of events to record for runs named for the first time.
 
     `events` are the transfer events on record. A trial keeps its own task and steps; a trial whose configuration is not
-    in the present space is marked (`in_space`), as after any change of the space. Raises BadInput for a run with another
+    in the present space is marked (`in_space`), as after any change of the space. Random configurations avoid those of an
+    earlier run, unless its event was noted by a release in which they did not. Raises BadInput for a run with another
     metric or other parameters.
     """
     noted = {(note := json.loads(row["text"]))["run"]: note for row in events}
@@ -43,12 +44,15 @@ def earlier_histories(
             ledger.close()
         fingerprint = _fingerprint(history)
         if run not in noted:
-            texts.append(json.dumps({"run": run, "up_to": up_to, "fingerprint": fingerprint}))
+            history.is_avoided = True
+            texts.append(json.dumps({"run": run, "up_to": up_to, "fingerprint": fingerprint, "is_avoided": True}))
         elif noted[run]["fingerprint"] != fingerprint:
             raise ResumeRefused(
                 f"{folder}: transfer={run!r} does not hold the records that this run has begun with. Bring that run "
                 "back, transfer from it under another name, or use another --name."
             )
+        else:
+            history.is_avoided = noted[run].get("is_avoided", False)
         histories.append(history)
     return histories, texts
 

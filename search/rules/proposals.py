@@ -17,6 +17,7 @@ from search.domain.feasible import LISTABLE
 from search.history import History
 from search.records import Suggestion, start
 from search.space import Space
+from search.task import FULL
 
 BELIEVED = 0.5  # share of the initial configurations drawn from the priors; the others guard against a wrong prior
 DRAWS = 20  # random draws for an unknown configuration; then list a finite space
@@ -75,16 +76,23 @@ def _objection(history: History, config: dict[str, Any]) -> str | None:
 def _unknown(history: History, believed: float = 0.0) -> tuple[dict[str, Any], bool]:
     """A random configuration, and whether it is unknown; a continuous space never repeats itself.
 
+    Configurations of earlier sweeps come last: with the same seed their draws would return, and teach nothing new.
     With probability `believed` it is drawn from the space's priors.
     """
     space = history.space
     rng = np.random.default_rng(derived_seed(history.seed, len(history), "random"))
     for _ in range(DRAWS):
         config = space.sample_prior(rng) if believed and rng.random() < believed else space.sample(rng)
-        if not space.is_finite or history.known(config) is None:
+        if (not space.is_finite or history.known(config) is None) and not _is_avoided(history, config):
             return config, True
     if space.size <= LISTABLE:
         unknown = [config for config in space.grid(LISTABLE) if history.known(config) is None]
         if unknown:
             return unknown[int(rng.integers(len(unknown)))], True
-    return config, False
+    return config, not space.is_finite
+
+
+def _is_avoided(history: History, config: dict[str, Any]) -> bool:
+    """Whether an earlier sweep has started this configuration, on any task, and is to be avoided."""
+    avoided = [earlier for earlier in history.earlier if earlier.is_avoided]
+    return any(earlier.known(config, name) for earlier in avoided for name in (FULL, *(t.name for t in earlier.tasks)))
