@@ -84,6 +84,7 @@ def test_show_json_has_the_promised_keys(place: Path) -> None:
         "best",
         "baseline",
         "unfair",
+        "outside",
         "cost",
         "suggestions",
         "resumes",

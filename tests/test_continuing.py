@@ -8,12 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from orchestrator.driver import Driver
 from orchestrator.errors import NotTheSame, ResumeRefused
+from orchestrator.page.recorded import Recorded
+from orchestrator.page.sections.answer import section
+from orchestrator.reading.export import best_as_yaml
+from orchestrator.reading.printed_summary import print_summary
 from orchestrator.reading.replay import replay_trial
+from orchestrator.reading.summary import summary
 from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
+from search.history import incumbent
 from search.records import Status, resume, start
 from search.schedulers.asha import Asha, AshaPromote
 from search.searchers.optuna import Tpe
@@ -104,6 +111,27 @@ def test_a_narrower_space_goes_on_with_the_results_that_are_still_inside(tmp_pat
     narrow = Space(SPACE | {"momentum": uniform(0.2, 0.9)})
     driver = simulated(tmp_path, small_sweep(num_samples=14, space=narrow, searcher=Tpe()))
     assert all(narrow.contains(trial.config) for trial in driver.history.trials[10:])
+
+
+def test_a_best_trial_outside_of_a_narrowed_space_is_told_everywhere(tmp_path: Path) -> None:
+    best = incumbent(simulated(tmp_path, small_sweep(num_samples=10)).history)
+    assert best is not None
+    momentum = best.config["momentum"]
+    narrow = uniform(0.0, momentum / 2) if momentum > 0.45 else uniform((0.9 + momentum) / 2, 0.9)
+    ledger = Ledger.read(tmp_path)
+    assert summary(ledger)["outside"] == ""
+    ledger.close()
+    simulated(tmp_path, small_sweep(num_samples=11, space=Space(SPACE | {"momentum": narrow})))
+    told = f"trial {best.number} is outside of the present space: momentum {momentum:.4g} (now {narrow.low:g} to {narrow.high:g})"
+    ledger = Ledger.read(tmp_path)
+    assert summary(ledger)["outside"] == told
+    console = Console(width=300)
+    with console.capture() as shown:
+        print_summary(ledger, console)
+    assert f"Note: {told}." in shown.get()
+    assert f"# Note: {told}." in best_as_yaml(ledger)
+    assert told in str(section(Recorded.of(ledger)).figures[0])
+    ledger.close()
 
 
 def test_a_new_option_may_bring_a_fixed_parameter_of_its_own(tmp_path: Path) -> None:

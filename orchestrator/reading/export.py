@@ -67,8 +67,10 @@ def best_as_yaml(ledger: Ledger) -> str:
         content["train_on"] = shlex.join([*again, "--go-on", str(max(best["step"], horizon) + horizon)])
     content["train_again"] = shlex.join(again)
     remarks = {"found": _FOUND, "first": _FIRST}
-    if words := fork_words(best):
-        remarks["config"] = words.replace(": ", ":\n").replace("RUN", ledger.folder.name)
+    outside = f"Note: {facts['outside']}." if facts["outside"] else ""
+    if words := [*filter(None, (fork_words(best).replace("RUN", ledger.folder.name), outside))]:
+        remarks["config"] = "
+".join(words)
     if facts["depends_on_seed"] is False:
         remarks["value"] = NOT_CONFIRMED.replace(". ", ".\n")
     elif basis := rests_on(best):

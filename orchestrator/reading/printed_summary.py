@@ -45,6 +45,8 @@ def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = Fa
             console.print(words.replace("RUN", ledger.folder.name), highlight=False, soft_wrap=True)
         console.print("")
         console.print(_result_table(facts, best, baseline))
+        if facts["outside"]:
+            console.print(f"Note: {facts['outside']}.", highlight=False, markup=False, soft_wrap=True)
         if facts["unfair"]:
             console.print(f"The gain is unknown: {facts['unfair']}.", highlight=False, soft_wrap=True)
     counts = count_words(facts["trials"], facts["state"])

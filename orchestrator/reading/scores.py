@@ -88,3 +88,25 @@ def which(about: Mapping[str, Any]) -> str:
 
 def _value(loss: float, goal: Goal) -> float | None:
     return goal.value(loss) if isfinite(loss) else None
+
+
+def outside(about: Mapping[str, Any], best: Trial | None) -> str:
+    """That the best trial is outside of the space that `about` describes, with its settings there; empty if it is not.
+
+    A space that was narrowed keeps its older results. The baseline may be anywhere, so nothing is said of it.
+    """
+    if best is None or best.first_origin == BASELINE:
+        return ""
+    parameters = about["space"]["parameters"]
+    told = [_beyond(name, value, parameters[name]) for name, value in best.config.items() if name in parameters]
+    settings = ", ".join(text for text in told if text)
+    return f"trial {best.number} is outside of the present space: {settings}" if settings else ""
+
+
+def _beyond(name: str, value: Any, parameter: Mapping[str, Any]) -> str:
+    """The setting and the range or the options that do not hold it; empty if they do."""
+    if "low" in parameter:
+        low, high = parameter["low"], parameter["high"]
+        return "" if low <= value <= high else f"{name} {value:.4g} (now {low:g} to {high:g})"
+    options = parameter.get("options", [value])
+    return "" if value in options else f"{name} {value} (now {', '.join(map(str, options))})"

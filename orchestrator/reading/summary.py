@@ -19,7 +19,7 @@ from orchestrator.errors import StorageError
 from orchestrator.reading.forecasts import foreseen, foreseen_words
 from orchestrator.reading.out_of_time import out_of_time
 from orchestrator.reading.own_files import scripts_own
-from orchestrator.reading.scores import first_score, present_baseline, scores, unfair, untrained
+from orchestrator.reading.scores import first_score, outside, present_baseline, scores, unfair, untrained
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state, state_words, waiting
 from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, retried, stands
@@ -51,6 +51,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             "best": _about(ledger, history, best),
             "baseline": _about(ledger, history, baseline),
             "unfair": unfair(best, baseline, history.horizon) or untrained(about, baseline),  # why no gain is told
+            "outside": outside(about, best),  # of the present space
             "cost": {},  # its place; the accounts fill it
             "suggestions": dict(origins),
             "resumes": _resumes(ledger, [row["seq"] for row in sweeps]),

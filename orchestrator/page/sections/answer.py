@@ -22,7 +22,7 @@ from orchestrator.page.sections.health import checks
 from orchestrator.page.words import brief, duration, listed, number, place, setting, settings, trainings
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.out_of_time import out_of_time_words
-from orchestrator.reading.scores import rests_on, scores, unfair, untrained
+from orchestrator.reading.scores import outside, rests_on, scores, unfair, untrained
 from orchestrator.reading.spending import COPIES
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
@@ -70,11 +70,11 @@ def _won(run: Recorded) -> str:
     is_over = run.state == "finished" and best.status is Status.COMPLETED
     where = "" if best.status is Status.COMPLETED else f" at step {best.step} of {run.history.horizon}"
     label = f"Trial {best.number}" if is_over else f"So far trial {best.number}"
+    beyond = outside(run.about, best)
+    note = f". Note: {beyond}" if beyond else ""
     again = rests_on(scores(run.history, best, run.goal))
     how = f" ({again})" if again else ""
-    return (
-        f"{label}: {run.metric} {number(run.value(score(run.history, best)))}{how}{where}. {settings(with_found(best))}"
-    )
+    return f"{label}: {run.metric} {number(run.value(score(run.history, best)))}{how}{where}. {settings(with_found(best))}{note}"
 
 
 def _lead(run: Recorded, found: list[Finding]) -> str:
