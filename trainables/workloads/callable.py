@@ -55,6 +55,7 @@ from search.wording import shown
 from search.work import Assignment
 from trainables.contract import OwnTraining
 from trainables.execution import call
+from trainables.execution.other_libraries import expects_a_trial
 
 if TYPE_CHECKING:
     from search.space import Space
@@ -297,6 +298,8 @@ def _problem(train: Any) -> str | None:
     ]
     if not parameters:
         return f"takes {signature}; it must take the configuration: def train(config)."
+    if len(required) == 1 and (objection := expects_a_trial(train, required[0])):
+        return objection
     if not _yields(train) and required[1:] == ["state"]:
         return (
             f"takes {signature} and yields nothing; yield the metrics, or (metrics, state), after each step, "
