@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,9 @@ import pytest
 from orchestrator.errors import BadInput
 from orchestrator.sweep import Sweep
 from search.space import Space, loguniform
+from search.work import Assignment
+from trainables.carry_out import carry_out
+from trainables.workloads.callable import FromFunction
 
 SPACE = Space({"lr": loguniform(1e-5, 1)})
 
@@ -44,3 +49,31 @@ def test_an_objective_of_optuna_is_refused(train: Any, remedy: str) -> None:
 
 def test_a_configuration_may_be_named_trial() -> None:
     assert Sweep("mine", is_a_dict, SPACE, minimize="loss", steps=1).workload.train is is_a_dict
+
+
+def carried_out(train: Any, folder: Path) -> list[Any]:
+    """What a trial of three steps yields."""
+    shutil.rmtree(folder, ignore_errors=True)
+    assignment = Assignment(0, {"lr": 0.1}, 7, until=3, folder=folder / "trial" / "checkpoints")
+    assignment.folder.mkdir(parents=True)
+    workload = FromFunction(train, metric="loss", mode="min", horizon=3)
+    return [item for item in carry_out(workload, None, assignment) if item is not None]
+
+
+def reports_to_tune(config: Any) -> None:
+    tune = Tune()
+    for step in (1, 2, 3):
+        tune.report({"loss": config["lr"] / step})
+
+
+class Tune:
+    """Takes reports as Ray Tune does outside its trials: nobody hears of them."""
+
+    def report(self, metrics: Any) -> None: ...
+
+
+def test_a_report_to_another_library_is_named_in_the_failure(tmp_path: Path) -> None:
+    with pytest.raises(
+        RuntimeError, match=r"tune.report\(\) does not reach the sweep: use `from orchestrator import rep"
+    ):
+        carried_out(reports_to_tune, tmp_path)

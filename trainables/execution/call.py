@@ -13,6 +13,7 @@ import json
 import os
 import pickle
 import sys
+import textwrap
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import cloudpickle
 
 from trainables.cached import store_by_value
+from trainables.execution.other_libraries import reports_elsewhere
 from trainables.scripts.trial_folder import FOLDER, PLACE, REPORTS
 
 store_by_value(cloudpickle.Pickler)
@@ -69,24 +71,58 @@ def call(path: Path) -> None:
         told = train(config)
     if inspect.isgenerator(told):
         raise TypeError("the function returned a generator, which nothing runs; make it a generator function itself.")
-    if told is not None and not _reported(told, metric, horizon):
-        text = f"the function returned {told!r}, which nothing reads; call report(step, valid_loss=…) in it."
-        print(text, file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0" and not _has_reported() and (problem := _report(told, metric, horizon)):
+        other = reports_elsewhere(train)
+        hint = f" {other}() does not reach the sweep: use `from orchestrator import report`." if other else ""
+        raise TypeError(problem + hint)
 
 
-def _reported(result: Any, metric: str, horizon: int) -> bool:
-    """Report what a function without a report has returned, the metric or a dict of metrics, as its last step."""
-    reports = Path(os.environ[FOLDER]) / PLACE / REPORTS
-    has_reported = reports.exists() and reports.stat().st_size
-    if has_reported or isinstance(result, bool) or os.environ.get("RANK", "0") != "0":
-        return False
+def _has_reported() -> bool:
+    reports = _reports()
+    return reports.exists() and reports.stat().st_size > 0
+
+
+def _report(result: Any, metric: str, horizon: int) -> str:
+    """Report what a function without a report has returned, the metric or a dict of metrics, as its last step. If it is
+    neither, why."""
+    value = f"{metric}=…" if metric.isidentifier() else f"{{{metric!r}: …}}"
+    ways = f"return a number or a dict of metrics with {metric!r}, or call report(step, {value}) after each evaluation."
+    if result is None:
+        return (
+            f"the function returned None and never called report() with {metric!r}: {ways} A Trainer reports through "
+            "TransformersCallback or LightningCallback."
+        )
+    metrics = _metrics(result, metric)
+    if metrics is None:
+        kind = type(result).__name__
+        return f"the function returned {_short(result)} ({kind}) and never called report() with {metric!r}: {ways}"
+    shown = {name: repr(value) for name, value in metrics.items()}
+    _reports().write_text(json.dumps({"step": horizon, "metrics": shown, "checkpoint": None}) + "\n")
+    return ""
+
+
+def _metrics(result: Any, metric: str) -> dict[str, float] | None:
+    """The numbers of a result; None if it is neither a number nor a dict of metrics."""
     named = result if isinstance(result, Mapping) else {metric: result}
+    numbers = {str(name): number for name, value in named.items() if (number := _number(value)) is not None}
+    return numbers if numbers and (metric in numbers or metric not in named) else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, (bool, str, bytes)):
+        return None
     try:
-        metrics = {name: repr(float(value)) for name, value in named.items()}
-    except (TypeError, ValueError):
-        return False
-    reports.write_text(json.dumps({"step": horizon, "metrics": metrics, "checkpoint": None}) + "\n")
-    return True
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor with several elements
+        return None
+
+
+def _short(result: Any) -> str:
+    return textwrap.shorten(repr(result), 80, placeholder=" …")
+
+
+def _reports() -> Path:
+    return Path(os.environ[FOLDER]) / PLACE / REPORTS
 
 
 def _without_our_frames(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
