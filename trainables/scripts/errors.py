@@ -20,6 +20,10 @@ _RANK = re.compile(r"^\s*\[(?:rank|default)\d+\]:\s?")
 _EXCEPTION = re.compile(
     r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Warning|Exit|Failure|Refused|Expected|NotFound|Timeout)\b(?::.*)?$"
 )
+_RAISED = re.compile(
+    r"^(?!(?:Base)?ExceptionGroup\b)(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?::\s.*)?$"
+)  # any name, below a frame of Python
+_MARKS = re.compile(r"\s*[~^]+\s*")  # below the code that raised it
 _TRACE = re.compile(r"(?:Traceback|Stacktrace|Backtrace)\b")
 _FRAME = re.compile(r"\s+(?:at .+(?:\(|:\d)|\.\.\. \d+ more|@ )")  # Java and JavaScript; Julia
 _MESSAGE = re.compile(
@@ -39,7 +43,7 @@ def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None
     told_lines = [*_lines(unboxed(output)), *to_errors]
     said, launcher = without_launcher(without_hints(told_lines))
     told = _without_usage(said) or said
-    raised = [at for at, line in enumerate(said) if _EXCEPTION.match(line) and "Warning" not in line.split(":")[0]]
+    raised = [at for at in range(len(said)) if _is_raised(said, at) and "Warning" not in said[at].split(":")[0]]
     is_first_meant = bool(launcher) or any("Exception Group" in line for line in told_lines)  # else the last of a chain
     if hydras := [] if raised else said_by_hydra(errors) or said_by_hydra(output):
         return one_line(hydras)
@@ -67,6 +71,14 @@ def killed_in_words(code: int, errors: str, output: str) -> str:
     return told and f"one of its processes was killed by SIGKILL, {MEMORY}: {told}"
 
 
+def _is_raised(said: Sequence[str], at: int) -> bool:
+    """Whether the line is an exception: by its name, or as it ends a traceback (`optuna.exceptions.TrialPruned: bad`)."""
+    is_below = (
+        at > 0 and said[at - 1][0].isspace() and any(each.startswith('  File "') for each in said[max(0, at - 2) : at])
+    )
+    return bool(_EXCEPTION.match(said[at]) or (is_below and _RAISED.match(said[at])))
+
+
 def _first_chain(said: Sequence[str], raised: Sequence[int]) -> list[int]:
     """Of several processes' exceptions those of the first: it may have caught one and raised another."""
     chain = list(raised[:1])
@@ -87,7 +99,7 @@ def _message(among: Sequence[str], found: Sequence[int]) -> list[str]:
 
 def _lines(text: str) -> list[str]:
     lines = [_RANK.sub("", visible(line)).rstrip() for line in text.splitlines()[-TAIL:]]
-    return [line for line in lines if line.strip()]
+    return [line for line in lines if line.strip() and not _MARKS.fullmatch(line)]
 
 
 def _last_message(lines: Sequence[str], to_errors: int) -> Sequence[str]:
