@@ -6,9 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
+from orchestrator import reporting
 from orchestrator.errors import BadInput
+from orchestrator.main import run
 from orchestrator.sweep import Sweep
 from search.space import Space, loguniform
 from search.work import Assignment
@@ -77,3 +80,36 @@ def test_a_report_to_another_library_is_named_in_the_failure(tmp_path: Path) -> 
         RuntimeError, match=r"tune.report\(\) does not reach the sweep: use `from orchestrator import rep"
     ):
         carried_out(reports_to_tune, tmp_path)
+
+
+def reports_and_returns(config: Any) -> float:
+    for step in (1, 2, 3):
+        reporting.report(step, loss=6.0 / step)
+    return 0.5
+
+
+def test_another_value_than_the_last_report_is_told_once_in_a_sweep(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sweep = Sweep("two", reports_and_returns, SPACE, minimize="loss", steps=3, num_samples=3)
+    run(sweep, runs=tmp_path, simulate=True)
+    told = capfd.readouterr().err
+    assert told.count("the function returned 0.5, but its last report is 2, which counts") == 1
+
+
+def prunes_itself(config: Any) -> None:
+    reporting.report(1, loss=1.0)
+    raise optuna.TrialPruned("bad")
+
+
+def prunes_itself_at_once(config: Any) -> None:
+    if config["lr"]: raise optuna.TrialPruned("bad")  # fmt: skip  # noqa: E701
+
+
+def test_trial_pruned_ends_a_training_that_has_reported(tmp_path: Path) -> None:
+    assert [item.kind for item in carried_out(prunes_itself, tmp_path)] == ["report", "ended"]
+
+
+def test_trial_pruned_without_a_report_is_a_failure_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"^optuna.exceptions.TrialPruned: bad \(exit code 1"):
+        carried_out(prunes_itself_at_once, tmp_path)

@@ -10,6 +10,7 @@ import copyreg
 import importlib
 import inspect
 import json
+import math
 import os
 import pickle
 import sys
@@ -22,8 +23,8 @@ from typing import Any
 import cloudpickle
 
 from trainables.cached import store_by_value
-from trainables.execution.other_libraries import reports_elsewhere
-from trainables.scripts.trial_folder import FOLDER, PLACE, REPORTS
+from trainables.execution.other_libraries import ends_a_trial, reports_elsewhere
+from trainables.scripts.trial_folder import FOLDER, PLACE, REPORTS, RETURNED
 
 store_by_value(cloudpickle.Pickler)
 
@@ -68,13 +69,41 @@ def call(path: Path) -> None:
     sys.excepthook = _without_our_frames
     seed_streams(int(os.environ["TRIAL_SEED"]))
     with Guard():
-        told = train(config)
+        told = _result(train, config)
     if inspect.isgenerator(told):
         raise TypeError("the function returned a generator, which nothing runs; make it a generator function itself.")
-    if os.environ.get("RANK", "0") == "0" and not _has_reported() and (problem := _report(told, metric, horizon)):
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if _has_reported():
+        _note_another_value(told, metric)
+    elif problem := _report(told, metric, horizon):
         other = reports_elsewhere(train)
         hint = f" {other}() does not reach the sweep: use `from orchestrator import report`." if other else ""
         raise TypeError(problem + hint)
+
+
+def _result(train: Callable[..., Any], config: Mapping[str, Any]) -> Any:
+    """What the function returns; None if Optuna's TrialPruned ends it after a report."""
+    try:
+        return train(config)
+    except Exception as error:
+        if not (ends_a_trial(error) and _has_reported()):
+            raise
+        print("the function raised TrialPruned, which ends the training here", file=sys.stderr)
+        return None
+
+
+def _note_another_value(result: Any, metric: str) -> None:
+    """Leave a note for the worker if the function returned another value than it reported last."""
+    last = json.loads(_reports().read_bytes().splitlines()[-1])["metrics"].get(metric)
+    value = None if result is None else (_metrics(result, metric) or {}).get(metric)
+    if last is None or value is None or math.isclose(value, float(last), rel_tol=1e-6) or str(value) == last:
+        return
+    text = (
+        f"the function returned {value:.5g}, but its last report is {float(last):.5g}, which counts; report the value to "
+        "tune at the last step"
+    )
+    _reports().with_name(RETURNED).write_text(text)
 
 
 def _has_reported() -> bool:

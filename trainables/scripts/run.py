@@ -39,6 +39,7 @@ from trainables.scripts.trial_folder import (
     PARAMETERS,
     RANKS,
     REPORTS,
+    RETURNED,
     RUNNER,
     TrialFolder,
 )  # fmt: skip
@@ -103,6 +104,8 @@ class ScriptRun(Run):
         finally:
             self._leave()
             self.told_at_end = tuple(self._what_trains_on())
+            if (told := self._folder.tail(RETURNED)) and self._is_first_with("returned"):
+                self.told_at_end += (told,)
 
     def _watch(self, may_start_over: bool = True) -> Iterator[Progress]:
         """Yield the script's progress until it ends or the trial rests."""
@@ -212,8 +215,6 @@ class ScriptRun(Run):
         is_again = self._memory["started"] > 1 and not self._count.has_begun and not self._folder.is_empty
         return is_again and refuses_own_files(self._folder, self._script.command)
 
-    # Readings
-
     def _listen(self, has_ended: bool) -> bool:
         """Add new readings to the queue; returns whether there were any."""
         news = self._channels.listen(has_ended=has_ended, is_logged=self._process is not None)
@@ -320,8 +321,6 @@ class ScriptRun(Run):
 
     def _remember(self) -> None:
         self._folder.write(MEMORY, self._memory)
-
-    # The end
 
     def _end(self, code: int) -> Progress:
         """The end of a script before its trial's last step. Raises Killed or ScriptFailed unless it ended properly."""

@@ -5,6 +5,7 @@ steps.jsonl                                    every reported step, written at o
 memory.json                                    the training's word for its steps, where it counts from, how far
                                                each channel has been read
 stdout.txt, stderr.txt                         the output of one start, until it has been read
+returned.txt                                   what to tell of the value that a function returned after its reports
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ PLACE, PARAMETERS, REPORTS, ANSWER = ".reports", "parameters.json", "reports.jso
 LOG = "log.txt"
 RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "LOCAL_RANK")
 STEPS, MEMORY, OUTPUT, ERRORS = "steps.jsonl", "memory.json", "stdout.txt", "stderr.txt"
+RETURNED = "returned.txt"
 
 
 class TrialFolder:
@@ -82,7 +84,7 @@ class TrialFolder:
 
     def clear(self) -> None:
         """Delete the files that belong to one start only."""
-        for name in (OUTPUT, ERRORS, ANSWER):
+        for name in (OUTPUT, ERRORS, ANSWER, RETURNED):
             (self.place / name).unlink(missing_ok=True)
 
     def memories_of_others(self) -> list[dict[str, Any]]:
