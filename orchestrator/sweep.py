@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.definition import checks, defaults, description, shorthand, validation
+from orchestrator.definition import checks, defaults, description, other_names, shorthand, validation
 from orchestrator.definition.bad_input import tell_uncaught
 from orchestrator.definition.identity import identity
 from orchestrator.definition.units import number_of_bytes, seconds
-from orchestrator.errors import BadInput, did_you_mean
+from orchestrator.errors import BadInput
 from orchestrator.money.amounts import Amount, budget_of, full_trainings
 from orchestrator.money.prices import Prices, prices_of
 from search.contract import Scheduler, Searcher
@@ -32,49 +32,6 @@ from trainables.contract import Policy, Trainable
 
 tell_uncaught()  # a script may describe its sweep wrongly
 
-OTHER_NAMES = {  # names of our fields in other libraries
-    "n_trials": "num_samples",
-    "max_trials": "num_samples",
-    "num_trials": "num_samples",
-    "n_jobs": "max_concurrent",
-    "n_workers": "max_concurrent",
-    "max_concurrent_trials": "max_concurrent",
-    "timeout": "time_budget",
-    "stop": "target",
-    "target_value": "target",
-    "time_budget_s": "time_budget",
-    "param_space": "space",
-    "search_space": "space",
-    "config_space": "space",
-    "search_alg": "searcher",
-    "sampler": "searcher",
-    "pruner": "scheduler",
-    "objective": "minimize",
-    "goal": "mode",
-    "direction": "mode",
-    "random_seed": "seed",
-    "random_state": "seed",
-    "resources_per_trial": "resources",
-    "enqueue_trial": "points_to_evaluate",
-    "warm_start": "transfer",
-    "fidelities": "tasks",
-    "observation_budget": "budget",
-    "total_cost": "budget",
-    "max_cost": "budget",
-    "cost_budget": "budget",
-    "price": "prices",
-    "price_table": "prices",
-    "initial_points": "points_to_evaluate",
-    "trainable": "workload",
-    "train": "workload",
-    "function": "workload",
-    "command": "workload",
-    "horizon": "steps",
-    "epochs": "steps",
-    "max_t": "steps",
-    "minimise": "minimize",
-    "maximise": "maximize",
-}
 NUM_SAMPLES = 16  # configurations, if neither their number nor a budget is given
 EXAMPLES = 20  # random configurations, to try the workload and the policy before anything starts
 
@@ -138,12 +95,7 @@ class Sweep:
         known = list(cls.__dict__.get("__dataclass_fields__", ()))
         for name in given:
             if known and name not in known:
-                other = OTHER_NAMES.get(name)
-                hint = (
-                    f" Did you mean {other!r}?"
-                    if other
-                    else did_you_mean(name, set(known) - {"chosen", "example_policies", "_"})
-                )
+                hint = other_names.hint(name, set(known) - {"chosen", "example_policies", "_"})
                 raise BadInput(f"Sweep has no option {name!r}.{hint}")
         return super().__new__(cls)
 

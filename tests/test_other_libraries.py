@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import optuna
 import pytest
 
 from orchestrator import reporting
+from orchestrator.definition.other_names import ELSEWHERE, OTHER_NAMES
 from orchestrator.errors import BadInput
 from orchestrator.main import run
 from orchestrator.sweep import Sweep
@@ -113,3 +115,27 @@ def test_trial_pruned_ends_a_training_that_has_reported(tmp_path: Path) -> None:
 def test_trial_pruned_without_a_report_is_a_failure_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"^optuna.exceptions.TrialPruned: bad \(exit code 1"):
         carried_out(prunes_itself_at_once, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("option", "remedy"),
+    [
+        ("storage", "--runs"),
+        ("direction", "minimize=… or maximize=…"),
+        ("directions", "tunes one metric"),
+        ("catch", "allow_failed"),
+        ("stop", "steps=… .*target=…"),
+        ("study_name", "'name'"),
+        ("config", "'space'"),
+        ("max_failures", "'retries'"),
+    ],
+)
+def test_an_option_of_another_library_is_answered_with_ours(option: str, remedy: str) -> None:
+    with pytest.raises(BadInput, match=f"no option '{option}'.*{remedy}"):
+        Sweep("mine", is_a_dict, SPACE, minimize="loss", steps=1, **{option: 1})
+
+
+def test_other_names_are_names_of_fields() -> None:
+    ours = {each.name for each in fields(Sweep)} | {"minimize", "maximize", "steps"}
+    assert set(OTHER_NAMES.values()) <= ours
+    assert not ours & {*OTHER_NAMES, *ELSEWHERE}
