@@ -47,6 +47,7 @@ from search.domain.conditions import (
 from search.domain.constraints import Constraint, broken, checked
 from search.domain.enumeration import count, expanded, families
 from search.domain.feasible import drawn, first_feasible, try_constraints
+from search.domain.other_libraries import explained, foreign
 from search.domain.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
 from search.settings import whole
 
@@ -71,6 +72,7 @@ __all__ = [
 Vector = NDArray[np.float64]
 
 
+@explained
 def uniform(low: float, high: float) -> Float:
     """A real number; all values are equally likely.
 
@@ -79,6 +81,7 @@ def uniform(low: float, high: float) -> Float:
     return Float(low, high)
 
 
+@explained
 def loguniform(low: float, high: float) -> Float:
     """A positive real number; all orders of magnitude are equally likely.
 
@@ -87,6 +90,7 @@ def loguniform(low: float, high: float) -> Float:
     return Float(low, high, log=True)
 
 
+@explained
 def randint(low: int, high: int) -> Int:
     """A whole number from `low` to `high`, both included.
 
@@ -95,6 +99,7 @@ def randint(low: int, high: int) -> Int:
     return Int(low, high)
 
 
+@explained
 def lograndint(low: int, high: int) -> Int:
     """A positive whole number from `low` to `high`, both included, on a log scale.
 
@@ -103,6 +108,7 @@ def lograndint(low: int, high: int) -> Int:
     return Int(low, high, log=True)
 
 
+@explained
 def pow2(low: int, high: int) -> Pow2:
     """A power of two from `low` to `high`, both included.
 
@@ -112,6 +118,7 @@ def pow2(low: int, high: int) -> Pow2:
     return Pow2(low, high)
 
 
+@explained
 def choice(options: Any) -> Choice:
     """One of `options`, a list of plain values.
 
@@ -313,6 +320,8 @@ def _refuse_names(parameters: object) -> None:
 def _named(name: str, definition: Any) -> Parameter:
     """The parameter of a definition; a plain value becomes a fixed parameter."""
     inner = definition.parameter if isinstance(definition, Conditional) else definition
+    if not isinstance(inner, Parameter) and (remedy := foreign(inner)) is not None:
+        raise ValueError(f"Space({name!r}): {remedy}.")
     parameter = inner if isinstance(inner, Parameter) else Fixed(inner)
     if (problem := parameter.problem() or parameter.prior_problem()) is not None:
         title = f'{type(parameter).__name__}("{name}", {parameter.arguments()}){parameter.known_prior or ""}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna import distributions
+from ray import tune
 
 from orchestrator import reporting
 from orchestrator.definition.other_names import ELSEWHERE, OTHER_NAMES
 from orchestrator.errors import BadInput
 from orchestrator.main import run
 from orchestrator.sweep import Sweep
-from search.space import Space, loguniform
+from search.space import Space, choice, loguniform, pow2, randint, uniform
 from search.work import Assignment
 from trainables.carry_out import carry_out
 from trainables.workloads.callable import FromFunction
@@ -139,3 +142,41 @@ def test_other_names_are_names_of_fields() -> None:
     ours = {each.name for each in fields(Sweep)} | {"minimize", "maximize", "steps"}
     assert set(OTHER_NAMES.values()) <= ours
     assert not ours & {*OTHER_NAMES, *ELSEWHERE}
+
+
+@pytest.mark.parametrize(
+    ("call", "remedy"),
+    [
+        (lambda: randint(16, 128, step=16), "it has no step; write choice(list(range(16, 129, 16)))."),
+        (lambda: uniform(0, 1, step=0.1), "write choice([round(0 + 0.1 * i, 9) for i in range(11)])."),
+        (lambda: uniform(1e-5, 1, log=True), "uniform(1e-05, 1, log=True): write loguniform(1e-05, 1)."),
+        (lambda: randint(low=1, high=9, log=True), "write lograndint(1, 9)."),
+        (lambda: uniform("lr", 0, 1), "write {'lr': uniform(…)}."),
+        (lambda: choice("sgd", "adam"), "choice('sgd', 'adam'): it takes one list; write choice(['sgd', 'adam'])."),
+        (lambda: uniform(0.1), "missing a required argument: 'high'; write uniform(low, high)."),
+        (lambda: pow2(1, 8, base=2), "write pow2(low, high)."),
+    ],
+)
+def test_a_parameter_with_arguments_of_another_library_is_refused(call: Any, remedy: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(remedy)):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        (tune.loguniform(1e-5, 1), "that is Ray Tune's loguniform; write loguniform(1e-05, 1)."),
+        (tune.randint(1, 9), "Ray Tune's randint; write randint(1, 8)."),
+        (tune.quniform(0, 1, 0.25), "Ray Tune's quniform; write choice([round(0 + 0.25 * i, 9) for i in range(5)])."),
+        (tune.choice(["a", "b"]), "Ray Tune's choice; write choice(['a', 'b'])."),
+        (tune.grid_search([1, 2]), "Ray Tune's grid_search; write choice([1, 2]), with searcher=Grid()"),
+        (tune.randn(0, 1), "Ray Tune's randn; write uniform(low, high)"),
+        (tune.sample_from(lambda spec: 3), "Ray Tune's sample_from"),
+        (distributions.FloatDistribution(1e-5, 1, log=True), "Optuna's FloatDistribution; write loguniform(1e-05, 1)."),
+        (distributions.IntDistribution(16, 128, step=16), "write choice(list(range(16, 129, 16)))."),
+        (distributions.CategoricalDistribution(["a", "b"]), "write choice(['a', 'b'])."),
+    ],
+)
+def test_a_parameter_of_another_library_is_answered_with_ours(value: Any, remedy: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(remedy)):
+        Space({"x": value})
