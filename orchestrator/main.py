@@ -22,7 +22,7 @@ from orchestrator.console.explain import explain
 from orchestrator.console.handing_over import hand_over
 from orchestrator.console.signals import Signals
 from orchestrator.console.turns import alone
-from orchestrator.definition.bad_input import in_words, of_own_code, place, tell_uncaught
+from orchestrator.definition.bad_input import in_words, needs_arguments, of_own_code, place, tell_uncaught
 from orchestrator.errors import BadInput, Interrupted, OrchestratorError
 from orchestrator.outcome import problem_of, record_interruption, state_at_end, tell_end
 from orchestrator.record.storage import full_path
@@ -368,6 +368,11 @@ def _build(sweep: Callable[[], Sweep] | Sweep) -> Sweep:
     from orchestrator.sweep import Sweep
 
     described: object = sweep
+    if callable(sweep) and not isinstance(sweep, type) and needs_arguments(sweep):
+        raise BadInput(
+            f"{_named(sweep)}() takes arguments, so it builds no Sweep; a training goes into one: "
+            f"run(Sweep('mine', {_named(sweep)}, Space(…), minimize=…, steps=…))."
+        )
     if callable(sweep) and not isinstance(sweep, type):
         try:
             described = sweep()

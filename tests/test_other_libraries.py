@@ -14,10 +14,13 @@ from optuna import distributions
 from ray import tune
 
 from orchestrator import reporting
+from orchestrator.definition.bad_input import in_words
 from orchestrator.definition.other_names import ELSEWHERE, OTHER_NAMES
 from orchestrator.errors import BadInput
 from orchestrator.main import run
 from orchestrator.sweep import Sweep
+from search.schedulers.asha import Asha
+from search.searchers.optuna import Tpe
 from search.space import Space, choice, loguniform, pow2, randint, uniform
 from search.work import Assignment
 from trainables.carry_out import carry_out
@@ -180,3 +183,29 @@ def test_a_parameter_with_arguments_of_another_library_is_refused(call: Any, rem
 def test_a_parameter_of_another_library_is_answered_with_ours(value: Any, remedy: str) -> None:
     with pytest.raises(ValueError, match=re.escape(remedy)):
         Space({"x": value})
+
+
+@pytest.mark.parametrize(
+    ("make", "remedy"),
+    [
+        (lambda: Tpe(seed=1), "unexpected keyword argument 'seed'. The Sweep has the seed: Sweep(seed=…)."),
+        (lambda: Asha(metric="loss"), "The Sweep names the metric: Sweep(minimize=…)"),
+        (lambda: Asha(time_attr="step"), "Schedulers count the steps that a training reports; leave it out."),
+    ],
+)
+def test_a_setting_of_the_sweep_is_sent_there(make: Any, remedy: str) -> None:
+    with pytest.raises(TypeError) as raised:
+        make()
+    assert remedy in str(in_words(raised.value))
+
+
+def test_a_function_and_a_space_are_no_sweep(tmp_path: Path) -> None:
+    with pytest.raises(
+        BadInput, match=r"is_a_dict\(\) takes arguments.*run\(Sweep\('mine', is_a_dict, Space\(…\), minimize=…"
+    ):
+        run(is_a_dict, SPACE)  # type: ignore[arg-type]
+
+
+def test_the_steps_of_a_function_that_returns_its_result_are_one() -> None:
+    with pytest.raises(BadInput, match=r"add steps=….*; steps=1 if the function returns its result"):
+        Sweep("mine", is_a_dict, SPACE, minimize="loss")

@@ -12,9 +12,11 @@ import re
 import sys
 import sysconfig
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from orchestrator.definition.other_names import OF_THE_SWEEP
 from orchestrator.errors import BadInput, Interrupted, OrchestratorError, did_you_mean
 from orchestrator.failures import belongs_to_us, said
 from search.domain.constraints import ConstraintFailed
@@ -69,6 +71,17 @@ def place(error: BaseException) -> str:
     return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""
 
 
+def needs_arguments(function: Callable[..., object]) -> bool:
+    """Whether it cannot be called without arguments; False if it has no signature."""
+    try:
+        inspect.signature(function).bind()
+    except ValueError:
+        return False
+    except TypeError:
+        return True
+    return False
+
+
 def tell_uncaught() -> None:
     """From now on a script that ends with one of our errors prints one line and exits with the error's code."""
     before = sys.excepthook
@@ -104,5 +117,8 @@ def _wrong_call(error: TypeError) -> str:
     if match is None or match[1] not in orchestrator.__all__:
         return ""
     known = inspect.signature(getattr(orchestrator, match[1])).parameters
-    hint = did_you_mean(match[2], known) if match[2] else f" It takes {', '.join(known)}."
+    if match[2] in OF_THE_SWEEP:
+        hint = f" {OF_THE_SWEEP[match[2]]}"
+    else:
+        hint = did_you_mean(match[2], known) if match[2] else f" It takes {', '.join(known)}."
     return f"{str(error).replace('.__init__', '')}.{hint}"

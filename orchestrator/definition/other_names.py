@@ -77,6 +77,18 @@ ELSEWHERE = {  # what no single field of ours does
     "tune_config": _CONFIGS,
     "run_config": _CONFIGS,
 }
+_SEED = "The Sweep has the seed: Sweep(seed=…)."
+_METRIC = "The Sweep names the metric: Sweep(minimize=…) or Sweep(maximize=…)."
+OF_THE_SWEEP = {  # settings that searchers and schedulers of other libraries have
+    "seed": _SEED,
+    "random_state": _SEED,
+    "random_state_seed": _SEED,
+    "metric": _METRIC,
+    "mode": _METRIC,
+    "time_attr": "Schedulers count the steps that a training reports; leave it out.",
+    "max_concurrent": "The Sweep has it: Sweep(max_concurrent=…).",
+    "points_to_evaluate": "The Sweep has them: Sweep(points_to_evaluate=…).",
+}
 
 
 def hint(name: str, known: Collection[str]) -> str:

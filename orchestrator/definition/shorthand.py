@@ -67,7 +67,8 @@ def workload_of(given: Any, wanted: Goal, steps: int | None) -> tuple[Trainable,
         said = f"metric={wanted.metric!r}" if wanted.metric else f"workload={named(given)}"
         raise BadInput(f"Sweep({said}): add minimize=… or maximize=…, the name of a metric that the training {where}.")
     if steps is None:
-        raise BadInput(f"Sweep(workload={named(given)}): add steps=…, the last step that a full training reports.")
+        one = "; steps=1 if the function returns its result" if callable(given) else ""
+        raise BadInput(f"Sweep(workload={named(given)}): add steps=…, the last step that a full training reports{one}.")
     try:
         workload = getattr(importlib.import_module("trainables"), kind)
         return workload(first, metric=wanted.metric, mode=wanted.mode, horizon=steps), Goal("", "")
