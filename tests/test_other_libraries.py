@@ -14,6 +14,7 @@ from optuna import distributions
 from ray import tune
 
 from orchestrator import reporting
+from orchestrator.definition import other_length
 from orchestrator.definition.bad_input import in_words
 from orchestrator.definition.other_names import ELSEWHERE, OTHER_NAMES
 from orchestrator.errors import BadInput
@@ -209,3 +210,18 @@ def test_a_function_and_a_space_are_no_sweep(tmp_path: Path) -> None:
 def test_the_steps_of_a_function_that_returns_its_result_are_one() -> None:
     with pytest.raises(BadInput, match=r"add steps=….*; steps=1 if the function returns its result"):
         Sweep("mine", is_a_dict, SPACE, minimize="loss")
+
+
+@pytest.mark.parametrize(
+    ("max_t", "doubt"),
+    [
+        (3, r"Asha\(max_t=3\) lets no trial train beyond step 3, so none reaches step 9"),
+        (100, r"Asha\(max_t=100\): max_t has no effect, as a full training ends at step 9"),
+        (9, "^$"),
+        (None, "^$"),
+    ],
+)
+def test_another_max_t_than_the_steps_is_doubtful(max_t: int | None, doubt: str) -> None:
+    scheduler = Asha(max_t=max_t)
+    sweep = Sweep("mine", is_a_dict, SPACE, minimize="loss", steps=9, scheduler=scheduler)
+    assert re.search(doubt, other_length.warning(sweep))

@@ -16,7 +16,16 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.console.plurals import plural
-from orchestrator.definition import baseline, direction, finding, machine, small_space, unused_seed, warm_up
+from orchestrator.definition import (
+    baseline,
+    direction,
+    finding,
+    machine,
+    other_length,
+    small_space,
+    unused_seed,
+    warm_up,
+)
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
@@ -90,6 +99,7 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
         no_room(sweep, folder, history),
         direction.warning(sweep),
         small_space.warning(sweep),
+        other_length.warning(sweep),
         finding.warning(sweep),
         sweep.workload.doubt(),
         sweep.workload.space_doubt(sweep.space),
