@@ -24,6 +24,7 @@ import cloudpickle
 
 from trainables.cached import store_by_value
 from trainables.execution.other_libraries import ends_a_trial, reports_elsewhere
+from trainables.scripts.names import key_of
 from trainables.scripts.trial_folder import FOLDER, PLACE, REPORTS, RETURNED
 
 store_by_value(cloudpickle.Pickler)
@@ -79,7 +80,8 @@ def call(path: Path) -> None:
     elif problem := _report(told, metric, horizon):
         other = reports_elsewhere(train)
         hint = f" {other}() does not reach the sweep: use `from orchestrator import report`." if other else ""
-        raise TypeError(problem + hint)
+        trainers = " A Trainer reports through TransformersCallback or LightningCallback." if told is None else ""
+        raise TypeError(problem + (hint or trainers))
 
 
 def _result(train: Callable[..., Any], config: Mapping[str, Any]) -> Any:
@@ -95,7 +97,10 @@ def _result(train: Callable[..., Any], config: Mapping[str, Any]) -> Any:
 
 def _note_another_value(result: Any, metric: str) -> None:
     """Leave a note for the worker if the function returned another value than it reported last."""
-    last = json.loads(_reports().read_bytes().splitlines()[-1])["metrics"].get(metric)
+    try:
+        last = json.loads(_reports().read_bytes().splitlines()[-1])["metrics"].get(metric)
+    except ValueError:  # written by an earlier start that was killed halfway
+        return
     value = None if result is None else (_metrics(result, metric) or {}).get(metric)
     if last is None or value is None or math.isclose(value, float(last), rel_tol=1e-6) or str(value) == last:
         return
@@ -117,10 +122,7 @@ def _report(result: Any, metric: str, horizon: int) -> str:
     value = f"{metric}=…" if metric.isidentifier() else f"{{{metric!r}: …}}"
     ways = f"return a number or a dict of metrics with {metric!r}, or call report(step, {value}) after each evaluation."
     if result is None:
-        return (
-            f"the function returned None and never called report() with {metric!r}: {ways} A Trainer reports through "
-            "TransformersCallback or LightningCallback."
-        )
+        return f"the function returned None and never called report() with {metric!r}: {ways}"
     metrics = _metrics(result, metric)
     if metrics is None:
         kind = type(result).__name__
@@ -131,10 +133,10 @@ def _report(result: Any, metric: str, horizon: int) -> str:
 
 
 def _metrics(result: Any, metric: str) -> dict[str, float] | None:
-    """The numbers of a result; None if it is neither a number nor a dict of metrics."""
+    """The numbers of a result; None if it is neither a number nor a dict with the metric."""
     named = result if isinstance(result, Mapping) else {metric: result}
     numbers = {str(name): number for name, value in named.items() if (number := _number(value)) is not None}
-    return numbers if numbers and (metric in numbers or metric not in named) else None
+    return numbers if any(key_of(name) == key_of(metric) for name in numbers) else None
 
 
 def _number(value: Any) -> float | None:
