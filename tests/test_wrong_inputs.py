@@ -72,7 +72,7 @@ BEFORE = {
     "a nested space": Wrong('Space({"model": {"width": randint(1, 8)}})', ("is a nested space", "model.width")),
     "an empty space": Wrong("Space({})", ("there is nothing to search",)),
     "no space": Wrong("Space()", ("Space() missing 1 required positional argument: 'parameters'", "It takes parameters, constraints")),
-    "a bound left out": Wrong("loguniform(1e-4)", ("loguniform() missing 1 required positional argument: 'high'", "It takes low, high")),
+    "a bound left out": Wrong("loguniform(1e-4)", ("loguniform(0.0001): missing a required argument: 'high'", "write loguniform(low, high)")),
     "a parameter without name": Wrong('Space({"": uniform(0, 1)})', ("the name '' must be non-empty text",)),
     "a condition on nothing": Wrong('Space({"opt": choice(["a", "b"]), "m": when(uniform(0, 1), op="a")})', ('no parameter "op"', 'did you mean "opt"?')),
     "a condition on no option": Wrong('Space({"opt": choice(["sgd", "adam"]), "m": when(uniform(0, 1), opt="sdg")})', ("cannot be 'sdg'", "did you mean 'sgd'?")),
