@@ -69,8 +69,7 @@ def best_as_yaml(ledger: Ledger) -> str:
     remarks = {"found": _FOUND, "first": _FIRST}
     outside = f"Note: {facts['outside']}." if facts["outside"] else ""
     if words := [*filter(None, (fork_words(best).replace("RUN", ledger.folder.name), outside))]:
-        remarks["config"] = "
-".join(words)
+        remarks["config"] = "\n".join(words)
     if facts["depends_on_seed"] is False:
         remarks["value"] = NOT_CONFIRMED.replace(". ", ".\n")
     elif basis := rests_on(best):
