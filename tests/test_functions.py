@@ -219,7 +219,10 @@ def test_what_goes_wrong_in_a_function_is_the_reason_of_the_failure(train: Any, 
         assert "in breaks" in (assignment().folder.parent / "log.txt").read_text()
 
 
-@pytest.mark.parametrize("result", [0.25, {"loss": 0.25, "accuracy": 0.5, "name": "b"}, torch.tensor(0.25)])
+@pytest.mark.parametrize(
+    "result",
+    [0.25, {"loss": 0.25, "accuracy": 0.5, "name": "b"}, pytest.param(torch.tensor(0.25), marks=pytest.mark.slow)],
+)
 def test_a_function_may_return_its_result(result: Any, assignment: Any) -> None:
     assert told(lambda config: result, assignment()) == {3: 0.25}
 

@@ -161,6 +161,7 @@ def reference(folder: Path, *, scheduler: str, trials: int = 8) -> list[tuple[An
     return sequence(folder / "steady")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_with_one_worker_the_killed_ray_sweep_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
     harness = killed(tmp_path / "killed", 3, seed=2, workers=1, scheduler="asha", simulate=False)

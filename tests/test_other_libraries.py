@@ -97,6 +97,7 @@ def reports_and_returns(config: Any) -> float:
     return 0.5
 
 
+@pytest.mark.slow
 def test_another_value_than_the_last_report_is_told_once_in_a_sweep(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

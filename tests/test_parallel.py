@@ -91,6 +91,7 @@ def test_a_worker_without_a_sample_of_the_batch_changes_nothing(tmp_path: Path) 
     assert two == pytest.approx(one, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_workers_resume_with_the_same_bits_in_mid_epoch(whole: dict[int, dict[str, float]], tmp_path: Path) -> None:
     run = carry_out(WORKLOAD, None, assignment(tmp_path / "cut", workers=2))
     first: dict[int, dict[str, float]] = {}

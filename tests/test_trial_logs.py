@@ -209,6 +209,7 @@ def test_a_failed_trial_keeps_its_small_files_and_its_log(tmp_path: Path) -> Non
 # In a seat.
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_seat_tells_how_a_trial_left_and_the_next_one_finds_nothing_of_it(tmp_path: Path) -> None:
     script = tmp_path / "tune.py"

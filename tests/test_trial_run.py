@@ -279,6 +279,7 @@ run.save()
 """
 
 
+@pytest.mark.slow
 def test_fresh_processes_go_on_with_the_same_bits(prepared: Path, tmp_path: Path) -> None:
     """A network, cut in the middle of an epoch, in two fresh processes."""
     workload = ResNetFinetune.smallest()
