@@ -135,9 +135,10 @@ def _history(text: str) -> list[Mapping[Any, Any]] | None:
 
     A list of rows in it (`log_history` of transformers), or its lists, one for each name (the history of Keras).
     """
-    goes_on = (
-        text.partition("\n")[0].rstrip().endswith(("{", "[", ","))
-    )  # in the next line, as JSON with an indent does
+    first, _, rest = text.partition("\n")
+    goes_on = first.rstrip().endswith(("{", "[", ","))  # in the next line, as JSON with an indent does
+    if rest and not goes_on:
+        return None  # JSON lines: parsing them as one object would be slow
     found = structure(text)
     if not isinstance(found, dict):
         return [] if goes_on else None
