@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-MASK = "***"
+from search.rules.baseline import MASK as MASK
+
 _WORDS = (
     r"(?:[a-z0-9]+[_-])*(?:api[_-]?key|access[_-]?key(?:[_-]?id)?|secret[_-]?key|private[_-]?key|account[_-]?key|auth[_-]?key|"
     r"secret|passwd|password|passphrase|pwd|credentials?|authorization|"
