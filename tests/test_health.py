@@ -41,6 +41,7 @@ from orchestrator.page.sections.health import CHECKS, checks, section
 from orchestrator.record.encoding import RETRY
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import STATE
+from orchestrator.sweep import Sweep
 from search.domain.written import written
 from search.records import BASELINE, FINALIST, FOUND, Status, Suggestion, resume, start
 from search.schedulers.asha import Asha
@@ -583,11 +584,16 @@ def test_steps_that_differ_after_a_resume_are_told_beside_the_winners_lead(
         assert "Random with Asha" in each.remedy
 
 
-def test_code_that_was_edited_after_results_is_a_serious_finding(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("print('epoch 1: loss=0.5')")
-    script = Script(f"python {tmp_path / 'train.py'}", metric="loss", mode="min", horizon=1)
+def script_and_ledger(folder: Path, horizon: int) -> tuple[Sweep, Ledger]:
+    """A sweep over `train.py`, and its empty ledger."""
+    (folder / "train.py").write_text("print('epoch 1: loss=0.5')")
+    script = Script(f"python {folder / 'train.py'}", metric="loss", mode="min", horizon=horizon)
     sweep = small_sweep(workload=script, space=Space({"rate": uniform(0, 1)}), num_samples=3)
-    ledger = Ledger.write(tmp_path / "run")
+    return sweep, Ledger.write(folder / "run")
+
+
+def test_code_that_was_edited_after_results_is_a_serious_finding(tmp_path: Path) -> None:
+    sweep, ledger = script_and_ledger(tmp_path, horizon=1)
     with ledger.transaction():
         ledger.add_sweep(sweep, "", [])
         ledger.add_suggestion(0, start({"rate": 0.5}), seed=0)
@@ -609,10 +615,7 @@ def test_code_that_was_edited_after_results_is_a_serious_finding(tmp_path: Path)
 
 
 def test_a_trial_that_went_on_after_the_edit_counts_as_trained_after_it(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("print('epoch 1: loss=0.5')")
-    script = Script(f"python {tmp_path / 'train.py'}", metric="loss", mode="min", horizon=2)
-    sweep = small_sweep(workload=script, space=Space({"rate": uniform(0, 1)}), num_samples=3)
-    ledger = Ledger.write(tmp_path / "run")
+    sweep, ledger = script_and_ledger(tmp_path, horizon=2)
     with ledger.transaction():
         ledger.add_sweep(sweep, "", [])
         for trial, status in enumerate((Status.COMPLETED, Status.FAILED, Status.FAILED)):
