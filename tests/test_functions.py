@@ -245,6 +245,17 @@ def test_what_is_no_result_is_named_in_the_failure(result: Any, words: str, assi
         told(lambda config: result, assignment())
 
 
+def test_a_function_that_only_logs_needs_no_report(assignment: Any) -> None:
+    def train(config: Any) -> None:
+        from tensorboardX import SummaryWriter
+
+        writer = SummaryWriter(os.environ["TRIAL_FOLDER"])
+        for epoch in range(3):
+            writer.add_scalar("loss", 1 / (epoch + 1), epoch)
+
+    assert told(train, assignment()) == {1: 1.0, 2: 0.5, 3: 1 / 3}
+
+
 def test_a_result_after_reports_is_not_one_more(assignment: Any) -> None:
     def train(config: Any) -> float:
         for step in (1, 2, 3):

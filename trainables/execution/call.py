@@ -24,8 +24,9 @@ import cloudpickle
 
 from trainables.cached import store_by_value
 from trainables.execution.other_libraries import ends_a_trial, reports_elsewhere
+from trainables.scripts.environment import with_startup
 from trainables.scripts.names import key_of
-from trainables.scripts.trial_folder import FOLDER, PLACE, REPORTS, RETURNED
+from trainables.scripts.trial_folder import FOLDER, LOGGED, PLACE, REPORTS, RETURNED
 
 store_by_value(cloudpickle.Pickler)
 
@@ -36,8 +37,7 @@ def command(file: Path) -> list[str]:
     It names a module instead of code, so that a launcher of several processes (DDP) can start the same again.
     """
     ours = str(Path(__file__).resolve().parents[2])
-    places = os.pathsep.join([ours, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return ["env", f"PYTHONPATH={places}", sys.executable, "-m", "trainables.execution.call", str(file)]
+    return ["env", f"PYTHONPATH={with_startup(ours)}", sys.executable, "-m", "trainables.execution.call", str(file)]
 
 
 def write(file: Path, train: Callable[..., Any], config: Mapping[str, Any], metric: str, horizon: int) -> None:
@@ -77,7 +77,7 @@ def call(path: Path) -> None:
         return
     if _has_reported():
         _note_another_value(told, metric)
-    elif problem := _report(told, metric, horizon):
+    elif not _has_logged(metric) and (problem := _report(told, metric, horizon)):
         other = reports_elsewhere(train)
         hint = f" {other}() does not reach the sweep: use `from orchestrator import report`." if other else ""
         trainers = " A Trainer reports through TransformersCallback or LightningCallback." if told is None else ""
@@ -114,6 +114,13 @@ def _note_another_value(result: Any, metric: str) -> None:
 def _has_reported() -> bool:
     reports = _reports()
     return reports.exists() and reports.stat().st_size > 0
+
+
+def _has_logged(metric: str) -> bool:
+    """Whether the function has logged the metric to W&B or its like."""
+    path = _reports().with_name(LOGGED)
+    rows = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
+    return any(key_of(name) == key_of(metric) for row in rows for name in row)
 
 
 def _report(result: Any, metric: str, horizon: int) -> str:

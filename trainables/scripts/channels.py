@@ -1,4 +1,4 @@
-"""The channels through which a script reports its metrics: report(), its output, a metrics file."""
+"""The channels through which a script reports its metrics: report(), its output, a metrics file, an experiment logger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainables.scripts.names import STEP_WORDS, key_of
 from trainables.scripts.output_stream import OutputStream
 from trainables.scripts.phases import before_training, phase_of
 from trainables.scripts.step_count import Reading
-from trainables.scripts.trial_folder import ERRORS, OUTPUT, REPORTS, TrialFolder
+from trainables.scripts.trial_folder import ERRORS, LOGGED, OUTPUT, REPORTS, TrialFolder
 
 if TYPE_CHECKING:
     from trainables.scripts.flags import Flag
@@ -82,8 +82,10 @@ class Channels:
         read = memory.get("read", {})
         self._streams = {
             name: OutputStream(folder.place / name, names, script.horizon, *read.get(name, (0, None)))
-            for name in (OUTPUT, ERRORS)
+            for name in (OUTPUT, ERRORS, LOGGED)
         }
+        self._memory = memory
+        self._logged: list[Reading] = []  # until it is known whether the script also prints them
         self.file = None if script.file is None else MetricsFile(folder.path, script.file, memory.get("rows"))
         self._reports_read: int = memory.get("reports_from", 0)
         apart = {*config, *([script.step] if script.step else [])}
@@ -102,19 +104,22 @@ class Channels:
         """The new readings. `has_ended`: the script ended by itself, so its last line is complete. If a script calls
         report(), its other channels are ignored."""
         found = self._reported()
-        printed = self._printed(has_ended, is_logged)
+        printed = [line for name in (OUTPUT, ERRORS) for line in self._new_lines(name, has_ended, is_logged)]
+        logged = self._new_lines(LOGGED, has_ended, is_logged=False)
         announced = (self._folder.place / REPORTS).exists()  # `resumed_from` creates an empty file to announce report()
         self._only_reports = self._only_reports or announced
-        if self._only_reports:
+        if announced:
             return found
-        if self.file is not None:
+        if self._script.reports:  # a function that has not called report() may still log
+            found = self._printed_or_logged([], logged, has_ended)
+        elif self.file is not None:
             rows = self.file.poll(self._script.metric, has_ended)
             found = [reading for line, row in rows if (reading := self._reading(line, row)) is not None]
             self.is_told = self.is_told or bool(found)
             while self.file.without:
                 self.notices += self.missing.note(self.file.without.pop(0), is_told=self.is_told)
         else:
-            found = [reading for line in printed if (reading := self._heard(line)) is not None]
+            found = self._printed_or_logged(printed, logged, has_ended)
         self.is_told = self.is_told or bool(found)
         return found
 
@@ -132,7 +137,8 @@ class Channels:
     @property
     def bars(self) -> dict[int, int]:
         """How far the progress bars of the output have come, by their totals."""
-        return {total: done for stream in self._streams.values() for total, done in stream.bars.items()}
+        streams = (self._streams[OUTPUT], self._streams[ERRORS])
+        return {total: done for stream in streams for total, done in stream.bars.items()}
 
     @property
     def news(self) -> dict[str, str]:
@@ -143,7 +149,7 @@ class Channels:
         """Why the metric will never come; empty while it may."""
         if self.file is not None and self._misnamed is not None and not self._only_reports and not self.file.paths:
             return self._misnamed.look()
-        return self.missing.is_hopeless
+        return "" if self._logged else self.missing.is_hopeless
 
     def why_silent(self) -> str:
         """Why a script that has ended reported nothing useful."""
@@ -158,7 +164,10 @@ class Channels:
                 return self._misnamed.why()
             found = ", ".join(path.name for path in self.file.paths)
             return self.missing.why(f"{self._script.file!r} in TRIAL_FOLDER ({found}) has no")
-        return self.missing.why(f"none of its {sum(stream.lines for stream in self._streams.values())} lines has")
+        lines = self._streams[OUTPUT].lines + self._streams[ERRORS].lines
+        if self._streams[LOGGED].lines:
+            return self.missing.why(f"none of its {lines} lines, and nothing that it logs, has")
+        return self.missing.why(f"none of its {lines} lines has")
 
     def _reported(self) -> list[Reading]:
         if self._folder.size(REPORTS) <= self._reports_read:
@@ -186,20 +195,42 @@ class Channels:
         told = {**metrics, metric: metrics[name]}
         return Reading(Value(metric, repr(metrics[name])), told, {"step": float(step)}, text, reported=True)
 
-    def _printed(self, has_ended: bool, is_logged: bool) -> list[Line]:
-        """New lines of both streams; also writes them to the trial's log."""
-        lines: list[Line] = []
-        for stream in self._streams.values():
-            data, found = stream.poll()
-            if has_ended and not data:
-                data, found = stream.rest()
-            if is_logged:
-                self._folder.write_log(data)
-            lines += found
-        return lines
+    def _new_lines(self, name: str, has_ended: bool, is_logged: bool) -> list[Line]:
+        """New lines of a stream; if `is_logged`, also writes them to the trial's log."""
+        stream = self._streams[name]
+        data, found = stream.poll()
+        if has_ended and not data:
+            data, found = stream.rest()
+        if is_logged:
+            self._folder.write_log(data)
+        return found
 
-    def _heard(self, line: Line) -> Reading | None:
-        """The reading of a printed line, if it has the tuned metric."""
+    def _printed_or_logged(self, printed: list[Line], logged: list[Line], has_ended: bool) -> list[Reading]:
+        """The readings of the channel that counts in this sweep: printed lines, or else what goes to W&B and its like.
+
+        A script may log a value before it prints it, so a trial decides at its second logged one; later trials follow it.
+        """
+        channel = self._memory.get("channel")
+        found = [] if channel == LOGGED else self._heard_in(printed)
+        if found or channel == OUTPUT:
+            self._memory["channel"] = OUTPUT
+            self._logged.clear()
+            return found
+        self._logged += self._heard_in(logged, notify=False)  # validation comes after many rows of training
+        if not self._logged or (len(self._logged) == 1 and channel != LOGGED and not (has_ended or self._others_log())):
+            return []
+        self._memory["channel"] = LOGGED
+        found, self._logged = self._logged, []
+        return found
+
+    def _heard_in(self, lines: list[Line], *, notify: bool = True) -> list[Reading]:
+        return [reading for line in lines if (reading := self._heard(line, notify)) is not None]
+
+    def _others_log(self) -> bool:
+        return any(memory.get("channel") == LOGGED for memory in self._folder.memories_of_others())
+
+    def _heard(self, line: Line, notify: bool) -> Reading | None:
+        """The reading of a line, if it has the tuned metric."""
         reading = self._reading(line, None)
         if line.is_progress:
             if reading is not None:
@@ -210,7 +241,8 @@ class Channels:
             self.missing.news.setdefault("before", f"skipped, because it is about {about}: {reading}")
             return None
         if reading is None:
-            self.notices += self.missing.note(line, is_told=self.is_told)
+            notices = self.missing.note(line, is_told=self.is_told or not notify)
+            self.notices += notices if notify else []
         else:
             self.is_told = True  # at once: the next line may come in the same batch
         return reading

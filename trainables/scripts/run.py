@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
+import secrets
 import shlex
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -22,6 +21,7 @@ from trainables.killed import exit_in_words, signal_of
 from trainables.pausing import Pausing
 from trainables.scripts import config_file
 from trainables.scripts.channels import Channels, ScriptFailed, failure_of
+from trainables.scripts.environment import environment_of
 from trainables.scripts.errors import error_line, killed_in_words
 from trainables.scripts.line import Value
 from trainables.scripts.printed import visible
@@ -37,7 +37,6 @@ from trainables.scripts.trial_folder import (
     MEMORY,
     OUTPUT,
     PARAMETERS,
-    RANKS,
     REPORTS,
     RETURNED,
     RUNNER,
@@ -169,6 +168,7 @@ class ScriptRun(Run):
         self._count.begin()
         for name in ("read", "counted"):
             self._memory.pop(name, None)
+        self._memory.setdefault("token", secrets.token_hex(4))
         file = self._channels.file
         if file is not None:
             file.leave_half_rows()
@@ -181,11 +181,8 @@ class ScriptRun(Run):
             config_file.write(config, script.config, assignment.config)
             places[work.CONFIG] = str(config)
         words = script.arguments(assignment.config, places)
-        environment = os.environ | {
-            FOLDER: str(folder.path), "TRIAL_SEED": str(assignment.seed), "TRIAL_STEPS": str(assignment.until),
-            RUNNER: f"{socket.gethostname()}:{os.getpid()}", "OMP_NUM_THREADS": str(assignment.threads),
-            "PYTHONUNBUFFERED": "1", **{rank: "0" for rank in RANKS if rank in os.environ},
-        }  # fmt: skip
+        names = (script.metric, *script.metrics)
+        environment = environment_of(folder, assignment, names, self._memory["token"])
         folder.write_log(f"$ TRIAL_SEED={assignment.seed} {shlex.join(words)}\n".encode())
         self._channels = Channels(script, folder, assignment.config, self._memory)
         self._since, self._looks = time.time(), 0

@@ -5,6 +5,7 @@ steps.jsonl                                    every reported step, written at o
 memory.json                                    the training's word for its steps, where it counts from, how far
                                                each channel has been read
 stdout.txt, stderr.txt                         the output of one start, until it has been read
+logged.jsonl                                   what one start logs to W&B, MLflow or TensorBoard
 returned.txt                                   what to tell of the value that a function returned after its reports
 """
 
@@ -24,10 +25,12 @@ FOLDER, RUNNER = (
     "TRIAL_FOLDER",
     "TRIAL_RUNNER",
 )  # environment; these and the next four are orchestrator/reporting.py's words
+ID, METRICS = "TRIAL_ID", "TRIAL_METRICS"
 PLACE, PARAMETERS, REPORTS, ANSWER = ".reports", "parameters.json", "reports.jsonl", "answer.json"
 LOG = "log.txt"
 RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "LOCAL_RANK")
 STEPS, MEMORY, OUTPUT, ERRORS = "steps.jsonl", "memory.json", "stdout.txt", "stderr.txt"
+LOGGED = "logged.jsonl"
 RETURNED = "returned.txt"
 
 
@@ -84,7 +87,7 @@ class TrialFolder:
 
     def clear(self) -> None:
         """Delete the files that belong to one start only."""
-        for name in (OUTPUT, ERRORS, ANSWER, RETURNED):
+        for name in (OUTPUT, ERRORS, LOGGED, ANSWER, RETURNED):
             (self.place / name).unlink(missing_ok=True)
 
     def memories_of_others(self) -> list[dict[str, Any]]:

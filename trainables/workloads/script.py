@@ -2,11 +2,12 @@
 
     Script("python train.py --epochs 20", metric="valid_loss", mode="min", horizon=20)
 
-runs, for each trial, `python train.py --epochs 20 --learning-rate=0.01 --batch-size=64`. The script has three ways to
+runs, for each trial, `python train.py --epochs 20 --learning-rate=0.01 --batch-size=64`. The script has four ways to
 report its metrics; the first is exact:
 
     report(3, valid_loss=0.52)           `from orchestrator import report`; returns whether to continue
     print("epoch 3: valid_loss=0.52")    any line that a person can read (docs/printed_lines.md)
+    wandb.log({"valid_loss": 0.52})      or MLflow's and TensorBoard's functions, if no line is printed
     a file in its TRIAL_FOLDER           Script(..., file="metrics.csv"): CSV, JSON lines, TensorBoard's events
 
 Steps are the script's own: horizon=20 with lines `epoch 3: …`, horizon=3000 with `step 300: …`. They count from 1;
@@ -16,6 +17,7 @@ continue only if the script starts over.
 The script finds these variables in its environment:
     TRIAL_FOLDER   this trial's own folder, which outlives interruptions: the place for its checkpoints
     TRIAL_SEED     a seed, the same at each start of the trial
+    TRIAL_ID       a name that no other trial has, the same at each start
     TRIAL_STEPS    the step at which the trial pauses; the script is then ended, unless this is its last step
 The worker ends the script and all processes that it started with SIGTERM, ten seconds later with SIGKILL.
 docs/own_script.md has the details.

@@ -1,0 +1,149 @@
+"""What a script logs to TensorBoard, W&B or MLflow counts, if its printed lines lack the tuned metric."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.scripting import assigned, curve, killed_after, log, script, texts, trained, truth
+from trainables.scripts.channels import ScriptFailed
+from trainables.scripts.environment import STARTUP
+
+pytestmark = pytest.mark.usefixtures("reports_find_this_checkout")
+
+LOGGERS = {
+    "tensorboard": (
+        "from torch.utils.tensorboard import SummaryWriter",
+        "writer = SummaryWriter(os.environ['TRIAL_FOLDER'])",
+        "writer.add_scalar('distance', 1 / epoch, epoch)",
+    ),
+    "tensorboardX": (
+        "from tensorboardX import SummaryWriter",
+        "writer = SummaryWriter(os.environ['TRIAL_FOLDER'])",
+        "writer.add_scalar('distance', 1 / epoch, global_step=epoch)",
+    ),
+    "wandb": (
+        "import wandb",
+        "run = wandb.init(mode='offline', dir=os.environ['TRIAL_FOLDER'])",
+        "wandb.log({'epoch': epoch, 'distance': 1 / epoch, 'table': [1, 2]})",
+    ),
+    "mlflow": (
+        "import mlflow",
+        "mlflow.set_tracking_uri('sqlite:///' + os.environ['TRIAL_FOLDER'] + '/mlflow.db')",
+        "mlflow.log_metrics({'other': 1.0, 'distance': 1 / epoch}, step=epoch)",
+    ),
+}
+
+
+def logs(line: str, logger: str = "tensorboardX", before: str = "") -> str:
+    """A script that carries out `line` in each epoch, in which `log` stands for the call of the logger."""
+    imports, begins, call = LOGGERS[logger]
+    body = line.replace("log", call)
+    return f"import os, time\n{imports}\n{before}\n{begins}\nfor epoch in range(1, 7):\n    {body}\n"
+
+
+@pytest.mark.parametrize(
+    "logger",
+    ["tensorboardX", *(pytest.param(name, marks=pytest.mark.slow) for name in LOGGERS if name != "tensorboardX")],
+)
+def test_a_script_that_only_logs_needs_no_change(logger: str, tmp_path: Path) -> None:
+    if importlib.util.find_spec(logger) is None:
+        pytest.skip(f"{logger} is not installed: pip install {logger}")
+    items = trained(script(tmp_path, logs("log", logger)), assigned(tmp_path))
+    assert curve(items) == truth(*range(1, 7))
+    assert texts(items) == []
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "log; print(f'epoch {epoch}: distance={2 / epoch}', flush=True)",
+        "print(f'epoch {epoch}: distance={2 / epoch}', flush=True); log",
+    ],
+)
+def test_printed_lines_come_first(order: str, tmp_path: Path) -> None:
+    items = trained(script(tmp_path, logs(order)), assigned(tmp_path))
+    assert curve(items) == {step: round(2 / step, 4) for step in range(1, 7)}
+
+
+@pytest.mark.slow
+def test_a_call_of_report_comes_first(tmp_path: Path) -> None:
+    text = logs("log; report(epoch, distance=2 / epoch)", before="from orchestrator import report")
+    items = trained(script(tmp_path, text), assigned(tmp_path))
+    assert curve(items) == {step: round(2 / step, 4) for step in range(1, 7)}
+
+
+@pytest.mark.slow
+def test_rows_without_a_step_are_counted(tmp_path: Path) -> None:
+    text = logs("log").replace(", global_step=epoch", "")
+    assert curve(trained(script(tmp_path, text), assigned(tmp_path))) == truth(*range(1, 7))
+
+
+def test_a_killed_worker_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    text = logs("log; time.sleep(0.05)")
+    told = killed_after(tmp_path, text, step=3)
+    assert told == truth(*range(1, max(told) + 1))
+    items = trained(script(tmp_path, text), assigned(tmp_path, recorded=max(told)))
+    assert curve(items) == truth(*range(max(told) + 1, 7))
+
+
+def test_later_trials_know_that_nothing_is_printed(tmp_path: Path) -> None:
+    """So a scheduler may stop them after their first step, whose row is the first that counts."""
+    workload = script(
+        tmp_path, logs("log; time.sleep(600 if '00001' in os.environ['TRIAL_FOLDER'] and epoch > 1 else 0)")
+    )
+    places = (tmp_path / "trials" / number / "checkpoints" for number in ("00000", "00001"))
+    first, second = (replace(assigned(tmp_path), folder=place) for place in places)
+    trained(workload, first)
+    assert curve(trained(workload, replace(second, until=1))) == truth(1)
+
+
+def test_a_wrong_name_is_told_with_the_names_that_were_logged(tmp_path: Path) -> None:
+    text = logs("log").replace("'distance'", "'val/loss'")
+    with pytest.raises(ScriptFailed, match="nothing that it logs, has 'accuracy'; it named val/loss"):
+        trained(script(tmp_path, text, metric="accuracy"), assigned(tmp_path))
+    with pytest.raises(ScriptFailed, match="Did you mean 'val/loss'"):
+        trained(script(tmp_path, text, metric="valid_loss"), assigned(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_users_own_sitecustomize_still_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "sitecustomize.py").write_text("print('my own set-up')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ["PYTHONPATH"], str(tmp_path / "own")]))
+    trained(script(tmp_path, logs("log")), assigned(tmp_path))
+    assert "my own set-up" in log(tmp_path)
+
+
+def test_an_error_of_the_logger_reaches_the_script_and_one_of_ours_does_not(tmp_path: Path) -> None:
+    wrong = logs("log").replace("1 / epoch", "1 / epoch if epoch < 4 else 'high'")
+    with pytest.raises(ScriptFailed, match="after step 3 of 6"):
+        trained(script(tmp_path / "wrong", wrong), assigned(tmp_path / "wrong"))
+    ours = logs("log", before="os.environ['TRIAL_FOLDER'] = '/nowhere'").replace(
+        "os.environ['TRIAL_FOLDER'])", "'runs')"
+    )
+    ours = ours.replace("'runs'", repr(str(tmp_path / "logs")))
+    with pytest.raises(ScriptFailed, match="none of its 0 lines has 'distance'; it named no metric at all"):
+        trained(script(tmp_path, ours), assigned(tmp_path))
+
+
+def test_only_rows_with_a_tuned_metric_are_kept(tmp_path: Path) -> None:
+    text = logs("[writer.add_scalar('train', i, i) for i in range(200)]; log")
+    items = trained(script(tmp_path, text), assigned(tmp_path, until=5))
+    assert curve(items) == truth(*range(1, 6))
+    rows = (tmp_path / "trial" / "checkpoints" / "script" / ".reports" / "logged.jsonl").read_text().splitlines()
+    assert sum("train" in json.loads(row) for row in rows) == 20
+
+
+def test_a_python_outside_of_a_trial_starts_as_ever(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import sys; print([type(finder) for finder in sys.meta_path])"]
+    shown = subprocess.run(command, env={"PYTHONPATH": str(STARTUP)}, capture_output=True, text=True, check=True)
+    assert "_Finder" not in shown.stdout
+    assert shown.stderr == ""

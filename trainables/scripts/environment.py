@@ -1,0 +1,40 @@
+"""The environment in which a trial's script starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.work import Assignment
+from trainables.scripts.trial_folder import FOLDER, ID, METRICS, RANKS, RUNNER, TrialFolder
+
+STARTUP = Path(__file__).resolve().parent / "startup"  # its sitecustomize follows what the script logs
+
+
+def environment_of(folder: TrialFolder, assignment: Assignment, metrics: Sequence[str], token: str) -> dict[str, str]:
+    """Our own environment, and the trial's; `token` tells the run from others of its name."""
+    run = folder.trial.parent.parent.name
+    name = f"{run}-{assignment.trial}"
+    return {
+        "WANDB_RUN_GROUP": run,
+        "WANDB_NAME": name,
+        **os.environ,
+        FOLDER: str(folder.path),
+        "TRIAL_SEED": str(assignment.seed),
+        "TRIAL_STEPS": str(assignment.until),
+        ID: f"{name}-{token}",
+        METRICS: json.dumps(list(metrics)),
+        RUNNER: f"{socket.gethostname()}:{os.getpid()}",
+        "PYTHONPATH": with_startup(),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(assignment.threads),
+        **{rank: "0" for rank in RANKS if rank in os.environ},
+    }
+
+
+def with_startup(*places: str) -> str:
+    """The PYTHONPATH of a process whose logging is followed: our folder, `places`, and our own PYTHONPATH."""
+    return os.pathsep.join([str(STARTUP), *places, *filter(None, [os.environ.get("PYTHONPATH")])])
