@@ -61,6 +61,41 @@ def test_a_script_that_only_logs_needs_no_change(logger: str, tmp_path: Path) ->
     assert texts(items) == []
 
 
+LIGHTNING = """
+import os, torch, {module} as L
+from {module}.loggers import CSVLogger
+
+class Net(L.LightningModule):
+    automatic_optimization = False
+    def training_step(self, batch, index): return None
+    def validation_step(self, batch, index): self.log("distance", torch.tensor(1.0 / (self.current_epoch + 1)))
+    def configure_optimizers(self): return None
+
+data = torch.utils.data.DataLoader(torch.zeros(4, 1), 1)
+logger = CSVLogger(os.environ["TRIAL_FOLDER"])
+L.Trainer(
+    max_epochs=6, logger=logger, enable_progress_bar=False, enable_checkpointing=False, num_sanity_val_steps=0,
+).fit(Net(), data, data)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["lightning", "pytorch_lightning"])
+def test_the_epochs_of_lightning_are_the_steps(module: str, tmp_path: Path) -> None:
+    pytest.importorskip(module)
+    items = trained(script(tmp_path, LIGHTNING.format(module=module)), assigned(tmp_path))
+    assert curve(items) == truth(*range(1, 7))
+
+
+@pytest.mark.slow
+def test_mlflows_client_logs_a_whole_step_at_once(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    text = logs("log", "mlflow", "from mlflow.entities import Metric; from mlflow import MlflowClient")
+    call = "MlflowClient().log_batch(run, [Metric('distance', 1 / epoch, 0, 9 * epoch), Metric('epoch', epoch - 1, 0, 9 * epoch)])"
+    text = text.replace(LOGGERS["mlflow"][2], call).replace("\nfor", "\nrun = mlflow.start_run().info.run_id\nfor")
+    assert curve(trained(script(tmp_path, text), assigned(tmp_path))) == truth(*range(1, 7))
+
+
 @pytest.mark.parametrize(
     "order",
     [

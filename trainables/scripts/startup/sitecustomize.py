@@ -87,8 +87,8 @@ def _mlflow(module: Any) -> None:
 
 def _mlflow_client(module: Any) -> None:
     def batch(client: Any, run_id: Any, metrics: Any = (), *_: Any, **__: Any) -> None:
-        for metric in metrics:
-            _write({metric.key: metric.value}, metric.step)
+        for step in sorted({metric.step for metric in metrics}):
+            _write({metric.key: metric.value for metric in metrics if metric.step == step}, step)
 
     client = module.MlflowClient
     _follow(
@@ -107,12 +107,25 @@ def _tensorboard(module: Any) -> None:
     )
 
 
+def _lightning(name: str) -> Callable[[Any], None]:
+    """Follow a logger of Lightning, which logs the epoch by a call of its own, if at all."""
+
+    def follow(module: Any) -> None:
+        _follow(getattr(module, name), "log_metrics", lambda _, metrics, step=None: _write(metrics, step))
+
+    return follow
+
+
 _LOGGERS = {
     "wandb.sdk.wandb_run": _wandb,
     "mlflow.tracking.fluent": _mlflow,
     "mlflow.tracking.client": _mlflow_client,
     "torch.utils.tensorboard.writer": _tensorboard,
     "tensorboardX.writer": _tensorboard,
+    "lightning.fabric.loggers.tensorboard": _lightning("TensorBoardLogger"),
+    "lightning.fabric.loggers.csv_logs": _lightning("CSVLogger"),
+    "lightning_fabric.loggers.tensorboard": _lightning("TensorBoardLogger"),  # of pytorch_lightning
+    "lightning_fabric.loggers.csv_logs": _lightning("CSVLogger"),
 }
 
 
