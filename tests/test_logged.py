@@ -63,7 +63,7 @@ def test_a_script_that_only_logs_needs_no_change(logger: str, tmp_path: Path) ->
 
 LIGHTNING = """
 import os, torch, {module} as L
-from {module}.loggers import CSVLogger
+from {module}{inside}.loggers import CSVLogger
 
 class Net(L.LightningModule):
     automatic_optimization = False
@@ -83,7 +83,8 @@ L.Trainer(
 @pytest.mark.parametrize("module", ["lightning", "pytorch_lightning"])
 def test_the_epochs_of_lightning_are_the_steps(module: str, tmp_path: Path) -> None:
     pytest.importorskip(module)
-    items = trained(script(tmp_path, LIGHTNING.format(module=module)), assigned(tmp_path))
+    inside = ".pytorch" if module == "lightning" else ""
+    items = trained(script(tmp_path, LIGHTNING.format(module=module, inside=inside)), assigned(tmp_path))
     assert curve(items) == truth(*range(1, 7))
 
 
