@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from orchestrator.console.signals import SIGNALLED
 from orchestrator.definition.units import time_option
 from orchestrator.driving.assignments import assignment
 from orchestrator.driving.continuation import describe_found
@@ -130,7 +131,7 @@ class Driver:
             reported, before = _reported(trial, answers), trial.cost_seconds
             self._recorder.use(self.devices.answered(trial, answers))
             for answer in answers:
-                if answer.kind == "paused":
+                if answer.kind == "paused" or (answer.kind == "ended" and self.stop_reason == SIGNALLED):
                     self.running.discard(number)
                     self.waiting.append(number)
                 else:
@@ -159,6 +160,8 @@ class Driver:
         Raises StorageError, and leaves the trial unchanged, if the reason is a full disk.
         """
         trial, why = self.history.trials[number], reason(kind, text)
+        if self._is_signals(trial, why):
+            return
         with self.ledger.transaction():
             self._recorder.use(self.devices.end(str(number), "lost", number))
             if trial.status is Status.RUNNING:
@@ -175,7 +178,7 @@ class Driver:
         """
         self.running.discard(number)
         trial = self.history.trials[number]
-        if trial.status is not Status.RUNNING:
+        if trial.status is not Status.RUNNING or self._is_signals(trial, why):
             return
         with self.ledger.transaction():
             self._recorder.use(self.devices.end(str(number), "lost", number))
@@ -359,6 +362,20 @@ class Driver:
         is_held = trial.number in self.running
         self.running.discard(trial.number)
         self._retention.let_go(trial, is_held=is_held, done=done)
+
+    def _is_signals(self, trial: Trial, why: str) -> bool:
+        """Whether the signal that stops the sweep may have ended the trial: Slurm and systemd signal every process of a job.
+
+        Then it is interrupted, as the sweep is, and no loss counts against it.
+        """
+        if self.stop_reason != SIGNALLED or trial.status is not Status.RUNNING:
+            return False
+        self.running.discard(trial.number)
+        with self.ledger.transaction():
+            self._recorder.use(self.devices.end(str(trial.number), "lost", trial.number))
+            text = f"trial {trial.number} ended at the signal, at step {trial.step} ({why}); it is to be resumed"
+            self._recorder.tell("notice", text, trial.number)
+        return True
 
     def _stop_if_all_fail(self) -> None:
         if self.abort_reason:

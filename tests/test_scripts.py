@@ -189,7 +189,8 @@ def test_the_two_sides_of_the_protocol_use_the_same_words() -> None:
 
 def test_a_rank_that_the_sweep_itself_has_is_not_the_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_PROCID", "3")  # report() of rank 3 would wait for ever for what rank 0 was to tell
-    text = IMPORT + STARTS_OVER.format(line=REPORTED)
+    monkeypatch.setenv("SLURM_NTASKS", "4")  # Lightning would wait for three other ranks, or refuse to start
+    text = "import os\nassert 'SLURM_NTASKS' not in os.environ\n" + IMPORT + STARTS_OVER.format(line=REPORTED)
     assert curve(trained(script(tmp_path, text), assigned(tmp_path))) == truth(*range(1, 7))
 
 

@@ -11,11 +11,13 @@ from orchestrator.money.devices import asked
 
 
 def cpus() -> int:
-    """The CPUs that this process may use."""
+    """The CPUs that this process may use. Slurm grants some of a node's, and not every cluster hides the others."""
     try:
-        return len(os.sched_getaffinity(0))
+        seen = len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
-        return os.cpu_count() or 1
+        seen = os.cpu_count() or 1
+    granted = os.environ.get("SLURM_CPUS_ON_NODE", "")
+    return min(seen, int(granted)) if granted.isdigit() else seen
 
 
 def gpus() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from pathlib import Path
 
@@ -111,9 +112,13 @@ def lock_run(folder: Path) -> filelock.FileLock:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         who = _holder(folder)
-        raise RunInUse(
-            f"{folder}: in use by another driver{who}. Wait for it, stop it, or use another --name."
-        ) from None
+        copies = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
+        remedy = (
+            "Wait for it, stop it, or use another --name."
+            if copies == "1"
+            else f"srun has started this command {copies} times, and one is enough: leave out srun, or write srun --ntasks=1."
+        )
+        raise RunInUse(f"{folder}: in use by another driver{who}. {remedy}") from None
     return lock
 
 

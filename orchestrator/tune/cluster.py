@@ -173,12 +173,18 @@ def _in_thread(connect: Callable[[], None], *, on_loopback: bool = False) -> Non
         thread.start()
         while thread.is_alive():
             thread.join(STOP_SECONDS)  # signals are heard in between
+            _take_sigterm_back()
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
-    if threading.current_thread() is threading.main_thread() and (handler := signal.getsignal(signal.SIGTERM)):
-        signal.signal(signal.SIGTERM, handler)  # Ray's C++ has put its own before it, which prints a stack
     if failure:
         raise failure[0]
+
+
+def _take_sigterm_back() -> None:
+    """Ray's C++ puts a handler of its own before ours: it prints a stack, calls ours, and aborts the process by an alarm."""
+    if threading.current_thread() is threading.main_thread() and (handler := signal.getsignal(signal.SIGTERM)):
+        signal.signal(signal.SIGTERM, handler)
+        signal.alarm(0)
 
 
 @contextlib.contextmanager

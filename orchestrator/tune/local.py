@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.definition.machine import cpus
 from orchestrator.errors import EngineLost, OrchestratorError, StorageError
 from orchestrator.tune.loss import Loss
 from orchestrator.tune.settings import ENVIRONMENT, unless_set
@@ -47,7 +48,7 @@ class LocalRay:
             raise self._storage_error(str(error)) from error
         # Ray opens its folder to all users; the one above it stays ours.
         options = {
-            "num_cpus": _cpus(), "object_store_memory": SERVERS_MEMORY, "temp_dir": str(self._temporary / "r"),
+            "num_cpus": cpus(), "object_store_memory": SERVERS_MEMORY, "temp_dir": str(self._temporary / "r"),
             "logs": str(self._logs),
         }  # fmt: skip
         variables = {**os.environ, **unless_set(ENVIRONMENT), **environment, **self.token, VARIABLE: self._mark}
@@ -107,10 +108,3 @@ class LocalRay:
             f"Ray could not be started in {self._temporary}: {why}. Make room there, or name another folder with a short "
             "path: TMPDIR=/var/tmp."
         )
-
-
-def _cpus() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1

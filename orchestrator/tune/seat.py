@@ -8,6 +8,8 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
@@ -20,6 +22,7 @@ from orchestrator.tune.left_behind import left_behind
 from orchestrator.worker.job import Answer, Job, Order, other
 from orchestrator.worker.limits import data_bytes, limited, noted, watched
 from search.work import Notice
+from trainables.ranks import without_ranks
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -47,11 +50,15 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         self._leave = self._save = False
         self._is_new = True
         self._memory_limit: int | None = None
+        for name in os.environ.keys() - without_ranks(os.environ):
+            del os.environ[name]
+        if threading.current_thread() is threading.main_thread():
+            # A signal to all processes of the job is the driver's business: it lets the trials save. Ray's handler would
+            # end the training. A KeyboardInterrupt here is the training's own.
+            signal.signal(signal.SIGINT, lambda *_: None)
+            signal.signal(signal.SIGTERM, partial(_end_if_forked, os.getpid()))
         # Blocked for Ray's servers (see keeper.py); what a training starts must be able to end by them.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
-        if threading.current_thread() is threading.main_thread():
-            # Ctrl-C is the driver's business; a KeyboardInterrupt here is the training's own.
-            signal.signal(signal.SIGINT, lambda *_: None)
 
     def assign(self, order: Order | None, save: bool) -> None:
         """Called by the driver before the next `step`: leave the present trial (saved or not) and start `order`."""
@@ -162,3 +169,10 @@ class Seat(tune.Trainable):  # type: ignore[misc]
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         pass
+
+
+def _end_if_forked(seat: int, number: int, frame: FrameType | None) -> None:
+    """A process that the training has forked inherits the seat's handlers, and must be able to end."""
+    if os.getpid() != seat:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from search.work import Assignment
+from trainables.ranks import without_ranks
 from trainables.scripts.trial_folder import FOLDER, ID, METRICS, RANKS, RUNNER, TrialFolder
 
 STARTUP = Path(__file__).resolve().parent / "startup"  # its sitecustomize follows what the script logs
@@ -18,10 +19,11 @@ def environment_of(folder: TrialFolder, assignment: Assignment, metrics: Sequenc
     """Our own environment, and the trial's; `token` tells the run from others of its name."""
     run = folder.trial.parent.parent.name
     name = f"{run}-{assignment.trial}"
+    alone = without_ranks(os.environ)
     return {
         "WANDB_RUN_GROUP": run,
         "WANDB_NAME": name,
-        **os.environ,
+        **alone,
         FOLDER: str(folder.path),
         "TRIAL_SEED": str(assignment.seed),
         "TRIAL_STEPS": str(assignment.until),
@@ -31,7 +33,7 @@ def environment_of(folder: TrialFolder, assignment: Assignment, metrics: Sequenc
         "PYTHONPATH": with_startup(),
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": str(assignment.threads),
-        **{rank: "0" for rank in RANKS if rank in os.environ},
+        **{rank: "0" for rank in RANKS if rank in alone},
     }
 
 

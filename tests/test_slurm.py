@@ -1,0 +1,161 @@
+"""A sweep in a Slurm job: signals to every process, CPUs that are granted, tasks that srun has started."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator.console.signals import SIGNALLED
+from orchestrator.definition import machine
+from orchestrator.driver import Driver
+from orchestrator.errors import OrchestratorError, RunInUse
+from orchestrator.record.ledger import Ledger
+from search.records import Status
+from search.work import Ended, Reported
+from tests.support import ROOT, recorded, run_script, small_sweep
+
+
+@pytest.mark.parametrize("how", ["failed", "killed", "ended"])
+def test_a_trial_that_ends_at_the_signal_is_resumed_and_nothing_counts_against_it(tmp_path: Path, how: str) -> None:
+    ledger = Ledger.write(tmp_path)
+    driver = Driver(small_sweep(num_samples=1, retries=0), ledger)
+    while (order := driver.next()) is None or order.kind != "train":
+        assert order is not None
+        driver.finish_job(order)
+    driver.receive(0, [Reported(step=1, metrics={"loss": 1.0})])
+    driver.stop(SIGNALLED)
+    if how == "failed":
+        driver.fail(0, "SystemExit", "1")
+    elif how == "killed":
+        driver.lose(0, "its process was ended from outside by SIGTERM")
+    else:  # it has a handler, which saves and exits with code 0
+        driver.receive(0, [Ended(step=1, text="the script ended with exit code 0")], done=True)
+    assert driver.finished
+    driver.close()
+    ledger.close()
+    again = Ledger.write(tmp_path)
+    driver = Driver(small_sweep(num_samples=1, retries=0), again)
+    assert driver.waiting == [0]
+    assert driver.history.trials[0].status is Status.RUNNING
+    assert recorded(tmp_path, "lost") == []
+    again.close()
+
+
+def test_a_trial_that_fails_without_a_signal_has_failed(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path)
+    driver = Driver(small_sweep(num_samples=1), ledger)
+    while (order := driver.next()) is None or order.kind != "train":
+        assert order is not None
+        driver.finish_job(order)
+    driver.stop("the time budget of 6h is used up")
+    driver.fail(0, "SystemExit", "1")
+    assert driver.history.trials[0].status is Status.FAILED
+    ledger.close()
+
+
+@pytest.mark.ray
+def test_a_signal_to_every_process_lets_the_trials_save(tmp_path: Path) -> None:
+    script = ROOT / "tests" / "sweeps" / "steady.py"
+    process = subprocess.Popen(
+        [sys.executable, str(script), "--runs", str(tmp_path)], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env=os.environ | {"PYTHONPATH": str(ROOT), "SLEEP": "0.05", "STEPS": "400"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 90
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OrchestratorError):  # not there yet
+            if len(recorded(tmp_path / "steady", "report")) >= 3:
+                break
+        time.sleep(0.05)
+    for member in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+        member.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, output
+    assert "interrupted after a clean save" in output
+    assert "ended at the signal" not in output  # each has saved, and then paused
+    assert recorded(tmp_path / "steady", "ending") == []
+    reached = {row["trial"]: row["step"] for row in recorded(tmp_path / "steady", "report")}
+    saved = {row["trial"]: row["step"] for row in recorded(tmp_path / "steady", "checkpoint")}
+    assert saved.items() >= reached.items()  # not one step has to be trained again
+
+
+def test_the_handler_of_rays_own_is_taken_away_while_ray_starts() -> None:
+    from orchestrator.tune.cluster import _in_thread
+
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+
+    def connect() -> None:  # as Ray does, behind Python's back
+        ctypes.CDLL(None).signal(signal.SIGTERM, ctypes.c_void_p(signal.SIG_IGN))
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+
+    try:
+        _in_thread(connect)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+
+
+def test_a_seat_outlives_sigterm_and_what_it_has_forked_does_not() -> None:
+    from orchestrator.tune.seat import _end_if_forked
+
+    before = signal.signal(signal.SIGTERM, partial(_end_if_forked, os.getpid()))
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        child = multiprocessing.get_context("fork").Process(target=threading.Event().wait, args=(30,))
+        child.start()
+        child.terminate()
+        child.join(10)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert child.exitcode == -signal.SIGTERM
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_training_in_a_worker_does_not_see_the_tasks_of_srun(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import os\nfrom orchestrator import Space, Sweep, launch, uniform\n"
+        "def train(config, state):\n"
+        "    while True:\n"
+        "        assert os.environ['SLURM_JOB_ID'] == '7'\n"
+        "        yield {'loss': float('SLURM_NTASKS' in os.environ)}, 0\n"
+        "launch(Sweep('mine', train, Space({'x': uniform(0, 1)}), minimize='loss', steps=1, num_samples=1))\n"
+    )
+    tasks = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "2"}
+    done = run_script(tmp_path / "mine.py", cwd=tmp_path, PYTHONPATH=str(ROOT), **tasks)
+    assert done.returncode == 0, done.stderr
+    assert [row["metrics"] for row in recorded(tmp_path / "runs" / "mine", "report")] == [{"loss": 0.0}]
+
+
+@pytest.mark.parametrize(("granted", "cpus"), [("1", 1), ("100000", None), ("", None)])
+def test_a_sweep_takes_the_cpus_that_slurm_grants(
+    granted: str, cpus: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_CPUS_ON_NODE", raising=False)
+    seen = machine.cpus()
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", granted)
+    assert machine.cpus() == (cpus or seen)
+
+
+def test_of_several_copies_that_srun_starts_one_runs_and_the_others_say_what_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.write(tmp_path)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    with pytest.raises(RunInUse, match=r"srun has started this command 4 times.*srun --ntasks=1"):
+        Ledger.write(tmp_path)
+    ledger.close()
