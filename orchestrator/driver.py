@@ -157,10 +157,12 @@ class Driver:
     def fail(self, number: int, kind: str, text: str, detail: str = "") -> None:
         """A trial raised an error: `kind` is its class, `text` its message, `detail` its traceback.
 
-        Raises StorageError, and leaves the trial unchanged, if the reason is a full disk.
+        After a signal that stops the sweep, it is a loss. Raises StorageError, and leaves the trial unchanged, if the reason
+        is a full disk.
         """
         trial, why = self.history.trials[number], reason(kind, text)
-        if self._is_signals(trial, why):
+        if self.stop_reason == SIGNALLED and trial.status is Status.RUNNING:
+            self.lose(number, why)
             return
         with self.ledger.transaction():
             self._recorder.use(self.devices.end(str(number), "lost", number))
@@ -174,15 +176,22 @@ class Driver:
     def lose(self, number: int, why: str) -> None:
         """A trial's worker is gone (killed, its node lost, silent for too long): resume from the last checkpoint.
 
-        A trial that repeatedly loses its worker at the same step is given up after `retries`.
+        A trial that repeatedly loses its worker at the same step is given up after `retries`; a loss after a signal that
+        stops the sweep does not count.
         """
         self.running.discard(number)
         trial = self.history.trials[number]
-        if trial.status is not Status.RUNNING or self._is_signals(trial, why):
+        if trial.status is not Status.RUNNING:
             return
         with self.ledger.transaction():
             self._recorder.use(self.devices.end(str(number), "lost", number))
-            self._recorder.lose(trial, why)
+            if (
+                self.stop_reason == SIGNALLED
+            ):  # it may have gone to the training, too: Slurm signals all processes of a job
+                text = f"trial {number} ended at the signal, at step {trial.step} ({why}); it is to be resumed"
+                self._recorder.tell("notice", text, number)
+            else:
+                self._recorder.lose(trial, why)
         if trial.status is Status.RUNNING:
             self.waiting.insert(0, number)
         self._stop_if_all_fail()
@@ -362,20 +371,6 @@ class Driver:
         is_held = trial.number in self.running
         self.running.discard(trial.number)
         self._retention.let_go(trial, is_held=is_held, done=done)
-
-    def _is_signals(self, trial: Trial, why: str) -> bool:
-        """Whether the signal that stops the sweep may have ended the trial: Slurm and systemd signal every process of a job.
-
-        Then it is interrupted, as the sweep is, and no loss counts against it.
-        """
-        if self.stop_reason != SIGNALLED or trial.status is not Status.RUNNING:
-            return False
-        self.running.discard(trial.number)
-        with self.ledger.transaction():
-            self._recorder.use(self.devices.end(str(trial.number), "lost", trial.number))
-            text = f"trial {trial.number} ended at the signal, at step {trial.step} ({why}); it is to be resumed"
-            self._recorder.tell("notice", text, trial.number)
-        return True
 
     def _stop_if_all_fail(self) -> None:
         if self.abort_reason:

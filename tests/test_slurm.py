@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -91,7 +90,7 @@ def test_a_signal_to_every_process_lets_the_trials_save(tmp_path: Path) -> None:
 
 
 def test_the_handler_of_rays_own_is_taken_away_while_ray_starts() -> None:
-    from orchestrator.tune.cluster import _in_thread
+    from orchestrator.tune.cluster import in_thread
 
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
@@ -103,20 +102,23 @@ def test_the_handler_of_rays_own_is_taken_away_while_ray_starts() -> None:
         time.sleep(0.2)
 
     try:
-        _in_thread(connect)
+        in_thread(connect)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert heard == [signal.SIGTERM]
 
 
 def test_a_seat_outlives_sigterm_and_what_it_has_forked_does_not() -> None:
-    from orchestrator.tune.seat import _end_if_forked
+    from orchestrator.tune.seat import end_if_forked
 
-    before = signal.signal(signal.SIGTERM, partial(_end_if_forked, os.getpid()))
+    before = signal.signal(signal.SIGTERM, partial(end_if_forked, os.getpid()))
     try:
         os.kill(os.getpid(), signal.SIGTERM)
-        child = multiprocessing.get_context("fork").Process(target=threading.Event().wait, args=(30,))
+        fork = multiprocessing.get_context("fork")
+        ready = fork.Event()
+        child = fork.Process(target=lambda: (ready.set(), time.sleep(30)))
         child.start()
+        assert ready.wait(10)
         child.terminate()
         child.join(10)
     finally:

@@ -125,7 +125,7 @@ def _open_local(
             return
     stack.enter_context(_token(local.token))
     stack.callback(ray.shutdown)
-    _in_thread(lambda: _init(local.address, _node_ip_address=LOOPBACK), on_loopback=True)
+    in_thread(lambda: _init(local.address, _node_ip_address=LOOPBACK), on_loopback=True)
 
 
 def _record_loss(driver: Driver) -> None:
@@ -137,7 +137,7 @@ def _record_loss(driver: Driver) -> None:
 def _join(address: str) -> None:
     """Connect to the user's cluster; only the user can fix what fails there."""
     try:
-        _in_thread(lambda: _init(address))
+        in_thread(lambda: _init(address))
     except ConnectionError as error:
         raise BadInput(f"--address {address}: no Ray cluster answers there ({error}).") from error
     except AuthenticationError as error:
@@ -156,7 +156,7 @@ def _init(address: str, **more: Any) -> None:
     ray.init(address=address, logging_level="ERROR", log_to_driver=False, **more)
 
 
-def _in_thread(connect: Callable[[], None], *, on_loopback: bool = False) -> None:
+def in_thread(connect: Callable[[], None], *, on_loopback: bool = False) -> None:
     """Not in the main thread: there Ray would replace our SIGTERM handler with its own, which loses running work."""
     failure: list[BaseException] = []
 

@@ -56,7 +56,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
             # A signal to all processes of the job is the driver's business: it lets the trials save. Ray's handler would
             # end the training. A KeyboardInterrupt here is the training's own.
             signal.signal(signal.SIGINT, lambda *_: None)
-            signal.signal(signal.SIGTERM, partial(_end_if_forked, os.getpid()))
+            signal.signal(signal.SIGTERM, partial(end_if_forked, os.getpid()))
         # Blocked for Ray's servers (see keeper.py); what a training starts must be able to end by them.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
 
@@ -171,7 +171,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         pass
 
 
-def _end_if_forked(seat: int, number: int, frame: FrameType | None) -> None:
+def end_if_forked(seat: int, number: int, frame: FrameType | None) -> None:
     """A process that the training has forked inherits the seat's handlers, and must be able to end."""
     if os.getpid() != seat:
         signal.signal(number, signal.SIG_DFL)
