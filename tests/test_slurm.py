@@ -6,10 +6,13 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -161,3 +164,54 @@ def test_of_several_copies_that_srun_starts_one_runs_and_the_others_say_what_to_
     with pytest.raises(RunInUse, match=r"srun has started this command 4 times.*srun --ntasks=1"):
         Ledger.write(tmp_path)
     ledger.close()
+
+
+def scripts() -> list[str]:
+    """Those of the page: for one node, and for several."""
+    return re.findall(r"```sh\n(#!/bin/bash\n.*?)```", (ROOT / "docs" / "cluster.md").read_text(), re.S)
+
+
+def test_the_pages_scripts_are_bash_and_use_options_that_ray_has() -> None:
+    from ray.scripts.scripts import start
+
+    one, several = scripts()
+    for script in (one, several):
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    known = {option for parameter in start.params for option in parameter.opts}
+    used = {word for line in re.findall(r"ray start .*|\$start .*", several) for word in re.findall(r"--[a-z-]+", line)}
+    assert used - {"--nodes", "--ntasks", "--exclude"} <= known
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_job_that_slurm_cancels_ends_after_a_clean_save(tmp_path: Path) -> None:
+    if shutil.which("sbatch") is None or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
+        pytest.skip("needs a Slurm cluster that sees this folder (--basetemp)")
+    (tmp_path / "tune.py").write_text(
+        "import time\nfrom orchestrator import Space, Sweep, launch, uniform\n"
+        "def train(config, state):\n"
+        "    for step in range(state or 0, 1000):\n"
+        "        time.sleep(0.2)\n"
+        "        yield {'loss': 1 / (step + 1)}, step + 1\n"
+        "launch(Sweep('mine', train, Space({'x': uniform(0, 1)}), minimize='loss', steps=1000))\n"
+    )
+    (tmp_path / "job.sh").write_text(scripts()[0])
+    limits = ["--time=5", "--array=1", "--cpus-per-task=1", "--output=out.txt"]
+    places = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    job = subprocess.run(
+        ["sbatch", "--parsable", *limits, "job.sh"], cwd=tmp_path, env=os.environ | places, text=True, check=True,
+        stdout=subprocess.PIPE,
+    ).stdout.strip()  # fmt: skip
+    out = tmp_path / "out.txt"
+    assert within(120, lambda: out.exists() and "first report" in out.read_text())
+    subprocess.run(["scancel", job], check=True)
+    assert within(60, lambda: "To go on, run the same command" in out.read_text()), out.read_text()
+    assert recorded(tmp_path / "runs" / "mine", "ending") == []
+
+
+def within(seconds: float, is_so: Callable[[], bool]) -> bool:
+    """Whether it is so in this time."""
+    deadline = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return is_so()
