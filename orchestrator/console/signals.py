@@ -57,6 +57,7 @@ class Signals:
         self._is_over = True
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        signal.alarm(0)  # while it starts, Ray's handler may hear SIGTERM first: its alarm would abort the process
         now = time.monotonic()
         if self._leaves or (self.received and now - self._at < ONE_REQUEST_SECONDS):
             return

@@ -181,10 +181,9 @@ def in_thread(connect: Callable[[], None], *, on_loopback: bool = False) -> None
 
 
 def _take_sigterm_back() -> None:
-    """Ray's C++ puts a handler of its own before ours: it prints a stack, calls ours, and aborts the process by an alarm."""
+    """Ray's C++ puts a handler of its own before ours: it prints a stack, calls ours, and sets an alarm."""
     if threading.current_thread() is threading.main_thread() and (handler := signal.getsignal(signal.SIGTERM)):
         signal.signal(signal.SIGTERM, handler)
-        signal.alarm(0)
 
 
 @contextlib.contextmanager
