@@ -185,9 +185,7 @@ class Driver:
             return
         with self.ledger.transaction():
             self._recorder.use(self.devices.end(str(number), "lost", number))
-            if (
-                self.stop_reason == SIGNALLED
-            ):  # it may have gone to the training, too: Slurm signals all processes of a job
+            if self.stop_reason == SIGNALLED:  # which Slurm may have sent to the training, too
                 text = f"trial {number} ended at the signal, at step {trial.step} ({why}); it is to be resumed"
                 self._recorder.tell("notice", text, number)
             else:

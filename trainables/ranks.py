@@ -1,7 +1,7 @@
 """Take from an environment what srun or mpirun says of the process that they started: its rank, and how many there are.
 
-A sweep that was started so hands it on to its trials, and it is not about them: a training that believes it would wait for
-ranks that nobody starts. Lightning, JAX, timm and accelerate look there. The job's own variables stay (SLURM_JOB_ID).
+A sweep that was started so would hand it on to its trials, which are no such processes: Lightning refuses to start, or waits
+for ranks that nobody starts; accelerate looks there, too. The job's own variables stay (SLURM_JOB_ID).
 """
 
 from __future__ import annotations
