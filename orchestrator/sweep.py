@@ -85,7 +85,7 @@ class Sweep:
     keep_checkpoints: int = 5  # number of the best completed trials that keep their checkpoints
     finalists: int | None = None  # number of the best trials to train again at the end; None: the searcher's default
     confirmations: int = 1  # trainings of each finalist, on fresh seeds
-    transfer: Sequence[str] = ()  # earlier runs from which the searcher learns: names beside this one, or folders
+    transfer: Sequence[str] = ()  # earlier runs, whose best start first: names beside this one, or folders
     chosen: Mapping[str, str] = field(
         init=False, repr=False, compare=False
     )  # "searcher", "scheduler": why this default

@@ -79,7 +79,7 @@ class Searcher(ABC):
         return ""
 
     def use_of_earlier(self) -> str:
-        """From when on it learns from `history.earlier`, in words; "": never, so a sweep with `transfer` refuses it."""
+        """From when on it learns from `history.earlier`, in words; "": never."""
         return ""
 
     def check(self, space: Space) -> None:  # noqa: B027 - most searchers accept every space

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
 RESOURCES = ("cpu", "gpu", "memory")
-LEARN_FROM_EARLIER = "MultitaskSearch, SigOptSearch and FromFound"  # our searchers with a `use_of_earlier`
 SEARCHED = 10  # full trainings that the budget we advise leaves to search with
 
 
@@ -246,9 +245,4 @@ def transfer(sweep: Sweep) -> tuple[str, ...]:
     for run in runs:
         if not isinstance(run, (str, PathLike)) or not str(run):
             raise BadInput(f"Sweep(transfer): {run!r} is not a run; write the names or folders of earlier runs.")
-    if runs and not sweep.searcher.use_of_earlier():
-        raise BadInput(
-            f"Sweep(transfer={runs!r}, searcher={shown(sweep.searcher)}): {type(sweep.searcher).__name__} does not learn "
-            f"from earlier runs; {LEARN_FROM_EARLIER} do. Write searcher=MultitaskSearch(), or leave out transfer."
-        )
     return tuple(str(run) for run in runs)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.console.plurals import plural
 from orchestrator.definition import direction, other_length, small_space
 from search.history import lessons
+from search.rules.earlier import best_apart
 from search.rules.retries import retriable
 from search.wording import shown
 
@@ -39,13 +40,18 @@ def chosen(driver: Driver) -> list[str]:
 
 
 def taught(driver: Driver) -> list[str]:
-    """How much each earlier run of `transfer` teaches, and from when on."""
+    """What each earlier run of `transfer` is for: which of its configurations start first, and who learns from it."""
     sweep, texts = driver.sweep, []
     for run, earlier in zip(sweep.transfer, driver.history.earlier, strict=True):
         if results := len(lessons(earlier, sweep.space)):
-            texts.append(
-                f"{shown(sweep.searcher)} learns from {plural(results, 'result')} of {run}, {sweep.searcher.use_of_earlier()}."
-            )
+            use, searcher = sweep.searcher.use_of_earlier(), shown(sweep.searcher)
+            if earlier.is_tried_first:
+                count = len(best_apart(earlier, sweep.space))
+                texts.append(
+                    f"The best {plural(count, 'configuration')} of {run} {'start' if count > 1 else 'starts'} first."
+                )
+            if use:
+                texts.append(f"{searcher} learns from {plural(results, 'result')} of {run}, {use}.")
         else:
             texts.append(f"Warning: {run} teaches nothing: no full training of it has a result in the present space.")
     return texts

@@ -25,6 +25,7 @@ from orchestrator.reading.forecasts import (
 from orchestrator.reading.out_of_time import time_budget_left
 from orchestrator.reading.room import smoke_seconds, trainings_in_all
 from search.history import History, incumbent
+from search.rules.earlier import BEST
 from search.rules.to_start import to_start
 from search.schedulers.run_to_end import RunToEnd
 
@@ -66,7 +67,8 @@ def limit_rows(sweep: Sweep, history: History) -> list[str]:
             f"finalists  the best {count} are trained again at the end, {sweep.confirmations} × each on fresh seeds{more}"
         )
     if sweep.transfer:
-        lines.append(f"transfer   learns from {', '.join(sweep.transfer)}")
+        learns = ", and the search learns from these runs" if sweep.searcher.use_of_earlier() else ""
+        lines.append(f"transfer   the best {BEST} configurations of {', '.join(sweep.transfer)} start first{learns}")
     return lines
 
 

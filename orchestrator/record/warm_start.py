@@ -1,4 +1,4 @@
-"""Histories of earlier runs, for searchers that can learn from them.
+"""Histories of earlier runs: their best configurations start first, and some searchers learn from them.
 
 A run uses the records that another had when it first named that one: it notes the number of the last record in its own
 ledger and ignores later records of the other run, so a decision stays a function of the record. It also notes a
@@ -29,8 +29,8 @@ def earlier_histories(
     """The histories of `sweep.transfer`, and the texts of events to record for runs named for the first time.
 
     `events` are the transfer events on record. A trial keeps its own task and steps; a trial whose configuration is not
-    in the present space is marked (`in_space`), as after any change of the space. Random configurations avoid those of an
-    earlier run, unless its event was noted by a release in which they did not. Raises BadInput for a run with another
+    in the present space is marked (`in_space`), as after any change of the space. The best configurations of an earlier
+    run start first, and random ones avoid all of its; its event notes both, as older releases did neither. Raises BadInput for a run with another
     metric or other parameters.
     """
     noted = {(note := json.loads(row["text"]))["run"]: note for row in events}
@@ -44,8 +44,9 @@ def earlier_histories(
             ledger.close()
         fingerprint = _fingerprint(history)
         if run not in noted:
-            history.is_avoided = True
-            texts.append(json.dumps({"run": run, "up_to": up_to, "fingerprint": fingerprint, "is_avoided": True}))
+            history.is_avoided = history.is_tried_first = True
+            use = {"is_avoided": True, "is_tried_first": True}
+            texts.append(json.dumps({"run": run, "up_to": up_to, "fingerprint": fingerprint} | use))
         elif noted[run]["fingerprint"] != fingerprint:
             raise ResumeRefused(
                 f"{folder}: transfer={run!r} does not hold the records that this run has begun with. Bring that run "
@@ -53,6 +54,7 @@ def earlier_histories(
             )
         else:
             history.is_avoided = noted[run].get("is_avoided", False)
+            history.is_tried_first = noted[run].get("is_tried_first", False)
         histories.append(history)
     return histories, texts
 

@@ -1,4 +1,4 @@
-"""Try the user's configurations first."""
+"""Try some configurations first: the user's, then the best ones of earlier sweeps."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from dataclasses import replace
 from search.contract import Searcher
 from search.history import History
 from search.records import Config, Enough, Suggestion, start
+from search.rules.earlier import proven
 
 
 def points_first(points: Sequence[Config], history: History, then: Searcher) -> Suggestion | Enough | None:
-    """The next of `points` that is not yet a trial; after all of them, the suggestion of `then`.
+    """The next of `points`, then of the earlier sweeps' best, that is not yet a trial; after them, the suggestion of `then`.
 
     If `then` resumes its trials, it decides how far the first stretch of a point trains. Raises ValueError for a point
     outside the space.
     """
-    for index, point in enumerate(points if history.room else ()):
-        config = history.space.check(point)
+    for config, evidence in to_try(points, history) if history.room else ():
         if history.known(config) is None:
-            evidence = f"point {index + 1} of {len(points)}"
             if not then.continues:
                 return start(config, origin="point", evidence=evidence)
             wish = then.suggest(history)
@@ -27,3 +26,9 @@ def points_first(points: Sequence[Config], history: History, then: Searcher) -> 
                 return wish
             return replace(wish, config=config, origin="point", evidence=evidence)
     return then.suggest(history)
+
+
+def to_try(points: Sequence[Config], history: History) -> list[tuple[Config, str]]:
+    """The configurations to try first, each with the reason."""
+    own = [(history.space.check(point), f"point {number} of {len(points)}") for number, point in enumerate(points, 1)]
+    return [*own, *proven(history)]

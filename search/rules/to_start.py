@@ -8,6 +8,7 @@ from search.records import FINALIST
 from search.rules.baseline import awaits_baseline
 from search.rules.conduct import Rules
 from search.rules.finalists import repeats_for_certain
+from search.rules.points import to_try
 
 
 def to_start(history: History, searcher: Searcher, rules: Rules) -> int | None:
@@ -17,8 +18,7 @@ def to_start(history: History, searcher: Searcher, rules: Rules) -> int | None:
     rest = searcher.remaining(history)
     if rest is None:
         return room
-    points = [history.space.check(point) for point in rules.points]
-    keys = {key_of(config) for config in points if history.known(config) is None}
+    keys = {key_of(config) for config, _ in to_try(rules.points, history) if history.known(config) is None}
     if is_new:
         keys.add(key_of(rules.baseline or {}))
     for config in rest:
