@@ -149,7 +149,6 @@ BEFORE = {
     "a task of an unknown field": Wrong('bowl(tasks=[Task.changed("s", 0.1, data_shar=0.1), *Task.epochs(1.0)])', ("no field 'data_shar'", "Did you mean 'data_share'?")),
     "a name with a slash": Wrong('plain(name="a/b")', ("name='a/b'", "use letters, digits")),
     "transfer from nothing": Wrong('plain(searcher=MultitaskSearch(), transfer=("old",))', ("'old' is not a run", "ledger.db"), ("--dry-run",), names_line=False),
-    "transfer for a searcher that ignores it": Wrong('plain(transfer=("old",))', ("searcher=Random()", "does not learn from earlier runs", "Write searcher=MultitaskSearch()")),
     "transfer from nothing, started": Wrong('plain(searcher=MultitaskSearch(), transfer=("old",))', ("'old' is not a run",), names_line=False),
     # Scripts.
     "no command": Wrong('Script("", metric="loss", mode="min", horizon=3)', ("Script(command='')", "'python train.py'")),
