@@ -18,7 +18,7 @@ from orchestrator.record.ledger import Ledger
 from orchestrator.record.warm_start import earlier_histories
 from search.contract import Verdict
 from search.history import History
-from search.records import Report, Status, Suggestion, start
+from search.records import Report, Suggestion, start
 from search.schedulers.asha import Asha
 from search.searchers.grid import Grid
 from search.searchers.multitask import MultitaskSearch

@@ -216,6 +216,11 @@ class Channels:
             self._memory["channel"] = OUTPUT
             self._logged.clear()
             return found
+        if kind := next(filter(None, map(_another_run, logged)), ""):
+            raise failure_of(self._script)(
+                f"the script logs {self._script.metric!r} in more than one {kind} run, and a trial has one curve. Log the value "
+                "to tune under a name of its own, such as the mean over the folds."
+            )
         self._logged += self._heard_in(logged, notify=False)  # validation comes after many rows of training
         if not self._logged or (len(self._logged) == 1 and channel != LOGGED and not (has_ended or self._others_log())):
             return []
@@ -282,3 +287,8 @@ class Channels:
         """What the line counts up to the horizon itself, such as `env 5000/100000`; a word for steps before any other."""
         found = {word: number for word, (number, total) in line.counted.items() if total == self._script.horizon}
         return {word: number for word, number in found.items() if word in line.steps} or ({} if line.steps else found)
+
+
+def _another_run(line: Line) -> str:
+    """The kind of logger in a second run of which the metric was logged; empty if the line does not tell of one."""
+    return (line.others or {}).get("another_run", "")

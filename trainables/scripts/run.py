@@ -369,13 +369,13 @@ class ScriptRun(Run):
                 try:
                     while self._heard:
                         self._settle(self._heard.popleft())
-                except TrainsOn as error:
+                    if not self._listen(has_ended=False):
+                        time.sleep(LATEST)
+                except (TrainsOn, ScriptFailed) as error:
                     self._note_that_it_trains_on(error)
                     return
-            if not self._listen(has_ended=False):
-                time.sleep(LATEST)
 
-    def _note_that_it_trains_on(self, error: TrainsOn) -> None:
+    def _note_that_it_trains_on(self, error: TrainsOn | ScriptFailed) -> None:
         if self._step >= self._script.horizon:
             self._memory.setdefault("trains_on", str(error))
             self._remember()

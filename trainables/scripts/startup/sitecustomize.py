@@ -1,6 +1,7 @@
 """Let the sweep read what a script logs to W&B, MLflow or TensorBoard. Python imports a module of this name at its start.
 
-Each call of a logging function also appends a row to `.reports/logged.jsonl`: {"epoch": 3, "val/loss": 0.52}. The
+Each call of a logging function also appends a row to `.reports/logged.jsonl`: {"epoch": 3, "val/loss": 0.52}; if the
+metric is logged in a second run of the same logger, also "another_run": "W&B". The
 script's Python may be older than ours and may lack this project, so this file needs Python 3.6 and nothing else. An
 error in here must not reach the training.
 """
@@ -12,6 +13,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import sys
 import threading
 from typing import Any, Callable, Dict, FrozenSet  # noqa: UP035
@@ -20,13 +22,15 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 _MOST = 20  # sets of names without the metrics, and rows of each: they are for the message that the metric is missing
 _within = threading.local()  # set while a logging function runs, which may call another one
 _others: Dict[FrozenSet[str], int] = {}  # noqa: UP006
+_first: Dict[str, Any] = {}  # noqa: UP006 - kind of logger → the run that the metric was first logged in
+_uncommitted: Dict[str, Any] = {}  # noqa: UP006 - W&B run → what log(commit=False) has left for its next call
 
 
-def _write(data: Any, step: Any = None) -> None:
+def _write(kind: str, run: Any, data: Any, step: Any = None) -> None:
     """Append the numbers in `data`: all rows with a tuned metric, the first ones without."""
     if any(os.environ.get(rank, "0") != "0" for rank in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")):
         return
-    row = {}  # type: Dict[str, float]
+    row = {}  # type: Dict[str, Any]
     _collect(row, "", data)
     wanted = {_key(name) for name in json.loads(os.environ["TRIAL_METRICS"])}
     names = frozenset(row)
@@ -35,10 +39,16 @@ def _write(data: Any, step: Any = None) -> None:
         if count >= _MOST or (count == 0 and len(_others) >= _MOST) or not row:
             return
         _others[names] = count + 1
+    elif _first.setdefault(kind, run) != run:
+        row["another_run"] = kind
     if step is not None:
-        row.setdefault("step", float(step))
-    with open(os.path.join(os.environ["TRIAL_FOLDER"], ".reports", "logged.jsonl"), "a") as file:
+        row.setdefault("step", _number(step))
+    with open(_file("logged.jsonl"), "a") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def _file(name: str) -> str:
+    return os.path.join(os.environ["TRIAL_FOLDER"], ".reports", name)
 
 
 def _collect(row: Any, before: str, data: Any) -> None:
@@ -46,10 +56,12 @@ def _collect(row: Any, before: str, data: Any) -> None:
         if isinstance(value, dict):
             _collect(row, "{}{}.".format(before, name), value)  # noqa: UP032
         elif hasattr(value, "__float__") and not isinstance(value, (bool, str)):
-            try:
-                row[before + str(name)] = float(value)
-            except (TypeError, ValueError, RuntimeError):  # an array with several elements
-                continue
+            with contextlib.suppress(TypeError, ValueError, RuntimeError):  # an array with several elements
+                row[before + str(name)] = _number(value)
+
+
+def _number(value: Any) -> Any:
+    return value if isinstance(value, int) else float(value)
 
 
 def _key(name: str) -> str:
@@ -57,7 +69,7 @@ def _key(name: str) -> str:
 
 
 def _follow(owner: Any, name: str, tell: Callable[..., None]) -> None:
-    """Let each call of a logging function also call `tell` with the same arguments, once it has returned."""
+    """Let each call of a function also call `tell` with its result and the same arguments."""
     function = getattr(owner, name)
 
     @functools.wraps(function)
@@ -70,63 +82,127 @@ def _follow(owner: Any, name: str, tell: Callable[..., None]) -> None:
         finally:
             _within.call = False
         with contextlib.suppress(Exception):
-            tell(*args, **named)
+            tell(result, *args, **named)
         return result
 
     setattr(owner, name, call)
 
 
 def _wandb(module: Any) -> None:
-    _follow(module.Run, "log", lambda run, data, step=None, *_, **__: _write(data, step))
+    def log(_: Any, run: Any, data: Any, step: Any = None, commit: Any = None, *__: Any, **___: Any) -> None:
+        row = _uncommitted.setdefault(run.id, {})
+        row.update(data)
+        if commit is not False:
+            _write("W&B", run.id, _uncommitted.pop(run.id), step)
+
+    def finish(_: Any, run: Any, *__: Any, **___: Any) -> None:
+        if run.id in _uncommitted:
+            _write("W&B", run.id, _uncommitted.pop(run.id))
+
+    _follow(module.Run, "log", log)
+    _follow(module.Run, "finish", finish)
+
+
+def _wandb_init(module: Any) -> None:
+    """As `wandb agent` does, set the trial's parameters in `wandb.config`, over what the script gives there."""
+
+    def begun(run: Any, *_: Any, **__: Any) -> None:
+        with open(_file("parameters.json")) as file:
+            parameters = json.load(file)
+        given = {}  # type: Dict[str, Any]
+        for name, value in parameters.items():
+            first, _, rest = name.partition(".")
+            if rest and isinstance(run.config.get(first), dict):
+                given.setdefault(first, json.loads(json.dumps(run.config[first])))
+                place = given[first]
+                *others, last = rest.split(".")
+                for other in others:
+                    place = place.setdefault(other, {})
+                place[last] = value
+            else:
+                given[name] = value
+        run.config.update(given, allow_val_change=True)
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that W&B can save the run of a stopped trial
+
+    _follow(module, "init", begun)
 
 
 def _mlflow(module: Any) -> None:
-    _follow(module, "log_metric", lambda key, value, step=None, *_, **__: _write({key: value}, step))
-    _follow(module, "log_metrics", lambda metrics, step=None, *_, **__: _write(metrics, step))
+    def run() -> Any:
+        return module.active_run().info.run_id
+
+    _follow(
+        module, "log_metric", lambda _, key, value, step=None, *__, **___: _write("MLflow", run(), {key: value}, step)
+    )
+    _follow(module, "log_metrics", lambda _, metrics, step=None, *__, **___: _write("MLflow", run(), metrics, step))
 
 
 def _mlflow_client(module: Any) -> None:
-    def batch(client: Any, run_id: Any, metrics: Any = (), *_: Any, **__: Any) -> None:
-        for step in sorted({metric.step for metric in metrics}):
-            _write({metric.key: metric.value for metric in metrics if metric.step == step}, step)
+    def single(
+        _: Any,
+        client: Any,
+        run: Any,
+        key: str,
+        value: Any,
+        timestamp: Any = None,
+        step: Any = None,
+        *__: Any,
+        **___: Any,
+    ) -> None:
+        _write("MLflow", run, {key: value}, step)
 
-    client = module.MlflowClient
-    _follow(
-        client,
-        "log_metric",
-        lambda _, run, key, value, timestamp=None, step=None, *__, **___: _write({key: value}, step),
-    )
-    _follow(client, "log_batch", batch)
+    def batch(_: Any, client: Any, run: Any, metrics: Any = (), *__: Any, **___: Any) -> None:
+        for step in sorted({metric.step for metric in metrics}):
+            _write("MLflow", run, {metric.key: metric.value for metric in metrics if metric.step == step}, step)
+
+    _follow(module.MlflowClient, "log_metric", single)
+    _follow(module.MlflowClient, "log_batch", batch)
 
 
 def _tensorboard(module: Any) -> None:
-    _follow(
-        module.SummaryWriter,
-        "add_scalar",
-        lambda _, tag, scalar_value, global_step=None, *__, **___: _write({tag: scalar_value}, global_step),
-    )
+    def add(_: Any, writer: Any, tag: str, scalar_value: Any, global_step: Any = None, *__: Any, **___: Any) -> None:
+        if not _is_told_better():
+            folder = getattr(writer, "log_dir", None) or getattr(writer, "logdir", "")
+            _write("TensorBoard", str(folder), {tag: scalar_value}, global_step)
+
+    _follow(module.SummaryWriter, "add_scalar", add)
+
+
+def _is_told_better() -> bool:
+    """Whether W&B or MLflow has a run: a script that logs to several says there what step and epoch a value belongs to."""
+    wandb, mlflow = sys.modules.get("wandb"), sys.modules.get("mlflow")
+    run = getattr(wandb, "run", None)
+    if run is not None:
+        return not run.settings.sync_tensorboard
+    return mlflow is not None and mlflow.active_run() is not None
 
 
 def _lightning(name: str) -> Callable[[Any], None]:
-    """Follow a logger of Lightning, which logs the epoch by a call of its own, if at all."""
+    """Follow a logger of Lightning, which counts epochs and steps from 0."""
 
-    def follow(module: Any) -> None:
-        _follow(getattr(module, name), "log_metrics", lambda _, metrics, step=None: _write(metrics, step))
+    def log(_: Any, logger: Any, metrics: Any, step: Any = None) -> None:
+        row = dict(metrics)
+        if "epoch" in row:
+            row["epoch"] = int(row["epoch"]) + 1
+        _write(name, str(getattr(logger, "log_dir", None) or logger.save_dir), row, None if step is None else step + 1)
 
-    return follow
+    return lambda module: _follow(getattr(module, name), "log_metrics", log)
 
 
-_LOGGERS = {
+_LOGGERS: Dict[str, Callable[[Any], None]] = {  # noqa: UP006
     "wandb.sdk.wandb_run": _wandb,
+    "wandb.sdk.wandb_init": _wandb_init,
     "mlflow.tracking.fluent": _mlflow,
     "mlflow.tracking.client": _mlflow_client,
     "torch.utils.tensorboard.writer": _tensorboard,
     "tensorboardX.writer": _tensorboard,
-    "lightning.fabric.loggers.tensorboard": _lightning("TensorBoardLogger"),
-    "lightning.fabric.loggers.csv_logs": _lightning("CSVLogger"),
-    "lightning_fabric.loggers.tensorboard": _lightning("TensorBoardLogger"),  # of pytorch_lightning
-    "lightning_fabric.loggers.csv_logs": _lightning("CSVLogger"),
 }
+for _package, _fabric in (("lightning.pytorch", "lightning.fabric"), ("pytorch_lightning", "lightning_fabric")):
+    _LOGGERS[_fabric + ".loggers.tensorboard"] = _lightning("TensorBoardLogger")
+    _LOGGERS[_fabric + ".loggers.csv_logs"] = _lightning("CSVLogger")
+    _LOGGERS[_package + ".loggers.wandb"] = _lightning("WandbLogger")
+    _LOGGERS[_package + ".loggers.mlflow"] = _lightning("MLFlowLogger")
 
 
 class _Finder:
