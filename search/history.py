@@ -111,7 +111,8 @@ class History:
     """Everything that happened in a sweep, in order. Searchers and schedulers read it; only the driver appends.
 
     `len(history)` counts the suggestions, reports and ends, and never falls. (seed, len(history)) identifies a point in
-    time, so it seeds every random decision, and a searcher may memoise on it. The other records change only `run`.
+    time, so it seeds the random decisions of a model or a rule, and a searcher may memoise on it. A random configuration
+    is seeded by the number of its trial (`search.rules.proposals`). The other records change only `run`.
 
     Example::
 

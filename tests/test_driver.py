@@ -18,11 +18,12 @@ from orchestrator.reading.summary import newest_checkpoint
 from orchestrator.reading.trained_again import trained_again
 from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
-from search.contract import Searcher
+from search.contract import Scheduler, Searcher
 from search.history import History
-from search.records import BASELINE, Status, Suggestion
+from search.records import BASELINE, Config, Status, Suggestion
 from search.rules.conduct import SAME_FAILURES
 from search.schedulers.asha import Asha, AshaPromote
+from search.schedulers.run_to_end import RunToEnd
 from search.searchers.grid import Grid
 from search.searchers.optuna import Tpe
 from search.searchers.random import Random
@@ -323,6 +324,21 @@ def test_driver_time_does_not_grow_with_the_number_of_trials(tmp_path: Path) -> 
     ledger.close()
     steps = [later - earlier for earlier, later in pairwise(marks[5:])]
     assert len(set(steps)) <= 2
+
+
+def test_workers_schedulers_and_kills_do_not_change_the_configurations(tmp_path: Path) -> None:
+    def tried(name: str, scheduler: Scheduler, workers: int, *kills: int) -> list[Config]:
+        sweep = small_sweep(scheduler=scheduler, num_samples=12, seed=3)
+        for answers in kills:
+            interrupted_after(tmp_path / name, sweep, answers, workers)
+        return [trial.config for trial in simulated(tmp_path / name, sweep, workers).history]
+
+    expected = tried("one", RunToEnd(), 1)
+    assert len({str(config) for config in expected}) == 12
+    assert tried("four", RunToEnd(), 4) == expected
+    assert tried("asha", Asha(reduction_factor=2), 4) == expected
+    assert tried("promote", AshaPromote(reduction_factor=2), 3) == expected
+    assert tried("killed", AshaPromote(reduction_factor=2), 4, 3, 7, 5) == expected
 
 
 @pytest.mark.parametrize("searcher", [Random(), Tpe(n_startup_trials=2)], ids=lambda given: type(given).__name__)

@@ -91,10 +91,10 @@ def test_later_trials_start_near_what_others_found_for_their_batch_and_optimizer
 
 
 def test_the_rest_of_the_configuration_is_the_searchers() -> None:
-    tuning = after(6)
+    tuning = after(3)
     trial = tuning.ask()
     assert trial is not None
-    own = Random().suggest(after(6).history)
+    own = Random().suggest(after(3).history)
     assert own is not None
     assert {**own.config, "learning_rate": 0} == {**trial.config, "learning_rate": 0}
 

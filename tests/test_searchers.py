@@ -341,6 +341,21 @@ def test_the_start_is_random_and_then_comes_the_model() -> None:
     assert origins == ["initial"] * 3 + ["model"] * 2
 
 
+@pytest.mark.parametrize("space", ["continuous", "constrained", "finite", "conditional"])
+def test_a_random_configuration_depends_on_the_number_of_its_trial_and_not_on_the_time(space: str) -> None:
+    """With other reports and ends in between, two runs used to try different configurations."""
+    slow, fast = (History(SPACES[space], horizon=3, seed=1) for _ in range(2))
+    for number in range(8):
+        for history in (slow, fast):
+            suggestion = Tpe(n_startup_trials=99).suggest(history) if number < 4 else Random().suggest(history)
+            assert suggestion is not None
+            history.append(suggestion)
+        fast.append(Report(number, 1, 0.5))
+        fast.append(End(number, Status.COMPLETED))
+    assert [trial.config for trial in slow] == [trial.config for trial in fast]
+    assert len({str(trial.config) for trial in slow}) == 8
+
+
 def test_a_failing_model_falls_back_to_a_random_draw_and_says_why() -> None:
     from search.rules.proposals import propose
 

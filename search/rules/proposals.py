@@ -76,11 +76,14 @@ def _objection(history: History, config: dict[str, Any]) -> str | None:
 def _unknown(history: History, believed: float = 0.0) -> tuple[dict[str, Any], bool]:
     """A random configuration, and whether it is unknown; a continuous space never repeats itself.
 
+    It depends on the seed, the number of the trial to be and the configurations before it, not on what has been reported:
+    so trial 7 is the same with one worker and with eight, under any scheduler, and after any kill.
+
     Configurations of earlier sweeps come last: with the same seed their draws would return, and teach nothing new.
     With probability `believed` it is drawn from the space's priors.
     """
     space = history.space
-    rng = np.random.default_rng(derived_seed(history.seed, len(history), "random"))
+    rng = np.random.default_rng(derived_seed(history.seed, "random", len(history.trials)))
     for _ in range(DRAWS):
         config = space.sample_prior(rng) if believed and rng.random() < believed else space.sample(rng)
         if (not space.is_finite or history.known(config) is None) and not _is_avoided(history, config):
