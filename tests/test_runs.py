@@ -341,7 +341,7 @@ def _forked(code: str, *arguments: str) -> int:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with checkpoints, and with a secret among its parameters."""
     folder = tmp_path_factory.mktemp("trained") / "mine"
-    space = Space({**small_sweep().space.parameters, "api_key": choice([SECRET, "none"])})
+    space = Space({**small_sweep().space.parameters, "api_key": choice([SECRET])})
     simulated(folder, small_sweep(name="mine", num_samples=2, space=space))
     add_note(folder, "for you")
     return folder
