@@ -353,14 +353,16 @@ def test_a_sweep_without_losses_writes_nothing_more_than_before(tmp_path: Path) 
 def test_the_command_for_more_raises_what_ended_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], ends: str
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["tune.py", "--budget", "1", "--num-samples", "40"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "tune.py", "--budget", "1", "--num-samples", "40"])
+    monkeypatch.setattr(sys, "argv", sys.orig_argv[1:])
     sweep = timed_sweep(**changes)
     line = more(sweep, carried_out(tmp_path, sweep, 1, forever).over)
     assert line.endswith(ends)
 
 
 def test_the_command_for_more_goes_beyond_what_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["tune.py", "--num-samples", "24"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "tune.py", "--num-samples", "24"])
+    monkeypatch.setattr(sys, "argv", sys.orig_argv[1:])
     assert more(timed_sweep(num_samples=8), "", started=19).endswith("--num-samples 38")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.console.typed_command import recorded_line
 from orchestrator.errors import NotTheSame
 from orchestrator.main import run
 from tests.failing import sweep_of
@@ -33,6 +34,16 @@ PROGRAMS = {
     "at its top": f"{HEAD}\nsweep = tuned()\nif __name__ == '__main__':\n{COUNTED}    run(sweep, simulate=True)\n",
     "as it is imported": f"{HEAD}\nrun(tuned(), simulate=True, seed=3)\nif True:\n{COUNTED}",
 }
+FLAGS = """
+import argparse, sys
+parser = argparse.ArgumentParser()
+parser.add_argument("--scale", type=float, required=True)
+parser.add_argument("--hub-token")
+"""
+LAUNCHED = f"{HEAD}{FLAGS}\nown, sys.argv[1:] = parser.parse_known_args()\nsweep = tuned()\n"
+LAUNCHED += "if __name__ == '__main__':\n    from orchestrator import launch\n    launch(sweep.changed(diverged_beyond=own.scale))\n"
+PARSED = f"{HEAD}{FLAGS}\nown = parser.parse_args()\nsweep = tuned().changed(diverged_beyond=own.scale)\n"
+PARSED += "if __name__ == '__main__':\n    run(sweep, simulate=True)\n"
 HIDDEN = f"{HEAD}\nif __name__ == '__main__':\n{COUNTED}    run(tuned(), simulate=True)\n"
 
 
@@ -61,6 +72,26 @@ def test_a_program_hands_over_its_sweep_and_does_not_run(where: str, tmp_path: P
     assert "all as recorded" in audited.stdout
     assert started(tmp_path) == 1
     assert len(recorded(folder, "sweep")) == 1  # nor has a trial's process run it
+
+
+@pytest.mark.parametrize(("program", "ours"), [(LAUNCHED, ["--simulate"]), (PARSED, [])], ids=["launch", "run"])
+def test_the_command_keeps_the_flags_that_are_the_scripts_own(program: str, ours: list[str], tmp_path: Path) -> None:
+    """They were lost: the script takes them out of sys.argv before it calls launch(sweep)."""
+    (tmp_path / "own.py").write_text(program)
+    own = ["--scale", "9", "--hub-token", "abcdefgh"]
+    done = run_script("own.py", *ours, *own, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr
+    line = " ".join(["python own.py", *ours, "--scale 9 --hub-token"])
+    if ours:
+        assert f"{line} abcdefgh --num-samples 4" in done.stdout
+    (record,) = recorded(tmp_path / "runs" / "own", "sweep")
+    assert recorded_line(record) == f"cd {tmp_path} && {line} '***'"
+    assert "abcdefgh" not in str(record)
+    audited = orchestrator("audit", "own", cwd=tmp_path)
+    if ours:
+        assert "holds a secret" in audited.stderr
+    else:
+        assert "all as recorded" in audited.stdout, audited.stderr
 
 
 @pytest.mark.slow

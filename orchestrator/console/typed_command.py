@@ -22,9 +22,9 @@ RETRY_FAILED = "--retry-failed"
 
 
 def recorded_command() -> list[str]:
-    """Python's arguments that run this script again: its path, or -m and its module, then the flags."""
-    module = _module()
-    return ["-m", module, *sys.argv[1:]] if module else [os.path.abspath(sys.argv[0]), *sys.argv[1:]]
+    """Python's arguments that run this script again: its path, or -m and its module, then the words after it."""
+    module, (_, words) = _module(), _command_line()
+    return ["-m", module, *words] if module else [os.path.abspath(sys.argv[0]), *words]
 
 
 def again(without: str = "", *, has_value: bool = True) -> str:
@@ -34,16 +34,21 @@ def again(without: str = "", *, has_value: bool = True) -> str:
     """
     below = os.path.relpath(sys.executable)
     python = Path(sys.executable).name if below.startswith("..") else below
-    flags = _without(sys.argv[1:], RETRY_FAILED, has_value=False)
-    return shlex.join([python, *_program(), *_without(flags, without, has_value=has_value)])
+    program, words = _command_line()
+    flags = _without(words, RETRY_FAILED, has_value=False)
+    return shlex.join([python, *program, *_without(flags, without, has_value=has_value)])
 
 
 def recorded_line(record: Mapping[str, Any], option: str = "", value: str = "") -> str:
     """The command of a recorded invocation as a line for a shell, with another value of an option if one is named.
 
-    It begins in the folder in which the user typed it; a script in or below that folder has its short path.
+    It begins in the folder in which the user typed it; a script in or below that folder has its short path. Empty if no
+    command is on record: run(sweep) in a notebook or at a prompt.
     """
-    (first, *others), place = record["command"], record["code"].get("folder") or os.getcwd()
+    typed = record["command"] or record["code"].get("typed")
+    if not typed:
+        return ""
+    (first, *others), place = typed, record["code"].get("folder") or os.getcwd()
     if os.path.isabs(first) and not (short := os.path.relpath(first, place)).startswith(".."):
         first = short
     others = _without(others, RETRY_FAILED, has_value=False)
@@ -102,10 +107,19 @@ def replay_command(folder: Path, record: Mapping[str, Any]) -> tuple[list[str], 
     return command, place if place and Path(place).is_dir() else None
 
 
-def _program() -> Sequence[str]:
-    """The part of the command line that tells Python what to run: `script.py` or `-m module`, after Python's options."""
-    words, flags = sys.orig_argv[1:], sys.argv[1:]
-    return words[: len(words) - len(flags)] if words[len(words) - len(flags) :] == flags else sys.argv[:1]
+def _command_line() -> tuple[list[str], list[str]]:
+    """The command line in two parts: what tells Python what to run, such as `-m module`, and the words after that.
+
+    A script with a parser of its own takes its words out of `sys.argv`; Python keeps them all in `sys.orig_argv`.
+    """
+    words, last = sys.orig_argv[1:], _module() or sys.argv[0]
+    if last in words:
+        cut = words.index(last) + 1
+    elif words[len(words) - len(sys.argv[1:]) :] == sys.argv[1:]:
+        cut = len(words) - len(sys.argv[1:])
+    else:
+        return sys.argv[:1], sys.argv[1:]  # IPython's %run
+    return words[:cut], words[cut:]
 
 
 def _module() -> str:

@@ -36,6 +36,8 @@ def sweep_of_program(folder: Path, flags: Sequence[str]) -> Sweep:
             _refuse(folder, "run(sweep) made this run, in a notebook or at a prompt, so no file has its sweep", flags)
         if not path.is_file():
             _refuse(folder, f"the program that made this run ({path}) is not there", flags)
+        typed = code.get("typed", [])
+        sys.argv = [str(path), *typed[2 if typed[:1] == ["-m"] else 1 :]]  # the program may read its own flags
         for sweep in _sweeps_in(path, Path(code["folder"]), folder, flags):
             try:
                 change = what_changed(sweep, ledger, recorded)

@@ -9,10 +9,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from orchestrator.console.typed_command import recorded_command
+from orchestrator.secrets import masked_words
+
 
 def code() -> dict[str, Any]:
-    """What produced the numbers: program, libraries, machine. "program": its file; empty in a notebook or at a prompt."""
-    program = getattr(sys.modules.get("__main__"), "__file__", None)
+    """What produced the numbers: program, libraries, machine.
+
+    "program": its file; empty in a notebook or at a prompt. "typed": the command that began it.
+    """
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    program = str(Path(main).absolute()) if main and Path(main).is_file() else ""
     names = ("tuning-orchestrator", "ray", "torch", "optuna", "numpy", "scikit-learn")
     versions = {}
     for name in names:
@@ -25,6 +32,7 @@ def code() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "folder": os.getcwd(),
-        "program": str(Path(program).absolute()) if program and Path(program).is_file() else "",
+        "program": program,
+        "typed": masked_words(recorded_command()) if program else [],
         "versions": versions,
     }

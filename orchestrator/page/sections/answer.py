@@ -306,5 +306,4 @@ def _freedom(found: list[Finalist]) -> int:
 
 
 def _command(run: Recorded) -> str:
-    latest = run.rows["sweep"][-1]
-    return recorded_line(latest) if latest["command"] else ""
+    return recorded_line(run.rows["sweep"][-1])
