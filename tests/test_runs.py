@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,13 +23,14 @@ from orchestrator.commands import app
 from orchestrator.errors import BadInput, RunInUse
 from orchestrator.reading.audit import audit
 from orchestrator.reading.export import best_as_yaml
-from orchestrator.reading.keeping import find_run, remove, rename
+from orchestrator.reading.keeping import remove, rename
 from orchestrator.reading.runs import glances, look
 from orchestrator.reading.share import share
 from orchestrator.record import remarks
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.remarks import Remarks, add_note, add_tags, moved_to
 from orchestrator.record.schema import STATE
+from orchestrator.record.storage import find_run
 from search.records import start
 from tests import eventful
 from tests.pages import BASE, add_trial, made_up
@@ -439,8 +441,14 @@ def test_a_run_without_a_result_is_shared_without_a_checkpoint(tmp_path: Path) -
 def test_find_run_takes_names_and_paths(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(runs)
     assert find_run("old", Path()) == find_run("./old/", Path("/nowhere")) == runs / "old"
-    with pytest.raises(BadInput, match="no run 'none'"):
-        find_run("none", Path())
+    assert Result("old").folder == Result(runs / "old", runs="/nowhere").folder == runs / "old"
+    assert Result("old", runs=runs).state == "finished"
+    places = f"no {FILE} in {runs / 'runs' / 'odd'}, nor in {runs / 'odd'}"
+    for find in (lambda: find_run("odd", "runs"), lambda: Result("odd")):
+        with pytest.raises(BadInput, match=f"^no run 'odd': {re.escape(places)}\\.$"):
+            find()
+    with pytest.raises(BadInput, match="Did you mean 'old'"):
+        find_run("odd", runs)
 
 
 def test_launch_notes_what_note_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

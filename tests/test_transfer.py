@@ -154,8 +154,8 @@ def test_an_earlier_run_keeps_its_own_tasks_and_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"transfer": ["oldd"]}, "'oldd' is not a run: no ledger.db in"),
-        ({"transfer": ["new"]}, "is not a run|is this run itself"),
+        ({"transfer": ["oldd"]}, "no run 'oldd': no ledger.db in"),
+        ({"transfer": ["new"]}, "no run 'new'|is this run itself"),
         ({"space": Space({k: v for k, v in SPACE.items() if k != "momentum"})}, "'old' has a parameter 'momentum', and this"),
         ({"space": Space(SPACE | {"depth": 3})}, "'old' has no parameter 'depth', and this sweep has one"),
     ],

@@ -148,8 +148,8 @@ BEFORE = {
     "no full task": Wrong("bowl(tasks=Task.data(0.1, 0.5))", ("exactly one task must cost 1", "add Task('full', 1.0)")),
     "a task of an unknown field": Wrong('bowl(tasks=[Task.changed("s", 0.1, data_shar=0.1), *Task.epochs(1.0)])', ("no field 'data_shar'", "Did you mean 'data_share'?")),
     "a name with a slash": Wrong('plain(name="a/b")', ("name='a/b'", "use letters, digits")),
-    "transfer from nothing": Wrong('plain(searcher=MultitaskSearch(), transfer=("old",))', ("'old' is not a run", "ledger.db"), ("--dry-run",), names_line=False),
-    "transfer from nothing, started": Wrong('plain(searcher=MultitaskSearch(), transfer=("old",))', ("'old' is not a run",), names_line=False),
+    "transfer from nothing": Wrong('plain(searcher=MultitaskSearch(), transfer=("old",))', ("no run 'old'", "ledger.db"), ("--dry-run",), names_line=False),
+    "transfer from nothing, started": Wrong('plain(searcher=MultitaskSearch(), transfer=("old",))', ("no run 'old'",), names_line=False),
     # Scripts.
     "no command": Wrong('Script("", metric="loss", mode="min", horizon=3)', ("Script(command='')", "'python train.py'")),
     "a script that is not there": Wrong('plain(workload=Script("python trian.py", metric="loss", mode="min", horizon=3))', ("there is no file 'trian.py'",), names_line=False),
@@ -330,7 +330,7 @@ def test_a_file_of_the_users_that_is_called_like_a_package_of_ours_hides_nothing
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["show", "nothing"], "no run 'nothing' in runs"),
+        (["show", "nothing"], "no run 'nothing': no ledger.db in"),
         (["export", "nothing"], "no run 'nothing'"),
         (["replay", "nothing", "0"], "no run 'nothing'"),
         (["status", "~/nothing"], "no run '~/nothing'"),

@@ -64,10 +64,9 @@ def predictions(run: Run, runs: Runs = Path("runs")) -> None:
 def repair(run: Run, runs: Runs = Path("runs")) -> None:
     """Replace a damaged ledger by its records before the damage or by its copy, whichever holds more."""
     from orchestrator.record.repair import repair as repair_run
-    from orchestrator.record.storage import full_path
+    from orchestrator.record.storage import find_run
 
-    folder = next((path for path in (runs / run, Path(run).expanduser()) if path.is_dir()), runs / run)
-    typer.echo(repair_run(full_path(folder)))
+    typer.echo(repair_run(find_run(run, runs)))
 
 
 def _call_script(run: str, runs: Path, act: Callable[[Sweep, Path], None], *flags: str) -> int:

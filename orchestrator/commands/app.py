@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.console.explain import explain
-from orchestrator.errors import BadInput, did_you_mean
 
 if TYPE_CHECKING:
     from orchestrator.record.ledger import Ledger
@@ -45,16 +44,10 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
 @contextmanager
 def opened(run: str, runs: Path, *, check: bool = True) -> Iterator[Ledger]:
     """The ledger of a run, read only; an unknown name is refused with the nearest one."""
-    from orchestrator.record.ledger import COPY, FILE, Ledger
-    from orchestrator.record.storage import full_path
+    from orchestrator.record.ledger import Ledger
+    from orchestrator.record.storage import find_run
 
-    candidates = [runs / run, Path(run).expanduser()]
-    folder = next((path for path in candidates if (path / FILE).exists()), None)
-    folder = folder or next((path for path in candidates if (path / COPY).exists()), None)  # it has lost its ledger
-    if folder is None:
-        names = [path.parent.name for path in runs.glob(f"*/{FILE}")]
-        raise BadInput(f"no run {run!r} in {runs}." + (did_you_mean(run, names) if names else ""))
-    ledger = Ledger.read(full_path(folder), check=check)
+    ledger = Ledger.read(find_run(run, runs), check=check)
     try:
         yield ledger
     finally:

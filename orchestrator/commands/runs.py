@@ -47,14 +47,14 @@ def tag(
     note: Annotated[str | None, typer.Option(help='Replace the note; "" removes it.')] = None,
 ) -> None:
     """Tag a run, also while it runs: +good -bad. Without tags: show tags and note."""
-    from orchestrator.reading.keeping import find_run
+    from orchestrator.reading.keeping import run_to_change
     from orchestrator.record.remarks import Remarks, add_note, add_tags
 
     words = tags or []
     for word in words:
         if word[0] not in "+-":
             raise BadInput(f"tag {word!r}: write +{word} to add it, -{word} to remove it.")
-    folder = find_run(run, runs)
+    folder = run_to_change(run, runs)
     add_tags(folder, [word[1:] for word in words if word[0] == "+"], [word[1:] for word in words if word[0] == "-"])
     if note is not None:
         add_note(folder, note)
@@ -66,10 +66,10 @@ def tag(
 @told
 def rename(run: Run, name: Annotated[str, typer.Argument(help="The new name.")], runs: Runs = Path("runs")) -> None:
     """Rename a run that is not running."""
-    from orchestrator.reading.keeping import find_run
     from orchestrator.reading.keeping import rename as rename_run
+    from orchestrator.reading.keeping import run_to_change
 
-    folder = find_run(run, runs)
+    folder = run_to_change(run, runs)
     target = rename_run(folder, name)
     typer.echo(
         f"{folder} is now {target}. To continue it, add --name {name} to its command; without it, the command starts a new "
@@ -85,10 +85,10 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove runs with everything in them, after asking."""
-    from orchestrator.reading.keeping import at_rest, find_run, remove
+    from orchestrator.reading.keeping import at_rest, remove, run_to_change
     from orchestrator.reading.runs import look
 
-    folders = list(dict.fromkeys(find_run(each, runs) for each in run))
+    folders = list(dict.fromkeys(run_to_change(each, runs) for each in run))
     for folder in folders:  # refuse before anything is removed
         with at_rest(folder, "remove"):
             pass

@@ -12,28 +12,22 @@ from pathlib import Path
 from orchestrator.definition import validation
 from orchestrator.errors import BadInput, LedgerDamaged, OrchestratorError, RunInUse, StorageError
 from orchestrator.reading.state import state
-from orchestrator.record.ledger import COPY, FILE, Ledger
+from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.opening import lock_run
 from orchestrator.record.remarks import add_renaming
-from orchestrator.record.storage import full_path, host, refuse_links, storage_errors
+from orchestrator.record.storage import find_run, host, refuse_links, storage_errors
 
 REMOVED = ".removed-"  # beginning of a folder's name between its removal and the end of it
 
 
-def find_run(run: str, runs: Path) -> Path:
-    """The folder of a run: a name below `runs`, or a path. Raises BadInput for a link, and for what is no run."""
-    candidates = [full_path(path) for path in (runs / run, run)]
-    for folder in candidates:
-        if folder.is_symlink():
-            raise BadInput(f"{folder} is a link to {os.readlink(folder)}. Name that folder, or remove the link itself.")
-    found = [path for path in candidates if any((path / name).is_file() for name in (FILE, COPY))]
-    if not found:
-        raise BadInput(
-            f"no run {run!r} in {runs}, and no folder with a {FILE}. `orchestrator list` shows what there is."
-        )
+def run_to_change(run: str, runs: Path) -> Path:
+    """The folder of a run, by name or path. Raises BadInput for a link, and for what is no run."""
+    folder = find_run(run, runs)
+    if folder.is_symlink():
+        raise BadInput(f"{folder} is a link to {os.readlink(folder)}. Name that folder, or remove the link itself.")
     with contextlib.suppress(LedgerDamaged):  # a damaged run is one, too
-        Ledger.read(found[0], check=False).close()
-    return found[0]
+        Ledger.read(folder, check=False).close()
+    return folder
 
 
 @contextlib.contextmanager

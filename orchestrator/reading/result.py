@@ -1,4 +1,4 @@
-"""The result of a sweep: `run(sweep)` returns it, and `Result("runs/mine")` reads that of any run."""
+"""The result of a sweep: `run(sweep)` returns it, and `Result("mine")` reads that of any run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.reading.scores import which
 from orchestrator.reading.trial_table import trial_rows
 from orchestrator.record.encoding import number
 from orchestrator.record.ledger import FILE, Ledger
-from orchestrator.record.storage import full_path
+from orchestrator.record.storage import find_run
 from search.records import Config
 
 if TYPE_CHECKING:
@@ -29,20 +29,21 @@ WIDTH = 120  # characters in a line of the report
 class Result:
     """The best configuration of a run, its trials and its files. Reads the record once, without later updates.
 
+    `run` is a name below the folder `runs`, or the path of the run's folder, as for the commands of `orchestrator`.
     `config`, `value`, `trial`, `step`, `checkpoint` and `trial_folder` are those of the best trial; None before there is
     one. If its configuration was trained again, `value` is the mean of the fresh seeds; `confirmed` has their values
     (None: diverged; empty if they are copies of an earlier run), and `first` is the score with which the trial was found:
     that of `checkpoint`. `state` is running, interrupted, finished, out of time or failed.
 
-    >>> result = Result("runs/mine")  # doctest: +SKIP
+    >>> result = Result("mine")  # doctest: +SKIP
     >>> result.config, result.value  # doctest: +SKIP
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, run: Path | str, *, runs: Path | str = "runs") -> None:
         from orchestrator.reading.printed_summary import print_summary
         from orchestrator.reading.summary import summary
 
-        self.folder = full_path(folder)
+        self.folder = find_run(run, runs)
         ledger = Ledger.read(self.folder)
         try:
             facts = summary(ledger)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.errors import LedgerDamaged, StorageError
+from orchestrator.errors import BadInput, LedgerDamaged, StorageError, did_you_mean
 
 FILE, COPY, LOCK = "ledger.db", "ledger.copy.db", "driver.lock"
 _OWN = (FILE, f"{FILE}-wal", f"{FILE}-shm", COPY, f"{COPY}.tmp", "ledger.head", LOCK, "pause", "processes.txt",
@@ -66,6 +66,21 @@ def full_path(path: Path | str) -> Path:
     full = Path(path).expanduser()
     plain, real = os.path.abspath(full), os.path.realpath(full)
     return Path(plain if os.path.realpath(plain) == real else real)
+
+
+def find_run(run: Path | str, runs: Path | str) -> Path:
+    """The folder of a run, by its name below `runs` or by its path; a run that has lost its ledger may have its copy.
+
+    Raises BadInput, which says where it looked, if there is none.
+    """
+    places = list(dict.fromkeys(full_path(path) for path in (Path(runs) / run, run)))
+    for name in (FILE, COPY):
+        for folder in places:
+            if (folder / name).is_file():
+                return folder
+    names = [path.parent.name for path in full_path(runs).glob(f"*/{FILE}")]
+    near = did_you_mean(str(run), names) if names else ""
+    raise BadInput(f"no run {str(run)!r}: no {FILE} in {', nor in '.join(map(str, places))}.{near}")
 
 
 def connect(path: Path) -> sqlite3.Connection:

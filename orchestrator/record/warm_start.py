@@ -16,7 +16,8 @@ from typing import Any
 from orchestrator.definition.description import described_tasks
 from orchestrator.errors import BadInput, ResumeRefused, did_you_mean
 from orchestrator.record.encoding import goal_of
-from orchestrator.record.ledger import FILE, Ledger
+from orchestrator.record.ledger import Ledger
+from orchestrator.record.storage import find_run, full_path
 from orchestrator.sweep import Sweep
 from search.history import History
 
@@ -61,16 +62,13 @@ def earlier_histories(
 
 def found(run: str, folder: Path) -> Path:
     """The folder of an earlier run: beside this one, or anywhere."""
-    for place in (folder.parent / run, Path(run).expanduser()):
-        if (place / FILE).exists():
-            if place.absolute() == folder.absolute():
-                raise BadInput(
-                    f"Sweep(transfer): {run!r} is this run itself; leave it out, its results are used anyway."
-                )
-            return place
-    raise BadInput(
-        f"Sweep(transfer): {run!r} is not a run: no {FILE} in {folder.parent / run}, nor in {Path(run).absolute()}."
-    )
+    try:
+        place = find_run(run, folder.parent)
+    except BadInput as error:
+        raise BadInput(f"Sweep(transfer): {error}") from None
+    if place == full_path(folder):
+        raise BadInput(f"Sweep(transfer): {run!r} is this run itself; leave it out, its results are used anyway.")
+    return place
 
 
 def _history(sweep: Sweep, run: str, ledger: Ledger, up_to: int) -> History:
