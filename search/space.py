@@ -135,6 +135,7 @@ class Space:
     '"lr" = 0.2 is not allowed: it must be a number from 1e-05 to 0.1.'
     """
 
+    @explained
     def __init__(self, parameters: Mapping[str, Any], constraints: Mapping[str, Constraint] | None = None) -> None:
         _refuse_names(parameters)
         self._parameters: dict[str, Parameter] = {name: _named(name, value) for name, value in parameters.items()}

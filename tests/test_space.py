@@ -309,6 +309,37 @@ def test_a_bad_constraint_is_refused_when_the_space_is_built(constraints: Any, s
     assert sentence in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: when(uniform(0, 1), lambda c: c["o"] == "a"), 'write when(uniform(0, 1), optimizer="sgd")'),
+        (lambda: when(uniform(0, 1), {"o": "a"}), "'o': 'a'}): a condition is the name of another parameter"),
+        (lambda: when(optimizer="sgd"), "when(optimizer='sgd'): a condition is the name"),
+        (lambda: uniform(0, 1).prior(0.1, 0.5), "too many positional arguments; write .prior(0.1, confidence=0.5)"),
+        (lambda: Space(lr=uniform(0, 1)), "it takes a dict; write Space({'lr': …})"),
+        (lambda: Space(), "missing a required argument: 'parameters'; write Space({\"lr\": "),
+        (lambda: Space({"a": 1}, constraint=len), "'constraint'; write Space({\"lr\": "),
+    ],
+)  # fmt: skip
+def test_a_wrong_call_says_what_to_write(call: Any, sentence: str) -> None:
+    """A bare TypeError of Python named no remedy."""
+    with pytest.raises(TypeError) as caught:
+        call()
+    assert sentence in str(caught.value)
+
+
+def test_a_prior_may_stand_behind_the_condition() -> None:
+    inside, behind = when(uniform(0, 1).prior(0.3), o="a"), when(uniform(0, 1), o="a").prior(0.3)
+    assert inside == behind
+    with pytest.raises(ValueError, match="one value needs no prior"):
+        when(0.3, o="a").prior(0.3)
+
+
+def test_a_parent_may_have_the_name_of_an_argument() -> None:
+    space = Space({"parameter": choice(["a", "b"]), "x": when(uniform(0, 1), parameter="a")})
+    assert space.contains({"parameter": "b"})
+
+
 @pytest.mark.parametrize("parameters", [None, [("lr", 1)], "lr"])
 def test_a_space_is_made_of_a_dict(parameters: Any) -> None:
     with pytest.raises(ValueError, match="must be a dict"):

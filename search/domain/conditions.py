@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from search.domain.other_libraries import explained
 from search.domain.parameters import Choice, Fixed, Float, Parameter
 
 Condition = Mapping[str, tuple[Any, ...]]
@@ -24,8 +25,14 @@ class Conditional:
     parameter: Any
     conditions: tuple[tuple[str, tuple[Any, ...]], ...]
 
+    def prior(self, centre: Any, *, confidence: float = 0.5) -> Conditional:
+        """The same as a prior of the parameter within `when`."""
+        inner = self.parameter if isinstance(self.parameter, Parameter) else Fixed(self.parameter)
+        return replace(self, parameter=inner.prior(centre, confidence=confidence))
 
-def when(parameter: Any, **conditions: Any) -> Conditional:
+
+@explained
+def when(parameter: Any, /, **conditions: Any) -> Conditional:
     """`parameter`, active only if each named parent is active and has the value, or one of the values.
 
     >>> space = Space({"optimizer": choice(["sgd", "adam"]), "momentum": when(uniform(0, 1), optimizer="sgd")})

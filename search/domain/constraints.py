@@ -46,7 +46,10 @@ def checked(constraints: object) -> Mapping[str, Constraint]:
     if constraints is None:
         return {}
     if not isinstance(constraints, Mapping):
-        raise ValueError(f"Space: constraints must be a dict of name: predicate, not {constraints!r}.")
+        raise ValueError(
+            f"Space: constraints must be a dict of name: predicate, not {constraints!r}; try "
+            '{"small": lambda c: c["batch"] <= 512}.'
+        )
     for name, constraint in constraints.items():
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"Space: the constraint name {name!r} must be non-empty text; say what must hold.")

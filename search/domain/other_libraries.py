@@ -1,4 +1,4 @@
-"""Parameters as Optuna and Ray Tune write them, and what to write instead: calls with their arguments, their objects."""
+"""Wrong calls that define a space, and what to write instead; among them those of Optuna and Ray Tune, and their objects."""
 
 from __future__ import annotations
 
@@ -12,24 +12,38 @@ from search.domain.scalars import is_number, is_whole
 
 P = ParamSpec("P")
 R = TypeVar("R")
+FORMS = {
+    "Space": 'Space({"lr": loguniform(1e-5, 0.1)}), and rules as a second dict: {"small": lambda config: config["lr"] < 0.01}',
+    "prior": ".prior(0.1, confidence=0.5)",
+    "when": 'when(uniform(0, 1), optimizer="sgd")',
+}
+LONGEST = 60  # characters of an argument in a message
 
 
 def explained(make: Callable[P, R]) -> Callable[P, R]:
-    """The function, whose TypeError for wrong arguments says what to write instead."""
+    """The function or method, whose TypeError for wrong arguments says what to write instead."""
     signature = inspect.signature(make)
-    name = make.__name__
+    is_method = "self" in signature.parameters
+    name = make.__qualname__.removesuffix(".__init__").rpartition(".")[2]
 
     @functools.wraps(make)
     def called(*args: P.args, **settings: P.kwargs) -> R:
         try:
             signature.bind(*args, **settings)
         except TypeError as error:
-            given = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in settings.items())])
-            remedy = _remedy(name, args, settings) or f"{error}; write {name}{signature_in_words(signature)}"
+            own = args[1:] if is_method else args
+            given = ", ".join([*map(_brief, own), *(f"{key}={_brief(value)}" for key, value in settings.items())])
+            form = FORMS.get(name, f"{name}{signature_in_words(signature)}")
+            remedy = _remedy(name, own, settings) or f"{error}; write {form}"
             raise TypeError(f"{name}({given}): {remedy}.") from None
         return make(*args, **settings)
 
     return called
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def signature_in_words(signature: inspect.Signature) -> str:
@@ -95,6 +109,12 @@ def _short(number: object) -> str:
 
 def _remedy(name: str, args: tuple[Any, ...], settings: Mapping[str, Any]) -> str:
     """What to write in place of a call; "" if nobody can tell."""
+    if name == "when":
+        return f"a condition is the name of another parameter with its value; write {FORMS[name]}, and other rules as constraints"
+    if name == "Space" and settings and not args:
+        return f"it takes a dict; write Space({{{', '.join(f'{key!r}: …' for key in settings)}}})"
+    if name in FORMS:
+        return ""
     if name == "choice":
         options = args or tuple(settings.values())
         return f"it takes one list; write choice({list(options)!r})" if len(args) > 1 else ""

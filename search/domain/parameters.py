@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from search.domain.bins import clip, from_bin, spread, to_bin
+from search.domain.other_libraries import explained
 from search.domain.prior import Prior, bin_density, bin_draw, mixed, normal_density, normal_draw
 from search.domain.scalars import (
     end_problem,
@@ -36,6 +37,7 @@ class Parameter(ABC):
 
     known_prior: Prior | None = None
 
+    @explained
     def prior(self: Self, centre: Any, *, confidence: float = 0.5) -> Self:
         """The same values with a prior: where you expect the best one. The search prefers that region at first.
 
@@ -227,11 +229,7 @@ class Int(Parameter):
     def values(self, resolution: int) -> list[Any]:
         if self.size <= resolution:
             return list(range(self.low, self.high + 1))
-        if self.log:
-            inner = Float(self.low, self.high, log=True).values(resolution)
-        else:
-            inner = [self.low + unit * (self.high - self.low) for unit in spread(resolution)]
-        return sorted({round(value) for value in inner})
+        return sorted({round(value) for value in Float(self.low, self.high, self.log).values(resolution)})
 
     @property
     def size(self) -> float:

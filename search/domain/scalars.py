@@ -41,7 +41,7 @@ def scalar_problem(value: object) -> str | None:
     if isinstance(value, (list, tuple, set, range, np.ndarray)):
         return f"{value!r} is not one plain value; try choice([...]) or a name for it, such as 'small'"
     return (
-        f"{value!r} is a {type(value).__name__}, no parameter and no plain value (number, text, bool, None); "
+        f"{value!r} is a {type(value).__name__}, no plain value (number, text, bool, None); "
         "use uniform, loguniform, randint, lograndint, pow2 or choice, or a name that the workload looks up"
     )
 
