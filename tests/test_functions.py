@@ -20,10 +20,10 @@ from ray import cloudpickle as ray_cloudpickle
 from orchestrator import reporting
 from orchestrator.errors import BadInput
 from orchestrator.sweep import Sweep
-from search.space import Space, uniform
+from search.space import Space, loguniform, uniform
 from search.work import Assignment
 from tests.piecing import compare_with_a_killed_one, section
-from tests.support import ROOT
+from tests.support import ROOT, recorded, simulated, small_sweep
 from trainables.carry_out import carry_out, measured_on_test
 from trainables.workloads.callable import FromFunction
 
@@ -186,6 +186,28 @@ def test_a_function_goes_on_from_the_checkpoint_that_it_reported(assignment: Any
         test_with=lambda config, path: {"said": float(path.read_text())},
     )
     assert measured_on_test(workload, assignment(until=3, recorded=3)) == {"said": 3.0}
+
+
+def keeps(config: Any, state: Any) -> Iterator[Any]:
+    """Notes in its own folder what it finds in its environment."""
+    for step in range(state or 0, 3):
+        with open(Path(os.environ["TRIAL_FOLDER"], "seen.txt"), "a") as file:
+            file.write(f"{step} {os.environ['TRIAL_SEED']} {os.environ['TRIAL_STEPS']} {os.environ.get('OWN')}\n")
+        os.environ["OWN"] = str(config["lr"])
+        yield {"loss": 1.0}, step + 1
+
+
+def test_a_generator_finds_its_own_folder_and_seed_as_a_function_does(tmp_path: Path) -> None:
+    """They run in turns in one process."""
+    before = dict(os.environ)
+    space = Space({"lr": loguniform(1e-3, 1.0)})
+    sweep = small_sweep(workload=FromFunction(keeps, metric="loss", mode="min", horizon=3), space=space, num_samples=2)
+    driver = simulated(tmp_path / "own", sweep, workers=2)
+    assert os.environ == before
+    for trial, row in zip(driver.history, recorded(tmp_path / "own", "suggestion"), strict=True):
+        (seen,) = (tmp_path / "own" / "trials" / f"{trial.number:05d}").rglob("seen.txt")
+        own = [None, trial.config["lr"], trial.config["lr"]]
+        assert seen.read_text() == "".join(f"{step} {row['seed']} 3 {own[step]}\n" for step in range(3))
 
 
 def breaks(config: Any) -> None:

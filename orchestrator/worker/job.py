@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import failures
 from orchestrator.errors import LeftAtOnce
 from orchestrator.money.devices import device_name
+from orchestrator.reporting import FOLDER
 from orchestrator.secrets import masked
 from orchestrator.worker.isolation import Surroundings
 from orchestrator.worker.limits import LOG, log_to
 from orchestrator.worker.missing_parameter import missing_parameter
 from search.work import Assignment, Killed, Notice, Placed, ProcessError, Progress, Run
 from trainables.carry_out import carry_out, measured_on_test, predictions_on_test
+from trainables.contract import OwnTraining
 from trainables.killed import MEMORY, told_killed
 
 if TYPE_CHECKING:
@@ -63,6 +66,8 @@ class Job:
 
         def begin() -> Iterator[Progress | None]:
             workload, policy = sweep.workload_for(assignment.task), sweep.policy_for(assignment.config)
+            if isinstance(workload, OwnTraining) and not workload.has_own_process:
+                os.environ.update(_environment(assignment))  # the surroundings restore it
             return carry_out(workload, policy, assignment, should_pause)
 
         self._begin = begin
@@ -151,6 +156,17 @@ class Job:
                 if ends or (item.kind == "report" and time.perf_counter() >= deadline):
                     return True
         return False
+
+
+def _environment(assignment: Assignment) -> dict[str, str]:
+    """What a training of the user finds here, as a script finds it in its own process: its folder, seed and last step."""
+    folder = assignment.folder / "files"
+    folder.mkdir(parents=True, exist_ok=True)
+    return {
+        FOLDER: str(folder.absolute()),
+        "TRIAL_SEED": str(assignment.seed),
+        "TRIAL_STEPS": str(assignment.until),
+    }
 
 
 def is_for_us(error: BaseException) -> bool:
