@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.definition import checks, defaults, description, other_names, shorthand, validation
+from orchestrator.definition import checks, defaults, description, foreign_options, shorthand, validation
 from orchestrator.definition.bad_input import tell_uncaught
 from orchestrator.definition.identity import identity
 from orchestrator.definition.units import number_of_bytes, seconds
@@ -95,7 +95,7 @@ class Sweep:
         known = list(cls.__dict__.get("__dataclass_fields__", ()))
         for name in given:
             if known and name not in known:
-                hint = other_names.hint(name, set(known) - {"chosen", "example_policies", "_"})
+                hint = foreign_options.hint(name, set(known) - {"chosen", "example_policies", "_"})
                 raise BadInput(f"Sweep has no option {name!r}.{hint}")
         return super().__new__(cls)
 

@@ -47,7 +47,7 @@ from search.domain.conditions import (
 from search.domain.constraints import Constraint, broken, checked
 from search.domain.enumeration import count, expanded, families
 from search.domain.feasible import drawn, first_feasible, try_constraints
-from search.domain.other_libraries import explained, foreign
+from search.domain.foreign_parameters import explained, foreign
 from search.domain.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
 from search.settings import whole
 

@@ -14,9 +14,9 @@ from optuna import distributions
 from ray import tune
 
 from orchestrator import reporting
-from orchestrator.definition import other_length
 from orchestrator.definition.bad_input import in_words
-from orchestrator.definition.other_names import ELSEWHERE, OTHER_NAMES
+from orchestrator.definition.foreign_options import ELSEWHERE, OTHER_NAMES
+from orchestrator.definition.warnings import warnings
 from orchestrator.errors import BadInput
 from orchestrator.main import run
 from orchestrator.sweep import Sweep
@@ -225,4 +225,4 @@ def test_the_steps_of_a_function_that_returns_its_result_are_one() -> None:
 def test_another_max_t_than_the_steps_is_doubtful(max_t: int | None, doubt: str) -> None:
     scheduler = Asha(max_t=max_t)
     sweep = Sweep("mine", is_a_dict, SPACE, minimize="loss", steps=9, scheduler=scheduler)
-    assert re.search(doubt, other_length.warning(sweep))
+    assert re.search(doubt, " ".join(warnings(sweep)))

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from orchestrator.definition.other_names import OF_THE_SWEEP
+from orchestrator.definition.foreign_options import OF_THE_SWEEP
 from orchestrator.errors import BadInput, Interrupted, OrchestratorError, did_you_mean
 from orchestrator.failures import belongs_to_us, said
 from search.domain.constraints import ConstraintFailed

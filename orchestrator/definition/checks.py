@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.definition import finding
+from orchestrator.definition import from_found
 from orchestrator.definition.identity import ADDRESS, identity
 from orchestrator.definition.machine import cpus, gpus, memory
 from orchestrator.errors import BadInput, did_you_mean
@@ -123,7 +123,7 @@ def _parts(sweep: Sweep) -> None:
             f"Sweep(policy={_policy(sweep.policy)}): {what} sets its own learning rate and batch size, so a policy "
             f"cannot change them; {workload.policy_remedy}"
         )
-    finding.refuse(sweep)
+    from_found.refuse(sweep)
     if searcher.forks and not workload.forks:
         raise BadInput(
             f"Sweep(searcher={shown(searcher)}): {title} starts trials from the state of others, which {what} cannot do; "

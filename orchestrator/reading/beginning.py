@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.console.plurals import plural
-from orchestrator.definition import direction, other_length, small_space
+from orchestrator.definition.warnings import warnings
 from search.history import lessons
 from search.rules.earlier import best_apart
 from search.rules.retries import retriable
@@ -29,14 +29,12 @@ def renamed_to(folder: Path, target: Path | None) -> str:
 
 
 def chosen(driver: Driver) -> list[str]:
-    """The defaults that a new sweep has chosen, with the reasons; and what is doubtful: its metric's direction, a
-    space with fewer configurations than trials, a scheduler's other length of a training."""
+    """The defaults that a new sweep has chosen, with the reasons; and what is probably a mistake."""
     sweep = driver.sweep
     if driver.found:
         return []
     texts = [f"Default {part} {shown(getattr(sweep, part))}: {why}." for part, why in sweep.chosen.items()]
-    doubts = [direction.warning(sweep), small_space.warning(sweep), other_length.warning(sweep)]
-    return [*texts, *(f"Warning: {doubt}" for doubt in doubts if doubt)]
+    return [*texts, *(f"Warning: {warning}" for warning in warnings(sweep))]
 
 
 def taught(driver: Driver) -> list[str]:

@@ -16,17 +16,9 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.console.plurals import plural
-from orchestrator.definition import (
-    baseline,
-    direction,
-    finding,
-    machine,
-    other_length,
-    small_space,
-    unused_seed,
-    warm_up,
-)
+from orchestrator.definition import machine, warm_up
 from orchestrator.definition.checks import feasible_share
+from orchestrator.definition.warnings import warnings
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
 from orchestrator.driving.continuation import new_baseline_words
@@ -95,20 +87,15 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
         *forecast_rows(sweep, folder, history, _workers(sweep)),
     ]:
         console.print(f"  {line}", markup=False)
-    warnings = [
+    for warning in [
         no_room(sweep, folder, history),
-        direction.warning(sweep),
-        small_space.warning(sweep),
-        other_length.warning(sweep),
-        finding.warning(sweep),
+        *warnings(sweep),
         sweep.workload.doubt(),
         sweep.workload.space_doubt(sweep.space),
-        unused_seed.warning(sweep),
-        baseline.warning(sweep),
         *short_training(sweep),
-    ]
-    for warning in filter(None, warnings):
-        console.print(f"  warning    {warning}", markup=False)
+    ]:
+        if warning:
+            console.print(f"  warning    {warning}", markup=False)
     if first:
         workers = _workers(sweep)
         console.print(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search.domain.other_libraries import explained
+from search.domain.foreign_parameters import explained
 from search.domain.parameters import Choice, Fixed, Float, Parameter
 
 Condition = Mapping[str, tuple[Any, ...]]

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from search.domain.bins import clip, from_bin, spread, to_bin
-from search.domain.other_libraries import explained
+from search.domain.foreign_parameters import explained
 from search.domain.prior import Prior, bin_density, bin_draw, mixed, normal_density, normal_draw
 from search.domain.scalars import (
     end_problem,

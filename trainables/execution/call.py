@@ -23,7 +23,7 @@ from typing import Any
 import cloudpickle
 
 from trainables.cached import store_by_value
-from trainables.execution.other_libraries import ends_a_trial, reports_elsewhere
+from trainables.execution.foreign_functions import ends_a_trial, reports_elsewhere
 from trainables.scripts.environment import with_startup
 from trainables.scripts.names import key_of
 from trainables.scripts.trial_folder import FOLDER, LOGGED, PLACE, REPORTS, RETURNED

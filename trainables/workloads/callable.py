@@ -55,7 +55,7 @@ from search.wording import shown
 from search.work import Assignment
 from trainables.contract import OwnTraining
 from trainables.execution import call
-from trainables.execution.other_libraries import expects_a_trial
+from trainables.execution.foreign_functions import expects_a_trial
 
 if TYPE_CHECKING:
     from search.space import Space

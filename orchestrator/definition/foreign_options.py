@@ -1,4 +1,4 @@
-"""What options of other libraries are called here, for the message about an unknown option of `Sweep`."""
+"""Options of Optuna, Ray Tune and others, and what to write here: for the message about an unknown option of `Sweep`."""
 
 from __future__ import annotations
 

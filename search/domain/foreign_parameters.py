@@ -1,4 +1,4 @@
-"""Wrong calls that define a space, and what to write instead; among them those of Optuna and Ray Tune, and their objects."""
+"""Parameters as Optuna and Ray Tune write them, and what to write here; `explained` does so for any wrong call."""
 
 from __future__ import annotations
 
