@@ -92,7 +92,7 @@ def set_rounding(value: int) -> None:
 
 CHANGES: dict[str, tuple[Callable[[int], Any], Callable[[], Any]]] = {
     "working folder": (go_elsewhere, os.getcwd),
-    "environment": (set_environment, lambda: dict(os.environ)),
+    "environment": (set_environment, lambda: {name: os.environ[name] for name in os.environ if not name.startswith("TRIAL_")}),
     "module path": (lambda value: sys.path.insert(0, str(value)), lambda: list(sys.path)),
     "arguments": (lambda value: sys.argv.append(str(value)), lambda: list(sys.argv)),
     "umask": (lambda value: os.umask(0o40 + value), umask),
