@@ -1,60 +1,49 @@
 """Race learning rates at the start of a training, and continue from the end of the winner's run.
 
-Each rate of a ladder has a short run from the same weights over the same batches, the largest rate first. At the end of
-a run, the last weights and their averages over time are measured on validation data; the lowest of these losses is the
-value of the rate. Among the rates whose value is within `slack` of the best, the *largest* wins, because short runs
-favour rates that are too small in the long run. The training continues from the weights of the winner's run. The rate
-stays constant, and falls linearly to zero at the end.
+Each rate of a ladder has a short run from the same weights over the same batches, the largest rate first. At its end
+the last weights and their averages over time are measured on validation data; the lowest loss is the value of the rate.
+Among the rates whose value is within `slack` of the best, the *largest* wins, because short runs favour rates that are
+too small in the long run. The training continues from the weights of the winner's run. The rate stays constant, and
+falls linearly to zero at the end.
 
 Use when   the rate is unknown, or known within a factor of ten, and the training has 2,500 updates or more.
-Costs      4 to 5 short runs of 2 % of the updates each. All of them count towards the horizon; the winner's is kept.
-           Three measurements (the last weights and two averages) after each short run, at each instant of `again`, and
-           one epoch after each race. They use a fixed part of the validation data (`Workload.probe`; in your own loop
-           `Control(…, probe=…)`), or all of it if no such part is given.
-           Two copies of the weights during a race, and one after it for `guard`.
-Settings   low, high (None): the range of rates. Without them, the ladder goes from ratio^-2 to ratio^2 times the rate of
-           the configuration. ratio (4): the factor between two neighbouring rates. rungs (2): the number of rates on
-           each side of the configuration's.
-           share (0.02): the length of a short run, as a share of the training. least (50): its smallest number of
-           updates. budget (0.2): the share of the training that the race may take. If the ladder does not fit, fewer
-           rates near its middle are tried; if not even two fit, the training takes the configuration's rate. With
-           share=0, short runs have `least` updates, and the budget does not apply.
-           slack (0.03): two values count as equal if they differ by less than this share of the best value, and by
-           less than this share of the distance from the best to the worst. In later races, and for a rate below the
-           configuration's, only the first condition counts: on a plateau, where all rates look alike, the
-           configuration's rate stays.
-           cool (0.35): the share of the training in which the rate falls to zero. 0: the rate stays constant, and the
-           averages take the place of the decay.
+Costs      4 to 5 short runs of 2 % of the updates each. All count towards the horizon; the winner's is kept. Three
+           measurements (last weights and two averages) after each, at each instant of `again` and one epoch after each
+           race, on a fixed part of the validation data (`Workload.probe`; in your own loop `Control(…, probe=…)`,
+           without it on all of them). Two copies of the weights during a race, and one after it for `guard`.
+Settings   low, high (None): the range of rates; without them ratio^-2 to ratio^2 times the configuration's rate. ratio
+           (4): the factor between neighbouring rates. rungs (2): rates on each side of the configuration's.
+           share (0.02): of the training, for a short run. least (50): its updates at least. budget (0.2): the share of
+           the training that the race may take. If the ladder does not fit, fewer rates near its middle are tried; if
+           not even two fit, the configuration's rate is taken. share=0: runs of `least` updates, no budget.
+           slack (0.03): two values are equal if they differ by less than this share of the best, and than this share of
+           the distance from the best to the worst. In later races, and for a rate below the configuration's, only the
+           first condition counts: on a plateau, where all rates look alike, the configuration's stays.
+           cool (0.35): share of the training in which the rate falls to zero; 0: it stays, the averages do the rest.
            again ((1/3, 2/3)): instants of further races, as shares of the time before the cool-down. If the value has
-           stalled (the second half of its curve improved it by less than `slack`), three times the rate and a third of
-           it race against the present rate, which stays unless another is better by more than `slack`. A larger rate
-           takes part only if none has lost an earlier race: a rate that is stable in a short run may not be so for
-           longer.
-           lanes (()): other knobs that race after each race of rates, from its winner's end. Each lane has three more
-           short runs, beside `budget`. "momentum": three times and a third of the present memory of 1 / (1 - momentum)
-           updates, with the rate adapted so that all steps are equally long. Another momentum must be better by more
-           than `slack`. "batch_size": twice and half the batch over the same samples, with the rate scaled by the
-           square root. The largest batch wins whose improvement is within `slack` of the best one; a batch smaller than
-           the present one must be better by `slack` of the loss.
+           stalled (its second half brought less than `slack`), three times the rate and a third of it race with it. It
+           stays unless another is better by more than `slack`. A larger rate takes part only if none has lost an
+           earlier race: what is stable in a short run may not be so for longer.
+           lanes (()): other knobs that race after each race of rates, from its winner's end, in three more short runs
+           each, beside `budget`. "momentum": three times and a third of its memory of 1 / (1 - momentum) updates, with
+           steps of the same length; another must be better by more than `slack`. "batch_size": twice and half of it
+           over the same samples, the rate by its square root; the largest wins whose improvement is within `slack` of
+           the best one, and one below the present must be better by `slack` of the loss.
            widen (2): if the winner is at an end of the ladder, one more rate beyond it is tried, this many times at
-           most, and never outside of `low` and `high`.
-           early (4): a short run ends when its loss exceeds the first loss of the training by this factor. A factor of
-           two is common in the first updates of networks with batch normalisation, which recover.
-           guard (0.15): the training goes back to its last good weights with a third of the rate if an epoch loses more
-           than this share of the gain, both in training loss (since the first update) and in value (since the median
-           rate of the race). It goes back three times at most. 0: never. If the value is the tuned metric, it decides
-           alone, so a training that overfits goes back too.
-           gammas ((4, 16)): exponents of the averages. (): only the last weights are measured.
-           metric (None): the metric that gives the value. None: the first whose name ends in "loss", "error" or
-           "perplexity". mode ("min"): "max" if larger is better.
-           data ("replay"): "fresh" if the data cannot be replayed; each short run then sees new samples.
-Recipes    RateRace(lanes=("momentum",)) if the momentum is a guess; not for Adam, nor for an optimizer without momentum.
-           RateRace(cool=0, share=0, again=()) does not depend on the horizon, so a promoted trial resumes (`resumable`).
-           Warmup(1, then=RateRace()) warms up first, and races at the full rate.
-           RateRace(rungs=1) in a sweep with FromFound(searcher) starts its ladder from what other trials have found.
-Not for    trainings of a few hundred updates: short runs of 50 updates take a large part of them. Many epochs on few
-           data: a tuned cosine is better there. A report within a race has the winner so far, or the first weights if
-           there is none yet.
+           most, never outside of `low` and `high`. early (4): a short run ends when its loss exceeds the training's
+           first one by this factor. Networks with batch normalisation often reach two at first, and recover.
+           guard (0.15): if an epoch loses more than this share of the gain in training loss (since the first update)
+           and in value (since the race's median rate), a third of the rate continues from the last good weights, three
+           times at most. 0: never. If the value is the tuned metric, it decides alone, so overfitting counts.
+           gammas ((4, 16)): exponents of the averages; (): only the last weights are measured. metric (None): what
+           gives the value; None: the first whose name ends in "loss", "error" or "perplexity". mode ("min"): or "max".
+           data ("replay"): "fresh" if the data cannot be replayed; short runs then see new samples.
+Recipes    RateRace(lanes=("momentum",)) if the momentum is a guess, for an optimizer that has one (not Adam).
+           RateRace(cool=0, share=0, again=()) does not depend on the horizon: a promoted trial resumes (`resumable`).
+           Warmup(1, then=RateRace()) races at the full rate, after a warm-up.
+           RateRace(rungs=1) in a sweep with FromFound(searcher): the ladder starts from what other trials have found.
+Not for    trainings of a few hundred updates: short runs of 50 take a large part of them. Many epochs on few data: a
+           tuned cosine is better. A report within a race has the winner so far, at first the weights of the start.
 Source     none: our rule. Tolerance upwards: Wu et al., Understanding Short-Horizon Bias, ICLR 2018. Branches from one
            mark: Cui et al., MLtuner, 2018.
 """
