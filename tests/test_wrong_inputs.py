@@ -71,7 +71,7 @@ BEFORE = {
     "no options": Wrong('Space({"opt": choice([])})', ("there is no option to choose",)),
     "a nested space": Wrong('Space({"model": {"width": randint(1, 8)}})', ("is a nested space", "model.width")),
     "an empty space": Wrong("Space({})", ("there is nothing to search",)),
-    "no space": Wrong("Space()", ("Space() missing 1 required positional argument: 'parameters'", "It takes parameters, constraints")),
+    "no space": Wrong("Space()", ("Space(): missing a required argument: 'parameters'; write Space({",)),
     "a bound left out": Wrong("loguniform(1e-4)", ("loguniform(0.0001): missing a required argument: 'high'", "write loguniform(low, high)")),
     "a parameter without name": Wrong('Space({"": uniform(0, 1)})', ("the name '' must be non-empty text",)),
     "a condition on nothing": Wrong('Space({"opt": choice(["a", "b"]), "m": when(uniform(0, 1), op="a")})', ('no parameter "op"', 'did you mean "opt"?')),
