@@ -113,9 +113,11 @@ def problem_of(
     if len(failed) > allowed:
         firsts = list({signature(trial.reason): trial for trial in reversed(failed)}.values())[::-1]
         reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in firsts[:3])
+        others = any(trial.losses and trial.status is not Status.FAILED for trial in history.trials)
+        result = f"; the others gave a result{' (error.result)' if how_to_retry else ''}" if others else ""
         return TrialsFailed(
-            f"{len(failed)} of {plural(len(history.trials), 'trial')} failed, more than Sweep(allow_failed={allowed}) allows; the "
-            f"others gave a result{' (error.result)' if how_to_retry else ''}. {reasons}{retry}"
+            f"{len(failed)} of {plural(len(history.trials), 'trial')} failed, more than Sweep(allow_failed={allowed}) "
+            f"allows{result}. {reasons}{retry}"
         )
     return None
 

@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.page.charts import Table
+from orchestrator.page.health.alike import alike
 from orchestrator.page.health.cheap_task import cheap_task
 from orchestrator.page.health.copies import copies
 from orchestrator.page.health.edge import edge
@@ -83,6 +84,25 @@ def run_of(folder: Path, trials: Sequence[Told], *, waited: float = 0.0, **chang
     workload = FromFunction(train, metric="loss", mode=changes.pop("mode", "min"), horizon=max(1, horizon))
     sweep = small_sweep(**({"space": SPACE, "workload": workload} | changes))
     return read(tell(folder / "run", trials, sweep, waited=waited))
+
+
+# Parameters that nobody reads
+
+
+@pytest.mark.parametrize(
+    ("curves", "found"),
+    [
+        ([(0.5, 0.25), (0.5, 0.25), (0.5,)], 1),
+        ([(0.512345,)] * 3, 1),
+        ([(0.5, 0.25), (0.5, 0.25)], 0),  # too few
+        ([(0.1,)] * 3, 0),  # an accuracy at chance
+        ([(0.5, 0.25), (0.5, 0.25), (0.5, 0.2)], 0),
+    ],
+)
+def test_trials_that_are_all_alike_read_no_parameters(curves: list[Any], found: int, tmp_path: Path) -> None:
+    trials = [Told({"rate": 0.01 * (number + 1)}, values) for number, values in enumerate(curves)]
+    findings = alike(run_of(tmp_path, trials, space=Space({"rate": loguniform(1e-3, 1.0)})))
+    assert [finding.severity for finding in findings] == ["serious"] * found
 
 
 # The end of a range
@@ -432,9 +452,12 @@ def test_few_or_different_failures_are_no_finding(tmp_path: Path, share: float, 
 def test_starts_that_cost_more_than_the_training_come_before_more_trials(
     tmp_path: Path, seconds: float, changes: dict[str, Any], remedy: str
 ) -> None:
-    whole, cut = [1 / step for step in range(1, 151)], [1.0, 0.5]
+    whole = [1 / step for step in range(1, 151)]
     each = {"seconds": 0.1, "start_seconds": seconds}
-    told = [Told(trial.config, cut, Status.STOPPED, **each) for trial in drawn(bowl(), 20)]
+    told = [
+        Told(trial.config, [1.0, 0.5 + number / 100], Status.STOPPED, **each)
+        for number, trial in enumerate(drawn(bowl(), 20))
+    ]
     run = run_of(tmp_path, [replace(told[0], values=whole, status=Status.COMPLETED), *told[1:]], **changes)
     found, (answer, *_) = starts(run), [row for row in answers_of(run) if row[0] == "What next"]
     assert remedy in "".join(finding.remedy for finding in found)

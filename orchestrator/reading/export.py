@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import itertools
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -60,6 +61,8 @@ def best_as_yaml(ledger: Ledger) -> str:
         line = by_hand(begun["command"], trial, begun["seed"], description(ledger)["horizon"], reported)
         place = _working_folder(ledger, begun["seq"])  # always named: the line is kept, and pasted elsewhere
         content["command"] = in_folder(place, line) if line and place else line
+        if place and _takes_no_flags(begun["command"], Path(place)):
+            del content["command"]
         if reported:
             content["checkpoint"] = reported
     elif best["checkpoint"] and best["status"] == Status.COMPLETED.value and description(ledger).get("trains_on"):
@@ -67,6 +70,8 @@ def best_as_yaml(ledger: Ledger) -> str:
         content["train_on"] = shlex.join([*again, "--go-on", str(max(best["step"], horizon) + horizon)])
     content["train_again"] = shlex.join(again)
     remarks = {"found": _FOUND, "first": _FIRST}
+    if begun["command"] and "command" not in content:
+        remarks["train_again"] = "The script gets its parameters from the sweep, not from flags."
     outside = f"Note: {facts['outside']}." if facts["outside"] else ""
     if words := [*filter(None, (fork_words(best).replace("RUN", ledger.folder.name), outside))]:
         remarks["config"] = "\n".join(words)
@@ -79,11 +84,24 @@ def best_as_yaml(ledger: Ledger) -> str:
     return yaml_text(content, remarks)
 
 
+def _takes_no_flags(words: Sequence[str], folder: Path) -> bool:
+    """Whether the command's Python script reads its parameters only from the sweep that runs it, by its source."""
+    path = folder / next((word for word in words if word.endswith(".py")), "")
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    return bool(_FROM_SWEEP.search(text)) and not _FROM_FLAGS.search(text)
+
+
 def _working_folder(ledger: Ledger, seq: int) -> str | None:
     """The folder in which the trials that began at this record ran."""
     before = [row for row in ledger.sweeps() if row["seq"] < seq]
     place: str | None = before[-1]["code"].get("folder") if before else None
     return place
+
+
+_FROM_SWEEP = re.compile(r"\bparameters\(\)|\bwandb\.config\b|\brun\.config\b")
+_FROM_FLAGS = re.compile(
+    r"\b(?:argparse|\w*ArgumentParser|argv|click|typer|absl|fire|hydra|tyro|simple_parsing|docopt|\w*CLI)\b"
+)
 
 
 def by_hand(

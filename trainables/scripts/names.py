@@ -42,6 +42,8 @@ def splits_in(text: str) -> set[str]:
 def likeliest(name: str, seen: list[str]) -> str | None:
     """The name among `seen` that `name` probably means."""
     wanted = _words(name)
+    if "train" not in wanted and set(wanted) & {"valid", "test"}:
+        seen = [other for other in seen if "train" not in _words(other)]
     same = [other for other in seen if _words(other) == wanted]
     ends = [other for other in seen if _words(other)[-1:] == wanted[-1:] and set(_words(other)) & set(wanted)]
     close = difflib.get_close_matches(key_of(name), [key_of(other) for other in seen], n=1, cutoff=0.6)

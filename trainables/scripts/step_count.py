@@ -22,6 +22,7 @@ SEEN = 3  # lines without a step after which a number in them that grows evenly 
 EVENLY = 0.1  # by which two differences may differ: episodes end some steps early or late
 FAR = 10_000  # steps: a longer training prints no line for each of them
 FINER = 20  # times as fast as the count that is taken: then the horizon may be meant of it
+_OF_TRAINER = " Of transformers' Trainer, read Script(file='FOLDER/checkpoint-*/trainer_state.json'), or add the TransformersCallback."
 NO_COUNT = {"time", "elapsed", "eta", "seconds", "secs", "sec", "memory", "mem", "correct", "lr", "seed"}
 
 
@@ -201,7 +202,7 @@ class StepCount:
         if not number.is_integer():
             raise Refused(
                 f"{key}={number:g} in {reading} is not a whole step; evaluate at the end of each {key}, or print "
-                f"another count in the line and name it: Script(step='step')."
+                f"another count in the line and name it: Script(step='step').{_OF_TRAINER * ('eval_runtime' in reading.text)}"
             )
         if self.memory["shift"] is None:
             self.memory["shift"] = int(number == 0)

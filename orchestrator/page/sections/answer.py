@@ -37,7 +37,7 @@ ENDINGS = {
     Status.FAILED: "failed",
     Status.RUNNING: "not ended",
 }
-DOUBTS = ("edited", "resumed")  # checks whose serious findings say that results may not be compared
+DOUBTS = ("alike", "edited", "resumed")  # checks whose serious findings say that results may not be compared
 BY_SEEDS = ("noise", "copies")  # checks of the repetitions, which have their place among the usual steps
 FAILING, LEAST_FAILING = 0.2, 2  # of the trials that have ended, and at least: their cause comes before more search
 WORTH_SAYING = 0.05  # of the training: shorter starts are not told

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator.page.charts import Section
+from orchestrator.page.health.alike import alike
 from orchestrator.page.health.cheap_task import cheap_task
 from orchestrator.page.health.copies import copies
 from orchestrator.page.health.edge import edge
@@ -24,6 +25,7 @@ from orchestrator.page.recorded import Recorded
 
 CHECKS: tuple[Callable[[Recorded], list[Finding]], ...] = (
     failures,
+    alike,
     few_trials,
     baseline_is_best,
     copies,
