@@ -147,6 +147,9 @@ def test_a_wrong_name_is_told_with_the_names_that_were_logged(tmp_path: Path) ->
         trained(script(tmp_path, text, metric="accuracy"), assigned(tmp_path))
     with pytest.raises(ScriptFailed, match="Did you mean 'val/loss'"):
         trained(script(tmp_path, text, metric="valid_loss"), assigned(tmp_path))
+    with pytest.raises(ScriptFailed, match=r"it named train/loss\.$"):  # the loss of the training is no answer
+        other = tmp_path / "other"
+        trained(script(other, text.replace("val/", "train/"), metric="val/loss"), assigned(other))
 
 
 @pytest.mark.slow
@@ -183,3 +186,29 @@ def test_a_python_outside_of_a_trial_starts_as_ever(tmp_path: Path) -> None:
     shown = subprocess.run(command, env={"PYTHONPATH": str(STARTUP)}, capture_output=True, text=True, check=True)
     assert "_Finder" not in shown.stdout
     assert shown.stderr == ""
+
+
+def test_a_metric_in_a_second_run_is_refused_not_mixed(tmp_path: Path) -> None:
+    text = logs("log").replace(
+        "for epoch", "for fold in 'ab':\n  writer = SummaryWriter(os.environ['TRIAL_FOLDER'] + fold)\n  for epoch"
+    )
+    text = text.replace("range(1, 7)", "range(1, 4)")
+    with pytest.raises(
+        ScriptFailed, match="logs 'distance' in more than one TensorBoard run, and a trial has one curve"
+    ):
+        trained(script(tmp_path, text), assigned(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_script_for_wandb_agent_finds_its_parameters_in_wandb_config(tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    text = (
+        "import os, wandb\n"
+        "run = wandb.init(mode='offline', dir=os.environ['TRIAL_FOLDER'], config={'rate': 9.0, 'net': {'width': 3, 'depth': 2}})\n"
+        "assert wandb.config.net == {'width': 64, 'depth': 2}, wandb.config\n"
+        "for epoch in range(1, 7):\n"
+        "    wandb.log({'epoch': epoch}, commit=False)\n"
+        "    wandb.log({'distance': wandb.config.rate / epoch})\n"
+    )
+    items = trained(script(tmp_path, text), assigned(tmp_path, config={"rate": 0.5, "net.width": 64}))
+    assert curve(items) == {step: round(0.5 / step, 4) for step in range(1, 7)}
