@@ -147,8 +147,8 @@ def test_a_wrong_name_is_told_with_the_names_that_were_logged(tmp_path: Path) ->
         trained(script(tmp_path, text, metric="accuracy"), assigned(tmp_path))
     with pytest.raises(ScriptFailed, match="Did you mean 'val/loss'"):
         trained(script(tmp_path, text, metric="valid_loss"), assigned(tmp_path))
+    other = tmp_path / "other"
     with pytest.raises(ScriptFailed, match=r"it named train/loss\.$"):  # the loss of the training is no answer
-        other = tmp_path / "other"
         trained(script(other, text.replace("val/", "train/"), metric="val/loss"), assigned(other))
 
 
