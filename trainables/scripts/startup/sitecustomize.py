@@ -13,7 +13,6 @@ import importlib.util
 import json
 import os
 import re
-import signal
 import sys
 import threading
 from typing import Any, Callable, Dict, FrozenSet  # noqa: UP035
@@ -122,8 +121,6 @@ def _wandb_init(module: Any) -> None:
             else:
                 given[name] = value
         run.config.update(given, allow_val_change=True)
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that W&B can save the run of a stopped trial
 
     _follow(module, "init", begun)
 
