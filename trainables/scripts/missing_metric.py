@@ -140,5 +140,5 @@ class MissingMetric:
         names = sorted(dict.fromkeys(names), key=lambda name: (name not in recurring, not _METRIC.search(name)))
         near = likeliest(self._metric, [name for name in names if name in recurring] or names)
         if not names:
-            return "; it named no metric at all."
+            return f"; it named no metric at all. Print `epoch 3: {self._metric}=0.52`, or call report()."
         return f"; it named {', '.join(names[:8])}" + (f". Did you mean {near!r}?" if near else ".")
