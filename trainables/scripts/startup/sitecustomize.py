@@ -1,9 +1,8 @@
 """Let the sweep read what a script logs to W&B, MLflow or TensorBoard. Python imports a module of this name at its start.
 
-Each call of a logging function also appends a row to `.reports/logged.jsonl`: {"epoch": 3, "val/loss": 0.52}; if the
-metric is logged in a second run of the same logger, also "another_run": "W&B". The
-script's Python may be older than ours and may lack this project, so this file needs Python 3.6 and nothing else. An
-error in here must not reach the training.
+Each call of a logging function also appends a row to `.reports/logged.jsonl`: {"epoch": 3, "val/loss": 0.52}. A row of a
+second run of the same logger also has "another_run": "W&B". The script's Python may be older than ours and may lack this
+project, so this file needs Python 3.6 and nothing else. An error in here must not reach the training.
 """
 
 import contextlib
