@@ -198,6 +198,7 @@ for item in carry_out(endless, None, assignment(pathlib.Path(sys.argv[1]), worke
 """
 
 
+@pytest.mark.slow
 def test_workers_listen_on_the_loopback_only_and_none_outlives_the_process_that_has_the_trial(tmp_path: Path) -> None:
     """Not even one that waits for another."""
     command = [sys.executable, "-c", ENDLESS, str(tmp_path)]

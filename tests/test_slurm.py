@@ -67,6 +67,7 @@ def test_a_trial_that_fails_without_a_signal_has_failed(tmp_path: Path) -> None:
     ledger.close()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_signal_to_every_process_lets_the_trials_save(tmp_path: Path) -> None:
     script = ROOT / "tests" / "sweeps" / "steady.py"

@@ -74,7 +74,7 @@ class OutputStream:
     def give_back(self) -> None:
         """Free the disk space of the output already read; the file keeps its length, so appending to it still works."""
         self._freed = self.position
-        if sys.platform == "linux":
+        if sys.platform == "linux" and self._path.exists():
             with open(self._path, "r+b") as file:
                 ctypes.CDLL(None).fallocate(
                     file.fileno(), _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(self.position)
