@@ -13,6 +13,7 @@ import pytest
 from search.records import Status
 from tests.support import ROOT, recorded
 
+pytestmark = pytest.mark.xdist_group("own_script")  # one process follows the page, not each
 PAGE = (ROOT / "docs" / "own_script.md").read_text()
 BLOCKS = re.findall(r"```(python|c|sh)\n(.*?)```", PAGE, re.DOTALL)
 
@@ -41,7 +42,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["mine", "reporting", "csv", "compiled"])
+@pytest.mark.parametrize("name", ["mine", "logging", "reporting", "csv", "compiled"])
 def test_the_pages_sweeps_end_with_completed_trials_and_whole_curves(name: str, followed: Path) -> None:
     folder = followed / "runs" / name
     endings = recorded(folder, "ending")

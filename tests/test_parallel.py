@@ -129,6 +129,7 @@ def process(rank: int) -> psutil.Process:
     return worker
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_worker_costs_a_restart_from_the_last_checkpoint(
     whole: dict[int, dict[str, float]], tmp_path: Path
 ) -> None:
