@@ -221,8 +221,10 @@ class Channels:
                 f"the script logs {self._script.metric!r} in more than one {kind} run, and a trial has one curve. Log the value "
                 "to tune under a name of its own, such as the mean over the folds."
             )
-        self._logged += self._heard_in(logged, notify=False)  # validation comes after many rows of training
-        if not self._logged or (len(self._logged) == 1 and channel != LOGGED and not (has_ended or self._others_log())):
+        news = self._heard_in(logged, notify=False)  # validation comes after many rows of training
+        self._logged += news
+        is_sure = channel == LOGGED or len(self._logged) > 1 or has_ended or (bool(news) and self._others_log())
+        if not self._logged or not is_sure:
             return []
         self._memory["channel"] = LOGGED
         found, self._logged = self._logged, []
