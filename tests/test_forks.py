@@ -114,6 +114,7 @@ def killed_after(folder: Path, described: Any, answers: int, workers: int) -> bo
     return False
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(cuts=st.lists(st.integers(1, 25), min_size=1, max_size=5), workers=st.integers(1, 4), seed=st.integers(0, 99))
 def test_cut_off_anywhere_and_again_a_fork_finds_its_parents_state(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
+
+import pytest
 
 from tests.support import ROOT
 
@@ -195,3 +198,11 @@ def test_reaching_into_another_module_is_found() -> None:
         code: [reach for node in ast.walk(ast.parse(code)) for reach in reaches(node)] for code in found + allowed
     }
     assert [code for code, reach in reached.items() if reach] == found
+
+
+@pytest.mark.xdist_group("house")
+def test_a_group_of_tests_stays_in_one_process(request: pytest.FixtureRequest) -> None:
+    """With pytest 9.2, pytest-xdist 3.8 ignored the groups without a word, so tests that start Ray ran side by side."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        pytest.skip("the tests run in one process")
+    assert request.node.nodeid.endswith("@house")

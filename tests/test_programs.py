@@ -74,7 +74,13 @@ def test_a_program_hands_over_its_sweep_and_does_not_run(where: str, tmp_path: P
     assert len(recorded(folder, "sweep")) == 1  # nor has a trial's process run it
 
 
-@pytest.mark.parametrize(("program", "ours"), [(LAUNCHED, ["--simulate"]), (PARSED, [])], ids=["launch", "run"])
+@pytest.mark.parametrize(
+    ("program", "ours"),
+    [
+        pytest.param(LAUNCHED, ["--simulate"], id="launch"),
+        pytest.param(PARSED, [], id="run", marks=pytest.mark.slow),
+    ],
+)
 def test_the_command_keeps_the_flags_that_are_the_scripts_own(program: str, ours: list[str], tmp_path: Path) -> None:
     """They were lost: the script takes them out of sys.argv before it calls launch(sweep)."""
     (tmp_path / "own.py").write_text(program)

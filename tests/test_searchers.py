@@ -195,6 +195,7 @@ def answers() -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_answers() -> None:
     run = [sys.executable, "-c", SCRIPT]
     there = subprocess.run(run, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -445,6 +445,7 @@ def test_a_setting_that_a_release_adds_at_its_default_is_no_other_training(tmp_p
     assert "lanes=('momentum',)" in as_before(changed, identity(nested).replace(", lanes=()", ""))
 
 
+@pytest.mark.slow
 def test_trained_on_beyond_what_the_training_has_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KIND", "function")
     (tmp_path / "tune.py").write_text(OWN)
