@@ -57,6 +57,12 @@ def test_a_sparse_csv_gives_the_rows_that_have_the_metric(tmp_path: Path) -> Non
         ('{"loss": [0.5, 0.4], "val_loss": [0.6, 0.5]}\n', "val_loss", [({}, 0.6), ({}, 0.5)]),  # Keras
         ('{\n  "val_loss": 0.5\n}\n', "val_loss", [({}, 0.5)]),
         ('{"loss": 0.5, "norms": [0.6, 0.5]}\n', "loss", [({}, 0.5)]),
+        ('{"log_history": [{"epoch": 1, "mse": 0.5}, {"epoch": 2, "mse": 0.4}]}', "mse", [({"epoch": 1}, 0.5), ({"epoch": 2}, 0.4)]),
+        ('{"epoch": 2.0, "log_history": [{"step": 5, "loss": 0.6}, {"step": 9, "eval_loss": 0.5}]}', "eval_loss", [({"step": 9}, 0.5)]),
+        ('{"lr": 0.1, "rows": [{"epoch": 1, "mse": 0.5}]}', "mse", [({"epoch": 1}, 0.5)]),
+        ('{"rows": [{"mse": 0.5}, {"mse": 0.4}]}', "mse", [({}, 0.5), ({}, 0.4)]),
+        ('{"epoch": 1, "acc": 0.5, "batches": [{"step": 1, "acc": 0.3}]}', "acc", [({"epoch": 1}, 0.5)]),  # a row of JSON lines
+        ('{"acc": 0.5, "classes": [{"name": "a", "acc": 0.3}, {"name": "b", "acc": 0.4}]}', "acc", [({}, 0.5)]),
     ],
 )  # fmt: skip
 def test_the_usual_files(text: str, name: str, expected: list[tuple[dict[str, float], object]], tmp_path: Path) -> None:
@@ -137,6 +143,54 @@ def test_a_row_that_is_being_written_does_not_count_until_it_is_whole(tmp_path: 
         assert [line.value("loss").number for line, _ in file.poll("loss", False)] == expected  # type: ignore[union-attr]
     path.write_text("epoch,loss\n1,0.5\n2,0.125\n3,0.25")
     assert [line.value("loss").number for line, _ in file.poll("loss", True)] == [0.25]  # type: ignore[union-attr]
+
+
+HISTORY = [{"epoch": 1, "mse": 0.5}, {"epoch": 2, "mse": 0.53}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(HISTORY),
+        json.dumps(HISTORY, indent=2),
+        json.dumps({"history": HISTORY}),
+        json.dumps({"log_history": HISTORY, "best": 0.5}, indent=2),
+        json.dumps({"epoch": [1, 2], "mse": [0.5, 0.53]}),
+        "\n".join(map(json.dumps, HISTORY)),
+        str(HISTORY),
+    ],
+)
+def test_json_counts_as_soon_as_it_is_whole_and_no_part_of_it_gives_a_wrong_value(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "history.json"
+    for length in range(len(text) + 1):
+        path.write_text(text[:length])
+        found = told(tmp_path, "mse")
+        assert found in ([], [({"epoch": 1}, 0.5)], [({"epoch": 1}, 0.5), ({"epoch": 2}, 0.53)])
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("text", ["0.53", "epoch,mse\n1,0.53", "epoch mse\n1 0.53", "# run\nepoch;mse\n1;0.53"])
+def test_a_number_without_a_line_end_may_be_cut_off(text: str, tmp_path: Path) -> None:
+    for length in range(len(text) + 1):
+        (tmp_path / "metrics.csv").write_text(text[:length])
+        assert told(tmp_path, "mse") == []
+
+
+@pytest.mark.parametrize("form", ['{"epoch": %d, "mse": %s}', '{\n "epoch": %d,\n "mse": %s\n}', "epoch,mse\n%d,%s\n"])
+def test_each_value_of_a_file_that_holds_only_the_latest_counts(form: str, tmp_path: Path) -> None:
+    path, file, found = tmp_path / "latest", MetricsFile(tmp_path, "latest", rest=0.0), []
+    for epoch, mse in [(1, 0.5), (2, 0.4), (2, 0.4), (3, 0.25)]:
+        path.write_text(form % (epoch, mse))
+        found += [line.value("mse").number for line, _ in file.poll("mse", ended=False)]  # type: ignore[union-attr]
+    assert found == [0.5, 0.4, 0.25]
+
+
+def test_a_row_that_gets_its_metric_later_counts_then(tmp_path: Path) -> None:
+    path, file = tmp_path / "history.json", MetricsFile(tmp_path, "history.json", rest=0.0)
+    path.write_text('[{"epoch": 1, "train_loss": 0.6}]')
+    assert file.poll("mse", ended=False) == []
+    path.write_text('[{"epoch": 1, "train_loss": 0.6, "mse": 0.5}]')
+    assert [line.value("mse").number for line, _ in file.poll("mse", ended=False)] == [0.5]  # type: ignore[union-attr]
 
 
 def test_a_file_that_is_begun_anew_is_read_anew_and_rows_know_their_number(tmp_path: Path) -> None:

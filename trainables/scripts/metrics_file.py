@@ -1,8 +1,9 @@
 """Read the rows of a metrics file that a script appends to: CSV, JSON lines, or TensorBoard's events.
 
 A CSV may be sparse (Lightning's logger writes the values of training and validation in different rows), and the script
-may rewrite it with each row, so we read it from the beginning whenever it has changed. A last row without a line end is
-still being written; it stays half a row if the script was ended then. Events are read as they are appended.
+may rewrite it with each row, so we read it from the beginning whenever it has changed. A last row of a CSV without a line
+end is still being written, as its last number may be cut off (0.5 of 0.53); it stays half a row if the script was ended
+then. JSON needs no line end: its closing bracket shows that it is whole. Events are read as they are appended.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class MetricsFile:
         self._folder, self._pattern, self._rest = folder, pattern, rest
         self._known = dict(marks or {})  # path → rows, or bytes of events, that are not new
         self._seen: dict[Path, tuple[int, int, int]] = {}  # state of a file when it was read: inode, size, time
+        self._last: dict[Path, str] = {}  # its last row then
         self._wait_until = 0.0
         self.without: list[Line] = []  # new rows without the metric, for the caller to take
 
@@ -46,8 +48,12 @@ class MetricsFile:
     @property
     def paths(self) -> list[Path]:
         """The matching files, oldest first."""
-        found = [Path(path) for path in glob.glob(str(self._folder / self._pattern), recursive=True)]
-        return sorted((path for path in found if path.is_file()), key=lambda path: (path.stat().st_mtime, str(path)))
+        times = []
+        for path in map(Path, glob.glob(str(self._folder / self._pattern), recursive=True)):
+            with contextlib.suppress(FileNotFoundError):  # it is being replaced
+                if path.is_file():
+                    times.append((path.stat().st_mtime, str(path)))
+        return [Path(path) for _, path in sorted(times)]
 
     def leave_half_rows(self) -> None:
         """End the row that a killed script has begun, so that the next row does not grow into it. Half a row of a CSV is
@@ -66,11 +72,12 @@ class MetricsFile:
             return []
         news: list[tuple[Line, int]] = []
         for path in self.paths:
-            state = path.stat()
-            now = (state.st_ino, state.st_size, state.st_mtime_ns)
-            if self._seen.get(path) != now or ended:
-                self._seen[path] = now
-                news += self._new(path, metric, ended)
+            with contextlib.suppress(FileNotFoundError):  # it is being replaced
+                state = path.stat()
+                now = (state.st_ino, state.st_size, state.st_mtime_ns)
+                if self._seen.get(path) != now or ended:
+                    news += self._new(path, metric, ended)
+                    self._seen[path] = now
         self._wait_until = time.monotonic() + self._rest * (time.monotonic() - begun)
         return news
 
@@ -84,40 +91,56 @@ class MetricsFile:
             known = 0
         else:
             text = path.read_text(errors="replace")
-            found = list(rows(text if ended else text[: text.rfind("\n") + 1]))
+            found = list(rows(text, ended))
             self._known[str(path)] = len(found)
+            if known > len(found) or (known and self._last.get(path) not in (None, found[known - 1].text)):
+                known = (
+                    0  # it has become shorter, or the last known row is another: it was rewritten, so all rows are new
+                )
+            self._last[path] = found[-1].text if found else ""
         told = [line.value(metric) is not None for line in found]
-        begin = known if known <= len(found) else 0  # a file that has become shorter was rewritten
-        self.without += [found[at] for at in range(begin, len(found)) if not told[at]]
-        return [(found[at], sum(told[: at + 1])) for at in range(begin, len(found)) if told[at]]
+        self.without += [found[at] for at in range(known, len(found)) if not told[at]]
+        return [(found[at], sum(told[: at + 1])) for at in range(known, len(found)) if told[at]]
 
 
-def rows(text: str) -> Iterator[Line]:
-    """The rows of a CSV or of columns of numbers with a header, of JSON lines, of a JSON list, or of one JSON object."""
-    begins = text.lstrip()[:1]
-    if begins == "{" and (history := _history(text.strip())) is not None:
-        yield from (of_mapping(json.dumps(row), row) for row in history)
-    elif begins == "[":
-        found = structure(text.strip()) or []
+def rows(text: str, ended: bool = True) -> Iterator[Line]:
+    """The rows of a CSV or of columns of numbers with a header, of JSON lines, of a JSON list, or of one JSON object.
+    `ended`: the text is not being written any more."""
+    if text.lstrip()[:1] in ("{", "["):
+        yield from _rows_of_json(text, ended)
+    else:
+        yield from _rows_of_table(text if ended else text[: text.rfind("\n") + 1])
+
+
+def _rows_of_json(text: str, ended: bool) -> Iterator[Line]:
+    whole = text.strip()
+    found = (structure(whole) or []) if whole[0] == "[" else _history(whole)
+    if found is not None:
         yield from (of_mapping(json.dumps(row), row) for row in found if isinstance(row, dict))
-    elif begins == "{":
-        for line in filter(str.strip, text.splitlines()):
-            row = structure(line.strip())
-            yield of_mapping(line, row) if isinstance(row, dict) else Line(line, broken="it is no JSON")
-    elif begins:
-        text = _from_header_on(text.lstrip())
-        first = text.partition("\n")[0]
-        delimiter = next((sign for sign in (",", ";", "\t", " ") if sign in first.strip()), ",")
-        if delimiter == " ":
-            text = re.sub(r"^ +| +$", "", text, flags=re.M)
-        table = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
-        header = [name.strip() for name in next(table, [])]
-        for cells in table:
-            text = delimiter.join(cells)
-            if len(cells) == len(header):
-                yield _row(dict(zip(header, map(str.strip, cells), strict=True)), text)
-            elif text.strip() and not text.startswith("#"):
-                yield Line(text, broken=f"it has {len(cells)} cells, and the header {len(header)}")
+        return
+    *_, last = lines = [line for line in text.splitlines() if line.strip()]
+    for line in lines:
+        row = structure(line.strip())
+        if isinstance(row, dict):
+            yield of_mapping(line, row)
+        elif ended or text.endswith("\n") or line is not last:
+            yield Line(line, broken="it is no JSON")
+
+
+def _rows_of_table(text: str) -> Iterator[Line]:
+    text = _from_header_on(text.lstrip())
+    first = text.partition("\n")[0]
+    delimiter = next((sign for sign in (",", ";", "\t", " ") if sign in first.strip()), ",")
+    if delimiter == " ":
+        text = re.sub(r"^ +| +$", "", text, flags=re.M)
+    table = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+    header = [name.strip() for name in next(table, [])]
+    for cells in table:
+        text = delimiter.join(cells)
+        if len(cells) == len(header):
+            yield _row(dict(zip(header, map(str.strip, cells), strict=True)), text)
+        elif text.strip() and not text.startswith("#"):
+            yield Line(text, broken=f"it has {len(cells)} cells, and the header {len(header)}")
 
 
 def _from_header_on(text: str) -> str:
@@ -142,13 +165,28 @@ def _history(text: str) -> list[Mapping[Any, Any]] | None:
     found = structure(text)
     if not isinstance(found, dict):
         return [] if goes_on else None
-    tables = [value for value in found.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
-    if tables and goes_on:
-        return max(tables, key=len)
-    if not tables and all(isinstance(value, list) for value in found.values()):
+    tables = {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value)
+    }
+    if tables:
+        longest = max(tables, key=lambda name: len(tables[name]))
+        if goes_on or _is_history(longest, tables[longest][0], found):
+            return tables[longest]
+    elif all(isinstance(value, list) for value in found.values()):
         length = max(map(len, found.values()), default=0)
         return [{name: value[at] for name, value in found.items() if at < len(value)} for at in range(length)]
     return [found] if goes_on else None
+
+
+def _is_history(name: str, row: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether the rows by this name in an object on one line are a training's history: the object itself may be a row of
+    JSON lines, with a step and values of its own, and the rows in it may be of its batches or classes."""
+    own = {key_of(other) for other, value in found.items() if isinstance(value, (int, float))}
+    in_row = set(map(key_of, row))
+    has_steps = bool(in_row & set(STEP_WORDS))
+    return "history" in name.lower() or not own or (has_steps and not own & {*STEP_WORDS, *in_row})
 
 
 def _row(cells: Mapping[str, str], text: str) -> Line:

@@ -153,8 +153,9 @@ class StepCount:
             self._refuse_another_count(reading)
             return self._take(step, reading)
         if not known.repeats(reading.value):
+            or_anew = "" if reading.row is None else ", or writes its file anew,"
             raise Refused(
-                f"the script was started again and its lines name no step: number {step} says {reading.value.text}, "
+                f"the script was started again{or_anew} and its lines name no step: number {step} says {reading.value.text}, "
                 f"step {step} on record is {known.text}. Print the step in the line (epoch=3), or call report()."
             )
         return None
