@@ -162,6 +162,13 @@ BY_VARIABLES = '#!/usr/bin/env bash\n# usage: WD=0 train.sh OUT "$@"\nOUT=${1:-o
         (BY_VARIABLES, "bash train.sh {folder}", r"'WD' would be lost, as train.sh reads no word .* write 'env WD=\{WD\} bash train.sh \{folder\}'"),
         (BY_VARIABLES, "env A=1 ./train.sh {folder}", r"write 'env WD=\{WD\} A=1 ./train.sh \{folder\}'"),
         (BY_VARIABLES, "bash -eu train.sh {folder} more", "'WD' would be lost"),
+        ("#!/bin/bash\nset -e\nsource .venv/bin/activate\npython train.py\n", "bash train.sh", "'WD' would be lost, as train.sh reads no word"),
+        ('. "$(conda info --base)/etc/profile.d/conda.sh"\nconda activate ml\npython train.py', "bash train.sh", "'WD' would be lost"),
+        ("set -a; . ./.env; set +a\n. ~/.bashrc && . /etc/profile\npython train.py", "bash train.sh", "'WD' would be lost"),
+        ('log() {\n  echo "$@"\n}\nfunction run { "$@"; }\nlog start\nrun python train.py', "bash train.sh", "'WD' would be lost"),
+        ("python train.py --shift 3 ${#NAMES[@]} &\nwait $!", "bash train.sh", "'WD' would be lost"),
+        (". ./colours\npython train.py", "bash train.sh", "'WD' would be lost"),
+        ("", "bash -c 'source .venv/bin/activate && python train.py'", r"Write \{WD\} where it belongs in the quotes"),
         ("", "sh -c 'python train.py --lr 0.1'", r"'WD' would be lost, as sh -c reads no word behind it. Write \{WD\} where it belongs in the quotes"),
         ("", "srun /bin/bash -e -c 'python train.py'", "as /bin/bash -c reads no word"),
         ("", """sh -c 'python train.py "$@"'""", "sh -c takes the first word behind it for its own name. .*: sh -c '…' sh"),
@@ -172,6 +179,7 @@ def test_a_parameter_that_a_shell_script_would_not_read_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("train.sh").write_text(text)
+    Path("colours").write_text("RED=31\n")
     workload = Script(command, metric="loss", mode="min", horizon=1)
     with pytest.raises(ValueError, match=told):
         workload.check_space(Space({"WD": uniform(0, 1)}))
@@ -191,6 +199,9 @@ def test_a_parameter_that_a_shell_script_would_not_read_is_refused(
         ("WD=${1#--WD=}", "bash train.sh"),
         ("for word; do echo $word; done", "bash train.sh"),
         (". ./settings.sh", "bash train.sh"),
+        ("source .venv/bin/activate; . ./given\npython train.py", "bash train.sh"),
+        ('main() {\n  python train.py "$@"\n}\nmain "$@"', "bash train.sh"),
+        ('start() {\n  if true; then {\n    echo start\n  }; fi\n}\npython train.py "$@"', "bash train.sh"),
         ("", """sh -c 'python train.py "$@"' sh"""),
         ("", """sh -c 'python train.py "$0" "$@"'"""),
         ("", "python train.py --launcher train.sh"),
@@ -201,6 +212,7 @@ def test_a_shell_script_that_may_read_its_words_is_not_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("train.sh").write_text(text)
+    Path("given").write_text('WD="$1"\n')
     Path("train.py").write_text("print('epoch 1: loss=1')")
     Script(command, metric="loss", mode="min", horizon=1).check_space(Space({"WD": uniform(0, 1)}))
 

@@ -13,7 +13,16 @@ from trainables.scripts.flags import SHELLS, names_in, script_place
 
 LARGEST = 1_000_000  # bytes of a script that is looked at
 _ALL_WORDS = re.compile(
-    r"\$\{?[@*#!]|\$\{?argv\b|\bBASH_ARG|\b(?:shift|getopts?)\b|^\s*(?:source|\.)\s|\bfor\s+\w+\s*(?:;|do\b|$)", re.M
+    r"\$[@*#]|\$\{(?:[@*!]|#[@*}])|\$\{?argv\b|\bBASH_ARG|(?<![\w.-])(?:shift|getopts?)\b|\bfor\s+\w+\s*(?:;|do\b|$)",
+    re.M,
+)
+_FUNCTION = re.compile(  # its words are its own
+    r"^\s*(?:function\s+[\w-]+\s*(?:\(\s*\))?|[\w-]+\s*\(\s*\))\s*\{(?:[^\n]*\}\s*$|.*?^\s*\})", re.M | re.S
+)
+_SOURCED = re.compile(r"(?:^|[;&|({]|\b(?:then|do|else)\b)\s*(?:source|\.)\s+(\"[^\"\n]*\"|'[^'\n]*'|[^\s;&|)]+)", re.M)
+_ENVIRONMENT = re.compile(  # files that set up an environment, and start no training with the words of their caller
+    r"(?:^|/)(?:activate(?:\.\w+)?|(?:conda|mamba|micromamba|modules|lmod|setvars|nvm)\.sh|\.\w*rc|(?:\.\w*)?profile|[\w-]*\.env(?:\.\w+)?)$"
+    r"|^/etc/"
 )
 _ONE_WORD = re.compile(r"\$(?:\{(\d+)|(\d))")
 _OF_A_SHELL = re.compile(r"#!.*\b(?:ba|da|k|z)?sh\b")
@@ -29,9 +38,9 @@ def lost_parameter(command: str, names: Sequence[str]) -> str:
     if found is None or not names:
         return ""
     what, text, given = found
-    code = re.sub(r"^\s*#.*$", "", text, flags=re.M)
+    code, sources_unknown = _with_sourced(text)
     read = [int(braced or plain) for braced, plain in _ONE_WORD.findall(code)]
-    reads_all = bool(_ALL_WORDS.search(code))
+    reads_all = sources_unknown or bool(_ALL_WORDS.search(code))
     is_lost = f"{command!r}: the parameter {names[0]!r} would be lost, as {what}"
     placed = f"{{{names[0]}}}"
     if given < 0 and reads_all and 0 not in read:
@@ -46,6 +55,32 @@ def lost_parameter(command: str, names: Sequence[str]) -> str:
     )
 
 
+def _with_sourced(text: str) -> tuple[str, bool]:
+    """The code of a shell script outside of its functions, with that of the files it sources, which see its words; and
+    whether it sources a file that is not known."""
+    waiting, seen, code = [text], set(), ""
+    is_unknown = False
+    while waiting:
+        own = _FUNCTION.sub("", re.sub(r"^\s*#.*$", "", waiting.pop(), flags=re.M))
+        code += own + "\n"
+        for name in {each.strip("\"'") for each in _SOURCED.findall(own)} - seen:
+            seen.add(name)
+            if _ENVIRONMENT.search(name):
+                continue
+            sourced = _text(Path(name))
+            is_unknown |= sourced is None
+            waiting.append(sourced or "")
+    return code, is_unknown
+
+
+def _text(path: Path) -> str | None:
+    """The text of a file; None if there is none, or it is too large for a script."""
+    with contextlib.suppress(OSError):  # no name of a file
+        if path.is_file() and path.stat().st_size <= LARGEST:
+            return path.read_text(errors="replace")
+    return None
+
+
 def _script(words: Sequence[str]) -> tuple[str, str, int] | None:
     """The shell script of a command: what to call it, its text, and the number of its words."""
     python = script_place(words)
@@ -54,10 +89,7 @@ def _script(words: Sequence[str]) -> tuple[str, str, int] | None:
         text_at = place + len(options) + 1
         if Path(word).name in SHELLS and options and re.fullmatch(r"-\w*c", options[-1]) and text_at < len(words):
             return f"{word} {options[-1]}", words[text_at], len(words) - text_at - 2  # the first word behind it is $0
-        with contextlib.suppress(OSError):  # no name of a file
-            path = Path(word)
-            if not names_in(word) and path.is_file() and path.stat().st_size <= LARGEST:
-                text = path.read_text(errors="replace")
-                if word.endswith(".sh") or _OF_A_SHELL.match(text):
-                    return word, text, len(words) - place - 1
+        text = None if names_in(word) else _text(Path(word))
+        if text is not None and (word.endswith(".sh") or _OF_A_SHELL.match(text)):
+            return word, text, len(words) - place - 1
     return None
