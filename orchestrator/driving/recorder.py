@@ -18,6 +18,7 @@ from orchestrator.sweep import Sweep
 from search.contract import derived_seed
 from search.history import History, Trial
 from search.records import FALLBACK, End, Judged, Lost, Over, Report, Retry, Status, Suggestion, Tested, Used
+from search.rules.alike import CAUSE, REMEDY, alike, curves_of, differ
 from search.rules.conduct import (
     Instead,
     after_loss,
@@ -33,6 +34,9 @@ from search.rules.conduct import (
 from search.work import Decision, Ended, Notice, Placed, Reported, Saved
 
 LEAST_FREE = 2**22  # bytes: with less free space, a failure is blamed on the disk
+LOOKS = (1, 2, 3, 10, 30, 100)  # reports of a trial at which to look whether all configurations train alike …
+FIRST = 20  # … for so many trials
+DIFFERENT = 3  # values in a curve that are surely no coincidence: an untrained loss may be alike
 
 
 class Recorder:
@@ -58,6 +62,7 @@ class Recorder:
         self._decided = {(row["trial"], row["samples"], row["why"]) for row in decisions}
         self._warned = {signature(row["why"]) for row in decisions}  # shown once for each run
         self._told_of_an_early_end = self._told_of_a_doubt = False
+        self._looks_alike = True  # until two configurations differ, or it is told
 
     def tell(self, kind: str, text: str, trial: int | None = None) -> None:
         self._ledger.add_event(kind, text, trial)
@@ -204,6 +209,7 @@ class Recorder:
         self._ledger.add_report(trial.number, answer.step, float(value), answer.cost_seconds, metrics)
         loss = self._rules.goal.loss(float(value))
         self._history.append(Report(trial.number, answer.step, loss, answer.cost_seconds, metrics))
+        self._tell_if_alike(trial)
         for record in after_report(trial, self._history, self._sweep.scheduler, self._rules):
             if isinstance(record, Over):
                 self.end_search(record)
@@ -213,6 +219,18 @@ class Recorder:
             else:
                 self._end(record)
                 self._abort(common_divergence(self._history))
+
+    def _tell_if_alike(self, trial: Trial) -> None:
+        """Tell as soon as it is certain that the training does not read its parameters, so that the user can stop."""
+        if not self._looks_alike or len(trial.losses) not in LOOKS or len(self._history.trials) > FIRST:
+            return
+        curves = curves_of(self._history)
+        if alike(curves, min(DIFFERENT, self._history.horizon)):
+            so_far = f"{len(curves)} configurations have trained exactly alike so far, to the last digit"
+            self.tell("notice", f"{so_far}: {CAUSE}. {REMEDY} Ctrl-C stops the run.")
+            self._looks_alike = False
+        elif differ(curves):
+            self._looks_alike = False
 
     def _fail_for_metric(self, trial: Trial, text: str) -> None:
         self.fail(trial, reason("NoMetric", text), text)

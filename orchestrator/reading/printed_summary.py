@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.reading.alike import alike_words
 from orchestrator.reading.beginning import listed
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.export import yaml_text
@@ -16,7 +17,7 @@ from orchestrator.reading.scores import rests_on
 from orchestrator.reading.spending import print_accounts
 from orchestrator.reading.spent import of_budget
 from orchestrator.reading.state import state_words
-from orchestrator.reading.trial_counts import count_words
+from orchestrator.reading.trial_counts import count_words, stands
 from orchestrator.record.ledger import Ledger
 from search.records import Status
 from search.wording import together
@@ -49,6 +50,8 @@ def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = Fa
             console.print(f"Note: {facts['outside']}.", highlight=False, markup=False, soft_wrap=True)
         if facts["unfair"]:
             console.print(f"The gain is unknown: {facts['unfair']}.", highlight=False, soft_wrap=True)
+        if not health_follows and (words := alike_words(ledger, stands(ledger))):
+            console.print(f"\n[bold]{words}[/bold]\n", highlight=False, soft_wrap=True)
     counts = count_words(facts["trials"], facts["state"])
     cost = facts["cost"]
     budget, limit = of_budget(cost["budget"])

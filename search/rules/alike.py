@@ -1,0 +1,37 @@
+"""All configurations trained exactly alike, to the last digit: the training does not read its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from search.history import History, key_of
+from search.task import FULL
+
+LEAST = 3  # configurations
+DIGITS = 6  # of a value that hardly comes twice by chance: an accuracy of 0.1 may
+CAUSE = "the training does not read its parameters"
+REMEDY = "A script gets them as flags, from parameters(), or in wandb.config; look at the first line of a trial's log."
+
+Curve: TypeAlias = Mapping[int, float]  # step → loss
+
+
+def curves_of(history: History) -> list[Curve]:
+    """The curve of each configuration that has reported, the longest first."""
+    trained = {key_of(trial.config): trial for trial in history.trials if trial.task == FULL and trial.losses}
+    curves = [dict(zip(trial.steps, trial.losses, strict=True)) for trial in trained.values()]
+    return sorted(curves, key=len, reverse=True)
+
+
+def differ(curves: Sequence[Curve]) -> bool:
+    """Whether a configuration has another value than the one with the longest curve at a step of both."""
+    return any(loss != curves[0].get(step, loss) for curve in curves for step, loss in curve.items())
+
+
+def alike(curves: Sequence[Curve], different: int = 1) -> bool:
+    """Whether all configurations have the same values at the steps that they have in common, and not by chance.
+    `different`: so many values are to differ within a curve, for `LEAST` configurations."""
+    if len(curves) < LEAST or differ(curves) or len(set(curves[LEAST - 1].values())) < different:
+        return False
+    values = set(curves[0].values())
+    return len(values) > 1 or len(f"{next(iter(values)):g}") >= DIGITS
