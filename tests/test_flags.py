@@ -349,6 +349,8 @@ def test_a_small_number_in_yaml_is_a_number_for_every_reader(tmp_path: Path) -> 
         ({"command": ["python", "train.py"]}, "must be one string, such as 'python train.py'"),
         ({"command": "python train.py --note 'a"}, "no closing quotation"),
         ({"command": "cd code && python train.py"}, "no shell runs the command, so 'cd' would get the word '&&'"),
+        ({"command": "source .venv/bin/activate && python train.py"}, "Write bash -c '…' around the command"),
+        ({"command": ". .venv/bin/activate && python train.py"}, "Write sh -c '…' around the command"),
         ({"command": "python train.py | tee log"}, "'python' would get the word '|'".replace("|", r"\|")),
         ({"command": "python train.py 2>&1"}, "'python' would get the word '2>&1'"),
         ({"command": "python train.py >log.txt"}, "'python' would get the word '>log.txt'"),
@@ -378,7 +380,12 @@ def test_what_is_not_there_is_refused_before_anything_starts(tmp_path: Path, mon
     for command, more, words in [
         (f"{sys.executable} missing.py", {}, r"no file 'missing\.py'"),
         ("no-such-program", {}, "no program 'no-such-program' on the PATH"),
-        ("./runn.sh", {}, r"^there is no program '\./runn\.sh' in \S+\. Give its full path\.$"),
+        (
+            "./runn.sh",
+            {},
+            r"^there is no program '\./runn\.sh' in \S+\. Give its full path, or start in the folder of the script\.$",
+        ),
+        ("/no/runn.sh", {}, r"^there is no program '/no/runn\.sh' in \S+\. Give its full path\.$"),
         ("./run.sh", {}, r"'\./run\.sh' exists but is not executable: chmod \+x \./run\.sh"),
         ("sh run.sh {config}", {"config": "base.yaml"}, r"config='base\.yaml'\): there is no such file"),
     ]:
@@ -390,6 +397,39 @@ def test_what_is_not_there_is_refused_before_anything_starts(tmp_path: Path, mon
     (tmp_path / "base.json").write_text(json.dumps([1]))
     with pytest.raises(ValueError, match="contains no mapping"):
         Script("sh run.sh {config}", **fields, config="base.json").check()
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "executable", "words"),
+    [
+        ("train.py", "import torch\n", False, r"its first line names no interpreter \(#!…\)\. Write 'python {}'"),
+        ("train.py", "import torch\n", True, r"names no interpreter \(#!…\)\. Write 'python {}'"),
+        ("train.sh", "python train.py\n", True, "Write 'bash {}'"),
+        ("train.py", "#!/usr/bin/env python3\n", False, r"is not executable: chmod \+x {}$"),
+        ("train", "#!/no/python\n", True, r"names the interpreter '/no/python', which is not there\. Correct the line\.$"),
+        ("train.py", "#!/no/python -u\n", True, r"'/no/python', which is not there\. Correct the line, or write 'python {}'"),
+        ("train", "#!/usr/bin/env no-such-python\n", True, "the program 'no-such-python', which is not on the PATH"),
+        ("train", "#!/bin/sh\r\n", True, r"'/bin/sh\\r', which is not there \(the file has line ends of Windows\)"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_started_is_refused_with_what_to_write(
+    name: str, first: str, executable: bool, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_text(first)
+    path.chmod(0o755 if executable else 0o644)
+    with pytest.raises(ValueError, match=words.format(re.escape(str(path)))):
+        Script(str(path), metric="loss", mode="min", horizon=1).check()
+
+
+@pytest.mark.parametrize(
+    "first", ["#!/bin/sh\n", "#! /bin/sh -e\n", "#!/usr/bin/env sh\n", "#!/usr/bin/env -S sh -e\n"]
+)
+def test_a_file_whose_interpreter_is_there_can_be_started(first: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.sh"
+    path.write_text(first + 'echo "$@"\n')
+    path.chmod(0o755)
+    Script(str(path), metric="loss", mode="min", horizon=1).check()
 
 
 BASES = {

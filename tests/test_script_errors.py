@@ -92,6 +92,12 @@ OTHERS = {
         "    +------------------------------------", "ValueError: a"),
     "difference": ("AssertionError: lists differ\n  - a\n  + b", "AssertionError: lists differ: - a; + b"),
     "memory": (f"{TRACE}torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB.", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB."),
+    "make's usage": ("make: unrecognized option '--DEPTH=3'\nmake: unrecognized option '--wd=0'\nUsage: make [options] [target] ...\nOptions:\n"
+        "  -k, --keep-going            Keep going after an error.\n\nThis program built for x86_64-pc-linux-gnu\nReport bugs to <bug-make@gnu.org>",
+        "make: unrecognized option '--DEPTH=3'"),
+    "Go's usage": ("flag provided but not defined: -lr\nUsage of ./train:\n  -rate float\n    \tlearning rate\nexit status 2", "flag provided but not defined: -lr"),
+    "cobra": ("Error: unknown flag: --lr\nUsage:\n  train [flags]\n\nFlags:\n  -h, --help   help for train, also after an error\n\nunknown flag: --lr", "Error: unknown flag: --lr"),
+    "usage first": ("Usage: a.py [OPTIONS]\nOptions:\n  --lr  rate, else an error\na.py: lr is too large", "a.py: lr is too large"),
     "bash": ("a.sh: line 3: pythn: command not found", "a.sh: line 3: pythn: command not found"),
     "uv": ("error: Failed to spawn: `a.py`\n  Caused by: No such file or directory (os error 2)", "error: Failed to spawn: `a.py`: Caused by: No such file or directory (os error 2)"),
     "Java": ('Exception in thread "main" java.lang.Bad: lr is 3\n\tat Train.main(Train.java:1)\nCaused by: java.io.IOException: disk is full\n'
@@ -115,6 +121,11 @@ def test_the_reason_is_the_error_itself(name: str) -> None:
     assert error_line(errors, "epoch 1: loss=0.5\n") == reason
     if name not in ("unknown to us", "torchrun, a message", "accelerate"):  # only the stream tells that it is an error
         assert error_line("", f"epoch 1: loss=0.5\n{errors}") == reason
+
+
+def test_make_is_told_to_take_variables() -> None:
+    errors = "make: unrecognized option '--LR=0.1'\nUsage: make [options] [target] ...\n"
+    assert "write Script(flag='{name}={value}')" in error_line(errors, "", command="make train")
 
 
 def test_what_a_script_printed_before_a_segfault_is_no_reason(tmp_path: Path) -> None:

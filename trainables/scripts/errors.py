@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -32,6 +33,11 @@ _MESSAGE = re.compile(
 )
 _BAR = re.compile(r"\d%\||it/s|s/it|━|█")
 _ARGPARSE = re.compile(r"^[^\s:]+(?: [^\s:]+)*: error: .*")
+_USAGE = re.compile(r"usage(?::| of\b)", re.I)
+_COMPLAINT = re.compile(  # of a tool, in front of its usage
+    r"\b(?:unrecogni[sz]ed|unknown|invalid|illegal|unexpected|ambiguous|missing|requires?|required)\b|\bnot (?:defined|allowed)\b",
+    re.I,
+)
 _UNKNOWN = re.compile(
     r"(?:unrecognized arguments?:|[Nn]o such option:?|Unknown command line flag)\s*['\"]?(-{0,2}[\w.-]+)"
 )
@@ -51,6 +57,7 @@ def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None
         (said, [at for at, line in enumerate(said) if _ARGPARSE.match(line) or _UNKNOWN.search(line)]),
         (said, _first_chain(said, raised) if is_first_meant else raised),
         (told, [at for at, line in enumerate(told) if _MESSAGE.search(line) and not _BAR.search(line)]),
+        _complaint(said),
     ):
         if found:
             error = one_line(_message(among, found))
@@ -112,17 +119,25 @@ def _last_message(lines: Sequence[str], to_errors: int) -> Sequence[str]:
     return lines[max(0, start) :]
 
 
+def _complaint(said: Sequence[str]) -> tuple[Sequence[str], list[int]]:
+    """What a tool said in front of its usage, and the first complaint in it: `make: unrecognized option '--lr=0.1'`."""
+    usage = next((at for at, line in enumerate(said) if _USAGE.match(line)), 0)
+    return said[:usage], [at for at, line in enumerate(said[:usage]) if _COMPLAINT.search(line)][:1]
+
+
 def _without_usage(lines: Sequence[str]) -> list[str]:
-    """The lines that say something, without a usage and the indented lines that continue it."""
+    """The lines that say something, without a usage and the indented lines that continue it, with their headings."""
     kept, in_usage = [], False
     for line in lines:
-        in_usage = line.lower().startswith("usage:") or (in_usage and line.startswith((" ", "\t")))
+        in_usage = bool(_USAGE.match(line)) or (in_usage and bool(re.match(r"\s|[A-Z][\w ]*:$", line)))
         if line.strip() and not in_usage:
             kept.append(line)
     return kept
 
 
 def _with_hint(line: str, known: Mapping[str, Flag], command: str) -> str:
+    if re.match(r"\w*make: unrecognized option", line) and shlex.split(command)[:1] == ["make"]:
+        return f"{line}. make takes variables: write Script(flag='{{name}}={{value}}')."
     unknown = _UNKNOWN.search(line)
     if unknown is None:
         return line

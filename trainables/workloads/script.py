@@ -25,8 +25,6 @@ docs/own_script.md has the details.
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
 import shlex
 import shutil
@@ -57,6 +55,7 @@ from trainables.scripts.flags import (
 )
 from trainables.scripts.option_values import wrong_value
 from trainables.scripts.printed import measured as measured
+from trainables.scripts.programs import no_program, why_not_started
 from trainables.scripts.shared_files import IN_OWN_FOLDER, has_checkpoint
 from trainables.scripts.shell_scripts import lost_parameter
 from trainables.scripts.source_names import never_prints
@@ -143,8 +142,9 @@ class Script(CommandLine):
         if not words:
             raise ValueError("Script(command=''): must be a command, such as 'python train.py'.")
         if (sign := shell_sign(self.command)) is not None:
+            shell = "bash" if "source" in words else "sh"  # which has no such word
             raise ValueError(
-                f"Script({self.command!r}): no shell runs the command, so {words[0]!r} would get the word {sign!r}. Write sh -c "
+                f"Script({self.command!r}): no shell runs the command, so {words[0]!r} would get the word {sign!r}. Write {shell} -c "
                 "'…' around the command. Its output needs no file: it is in the trial's log."
             )
         if re.match(r"[A-Za-z_]\w*=", words[0]):
@@ -176,10 +176,10 @@ class Script(CommandLine):
     def check(self) -> None:
         """Raise ValueError if the program, the script or the config file is missing, or the command has a wrong flag."""
         program, *rest = shlex.split(self.command)
+        if wrong := why_not_started(program):
+            raise ValueError(wrong)
         if shutil.which(program) is None:
-            if Path(program).is_file() and not os.access(program, os.X_OK):
-                raise ValueError(f"{program!r} exists but is not executable: chmod +x {shlex.quote(program)}")
-            raise ValueError(_no_program(program))
+            raise ValueError(no_program(program))
         for word in (word.rpartition("=")[2] for word in rest):
             if word.endswith((".py", ".sh")) and not names_in(word) and not Path(word).is_file():
                 raise ValueError(
@@ -326,17 +326,6 @@ def _instead(name: str, known: Mapping[str, Flag], names: Sequence[str]) -> str:
         if other != name and (flag := find(other, known)) is not None and flag.name == near:
             return f"its --{near} is the parameter {other!r} already: leave {name!r} out."
     return f"it has --{near}: name the parameter {near.replace('-', '_')!r}."
-
-
-def _no_program(program: str) -> str:
-    """That a program is missing, where it was looked for, and the one that was probably meant."""
-    if "/" not in program:
-        return f"there is no program {program!r} on the PATH; install it, or give its path, such as ./{program}."
-    place = Path(program).parent
-    beside = [path.name for path in place.glob("*") if path.is_file() and os.access(path, os.X_OK)]
-    close = difflib.get_close_matches(Path(program).name, beside, n=1)
-    remedy = f"Did you mean {os.path.join(os.path.dirname(program), close[0])!r}?" if close else "Give its full path."
-    return f"there is no program {program!r} in {Path.cwd()}. {remedy}"
 
 
 def _refuse_missing_module(module: str) -> None:

@@ -1,0 +1,65 @@
+"""Why the program of a command cannot be started: it is missing, not executable, or its first line names no interpreter."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shlex
+import shutil
+from pathlib import Path
+
+RUNNERS = {".py": "python", ".sh": "bash", ".R": "Rscript", ".jl": "julia"}
+
+
+def why_not_started(program: str) -> str:
+    """What is wrong with the file that is a command's program, and what to write; empty if nothing is, or there is none."""
+    found = shutil.which(program)
+    path = Path(found or program)
+    if not path.is_file():
+        return ""
+    runner, first = RUNNERS.get(path.suffix), _first_line(path)
+    run = f"{runner or 'bash'} {shlex.quote(program)}"
+    if runner and not first.startswith("#!"):
+        return f"{program!r} cannot be started by itself, as its first line names no interpreter (#!…). Write '{run}'."
+    if found is None and not os.access(path, os.X_OK):
+        return f"{program!r} exists but is not executable: chmod +x {shlex.quote(program)}"
+    if missing := _missing_interpreter(first):
+        other = f", or write '{run}'" if runner else ""
+        return f"{program!r} cannot be started: its first line names {missing}. Correct the line{other}."
+    return ""
+
+
+def no_program(program: str) -> str:
+    """That a program is missing, where it was looked for, and the one that was probably meant."""
+    if "/" not in program:
+        return f"there is no program {program!r} on the PATH; install it, or give its path, such as ./{program}."
+    place = Path(program).parent
+    beside = [path.name for path in place.glob("*") if path.is_file() and os.access(path, os.X_OK)]
+    close = difflib.get_close_matches(Path(program).name, beside, n=1)
+    remedy = (
+        f"Did you mean {os.path.join(os.path.dirname(program), close[0])!r}?"
+        if close
+        else f"Give its full path{'' if os.path.isabs(program) else ', or start in the folder of the script'}."
+    )
+    return f"there is no program {program!r} in {Path.cwd()}. {remedy}"
+
+
+def _first_line(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.readline(1000).decode(errors="replace").rstrip("\n")
+    except OSError:  # executable, and not readable
+        return "#!"
+
+
+def _missing_interpreter(first: str) -> str:
+    """In words, the interpreter that a first line `#!…` names and that is not there; empty if it is, or none is named."""
+    words = first.removeprefix("#!").strip(" \t").split(" ") if first.startswith("#!") else [""]
+    name = words[0]
+    if name and not Path(name).exists():
+        missing = f"the interpreter {name!r}, which is not there"
+    elif Path(name).name == "env" and len(words) == 2 and shutil.which(words[1]) is None:
+        missing = f"the program {words[1]!r}, which is not on the PATH"
+    else:
+        return ""
+    return missing + " (the file has line ends of Windows)" * first.endswith("\r")
