@@ -3,7 +3,8 @@
     from orchestrator import parameters, report, resumed_from
 
     config = parameters()                                 # {"lr": 0.003, "batch_size": 32}
-    if (checkpoint := resumed_from()) is not None:        # the path that was reported last, after an interruption
+    checkpoint = resumed_from()                           # the path that was reported last, after an interruption
+    if checkpoint is not None:
         state = torch.load(checkpoint)
     for epoch in range(first, 21):
         ...
@@ -11,14 +12,12 @@
             break                                         # the sweep needs no more of this trial
 
 Works in a script, a callback, a notebook cell and in every rank of a distributed job. Outside a sweep `report` returns
-True and writes nothing. This file imports the standard library only; you may copy it into a project that cannot install
-this one.
+True and writes nothing. This file imports the standard library only and needs Python 3.6; you may copy it into a project
+that cannot install this one.
 
 It communicates through files in `TRIAL_FOLDER`/.reports: `parameters.json` exists before the script starts, reports are
 appended to `reports.jsonl`, and `answer.json` holds the last step that the sweep has read and whether the trial goes on.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -43,7 +42,7 @@ SHORTEST, LONGEST = 0.002, 0.1  # seconds between two checks for the answer
 last_step = -1
 
 
-def report(step: int, metrics: Mapping[str, Any] | None = None, *, checkpoint: Any = None, **values: Any) -> bool:
+def report(step: int, metrics: "Mapping[str, Any] | None" = None, *, checkpoint: Any = None, **values: Any) -> bool:
     """Report the metrics of `step`; returns whether the training should go on. Steps must grow.
 
     Metrics are numbers, NumPy scalars or tensors of one element, as keywords or as a mapping. `checkpoint`: the path of a
@@ -74,14 +73,14 @@ def report(step: int, metrics: Mapping[str, Any] | None = None, *, checkpoint: A
             raise ValueError(
                 f"report(step={step}, checkpoint={path!r}): there is no such file or folder; save it first."
             )
-        if path is not None and Path(path).is_relative_to(where.parent):  # the run may be moved or renamed
+        if path is not None and where.parent in (Path(path), *Path(path).parents):  # the run may be moved or renamed
             path = os.path.relpath(path, where.parent)
         _append(where / REPORTS, {"step": step, "metrics": measured, "checkpoint": path})
     last_step = step
     return _answer(where / ANSWER, step)
 
 
-def parameters() -> dict[str, Any]:
+def parameters() -> "dict[str, Any]":
     """The configuration of this trial; an empty dict outside a sweep.
 
     >>> parameters()
@@ -94,10 +93,11 @@ def parameters() -> dict[str, Any]:
     return found
 
 
-def resumed_from() -> Path | None:
+def resumed_from() -> "Path | None":
     """The last reported checkpoint that still exists; None: start at the first step.
 
-    >>> if (checkpoint := resumed_from()) is not None:
+    >>> checkpoint = resumed_from()
+    >>> if checkpoint is not None:
     ...     state = torch.load(checkpoint)
     """
     where = _place()
@@ -116,11 +116,12 @@ def resumed_from() -> Path | None:
 
 def announce() -> None:
     """Announce that reports will follow, so that lines printed before the first report are not read as metrics."""
-    if (where := _place()) is not None:
+    where = _place()
+    if where is not None:
         (where / REPORTS).touch(0o600)
 
 
-def _place() -> Path | None:
+def _place() -> "Path | None":
     folder = os.environ.get(FOLDER)
     place = None if folder is None else Path(folder) / PLACE
     return place if place is not None and (place / PARAMETERS).exists() else None
@@ -130,7 +131,7 @@ def _rank() -> int:
     return next((int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()), 0)
 
 
-def _number(name: str, value: Any) -> float | str:
+def _number(name: str, value: Any) -> "float | str":
     """The value for JSON, which has no NaN: values that are not finite are written by name."""
     try:
         number = float(value)
@@ -139,7 +140,7 @@ def _number(name: str, value: Any) -> float | str:
     return number if number - number == 0 else repr(number)
 
 
-def _append(path: Path, content: Mapping[str, Any]) -> None:
+def _append(path: Path, content: "Mapping[str, Any]") -> None:
     """Append in one write: a killed process leaves the line complete, missing or cut off at its end."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import importlib.util
 import json
 import os
@@ -186,6 +188,16 @@ def test_a_python_outside_of_a_trial_starts_as_ever(tmp_path: Path) -> None:
     shown = subprocess.run(command, env={"PYTHONPATH": str(STARTUP)}, capture_output=True, text=True, check=True)
     assert "_Finder" not in shown.stdout
     assert shown.stderr == ""
+
+
+def test_a_python_too_old_to_follow_loggers_starts_as_ever(tmp_path: Path) -> None:
+    ast.parse((STARTUP / "sitecustomize.py").read_text(), feature_version=(3, 4))
+    (tmp_path / "sitecustomize.py").write_text("print('my own set-up')")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(STARTUP), str(tmp_path)])}
+    with contextlib.suppress(FileNotFoundError):  # there is no such Python
+        shown = subprocess.run(["python2.7", "-c", "print(1)"], env=environment, capture_output=True, text=True)
+        assert shown.stderr or shown.stdout == "my own set-up\n1\n"
+        assert "sitecustomize" not in shown.stderr
 
 
 def test_a_metric_in_a_second_run_is_refused_not_mixed(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import json
 import os
 import subprocess
@@ -49,6 +51,20 @@ def test_where_no_sweep_runs_the_script_nothing_is_written_and_it_goes_on(
     assert parameters() == {}
     assert resumed_from() is None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("version", ["3.6", "3.7", "3.8", "3.9"])
+def test_the_file_alone_reports_from_an_older_python(version: str, place: Path) -> None:
+    text = Path(reporting.__file__).read_text()
+    ast.parse(text, feature_version=(3, 6))
+    assert "from __future__ import annotations" not in text  # of Python 3.7
+    (place.parent / "reporting.py").write_text(text)
+    (place.parent / "last.pt").touch()
+    code = "import reporting as r; print(r.report(1, loss=0.5, checkpoint='last.pt'), r.parameters(), r.resumed_from())"
+    with contextlib.suppress(FileNotFoundError):  # there is no such Python
+        shown = subprocess.run([f"python{version}", "-c", code], cwd=place.parent, capture_output=True, text=True)
+        if shown.returncode != 127:  # nor is pyenv set up for it
+            assert shown.stdout == f"True {{'lr': 0.5}} {place.parent / 'last.pt'}\n"
 
 
 def test_numbers_of_all_kinds_are_told_as_numbers(place: Path) -> None:

@@ -12,7 +12,7 @@ from search.work import Assignment
 from trainables.ranks import without_ranks
 from trainables.scripts.trial_folder import FOLDER, ID, METRICS, RANKS, RUNNER, TrialFolder
 
-STARTUP = Path(__file__).resolve().parent / "startup"  # its sitecustomize follows what the script logs
+STARTUP = Path(__file__).resolve().parent / "startup" / "any_python"  # its sitecustomize follows what the script logs
 
 
 def environment_of(folder: TrialFolder, assignment: Assignment, metrics: Sequence[str], token: str) -> dict[str, str]:

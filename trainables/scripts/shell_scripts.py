@@ -58,8 +58,8 @@ def lost_parameter(command: str, names: Sequence[str]) -> str:
 def _with_sourced(text: str) -> tuple[str, bool]:
     """The code of a shell script outside of its functions, with that of the files it sources, which see its words; and
     whether it sources a file that is not known."""
-    waiting, seen, code = [text], set(), ""
-    is_unknown = False
+    waiting, code, is_unknown = [text], "", False
+    seen: set[str] = set()
     while waiting:
         own = _FUNCTION.sub("", re.sub(r"^\s*#.*$", "", waiting.pop(), flags=re.M))
         code += own + "\n"

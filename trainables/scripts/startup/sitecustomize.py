@@ -222,7 +222,7 @@ class _Finder:
 
 def _run_the_users_own() -> None:
     """Run the `sitecustomize` that Python would have imported."""
-    places = [place for place in sys.path if os.path.abspath(place) != _HERE]
+    places = [place for place in sys.path if not os.path.abspath(place).startswith(_HERE)]
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", places)
     if spec is not None and spec.loader is not None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))

@@ -1,0 +1,1 @@
+"""The folder that a trial's PYTHONPATH begins with."""
