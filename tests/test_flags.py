@@ -432,6 +432,15 @@ def test_a_file_whose_interpreter_is_there_can_be_started(first: str, tmp_path: 
     Script(str(path), metric="loss", mode="min", horizon=1).check()
 
 
+@pytest.mark.parametrize(
+    ("config", "is_told"), [(".env", True), ("conf/.env.local", True), ("train.env", True), ("train.ini", False)]
+)
+def test_for_a_file_of_variables_the_command_is_told_that_sets_them(config: str, is_told: bool) -> None:
+    with pytest.raises(ValueError, match="must be 'json', 'yaml', 'toml'") as error:
+        Script("python train.py {config}", metric="loss", mode="min", horizon=1, config=config)
+    assert ("write 'env NAME={NAME} python train.py'" in str(error.value)) is is_told
+
+
 BASES = {
     "json": '{"data": {"batch_size": 32, "files": []}, "optim": {"lr": 0.1}, "layers": [1, 2], "a.b": 1, "empty": null}',
     "yaml": "data: {batch_size: 32, files: []}\noptim: {lr: 0.1}\nlayers: [1, 2]\na.b: 1\nempty:\n",

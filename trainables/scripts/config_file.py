@@ -25,8 +25,13 @@ def kind_of(config: str) -> str:
     """ "json", "yaml" or "toml", from such a word or the name of such a file; raises ValueError for any other."""
     kind = config.rpartition(".")[2].lower().replace("yml", "yaml")
     if kind not in FORMATS:
+        variables = (
+            " For a script that reads variables, leave config out and write 'env NAME={NAME} python train.py', with the names "
+            "of the parameters; dotenv keeps variables that are set already."
+        )
         raise ValueError(
             f"Script(config={config!r}): must be 'json', 'yaml', 'toml', or a file with such an ending to start from."
+            + variables * (".env" in Path(config).name)
         )
     return kind
 
