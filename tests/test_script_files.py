@@ -74,11 +74,13 @@ def test_a_talkative_script_fills_neither_the_log_nor_the_disk(tmp_path: Path) -
         assert output.stat().st_blocks * 512 < 20_000_000
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "lightning"])
+@pytest.mark.parametrize("form", ["csv", "jsonl", "list", "latest", "lightning"])
 def test_a_metrics_file_is_followed_and_gone_on_with(form: str, tmp_path: Path) -> None:
     write = {
         "csv": "with open(own / 'metrics.csv', 'a') as f:\n        if not f.tell(): print('epoch,distance', file=f)\n        print(f'{epoch},{1 / epoch:.4f}', file=f)",
         "jsonl": "print(json.dumps({'epoch': epoch, 'distance': round(1 / epoch, 4)}), file=open(own / 'metrics.jsonl', 'a'))",
+        "list": "kept = own / 'history.json'; rows = json.loads(kept.read_text() or '[]') if kept.exists() else []; rows.append({'epoch': epoch, 'distance': round(1 / epoch, 4)}); new = own / 'new'; new.write_text(json.dumps(rows)); new.replace(kept)",
+        "latest": "(own / 'history.json').write_text(json.dumps({'epoch': epoch, 'distance': round(1 / epoch, 4)}))",
         "lightning": "(own / f'version_{done}').mkdir(exist_ok=True); rows.append(f'{epoch - 1},{epoch * 9},,{1 / epoch:.4f}'); rows.append(f'{epoch - 1},{epoch * 9},0.5,'); (own / f'version_{done}' / 'metrics.csv').write_text('\\n'.join(['epoch,step,train_loss,distance', *rows]) + '\\n')",
     }[form]
     text = (
@@ -86,7 +88,7 @@ def test_a_metrics_file_is_followed_and_gone_on_with(form: str, tmp_path: Path) 
         .replace("import json", "import json, time")
         .replace("for epoch", "own, rows = place.parent, []\nfor epoch", 1)
     )
-    file = {"csv": "metrics.csv", "jsonl": "*.jsonl", "lightning": "version_*/metrics.csv"}[form]
+    file = {"csv": "metrics.csv", "jsonl": "*.jsonl", "lightning": "version_*/metrics.csv"}.get(form, "history.json")
     first = killed_after(tmp_path, text, 2, file=file)
     items = trained(script(tmp_path, text, file=file), assigned(tmp_path, recorded=1))
     assert first | curve(items) == truth(*range(1, 7))
