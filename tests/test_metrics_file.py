@@ -185,6 +185,20 @@ def test_each_value_of_a_file_that_holds_only_the_latest_counts(form: str, tmp_p
     assert found == [0.5, 0.4, 0.25]
 
 
+@pytest.mark.parametrize(
+    ("first", "late", "is_told"), [("", 0.0, True), ("epoch,mse\n1,0.5\n", 0.0, False), ("", 99.0, False)]
+)
+def test_a_file_that_stays_empty_until_the_script_ends_is_told_of(
+    first: str, late: float, is_told: bool, tmp_path: Path
+) -> None:
+    path, file = tmp_path / "metrics.csv", MetricsFile(tmp_path, "metrics.csv", rest=0.0, late=late)
+    path.write_text(first)
+    file.poll("mse", ended=False)
+    path.write_text("epoch,mse\n" + "".join(f"{epoch},0.5\n" for epoch in range(1, 6)))
+    file.poll("mse", ended=True)
+    assert ("metrics.csv came as the script ended" in file.late) is is_told
+
+
 def test_a_row_that_gets_its_metric_later_counts_then(tmp_path: Path) -> None:
     path, file = tmp_path / "history.json", MetricsFile(tmp_path, "history.json", rest=0.0)
     path.write_text('[{"epoch": 1, "train_loss": 0.6}]')

@@ -114,6 +114,8 @@ class Channels:
             found = self._printed_or_logged([], logged, has_ended)
         elif self.file is not None:
             rows = self.file.poll(self._script.metric, has_ended)
+            if self.file.late:
+                self.missing.news["late"] = self.file.late
             found = [reading for line, row in rows if (reading := self._reading(line, row)) is not None]
             self.is_told = self.is_told or bool(found)
             while self.file.without:

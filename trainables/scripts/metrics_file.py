@@ -25,6 +25,7 @@ from trainables.scripts.names import STEP_WORDS, key_of
 from trainables.scripts.printed import of_mapping, structure
 
 REST = 20.0  # a file rests this many times as long as reading it took
+LATE, MANY = 10.0, 5  # seconds that a file was open without rows, and the rows that come at its end, to tell of it
 _NUMBER = re.compile(rf"[-+]?(?:{NOT_FINITE}|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)", re.I)  # 1,234 may be 1.234
 
 
@@ -32,13 +33,21 @@ class MetricsFile:
     """All files that match `pattern` below `folder`; `marks`: the rows or bytes read before the script started."""
 
     def __init__(
-        self, folder: Path, pattern: str, marks: Mapping[str, int] | None = None, *, rest: float = REST
+        self,
+        folder: Path,
+        pattern: str,
+        marks: Mapping[str, int] | None = None,
+        *,
+        rest: float = REST,
+        late: float = LATE,
     ) -> None:
-        self._folder, self._pattern, self._rest = folder, pattern, rest
+        self._folder, self._pattern, self._rest, self._late = folder, pattern, rest, late
         self._known = dict(marks or {})  # path → rows, or bytes of events, that are not new
         self._seen: dict[Path, tuple[int, int, int]] = {}  # state of a file when it was read: inode, size, time
         self._last: dict[Path, str] = {}  # its last row then
         self._wait_until = 0.0
+        self._open_since: dict[Path, float] = {}  # files that have no row with the metric
+        self.late = ""  # what to tell of a file whose rows came when the script ended
         self.without: list[Line] = []  # new rows without the metric, for the caller to take
 
     @property
@@ -99,8 +108,19 @@ class MetricsFile:
                 )
             self._last[path] = found[-1].text if found else ""
         told = [line.value(metric) is not None for line in found]
+        if not any(told):
+            self._open_since.setdefault(path, time.monotonic())
+        elif (since := self._open_since.pop(path, None)) is not None and ended and sum(told) >= MANY:
+            self._note_late(path, time.monotonic() - since)
         self.without += [found[at] for at in range(known, len(found)) if not told[at]]
         return [(found[at], sum(told[: at + 1])) for at in range(known, len(found)) if told[at]]
+
+    def _note_late(self, path: Path, seconds: float) -> None:
+        if seconds >= self._late:
+            self.late = (
+                f"the rows of {path.name} came as the script ended, {seconds:.0f} s after it had opened the file, so no trial can be "
+                "stopped early: let the script write each row at once, with file.flush() or print(…, flush=True)"
+            )
 
 
 def rows(text: str, ended: bool = True) -> Iterator[Line]:
