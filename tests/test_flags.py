@@ -164,6 +164,8 @@ BY_VARIABLES = '#!/usr/bin/env bash\n# usage: WD=0 train.sh OUT "$@"\nOUT=${1:-o
         (BY_VARIABLES, "bash -eu train.sh {folder} more", "'WD' would be lost"),
         ("#!/bin/bash\nset -e\nsource .venv/bin/activate\npython train.py\n", "bash train.sh", "'WD' would be lost, as train.sh reads no word"),
         ('. "$(conda info --base)/etc/profile.d/conda.sh"\nconda activate ml\npython train.py', "bash train.sh", "'WD' would be lost"),
+        ('source $(conda info --base)/etc/profile.d/conda.sh\n. "$HOME"/ml/bin/activate\npython train.py', "bash train.sh", "'WD' would be lost"),
+        ("source `conda info --base`/bin/activate ml && python train.py", "bash train.sh", "'WD' would be lost"),
         ("set -a; . ./.env; set +a\n. ~/.bashrc && . /etc/profile\npython train.py", "bash train.sh", "'WD' would be lost"),
         ('log() {\n  echo "$@"\n}\nfunction run { "$@"; }\nlog start\nrun python train.py', "bash train.sh", "'WD' would be lost"),
         ("python train.py --shift 3 ${#NAMES[@]} &\nwait $!", "bash train.sh", "'WD' would be lost"),

@@ -16,9 +16,8 @@ def alike_words(ledger: Ledger, found: list[Stand]) -> str:
     if len(last) > len({step for step, _ in last}):
         return ""  # two values at one step; so the curves of a long record need not be read
     about = ledger.sweeps()[-1]["description"]
-    history = ledger.history(
-        ANY_SPACE, about["horizon"], about["seed"], goal_of(about), tasks=described_tasks(about)
-    )  # fmt: skip
+    goal, tasks = goal_of(about), described_tasks(about)
+    history = ledger.history(ANY_SPACE, about["horizon"], about["seed"], goal, tasks=tasks)
     if not alike(curves_of(history)):
         return ""
     return f"All configurations trained exactly alike: {CAUSE}. {REMEDY}"

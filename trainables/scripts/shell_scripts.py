@@ -19,7 +19,11 @@ _ALL_WORDS = re.compile(
 _FUNCTION = re.compile(  # its words are its own
     r"^\s*(?:function\s+[\w-]+\s*(?:\(\s*\))?|[\w-]+\s*\(\s*\))\s*\{(?:[^\n]*\}\s*$|.*?^\s*\})", re.M | re.S
 )
-_SOURCED = re.compile(r"(?:^|[;&|({]|\b(?:then|do|else)\b)\s*(?:source|\.)\s+(\"[^\"\n]*\"|'[^'\n]*'|[^\s;&|)]+)", re.M)
+_SOURCED = re.compile(
+    r"(?:^|[;&|({]|\b(?:then|do|else)\b)\s*(?:source|\.)\s+"
+    r"((?:\"[^\"\n]*\"|'[^'\n]*'|\$\([^)\n]*\)|`[^`\n]*`|[^\s;&|)\"'`])+)",
+    re.M,
+)
 _ENVIRONMENT = re.compile(  # files that set up an environment, and start no training with the words of their caller
     r"(?:^|/)(?:activate(?:\.\w+)?|(?:conda|mamba|micromamba|modules|lmod|setvars|nvm)\.sh|\.\w*rc|(?:\.\w*)?profile|[\w-]*\.env(?:\.\w+)?)$"
     r"|^/etc/"
@@ -63,7 +67,7 @@ def _with_sourced(text: str) -> tuple[str, bool]:
     while waiting:
         own = _FUNCTION.sub("", re.sub(r"^\s*#.*$", "", waiting.pop(), flags=re.M))
         code += own + "\n"
-        for name in {each.strip("\"'") for each in _SOURCED.findall(own)} - seen:
+        for name in {re.sub("[\"']", "", each) for each in _SOURCED.findall(own)} - seen:
             seen.add(name)
             if _ENVIRONMENT.search(name):
                 continue
