@@ -13,6 +13,7 @@ import csv
 import glob
 import io
 import json
+import math
 import re
 import struct
 import time
@@ -46,7 +47,7 @@ class MetricsFile:
         self._seen: dict[Path, tuple[int, int, int]] = {}  # state of a file when it was read: inode, size, time
         self._last: dict[Path, str] = {}  # its last row then
         self._wait_until = 0.0
-        self._open_since: dict[Path, float] = {}  # files that have no row with the metric
+        self._open_since: dict[Path, float] = {}  # when a file was first seen, until it has a row with the metric
         self.late = ""  # what to tell of a file whose rows came when the script ended
         self.without: list[Line] = []  # new rows without the metric, for the caller to take
 
@@ -103,20 +104,18 @@ class MetricsFile:
             found = list(rows(text, ended))
             self._known[str(path)] = len(found)
             if known > len(found) or (known and self._last.get(path) not in (None, found[known - 1].text)):
-                known = (
-                    0  # it has become shorter, or the last known row is another: it was rewritten, so all rows are new
-                )
+                known = 0  # it was rewritten: it has become shorter, or the last known row is another
             self._last[path] = found[-1].text if found else ""
         told = [line.value(metric) is not None for line in found]
-        if not any(told):
-            self._open_since.setdefault(path, time.monotonic())
-        elif (since := self._open_since.pop(path, None)) is not None and ended and sum(told) >= MANY:
-            self._note_late(path, time.monotonic() - since)
+        self._note_if_late(path, sum(told), ended)
         self.without += [found[at] for at in range(known, len(found)) if not told[at]]
         return [(found[at], sum(told[: at + 1])) for at in range(known, len(found)) if told[at]]
 
-    def _note_late(self, path: Path, seconds: float) -> None:
-        if seconds >= self._late:
+    def _note_if_late(self, path: Path, told: int, ended: bool) -> None:
+        seconds = time.monotonic() - self._open_since.setdefault(path, time.monotonic())
+        if told:
+            self._open_since[path] = math.inf
+        if told >= MANY and ended and seconds >= self._late:
             self.late = (
                 f"the rows of {path.name} came as the script ended, {seconds:.0f} s after it had opened the file, so no trial can be "
                 "stopped early: let the script write each row at once, with file.flush() or print(…, flush=True)"
