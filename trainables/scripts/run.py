@@ -264,11 +264,13 @@ class ScriptRun(Run):
     def _tell_of_another_end(self, reading: Reading) -> Iterator[Progress]:
         """Tell, once in a sweep, that the script counts its steps to another total than the horizon. A script that reads
         TRIAL_STEPS counts to where its trial rests."""
-        horizon, total = self._script.horizon, self._count.other_end(reading)
+        horizon, total, beyond = self._script.horizon, self._count.other_end(reading), ""
         if total is not None:
             word = self._memory["key"]
-            place = f"{reading.steps[word]:g}/{total}"
+            place, last = (f"{number:g}/{total}" for number in (reading.steps[word], total))
             seen = f"[{place}]" if word == "index" else f"{word} {place}"
+            if self._memory["shift"]:
+                beyond = f", or to {total + 1} if it ends at {last}"
         else:
             bars = self._channels.bars
             total = self._bars.total(self._step, bars)
@@ -278,7 +280,7 @@ class ScriptRun(Run):
         end = f"a schedule over {total} is cut off" if total > horizon else f"its trials end at {total}"
         yield Notice(step=self._step, text=(
             f"the script counts to {total} ({seen}), the sweep trains {horizon}: {end}. Let the "
-            f"script train {horizon}, or set the sweep's steps (the horizon) to {total}"
+            f"script train {horizon}, or set the sweep's steps (the horizon) to {total}{beyond}"
         ))  # fmt: skip
 
     def _look_for_files(self) -> Iterator[Progress]:

@@ -207,13 +207,14 @@ class StepCount:
         if self.memory["shift"] is None:
             self.memory["shift"] = int(number == 0)
         step = int(number) + self.memory["shift"]
-        if self.memory["shift"] and number == self.horizon:  # the script counts 0 … horizon
+        number_before = None if self._last_reading is None else self._last_reading.steps.get(key)
+        if self.memory["shift"] and number == self.horizon and number_before != number - 1:  # 0, 100, … horizon
             step = self.horizon
         if step > self.horizon:
             others = [f"Script(step={other!r})" for other in reading.steps if other not in (key, "index")]
             raise TrainsOn(
                 f"the script is at {key} {number:g}, beyond Script(horizon={self.horizon}); the horizon must be the "
-                f"script's last {key}"
+                f"script's last {key}{' + 1, as it counts from 0' if self.memory['shift'] else ''}"
                 + (f" (or name what else the line counts: {', '.join(others)})." if others else ".")
             )
         known = self.values.get(step)
@@ -272,11 +273,12 @@ class StepCount:
         last, key = self._last_reading, str(self.memory.get("key"))
         if last is None or key not in last.steps or self._last >= self.horizon:
             return
-        word = next((word for word, number in last.steps.items() if word != key and number == self.horizon), None)
+        ends = (self.horizon, self.horizon - (self.memory["shift"] or 0))
+        word = next((word for word, number in last.steps.items() if word != key and number in ends), None)
         if word is not None:
             self.news["another_count"] = (
-                f"the script ended at {key} {last.steps[key]:g} and {word} {self.horizon}, and {word} {self.horizon} is the horizon: "
-                f"write Script(step={word!r}), or every trial seems to end early"
+                f"the script ended at {key} {last.steps[key]:g} and {word} {last.steps[word]:g}, and the horizon is "
+                f"{self.horizon}: write Script(step={word!r}), or every trial seems to end early"
             )
 
     def _notice_another_phase(self, reading: Reading, step: int) -> None:
