@@ -153,7 +153,7 @@ class Channels:
 
     def why_silent(self) -> str:
         """Why a script that has ended reported nothing useful."""
-        metric = self._script.metric
+        metric, logs = self._script.metric, bool(self._streams[LOGGED].lines)
         if self._only_reports:
             return (
                 f"it never called report() with {metric!r}: call it after each evaluation, or give the Trainer the callback "
@@ -165,8 +165,10 @@ class Channels:
             found = ", ".join(path.name for path in self.file.paths)
             return self.missing.why(f"{self._script.file!r} in TRIAL_FOLDER ({found}) has no")
         lines = self._streams[OUTPUT].lines + self._streams[ERRORS].lines
-        if self._streams[LOGGED].lines:
-            return self.missing.why(f"none of its {lines} lines, and nothing that it logs, has")
+        if logs:
+            return self.missing.why(
+                f"none of its {lines} lines and nothing that it logs has" if lines else "nothing that it logs has"
+            )
         return self.missing.why(f"none of its {lines} lines has")
 
     def _reported(self) -> list[Reading]:
@@ -221,7 +223,7 @@ class Channels:
                 f"the script logs {self._script.metric!r} in more than one {kind} run, and a trial has one curve. Log the value "
                 "to tune under a name of its own, such as the mean over the folds."
             )
-        news = self._heard_in(logged, notify=False)  # validation comes after many rows of training
+        news = self._heard_in(logged, is_logged=True)
         self._logged += news
         is_sure = channel == LOGGED or len(self._logged) > 1 or has_ended or (bool(news) and self._others_log())
         if not self._logged or not is_sure:
@@ -230,15 +232,15 @@ class Channels:
         found, self._logged = self._logged, []
         return found
 
-    def _heard_in(self, lines: list[Line], *, notify: bool = True) -> list[Reading]:
-        return [reading for line in lines if (reading := self._heard(line, notify)) is not None]
+    def _heard_in(self, lines: list[Line], *, is_logged: bool = False) -> list[Reading]:
+        return [reading for line in lines if (reading := self._heard(line, is_logged)) is not None]
 
     def _others_log(self) -> bool:
         return any(memory.get("channel") == LOGGED for memory in self._folder.memories_of_others())
 
-    def _heard(self, line: Line, notify: bool) -> Reading | None:
+    def _heard(self, line: Line, is_logged: bool) -> Reading | None:
         """The reading of a line, if it has the tuned metric."""
-        reading = self._reading(line, None)
+        reading = self._reading(line, None, is_logged=is_logged)
         if line.is_progress:
             if reading is not None:
                 self.missing.note_partial(line.text)
@@ -248,13 +250,13 @@ class Channels:
             self.missing.news.setdefault("before", f"skipped, because it is about {about}: {reading}")
             return None
         if reading is None:
-            notices = self.missing.note(line, is_told=self.is_told or not notify)
-            self.notices += notices if notify else []
+            notices = self.missing.note(line, is_told=self.is_told or is_logged, is_logged=is_logged)
+            self.notices += [] if is_logged else notices  # validation is logged after many rows of training
         else:
             self.is_told = True  # at once: the next line may come in the same batch
         return reading
 
-    def _reading(self, line: Line, row: int | None) -> Reading | None:
+    def _reading(self, line: Line, row: int | None, *, is_logged: bool = False) -> Reading | None:
         totals = {word: total for word, (_, total) in line.counted.items()}
         if line.is_heading:
             self._totals = totals
@@ -279,6 +281,7 @@ class Channels:
             steps,
             line.text,
             row,
+            logged=is_logged,
             sure=next((word for word in STEP_WORDS if word in sure), next(iter(sure), None)),
             counts=counts,
             totals=self._totals | totals,

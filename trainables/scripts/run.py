@@ -34,6 +34,7 @@ from trainables.scripts.trial_folder import (
     ANSWER,
     ERRORS,
     FOLDER,
+    LOGGED,
     MEMORY,
     OUTPUT,
     PARAMETERS,
@@ -160,7 +161,8 @@ class ScriptRun(Run):
         script, assignment, folder = self._script, self._assignment, self._folder
         if self._count.kind == COUNTED and self._count.values:
             metrics = () if self._channels.file is None else self._channels.file.paths
-            begin_counting_anew(folder, metrics, max(self._count.values), script.metric)
+            is_logged = self._memory.get("channel") == LOGGED
+            begin_counting_anew(folder, metrics, max(self._count.values), script.metric, is_logged=is_logged)
         if self._memory.get("started") and not self._count.values and not folder.is_empty:
             self._find_the_beginning()
         self._memory["started"] = self._memory.get("started", 0) + 1

@@ -45,6 +45,7 @@ class Reading:
     text: str = ""
     row: int | None = None
     reported: bool = False  # through report(), not through output
+    logged: bool = False  # through an experiment logger
     sure: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     totals: Mapping[str, int] = field(default_factory=dict)  # behind its steps: {"epoch": 20} of `epoch 3/20`
@@ -52,6 +53,16 @@ class Reading:
 
     def __str__(self) -> str:
         return repr(self.text.strip()[:120])
+
+    @property
+    def verb(self) -> str:
+        """What the script does with its values."""
+        return "log" if self.logged else "report" if self.reported else "print" if self.row is None else "write"
+
+    @property
+    def place(self) -> str:
+        """Where the value stands."""
+        return "call" if self.logged or self.reported else "line" if self.row is None else "row"
 
 
 @dataclass
@@ -129,7 +140,9 @@ class StepCount:
         ]
         if self.name is not None:
             if key_of(self.name) not in reading.steps:
-                raise Refused(f"Script(step={self.name!r}): {reading} has no {self.name!r}; print {self.name}=3 in it.")
+                raise Refused(
+                    f"Script(step={self.name!r}): {reading} has no {self.name!r}; {reading.verb} {self.name}=3 in it."
+                )
             return key_of(self.name)
         if reading.sure is not None:
             return reading.sure
@@ -141,8 +154,8 @@ class StepCount:
     def _by_order(self, reading: Reading, key: str | None) -> int | None:
         if key is not None:
             raise Refused(
-                f"earlier lines with {self.metric!r} named no step, and {reading} names {key}={reading.steps[key]:g}; "
-                "print the step in each of them."
+                f"earlier {reading.place}s with {self.metric!r} named no step, and {reading} names {key}={reading.steps[key]:g}; "
+                f"{reading.verb} the step in each of them."
             )
         self.counted = self.counted + 1 if reading.row is None else reading.row
         step = self.counted
@@ -154,8 +167,9 @@ class StepCount:
             return self._take(step, reading)
         if not known.repeats(reading.value):
             raise Refused(
-                f"the script was started again and its lines name no step: number {step} says {reading.value.text}, "
-                f"step {step} on record is {known.text}. Print the step in the line (epoch=3), or call report()."
+                f"the script was started again and its {reading.place}s name no step: number {step} says {reading.value.text}, "
+                f"step {step} on record is {known.text}. {reading.verb.capitalize()} the step in the {reading.place} (epoch=3), or "
+                "call report()."
             )
         return None
 
@@ -166,12 +180,16 @@ class StepCount:
             return
         found = {word: int(self._counts[-1][word]) for word in self._counts[0] if self._may_be_the_step(word)}
         if found or self.horizon > FAR:
-            word = max(found, key=lambda each: found[each], default=None)
+            word, verb = max(found, key=lambda each: found[each], default=None), reading.verb
             raise Refused(
-                f"{reading} does not name its step with certainty; by the order of the lines it would be step {self.counted} of "
+                f"{reading} does not name its step with certainty; by the order of the {reading.place}s it would be step {self.counted} of "
                 f"{self.horizon}. "
-                + (f"If {word!r} is the step, write Script(step={word!r}); if not, print" if word else "Print")
-                + " the step in each line (step=300), or set the horizon to the number of lines."
+                + (
+                    f"If {word!r} is the step, write Script(step={word!r}); if not, {verb}"
+                    if word
+                    else verb.capitalize()
+                )
+                + f" the step in each {reading.place} (step=300), or set the horizon to the number of {reading.place}s."
             )
 
     def _may_be_the_step(self, word: str) -> bool:
@@ -190,8 +208,8 @@ class StepCount:
     def _pass_over(self, reading: Reading) -> None:
         if not self._last and self.values:
             raise Refused(
-                f"{reading} names no step, and before the script was interrupted its lines did "
-                f"({self.memory['key']}=…); print the step in every line, also after a resume."
+                f"{reading} names no step, and before the script was interrupted its {reading.place}s did "
+                f"({self.memory['key']}=…); {reading.verb} the step in every {reading.place}, also after a resume."
             )
         if not self._passed_over:
             self._passed_over = True
@@ -201,8 +219,8 @@ class StepCount:
         number = reading.steps[key]
         if not number.is_integer():
             raise Refused(
-                f"{key}={number:g} in {reading} is not a whole step; evaluate at the end of each {key}, or print "
-                f"another count in the line and name it: Script(step='step').{_OF_TRAINER * ('eval_runtime' in reading.text)}"
+                f"{key}={number:g} in {reading} is not a whole step; evaluate at the end of each {key}, or "
+                f"{reading.verb} another count in the {reading.place} and name it: Script(step='step').{_OF_TRAINER * ('eval_runtime' in reading.text)}"
             )
         if self.memory["shift"] is None:
             self.memory["shift"] = int(number == 0)
@@ -225,9 +243,9 @@ class StepCount:
             raise Refused(
                 f"the script went back from {key} {self._last - self.memory['shift']} to {number:g} in {reading}; "
                 + (
-                    f"print each {key} once, in order."
+                    f"{reading.verb} each {key} once, in order."
                     if before is None or before.phase == reading.phase
-                    else f"it starts counting again after {before}. Print {self.metric!r} by another name in the phase that is not to be "
+                    else f"it starts counting again after {before}. {reading.verb.capitalize()} {self.metric!r} by another name in the phase that is not to be "
                     "tuned, or call report() in the other."
                 )
             )
@@ -237,8 +255,8 @@ class StepCount:
                 return None
             raise Refused(
                 f"two values of {self.metric!r} for {key} {number:g}: {before.value.text} in {before} and "
-                f"{reading.value.text} in {reading}; ask for a name that only one of them has, or print a count that "
-                "rises from line to line and name it: Script(step='step')."
+                f"{reading.value.text} in {reading}; ask for a name that only one of them has, or {reading.verb} a "
+                f"count that rises from {reading.place} to {reading.place} and name it: Script(step='step')."
             )
         self._refuse_two_counts(reading, key)
         self._last, self._last_reading = step, reading
@@ -286,9 +304,9 @@ class StepCount:
         self._recent = [*self._recent, (step, reading)][-2 * SEEN :]
         if len(self._recent) == 2 * SEEN and is_another([(at, each.phase) for at, each in self._recent]):
             self.news["phases"] = (
-                f"the lines with {self.metric!r} change from {self._recent[SEEN - 1][1]} to {self._recent[SEEN][1]}, and all of "
-                "them count as steps of one training. If the first are no part of it, print another name in them, or call report() "
-                "in the training"
+                f"the {reading.place}s with {self.metric!r} change from {self._recent[SEEN - 1][1]} to {self._recent[SEEN][1]}, and all of "
+                f"them count as steps of one training. If the first are no part of it, {reading.verb} another name in them, or call "
+                "report() in the training"
             )
 
     def _take(self, step: int, reading: Reading) -> int:
