@@ -232,6 +232,21 @@ def test_a_metric_in_a_second_run_is_refused_not_mixed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "line",
+    [
+        "writer.add_scalars('run', {'distance': 1 / epoch, 'other': 9.0}, epoch)",
+        "writer.add_scalar('run/distance', 1 / epoch, epoch); epoch < 6 or writer.add_hparams({'rate': 1}, {'run/distance': 0.1})",
+    ],
+)
+def test_several_scalars_count_and_a_result_beside_hyperparameters_is_no_second_run(line: str, tmp_path: Path) -> None:
+    """`add_hparams` writes into a run of its own."""
+    items = trained(script(tmp_path, logs(line), metric="run/distance"), assigned(tmp_path))
+    found = {item.step: round(item.metrics["run/distance"], 4) for item in items if item.kind == "report"}
+    assert found == truth(*range(1, 7))
+
+
+@pytest.mark.slow
 def test_a_script_for_wandb_agent_finds_its_parameters_in_wandb_config(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     text = (

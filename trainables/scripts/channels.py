@@ -86,6 +86,7 @@ class Channels:
         }
         self._memory = memory
         self._logged: list[Reading] = []  # until it is known whether the script also prints them
+        self._summed_up: list[Line] = []  # what a logger has as the script's final values
         self.file = None if script.file is None else MetricsFile(folder.path, script.file, memory.get("rows"))
         self._reports_read: int = memory.get("reports_from", 0)
         apart = {*config, *([script.step] if script.step else [])}
@@ -218,19 +219,27 @@ class Channels:
             self._memory["channel"] = OUTPUT
             self._logged.clear()
             return found
-        if kind := next(filter(None, map(_another_run, logged)), ""):
-            raise failure_of(self._script)(
-                f"the script logs {self._script.metric!r} in more than one {kind} run, and a trial has one curve. Log the value "
-                "to tune under a name of its own, such as the mean over the folds."
-            )
-        news = self._heard_in(logged, is_logged=True)
+        self._summed_up += [line for line in logged if _mark(line, "summary")]
+        news = self._of_one_run([line for line in logged if not _mark(line, "summary")])
         self._logged += news
+        if has_ended and channel is None and not self._logged and not self.has_more:
+            lines, self._summed_up = self._summed_up, []
+            return self._of_one_run(lines)[-1:]  # the result of a script that tells its metric nowhere else
         is_sure = channel == LOGGED or len(self._logged) > 1 or has_ended or (bool(news) and self._others_log())
         if not self._logged or not is_sure:
             return []
         self._memory["channel"] = LOGGED
         found, self._logged = self._logged, []
         return found
+
+    def _of_one_run(self, logged: list[Line]) -> list[Reading]:
+        """The readings of rows for a logger. Raises ScriptFailed if the metric is in several runs."""
+        if kind := next(filter(None, (_mark(line, "another_run") for line in logged)), ""):
+            raise failure_of(self._script)(
+                f"the script logs {self._script.metric!r} in more than one {kind} run, and a trial has one curve. Log the value "
+                "to tune under a name of its own, such as the mean over the folds."
+            )
+        return self._heard_in(logged, is_logged=True)
 
     def _heard_in(self, lines: list[Line], *, is_logged: bool = False) -> list[Reading]:
         return [reading for line in lines if (reading := self._heard(line, is_logged)) is not None]
@@ -272,6 +281,10 @@ class Channels:
         sure, steps = self._certain(line), dict(line.steps)
         steps |= sure
         known = {key_of(name) for name in (*others, *self._config)}
+        if axis := key_of(_mark(line, "step_metric")):
+            own = line.step(axis)
+            if own is not None and (own <= self._script.horizon or self._memory.get("key") == axis):
+                steps[axis] = sure[axis] = own
         counts = {word: number for word, number in line.whole_numbers.items() if key_of(word) not in known}
         if self._script.step is not None and (own := line.step(self._script.step)) is not None:
             steps[key_of(self._script.step)] = own
@@ -282,7 +295,7 @@ class Channels:
             line.text,
             row,
             logged=is_logged,
-            sure=next((word for word in STEP_WORDS if word in sure), next(iter(sure), None)),
+            sure=axis if axis in sure else next((word for word in STEP_WORDS if word in sure), next(iter(sure), None)),
             counts=counts,
             totals=self._totals | totals,
             phase=phase_of(line.text) if row is None else "",
@@ -294,6 +307,6 @@ class Channels:
         return {word: number for word, number in found.items() if word in line.steps} or ({} if line.steps else found)
 
 
-def _another_run(line: Line) -> str:
-    """The kind of logger in a second run of which the metric was logged; empty if the line does not tell of one."""
-    return (line.others or {}).get("another_run", "")
+def _mark(line: Line, name: str) -> str:
+    """A mark that startup/sitecustomize.py has put into a logged row; empty if it has none of this name."""
+    return (line.others or {}).get(name, "")
