@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.reading.ahead import ahead_words
 from orchestrator.reading.beginning import listed
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.export import yaml_text
@@ -48,6 +49,9 @@ def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = Fa
         console.print(_result_table(facts, best, baseline))
         if facts["outside"]:
             console.print(f"Note: {facts['outside']}.", highlight=False, markup=False, soft_wrap=True)
+        if facts["ahead"]:
+            words = ahead_words(facts["ahead"], facts["metric"], facts["mode"])
+            console.print(f"Note: {words}", highlight=False, markup=False, soft_wrap=True)
         if facts["unfair"]:
             console.print(f"The gain is unknown: {facts['unfair']}.", highlight=False, soft_wrap=True)
     counts = count_words(facts["trials"], facts["state"])
