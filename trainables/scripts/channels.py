@@ -281,7 +281,8 @@ class Channels:
         sure, steps = self._certain(line), dict(line.steps)
         steps |= sure
         known = {key_of(name) for name in (*others, *self._config)}
-        if axis := key_of(_mark(line, "step_metric")):
+        axis = key_of(_mark(line, "step_metric")) if is_logged else ""
+        if axis:
             own = line.step(axis)
             if own is not None and (own <= self._script.horizon or self._memory.get("key") == axis):
                 steps[axis] = sure[axis] = own

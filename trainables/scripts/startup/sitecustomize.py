@@ -2,9 +2,9 @@
 
 Each call of a logging function also appends a row to `.reports/logged.jsonl`: {"epoch": 3, "val/loss": 0.52}. Texts in it
 are marks of ours: "another_run": "W&B", of a second run of the same logger; "step_metric": "epoch", the step that
-`define_metric` names for the tuned metric; "summary": "W&B", of values for `wandb.summary` or add_hparams(). The script's Python may be older
-than ours and may lack this project, so this file needs Python 3.6 and nothing else. An error in here must not reach the
-training.
+`define_metric` names for the tuned metric; "summary": "W&B", of values for `wandb.summary` or add_hparams(). The script's
+Python may be older than ours and may lack this project, so this file needs Python 3.6 and nothing else. An error in here
+must not reach the training.
 """
 
 import contextlib
