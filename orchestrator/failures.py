@@ -12,7 +12,7 @@ import re
 import traceback
 from pathlib import Path
 
-from search.wording import message_at, one_line
+from search.wording import FAILED_ALIKE, message_at, one_line
 
 LONGEST = 500  # characters of a reason; the ledger holds the full text beside it
 ROOT = Path(__file__).resolve().parents[1]
@@ -164,6 +164,12 @@ def signature(reason: str) -> str:
     for pattern, instead in _VARYING:
         reason = pattern.sub(instead, reason)
     return " ".join(reason.split())
+
+
+def in_brief(stop: str) -> str:
+    """Why a run stopped; of failures in the same way, without their reason."""
+    before, alike, _ = stop.partition(FAILED_ALIKE)
+    return before + alike
 
 
 def _error_at(lines: list[str]) -> int | None:

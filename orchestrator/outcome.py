@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.console.plurals import plural
 from orchestrator.errors import Interrupted, NoMetric, OrchestratorError, TrialsFailed
-from orchestrator.failures import signature
+from orchestrator.failures import in_brief, signature
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
@@ -35,7 +35,7 @@ def tell_end(
     if is_smoke and problem is None and not driver.stop_reason and not _broken(driver):
         out.print(_smoke_words(driver), highlight=False, markup=False, soft_wrap=True)
         return
-    print_summary(ledger, out)
+    print_summary(ledger, out, error=str(problem or ""))
     out.print(
         f"Report       {shlex.join(['orchestrator', 'report', str(driver.places.folder)])}",
         highlight=False,
@@ -51,7 +51,9 @@ def tell_end(
         return  # the summary says how to go on
     if driver.stop_reason:
         out.print(
-            f"Stopped because {driver.stop_reason.rstrip('.')}. To go on: {again()}", highlight=False, soft_wrap=True
+            f"Stopped because {in_brief(driver.stop_reason).rstrip('.')}. To go on: {again()}",
+            highlight=False,
+            soft_wrap=True,
         )
     else:
         room = budget_with_room(driver.sweep, driver.places.folder, driver.history)
@@ -66,7 +68,7 @@ def _retry_line(driver: Driver, *, is_told: bool) -> str:
     from search.rules.retries import retriable
 
     if waiting := list(driver.history.run.to_retry):
-        return f"Not retried  {listed(waiting)}: {driver.stop_reason or driver.over}"
+        return f"Not retried  {listed(waiting)}: {in_brief(driver.stop_reason) or driver.over}"
     if is_told or not retriable(driver.history):
         return ""
     return f"Try again    {again()} {RETRY_FAILED} (the failed trials, once the cause is repaired)"

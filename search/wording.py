@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from search.history import Trial
     from search.records import Config
 
+FAILED_ALIKE = "trials failed in the same way"  # their number stands before it, and ": " and their reason behind it
 LONGEST = 400  # characters of a message of several lines
 EXAMPLES = {"Searcher": "Random()", "Scheduler": "Asha()", "Policy": "LrSchedule()"}  # of each contract
 

@@ -85,6 +85,7 @@ def test_show_json_has_the_promised_keys(place: Path) -> None:
         "baseline",
         "unfair",
         "outside",
+        "ahead",
         "cost",
         "suggestions",
         "resumes",

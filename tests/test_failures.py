@@ -14,10 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from orchestrator import BadInput, Space, Sweep, choice, uniform, when
+from orchestrator.console.explain import explain
 from orchestrator.driver import Driver
+from orchestrator.errors import NoMetric, TrialsFailed
 from orchestrator.failures import FRAMES, complaint, in_full, reason, said, shown, signature
+from orchestrator.main import drive
+from orchestrator.outcome import problem_of
 from orchestrator.record.ledger import Ledger
 from orchestrator.worker.missing_parameter import missing_parameter
 from search.records import Status
@@ -156,6 +161,31 @@ def test_two_kinds_of_failures_in_turns_stop_the_sweep_too(tmp_path: Path) -> No
     driver = simulated(tmp_path, sweep_of(train, num_samples=30))
     assert len(driver.history.trials) == 2 * SAME_FAILURES - 1
     assert driver.abort_reason == "3 of the first 5 trials failed in the same way: ValueError: even"
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_reason_that_several_trials_share_is_told_as_it_comes_and_once_at_the_end(
+    share: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(config: Any, state: Any) -> Iterator[Any]:
+        if config["x"] > 1 - share:
+            raise ValueError(f"the step {config['x']} is too long")
+        yield {"loss": 1.0}
+
+    with pytest.raises((TrialsFailed, NoMetric)) as caught:
+        drive(
+            sweep_of(train, num_samples=8, name="told"), tmp_path, simulated=True, address=None, console=Console(stderr=True),
+            close=lambda driver, ledger, received: problem_of(driver, received, ""),
+        )  # fmt: skip
+    explain(caught.value)
+    printed, shown = capsys.readouterr()
+    assert "is too long" not in printed
+    *_, how_many = re.findall(r"for the same reason as trial 0 \((\d+) trials so far\)", shown)
+    assert f"failed, {how_many} ×, first trial 0: the error below tells the reason" in printed
+    *before, last = [line for line in shown.splitlines() if "ValueError: the step" in line]
+    assert len(before) == 1, shown
+    assert last == shown.splitlines()[-1]
+    assert before[0] in last, "the same trial's"
 
 
 # The reason.

@@ -218,6 +218,12 @@ def leaves(config: Any) -> None:
     sys.exit("no such tokenizer")
 
 
+def logs(config: Any) -> None:
+    """As a logger does."""
+    with open(Path(os.environ["TRIAL_FOLDER"], ".reports", "logged.jsonl"), "a") as file:
+        file.write('{"val_loss": 0.5}\n')
+
+
 def returns(config: Any) -> str:
     return "trained well"
 
@@ -227,6 +233,9 @@ def returns(config: Any) -> str:
     [
         (breaks, "ValueError: the data of 2019 is missing"),
         (leaves, "no such tokenizer"),
+        pytest.param(
+            logs, r"never called report\(\) with 'loss'; it logged val_loss: return a number", marks=pytest.mark.slow
+        ),
         (
             returns,
             r"the function returned 'trained well' \(str\) and never called report\(\) with 'loss': return a number",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from search.work import ProcessError
 from tests.scripting import assigned, curve, killed_after, log, script, texts, trained, truth
 from trainables.scripts.channels import ScriptFailed
 from trainables.scripts.environment import STARTUP
@@ -145,13 +146,44 @@ def test_later_trials_know_that_nothing_is_printed(tmp_path: Path) -> None:
 
 def test_a_wrong_name_is_told_with_the_names_that_were_logged(tmp_path: Path) -> None:
     text = logs("log").replace("'distance'", "'val/loss'")
-    with pytest.raises(ScriptFailed, match="nothing that it logs, has 'accuracy'; it named val/loss"):
+    with pytest.raises(ScriptFailed, match="; nothing that it logs has 'accuracy'; it named val/loss"):
         trained(script(tmp_path, text, metric="accuracy"), assigned(tmp_path))
     with pytest.raises(ScriptFailed, match="Did you mean 'val/loss'"):
         trained(script(tmp_path, text, metric="valid_loss"), assigned(tmp_path))
     other = tmp_path / "other"
     with pytest.raises(ScriptFailed, match=r"it named train/loss\.$"):  # the loss of the training is no answer
         trained(script(other, text.replace("val/", "train/"), metric="val/loss"), assigned(other))
+
+
+def written(*rows: str) -> str:
+    """A script with these rows for a logger."""
+    return (
+        "import os, time\nfor row in " + repr(rows) + ":\n"
+        "    with open(os.environ['TRIAL_FOLDER'] + '/.reports/logged.jsonl', 'a') as file: print(row, file=file)\n"
+        "time.sleep(0.2)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "words"),
+    [
+        (["{'val_distance': 1}"] * 5, {"metric": "valid_distance"}, r"the script logs no 'valid_distance'; it named"),
+        (["{'other': 1}"], {}, r"exit code 0; nothing that it logs has 'distance'; it named other"),
+        (["{'distance': 1}"], {"step": "updates"}, r"has no 'updates'; log updates=3 in it"),
+        (["{'distance': 2}", "{'epoch': 2, 'distance': 1}"], {}, r"earlier calls with .*; log the step in each of them"),
+        (["{'distance': 1}"], {"horizon": 20_000}, r"by the order of the calls .*Log the step in each call \(step=300\)"),
+        (["{'epoch': 0.5, 'distance': 1}"], {}, r"or log another count in the call and name it"),
+        (["{'epoch': 2, 'distance': 2}", "{'epoch': 1, 'distance': 1}"], {}, r"log each epoch once, in order"),
+        (["{'epoch': 2, 'distance': 2}", "{'epoch': 2, 'distance': 1}"], {}, r"or log a count that rises from call to call"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_logged_value_is_told_of_logging(
+    rows: list[str], more: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    workload = script(tmp_path, written(*(row.replace("'", '"') for row in rows)), **more)
+    with pytest.raises(ProcessError, match=words) as caught:
+        trained(workload, assigned(tmp_path, until=workload.horizon))
+    assert "print" not in str(caught.value).lower()
 
 
 @pytest.mark.slow
@@ -209,6 +241,21 @@ def test_a_metric_in_a_second_run_is_refused_not_mixed(tmp_path: Path) -> None:
         ScriptFailed, match="logs 'distance' in more than one TensorBoard run, and a trial has one curve"
     ):
         trained(script(tmp_path, text), assigned(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "line",
+    [
+        "writer.add_scalars('run', {'distance': 1 / epoch, 'other': 9.0}, epoch)",
+        "writer.add_scalar('run/distance', 1 / epoch, epoch); epoch < 6 or writer.add_hparams({'rate': 1}, {'run/distance': 0.1})",
+    ],
+)
+def test_several_scalars_count_and_a_result_beside_hyperparameters_is_no_second_run(line: str, tmp_path: Path) -> None:
+    """`add_hparams` writes into a run of its own."""
+    items = trained(script(tmp_path, logs(line), metric="run/distance"), assigned(tmp_path))
+    found = {item.step: round(item.metrics["run/distance"], 4) for item in items if item.kind == "report"}
+    assert found == truth(*range(1, 7))
 
 
 @pytest.mark.slow

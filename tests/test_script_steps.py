@@ -75,8 +75,33 @@ def test_two_counts_of_which_one_is_meant_are_not_refused(pace: int, horizon: in
 def test_a_training_that_ends_at_the_horizon_by_another_count_is_told(tmp_path: Path) -> None:
     items = trained(script(tmp_path, TWO_COUNTS.format(end=6, pace=8), horizon=40), assigned(tmp_path, until=40))
     (told,) = texts(items)
-    assert "ended at epoch 5 and step 40" in told
+    assert "ended at epoch 5 and step 40, and the horizon is 40" in told
     assert "write Script(step='step')" in told
+
+
+@pytest.mark.parametrize("form", ["epoch {n}: distance={d}", "epoch {n}/5: distance={d}"])
+@pytest.mark.parametrize("horizon", [3, 5, 6])
+def test_the_horizon_that_is_advised_for_a_count_from_0_sees_every_report(
+    horizon: int, form: str, tmp_path: Path
+) -> None:
+    """The last line is of epoch 5, and a horizon of 5 would lose it without a word."""
+    text = f"for n in range(6): print({form!r}.format(n=n, d=round(1 / (n + 1), 4)), flush=True)\n"
+    run = script(tmp_path, text, horizon=horizon).run(None, assigned(tmp_path, until=horizon))
+    items = [item for item in run if item is not None]
+    told = [*texts(items), *run.told_at_end]
+    assert curve(items) == truth(*range(1, horizon + 1))
+    words = f"at epoch {horizon}, beyond Script(horizon={horizon}); the horizon must be the script's last epoch + 1, as"
+    assert len([text for text in told if words in text]) == (horizon < 6)
+    total = [text for text in told if "counts to 5" in text]
+    assert len(total) == ("/5" in form and horizon < 5)
+    assert not total or "(the horizon) to 5, or to 6 if it ends at 5/5" in total[0]
+    assert len(told) == (horizon < 6) + len(total)
+
+
+def test_a_count_from_0_that_is_at_the_horizon_when_the_training_ends_is_told(tmp_path: Path) -> None:
+    text = "for n in range(5): print(f'epoch {n} step {8 * n + 7} distance={1 / (n + 1)}', flush=True)\n"
+    (told,) = texts(trained(script(tmp_path, text, horizon=40), assigned(tmp_path, until=40)))
+    assert "ended at epoch 4 and step 39, and the horizon is 40: write Script(step='step')" in told
 
 
 def test_of_a_long_training_the_finest_count_is_taken(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from orchestrator.errors import BadInput
 @told
 def status(run: Run, runs: Runs = Path("runs")) -> None:
     """The state of a run in one line, why trials failed, and the last events."""
+    from orchestrator.reading.ahead import ahead_words
     from orchestrator.reading.out_of_time import out_of_time_words
     from orchestrator.reading.printed_summary import failure_lines
     from orchestrator.reading.scores import which
@@ -34,6 +35,8 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
         budget, limit = of_budget(facts["budget"])
         spent = f"{facts['spent']:.1f}{budget} full trainings{limit}"
         typer.echo(f"{ledger.folder.name}: {facts['state']}; {counts}{shown}; {spent}")
+        if facts["ahead"]:
+            typer.echo(f"  {ahead_words(facts['ahead'], facts['metric'], facts['mode'])}")
         if facts["waiting"]:
             typer.echo(f"  {facts['waiting'].words}")
         if facts["left"]:

@@ -10,11 +10,12 @@ from typing import Any
 
 from orchestrator.definition.description import described_tasks
 from orchestrator.money.first_steps import excess_of_first_steps
+from orchestrator.reading.ahead import ahead
 from orchestrator.reading.scores import present_baseline
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state
 from orchestrator.reading.summary import description
-from orchestrator.reading.trial_counts import ANY_SPACE
+from orchestrator.reading.trial_counts import ANY_SPACE, stands
 from orchestrator.record.encoding import USED, goal_of, used_of
 from orchestrator.record.ledger import Ledger
 from search.history import History, Trial
@@ -51,6 +52,7 @@ class Recorded:
     history: History
     rows: Mapping[str, list[dict[str, Any]]]  # table → its rows in order, with `seq`, `time` and `epoch`
     accounts: Mapping[str, Any]  # what `reading/spending.py` counts
+    ahead: Mapping[str, Any] | None  # a trial that `reading/ahead.py` finds
 
     @classmethod
     def of(cls, ledger: Ledger) -> Recorded:
@@ -59,7 +61,9 @@ class Recorded:
             goal = goal_of(about)
             history = ledger.history(ANY_SPACE, about["horizon"], about["seed"], goal, tasks=described_tasks(about))
             rows = {table: ledger.rows(table) for table in TABLES}
-            return cls(ledger.folder, about, state(ledger), goal, history, rows, accounts(ledger, history, goal))
+            word, best = state(ledger), winner(history)
+            leader = ahead(ledger, stands(ledger), None if best is None else best.number, word)
+            return cls(ledger.folder, about, word, goal, history, rows, accounts(ledger, history, goal), leader)
 
     @property
     def name(self) -> str:

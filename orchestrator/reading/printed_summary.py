@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.reading.ahead import ahead_words
 from orchestrator.reading.alike import alike_words
 from orchestrator.reading.beginning import listed
 from orchestrator.reading.costs import cost_words
@@ -29,8 +30,9 @@ from orchestrator.reading.summary import fork_words, no_result, summary
 MOST_CAUSES = 5  # of failures to show
 
 
-def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = False) -> None:
-    """Print the summary: best configuration, gain, cost, places of the files; `health_follows`: the caller goes on with that."""
+def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = False, error: str = "") -> None:
+    """Print the summary: best configuration, gain, cost, places of the files. `health_follows`: the caller goes on with
+    that; `error`: with this message, whose reasons are not repeated."""
     facts = summary(ledger)
     best, baseline = facts["best"], facts["baseline"]
     console.print(f"\n[bold]{ledger.folder.name}[/bold]: {state_words(ledger)}", highlight=False)
@@ -48,6 +50,9 @@ def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = Fa
         console.print(_result_table(facts, best, baseline))
         if facts["outside"]:
             console.print(f"Note: {facts['outside']}.", highlight=False, markup=False, soft_wrap=True)
+        if facts["ahead"]:
+            words = ahead_words(facts["ahead"], facts["metric"], facts["mode"])
+            console.print(f"Note: {words}", highlight=False, markup=False, soft_wrap=True)
         if facts["unfair"]:
             console.print(f"The gain is unknown: {facts['unfair']}.", highlight=False, soft_wrap=True)
         if not health_follows and (words := alike_words(ledger, stands(ledger))):
@@ -71,15 +76,16 @@ def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = Fa
         highlight=False,
     )
     print_accounts(facts, console, health_follows=health_follows)
-    for line in failure_lines(facts, ledger.folder):
+    for line in failure_lines(facts, ledger.folder, error):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if best is not None and best["checkpoint"]:
         own = f"; the score of this model is the first score, {_number(best['first'])}" if rests_on(best) else ""
         console.print(f"Checkpoint   {best['checkpoint']}{own}", highlight=False, soft_wrap=True)
 
 
-def failure_lines(facts: Mapping[str, Any], folder: Path) -> list[str]:
-    """Why trials failed, grouped by cause, for people: how many, the first, where to read more; which were tried again."""
+def failure_lines(facts: Mapping[str, Any], folder: Path, error: str = "") -> list[str]:
+    """Why trials failed, grouped by cause, for people: how many, the first, where to read more; which were tried again.
+    `error`: a message that follows."""
     failures: list[dict[str, Any]] = facts["failures"]
     lines = []
     for position, failure in enumerate(failures[:MOST_CAUSES]):
@@ -88,7 +94,8 @@ def failure_lines(facts: Mapping[str, Any], folder: Path) -> list[str]:
             if failure["times"] == 1
             else f"{failure['times']} ×, first trial {failure['trial']}"
         )
-        lines.append(f"{'Failures' if not position else '':<12} {failure['status']}, {which}: {failure['reason']}")
+        why = "the error below tells the reason" if error and failure["reason"] in error else failure["reason"]
+        lines.append(f"{'Failures' if not position else '':<12} {failure['status']}, {which}: {why}")
         if failure["log"]:
             lines.append(f"{'':<12} log: {failure['log']}")
     if len(failures) > MOST_CAUSES:

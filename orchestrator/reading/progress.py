@@ -13,6 +13,7 @@ from orchestrator.console.outlet import Outlet, outlet_for
 from orchestrator.console.remedies import remedy_for
 from orchestrator.console.screen import Unbreakable
 from orchestrator.driving.shown import ASSIGNED, DOING, WAITING
+from orchestrator.failures import signature
 from orchestrator.reading import block
 from orchestrator.reading.standing import Standing
 from search.records import Status
@@ -37,6 +38,7 @@ class Display:
         self._outlet = outlet or outlet_for(console)
         self._standing: Standing | None = None
         self._told: dict[str, int] = {}
+        self._failed: dict[str, list[str]] = {}  # kind of reason → the trials that failed for it
         self._best: int | None = None
         self._has_reported = False
 
@@ -68,7 +70,11 @@ class Display:
             self.refresh(at_once=bool(text) and not self._is_over)
         elif kind == ASSIGNED:
             self.refresh(at_once=not self._has_reported)
-        elif kind in TOLD and text and not (kind == Status.FAILED.value and self._is_first_failure):
+        elif kind == Status.FAILED.value:
+            text = self._once(text)
+            if not self._is_first_failure:
+                self._say_event(kind, text)
+        elif kind in TOLD and text:
             self._say_event(kind, text)
 
     def refresh(self, *, at_once: bool = False) -> None:
@@ -91,6 +97,13 @@ class Display:
             shown = self._in_full(text.rstrip())
         so_far = f"  ({count} so far)" if count > MOST_LINES else ""
         self._outlet.say(Text(f"{kind}: {shown}{so_far}", style=TOLD[kind]))
+
+    def _once(self, text: str) -> str:
+        """The line of a failed trial, with its reason only if no trial before it had the same."""
+        head, _, reason = text.partition(": ")
+        alike = self._failed.setdefault(signature(reason), [])
+        alike.append(" ".join(head.split()[:2]))  # trial 3
+        return text if len(alike) == 1 else f"{head} for the same reason as {alike[0]} ({len(alike)} trials so far)"
 
     @property
     def _is_over(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.console.signals import SIGNALLED
 from orchestrator.driving.shown import DOING, WAITING
 from orchestrator.driving.time_spent import seconds_left
+from orchestrator.failures import in_brief
 from orchestrator.money.amounts import full_trainings
 from orchestrator.reading.time_left import TimeLeft, time_left
 from search.records import FINALIST, Status
@@ -73,12 +74,12 @@ class Standing:
     @property
     def state(self) -> str:
         """What happens, where that is not plain from the counts."""
-        driver = self.driver
+        driver, stop = self.driver, in_brief(self.driver.stop_reason)
         if self.is_over:
-            is_signal = self._is_cut or driver.stop_reason == SIGNALLED
-            return "interrupted" if is_signal else f"stopped: {driver.stop_reason}" if driver.stop_reason else "done"
-        if driver.stop_reason:
-            return f"stopping: {driver.stop_reason}; trials save their checkpoints"
+            is_signal = self._is_cut or stop == SIGNALLED
+            return "interrupted" if is_signal else f"stopped: {stop}" if stop else "done"
+        if stop:
+            return f"stopping: {stop}; trials save their checkpoints"
         if self.doing:
             return self.doing
         if driver.over:

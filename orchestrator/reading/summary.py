@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator.console.plurals import plural
 from orchestrator.errors import StorageError
+from orchestrator.reading.ahead import ahead
 from orchestrator.reading.forecasts import foreseen, foreseen_words
 from orchestrator.reading.out_of_time import out_of_time
 from orchestrator.reading.own_files import scripts_own
@@ -52,6 +53,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             "baseline": _about(ledger, history, baseline),
             "unfair": unfair(best, baseline, history.horizon) or untrained(about, baseline),  # why no gain is told
             "outside": outside(about, best),  # of the present space
+            "ahead": ahead(ledger, found, None if best is None else best.number, state(ledger)),
             "cost": {},  # its place; the accounts fill it
             "suggestions": dict(origins),
             "resumes": _resumes(ledger, [row["seq"] for row in sweeps]),
@@ -102,6 +104,8 @@ def glance(ledger: Ledger) -> dict[str, Any]:
             "metric": about["metric"],
             "trials": {status.value: counts[status.value] for status in Status if counts[status.value]},
             "best": shown,
+            "ahead": ahead(ledger, found, None if shown is None else shown["trial"], state(ledger)),
+            "mode": about["mode"],
             "spent": spent,
             "budget": about.get("budget"),
             "failures": [_failure(ledger, cause) for cause in causes(found)],

@@ -46,6 +46,7 @@ from search.rules.points import points_first
 from search.rules.retries import next_retry
 from search.run_state import OUT_OF_BUDGET, TARGET
 from search.task import FULL
+from search.wording import FAILED_ALIKE
 
 NEARLY = 1e-9  # of a full training: tolerance, because sums of shares are not exact
 SAME_FAILURES = 3  # this many failures of one kind stop the run, unless a trial has got further
@@ -242,11 +243,12 @@ def common_failure(history: History, kind: Callable[[str], str]) -> str:
     `kind` maps the reason of a failure to the part that failures of one kind share.
     """
     failures = history.run.failures
-    if not failures or [kind(reason) for reason in failures].count(kind(failures[-1])) < SAME_FAILURES:
+    alike = [reason for reason in failures if kind(reason) == kind(failures[-1])]
+    if len(alike) < SAME_FAILURES:
         return ""
     count = len(failures)
     them = f"the first {count}" if count == SAME_FAILURES else f"{SAME_FAILURES} of the first {count}"
-    return f"{them} trials failed in the same way: {failures[-1]}"
+    return f"{them} {FAILED_ALIKE}: {alike[0]}"
 
 
 def common_divergence(history: History) -> str:

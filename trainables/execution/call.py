@@ -118,9 +118,14 @@ def _has_reported() -> bool:
 
 def _has_logged(metric: str) -> bool:
     """Whether the function has logged the metric to W&B or its like."""
+    return any(key_of(name) == key_of(metric) for name in _logged_names())
+
+
+def _logged_names() -> list[str]:
+    """What the function has logged, in order; texts are marks of ours."""
     path = _reports().with_name(LOGGED)
     rows = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
-    return any(key_of(name) == key_of(metric) for row in rows for name in row)
+    return list(dict.fromkeys(name for row in rows for name, value in row.items() if not isinstance(value, str)))
 
 
 def _report(result: Any, metric: str, horizon: int) -> str:
@@ -128,12 +133,15 @@ def _report(result: Any, metric: str, horizon: int) -> str:
     neither, why."""
     value = f"{metric}=…" if metric.isidentifier() else f"{{{metric!r}: …}}"
     ways = f"return a number or a dict of metrics with {metric!r}, or call report(step, {value}) after each evaluation."
+    others = f"; it logged {', '.join(names[:8])}" if (names := _logged_names()) else ""
     if result is None:
-        return f"the function returned None and never called report() with {metric!r}: {ways}"
+        return f"the function returned None and never called report() with {metric!r}{others}: {ways}"
     metrics = _metrics(result, metric)
     if metrics is None:
         kind = type(result).__name__
-        return f"the function returned {_short(result)} ({kind}) and never called report() with {metric!r}: {ways}"
+        return (
+            f"the function returned {_short(result)} ({kind}) and never called report() with {metric!r}{others}: {ways}"
+        )
     shown = {name: repr(value) for name, value in metrics.items()}
     _reports().write_text(json.dumps({"step": horizon, "metrics": shown, "checkpoint": None}) + "\n")
     return ""

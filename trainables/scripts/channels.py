@@ -86,6 +86,7 @@ class Channels:
         }
         self._memory = memory
         self._logged: list[Reading] = []  # until it is known whether the script also prints them
+        self._summed_up: list[Line] = []  # what a logger has as the script's final values
         self.file = None if script.file is None else MetricsFile(folder.path, script.file, memory.get("rows"))
         self._reports_read: int = memory.get("reports_from", 0)
         apart = {*config, *([script.step] if script.step else [])}
@@ -155,7 +156,7 @@ class Channels:
 
     def why_silent(self) -> str:
         """Why a script that has ended reported nothing useful."""
-        metric = self._script.metric
+        metric, logs = self._script.metric, bool(self._streams[LOGGED].lines)
         if self._only_reports:
             return (
                 f"it never called report() with {metric!r}: call it after each evaluation, or give the Trainer the callback "
@@ -167,8 +168,10 @@ class Channels:
             found = ", ".join(path.name for path in self.file.paths)
             return self.missing.why(f"{self._script.file!r} in TRIAL_FOLDER ({found}) has no")
         lines = self._streams[OUTPUT].lines + self._streams[ERRORS].lines
-        if self._streams[LOGGED].lines:
-            return self.missing.why(f"none of its {lines} lines, and nothing that it logs, has")
+        if logs:
+            return self.missing.why(
+                f"none of its {lines} lines and nothing that it logs has" if lines else "nothing that it logs has"
+            )
         return self.missing.why(f"none of its {lines} lines has")
 
     def _reported(self) -> list[Reading]:
@@ -218,13 +221,12 @@ class Channels:
             self._memory["channel"] = OUTPUT
             self._logged.clear()
             return found
-        if kind := next(filter(None, map(_another_run, logged)), ""):
-            raise failure_of(self._script)(
-                f"the script logs {self._script.metric!r} in more than one {kind} run, and a trial has one curve. Log the value "
-                "to tune under a name of its own, such as the mean over the folds."
-            )
-        news = self._heard_in(logged, notify=False)  # validation comes after many rows of training
+        self._summed_up += [line for line in logged if _mark(line, "summary")]
+        news = self._of_one_run([line for line in logged if not _mark(line, "summary")])
         self._logged += news
+        if has_ended and channel is None and not self._logged and not self.has_more:
+            lines, self._summed_up = self._summed_up, []
+            return self._of_one_run(lines)[-1:]  # the result of a script that tells its metric nowhere else
         is_sure = channel == LOGGED or len(self._logged) > 1 or has_ended or (bool(news) and self._others_log())
         if not self._logged or not is_sure:
             return []
@@ -232,15 +234,24 @@ class Channels:
         found, self._logged = self._logged, []
         return found
 
-    def _heard_in(self, lines: list[Line], *, notify: bool = True) -> list[Reading]:
-        return [reading for line in lines if (reading := self._heard(line, notify)) is not None]
+    def _of_one_run(self, logged: list[Line]) -> list[Reading]:
+        """The readings of rows for a logger. Raises ScriptFailed if the metric is in several runs."""
+        if kind := next(filter(None, (_mark(line, "another_run") for line in logged)), ""):
+            raise failure_of(self._script)(
+                f"the script logs {self._script.metric!r} in more than one {kind} run, and a trial has one curve. Log the value "
+                "to tune under a name of its own, such as the mean over the folds."
+            )
+        return self._heard_in(logged, is_logged=True)
+
+    def _heard_in(self, lines: list[Line], *, is_logged: bool = False) -> list[Reading]:
+        return [reading for line in lines if (reading := self._heard(line, is_logged)) is not None]
 
     def _others_log(self) -> bool:
         return any(memory.get("channel") == LOGGED for memory in self._folder.memories_of_others())
 
-    def _heard(self, line: Line, notify: bool) -> Reading | None:
+    def _heard(self, line: Line, is_logged: bool) -> Reading | None:
         """The reading of a line, if it has the tuned metric."""
-        reading = self._reading(line, None)
+        reading = self._reading(line, None, is_logged=is_logged)
         if line.is_progress:
             if reading is not None:
                 self.missing.note_partial(line.text)
@@ -250,13 +261,13 @@ class Channels:
             self.missing.news.setdefault("before", f"skipped, because it is about {about}: {reading}")
             return None
         if reading is None:
-            notices = self.missing.note(line, is_told=self.is_told or not notify)
-            self.notices += notices if notify else []
+            notices = self.missing.note(line, is_told=self.is_told or is_logged, is_logged=is_logged)
+            self.notices += [] if is_logged else notices  # validation is logged after many rows of training
         else:
             self.is_told = True  # at once: the next line may come in the same batch
         return reading
 
-    def _reading(self, line: Line, row: int | None) -> Reading | None:
+    def _reading(self, line: Line, row: int | None, *, is_logged: bool = False) -> Reading | None:
         totals = {word: total for word, (_, total) in line.counted.items()}
         if line.is_heading:
             self._totals = totals
@@ -272,6 +283,11 @@ class Channels:
         sure, steps = self._certain(line), dict(line.steps)
         steps |= sure
         known = {key_of(name) for name in (*others, *self._config)}
+        axis = key_of(_mark(line, "step_metric")) if is_logged else ""
+        if axis:
+            own = line.step(axis)
+            if own is not None and (own <= self._script.horizon or self._memory.get("key") == axis):
+                steps[axis] = sure[axis] = own
         counts = {word: number for word, number in line.whole_numbers.items() if key_of(word) not in known}
         if self._script.step is not None and (own := line.step(self._script.step)) is not None:
             steps[key_of(self._script.step)] = own
@@ -281,7 +297,8 @@ class Channels:
             steps,
             line.text,
             row,
-            sure=next((word for word in STEP_WORDS if word in sure), next(iter(sure), None)),
+            logged=is_logged,
+            sure=axis if axis in sure else next((word for word in STEP_WORDS if word in sure), next(iter(sure), None)),
             counts=counts,
             totals=self._totals | totals,
             phase=phase_of(line.text) if row is None else "",
@@ -293,6 +310,6 @@ class Channels:
         return {word: number for word, number in found.items() if word in line.steps} or ({} if line.steps else found)
 
 
-def _another_run(line: Line) -> str:
-    """The kind of logger in a second run of which the metric was logged; empty if the line does not tell of one."""
-    return (line.others or {}).get("another_run", "")
+def _mark(line: Line, name: str) -> str:
+    """A mark that startup/sitecustomize.py has put into a logged row; empty if it has none of this name."""
+    return (line.others or {}).get(name, "")

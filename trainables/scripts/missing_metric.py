@@ -41,6 +41,7 @@ class MissingMetric:
         self._file = file
         self._names: dict[str, int] = {}  # name → the number of steps that had it
         self._at: dict[str, float] = {}
+        self._logged: set[str] = set()  # names in rows for an experiment logger
         self._settings: dict[str, int] = {}  # what was printed before any step as a configuration is
         self._has_steps = False
         self._lines = 0  # with other metrics
@@ -52,8 +53,9 @@ class MissingMetric:
         """Record that a line has the metric that is about something else than a step of the training."""
         self._partial = f"{about} ({text.strip()[:80]!r})"
 
-    def note(self, line: Line, *, is_told: bool) -> list[str]:
-        """Record a line without the metric; returns notices for the user. `is_told`: the metric has come before."""
+    def note(self, line: Line, *, is_told: bool, is_logged: bool = False) -> list[str]:
+        """Record a line without the metric; returns notices for the user. `is_told`: the metric has come before;
+        `is_logged`: the line is a row for an experiment logger."""
         if self._file is None and not self._has_steps and _SETTINGS.search(line.text):
             self._settings.update((value.name, 1) for value in line.values[:MOST])
             return []
@@ -75,6 +77,7 @@ class MissingMetric:
         names = [value.name for value in line.values if value.name not in self._apart]
         names = [name for name in names if name in self._names or len(self._names) < MOST]
         self._lines += bool(names)
+        self._logged.update(names if is_logged else ())
         for name in names:
             at = next(iter(line.steps.values()), float(self._names.get(name, 0)))
             if self._at.get(name) != at:
@@ -101,7 +104,8 @@ class MissingMetric:
             if (count >= SURE and is_synonym(name, self._metric)) or (
                 count >= TYPED_WRONG and is_typing_error(name, self._metric)
             ):
-                says = "the script prints" if self._file is None else f"{self._file!r} has"
+                does = "logs" if name in self._logged else "prints"
+                says = f"the script {does}" if self._file is None else f"{self._file!r} has"
                 return f"{says} no {self._metric!r}{self.hint([name, *self._names])}"
         if self._lines < MANY or self._doubtful or self._partial:
             return ""
@@ -109,7 +113,7 @@ class MissingMetric:
             self._is_never_printed = self._never_prints(self._metric, self._recurring)
         if not self._is_never_printed:
             return ""
-        what = "lines" if self._file is None else "rows"
+        what = "rows" if self._file is not None else "lines and logged rows" if self._logged else "lines"
         return f"none of {self._lines} {what} has {self._metric!r}, nor has the script's source{self.hint(list(self._names))}"
 
     @property

@@ -34,6 +34,7 @@ from trainables.scripts.trial_folder import (
     ANSWER,
     ERRORS,
     FOLDER,
+    LOGGED,
     MEMORY,
     OUTPUT,
     PARAMETERS,
@@ -160,7 +161,8 @@ class ScriptRun(Run):
         script, assignment, folder = self._script, self._assignment, self._folder
         if self._count.kind == COUNTED and self._count.values:
             metrics = () if self._channels.file is None else self._channels.file.paths
-            begin_counting_anew(folder, metrics, max(self._count.values), script.metric)
+            is_logged = self._memory.get("channel") == LOGGED
+            begin_counting_anew(folder, metrics, max(self._count.values), script.metric, is_logged=is_logged)
         if self._memory.get("started") and not self._count.values and not folder.is_empty:
             self._find_the_beginning()
         self._memory["started"] = self._memory.get("started", 0) + 1
@@ -264,11 +266,13 @@ class ScriptRun(Run):
     def _tell_of_another_end(self, reading: Reading) -> Iterator[Progress]:
         """Tell, once in a sweep, that the script counts its steps to another total than the horizon. A script that reads
         TRIAL_STEPS counts to where its trial rests."""
-        horizon, total = self._script.horizon, self._count.other_end(reading)
+        horizon, total, beyond = self._script.horizon, self._count.other_end(reading), ""
         if total is not None:
             word = self._memory["key"]
-            place = f"{reading.steps[word]:g}/{total}"
+            place, last = (f"{number:g}/{total}" for number in (reading.steps[word], total))
             seen = f"[{place}]" if word == "index" else f"{word} {place}"
+            if self._memory["shift"]:
+                beyond = f", or to {total + 1} if it ends at {last}"
         else:
             bars = self._channels.bars
             total = self._bars.total(self._step, bars)
@@ -278,7 +282,7 @@ class ScriptRun(Run):
         end = f"a schedule over {total} is cut off" if total > horizon else f"its trials end at {total}"
         yield Notice(step=self._step, text=(
             f"the script counts to {total} ({seen}), the sweep trains {horizon}: {end}. Let the "
-            f"script train {horizon}, or set the sweep's steps (the horizon) to {total}"
+            f"script train {horizon}, or set the sweep's steps (the horizon) to {total}{beyond}"
         ))  # fmt: skip
 
     def _look_for_files(self) -> Iterator[Progress]:

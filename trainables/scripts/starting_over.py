@@ -26,17 +26,21 @@ _WHOLE = re.compile(rf"\{{{FOLDER}\}}(?![\w/.-])")  # the trial's folder itself,
 _PATH = re.compile(r"[/\\]|['\"(][\w.-]+['\")]")
 
 
-def begin_counting_anew(folder: TrialFolder, metrics: Iterable[Path], lines: int, metric: str) -> None:
-    """Let a script whose `lines` without steps are on record start over; deletes its files with `metrics`.
+def begin_counting_anew(
+    folder: TrialFolder, metrics: Iterable[Path], lines: int, metric: str, *, is_logged: bool = False
+) -> None:
+    """Let a script whose `lines` without steps are on record start over; deletes its files with `metrics`. `is_logged`:
+    the lines are rows for an experiment logger.
 
     Such lines count from the first on, so nobody knows where a script with a checkpoint goes on: raises Refused if it has
     files.
     """
     if kept := folder.files - set(metrics):
+        verb, place = ("Log", "call") if is_logged else ("Print", "line")
         named = ", ".join(sorted(str(path.relative_to(folder.path)) for path in kept)[:3])
         raise Refused(
-            f"the script was interrupted after {lines} lines with {metric!r} that name no step, and it keeps files in "
-            f"TRIAL_FOLDER ({named}), so it is not known at which step it continues. Print the step in each line (epoch=3), or "
+            f"the script was interrupted after {lines} {place}s with {metric!r} that name no step, and it keeps files in "
+            f"TRIAL_FOLDER ({named}), so it is not known at which step it continues. {verb} the step in each {place} (epoch=3), or "
             "call report()."
         )
     for path in metrics:

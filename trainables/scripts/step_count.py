@@ -45,6 +45,7 @@ class Reading:
     text: str = ""
     row: int | None = None
     reported: bool = False  # through report(), not through output
+    logged: bool = False  # through an experiment logger
     sure: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     totals: Mapping[str, int] = field(default_factory=dict)  # behind its steps: {"epoch": 20} of `epoch 3/20`
@@ -52,6 +53,16 @@ class Reading:
 
     def __str__(self) -> str:
         return repr(self.text.strip()[:120])
+
+    @property
+    def verb(self) -> str:
+        """What the script does with its values."""
+        return "log" if self.logged else "report" if self.reported else "print" if self.row is None else "write"
+
+    @property
+    def place(self) -> str:
+        """Where the value stands."""
+        return "call" if self.logged or self.reported else "line" if self.row is None else "row"
 
 
 @dataclass
@@ -129,7 +140,9 @@ class StepCount:
         ]
         if self.name is not None:
             if key_of(self.name) not in reading.steps:
-                raise Refused(f"Script(step={self.name!r}): {reading} has no {self.name!r}; print {self.name}=3 in it.")
+                raise Refused(
+                    f"Script(step={self.name!r}): {reading} has no {self.name!r}; {reading.verb} {self.name}=3 in it."
+                )
             return key_of(self.name)
         if reading.sure is not None:
             return reading.sure
@@ -141,8 +154,8 @@ class StepCount:
     def _by_order(self, reading: Reading, key: str | None) -> int | None:
         if key is not None:
             raise Refused(
-                f"earlier lines with {self.metric!r} named no step, and {reading} names {key}={reading.steps[key]:g}; "
-                "print the step in each of them."
+                f"earlier {reading.place}s with {self.metric!r} named no step, and {reading} names {key}={reading.steps[key]:g}; "
+                f"{reading.verb} the step in each of them."
             )
         self.counted = self.counted + 1 if reading.row is None else reading.row
         step = self.counted
@@ -155,8 +168,9 @@ class StepCount:
         if not known.repeats(reading.value):
             or_anew = "" if reading.row is None else ", or writes its file anew,"
             raise Refused(
-                f"the script was started again{or_anew} and its lines name no step: number {step} says {reading.value.text}, "
-                f"step {step} on record is {known.text}. Print the step in the line (epoch=3), or call report()."
+                f"the script was started again{or_anew} and its {reading.place}s name no step: number {step} says {reading.value.text}, "
+                f"step {step} on record is {known.text}. {reading.verb.capitalize()} the step in the {reading.place} (epoch=3), or "
+                "call report()."
             )
         return None
 
@@ -167,12 +181,16 @@ class StepCount:
             return
         found = {word: int(self._counts[-1][word]) for word in self._counts[0] if self._may_be_the_step(word)}
         if found or self.horizon > FAR:
-            word = max(found, key=lambda each: found[each], default=None)
+            word, verb = max(found, key=lambda each: found[each], default=None), reading.verb
             raise Refused(
-                f"{reading} does not name its step with certainty; by the order of the lines it would be step {self.counted} of "
+                f"{reading} does not name its step with certainty; by the order of the {reading.place}s it would be step {self.counted} of "
                 f"{self.horizon}. "
-                + (f"If {word!r} is the step, write Script(step={word!r}); if not, print" if word else "Print")
-                + " the step in each line (step=300), or set the horizon to the number of lines."
+                + (
+                    f"If {word!r} is the step, write Script(step={word!r}); if not, {verb}"
+                    if word
+                    else verb.capitalize()
+                )
+                + f" the step in each {reading.place} (step=300), or set the horizon to the number of {reading.place}s."
             )
 
     def _may_be_the_step(self, word: str) -> bool:
@@ -191,8 +209,8 @@ class StepCount:
     def _pass_over(self, reading: Reading) -> None:
         if not self._last and self.values:
             raise Refused(
-                f"{reading} names no step, and before the script was interrupted its lines did "
-                f"({self.memory['key']}=…); print the step in every line, also after a resume."
+                f"{reading} names no step, and before the script was interrupted its {reading.place}s did "
+                f"({self.memory['key']}=…); {reading.verb} the step in every {reading.place}, also after a resume."
             )
         if not self._passed_over:
             self._passed_over = True
@@ -202,19 +220,21 @@ class StepCount:
         number = reading.steps[key]
         if not number.is_integer():
             raise Refused(
-                f"{key}={number:g} in {reading} is not a whole step; evaluate at the end of each {key}, or print "
-                f"another count in the line and name it: Script(step='step').{_OF_TRAINER * ('eval_runtime' in reading.text)}"
+                f"{key}={number:g} in {reading} is not a whole step; evaluate at the end of each {key}, or "
+                f"{reading.verb} another count in the {reading.place} and name it: Script(step='step')."
+                f"{_OF_TRAINER * ('eval_runtime' in reading.text)}"
             )
         if self.memory["shift"] is None:
             self.memory["shift"] = int(number == 0)
         step = int(number) + self.memory["shift"]
-        if self.memory["shift"] and number == self.horizon:  # the script counts 0 … horizon
+        number_before = None if self._last_reading is None else self._last_reading.steps.get(key)
+        if self.memory["shift"] and number == self.horizon and number_before != number - 1:  # 0, 100, … horizon
             step = self.horizon
         if step > self.horizon:
             others = [f"Script(step={other!r})" for other in reading.steps if other not in (key, "index")]
             raise TrainsOn(
                 f"the script is at {key} {number:g}, beyond Script(horizon={self.horizon}); the horizon must be the "
-                f"script's last {key}"
+                f"script's last {key}{' + 1, as it counts from 0' if self.memory['shift'] else ''}"
                 + (f" (or name what else the line counts: {', '.join(others)})." if others else ".")
             )
         known = self.values.get(step)
@@ -225,9 +245,9 @@ class StepCount:
             raise Refused(
                 f"the script went back from {key} {self._last - self.memory['shift']} to {number:g} in {reading}; "
                 + (
-                    f"print each {key} once, in order."
+                    f"{reading.verb} each {key} once, in order."
                     if before is None or before.phase == reading.phase
-                    else f"it starts counting again after {before}. Print {self.metric!r} by another name in the phase that is not to be "
+                    else f"it starts counting again after {before}. {reading.verb.capitalize()} {self.metric!r} by another name in the phase that is not to be "
                     "tuned, or call report() in the other."
                 )
             )
@@ -237,8 +257,8 @@ class StepCount:
                 return None
             raise Refused(
                 f"two values of {self.metric!r} for {key} {number:g}: {before.value.text} in {before} and "
-                f"{reading.value.text} in {reading}; ask for a name that only one of them has, or print a count that "
-                "rises from line to line and name it: Script(step='step')."
+                f"{reading.value.text} in {reading}; ask for a name that only one of them has, or {reading.verb} a "
+                f"count that rises from {reading.place} to {reading.place} and name it: Script(step='step')."
             )
         self._refuse_two_counts(reading, key)
         self._last, self._last_reading = step, reading
@@ -273,11 +293,12 @@ class StepCount:
         last, key = self._last_reading, str(self.memory.get("key"))
         if last is None or key not in last.steps or self._last >= self.horizon:
             return
-        word = next((word for word, number in last.steps.items() if word != key and number == self.horizon), None)
+        ends = (self.horizon, self.horizon - (self.memory["shift"] or 0))
+        word = next((word for word, number in last.steps.items() if word != key and number in ends), None)
         if word is not None:
             self.news["another_count"] = (
-                f"the script ended at {key} {last.steps[key]:g} and {word} {self.horizon}, and {word} {self.horizon} is the horizon: "
-                f"write Script(step={word!r}), or every trial seems to end early"
+                f"the script ended at {key} {last.steps[key]:g} and {word} {last.steps[word]:g}, and the horizon is "
+                f"{self.horizon}: write Script(step={word!r}), or every trial seems to end early"
             )
 
     def _notice_another_phase(self, reading: Reading, step: int) -> None:
@@ -285,9 +306,9 @@ class StepCount:
         self._recent = [*self._recent, (step, reading)][-2 * SEEN :]
         if len(self._recent) == 2 * SEEN and is_another([(at, each.phase) for at, each in self._recent]):
             self.news["phases"] = (
-                f"the lines with {self.metric!r} change from {self._recent[SEEN - 1][1]} to {self._recent[SEEN][1]}, and all of "
-                "them count as steps of one training. If the first are no part of it, print another name in them, or call report() "
-                "in the training"
+                f"the {reading.place}s with {self.metric!r} change from {self._recent[SEEN - 1][1]} to {self._recent[SEEN][1]}, and all of "
+                f"them count as steps of one training. If the first are no part of it, {reading.verb} another name in them, or call "
+                "report() in the training"
             )
 
     def _take(self, step: int, reading: Reading) -> int:

@@ -11,8 +11,8 @@ report its metrics; the first is exact:
     a file in its TRIAL_FOLDER           Script(..., file="metrics.csv"): CSV, JSON lines, TensorBoard's events
 
 Steps are the script's own: horizon=20 with lines `epoch 3: …`, horizon=3000 with `step 300: …`. They count from 1;
-counting from 0 also works. Lines that name no step are counted if horizon is at most 10,000; an interrupted trial can then
-continue only if the script starts over.
+counting from 0 also works, with a horizon of 20 for epochs 0 … 19. Lines that name no step are counted if horizon is at most
+10,000; an interrupted trial can then continue only if the script starts over.
 
 The script finds these variables in its environment:
     TRIAL_FOLDER   this trial's own folder, which outlives interruptions: the place for its checkpoints

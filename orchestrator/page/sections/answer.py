@@ -20,6 +20,7 @@ from orchestrator.page.health.starts import starts
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import checks
 from orchestrator.page.words import brief, duration, listed, number, place, setting, settings, trainings
+from orchestrator.reading.ahead import ahead_words
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.out_of_time import out_of_time_words
 from orchestrator.reading.scores import outside, rests_on, scores, unfair, untrained
@@ -71,7 +72,8 @@ def _won(run: Recorded) -> str:
     where = "" if best.status is Status.COMPLETED else f" at step {best.step} of {run.history.horizon}"
     label = f"Trial {best.number}" if is_over else f"So far trial {best.number}"
     beyond = outside(run.about, best)
-    note = f". Note: {beyond}" if beyond else ""
+    notes = [beyond, ahead_words(run.ahead, run.metric, run.about["mode"]) if run.ahead else ""]
+    note = "".join(f". Note: {text}" for text in notes if text)
     again = rests_on(scores(run.history, best, run.goal))
     how = f" ({again})" if again else ""
     return f"{label}: {run.metric} {number(run.value(score(run.history, best)))}{how}{where}. {settings(with_found(best))}{note}"

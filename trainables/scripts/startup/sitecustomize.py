@@ -1,8 +1,10 @@
 """Let the sweep read what a script logs to W&B, MLflow or TensorBoard. Python imports a module of this name at its start.
 
-Each call of a logging function also appends a row to `.reports/logged.jsonl`: {"epoch": 3, "val/loss": 0.52}. A row of a
-second run of the same logger also has "another_run": "W&B". The script's Python may be older than ours and may lack this
-project, so this file needs Python 3.6 and nothing else. An error in here must not reach the training.
+Each call of a logging function also appends a row to `.reports/logged.jsonl`: {"epoch": 3, "val/loss": 0.52}. Texts in it
+are marks of ours: "another_run": "W&B", of a second run of the same logger; "step_metric": "epoch", the step that
+`define_metric` names for the tuned metric; "summary": "W&B", of values for `wandb.summary` or add_hparams(). The script's
+Python may be older than ours and may lack this project, so this file needs Python 3.6 and nothing else. An error in here
+must not reach the training.
 """
 
 import contextlib
@@ -22,9 +24,11 @@ _within = threading.local()  # set while a logging function runs, which may call
 _others: Dict[FrozenSet[str], int] = {}  # noqa: UP006
 _first: Dict[str, Any] = {}  # noqa: UP006 - kind of logger → the run that the metric was first logged in
 _uncommitted: Dict[str, Any] = {}  # noqa: UP006 - W&B run → what log(commit=False) has left for its next call
+_axes: Dict[str, Any] = {}  # noqa: UP006 - W&B run → metric, or `val/*` → the step that define_metric() names for it
+_latest: Dict[str, Any] = {}  # noqa: UP006 - W&B run → the last values of these steps, which W&B puts into later rows
 
 
-def _write(kind: str, run: Any, data: Any, step: Any = None) -> None:
+def _write(kind: str, run: Any, data: Any, step: Any = None, **marks: str) -> None:
     """Append the numbers in `data`: all rows with a tuned metric, the first ones without."""
     if any(os.environ.get(rank, "0") != "0" for rank in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")):
         return
@@ -41,6 +45,7 @@ def _write(kind: str, run: Any, data: Any, step: Any = None) -> None:
         row["another_run"] = kind
     if step is not None:
         row.setdefault("step", _number(step))
+    row.update(marks)
     with open(_file("logged.jsonl"), "a") as file:
         file.write(json.dumps(row) + "\n")
 
@@ -83,28 +88,82 @@ def _follow(owner: Any, name: str, tell: Callable[..., None]) -> None:
             tell(result, *args, **named)
         return result
 
+    call.is_followed = True  # type: ignore[attr-defined]
     setattr(owner, name, call)
 
 
 def _wandb(module: Any) -> None:
-    def log(_: Any, run: Any, data: Any, step: Any = None, commit: Any = None, *__: Any, **___: Any) -> None:
-        row = _uncommitted.setdefault(run.id, {})
-        row.update(data)
-        if commit is not False:
-            _write("W&B", run.id, _uncommitted.pop(run.id), step)
+    for name, tell in _OF_RUN.items():
+        _follow(module.Run, name, tell)
 
-    def finish(_: Any, run: Any, *__: Any, **___: Any) -> None:
-        if run.id in _uncommitted:
-            _write("W&B", run.id, _uncommitted.pop(run.id))
 
-    _follow(module.Run, "log", log)
-    _follow(module.Run, "finish", finish)
+def _wandb_log(_: Any, run: Any, data: Any, step: Any = None, commit: Any = None, *__: Any, **___: Any) -> None:
+    _uncommitted.setdefault(run.id, {}).update(data)
+    if commit is not False:
+        _wandb_commit(run, step)
+
+
+def _wandb_finish(_: Any, run: Any, *__: Any, **___: Any) -> None:
+    if run.id in _uncommitted:
+        _wandb_commit(run)
+
+
+def _wandb_define(_: Any, run: Any, name: str, step_metric: Any = None, *__: Any, **___: Any) -> None:
+    if step_metric is not None:
+        _axes.setdefault(run.id, {})[name] = getattr(step_metric, "name", step_metric)
+
+
+def _wandb_commit(run: Any, step: Any = None) -> None:
+    row, axes, latest = _uncommitted.pop(run.id), _axes.get(run.id, {}), _latest.setdefault(run.id, {})
+    latest.update((axis, row[axis]) for axis in axes.values() if axis in row)
+    tuned = _key(json.loads(os.environ["TRIAL_METRICS"])[0])
+    named = [name for name in row if _key(name) == tuned]
+    whole = [axes[name] for name in named if name in axes]
+    parts = [axes[part] for part in axes for name in named if part.endswith("*") and name.startswith(part[:-1])]
+    marks = {}
+    for axis in (whole + parts)[:1]:
+        if axis in latest:
+            row.setdefault(axis, latest[axis])
+            marks["step_metric"] = axis
+    _write("W&B", run.id, row, step, **marks)
+
+
+_OF_RUN: Dict[str, Callable[..., None]] = {"log": _wandb_log, "finish": _wandb_finish, "define_metric": _wandb_define}  # noqa: UP006
+
+
+def _wandb_disabled(run: Any) -> None:
+    """Follow a run with mode="disabled", whose functions are its own."""
+
+    def of_run(tell: Callable[..., None]) -> Callable[..., None]:
+        return lambda result, *values, **named: tell(result, run, *values, **named)
+
+    for name, tell in _OF_RUN.items():
+        _follow(run, name, of_run(tell))
+        if name != "finish":  # which calls that of the run
+            setattr(sys.modules["wandb"], name, getattr(run, name))
+
+
+def _wandb_summary(module: Any) -> None:
+    _follow(module.Summary, "update", _wandb_summarised)
+
+
+def _wandb_summary_disabled(module: Any) -> None:
+    _follow(module.SummaryDisabled, "update", _wandb_summarised)
+    for name in ("__setitem__", "__setattr__"):
+        _follow(module.SummaryDisabled, name, lambda _, it, key, value: _wandb_summarised(_, it, {key: value}))
+
+
+def _wandb_summarised(_: Any, __: Any, *data: Any, **named: Any) -> None:
+    _write("W&B", sys.modules["wandb"].run.id, dict(*data, **named), summary="W&B")
 
 
 def _wandb_init(module: Any) -> None:
     """As `wandb agent` does, set the trial's parameters in `wandb.config`, over what the script gives there."""
 
     def begun(run: Any, *_: Any, **__: Any) -> None:
+        if not getattr(run.log, "is_followed", False):
+            with contextlib.suppress(Exception):  # older versions lack some of its functions
+                _wandb_disabled(run)
         with open(_file("parameters.json")) as file:
             parameters = json.load(file)
         given = {}  # type: Dict[str, Any]
@@ -157,12 +216,25 @@ def _mlflow_client(module: Any) -> None:
 
 
 def _tensorboard(module: Any) -> None:
-    def add(_: Any, writer: Any, tag: str, scalar_value: Any, global_step: Any = None, *__: Any, **___: Any) -> None:
+    def told(writer: Any, data: Any, step: Any = None, **marks: str) -> None:
         if not _is_told_better():
             folder = getattr(writer, "log_dir", None) or getattr(writer, "logdir", "")
-            _write("TensorBoard", str(folder), {tag: scalar_value}, global_step)
+            _write("TensorBoard", str(folder), data, step, **marks)
+
+    def add(_: Any, writer: Any, tag: str, scalar_value: Any, global_step: Any = None, *__: Any, **___: Any) -> None:
+        told(writer, {tag: scalar_value}, global_step)
+
+    def add_several(
+        _: Any, writer: Any, main_tag: str, tag_scalar_dict: Any, global_step: Any = None, *__: Any, **___: Any
+    ) -> None:
+        told(writer, {"{}/{}".format(main_tag, tag): value for tag, value in tag_scalar_dict.items()}, global_step)  # noqa: UP032
+
+    def add_result(_: Any, writer: Any, hparam_dict: Any, metric_dict: Any, *__: Any, **___: Any) -> None:
+        told(writer, metric_dict, summary="TensorBoard")  # W&B calls such values a summary
 
     _follow(module.SummaryWriter, "add_scalar", add)
+    _follow(module.SummaryWriter, "add_scalars", add_several)
+    _follow(module.SummaryWriter, "add_hparams", add_result)
 
 
 def _is_told_better() -> bool:
@@ -189,6 +261,8 @@ def _lightning(name: str) -> Callable[[Any], None]:
 _LOGGERS: Dict[str, Callable[[Any], None]] = {  # noqa: UP006
     "wandb.sdk.wandb_run": _wandb,
     "wandb.sdk.wandb_init": _wandb_init,
+    "wandb.sdk.wandb_summary": _wandb_summary,
+    "wandb.sdk.lib.disabled": _wandb_summary_disabled,
     "mlflow.tracking.fluent": _mlflow,
     "mlflow.tracking.client": _mlflow_client,
     "torch.utils.tensorboard.writer": _tensorboard,
