@@ -125,7 +125,9 @@ def test_a_validation_part_of_ones_own_is_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("official_test", [True, False])
 def test_cars_are_cut_to_their_boxes(official_test: bool, tmp_path: Path) -> None:
-    place = tmp_path / f"cars-{official_test}"  # a listing is kept by its path, and a passed test's folder is used again
+    place = (
+        tmp_path / f"cars-{official_test}"
+    )  # a listing is kept by its path, and a passed test's folder is used again
     images = read(cars(place, official_test=official_test), side=8)
     assert [len(images.labels[part]) for part in PARTS] == ([12, 4, 16] if official_test else [10, 2, 4])
     for part in PARTS:
