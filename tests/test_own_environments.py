@@ -178,7 +178,7 @@ def test_poetry_and_pipenv_do_not_take_our_environment_for_the_projects(command:
     [
         ("uv run train.py", "uv add xgboost"),
         ("poetry run python train.py", "poetry add xgboost"),
-        ("/opt/py/bin/python3.9 train.py", "/opt/py/bin/python3.9 -m pip install xgboost"),
+        (f"{sys.executable} train.py", f"{sys.executable} -m pip install xgboost"),
         ("python train.py", "Activate the environment of the training"),
     ],
 )

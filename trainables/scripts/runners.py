@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +50,12 @@ def import_remedy(error: str, command: str) -> str:
     package = missing.group(1) if missing else "it"
     if add := _ADD.get(runner(command)):
         return f"Install {package!r} in the project's environment, as with {add} {package}."
-    if "/" in words[0] and re.fullmatch(r"(?:python|pypy)[\d.]*", Path(words[0]).name):
+    if "/" in words[0] and python_of(command):
         return f"Install {package!r} there, as with {words[0]} -m pip install {package}."
     return "Activate the environment of the training, or write the full path of its Python."
+
+
+def python_of(command: str) -> str:
+    """The full path of the interpreter that the command starts with; empty if it starts with another program."""
+    program = next(iter(shlex.split(command)), "")
+    return (shutil.which(program) or "") if re.fullmatch(r"(?:python|pypy)[\d.]*", Path(program).name) else ""
