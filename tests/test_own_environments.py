@@ -191,3 +191,12 @@ def test_a_script_of_a_package_is_to_be_started_as_a_module(project: Path) -> No
         "ImportError: attempted relative import with no known parent package", ".venv/bin/python src/pkg/train.py"
     )
     assert told == "It is part of a package: write .venv/bin/python -m pkg.train."
+
+
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [("-n torch", True), ("--no-capture-output -n torch", False), ("-n torch --live-stream", False)],
+)
+def test_conda_that_withholds_the_output_is_told(options: str, is_told: bool) -> None:
+    told = script(f"conda run {options} python -c 1").doubt()
+    assert ("write conda run --no-capture-output" in told) == is_told

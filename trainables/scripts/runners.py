@@ -39,6 +39,16 @@ def without_our_own(environment: Mapping[str, str], command: str) -> dict[str, s
     return left
 
 
+def withholds_output(command: str) -> str:
+    """What is wrong if the command's runner shows the output of the training only at its end; else empty."""
+    if runner(command) != "conda" or re.search(r"\s(?:--no-capture-output|--live-stream|-s)\s", command):
+        return ""
+    return (
+        "conda run withholds what the training prints until it ends, so nothing can be stopped early: write conda run "
+        "--no-capture-output"
+    )
+
+
 def import_remedy(error: str, command: str) -> str:
     """What to do about the `error` of an import in a training that `command` starts."""
     words = shlex.split(command)

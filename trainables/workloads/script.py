@@ -58,7 +58,7 @@ from trainables.scripts.flags import (
 )
 from trainables.scripts.option_values import wrong_value
 from trainables.scripts.printed import measured as measured
-from trainables.scripts.runners import import_remedy
+from trainables.scripts.runners import import_remedy, withholds_output
 from trainables.scripts.shared_files import IN_OWN_FOLDER, has_checkpoint
 from trainables.scripts.shell_scripts import lost_parameter
 from trainables.scripts.source_names import never_prints
@@ -224,6 +224,8 @@ class Script(CommandLine):
                 f"resume={self.resume!r} is added once a checkpoint is in the trial's folder, and neither the command nor the "
                 "script names that folder; tell the script to save there, with {folder} in the command."
             )
+        if self.file is None and not self.reports and (withheld := withholds_output(self.command)):
+            return withheld
         missing = "" if self.known_flags() else missing_import(self.command)
         where = "" if "/" in program else f" ({program!r} is {shutil.which(program)} here)"
         return missing and (
