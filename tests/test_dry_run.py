@@ -304,8 +304,10 @@ ONCE = {"optimizer": choice(["sgd", "adam"]), "layers": randint(1, 6)}
     ],
 )  # fmt: skip
 def test_a_space_with_fewer_configurations_than_trials_is_told(
-    space: Space, changes: dict[str, Any], told: str, plan: Any
+    space: Space, changes: dict[str, Any], told: str, plan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("train.py").touch()
     script = Script("python train.py", metric="loss", mode="min", horizon=3)
     fields: dict[str, Any] = {"num_samples": 20, "searcher": Random(), "scheduler": RunToEnd()}
     found = warnings(plan(Sweep("few", script, space, **fields | changes)))

@@ -106,7 +106,7 @@ def test_a_script_that_cannot_be_imported_here_is_doubted_and_not_refused(tmp_pa
     missing = script(tmp_path, "import argparse\nimport a_module_that_is_not_there\n")
     doubt = missing.doubt()
     assert "cannot be asked for its flags: ModuleNotFoundError: No module named 'a_module_that_is_not_there'" in doubt
-    assert "Activate the environment of the training" in doubt
+    assert f"Install 'a_module_that_is_not_there' there, as with {sys.executable} -m pip install" in doubt
     missing.check_space(Space({"learning_rate": loguniform(0.1, 1)}))  # the machine that trains may have it
     assert script(tmp_path, ARGPARSE).doubt() == ""
     trains = f"open({str(tmp_path / 'trained')!r}, 'w')\nimport a_module_that_is_not_there\n"

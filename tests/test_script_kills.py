@@ -148,3 +148,42 @@ def test_kills_of_a_scripts_sweep_on_ray_put_no_wrong_value_on_record(kind: str,
     hits = killed_again_and_again(tmp_path, kind, tells, 3, random.Random(7), "--max-concurrent", "1")
     assert sum(check(tmp_path, kind, tells).values()) == TRIALS
     assert hits >= 1
+
+
+CLIENT = """
+import os, pathlib, signal, sys, time
+folder = pathlib.Path(os.environ["TRIAL_FOLDER"])
+def ended(*_):
+    time.sleep(0.5)  # `docker stop` takes its time
+    (folder / "ended").touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, ended)
+(folder / "runs").touch()
+time.sleep(600)
+"""
+ITS_SWEEP = """
+from orchestrator import Script, Space, Sweep, launch, uniform
+launch(Sweep("client", Script("python client.py", metric="loss", mode="min", horizon=2), Space({"x": uniform(0, 1)}),
+             num_samples=1, max_concurrent=1))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_client_hears_sigterm_when_the_sweep_is_killed(tmp_path: Path) -> None:
+    """Killed at once, `docker run` would leave its container running."""
+    (tmp_path / "client.py").write_text(CLIENT)
+    (tmp_path / "tune.py").write_text(ITS_SWEEP)
+    driver = subprocess.Popen(
+        [sys.executable, "tune.py"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    try:
+        while not list(tmp_path.rglob("runs/client/trials/*/checkpoints/script/runs")):
+            assert driver.poll() is None
+            time.sleep(0.1)
+    finally:
+        driver.kill()
+        driver.wait()
+    while not list(tmp_path.rglob("ended")):
+        time.sleep(0.1)

@@ -136,8 +136,8 @@ class CommandLine(OwnTraining):
         """
 
     @abstractmethod
-    def config_files(self) -> Sequence[Path]:
-        """The config files that it starts from, as far as they are known and there."""
+    def files(self) -> Sequence[Path]:
+        """The user's own files that it starts, and the config files that it starts from, as far as they are known and there."""
 
     @property
     @abstractmethod

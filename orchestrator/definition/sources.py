@@ -2,7 +2,7 @@
 
 A script that the command names, what it imports from its own folder, the config files that it starts from, and the source of
 a function or a class of the user's. Imports are read, not carried out: what a program loads by name at run time, and
-installed packages, are not seen.
+installed packages, are not seen. Nor is what runs in a container or on another machine.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ import contextlib
 import functools
 import hashlib
 import inspect
-import re
-import shlex
 import tokenize
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.definition.identity import SCRIPTS, substance
+from orchestrator.definition.identity import substance
 from trainables.contract import CommandLine, OwnTraining
 
 MOST = 200  # files that are looked at
@@ -34,7 +32,7 @@ Source = dict[str, str]
 def sources_of(workload: Any) -> dict[str, Source]:
     """Name → file: scripts by their names, the modules beside them by their paths from there, functions by "name()"."""
     if isinstance(workload, CommandLine):
-        paths = [*_named(shlex.split(workload.command)), *workload.config_files()]
+        paths = list(dict.fromkeys(workload.files()))
         found: dict[str, Source] = {}
         for path in paths:  # of two files of one name, the second goes by its path
             is_other = path.name in found and found[path.name]["path"] != str(path.absolute())
@@ -107,21 +105,6 @@ def edited(before: Mapping[str, Source], after: Mapping[str, Source]) -> dict[st
     return {name: (old, new) for name, (old, new) in both.items() if old["sha256"] != new["sha256"]}
 
 
-def _named(words: list[str]) -> list[Path]:
-    """The scripts that a command names, by their files or after -m, and those that its shell scripts name."""
-    found: list[Path] = []
-    for before, word in zip(["", *words], words, strict=False):
-        path = Path(word)
-        if before == "-m":
-            found += _files_of(word, Path.cwd())[-1:]
-        elif path.suffix in SCRIPTS and path.is_file() and path not in found:
-            found.append(path)
-            if path.suffix != ".py" and path.stat().st_size < LARGEST:
-                inner = re.findall(r"[\w./-]+\.py\b", path.read_text(errors="replace"))
-                found += [Path(each) for each in dict.fromkeys(inner) if Path(each).is_file()]
-    return found
-
-
 def _beside(script: Path) -> dict[str, Source]:
     """The modules in the script's folder, or in the package that it is part of, that it imports, and those that they do."""
     script = script.absolute()
@@ -142,8 +125,8 @@ def _roots(script: Path) -> list[Path]:
     above = script.parent
     while (above / "__init__.py").is_file() and above != above.parent:
         above = above.parent
-    here = Path.cwd()  # for -m with a package without __init__.py
-    return list(dict.fromkeys([script.parent, above, *([here] if here in above.parents else [])]))
+    more = [Path.cwd(), Path.cwd() / "src"]  # for -m with a package without __init__.py
+    return list(dict.fromkeys([script.parent, above, *(root for root in more if root in above.parents)]))
 
 
 def _short(path: Path, roots: list[Path]) -> str:

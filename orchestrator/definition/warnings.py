@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from orchestrator.definition import baseline, from_found
+from orchestrator.definition.sources import sources_of
 from search.domain.feasible import LISTABLE
 from search.searchers.grid import Grid
 from search.wording import shown
@@ -28,7 +31,7 @@ TURNED = {"neg", "negative", "minus", "inverse", "inv", "one", "not"}  # words t
 
 def warnings(sweep: Sweep) -> list[str]:
     """One sentence for each probable mistake, with the remedy."""
-    checks = (_direction, _small_space, _max_t, from_found.warning, _unused_seed, baseline.warning)
+    checks = (_direction, _small_space, _max_t, from_found.warning, _unused_seed, _unwatched, baseline.warning)
     return [warning for check in checks if (warning := check(sweep))]
 
 
@@ -99,4 +102,15 @@ def _unused_seed(sweep: Sweep) -> str:
     return (
         f"the script of `{workload.command}` does not mention TRIAL_SEED, nor its command {{seed}}: with a fixed seed of its "
         "own, the repetitions of finalists are copies of the first runs and confirm nothing"
+    )
+
+
+def _unwatched(sweep: Sweep) -> str:
+    """A command that starts no file which can be read here, such as one in a container or on another machine."""
+    workload = sweep.workload
+    if not isinstance(workload, CommandLine) or sources_of(workload):
+        return ""
+    return (
+        f"no file of the training is known, as `{shorten(workload.command, 60, placeholder=' …')}` names none below "
+        f"{Path.cwd()}: its flags are not checked, and an edit of the training will not be noticed"
     )

@@ -112,10 +112,12 @@ def _open(connection: _Connection, driver: Driver, address: str | None, refresh:
 def _open_local(
     connection: _Connection, driver: Driver, stack: contextlib.ExitStack, refresh: Callable[[], None]
 ) -> None:
-    environment = {}
+    # Ray would kill a worker's scripts with it at once; their guard and the keeper send SIGTERM first.
+    ours = {"RAY_kill_child_processes_on_worker_exit": "0"}
     if driver.sweep.memory_bytes is not None:
         # Each trial has its own limit; Ray's monitor would kill the neighbours of the one that is too big.
-        environment = settings.unless_set({"RAY_memory_monitor_refresh_ms": "0"})
+        ours["RAY_memory_monitor_refresh_ms"] = "0"
+    environment = settings.unless_set(ours)
     local = LocalRay(driver.places.folder, environment, connection.loss)
     stack.callback(local.end)
     importlib.import_module("orchestrator.tune.engine")  # Tune is loaded while Ray's servers start

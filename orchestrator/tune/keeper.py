@@ -2,7 +2,7 @@
 
 As children of the driver Ray's processes share too much of its fate and too little. A signal to the driver's whole group
 (timeout, Slurm, a shell) ended them before the trials could save; some lived on after a driver that was killed. The keeper
-leads a session of its own, adopts what its descendants leave behind, and kills them, and nothing else, when the driver
+leads a session of its own, adopts what its descendants leave behind, and ends them, and nothing else, when the driver
 is gone. It talks in lines of JSON: {"address": …} once Ray is up, {"error": …} if it does not come up, {"lost": …} when
 one of Ray's servers has died.
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import json
 import os
 import select
@@ -30,6 +31,9 @@ from trainables.killed import exit_in_words
 LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.2
 BURIAL_SECONDS = 10.0  # to look for dead orphans, all processes of the machine are gone through
+GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
+RAY = os.path.dirname(getattr(importlib.util.find_spec("ray"), "origin", None) or "ray")
+RUNNER = "TRIAL_RUNNER"  # the variable in a script's environment by which its leftovers are found
 SERVERS = ("gcs_server", "raylet")  # without one of these nothing goes on
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -102,13 +106,42 @@ def _end_with_driver(driver: int, trouble: list[str], temporary: str, logs: str)
 
 
 def end_descendants() -> None:
-    """Kill all descendants of this process, including those that start meanwhile."""
-    me, deadline = psutil.Process(), time.monotonic() + 10
+    """End all descendants of this process, including those that start meanwhile; the users' trainings with SIGTERM first.
+
+    A client that trains elsewhere, such as `docker run`, hands SIGTERM on. Killed at once, it would leave its container
+    running.
+    """
+    me = psutil.Process()
+    for process in filter(_is_rays, _alive(me)):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    left = _alive(me)
+    if trainings := list(filter(_is_training, left)):
+        for process in trainings:
+            with contextlib.suppress(psutil.Error):
+                process.terminate()
+        psutil.wait_procs(left, timeout=GRACE_SECONDS)
+    deadline = time.monotonic() + 10
     while (alive := _alive(me)) and time.monotonic() < deadline:
         for process in alive:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(alive, timeout=POLL_SECONDS)
+
+
+def _is_rays(process: psutil.Process) -> bool:
+    """Whether it is a server of Ray, or a worker."""
+    with contextlib.suppress(psutil.Error, OSError):
+        words = process.cmdline()
+        return bool(words) and (words[0].startswith("ray::") or any(word.startswith(RAY) for word in words[:2]))
+    return False
+
+
+def _is_training(process: psutil.Process) -> bool:
+    """Whether it belongs to a script that a trial has started."""
+    with contextlib.suppress(psutil.Error, OSError):
+        return RUNNER in process.environ()
+    return False
 
 
 def _alive(process: psutil.Process) -> list[psutil.Process]:

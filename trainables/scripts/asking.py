@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainables.scripts import subcommands
-from trainables.scripts.flags import Flag, flags_of, module_file, names_in, script_place
+from trainables.scripts.entry_point import entry_point
+from trainables.scripts.flags import Flag, flags_of, names_in
+from trainables.scripts.runners import without_our_own
 
 PATIENCE = 60.0  # seconds to wait for --help, as the script may import torch first
 _ASKABLE = re.compile(
@@ -57,14 +59,10 @@ def missing_import(command: str) -> str:
 def _askable(command: str) -> tuple[tuple[str, ...], str]:
     """The words that start the script, and its text; no words if it may not know --help and train at once."""
     words = shlex.split(command)
-    place = script_place(words)
-    source = None
-    if place is not None:
-        source = Path(words[place]) if words[place].endswith(".py") else module_file(words[place])
-    if place is None or source is None or not source.is_file() or any(map(names_in, words[:place])):
+    entry = entry_point(words)
+    if entry is None or any(map(names_in, words[: entry.place])) or not _ASKABLE.search(entry.text):
         return (), ""
-    text = source.read_text(errors="replace")
-    return (tuple(words[: place + 1]), text) if _ASKABLE.search(text) else ((), "")
+    return tuple(words[: entry.place + 1]), entry.text
 
 
 def _answers(text: str) -> subcommands.Help:
@@ -96,7 +94,12 @@ def _help(words: tuple[str, ...], folder: str, text: str) -> str:
 
 
 def _answer(words: Sequence[str]) -> str:
-    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb", "CUDA_VISIBLE_DEVICES": ""}
+    environment = without_our_own(os.environ, shlex.join(words)) | {
+        "COLUMNS": "200",
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     for name in ("TRIAL_FOLDER", "TRIAL_RUNNER"):
         environment.pop(name, None)
     try:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from trainables.scripts import config_file
-from trainables.scripts.flags import names_in, script_place
+from trainables.scripts.entry_point import entry_point
+from trainables.scripts.flags import names_in
 
 ENDINGS = (".json", ".toml", ".yaml", ".yml")
 LARGEST = 1_000_000  # bytes of a file that is looked at
@@ -90,14 +91,13 @@ def _of_files(paths: Sequence[Path]) -> Base | None:
 
 def _of_hydra(words: Sequence[str]) -> Base | None:
     """What `@hydra.main(config_path=…, config_name=…)` of the script names, with the groups of its defaults list."""
-    place = script_place(list(words))
-    script = None if place is None else Path(words[place])
-    if script is None or not script.is_file() or any(word.partition("=")[0] in _HYDRAS for word in words):
+    entry = entry_point(words)
+    if entry is None or any(word.partition("=")[0] in _HYDRAS for word in words):
         return None
-    given = _decorated(script.read_text(errors="replace"))
+    given = _decorated(entry.text)
     if not given.get("config_path") or not given.get("config_name"):
         return None
-    primary = script.parent / given["config_path"] / f"{given['config_name'].removesuffix('.yaml')}.yaml"
+    primary = entry.path.parent / given["config_path"] / f"{given['config_name'].removesuffix('.yaml')}.yaml"
     content = _read(primary)
     if content is None:
         return None

@@ -10,7 +10,8 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from trainables.scripts.flags import Flag, listed, nearest, script_place
+from trainables.scripts.entry_point import entry_point
+from trainables.scripts.flags import Flag, listed, nearest
 
 _READS_THEM = re.compile(r"\b(?:argparse|ArgumentParser|HfArgumentParser|click|typer)\b")
 _ARGPARSE = re.compile(r"\b(?:argparse|ArgumentParser|HfArgumentParser)\b")
@@ -30,11 +31,11 @@ def wrong_flag(command: str, resume: str, known: Mapping[str, Flag], text: str, 
     `known`: the flags that the script lists. `text`: its source. `asked`: the number of words up to its subcommand.
     """
     words = shlex.split(command)
-    place = script_place(words)
-    if place is None or not known or not _READS_THEM.search(text) or _LEAVES_SOME.search(_ONE_FILE.sub("", text)):
+    entry = entry_point(words)
+    if entry is None or not known or not _READS_THEM.search(text) or _LEAVES_SOME.search(_ONE_FILE.sub("", text)):
         return ""
     has_commands = _HAS_COMMANDS.search(text) or text.count(".command(") > 1  # each with flags of its own
-    if has_commands and asked == place + 1:
+    if has_commands and asked == entry.place + 1:
         return ""
     for word in [*words[asked:], *shlex.split(resume)]:
         if word == "--":

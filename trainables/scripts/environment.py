@@ -10,16 +10,19 @@ from pathlib import Path
 
 from search.work import Assignment
 from trainables.ranks import without_ranks
+from trainables.scripts.runners import without_our_own
 from trainables.scripts.trial_folder import FOLDER, ID, METRICS, RANKS, RUNNER, TrialFolder
 
 STARTUP = Path(__file__).resolve().parent / "startup" / "any_python"  # its sitecustomize follows what the script logs
 
 
-def environment_of(folder: TrialFolder, assignment: Assignment, metrics: Sequence[str], token: str) -> dict[str, str]:
-    """Our own environment, and the trial's; `token` tells the run from others of its name."""
+def environment_of(
+    folder: TrialFolder, assignment: Assignment, command: str, metrics: Sequence[str], token: str
+) -> dict[str, str]:
+    """Our own environment as `command` needs it, and the trial's; `token` tells the run from others of its name."""
     run = folder.trial.parent.parent.name
     name = f"{run}-{assignment.trial}"
-    alone = without_ranks(os.environ)
+    alone = without_our_own(without_ranks(os.environ), command)
     return {
         "WANDB_RUN_GROUP": run,
         "WANDB_NAME": name,

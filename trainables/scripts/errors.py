@@ -13,6 +13,7 @@ from trainables.killed import MEMORY, signal_of, told_killed
 from trainables.scripts.command_flags import stands_in
 from trainables.scripts.flags import Flag, flags_of, nearest
 from trainables.scripts.printed import visible
+from trainables.scripts.runners import python_of
 from trainables.scripts.wrapping import said_by_hydra, unboxed, without_hints, without_launcher
 
 TAIL = 200  # last lines, in which to look for the error
@@ -138,6 +139,8 @@ def _without_usage(lines: Sequence[str]) -> list[str]:
 def _with_hint(line: str, known: Mapping[str, Flag], command: str) -> str:
     if re.match(r"\w*make: unrecognized option", line) and shlex.split(command)[:1] == ["make"]:
         return f"{line}. make takes variables: write Script(flag='{{name}}={{value}}')."
+    if line.startswith("ModuleNotFoundError: ") and (python := python_of(command)):
+        return f"{line} ({python})"
     unknown = _UNKNOWN.search(line)
     if unknown is None:
         return line

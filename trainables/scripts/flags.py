@@ -9,7 +9,7 @@ import difflib
 import itertools
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -184,21 +184,6 @@ def _declared(line: str) -> Iterator[tuple[str, str, str]]:
         value = _METAVAR.match(line, found.end())
         position = value.end() if value else found.end()
         yield found["dashes"], found["name"], value.group().strip() if value else ""
-
-
-def script_place(words: Sequence[str]) -> int | None:
-    """The index of the Python script, or of the module after -m, among the words of a command."""
-    for place, word in enumerate(words):
-        if word.endswith(".py") and not word.startswith("-"):
-            return place
-        if word == "-m" and place + 1 < len(words) and module_file(words[place + 1]) is not None:
-            return place + 1
-    return None
-
-
-def module_file(name: str) -> Path | None:
-    base = Path(*name.split("."))
-    return next((path for path in (base.with_suffix(".py"), base / "__main__.py") if path.is_file()), None)
 
 
 def _flag_words(name: str, value: Any, flag: str | None, known: Mapping[str, Flag]) -> list[str]:

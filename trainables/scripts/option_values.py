@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from search.domain.parameters import Float, Parameter
-from trainables.scripts.flags import Flag, find, names_in, script_place
+from trainables.scripts.entry_point import entry_point
+from trainables.scripts.flags import Flag, find, names_in
 
 if TYPE_CHECKING:
     from search.space import Space
@@ -68,15 +69,15 @@ def wrong_value(command: str, known: Mapping[str, Flag], text: str, space: Space
     `known`: the flags that the script lists. `text`: its source.
     """
     words = shlex.split(command)
-    place, taken = script_place(words), {flag: values for flag, values in flag_values(text).items() if flag in known}
-    if place is None or not taken:
+    entry, taken = entry_point(words), {flag: values for flag, values in flag_values(text).items() if flag in known}
+    if entry is None or not taken:
         return ""
     flags = {name: found.name for name in space.names if (found := find(name, known))}
-    for flag, value in _given(words[place + 1 :]):
+    for flag, value in _given(words[entry.place + 1 :]):
         if (name := value[1:-1]) in space.parameters and value == f"{{{name}}}":
             flags[name] = flag
         elif flag in taken and not names_in(value) and not taken[flag].takes(value):
-            takes = f"--{flag} takes {taken[flag]} ({words[place]}, line {taken[flag].line})"
+            takes = f"--{flag} takes {taken[flag]} ({entry.path}, line {taken[flag].line})"
             return f"{command!r}: {takes}, not {value!r}, which is in the command."
     for name, flag in flags.items():
         if flag not in taken:
@@ -84,7 +85,7 @@ def wrong_value(command: str, known: Mapping[str, Flag], text: str, space: Space
         values = space.parameters[name].values(MOST)
         wrong = [value for value in values if not taken[flag].takes(value)]
         if wrong and (len(wrong) == len(values) or not space.describe()["constraints"]):  # which may exclude some
-            takes = f"--{flag} takes {taken[flag]} ({words[place]}, line {taken[flag].line})"
+            takes = f"--{flag} takes {taken[flag]} ({entry.path}, line {taken[flag].line})"
             return (
                 f"{command!r}: {takes}, but the parameter {name!r} may be {wrong[len(wrong) // 2]!r}; "
                 f"{_remedy(space.parameters[name], taken[flag])}"

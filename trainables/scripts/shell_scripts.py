@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from trainables.scripts.flags import SHELLS, names_in, script_place
+from trainables.scripts.entry_point import entry_point
+from trainables.scripts.flags import SHELLS, names_in
 
 LARGEST = 1_000_000  # bytes of a script that is looked at
 _ALL_WORDS = re.compile(
@@ -87,8 +88,8 @@ def _text(path: Path) -> str | None:
 
 def _script(words: Sequence[str]) -> tuple[str, str, int] | None:
     """The shell script of a command: what to call it, its text, and the number of its words."""
-    python = script_place(words)
-    for place, word in enumerate(words if python is None else words[:python]):
+    python = entry_point(words)
+    for place, word in enumerate(words if python is None else words[: python.place]):
         options = list(takewhile(lambda each: each.startswith("-"), words[place + 1 :]))
         text_at = place + len(options) + 1
         if Path(word).name in SHELLS and options and re.fullmatch(r"-\w*c", options[-1]) and text_at < len(words):

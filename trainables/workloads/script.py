@@ -30,6 +30,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ from trainables.contract import CommandLine
 from trainables.scripts import base_config, config_file
 from trainables.scripts.asking import ask, asked_words, missing_import, mistyped_subcommand
 from trainables.scripts.command_flags import wrong_flag
+from trainables.scripts.entry_point import entry_point, roots
 from trainables.scripts.flags import (
     Flag,
     command_words,
@@ -49,16 +51,17 @@ from trainables.scripts.flags import (
     may_be_of_any_class,
     names_in,
     nearest,
-    script_place,
     shell_sign,
     variable_in,
 )
 from trainables.scripts.option_values import wrong_value
 from trainables.scripts.printed import measured as measured
 from trainables.scripts.programs import no_program, why_not_started
+from trainables.scripts.runners import import_remedy, withholds_output
 from trainables.scripts.shared_files import IN_OWN_FOLDER, has_checkpoint
 from trainables.scripts.shell_scripts import lost_parameter
 from trainables.scripts.source_names import never_prints
+from trainables.scripts.started_files import started_files
 
 if TYPE_CHECKING:
     from search.space import Space
@@ -68,6 +71,9 @@ _REPORTS = re.compile(
     r"\borchestrator\b[\w. ]*\bimport\b[^\n]*(?:\n[ ,\w]*)*?\breport\b|\borchestrator\.(?:report\(|integrations\b)"
 )
 _WORD = r"--?[A-Za-z][\w.-]*(?:[ =][\w-]+)?|[\w.+-]+=[\w-]+"  # --resume, --init_from=resume, ckpt.resume=auto
+_ELSEWHERE = {  # programs whose words name files of a container or of another machine
+    "docker", "docker-compose", "podman", "nerdctl", "singularity", "apptainer", "enroot", "kubectl", "ssh",
+}  # fmt: skip
 _RESUME = re.compile(rf"[^*]*\{{folder\}}[^*]*|{_WORD}")
 
 
@@ -164,10 +170,8 @@ class Script(CommandLine):
     @property
     def _text(self) -> str:
         """The text of the Python script in the command; empty if there is none."""
-        words = shlex.split(self.command)
-        place = script_place(words)
-        path = None if place is None else Path(words[place])
-        return path.read_text(errors="replace") if path is not None and path.is_file() else ""
+        entry = entry_point(shlex.split(self.command))
+        return "" if entry is None else entry.text
 
     def known_flags(self) -> Mapping[str, Flag]:
         """The flags that the script's --help lists; empty if it cannot be asked."""
@@ -180,13 +184,14 @@ class Script(CommandLine):
             raise ValueError(wrong)
         if shutil.which(program) is None:
             raise ValueError(no_program(program))
-        for word in (word.rpartition("=")[2] for word in rest):
-            if word.endswith((".py", ".sh")) and not names_in(word) and not Path(word).is_file():
+        here = list(takewhile(lambda word: Path(word).name not in _ELSEWHERE, [program, *rest]))[1:]
+        for word in (word.rpartition("=")[2] for word in here):
+            if re.fullmatch(r"\S+\.(?:py|sh)", word) and not names_in(word) and not Path(word).is_file():
                 raise ValueError(
                     f"there is no file {word!r} in {Path.cwd()}; give its path relative to that folder, or the full path."
                 )
-        if "-m" in rest[:-1]:
-            _refuse_missing_module(rest[rest.index("-m") + 1])
+        if "-m" in here[:-1]:
+            _refuse_missing_module(here[here.index("-m") + 1])
         if self.config is not None and "." in self.config:
             if not Path(self.config).is_file():
                 raise ValueError(f"Script(config={self.config!r}): there is no such file in {Path.cwd()}.")
@@ -219,18 +224,20 @@ class Script(CommandLine):
                 f"resume={self.resume!r} is added once a checkpoint is in the trial's folder, and neither the command nor the "
                 "script names that folder; tell the script to save there, with {folder} in the command."
             )
+        if self.file is None and not self.reports and (withheld := withholds_output(self.command)):
+            return withheld
         missing = "" if self.known_flags() else missing_import(self.command)
+        where = "" if "/" in program else f" ({program!r} is {shutil.which(program)} here)"
         return missing and (
-            f"{self.command!r} cannot be asked for its flags: {missing} ({program!r} is {shutil.which(program)} here). "
-            "Activate the environment of the training, or write the full path of its Python."
+            f"{self.command!r} cannot be asked for its flags: {missing}{where}. {import_remedy(missing, self.command)}"
         )
 
     def space_doubt(self, space: Space) -> str:
         return base_config.wrong_key(self.command, self.flag, self.config, space.names)
 
-    def config_files(self) -> list[Path]:
+    def files(self) -> list[Path]:
         own = [Path(self.config)] if self.config is not None and Path(self.config).is_file() else []
-        return [*own, *base_config.files(self.command)]
+        return [*started_files(self.command), *own, *base_config.files(self.command)]
 
     def check_space(self, space: Space) -> None:
         """Raise ValueError if the command names a parameter that the space lacks, or the script or its config
@@ -286,9 +293,8 @@ class Script(CommandLine):
 
     def never_prints(self, name: str, others: Sequence[str]) -> bool:
         """Whether the script's source holds the `others`, and no such `name`; False if nobody can tell."""
-        words = shlex.split(self.command)
-        place = script_place(words)
-        return place is not None and never_prints(name, others, Path(words[place]), self.command)
+        entry = entry_point(shlex.split(self.command))
+        return entry is not None and never_prints(name, others, entry.path, self.command)
 
     def missing_checkpoint(self, folder: Path) -> str:
         """The file that `resume` names, if it is not there, or the checkpoint that other words need; else empty."""
@@ -331,15 +337,16 @@ def _instead(name: str, known: Mapping[str, Flag], names: Sequence[str]) -> str:
 def _refuse_missing_module(module: str) -> None:
     """Raise ValueError if a module of a package that is in this folder is not there; of other packages nobody knows."""
     package, *others = module.split(".")
-    if not others or not Path(package).is_dir() or not any(Path(package).glob("*.py")):
+    root = next((root for root in roots() if any((root / package).glob("*.py"))), None)
+    if not others or root is None:
         return
-    place = Path(*module.split("."))
+    place = root.joinpath(*module.split("."))
     if place.with_suffix(".py").is_file() or place.is_dir():
         return
     found = sorted(path.stem for path in place.parent.glob("*.py") if path.stem != "__init__")
     near = nearest(place.name, found)
     hint = f" Did you mean {'.'.join([*module.split('.')[:-1], near])!r}?" if near else ""
-    raise ValueError(f"there is no module {module!r} in {Path.cwd()}.{hint}")
+    raise ValueError(f"there is no module {module!r} in {Path.cwd() / root}.{hint}")
 
 
 def _refuse_unknown(command: str, named: set[str], there: set[str]) -> None:

@@ -1,0 +1,202 @@
+"""Commands that train in an environment of their own: a project's, a container's, another interpreter's."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.definition.sources import sources_of
+from orchestrator.definition.warnings import warnings
+from search.space import Space, choice, loguniform
+from tests.support import small_sweep
+from trainables.scripts.entry_point import entry_point
+from trainables.scripts.runners import import_remedy, runner, without_our_own
+from trainables.workloads.script import Script
+
+TRAINING = """
+import argparse
+from pkg.loss import loss
+parser = argparse.ArgumentParser()
+parser.add_argument("--learning-rate", type=float)
+parser.add_argument("--fast", action=argparse.BooleanOptionalAction)
+def main():
+    print("epoch 1: loss=0.5", parser.parse_args())
+if __name__ == "__main__":
+    main()
+"""
+PROJECT = '[project]\nname = "shop"\n[project.scripts]\nshop-train = "pkg.train:main"\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder: a project with its package in src/."""
+    package = tmp_path / "src" / "pkg"
+    package.mkdir(parents=True)
+    (package / "train.py").write_text(TRAINING)
+    (package / "loss.py").write_text("loss = 1\n")
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "src"))
+    return tmp_path
+
+
+def script(command: str) -> Script:
+    return Script(command, metric="loss", mode="min", horizon=1)
+
+
+@pytest.mark.parametrize(
+    ("command", "place", "path"),
+    [
+        (".venv/bin/python -m pkg.train --lr 1", 2, "src/pkg/train.py"),
+        ("poetry run shop-train --lr 1", 2, "src/pkg/train.py"),
+        (".venv/bin/shop-train", 0, "src/pkg/train.py"),
+        ("uv run --no-sync train.py", 3, "train.py"),
+        ("torchrun --nproc-per-node 2 -m pkg.train", 4, "src/pkg/train.py"),
+    ],
+)
+def test_the_file_behind_a_command_is_found(command: str, place: int, path: str, project: Path) -> None:
+    found = entry_point(shlex.split(command))
+    assert found is not None
+    assert (found.place, found.path) == (place, Path(path))
+
+
+def test_a_program_that_is_no_script_of_the_project_has_no_such_file(project: Path) -> None:
+    assert entry_point(["shop-serve", "--lr", "1"]) is None
+    assert entry_point(["python", "-m", "http.server"]) is None
+    (project / "pyproject.toml").write_text("[project\n")
+    assert entry_point(["shop-train"]) is None
+
+
+def test_a_module_in_src_is_asked_for_its_flags(project: Path) -> None:
+    workload = script(f"{sys.executable} -m pkg.train")
+    assert workload.arguments({"learning_rate": 0.5, "fast": False})[-2:] == ["--learning-rate=0.5", "--no-fast"]
+    with pytest.raises(ValueError, match="has no flag --batch_size"):
+        workload.check_space(Space({"batch_size": choice([8, 16])}))
+    with pytest.raises(ValueError, match=r"--lrr is in the command, and the script has no such flag"):
+        script(f"{sys.executable} -m pkg.train --lrr 3").check()
+    with pytest.raises(ValueError, match=r"no module 'pkg.trian' in .*src. Did you mean 'pkg.train'\?"):
+        script(f"{sys.executable} -m pkg.trian").check()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python -m pkg.train",
+        "poetry run shop-train",
+        "bash -c 'source .venv/bin/activate && python src/pkg/train.py'",
+        "sh -c 'python -m pkg.train'",
+        "make -C . train LR={lr}",
+        "bash run.sh",
+    ],
+)
+def test_an_edit_of_the_training_is_seen_however_it_is_started(command: str, project: Path) -> None:
+    (project / "Makefile").write_text("train:\n\tpython -m pkg.train --learning-rate $(LR)\n")
+    (project / "run.sh").write_text('exec python -m pkg.train "$@"\n')
+    before = sources_of(script(command))
+    assert {"train.py", "loss.py"} <= set(before)
+    (project / "src" / "pkg" / "loss.py").write_text("loss = 2\n")
+    assert sources_of(script(command)) != before
+
+
+def test_the_makefile_and_a_compiled_program_are_watched_and_an_environment_is_not(project: Path) -> None:
+    (project / "GNUmakefile").write_text("train:\n\t./train\n")
+    assert set(sources_of(script("make train"))) == {"GNUmakefile"}
+    (project / "train").write_bytes(b"\x7fELF\x00")
+    (project / "train").chmod(0o755)
+    assert set(sources_of(script("env OMP_NUM_THREADS=1 ./train --lr 1"))) == {"train"}
+    (project / ".venv" / "bin").mkdir(parents=True)
+    (project / ".venv" / "pyvenv.cfg").touch()
+    (project / ".venv" / "bin" / "python").write_bytes(b"\x7fELF\x00")
+    assert sources_of(script(".venv/bin/python -c 1")) == {}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "{} run --rm image python /app/train.py",
+        "{} exec trainer bash /app/train.sh",
+        "env A=1 {} compose run train python -m app.train /app/config.py",
+    ],
+)
+@pytest.mark.parametrize("program", ["docker", "podman", "ssh"])
+def test_the_files_of_a_container_are_not_looked_for_here(
+    command: str, program: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy("/bin/true", project / program)
+    monkeypatch.setenv("PATH", f"{project}:{os.environ['PATH']}")
+    workload = script(command.format(program))
+    workload.check()
+    told = warnings(small_sweep(workload=workload, space=Space({"lr": loguniform(0.1, 1)})))
+    assert [text for text in told if "an edit of the training will not be noticed" in text]
+
+
+def test_the_text_of_a_shell_is_no_file_and_a_missing_script_still_is(project: Path) -> None:
+    script("bash -c 'source .venv/bin/activate && python train.py'").check()
+    for command in ("bash missing.sh", f"{sys.executable} missing.py", "env A=1 bash missing.sh"):
+        with pytest.raises(ValueError, match="there is no file 'missing"):
+            script(command).check()
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("uv run train.py", "uv"),
+        ("uv --quiet run --no-sync python train.py", "uv"),
+        ("/opt/bin/poetry run my-train", "poetry"),
+        ("bash -c 'cd there && pipenv run python train.py'", "pipenv"),
+        ("conda run -n torch python train.py", "conda"),
+        ("python train.py run", ""),
+        ("python poetry run.py", ""),
+    ],
+)
+def test_the_runner_of_a_project_is_known(command: str, name: str) -> None:
+    assert runner(command) == name
+
+
+@pytest.mark.parametrize(
+    ("command", "active", "stays"),
+    [
+        ("poetry run python train.py", sys.prefix, False),
+        ("pipenv run python train.py", sys.prefix, False),
+        ("poetry run python train.py", "/the/users/own", True),
+        ("python train.py", sys.prefix, True),
+        ("uv run train.py", sys.prefix, True),
+    ],
+)
+def test_poetry_and_pipenv_do_not_take_our_environment_for_the_projects(command: str, active: str, stays: bool) -> None:
+    left = without_our_own({"VIRTUAL_ENV": active, "PATH": "/bin"}, command)
+    assert left == ({"VIRTUAL_ENV": active} if stays else {}) | {"PATH": "/bin"}
+
+
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [
+        ("uv run train.py", "uv add xgboost"),
+        ("poetry run python train.py", "poetry add xgboost"),
+        (f"{sys.executable} train.py", f"{sys.executable} -m pip install xgboost"),
+        ("python train.py", "Activate the environment of the training"),
+    ],
+)
+def test_a_missing_package_is_to_be_installed_where_the_training_runs(command: str, remedy: str) -> None:
+    assert remedy in import_remedy("ModuleNotFoundError: No module named 'xgboost.core'", command)
+
+
+def test_a_script_of_a_package_is_to_be_started_as_a_module(project: Path) -> None:
+    told = import_remedy(
+        "ImportError: attempted relative import with no known parent package", ".venv/bin/python src/pkg/train.py"
+    )
+    assert told == "It is part of a package: write .venv/bin/python -m pkg.train."
+
+
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [("-n torch", True), ("--no-capture-output -n torch", False), ("-n torch --live-stream", False)],
+)
+def test_conda_that_withholds_the_output_is_told(options: str, is_told: bool) -> None:
+    told = script(f"conda run {options} python -c 1").doubt()
+    assert ("write conda run --no-capture-output" in told) == is_told

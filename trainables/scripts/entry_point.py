@@ -1,0 +1,73 @@
+"""The Python file that a command starts: a script, a module after -m, or a console script of the project.
+
+A command may start it in another environment (`uv run train.py`, `.venv/bin/python -m pkg.train`, `poetry run my-train`).
+What is found is the file that a user edits, below the working folder or its src/, not an installed copy of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class EntryPoint:
+    """`place`: the index of its word in the command. `path`: the file, which may be missing."""
+
+    place: int
+    path: Path
+
+    @property
+    def text(self) -> str:
+        """Its source; empty if there is no such file."""
+        return self.path.read_text(errors="replace") if self.path.is_file() else ""
+
+
+def entry_point(words: Sequence[str]) -> EntryPoint | None:
+    """The first Python script, module or console script among the words of a command."""
+    scripts: Mapping[str, str] | None = None
+    for place, word in enumerate(words):
+        if word.endswith(".py") and not word.startswith("-"):
+            return EntryPoint(place, Path(word))
+        if word == "-m" and place + 1 < len(words) and (path := module_file(words[place + 1])) is not None:
+            return EntryPoint(place + 1, path)
+        if re.fullmatch(r"[\w./-]*\w", word) and not word.startswith("-"):
+            scripts = _console_scripts() if scripts is None else scripts
+            module = scripts.get(Path(word).name, "").partition(":")[0]
+            if module and (path := module_file(module)) is not None:
+                return EntryPoint(place, path)
+    return None
+
+
+def module_file(name: str) -> Path | None:
+    """The file of a module of the project; None: it is no such module."""
+    inside = Path(*name.split("."))
+    files = (root / path for root in roots() for path in (inside.with_suffix(".py"), inside / "__main__.py"))
+    return next((path for path in files if path.is_file()), None)
+
+
+def roots() -> list[Path]:
+    """The folders in which a project's own modules lie: the working folder, its src/, those of PYTHONPATH below it."""
+    here = Path.cwd()
+    named = [Path(place).absolute() for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    return [Path(), Path("src"), *(place.relative_to(here) for place in named if here in place.parents)]
+
+
+def _console_scripts() -> Mapping[str, str]:
+    """The commands that the project in the working folder installs, such as {"my-train": "my.cli:main"}."""
+    if sys.version_info >= (3, 11):  # older ones have no tomllib
+        import tomllib
+
+        try:
+            project: Any = tomllib.loads(Path("pyproject.toml").read_text())
+            tables = (project.get("project", {}), project.get("tool", {}).get("poetry", {}))
+            scripts = [script for table in tables for script in table.get("scripts", {}).items()]
+            return {name: place for name, place in scripts if isinstance(place, str)}
+        except (OSError, ValueError, AttributeError):
+            pass
+    return {}

@@ -1,0 +1,71 @@
+"""Programs that run a command in the environment of its project: `uv run train.py`, `poetry run python train.py`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from trainables.scripts.entry_point import entry_point
+
+_ADD = {  # how a package comes into the project's environment
+    "uv": "uv add", "poetry": "poetry add", "pipenv": "pipenv install", "pdm": "pdm add", "pixi": "pixi add",
+    "rye": "rye add", "conda": "conda install", "mamba": "mamba install", "micromamba": "micromamba install",
+}  # fmt: skip
+_PREFER_THE_ACTIVE_ONE = ("poetry", "pipenv", "pdm", "hatch")
+_RUN = re.compile(rf"(?:^|[\s/'\"])({'|'.join([*_ADD, 'hatch'])})\s+(?:-\S+\s+)*run(?=\s|$)")
+
+
+def runner(command: str) -> str:
+    """The program of `command` that runs the training in its project's environment, such as "uv"; empty if there is none."""
+    found = _RUN.search(command)
+    return found.group(1) if found else ""
+
+
+def without_our_own(environment: Mapping[str, str], command: str) -> dict[str, str]:
+    """The environment for `command`, without VIRTUAL_ENV if that is the tool's and its runner would prefer it to the project's.
+
+    Poetry, pipenv, PDM and Hatch use an activated environment, whatever project they are in.
+    """
+    left = dict(environment)
+    active = left.get("VIRTUAL_ENV")
+    if active and runner(command) in _PREFER_THE_ACTIVE_ONE and Path(active).resolve() == Path(sys.prefix).resolve():
+        del left["VIRTUAL_ENV"]
+        left.pop("PIPENV_ACTIVE", None)
+        left.pop("POETRY_ACTIVE", None)
+    return left
+
+
+def withholds_output(command: str) -> str:
+    """What is wrong if the command's runner shows the output of the training only at its end; else empty."""
+    if runner(command) != "conda" or re.search(r"\s(?:--no-capture-output|--live-stream|-s)\s", command):
+        return ""
+    return (
+        "conda run withholds what the training prints until it ends, so nothing can be stopped early: write conda run "
+        "--no-capture-output"
+    )
+
+
+def import_remedy(error: str, command: str) -> str:
+    """What to do about the `error` of an import in a training that `command` starts."""
+    words = shlex.split(command)
+    entry = entry_point(words)
+    if "relative import" in error and entry is not None and entry.path.suffix == ".py":
+        parts = [part for part in entry.path.with_suffix("").parts if part not in ("src", ".")]
+        return f"It is part of a package: write {shlex.join(words[: entry.place])} -m {'.'.join(parts)}."
+    missing = re.search(r"No module named '([\w-]+)", error)
+    package = missing.group(1) if missing else "it"
+    if add := _ADD.get(runner(command)):
+        return f"Install {package!r} in the project's environment, as with {add} {package}."
+    if "/" in words[0] and python_of(command):
+        return f"Install {package!r} there, as with {words[0]} -m pip install {package}."
+    return "Activate the environment of the training, or write the full path of its Python."
+
+
+def python_of(command: str) -> str:
+    """The full path of the interpreter that the command starts with; empty if it starts with another program."""
+    program = next(iter(shlex.split(command)), "")
+    return (shutil.which(program) or "") if re.fullmatch(r"(?:python|pypy)[\d.]*", Path(program).name) else ""
