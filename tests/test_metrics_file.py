@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -256,4 +257,44 @@ def test_a_file_that_was_seen_while_it_was_written_anew_tells_nothing_twice(tmp_
             value = line.value("loss")
             assert value is not None
             steps.append(count.place(Reading(value, {}, line.steps, line.text, row)))
-    assert steps == [1, 2, None, None, 3]
+    assert steps == [1, 2, 3]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "list"])
+def test_a_file_of_many_rows_costs_little_at_each_further_row(form: str, tmp_path: Path) -> None:
+    path, file = tmp_path / "metrics", MetricsFile(tmp_path, "metrics", rest=0.0)
+    texts = {
+        "csv": ("epoch,note,loss\n", "{0},,\n{0},,{0}.5\n", ""),
+        "jsonl": ("", '{{"epoch": {0}}}\n{{"epoch": {0}, "loss": {0}.5}}\n', ""),
+        "list": ("[{}", ', {{"epoch": {0}}}, {{"epoch": {0}, "loss": {0}.5}}', "]"),
+    }
+    begin, row, end = texts[form]
+    spent = []
+    for count in (15_000, 15_001):
+        text = begin + "".join(map(row.format, range(count))) + end
+        path.write_text(text)
+        begun = time.perf_counter()
+        found = file.poll("loss", ended=False)
+        spent.append(time.perf_counter() - begun)
+        assert found[-1][1] == count
+    assert len(found) == 1
+    begun = time.perf_counter()
+    assert len(list(rows(text))) > 30_000
+    whole = time.perf_counter() - begun
+    assert spent[0] < 2.5 * whole, "it grows with the square of the rows"
+    assert spent[1] < whole / 2
+
+
+@pytest.mark.parametrize("text", ["epoch,loss\r\n1,0.5\r\n", '{"epoch": 1, "loss": 0.5}\r\n', '[{"epoch": 1, "loss": 0.5}]'])
+def test_a_file_of_windows_is_read(text: str, tmp_path: Path) -> None:
+    (tmp_path / "metrics").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert told(tmp_path, "loss") == [({"epoch": 1}, 0.5)]
+
+
+@pytest.mark.parametrize("again", ["epoch,loss\n1,9\n", "epoch,loss\n1,9\n2,8\n", "epoch,loss\n1,9\n2,8\n3,7\n"])
+def test_a_file_with_other_rows_than_before_is_read_from_its_beginning(again: str, tmp_path: Path) -> None:
+    path, file = tmp_path / "metrics.csv", MetricsFile(tmp_path, "metrics.csv", rest=0.0)
+    path.write_text("epoch,loss\n1,3\n2,2\n")
+    file.poll("loss", ended=False)
+    path.write_text(again)
+    assert [number for _, number in file.poll("loss", ended=False)] == list(range(1, again.count("\n")))

@@ -119,8 +119,9 @@ class Channels:
                 self.missing.news["late"] = self.file.late
             found = [reading for line, row in rows if (reading := self._reading(line, row)) is not None]
             self.is_told = self.is_told or bool(found)
-            while self.file.without:
-                self.notices += self.missing.note(self.file.without.pop(0), is_told=self.is_told)
+            for line in self.file.without:
+                self.notices += self.missing.note(line, is_told=self.is_told)
+            self.file.without.clear()
         else:
             found = self._printed_or_logged(printed, logged, has_ended)
         self.is_told = self.is_told or bool(found)

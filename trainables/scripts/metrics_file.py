@@ -46,6 +46,7 @@ class MetricsFile:
         self._known = dict(marks or {})  # path → rows, or bytes of events, that are not new
         self._seen: dict[Path, tuple[int, int, int]] = {}  # state of a file when it was read: inode, size, time
         self._last: dict[Path, str] = {}  # its last row then
+        self._told: dict[Path, int] = {}  # the number of its rows with the metric
         self._wait_until = 0.0
         self._open_since: dict[Path, float] = {}  # when a file was first seen, until it has a row with the metric
         self.late = ""  # what to tell of a file whose rows came when the script ended
@@ -69,7 +70,7 @@ class MetricsFile:
         """End the row that a killed script has begun, so that the next row does not grow into it. Half a row of a CSV is
         passed over, as its last number may be cut off; JSON shows itself whether it is whole."""
         for path in self.paths:
-            if "tfevents" not in path.name and (text := path.read_text(errors="replace")) and text[-1] != "\n":
+            if "tfevents" not in path.name and (text := _text(path)) and text[-1] != "\n":
                 with contextlib.suppress(OSError), open(path, "a") as file:
                     file.write("\n")
                     if text.lstrip()[:1] not in ("{", "["):
@@ -92,26 +93,42 @@ class MetricsFile:
         return news
 
     def _new(self, path: Path, metric: str, ended: bool) -> list[tuple[Line, int]]:
-        known = self._known.get(str(path), 0)
-        if "tfevents" in path.name:
-            with open(path, "rb") as file:
-                file.seek(known)
-                found, used = events(file.read())
-            self._known[str(path)] = known + used
-            known = 0
-        else:
-            text = path.read_text(errors="replace")
-            found = list(rows(text, ended))
-            self._known[str(path)] = len(found)
-            if known > len(found) or (known and self._last.get(path) not in (None, found[known - 1].text)):
-                known = 0  # it was rewritten: it has become shorter, or the last known row is another
-            self._last[path] = found[-1].text if found else ""
-        told = [line.value(metric) is not None for line in found]
-        self._note_if_late(path, sum(told), ended)
-        self.without += [found[at] for at in range(known, len(found)) if not told[at]]
-        return [(found[at], sum(told[: at + 1])) for at in range(known, len(found)) if told[at]]
+        found = self._new_events(path) if "tfevents" in path.name else self._new_rows(path, metric, ended)
+        news = []
+        for line in found:
+            if line.value(metric) is None:
+                self.without.append(line)
+            else:
+                self._told[path] = self._told.get(path, 0) + 1
+                news.append((line, self._told[path]))
+        self._note_if_late(path, ended)
+        return news
 
-    def _note_if_late(self, path: Path, told: int, ended: bool) -> None:
+    def _new_events(self, path: Path) -> list[Line]:
+        known = self._known.get(str(path), 0)
+        with open(path, "rb") as file:
+            file.seek(known)
+            found, used = events(file.read())
+        self._known[str(path)] = known + used
+        return found
+
+    def _new_rows(self, path: Path, metric: str, ended: bool) -> list[Line]:
+        """The new rows of a text; all of it if it was rewritten: it has become shorter, or its last known row is another."""
+        text, known, last = _text(path), self._known.get(str(path), 0), self._last.get(path)
+        skip = 0 if last is None else known - 1  # rows are costly to read: of the known ones, the last is enough
+        found = list(rows(text, ended, skip))
+        if len(found) < known - skip or (last is not None and found[0].text != last):
+            known = skip = self._told[path] = 0
+            found = list(rows(text, ended))
+        if not found:
+            return []  # it is being rewritten
+        if last is None:
+            self._told[path] = sum(line.value(metric) is not None for line in found[:known])
+        self._known[str(path)], self._last[path] = skip + len(found), found[-1].text
+        return found[known - skip :]
+
+    def _note_if_late(self, path: Path, ended: bool) -> None:
+        told = self._told.get(path, 0)
         seconds = time.monotonic() - self._open_since.setdefault(path, time.monotonic())
         if told:
             self._open_since[path] = math.inf
@@ -122,23 +139,27 @@ class MetricsFile:
             )
 
 
-def rows(text: str, ended: bool = True) -> Iterator[Line]:
+def rows(text: str, ended: bool = True, skip: int = 0) -> Iterator[Line]:
     """The rows of a CSV or of columns of numbers with a header, of JSON lines, of a JSON list, or of one JSON object.
-    `ended`: the text is not being written any more."""
+    `ended`: the text is not being written any more. `skip`: so many rows are passed over."""
     if text.lstrip()[:1] in ("{", "["):
-        yield from _rows_of_json(text, ended)
+        yield from _rows_of_json(text, ended, skip)
     else:
-        yield from _rows_of_table(text if ended else text[: text.rfind("\n") + 1])
+        yield from _rows_of_table(text if ended else text[: text.rfind("\n") + 1], skip)
 
 
-def _rows_of_json(text: str, ended: bool) -> Iterator[Line]:
+def _rows_of_json(text: str, ended: bool, skip: int) -> Iterator[Line]:
     whole = text.strip()
-    found = (structure(whole) or []) if whole[0] == "[" else _history(whole)
+    if whole[0] == "[":
+        found = structure(whole) if whole[-1] == "]" else []
+    else:
+        found = _history(whole)
     if found is not None:
-        yield from (of_mapping(json.dumps(row), row) for row in found if isinstance(row, dict))
+        table = [row for row in found if isinstance(row, dict)]
+        yield from (of_mapping(json.dumps(row), row) for row in table[skip:])
         return
     *_, last = lines = [line for line in text.splitlines() if line.strip()]
-    for line in lines:
+    for line in lines[skip:]:
         row = structure(line.strip())
         if isinstance(row, dict):
             yield of_mapping(line, row)
@@ -146,7 +167,7 @@ def _rows_of_json(text: str, ended: bool) -> Iterator[Line]:
             yield Line(line, broken="it is no JSON")
 
 
-def _rows_of_table(text: str) -> Iterator[Line]:
+def _rows_of_table(text: str, skip: int) -> Iterator[Line]:
     text = _from_header_on(text.lstrip())
     first = text.partition("\n")[0]
     delimiter = next((sign for sign in (",", ";", "\t", " ") if sign in first.strip()), ",")
@@ -155,11 +176,19 @@ def _rows_of_table(text: str) -> Iterator[Line]:
     table = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
     header = [name.strip() for name in next(table, [])]
     for cells in table:
-        text = delimiter.join(cells)
-        if len(cells) == len(header):
+        text, is_whole = delimiter.join(cells), len(cells) == len(header)
+        if not is_whole and (not text.strip() or text.startswith("#")):
+            continue
+        if skip:
+            skip -= 1
+        elif is_whole:
             yield _row(dict(zip(header, map(str.strip, cells), strict=True)), text)
-        elif text.strip() and not text.startswith("#"):
+        else:
             yield Line(text, broken=f"it has {len(cells)} cells, and the header {len(header)}")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8-sig", errors="replace")  # some programs mark a text as UTF-8 at its beginning
 
 
 def _from_header_on(text: str) -> str:
