@@ -150,6 +150,8 @@ def test_the_text_of_a_shell_is_no_file_and_a_missing_script_still_is(project: P
         ("/opt/bin/poetry run my-train", "poetry"),
         ("bash -c 'cd there && pipenv run python train.py'", "pipenv"),
         ("conda run -n torch python train.py", "conda"),
+        ("hatch -e cuda run python train.py", "hatch"),
+        ("poetry -C there -q run my-train", "poetry"),
         ("python train.py run", ""),
         ("python poetry run.py", ""),
     ],
@@ -200,3 +202,94 @@ def test_a_script_of_a_package_is_to_be_started_as_a_module(project: Path) -> No
 def test_conda_that_withholds_the_output_is_told(options: str, is_told: bool) -> None:
     told = script(f"conda run {options} python -c 1").doubt()
     assert ("write conda run --no-capture-output" in told) == is_told
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "bash run.sh shop-train",
+        "make shop-train",
+        "docker run image shop-train",
+        "conda run -n shop-train ./train",
+        "uv run --extra shop-train ./train",
+        "./train --split shop-train data/shop-train",
+    ],
+)
+def test_a_word_that_is_no_program_is_no_console_script(command: str, project: Path) -> None:
+    assert entry_point(shlex.split(command)) is None
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"bash -c 'set -e; {'export A=1; ' * 40} python train.py'",  # no name of a file is so long
+        f"bash -c '{'true; ' * 60} ./train.sh'",
+        "./train -m .",
+        "./train -m ..",
+        "bash copy.sh",
+    ],
+)
+def test_a_word_that_is_no_file_nor_module_is_passed_over(command: str, project: Path) -> None:
+    (project / "copy.sh").write_text("install -m ./train there\ncp -m . there\n")
+    shutil.copy("/bin/true", project / "train")
+    workload = script(command)
+    workload.check()
+    assert set(map(str, workload.files())) <= {"train", "copy.sh"}
+
+
+def test_the_files_of_a_makefile_are_those_of_its_folder(project: Path) -> None:
+    (project / "Makefile").write_text("all:\n")
+    (project / "sub").mkdir()
+    (project / "sub" / "Makefile").write_text("train:\n\tpython fit.py\n")
+    (project / "sub" / "fit.py").write_text("import loss\n")
+    (project / "sub" / "loss.py").touch()
+    found = sources_of(script("env LR={lr} make -j 4 -C sub train"))
+    assert set(found) == {"Makefile", "fit.py", "loss.py"}
+    assert found["Makefile"]["path"].endswith("sub/Makefile")
+
+
+def test_a_data_file_is_no_program_though_its_disk_marks_all_files_as_executable(project: Path) -> None:
+    (project / "data").mkdir()
+    for name in ("data/train.csv", "train"):
+        (project / name).touch(0o755)
+    assert set(sources_of(script("env A=1 ./train data/train.csv"))) == {"train"}
+    assert sources_of(script("python -c 1 data/train.csv")) == {}
+
+
+@pytest.mark.parametrize("name", ["fit.R", "fit.jl", "fit.js"])
+def test_a_script_of_another_language_is_watched(name: str, project: Path) -> None:
+    (project / name).touch()
+    assert set(sources_of(script(f"/bin/true {name} --lr 1"))) == {name}
+
+
+def test_a_switch_of_the_training_names_no_module(project: Path) -> None:
+    (project / "models").mkdir()
+    (project / "models" / "__init__.py").write_text("class Net: ...\n")
+    (project / "models" / "fast.cpython-310-x86_64-linux-gnu.so").touch()
+    script(f"{sys.executable} src/pkg/train.py -m models.Net").check()
+    script(f"{sys.executable} -m models.fast").check()
+    with pytest.raises(ValueError, match="no module 'models.slow'"):
+        script(f"{sys.executable} -m models.slow").check()
+
+
+def test_a_folder_does_not_hide_an_installed_package_of_its_name(project: Path) -> None:
+    (project / "email").mkdir()
+    (project / "email" / "send.py").touch()
+    script(f"{sys.executable} -m email.mime.text").check()
+    with pytest.raises(ValueError, match="Did you mean 'email.send'"):
+        script(f"{sys.executable} -m email.sned").check()
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("{}/src/pkg/train.py", "write python -m pkg.train."),
+        ("src/pkg/../pkg/train.py", "start it with -m"),
+        ("../pkg/train.py", "start it with -m"),
+        ("train.py", "start it with -m"),
+    ],
+)
+def test_the_module_of_a_script_is_named_if_it_is_one_of_the_project(path: str, told: str, project: Path) -> None:
+    (project / "train.py").touch()
+    command = f"python {path.format(project)}"
+    assert told in import_remedy("ImportError: attempted relative import with no known parent package", command)

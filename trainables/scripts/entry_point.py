@@ -15,6 +15,14 @@ from pathlib import Path
 from typing import Any
 
 
+LARGEST = 1_000_000  # bytes of a source that is looked at
+_LAUNCHERS = {  # programs that start the one behind their options
+    "uv", "poetry", "pipenv", "pdm", "pixi", "rye", "hatch", "conda", "mamba", "micromamba",
+    "env", "nice", "nohup", "stdbuf", "time", "timeout", "numactl", "srun", "mpirun", "mpiexec",
+}  # fmt: skip
+_NAMES_ANOTHER = {"-n", "--name", "-e", "--env", "--environment", "--extra", "--group", "--package"}  # options of theirs
+
+
 @dataclass(frozen=True)
 class EntryPoint:
     """`place`: the index of its word in the command. `path`: the file, which may be missing."""
@@ -25,7 +33,7 @@ class EntryPoint:
     @property
     def text(self) -> str:
         """Its source; empty if there is no such file."""
-        return self.path.read_text(errors="replace") if self.path.is_file() else ""
+        return source(self.path) or ""
 
 
 def entry_point(words: Sequence[str]) -> EntryPoint | None:
@@ -36,7 +44,7 @@ def entry_point(words: Sequence[str]) -> EntryPoint | None:
             return EntryPoint(place, Path(word))
         if word == "-m" and place + 1 < len(words) and (path := module_file(words[place + 1])) is not None:
             return EntryPoint(place + 1, path)
-        if re.fullmatch(r"[\w./-]*\w", word) and not word.startswith("-"):
+        if is_program(words, place) and Path(word).parent.name in ("", "bin"):
             scripts = _console_scripts() if scripts is None else scripts
             module = scripts.get(Path(word).name, "").partition(":")[0]
             if module and (path := module_file(module)) is not None:
@@ -44,11 +52,33 @@ def entry_point(words: Sequence[str]) -> EntryPoint | None:
     return None
 
 
+def is_program(words: Sequence[str], place: int) -> bool:
+    """Whether the word there may be a program that the command starts, directly or by one such as `env` or `uv run`."""
+    return place == 0 or (Path(words[0]).name in _LAUNCHERS and words[place - 1] not in _NAMES_ANOTHER)
+
+
 def module_file(name: str) -> Path | None:
     """The file of a module of the project; None: it is no such module."""
+    if not re.fullmatch(r"\w+(?:\.\w+)*", name):
+        return None
     inside = Path(*name.split("."))
     files = (root / path for root in roots() for path in (inside.with_suffix(".py"), inside / "__main__.py"))
-    return next((path for path in files if path.is_file()), None)
+    return next((path for path in files if os.path.isfile(path)), None)
+
+
+def module_name(path: Path) -> str:
+    """The module of the project whose file it is, such as "pkg.train"; empty if it is no such module."""
+    places = [(path.with_suffix("").absolute(), root.absolute()) for root in roots()]
+    names = [".".join(file.relative_to(root).parts) for file, root in places if root in file.parents]
+    return min((name for name in names if module_file(name) is not None), key=len, default="")
+
+
+def source(path: Path) -> str | None:
+    """The text of a file; None if there is none that can be read, or it is too large for a source."""
+    try:  # a word of a command may be no name of a file: too long, or in a folder that is closed to us
+        return path.read_text(errors="replace") if path.is_file() and path.stat().st_size < LARGEST else None
+    except OSError:
+        return None
 
 
 def roots() -> list[Path]:

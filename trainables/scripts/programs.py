@@ -15,7 +15,7 @@ def why_not_started(program: str) -> str:
     """What is wrong with the file that is a command's program, and what to write; empty if nothing is, or there is none."""
     found = shutil.which(program)
     path = Path(found or program)
-    if not path.is_file():
+    if not os.path.isfile(path):
         return ""
     runner, first = RUNNERS.get(path.suffix), _first_line(path)
     run = f"{runner or 'bash'} {shlex.quote(program)}"

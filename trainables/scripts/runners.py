@@ -9,14 +9,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainables.scripts.entry_point import entry_point
+from trainables.scripts.entry_point import entry_point, module_name
 
 _ADD = {  # how a package comes into the project's environment
     "uv": "uv add", "poetry": "poetry add", "pipenv": "pipenv install", "pdm": "pdm add", "pixi": "pixi add",
     "rye": "rye add", "conda": "conda install", "mamba": "mamba install", "micromamba": "micromamba install",
 }  # fmt: skip
 _PREFER_THE_ACTIVE_ONE = ("poetry", "pipenv", "pdm", "hatch")
-_RUN = re.compile(rf"(?:^|[\s/'\"])({'|'.join([*_ADD, 'hatch'])})\s+(?:-\S+\s+)*run(?=\s|$)")
+_RUN = re.compile(rf"(?:^|[\s/'\"])({'|'.join([*_ADD, 'hatch'])})\s+(?:-\S+\s+(?:(?!run\s)[^-\s]\S*\s+)?)*run(?=\s|$)")
 
 
 def runner(command: str) -> str:
@@ -53,9 +53,11 @@ def import_remedy(error: str, command: str) -> str:
     """What to do about the `error` of an import in a training that `command` starts."""
     words = shlex.split(command)
     entry = entry_point(words)
-    if "relative import" in error and entry is not None and entry.path.suffix == ".py":
-        parts = [part for part in entry.path.with_suffix("").parts if part not in ("src", ".")]
-        return f"It is part of a package: write {shlex.join(words[: entry.place])} -m {'.'.join(parts)}."
+    if "relative import" in error and entry is not None:
+        module = module_name(entry.path)
+        if "." not in module:
+            return "It is part of a package: start it with -m, in the folder above the package."
+        return f"It is part of a package: write {shlex.join(words[: entry.place])} -m {module}."
     missing = re.search(r"No module named '([\w-]+)", error)
     package = missing.group(1) if missing else "it"
     if add := _ADD.get(runner(command)):

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from trainables.scripts.entry_point import entry_point
+from trainables.scripts.entry_point import entry_point, source
 from trainables.scripts.flags import SHELLS, names_in
 
-LARGEST = 1_000_000  # bytes of a script that is looked at
 _ALL_WORDS = re.compile(
     r"\$[@*#]|\$\{(?:[@*!]|#[@*}])|\$\{?argv\b|\bBASH_ARG|(?<![\w.-])(?:shift|getopts?)\b|\bfor\s+\w+\s*(?:;|do\b|$)",
     re.M,
 )
 _FUNCTION = re.compile(  # its words are its own
-    r"^\s*(?:function\s+[\w-]+\s*(?:\(\s*\))?|[\w-]+\s*\(\s*\))\s*\{(?:[^\n]*\}\s*$|.*?^\s*\})", re.M | re.S
+    r"^\s*(?:function\s+[\w-]+\s*(?:\(\s*\))?|[\w-]+\s*\(\s*\))\s*\{(?:[^\n]*?[;&]\s*\}|.*?^\s*\})", re.M | re.S
 )
 _SOURCED = re.compile(
     r"(?:^|[;&|({]|\b(?:then|do|else)\b)\s*(?:source|\.)\s+"
@@ -72,18 +70,10 @@ def _with_sourced(text: str) -> tuple[str, bool]:
             seen.add(name)
             if _ENVIRONMENT.search(name):
                 continue
-            sourced = _text(Path(name))
+            sourced = source(Path(name))
             is_unknown |= sourced is None
             waiting.append(sourced or "")
     return code, is_unknown
-
-
-def _text(path: Path) -> str | None:
-    """The text of a file; None if there is none, or it is too large for a script."""
-    with contextlib.suppress(OSError):  # no name of a file
-        if path.is_file() and path.stat().st_size <= LARGEST:
-            return path.read_text(errors="replace")
-    return None
 
 
 def _script(words: Sequence[str]) -> tuple[str, str, int] | None:
@@ -94,7 +84,7 @@ def _script(words: Sequence[str]) -> tuple[str, str, int] | None:
         text_at = place + len(options) + 1
         if Path(word).name in SHELLS and options and re.fullmatch(r"-\w*c", options[-1]) and text_at < len(words):
             return f"{word} {options[-1]}", words[text_at], len(words) - text_at - 2  # the first word behind it is $0
-        text = None if names_in(word) else _text(Path(word))
+        text = None if names_in(word) else source(Path(word))
         if text is not None and (word.endswith(".sh") or _OF_A_SHELL.match(text)):
             return word, text, len(words) - place - 1
     return None

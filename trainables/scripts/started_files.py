@@ -8,49 +8,49 @@ import re
 import shlex
 from pathlib import Path
 
-from trainables.scripts.entry_point import entry_point, module_file
+from trainables.scripts.entry_point import entry_point, is_program, module_file, source
 
-ENDINGS = (".py", ".sh", ".bash")
-LARGEST = 1_000_000  # bytes of a file that is looked at
+ENDINGS = (".py", ".sh", ".bash", ".R", ".jl", ".js", ".lua", ".pl", ".rb")
+_ENVIRONMENT = ("pyvenv.cfg", "conda-meta")  # in the folder of one
 
 
 def started_files(command: str) -> list[Path]:
-    """The files of the user's that a command starts: its own program, the scripts and modules that it names, by a console
-    script, too, and those that its shell script or makefile names."""
+    """The files of the user's that a command starts, as far as they can be read: its own program, the scripts and modules
+    that it names, by a console script, too, and those that its shell script or makefile names."""
     words = shlex.split(command)
-    found = [Path(word) for word in words if Path(word).suffix in ENDINGS and Path(word).is_file()]
-    if (entry := entry_point(words)) is not None and entry.path.is_file():
+    found = [Path(word) for word in words if Path(word).suffix in ENDINGS and os.path.isfile(word)]
+    if (entry := entry_point(words)) is not None:
         found.append(entry.path)
-    found += _programs(words)
+    found += _program(words)
+    texts = [(source(path) or "", Path()) for path in found if path.suffix != ".py"]
+    texts += [(word, Path()) for word in words if " " in word]  # sh -c '…'
     if (makefile := _makefile(words)) is not None:
-        found.append(makefile)
-    for path in list(found):
-        if path.suffix != ".py" and path.stat().st_size < LARGEST:
-            found += _started_by(path.read_text(errors="replace"))
-    for text in (word for word in words if " " in word):  # sh -c '…'
-        found += _started_by(text)
-    return list(dict.fromkeys(found))
+        path, folder = makefile
+        found.append(path)
+        texts.append((source(path) or "", folder))
+    found += [path for text, folder in texts for path in _started_by(text, folder)]
+    return [path for path in dict.fromkeys(found) if os.path.isfile(path) and os.access(path, os.R_OK)]
 
 
-def _started_by(text: str) -> list[Path]:
-    """The Python files that the text of a shell script or a makefile names."""
-    files = [Path(word) for word in re.findall(r"[\w./-]+\.py\b", text)]
+def _started_by(text: str, folder: Path) -> list[Path]:
+    """The Python files that the text of a shell script or a makefile names, which runs in `folder`."""
+    files = [folder / word for word in re.findall(r"[\w./-]+\.py\b", text)]
     modules = [module_file(word) for word in re.findall(r"(?<=\s-m )\s*([\w.]+)", text)]
-    return [path for path in [*files, *modules] if path is not None and path.is_file()]
+    return [*files, *(path for path in modules if path is not None)]
 
 
-def _programs(words: list[str]) -> list[Path]:
-    """The programs among the words that are the user's: below the working folder, and of no environment."""
-    paths = [Path(word) for word in words if "/" in word and not word.startswith("/")]
-    found = [path for path in paths if path.is_file() and os.access(path, os.X_OK)]
-    return [path for path in found if not any((each / "pyvenv.cfg").is_file() for each in path.parents)]
+def _program(words: list[str]) -> list[Path]:
+    """The program of the command, if it is the user's: below the working folder, and of no environment."""
+    named = [Path(word) for place, word in enumerate(words) if "/" in word and is_program(words, place)]
+    found = [path for path in named if not path.is_absolute() and os.path.isfile(path) and os.access(path, os.X_OK)]
+    return [path for path in found[:1] if not any((each / mark).exists() for each in path.parents for mark in _ENVIRONMENT)]
 
 
-def _makefile(words: list[str]) -> Path | None:
-    """The makefile of `make …`."""
-    if Path(words[0]).name not in ("make", "gmake"):
+def _makefile(words: list[str]) -> tuple[Path, Path] | None:
+    """The makefile of `make …`, and the folder in which it runs."""
+    if not {"make", "gmake"} & {Path(word).name for word in words}:
         return None
     after = dict(itertools.pairwise(words))
     folder = Path(after.get("-C", "."))
     names = [after["-f"]] if "-f" in after else ["GNUmakefile", "makefile", "Makefile"]
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+    return next(((folder / name, folder) for name in names if os.path.isfile(folder / name)), None)

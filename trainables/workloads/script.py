@@ -25,6 +25,7 @@ docs/own_script.md has the details.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -186,11 +187,11 @@ class Script(CommandLine):
             raise ValueError(no_program(program))
         here = list(takewhile(lambda word: Path(word).name not in _ELSEWHERE, [program, *rest]))[1:]
         for word in (word.rpartition("=")[2] for word in here):
-            if re.fullmatch(r"\S+\.(?:py|sh)", word) and not names_in(word) and not Path(word).is_file():
+            if re.fullmatch(r"\S+\.(?:py|sh)", word) and not names_in(word) and not os.path.isfile(word):
                 raise ValueError(
                     f"there is no file {word!r} in {Path.cwd()}; give its path relative to that folder, or the full path."
                 )
-        if "-m" in here[:-1]:
+        if "-m" in here[:-1] and entry_point([program, *here[: here.index("-m")]]) is None:  # else it is the script's own
             _refuse_missing_module(here[here.index("-m") + 1])
         if self.config is not None and "." in self.config:
             if not Path(self.config).is_file():
@@ -341,10 +342,12 @@ def _refuse_missing_module(module: str) -> None:
     if not others or root is None:
         return
     place = root.joinpath(*module.split("."))
-    if place.with_suffix(".py").is_file() or place.is_dir():
+    if any(place.parent.glob(f"{place.name}.*")) or place.is_dir():  # an extension of Python is a module, too
         return
     found = sorted(path.stem for path in place.parent.glob("*.py") if path.stem != "__init__")
     near = nearest(place.name, found)
+    if near is None and not (root / package / "__init__.py").is_file():
+        return  # an installed package of this name comes before a folder without that file
     hint = f" Did you mean {'.'.join([*module.split('.')[:-1], near])!r}?" if near else ""
     raise ValueError(f"there is no module {module!r} in {Path.cwd() / root}.{hint}")
 
