@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from ruamel.yaml import YAML
 
@@ -18,7 +19,7 @@ from search.space import Space, choice, loguniform, randint, uniform, when
 from search.work import Assignment
 from tests.support import small_sweep
 from trainables.carry_out import carry_out
-from trainables.scripts import config_file
+from trainables.scripts import asking, config_file
 from trainables.scripts.flags import Flag, command_words, flags_of, nearest
 from trainables.workloads.script import Script
 
@@ -203,6 +204,9 @@ def test_a_parameter_that_a_shell_script_would_not_read_is_refused(
         (". ./settings.sh", "bash train.sh"),
         ("source .venv/bin/activate; . ./given\npython train.py", "bash train.sh"),
         ('main() {\n  python train.py "$@"\n}\nmain "$@"', "bash train.sh"),
+        ('log() { echo "$1"; } >&2\npython train.py "$@"\nclean() {\n  rm x\n}', "bash train.sh"),
+        ('log() { echo "$1"; }; python train.py "$@"\nclean() {\n  rm x\n}', "bash train.sh"),
+        ('log() { echo "$1"; }  # a line\r\npython train.py "$@"\r\nclean() {\r\n  rm x\r\n}\r\n', "bash train.sh"),
         ('start() {\n  if true; then {\n    echo start\n  }; fi\n}\npython train.py "$@"', "bash train.sh"),
         ("", """sh -c 'python train.py "$@"' sh"""),
         ("", """sh -c 'python train.py "$0" "$@"'"""),
@@ -556,3 +560,19 @@ def test_an_error_of_the_command_begins_with_its_cause(tmp_path: Path, monkeypat
     ]:
         with pytest.raises(BadInput, match=words):
             on_this_machine(small_sweep(workload=workload))
+
+
+def test_a_script_that_does_not_answer_for_its_flags_is_ended_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "PATIENCE", 2.0)
+    (tmp_path / "train.py").write_text(
+        "import argparse, pathlib, subprocess, time\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        "pathlib.Path('child').write_text(str(child.pid))\n"
+        "child.wait()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert asking.ask(f"{sys.executable} train.py") == {}
+    child = int((tmp_path / "child").read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE

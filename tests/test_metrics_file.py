@@ -285,7 +285,9 @@ def test_a_file_of_many_rows_costs_little_at_each_further_row(form: str, tmp_pat
     assert spent[1] < whole / 2
 
 
-@pytest.mark.parametrize("text", ["epoch,loss\r\n1,0.5\r\n", '{"epoch": 1, "loss": 0.5}\r\n', '[{"epoch": 1, "loss": 0.5}]'])
+@pytest.mark.parametrize(
+    "text", ["epoch,loss\r\n1,0.5\r\n", '{"epoch": 1, "loss": 0.5}\r\n', '[{"epoch": 1, "loss": 0.5}]']
+)
 def test_a_file_of_windows_is_read(text: str, tmp_path: Path) -> None:
     (tmp_path / "metrics").write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert told(tmp_path, "loss") == [({"epoch": 1}, 0.5)]

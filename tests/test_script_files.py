@@ -84,7 +84,9 @@ def test_a_metrics_file_is_followed_and_gone_on_with(form: str, tmp_path: Path) 
         "lightning": "(own / f'version_{done}').mkdir(exist_ok=True); rows.append(f'{epoch - 1},{epoch * 9},,{1 / epoch:.4f}'); rows.append(f'{epoch - 1},{epoch * 9},0.5,'); (own / f'version_{done}' / 'metrics.csv').write_text('\\n'.join(['epoch,step,train_loss,distance', *rows]) + '\\n')",
     }[form]
     text = (
-        RESUMES.format(line=f"{write}\n    print('epoch', epoch, 'is over', flush=True); time.sleep({0.4 if form == 'latest' else 0.1})")
+        RESUMES.format(
+            line=f"{write}\n    print('epoch', epoch, 'is over', flush=True); time.sleep({0.4 if form == 'latest' else 0.1})"
+        )
         .replace("import json", "import json, time")
         .replace("for epoch", "own, rows = place.parent, []\nfor epoch", 1)
     )

@@ -187,3 +187,25 @@ def test_a_client_hears_sigterm_when_the_sweep_is_killed(tmp_path: Path) -> None
         driver.wait()
     while not list(tmp_path.rglob("ended")):
         time.sleep(0.1)
+
+
+ENDS = """
+import os, subprocess, sys, time
+from orchestrator.tune.keeper import end_descendants
+hears = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)); print(1, flush=True); time.sleep(600)"
+training = subprocess.Popen([sys.executable, "-c", hears], stdout=subprocess.PIPE, env=os.environ | {"TRIAL_RUNNER": "here:1"})
+training.stdout.readline()
+other = subprocess.Popen(["sleep", "600"])
+begun = time.monotonic()
+end_descendants()
+print(training.wait(), other.wait(), time.monotonic() - begun)
+"""
+
+
+def test_the_keeper_waits_for_trainings_only() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    training, other, seconds = map(float, done.stdout.split())
+    assert (training, other) == (3, -9)
+    assert seconds < 5

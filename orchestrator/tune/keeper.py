@@ -115,12 +115,11 @@ def end_descendants() -> None:
     for process in filter(_is_rays, _alive(me)):
         with contextlib.suppress(psutil.Error):
             process.kill()
-    left = _alive(me)
-    if trainings := list(filter(_is_training, left)):
-        for process in trainings:
-            with contextlib.suppress(psutil.Error):
-                process.terminate()
-        psutil.wait_procs(left, timeout=GRACE_SECONDS)
+    trainings = list(filter(_is_training, _alive(me)))
+    for process in trainings:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    psutil.wait_procs(trainings, timeout=GRACE_SECONDS)
     deadline = time.monotonic() + 10
     while (alive := _alive(me)) and time.monotonic() < deadline:
         for process in alive:

@@ -6,11 +6,13 @@ So a wrong name is refused before anything starts.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,10 +105,17 @@ def _answer(words: Sequence[str]) -> str:
     for name in ("TRIAL_FOLDER", "TRIAL_RUNNER"):
         environment.pop(name, None)
     try:
-        done = subprocess.run(
-            [*words, "--help"], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            errors="replace", timeout=PATIENCE, start_new_session=True,
+        asked = subprocess.Popen(
+            [*words, "--help"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return ""
-    return done.stdout + "\n" + done.stderr
+    try:
+        return "\n".join(asked.communicate(timeout=PATIENCE))
+    except subprocess.TimeoutExpired:
+        return ""
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(asked.pid, signal.SIGKILL)  # what a program such as `uv run` has started, too
+        asked.wait()

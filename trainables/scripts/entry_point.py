@@ -20,7 +20,16 @@ _LAUNCHERS = {  # programs that start the one behind their options
     "uv", "poetry", "pipenv", "pdm", "pixi", "rye", "hatch", "conda", "mamba", "micromamba",
     "env", "nice", "nohup", "stdbuf", "time", "timeout", "numactl", "srun", "mpirun", "mpiexec",
 }  # fmt: skip
-_NAMES_ANOTHER = {"-n", "--name", "-e", "--env", "--environment", "--extra", "--group", "--package"}  # options of theirs
+_NAMES_ANOTHER = {
+    "-n",
+    "--name",
+    "-e",
+    "--env",
+    "--environment",
+    "--extra",
+    "--group",
+    "--package",
+}  # options of theirs
 
 
 @dataclass(frozen=True)

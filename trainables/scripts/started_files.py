@@ -43,7 +43,9 @@ def _program(words: list[str]) -> list[Path]:
     """The program of the command, if it is the user's: below the working folder, and of no environment."""
     named = [Path(word) for place, word in enumerate(words) if "/" in word and is_program(words, place)]
     found = [path for path in named if not path.is_absolute() and os.path.isfile(path) and os.access(path, os.X_OK)]
-    return [path for path in found[:1] if not any((each / mark).exists() for each in path.parents for mark in _ENVIRONMENT)]
+    return [
+        path for path in found[:1] if not any((each / mark).exists() for each in path.parents for mark in _ENVIRONMENT)
+    ]
 
 
 def _makefile(words: list[str]) -> tuple[Path, Path] | None:

@@ -191,7 +191,9 @@ class Script(CommandLine):
                 raise ValueError(
                     f"there is no file {word!r} in {Path.cwd()}; give its path relative to that folder, or the full path."
                 )
-        if "-m" in here[:-1] and entry_point([program, *here[: here.index("-m")]]) is None:  # else it is the script's own
+        if (
+            "-m" in here[:-1] and entry_point([program, *here[: here.index("-m")]]) is None
+        ):  # else it is the script's own
             _refuse_missing_module(here[here.index("-m") + 1])
         if self.config is not None and "." in self.config:
             if not Path(self.config).is_file():
