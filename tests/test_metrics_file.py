@@ -54,6 +54,7 @@ def test_a_sparse_csv_gives_the_rows_that_have_the_metric(tmp_path: Path) -> Non
         ('#{"t_start": 17.5, "env_id": "CartPole"}\nr,l,t\n20.5,20,0.5\n', "r", [({}, 20.5)]),  # stable-baselines3
         ("#\n# epoch loss\n", "loss", []),
         ('{\n "epoch": 1.0,\n "log_history": [\n  {"epoch": 0.5, "loss": 0.6, "step": 5},\n  {"eval_loss": 0.5, "step": 9}\n ]\n}\n', "eval_loss", [({"step": 9}, 0.5)]),
+        ('[{"loss": 0.5, "step": 9},\n {"norms": [1, 2]', "loss", []),
         ('{\n "log_history": [\n  {"eval_loss": 0.5, "step": 9},\n', "eval_loss", []),  # the rest is not written yet
         ('{"loss": [0.5, 0.4], "val_loss": [0.6, 0.5]}\n', "val_loss", [({}, 0.6), ({}, 0.5)]),  # Keras
         ('{\n  "val_loss": 0.5\n}\n', "val_loss", [({}, 0.5)]),

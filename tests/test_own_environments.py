@@ -268,7 +268,7 @@ def test_a_switch_of_the_training_names_no_module(project: Path) -> None:
     (project / "models" / "fast.cpython-310-x86_64-linux-gnu.so").touch()
     script(f"{sys.executable} src/pkg/train.py -m models.Net").check()
     script(f"{sys.executable} -m models.fast").check()
-    with pytest.raises(ValueError, match="no module 'models.slow'"):
+    with pytest.raises(ValueError, match=r"no module 'models\.slow'"):
         script(f"{sys.executable} -m models.slow").check()
 
 
@@ -276,7 +276,7 @@ def test_a_folder_does_not_hide_an_installed_package_of_its_name(project: Path) 
     (project / "email").mkdir()
     (project / "email" / "send.py").touch()
     script(f"{sys.executable} -m email.mime.text").check()
-    with pytest.raises(ValueError, match="Did you mean 'email.send'"):
+    with pytest.raises(ValueError, match=r"Did you mean 'email\.send'"):
         script(f"{sys.executable} -m email.sned").check()
 
 

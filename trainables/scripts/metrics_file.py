@@ -150,10 +150,8 @@ def rows(text: str, ended: bool = True, skip: int = 0) -> Iterator[Line]:
 
 def _rows_of_json(text: str, ended: bool, skip: int) -> Iterator[Line]:
     whole = text.strip()
-    if whole[0] == "[":
-        found = structure(whole) if whole[-1] == "]" else []
-    else:
-        found = _history(whole)
+    is_list, is_half = whole[0] == "[", whole[-1] != "]"  # half a list takes long to refuse
+    found = _history(whole) if not is_list else [] if is_half else structure(whole) or []
     if found is not None:
         table = [row for row in found if isinstance(row, dict)]
         yield from (of_mapping(json.dumps(row), row) for row in table[skip:])
