@@ -58,5 +58,11 @@ def test_what_may_still_differ_is_not_told_while_it_runs(losses: Any, is_in_summ
     assert (begun, "exactly alike" in summary) == ([], is_in_summary)
 
 
+@pytest.mark.parametrize("value", [29 / 30, 0.9666666388511658, 0.9667, 96.66667, 0.9123, 1.0, float("inf")])
+def test_the_same_share_of_few_examples_is_no_sign(value: float, tmp_path: Path) -> None:
+    assert told(tmp_path / "run", lambda rate: [value], horizon=1)[0] == []
+    assert "exactly alike" not in told(tmp_path / "again", lambda rate: [value] * 3, horizon=3)[1]
+
+
 def test_one_long_value_of_each_training_is_enough_if_they_have_no_more(tmp_path: Path) -> None:
     assert told(tmp_path / "run", lambda rate: LONG[:1], horizon=1)[0] == [3]

@@ -221,13 +221,13 @@ class Recorder:
                 self._abort(common_divergence(self._history))
 
     def _tell_if_alike(self, trial: Trial) -> None:
-        """Tell as soon as it is certain that the training does not read its parameters, so that the user can stop."""
+        """Tell that the training seems not to read its parameters, so that the user can stop."""
         if not self._looks_alike or len(trial.losses) not in LOOKS or len(self._history.trials) > FIRST:
             return
         curves = curves_of(self._history)
         if alike(curves, min(DIFFERENT, self._history.horizon)):
             so_far = f"{len(curves)} configurations have trained exactly alike so far, to the last digit"
-            self.tell("notice", f"{so_far}: {CAUSE}. {REMEDY} Ctrl-C stops the run.")
+            self.tell("notice", f"{so_far}: {CAUSE}, or they take effect later. {REMEDY} Ctrl-C stops the run.")
             self._looks_alike = False
         elif differ(curves):
             self._looks_alike = False

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import TypeAlias
 
 from search.history import History, key_of
 from search.task import FULL
 
 LEAST = 3  # configurations
-DIGITS = 6  # of a value that hardly comes twice by chance: an accuracy of 0.1 may
+DIGITS = 8  # characters of a value that hardly comes twice by chance: an accuracy of 0.9667 may
+EXAMPLES = 1000  # of so many, a share such as 29/30 comes twice by chance, too
 CAUSE = "the training does not read its parameters"
 REMEDY = "A script gets them as flags, from parameters(), or in wandb.config; look at the first line of a trial's log."
 
@@ -33,5 +36,13 @@ def alike(curves: Sequence[Curve], different: int = 1) -> bool:
     `different`: so many values are to differ within a curve, for `LEAST` configurations."""
     if len(curves) < LEAST or differ(curves) or len(set(curves[LEAST - 1].values())) < different:
         return False
-    values = set(curves[0].values())
-    return len(values) > 1 or len(f"{next(iter(values)):g}") >= DIGITS
+    first, *others = set(curves[0].values())
+    return bool(others) or not _is_common(first)
+
+
+def _is_common(loss: float) -> bool:
+    """Whether different trainings may well have this loss: it has few digits, or is a share of few examples."""
+    if len(f"{loss:g}") < DIGITS:  # so are those that are not finite
+        return True
+    share = Fraction(loss).limit_denominator(EXAMPLES)
+    return math.isclose(loss, share, rel_tol=5e-8)  # in 32 bits, or rounded to 7 digits
