@@ -197,10 +197,15 @@ def test_a_script_of_a_package_is_to_be_started_as_a_module(project: Path) -> No
 
 @pytest.mark.parametrize(
     ("options", "is_told"),
-    [("-n torch", True), ("--no-capture-output -n torch", False), ("-n torch --live-stream", False)],
+    [
+        ("-n torch", True),
+        ("--no-capture-output -n torch", False),
+        ("-n torch --live-stream", False),
+        ("-s -n torch", False),
+    ],
 )
 def test_conda_that_withholds_the_output_is_told(options: str, is_told: bool) -> None:
-    told = script(f"conda run {options} python -c 1").doubt()
+    told = script(f"conda run {options} python -c 1 -s 3").doubt()
     assert ("write conda run --no-capture-output" in told) == is_told
 
 
@@ -224,6 +229,7 @@ def test_a_word_that_is_no_program_is_no_console_script(command: str, project: P
     [
         f"bash -c 'set -e; {'export A=1; ' * 40} python train.py'",  # no name of a file is so long
         f"bash -c '{'true; ' * 60} ./train.sh'",
+        f"bash -c '{'true; ' * 60} ./train conf.yaml'",
         "./train -m .",
         "./train -m ..",
         "bash copy.sh",

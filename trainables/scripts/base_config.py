@@ -7,6 +7,7 @@ Of Hydra's defaults list the groups are followed one level down; where more woul
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,7 +82,7 @@ def _named(words: Sequence[str]) -> list[Path]:
 
 
 def _is_small(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size <= LARGEST
+    return os.path.isfile(path) and path.stat().st_size <= LARGEST  # a text of sh -c is too long for the name of a file
 
 
 def _of_files(paths: Sequence[Path]) -> Base | None:

@@ -17,6 +17,8 @@ _ADD = {  # how a package comes into the project's environment
 }  # fmt: skip
 _PREFER_THE_ACTIVE_ONE = ("poetry", "pipenv", "pdm", "hatch")
 _RUN = re.compile(rf"(?:^|[\s/'\"])({'|'.join([*_ADD, 'hatch'])})\s+(?:-\S+\s+(?:(?!run\s)[^-\s]\S*\s+)?)*run(?=\s|$)")
+_OPTIONS_OF_CONDA = re.compile(r"\bconda\s.*?\brun((?:\s+-\S+(?:\s+[^-\s]\S*)?)*)", re.S)  # not of the training
+_STREAMS = {"--no-capture-output", "--live-stream", "-s"}
 
 
 def runner(command: str) -> str:
@@ -41,7 +43,7 @@ def without_our_own(environment: Mapping[str, str], command: str) -> dict[str, s
 
 def withholds_output(command: str) -> str:
     """What is wrong if the command's runner shows the output of the training only at its end; else empty."""
-    if runner(command) != "conda" or re.search(r"\s(?:--no-capture-output|--live-stream|-s)\s", command):
+    if runner(command) != "conda" or (_STREAMS & set(_OPTIONS_OF_CONDA.findall(command)[0].split())):
         return ""
     return (
         "conda run withholds what the training prints until it ends, so nothing can be stopped early: write conda run "
