@@ -47,6 +47,7 @@ def test_a_sparse_csv_gives_the_rows_that_have_the_metric(tmp_path: Path) -> Non
         ('epoch,note,loss\n1,"a, b",0.5\n', "loss", [({"epoch": 1}, 0.5)]),
         ("epoch,loss\n1,None\n2,0.5\n", "loss", [({"epoch": 2}, 0.5)]),
         ("{'epoch': 1, 'loss': 0.5}\n", "loss", [({"epoch": 1}, 0.5)]),
+        ('{"epoch": 1, "loss": 0.5, "note": "a\u2028b"}\n{"epoch": 2}\n', "loss", [({"epoch": 1}, 0.5)]),
         ('{"epoch": 1, "loss": "1,234.5"}\n', "loss", [({"epoch": 1}, 1234.5)]),
         ('{"epoch": 1, "loss": 0.5, "note": "a: nan, b"}\n', "loss", [({"epoch": 1}, 0.5)]),
         ("#  step   rmse_val   lr\n      0   2.06e+01   1.0e-03\n    100   1.06e+01   1.0e-03\n", "rmse_val", [({"step": 0}, 20.6), ({"step": 100}, 10.6)]),

@@ -156,7 +156,7 @@ def _rows_of_json(text: str, ended: bool, skip: int) -> Iterator[Line]:
         table = [row for row in found if isinstance(row, dict)]
         yield from (of_mapping(json.dumps(row), row) for row in table[skip:])
         return
-    *_, last = lines = [line for line in text.splitlines() if line.strip()]
+    *_, last = lines = [line for line in text.split("\n") if line.strip()]
     for line in lines[skip:]:
         row = structure(line.strip())
         if isinstance(row, dict):
