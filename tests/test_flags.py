@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -575,4 +577,10 @@ def test_a_script_that_does_not_answer_for_its_flags_is_ended_with_all_that_it_s
     monkeypatch.chdir(tmp_path)
     assert asking.ask(f"{sys.executable} train.py") == {}
     child = int((tmp_path / "child").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    with contextlib.suppress(psutil.NoSuchProcess):
+        ended = psutil.Process(child)
+        for _ in range(100):
+            if ended.status() == psutil.STATUS_ZOMBIE:
+                break
+            time.sleep(0.05)
+        assert ended.status() == psutil.STATUS_ZOMBIE

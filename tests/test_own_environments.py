@@ -299,3 +299,29 @@ def test_the_module_of_a_script_is_named_if_it_is_one_of_the_project(path: str, 
     (project / "train.py").touch()
     command = f"python {path.format(project)}"
     assert told in import_remedy("ImportError: attempted relative import with no known parent package", command)
+
+
+def test_a_file_that_the_training_will_write_may_be_missing(project: Path) -> None:
+    training = f"{sys.executable} src/pkg/train.py"
+    for words in ("--export net.py", "--model-output=net.py", "--save_to run.sh"):
+        Script(f"{training} {words}", metric="loss", mode="min", horizon=1, flag="{name}={value}").check()
+    for words in ("--config net.py", "net.py", "--logistic net.py"):
+        with pytest.raises(ValueError, match="there is no file 'net"):
+            Script(f"{training} {words}", metric="loss", mode="min", horizon=1, flag="{name}={value}").check()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [f'{sys.executable} -c \'open("trained", "w")\' fit.py', "bash fit.sh fit.py", "bash -c '> trained' fit.py"],
+)
+def test_a_script_that_would_not_hear_the_question_is_not_asked(command: str, project: Path) -> None:
+    (project / "fit.py").write_text("import argparse\n")
+    (project / "fit.sh").write_text('python -c "import sys" $1 > trained\n')
+    assert script(command).known_flags() == {}
+    assert not (project / "trained").exists()
+
+
+def test_the_modules_below_a_place_of_pythonpath_are_watched(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "src").rename(project / "lib")
+    monkeypatch.setenv("PYTHONPATH", str(project / "lib"))
+    assert set(sources_of(script("python -m pkg.train"))) == {"train.py", "loss.py"}

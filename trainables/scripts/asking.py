@@ -21,6 +21,7 @@ from trainables.scripts import subcommands
 from trainables.scripts.entry_point import entry_point
 from trainables.scripts.flags import Flag, flags_of, names_in
 from trainables.scripts.runners import without_our_own
+from trainables.scripts.shell_scripts import lost_parameter
 
 PATIENCE = 60.0  # seconds to wait for --help, as the script may import torch first
 _ASKABLE = re.compile(
@@ -64,7 +65,9 @@ def _askable(command: str) -> tuple[tuple[str, ...], str]:
     entry = entry_point(words)
     if entry is None or any(map(names_in, words[: entry.place])) or not _ASKABLE.search(entry.text):
         return (), ""
-    return tuple(words[: entry.place + 1]), entry.text
+    start = tuple(words[: entry.place + 1])
+    hears = not lost_parameter(shlex.join(start), ["help"])  # a shell script may start it without further words
+    return (start, entry.text) if hears else ((), "")
 
 
 def _answers(text: str) -> subcommands.Help:

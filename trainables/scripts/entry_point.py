@@ -19,6 +19,7 @@ _LAUNCHERS = {  # programs that start the one behind their options
     "uv", "poetry", "pipenv", "pdm", "pixi", "rye", "hatch", "conda", "mamba", "micromamba",
     "env", "nice", "nohup", "stdbuf", "time", "timeout", "numactl", "srun", "mpirun", "mpiexec",
 }  # fmt: skip
+_PYTHON = re.compile(r"(?:\S*/)?(?:python|pypy)[\d.]*")
 _NAMES_ANOTHER = {
     "-n",
     "--name",
@@ -50,6 +51,8 @@ def entry_point(words: Sequence[str]) -> EntryPoint | None:
     for place, word in enumerate(words):
         if word.endswith(".py") and not word.startswith("-"):
             return EntryPoint(place, Path(word))
+        if word == "-c" and any(map(_PYTHON.fullmatch, words[:place])):
+            return None  # its own text trains
         if word == "-m" and place + 1 < len(words) and (path := module_file(words[place + 1])) is not None:
             return EntryPoint(place + 1, path)
         if is_program(words, place) and Path(word).parent.name in ("", "bin"):

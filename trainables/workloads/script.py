@@ -31,7 +31,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,7 @@ _WORD = r"--?[A-Za-z][\w.-]*(?:[ =][\w-]+)?|[\w.+-]+=[\w-]+"  # --resume, --init
 _ELSEWHERE = {  # programs whose words name files of a container or of another machine
     "docker", "docker-compose", "podman", "nerdctl", "singularity", "apptainer", "enroot", "kubectl", "ssh",
 }  # fmt: skip
+_WRITES = re.compile(r"-+(?:\w*[_-])?(?:out(?:put)?|save|export|dump|write|log|dest)(?:[_-][\w-]*)?")  # --export net.py
 _RESUME = re.compile(rf"[^*]*\{{folder\}}[^*]*|{_WORD}")
 
 
@@ -186,10 +187,12 @@ class Script(CommandLine):
         if shutil.which(program) is None:
             raise ValueError(no_program(program))
         here = list(takewhile(lambda word: Path(word).name not in _ELSEWHERE, [program, *rest]))[1:]
-        for word in (word.rpartition("=")[2] for word in here):
-            if re.fullmatch(r"\S+\.(?:py|sh)", word) and not names_in(word) and not os.path.isfile(word):
+        for before, word in pairwise([program, *here]):
+            flag, _, name = word.rpartition("=")
+            is_read = not _WRITES.fullmatch(flag or before)
+            if is_read and re.fullmatch(r"\S+\.(?:py|sh)", name) and not names_in(name) and not os.path.isfile(name):
                 raise ValueError(
-                    f"there is no file {word!r} in {Path.cwd()}; give its path relative to that folder, or the full path."
+                    f"there is no file {name!r} in {Path.cwd()}; give its path relative to that folder, or the full path."
                 )
         if (
             "-m" in here[:-1] and entry_point([program, *here[: here.index("-m")]]) is None
