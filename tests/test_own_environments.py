@@ -319,9 +319,3 @@ def test_a_script_that_would_not_hear_the_question_is_not_asked(command: str, pr
     (project / "fit.sh").write_text('python -c "import sys" $1 > trained\n')
     assert script(command).known_flags() == {}
     assert not (project / "trained").exists()
-
-
-def test_the_modules_below_a_place_of_pythonpath_are_watched(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (project / "src").rename(project / "lib")
-    monkeypatch.setenv("PYTHONPATH", str(project / "lib"))
-    assert set(sources_of(script("python -m pkg.train"))) == {"train.py", "loss.py"}

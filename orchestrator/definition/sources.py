@@ -20,7 +20,6 @@ from typing import Any
 
 from orchestrator.definition.identity import substance
 from trainables.contract import CommandLine, OwnTraining
-from trainables.scripts.entry_point import roots
 
 MOST = 200  # files that are looked at
 LARGEST = 1_000_000  # bytes of a file that is looked at
@@ -126,7 +125,7 @@ def _roots(script: Path) -> list[Path]:
     above = script.parent
     while (above / "__init__.py").is_file() and above != above.parent:
         above = above.parent
-    more = [root.absolute() for root in roots()]  # for -m with a package without __init__.py
+    more = [Path.cwd(), Path.cwd() / "src"]  # for -m with a package without __init__.py
     return list(dict.fromkeys([script.parent, above, *(root for root in more if root in above.parents)]))
 
 

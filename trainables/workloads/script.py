@@ -186,18 +186,15 @@ class Script(CommandLine):
             raise ValueError(wrong)
         if shutil.which(program) is None:
             raise ValueError(no_program(program))
-        here = list(takewhile(lambda word: Path(word).name not in _ELSEWHERE, [program, *rest]))[1:]
-        for before, word in pairwise([program, *here]):
+        here = list(takewhile(lambda word: Path(word).name not in _ELSEWHERE, [program, *rest]))
+        for before, word in pairwise(here):
             flag, _, name = word.rpartition("=")
             is_read = not _WRITES.fullmatch(flag or before)
             if is_read and re.fullmatch(r"\S+\.(?:py|sh)", name) and not names_in(name) and not os.path.isfile(name):
                 raise ValueError(
                     f"there is no file {name!r} in {Path.cwd()}; give its path relative to that folder, or the full path."
                 )
-        if (
-            "-m" in here[:-1] and entry_point([program, *here[: here.index("-m")]]) is None
-        ):  # else it is the script's own
-            _refuse_missing_module(here[here.index("-m") + 1])
+        _refuse_missing_module(here)
         if self.config is not None and "." in self.config:
             if not Path(self.config).is_file():
                 raise ValueError(f"Script(config={self.config!r}): there is no such file in {Path.cwd()}.")
@@ -340,8 +337,12 @@ def _instead(name: str, known: Mapping[str, Flag], names: Sequence[str]) -> str:
     return f"it has --{near}: name the parameter {near.replace('-', '_')!r}."
 
 
-def _refuse_missing_module(module: str) -> None:
+def _refuse_missing_module(words: Sequence[str]) -> None:
     """Raise ValueError if a module of a package that is in this folder is not there; of other packages nobody knows."""
+    before = list(takewhile(lambda word: word != "-m", words))
+    if len(words) < len(before) + 2 or entry_point(before) is not None:  # -m is an option of the script
+        return
+    module = words[len(before) + 1]
     package, *others = module.split(".")
     root = next((root for root in roots() if any((root / package).glob("*.py"))), None)
     if not others or root is None:
