@@ -60,6 +60,12 @@ def test_a_sparse_csv_gives_the_rows_that_have_the_metric(tmp_path: Path) -> Non
         ('{"loss": [0.5, 0.4], "val_loss": [0.6, 0.5]}\n', "val_loss", [({}, 0.6), ({}, 0.5)]),  # Keras
         ('{\n  "val_loss": 0.5\n}\n', "val_loss", [({}, 0.5)]),
         ('{"loss": 0.5, "norms": [0.6, 0.5]}\n', "loss", [({}, 0.5)]),
+        ('{"val_loss": [0.6, 0.5], "best_epoch": 2, "config": {"lr": 0.1}}', "val_loss", [({}, 0.6), ({}, 0.5)]),
+        ('{\n "epoch": [1, 2],\n "val_loss": [0.6, 0.5],\n "best": 0.5\n}', "val_loss", [({"epoch": 1}, 0.6), ({"epoch": 2}, 0.5)]),
+        ('{"params": {"a": 1}, "history": {"val_loss": [0.6, 0.5]}}', "val_loss", [({}, 0.6), ({}, 0.5)]),
+        ('{"params": {"a": 1}, "history": {"val_loss": [0.6, 0.5]}}', "history.val_loss", [({}, 0.6), ({}, 0.5)]),
+        ('{"val": {"loss": [0.6, 0.5]}, "train": {"loss": [0.4, 0.3]}}', "val.loss", [({}, 0.6), ({}, 0.5)]),
+        ('{"val": {"loss": [0.6, 0.5]}, "train": {"loss": [0.4, 0.3]}}', "loss", []),  # of which?
         ('{"log_history": [{"epoch": 1, "mse": 0.5}, {"epoch": 2, "mse": 0.4}]}', "mse", [({"epoch": 1}, 0.5), ({"epoch": 2}, 0.4)]),
         ('{"epoch": 2.0, "log_history": [{"step": 5, "loss": 0.6}, {"step": 9, "eval_loss": 0.5}]}', "eval_loss", [({"step": 9}, 0.5)]),
         ('{"lr": 0.1, "rows": [{"epoch": 1, "mse": 0.5}]}', "mse", [({"epoch": 1}, 0.5)]),

@@ -15,7 +15,7 @@ from orchestrator.definition.warnings import warnings
 from search.space import Space, choice, loguniform
 from tests.support import small_sweep
 from trainables.scripts.entry_point import entry_point
-from trainables.scripts.runners import import_remedy, runner, without_our_own
+from trainables.scripts.runners import container_doubt, detaches, import_remedy, runner, without_our_own
 from trainables.workloads.script import Script
 
 TRAINING = """
@@ -319,3 +319,51 @@ def test_a_script_that_would_not_hear_the_question_is_not_asked(command: str, pr
     (project / "fit.sh").write_text('python -c "import sys" $1 > trained\n')
     assert script(command).known_flags() == {}
     assert not (project / "trained").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "is_told"),
+    [
+        ("docker run --rm -e TRIAL_FOLDER image python train.py", True),
+        ("docker run --rm --init image python train.py", False),
+        ("bash -c 'docker rm -f old; exec podman run image python train.py \"$@\"' train", True),
+        ("docker exec trainer python /app/train.py", False),
+    ],
+)
+def test_a_container_that_would_train_on_is_told(command: str, is_told: bool) -> None:
+    assert ("--init" in container_doubt(command)) == is_told
+
+
+@pytest.mark.parametrize(
+    ("options", "is_refused"),
+    [("-d", True), ("--rm -itd", True), ("--detach", True), ("--rm -e D", False), ("", False)],
+)
+def test_a_container_in_the_background_is_refused(options: str, is_refused: bool) -> None:
+    assert ("Leave out -d" in detaches(f"docker run {options} image python train.py -d")) == is_refused
+
+
+def test_an_error_of_any_kind_in_place_of_the_flags_is_told(project: Path) -> None:
+    (project / "src" / "pkg" / "train.py").write_text("import argparse\nraise SystemExit('no data in /data')\n")
+    told = script(f"{sys.executable} -m pkg.train").doubt()
+    assert told.endswith("cannot be asked for its flags: no data in /data.")
+
+
+def test_a_console_scripts_package_is_to_be_installed_beside_it(project: Path) -> None:
+    programs = project / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").symlink_to(sys.executable)
+    told = import_remedy("ModuleNotFoundError: No module named 'xgboost'", ".venv/bin/shop-train")
+    assert told == "Install 'xgboost' there, as with .venv/bin/python -m pip install xgboost."
+
+
+def test_flags_that_a_shell_hands_on_are_said_to_be_unchecked(project: Path) -> None:
+    space = Space({"lr": loguniform(0.1, 1), "wd": loguniform(0.1, 1)})
+    shell = "bash -c 'python -m pkg.train --lr {lr} \"$@\"' train"
+    assert script(shell).space_doubt(space).endswith("it is not checked that the training takes --wd")
+    assert script(f"{sys.executable} -m pkg.train").space_doubt(space) == ""
+
+
+def test_make_gets_no_flags(project: Path) -> None:
+    with pytest.raises(ValueError, match=r"the parameter 'wd' would be refused. Write Script\(flag='{name}={value}'\)"):
+        script("make train LR={lr}").check_space(Space({"lr": loguniform(0.1, 1), "wd": loguniform(0.1, 1)}))
+    script("make train LR={lr}").check_space(Space({"lr": loguniform(0.1, 1)}))

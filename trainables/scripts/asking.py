@@ -16,9 +16,11 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from trainables.scripts import subcommands
 from trainables.scripts.entry_point import entry_point
+from trainables.scripts.errors import error_line
 from trainables.scripts.flags import Flag, flags_of, names_in
 from trainables.scripts.runners import without_our_own
 from trainables.scripts.shell_scripts import lost_parameter
@@ -36,7 +38,7 @@ def ask(command: str) -> dict[str, Flag]:
     words = asked_words(command)
     if not start or (len(words) == len(start) and subcommands.may_name_one(shlex.split(command)[len(start) :], text)):
         return {}
-    return flags_of(_help(words, str(Path.cwd()), text))
+    return flags_of(_help(words, str(Path.cwd()), text).text)
 
 
 def asked_words(command: str) -> tuple[str, ...]:
@@ -52,11 +54,11 @@ def mistyped_subcommand(command: str) -> str:
     return subcommands.mistyped(shlex.split(command), len(start), _answers(text)) if start else ""
 
 
-def missing_import(command: str) -> str:
-    """The error with which the script's --help ends, if it is that something cannot be imported; else empty."""
+def why_unanswered(command: str) -> str:
+    """The error with which the command ends instead of listing the script's flags; empty if it lists them, or is not asked."""
     words, text = _askable(command)
-    last = _help(words, str(Path.cwd()), text).strip().rpartition("\n")[2] if words else ""
-    return last if last.startswith(("ModuleNotFoundError: ", "ImportError: ")) else ""
+    said = _help(words, str(Path.cwd()), text) if words else ANSWERED
+    return "" if said.is_answer else error_line(said.text, "")
 
 
 def _askable(command: str) -> tuple[tuple[str, ...], str]:
@@ -72,33 +74,43 @@ def _askable(command: str) -> tuple[tuple[str, ...], str]:
 
 def _answers(text: str) -> subcommands.Help:
     """What a script with this text answers to --help after some words."""
-    return lambda words: _help(tuple(words), str(Path.cwd()), text)
+    return lambda words: _help(tuple(words), str(Path.cwd()), text).text
+
+
+class Said(NamedTuple):
+    """What a script has printed when it was asked."""
+
+    text: str
+    is_answer: bool  # it lists flags, or ended well
+
+
+ANSWERED = Said("", True)
 
 
 @functools.lru_cache(maxsize=64)
-def _help(words: tuple[str, ...], folder: str, text: str) -> str:
+def _help(words: tuple[str, ...], folder: str, text: str) -> Said:
     """What the script answers; asked again in another `folder`, or once its `text` has changed. Kept in the cache if it
     lists flags."""
     key = hashlib.sha256("\0".join([*words, folder, text]).encode()).hexdigest()[:24]
     home = Path(os.environ.get("ORCHESTRATOR_CACHE") or Path.home() / ".cache" / "orchestrator")
     kept = home / "flags" / f"{key}.txt"
     try:
-        return kept.read_text()
+        return Said(kept.read_text(), True)
     except (OSError, ValueError):
         pass
     found = _answer(words)
-    if flags_of(found):
+    if flags_of(found.text):
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             unfinished = kept.with_suffix(f".{os.getpid()}")
-            unfinished.write_text(found)
+            unfinished.write_text(found.text)
             unfinished.replace(kept)
         except OSError:
             pass
     return found
 
 
-def _answer(words: Sequence[str]) -> str:
+def _answer(words: Sequence[str]) -> Said:
     environment = without_our_own(os.environ, shlex.join(words)) | {
         "COLUMNS": "200",
         "NO_COLOR": "1",
@@ -113,11 +125,12 @@ def _answer(words: Sequence[str]) -> str:
             text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
     except OSError:
-        return ""
+        return ANSWERED
     try:
-        return "\n".join(asked.communicate(timeout=PATIENCE))
+        said = "\n".join(asked.communicate(timeout=PATIENCE))
+        return Said(said, asked.returncode == 0 or bool(flags_of(said)))
     except subprocess.TimeoutExpired:
-        return ""
+        return ANSWERED
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(asked.pid, signal.SIGKILL)  # what a program such as `uv run` has started, too

@@ -116,10 +116,10 @@ class MetricsFile:
         """The new rows of a text; all of it if it was rewritten: it has become shorter, or its last known row is another."""
         text, known, last = _text(path), self._known.get(str(path), 0), self._last.get(path)
         skip = 0 if last is None else known - 1  # rows are costly to read: of the known ones, the last is enough
-        found = list(rows(text, ended, skip))
+        found = list(rows(text, ended, skip, metric))
         if len(found) < known - skip or (last is not None and found[0].text != last):
             known = skip = self._told[path] = 0
-            found = list(rows(text, ended))
+            found = list(rows(text, ended, metric=metric))
         if not found:
             return []  # it is being rewritten
         if last is None:
@@ -139,19 +139,20 @@ class MetricsFile:
             )
 
 
-def rows(text: str, ended: bool = True, skip: int = 0) -> Iterator[Line]:
+def rows(text: str, ended: bool = True, skip: int = 0, metric: str = "") -> Iterator[Line]:
     """The rows of a CSV or of columns of numbers with a header, of JSON lines, of a JSON list, or of one JSON object.
-    `ended`: the text is not being written any more. `skip`: so many rows are passed over."""
+    `ended`: the text is not being written any more. `skip`: so many rows are passed over. `metric`: if an object has a list
+    of its values, the object is a table."""
     if text.lstrip()[:1] in ("{", "["):
-        yield from _rows_of_json(text, ended, skip)
+        yield from _rows_of_json(text, ended, skip, metric)
     else:
         yield from _rows_of_table(text if ended else text[: text.rfind("\n") + 1], skip)
 
 
-def _rows_of_json(text: str, ended: bool, skip: int) -> Iterator[Line]:
+def _rows_of_json(text: str, ended: bool, skip: int, metric: str) -> Iterator[Line]:
     whole = text.strip()
     is_list, is_half = whole[0] == "[", whole[-1] != "]"  # half a list takes long to refuse
-    found = _history(whole) if not is_list else [] if is_half else structure(whole) or []
+    found = _history(whole, metric) if not is_list else [] if is_half else structure(whole) or []
     if found is not None:
         table = [row for row in found if isinstance(row, dict)]
         yield from (of_mapping(json.dumps(row), row) for row in table[skip:])
@@ -199,10 +200,11 @@ def _from_header_on(text: str) -> str:
     return "".join(lines[above:])
 
 
-def _history(text: str) -> list[Mapping[Any, Any]] | None:
+def _history(text: str, metric: str) -> list[Mapping[Any, Any]] | None:
     """The rows of one JSON object, or none while its end is missing; None for JSON lines.
 
-    A list of rows in it (`log_history` of transformers), or its lists, one for each name (the history of Keras).
+    A list of rows in it (`log_history` of transformers), or its lists, one for each name (the history of Keras), beside which
+    there may be other values, such as the settings.
     """
     first, _, rest = text.partition("\n")
     goes_on = first.rstrip().endswith(("{", "[", ","))  # in the next line, as JSON with an indent does
@@ -220,10 +222,26 @@ def _history(text: str) -> list[Mapping[Any, Any]] | None:
         longest = max(tables, key=lambda name: len(tables[name]))
         if goes_on or _is_history(longest, tables[longest][0], found):
             return tables[longest]
-    elif all(isinstance(value, list) for value in found.values()):
-        length = max(map(len, found.values()), default=0)
-        return [{name: value[at] for name, value in found.items() if at < len(value)} for at in range(length)]
+    elif (columns := _columns(found, metric)) is not None:
+        length = max(map(len, columns.values()), default=0)
+        return [{name: value[at] for name, value in columns.items() if at < len(value)} for at in range(length)]
     return [found] if goes_on else None
+
+
+def _columns(found: Mapping[str, Any], metric: str) -> dict[str, list[Any]] | None:
+    """The lists of an object, or of the one object in it, among which is that of the metric; None if there is none, or if
+    several objects have one of that name."""
+    lists = {name: value for name, value in found.items() if isinstance(value, list)}
+    if lists and (len(lists) == len(found) or key_of(metric) in map(key_of, lists)):
+        return lists
+    inside = [
+        {prefix + name: value for name, value in each.items() if isinstance(value, list)}
+        for outer, each in found.items()
+        if isinstance(each, Mapping)
+        for prefix in ("", f"{outer}.")
+    ]
+    having = [each for each in inside if key_of(metric) in map(key_of, each)]
+    return having[0] if len(having) == 1 else None
 
 
 def _is_history(name: str, row: Mapping[str, Any], found: Mapping[str, Any]) -> bool:

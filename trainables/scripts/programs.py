@@ -6,6 +6,7 @@ import difflib
 import os
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 RUNNERS = {".py": "python", ".sh": "bash", ".R": "Rscript", ".jl": "julia"}
@@ -63,3 +64,13 @@ def _missing_interpreter(first: str) -> str:
     else:
         return ""
     return missing + " (the file has line ends of Windows)" * first.endswith("\r")
+
+
+def refused_by_make(command: str, names: Sequence[str]) -> str:
+    """What is wrong if the command is make's, which takes no flags but its own; else empty. `names`: parameters for flags."""
+    if not names or Path(shlex.split(command)[0]).name not in ("make", "gmake"):
+        return ""
+    return (
+        f"{command!r}: make takes variables and no flags, so the parameter {names[0]!r} would be refused. "
+        "Write Script(flag='{name}={value}')."
+    )

@@ -18,6 +18,9 @@ _ADD = {  # how a package comes into the project's environment
 _PREFER_THE_ACTIVE_ONE = ("poetry", "pipenv", "pdm", "hatch")
 _RUN = re.compile(rf"(?:^|[\s/'\"])({'|'.join([*_ADD, 'hatch'])})\s+(?:-\S+\s+(?:(?!run\s)[^-\s]\S*\s+)?)*run(?=\s|$)")
 _OPTIONS_OF_CONDA = re.compile(r"\bconda\s.*?\brun((?:\s+-\S+(?:\s+[^-\s]\S*)?)*)", re.S)  # not of the training
+_CONTAINER = re.compile(
+    r"\b(?P<program>docker|podman|nerdctl)\s(?:[^;&|]*?\s)?run(?P<options>(?:\s+-\S+(?:\s+[^-\s]\S*)?)*)", re.S
+)
 _STREAMS = {"--no-capture-output", "--live-stream", "-s"}
 
 
@@ -51,8 +54,30 @@ def withholds_output(command: str) -> str:
     )
 
 
+def container_doubt(command: str) -> str:
+    """What is wrong if the command's container would train on when its trial is stopped; else empty."""
+    found = _CONTAINER.search(command)
+    if found is None or "--init" in command or "--pid=host" in command:
+        return ""
+    return (
+        f"without --init the first process of a container may ignore SIGTERM, so that the container of a stopped trial trains "
+        f"on: write {found['program']} run --init"
+    )
+
+
+def detaches(command: str) -> str:
+    """What is wrong if the command starts a container in the background; else empty."""
+    found = _CONTAINER.search(command)
+    options = found["options"].split() if found else []
+    if not any(re.fullmatch(r"-[itP]*d[itP]*|--detach(?:=true)?", option) for option in options):
+        return ""
+    return (
+        f"{command!r}: the container would train in the background, where nobody can follow or stop it. Leave out -d."
+    )
+
+
 def import_remedy(error: str, command: str) -> str:
-    """What to do about the `error` of an import in a training that `command` starts."""
+    """What to do about an `error` in a training that `command` starts, if it is one of an import; else empty."""
     words = shlex.split(command)
     entry = entry_point(words)
     if "relative import" in error and entry is not None:
@@ -60,12 +85,15 @@ def import_remedy(error: str, command: str) -> str:
         if "." not in module:
             return "It is part of a package: start it with -m, in the folder above the package."
         return f"It is part of a package: write {shlex.join(words[: entry.place])} -m {module}."
-    missing = re.search(r"No module named '([\w-]+)", error)
-    package = missing.group(1) if missing else "it"
+    missing = re.search(r"No module named '?([\w-]+)", error)
+    if missing is None:
+        return ""
+    package = missing.group(1)
     if add := _ADD.get(runner(command)):
         return f"Install {package!r} in the project's environment, as with {add} {package}."
-    if "/" in words[0] and python_of(command):
-        return f"Install {package!r} there, as with {words[0]} -m pip install {package}."
+    python = words[0] if python_of(command) else str(Path(words[0]).parent / "python")
+    if "/" in words[0] and shutil.which(python):
+        return f"Install {package!r} there, as with {python} -m pip install {package}."
     return "Activate the environment of the training, or write the full path of its Python."
 
 

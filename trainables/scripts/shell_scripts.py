@@ -76,6 +76,11 @@ def _with_sourced(text: str) -> tuple[str, bool]:
     return code, is_unknown
 
 
+def starts_a_shell(command: str) -> bool:
+    """Whether a shell, or a script of a shell, starts the training."""
+    return _script(shlex.split(command)) is not None
+
+
 def _script(words: Sequence[str]) -> tuple[str, str, int] | None:
     """The shell script of a command: what to call it, its text, and the number of its words."""
     python = entry_point(words)

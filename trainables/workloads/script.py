@@ -40,7 +40,7 @@ from search.wording import shown
 from search.work import CONFIG, FOLDER, SEED, Assignment
 from trainables.contract import CommandLine
 from trainables.scripts import base_config, config_file
-from trainables.scripts.asking import ask, asked_words, missing_import, mistyped_subcommand
+from trainables.scripts.asking import ask, asked_words, mistyped_subcommand, why_unanswered
 from trainables.scripts.command_flags import wrong_flag
 from trainables.scripts.entry_point import entry_point, roots
 from trainables.scripts.flags import (
@@ -57,10 +57,10 @@ from trainables.scripts.flags import (
 )
 from trainables.scripts.option_values import wrong_value
 from trainables.scripts.printed import measured as measured
-from trainables.scripts.programs import no_program, why_not_started
-from trainables.scripts.runners import import_remedy, withholds_output
+from trainables.scripts.programs import no_program, refused_by_make, why_not_started
+from trainables.scripts.runners import container_doubt, detaches, import_remedy, withholds_output
 from trainables.scripts.shared_files import IN_OWN_FOLDER, has_checkpoint
-from trainables.scripts.shell_scripts import lost_parameter
+from trainables.scripts.shell_scripts import lost_parameter, starts_a_shell
 from trainables.scripts.source_names import never_prints
 from trainables.scripts.started_files import started_files
 
@@ -195,6 +195,8 @@ class Script(CommandLine):
                     f"there is no file {name!r} in {Path.cwd()}; give its path relative to that folder, or the full path."
                 )
         _refuse_missing_module(here)
+        if detached := detaches(self.command):
+            raise ValueError(detached)
         if self.config is not None and "." in self.config:
             if not Path(self.config).is_file():
                 raise ValueError(f"Script(config={self.config!r}): there is no such file in {Path.cwd()}.")
@@ -229,14 +231,23 @@ class Script(CommandLine):
             )
         if self.file is None and not self.reports and (withheld := withholds_output(self.command)):
             return withheld
-        missing = "" if self.known_flags() else missing_import(self.command)
+        if trains_on := container_doubt(self.command):
+            return trains_on
+        error = "" if self.known_flags() else why_unanswered(self.command)
         where = "" if "/" in program else f" ({program!r} is {shutil.which(program)} here)"
-        return missing and (
-            f"{self.command!r} cannot be asked for its flags: {missing}{where}. {import_remedy(missing, self.command)}"
+        return (
+            error
+            and f"{self.command!r} cannot be asked for its flags: {error}{where}. {import_remedy(error, self.command)}".rstrip()
         )
 
     def space_doubt(self, space: Space) -> str:
-        return base_config.wrong_key(self.command, self.flag, self.config, space.names)
+        if wrong := base_config.wrong_key(self.command, self.flag, self.config, space.names):
+            return wrong
+        added = [name for name in space.names if name not in names_in(self.command)]
+        if self.flag is None and self.config is None and added and starts_a_shell(self.command):
+            flags = ", ".join(f"--{name}" for name in added)
+            return f"a shell starts the training, so it is not checked that the training takes {flags}"
+        return ""
 
     def files(self) -> list[Path]:
         own = [Path(self.config)] if self.config is not None and Path(self.config).is_file() else []
@@ -252,9 +263,8 @@ class Script(CommandLine):
         if self.config is not None and "." in self.config and Path(self.config).is_file():
             for name in (name for name in space.names if name not in named):
                 config_file.refuse_unknown(Path(self.config), name, space.parameters[name].values(3))
-        if self.config is None and (
-            lost := lost_parameter(self.command, [each for each in space.names if each not in named])
-        ):
+        added = [] if self.config is not None else [each for each in space.names if each not in named]
+        if lost := lost_parameter(self.command, added) or ("" if self.flag else refused_by_make(self.command, added)):
             raise ValueError(lost)
         known = self.known_flags()
         if not known:
