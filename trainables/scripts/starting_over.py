@@ -7,7 +7,7 @@ starts again meets its own earlier files there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from search.work import FOLDER
@@ -27,7 +27,7 @@ _PATH = re.compile(r"[/\\]|['\"(][\w.-]+['\")]")
 
 
 def begin_counting_anew(
-    folder: TrialFolder, metrics: Iterable[Path], lines: int, metric: str, *, is_logged: bool = False
+    folder: TrialFolder, metrics: Sequence[Path], lines: int, metric: str, *, is_logged: bool = False
 ) -> None:
     """Let a script whose `lines` without steps are on record start over; deletes its files with `metrics`. `is_logged`:
     the lines are rows for an experiment logger.
@@ -36,7 +36,7 @@ def begin_counting_anew(
     files.
     """
     if kept := folder.files - set(metrics):
-        verb, place = ("Log", "call") if is_logged else ("Print", "line")
+        verb, place = ("Log", "call") if is_logged else ("Write", "row") if metrics else ("Print", "line")
         named = ", ".join(sorted(str(path.relative_to(folder.path)) for path in kept)[:3])
         raise Refused(
             f"the script was interrupted after {lines} {place}s with {metric!r} that name no step, and it keeps files in "
