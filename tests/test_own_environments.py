@@ -259,6 +259,7 @@ def test_a_data_file_is_no_program_though_its_disk_marks_all_files_as_executable
     for name in ("data/train.csv", "train"):
         (project / name).touch(0o755)
     assert set(sources_of(script("env A=1 ./train data/train.csv"))) == {"train"}
+    assert set(sources_of(script("bash ./train data/train.csv"))) == {"train"}
     assert sources_of(script("python -c 1 data/train.csv")) == {}
 
 
