@@ -283,8 +283,6 @@ def test_a_folder_does_not_hide_an_installed_package_of_its_name(project: Path) 
     (project / "email").mkdir()
     (project / "email" / "send.py").touch()
     script(f"{sys.executable} -m email.mime.text").check()
-    with pytest.raises(ValueError, match=r"Did you mean 'email\.send'"):
-        script(f"{sys.executable} -m email.sned").check()
 
 
 @pytest.mark.parametrize(
