@@ -232,12 +232,14 @@ def test_a_word_that_is_no_program_is_no_console_script(command: str, project: P
         f"bash -c '{'true; ' * 60} ./train conf.yaml'",
         "./train -m .",
         "./train -m ..",
+        "./train -m ./model",
         "bash copy.sh",
     ],
 )
 def test_a_word_that_is_no_file_nor_module_is_passed_over(command: str, project: Path) -> None:
     (project / "copy.sh").write_text("install -m ./train there\ncp -m . there\n")
     shutil.copy("/bin/true", project / "train")
+    (project / "model.py").touch()
     workload = script(command)
     workload.check()
     assert set(map(str, workload.files())) <= {"train", "copy.sh"}

@@ -346,7 +346,7 @@ def _refuse_missing_module(words: Sequence[str]) -> None:
     module = words[len(before) + 1]
     package, *others = module.split(".")
     root = next((root for root in roots() if any((root / package).glob("*.py"))), None)
-    if not others or root is None:
+    if not others or not package or root is None:  # "./model" is no module
         return
     installed = importlib.util.find_spec(package)
     if installed is not None and installed.origin is not None and not (root / package / "__init__.py").is_file():
