@@ -232,12 +232,14 @@ def test_a_word_that_is_no_program_is_no_console_script(command: str, project: P
         f"bash -c '{'true; ' * 60} ./train conf.yaml'",
         "./train -m .",
         "./train -m ..",
+        "./train -m ./model",
         "bash copy.sh",
     ],
 )
 def test_a_word_that_is_no_file_nor_module_is_passed_over(command: str, project: Path) -> None:
     (project / "copy.sh").write_text("install -m ./train there\ncp -m . there\n")
     shutil.copy("/bin/true", project / "train")
+    (project / "model.py").touch()
     workload = script(command)
     workload.check()
     assert set(map(str, workload.files())) <= {"train", "copy.sh"}
@@ -259,6 +261,7 @@ def test_a_data_file_is_no_program_though_its_disk_marks_all_files_as_executable
     for name in ("data/train.csv", "train"):
         (project / name).touch(0o755)
     assert set(sources_of(script("env A=1 ./train data/train.csv"))) == {"train"}
+    assert set(sources_of(script("bash ./train data/train.csv"))) == {"train"}
     assert sources_of(script("python -c 1 data/train.csv")) == {}
 
 
@@ -282,8 +285,6 @@ def test_a_folder_does_not_hide_an_installed_package_of_its_name(project: Path) 
     (project / "email").mkdir()
     (project / "email" / "send.py").touch()
     script(f"{sys.executable} -m email.mime.text").check()
-    with pytest.raises(ValueError, match=r"Did you mean 'email\.send'"):
-        script(f"{sys.executable} -m email.sned").check()
 
 
 @pytest.mark.parametrize(

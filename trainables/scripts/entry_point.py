@@ -20,16 +20,7 @@ _LAUNCHERS = {  # programs that start the one behind their options
     "env", "nice", "nohup", "stdbuf", "time", "timeout", "numactl", "srun", "mpirun", "mpiexec",
 }  # fmt: skip
 _PYTHON = re.compile(r"(?:\S*/)?(?:python|pypy)[\d.]*")
-_NAMES_ANOTHER = {
-    "-n",
-    "--name",
-    "-e",
-    "--env",
-    "--environment",
-    "--extra",
-    "--group",
-    "--package",
-}  # options of theirs
+_NAMES_ANOTHER = {"-n", "--name", "-e", "--env", "--environment", "--extra", "--group", "--package"}  # their options
 
 
 @dataclass(frozen=True)

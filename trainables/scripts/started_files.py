@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 
 from trainables.scripts.entry_point import entry_point, is_program, module_file, source
+from trainables.scripts.flags import SHELLS
 
 ENDINGS = (".py", ".sh", ".bash", ".R", ".jl", ".js", ".lua", ".pl", ".rb")
 _ENVIRONMENT = ("pyvenv.cfg", "conda-meta")  # in the folder of one
@@ -41,7 +42,11 @@ def _started_by(text: str, folder: Path) -> list[Path]:
 
 def _program(words: list[str]) -> list[Path]:
     """The program of the command, if it is the user's: below the working folder, and of no environment."""
-    named = [Path(word) for place, word in enumerate(words) if "/" in word and is_program(words, place)]
+    named = [
+        Path(word)
+        for place, word in enumerate(words)
+        if "/" in word and (is_program(words, place) or Path(words[place - 1]).name in SHELLS)
+    ]
     found = [path for path in named if not path.is_absolute() and os.path.isfile(path) and os.access(path, os.X_OK)]
     return [
         path for path in found[:1] if not any((each / mark).exists() for each in path.parents for mark in _ENVIRONMENT)

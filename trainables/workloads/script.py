@@ -25,6 +25,7 @@ docs/own_script.md has the details.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -355,15 +356,16 @@ def _refuse_missing_module(words: Sequence[str]) -> None:
     module = words[len(before) + 1]
     package, *others = module.split(".")
     root = next((root for root in roots() if any((root / package).glob("*.py"))), None)
-    if not others or root is None:
+    if not others or not package or root is None:  # "./model" is no module
         return
+    installed = importlib.util.find_spec(package)
+    if installed is not None and installed.origin is not None and not (root / package / "__init__.py").is_file():
+        return  # it comes before a folder of its name without that file
     place = root.joinpath(*module.split("."))
     if any(place.parent.glob(f"{place.name}.*")) or place.is_dir():  # an extension of Python is a module, too
         return
     found = sorted(path.stem for path in place.parent.glob("*.py") if path.stem != "__init__")
     near = nearest(place.name, found)
-    if near is None and not (root / package / "__init__.py").is_file():
-        return  # an installed package of this name comes before a folder without that file
     hint = f" Did you mean {'.'.join([*module.split('.')[:-1], near])!r}?" if near else ""
     raise ValueError(f"there is no module {module!r} in {Path.cwd() / root}.{hint}")
 
