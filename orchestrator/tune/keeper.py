@@ -32,6 +32,7 @@ LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.2
 BURIAL_SECONDS = 10.0  # to look for dead orphans, all processes of the machine are gone through
 GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
+CLEANING_SECONDS = 2.0  # for what cleans up after a training
 RAY = os.path.dirname(getattr(importlib.util.find_spec("ray"), "origin", None) or "ray")
 RUNNER = "TRIAL_RUNNER"  # the variable in a script's environment by which its leftovers are found
 SERVERS = ("gcs_server", "raylet")  # without one of these nothing goes on
@@ -120,6 +121,8 @@ def end_descendants() -> None:
         with contextlib.suppress(psutil.Error):
             process.terminate()
     psutil.wait_procs(trainings, timeout=GRACE_SECONDS)
+    if trainings:  # Podman's monitor removes its container then
+        psutil.wait_procs(_alive(me), timeout=CLEANING_SECONDS)
     deadline = time.monotonic() + 10
     while (alive := _alive(me)) and time.monotonic() < deadline:
         for process in alive:
