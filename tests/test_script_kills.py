@@ -190,23 +190,19 @@ def test_a_client_hears_sigterm_when_the_sweep_is_killed(tmp_path: Path) -> None
 
 
 ENDS = """
-import os, psutil, subprocess, sys, time
+import os, psutil, subprocess, sys
 from orchestrator.tune.keeper import end_descendants
 hears = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('heard'))); print(flush=True); time.sleep(600)"
 training = subprocess.Popen([sys.executable, "-c", hears], stdout=subprocess.PIPE, env=os.environ | {"TRIAL_RUNNER": "here:1"})
 training.stdout.readline()
 other = subprocess.Popen(["sleep", "600"])
-begun = time.monotonic()
 end_descendants()
-assert not psutil.pid_exists(other.pid)
-print(training.stdout.read().decode().strip(), time.monotonic() - begun)
+print(training.stdout.read().decode().strip(), psutil.pid_exists(training.pid), psutil.pid_exists(other.pid))
 """
 
 
-def test_the_keeper_waits_for_trainings_only() -> None:
+def test_the_keeper_ends_a_training_with_sigterm_and_kills_the_rest() -> None:
     done = subprocess.run(
         [sys.executable, "-c", ENDS], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
-    heard, seconds = done.stdout.split()
-    assert heard == "heard"
-    assert float(seconds) < 5
+    assert done.stdout.split() == ["heard", "False", "False"], done.stderr
