@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ def tell_end(
     """Print the summary, and how to continue if that makes sense. Of a sound smoke test: that it works, and what is next."""
     from rich.console import Console
 
+    from orchestrator.console.own_commands import orchestrator_line
     from orchestrator.console.typed_command import again, more
     from orchestrator.reading.printed_summary import print_summary
     from orchestrator.reading.room import budget_with_room, no_room
@@ -37,7 +37,7 @@ def tell_end(
         return
     print_summary(ledger, out, error=str(problem or ""))
     out.print(
-        f"Report       {shlex.join(['orchestrator', 'report', str(driver.places.folder)])}",
+        f"Report       {orchestrator_line('report', driver.places.folder)}",
         highlight=False,
         soft_wrap=True,
     )

@@ -99,4 +99,4 @@ def show(
 
             console = Console()
             print_summary(ledger, console, health_follows=True)
-            print_health(health, console)
+            print_health(health, ledger.folder, console)

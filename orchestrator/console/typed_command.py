@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.console.own_commands import python_words
 from orchestrator.errors import BadInput
 from orchestrator.money.amounts import Amount, budget_words
 from search.run_state import OUT_OF_BUDGET
@@ -32,11 +33,9 @@ def again(without: str = "", *, has_value: bool = True) -> str:
 
     Without --retry-failed, too: the sweep that it continues has that on record.
     """
-    below = os.path.relpath(sys.executable)
-    python = Path(sys.executable).name if below.startswith("..") else below
     program, words = _command_line()
     flags = _without(words, RETRY_FAILED, has_value=False)
-    return shlex.join([python, *program, *_without(flags, without, has_value=has_value)])
+    return shlex.join([*python_words(), *program, *_without(flags, without, has_value=has_value)])
 
 
 def recorded_line(record: Mapping[str, Any], option: str = "", value: str = "") -> str:
@@ -52,7 +51,8 @@ def recorded_line(record: Mapping[str, Any], option: str = "", value: str = "") 
     if os.path.isabs(first) and not (short := os.path.relpath(first, place)).startswith(".."):
         first = short
     others = _without(others, RETRY_FAILED, has_value=False)
-    return from_folder(place, shlex.join(["python", first, *_without(others, option), *filter(None, (option, value))]))
+    words = [*python_words(place), first, *_without(others, option), *filter(None, (option, value))]
+    return from_folder(place, shlex.join(words))
 
 
 def from_folder(place: str | None, line: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.trial_counts import Stand
 from orchestrator.record.encoding import goal_of, number
@@ -29,12 +29,12 @@ def ahead(ledger: Ledger, found: Iterable[Stand], best: int | None, state: str) 
     leader = _leader(curve, found, goal)
     if leader is None:
         return None
-    again = ["orchestrator", "replay", str(ledger.folder), str(leader.trial), "--go-on", str(horizon)]
+    again = orchestrator_line("replay", ledger.folder, leader.trial, "--go-on", horizon)
     return {
         "trial": leader.trial,
         "step": leader.step,
         "value": leader.value,
-        "train_on": shlex.join(again) if _can_go_on(ledger, leader.trial) else None,
+        "train_on": again if _can_go_on(ledger, leader.trial) else None,
     }
 
 

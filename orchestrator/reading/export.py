@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from orchestrator.console.own_commands import orchestrator_line, orchestrator_words
 from orchestrator.console.typed_command import in_folder
 from orchestrator.errors import BadInput, StorageError
 from orchestrator.reading.own_files import scripts_own
@@ -30,7 +31,7 @@ _FIRST = "The score with which the trial was found. It was chosen for it, so it 
 _FOUND = (
     "What the training found by itself. To train again with the same policy, use config alone: it has the starting value.\n"
     "Without the policy, this value in its place comes near it; what the policy did besides (averages, a falling rate) is then\n"
-    "missing. `orchestrator export RUN --schedule` has its changes, step by step."
+    "missing. `{}` has its changes, step by step."
 )
 
 
@@ -54,7 +55,7 @@ def best_as_yaml(ledger: Ledger) -> str:
         "checkpoint": best["checkpoint"],
     }
     begun = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq LIMIT 1", trial=number)[0]
-    again = ["orchestrator", "replay", str(ledger.folder), str(number)]
+    again = orchestrator_words("replay", ledger.folder, number)
     if begun["command"]:
         content["files"], reported = scripts_own(ledger.folder, number)
         trial = ledger.folder.absolute() / "trials" / f"{number:05d}"
@@ -69,11 +70,11 @@ def best_as_yaml(ledger: Ledger) -> str:
         horizon = description(ledger)["horizon"]
         content["train_on"] = shlex.join([*again, "--go-on", str(max(best["step"], horizon) + horizon)])
     content["train_again"] = shlex.join(again)
-    remarks = {"found": _FOUND, "first": _FIRST}
+    remarks = {"found": _FOUND.format(orchestrator_line("export", ledger.folder, "--schedule")), "first": _FIRST}
     if begun["command"] and "command" not in content:
         remarks["train_again"] = "The script gets its parameters from the sweep, not from flags."
     outside = f"Note: {facts['outside']}." if facts["outside"] else ""
-    if words := [*filter(None, (fork_words(best).replace("RUN", ledger.folder.name), outside))]:
+    if words := [*filter(None, (fork_words(best, ledger.folder), outside))]:
         remarks["config"] = "\n".join(words)
     if facts["depends_on_seed"] is False:
         remarks["value"] = NOT_CONFIRMED.replace(". ", ".\n")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.reading.ahead import ahead_words
 from orchestrator.reading.alike import alike_words
 from orchestrator.reading.beginning import listed
@@ -44,8 +44,8 @@ def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = Fa
         )
         for line in yaml_text(together(best["config"], best["found"])).splitlines():
             console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-        if words := fork_words(best):
-            console.print(words.replace("RUN", ledger.folder.name), highlight=False, soft_wrap=True)
+        if words := fork_words(best, ledger.folder):
+            console.print(words, highlight=False, soft_wrap=True)
         console.print("")
         console.print(_result_table(facts, best, baseline))
         if facts["outside"]:
@@ -101,7 +101,7 @@ def failure_lines(facts: Mapping[str, Any], folder: Path, error: str = "") -> li
     if len(failures) > MOST_CAUSES:
         lines.append(f"{'':<12} and {len(failures) - MOST_CAUSES} more causes")
     if failures:
-        lines.append(f"{'':<12} read more: {shlex.join(['orchestrator', 'logs', str(folder), '--failed'])}")
+        lines.append(f"{'':<12} read more: {orchestrator_line('logs', folder, '--failed')}")
     if facts["retried"]:
         lines.append(f"{'Retried':<12} {listed(facts['retried'])}: tried again after a failure")
     return lines

@@ -14,6 +14,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.console.plurals import plural
 from orchestrator.errors import StorageError
 from orchestrator.reading.ahead import ahead
@@ -165,13 +166,13 @@ def _about(ledger: Ledger, history: History, trial: Trial | None) -> dict[str, A
     }
 
 
-def fork_words(best: dict[str, Any]) -> str:
+def fork_words(best: dict[str, Any], folder: Path) -> str:
     """Of a trial that took over another one's state, that its configuration holds for its last steps only; else empty."""
     if (fork := best["forked"]) is None:
         return ""
     return (
         f"These values hold after step {fork['at']}: up to it, the training is that of trial {fork['from']}, with other values. "
-        "`orchestrator export RUN --schedule` has them all."
+        f"`{orchestrator_line('export', folder, '--schedule')}` has them all."
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import filelock
 
+from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.errors import LedgerDamaged, RunInUse, StorageError
 from orchestrator.record import chain, schema
 from orchestrator.record.storage import COPY, FILE, LOCK, damaged, reading, remedy
@@ -85,7 +86,7 @@ def no_ledger(folder: Path) -> StorageError:
         )
     if (folder / FILE).exists():
         return StorageError(f"{folder / FILE}: the ledger is still being created; look again in a moment.")
-    return StorageError(f"{folder}: no run here (no {FILE}). `orchestrator list` shows what there is.")
+    return StorageError(f"{folder}: no run here (no {FILE}). `{orchestrator_line('list')}` shows what there is.")
 
 
 def last_of(path: Path) -> int:

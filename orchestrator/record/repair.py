@@ -6,6 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.errors import LedgerDamaged, StorageError
 from orchestrator.record import chain, schema
 from orchestrator.record.opening import lock_run
@@ -20,7 +21,7 @@ def repair(folder: Path) -> str:
     Raises LedgerDamaged if neither file holds a record, StorageError if there is nothing to repair.
     """
     if not folder.is_dir():
-        raise StorageError(f"{folder}: no run here. `orchestrator list` shows what there is.")
+        raise StorageError(f"{folder}: no run here. `{orchestrator_line('list')}` shows what there is.")
     make_folder(folder)
     refuse_links(*own_files(folder))
     with lock_run(folder), storage_errors(folder):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.errors import BadInput, LedgerDamaged, StorageError, did_you_mean
 
 FILE, COPY, LOCK = "ledger.db", "ledger.copy.db", "driver.lock"
@@ -58,7 +59,7 @@ def damaged(folder: Path, problem: str) -> LedgerDamaged:
 
 def remedy(folder: Path) -> str:
     """The command that repairs the ledger."""
-    return f"orchestrator repair {shlex.quote(str(folder.absolute()))}"
+    return orchestrator_line("repair", folder.absolute())
 
 
 def full_path(path: Path | str) -> Path:

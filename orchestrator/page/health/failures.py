@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
+from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.failures import signature
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.health.ranges import numeric, place
@@ -31,7 +32,7 @@ def failures(run: Recorded) -> list[Finding]:
         return []
     blamed = _blamed(run, failed, [trial for trial in ended if trial.status in (Status.COMPLETED, Status.STOPPED)])
     diverged = failed[0].status is Status.DIVERGED
-    logs = f"orchestrator logs {run.folder.name} --failed"
+    logs = orchestrator_line("logs", run.folder.name, "--failed")
     remedy = f"Lower the rates or narrow the ranges ({logs})." if diverged else f"Read the log of the first one: {logs}"
     return [
         Finding(

@@ -35,7 +35,7 @@ def resumed(run: Recorded) -> list[Finding]:
             f"Trial {trial} differed by at least {number(largest)} {run.metric} (step {step}: {kept:.6g} on record, {again:.6g} "
             f"when trained again){beside}.{search}",
             "Save in the checkpoint everything that the training needs to continue: the state of random numbers and of the "
-            "optimizer, the order of the data; orchestrator replay compares a training with its record."
+            "optimizer, the order of the data; `orchestrator replay` compares a training with its record."
             + (
                 " A training that cannot save it needs a search that resumes no trials, such as Random with Asha."
                 if paused

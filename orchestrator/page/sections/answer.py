@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from math import isfinite, sqrt
 from statistics import variance
 
 from scipy.stats import t as student
 
+from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.console.plurals import plural
 from orchestrator.console.typed_command import recorded_line
 from orchestrator.definition.description import NO_POLICY
@@ -200,7 +200,7 @@ def _cost(run: Recorded) -> str:
 
 def _next(run: Recorded, found: list[Finding]) -> str:
     """One step; the most urgent one."""
-    best, name = run.best, shlex.quote(place(run.folder))
+    best, name = run.best, place(run.folder)
     if run.state == "running":
         running = run.history.count(Status.RUNNING)
         if run.accounts["over"] and not running:
@@ -211,7 +211,7 @@ def _next(run: Recorded, found: list[Finding]) -> str:
     if cut := run.accounts["out_of_time"]:
         return out_of_time_words(cut)
     if best is None:
-        return f"Find out why there is no result: orchestrator logs {name} --failed"
+        return f"Find out why there is no result: {orchestrator_line('logs', name, '--failed')}"
     usual = _usual(run, found)
     urgent = [each for each in found if each.severity == "serious" and each.key not in BY_SEEDS]
     first = f"{urgent[0].sentence} {urgent[0].remedy}" if urgent else _failing(run, name)
@@ -224,14 +224,14 @@ def _failing(run: Recorded, name: str) -> str:
     if len(failed) < max(LEAST_FAILING, FAILING * ended):
         return ""
     return (
-        f"Find out why {len(failed)} of {ended} trials failed: orchestrator logs {name} --failed. Once the cause is mended, "
+        f"Find out why {len(failed)} of {ended} trials failed: {orchestrator_line('logs', name, '--failed')}. Once the cause is mended, "
         "the same command with --retry-failed (in a program retry_failed=True) goes on with them."
     )
 
 
 def _usual(run: Recorded, found: list[Finding]) -> str:
     """The step after a search in which nothing is wrong."""
-    best, name = run.best, shlex.quote(place(run.folder))
+    best, name = run.best, place(run.folder)
     assert best is not None
     if why := untrained(run.about, run.baseline):
         return f"Run the same command again: {why}. {_command(run)}".rstrip()
@@ -249,15 +249,15 @@ def _usual(run: Recorded, found: list[Finding]) -> str:
         how = asked or "Confirm the best on fresh seeds (finalists=3, confirmations=3)."
         return f"{how} Add these settings to the sweep and run the same command: only the repetitions are trained."
     if repeated := copies(run):
-        return f"{repeated[0].sentence} {repeated[0].remedy} To use it: orchestrator export {name}"
+        return f"{repeated[0].sentence} {repeated[0].remedy} To use it: {orchestrator_line('export', name)}"
     if run.baseline is None:
         return "Give the sweep a baseline (Sweep(baseline=…)), so that the gain can be measured."
     if why := unfair(best, run.baseline, run.history.horizon):
-        return f"Find out why the gain is unknown ({why}): orchestrator logs {name} {run.baseline.number}"
+        return f"Find out why the gain is unknown ({why}): {orchestrator_line('logs', name, run.baseline.number)}"
     if _gain(run) <= 0:
         return "Search longer, or widen the space: nothing better than the baseline was found."
     noisy = [finding for finding in found if finding.severity == "serious" and finding.key in BY_SEEDS]
-    use = f"orchestrator export {name}"
+    use = orchestrator_line("export", name)
     if few is not None:
         return f"{on} To use it as it is: {use}"
     return f"{noisy[0].sentence} {noisy[0].remedy} To use it: {use}" if noisy else f"Use it: {use}"

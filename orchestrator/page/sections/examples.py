@@ -8,11 +8,13 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.errors import BadInput
 from orchestrator.page.analysis.mcnemar import p_value
 from orchestrator.page.analysis.words import counted, percent
 from orchestrator.page.charts import Figure, Images, Section, Table
 from orchestrator.page.recorded import Recorded
+from orchestrator.page.words import place
 from orchestrator.reading.predictions import FILE, KINDS, Compared, read
 from orchestrator.reading.scores import untrained
 
@@ -65,7 +67,7 @@ def _how(run: Recorded) -> str:
 def _again(run: Recorded) -> str:
     """How to get predictions: by the command, where the training is a Workload; any other one writes the file itself."""
     if run.about.get("trains_on", True):
-        return f"orchestrator predictions {run.name}"
+        return orchestrator_line("predictions", place(run.folder))
     return f"let the training answer them, and write {FILE} into the run's folder (docs/report_methods.md)"
 
 
@@ -141,10 +143,10 @@ def _changed(found: Compared, names: list[str]) -> Table:
 def _images(found: Compared, kind: str) -> Images:
     mask = found.of_kind(kind)
     items: list[tuple[bytes | None, str]] = []
-    for place, row in enumerate(found.shown.tolist()):
+    for position, row in enumerate(found.shown.tolist()):
         if row < len(mask) and mask[row]:
-            picture = _png(found.images[place]) if place < len(found.images) else None
-            text = found.texts[place] if place < len(found.texts) else ""
+            picture = _png(found.images[position]) if position < len(found.images) else None
+            text = found.texts[position] if position < len(found.texts) else ""
             if picture is not None or text:
                 items.append((picture, _caption(found, kind, row, text)))
     total = int(mask.sum())

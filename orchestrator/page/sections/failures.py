@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.failures import readable, signature
 from orchestrator.page.analysis.words import counted, percent, seconds_in_words
 from orchestrator.page.charts import Figure, Section, Table
 from orchestrator.page.recorded import Recorded
+from orchestrator.page.words import place
 from orchestrator.record.encoding import RETRY
 from search.history import Trial
 from search.records import Status
@@ -139,7 +141,8 @@ def _traceback(run: Recorded, cause: Cause) -> Table | None:
     left = len(lines) - len(shown)
     return Table(
         f"The first: trial {number}", ["traceback"], [[line] for line in kept],
-        note=(f"{left} earlier lines are left out. " if left else "") + f"The full text: orchestrator logs {run.name} {number}",
+        note=(f"{left} earlier lines are left out. " if left else "")
+        + f"The full text: {orchestrator_line('logs', place(run.folder), number)}",
     )  # fmt: skip
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.page.charts import Section, Table
 from orchestrator.page.recorded import Recorded
-from orchestrator.page.words import number, setting
+from orchestrator.page.words import number, place, setting
 from search.history import Trial
 
 WORDS = 60  # characters of a reason
@@ -27,7 +28,8 @@ def section(run: Recorded) -> Section | None:
         ]
         for trial in trials
     ]  # fmt: skip
-    note = f"For a spreadsheet, with the reasons in full: orchestrator export {run.name} --trials --output trials.csv"
+    line = orchestrator_line("export", place(run.folder), "--trials", "--output", "trials.csv")
+    note = f"For a spreadsheet, with the reasons in full: {line}"
     table = Table(
         "All trials, the best first", columns, rows, (*names, run.metric, "step", "seconds"), note, folded=True
     )
