@@ -563,7 +563,7 @@ def test_show_prints_the_findings_and_gives_them_as_json(tmp_path: Path) -> None
     health = json.loads(told.stdout)["health"]
     assert health[0]["key"] == "failures"
     out = io.StringIO()
-    print_health([Finding(**each) for each in health], Console(file=out, width=200))
+    print_health([Finding(**each) for each in health], tmp_path, Console(file=out, width=200))
     assert out.getvalue().startswith("Health       28 of 40 trials failed for one reason: MemoryError: full")
 
 

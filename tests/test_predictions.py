@@ -186,7 +186,7 @@ def test_the_page_does_not_name_the_command_where_it_cannot_work(tmp_path: Path,
 def test_the_page_says_how_to_get_predictions_then_shows_them(run: Path) -> None:
     section = examples.section(read_run(run))
     assert section is not None
-    assert f"orchestrator predictions {run.name}" in section.sentences[0]
+    assert f"orchestrator predictions {run}" in section.sentences[0]
     path, found = write(tuned(), run)
     assert path == run / FILE
     section = examples.section(read_run(run))
@@ -219,7 +219,7 @@ def test_predictions_of_an_earlier_best_are_told(run: Path, tmp_path: Path) -> N
     section = examples.section(read_run(tmp_path))
     assert section is not None
     assert (
-        f"The best trial is now 1; to compare that one: orchestrator predictions {tmp_path.name}."
+        f"The best trial is now 1; to compare that one: orchestrator predictions {tmp_path}."
         in section.sentences[1]
     )
 
