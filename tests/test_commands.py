@@ -264,7 +264,7 @@ def test_a_gain_is_told_in_words(tmp_path: Path, mode: str, first: float, second
             ledger.add_ending(trial, Status.COMPLETED, 4, "reached the horizon")
     ledger.close()
     better = (second > first) == (mode == "max")
-    assert ("better by 0.25" if better else "equal") in shown(tmp_path)
+    assert ("better by 0.25" if better else "the baseline is the best") in shown(tmp_path)
 
 
 @pytest.mark.parametrize(

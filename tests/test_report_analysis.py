@@ -21,6 +21,7 @@ from orchestrator.page.analysis.mcnemar import p_value
 from orchestrator.page.analysis.rank_correlation import partial, spearman
 from orchestrator.page.analysis.stages import stages
 from orchestrator.page.analysis.task_correlation import APART, PRIORS, WEIGHT, learned
+from orchestrator.page.sections import answer as answer_section
 from orchestrator.page.sections import workers
 from orchestrator.reading.influence_needs import FEWEST
 from orchestrator.record.encoding import USED
@@ -335,8 +336,10 @@ def test_a_trial_taken_up_by_another_driver_has_a_worker_before_its_next_report(
     section = workers.section(run)
     assert section is not None
     assert section.sentences[-1].startswith(
-        "Between the last record of a driver and the first one of the next, 25 s passed (1 continuation)"
+        "Between the last record of a driver and the first one of the next, 25 s passed; that time is not counted"
     )
+    told = dict(answer_section.section(run).figures[0].rows)["What it cost"]
+    assert "; the sweep took 66 s, without the 25 s in which no driver ran." in told
 
 
 def test_a_trial_has_no_worker_while_ray_starts(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from orchestrator.errors import BadInput
 @told
 def status(run: Run, runs: Runs = Path("runs")) -> None:
     """The state of a run in one line, why trials failed, and the last events."""
+    from orchestrator.money.amounts import trainings
     from orchestrator.reading.ahead import ahead_words
     from orchestrator.reading.out_of_time import out_of_time_words
     from orchestrator.reading.printed_summary import failure_lines
@@ -33,7 +34,7 @@ def status(run: Run, runs: Runs = Path("runs")) -> None:
         if best and best["value"] is not None:
             shown = f"; best {facts['metric']} {best['value']:.6g} ({which(best)})"
         budget, limit = of_budget(facts["budget"])
-        spent = f"{facts['spent']:.1f}{budget} full trainings{limit}"
+        spent = f"{trainings(facts['spent'])}{budget} full trainings{limit}"
         typer.echo(f"{ledger.folder.name}: {facts['state']}; {counts}{shown}; {spent}")
         if facts["ahead"]:
             typer.echo(f"  {ahead_words(facts['ahead'], facts['metric'], facts['mode'])}")

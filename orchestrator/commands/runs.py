@@ -142,6 +142,7 @@ def _fits(widths: dict[str, int], names: Sequence[str], width: int) -> bool:
 
 
 def _row(run: Glance) -> dict[str, str]:
+    from orchestrator.money.amounts import trainings
     from orchestrator.reading.scores import rests_on
 
     row = {"run": run.folder.name, "state": run.state, "size": _size(run.bytes), "tags": " ".join(run.tags)}
@@ -154,7 +155,7 @@ def _row(run: Glance) -> dict[str, str]:
         "metric": run.facts["metric"],
         "best": "–" if best is None or best["value"] is None else f"{best['value']:.4g}",
         FRESH: str(len(best["confirmed"])) if best is not None and rests_on(best) else "",
-        "cost": f"{run.facts['spent']:.1f}",
+        "cost": trainings(run.facts["spent"]),
         "last": _when(run),
     }
 

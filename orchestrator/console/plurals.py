@@ -13,3 +13,11 @@ def plural(count: int, noun: str, verb: str = "") -> str:
     singular = {"are": "is", "were": "was", "have": "has"}.get(first, first)
     words = [f"{count:,}", noun if count == 1 else f"{noun}s", singular if count == 1 else first, rest]
     return " ".join(word for word in words if word)
+
+
+def times(count: int) -> str:
+    """
+    >>> times(1), times(2), times(3)
+    ('once', 'twice', '3 times')
+    """
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")

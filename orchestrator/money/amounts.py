@@ -65,6 +65,21 @@ def full_trainings(budget: object) -> float | None:
     return budget if isinstance(budget, (int, float)) else None
 
 
+def trainings(cost: float) -> str:
+    """A cost in full trainings for people, without its unit: with one decimal below 100; a half goes up.
+
+    >>> trainings(4.75), trainings(4.75 - 1e-9), trainings(1234.5)
+    ('4.8', '4.8', '1,235')
+    """
+    return f"{rounded_trainings(cost):,.{1 if cost < 100 else 0}f}"
+
+
+def rounded_trainings(cost: float) -> float:
+    """The number that `trainings` shows."""
+    scale = 10 if cost < 100 else 1
+    return math.floor(cost * scale + 0.5 + 1e-6) / scale  # sums of steps are not exact
+
+
 def budget_words(budget: object) -> str:
     """A budget for people, from a sweep or its description.
 

@@ -37,11 +37,6 @@ def duration(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def trainings(cost: float) -> str:
-    """A cost in full trainings, without its unit."""
-    return f"{cost:,.1f}" if cost < 100 else f"{cost:,.0f}"
-
-
 def listed(words: Sequence[str]) -> str:
     """a, b and c."""
     return " and ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.console.own_commands import orchestrator_line
+from orchestrator.console.plurals import times
+from orchestrator.money.amounts import trainings
 from orchestrator.reading.ahead import ahead_words
 from orchestrator.reading.alike import alike_words
 from orchestrator.reading.beginning import listed
@@ -18,7 +20,7 @@ from orchestrator.reading.scores import rests_on
 from orchestrator.reading.spending import print_accounts
 from orchestrator.reading.spent import of_budget
 from orchestrator.reading.state import state_words
-from orchestrator.reading.trial_counts import count_words, stands
+from orchestrator.reading.trial_counts import count_words, stands, status_words
 from orchestrator.record.ledger import Ledger
 from search.records import Status
 from search.wording import together
@@ -40,7 +42,8 @@ def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = Fa
         console.print(f"  {no_result(facts)}")
     else:
         console.print(
-            f"\n[bold]Best configuration[/bold] (trial {best['trial']}, step {best['step']}, {best['status']})"
+            f"\n[bold]Best configuration[/bold] (trial {best['trial']}, step {best['step']}, "
+            f"{status_words(best['status'], facts['state'])})"
         )
         for line in yaml_text(together(best["config"], best["found"])).splitlines():
             console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
@@ -62,7 +65,7 @@ def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = Fa
     budget, limit = of_budget(cost["budget"])
     console.print(f"Trials       {counts or 'none'}", highlight=False)
     console.print(
-        f"Cost         {cost['full_equivalents']:.1f}{budget} full trainings, {cost['seconds']:.0f} s of training{limit}",
+        f"Cost         {trainings(cost['full_equivalents'])}{budget} full trainings, {cost['seconds']:.0f} s of training{limit}",
         highlight=False,
     )
     console.print(f"Money        {cost_words(cost)}", highlight=False, markup=False, soft_wrap=True)
@@ -72,7 +75,8 @@ def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = Fa
         f"{count} {name}" for name, count in sorted(facts["suggestions"].items(), key=lambda item: -item[1])
     )
     console.print(
-        f"Suggestions  {origins or 'none'}" + (f"; continued {facts['resumes']}×" if facts["resumes"] else ""),
+        f"Suggestions  {origins or 'none'}"
+        + (f"; the run was continued {times(facts['resumes'])}" if facts["resumes"] else ""),
         highlight=False,
     )
     print_accounts(facts, console, health_follows=health_follows)
@@ -120,7 +124,8 @@ def _result_table(facts: Mapping[str, Any], best: Mapping[str, Any], baseline: M
     for name, about in (("baseline", baseline), ("best", best)):
         if about is None:
             continue
-        where = "" if about["status"] == Status.COMPLETED.value else f", {about['status']} at step {about['step']}"
+        status = status_words(about["status"], facts["state"])
+        where = "" if status == Status.COMPLETED.value else f", {status} at step {about['step']}"
         label, tested = f"{name} (trial {about['trial']}{where})", about["test"] or {}
         if again := rests_on(about):
             table.add_row(f"{label}, {again}", _number(about["value"]), *["–"] * len(tests))
@@ -135,7 +140,10 @@ def _result_table(facts: Mapping[str, Any], best: Mapping[str, Any], baseline: M
             _gain(before.get(name), tested.get(name), facts["mode"] if name == facts["metric"] else "")
             for name in tests
         ]
-        table.add_row("against the baseline", *(["–"] * len(gains) if facts["unfair"] else gains))
+        if best["trial"] == baseline["trial"]:
+            table.add_row("the baseline is the best")
+        else:
+            table.add_row("against the baseline", *(["–"] * len(gains) if facts["unfair"] else gains))
     return table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.money.amounts import dollars, full_trainings, spent_words
+from orchestrator.money.amounts import dollars, full_trainings, spent_words, trainings
 from orchestrator.money.prices import held_by_trial, prices_of
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def spent_in_words(driver: Driver) -> str:
     history, sweep = driver.history, driver.sweep
     spent, budget = history.spent, full_trainings(sweep.budget)
     of = "" if budget is None else f" of {budget:g}"
-    parts = [f"{spent:.2f}{of} full trainings"]
+    parts = [f"{trainings(spent)}{of} full trainings"]
     if under_way := history.committed:
-        parts.append(f"{under_way:.1f} more under way")
+        parts.append(f"{trainings(under_way)} more under way")
     device, _ = held_by_trial(sweep.resources)
     used = history.device_time.by_device
     hours = sum(used.values()) / 3600

@@ -66,9 +66,14 @@ def stands(ledger: Ledger) -> list[Stand]:
 
 
 def count_words(counts: Mapping[str, int], state: str) -> str:
-    """How many trials there are by status, for people. In a run that is not running, a trial without an end waits."""
-    waits = {} if state.startswith("running") else {Status.RUNNING.value: "to resume"}
-    return ", ".join(f"{count} {waits.get(name, name)}" for name, count in counts.items() if count)
+    """How many trials there are by status, for people."""
+    return ", ".join(f"{count} {status_words(name, state)}" for name, count in counts.items() if count)
+
+
+def status_words(status: str, state: str) -> str:
+    """A trial's status for people. In a run that is not running, a trial without an end waits."""
+    waits = status == Status.RUNNING.value and not state.startswith("running")
+    return "to resume" if waits else status
 
 
 def latest_events(ledger: Ledger, count: int = 5) -> list[tuple[str, str, str]]:

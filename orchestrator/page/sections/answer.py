@@ -11,7 +11,8 @@ from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.console.plurals import plural
 from orchestrator.console.typed_command import recorded_line
 from orchestrator.definition.description import NO_POLICY
-from orchestrator.money.amounts import budget_words
+from orchestrator.money.amounts import budget_words, trainings
+from orchestrator.page.analysis.idle import idle
 from orchestrator.page.charts import Section, Table
 from orchestrator.page.health.copies import copies
 from orchestrator.page.health.finding import Finding
@@ -19,7 +20,7 @@ from orchestrator.page.health.progress import few_trials
 from orchestrator.page.health.starts import starts
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import checks
-from orchestrator.page.words import brief, duration, listed, number, place, setting, settings, trainings
+from orchestrator.page.words import brief, duration, listed, number, place, setting, settings
 from orchestrator.reading.ahead import ahead_words
 from orchestrator.reading.costs import cost_words
 from orchestrator.reading.out_of_time import out_of_time_words
@@ -41,6 +42,7 @@ ENDINGS = {
 DOUBTS = ("alike", "edited", "resumed")  # checks whose serious findings say that results may not be compared
 BY_SEEDS = ("noise", "copies")  # checks of the repetitions, which have their place among the usual steps
 FAILING, LEAST_FAILING = 0.2, 2  # of the trials that have ended, and at least: their cause comes before more search
+LEAST_APART = 1.0  # seconds between two drivers: what a start takes anyway
 WORTH_SAYING = 0.05  # of the training: shorter starts are not told
 SURE = 0.975  # quantile of Student's t: a lead beyond it is no luck of one comparison in twenty
 SURE_BY_NORMAL = 2.0  # the same with many repetitions
@@ -192,9 +194,12 @@ def _cost(run: Recorded) -> str:
         beside += f", and {duration(run.seconds_before_training)} of starts"
     times = [row["time"] for table in ("sweep", "report", "ending") for row in run.rows[table]]
     passed = seconds_between(min(times), max(times)) if times else 0.0
+    held = idle(run)
+    apart = held.downtime if held is not None and held.downtime > LEAST_APART else 0.0
+    without = f", without the {duration(apart)} in which no driver ran" if apart else ""
     return (
         f"{before}{trainings(history.spent)} full trainings: {duration(seconds)} of training{beside}; the sweep took "
-        f"{duration(passed)}. {plural(len(history.trials), 'trial')}: {trials}.{after}{budget}"
+        f"{duration(passed - apart)}{without}. {plural(len(history.trials), 'trial')}: {trials}.{after}{budget}"
     )
 
 

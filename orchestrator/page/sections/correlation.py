@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from orchestrator.money.amounts import rounded_trainings, trainings
 from orchestrator.page.analysis.rank_correlation import FEWEST, Correlation, partial, spearman
 from orchestrator.page.analysis.stages import Stage, stages
 from orchestrator.page.analysis.task_correlation import Learned, learned
@@ -85,8 +86,8 @@ def _sentences(run: Recorded, known: Sequence[_Known]) -> list[str]:
             else ""
         )
         sentences.append(
-            f"{counted(configurations, 'configuration')} cost {spent:.1f} full trainings; training each to the end would "
-            f"have cost {configurations}, so stopping early saved {configurations - spent:.1f} full trainings, counted in "
+            f"{counted(configurations, 'configuration')} cost {trainings(spent)} full trainings; training each to the end would "
+            f"have cost {configurations}, so stopping early saved {trainings(configurations - rounded_trainings(spent))} full trainings, counted in "
             f"steps{time}."
         )
     for first, then in pairwise(known):

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from orchestrator.money.amounts import trainings
 from orchestrator.page.charts import Chart, Section, Series
 from orchestrator.page.completions import completions
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.thin import MOST_POINTS
-from orchestrator.page.words import number, trainings
+from orchestrator.page.words import number
 from search.history import Trial
 from search.records import Status
 from search.task import FULL

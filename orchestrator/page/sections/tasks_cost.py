@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from orchestrator.money.amounts import trainings
 from orchestrator.page.charts import Chart, Section, Series, Table
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.words import listed
@@ -42,7 +43,7 @@ def _sentence(run: Recorded) -> str:
         f'{100 * cost / total if total else 0:.0f} % went to the task "{name}" ({many} results)'
         for name, (cost, many) in spent.items()
     ]
-    return f"Of the cost of {total:.1f} full trainings, {listed(parts)}."
+    return f"Of the cost of {trainings(total)} full trainings, {listed(parts)}."
 
 
 def _over_time(run: Recorded, tasks: Sequence[Task]) -> Chart:

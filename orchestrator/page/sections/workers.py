@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from orchestrator.page.analysis.idle import Idle, at_once, idle
-from orchestrator.page.analysis.words import counted, percent, seconds_in_words
+from orchestrator.page.analysis.words import percent, seconds_in_words
 from orchestrator.page.charts import Chart, Figure, Section, Series
 from orchestrator.page.recorded import Recorded
 
@@ -55,10 +55,9 @@ def _sentences(run: Recorded, found: Idle, slow: float) -> list[str]:
         f"reported cost took {seconds_in_words(found.overhead)} ({percent(found.overhead / worker_time)})."
     )
     if found.downtime > 1.0:
-        times = len(run.rows["lease"]) - 1
         sentences.append(
-            f"Between the last record of a driver and the first one of the next, {seconds_in_words(found.downtime)} passed "
-            f"({counted(times, 'continuation')}); that time is not counted."
+            f"Between the last record of a driver and the first one of the next, {seconds_in_words(found.downtime)} passed; "
+            "that time is not counted."
         )
     return sentences
 
