@@ -302,7 +302,7 @@ def test_a_dry_run_says_what_it_knows_and_no_more(tmp_path: Path, capsys: pytest
     begun = plan_of(sweep, tmp_path / "timed", capsys)
     assert "ends in" in begun
     assert "in all" in begun
-    assert "8 random configurations came as far" in begun
+    assert "of the 8 configurations that this sweep drew at random reached it" in begun
 
 
 def test_a_dry_run_counts_the_baseline_and_a_grid_and_what_is_done(

@@ -185,8 +185,8 @@ def test_the_parameter_that_matters_is_named_with_its_interval(stopped: Recorded
     section = parameters.section(stopped)
     check(section)
     assert section is not None
-    assert section.sentences[0].startswith("In the full trainings, x (")
-    assert "At step 2, x (" in text(section)
+    assert section.sentences[0].startswith("In the full trainings, x accounts for ")
+    assert "At step 2, x accounts for " in text(section)
     assert "No influence of rate is visible in the full trainings." in text(section)
     bars = next(figure for figure in section.figures if isinstance(figure, Chart))
     assert [series.name for series in bars.series] == ["step 2", "full trainings"]

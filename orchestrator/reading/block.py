@@ -147,7 +147,11 @@ def _shares(standing: Standing) -> str:
     """Each task's share of the cost so far."""
     found = tasks(standing.driver.history)
     whole = sum(task["spent"] for task in found)
-    return ", ".join(f"{task['task']} {task['spent'] / whole:.0%}" for task in found) if whole else "nothing spent yet"
+    return (
+        ", ".join(f"{task['task']} {100 * task['spent'] / whole:.0f} %" for task in found)
+        if whole
+        else "nothing spent yet"
+    )
 
 
 def _now(standing: Standing) -> str:

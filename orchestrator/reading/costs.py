@@ -14,6 +14,8 @@ from orchestrator.record.ledger import Ledger
 from search.history import History
 from search.records import Began, Used
 
+NO_TASK = "no task"  # of what was used before any training, such as the preparation of the data
+
 
 def bill_of(ledger: Ledger, history: History) -> Bill:
     """The bill of a run, at the prices of its last invocation."""
@@ -64,7 +66,7 @@ def cost_words(facts: Mapping[str, Any]) -> str:
 
 def _parts(parts: Mapping[str, tuple[float, float | None]]) -> dict[str, Any]:
     return {
-        name or "no task": {"device_seconds": round(seconds, 3), "usd": _cents(usd)}
+        name or NO_TASK: {"device_seconds": round(seconds, 3), "usd": _cents(usd)}
         for name, (seconds, usd) in parts.items()
     }
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.console.plurals import plural
 from orchestrator.driving.foresight import FORESEEN, read, seconds_left
 from orchestrator.money.against_random import needed
 from orchestrator.money.amounts import dollars
@@ -87,17 +86,18 @@ def random_search_words(history: History, best: Trial | None, usd: float | None)
     if found is None:
         return ""
 
-    def cost(trainings: float) -> str:
+    def amount(trainings: float) -> str:
         seconds = trainings * history.costs.seconds_of_full(len(history)) * history.device_time.devices
-        return "" if usd is None else f", {dollars(rounded(seconds * usd))},"
+        price = "" if usd is None else f" ({dollars(rounded(seconds * usd))})"
+        return f"{_count(trainings)} full trainings{price} for this result"
 
-    base = f"{found.reached} of this sweep's {plural(found.drawn, 'random configuration')} came as far"
+    reached = (
+        f"as {found.reached or 'none'} of the {found.drawn} configurations that this sweep drew at random reached it"
+    )
     if found.estimate is None:
-        least = f"{_count(found.at_least)} full trainings{cost(found.at_least)}"
-        return f"more than {least} for this result, with 95 % confidence: {base}"
-    most = "any number" if math.isinf(found.at_most) else _count(found.at_most)
-    span = f"({_count(found.at_least)} to {most} with 95 % confidence)"
-    return f"about {_count(found.estimate)} full trainings{cost(found.estimate)} for this result {span}: {base}"
+        return f"more than {amount(found.at_least)}, with 95 % confidence, {reached}"
+    span = f"between {_count(found.at_least)} and {_count(found.at_most)} with 95 % confidence"
+    return f"about {amount(found.estimate)} ({span}), {reached}"
 
 
 def _count(trainings: float) -> str:

@@ -85,7 +85,7 @@ def forecast_rows(sweep: Sweep, folder: Path, history: History, workers: int) ->
     lines += _time_ends(left) if 0 < left <= seen.wall_seconds.high else []
     lines += _budget_ends(sweep, folder, history, (seen.device_seconds + seen.spent_device_seconds).high)
     beside = random_search_words(history, incumbent(history), usd)
-    return lines + ([f"random     {beside}"] if beside else [])
+    return lines + ([f"random     random search would need {beside}"] if beside else [])
 
 
 def _before_any_step(sweep: Sweep, folder: Path, history: History, workers: int) -> list[str]:

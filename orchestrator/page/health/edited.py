@@ -29,7 +29,7 @@ def edited(run: Recorded) -> list[Finding]:
             "edited",
             f"{listed(list(names))} {'was' if len(names) == 1 else 'were'} edited while the sweep was under way.",
             f"{plural(len(earlier - later), 'trial')} trained only before, {_after(run, earlier, later)}; the sweep compares "
-            "them, and the baseline, although their code differs.",
+            f"them{', and the baseline,' if run.baseline is not None else ''} although their code differs.",
             "If the edit changes results, run the new code under another name.",
             "serious",
         )

@@ -10,6 +10,7 @@ from orchestrator.page.analysis.columns import columns_of
 from orchestrator.page.analysis.influence import Bar
 from orchestrator.page.analysis.influence import influence as influence_of
 from orchestrator.page.analysis.stages import stages
+from orchestrator.page.analysis.words import percent
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.recorded import Recorded
 
@@ -36,8 +37,8 @@ def _finding(run: Recorded, bar: Bar, explained: float, trials: int) -> Finding:
     return Finding(
         "influence",
         f"{bar.name} hardly influences the result of full trainings.",
-        f"It explains {max(0.0, bar.share):.1%} of the variance between {trials} trials, at most {bar.high:.1%} (90 % "
-        f"interval); all parameters together explain {explained:.0%}.",
+        f"It explains {percent(max(0.0, bar.share))} of the variance between {trials} trials, at most {percent(bar.high)} (90 % "
+        f"interval); all parameters together explain {percent(explained)}.",
         f"Fix it{'' if value is None else f' at {shown}'}, and search the others.",
         "advice",
         bar.name,

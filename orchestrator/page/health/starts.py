@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from orchestrator.console.plurals import plural
+from orchestrator.page.analysis.words import percent
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.words import brief, duration
@@ -41,7 +42,7 @@ def starts(run: Recorded) -> list[Finding]:
     return [
         Finding(
             "starts",
-            f"Starts cost more than the training: {share:.0%} of the device time.",
+            f"Starts cost more than the training: {percent(share)} of the device time.",
             f"{plural(count, 'start')} took {duration(spent)} of device time, {brief(spent / count)} s each"
             f"{', with what first reports took longer than later ones' if slow else ''}; {'the rest of the ' if slow else ''}"
             f"training took {duration(trained)}.{stopped}",

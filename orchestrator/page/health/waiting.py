@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.page.analysis.words import percent
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.recorded import Recorded
 
@@ -19,7 +20,7 @@ def waiting(run: Recorded) -> list[Finding]:
         Finding(
             "waiting",
             "Workers waited for decisions.",
-            f"They waited {waited:.0f} s in all, {waited / (waited + trained):.0%} of their time, {waited / decisions:.2g} s "
+            f"They waited {waited:.0f} s in all, {percent(waited / (waited + trained))} of their time, {waited / decisions:.2g} s "
             f"for each of {decisions} decisions; training took {trained:.0f} s.",
             "Use a searcher that decides faster (Sobol, Tpe); in longer trainings the waiting would matter less.",
             "advice",

@@ -9,9 +9,10 @@ from orchestrator.money.against_random import needed
 from orchestrator.money.amounts import budget_words, dollars
 from orchestrator.money.bill import OUTCOMES
 from orchestrator.money.prices import HOUR, Prices, prices_of
+from orchestrator.page.analysis.words import percent
 from orchestrator.page.charts import Chart, Section, Series, Table
 from orchestrator.page.recorded import Recorded
-from orchestrator.reading.costs import cost_words
+from orchestrator.reading.costs import NO_TASK, cost_words
 from orchestrator.reading.forecasts import random_search_words, usd_per_second
 from search.costs import HELD_UP
 from search.records import BASELINE, FINALIST, Status
@@ -26,8 +27,8 @@ def section(run: Recorded) -> Section | None:
         return None
     sentences = [_whole(cost), *_losses(cost), *_random(run, prices_of(cost["prices"]))]
     figures: list[Chart | Table] = [_outcomes(cost), _tables(cost["breakdown"], "What the time was for", OUTCOMES)]
-    if len(cost["by_task"]) > 1:
-        figures.append(_tables(cost["by_task"], "By task", {}))
+    if len({*cost["by_task"]} - {NO_TASK}) > 1:
+        figures.append(_tables(cost["by_task"], "By task", {NO_TASK: "before any task"}))
     if len(cost["devices"]) > 1:
         figures.append(_tables(cost["devices"], "By device", {}))
     return Section("bill", "The bill", sentences, figures, columns=2)
@@ -51,7 +52,7 @@ def _losses(cost: Mapping[str, Any]) -> list[str]:
         if "stalled" in parts
         else ""
     )
-    return [f"{seconds / cost['device_seconds']:.1%} of it gave no result: {words}.{stalls}"]
+    return [f"{percent(seconds / cost['device_seconds'])} of it gave no result: {words}.{stalls}"]
 
 
 def _random(run: Recorded, prices: Prices) -> list[str]:
@@ -84,11 +85,11 @@ def _tables(parts: Mapping[str, Mapping[str, Any]], title: str, words: Mapping[s
     rows = [
         (
             words.get(name, name), f"{part['device_seconds'] / HOUR:.3g}", _dollars(part["usd"]),
-            f"{part['device_seconds'] / whole:.1%}",
+            f"{100 * part['device_seconds'] / whole:.1f} %",
         )
         for name, part in parts.items()
     ]  # fmt: skip
-    rows.append(("total", f"{whole / HOUR:.3g}", _dollars(_sum(parts)), "100.0%"))
+    rows.append(("total", f"{whole / HOUR:.3g}", _dollars(_sum(parts)), "100.0 %"))
     columns = ("", "device hours", "dollars", "share")
     return Table(title, columns, rows, numeric=columns[1:])
 

@@ -58,13 +58,14 @@ def _sentences(run: Recorded, found: Sequence[Influence], columns: Sequence[Colu
         where = f"{each.stage.where[:1].upper()}{each.stage.where[1:]}"
         if influential:
             texts = [
-                f"{bar.name} ({percent(bar.share)} [{percent(bar.low)}, {percent(bar.high)}])" for bar in influential
+                f"{bar.name} {'for' if position else 'accounts for'} {percent(bar.share)} ({percent(bar.low)} to {percent(bar.high)})"
+                for position, bar in enumerate(influential)
             ]
             silent = [bar.name for bar in each.bars if not bar.shows]
             others = f" No influence of {listed(silent, 6)} is visible {each.stage.where}." if silent else ""
             sentences.append(
-                f"{where}, {listed(texts)} {'moves' if len(texts) == 1 else 'move'} the result; in brackets the share of the "
-                f"variation between {counted(each.trials, 'trial')} that each accounts for.{others}"
+                f"{where}, {listed(texts)} of the variation between {counted(each.trials, 'trial')}; in brackets: the middle "
+                f"90 % over refits of a random forest.{others}"
             )
         else:
             sentences.append(
