@@ -28,6 +28,7 @@ from orchestrator.reading.state import state, state_words
 from orchestrator.reading.summary import glance, summary
 from orchestrator.reading.trial_counts import latest_events
 from orchestrator.record.ledger import Ledger
+from orchestrator.record.schema import STATE
 from search.records import BASELINE, Status, start
 from search.rules.finalists import score, winner
 from search.schedulers.asha import Asha, AshaPromote
@@ -265,6 +266,20 @@ def test_a_gain_is_told_in_words(tmp_path: Path, mode: str, first: float, second
     ledger.close()
     better = (second > first) == (mode == "max")
     assert ("better by 0.25" if better else "the baseline is the best") in shown(tmp_path)
+
+
+def test_a_trial_that_waits_for_the_next_driver_is_not_called_running(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path)
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(), "", [])
+        ledger.add_suggestion(0, start(CONFIG), seed=0)
+        ledger.add_report(0, 3, 0.5, 0.1, {"loss": 0.5})
+        ledger.add_event(STATE, "interrupted")
+    ledger.close()
+    told = shown(tmp_path)
+    assert "Best configuration (trial 0, step 3, to resume)" in told
+    assert "best (trial 0, to resume at step 3)" in told
+    assert "running" not in told
 
 
 @pytest.mark.parametrize(

@@ -468,7 +468,7 @@ def test_starts_that_cost_more_than_the_training_come_before_more_trials(
     for finding in found:
         assert (
             finding.sentence
-            == f"Starts cost more than the training: {20 * seconds / (20 * seconds + 18.8):.0%} of the device time."
+            == f"Starts cost more than the training: {100 * 20 * seconds / (20 * seconds + 18.8):.0f} % of the device time."
         )
         assert few_trials(run)[0].remedy.startswith("First reduce the cost of starts")
         assert "with what first reports took longer than later ones" in finding.evidence
@@ -488,7 +488,7 @@ def answers_of(run: Recorded) -> list[Sequence[str]]:
 def test_waiting_for_decisions_is_found_with_its_share(tmp_path: Path, waited: float, times: int) -> None:
     findings = waiting(run_of(tmp_path, drawn(bowl(0.5, 0.5, 0.5)), waited=waited))
     assert len(findings) == times
-    assert not times or "30 s in all, 43% of their time" in findings[0].evidence
+    assert not times or "30 s in all, 43 % of their time" in findings[0].evidence
 
 
 def test_a_parameter_without_influence_is_found_and_the_others_are_not(tmp_path: Path) -> None:
@@ -633,7 +633,9 @@ def test_code_that_was_edited_after_results_is_a_serious_finding(tmp_path: Path)
     (finding,) = edited(Recorded.of(ledger))
     ledger.close()
     assert finding.sentence == "train.py was edited while the sweep was under way."
-    assert finding.evidence.startswith("1 trial trained only before, 1 after;")
+    assert finding.evidence == (
+        "1 trial trained only before, 1 after; the sweep compares them although their code differs."
+    )
     assert finding.severity == "serious"
 
 

@@ -218,10 +218,7 @@ def test_predictions_of_an_earlier_best_are_told(run: Path, tmp_path: Path) -> N
     save(compared(*[answers([0, 1], [0, k], [1, 1]) for k in (0, 1)], (0, 5)), tmp_path / FILE)
     section = examples.section(read_run(tmp_path))
     assert section is not None
-    assert (
-        f"The best trial is now 1; to compare that one: orchestrator predictions {tmp_path}."
-        in section.sentences[1]
-    )
+    assert f"The best trial is now 1; to compare that one: orchestrator predictions {tmp_path}." in section.sentences[1]
 
 
 def test_of_many_classes_those_that_changed_are_listed(run: Path, tmp_path: Path) -> None:
