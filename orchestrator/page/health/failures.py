@@ -11,6 +11,7 @@ from orchestrator.failures import signature
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.health.ranges import numeric, place
 from orchestrator.page.recorded import Recorded
+from orchestrator.page.words import place as place_of_run
 from search.history import Trial
 from search.records import Status
 
@@ -32,7 +33,7 @@ def failures(run: Recorded) -> list[Finding]:
         return []
     blamed = _blamed(run, failed, [trial for trial in ended if trial.status in (Status.COMPLETED, Status.STOPPED)])
     diverged = failed[0].status is Status.DIVERGED
-    logs = orchestrator_line("logs", run.folder.name, "--failed")
+    logs = orchestrator_line("logs", place_of_run(run.folder), "--failed")
     remedy = f"Lower the rates or narrow the ranges ({logs})." if diverged else f"Read the log of the first one: {logs}"
     return [
         Finding(
