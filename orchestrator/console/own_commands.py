@@ -15,10 +15,8 @@ def python_words(folder: Path | str = os.curdir) -> list[str]:
     """This Python, as one types it in a folder: its name, if PATH has it, else its path."""
     own = Path(sys.executable)
     for name in ("python", own.name):
-        found = shutil.which(name)
-        if (
-            found and _is_same(Path(found), own) and _is_same(Path(found).parent, own.parent)
-        ):  # environments share a Python
+        found = Path(shutil.which(name) or "")
+        if _is_same(found.parent, own.parent) and _is_same(found, own):  # environments may link to one file
             return [name]
     return [_path(own, folder)]
 

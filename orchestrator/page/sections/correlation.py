@@ -79,6 +79,7 @@ def _sentences(run: Recorded, known: Sequence[_Known]) -> list[str]:
     saved = _saved(run)
     if saved is not None:
         configurations, spent = saved
+        less = trainings(configurations - rounded_trainings(spent))
         step = _step_seconds(run)
         time = (
             f" ({seconds_in_words((configurations - spent) * run.history.horizon * step)} at the usual time of a step)"
@@ -87,7 +88,7 @@ def _sentences(run: Recorded, known: Sequence[_Known]) -> list[str]:
         )
         sentences.append(
             f"{counted(configurations, 'configuration')} cost {trainings(spent)} full trainings; training each to the end would "
-            f"have cost {configurations}, so stopping early saved {trainings(configurations - rounded_trainings(spent))} full trainings, counted in "
+            f"have cost {configurations}, so stopping early saved {less} full trainings, counted in "
             f"steps{time}."
         )
     for first, then in pairwise(known):
