@@ -332,7 +332,7 @@ def test_the_block_says_what_is_spent_where_and_what_is_left(tmp_path: Path) -> 
     assert "  best    no result yet" in seen[0]
     last = {row[2:10].strip(): row for row in seen[-1]}
     assert " of 4 full trainings" in last["spent"]
-    shares = [int(share) for share in re.findall(r"(\d+)%", last["tasks"])]
+    shares = [int(share) for share in re.findall(r"(\d+) %", last["tasks"])]
     assert len(shares) == 2
     assert 99 <= sum(shares) <= 101
     assert re.search(r"\d+ (model|initial|random|promotion)", last["origins"])
