@@ -35,7 +35,9 @@ from tests.scripting import (
 )
 from trainables.carry_out import carry_out
 from trainables.scripts.channels import ScriptFailed
+from trainables.scripts.misnamed_file import MisnamedFile
 from trainables.scripts.process import end_leftovers
+from trainables.scripts.trial_folder import TrialFolder
 from trainables.workloads.script import Script
 
 pytestmark = pytest.mark.usefixtures("reports_find_this_checkout")
@@ -329,3 +331,10 @@ def test_a_module_that_its_package_lacks_is_refused_with_the_nearest(
         "python -m pytest",
     ):
         assert refused(there) == ""
+
+
+def test_a_file_that_came_since_the_last_look_has_no_wrong_name(tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"loss": 0.5}\n' * 50)
+    assert MisnamedFile(folder, "metrics.jsonl", "loss").look() == ""
+    assert MisnamedFile(folder, "metric.jsonl", "loss").look().endswith("Did you mean file='metrics.jsonl'?")

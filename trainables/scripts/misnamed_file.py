@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 import time
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from trainables.scripts.metrics_file import REST, MetricsFile
 from trainables.scripts.missing_metric import SURE
@@ -64,4 +64,7 @@ class MisnamedFile:
         return best if best and ratios[best] >= CLOSE else ""
 
     def _names(self) -> list[str]:
-        return sorted(path.relative_to(self._folder.path).as_posix() for path in self._folder.files)
+        """The other files: one of the name asked for may have come since the caller looked."""
+        place = self._folder.path
+        asked = set(map(Path, glob.glob(str(place / self._pattern), recursive=True)))
+        return sorted(path.relative_to(place).as_posix() for path in self._folder.files if path not in asked)
