@@ -45,6 +45,7 @@ def test_another_environment_on_the_path_is_not_this_one(tmp_path: Path, monkeyp
     (tmp_path / "orchestrator").write_text("#!/bin/sh\n")
     (tmp_path / "orchestrator").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # the project's own environment may be below the folder where the tests run
     assert python_words() == [str(Path(sys.executable).absolute())]
     assert orchestrator_line("list") == f"{HERE.absolute() / 'orchestrator'} list"
 
@@ -56,18 +57,20 @@ def test_an_environment_below_the_folder_has_its_short_path(monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("other_path")
-def test_the_printed_lines_run_where_no_environment_is_active(tmp_path: Path) -> None:
+def test_the_printed_lines_run_where_no_environment_is_active(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tune.py").write_text("import orchestrator, sys\nprint(orchestrator.__name__, sys.argv[1:])\n")
     record = {"command": [str(tmp_path / "tune.py"), "--budget", "3"], "code": {"folder": str(tmp_path)}}
     done = pasted(recorded_line(record, "--budget", "6"), ROOT)
     assert done.stdout == "orchestrator ['--budget', '6']\n", done.stderr
+    monkeypatch.chdir(tmp_path)
     done = pasted(orchestrator_line("list"), tmp_path)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_lines_of_a_sweep_run_where_no_environment_is_active(tmp_path: Path) -> None:
     script = ROOT / "tests" / "sweeps" / "steady.py"
-    done = run_script(script, "--simulate", "--runs", str(tmp_path), cwd=tmp_path, PATH=ELSEWHERE)
+    done = run_script(script, "--simulate", "--runs", str(tmp_path), cwd=tmp_path, PATH=ELSEWHERE, PYTHONPATH=str(ROOT))
     lines = {line[:13].strip(): line[13:] for line in done.stdout.splitlines()}
     for line in (lines["Report"], lines["More trials"]):
         done = pasted(f"{line} --help", tmp_path)
