@@ -239,6 +239,7 @@ def test_an_audit_finds_what_the_rules_did_not_decide(how: str, memory: Path) ->
     assert any(part in found[0] for part in said.split("|")), found[0]
 
 
+@pytest.mark.slow
 def test_the_command_runs_the_script_that_made_the_run(tmp_path: Path) -> None:
     script = tmp_path / "tune.py"
     script.write_text(

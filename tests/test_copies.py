@@ -87,6 +87,7 @@ def cells(config: Config, step: int) -> float:
     )
 
 
+@pytest.mark.slow
 def test_the_search_trains_no_copy_further_and_starts_few() -> None:
     tuning = AskAndTell(SPACE, MultitaskSearch(), horizon=9, seed=1)
     running = []

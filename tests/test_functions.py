@@ -140,6 +140,7 @@ def test_a_function_may_speak_of_torchs_switches() -> None:
         assert callable(pickle.loads(pickler.dumps(train)))
 
 
+@pytest.mark.slow
 def test_closures_lambdas_partials_methods_and_objects_run_in_a_process_of_their_own(assignment: Any) -> None:
     here = os.getpid()
 

@@ -219,6 +219,7 @@ def test_a_memo_of_another_searcher_is_not_taken_for_its_own() -> None:
     assert suggestion.origin in ("model", "promotion")
 
 
+@pytest.mark.slow
 def test_the_rule_of_sigopt_draws_tasks_with_its_frequencies() -> None:
     tasks = Task.epochs(0.1, 0.5, 1.0)
     searcher = SigOptSearch(n_initial=4, full=0.0)

@@ -41,6 +41,7 @@ for threads in (2, 1):
 """
 
 
+@pytest.mark.slow
 @needs_x86
 def test_a_narrow_network_trains_on_a_cpu_with_avx2_as_it_does_without_onednn() -> None:
     """With two threads it had another gradient, and no word of it; with one "double free or corruption"."""

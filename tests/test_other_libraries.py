@@ -84,6 +84,7 @@ class Tune:
     def report(self, metrics: Any) -> None: ...
 
 
+@pytest.mark.slow
 def test_a_report_to_another_library_is_named_in_the_failure(tmp_path: Path) -> None:
     with pytest.raises(
         RuntimeError, match=r"tune.report\(\) does not reach the sweep: use `from orchestrator import rep"
@@ -116,6 +117,7 @@ def prunes_itself_at_once(config: Any) -> None:
     if config["lr"]: raise optuna.TrialPruned("bad")  # fmt: skip  # noqa: E701
 
 
+@pytest.mark.slow
 def test_trial_pruned_ends_a_training_that_has_reported(tmp_path: Path) -> None:
     assert [item.kind for item in carried_out(prunes_itself, tmp_path)] == ["report", "ended"]
 

@@ -124,6 +124,7 @@ def test_a_scheduler_that_stops_and_a_limit_of_concurrency(local_ray: None, tmp_
     assert_each_step_is_there_once(search)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_searcher_that_resumes_trials(local_ray: None, tmp_path: Path) -> None:
     search = algorithm(OneStepAtATime())

@@ -92,7 +92,7 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize(("number", "code"), [
-    (signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+    pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_signal_to_the_whole_group_lets_trials_save_and_prints_the_command_that_goes_on(
     tmp_path: Path, number: int, code: int

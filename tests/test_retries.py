@@ -209,6 +209,7 @@ launch(Sweep("own", "python train.py", Space({"x": uniform(0, 1)}), minimize="lo
 """
 
 
+@pytest.mark.slow
 def test_the_command_names_the_flag_once_and_takes_it(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(TRAIN)
     (tmp_path / "tune.py").write_text(TUNE)

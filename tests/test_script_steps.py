@@ -173,7 +173,7 @@ def test_another_last_step_of_the_script_is_told_once_in_a_sweep(
     [
         pytest.param({"total": 200}, "the script counts to 200 (its progress bar: ", marks=pytest.mark.slow),
         pytest.param({"total": 100}, "", marks=pytest.mark.slow),
-        ({"total": 100, "inner": 37}, ""),
+        pytest.param({"total": 100, "inner": 37}, "", marks=pytest.mark.slow),
         ({"total": 200, "inner": 37}, "the script counts to 200 (its progress bar: "),
     ],
 )
