@@ -147,7 +147,7 @@ def test_the_text_of_a_shell_is_no_file_and_a_missing_script_still_is(project: P
     [
         ("uv run train.py", "uv"),
         ("uv --quiet run --no-sync python train.py", "uv"),
-        ("/opt/bin/poetry run my-train", "poetry"),
+        ("tools/bin/poetry run my-train", "poetry"),
         ("bash -c 'cd there && pipenv run python train.py'", "pipenv"),
         ("conda run -n torch python train.py", "conda"),
         ("hatch -e cuda run python train.py", "hatch"),
