@@ -327,6 +327,7 @@ def test_a_script_that_would_not_hear_the_question_is_not_asked(command: str, pr
     [
         ("docker run --rm -e TRIAL_FOLDER image python train.py", True),
         ("docker run --rm --init image python train.py", False),
+        ("docker run --rm image python train.py --init_from=resume", True),
         ("bash -c 'docker rm -f old; exec podman run image python train.py \"$@\"' train", True),
         ("docker exec trainer python /app/train.py", False),
     ],
@@ -364,7 +365,8 @@ def test_flags_that_a_shell_hands_on_are_said_to_be_unchecked(project: Path) -> 
     assert script(f"{sys.executable} -m pkg.train").space_doubt(space) == ""
 
 
-def test_make_gets_no_flags(project: Path) -> None:
+@pytest.mark.parametrize("command", ["make train LR={lr}", "env SEED=1 make -s train LR={lr}"])
+def test_make_gets_no_flags(command: str, project: Path) -> None:
     with pytest.raises(ValueError, match=r"the parameter 'wd' would be refused. Write Script\(flag='{name}={value}'\)"):
-        script("make train LR={lr}").check_space(Space({"lr": loguniform(0.1, 1), "wd": loguniform(0.1, 1)}))
-    script("make train LR={lr}").check_space(Space({"lr": loguniform(0.1, 1)}))
+        script(command).check_space(Space({"lr": loguniform(0.1, 1), "wd": loguniform(0.1, 1)}))
+    script(command).check_space(Space({"lr": loguniform(0.1, 1)}))

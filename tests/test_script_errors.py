@@ -123,11 +123,6 @@ def test_the_reason_is_the_error_itself(name: str) -> None:
         assert error_line("", f"epoch 1: loss=0.5\n{errors}") == reason
 
 
-def test_make_is_told_to_take_variables() -> None:
-    errors = "make: unrecognized option '--LR=0.1'\nUsage: make [options] [target] ...\n"
-    assert "write Script(flag='{name}={value}')" in error_line(errors, "", command="make train")
-
-
 def test_what_a_script_printed_before_a_segfault_is_no_reason(tmp_path: Path) -> None:
     text = "import os, signal\nprint('epoch 1: distance=0.5', flush=True)\nos.kill(os.getpid(), signal.SIGSEGV)"
     with pytest.raises(ScriptFailed, match=r"^killed by SIGSEGV after step 1 of 6: it printed no reason$"):

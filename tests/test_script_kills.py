@@ -192,8 +192,9 @@ def test_a_client_hears_sigterm_when_the_sweep_is_killed(tmp_path: Path) -> None
 ENDS = """
 import os, psutil, subprocess, sys
 from orchestrator.tune.keeper import end_descendants
+from trainables.scripts.trial_folder import RUNNER
 hears = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('heard'))); print(flush=True); time.sleep(600)"
-training = subprocess.Popen([sys.executable, "-c", hears], stdout=subprocess.PIPE, env=os.environ | {"TRIAL_RUNNER": "here:1"})
+training = subprocess.Popen([sys.executable, "-c", hears], stdout=subprocess.PIPE, env=os.environ | {RUNNER: "here:1"})
 training.stdout.readline()
 other = subprocess.Popen(["sleep", "600"])
 end_descendants()

@@ -19,7 +19,6 @@ _LAUNCHERS = {  # programs that start the one behind their options
     "uv", "poetry", "pipenv", "pdm", "pixi", "rye", "hatch", "conda", "mamba", "micromamba",
     "env", "nice", "nohup", "stdbuf", "time", "timeout", "numactl", "srun", "mpirun", "mpiexec",
 }  # fmt: skip
-_PYTHON = re.compile(r"(?:\S*/)?(?:python|pypy)[\d.]*")
 _NAMES_ANOTHER = {"-n", "--name", "-e", "--env", "--environment", "--extra", "--group", "--package"}  # their options
 
 
@@ -42,7 +41,7 @@ def entry_point(words: Sequence[str]) -> EntryPoint | None:
     for place, word in enumerate(words):
         if word.endswith(".py") and not word.startswith("-"):
             return EntryPoint(place, Path(word))
-        if word == "-c" and any(map(_PYTHON.fullmatch, words[:place])):
+        if word == "-c" and any(map(is_python, words[:place])):
             return None  # its own text trains
         if word == "-m" and place + 1 < len(words) and (path := module_file(words[place + 1])) is not None:
             return EntryPoint(place + 1, path)
@@ -52,6 +51,10 @@ def entry_point(words: Sequence[str]) -> EntryPoint | None:
             if module and (path := module_file(module)) is not None:
                 return EntryPoint(place, path)
     return None
+
+
+def is_python(program: str) -> bool:
+    return bool(re.fullmatch(r"(?:python|pypy)[\d.]*", Path(program).name))
 
 
 def is_program(words: Sequence[str], place: int) -> bool:

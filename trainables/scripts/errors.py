@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import signal
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -137,8 +136,6 @@ def _without_usage(lines: Sequence[str]) -> list[str]:
 
 
 def _with_hint(line: str, known: Mapping[str, Flag], command: str) -> str:
-    if re.match(r"\w*make: unrecognized option", line) and shlex.split(command)[:1] == ["make"]:
-        return f"{line}. make takes variables: write Script(flag='{{name}}={{value}}')."
     if line.startswith("ModuleNotFoundError: ") and (python := python_of(command)):
         return f"{line} ({python})"
     unknown = _UNKNOWN.search(line)

@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainables.scripts.entry_point import is_program
+
 RUNNERS = {".py": "python", ".sh": "bash", ".R": "Rscript", ".jl": "julia"}
 
 
@@ -68,7 +70,9 @@ def _missing_interpreter(first: str) -> str:
 
 def refused_by_make(command: str, names: Sequence[str]) -> str:
     """What is wrong if the command is make's, which takes no flags but its own; else empty. `names`: parameters for flags."""
-    if not names or Path(shlex.split(command)[0]).name not in ("make", "gmake"):
+    words = shlex.split(command)
+    makes = [place for place, word in enumerate(words) if Path(word).name in ("make", "gmake")]
+    if not names or not any(is_program(words, place) for place in makes):
         return ""
     return (
         f"{command!r}: make takes variables and no flags, so the parameter {names[0]!r} would be refused. "

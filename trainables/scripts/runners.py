@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainables.scripts.entry_point import entry_point, module_name
+from trainables.scripts.entry_point import entry_point, is_python, module_name
 
 _ADD = {  # how a package comes into the project's environment
     "uv": "uv add", "poetry": "poetry add", "pipenv": "pipenv install", "pdm": "pdm add", "pixi": "pixi add",
@@ -57,7 +57,7 @@ def withholds_output(command: str) -> str:
 def container_doubt(command: str) -> str:
     """What is wrong if the command's container would train on when its trial is stopped; else empty."""
     found = _CONTAINER.search(command)
-    if found is None or "--init" in command or "--pid=host" in command:
+    if found is None or re.search(r"\s(?:--init|--pid=host)(?=[\s='\"]|$)", command):
         return ""
     return (
         f"without --init the first process of a container may ignore SIGTERM, so that the container of a stopped trial trains "
@@ -100,4 +100,4 @@ def import_remedy(error: str, command: str) -> str:
 def python_of(command: str) -> str:
     """The full path of the interpreter that the command starts with; empty if it starts with another program."""
     program = next(iter(shlex.split(command)), "")
-    return (shutil.which(program) or "") if re.fullmatch(r"(?:python|pypy)[\d.]*", Path(program).name) else ""
+    return (shutil.which(program) or "") if is_python(program) else ""
