@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.scripting import assigned, script, texts, trained
+from tests.support import ROOT
 from trainables.scripts.channels import ScriptFailed
+from trainables.scripts.names import key_of
 
 WRONG_NAME = """
 {first}
@@ -79,3 +84,79 @@ def test_a_name_that_only_settings_have_is_named_nevertheless(tmp_path: Path) ->
     text = "for n in range(3): print(f'  val_acc={n},', flush=True)\n"
     with pytest.raises(ScriptFailed, match=r"it named val_acc\. Did you mean 'val_acc'\?"):
         trained(script(tmp_path, text, metric="valid_acc"), assigned(tmp_path))
+
+
+NAMES = [
+    "Val Loss", "val/loss", "mAP@50", "R²", "acc %", "loss_", "Δloss", "损失", "准确率", "損失", "Verlust für Größe",
+    "हानि", "हीन", "ค่า", "😀", "😡", "#", "", " ",
+]  # fmt: skip
+
+
+def test_the_loggers_name_a_metric_as_the_readers_do() -> None:
+    path = ROOT / "trainables" / "scripts" / "startup" / "sitecustomize.py"
+    spec = importlib.util.spec_from_file_location("startup", path)
+    assert spec is not None
+    assert spec.loader is not None
+    startup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(startup)
+    assert [startup._key(name) for name in NAMES] == [key_of(name) for name in NAMES]
+
+
+def test_names_of_any_alphabet_are_told_apart() -> None:
+    assert len({key_of(name) for name in NAMES if name.strip()}) == len(NAMES) - 3  # Val Loss is val/loss
+
+
+REPORTED = """
+from orchestrator import report
+for step in range(1, 4): report(step, {"准确率": 0.9, "LOSS": 7.0, "损失": 0.4 / step, "loss": 0.5 / step})
+"""
+
+
+@pytest.mark.parametrize(("metric", "first"), [("损失", 0.4), ("loss", 0.5)])
+def test_a_metric_is_reported_by_its_own_name(metric: str, first: float, tmp_path: Path) -> None:
+    items = trained(script(tmp_path, REPORTED, metric=metric, horizon=3), assigned(tmp_path, until=3))
+    found = [item.metrics[metric] for item in items if item.kind == "report"]
+    assert found == [pytest.approx(first / step) for step in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("content", "end"),
+    [
+        ("epoch,准确率,损失\n1,0.9,0.4\n2,0.95,0.3\n", "csv"),
+        ("".join(json.dumps({"epoch": n, "准确率": 0.9, "损失": 0.5 - n / 10}) + "\n" for n in (1, 2)), "jsonl"),
+        (json.dumps({"准确率": [0.9, 0.9], "损失": [0.4, 0.3]}) + "\n", "json"),
+    ],
+)
+def test_a_metric_of_any_alphabet_is_read_from_a_file(content: str, end: str, tmp_path: Path) -> None:
+    text = f"import os\nopen(os.environ['TRIAL_FOLDER'] + '/metrics.{end}', 'w').write({content!r})\n"
+    workload = script(tmp_path, text, metric="损失", file=f"metrics.{end}", horizon=2)
+    items = trained(workload, assigned(tmp_path, until=2))
+    assert [(item.step, item.metrics["损失"]) for item in items if item.kind == "report"] == [(1, 0.4), (2, 0.3)]
+
+
+@pytest.mark.parametrize(
+    ("line", "metric"),
+    [
+        ("print(f'エポック {n}: 損失={0.5 / n}', flush=True)", "損失"),
+        ("print(f'epoch {n}：训练损失：0.9，损失：{0.5 / n}，准确率：90％', flush=True)", "损失"),
+        ("print(f'epoch {n}: हानि={0.5 / n} हीन=0.9', flush=True)", "हानि"),
+        ("print(f'epoch {n}: Δloss=0.01, loss={0.5 / n}', flush=True)", "loss"),
+    ],
+)
+def test_a_metric_of_any_alphabet_is_read_from_a_printed_line(line: str, metric: str, tmp_path: Path) -> None:
+    text = f"for n in range(1, 4): {line}\n"
+    items = trained(script(tmp_path, text, metric=metric, horizon=3), assigned(tmp_path, until=3))
+    assert [item.metrics[metric] for item in items if item.kind == "report"] == [0.5, 0.25, 0.5 / 3]
+
+
+def test_steps_may_be_counted_by_a_word_of_any_alphabet(tmp_path: Path) -> None:
+    text = "for n in (2, 4, 6): print(f'エポック {n}/6: 損失={1 / n}', flush=True)\n"
+    workload = script(tmp_path, text, metric="損失", step="エポック", horizon=6)
+    items = trained(workload, assigned(tmp_path, until=6))
+    assert [item.step for item in items if item.kind == "report"] == [2, 4, 6]
+
+
+def test_the_names_of_any_alphabet_are_told_if_the_metric_is_missing(tmp_path: Path) -> None:
+    text = "for n in range(3): print(f'epoch {n}: 准确率: {n}', flush=True)\n"
+    with pytest.raises(ScriptFailed, match=re.escape("it named 准确率")):
+        trained(script(tmp_path, text, metric="损失"), assigned(tmp_path))

@@ -25,7 +25,7 @@ import cloudpickle
 from trainables.cached import store_by_value
 from trainables.execution.foreign_functions import ends_a_trial, reports_elsewhere
 from trainables.scripts.environment import with_startup
-from trainables.scripts.names import key_of
+from trainables.scripts.names import same_name
 from trainables.scripts.trial_folder import FOLDER, LOGGED, PLACE, REPORTS, RETURNED
 
 store_by_value(cloudpickle.Pickler)
@@ -118,7 +118,7 @@ def _has_reported() -> bool:
 
 def _has_logged(metric: str) -> bool:
     """Whether the function has logged the metric to W&B or its like."""
-    return any(key_of(name) == key_of(metric) for name in _logged_names())
+    return same_name(metric, _logged_names()) is not None
 
 
 def _logged_names() -> list[str]:
@@ -151,7 +151,7 @@ def _metrics(result: Any, metric: str) -> dict[str, float] | None:
     """The numbers of a result; None if it is neither a number nor a dict with the metric."""
     named = result if isinstance(result, Mapping) else {metric: result}
     numbers = {str(name): number for name, value in named.items() if (number := _number(value)) is not None}
-    return numbers if any(key_of(name) == key_of(metric) for name in numbers) else None
+    return None if same_name(metric, numbers) is None else numbers
 
 
 def _number(value: Any) -> float | None:

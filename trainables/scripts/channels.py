@@ -13,7 +13,7 @@ from trainables.scripts.line import Line, Value
 from trainables.scripts.metrics_file import MetricsFile
 from trainables.scripts.misnamed_file import MisnamedFile
 from trainables.scripts.missing_metric import MissingMetric
-from trainables.scripts.names import STEP_WORDS, key_of
+from trainables.scripts.names import STEP_WORDS, key_of, same_name
 from trainables.scripts.output_stream import OutputStream
 from trainables.scripts.phases import before_training, phase_of
 from trainables.scripts.step_count import Reading
@@ -195,7 +195,7 @@ class Channels:
     def _of_report(self, step: int, metrics: dict[str, float]) -> Reading:
         metric = self._script.metric
         text = f"report({step}, {', '.join(f'{name}={value:g}' for name, value in metrics.items())})"
-        name = next((name for name in metrics if key_of(name) == key_of(metric)), None)
+        name = same_name(metric, metrics)
         if name is None:
             raise failure_of(self._script)(f"{text} names no {metric!r}{self.missing.hint(list(metrics))}")
         told = {**metrics, metric: metrics[name]}

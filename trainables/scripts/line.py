@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from trainables.scripts.names import OTHERS, SAME, SPLITS, is_record, key_of
+from trainables.scripts.names import OTHERS, SAME, SPLITS, is_record, key_of, same_name
 
 NOT_FINITE = r"(?:nan(?:\(\w*\)|\b)|inf(?:inity)?\b|1\.#(?:qnan|snan|ind|inf)\d*)"  # also C's -nan(ind), 1.#QNAN
 NUMBER = (
@@ -76,7 +76,9 @@ class Line:
 
     def other(self, name: str) -> str:
         """What stands in a row in place of the number of `name`; empty if nothing does."""
-        return next((text for other, text in (self.others or {}).items() if key_of(other) == key_of(name)), "")
+        others = self.others or {}
+        same = same_name(name, others)
+        return "" if same is None else others[same]
 
     @property
     def whole_numbers(self) -> dict[str, int]:

@@ -260,8 +260,11 @@ def _row(cells: Mapping[str, str], text: str) -> Line:
     for name, shown in cells.items():
         if not _NUMBER.fullmatch(shown):
             others |= {name: shown} if shown not in ("", name) else {}  # a repeated header says nothing
-        elif (key := key_of(name).removeprefix("train_")) in STEP_WORDS or key == "":
-            steps.setdefault(key or "index", number_of(shown))
+        elif (key := key_of(name).removeprefix("train_")) in STEP_WORDS or key in (
+            "",
+            "#",
+        ):  # pandas numbers its rows below no name
+            steps.setdefault(key.strip("#") or "index", number_of(shown))
         else:
             values.append(Value(name, shown))
     return Line(text, tuple(values), steps, others=others)

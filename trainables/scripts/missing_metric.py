@@ -19,7 +19,7 @@ _METRIC = re.compile(
     re.I,
 )
 _SETTINGS = re.compile(  # a part of a printed configuration: one name and a comma, or all in brackets
-    r"^\s*[\"']?[A-Za-z_][\w.]*[\"']?\s*[=:]\s*[^,]*,\s*$|\b(?:Namespace|\w*(?:[Aa]rguments|[Aa]rgs|Config))\("
+    r"^\s*[\"']?[^\W\d][\w.]*[\"']?\s*[=:]\s*[^,]*,\s*$|\b(?:Namespace|\w*(?:[Aa]rguments|[Aa]rgs|Config))\("
     r"|\b(?:args|arguments|config|configuration|params|parameters|hparams|hyperparameters|settings|options)\W{0,4}\{"
 )
 _told: set[tuple[str, str]] = set()  # notices of this process, to give each only once

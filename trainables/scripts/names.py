@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
+from collections.abc import Iterable
 
 ENVIRONMENT_STEPS = (
     "timestep", "timesteps", "time_step", "time_steps", "num_timesteps", "total_timesteps",
@@ -33,10 +35,15 @@ SPLITS = (
 SAME = {"val": "valid", "validation": "valid", "training": "train", "testing": "test", "evaluation": "eval"}
 OTHERS = {*SPLITS, "best", "min", "max", "lowest", "highest", "final", "last", "previous", "old", "smoothed", "ema"}
 
+MARKS = "".join(sign for sign in map(chr, range(0x300, 0x2000)) if unicodedata.category(sign).startswith("M"))
+"""Signs that belong to the letter before them, such as the vowels of Hindi and Thai; \\w has none of them."""
+LETTER = r"[^\W\d]"  # of any alphabet, or _, as a name begins
+_BETWEEN_WORDS = re.compile(rf"(?:[^\w{MARKS}@%]|_)+")
+
 
 def splits_in(text: str) -> set[str]:
     """The parts of the data that a name or a path mentions: {"valid"} of `logs/val_metrics.csv`."""
-    return {SAME.get(word, word) for word in re.split(r"[^a-z]+", text.lower()) if word in SPLITS}
+    return {SAME.get(word, word) for word in re.split(r"[\W\d_]+", text.lower()) if word in SPLITS}
 
 
 def likeliest(name: str, seen: list[str]) -> str | None:
@@ -87,6 +94,12 @@ def is_record(name: str, metric: str) -> bool:
     return any(ends) and bool(OTHERS.difference(SPLITS).intersection(key_of(name).split("_")))
 
 
+def same_name(name: str, among: Iterable[str]) -> str | None:
+    """The one of some names that is `name`, or else another spelling of it; None if there is none."""
+    alike = [other for other in among if key_of(other) == key_of(name)]
+    return name if name in alike else next(iter(alike), None)
+
+
 def may_be_a_setting(word: str) -> bool:
     """Whether a script may print this word with the number of all its steps: `timesteps=100000`."""
     return word in ENVIRONMENT_STEPS and (word.startswith("total_") or word.endswith("s"))
@@ -94,7 +107,7 @@ def may_be_a_setting(word: str) -> bool:
 
 def key_of(name: str) -> str:
     """A key that ignores spelling: "Val Loss", "val/loss" and "val_loss" have the same."""
-    key = re.sub(r"[^a-z0-9@²%]+", "_", name.lower()).strip("_")
+    key = _BETWEEN_WORDS.sub("_", name.casefold()).strip("_") or name.strip()  # a name may be signs only
     return key.removeprefix("current_").removeprefix("trainer_") if key.endswith(STEP_WORDS) else key
 
 

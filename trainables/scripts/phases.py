@@ -17,7 +17,7 @@ _BEFORE_TRAINING = (
 def phase_of(text: str) -> str:
     """The words of a line before its step, which lines of one phase have in common: `lr_finder step` of the line
     `lr_finder step 3: loss 0.5`."""
-    return " ".join(re.findall(r"[a-z_]+", before_step(text).lower()))
+    return " ".join(re.findall(r"[^\W\d]+", before_step(text).lower()))
 
 
 def before_training(text: str, metric: str) -> str:

@@ -20,6 +20,8 @@ from typing import Any
 from trainables.scripts.line import COUNT, NOT_FINITE, NUMBER, Line, Value, number_of, whole
 from trainables.scripts.names import (
     ENVIRONMENT_STEPS,
+    LETTER,
+    MARKS,
     SAME,
     SPLITS,
     STEP_WORDS,
@@ -29,13 +31,16 @@ from trainables.scripts.names import (
 
 NAME_LENGTH = 100  # characters before a number in which to look for its name
 LONGEST = 20_000  # characters of a line to read
+_FULL_WIDTH = str.maketrans(
+    {"：": ": ", "＝": "=", "，": ", ", "、": ", ", "；": "; ", "（": "(", "）": ")", "。": ". ", "％": "%"}
+)
 
 _UNIT = r"\s?(?:%|(?:ms|us|µs|ns|s|secs?|seconds?|min|h|hrs?|dB|[kKMG]i?B|Hz|px|bits|bpc|bpb|°C?|it/s|s/it|/s|/sec))"
 _ENDS = rf"(?:{_UNIT})?(?=$|\s|[;|)\]}}\"'±(]|,(?!\d)|\.(?=\s|$)|\+/-|:(?=\s|$))"
-_WORD = r"[A-Za-z_](?:[\w/.@²²-]*[\w@²])?(?:'s)?(?:\(\w[\w.-]*\))?"
+_WORD = rf"{LETTER}(?:[\w{MARKS}/.@-]*[\w{MARKS}@])?(?:'s)?(?:\(\w[\w{MARKS}.-]*\))?"
 _VALUE = re.compile(rf"(?<![\w.])(?:{NUMBER}){_ENDS}", re.I)
 _NAME = re.compile(
-    rf"(?P<quote>[\"'])?(?P<name>{_WORD}(?:(?(quote)[ ]+|[ ]){_WORD}){{0,4}})(?(quote)(?P=quote))"
+    rf"(?<![\w{MARKS}])(?P<quote>[\"'])?(?P<name>{_WORD}(?:(?(quote)[ ]+|[ ]){_WORD}){{0,4}})(?(quote)(?P=quote))"
     r"(?:\s*(?:==?|:|│|┃)\s*|\s+\|\s+|\s+)[\"'\[(]{0,2}\s*$"
 )
 _PLAIN = re.compile(rf"{_WORD}(?: {_WORD})*")
@@ -48,9 +53,9 @@ _STEP = re.compile(
     r"(?P<number>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:\s*(?:/|of)\s*(?P<total>\d{1,3}(?:,\d{3})+|\d+))?(?![\w.]*\w)[\"'\])]?",
     re.I,
 )  # fmt: skip
-_COUNTED = re.compile(rf"(?<![\w/.-])(?P<word>[A-Za-z][\w-]*)\s*[=:#]?\s*{COUNT}")
+_COUNTED = re.compile(rf"(?<![\w{MARKS}/.-])(?P<word>{LETTER}[\w{MARKS}-]*)\s*[=:#]?\s*{COUNT}")
 _LEADING = re.compile(r"^[\s;]*(?:\[\s*(?P<bracket>\d+)\s*(?:/\s*\d+\s*)?\]|(?P<index>\d+):(?=\s))(?!\s*\[)")
-_LETTERS, _TURNS_INTO = re.compile(r"[a-z_]+"), re.compile(r"\s*(?:->|-->|→|=>)")
+_LETTERS, _TURNS_INTO = re.compile(rf"{LETTER}+"), re.compile(r"\s*(?:->|-->|→|=>)")
 _COLUMN = re.compile(rf"\s*\|\s*{NUMBER}\s*(?:\||$)", re.I)  # one name, several columns
 _SEVERAL = re.compile(rf"[,\s]\s*{NUMBER}[^\[\]()]*[\])]", re.I)  # behind the first number of a list
 _LEADING_NUMBER = re.compile(NUMBER, re.I)
@@ -107,6 +112,7 @@ def read(text: str, names: Sequence[str] = ()) -> Line:
     aliases = {f"named__{place}": name for place, name in enumerate(names) if not _PLAIN.fullmatch(name)}
     for alias, name in aliases.items():
         plain = re.sub(rf"(?<![\w/.-]){re.escape(name)}(?![\w/@(\[])", alias, plain)
+    plain = plain.translate(_FULL_WIDTH)
     progress = [(int(found[1] or found[3]), int(found[2] or found[4])) for found in _PROGRESS.finditer(plain)]
     steps, heading, plain, own = _take_steps(_LEVEL.sub(" ; ", _STAMPS.sub(" ; ", plain)))
     inner = [place for place in progress if place not in own]
@@ -134,9 +140,7 @@ def measured(line: str) -> dict[str, float]:
     return {value.name: value.number for value in reversed(found.values)} | dict(found.steps)
 
 
-_SAYING = (
-    r"epoch|step|iter|update|round|episode|=|[a-z_@\"'\])](?:: |:[-.\d])|\[\d+\]|^\s*\d+[:/]"  # signs of a useful line
-)
+_SAYING = r"epoch|step|iter|update|round|episode|=|(?:[^\W\d]|[@\"'\])])(?::(?: |[-.\d])|：)|\[\d+\]|^\s*\d+[:/]"  # signs of a useful line
 
 
 class Reader:
@@ -179,7 +183,7 @@ class Reader:
         bare = _BAR.sub("  ", re.sub(r"\d+%.*$", "", line.text) if _BAR.search(line.text) else line.text)
         cells = [cell for cell in re.split(r"\s{2,}|\t+|\s*[|│┃]\s*", bare.strip(" |│┃:\t")) if cell]
         numeric = [_cell(cell) for cell in cells]
-        if len(cells) >= 2 and not line.values and all(re.match(r"#$|[A-Za-z]", cell) for cell in cells):
+        if len(cells) >= 2 and not line.values and all(re.match(rf"#$|{LETTER}", cell) for cell in cells):
             self._columns = cells
             return replace(line, is_heading=False)
         if self._columns[:1] == ["#"] and len(cells) == len(self._columns) - 1:
@@ -328,11 +332,11 @@ def _values(text: str) -> Iterator[Value]:
     split, position = "", 0
     for number in _VALUE.finditer(text):
         begin = max(position, number.start() - NAME_LENGTH)
-        found = _NAME.search(text[begin : number.start()])
+        found = _NAME.search(text, begin, number.start())
         if found is None:
             continue
         name = found["name"]
-        for word in _LETTERS.findall(text[position : begin + found.start()].lower()):
+        for word in _LETTERS.findall(text[position : found.start()].lower()):
             split = SAME.get(word, word) if word in SPLITS else split
         first = name.split()[0].lower()
         if " " in name and first in SPLITS:

@@ -73,4 +73,4 @@ def _said(text: str) -> Iterator[str]:
 
 
 def _words(text: str) -> set[str]:
-    return set(re.findall(r"[a-z0-9]+", text.lower()))
+    return set(re.findall(r"[^\W_]+", text.casefold()))

@@ -16,10 +16,13 @@ import os
 import re
 import sys
 import threading
+import unicodedata
 from typing import Any, Callable, Dict, FrozenSet  # noqa: UP035
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _MOST = 20  # sets of names without the metrics, and rows of each: they are for the message that the metric is missing
+_MARKS = "".join(sign for sign in map(chr, range(0x300, 0x2000)) if unicodedata.category(sign).startswith("M"))
+_BETWEEN_WORDS = re.compile(r"(?:[^\w{}@%]|_)+".format(_MARKS))  # noqa: UP032
 _within = threading.local()  # set while a logging function runs, which may call another one
 _others: Dict[FrozenSet[str], int] = {}  # noqa: UP006
 _first: Dict[str, Any] = {}  # noqa: UP006 - kind of logger → the run that the metric was first logged in
@@ -68,7 +71,8 @@ def _number(value: Any) -> Any:
 
 
 def _key(name: str) -> str:
-    return re.sub(r"[^a-z0-9@²%]+", "_", name.lower()).strip("_")
+    """As `key_of` in names.py."""
+    return _BETWEEN_WORDS.sub("_", name.casefold()).strip("_") or name.strip()
 
 
 def _follow(owner: Any, name: str, tell: Callable[..., None]) -> None:
