@@ -140,3 +140,9 @@ def test_the_reason_of_a_rank_is_found_under_the_true_torchrun(tmp_path: Path) -
     workload = Script(command, metric="distance", mode="min", horizon=6, flag="--{name}={value}")
     with pytest.raises(ScriptFailed, match=r"^the data are empty \(exit code 1"):
         trained(workload, assigned(tmp_path))
+
+
+def test_the_error_below_long_output_is_told(tmp_path: Path) -> None:
+    text = "import sys\nsys.stderr.write(('x' * 98 + '\\n') * 82_000)\nraise RuntimeError('CUDA out of memory')\n"
+    with pytest.raises(ScriptFailed, match="RuntimeError: CUDA out of memory"):
+        trained(script(tmp_path, text), assigned(tmp_path))

@@ -1,7 +1,7 @@
 """Read a script's output line by line from a file, while the script writes it.
 
 We use files, not pipes: the output of a script whose worker was killed is still there for the next worker. On Linux the
-place of the output already read is given back to the disk, so that a talkative script does not fill it.
+place of the output already read is given back to the disk, so that a talkative script does not fill it, but for its end, in which an error may stand.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trainables.scripts.line import Line
 from trainables.scripts.printed import Reader, progress_in
+from trainables.scripts.trial_folder import TAIL
 
 CHUNK = 1_000_000  # bytes at a time
 LAST = 2000  # bytes of the output in which to look for progress bars
@@ -72,12 +73,14 @@ class OutputStream:
         return self.position - self._freed >= GIVEN_BACK
 
     def give_back(self) -> None:
-        """Free the disk space of the output already read; the file keeps its length, so appending to it still works."""
+        """Free the disk space of the output already read, but for its end; the file keeps its length, so appending to it
+        still works."""
         self._freed = self.position
-        if sys.platform == "linux" and self._path.exists():
+        end = self.position - TAIL
+        if end > 0 and sys.platform == "linux" and self._path.exists():
             with open(self._path, "r+b") as file:
                 ctypes.CDLL(None).fallocate(
-                    file.fileno(), _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(self.position)
+                    file.fileno(), _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(end)
                 )
 
     def _read(self, data: bytes) -> list[Line]:

@@ -32,6 +32,7 @@ RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "LOCAL_RANK
 STEPS, MEMORY, OUTPUT, ERRORS = "steps.jsonl", "memory.json", "stdout.txt", "stderr.txt"
 LOGGED = "logged.jsonl"
 RETURNED = "returned.txt"
+TAIL = 200_000  # bytes at the end of an output file in which to look for an error
 
 
 class TrialFolder:
@@ -155,7 +156,7 @@ class TrialFolder:
         path = self.place / name
         return path.stat().st_size if path.exists() else 0
 
-    def tail(self, name: str, limit: int = 200_000) -> str:
+    def tail(self, name: str, limit: int = TAIL) -> str:
         """The end of an output file."""
         if not self.size(name):
             return ""
