@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sys
 import time
@@ -115,6 +116,62 @@ def test_a_script_that_cannot_be_imported_here_is_doubted_and_not_refused(tmp_pa
     trains = f"open({str(tmp_path / 'trained')!r}, 'w')\nimport a_module_that_is_not_there\n"
     assert script(tmp_path, trains).doubt() == "", "what may not know --help is not started"
     assert not (tmp_path / "trained").exists()
+
+
+IMPORTED = (
+    "import argparse\n{imports}\nparser = argparse.ArgumentParser()\noptions.add_to(parser)\nparser.parse_args()\n"
+)
+ADDS = "def add_to(parser):\n    for name in {names}: parser.add_argument(f'--{{name}}', type=float)\n"
+
+
+@pytest.mark.parametrize(
+    ("imports", "place", "is_seen"),
+    [
+        ("import options", "options.py", True),
+        ("from pkg import (\n    options,\n)", "pkg/options.py", True),
+        ("import pkg.all as options", "pkg/inner/options.py", True),
+        ("from importlib import import_module\noptions = import_module('options')", "options.py", False),
+        ("import sys\nsys.path.insert(0, 'a/library')\nimport options", "a/library/options.py", False),
+    ],
+)
+def test_a_flag_that_an_imported_file_adds_later_is_known(
+    imports: str, place: str, is_seen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(asking, "RECENT", 0.0)
+    options = tmp_path / place
+    options.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "pkg" / "inner").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "pkg" / "all.py").write_text("from .inner.options import *\n")
+    options.write_text(ADDS.format(names=["lr"]))
+    workload, space = script(tmp_path, IMPORTED.format(imports=imports)), Space({"dropout": uniform(0, 0.5)})
+    with pytest.raises(ValueError, match="has no flag --dropout; it has --lr"):
+        workload.check_space(space)
+    options.write_text(ADDS.format(names=["lr", "dropout"]))
+    assert ("dropout" in workload.known_flags()) is is_seen
+    workload.check_space(space)
+    assert "dropout" in workload.known_flags()
+
+
+def test_another_program_of_the_name_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(tmp_path, ARGPARSE)
+    for folder, flag in (("one", "lr"), ("two", "dropout")):
+        program = tmp_path / folder / "trainer"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\necho '  --{flag} NUMBER'\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+        workload = Script(f"trainer {tmp_path / 'train.py'}", metric="loss", mode="min", horizon=1)
+        assert set(workload.known_flags()) == {flag}
+
+
+def test_a_refusal_asks_only_once(tmp_path: Path) -> None:
+    count = tmp_path / "asked.txt"
+    workload = script(tmp_path, f"open({str(count)!r}, 'a').write('once ')\n" + ARGPARSE)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="has no flag --weight"):
+            workload.check_space(Space({"weight": uniform(0, 1)}))
+    assert count.read_text() == "once "
 
 
 def test_absls_flags_are_read_from_its_help() -> None:

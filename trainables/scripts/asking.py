@@ -1,7 +1,7 @@
 """Ask a script for its flags: call it once with `--help`, after the subcommand that the command names.
 
 Only if it reads its flags with argparse, click, typer, absl or a library based on them: another script might train at once.
-So a wrong name is refused before anything starts.
+So a wrong name is refused before anything starts. The answers are kept: a script that imports torch takes seconds.
 """
 
 from __future__ import annotations
@@ -9,72 +9,112 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import math
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec
 
 from trainables.scripts import subcommands
-from trainables.scripts.entry_point import entry_point
+from trainables.scripts.entry_point import entry_point, source
 from trainables.scripts.errors import error_line
 from trainables.scripts.flags import Flag, flags_of, names_in
+from trainables.scripts.imported_files import imported_files
 from trainables.scripts.runners import without_our_own
 from trainables.scripts.shell_scripts import lost_parameter
 
+RECENT = 60.0  # seconds in which an answer stays true whatever changes on the disk
 PATIENCE = 60.0  # seconds to wait for --help, as the script may import torch first
 _ASKABLE = re.compile(
     r"\b(?:argparse|ArgumentParser|click|typer|absl|HfArgumentParser|jsonargparse|LightningCLI|simple_parsing|tyro|configargparse)\b"
 )
 
+_Arguments = ParamSpec("_Arguments")
+
+
+def surely(check: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
+    """The same check, which raises ValueError only by answers of now: a script's flags may be of a library that is new."""
+
+    @functools.wraps(check)
+    def checked(*values: _Arguments.args, **named: _Arguments.kwargs) -> None:
+        recently = time.monotonic() - RECENT
+        try:
+            return check(*values, **named)
+        except ValueError:
+            older = [key for key, (_, since) in _answers.items() if since < recently]
+            if not older:
+                raise
+        for key in older:
+            del _answers[key]
+            with contextlib.suppress(OSError):
+                _kept(key).unlink(missing_ok=True)
+        return check(*values, **named)
+
+    return checked
+
 
 def ask(command: str) -> dict[str, Flag]:
     """The flags that the script of this command lists, or the subcommand that it names; empty if it cannot be asked, or
     nobody knows which word is its subcommand."""
-    start, text = _askable(command)
-    words = asked_words(command)
-    if not start or (len(words) == len(start) and subcommands.may_name_one(shlex.split(command)[len(start) :], text)):
+    script, words = _askable(command), asked_words(command)
+    if script is None:
         return {}
-    return flags_of(_help(words, str(Path.cwd()), text).text)
+    start, more = script.start, shlex.split(command)[len(script.start) :]
+    if len(words) == len(start) and subcommands.may_name_one(more, script.text):
+        return {}
+    return flags_of(script.help(words))
 
 
 def asked_words(command: str) -> tuple[str, ...]:
     """The words of the command that start the script, up to its subcommand if it has one; none if it cannot be asked."""
-    start, text = _askable(command)
-    words = shlex.split(command)
-    return tuple(words[: subcommands.chosen(words, len(start), _answers(text))]) if start else ()
+    script, words = _askable(command), shlex.split(command)
+    return () if script is None else tuple(words[: subcommands.chosen(words, len(script.start), script.help)])
 
 
 def mistyped_subcommand(command: str) -> str:
     """What is wrong with the subcommand of the command; empty if nothing is, or nobody knows."""
-    start, text = _askable(command)
-    return subcommands.mistyped(shlex.split(command), len(start), _answers(text)) if start else ""
+    script = _askable(command)
+    return "" if script is None else subcommands.mistyped(shlex.split(command), len(script.start), script.help)
 
 
 def why_unanswered(command: str) -> str:
     """The error with which the command ends instead of listing the script's flags; empty if it lists them, or is not asked."""
-    words, text = _askable(command)
-    said = _help(words, str(Path.cwd()), text) if words else ANSWERED
+    script = _askable(command)
+    said = ANSWERED if script is None else _said(script.start, script.state)
     return "" if said.is_answer else error_line(said.text, "")
 
 
-def _askable(command: str) -> tuple[tuple[str, ...], str]:
-    """The words that start the script, and its text; no words if it may not know --help and train at once."""
+class _Script(NamedTuple):
+    """A script that can be asked: the words that start it, its source, and the `state` of what its answers depend on."""
+
+    start: tuple[str, ...]
+    text: str
+    state: str
+
+    def help(self, words: Sequence[str]) -> str:
+        """What it answers to --help after these words."""
+        return _said(tuple(words), self.state).text
+
+
+def _askable(command: str) -> _Script | None:
+    """The script of a command; None if it may not know --help and train at once."""
     words = shlex.split(command)
     entry = entry_point(words)
     if entry is None or any(map(names_in, words[: entry.place])) or not _ASKABLE.search(entry.text):
-        return (), ""
+        return None
     start = tuple(words[: entry.place + 1])
-    hears = not lost_parameter(shlex.join(start), ["help"])  # a shell script may start it without further words
-    return (start, entry.text) if hears else ((), "")
-
-
-def _answers(text: str) -> subcommands.Help:
-    """What a script with this text answers to --help after some words."""
-    return lambda words: _help(tuple(words), str(Path.cwd()), text).text
+    if lost_parameter(shlex.join(start), ["help"]):  # a shell script may start it without further words
+        return None
+    programs = (os.path.abspath(found) for word in start if (found := shutil.which(word)) is not None)
+    texts = (source(path) or "" for path in imported_files(entry.path))
+    state = hashlib.sha256("\0".join([str(Path.cwd()), *programs, *texts]).encode(errors="replace")).hexdigest()
+    return _Script(start, entry.text, state)
 
 
 class Said(NamedTuple):
@@ -87,18 +127,20 @@ class Said(NamedTuple):
 ANSWERED = Said("", True)
 
 
-@functools.lru_cache(maxsize=64)
-def _help(words: tuple[str, ...], folder: str, text: str) -> Said:
-    """What the script answers; asked again in another `folder`, or once its `text` has changed. Kept in the cache if it
-    lists flags."""
-    key = hashlib.sha256("\0".join([*words, folder, text]).encode()).hexdigest()[:24]
-    home = Path(os.environ.get("ORCHESTRATOR_CACHE") or Path.home() / ".cache" / "orchestrator")
-    kept = home / "flags" / f"{key}.txt"
-    try:
-        return Said(kept.read_text(), True)
-    except (OSError, ValueError):
-        pass
+_answers: dict[str, tuple[Said, float]] = {}  # of this process, by key, with the time of the question
+
+
+def _said(words: tuple[str, ...], state: str) -> Said:
+    """What the script answers; asked again in another `state`. Kept on the disk if it lists flags."""
+    key = hashlib.sha256("\0".join([*words, state]).encode()).hexdigest()[:24]
+    kept = _kept(key)
+    if key not in _answers:
+        with contextlib.suppress(OSError, ValueError):
+            _answers[key] = Said(kept.read_text(), True), -math.inf
+    if key in _answers:
+        return _answers[key][0]
     found = _answer(words)
+    _answers[key] = found, time.monotonic()
     if flags_of(found.text):
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +150,11 @@ def _help(words: tuple[str, ...], folder: str, text: str) -> Said:
         except OSError:
             pass
     return found
+
+
+def _kept(key: str) -> Path:
+    home = Path(os.environ.get("ORCHESTRATOR_CACHE") or Path.home() / ".cache" / "orchestrator")
+    return home / "flags" / f"{key}.txt"
 
 
 def _answer(words: Sequence[str]) -> Said:

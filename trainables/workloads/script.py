@@ -41,7 +41,7 @@ from search.wording import shown
 from search.work import CONFIG, FOLDER, SEED, Assignment
 from trainables.contract import CommandLine
 from trainables.scripts import base_config, config_file
-from trainables.scripts.asking import ask, asked_words, mistyped_subcommand, why_unanswered
+from trainables.scripts.asking import ask, asked_words, mistyped_subcommand, surely, why_unanswered
 from trainables.scripts.command_flags import wrong_flag
 from trainables.scripts.entry_point import entry_point, roots
 from trainables.scripts.flags import (
@@ -180,6 +180,7 @@ class Script(CommandLine):
         """The flags that the script's --help lists; empty if it cannot be asked."""
         return {} if self.flag is not None or self.config is not None else ask(self.command)
 
+    @surely
     def check(self) -> None:
         """Raise ValueError if the program, the script or the config file is missing, or the command has a wrong flag."""
         program, *rest = shlex.split(self.command)
@@ -254,6 +255,7 @@ class Script(CommandLine):
         own = [Path(self.config)] if self.config is not None and Path(self.config).is_file() else []
         return [*started_files(self.command), *own, *base_config.files(self.command)]
 
+    @surely
     def check_space(self, space: Space) -> None:
         """Raise ValueError if the command names a parameter that the space lacks, or the script or its config
         file has no place for one, or its flag does not take a value of the space."""
