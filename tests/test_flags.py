@@ -398,6 +398,37 @@ def test_parameters_come_in_a_file(kind: str, based: bool, tmp_path: Path, monke
     assert found == {**({"seed": 3} if based else {}), "optimizer": optimizer, "width": 8, "amp": True, "kind": 'a "b"'}
 
 
+WORDS = [
+    "on", "Off", "no", "YES", "y", "true", "null", "~", "", "=", "<<", "12:30", "1:20:30.5", "017", "0o17", "0b1", "1_000",
+    "1e5", "1e-05", ".5", "+.5_0", ".inf", "-.INF", "2020-01-01", "plain", "adam w", "a: b", "a # b", "😀",
+]  # fmt: skip
+
+
+def test_pyyaml_reads_every_word_as_it_was_proposed(tmp_path: Path) -> None:
+    pyyaml, path = pytest.importorskip("yaml"), tmp_path / "c.yaml"
+    values = {"words": WORDS, "on": 1, **{f"word_{place}": word for place, word in enumerate(WORDS)}}
+    config_file.write(path, "yaml", values)
+    assert pyyaml.safe_load(path.read_text()) == values
+    assert config_file.read(path) == values
+
+
+def test_the_words_of_the_users_yaml_keep_their_meaning(tmp_path: Path) -> None:
+    pyyaml, base = pytest.importorskip("yaml"), tmp_path / "base.yaml"
+    base.write_text("amp: no\ncity: 'no'\nstart: 12:30\non: [off, 'off']\noptim: {lr: 1, nesterov: yes}\n")
+    config_file.write(tmp_path / "c.yaml", str(base), {"optim.lr": 2, "new": "no"})
+    found = pyyaml.safe_load((tmp_path / "c.yaml").read_text())
+    assert found == pyyaml.safe_load(base.read_text()) | {"optim": {"lr": 2, "nesterov": True}, "new": "no"}
+
+
+@pytest.mark.parametrize("kind", ["json", "yaml", "toml"])
+def test_any_text_can_be_written_and_read(kind: str, tmp_path: Path) -> None:
+    if kind == "toml" and sys.version_info < (3, 11):
+        pytest.skip("this Python reads no TOML")
+    values = {"name": "😀", "名前😀": "損失", "signs": '\x7f\t"\\', "lists": ["é😀"]}
+    config_file.write(tmp_path / f"c.{kind}", kind, values)
+    assert config_file.read(tmp_path / f"c.{kind}") == values
+
+
 def test_a_small_number_in_yaml_is_a_number_for_every_reader(tmp_path: Path) -> None:
     config_file.write(tmp_path / "c.yaml", "yaml", {"lr": 1e-05})
     assert "." in (tmp_path / "c.yaml").read_text()  # YAML 1.1 takes 1e-05 for a text, and 1.0e-05 for a number

@@ -19,6 +19,9 @@ from trainables.scripts.flags import nearest
 
 FORMATS = ("json", "yaml", "toml")
 MOST_LISTED = 12  # keys in an error
+_OF_ANOTHER_TYPE = re.compile(
+    r"(?i:y|n|yes|no|on|off|true|false|null|none|[-+.~=<]*|[-+]?\.?\d.*)"
+)  # in YAML 1.1, perhaps
 
 
 def kind_of(config: str) -> str:
@@ -47,7 +50,7 @@ def write(path: Path, config: str, values: Config) -> None:
             place[step] = place = dict(deeper) if isinstance(deeper, Mapping) else {}
         place[last] = value
     unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(_text(kind_of(config), content))
+    unfinished.write_text(_text(kind_of(config), content), encoding="utf-8")
     unfinished.replace(path)
 
 
@@ -108,7 +111,7 @@ def _nearest(name: str, keys: Sequence[str]) -> str | None:
 
 def read(path: Path) -> dict[str, Any]:
     """The mapping in a file of one of these formats; raises ValueError if it contains none."""
-    kind, text = kind_of(path.name), path.read_text()
+    kind, text = kind_of(path.name), path.read_text(encoding="utf-8")
     try:
         found = _parsed(kind, text)
     except ImportError:
@@ -126,31 +129,54 @@ def _parsed(kind: str, text: str) -> Any:
     if kind == "toml":
         return importlib.import_module("tomllib").loads(text)
     from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import SafeConstructor
 
-    return YAML(typ="safe").load(text)
+    class Constructor(SafeConstructor):
+        """Remembers which texts stand without quotes."""
+
+    def text_of(self: Any, node: Any) -> str:
+        found = self.construct_yaml_str(node)
+        return found if node.style else _Unquoted(found)
+
+    Constructor.add_constructor("tag:yaml.org,2002:str", text_of)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = Constructor
+    return yaml.load(text)
+
+
+class _Unquoted(str):
+    """A text of the user's file without quotes, such as no, which PyYAML reads as False, and the script must go on doing so."""
+
+    __slots__ = ()
 
 
 def _text(kind: str, content: dict[str, Any]) -> str:
     if kind == "json":
         return json.dumps(content, indent=2, default=str) + "\n"
-    if kind == "yaml":
-        from ruamel.yaml import YAML
-        from ruamel.yaml.representer import SafeRepresenter
+    if kind == "toml":
+        return "\n".join(_toml(content, ())) + "\n"
+    from ruamel.yaml import YAML
+    from ruamel.yaml.representer import SafeRepresenter
 
-        class Representer(SafeRepresenter):
-            """Writes 1.0e-05 for 1e-05, which YAML 1.1 (and so PyYAML) would read as text."""
+    class Representer(SafeRepresenter):
+        """Writes what YAML 1.1 (and so PyYAML) would read as another type so that it does not: 1.0e-05, not 1e-05; 'no'."""
 
-        def number(self: Any, value: float) -> Any:
-            text = repr(value) if math.isfinite(value) else {"inf": ".inf", "-inf": "-.inf"}.get(repr(value), ".nan")
-            return self.represent_scalar("tag:yaml.org,2002:float", re.sub(r"^(-?\d+)e", r"\1.0e", text))
+    def number(self: Any, value: float) -> Any:
+        text = repr(value) if math.isfinite(value) else {"inf": ".inf", "-inf": "-.inf"}.get(repr(value), ".nan")
+        return self.represent_scalar("tag:yaml.org,2002:float", re.sub(r"^(-?\d+)e", r"\1.0e", text))
 
-        Representer.add_representer(float, number)
-        yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
-        yaml.Representer = Representer
-        yaml.default_flow_style = False
-        yaml.dump(content, stream)
-        return stream.getvalue()
-    return "\n".join(_toml(content, ())) + "\n"
+    def words(self: Any, value: str) -> Any:
+        is_plain = isinstance(value, _Unquoted) or not _OF_ANOTHER_TYPE.fullmatch(value)
+        return self.represent_scalar("tag:yaml.org,2002:str", str(value), style=None if is_plain else "'")
+
+    Representer.add_representer(float, number)
+    Representer.add_representer(str, words)
+    Representer.add_representer(_Unquoted, words)
+    yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
+    yaml.Representer = Representer
+    yaml.default_flow_style = False
+    yaml.dump(content, stream)
+    return stream.getvalue()
 
 
 def _toml(content: Mapping[str, Any], above: tuple[str, ...]) -> list[str]:
@@ -164,7 +190,7 @@ def _toml(content: Mapping[str, Any], above: tuple[str, ...]) -> list[str]:
 
 
 def _toml_key(name: str) -> str:
-    return name if re.fullmatch(r"[\w-]+", name, re.ASCII) else json.dumps(name)
+    return name if re.fullmatch(r"[\w-]+", name, re.ASCII) else _toml_text(name)
 
 
 def _toml_value(value: Any) -> str:
@@ -180,4 +206,8 @@ def _toml_value(value: Any) -> str:
         return repr(value)
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
-    return json.dumps(str(value))
+    return _toml_text(str(value))
+
+
+def _toml_text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
