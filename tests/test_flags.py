@@ -450,6 +450,8 @@ def test_a_small_number_in_yaml_is_a_number_for_every_reader(tmp_path: Path) -> 
         ({"command": "python train.py | tee log"}, "'python' would get the word '|'".replace("|", r"\|")),
         ({"command": "python train.py 2>&1"}, "'python' would get the word '2>&1'"),
         ({"command": "python train.py >log.txt"}, "'python' would get the word '>log.txt'"),
+        ({"command": "python train.py &> 'my log'"}, "'python' would get the word '&>'"),
+        ({"command": "python train.py --note='a > b' ; date"}, "'python' would get the word ';'"),
         ({"command": "nohup python train.py &"}, "'nohup' would get the word '&'"),
         ({"command": "LR={lr} python train.py"}, r"Write 'env LR=\{lr\} python train.py'"),
     ],
@@ -458,6 +460,22 @@ def test_a_script_that_cannot_work_is_refused_when_it_is_described(more: dict[st
     fields = {"command": "python train.py", "metric": "loss", "mode": "min", "horizon": 1}
     with pytest.raises(ValueError, match=words):
         Script(**(fields | more))
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ("--note='loss > 0.5'", "--note=loss > 0.5"),
+        ("model.name='a && b'", "model.name=a && b"),
+        ('--note "it\'s > 3 | 4"', "it's > 3 | 4"),
+        (r'--note="a \" > b"', '--note=a " > b'),
+        (r"--end \;", ";"),
+        ("--sign '&&'", "&&"),
+        ("--url=http://x?a=1&b=2", "--url=http://x?a=1&b=2"),
+    ],
+)
+def test_signs_of_a_shell_may_stand_in_quotes(words: str, value: str) -> None:
+    assert Script(f"python train.py {words}", metric="loss", mode="min", horizon=1).arguments({})[-1] == value
 
 
 def test_a_python_file_as_the_value_of_a_flag_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ _SHORT_FORMS = (
 )
 _OPTION = re.compile(r"[\s│┃|*]*-{1,2}[A-Za-z\[]")
 _FLAG = re.compile(r"\s*(?:[,/|]\s*)?(?P<dashes>--?)(?P<name>(?:\[no\])?[A-Za-z][\w.-]*)")
+_QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""", re.S)
 _METAVAR = re.compile(  # after one blank; after more in typer's tables; after a colon in absl's
     r"(?:[ =]|\[=)(?![\s\-,/|])[^\s,]+(?: \[[^\]]*\.\.\.\])?|\s+(?:INTEGER|FLOAT|TEXT|PATH|FILE|DIRECTORY|UUID|<(?!bool)\w+>|\[\w+(?:\|\w+)+\])(?=\s|$)|:(?=\s)"
 )
@@ -100,8 +101,9 @@ def filled(command: str, values: Mapping[str, Any]) -> list[str]:
 
 def shell_sign(command: str) -> str | None:
     """The first sign that only a shell understands, such as `&&`, `|` or `>`, not in quotes; None if there is none."""
-    words = shlex.split(command, posix=False)  # which keeps the quotes
-    return next((word for word in words if re.fullmatch(r"&&|\|\|?|;|&|\d?>>?(?:&\d)?.*|&>.*|<", word)), None)
+    bare = _QUOTED.sub(lambda found: "_" * len(found.group()), command)
+    sign = re.search(r"(?<!\S)(?:(?:&&|\|\|?|;|&|<)(?!\S)|(?:\d?>|&>)\S*)", bare)
+    return None if sign is None else command[sign.start() : sign.end()]
 
 
 def variable_in(command: str) -> str | None:
