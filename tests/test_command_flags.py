@@ -103,6 +103,7 @@ def described(folder: Path, text: str, words: str, **more: str) -> Script:
         (STRICT, "--savedir={{folder}}", {}, "it has --save-dir: write --save-dir"),
         (STRICT, "--momentum 0.9", {}, "it has --amp, --learning-rate, --no-amp, --save-dir, --total-steps"),
         (STRICT, "", {"resume": "--resume {folder}/last.pt"}, "--resume is in the command"),
+        (STRICT + "import re\nprint(re.match('(a)', 'a').group(1))\n", "--momentum 0.9", {}, "--momentum is in the command"),
         (CLICK, "--batch_size 3", {}, "it has --batch-size: write --batch-size"),
         (TYPER, "--batchsize 3", {}, "it has --batch-size: write --batch-size"),
         (HUGGING_FACE.replace("PARSE", ""), "--do_evla", {}, "--do_evla is in the command.* it has --do_eval: write --do_eval"),

@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
+from trainables.scripts import subcommands
 from trainables.scripts.entry_point import entry_point
 from trainables.scripts.flags import Flag, listed, nearest
 
@@ -21,7 +22,6 @@ _LEAVES_SOME = re.compile(
 _ONE_FILE = re.compile(  # of transformers' examples: the only word may be a file with the arguments
     r"len\(sys\.argv\) == 2 and sys\.argv\[1\]\.endswith\([^)]*\)|os\.path\.abspath\(sys\.argv\[1\]\)"
 )
-_HAS_COMMANDS = re.compile(r"add_subparsers|\.group\(|add_typer|add_command")
 _NAMED = re.compile(r"--(?P<name>[A-Za-z][\w.-]*)(?:=.*)?", re.S)
 
 
@@ -34,7 +34,7 @@ def wrong_flag(command: str, resume: str, known: Mapping[str, Flag], text: str, 
     entry = entry_point(words)
     if entry is None or not known or not _READS_THEM.search(text) or _LEAVES_SOME.search(_ONE_FILE.sub("", text)):
         return ""
-    has_commands = _HAS_COMMANDS.search(text) or text.count(".command(") > 1  # each with flags of its own
+    has_commands = subcommands.DECLARES.search(text) or text.count(".command(") > 1  # each with flags of its own
     if has_commands and asked == entry.place + 1:
         return ""
     for word in [*words[asked:], *shlex.split(resume)]:

@@ -12,7 +12,7 @@ from trainables.scripts.flags import flags_of, names_in
 Help = Callable[[Sequence[str]], str]  # the words that start a script → what it answers to --help
 
 _BARE = re.compile(r"[A-Za-z][\w-]*")
-_DECLARED = re.compile(r"add_subparsers|@[\w.]+\.group\(|add_typer|add_command|LightningCLI")
+DECLARES = re.compile(r"add_subparsers|@[\w.]+\.group\(|add_typer|add_command|LightningCLI")
 _OF_ARGPARSE = re.compile(r"\{([\w-]+(?:,[\w-]+)*)\}\s+\.\.\.")
 _OF_CLICK = re.compile(r"^Commands:\n((?: +\S.*\n?)+)", re.M)
 _OF_TYPER = re.compile(r"^[╭+][─-] Commands [─-]+[╮+]\n((?:[│|].*[│|]\n)+)", re.M)
@@ -49,7 +49,7 @@ def _changes_help(words: Sequence[str], help_of: Help) -> bool:
 
 def may_name_one(words: Sequence[str], text: str) -> bool:
     """Whether one of the words may be a subcommand, by the source of the script."""
-    return bool(_DECLARED.search(text)) and any(map(_BARE.fullmatch, words))
+    return bool(DECLARES.search(text)) and any(map(_BARE.fullmatch, words))
 
 
 def mistyped(words: Sequence[str], start: int, help_of: Help) -> str:
