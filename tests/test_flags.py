@@ -463,6 +463,33 @@ def test_a_script_that_cannot_work_is_refused_when_it_is_described(more: dict[st
 
 
 @pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("train --lr={optim.lr} --width {width}", ["--lr=0.125", "--width", "8"]),
+        ("train --lr {optim.lr:.1e} x{width:03d}", ["--lr", "1.2e-01", "x008"]),
+        ("train {betas[0]} {model.sizes[1]} {{width}}", ["0.9", "5", "{width}"]),
+        ("train --rate {optim.dropout} {width}", ["8"]),  # inactive
+    ],
+)
+def test_a_placeholder_may_have_dots_and_a_format(command: str, words: list[str]) -> None:
+    config = {"optim.lr": 0.125, "width": 8, "betas": (0.9, 0.99), "model.sizes": [3, 5], "optim.dropout": None}
+    assert command_words(command, config, flag="")[1:] == words
+
+
+def test_a_parameter_with_a_dot_has_its_place_in_the_command(tmp_path: Path) -> None:
+    workload = script(tmp_path, "", " --lr={optim.lr} {lr:.1f}")
+    workload.check_space(Space({"optim.lr": uniform(0, 1), "lr": uniform(0, 1)}))
+    with pytest.raises(ValueError, match=r"\{optim\.lr\} is no parameter; the space has lr, optim"):
+        workload.check_space(Space({"optim": uniform(0, 1), "lr": uniform(0, 1)}))
+
+
+@pytest.mark.parametrize("flag", ["{name}={value}", "--set {name} {value}"])
+def test_an_inactive_parameter_is_left_out_of_every_kind_of_flag(flag: str) -> None:
+    words = command_words("train", {"lr": 0.1, "dropout": None}, flag=flag)
+    assert words == ["train", *flag.format(name="lr", value=0.1).split()]
+
+
+@pytest.mark.parametrize(
     ("words", "value"),
     [
         ("--note='loss > 0.5'", "--note=loss > 0.5"),

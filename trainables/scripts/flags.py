@@ -93,7 +93,7 @@ def filled(command: str, values: Mapping[str, Any]) -> list[str]:
     for word in shlex.split(command):
         named = names_in(word)
         if named <= set(values) and not any(values[name] is None for name in named):
-            words.append(word.format(**values) if named or "{{" in word or "}}" in word else word)
+            words.append(_FORMATTER.vformat(word, (), values) if named or "{{" in word or "}}" in word else word)
         elif words and re.fullmatch(r"--?[A-Za-z][\w.-]*", words[-1]):
             words.pop()
     return words
@@ -118,10 +118,22 @@ def variable_in(command: str) -> str | None:
     return None
 
 
+class _Formatter(Formatter):
+    """Looks a value up by its whole name, with the dots in it."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
+        name, bracket, rest = field_name.partition("[")
+        found, _ = super().get_field(f"value{bracket}{rest}", args, {"value": kwargs[name]})
+        return found, name
+
+
+_FORMATTER = _Formatter()
+
+
 def names_in(text: str) -> set[str]:
-    """The `{names}` in a text."""
+    """The `{names}` in a text; a dot is part of a name: {optim.lr}, {betas[0]}, {lr:.3g}."""
     try:
-        return {re.split(r"[.\[]", name)[0] for _, name, _, _ in Formatter().parse(text) if name}
+        return {name.partition("[")[0] for _, name, _, _ in Formatter().parse(text) if name}
     except ValueError:
         return set()
 
@@ -190,7 +202,7 @@ def _declared(line: str) -> Iterator[tuple[str, str, str]]:
 
 def _flag_words(name: str, value: Any, flag: str | None, known: Mapping[str, Flag]) -> list[str]:
     if flag is not None:
-        return [word.format(name=name, value=value) for word in shlex.split(flag)]
+        return [] if value is None else [word.format(name=name, value=value) for word in shlex.split(flag)]
     found = find(name, known)
     if found is not None:
         return found.words(value)
