@@ -174,6 +174,17 @@ def test_a_refusal_asks_only_once(tmp_path: Path) -> None:
     assert count.read_text() == "once "
 
 
+def test_flags_may_be_of_any_alphabet(tmp_path: Path) -> None:
+    text = "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--学習率', type=float)\n{end}\n"
+    workload = script(tmp_path, text.format(end="print('epoch 1: loss=0.5', vars(parser.parse_args()))"))
+    workload.check_space(Space({"学習率": uniform(0, 1)}))
+    assert "{'学習率': 0.5}" in run(workload, {"学習率": 0.5}, tmp_path)
+    with pytest.raises(ValueError, match=r"has no flag --学習; it has --学習率"):
+        workload.check_space(Space({"学習": uniform(0, 1)}))
+    with pytest.raises(ValueError, match=r"--学習量 is in the command.*write --学習率"):
+        script(tmp_path, text.format(end="parser.parse_args()").replace("float", "str"), " --学習量=1").check()
+
+
 def test_absls_flags_are_read_from_its_help() -> None:
     known = flags_of(
         "\nt.py:\n  --[no]amp: mixed\n    (default: 'true')\n  --batch_size: Batch\n    (default: '32')\n    (an integer)\n"

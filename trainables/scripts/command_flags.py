@@ -22,7 +22,7 @@ _LEAVES_SOME = re.compile(
 _ONE_FILE = re.compile(  # of transformers' examples: the only word may be a file with the arguments
     r"len\(sys\.argv\) == 2 and sys\.argv\[1\]\.endswith\([^)]*\)|os\.path\.abspath\(sys\.argv\[1\]\)"
 )
-_NAMED = re.compile(r"--(?P<name>[A-Za-z][\w.-]*)(?:=.*)?", re.S)
+_NAMED = re.compile(r"--(?P<name>[^\W\d_][\w.-]*)(?:=.*)?", re.S)
 
 
 def wrong_flag(command: str, resume: str, known: Mapping[str, Flag], text: str, asked: int) -> str:
@@ -61,6 +61,6 @@ def _has(name: str, known: Mapping[str, Flag], text: str) -> bool:
     """Whether the script takes this flag: one that it lists, or hides and names in its source, or the beginning of one
     (argparse)."""
     listed = {*known, *(flag.off for flag in known.values() if flag.off), "help", "version"}
-    if name in listed or f"--{name}" in re.findall(r"--[A-Za-z][\w.-]*", text):
+    if name in listed or f"--{name}" in re.findall(r"--[^\W\d_][\w.-]*", text):
         return True
     return bool(_ARGPARSE.search(text)) and any(other.startswith(name) for other in listed)

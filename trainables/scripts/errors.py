@@ -154,7 +154,7 @@ def _usage(text: str) -> str:
     """The flags in argparse's usage, one per line."""
     found = re.search(r"^usage:(.*?)(?=^\S[^\n]*: error|\Z)", text, re.S | re.M)
     return (
-        "\n".join(f"  {flag}" for flag in re.findall(r"\[?(--?[A-Za-z][\w.-]*(?:[ =][^\]\s|]+)?)", found[1]))
+        "\n".join(f"  {flag}" for flag in re.findall(r"\[?(--?[^\W\d_][\w.-]*(?:[ =][^\]\s|]+)?)", found[1]))
         if found
         else ""
     )

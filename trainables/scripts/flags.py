@@ -25,8 +25,8 @@ _SHORT_FORMS = (
     {"wd", "weightdecay"},
     {"epochs", "numepochs", "numtrainepochs"},
 )
-_OPTION = re.compile(r"[\s│┃|*]*-{1,2}[A-Za-z\[]")
-_FLAG = re.compile(r"\s*(?:[,/|]\s*)?(?P<dashes>--?)(?P<name>(?:\[no\])?[A-Za-z][\w.-]*)")
+_OPTION = re.compile(r"[\s│┃|*]*-{1,2}(?:[^\W\d_]|\[)")
+_FLAG = re.compile(r"\s*(?:[,/|]\s*)?(?P<dashes>--?)(?P<name>(?:\[no\])?[^\W\d_][\w.-]*)")
 _QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""", re.S)
 _METAVAR = re.compile(  # after one blank; after more in typer's tables; after a colon in absl's
     r"(?:[ =]|\[=)(?![\s\-,/|])[^\s,]+(?: \[[^\]]*\.\.\.\])?|\s+(?:INTEGER|FLOAT|TEXT|PATH|FILE|DIRECTORY|UUID|<(?!bool)\w+>|\[\w+(?:\|\w+)+\])(?=\s|$)|:(?=\s)"
@@ -94,7 +94,7 @@ def filled(command: str, values: Mapping[str, Any]) -> list[str]:
         named = names_in(word)
         if named <= set(values) and not any(values[name] is None for name in named):
             words.append(_FORMATTER.vformat(word, (), values) if named or "{{" in word or "}}" in word else word)
-        elif words and re.fullmatch(r"--?[A-Za-z][\w.-]*", words[-1]):
+        elif words and re.fullmatch(r"--?[^\W\d_][\w.-]*", words[-1]):
             words.pop()
     return words
 
