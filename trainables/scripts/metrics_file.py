@@ -21,13 +21,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.scripts.line import NOT_FINITE, Line, Value, number_of
+from trainables.scripts.line import NOT_FINITE, Line, Value
 from trainables.scripts.names import STEP_WORDS, key_of
 from trainables.scripts.printed import of_mapping, structure
 
 REST = 20.0  # a file rests this many times as long as reading it took
 LATE, MANY = 10.0, 5  # seconds that a file was open without rows, and the rows that come at its end, to tell of it
-_NUMBER = re.compile(rf"[-+]?(?:{NOT_FINITE}|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)", re.I)  # 1,234 may be 1.234
+_NUMBER = rf"[-+]?(?:{NOT_FINITE}|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"  # in a CSV; 1,234 may be 1.234 there
 
 
 class MetricsFile:
@@ -155,7 +155,7 @@ def _rows_of_json(text: str, ended: bool, skip: int, metric: str) -> Iterator[Li
     found = _history(whole, metric) if not is_list else [] if is_half else structure(whole) or []
     if found is not None:
         table = [row for row in found if isinstance(row, dict)]
-        yield from (of_mapping(json.dumps(row), row) for row in table[skip:])
+        yield from (of_mapping(json.dumps(row, ensure_ascii=False), row) for row in table[skip:])
         return
     *_, last = lines = [line for line in text.split("\n") if line.strip()]
     for line in lines[skip:]:
@@ -181,7 +181,9 @@ def _rows_of_table(text: str, skip: int) -> Iterator[Line]:
         if skip:
             skip -= 1
         elif is_whole:
-            yield _row(dict(zip(header, map(str.strip, cells), strict=True)), text)
+            row = zip(header, map(str.strip, cells), strict=True)
+            told = {name if name.strip("#") else "index": cell for name, cell in row if cell not in ("", name)}
+            yield of_mapping(text, told, _NUMBER)
         else:
             yield Line(text, broken=f"it has {len(cells)} cells, and the header {len(header)}")
 
@@ -194,7 +196,7 @@ def _from_header_on(text: str) -> str:
     """A table without the comments above its header, which may be a comment itself: `# step loss` above `100 0.5`."""
     lines = text.splitlines(keepends=True)
     above = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
-    if 0 < above < len(lines) and re.match(rf"\s*{_NUMBER.pattern}", lines[above], re.I):
+    if 0 < above < len(lines) and re.match(rf"\s*{_NUMBER}", lines[above], re.I):
         above -= 1
         lines[above] = lines[above].lstrip("# ")
     return "".join(lines[above:])
@@ -251,23 +253,6 @@ def _is_history(name: str, row: Mapping[str, Any], found: Mapping[str, Any]) -> 
     in_row = set(map(key_of, row))
     has_steps = bool(in_row & set(STEP_WORDS))
     return "history" in name.lower() or not own or (has_steps and not own & {*STEP_WORDS, *in_row})
-
-
-def _row(cells: Mapping[str, str], text: str) -> Line:
-    values: list[Value] = []
-    steps: dict[str, float] = {}
-    others: dict[str, str] = {}
-    for name, shown in cells.items():
-        if not _NUMBER.fullmatch(shown):
-            others |= {name: shown} if shown not in ("", name) else {}  # a repeated header says nothing
-        elif (key := key_of(name).removeprefix("train_")) in STEP_WORDS or key in (
-            "",
-            "#",
-        ):  # pandas numbers its rows below no name
-            steps.setdefault(key.strip("#") or "index", number_of(shown))
-        else:
-            values.append(Value(name, shown))
-    return Line(text, tuple(values), steps, others=others)
 
 
 def events(data: bytes) -> tuple[list[Line], int]:

@@ -246,14 +246,14 @@ def structure(text: str) -> dict[Any, Any] | list[Any] | None:
     return None
 
 
-def of_mapping(text: str, found: Mapping[Any, Any]) -> Line:
-    """The line `text`, whose content is `found`."""
+def of_mapping(text: str, found: Mapping[Any, Any], number: str = NUMBER) -> Line:
+    """The line `text`, whose content is `found`; `number`: the pattern of one in a text."""
     values: list[Value] = []
     steps: dict[str, float] = {}
     others: dict[str, str] = {}
     for name, value in _flat(found):
         shown = value.strip() if isinstance(value, str) else "null" if value is None else repr(value)
-        if isinstance(value, bool) or not re.fullmatch(NUMBER, shown, re.I):
+        if isinstance(value, bool) or not re.fullmatch(number, shown, re.I):
             others[name] = shown
         elif (key := key_of(name).removeprefix("train_")) in STEP_WORDS:
             steps.setdefault(key, number_of(shown))
