@@ -101,7 +101,7 @@ def _working_folder(ledger: Ledger, seq: int) -> str | None:
 
 _FROM_SWEEP = re.compile(r"\bparameters\(\)|\bwandb\.config\b|\brun\.config\b")
 _FROM_FLAGS = re.compile(
-    r"\b(?:argparse|\w*ArgumentParser|argv|click|typer|absl|fire|hydra|tyro|simple_parsing|docopt|\w*CLI)\b"
+    r"\b(?:\w*argparse|\w*ArgumentParser|argv|click|typer|absl|fire|hydra|tyro|simple_parsing|docopt|\w*CLI)\b"
 )
 
 

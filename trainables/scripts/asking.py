@@ -11,7 +11,6 @@ import functools
 import hashlib
 import math
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -24,6 +23,7 @@ from typing import NamedTuple, ParamSpec
 from trainables.scripts import subcommands
 from trainables.scripts.entry_point import entry_point, source
 from trainables.scripts.errors import error_line
+from trainables.scripts.flag_libraries import LENIENT, STRICT, naming
 from trainables.scripts.flags import Flag, flags_of, names_in
 from trainables.scripts.imported_files import imported_files
 from trainables.scripts.runners import without_our_own
@@ -31,9 +31,7 @@ from trainables.scripts.shell_scripts import lost_parameter
 
 RECENT = 60.0  # seconds in which an answer stays true whatever changes on the disk
 PATIENCE = 60.0  # seconds to wait for --help, as the script may import torch first
-_ASKABLE = re.compile(
-    r"\b(?:argparse|ArgumentParser|click|typer|absl|HfArgumentParser|jsonargparse|LightningCLI|simple_parsing|tyro|configargparse)\b"
-)
+_ASKABLE = naming((*STRICT, *LENIENT))
 
 _Arguments = ParamSpec("_Arguments")
 

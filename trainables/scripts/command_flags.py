@@ -12,12 +12,12 @@ from collections.abc import Mapping
 
 from trainables.scripts import subcommands
 from trainables.scripts.entry_point import entry_point
+from trainables.scripts.flag_libraries import ABBREVIATING, LENIENT, SILENT, STRICT, naming
 from trainables.scripts.flags import Flag, listed, nearest
 
-_READS_THEM = re.compile(r"\b(?:argparse|ArgumentParser|HfArgumentParser|click|typer)\b")
-_ARGPARSE = re.compile(r"\b(?:argparse|ArgumentParser|HfArgumentParser)\b")
+_READS_THEM, _ABBREVIATES, _READS_MORE = naming(STRICT), naming(ABBREVIATING), naming((*LENIENT, *SILENT))
 _LEAVES_SOME = re.compile(
-    r"parse_known|REMAINDER|fromfile_prefix_chars|ignore_unknown_options|allow_extra_args|absl|return_remaining_strings|jsonargparse|simple_parsing|tyro|configargparse|hydra|\bfire\b|sys\.argv(?!\[1:\]\))"
+    r"parse_known|REMAINDER|fromfile_prefix_chars|ignore_unknown_options|allow_extra_args|return_remaining_strings|sys\.argv(?!\[1:\]\))"
 )
 _ONE_FILE = re.compile(  # of transformers' examples: the only word may be a file with the arguments
     r"len\(sys\.argv\) == 2 and sys\.argv\[1\]\.endswith\([^)]*\)|os\.path\.abspath\(sys\.argv\[1\]\)"
@@ -32,7 +32,9 @@ def wrong_flag(command: str, resume: str, known: Mapping[str, Flag], text: str, 
     """
     words = shlex.split(command)
     entry = entry_point(words)
-    if entry is None or not known or not _READS_THEM.search(text) or _LEAVES_SOME.search(_ONE_FILE.sub("", text)):
+    if entry is None or not known or not _READS_THEM.search(text) or _READS_MORE.search(text):
+        return ""
+    if _LEAVES_SOME.search(_ONE_FILE.sub("", text)):
         return ""
     has_commands = subcommands.DECLARES.search(text) or text.count(".command(") > 1  # each with flags of its own
     if has_commands and asked == entry.place + 1:
@@ -63,4 +65,4 @@ def _has(name: str, known: Mapping[str, Flag], text: str) -> bool:
     listed = {*known, *(flag.off for flag in known.values() if flag.off), "help", "version"}
     if name in listed or f"--{name}" in re.findall(r"--[^\W\d_][\w.-]*", text):
         return True
-    return bool(_ARGPARSE.search(text)) and any(other.startswith(name) for other in listed)
+    return bool(_ABBREVIATES.search(text)) and any(other.startswith(name) for other in listed)
