@@ -556,6 +556,7 @@ def test_what_is_not_there_is_refused_before_anything_starts(tmp_path: Path, mon
     [
         ("train.py", "import torch\n", False, r"its first line names no interpreter \(#!…\)\. Write 'python {}'"),
         ("train.py", "import torch\n", True, r"names no interpreter \(#!…\)\. Write 'python {}'"),
+        ("train.js", "train()\n", True, r"names no interpreter \(#!…\)\. Write 'node {}'"),
         ("train.sh", "python train.py\n", True, "Write 'bash {}'"),
         ("train.py", "#!/usr/bin/env python3\n", False, r"is not executable: chmod \+x {}$"),
         ("train", "#!/no/python\n", True, r"names the interpreter '/no/python', which is not there\. Correct the line\.$"),

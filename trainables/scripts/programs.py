@@ -11,7 +11,11 @@ from pathlib import Path
 
 from trainables.scripts.entry_point import is_program
 
-RUNNERS = {".py": "python", ".sh": "bash", ".R": "Rscript", ".jl": "julia"}
+RUNNERS = {  # of scripts, by their endings
+    ".py": "python", ".sh": "bash", ".bash": "bash", ".R": "Rscript", ".jl": "julia", ".js": "node", ".lua": "lua",
+    ".pl": "perl", ".rb": "ruby",
+}  # fmt: skip
+MAKES = ("make", "gmake")
 
 
 def why_not_started(program: str) -> str:
@@ -71,7 +75,7 @@ def _missing_interpreter(first: str) -> str:
 def refused_by_make(command: str, names: Sequence[str]) -> str:
     """What is wrong if the command is make's, which takes no flags but its own; else empty. `names`: parameters for flags."""
     words = shlex.split(command)
-    makes = [place for place, word in enumerate(words) if Path(word).name in ("make", "gmake")]
+    makes = [place for place, word in enumerate(words) if Path(word).name in MAKES]
     if not names or not any(is_program(words, place) for place in makes):
         return ""
     return (

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from trainables.scripts.entry_point import entry_point, is_program, module_file, source
 from trainables.scripts.flags import SHELLS
+from trainables.scripts.programs import MAKES, RUNNERS
 
-ENDINGS = (".py", ".sh", ".bash", ".R", ".jl", ".js", ".lua", ".pl", ".rb")
 _ENVIRONMENT = ("pyvenv.cfg", "conda-meta")  # in the folder of one
 
 
@@ -19,7 +19,7 @@ def started_files(command: str) -> list[Path]:
     """The files of the user's that a command starts, as far as they can be read: its own program, the scripts and modules
     that it names, by a console script, too, and those that its shell script or makefile names."""
     words = shlex.split(command)
-    found = [Path(word) for word in words if Path(word).suffix in ENDINGS and os.path.isfile(word)]
+    found = [Path(word) for word in words if Path(word).suffix in RUNNERS and os.path.isfile(word)]
     if (entry := entry_point(words)) is not None:
         found.append(entry.path)
     found += _program(words)
@@ -55,7 +55,7 @@ def _program(words: list[str]) -> list[Path]:
 
 def _makefile(words: list[str]) -> tuple[Path, Path] | None:
     """The makefile of `make …`, and the folder in which it runs."""
-    if not {"make", "gmake"} & {Path(word).name for word in words}:
+    if not any(Path(word).name in MAKES for word in words):
         return None
     after = dict(itertools.pairwise(words))
     folder = Path(after.get("-C", "."))
