@@ -99,7 +99,7 @@ def test_the_loggers_name_a_metric_as_the_readers_do() -> None:
     assert spec.loader is not None
     startup = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(startup)
-    assert [startup._key(name) for name in NAMES] == [key_of(name) for name in NAMES]
+    assert [startup.key_of(name) for name in NAMES] == [key_of(name) for name in NAMES]
 
 
 def test_names_of_any_alphabet_are_told_apart() -> None:

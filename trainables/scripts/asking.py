@@ -29,7 +29,7 @@ from trainables.scripts.imported_files import imported_files
 from trainables.scripts.runners import without_our_own
 from trainables.scripts.shell_scripts import lost_parameter
 
-RECENT = 60.0  # seconds in which an answer stays true whatever changes on the disk
+RECENT = 60.0  # seconds for which an answer is not doubted
 PATIENCE = 60.0  # seconds to wait for --help, as the script may import torch first
 _ASKABLE = naming((*STRICT, *LENIENT))
 

@@ -37,9 +37,9 @@ def _write(kind: str, run: Any, data: Any, step: Any = None, **marks: str) -> No
         return
     row = {}  # type: Dict[str, Any]
     _collect(row, "", data)
-    wanted = {_key(name) for name in json.loads(os.environ["TRIAL_METRICS"])}
+    wanted = {key_of(name) for name in json.loads(os.environ["TRIAL_METRICS"])}
     names = frozenset(row)
-    if not wanted & {_key(name) for name in row}:
+    if not wanted & {key_of(name) for name in row}:
         count = _others.get(names, 0)
         if count >= _MOST or (count == 0 and len(_others) >= _MOST) or not row:
             return
@@ -70,7 +70,7 @@ def _number(value: Any) -> Any:
     return value if isinstance(value, int) else float(value)
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
     """As `key_of` in names.py."""
     return _BETWEEN_WORDS.sub("_", name.casefold()).strip("_") or name.strip()
 
@@ -120,8 +120,8 @@ def _wandb_define(_: Any, run: Any, name: str, step_metric: Any = None, *__: Any
 def _wandb_commit(run: Any, step: Any = None) -> None:
     row, axes, latest = _uncommitted.pop(run.id), _axes.get(run.id, {}), _latest.setdefault(run.id, {})
     latest.update((axis, row[axis]) for axis in axes.values() if axis in row)
-    tuned = _key(json.loads(os.environ["TRIAL_METRICS"])[0])
-    named = [name for name in row if _key(name) == tuned]
+    tuned = key_of(json.loads(os.environ["TRIAL_METRICS"])[0])
+    named = [name for name in row if key_of(name) == tuned]
     whole = [axes[name] for name in named if name in axes]
     parts = [axes[part] for part in axes for name in named if part.endswith("*") and name.startswith(part[:-1])]
     marks = {}
