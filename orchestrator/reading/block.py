@@ -21,8 +21,8 @@ from search.wording import with_found
 
 if TYPE_CHECKING:
     from orchestrator.driver import Driver
+    from orchestrator.money.forecast import Range
     from orchestrator.reading.standing import Standing
-    from orchestrator.reading.time_left import TimeLeft
     from search.history import Trial
 
 LABEL = 10  # cells of the first column
@@ -167,12 +167,12 @@ def _now(standing: Standing) -> str:
     return "; ".join([*shown, f"{len(trials) - len(shown)} more"] if shown and len(trials) > len(shown) else shown)
 
 
-def _left(left: TimeLeft | None) -> str:
-    """The time left with its interval; empty if too few trainings have ended to tell."""
+def _left(left: Range | None) -> str:
+    """The time left with its interval; empty if it cannot be told."""
     if left is None:
         return ""
     low, high = duration(left.low), duration(left.high)
-    return f"about {duration(left.seconds)} left" + (f" ({low} to {high})" if low != high else "")
+    return f"about {duration(left.middle)} left" + (f" ({low} to {high})" if low != high else "")
 
 
 def _wrapped(text: Text, width: int) -> list[Text]:

@@ -82,7 +82,6 @@ class Display:
         standing = self._standing
         if standing is None:
             return
-        standing.look()
         if not self._has_reported and standing.driver.history.run.has_reported:
             self._has_reported = True
             self._say_first(standing)
