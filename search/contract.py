@@ -40,6 +40,10 @@ class Searcher(ABC):
     schedules: ClassVar[bool] = False
     """True: it decides how long each trial trains; a scheduler beside it would only interfere."""
 
+    why_full: ClassVar[str | None] = None
+    """Why its trials must train to their ends; "": it learns from trials that are stopped early, too; None: not known.
+    Only if it is "" does a sweep that names no scheduler stop trials early."""
+
     @property
     def forks(self) -> bool:
         """Whether a trial may take over the state of another."""

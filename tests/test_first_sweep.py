@@ -168,6 +168,10 @@ class Unknown(Searcher):
         return "Unknown()"
 
 
+class Learning(Unknown):
+    why_full = ""
+
+
 def test_the_searcher_and_the_scheduler_suit_the_sweep_and_say_why() -> None:
     def chosen(**given: Any) -> tuple[Any, Any]:
         fields: dict[str, Any] = {"workload": Quadratic(horizon=6), "space": Space(SPACE)}
@@ -182,6 +186,7 @@ def test_the_searcher_and_the_scheduler_suit_the_sweep_and_say_why() -> None:
     for searcher in (MultitaskSearch(), PopulationBasedTraining(), BayesSearch(), Grid()):
         assert chosen(searcher=searcher) == (searcher, RunToEnd())
     assert chosen(searcher=Unknown())[1] == RunToEnd()
+    assert chosen(searcher=Learning())[1] == Asha()
     assert chosen(searcher=BohbSearch()) == (BohbSearch(), Hyperband())
     assert chosen(scheduler=Hyperband()) == (Random(), Hyperband())
     assert chosen(tasks=Task.epochs(0.5, 1.0)) == (MultitaskSearch(), RunToEnd())

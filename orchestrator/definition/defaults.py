@@ -9,16 +9,9 @@ from search.contract import Scheduler, Searcher
 from search.schedulers.asha import Asha
 from search.schedulers.hyperband import Hyperband
 from search.schedulers.run_to_end import RunToEnd
+from search.searchers.bohb import BohbSearch
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.random import Random
-
-STOPPABLE = ("Random", "Sobol", "Tpe")  # searchers that gain from Asha: they learn from stopped trials too
-FULL_ONLY = {
-    "Grid": "a grid is meant to show each of its values",
-    "BayesSearch": "BayesSearch learns from full trainings only",
-    "GaussianProcess": "GaussianProcess expects full trainings",
-    "CmaEs": "CmaEs expects full trainings",
-}
 
 
 def searcher(tasks: bool) -> tuple[Searcher, str]:
@@ -39,14 +32,14 @@ def scheduler(chosen: Searcher, horizon: int, *, policy_resumes: bool) -> tuple[
         if not policy_resumes:
             why += "; the policy's schedule depends on the training's length, so its early steps may mislead the search"
         return RunToEnd(), why
-    if title == "BohbSearch":
+    if isinstance(chosen, BohbSearch):
         return Hyperband(), "with Hyperband, BohbSearch is BOHB"
-    if title in FULL_ONLY:
-        return RunToEnd(), FULL_ONLY[title]
+    if chosen.why_full:
+        return RunToEnd(), chosen.why_full
     if horizon == 1:
         return RunToEnd(), "a training of one step cannot be stopped early"
     if not policy_resumes:
         return RunToEnd(), "the policy's schedule depends on the training's length, so an early step misleads"
-    if title not in STOPPABLE:
+    if chosen.why_full is None:
         return RunToEnd(), f"it is not known whether {title} can learn from trials that are stopped early"
     return Asha(), "it stops trials that are not among the best; scheduler=RunToEnd() trains every trial to its end"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,7 @@ class BayesSearch(Searcher):
     >>> searcher = BayesSearch(n_initial=8)
     """
 
+    why_full: ClassVar[str | None] = "BayesSearch learns from full trainings only"
     n_initial: int = 8
 
     def __post_init__(self) -> None:

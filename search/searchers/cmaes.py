@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -40,6 +40,7 @@ class CmaEs(Searcher):
     >>> searcher = CmaEs(sigma=0.2)
     """
 
+    why_full: ClassVar[str | None] = "CmaEs expects full trainings"
     sigma: float = 1 / 6
     population: int | None = None
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from search.contract import Searcher
 from search.history import History
@@ -30,6 +31,7 @@ class Grid(Searcher):
     >>> searcher = Grid(resolution=3)
     """
 
+    why_full: ClassVar[str | None] = "a grid is meant to show each of its values"
     resolution: int = 5
 
     def __post_init__(self) -> None:

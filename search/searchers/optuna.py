@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from search.contract import Searcher, generator
@@ -95,6 +95,7 @@ class Tpe(_OptunaSearcher):
     >>> searcher = Tpe(n_startup_trials=20)
     """
 
+    why_full: ClassVar[str | None] = ""
     n_startup_trials: int = 10
     n_ei_candidates: int = 24
     random_share: float = 1 / 3
@@ -143,6 +144,7 @@ class GaussianProcess(_OptunaSearcher):
     >>> searcher = GaussianProcess(n_startup_trials=8)
     """
 
+    why_full: ClassVar[str | None] = "GaussianProcess expects full trainings"
     n_startup_trials: int = 10
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ Differs    in a finite space it repeats a configuration only when all are known.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from search.contract import Searcher
 from search.history import History
@@ -24,6 +25,8 @@ class Random(Searcher):
 
     >>> searcher = Random()
     """
+
+    why_full: ClassVar[str | None] = ""
 
     def suggest(self, history: History) -> Suggestion | None:
         return propose_random(history)

@@ -12,7 +12,7 @@ Differs    the place in the sequence is the number of trials so far. If the poin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class Sobol(Searcher):
 
     >>> searcher = Sobol()
     """
+
+    why_full: ClassVar[str | None] = ""
 
     def check(self, space: Space) -> None:
         if space.dimension > LARGEST_DIMENSION:
