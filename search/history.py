@@ -81,9 +81,7 @@ class Trial:
     @property
     def broke(self) -> bool:
         """Whether it failed or diverged, or its latest loss is not finite."""
-        return self.status in (Status.FAILED, Status.DIVERGED) or (
-            bool(self.losses) and not math.isfinite(self.losses[-1])
-        )
+        return self.status.is_failure or (bool(self.losses) and not math.isfinite(self.losses[-1]))
 
     def loss_at(self, step: int) -> float | None:
         """Loss at exactly `step`, or None; after the trial has ended by itself, its last loss."""

@@ -37,6 +37,11 @@ class Status(str, Enum):
     DIVERGED = "diverged"  # its loss became NaN or infinite; final
     FAILED = "failed"  # an error, and no retries left; final unless the user asks for another try
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether it is FAILED or DIVERGED."""
+        return self in (Status.FAILED, Status.DIVERGED)
+
 
 @dataclass(frozen=True)
 class Suggestion:

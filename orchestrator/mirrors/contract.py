@@ -68,7 +68,7 @@ class MirroredTrial:
 
     @property
     def failed(self) -> bool:
-        return self.ending is not None and self.ending.status in (Status.FAILED, Status.DIVERGED)
+        return self.ending is not None and self.ending.status.is_failure
 
     @property
     def label(self) -> str:

@@ -15,7 +15,7 @@ from orchestrator.money.prices import CPU, GPU, HOUR, Prices
 from search.costs import HELD_UP
 from search.device_time import DeviceTime
 from search.history import Trial
-from search.records import FINALIST, Began, Status, Used
+from search.records import FINALIST, Began, Used
 
 OUTCOMES = {  # what time was for → words for people, in the order of a bill
     "completed": "trainings that were completed",
@@ -145,7 +145,7 @@ def bill(
 
 def outcome(trial: Trial) -> str:
     """What the recorded steps of a trial were for."""
-    if trial.status in (Status.FAILED, Status.DIVERGED):
+    if trial.status.is_failure:
         return "failed"
     return "finalists" if trial.first_origin == FINALIST else trial.status.value
 

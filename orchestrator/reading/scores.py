@@ -49,7 +49,7 @@ def unfair(best: Trial | None, baseline: Trial | None, horizon: int) -> str:
     """
     if best is None or baseline is None or best is baseline:
         return ""
-    if baseline.status in (Status.FAILED, Status.DIVERGED):
+    if baseline.status.is_failure:
         return f"the baseline {baseline.status.value} at step {baseline.step} of {horizon}"
     if not baseline.steps:
         return "the baseline has not reported yet"

@@ -112,7 +112,7 @@ def _has_state(step: int, trial: Trial) -> bool:
 
 def is_sound(trial: Trial) -> bool:
     """Whether the trial's state is usable: it has neither failed nor diverged, and it is in the space."""
-    return trial.in_space and trial.status not in (Status.FAILED, Status.DIVERGED)
+    return trial.in_space and not trial.status.is_failure
 
 
 def members(history: History) -> list[Member]:

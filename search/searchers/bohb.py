@@ -131,7 +131,7 @@ def _results(history: History) -> tuple[int, list[Trial]] | None:
             for number, loss in history.at(step).items()
             if math.isfinite(loss) and history.trials[number].in_space and history.trials[number].task == FULL
         }
-        sound = [n for n in losses if history.trials[n].status not in (Status.DIVERGED, Status.FAILED)]
+        sound = [n for n in losses if not history.trials[n].status.is_failure]
         if len(sound) >= 2 * _enough(history.space):
             order = sorted(sound, key=lambda number: (losses[number], number))
             return step, [*(history.trials[number] for number in order), *broken]

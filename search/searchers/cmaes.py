@@ -110,7 +110,7 @@ def _at_rest(history: History) -> Iterator[Trial]:
 
 def _rank_key(trial: Trial) -> tuple[float, ...]:
     """Smaller is better: full results, then stopped trials (the longer first), then those that went wrong."""
-    if trial.status in (Status.DIVERGED, Status.FAILED) or not math.isfinite(trial.loss):
+    if trial.status.is_failure or not math.isfinite(trial.loss):
         return (2.0, 0.0, 0.0)
     return (0.0, 0.0, trial.loss) if trial.status is Status.COMPLETED else (1.0, -trial.step, trial.loss)
 

@@ -235,7 +235,7 @@ def _freeze(trial: Trial, space: Space, distributions: dict[str, BaseDistributio
         _state(trial),
         params,
         {name: distributions[name] for name in params},
-        curve if trial.status not in (Status.DIVERGED, Status.FAILED) else {},
+        {} if trial.status.is_failure else curve,
         _tamed(trial.loss) if _state(trial) == "COMPLETE" else None,
     )
 

@@ -26,7 +26,7 @@ def failures(run: Recorded) -> list[Finding]:
     ended = [trial for trial in run.history if trial.status is not Status.RUNNING]
     groups: dict[tuple[Status, str], list[Trial]] = {}
     for trial in ended:
-        if trial.status in (Status.FAILED, Status.DIVERGED):
+        if trial.status.is_failure:
             groups.setdefault((trial.status, signature(trial.reason)), []).append(trial)
     failed = max(groups.values(), key=len, default=[])
     if len(failed) < LEAST or len(failed) <= MOST * len(ended):

@@ -47,7 +47,7 @@ def causes(run: Recorded) -> list[Cause]:
     """The most frequent first."""
     groups: dict[tuple[str, str], list[tuple[str, int, int]]] = defaultdict(list)
     for trial in run.history:
-        if trial.status in (Status.FAILED, Status.DIVERGED):
+        if trial.status.is_failure:
             groups[trial.status.value, signature(trial.reason)].append((trial.reason, trial.number, trial.step))
     for row in run.rows["lost"]:
         groups[LOST, signature(row["reason"])].append((row["reason"], row["trial"], row["step"]))
