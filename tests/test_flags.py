@@ -192,6 +192,80 @@ def test_absls_flags_are_read_from_its_help() -> None:
     assert known == {"amp": Flag("amp", takes_value=False, off="noamp"), "batch_size": Flag("batch_size")}
 
 
+OPPOSITES = {
+    "argparse": """import argparse
+parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+parser.add_argument("--optim.nesterov", action=argparse.BooleanOptionalAction, default=True, help="use it")
+nesterov = vars(parser.parse_args())["optim.nesterov"]
+print("epoch 1: loss=0.5", nesterov)""",
+    "click": """import click
+@click.command()
+@click.option("--optim.nesterov/--plain", "nesterov", default=True)
+def main(nesterov): print("epoch 1: loss=0.5", nesterov)
+main()""",
+    "click, with short names": """import click
+@click.command()
+@click.option("-n/-p", "--optim.nesterov/--plain", "nesterov", default=True, show_default=True)
+def main(nesterov): print("epoch 1: loss=0.5", nesterov)
+main()""",
+    "typer": """import typer
+def main(nesterov: bool = typer.Option(True, "--optim.nesterov/--optim.no-nesterov")): print("epoch 1: loss=0.5", nesterov)
+typer.run(main)""",
+    "typer, another word": """import typer
+def main(nesterov: bool = typer.Option(True, "--optim.nesterov/--plain", "-n/-p")): print("epoch 1: loss=0.5", nesterov)
+typer.run(main)""",
+}
+
+
+@pytest.mark.parametrize("library", OPPOSITES)
+def test_a_switch_that_is_on_by_default_is_turned_off_by_its_opposite(library: str, tmp_path: Path) -> None:
+    workload = script(tmp_path, OPPOSITES[library])
+    workload.check_space(Space({"optim.nesterov": choice([True, False])}))
+    for value in (True, False):
+        assert run(workload, {"optim.nesterov": value}, tmp_path / str(value)).split()[-1] == str(value)
+    if "plain" in OPPOSITES[library]:
+        assert run(workload, {"plain": False}, tmp_path / "plain").split()[-1] == "True"
+
+
+ALWAYS_ON = {
+    "parser.add_argument('--nesterov', action='store_true', default=True)": "let the script take --no-nesterov",
+    "parser.add_argument('--nesterov', action='store_true', default=True)\n"
+    "parser.add_argument('--plain', dest='nesterov', action='store_false')": "tune 'plain'",
+    "parser.add_argument('--nesterov', action='store_true')\nparser.set_defaults(nesterov=True)": "let the script take",
+    "parser.add_argument('--nesterov', action='store_true', default=bool(1), help='x' * 90)": "let the script take",
+}
+
+
+@pytest.mark.parametrize("declared", ALWAYS_ON)
+def test_a_switch_that_nothing_turns_off_is_refused(declared: str, tmp_path: Path) -> None:
+    parser = "argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)"
+    workload = script(
+        tmp_path, f"import argparse\nparser = {parser}\n{declared}\nprint('epoch 1: loss=0.5', parser.parse_args())"
+    )
+    with pytest.raises(ValueError, match=r"--nesterov is on .* for nesterov=False, too; " + ALWAYS_ON[declared]):
+        workload.check_space(Space({"nesterov": choice([True, False])}))
+    workload.check_space(Space({"nesterov": choice([True])}))
+    if "plain" in declared:
+        workload.check_space(Space({"plain": choice([True, False])}))
+
+
+def test_tyros_switches_have_their_opposites() -> None:
+    known = flags_of(
+        "│ --optim.nesterov, --optim.no-nesterov             │\n│                        (default: True)            │\n"
+    )
+    assert known["optim.nesterov"] == Flag("optim.nesterov", takes_value=False, off="optim.no-nesterov", is_on=True)
+
+
+def test_a_switch_that_turns_something_off_may_be_left_out(tmp_path: Path) -> None:
+    parser = "argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)"
+    declared = "parser.add_argument('--no-norm', dest='norm', action='store_false', help='plain')"
+    workload = script(
+        tmp_path, f"import argparse\nparser = {parser}\n{declared}\nprint('epoch 1: loss=0.5', parser.parse_args())"
+    )
+    workload.check_space(Space({"no_norm": choice([True, False])}))
+    assert "norm=True" in run(workload, {"no_norm": False}, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [

@@ -110,6 +110,37 @@ def flag_values(text: str) -> dict[str, Taken]:
     return {name: taken for name, taken in found if taken is not None and times[name] == 1}
 
 
+def stays_on(flag: Flag, text: str) -> str:
+    """How a switch without an opposite can be tuned though leaving it out leaves it on; empty if that turns it off.
+
+    By the script's help and its source `text`, as far as they tell: a switch may have `default=True`.
+    """
+    try:
+        calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    except (SyntaxError, ValueError, RecursionError):
+        calls = []
+    is_on, off = flag.is_on, ""
+    for call in calls:
+        given = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
+        names = [_constant(each)[2:] for each in call.args if _constant(each).startswith("--")]
+        dest = given.get("dest") or (names[0].replace("-", "_") if names else "")
+        if _last(call.func) == "set_defaults":
+            is_on = is_on or given.get(flag.name.replace("-", "_")) is True
+        elif _last(call.func) not in ("add_argument", "option"):
+            continue
+        elif flag.name in names and given.get("action") == "store_false":
+            return ""
+        elif flag.name in names:
+            is_on = is_on or given.get("default") is True
+        elif dest == flag.name.replace("-", "_") and given.get("action") == "store_false":
+            is_on, off = True, names[0] if names else ""
+    if not is_on:
+        return ""
+    if off:
+        return f"tune {off!r}, the switch that turns it off."
+    return f"let the script take --no-{flag.name}, too, as with argparse's action=BooleanOptionalAction."
+
+
 def _given(words: list[str]) -> Iterator[tuple[str, str]]:
     """The long flags among the words, each with its value, after = or in the next word."""
     for word, following in zip(words, [*words[1:], ""], strict=False):
@@ -135,7 +166,7 @@ def _declared(tree: ast.Module) -> Iterator[tuple[str, Taken | None]]:
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     run_by_typer = {_last(call.args[0]) for call in calls if ast.unparse(call.func) == "typer.run" and call.args}
     for call in calls:
-        texts = [each.value for each in call.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+        texts = [text for each in call.args if (text := _constant(each))]
         called = _last(call.func)
         if called in ("add_argument", "option"):
             taken = _of_argparse(call) if called == "add_argument" else _of_click(call)
@@ -189,6 +220,11 @@ def _literal(node: ast.expr | None) -> tuple[Any, ...]:
     except ValueError:
         return ()
     return tuple(options)
+
+
+def _constant(node: ast.expr) -> str:
+    """The text that stands there; empty if it is none."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def _last(node: ast.expr) -> str:

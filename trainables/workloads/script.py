@@ -56,7 +56,7 @@ from trainables.scripts.flags import (
     shell_sign,
     variable_in,
 )
-from trainables.scripts.option_values import wrong_value
+from trainables.scripts.option_values import stays_on, wrong_value
 from trainables.scripts.printed import measured as measured
 from trainables.scripts.programs import no_program, refused_by_make, why_not_started
 from trainables.scripts.runners import container_doubt, detaches, import_remedy, withholds_output
@@ -288,6 +288,12 @@ class Script(CommandLine):
                 raise ValueError(
                     f"{self.command!r}: --{flag.name} is a switch and takes no value, but {name!r} is {parameter!r}; "
                     "tune it as choice([True, False])."
+                )
+            is_switch = flag is not None and not flag.takes_value and not flag.off
+            if flag is not None and is_switch and not all(values) and (remedy := stays_on(flag, self._text)):
+                raise ValueError(
+                    f"{self.command!r}: --{flag.name} is on unless the script is told otherwise, so it would be on for "
+                    f"{name}=False, too; {remedy}"
                 )
         if wrong := wrong_value(self.command, known, self._text, space):
             raise ValueError(wrong)
