@@ -71,6 +71,14 @@ def test_a_shorter_file_replaces_a_longer_one_and_what_is_gone_goes_with_its_fol
     assert sorted(os.listdir(tmp_path / "part")) == ["weights"]  # an empty step-1 would pass for a damaged checkpoint
 
 
+def test_a_put_that_failed_at_its_end_can_be_repeated(tmp_path: Path) -> None:
+    """The folder of what is gone is gone by then, and a failure for good would cost the trial all its checkpoints."""
+    put(tmp_path, "part", arrive(tmp_path, weights=b"1") | arrive(tmp_path, **{"epoch-1/shard/state": b"old"}), ())
+    for _ in range(2):
+        put(tmp_path, "part", arrive(tmp_path, weights=b"2"), ["part/epoch-1/shard/state"])
+        assert sorted(os.listdir(tmp_path / "part")) == ["weights"]
+
+
 def test_links_stay_links_and_what_is_for_one_machine_stays_there(tmp_path: Path) -> None:
     part = tmp_path / "part"
     (part / "epoch-3").mkdir(parents=True)

@@ -129,9 +129,10 @@ def put(folder: Path, part: str, arrived: Mapping[str, Stamp], gone: Iterable[st
         path = folder / name
         path.unlink(missing_ok=True)
         for parent in path.parents:
-            if parent == folder / part or next(parent.iterdir(), None) is not None:
+            if parent == folder / part or (parent.exists() and any(parent.iterdir())):
                 break
-            parent.rmdir()
+            if parent.exists():  # else an earlier attempt has deleted it
+                parent.rmdir()
     _synchronise({(folder / name).parent for name in arrived})
 
 
