@@ -12,7 +12,7 @@ import pytest
 from search.history import History, incumbent
 from search.records import BASELINE, FINALIST, End, Report, Status, fork, start
 from search.rules.conduct import Rules
-from search.rules.finalists import confirm, confirmed, depends_on_seed, finalists, winner
+from search.rules.finalists import confirm, confirmed, depends_on_seed, finalists, score, winner
 from search.rules.to_start import repetitions_to_start
 from search.space import Space, uniform
 from search.task import FULL, Task
@@ -263,3 +263,30 @@ def test_a_fork_pays_its_own_steps_only() -> None:
     assert history.committed == pytest.approx(0.5)
     history.append(Report(child.number, 2, 0.4))
     assert history.spent - before == pytest.approx(0.5)
+
+
+def test_a_drawing_looks_through_thousands_of_trials_once_and_never_at_an_old_state() -> None:
+    """Each question about the finalists sorted all trials again, and the display of a long run asked five of them."""
+    keys = 0
+
+    class Counted(dict[str, Any]):
+        def items(self) -> Any:
+            nonlocal keys
+            keys += 1
+            return super().items()
+
+    history = History(SPACE, horizon=1)
+    for number in range(50):
+        trial = history.append(start(Counted(x=number / 100)))
+        history.append(Report(number, 1, number / 100))
+        history.append(End(number, Status.COMPLETED))
+    repeated = history.append(start(history.trials[0].config, origin=FINALIST))
+    keys = 0
+    for _ in range(5):
+        assert [finalist.losses for finalist in confirmed(history)] == [()]
+        assert score(history, trial) == trial.loss
+        assert depends_on_seed(history) is None
+    assert keys < 2 * 50
+    history.append(Report(repeated.number, 1, 0.5))
+    history.append(End(repeated.number, Status.COMPLETED))
+    assert [finalist.losses for finalist in confirmed(history)] == [(0.5,)]

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 
 from search.history import History, Trial, incumbent, key_of
 from search.records import BASELINE, FINALIST, Status, Suggestion, resume, start
@@ -55,15 +57,15 @@ class Finalist:
 
 def finalists(history: History, count: int) -> list[Finalist]:
     """The best `count` configurations by their completed full trainings, the best first; fewer if there are fewer."""
-    runs = _runs(history)
-    return [Finalist(trial, tuple(runs.get(key_of(trial.config), ()))) for trial in _best(history)[:count]]
+    runs, best = _runs(history), _best(history, len(history)).items()
+    return [Finalist(trial, tuple(runs.get(key, ()))) for key, trial in islice(best, count)]
 
 
 def confirmed(history: History) -> list[Finalist]:
     """All configurations that have trained again, in order of their first score, best first."""
     runs = _runs(history)
-    best = _best(history) if runs else []
-    return [Finalist(trial, tuple(runs[key])) for trial in best if (key := key_of(trial.config)) in runs]
+    best = _best(history, len(history)) if runs else {}
+    return [Finalist(trial, tuple(runs[key])) for key, trial in best.items() if key in runs]
 
 
 def confirm(history: History, count: int, confirmations: int, *, also_copies: bool = False) -> Suggestion | None:
@@ -127,8 +129,12 @@ def score(history: History, trial: Trial) -> float:
     return mean if math.isfinite(mean) else trial.loss
 
 
-def _best(history: History) -> list[Trial]:
-    """The best trial of every configuration with a full training from scratch, best first."""
+@lru_cache(maxsize=4)
+def _best(history: History, length: int) -> dict[str, Trial]:
+    """Configuration → its best full training from scratch, best first, of a history of this length.
+
+    It takes a while with thousands of trials, and one drawing of the display needs it five times.
+    """
     completed = [
         trial
         for trial in history.having(Status.COMPLETED)
@@ -137,7 +143,7 @@ def _best(history: History) -> list[Trial]:
     best: dict[str, Trial] = {}
     for trial in sorted(completed, key=lambda trial: (trial.loss, trial.number)):
         best.setdefault(key_of(trial.config), trial)
-    return list(best.values())
+    return best
 
 
 def _runs(history: History) -> dict[str, list[Trial]]:
