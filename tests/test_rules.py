@@ -28,6 +28,7 @@ from search.records import (
     Report,
     Status,
     Suggestion,
+    Used,
     fork,
     resume,
     start,
@@ -41,11 +42,14 @@ from search.rules.conduct import (
     after_report,
     common_failure,
     early_end,
+    has_more,
     next_move,
     rest,
     to_test,
     without_checkpoint,
 )
+from search.rules.device_budget import DeviceBudget
+from search.run_state import OUT_OF_BUDGET
 from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
@@ -127,6 +131,7 @@ def test_every_loop_ends_within_its_amounts_and_every_record_follows_from_those_
             move = next_move(again, tuning.searcher, tuning.scheduler, rules)
             assert isinstance(move, Suggestion)
             assert replace(move, trial=record.trial) == record
+            assert has_more(again, tuning.searcher, tuning.scheduler, rules)
         elif isinstance(record, Over):
             assert next_move(again, tuning.searcher, tuning.scheduler, rules) == record
         again.append(record)
@@ -135,6 +140,7 @@ def test_every_loop_ends_within_its_amounts_and_every_record_follows_from_those_
             due = list(after_report(trial, again, tuning.scheduler, rules))
             due += [] if due or (end := rest(trial)) is None else [end]
     assert due == []
+    assert not has_more(again, tuning.searcher, tuning.scheduler, rules)
 
 
 @settings(max_examples=30, deadline=None)
@@ -205,6 +211,7 @@ def test_the_others_wait_for_the_first_report() -> None:
         (start({"x": 7.0}), "x"),
         (start({"x": 0.5}, task="none"), "no task 'none'"),
         (Suggestion("resume", {"x": 0.1}, 0), "trial 0 cannot be resumed: it is running"),
+        (Suggestion("resume", {"x": 0.1}), "it resumes, and names no trial: use resume(trial)"),  # not the last one
     ],
 )
 def test_what_makes_no_sense_is_not_done_and_something_random_is(says: Suggestion, why: str) -> None:
@@ -428,3 +435,28 @@ def test_a_task_that_the_sweep_has_no_more_is_not_promoted() -> None:
     other = next_move(History(SPACE, horizon=4), Random(), Promotes(), Rules())
     assert isinstance(other, Suggestion)
     assert other.kind == "start"
+
+
+@pytest.mark.parametrize("spent", [0.0, 9.0])
+def test_what_a_raised_budget_lets_go_on_is_left_to_do(spent: float) -> None:
+    """`has_more` did not know of such trials, so a run that time ended there was recorded as finished."""
+    history = history_of(0.1, limit=1)
+    report(history, 0, 1, 0.5)
+    history.append(End(0, Status.STOPPED, f"{OUT_OF_BUDGET}$1 is spent, at step 1"))
+    history.append(Used("device", 3600.0 * spent, 0, device="a GPU"))
+    rules = Rules(device_budget=DeviceBudget(5.0, "$5", lambda device: 1 / 3600))
+    move = next_move(history, Random(), RunToEnd(), rules)
+    assert (move == resume(history.trials[0], evidence="the budget has been raised", origin="model")) is (not spent)
+    assert has_more(history, Random(), RunToEnd(), rules) is (not spent)
+
+
+def test_a_promotion_beyond_the_budget_is_not_left_to_do() -> None:
+    history = history_of(0.1, 0.2, limit=2)
+    for trial in range(2):
+        report(history, trial, 1, 0.5)
+        history.append(End(trial, Status.STOPPED, "reached step 1 as planned"))
+    promotes = AshaPromote(reduction_factor=2)
+    for budget in (0.5, 1.0):
+        rules = Rules(budget=budget)
+        move = next_move(history, Random(), promotes, rules)
+        assert has_more(history, Random(), promotes, rules) is isinstance(move, Suggestion) is (budget == 1.0)

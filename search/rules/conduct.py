@@ -40,7 +40,7 @@ from search.records import (
     start,
 )
 from search.rules.baseline import awaits_baseline, baseline_of
-from search.rules.device_budget import DeviceBudget
+from search.rules.device_budget import DeviceBudget, next_unpaid
 from search.rules.finalists import confirm, winner
 from search.rules.points import points_first
 from search.rules.retries import next_retry
@@ -71,7 +71,12 @@ class Rules:
     @property
     def search_budget(self) -> float | None:
         """The budget minus the finalists' reserve, in full trainings."""
-        return None if self.budget is None else self.budget - self.finalists * self.confirmations
+        return None if self.budget is None else self.budget - self.reserve
+
+    @property
+    def reserve(self) -> int:
+        """The finalists' full trainings."""
+        return self.finalists * self.confirmations
 
     def has_diverged(self, loss: float) -> bool:
         """Whether the loss is NaN or infinite, or worse than `diverged_beyond`."""
@@ -109,16 +114,10 @@ def next_move(history: History, searcher: Searcher, scheduler: Scheduler, rules:
         return Wait()
     if not history.run.over:
         move = _search(history, searcher, scheduler, rules)
-        if move is not None and is_covered(move, history, rules, rules.finalists * rules.confirmations):
+        if move is not None and is_covered(move, history, rules, rules.reserve):
             return move
         return Wait() if running else Over(_why_nothing(history, searcher, rules, move))
-    baseline = new_baseline(history, rules)
-    if baseline is not None and is_covered(baseline, history, rules, rules.finalists * rules.confirmations):
-        return baseline
-    again = next_retry(history, of_finalists=True) or confirm(history, rules.finalists, rules.confirmations)
-    if again is not None and is_covered(again, history, rules):
-        return again
-    return Wait() if running else Over(history.run.over)
+    return _last_move(history, rules) or (Wait() if running else Over(history.run.over))
 
 
 def awaits_first(history: History, rules: Rules) -> bool:
@@ -152,14 +151,12 @@ def may_ask(history: History, searcher: Searcher, rules: Rules) -> bool:
 
 def has_more(history: History, searcher: Searcher, scheduler: Scheduler, rules: Rules) -> bool:
     """Whether something is left to train, as far as it is known without asking the searcher."""
-    if history.count(Status.RUNNING) or may_ask(history, searcher, rules):
+    if history.count(Status.RUNNING):
         return True
-    promoted = None if history.run.over else next_retry(history) or scheduler.promote(history)
-    baseline = new_baseline(history, rules)
-    if promoted is not None or (baseline is not None and is_covered(baseline, history, rules)):
+    move = _sure_move(history, scheduler, rules)
+    if may_ask(history, searcher, rules) if move is None else is_covered(move, history, rules, rules.reserve):
         return True
-    again = next_retry(history, of_finalists=True) or confirm(history, rules.finalists, rules.confirmations)
-    return again is not None and is_covered(again, history, rules)
+    return _last_move(history, rules) is not None
 
 
 def after_report(trial: Trial, history: History, scheduler: Scheduler, rules: Rules) -> tuple[Over | Judged | End, ...]:
@@ -291,7 +288,7 @@ def new_baseline(history: History, rules: Rules) -> Suggestion | None:
 def to_test(history: History, rules: Rules) -> list[Trial]:
     """The trials to measure on the test part once all decisions are made: the best and the baseline, each once.
 
-    None if a budget of device time is spent.
+    Empty if a budget of device time is spent.
     """
     if rules.device_budget is not None and rules.device_budget.is_spent(history):
         return []
@@ -304,19 +301,8 @@ def _search(
     history: History, searcher: Searcher, scheduler: Scheduler, rules: Rules
 ) -> Suggestion | Over | Instead | None:
     """The search's next move; None: nothing now."""
-    if _budget_is_used(history, rules):
-        return None
-    if (again := next_retry(history)) is not None:
-        return again
-    for trial in map(history.trials.__getitem__, history.run.unpaid):
-        if history.task(trial.task) is not None:
-            evidence = "the budget has been raised"
-            return resume(trial, until=trial.suggestion.until, origin=trial.suggestion.origin, evidence=evidence)
-    if (baseline := new_baseline(history, rules)) is not None:
-        return baseline
-    promoted = scheduler.promote(history)
-    if promoted is not None and history.task(promoted.task) is not None:
-        return promoted
+    if (move := _sure_move(history, scheduler, rules)) is not None:
+        return move
     if not may_ask(history, searcher, rules):
         return None
     try:
@@ -328,6 +314,25 @@ def _search(
         return _instead(error, history, searcher)
 
 
+def _sure_move(history: History, scheduler: Scheduler, rules: Rules) -> Suggestion | None:
+    """The search's next move that needs no searcher; None once the search is over or its budget is used up."""
+    if history.run.over or _budget_is_used(history, rules):
+        return None
+    if (move := next_retry(history) or next_unpaid(history) or new_baseline(history, rules)) is not None:
+        return move
+    promoted = scheduler.promote(history)
+    return promoted if promoted is not None and history.task(promoted.task) is not None else None
+
+
+def _last_move(history: History, rules: Rules) -> Suggestion | None:
+    """What trains next once the search is over, if the budget covers it."""
+    baseline = new_baseline(history, rules)
+    if baseline is not None and is_covered(baseline, history, rules, rules.reserve):
+        return baseline
+    again = next_retry(history, of_finalists=True) or confirm(history, rules.finalists, rules.confirmations)
+    return again if again is not None and is_covered(again, history, rules) else None
+
+
 def _checked(suggestion: Suggestion, history: History) -> Suggestion | None:
     """The suggestion if it can run, None if there is no room; raises ValueError if it is not valid."""
     if not history.allows(suggestion):
@@ -335,7 +340,9 @@ def _checked(suggestion: Suggestion, history: History) -> Suggestion | None:
     if history.task(suggestion.task) is None:
         raise ValueError(f"no task {suggestion.task!r}")
     if suggestion.kind == "resume":
-        trial = history.trials[suggestion.trial if suggestion.trial is not None else -1]
+        if suggestion.trial is None:
+            raise ValueError("it resumes, and names no trial: use resume(trial)")
+        trial = history.trials[suggestion.trial]
         if trial.status is not Status.STOPPED:
             raise ValueError(f"trial {trial.number} cannot be resumed: it is {trial.status.value}")
         if suggestion.until is not None and suggestion.until <= trial.step:

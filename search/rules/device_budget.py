@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from search.history import History, Trial
-from search.records import End, Status, Suggestion
+from search.records import End, Status, Suggestion, resume
 from search.run_state import OUT_OF_BUDGET
 
 NEARLY = 1e-9  # relative tolerance, because sums of seconds are not exact
@@ -87,3 +87,12 @@ class DeviceBudget:
         time = history.device_time
         beside = time.beside / time.reported if time.reported > 0 else 0.0
         return seconds * (1 + beside) * time.devices * (self.rate(device) or 0.0)
+
+
+def next_unpaid(history: History) -> Suggestion | None:
+    """The resumption of the next trial that a spent budget stopped, for it has been raised; None if there is none."""
+    for trial in map(history.trials.__getitem__, history.run.unpaid):
+        if history.task(trial.task) is not None:
+            last = trial.suggestion
+            return resume(trial, until=last.until, origin=last.origin, evidence="the budget has been raised")
+    return None
