@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -299,6 +301,33 @@ for n in range(1, 7):
                     f"it writes {tmp_path / 'outputs' / 'all' / 'last.pt'}, as another trial"
                 )
         assert told == notices, where
+
+
+def test_of_trials_in_step_exactly_one_tells_what_is_told_once(tmp_path: Path) -> None:
+    """Each left its mark, then looked for those of the others and found one: nobody told."""
+    folders = [trial_folder.TrialFolder(tmp_path / f"{n:05d}" / "checkpoints" / "script") for n in range(8)]
+    with ThreadPoolExecutor(len(folders)) as pool:
+        for news in map(str, range(20)):
+            in_step = Barrier(len(folders))
+
+            def ask(folder: trial_folder.TrialFolder, news: str = news, in_step: Barrier = in_step) -> bool:
+                in_step.wait()
+                return folder.is_first_with(news)
+
+            assert sum(pool.map(ask, folders)) == 1
+
+
+def test_a_late_trial_tells_what_no_other_has_told(tmp_path: Path) -> None:
+    workload = script(tmp_path, "for n in range(1, 7): print(f'epoch {n}/9: distance={n}', flush=True)")
+    told = [
+        texts(
+            trained(
+                workload, Assignment(number, {}, 7, until=HORIZON, folder=tmp_path / f"{number:05d}" / "checkpoints")
+            )
+        )
+        for number in (30, 31)
+    ]
+    assert [len(each) for each in told] == [1, 0]
 
 
 @pytest.mark.parametrize(("named", "notices"), [("last.pt", 0), ("latest.pt", 1)])

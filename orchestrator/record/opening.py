@@ -67,7 +67,7 @@ def refuse_a_lost_ledger(folder: Path, *, is_empty: bool = False) -> None:
     if (folder / FILE).exists() and any(sizes) and not is_empty:
         return
     acknowledged = chain.read_head(folder).seq if is_empty else 0  # whoever removed the file did so on purpose
-    if acknowledged or last_of(folder / COPY) or any((folder / "trials").glob("*")):
+    if acknowledged or last_of(folder / COPY) or any((folder / "trials").glob("[0-9]*")):
         raise no_ledger(folder)
 
 
@@ -78,7 +78,7 @@ def no_ledger(folder: Path) -> StorageError:
             f"{folder / FILE} {what}, but its copy is there, with {copied} records; nothing was changed. To go on from the "
             f"copy: {remedy(folder)}, then run the same command again."
         )
-    if (acknowledged := chain.read_head(folder).seq) or any((folder / "trials").glob("*")):
+    if (acknowledged := chain.read_head(folder).seq) or any((folder / "trials").glob("[0-9]*")):
         noted = f"{acknowledged} records were acknowledged" if acknowledged else f"trials are in {folder / 'trials'}"
         return LedgerDamaged(
             f"{folder / FILE} {what}, but this run has begun before: {noted}; nothing was changed. Bring the ledger back, use "

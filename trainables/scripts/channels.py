@@ -248,7 +248,9 @@ class Channels:
         return [reading for line in lines if (reading := self._heard(line, is_logged)) is not None]
 
     def _others_log(self) -> bool:
-        return any(memory.get("channel") == LOGGED for memory in self._folder.memories_of_others())
+        """Whether other trials have decided so; one that has decided is enough, for they run the same script."""
+        channels = (memory.get("channel") for memory in self._folder.memories_of_others())
+        return next(filter(None, channels), None) == LOGGED
 
     def _heard(self, line: Line, is_logged: bool) -> Reading | None:
         """The reading of a line, if it has the tuned metric."""

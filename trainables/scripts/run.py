@@ -13,6 +13,7 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from search import work
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from trainables.scripts.channels import Program
 
 SOONEST, LATEST = 0.005, 0.05  # seconds between two looks at the script's channels
-TELLING = 20  # trials, the first, that look at what others have seen: with thousands it would cost too much
+COMPARED = 20  # other trials, the first: they show whether files are shared, and reading thousands would take a second
 
 
 class ScriptRun(Run):
@@ -195,9 +196,9 @@ class ScriptRun(Run):
 
         Another trial of the sweep may have shown how it counts. Otherwise the training starts over, without the files.
         """
-        known = [other for other in self._folder.memories_of_others() if other.get("shift") is not None]
-        if known:
-            self._memory.update({name: known[0][name] for name in ("kind", "key", "shift")})
+        known = next((other for other in self._folder.memories_of_others() if other.get("shift") is not None), None)
+        if known is not None:
+            self._memory.update({name: known[name] for name in ("kind", "key", "shift")})
         else:
             self._start_over("it had told nothing, so nobody could tell which step its next line is about")
 
@@ -261,7 +262,7 @@ class ScriptRun(Run):
             while news:
                 kind, text = news.popitem()
                 if self._is_first_with(kind):
-                    yield Notice(step=self._step, text=text)
+                    yield Notice(step=self._step, text=text, once=True)
 
     def _tell_of_another_end(self, reading: Reading) -> Iterator[Progress]:
         """Tell, once in a sweep, that the script counts its steps to another total than the horizon. A script that reads
@@ -280,7 +281,7 @@ class ScriptRun(Run):
         if total in (None, horizon, self._assignment.until) or not self._is_first_with("counts_to"):
             return
         end = f"a schedule over {total} is cut off" if total > horizon else f"its trials end at {total}"
-        yield Notice(step=self._step, text=(
+        yield Notice(step=self._step, once=True, text=(
             f"the script counts to {total} ({seen}), the sweep trains {horizon}: {end}. Let the "
             f"script train {horizon}, or set the sweep's steps (the horizon) to {total}{beyond}"
         ))  # fmt: skip
@@ -290,7 +291,7 @@ class ScriptRun(Run):
         if self._looks == LOOKS - 1 and (missing := self._script.missing_checkpoint(self._folder.path)):
             kept = sorted(str(path.relative_to(self._folder.path)) for path in self._folder.files)[:3]
             if kept and self._is_first_with("misses"):
-                yield Notice(step=self._step, text=(
+                yield Notice(step=self._step, once=True, text=(
                     f"there is no {missing} so far, but {', '.join(kept)}: `resume` would find nothing, and after an interruption "
                     "the trial would start over; name the file there that the script writes"
                 ))  # fmt: skip
@@ -301,24 +302,24 @@ class ScriptRun(Run):
         if not set(found) - set(self._memory.get("wrote", [])):
             return
         self._memory["wrote"] = found
-        memories = self._folder.memories_of_others()
-        others = {path for memory in memories for path in memory.get("wrote", [])}
-        self._memory["shares"] = any(memory.get("shares") for memory in memories)
-        if not self._memory["shares"] and (shared := [path for path in found if path in others]):
-            self._memory["shares"] = True
-            yield Notice(step=self._step, text=(
+        self._remember()  # before a look at the others: of two trials in step, one sees what the other writes
+        others = {
+            path for memory in islice(self._folder.memories_of_others(), COMPARED) for path in memory.get("wrote", [])
+        }
+        shared = [path for path in found if path in others]
+        if shared and self._is_first_with("shares"):
+            yield Notice(step=self._step, once=True, text=(
                 f"it writes {shared[0]}, as another trial does, so they overwrite each other: give each its own folder, with "
                 "{folder} in the command or TRIAL_FOLDER in the script"
             ))  # fmt: skip
-        self._remember()
 
     def _is_first_with(self, news: str) -> bool:
-        """Whether no other trial of the sweep has had such news; they are remembered, so that they are told once."""
-        if self._memory.get(news) or self._assignment.trial > TELLING:
+        """Whether no other trial of the sweep has had such news; it is remembered, so that they are told once."""
+        if self._memory.get(news):  # a trial's memory goes with it to another node, the mark of the sweep does not
             return False
         self._memory[news] = True
         self._remember()
-        return not any(memory.get(news) for memory in self._folder.memories_of_others())
+        return self._folder.is_first_with(news)
 
     def _remember(self) -> None:
         self._folder.write(MEMORY, self._memory)
@@ -385,14 +386,11 @@ class ScriptRun(Run):
             self._remember()
 
     def _what_trains_on(self) -> list[str]:
-        """What to tell, once in a sweep: that the script of this trial or of an earlier one went on beyond the horizon."""
-        if self._assignment.trial > TELLING:
-            return []
-        memories = [self._memory, *self._folder.memories_of_others()]
-        texts = [memory["trains_on"] for memory in memories if memory.get("trains_on")]
-        if not texts or not self._is_first_with("told_of_it"):
+        """What to tell, once in a sweep: that the script went on beyond the horizon, at this start or an earlier one."""
+        text = self._memory.get("trains_on")
+        if not text or not self._is_first_with("told_of_it"):
             return []
         return [
-            f"{texts[0]} A trial ends at the horizon, and its script with it; what the script saves later, and the exported "
+            f"{text} A trial ends at the horizon, and its script with it; what the script saves later, and the exported "
             "command, are trained longer than what was scored"
         ]

@@ -16,7 +16,7 @@ import fcntl
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
@@ -33,6 +33,7 @@ STEPS, MEMORY, OUTPUT, ERRORS = "steps.jsonl", "memory.json", "stdout.txt", "std
 LOGGED = "logged.jsonl"
 RETURNED = "returned.txt"
 TAIL = 200_000  # bytes at the end of an output file in which to look for an error
+TOLD = ".told-"  # beside the trials' folders, with a kind of news: one of the trials has told it
 
 
 class TrialFolder:
@@ -91,16 +92,21 @@ class TrialFolder:
         for name in (OUTPUT, ERRORS, LOGGED, ANSWER, RETURNED):
             (self.place / name).unlink(missing_ok=True)
 
-    def memories_of_others(self) -> list[dict[str, Any]]:
-        """The memories of other trials of the sweep, which run the same script."""
-        trial, rest = self.trial, self.place.relative_to(self.trial)
-        found = []
-        for path in sorted(trial.parent.glob(f"*/{rest}/{MEMORY}")):
-            if path.parent == self.place:
-                continue
-            with contextlib.suppress(OSError, ValueError):
-                found.append(json.loads(path.read_text()))
-        return found
+    def memories_of_others(self) -> Iterator[dict[str, Any]]:
+        """The memories of other trials of the sweep, which run the same script, one by one: with thousands, all take long."""
+        rest = self.place.relative_to(self.trial)
+        for other in sorted(self.trial.parent.iterdir()):
+            if other != self.trial:
+                with contextlib.suppress(OSError, ValueError):
+                    yield json.loads((other / rest / MEMORY).read_text())
+
+    def is_first_with(self, news: str) -> bool:
+        """Whether no other trial of the sweep has asked this, on this disk: of trials in step, exactly one is the first."""
+        try:
+            open(self.trial.parent / f"{TOLD}{news}", "x").close()
+        except FileExistsError:
+            return False
+        return True
 
     def read_memory(self) -> dict[str, Any]:
         """The trial's memory; empty at the first start."""
