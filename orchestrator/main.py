@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -336,9 +335,10 @@ def drive(
 def _train(driver: Driver, clock: SimulatedClock | None, address: str | None, refresh: Callable[[], None]) -> None:
     """Run the driver's engine: the simulated one on its clock, or Ray."""
     if clock is not None:
+        from orchestrator.definition.concurrency import at_once_here
         from orchestrator.simulate import simulate
 
-        simulate(driver, clock, workers=driver.sweep.max_concurrent or os.cpu_count() or 1, refresh=refresh)
+        simulate(driver, clock, workers=driver.sweep.max_concurrent or at_once_here(driver.sweep), refresh=refresh)
     else:
         from orchestrator.tune.cluster import run as run_on_ray
 

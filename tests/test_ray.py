@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
+from orchestrator.definition.concurrency import capacity
 from orchestrator.errors import OrchestratorError
-from orchestrator.tune.capacity import capacity
 from orchestrator.worker.processes import PROCESSES
 from tests.support import ROOT, recorded, run_script, sequence, small_sweep
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from orchestrator.definition import from_found
 from orchestrator.definition.identity import ADDRESS, identity
-from orchestrator.definition.machine import cpus, gpus, memory
+from orchestrator.definition.machine import HAVE
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.money.amounts import USD, Amount
 from orchestrator.money.devices import device_name
@@ -166,14 +166,13 @@ def _identities(sweep: Sweep) -> None:
 
 
 def _resources(sweep: Sweep) -> None:
-    have = {"cpu": cpus, "gpu": gpus, "memory": memory}
     if _other_cluster():
         return
     for name, asked in sweep.resources.items():
         amount = sweep.memory_bytes if name == "memory" else asked
         if not amount:
             continue
-        there = have[name]()
+        there = HAVE[name]()
         if amount > there:
             shown = f"{there / 2**30:.1f} GiB" if name == "memory" else f"{there:g}"
             seen = os.environ.get("CUDA_VISIBLE_DEVICES")

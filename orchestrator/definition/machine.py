@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
 
+from orchestrator.definition.control_groups import ControlGroups
 from orchestrator.money.devices import asked
 
+GROUPS = ControlGroups()
 
-def cpus() -> int:
-    """The CPUs that this process may use. Slurm grants some of a node's, and not every cluster hides the others."""
+
+def cpus(groups: ControlGroups = GROUPS) -> int:
+    """The CPUs that this process may use; of a share of one, one. Slurm grants some of a node's, and not every cluster
+    hides the others; a container has a limit, and sees all of the host."""
     try:
         seen = len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
         seen = os.cpu_count() or 1
     granted = os.environ.get("SLURM_CPUS_ON_NODE", "")
-    return min(seen, int(granted)) if granted.isdigit() else seen
+    return int(max(1, min(seen, int(granted) if granted.isdigit() else seen, groups.cpus())))
 
 
 def gpus() -> int:
@@ -31,9 +36,16 @@ def gpus() -> int:
     return min(len(named), there)
 
 
-def memory() -> int:
-    """Bytes of main memory."""
-    return int(psutil.virtual_memory().total)
+def memory(groups: ControlGroups = GROUPS) -> int:
+    """Bytes of main memory that this process may use."""
+    return int(min(psutil.virtual_memory().total, groups.memory()))
+
+
+HAVE: Mapping[str, Callable[[], int]] = {
+    "cpu": cpus,
+    "gpu": gpus,
+    "memory": memory,
+}  # by the names of Sweep(resources=)
 
 
 def _nvidia() -> int:

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.console.plurals import plural
-from orchestrator.definition import machine, warm_up
+from orchestrator.definition import warm_up
 from orchestrator.definition.checks import feasible_share
+from orchestrator.definition.concurrency import at_once_here
 from orchestrator.definition.warnings import warnings
 from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
@@ -84,7 +85,7 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
         *needs_rows(sweep.space, most),
         *time_row(sweep, folder),
         *([] if changed is None else _recorded(sweep, history, changed, goes_on=bool(first))),
-        *forecast_rows(sweep, folder, history, _workers(sweep)),
+        *forecast_rows(sweep, folder, history, at_once_here(sweep)),
     ]:
         console.print(f"  {line}", markup=False)
     for warning in [
@@ -97,7 +98,7 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
         if warning:
             console.print(f"  warning    {warning}", markup=False)
     if first:
-        workers = _workers(sweep)
+        workers = at_once_here(sweep)
         console.print(
             f"  the {'first' if changed is None else 'next'} {plural(len(first), 'training')}, as "
             f"{plural(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took equally long and all results were alike:"
@@ -194,7 +195,7 @@ def first_trials(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> l
 def _walk(driver: Driver) -> list[tuple[Trial, int]]:
     """The first trainings, each with its last step: the engine of `simulate.py` without the training."""
     begun: list[tuple[Trial, int]] = []
-    driver.workers = workers = _workers(driver.sweep)
+    driver.workers = workers = at_once_here(driver.sweep)
     free, reports, seconds, value = list(range(workers)), 0, 0.0, _unremarkable(driver.sweep)
     due: list[tuple[float, int, int, int, int]] = []  # heap: time, worker, trial, step to report, last step
     while len(begun) < FIRST and reports < MOST_REPORTS:
@@ -216,16 +217,6 @@ def _walk(driver: Driver) -> list[tuple[Trial, int]]:
         else:
             free = sorted([*free, worker])
     return begun
-
-
-def _workers(sweep: Sweep) -> int:
-    """The number of workers on this machine; a cluster may have more."""
-    fits = [int(have() / sweep.resources[name]) for name, have in MACHINE.items() if sweep.resources.get(name)]
-    most = [each for each in (sweep.max_concurrent, sweep.limit) if each is not None]
-    return max(1, min([*fits, *most], default=machine.cpus()))
-
-
-MACHINE = {"cpu": machine.cpus, "gpu": machine.gpus}
 
 
 def _unremarkable(sweep: Sweep) -> float:

@@ -15,10 +15,11 @@ import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from orchestrator.definition.concurrency import RAYS_NAMES, seat_resources
 from orchestrator.driving.shown import DOING, WAITING
 from orchestrator.driving.waiting import Waiting, written
 from orchestrator.errors import EngineLost, OrchestratorError, StorageError
-from orchestrator.tune.capacity import RAYS_NAMES, seat_resources, seats
+from orchestrator.tune.capacity import seats
 from orchestrator.tune.home import Home, at_home
 from orchestrator.tune.local import STORAGE
 from orchestrator.tune.loss import words

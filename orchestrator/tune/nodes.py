@@ -12,8 +12,8 @@ from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.definition.concurrency import capacity
 from orchestrator.failures import last_words
-from orchestrator.tune.capacity import capacity
 from orchestrator.tune.file_sync import FileSync
 from orchestrator.tune.home import Home
 from orchestrator.worker.limits import why_lost

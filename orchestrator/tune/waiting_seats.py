@@ -11,10 +11,10 @@ import ray
 from ray._private.state import available_resources_per_node
 
 from orchestrator.console.plurals import plural
+from orchestrator.definition.concurrency import RAYS_NAMES, seat_resources
 from orchestrator.driving.waiting import Waiting
 from orchestrator.record.encoding import now
 from orchestrator.tune.autoscaler import can_grow
-from orchestrator.tune.capacity import RAYS_NAMES, seat_resources
 from orchestrator.tune.nodes import node_name
 
 if TYPE_CHECKING:
