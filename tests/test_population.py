@@ -282,6 +282,19 @@ def test_every_kind_of_setting_moves_on_its_own_scale_and_inside_its_bounds() ->
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.floats(-10, 10), st.floats(0.01, 10), st.data())
+def test_a_number_of_either_sign_moves_up_and_down(low: float, width: float, drawn: st.DataObject) -> None:
+    """A negative one went down for up, and 0 stayed."""
+    parameter = uniform(low, low + width)
+    value = drawn.draw(st.floats(parameter.low, parameter.high))
+    down, up = moved(value, parameter, up=False), moved(value, parameter, up=True)
+    assert down < value or value == parameter.low or 0 < abs(value) < 1e-300
+    assert up > value or value == parameter.high or 0 < abs(value) < 1e-300
+    if value > 0:  # a run that was begun before goes on alike
+        assert (down, up) == (max(value * 0.8, parameter.low), min(value * 1.2, parameter.high))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.sampled_from(sorted(SPACES)), st.integers(0, 999), st.floats(0, 1))
 def test_a_variation_lies_in_the_space(name: str, seed: int, resample: float) -> None:
     space, rng = SPACES[name], np.random.default_rng(seed)

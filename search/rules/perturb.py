@@ -13,6 +13,7 @@ from search.records import Config
 from search.space import Space
 
 FACTORS = (0.8, 1.2)
+AT_ZERO = 0.1  # of the range: what a factor moves a value of a range from 0 by, on average
 ATTEMPTS = 20  # if every perturbation breaks a constraint, keep the configuration after these
 
 
@@ -43,7 +44,9 @@ def moved(value: Any, parameter: Parameter, *, up: bool) -> Any:
     """The value a little higher or lower, inside the bounds."""
     factor = FACTORS[up]
     if isinstance(parameter, Float):
-        return min(max(value * factor, parameter.low), parameter.high)
+        step = AT_ZERO * (parameter.high - parameter.low) * (1 if up else -1)
+        new = step if value == 0 else value * (factor if value > 0 else FACTORS[not up])
+        return min(max(new, parameter.low), parameter.high)
     if isinstance(parameter, Int):
         step = max(1, round(abs(value) * abs(factor - 1)))
         return min(max(value + (step if up else -step), parameter.low), parameter.high)
