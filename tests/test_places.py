@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from orchestrator.errors import StorageError
 from orchestrator.page.document import document
 from orchestrator.page.files import write
+from orchestrator.reading.dry_run import first_trials
 from orchestrator.record.ledger import Ledger
+from orchestrator.record.storage import copy_with_log
+from search.records import start
 from tests.filled import copy_without_closing
 from tests.support import ROOT, simulated, small_sweep
 
@@ -55,6 +63,41 @@ def test_a_run_that_cannot_be_written_to_can_be_read(tmp_path: Path, is_killed: 
     assert page is not None
     assert Path(page[1]).read_text().startswith("<!doctype html>")
     assert not page[1].startswith(str(place))
+
+
+@pytest.fixture
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A run whose last record is in its log alone, and whose driver moves the log as soon as the ledger is copied as a file."""
+    folder, copy = tmp_path / "small", shutil.copyfile
+    simulated(folder, small_sweep(num_samples=2))
+    ledger = Ledger.write(folder)
+    with ledger.transaction():
+        ledger.add_suggestion(2, start(small_sweep().space.sample(np.random.default_rng(3))), seed=3)
+
+    def copied_and_moved(source: Any, target: Any, **more: Any) -> Any:
+        copy(source, target, **more)
+        if Path(source) == folder / "ledger.db" and (folder / "ledger.db-wal").stat().st_size:
+            with contextlib.closing(sqlite3.connect(folder / "ledger.db")) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return target
+
+    monkeypatch.setattr(shutil, "copyfile", copied_and_moved)
+    yield folder
+    ledger.close()
+
+
+def test_a_plan_of_a_live_run_has_its_last_record(live: Path) -> None:
+    """Ledger and log were copied one after the other, and what the driver moved in between was in neither."""
+    trial, _ = first_trials(small_sweep(), live)[0]
+    assert (trial.number, trial.config) == (2, small_sweep().space.sample(np.random.default_rng(3)))
+
+
+def test_a_reader_without_write_permission_has_the_last_record_of_a_live_run(live: Path, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    copied = copy_with_log(live / "ledger.db", live / "ledger.db-wal", place)
+    with contextlib.closing(sqlite3.connect(copied)) as connection:
+        assert connection.execute("SELECT MAX(trial) FROM suggestion").fetchone() == (2,)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import re
 import shlex
-import shutil
 import tempfile
 import textwrap
 from collections.abc import Sequence
@@ -178,9 +177,11 @@ def first_trials(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> l
         copy = Path(place) / sweep.name
         copy.mkdir()
         if (folder / FILE).exists() and not nothing_learned(sweep, folder):
-            for name in (FILE, f"{FILE}-wal"):
-                if (folder / name).exists():
-                    shutil.copy(folder / name, copy / name)
+            recorded = Ledger.read(folder)
+            try:  # not file by file: a driver may be moving records from its log to the ledger
+                recorded.query("VACUUM INTO :copy", copy=str(copy / FILE))
+            finally:
+                recorded.close()
         for run in sweep.transfer:
             earlier = found(run, folder).absolute()
             if earlier == (folder.parent / run).absolute() and not Path(run).is_absolute():  # named beside this

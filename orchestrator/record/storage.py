@@ -21,6 +21,9 @@ _OWN = (FILE, f"{FILE}-wal", f"{FILE}-shm", COPY, f"{COPY}.tmp", "ledger.head", 
         "trials", "prepared", "report", "replay", "ray", "mirrors", "remarks.jsonl")  # fmt: skip
 
 
+COPIES = 10  # a writer moves its log every few thousand records
+
+
 @contextmanager
 def storage_errors(folder: Path, doing: str = "write") -> Iterator[None]:
     """Turn the errors of SQLite and the system for a full, read-only or broken disk into one clear error."""
@@ -118,9 +121,21 @@ def _connect_reader(path: Path, place: Path) -> sqlite3.Connection:
     log = path.with_name(f"{path.name}-wal")
     if not log.exists() or not log.stat().st_size:
         return _opened(path, "mode=ro&immutable=1")
-    shutil.copyfile(path, place / path.name)
-    shutil.copyfile(log, place / log.name)
-    return _opened(place / path.name, "mode=rw")
+    return _opened(copy_with_log(path, log, place), "mode=rw")
+
+
+def copy_with_log(path: Path, log: Path, place: Path) -> Path:
+    """Copy a ledger and its write-ahead log as they belong together; returns the copy's path.
+
+    The ledger changes only while a writer moves the log's records into it, and then the two are copied again.
+    """
+    for _ in range(COPIES):
+        changed = path.stat().st_mtime_ns
+        shutil.copyfile(path, place / path.name)
+        shutil.copyfile(log, place / log.name)
+        if path.stat().st_mtime_ns == changed:
+            break
+    return place / path.name
 
 
 def _opened(path: Path, how: str) -> sqlite3.Connection:
