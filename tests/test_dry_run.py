@@ -162,6 +162,13 @@ def test_the_time_budget_is_part_of_the_plan(plan: Any, tmp_path: Path) -> None:
     assert "  the time is used up.\n" in text
 
 
+def test_a_plan_says_used_seconds_also_of_less_than_half_a_second(plan: Any, tmp_path: Path) -> None:
+    """It said 0d."""
+    quick = small_sweep(workload=Quadratic(horizon=4, declared_cost=0.01), time_budget=30)
+    simulated(tmp_path / "run", quick)
+    assert "30s in all, of which 0s are used; then" in plan(quick)
+
+
 def test_a_plan_says_that_a_warm_up_reaches_beyond_the_first_cut(plan: Any) -> None:
     space = Space({"rate": uniform(0, 1), "warmup_steps": randint(1, 30)})
     own = Script("python train.py", metric="loss", mode="min", horizon=200)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
 from orchestrator.console.typed_command import recorded_line
-from orchestrator.errors import NotTheSame
+from orchestrator.errors import BadInput, NotTheSame
 from orchestrator.main import run
+from orchestrator.reading.program import sweep_of_program
 from tests.failing import sweep_of
-from tests.support import ROOT, orchestrator, recorded, run_script
+from tests.support import ROOT, orchestrator, recorded, run_script, simulated, small_sweep
 
 HEAD = """
 from functools import cache
@@ -139,6 +143,19 @@ def test_where_no_sweep_is_to_be_had_the_refusal_says_why_and_what_to_do(
     assert why in refused.stderr
     assert f"ends in launch(sweep), and run it with --name own --runs {folder.parent} --replay 0" in refused.stderr
     assert f"or call Result('{folder}').replay(sweep, 0) where the sweep is." in refused.stderr
+
+
+def test_the_advised_flags_can_be_pasted_where_a_folder_has_a_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my runs" / "small"
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "gone.py")])
+    simulated(folder, small_sweep(num_samples=1))
+    with pytest.raises(BadInput, match="made this run") as refused:
+        sweep_of_program(folder, ["--audit"])
+    flags = re.search(r"run it with (.*)\.$", str(refused.value))
+    assert flags is not None
+    assert shlex.split(flags[1]) == ["--name", "small", "--runs", str(folder.parent), "--audit"]
 
 
 def test_a_result_replays_a_trial_where_the_sweep_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

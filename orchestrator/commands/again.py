@@ -80,7 +80,7 @@ def _call_script(run: str, runs: Path, act: Callable[[Sweep, Path], None], *flag
     if any(MASK in word for word in latest["command"]):
         raise BadInput(
             f"{folder}: the command that made this run holds a secret, which the record does not show. Run it yourself "
-            f"with {' '.join(flags)} added: {shlex.join(latest['command'])}"
+            f"with {shlex.join(flags)} added: {shlex.join(latest['command'])}"
         )
     if not latest["command"]:
         from orchestrator.reading.program import sweep_of_program

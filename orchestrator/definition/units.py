@@ -27,10 +27,11 @@ def seconds(value: float | str, name: str) -> float:
 def time_option(seconds: float) -> str:
     """A duration as one writes it for an option, in the largest unit that gives a whole number.
 
-    >>> time_option(300.0), time_option(90.0), time_option(0.5)
-    ('5m', '90s', '0.5s')
+    >>> time_option(300.0), time_option(90.0), time_option(0.5), time_option(0.0)
+    ('5m', '90s', '0.5s', '0s')
     """
-    size, unit = next(((size, unit) for unit, size in reversed(SECONDS.items()) if seconds % size == 0), (1.0, "s"))
+    units = reversed(SECONDS.items()) if seconds else ()
+    size, unit = next(((size, unit) for unit, size in units if seconds % size == 0), (1.0, "s"))
     return f"{seconds / size:.12g}{unit}"
 
 

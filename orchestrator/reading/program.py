@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,7 +74,7 @@ def _sweeps_in(path: Path, place: Path, folder: Path, flags: Sequence[str]) -> l
 
 
 def _refuse(folder: Path, why: str, flags: Sequence[str]) -> NoReturn:
-    named = f"--name {folder.name} --runs {folder.parent} {' '.join(flags)}"
+    named = shlex.join(["--name", folder.name, "--runs", str(folder.parent), *flags])
     there = (
         f", or call Result({str(folder)!r}).replay(sweep, {flags[1]}) where the sweep is" if "--replay" in flags else ""
     )
