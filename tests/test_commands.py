@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from orchestrator.driving.shown import WAITING
 from orchestrator.driving.waiting import Waiting, written
 from orchestrator.reading.export import records
 from orchestrator.reading.printed_summary import print_summary
+from orchestrator.reading.result import Result
 from orchestrator.reading.state import state, state_words
 from orchestrator.reading.summary import glance, summary
 from orchestrator.reading.trial_counts import latest_events
@@ -329,7 +331,9 @@ def test_a_run_on_another_machine_is_not_called_interrupted(tmp_path: Path, monk
         ledger.close()
     ledger = Ledger.read(tmp_path)
     assert state(ledger) == "running"
-    assert re.fullmatch(r"running on node7, last heard \d+ s ago \(....-..-.. ..:..:.. UTC\)", state_words(ledger))
+    assert re.fullmatch(
+        r"running on node7, last heard \d+ s ago \(....-..-.. ..:..:.. UTC\)", state_words(ledger, state(ledger))
+    )
     ledger.close()
     assert ": running on node7, last heard" in orchestrator("status", str(tmp_path), cwd=tmp_path).stdout
 
@@ -429,3 +433,24 @@ def test_the_output_without_a_terminal_is_plain_lines(place: Path) -> None:
     assert done.returncode == 0
     assert "\x1b[" not in done.stdout + done.stderr
     assert "Continuing steady: 8 trials" in done.stderr
+
+
+def test_a_result_reads_the_sweep_once_for_each_question_not_once_for_each_start(tmp_path: Path) -> None:
+    """It computed the summary twice, and decoded every start's description to look at the last one."""
+    for count in range(1, 6):
+        simulated(tmp_path / "small", small_sweep(num_samples=count))
+    calls: dict[str, int] = {}
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code in (summary.__code__, Ledger.sweeps.__code__, Ledger.query.__code__):
+            calls[frame.f_code.co_name] = calls.get(frame.f_code.co_name, 0) + 1
+
+    sys.setprofile(note)
+    try:
+        result = Result(tmp_path / "small")
+    finally:
+        sys.setprofile(None)
+    assert "Best configuration" in result.report()
+    assert calls["summary"] == 1
+    assert calls.get("sweeps", 0) <= 1  # the bill is of all of them
+    assert calls["query"] < 60

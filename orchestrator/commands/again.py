@@ -76,7 +76,7 @@ def _call_script(run: str, runs: Path, act: Callable[[Sweep, Path], None], *flag
     """
     with opened(run, runs) as ledger:
         folder = ledger.folder
-        latest = ledger.sweeps()[-1]
+        latest = ledger.sweep()
     if any(MASK in word for word in latest["command"]):
         raise BadInput(
             f"{folder}: the command that made this run holds a secret, which the record does not show. Run it yourself "

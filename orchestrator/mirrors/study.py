@@ -144,7 +144,7 @@ class LedgerStudy(BaseStorage):  # type: ignore[misc]
             self._goal = goal_of(description(ledger))
             best = glance(ledger)["best"]
             self._best = None if best is None else best["trial"]
-            parameters = ledger.sweeps()[-1]["parameters"]
+            parameters = ledger.sweep()["parameters"]
             if parameters != self._parameters:
                 changed = set(self._seen)
             distributions = {each["name"]: json_to_distribution(each["distribution"]) for each in parameters}

@@ -38,7 +38,8 @@ def document(ledger: Ledger, *, strict: bool = False, parts: Iterable[tuple[str,
         if not ledger.sweeps():
             nothing = Section(ANSWER, "", ["Nothing is recorded yet: the sweep has not started its first trial."])
             return Document(ledger.folder.name, "", (nothing,), ledger.folder, last, made)
-        run, words = Recorded.of(ledger), state_words(ledger)
+        run = Recorded.of(ledger)
+        words = state_words(ledger, run.state)
     sections = tuple(
         replace(section, figures=[thinned(figure) for figure in section.figures])
         for section in page(run, strict=strict, parts=parts)

@@ -22,7 +22,7 @@ def ahead(ledger: Ledger, found: Iterable[Stand], best: int | None, state: str) 
     """
     if best is None or state in ("running", "interrupted", "out of time"):
         return None
-    about = ledger.sweeps()[-1]["description"]
+    about = ledger.sweep()["description"]
     goal, horizon = goal_of(about), about["horizon"]
     rows = ledger.rows("report", "WHERE trial = :trial ORDER BY step", trial=best)
     curve = {row["step"]: goal.loss(number(row["value"], row["kind"])) for row in rows}

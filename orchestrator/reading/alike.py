@@ -15,7 +15,7 @@ def alike_words(ledger: Ledger, found: list[Stand]) -> str:
     last = {(stand.step, stand.value) for stand in found if stand.step and stand.task == FULL}
     if len(last) > len({step for step, _ in last}):
         return ""  # two values at one step; so the curves of a long record need not be read
-    about = ledger.sweeps()[-1]["description"]
+    about = ledger.sweep()["description"]
     goal, tasks = goal_of(about), described_tasks(about)
     history = ledger.history(ANY_SPACE, about["horizon"], about["seed"], goal, tasks=tasks)
     if not alike(curves_of(history)):

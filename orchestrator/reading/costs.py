@@ -36,7 +36,7 @@ def cost(ledger: Ledger, history: History) -> dict[str, Any]:
 
     `breakdown` and `by_task`: device-seconds and dollars of each outcome and each task; they add up to the whole.
     """
-    found, about = bill_of(ledger, history), ledger.sweeps()[-1]["description"]
+    found, about = bill_of(ledger, history), ledger.sweep()["description"]
     return {
         "seconds": round(sum(trial.cost_seconds for trial in history), 3),
         "full_equivalents": round(history.spent, 3),

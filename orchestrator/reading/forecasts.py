@@ -76,8 +76,7 @@ def foreseen_words(ledger: Ledger) -> str:
 
 def prices_in_force(ledger: Ledger) -> Prices:
     """The prices of the last invocation."""
-    sweeps = ledger.sweeps()
-    return prices_of(sweeps[-1]["description"].get("prices") if sweeps else None)
+    return prices_of(ledger.sweep()["description"].get("prices"))
 
 
 def random_search_words(history: History, best: Trial | None, usd: float | None) -> str:

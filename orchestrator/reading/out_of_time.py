@@ -22,18 +22,20 @@ def out_of_time(ledger: Ledger, unfinished: int) -> dict[str, Any] | None:
 
     None if the time budget did not end the last invocation.
     """
-    lease, sweeps = ledger.lease(), ledger.sweeps()
-    told = lease and ledger.rows("event", "WHERE kind = :kind AND epoch = :epoch", kind=OUT_OF_TIME, epoch=lease.epoch)
-    if not told or not sweeps:
+    lease = ledger.lease()
+    if not lease or not ledger.rows(
+        "event", "WHERE kind = :kind AND epoch = :epoch", kind=OUT_OF_TIME, epoch=lease.epoch
+    ):
         return None
-    budget, used = sweeps[-1]["description"]["time_budget"], recorded_seconds(ledger)
+    sweep = ledger.sweep()
+    budget, used = sweep["description"]["time_budget"], recorded_seconds(ledger)
     more = time_option(budget * math.ceil(used / budget + 0.5))  # at least half of the budget beyond what is used
     return {
         "budget_seconds": budget,
         "used_seconds": round(used, 3),
         "unfinished": unfinished,
-        "to_go_on": recorded_line(sweeps[-1], "--time-budget", more)
-        if sweeps[-1]["command"]
+        "to_go_on": recorded_line(sweep, "--time-budget", more)
+        if sweep["command"]
         else f"run(sweep, time_budget={more!r})",
     }
 

@@ -32,12 +32,19 @@ from orchestrator.reading.summary import fork_words, no_result, summary
 MOST_CAUSES = 5  # of failures to show
 
 
-def print_summary(ledger: Ledger, console: Console, *, health_follows: bool = False, error: str = "") -> None:
-    """Print the summary: best configuration, gain, cost, places of the files. `health_follows`: the caller goes on with
-    that; `error`: with this message, whose reasons are not repeated."""
-    facts = summary(ledger)
+def print_summary(
+    ledger: Ledger,
+    console: Console,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    health_follows: bool = False,
+    error: str = "",
+) -> None:
+    """Print the summary: best configuration, gain, cost, places of the files. `facts`: the `summary`, if it is known.
+    `health_follows`: the caller goes on with that; `error`: with this message, whose reasons are not repeated."""
+    facts = summary(ledger) if facts is None else facts
     best, baseline = facts["best"], facts["baseline"]
-    console.print(f"\n[bold]{ledger.folder.name}[/bold]: {state_words(ledger)}", highlight=False)
+    console.print(f"\n[bold]{ledger.folder.name}[/bold]: {state_words(ledger, facts['state'])}", highlight=False)
     if best is None:
         console.print(f"  {no_result(facts)}")
     else:

@@ -47,7 +47,7 @@ class Result:
         ledger = Ledger.read(self.folder)
         try:
             facts = summary(ledger)
-            self._report = _text(lambda console: print_summary(ledger, console))
+            self._report = _text(lambda console: print_summary(ledger, console, facts=facts))
             self._rows = trial_rows(ledger)
         finally:
             ledger.close()

@@ -57,10 +57,10 @@ def waiting(ledger: Ledger) -> Waiting | None:
     return read(rows[0]["text"]) if rows and state(ledger) == "running" else None
 
 
-def state_words(ledger: Ledger) -> str:
-    """The state for people; for a run on another machine with the time of its last record, as it may be dead."""
-    word, lease = state(ledger), ledger.lease()
-    if word != "running" or lease is None:
+def state_words(ledger: Ledger, word: str) -> str:
+    """The state `word` for people; for a run on another machine with the time of its last record, as it may be dead."""
+    lease = ledger.lease() if word == "running" else None
+    if lease is None:
         return word
     if lease.host == host():
         found = waiting(ledger)

@@ -16,7 +16,6 @@ from typing import Any
 
 from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.console.plurals import plural
-from orchestrator.errors import StorageError
 from orchestrator.reading.ahead import ahead
 from orchestrator.reading.forecasts import foreseen, foreseen_words
 from orchestrator.reading.out_of_time import out_of_time
@@ -37,8 +36,7 @@ LAST = 2**62  # beyond every `seq`
 def summary(ledger: Ledger) -> dict[str, Any]:
     """The object that `show --json` prints."""
     with ledger.snapshot():
-        sweeps = ledger.sweeps()
-        about = description(ledger)
+        about, word = description(ledger), state(ledger)
         found = stands(ledger)
         history = load_history(ledger, found)
         best = winner(history)
@@ -46,7 +44,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
         origins = ledger.query("SELECT origin, COUNT(*) FROM suggestion GROUP BY origin ORDER BY MIN(seq)")
         return {
             "name": about["name"],
-            "state": state(ledger),
+            "state": word,
             "metric": about["metric"],
             "mode": about["mode"],
             "trials": {status.value: history.count(status) for status in Status},
@@ -54,10 +52,10 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             "baseline": _about(ledger, history, baseline),
             "unfair": unfair(best, baseline, history.horizon) or untrained(about, baseline),  # why no gain is told
             "outside": outside(about, best),  # of the present space
-            "ahead": ahead(ledger, found, None if best is None else best.number, state(ledger)),
+            "ahead": ahead(ledger, found, None if best is None else best.number, word),
             "cost": {},  # its place; the accounts fill it
             "suggestions": dict(origins),
-            "resumes": _resumes(ledger, [row["seq"] for row in sweeps]),
+            "resumes": _resumes(ledger, [seq for (seq,) in ledger.query("SELECT seq FROM sweep ORDER BY seq")]),
             "failures": [_failure(ledger, cause) for cause in causes(found)],
             "retried": retried(ledger),
             **accounts(ledger, history, goal_of(about)),
@@ -88,7 +86,7 @@ def _resumes(ledger: Ledger, begun: list[int]) -> int:
 def glance(ledger: Ledger) -> dict[str, Any]:
     """The data for `status` and `list`, fast on a long record too: state, trials by status, best, cost, failures."""
     with ledger.snapshot():
-        about = description(ledger)
+        about, word = description(ledger), state(ledger)
         found = stands(ledger)
         goal = goal_of(about)
         if about.get("tasks") or any(stand.origin == FINALIST for stand in found):
@@ -101,11 +99,11 @@ def glance(ledger: Ledger) -> dict[str, Any]:
             shown = None if incumbent is None else {"trial": incumbent.trial, **first_score(incumbent.loss(goal), goal)}
         counts = Counter(stand.status for stand in found)
         return {
-            "state": state_words(ledger),
+            "state": state_words(ledger, word),
             "metric": about["metric"],
             "trials": {status.value: counts[status.value] for status in Status if counts[status.value]},
             "best": shown,
-            "ahead": ahead(ledger, found, None if shown is None else shown["trial"], state(ledger)),
+            "ahead": ahead(ledger, found, None if shown is None else shown["trial"], word),
             "mode": about["mode"],
             "spent": spent,
             "budget": about.get("budget"),
@@ -138,10 +136,7 @@ def trial_log(folder: Path, trial: int) -> Path:
 
 
 def description(ledger: Ledger) -> dict[str, Any]:
-    sweeps = ledger.sweeps()
-    if not sweeps:
-        raise StorageError(f"{ledger.folder}: nothing is recorded yet; look again in a moment.")
-    description: dict[str, Any] = sweeps[-1]["description"]
+    description: dict[str, Any] = ledger.sweep()["description"]
     return description
 
 

@@ -104,7 +104,7 @@ def load_history(ledger: Ledger, found: Iterable[Stand]) -> History:
     Every trial has only its last report, unless tasks need the earlier ones; finalists and their repetitions have all, so
     that copies are seen. `found`: the state of the trials.
     """
-    about = ledger.sweeps()[-1]["description"]
+    about = ledger.sweep()["description"]
     tasks, goal = described_tasks(about), goal_of(about)
     if tasks:
         return ledger.history(ANY_SPACE, about["horizon"], about["seed"], goal, tasks=tasks)

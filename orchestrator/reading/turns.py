@@ -21,8 +21,7 @@ def turns(ledger: Ledger) -> list[dict[str, Any]]:
 
     Of fits between which no trial began, the last one.
     """
-    sweeps = ledger.sweeps()
-    if not sweeps or SEARCHER not in sweeps[-1]["description"]["searcher"]:
+    if SEARCHER not in ledger.sweep()["description"]["searcher"]:
         return []
     found: dict[int, dict[str, Any]] = {}
     begun = 0

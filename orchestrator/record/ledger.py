@@ -230,6 +230,13 @@ class Ledger(Appends):
         """Every description of the sweep that has driven this run; the last one is in force."""
         return self.rows("sweep")
 
+    def sweep(self) -> dict[str, Any]:
+        """The description in force, the last one. Raises StorageError if there is none yet."""
+        rows = self.rows("sweep", "ORDER BY seq DESC LIMIT 1")
+        if not rows:
+            raise StorageError(f"{self.folder}: nothing is recorded yet; look again in a moment.")
+        return rows[0]
+
     def history(
         self,
         space: Space,
