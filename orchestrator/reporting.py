@@ -104,14 +104,25 @@ def resumed_from() -> "Path | None":
     if where is None:
         return None
     announce()
-    for line in reversed((where / REPORTS).read_bytes().splitlines()):
+    return last_checkpoint(where.parent)
+
+
+def last_checkpoint(folder: Path, step: float = float("inf")) -> "Path | None":
+    """The last checkpoint that was reported in this TRIAL_FOLDER and still exists, up to a step of the sweep.
+
+    A script may have reported more than the sweep has recorded. The sweep's steps begin with 1: where a script's begin with
+    0, they are one more.
+    """
+    reports, told = folder / PLACE / REPORTS, []
+    for line in reports.read_bytes().splitlines() if reports.exists() else []:
         try:
-            path: str | None = json.loads(line)["checkpoint"]
-        except ValueError:  # the last line of a process that was killed while it wrote
+            row = json.loads(line)
+            told.append((row["step"], row["checkpoint"]))
+        except (ValueError, TypeError, KeyError):  # the line of a process that was killed while it wrote
             continue
-        if path is not None and (where.parent / path).exists():
-            return where.parent / path
-    return None
+    shift = bool(told) and told[0][0] == 0
+    found = (folder / path for at, path in reversed(told) if path is not None and at + shift <= step)
+    return next((path for path in found if path.exists()), None)
 
 
 def announce() -> None:

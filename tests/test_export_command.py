@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shlex
 import shutil
@@ -16,10 +17,16 @@ from ruamel.yaml import YAML
 
 from orchestrator import Script, Space, loguniform
 from orchestrator.console.typed_command import recorded_line
+from orchestrator.driving.places import Places
 from orchestrator.reading.export import best_as_yaml, by_hand
 from orchestrator.reading.printed_summary import print_summary
+from orchestrator.reading.summary import summary
 from orchestrator.record.ledger import Ledger
+from orchestrator.reporting import PLACE, REPORTS, last_checkpoint
+from search.records import End, Report, Status, start
+from tests.records_on_disk import written
 from tests.support import simulated, small_sweep
+from trainables.scripts.trial_folder import TrialFolder
 
 
 def output(line: str, folder: Path) -> str:
@@ -66,6 +73,25 @@ def test_the_export_of_a_script_has_its_command_line_and_its_own_files(tmp_path:
     ledger.close()
     assert "train_on" not in exported  # its script ends where it ends
     assert shlex.split(exported["train_again"])[2] == str(folder)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_exported_checkpoint_is_of_no_later_step_than_its_score(first: int, tmp_path: Path) -> None:
+    """A script that is stopped has often reported one step more, and one that counts from 0 is one step ahead."""
+    trial = [start({"x": 0.5}), Report(0, 1, 0.5), Report(0, 2, 0.25), End(0, Status.STOPPED, "Asha at step 2")]
+    written(tmp_path, small_sweep(), trial)
+    own = Places(tmp_path).script(0)
+    (own / PLACE).mkdir(parents=True)
+    (own / PLACE / "memory.json").write_text(json.dumps({"shift": 1 - first}))
+    with (own / PLACE / REPORTS).open("w") as reports:
+        for step in (1, 2, 3):
+            (own / f"{step}.pt").touch()
+            print(json.dumps({"step": step - 1 + first, "checkpoint": f"{step}.pt"}), file=reports)
+    ledger = Ledger.read(tmp_path)
+    assert summary(ledger)["best"]["checkpoint"] == str(own / "2.pt")
+    ledger.close()
+    assert TrialFolder(own).checkpoint(2) == own / "2.pt"
+    assert last_checkpoint(own) == own / "3.pt"  # an interrupted training goes on from the last one
 
 
 READS = """

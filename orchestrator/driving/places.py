@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-PREPARED, TRIALS, CHECKPOINTS = "prepared", "trials", "checkpoints"
+PREPARED, TRIALS, CHECKPOINTS, SCRIPT = "prepared", "trials", "checkpoints", "script"
 
 
 @dataclass(frozen=True)
@@ -30,3 +30,7 @@ class Places:
 
     def checkpoints(self, number: int) -> Path:
         return self.trial(number) / CHECKPOINTS
+
+    def script(self, number: int) -> Path:
+        """The TRIAL_FOLDER of a script."""
+        return self.checkpoints(number) / SCRIPT

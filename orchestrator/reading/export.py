@@ -57,7 +57,7 @@ def best_as_yaml(ledger: Ledger) -> str:
     begun = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq LIMIT 1", trial=number)[0]
     again = orchestrator_words("replay", ledger.folder, number)
     if begun["command"]:
-        content["files"], reported = scripts_own(ledger.folder, number)
+        content["files"], reported = scripts_own(ledger.folder, number, best["step"])
         trial = ledger.folder.absolute() / "trials" / f"{number:05d}"
         line = by_hand(begun["command"], trial, begun["seed"], description(ledger)["horizon"], reported)
         place = _working_folder(ledger, begun["seq"])  # always named: the line is kept, and pasted elsewhere

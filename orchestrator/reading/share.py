@@ -67,7 +67,7 @@ def _fill(ledger: Ledger, made: Path, report: Mapping[str, bytes]) -> Iterator[s
     if best is None:
         yield f"a checkpoint: {no_result(facts)}"
         return
-    _, reported = scripts_own(ledger.folder, best["trial"])
+    _, reported = scripts_own(ledger.folder, best["trial"], best["step"])
     source = reported or best["checkpoint"]
     if source is None:
         yield f"a checkpoint: trial {best['trial']}, the best, has none"

@@ -145,7 +145,7 @@ def _about(ledger: Ledger, history: History, trial: Trial | None) -> dict[str, A
         return None
     tests = ledger.rows("test", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
     last = ledger.rows("report", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
-    reported = scripts_own(ledger.folder, trial.number)[1]
+    reported = scripts_own(ledger.folder, trial.number, trial.step)[1]
     checkpoint = newest_checkpoint(ledger, trial.number) or (reported and Path(reported).absolute())
     return {
         "trial": trial.number,

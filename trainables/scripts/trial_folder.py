@@ -124,13 +124,13 @@ class TrialFolder:
 
     def checkpoint(self, recorded: int) -> Path:
         """The checkpoint reported for the latest recorded step that still has one. Raises FileNotFoundError if none."""
-        path = self.place / REPORTS
+        path, shift = self.place / REPORTS, self.read_memory().get("shift") or 0
         for line in reversed(path.read_bytes().splitlines() if path.exists() else []):
             try:
                 told = json.loads(line)
             except ValueError:
                 continue
-            if told["step"] <= recorded and told["checkpoint"] is not None:
+            if told["step"] + shift <= recorded and told["checkpoint"] is not None:
                 path = self.path / str(told["checkpoint"])
                 if path.exists():
                     return path
