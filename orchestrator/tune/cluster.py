@@ -9,7 +9,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,16 +40,16 @@ def run(driver: Driver, *, address: str | None, refresh: Callable[[], None] = la
     if first is None and driver.finished:
         return  # nothing to do: do not start Ray for it
     driver.listen(DOING, _beginning(address))
-    with connected(driver, address, refresh) as connection:
+    with connected(driver, address, refresh) as loss:
         if driver.stop_reason:
             return  # while Ray started: what has been suggested is the first to run next time
         driver.listen(DOING, "starting the workers")
         from orchestrator.tune.engine import rounds
 
         try:
-            rounds(driver, first, refresh, lost=lambda: connection.loss.why)
+            rounds(driver, first, refresh, lost=lambda: loss.why)
         except EngineLost:
-            connection.loss.record()
+            loss.record()
             raise
 
 
@@ -60,65 +59,38 @@ def _beginning(address: str | None) -> str:
     return "starting Ray on this machine" if address in (None, "local") else f"joining the Ray cluster {address}"
 
 
-@dataclass
-class _Connection:
-    """This process's only connection to Ray: sweeps in several threads share it, and the last one closes it."""
-
-    users: int = 0
-    loss: Loss = field(default_factory=Loss)
-    closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-_CONNECTION = _Connection()
-
-
 @contextlib.contextmanager
-def connected(driver: Driver, address: str | None, refresh: Callable[[], None] = lambda: None) -> Iterator[_Connection]:
-    """Ray for the duration of a sweep. A small local Ray ends with it; a Ray that the caller started stays up."""
-    connection = _CONNECTION
-    with connection.lock:
-        if not connection.users:
-            _open(connection, driver, address, refresh)
-        connection.users += 1
-    try:
-        yield connection
-    finally:
-        with connection.lock:
-            connection.users -= 1
-            if not connection.users:
-                connection.closing.close()
+def connected(driver: Driver, address: str | None, refresh: Callable[[], None] = lambda: None) -> Iterator[Loss]:
+    """Ray for the duration of a sweep, of which a process runs one at a time (`console/turns.py`).
 
-
-def _open(connection: _Connection, driver: Driver, address: str | None, refresh: Callable[[], None]) -> None:
-    connection.loss = Loss(lambda: _record_loss(driver))
+    A small local Ray ends with it; a Ray that the caller started stays up.
+    """
+    loss = Loss(lambda: _record_loss(driver))
     with contextlib.ExitStack() as stack:
         stack.enter_context(settings.environment(settings.unless_set(settings.ENVIRONMENT)))
         stack.enter_context(_logged_to(driver.places.folder / LOG))
-        stack.callback(connection.loss.close)  # after Ray's shutdown, which may hang too
+        stack.callback(loss.close)  # after Ray's shutdown, which may hang too
         if not ray.is_initialized():
             if address in (None, "local"):
-                _open_local(connection, driver, stack, refresh)
+                _open_local(loss, driver, stack, refresh)
             else:
                 assert address is not None
                 _check_address(address)
                 stack.callback(ray.shutdown)
                 _join(address)
         if ray.is_initialized() and not driver.stop_reason:
-            connection.loss.watch(ray.get_runtime_context().gcs_address)
-        connection.closing = stack.pop_all()
+            loss.watch(ray.get_runtime_context().gcs_address)
+        yield loss
 
 
-def _open_local(
-    connection: _Connection, driver: Driver, stack: contextlib.ExitStack, refresh: Callable[[], None]
-) -> None:
+def _open_local(loss: Loss, driver: Driver, stack: contextlib.ExitStack, refresh: Callable[[], None]) -> None:
     # Ray would kill a worker's scripts with it at once; their guard and the keeper send SIGTERM first.
     ours = {"RAY_kill_child_processes_on_worker_exit": "0"}
     if driver.sweep.memory_bytes is not None:
         # Each trial has its own limit; Ray's monitor would kill the neighbours of the one that is too big.
         ours["RAY_memory_monitor_refresh_ms"] = "0"
     environment = settings.unless_set(ours)
-    local = LocalRay(driver.places.folder, environment, connection.loss)
+    local = LocalRay(driver.places.folder, environment, loss)
     stack.callback(local.end)
     importlib.import_module("orchestrator.tune.engine")  # Tune is loaded while Ray's servers start
     while not local.is_up(STOP_SECONDS):
