@@ -121,6 +121,8 @@ def test_a_scheduler_that_stops_and_a_limit_of_concurrency(local_ray: None, tmp_
     assert sorted(r.metrics["training_iteration"] for r in results) == sorted(trial.step for trial in history)
     assert history.count(Status.COMPLETED) >= 1
     assert history.count(Status.COMPLETED) + history.count(Status.STOPPED) == 6
+    told = {name for record in search.tuning.records if isinstance(record, Report) for name in record.metrics}
+    assert told == {"loss", "began"}  # nothing that Tune adds
     assert_each_step_is_there_once(search)
 
 

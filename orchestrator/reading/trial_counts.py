@@ -6,9 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from orchestrator.definition.description import described_tasks
+from orchestrator.driving.foresight import FORESEEN
+from orchestrator.driving.shown import WAITING
+from orchestrator.driving.time_spent import SPENT, WAITED
 from orchestrator.failures import signature
-from orchestrator.record.encoding import RETRY, goal_of, number, record_of
+from orchestrator.record.encoding import RETRY, USED, goal_of, number, record_of
 from orchestrator.record.ledger import Ledger
+from orchestrator.record.schema import STATE
+from orchestrator.record.warm_start import TRANSFER
 from search.history import History, key_of
 from search.records import FINALIST, Config, End, Goal, Report, Status
 from search.space import Space
@@ -23,10 +28,11 @@ _STANDS = """
     LEFT JOIN (SELECT trial, MAX(step) AS step, value, kind, SUM(cost_seconds) AS cost FROM report GROUP BY trial) r
         ON r.trial = s.trial
     WHERE s.kind <> 'resume' ORDER BY s.trial"""
-_EVENTS = """
+_OWN = (SPENT, WAITED, STATE, TRANSFER, USED, FORESEEN, WAITING)  # kinds of events that our readers read, not people
+_EVENTS = f"""
     SELECT time, kind, text FROM (
         SELECT MAX(seq) AS seq, time, kind, text FROM event
-            WHERE kind NOT IN ('spent', 'state', 'waited', 'transfer', 'used', 'forecast', 'waiting') GROUP BY kind, text
+            WHERE kind NOT IN {_OWN!r} GROUP BY kind, text
         UNION ALL SELECT seq, time, 'retry', 'trial ' || trial || ' lost its worker at step ' || step || ': ' || reason FROM lost
         UNION ALL SELECT seq, time, 'enough', reason FROM search_end
     ) ORDER BY seq DESC LIMIT :count"""

@@ -300,16 +300,15 @@ def _request(sweep: Sweep, unfit: Collection[str]) -> dict[str, float] | tune.Pl
     return tune.PlacementGroupFactory([bundle], bundle_label_selector=[elsewhere])
 
 
-def _tell(driver: Driver, text: str) -> None:
+def _tell(driver: Driver, text: str, kind: str = "notice", *, shown: str | None = None) -> None:
+    """Record an event and show it, in other words if `shown` has them."""
     with driver.ledger.transaction():
-        driver.ledger.add_event("notice", text)
-    driver.listen("notice", text)
+        driver.ledger.add_event(kind, text)
+    driver.listen(kind, text if shown is None else shown)
 
 
 def _tell_waiting(driver: Driver, waiting: Waiting | None) -> None:
-    with driver.ledger.transaction():
-        driver.ledger.add_event(WAITING, written(waiting))
-    driver.listen(WAITING, "" if waiting is None else waiting.words)
+    _tell(driver, written(waiting), WAITING, shown="" if waiting is None else waiting.words)
 
 
 def trial_result(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -318,12 +317,9 @@ def trial_result(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _interrupted(driver: Driver, error: Exception) -> None:
-    with driver.ledger.transaction():
-        driver.ledger.add_event("interruption", f"Ray Tune: {type(error).__name__}: {error}")
-    driver.listen(
-        "interruption",
-        f"Ray Tune stopped ({type(error).__name__}: {str(error).splitlines()[-1] if str(error) else ''}); starting it again",
-    )
+    kind, last = type(error).__name__, str(error).splitlines()[-1] if str(error) else ""
+    shown = f"Ray Tune stopped ({kind}: {last}); starting it again"
+    _tell(driver, f"Ray Tune: {kind}: {error}", "interruption", shown=shown)
 
 
 def _error_of(trial: Any) -> str:

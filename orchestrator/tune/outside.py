@@ -30,6 +30,15 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.result import (
+    AUTO_RESULT_KEYS,
+    DEBUG_METRICS,
+    DEFAULT_EXPERIMENT_INFO_KEYS,
+    DONE,
+    SHOULD_CHECKPOINT,
+    TIME_THIS_ITER_S,
+    TRAINING_ITERATION,
+)
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.search.variant_generator import parse_spec_vars
@@ -45,12 +54,14 @@ from search.space import Space
 from search.task import Task
 from search.wording import instance, shown
 
-STEP, COST = "training_iteration", "time_this_iter_s"
-TUNES_OWN = {  # what Tune adds to a result
-    "done", "training_iteration", "timestamp", "time_this_iter_s", "time_total_s", "pid", "time_since_restore",
-    "iterations_since_restore", "should_checkpoint", "trial_id", "date", "hostname", "node_ip", "experiment_tag",
-    "checkpoint_dir_name",
-}  # fmt: skip
+STEP, COST = TRAINING_ITERATION, TIME_THIS_ITER_S
+TUNES_OWN = {
+    *AUTO_RESULT_KEYS,
+    *DEBUG_METRICS,
+    *DEFAULT_EXPERIMENT_INFO_KEYS,
+    DONE,
+    SHOULD_CHECKPOINT,
+}  # Tune adds them
 
 
 class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
