@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONFIG, FOLDER, SEED = "config", "folder", "seed"  # {config}, {folder}, {seed} in a script's command: the trial's own
+SCRIPT = "script"  # in the folder of a trial's checkpoints: a script's own folder
 
 
 @dataclass(frozen=True)

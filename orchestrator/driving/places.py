@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-PREPARED, TRIALS, CHECKPOINTS, SCRIPT = "prepared", "trials", "checkpoints", "script"
+from search.work import SCRIPT
+
+PREPARED, TRIALS, CHECKPOINTS = "prepared", "trials", "checkpoints"
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,6 @@ class _Auditor:
         self._rules = sweep.rules
         self._history = history
         self._due: list[Over | Judged | End] = []
-        self._began = False  # an invocation has begun, and nothing has happened since
 
     def take(self, table: str, row: Mapping[str, Any]) -> Iterator[str]:
         """The differences in the next row, which is then added to the history."""

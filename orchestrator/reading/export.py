@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from orchestrator.console.own_commands import orchestrator_line, orchestrator_words
 from orchestrator.console.typed_command import in_folder
+from orchestrator.driving.places import Places
 from orchestrator.errors import BadInput, StorageError
 from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.scores import rests_on
@@ -58,7 +59,7 @@ def best_as_yaml(ledger: Ledger) -> str:
     again = orchestrator_words("replay", ledger.folder, number)
     if begun["command"]:
         content["files"], reported = scripts_own(ledger.folder, number, best["step"])
-        trial = ledger.folder.absolute() / "trials" / f"{number:05d}"
+        trial = Places(ledger.folder.absolute()).trial(number)
         line = by_hand(begun["command"], trial, begun["seed"], description(ledger)["horizon"], reported)
         place = _working_folder(ledger, begun["seq"])  # always named: the line is kept, and pasted elsewhere
         content["command"] = in_folder(place, line) if line and place else line

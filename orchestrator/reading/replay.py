@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from orchestrator.driving.places import Places
 from orchestrator.errors import BadInput, NoMetric, NotTheSame, TrialsFailed, did_you_mean
 from orchestrator.failures import reason
 from orchestrator.reading.export import by_hand
@@ -23,7 +24,7 @@ from orchestrator.record.ledger import Ledger
 from orchestrator.record.storage import refuse_links
 from orchestrator.reporting import PLACE, REPORTS
 from orchestrator.worker.job import Job, prepare
-from search.work import Assignment
+from search.work import SCRIPT, Assignment
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -48,8 +49,8 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         saved = ledger.rows("checkpoint", "WHERE trial IN (:trial, :parent) ORDER BY seq", **own)
     finally:
         ledger.close()
-    place = folder / "replay" / f"{trial:05d}"
-    refuse_links(place.parent, place, folder / "prepared")
+    places, place = Places(folder), folder / "replay" / f"{trial:05d}"
+    refuse_links(place.parent, place, places.shared)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True, mode=0o700)
     last = recorded[-1]["step"] if recorded else 0
@@ -57,12 +58,10 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         files, kept = scripts_own(folder, trial)
         if kept and go_on > sweep.workload.horizon:
             raise BadInput(_ends_by_itself(sweep, rows[0], folder, go_on))
-        _take_checkpoints(
-            folder / "trials" / f"{trial:05d}" / "checkpoints", place, go_on, last, files if kept else None
-        )
+        _take_checkpoints(places.checkpoints(trial), place, go_on, last, files if kept else None)
     elif not recorded:
         raise BadInput(f"{folder}: trial {trial} has reported nothing that could be compared.")
-    shared = folder / "prepared"
+    shared = places.shared
     if not (shared / ".complete").exists():
         try:
             prepare(sweep, shared)
@@ -72,7 +71,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     assignment = Assignment(
         trial=trial, config=unmasked(rows[0]["config"], sweep.space), seed=rows[0]["seed"], until=go_on or last, folder=place, task=rows[0]["task"],
         recorded=last if go_on else 0, threads=sweep.threads, workers=sweep.workers,
-        checkpoint_seconds=sweep.checkpoint_seconds, parent=None if parent is None else folder / "trials" / f"{parent:05d}" / "checkpoints",
+        checkpoint_seconds=sweep.checkpoint_seconds, parent=None if parent is None else places.checkpoints(parent),
         parent_step=rows[0]["parent_step"] or 0, prepared=shared,
         digests={str(_copy_of(row, trial, place, folder)): row["sha256"] for row in saved},
     )  # fmt: skip
@@ -147,8 +146,8 @@ def _train(job: Job, until: int, before: dict[int, float], metric: str, console:
 
 def _ends_by_itself(sweep: Sweep, row: Mapping[str, Any], folder: Path, go_on: int) -> str:
     """Why a script does not go on beyond its horizon, and the command that trains it on; `row`: its trial's suggestion."""
-    trial, horizon = folder.absolute() / "trials" / f"{row['trial']:05d}", sweep.workload.horizon
-    own = trial / "checkpoints" / "script"
+    places, horizon = Places(folder.absolute()), sweep.workload.horizon
+    trial, own = places.trial(row["trial"]), places.script(row["trial"])
     text = f"--go-on {go_on}: this training ends by itself at step {horizon}, its horizon"
     words = [*(row["command"] or []), *shlex.split(getattr(sweep.workload, "resume", None) or "")]
     line = by_hand(words, trial, row["seed"], horizon, str(own), copied=own)
@@ -167,7 +166,7 @@ def _take_checkpoints(source: Path, place: Path, go_on: int, last: int, own: str
     if own is None and not any(source.glob("*/manifest.json")):
         raise BadInput(f"{source}: no checkpoint is left of this trial; train it again without --go-on.")
     shutil.copytree(source, place, dirs_exist_ok=True)
-    reports = place / "script" / PLACE / REPORTS
+    reports = place / SCRIPT / PLACE / REPORTS
     if own is not None and reports.is_file():  # the copies, because a script may delete older checkpoints
-        before, after = (json.dumps(str(path.absolute()))[1:-1] for path in (Path(own), place / "script"))
+        before, after = (json.dumps(str(path.absolute()))[1:-1] for path in (Path(own), place / SCRIPT))
         reports.write_text(reports.read_text().replace(f'"{before}/', f'"{after}/'))

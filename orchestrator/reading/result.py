@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.driving.places import Places
 from orchestrator.errors import BadInput
 from orchestrator.reading.scores import which
 from orchestrator.reading.trial_table import trial_rows
@@ -72,7 +73,7 @@ class Result:
     @property
     def trial_folder(self) -> Path | None:
         """The folder with everything that the best trial has written."""
-        return None if self.trial is None else self.folder / "trials" / f"{self.trial:05d}"
+        return None if self.trial is None else Places(self.folder).trial(self.trial)
 
     @cached_property
     def trials(self) -> pd.DataFrame:

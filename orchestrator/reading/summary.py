@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.console.plurals import plural
+from orchestrator.driving.places import Places
 from orchestrator.reading.ahead import ahead
 from orchestrator.reading.forecasts import foreseen, foreseen_words
 from orchestrator.reading.out_of_time import out_of_time
@@ -132,7 +133,7 @@ def _failure(ledger: Ledger, cause: Cause) -> dict[str, Any]:
 
 def trial_log(folder: Path, trial: int) -> Path:
     """The file that holds a trial's output."""
-    return folder / "trials" / f"{trial:05d}" / "log.txt"
+    return Places(folder).trial(trial) / "log.txt"
 
 
 def description(ledger: Ledger) -> dict[str, Any]:

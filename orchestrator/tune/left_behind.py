@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.driving.places import SCRIPT
 from orchestrator.reporting import last_checkpoint
 from orchestrator.tune.file_sync import FileSync
+from search.work import SCRIPT
 
 
 def left_behind(checkpoints: Path, sync: FileSync) -> str:

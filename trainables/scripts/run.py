@@ -58,7 +58,7 @@ class ScriptRun(Run):
     def __init__(self, script: Program, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> None:
         self._script, self._assignment = script, assignment
         self._is_asked_to_pause = Pausing(should_pause)
-        self._folder = TrialFolder(assignment.folder / "script")
+        self._folder = TrialFolder(assignment.folder / work.SCRIPT)
         self._steps = self._folder.read_steps()
         self._memory = self._folder.read_memory()
         self._count = StepCount(

@@ -52,7 +52,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from search.records import Config
 from search.wording import shown
-from search.work import Assignment
+from search.work import SCRIPT, Assignment
 from trainables.contract import OwnTraining
 from trainables.execution import call
 from trainables.execution.foreign_functions import expects_a_trial
@@ -167,7 +167,7 @@ class FromFunction(OwnTraining):
         if not _yields(self.train):
             from trainables.scripts.trial_folder import TrialFolder
 
-            found = TrialFolder(assignment.folder / "script").checkpoint(assignment.recorded)
+            found = TrialFolder(assignment.folder / SCRIPT).checkpoint(assignment.recorded)
             return self.test_with(assignment.config, found)
         from trainables.execution.run import saved
 
