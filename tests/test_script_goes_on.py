@@ -61,6 +61,21 @@ def test_a_script_goes_on_from_a_copy_of_its_trials_files(
     assert kept(tmp_path) == before
 
 
+def test_a_trial_that_is_trained_again_leaves_everything_in_its_own_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workload = script(tmp_path / "code", "for n in range(1, 7): print(f'epoch {n}/9: distance={1 / n}', flush=True)")
+    sweep = small_sweep(workload=workload, num_samples=1)
+    simulated(tmp_path / "run", sweep)
+    here, trials = tmp_path / "run" / "replay", tmp_path / "run" / "trials"
+    assert [path.name for path in sorted(trials.iterdir())] == [".told-counts_to", "00000"]
+    for _ in range(2):
+        replay_trial(sweep, tmp_path / "run", 0, None)
+        assert "the script counts to 9" in capsys.readouterr().out
+    assert [path.name for path in here.iterdir()] == ["00000"]
+    assert not list((tmp_path / "run").glob(".told*"))
+
+
 def test_beyond_its_horizon_a_script_goes_on_by_its_own_command(tmp_path: Path) -> None:
     sweep = failed_at_three(tmp_path, RESUMES.replace("{line}", FAILS + LINE))
     with pytest.raises(BadInput, match=r"ends by itself at step 6, its horizon. To train on, ask the script") as caught:

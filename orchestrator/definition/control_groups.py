@@ -30,7 +30,7 @@ class ControlGroups:
         """Bytes of main memory, infinite without a limit; version 1 has a number of more than 2^60 for none."""
         names = ("memory.max", "memory.limit_in_bytes")
         return min(
-            (bytes for folder in self._folders("memory") for name in names for bytes in _numbers(folder / name)),
+            (limit for folder in self._folders("memory") for name in names for limit in _numbers(folder / name)),
             default=math.inf,
         )
 

@@ -41,11 +41,8 @@ def memory(groups: ControlGroups = GROUPS) -> int:
     return int(min(psutil.virtual_memory().total, groups.memory()))
 
 
-HAVE: Mapping[str, Callable[[], int]] = {
-    "cpu": cpus,
-    "gpu": gpus,
-    "memory": memory,
-}  # by the names of Sweep(resources=)
+# By the names of Sweep(resources=).
+HAVE: Mapping[str, Callable[[], int]] = {"cpu": cpus, "gpu": gpus, "memory": memory}
 
 
 def _nvidia() -> int:

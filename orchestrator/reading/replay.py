@@ -49,9 +49,10 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         saved = ledger.rows("checkpoint", "WHERE trial IN (:trial, :parent) ORDER BY seq", **own)
     finally:
         ledger.close()
-    places, place = Places(folder), folder / "replay" / f"{trial:05d}"
-    refuse_links(place.parent, place, places.shared)
-    shutil.rmtree(place, ignore_errors=True)
+    places, again = Places(folder), Places(folder / "replay" / f"{trial:05d}")  # laid out like a run of its own
+    place = again.checkpoints(trial)
+    refuse_links(again.folder.parent, again.folder, places.shared)
+    shutil.rmtree(again.folder, ignore_errors=True)
     place.mkdir(parents=True, mode=0o700)
     last = recorded[-1]["step"] if recorded else 0
     if go_on is not None:

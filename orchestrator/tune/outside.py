@@ -55,13 +55,8 @@ from search.task import Task
 from search.wording import instance, shown
 
 STEP, COST = TRAINING_ITERATION, TIME_THIS_ITER_S
-TUNES_OWN = {
-    *AUTO_RESULT_KEYS,
-    *DEBUG_METRICS,
-    *DEFAULT_EXPERIMENT_INFO_KEYS,
-    DONE,
-    SHOULD_CHECKPOINT,
-}  # Tune adds them
+# What Tune adds to a result.
+TUNES_OWN = {*AUTO_RESULT_KEYS, *DEBUG_METRICS, *DEFAULT_EXPERIMENT_INFO_KEYS, DONE, SHOULD_CHECKPOINT}
 
 
 class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
