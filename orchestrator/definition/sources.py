@@ -7,22 +7,20 @@ installed packages, are not seen. Nor is what runs in a container or on another 
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import functools
 import hashlib
 import inspect
 import tokenize
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.definition.identity import substance
 from trainables.contract import CommandLine, OwnTraining
+from trainables.scripts.imported_files import imported_files
 
-MOST = 200  # files that are looked at
-LARGEST = 1_000_000  # bytes of a file that is looked at
 OURS = ("orchestrator", "trainables", "search")
 
 Source = dict[str, str]
@@ -109,15 +107,7 @@ def _beside(script: Path) -> dict[str, Source]:
     """The modules in the script's folder, or in the package that it is part of, that it imports, and those that they do."""
     script = script.absolute()
     roots = _roots(script)
-    found: dict[Path, None] = {}
-    waiting = [script]
-    while waiting and len(found) < MOST:
-        path = waiting.pop(0)
-        for each in _imported(path, roots):
-            if each not in found and each != script:
-                found[each] = None
-                waiting.append(each)
-    return {_short(path, roots): _of_file(path) for path in found}
+    return {_short(path, roots): _of_file(path) for path in imported_files(script, roots)}
 
 
 def _roots(script: Path) -> list[Path]:
@@ -131,42 +121,6 @@ def _roots(script: Path) -> list[Path]:
 
 def _short(path: Path, roots: list[Path]) -> str:
     return next(path.relative_to(root).as_posix() for root in roots if root in path.parents)
-
-
-def _imported(path: Path, roots: list[Path]) -> Iterator[Path]:
-    """The files below the `roots` that a Python file imports."""
-    try:
-        tree = ast.parse(path.read_bytes()) if path.stat().st_size < LARGEST else ast.parse("")
-    except (OSError, SyntaxError, ValueError):
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from _found(alias.name, roots)
-        elif isinstance(node, ast.ImportFrom):
-            folders = [path.parents[node.level - 1]] if node.level else roots
-            if not any(root in (folder, *folder.parents) for folder in folders for root in roots):
-                continue
-            module = node.module or ""
-            yield from _found(module, folders)
-            for alias in node.names:
-                yield from _found(f"{module}.{alias.name}".strip("."), folders)
-
-
-def _found(module: str, folders: list[Path]) -> list[Path]:
-    """The files of a module in the first folder that has it; none of this library's own."""
-    if module.partition(".")[0] in OURS:
-        return []
-    return next((files for folder in folders if (files := _files_of(module, folder))), [])
-
-
-def _files_of(module: str, folder: Path) -> list[Path]:
-    """The files of a dotted module: the packages' own, and the module's last; those that there are."""
-    parts = [part for part in module.split(".") if part]
-    files = [folder.joinpath(*parts[:count], "__init__.py") for count in range(1, len(parts) + 1)]
-    if parts:
-        files.append(folder.joinpath(*parts[:-1], f"{parts[-1]}.py"))
-    return [file for file in files if file.is_file()]
 
 
 def _of_file(path: Path) -> Source:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, ParamSpec
 
 from trainables.scripts import subcommands
-from trainables.scripts.entry_point import entry_point, source
+from trainables.scripts.entry_point import entry_point, roots, source
 from trainables.scripts.errors import error_line
 from trainables.scripts.flag_libraries import LENIENT, STRICT, naming
 from trainables.scripts.flags import Flag, flags_of, names_in
@@ -110,7 +110,9 @@ def _askable(command: str) -> _Script | None:
     if lost_parameter(shlex.join(start), ["help"]):  # a shell script may start it without further words
         return None
     programs = (os.path.abspath(found) for word in start if (found := shutil.which(word)) is not None)
-    texts = (source(path) or "" for path in imported_files(entry.path))
+    script = entry.path.absolute()
+    places = [script.parent, *(place.absolute() for place in roots())]
+    texts = [entry.text, *(source(path) or "" for path in imported_files(script, places))]
     state = hashlib.sha256("\0".join([str(Path.cwd()), *programs, *texts]).encode(errors="replace")).hexdigest()
     return _Script(start, entry.text, state)
 

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from trainables.scripts.entry_point import roots, source
+from trainables.scripts.entry_point import source
 
 MOST = 300  # files to look at
+OURS = [["orchestrator"], ["trainables"], ["search"]]
 _IMPORT = re.compile(
-    r"^[ \t]*(?:from[ \t]+(?P<dots>\.*)(?P<module>[\w.]*)[ \t]+import[ \t]+(?P<names>\([^)]*\)|.*)|import[ \t]+(?P<modules>.*))",
+    r"^[ \t]*(?:from[ \t]+(?P<dots>\.*)(?P<module>[\w.]*)[ \t]+import[ \t]+(?P<names>\([^)]*\)|(?:.*\\\n)*.*)|import[ \t]+(?P<modules>(?:.*\\\n)*.*))",
     re.M,
 )
 
 
-def imported_files(script: Path) -> list[Path]:
-    """The script and the project's files that it imports, directly or by others of them; only the first of very many."""
-    found, waiting, places = {script: None}, [script], [script.parent, *roots()]
-    known: dict[str, bool] = {}  # path without an ending → whether it is a folder, which was looked at
+def imported_files(script: Path, places: Sequence[Path]) -> list[Path]:
+    """The files below the `places` that the script imports, directly or by others of them; only the first of very many.
+
+    Of two modules with one name, that in the first place counts, as for Python.
+    """
+    found, waiting = dict[Path, None](), [script]
+    known: dict[str, tuple[bool, list[Path]]] = {}  # path without an ending → whether it is a folder, and its files
     while waiting and len(found) < MOST:
         path = waiting.pop(0)
         for folder, parts in _imported(path, *_state(path)):
-            for place in places if folder is None else [folder]:
-                new = [other for other in _files(place, parts, known) if other not in found]
-                found |= dict.fromkeys(new)
-                waiting += new
+            if folder is None and parts[:1] in OURS:
+                continue
+            if folder is not None and not any(place in (folder, *folder.parents) for place in places):
+                continue
+            ways = (_files(place, parts, known) for place in (places if folder is None else [folder]))
+            new = [file for file in next(filter(None, ways), []) if file != script and file not in found]
+            found |= dict.fromkeys(new)
+            waiting += new
     return list(found)
 
 
@@ -49,7 +57,7 @@ def _imported(path: Path, time: int, size: int) -> list[tuple[Path | None, list[
 def _imports(text: str, path: Path) -> Iterator[tuple[Path | None, list[str]]]:
     for found in _IMPORT.finditer(text):
         if found["modules"]:
-            yield from ((None, each.split()[0].split(".")) for each in found["modules"].split(",") if each.strip())
+            yield from ((None, name.split(".")) for name in re.findall(r"(?:^|,)[\s\\]*([\w.]+)", found["modules"]))
             continue
         folder = path.parents[min(len(found["dots"]), len(path.parents)) - 1] if found["dots"] else None
         parts = found["module"].split(".") if found["module"] else []
@@ -57,14 +65,16 @@ def _imports(text: str, path: Path) -> Iterator[tuple[Path | None, list[str]]]:
         yield from ((folder, [*parts, name]) for name in re.findall(r"\w+", found["names"]))
 
 
-def _files(place: Path, parts: list[str], known: dict[str, bool]) -> Iterator[Path]:
-    """The files of a module and of the packages around it, but for those already known; its last part may be a name in it."""
-    inside = str(place)
+def _files(place: Path, parts: list[str], known: dict[str, tuple[bool, list[Path]]]) -> list[Path]:
+    """The files of a module and of the packages around it; its last part may be a name in it."""
+    inside, found = str(place), []
     for part in parts:
         inside = os.path.join(inside, part)
         if inside not in known:
-            known[inside] = os.path.isdir(inside)
             files = (f"{inside}.py", os.path.join(inside, "__init__.py"))
-            yield from (Path(file) for file in files[: 1 + known[inside]] if os.path.isfile(file))
-        if not known[inside]:
-            return
+            known[inside] = os.path.isdir(inside), [Path(file) for file in files if os.path.isfile(file)]
+        is_folder, files_here = known[inside]
+        found += files_here
+        if not is_folder:
+            break
+    return found
