@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.tune.file_server import COPIED, FEW, UNFINISHED, Stamp, put, stamps, write
+from orchestrator.tune.file_server import COPIED, FEW, UNFINISHED, Stamp, in_the_way, put, stamps, write
 from tests.support import ROOT, orchestrator, recorded
 from trainables.execution import checkpoint
 
@@ -77,6 +77,22 @@ def test_a_put_that_failed_at_its_end_can_be_repeated(tmp_path: Path) -> None:
     for _ in range(2):
         put(tmp_path, "part", arrive(tmp_path, weights=b"2"), ["part/epoch-1/shard/state"])
         assert sorted(os.listdir(tmp_path / "part")) == ["weights"]
+
+
+def test_a_folder_may_come_in_place_of_a_file_or_a_link_and_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
+    """Such a put failed each time, or wrote through the link."""
+    part, elsewhere = tmp_path / "part", tmp_path / "elsewhere"
+    put(tmp_path, "part", arrive(tmp_path, last=b"1", **{"best/model": b"2"}), ())
+    elsewhere.mkdir()
+    (part / "link").symlink_to(elsewhere)
+    gone = {"part/last", "part/best/model", "part/link"}
+    first = in_the_way(["part/last/model", "part/best", "part/link/model", "part/other"], gone)
+    put(tmp_path, "part", {}, first)
+    put(tmp_path, "part", arrive(tmp_path, **{"last/model": b"3", "best": b"4", "link/model": b"5"}), gone - first)
+    found = {str(path.relative_to(part)): path.read_bytes() for path in part.rglob("*") if path.is_file()}
+    assert found == {"last/model": b"3", "best": b"4", "link/model": b"5"}
+    assert not list(elsewhere.iterdir())
+    assert in_the_way(["part/a/b"], ["part/a/c", "part/b"]) == set()
 
 
 def test_links_stay_links_and_what_is_for_one_machine_stays_there(tmp_path: Path) -> None:

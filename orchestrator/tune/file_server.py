@@ -136,6 +136,15 @@ def put(folder: Path, part: str, arrived: Mapping[str, Stamp], gone: Iterable[st
     _synchronise({(folder / name).parent for name in arrived})
 
 
+def in_the_way(wanted: Collection[str], gone: Collection[str]) -> set[str]:
+    """Of what is gone, a file or link in whose place a folder comes, and what lies in a folder in whose place a file comes.
+
+    Nothing can be written there before it is deleted.
+    """
+    folders = {str(parent) for name in wanted for parent in Path(name).parents}
+    return {name for name in gone if name in folders or any(str(parent) in wanted for parent in Path(name).parents)}
+
+
 def _synchronise(paths: Collection[Path]) -> None:
     """Wait until files or folders are on the disk."""
     if len(paths) > FEW:

@@ -21,7 +21,7 @@ from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 
 from orchestrator.driving.places import CHECKPOINTS, PREPARED, TRIALS
-from orchestrator.tune.file_server import COPIED, Stamp, is_late, put, stamp_of, stamps, write, write_whole
+from orchestrator.tune.file_server import COPIED, Stamp, in_the_way, is_late, put, stamp_of, stamps, write, write_whole
 from orchestrator.tune.home import Home
 
 WORKERS = "workers.lock"  # in the copy of the run's folder: held by the workers of the node
@@ -84,15 +84,19 @@ class FileSync:
         gone = set(theirs) - set(ours)
         changed = {each: stamp for each, stamp in ours.items() if theirs.get(each) != stamp}
         try:
+            if first := in_the_way(changed, gone):
+                _get(self._server.put.remote(name, {}, first))
+                gone -= first
             arrived: dict[str, Stamp] = {}
             for late in (False, True):  # a script may go on: its reports must not be older than its checkpoint
                 arrived |= self._upload({each: stamp for each, stamp in changed.items() if is_late(each) == late})
             if arrived or gone:
                 _get(self._server.put.remote(name, arrived, gone))
-        except OSError:  # the record needs the room
+        except OSError:  # the record needs the room; how far it got, only the driver's machine knows
+            self._there.pop(name, None)
             ray.get(self._server.forget.remote(name))
             raise
-        if arrived or gone:
+        if first or arrived or gone:
             self._there[name] = {each: theirs[each] for each in theirs if each in ours} | arrived
             (part / COPIED).touch()
 
@@ -153,6 +157,8 @@ class FileSync:
         return sent
 
     def _download(self, part: str, wanted: Mapping[str, Stamp], gone: Collection[str]) -> None:
+        first = in_the_way(wanted, gone)
+        put(self._folder, part, {}, first)
         for names in _in_messages(wanted):
             for name, data in zip(names, _get(self._server.read_whole.remote(names)), strict=True):
                 write_whole(self._folder / name, data)
@@ -163,7 +169,7 @@ class FileSync:
             for offset in range(0, stamp.bytes, CHUNK):
                 size = min(CHUNK, stamp.bytes - offset)
                 write(self._folder / name, offset, _get(self._server.read.remote(name, offset, size)))
-        put(self._folder, part, wanted, gone)
+        put(self._folder, part, wanted, set(gone) - first)
 
 
 def _is_small(stamp: Stamp) -> bool:
