@@ -19,7 +19,7 @@ from typing import Any
 
 from orchestrator.definition.identity import substance
 from trainables.contract import CommandLine, OwnTraining
-from trainables.scripts.imported_files import imported_files
+from trainables.source_files import imported_files
 
 OURS = ("orchestrator", "trainables", "search")
 

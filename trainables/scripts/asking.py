@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import NamedTuple, ParamSpec
 
 from trainables.scripts import subcommands
-from trainables.scripts.entry_point import entry_point, roots, source
+from trainables.scripts.entry_point import entry_point, roots
 from trainables.scripts.errors import error_line
 from trainables.scripts.flag_libraries import LENIENT, STRICT, naming
 from trainables.scripts.flags import Flag, flags_of, names_in
-from trainables.scripts.imported_files import imported_files
 from trainables.scripts.runners import without_our_own
 from trainables.scripts.shell_scripts import lost_parameter
+from trainables.source_files import imported_files, source
 
 RECENT = 60.0  # seconds for which an answer is not doubted
 PATIENCE = 60.0  # seconds to wait for --help, as the script may import torch first

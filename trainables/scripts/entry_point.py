@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LARGEST = 1_000_000  # bytes of a source that is looked at
+from trainables.source_files import source
+
 _LAUNCHERS = {  # programs that start the one behind their options
     "uv", "poetry", "pipenv", "pdm", "pixi", "rye", "hatch", "conda", "mamba", "micromamba",
     "env", "nice", "nohup", "stdbuf", "time", "timeout", "numactl", "srun", "mpirun", "mpiexec",
@@ -76,14 +77,6 @@ def module_name(path: Path) -> str:
     places = [(path.with_suffix("").absolute(), root.absolute()) for root in roots()]
     names = [".".join(file.relative_to(root).parts) for file, root in places if root in file.parents]
     return min((name for name in names if module_file(name) is not None), key=len, default="")
-
-
-def source(path: Path) -> str | None:
-    """The text of a file; None if there is none that can be read, or it is too large for a source."""
-    try:  # a word of a command may be no name of a file: too long, or in a folder that is closed to us
-        return path.read_text(errors="replace") if path.is_file() and path.stat().st_size < LARGEST else None
-    except OSError:
-        return None
 
 
 def roots() -> list[Path]:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from trainables.scripts.entry_point import entry_point, source
+from trainables.scripts.entry_point import entry_point
 from trainables.scripts.flags import SHELLS, names_in
+from trainables.source_files import source
 
 _ALL_WORDS = re.compile(
     r"\$[@*#]|\$\{(?:[@*!]|#[@*}])|\$\{?argv\b|\bBASH_ARG|(?<![\w.-])(?:shift|getopts?)\b|\bfor\s+\w+\s*(?:;|do\b|$)",

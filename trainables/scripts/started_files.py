@@ -8,9 +8,10 @@ import re
 import shlex
 from pathlib import Path
 
-from trainables.scripts.entry_point import entry_point, is_program, module_file, source
+from trainables.scripts.entry_point import entry_point, is_program, module_file
 from trainables.scripts.flags import SHELLS
 from trainables.scripts.programs import MAKES, RUNNERS
+from trainables.source_files import source
 
 _ENVIRONMENT = ("pyvenv.cfg", "conda-meta")  # in the folder of one
 

@@ -1,4 +1,4 @@
-"""The files of the project that a Python script imports, by its text: none of them runs, and no library is looked at."""
+"""The text of a source, and the files of the project that a Python script imports by it: none runs, no library is read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from trainables.scripts.entry_point import source
-
+LARGEST = 1_000_000  # bytes of a source that is looked at
 MOST = 300  # files to look at
 OURS = [["orchestrator"], ["trainables"], ["search"]]
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+(?P<dots>\.*)(?P<module>[\w.]*)[ \t]+import[ \t]+(?P<names>\([^)]*\)|(?:.*\\\n)*.*)|import[ \t]+(?P<modules>(?:.*\\\n)*.*))",
     re.M,
 )
+
+
+def source(path: Path) -> str | None:
+    """The text of a file; None if there is none that can be read, or it is too large for a source."""
+    try:  # a word of a command may be no name of a file: too long, or in a folder that is closed to us
+        return path.read_text(errors="replace") if path.is_file() and path.stat().st_size < LARGEST else None
+    except OSError:
+        return None
 
 
 def imported_files(script: Path, places: Sequence[Path]) -> list[Path]:
