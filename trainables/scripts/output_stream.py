@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trainables.scripts.line import Line
 from trainables.scripts.printed import Reader, progress_in
+from trainables.scripts.tables import Tables
 
 CHUNK = 1_000_000  # bytes at a time
 LAST = 2000  # bytes of the output in which to look for progress bars
@@ -27,6 +28,7 @@ class OutputStream:
     ) -> None:
         self._path = path
         self._reader = Reader(names, steps, horizon)
+        self._tables = Tables(horizon)
         self._begun = b""  # a line whose end has not come yet
         self._last = b""  # the end of the lines before it
         self._freed = position
@@ -62,14 +64,15 @@ class OutputStream:
         return self._path.exists() and self._path.stat().st_size > self.position + len(self._begun)
 
     def rest(self) -> tuple[bytes, list[Line]]:
-        """The last line, which has no end; it is complete if the script ended by itself."""
+        """The last line, which has no end, and the rows of a table that has none; they are complete if the script ended by
+        itself."""
         rest, self._begun = self._begun, b""
         self.position += len(rest)
-        return rest, self._read(rest)
+        return rest, [*self._read(rest), *self._of(self._tables.rest())]
 
     def is_long(self) -> bool:
         """Whether much of the output already read still takes disk space."""
-        return self.position - self._freed >= GIVEN_BACK
+        return self.position - self._freed >= GIVEN_BACK and not self._tables.has_begun  # whose rows are read again
 
     def give_back(self) -> None:
         """Free the disk space of the output already read; the file keeps its length, so appending to it still works."""
@@ -85,4 +88,9 @@ class OutputStream:
         if lines and not lines[-1]:
             lines.pop()
         self.lines += len(lines)
-        return [found for line in lines if (found := self._reader.read(line)) is not None]
+        return [found for line in lines for found in self._of(self._tables.take(line))]
+
+    def _of(self, parts: list[str | Line]) -> list[Line]:
+        """Lines as the reader understands them, and records of tables."""
+        read = (self._reader.read(part) if isinstance(part, str) else self._reader.below(part) for part in parts)
+        return [line for line in read if line is not None]

@@ -78,7 +78,7 @@ _WRAPPED = re.compile(
     rf"|<tf\.Tensor:[^<>]*numpy=(?P<tensor>{NUMBER})>"
 )
 _HEADING = re.compile(
-    r"^[\W\d_]*(?:(?:train|training|start|starting|running|begin|beginning|end of|eval|evaluating|validat\w+|finished)\b[\W_]*)?$",
+    r"^[\W\d_]*(?:(?:train|training|start|starting|running|learning|begin|beginning|end of|eval|evaluating|validat\w+|finished)\b[\W_]*)?$",
     re.I,
 )
 _BARE = re.compile(  # outside of what stands in quotes
@@ -164,9 +164,11 @@ class Reader:
         line = self._count_alone(self._row(line))
         if line.is_heading:
             self.steps = {**self.steps, **line.steps}
-        if not line.steps and self.steps:
-            return replace(line, steps=dict(self.steps))
-        return line
+        return self.below(line)
+
+    def below(self, line: Line) -> Line:
+        """The line with the steps of the heading above it, if it names none."""
+        return replace(line, steps=dict(self.steps)) if not line.steps and self.steps else line
 
     def _count_alone(self, line: Line) -> Line:
         """A line of nothing but a count up to the horizon, such as `[batch=100/1000]:`, is a heading, whatever its word."""

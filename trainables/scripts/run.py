@@ -16,19 +16,20 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from search import work
-from search.work import Assignment, Ended, Killed, Notice, Paused, Progress, Reported, Run, Saved
-from trainables.killed import exit_in_words, signal_of
+from search.work import Assignment, Ended, Notice, Paused, Progress, Reported, Run, Saved
+from trainables.killed import signal_of
 from trainables.pausing import Pausing
 from trainables.scripts import config_file
 from trainables.scripts.channels import Channels, ScriptFailed, failure_of
 from trainables.scripts.environment import environment_of
-from trainables.scripts.errors import error_line, killed_in_words
+from trainables.scripts.exit_code import raise_for
 from trainables.scripts.line import Value
+from trainables.scripts.own_file import own_file
 from trainables.scripts.printed import visible
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
 from trainables.scripts.progress_bars import ProgressBars
-from trainables.scripts.shared_files import LOOKS, checkpoints_here
-from trainables.scripts.starting_over import begin_counting_anew, refuses_own_files, with_remedy
+from trainables.scripts.shared_files import LOOKS, overwritten
+from trainables.scripts.starting_over import begin_counting_anew, refuses_own_files
 from trainables.scripts.step_count import COUNTED, REPORTED, Reading, Refused, StepCount, TrainsOn
 from trainables.scripts.trial_folder import (
     ANSWER,
@@ -98,6 +99,9 @@ class ScriptRun(Run):
         if self._step >= assignment.until:
             yield self.save()
             return
+        if self._count.beyond:
+            yield self._passed_the_horizon()
+            return
         self._start()
         try:
             yield from self._watch()
@@ -129,6 +133,9 @@ class ScriptRun(Run):
                     mark = time.perf_counter() if reading.reported else now  # report() waits for our answer
                 if self._step >= self._assignment.until:
                     yield self.save()
+                    return
+                if self._count.beyond:
+                    yield self._passed_the_horizon()
                     return
                 if row is not None and not math.isfinite(reading.value.number):
                     return  # it has diverged
@@ -224,10 +231,23 @@ class ScriptRun(Run):
             self._channels.free()
         return bool(news)
 
+    def _passed_the_horizon(self) -> Progress:
+        text = f"the script went past the horizon ({self._script.horizon})"
+        return Ended(step=self._step, text=text, advice=self._count.beyond)
+
     def _settle(self, reading: Reading) -> dict[str, Any] | None:
         """Record a reading as a step; None if the step is known already."""
         before = dict(self._memory)
-        step = self._count.place(reading)
+        if self._count.kind is None:
+            others = self._folder.memories_of_others(most=TELLING)
+            self._count.usual = next((key for memory in others if (key := memory.get("key"))), None)
+        try:
+            step = self._count.place(reading)
+        except TrainsOn:
+            raise
+        except Refused as error:
+            hint = own_file(self._folder, self._script.metric) if reading.verb == "print" else ""
+            raise Refused(f"{error}{hint}") from None
         if self._memory != before:
             self._remember()
         if step is None:
@@ -297,20 +317,14 @@ class ScriptRun(Run):
         if self._looks >= LOOKS or self._memory.get("shares"):
             return
         self._looks += 1
-        found = checkpoints_here(self._since, self._folder.trial.parent.parent)
-        if not set(found) - set(self._memory.get("wrote", [])):
-            return
-        self._memory["wrote"] = found
-        memories = self._folder.memories_of_others()
-        others = {path for memory in memories for path in memory.get("wrote", [])}
-        self._memory["shares"] = any(memory.get("shares") for memory in memories)
-        if not self._memory["shares"] and (shared := [path for path in found if path in others]):
-            self._memory["shares"] = True
+        before = dict(self._memory)
+        if shared := overwritten(self._since, self._folder, self._memory):
             yield Notice(step=self._step, text=(
-                f"it writes {shared[0]}, as another trial does, so they overwrite each other: give each its own folder, with "
+                f"it writes {shared}, as another trial does, so they overwrite each other: give each its own folder, with "
                 "{folder} in the command or TRIAL_FOLDER in the script"
             ))  # fmt: skip
-        self._remember()
+        if self._memory != before:
+            self._remember()
 
     def _is_first_with(self, news: str) -> bool:
         """Whether no other trial of the sweep has had such news; they are remembered, so that they are told once."""
@@ -325,19 +339,10 @@ class ScriptRun(Run):
 
     def _end(self, code: int) -> Progress:
         """The end of a script before its trial's last step. Raises Killed or ScriptFailed unless it ended properly."""
-        errors, output = self._folder.tail(ERRORS), self._folder.tail(OUTPUT)
-        if why := killed_in_words(code, errors, output):  # a shell may end with code 0 after it
-            raise Killed(why)
-        if code:
-            told = "" if signal_of(code) else output  # what a killed script printed last is its progress
-            said = error_line(errors, told, self._script.known_flags(), self._script.command) or "it printed no reason"
-            said = with_remedy(said, self._folder.path, self._script.command)
-            where = f"after step {self._step} of {self._assignment.until}"
-            if signal_of(code):
-                raise failure_of(self._script)(f"{exit_in_words(code)} {where}: {said}")
-            raise failure_of(self._script)(f"{said} ({exit_in_words(code)} {where})")
+        raise_for(code, self._script, self._folder, f"after step {self._step} of {self._assignment.until}")
         end = "the script ended with exit code 0" if self._script.command else "the function returned"
         if not self._step:
+            output = self._folder.tail(OUTPUT)
             last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
             said = f" Its last line: {visible(last)[:120]!r}." if last else ""
             raise failure_of(self._script)(f"{end}; {self._channels.why_silent()}{said}")
@@ -351,7 +356,7 @@ class ScriptRun(Run):
         try:
             if self._count.kind == REPORTED:
                 self._folder.write(ANSWER, {"step": self._answered, "go_on": False})
-            if self._step >= self._script.horizon:
+            if self._step >= self._script.horizon or self._count.beyond:
                 self._wait_for_its_end(process)
             elif self._count.kind == REPORTED:
                 process.wait(GRACE)
@@ -380,7 +385,7 @@ class ScriptRun(Run):
                     return
 
     def _note_that_it_trains_on(self, error: TrainsOn | ScriptFailed) -> None:
-        if self._step >= self._script.horizon:
+        if self._step >= self._script.horizon or self._count.beyond:
             self._memory.setdefault("trains_on", str(error))
             self._remember()
 

@@ -7,6 +7,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from trainables.scripts.trial_folder import TrialFolder
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".h5", ".hdf5", ".keras", ".npz", ".pkl", ".pickle", ".joblib", ".msgpack", ".bin")  # fmt: skip
 IN_OWN_FOLDER = (*SUFFIXES, ".zip", ".index", ".distcp", ".eqx")  # where nobody unpacks data
@@ -28,6 +31,21 @@ def checkpoints_here(since: float, run: Path) -> list[str]:
         for path in _files(Path.cwd(), {run, run.parent})
         if path.suffix in SUFFIXES and _written(path) >= since
     ]
+
+
+def overwritten(since: float, folder: TrialFolder, memory: dict[str, Any]) -> str:
+    """A checkpoint written since then that another trial of the sweep writes too; empty if none is known, or if it has been
+    told. `memory` keeps what this trial wrote."""
+    found = checkpoints_here(since, folder.trial.parent.parent)
+    if not set(found) - set(memory.get("wrote", [])):
+        return ""
+    memory["wrote"] = found
+    memories = folder.memories_of_others()
+    others = {path for other in memories for path in other.get("wrote", [])}
+    shared = [path for path in found if path in others]
+    is_told = any(other.get("shares") for other in memories)
+    memory["shares"] = is_told or bool(shared)
+    return shared[0] if shared and not is_told else ""
 
 
 def _files(root: Path, apart: set[Path]) -> Iterator[Path]:

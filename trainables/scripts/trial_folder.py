@@ -90,11 +90,11 @@ class TrialFolder:
         for name in (OUTPUT, ERRORS, LOGGED, ANSWER, RETURNED):
             (self.place / name).unlink(missing_ok=True)
 
-    def memories_of_others(self) -> list[dict[str, Any]]:
-        """The memories of other trials of the sweep, which run the same script."""
+    def memories_of_others(self, most: int | None = None) -> list[dict[str, Any]]:
+        """The memories of other trials of the sweep, which run the same script; of the first `most` trials, if given."""
         trial, rest = self.trial, self.place.relative_to(self.trial)
         found = []
-        for path in sorted(trial.parent.glob(f"*/{rest}/{MEMORY}")):
+        for path in sorted(trial.parent.glob(f"*/{rest}/{MEMORY}"))[:most]:
             if path.parent == self.place:
                 continue
             with contextlib.suppress(OSError, ValueError):
