@@ -24,11 +24,12 @@ from trainables.scripts.channels import Channels, ScriptFailed, failure_of
 from trainables.scripts.environment import environment_of
 from trainables.scripts.exit_code import raise_for
 from trainables.scripts.line import Value
+from trainables.scripts.missing_metric import MISSING
 from trainables.scripts.own_file import own_file
 from trainables.scripts.printed import visible
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
 from trainables.scripts.progress_bars import ProgressBars
-from trainables.scripts.shared_files import LOOKS, overwritten
+from trainables.scripts.shared_files import LOOKS, missed, overwritten
 from trainables.scripts.starting_over import begin_counting_anew, refuses_own_files
 from trainables.scripts.step_count import COUNTED, REPORTED, Reading, Refused, StepCount, TrainsOn
 from trainables.scripts.trial_folder import (
@@ -280,7 +281,9 @@ class ScriptRun(Run):
         for news in (self._count.news, self._channels.news):
             while news:
                 kind, text = news.popitem()
-                if self._is_first_with(kind):
+                if self._is_first_with(
+                    kind, *(["kind"] if kind == MISSING else [])
+                ):  # a trial that counts steps has it
                     yield Notice(step=self._step, text=text)
 
     def _tell_of_another_end(self, reading: Reading) -> Iterator[Progress]:
@@ -307,32 +310,25 @@ class ScriptRun(Run):
 
     def _look_for_files(self) -> Iterator[Progress]:
         """Tell, once in a sweep, of a checkpoint that another trial overwrites, or that `resume` names and nobody writes."""
-        if self._looks == LOOKS - 1 and (missing := self._script.missing_checkpoint(self._folder.path)):
-            kept = sorted(str(path.relative_to(self._folder.path)) for path in self._folder.files)[:3]
-            if kept and self._is_first_with("misses"):
-                yield Notice(step=self._step, text=(
-                    f"there is no {missing} so far, but {', '.join(kept)}: `resume` would find nothing, and after an interruption "
-                    "the trial would start over; name the file there that the script writes"
-                ))  # fmt: skip
-        if self._looks >= LOOKS or self._memory.get("shares"):
+        if self._looks == LOOKS:
             return
         self._looks += 1
+        named = self._script.missing_checkpoint(self._folder.path) if self._looks == LOOKS else ""
+        if (text := missed(named, self._folder)) and self._is_first_with("misses"):
+            yield Notice(step=self._step, text=text)
         before = dict(self._memory)
-        if shared := overwritten(self._since, self._folder, self._memory):
-            yield Notice(step=self._step, text=(
-                f"it writes {shared}, as another trial does, so they overwrite each other: give each its own folder, with "
-                "{folder} in the command or TRIAL_FOLDER in the script"
-            ))  # fmt: skip
+        if text := overwritten(self._since, self._folder, self._memory):
+            yield Notice(step=self._step, text=text)
         if self._memory != before:
             self._remember()
 
-    def _is_first_with(self, news: str) -> bool:
-        """Whether no other trial of the sweep has had such news; they are remembered, so that they are told once."""
+    def _is_first_with(self, news: str, *instead: str) -> bool:
+        """Whether no other trial of the sweep has had such news, or something `instead`; remembered, to tell it once."""
         if self._memory.get(news) or self._assignment.trial > TELLING:
             return False
         self._memory[news] = True
         self._remember()
-        return not any(memory.get(news) for memory in self._folder.memories_of_others())
+        return not any(memory.get(each) for memory in self._folder.memories_of_others() for each in (news, *instead))
 
     def _remember(self) -> None:
         self._folder.write(MEMORY, self._memory)
@@ -346,7 +342,8 @@ class ScriptRun(Run):
             last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
             said = f" Its last line: {visible(last)[:120]!r}." if last else ""
             raise failure_of(self._script)(f"{end}; {self._channels.why_silent()}{said}")
-        return Ended(step=self._step, text=end)
+        is_closing_line = self._count.kind == COUNTED and self._count.counted == 1
+        return Ended(step=self._step, text=end, advice=self._channels.missing.curve if is_closing_line else "")
 
     def _leave(self) -> None:
         """End the script, and record everything that it reported until then."""

@@ -34,8 +34,10 @@ def checkpoints_here(since: float, run: Path) -> list[str]:
 
 
 def overwritten(since: float, folder: TrialFolder, memory: dict[str, Any]) -> str:
-    """A checkpoint written since then that another trial of the sweep writes too; empty if none is known, or if it has been
-    told. `memory` keeps what this trial wrote."""
+    """What to tell of a checkpoint written since then that another trial of the sweep writes too; empty if none is known, or
+    if it has been told. `memory` keeps what this trial wrote."""
+    if memory.get("shares"):
+        return ""
     found = checkpoints_here(since, folder.trial.parent.parent)
     if not set(found) - set(memory.get("wrote", [])):
         return ""
@@ -45,7 +47,23 @@ def overwritten(since: float, folder: TrialFolder, memory: dict[str, Any]) -> st
     shared = [path for path in found if path in others]
     is_told = any(other.get("shares") for other in memories)
     memory["shares"] = is_told or bool(shared)
-    return shared[0] if shared and not is_told else ""
+    if is_told or not shared:
+        return ""
+    return (
+        f"it writes {shared[0]}, as another trial does, so they overwrite each other: give each its own folder, with {{folder}} in "
+        "the command or TRIAL_FOLDER in the script"
+    )
+
+
+def missed(named: str, folder: TrialFolder) -> str:
+    """What to tell if there is no checkpoint as `named`, but other files; empty if nothing is named, or nothing there."""
+    kept = sorted(str(path.relative_to(folder.path)) for path in folder.files)[:3] if named else []
+    if not kept:
+        return ""
+    return (
+        f"there is no {named} so far, but {', '.join(kept)}: `resume` would find nothing, and after an interruption "
+        "the trial would start over; name the file there that the script writes"
+    )
 
 
 def _files(root: Path, apart: set[Path]) -> Iterator[Path]:
