@@ -68,7 +68,7 @@ class OutputStream:
         itself."""
         rest, self._begun = self._begun, b""
         self.position += len(rest)
-        return rest, [*self._read(rest), *self._of(self._tables.rest())]
+        return rest, [*self._read(rest), *self._of(self._tables.end())]
 
     def is_long(self) -> bool:
         """Whether much of the output already read still takes disk space."""

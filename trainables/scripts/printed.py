@@ -334,6 +334,8 @@ def _values(text: str) -> Iterator[Value]:
         if found is None:
             continue
         name = found["name"]
+        if name in ("d", "h", "m") and text[max(0, begin + found.start() - 1)].isdigit():  # 1m 38s
+            continue
         for word in _LETTERS.findall(text[position : begin + found.start()].lower()):
             split = SAME.get(word, word) if word in SPLITS else split
         first = name.split()[0].lower()

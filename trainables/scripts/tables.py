@@ -77,10 +77,15 @@ class Tables:
         row = None if self._row is None or len(self._lines) == MOST else self._row.match(shown[:LONGEST])
         if row is None:
             self._row = None
-            return [*self.rest(), text]
+            return [*(self.rest() if shown.strip() else self.end()), text]
         self._rows.append(Row(len(row["indent"]), row["name"], row["shown"]))
         self._lines.append(text)
         return []
+
+    def end(self) -> list[str | Line]:
+        """The rest where a blank line or the end of the output stands for the rule: one record, if it has a step."""
+        record, rest = record_of(self._rows, self._horizon), self.rest()
+        return rest if record is None or not record.steps else [record]
 
     def rest(self) -> list[str | Line]:
         """The lines of a table that has not been closed."""
