@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from trainables.scripts.channels import Program
 
 SOONEST, LATEST = 0.005, 0.05  # seconds between two looks at the script's channels
+PASSED = "the script went past the horizon"
 TELLING = 20  # trials, the first, that look at what others have seen: with thousands it would cost too much
 
 
@@ -101,7 +102,7 @@ class ScriptRun(Run):
             yield self.save()
             return
         if self._count.beyond:
-            yield self._passed_the_horizon()
+            yield Ended(step=self._step, text=PASSED, advice=self._count.beyond)
             return
         self._start()
         try:
@@ -136,7 +137,7 @@ class ScriptRun(Run):
                     yield self.save()
                     return
                 if self._count.beyond:
-                    yield self._passed_the_horizon()
+                    yield Ended(step=self._step, text=PASSED, advice=self._count.beyond)
                     return
                 if row is not None and not math.isfinite(reading.value.number):
                     return  # it has diverged
@@ -231,10 +232,6 @@ class ScriptRun(Run):
             self._remember()
             self._channels.free()
         return bool(news)
-
-    def _passed_the_horizon(self) -> Progress:
-        text = f"the script went past the horizon ({self._script.horizon})"
-        return Ended(step=self._step, text=text, advice=self._count.beyond)
 
     def _settle(self, reading: Reading) -> dict[str, Any] | None:
         """Record a reading as a step; None if the step is known already."""

@@ -245,8 +245,8 @@ class StepCount:
         if step > self.horizon:
             others = [f"Script(step={other!r})" for other in reading.steps if other not in (key, "index")]
             raise TrainsOn(
-                f"the script is at {key} {number:g}, beyond Script(horizon={self.horizon}); the horizon must be the "
-                f"script's last {key}{' + 1, as it counts from 0' if self.memory['shift'] else ''}"
+                f"the script is at {self.name or key} {number:g}, beyond Script(horizon={self.horizon}); the horizon must be the "
+                f"script's last {self.name or key}{' + 1, as it counts from 0' if self.memory['shift'] else ''}"
                 + (f" (or name what else the line counts: {', '.join(others)})." if others else ".")
             )
         known = self.values.get(step)
@@ -294,7 +294,7 @@ class StepCount:
             return False
         shift = self.memory["shift"] or 0
         self.beyond = (
-            f"The script went from {key} {last - shift} to {reading.steps[key]:g}, past the horizon ({self.horizon}), and the value "
+            f"The script went from {self.name or key} {last - shift} to {reading.steps[key]:g}, past the horizon ({self.horizon}), and the value "
             f"there does not count, as it would come from a longer training than that of other trials. Set the horizon to a "
             f"number at which every trial has a value, such as {reading.steps[key] + shift:g}, or let the script end at {self.horizon - shift}."
         )
