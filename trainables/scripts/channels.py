@@ -131,7 +131,7 @@ class Channels:
         """Prepare to free the disk of long output; returns what to remember first, or None if there is no need."""
         if not any(stream.is_long() for stream in self._streams.values()):
             return None
-        return {name: [stream.position, stream.steps] for name, stream in self._streams.items()}
+        return {name: [stream.settled, stream.steps] for name, stream in self._streams.items()}
 
     def free(self) -> None:
         """Free the disk; call it once the result of `give_back` is remembered."""

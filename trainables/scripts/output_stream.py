@@ -32,8 +32,14 @@ class OutputStream:
         self._begun = b""  # a line whose end has not come yet
         self._last = b""  # the end of the lines before it
         self._freed = position
+        self._held = 0  # bytes of a table that has begun
         self.position = position  # end of the complete lines read
         self.lines = 0
+
+    @property
+    def settled(self) -> int:
+        """Where to read on in another process: the end of the complete lines, or the rule above a table that has begun."""
+        return self.position - self._held
 
     @property
     def steps(self) -> dict[str, float]:
@@ -72,23 +78,27 @@ class OutputStream:
 
     def is_long(self) -> bool:
         """Whether much of the output already read still takes disk space."""
-        return self.position - self._freed >= GIVEN_BACK and not self._tables.has_begun  # whose rows are read again
+        return self.settled - self._freed >= GIVEN_BACK
 
     def give_back(self) -> None:
         """Free the disk space of the output already read; the file keeps its length, so appending to it still works."""
-        self._freed = self.position
+        self._freed = self.settled
         if sys.platform == "linux" and self._path.exists():
             with open(self._path, "r+b") as file:
                 ctypes.CDLL(None).fallocate(
-                    file.fileno(), _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(self.position)
+                    file.fileno(), _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(self.settled)
                 )
 
     def _read(self, data: bytes) -> list[Line]:
-        lines = data.decode(errors="replace").split("\n")
-        if lines and not lines[-1]:
+        lines = data.split(b"\n")
+        if not lines[-1]:
             lines.pop()
         self.lines += len(lines)
-        return [found for line in lines for found in self._of(self._tables.take(line))]
+        found: list[Line] = []
+        for line in lines:
+            found += self._of(self._tables.take(line.decode(errors="replace")))
+            self._held = self._held * (self._tables.held > 1) + (len(line) + 1) * (self._tables.held > 0)
+        return found
 
     def _of(self, parts: list[str | Line]) -> list[Line]:
         """Lines as the reader understands them, and records of tables."""

@@ -278,9 +278,8 @@ class ScriptRun(Run):
         for news in (self._count.news, self._channels.news):
             while news:
                 kind, text = news.popitem()
-                if self._is_first_with(
-                    kind, *(["kind"] if kind == MISSING else [])
-                ):  # a trial that counts steps has it
+                has_it = ("kind",) if kind == MISSING else ()  # in the memory of a trial that has told a step
+                if self._is_first_with(kind, *has_it):
                     yield Notice(step=self._step, text=text)
 
     def _tell_of_another_end(self, reading: Reading) -> Iterator[Progress]:

@@ -62,13 +62,13 @@ class Tables:
         self._lines: list[str] = []  # as printed
 
     @property
-    def has_begun(self) -> bool:
-        """Whether rows wait for the rule below them."""
-        return bool(self._lines)
+    def held(self) -> int:
+        """The lines of the table that has begun, with the rule above it; 0 if none has."""
+        return 0 if self._row is None else 1 + len(self._lines)
 
     def take(self, text: str) -> list[str | Line]:
         """What has become complete with this line."""
-        shown = visible(text)
+        shown = visible(text) if "\x1b" in text else text.rstrip("\r")
         if _OF_RULES.issuperset(shown) and _RULED.search(shown):
             record = record_of(self._rows, self._horizon)
             rows = self.rest()
