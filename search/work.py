@@ -101,12 +101,14 @@ class Notice:
 class Ended:
     """The training ended by itself, as `text` says (early stopping, a patience rule), after at least one report.
 
-    It is complete, although `step` is before `until`; nothing follows.
+    It is complete, although `step` is before `until`; nothing follows. `advice`: what the user should do if it was not meant
+    to end there, where the training knows more than that its horizon is too long.
     """
 
     kind: ClassVar[Literal["ended"]] = "ended"
     text: str
     step: int = 0
+    advice: str = ""
 
 
 @dataclass(frozen=True)

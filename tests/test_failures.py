@@ -56,6 +56,21 @@ def test_of_trials_that_fail_before_any_report_one_runs_at_a_time(ledger: Ledger
     assert orders(driver) == [4]
 
 
+def test_what_a_training_knows_of_its_early_end_is_told_once_in_place_of_a_shorter_horizon(ledger: Ledger) -> None:
+    told: list[str] = []
+    driver = Driver(small_sweep(), ledger, listen=lambda _, text: told.append(text))
+    orders(driver)
+    for number, advice in enumerate(["Set the horizon to 6", "Set the horizon to 7", "", ""]):
+        driver.receive(
+            number, [Reported(step=1, metrics={"loss": 1.0}), Ended(step=1, text="end", advice=advice)], done=True
+        )
+        orders(driver)
+    first, second = (text for text in told if "counts as completed" in text)
+    assert first == "trial 0 ended by itself at step 1 of 4 and counts as completed. Set the horizon to 6"
+    assert second.startswith("trial 2 ended by itself")
+    assert second.endswith("the horizon is too long: try horizon=1.")
+
+
 def test_a_first_trial_that_loses_its_worker_goes_on_alone(ledger: Ledger) -> None:
     driver = Driver(small_sweep(), ledger)
     assert orders(driver) == [0]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from search.work import Assignment, Ended
 from tests.scripting import assigned, script, texts, trained
 from tests.support import ROOT
 from trainables.scripts.channels import ScriptFailed
@@ -160,3 +161,59 @@ def test_the_names_of_any_alphabet_are_told_if_the_metric_is_missing(tmp_path: P
     text = "for n in range(3): print(f'epoch {n}: 准确率: {n}', flush=True)\n"
     with pytest.raises(ScriptFailed, match=re.escape("it named 准确率")):
         trained(script(tmp_path, text, metric="损失"), assigned(tmp_path))
+
+
+KERAS = """
+print("Total params: 3,818 (14.91 KB)")
+for epoch in range(1, 4):
+    print(f"Epoch {epoch}/3")
+    print(f"Epoch {epoch}: val_loss improved from None to 0.5, saving model", flush=True)
+    print(f"10/10 - 1s - accuracy: 0.5 - loss: {1 / epoch}", flush=True)
+    time.sleep(0.2)
+    print(f"{before}val_loss: {1 / epoch:.4f}", flush=True)
+"""
+
+
+def test_a_metric_that_comes_at_the_end_of_the_first_step_is_not_missed(tmp_path: Path) -> None:
+    """Of each training, the notice named the loss, and asked whether that was meant, before the first epoch had ended."""
+    text = "import time\nbefore = ''\n" + KERAS
+    assert not texts(trained(script(tmp_path, text, metric="val_loss", horizon=3), assigned(tmp_path, until=3)))
+
+
+def test_a_metric_that_has_come_in_another_trial_is_not_missed(tmp_path: Path) -> None:
+    text = (
+        "import os, time\nfirst = os.environ['TRIAL_FOLDER'].find('00000') > 0\nbefore = '' if first else 'my '\n"
+        + KERAS
+    )
+    text += "if not first: print('epoch 3: val_loss: 0.3')\n"
+    told = []
+    for number in (0, 1):
+        folder = tmp_path / "trials" / f"{number:05d}" / "checkpoints"
+        workload = script(tmp_path, text.replace("my ", "best "), metric="val_loss", horizon=3)
+        told += trained(workload, Assignment(number, {"rate": 0.1}, 7, until=3, folder=folder))
+    assert not texts(told)
+    alone = trained(
+        script(tmp_path, text.replace("my ", "best "), metric="val_loss", horizon=3), assigned(tmp_path / "x", until=3)
+    )
+    assert texts(alone) == ["no 'val_loss' so far; it named accuracy, loss, best val_loss. Did you mean 'loss'?"]
+
+
+def test_words_of_a_sentence_and_units_are_no_metrics(tmp_path: Path) -> None:
+    text = """
+print("Total params: 3,818 (14.91 KB)")
+for n in range(3): print(f"{n}: improved from None to 0.5, my_loss: 0.5 remaining: 1m 3{n}s", flush=True)
+"""
+    with pytest.raises(ScriptFailed, match=r"has 'R20'; it named my_loss\."):
+        trained(script(tmp_path, text, metric="R20"), assigned(tmp_path))
+
+
+def test_a_metric_of_a_closing_line_is_told_with_the_name_of_the_curve(tmp_path: Path) -> None:
+    """CatBoost calls its metric `test` in each line; a line of the script gives `Accuracy` once, which counted as step 1."""
+    text = """
+for n in range(0, 401, 20): print(f"{n}:\\tlearn: 0.9\\ttest: 0.8{n:03}\\tbest: 0.85 (20)\\ttotal: 24s\\tremaining: 1m 3s", flush=True)
+print("best score", {"Accuracy": 0.855, "MultiClass": 0.48})
+"""
+    *_, ended = trained(script(tmp_path, text, metric="Accuracy", horizon=400), assigned(tmp_path, until=400))
+    assert isinstance(ended, Ended)
+    assert ended.advice.startswith("'Accuracy' stood in one line and without a step, and 'test' has values at 21 steps")
+    assert ended.advice.endswith("write Script(metric='test').")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from search.work import Progress
+from search.work import Ended, Progress
 from tests.scripting import assigned, curve, script, texts, trained, truth
 from trainables.scripts.channels import ScriptFailed
-from trainables.scripts.step_count import Refused
+from trainables.scripts.step_count import Refused, TrainsOn
 
 
 @pytest.mark.parametrize("more", [{}, {"step": "env"}])
@@ -116,12 +116,54 @@ def test_a_step_may_be_recorded_as_a_metric_too(tmp_path: Path) -> None:
     assert [item.metrics["timesteps"] for item in items if item.kind == "report"] == [100, 200, 300]
 
 
+ROUNDS_UP = """
+import os
+file = open(os.environ["TRIAL_FOLDER"] + "/progress.csv", "w")
+print("step,distance", file=file)
+for n in range(2048, 5000 + 2048, 2048):
+    print(f"step {n}: distance={1 / n:.6f}", flush=True)
+    print(f"{n},{1 / n:.6f}", file=file, flush=True)
+open(os.environ["TRIAL_FOLDER"] + "/model.pt", "w").write("whole")
+"""
+
+
+@pytest.mark.parametrize("file", [None, "progress.csv"])
+def test_a_training_that_rounds_its_end_up_has_its_last_value_within_the_horizon(
+    file: str | None, tmp_path: Path
+) -> None:
+    """It failed after the whole training, in every trial."""
+    items = trained(script(tmp_path, ROUNDS_UP, horizon=5000, file=file), assigned(tmp_path, until=5000))
+    assert list(curve(items)) == [2048, 4096]
+    ended = items[-1]
+    assert isinstance(ended, Ended)
+    assert ended.step == 4096
+    assert "went from step 4096 to 6144, past the horizon (5000), and the value there does not count" in ended.advice
+    assert "such as 6144, or let the script end at 5000" in ended.advice
+    assert (tmp_path / "trial" / "checkpoints" / "script" / "model.pt").exists(), "it may save its model"
+
+
+def test_a_training_that_was_killed_beyond_the_horizon_is_over(tmp_path: Path) -> None:
+    """Its output is read before the script would start again."""
+    folder = tmp_path / "trial" / "checkpoints" / "script" / ".reports"
+    folder.mkdir(parents=True)
+    (folder / "stdout.txt").write_text("".join(f"step {n}: distance={1 / n}\n" for n in (2048, 4096, 6144)))
+    items = trained(script(tmp_path, "raise SystemExit('started')", horizon=5000), assigned(tmp_path, until=5000))
+    assert list(curve(items)) == [2048, 4096]
+    assert isinstance(items[-1], Ended)
+
+
+def test_a_first_value_far_beyond_the_horizon_still_fails(tmp_path: Path) -> None:
+    text = "for n in (0, 1000, 2000): print(f'step {n}: distance={1 / (n + 1)}', flush=True)\n"
+    with pytest.raises(TrainsOn, match=r"at step 1000, beyond Script\(horizon=100\)"):
+        trained(script(tmp_path, text, horizon=100), assigned(tmp_path, until=100))
+
+
 @pytest.mark.parametrize(
     ("lines", "horizon", "words"),
     [
         (["t=50 distance=1"], 100000, r"step 1 of 100000. If 't' is the step, write Script\(step='t'\)"),
         (["timesteps=100000 distance=1"], 100000, "If 'timesteps' is the step"),  # a setting, or the last one
-        (["distance=1"], 100000, "step 1 of 100000. Print the step in each line"),
+        (["distance=1"], 100000, r"step 1 of 100000. Print the step in each line \(step=300\)\.$"),
         (["t=10 distance=1", "t=19 distance=1", "t=29 distance=1"], 100, "step 3 of 100. If 't' is the step"),
     ],
 )

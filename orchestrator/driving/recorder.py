@@ -61,7 +61,7 @@ class Recorder:
         decisions = ledger.rows("decision")
         self._decided = {(row["trial"], row["samples"], row["why"]) for row in decisions}
         self._warned = {signature(row["why"]) for row in decisions}  # shown once for each run
-        self._told_of_an_early_end = self._told_of_a_doubt = False
+        self._told_of_a_doubt = False
         self._looks_alike = True  # until two configurations differ, or it is told
 
     def tell(self, kind: str, text: str, trial: int | None = None) -> None:
@@ -130,7 +130,7 @@ class Recorder:
             self._decide(trial.number, answer)
         elif answer.kind == "ended":
             if trial.status is Status.RUNNING:
-                self._end_early(trial, answer.text)
+                self._end_early(trial, answer)
         elif not answer.once or self._is_first(answer.text):
             self.tell("notice", f"trial {trial.number}: {answer.text}", trial.number)
 
@@ -268,19 +268,20 @@ class Recorder:
         self._warned.add(kind)
         return is_first
 
-    def _end_early(self, trial: Trial, how: str) -> None:
-        end = early_end(trial, self._history, how)
+    def _end_early(self, trial: Trial, answer: Ended) -> None:
+        end = early_end(trial, self._history, answer.text)
         if end.status is Status.FAILED:
             self._fail_by_rule(trial, end)
             return
         self._end(end)
-        if not self._told_of_an_early_end:
-            self._told_of_an_early_end = True
+        advice = answer.advice or (
+            f"If it did not stop early by a rule of its own, the horizon is too long: try horizon={trial.step}."
+        )
+        if self._is_first(advice):
             self.tell(
                 "notice",
                 f"trial {trial.number} ended by itself at step {trial.step} of {self._history.steps(trial.task)} and "
-                "counts as completed. If it did not stop early by a rule of its own, the horizon is too long: "
-                f"try horizon={trial.step}.",
+                f"counts as completed. {advice}",
                 trial.number,
             )
 

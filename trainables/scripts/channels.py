@@ -12,7 +12,7 @@ from search.work import ProcessError
 from trainables.scripts.line import Line, Value
 from trainables.scripts.metrics_file import MetricsFile
 from trainables.scripts.misnamed_file import MisnamedFile
-from trainables.scripts.missing_metric import MissingMetric
+from trainables.scripts.missing_metric import MISSING, MissingMetric
 from trainables.scripts.names import STEP_WORDS, key_of, same_name
 from trainables.scripts.output_stream import OutputStream
 from trainables.scripts.phases import before_training, phase_of
@@ -90,7 +90,7 @@ class Channels:
         self.file = None if script.file is None else MetricsFile(folder.path, script.file, memory.get("rows"))
         self._reports_read: int = memory.get("reports_from", 0)
         apart = {*config, *([script.step] if script.step else [])}
-        self.missing = MissingMetric(repr(script), script.metric, apart, script.never_prints, script.file)
+        self.missing = MissingMetric(script.metric, apart, script.never_prints, script.file)
         self._misnamed = None if script.file is None else MisnamedFile(folder, script.file, script.metric)
         self.notices: list[str] = []
         self._totals: dict[str, int] = {}  # of the last heading: {"epoch": 20} below `Epoch 3/20`
@@ -131,7 +131,7 @@ class Channels:
         """Prepare to free the disk of long output; returns what to remember first, or None if there is no need."""
         if not any(stream.is_long() for stream in self._streams.values()):
             return None
-        return {name: [stream.position, stream.steps] for name, stream in self._streams.items()}
+        return {name: [stream.settled, stream.steps] for name, stream in self._streams.items()}
 
     def free(self) -> None:
         """Free the disk; call it once the result of `give_back` is remembered."""
@@ -267,6 +267,7 @@ class Channels:
             notices = self.missing.note(line, is_told=self.is_told or is_logged, is_logged=is_logged)
             self.notices += [] if is_logged else notices  # validation is logged after many rows of training
         else:
+            self.missing.news.pop(MISSING, None)
             self.is_told = True  # at once: the next line may come in the same batch
         return reading
 

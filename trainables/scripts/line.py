@@ -108,6 +108,8 @@ def _is_called(value: Value, name: str) -> bool:
     key = key_of(name)
     if key_of(value.name) == key:
         return True
+    if value.split and key_of(f"{value.split}/{value.name}") == key:
+        return True
     words = key.split("_")
     return bool(value.split) and SAME.get(words[0], words[0]) == value.split and _ends_in(value, "_".join(words[1:]))
 

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Collection, Sequence
 
 from trainables.scripts.line import Line
-from trainables.scripts.names import is_record, is_synonym, is_typing_error, likeliest
+from trainables.scripts.names import is_record, is_synonym, is_typing_error, key_of, likeliest, splits_in
 
 SURE = 3  # give up after this many steps that have the metric by another name, and none by its own
 MANY = 20  # give up after this many lines with other metrics, if the source holds no other name that may still come
 TYPED_WRONG = 10  # give up after this many steps that have a name that differs from the metric's in one inner letter
 NOTHING = {"null", "none", "na", "n/a", "nil", "-", "--"}  # what stands for a value that was not measured
+MISSING = "missing"  # the news that the metric has not come so far
 MOST = 300  # names to keep: a script may print a name for each sample
 _METRIC = re.compile(
     r"loss|acc|err|rmse|mse|mae|auc|f1|bleu|rouge|ppl|perplex|score|map|iou|dice|recall|precision|reward|return|wer|cer"
@@ -22,7 +23,9 @@ _SETTINGS = re.compile(  # a part of a printed configuration: one name and a com
     r"^\s*[\"']?[^\W\d][\w.]*[\"']?\s*[=:]\s*[^,]*,\s*$|\b(?:Namespace|\w*(?:[Aa]rguments|[Aa]rgs|Config))\("
     r"|\b(?:args|arguments|config|configuration|params|parameters|hparams|hyperparameters|settings|options)\W{0,4}\{"
 )
-_told: set[tuple[str, str]] = set()  # notices of this process, to give each only once
+_NO_METRIC = re.compile(  # a sentence, of which a name is one word, and what describes a network
+    r"\s(?:from|to|than|at|into|is|was|not|improved|did)(?:\s|$)|\bparam(?:eter)?s$", re.I
+)
 
 
 class MissingMetric:
@@ -31,16 +34,16 @@ class MissingMetric:
 
     def __init__(
         self,
-        script: str,
         metric: str,
         apart: Collection[str],
         never_prints: Callable[[str, Sequence[str]], bool],
         file: str | None = None,
     ) -> None:
-        self._script, self._metric, self._apart, self._never_prints = script, metric, apart, never_prints
+        self._metric, self._apart, self._never_prints = metric, apart, never_prints
         self._file = file
         self._names: dict[str, int] = {}  # name → the number of steps that had it
         self._at: dict[str, float] = {}
+        self._stepped: set[str] = set()  # names in lines that name their step
         self._logged: set[str] = set()  # names in rows for an experiment logger
         self._settings: dict[str, int] = {}  # what was printed before any step as a configuration is
         self._has_steps = False
@@ -74,10 +77,16 @@ class MissingMetric:
             if not self._doubtful:
                 notices.append(f"{doubtful!r} is not a number that can be read with certainty; it does not count")
             self._doubtful = doubtful
-        names = [value.name for value in line.values if value.name not in self._apart]
+        names = [
+            value.name
+            for value in line.values
+            if value.name not in self._apart and key_of(value.name) not in line.steps
+        ]
+        names = [name for name in names if not _NO_METRIC.search(name)]
         names = [name for name in names if name in self._names or len(self._names) < MOST]
         self._lines += bool(names)
         self._logged.update(names if is_logged else ())
+        self._stepped.update(names if line.steps else ())
         for name in names:
             at = next(iter(line.steps.values()), float(self._names.get(name, 0)))
             if self._at.get(name) != at:
@@ -86,13 +95,12 @@ class MissingMetric:
         if (
             any(_METRIC.search(name) and not is_record(name, self._metric) for name in names)
             and not is_told
+            and self._recurring  # a step has ended: its last lines may be those with the metric
             and (
                 self._file is None or self._lines >= MANY
             )  # a file's rows of training come long before those of validation
-            and (self._script, self._metric) not in _told
         ):
-            _told.add((self._script, self._metric))
-            notices.append(f"no {self._metric!r} so far{self.hint(list(self._names))}")
+            self.news.setdefault(MISSING, f"no {self._metric!r} so far{self.hint(list(self._names))}")
         return notices
 
     @property
@@ -136,6 +144,21 @@ class MissingMetric:
             )
         broken = f" A row could not be read: {self._broken}." if self._broken else ""
         return f"{missing} {self._metric!r}{self.hint(list(self._names))}{broken}"
+
+    @property
+    def curve(self) -> str:
+        """What to do if the metric stood in one line only, and another name has values with their steps; else empty."""
+        found = {name: count for name in self._stepped if (count := self._names.get(name, 0)) >= SURE}
+        near = likeliest(self._metric, list(found)) or next(
+            (name for name in self._names if name in found and (splits_in(name) - {"train"} or _METRIC.search(name))),
+            None,
+        )
+        if near is None:
+            return ""
+        return (
+            f"{self._metric!r} stood in one line and without a step, and {near!r} has values at {found[near]} steps: if that is the curve "
+            f"to tune, write Script(metric={near!r})."
+        )
 
     def hint(self, names: Sequence[str]) -> str:
         """A list of the names found, those that recur first, and the one that the user probably meant: none that stood on

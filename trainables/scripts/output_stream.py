@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trainables.scripts.line import Line
 from trainables.scripts.printed import Reader, progress_in
+from trainables.scripts.tables import Tables
 from trainables.scripts.trial_folder import TAIL
 
 CHUNK = 1_000_000  # bytes at a time
@@ -28,11 +29,18 @@ class OutputStream:
     ) -> None:
         self._path = path
         self._reader = Reader(names, steps, horizon)
+        self._tables = Tables(horizon)
         self._begun = b""  # a line whose end has not come yet
         self._last = b""  # the end of the lines before it
         self._freed = position
+        self._held = 0  # bytes of a table that has begun
         self.position = position  # end of the complete lines read
         self.lines = 0
+
+    @property
+    def settled(self) -> int:
+        """Where to read on in another process: the end of the complete lines, or the rule above a table that has begun."""
+        return self.position - self._held
 
     @property
     def steps(self) -> dict[str, float]:
@@ -63,20 +71,21 @@ class OutputStream:
         return self._path.exists() and self._path.stat().st_size > self.position + len(self._begun)
 
     def rest(self) -> tuple[bytes, list[Line]]:
-        """The last line, which has no end; it is complete if the script ended by itself."""
+        """The last line, which has no end, and the rows of a table that has none; they are complete if the script ended by
+        itself."""
         rest, self._begun = self._begun, b""
         self.position += len(rest)
-        return rest, self._read(rest)
+        return rest, [*self._read(rest), *self._of(self._tables.end())]
 
     def is_long(self) -> bool:
         """Whether much of the output already read still takes disk space."""
-        return self.position - self._freed >= GIVEN_BACK
+        return self.settled - self._freed >= GIVEN_BACK
 
     def give_back(self) -> None:
         """Free the disk space of the output already read, but for its end; the file keeps its length, so appending to it
         still works."""
-        self._freed = self.position
-        end = self.position - TAIL
+        self._freed = self.settled
+        end = self.settled - TAIL
         if end > 0 and sys.platform == "linux" and self._path.exists():
             with open(self._path, "r+b") as file:
                 ctypes.CDLL(None).fallocate(
@@ -84,8 +93,17 @@ class OutputStream:
                 )
 
     def _read(self, data: bytes) -> list[Line]:
-        lines = data.decode(errors="replace").split("\n")
-        if lines and not lines[-1]:
+        lines = data.split(b"\n")
+        if not lines[-1]:
             lines.pop()
         self.lines += len(lines)
-        return [found for line in lines if (found := self._reader.read(line)) is not None]
+        found: list[Line] = []
+        for line in lines:
+            found += self._of(self._tables.take(line.decode(errors="replace")))
+            self._held = self._held * (self._tables.held > 1) + (len(line) + 1) * (self._tables.held > 0)
+        return found
+
+    def _of(self, parts: list[str | Line]) -> list[Line]:
+        """Lines as the reader understands them, and records of tables."""
+        read = (self._reader.read(part) if isinstance(part, str) else self._reader.below(part) for part in parts)
+        return [line for line in read if line is not None]

@@ -83,7 +83,7 @@ _WRAPPED = re.compile(
     rf"|<tf\.Tensor:[^<>]*numpy=(?P<tensor>{NUMBER})>"
 )
 _HEADING = re.compile(
-    r"^[\W\d_]*(?:(?:train|training|start|starting|running|begin|beginning|end of|eval|evaluating|validat\w+|finished)\b[\W_]*)?$",
+    r"^[\W\d_]*(?:(?:train|training|start|starting|running|learning|begin|beginning|end of|eval|evaluating|validat\w+|finished)\b[\W_]*)?$",
     re.I,
 )
 _BARE = re.compile(  # outside of what stands in quotes
@@ -168,9 +168,11 @@ class Reader:
         line = self._count_alone(self._row(line))
         if line.is_heading:
             self.steps = {**self.steps, **line.steps}
-        if not line.steps and self.steps:
-            return replace(line, steps=dict(self.steps))
-        return line
+        return self.below(line)
+
+    def below(self, line: Line) -> Line:
+        """The line with the steps of the heading above it, if it names none."""
+        return replace(line, steps=dict(self.steps)) if not line.steps and self.steps else line
 
     def _count_alone(self, line: Line) -> Line:
         """A line of nothing but a count up to the horizon, such as `[batch=100/1000]:`, is a heading, whatever its word."""
@@ -336,6 +338,8 @@ def _values(text: str) -> Iterator[Value]:
         if found is None:
             continue
         name = found["name"]
+        if name in ("d", "h", "m") and text[max(0, found.start() - 1)].isdigit():  # 1m 38s
+            continue
         for word in _LETTERS.findall(text[position : found.start()].lower()):
             split = SAME.get(word, word) if word in SPLITS else split
         first = name.split()[0].lower()

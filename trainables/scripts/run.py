@@ -13,26 +13,28 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from search import work
-from search.work import Assignment, Ended, Killed, Notice, Paused, Progress, Reported, Run, Saved
-from trainables.killed import exit_in_words, signal_of
+from search.work import Assignment, Ended, Notice, Paused, Progress, Reported, Run, Saved
+from trainables.killed import signal_of
 from trainables.pausing import Pausing
 from trainables.scripts import config_file
 from trainables.scripts.channels import Channels, ScriptFailed, failure_of
 from trainables.scripts.environment import environment_of
-from trainables.scripts.errors import error_line, killed_in_words
+from trainables.scripts.exit_code import raise_for
 from trainables.scripts.line import Value
+from trainables.scripts.missing_metric import MISSING
+from trainables.scripts.own_file import own_file
 from trainables.scripts.printed import visible
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
 from trainables.scripts.progress_bars import ProgressBars
-from trainables.scripts.shared_files import LOOKS, checkpoints_here
-from trainables.scripts.starting_over import begin_counting_anew, refuses_own_files, with_remedy
+from trainables.scripts.shared_files import LOOKS, missed, overwritten
+from trainables.scripts.starting_over import begin_counting_anew, refuses_own_files
 from trainables.scripts.step_count import COUNTED, REPORTED, Reading, Refused, StepCount, TrainsOn
 from trainables.scripts.trial_folder import (
     ANSWER,
+    COMPARED,
     ERRORS,
     FOLDER,
     LOGGED,
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from trainables.scripts.channels import Program
 
 SOONEST, LATEST = 0.005, 0.05  # seconds between two looks at the script's channels
-COMPARED = 20  # other trials, the first: they show whether files are shared, and reading thousands would take a second
+PASSED = "the script went past the horizon"
 
 
 class ScriptRun(Run):
@@ -99,6 +101,9 @@ class ScriptRun(Run):
         if self._step >= assignment.until:
             yield self.save()
             return
+        if self._count.beyond:
+            yield Ended(step=self._step, text=PASSED, advice=self._count.beyond)
+            return
         self._start()
         try:
             yield from self._watch()
@@ -130,6 +135,9 @@ class ScriptRun(Run):
                     mark = time.perf_counter() if reading.reported else now  # report() waits for our answer
                 if self._step >= self._assignment.until:
                     yield self.save()
+                    return
+                if self._count.beyond:
+                    yield Ended(step=self._step, text=PASSED, advice=self._count.beyond)
                     return
                 if row is not None and not math.isfinite(reading.value.number):
                     return  # it has diverged
@@ -228,7 +236,16 @@ class ScriptRun(Run):
     def _settle(self, reading: Reading) -> dict[str, Any] | None:
         """Record a reading as a step; None if the step is known already."""
         before = dict(self._memory)
-        step = self._count.place(reading)
+        if self._count.kind is None:
+            others = self._folder.memories_of_others(COMPARED)
+            self._count.usual = next((key for memory in others if (key := memory.get("key"))), None)
+        try:
+            step = self._count.place(reading)
+        except TrainsOn:
+            raise
+        except Refused as error:
+            hint = own_file(self._folder, self._script.metric) if reading.verb == "print" else ""
+            raise Refused(f"{error}{hint}") from None
         if self._memory != before:
             self._remember()
         if step is None:
@@ -261,6 +278,9 @@ class ScriptRun(Run):
         for news in (self._count.news, self._channels.news):
             while news:
                 kind, text = news.popitem()
+                others = self._folder.memories_of_others(COMPARED)
+                if kind == MISSING and any(memory.get("kind") for memory in others):  # one of them has told a step
+                    continue
                 if self._is_first_with(kind):
                     yield Notice(step=self._step, text=text, once=True)
 
@@ -288,30 +308,17 @@ class ScriptRun(Run):
 
     def _look_for_files(self) -> Iterator[Progress]:
         """Tell, once in a sweep, of a checkpoint that another trial overwrites, or that `resume` names and nobody writes."""
-        if self._looks == LOOKS - 1 and (missing := self._script.missing_checkpoint(self._folder.path)):
-            kept = sorted(str(path.relative_to(self._folder.path)) for path in self._folder.files)[:3]
-            if kept and self._is_first_with("misses"):
-                yield Notice(step=self._step, once=True, text=(
-                    f"there is no {missing} so far, but {', '.join(kept)}: `resume` would find nothing, and after an interruption "
-                    "the trial would start over; name the file there that the script writes"
-                ))  # fmt: skip
-        if self._looks >= LOOKS or self._memory.get("shares"):
+        if self._looks == LOOKS:
             return
         self._looks += 1
-        found = checkpoints_here(self._since, self._folder.trial.parent.parent)
-        if not set(found) - set(self._memory.get("wrote", [])):
-            return
-        self._memory["wrote"] = found
-        self._remember()  # before a look at the others: of two trials in step, one sees what the other writes
-        others = {
-            path for memory in islice(self._folder.memories_of_others(), COMPARED) for path in memory.get("wrote", [])
-        }
-        shared = [path for path in found if path in others]
-        if shared and self._is_first_with("shares"):
-            yield Notice(step=self._step, once=True, text=(
-                f"it writes {shared[0]}, as another trial does, so they overwrite each other: give each its own folder, with "
-                "{folder} in the command or TRIAL_FOLDER in the script"
-            ))  # fmt: skip
+        named = self._script.missing_checkpoint(self._folder.path) if self._looks == LOOKS else ""
+        if (text := missed(named, self._folder)) and self._is_first_with("misses"):
+            yield Notice(step=self._step, text=text, once=True)
+        before = dict(self._memory)
+        if text := overwritten(self._since, self._folder, self._memory):
+            yield Notice(step=self._step, text=text, once=True)
+        if self._memory != before:
+            self._remember()
 
     def _is_first_with(self, news: str) -> bool:
         """Whether no other trial of the sweep has had such news; it is remembered, so that they are told once."""
@@ -326,23 +333,15 @@ class ScriptRun(Run):
 
     def _end(self, code: int) -> Progress:
         """The end of a script before its trial's last step. Raises Killed or ScriptFailed unless it ended properly."""
-        errors, output = self._folder.tail(ERRORS), self._folder.tail(OUTPUT)
-        if why := killed_in_words(code, errors, output):  # a shell may end with code 0 after it
-            raise Killed(why)
-        if code:
-            told = "" if signal_of(code) else output  # what a killed script printed last is its progress
-            said = error_line(errors, told, self._script.known_flags(), self._script.command) or "it printed no reason"
-            said = with_remedy(said, self._folder.path, self._script.command)
-            where = f"after step {self._step} of {self._assignment.until}"
-            if signal_of(code):
-                raise failure_of(self._script)(f"{exit_in_words(code)} {where}: {said}")
-            raise failure_of(self._script)(f"{said} ({exit_in_words(code)} {where})")
+        raise_for(code, self._script, self._folder, f"after step {self._step} of {self._assignment.until}")
         end = "the script ended with exit code 0" if self._script.command else "the function returned"
         if not self._step:
+            output = self._folder.tail(OUTPUT)
             last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
             said = f" Its last line: {visible(last)[:120]!r}." if last else ""
             raise failure_of(self._script)(f"{end}; {self._channels.why_silent()}{said}")
-        return Ended(step=self._step, text=end)
+        is_closing_line = self._count.kind == COUNTED and self._count.counted == 1
+        return Ended(step=self._step, text=end, advice=self._channels.missing.curve if is_closing_line else "")
 
     def _leave(self) -> None:
         """End the script, and record everything that it reported until then."""
@@ -352,7 +351,7 @@ class ScriptRun(Run):
         try:
             if self._count.kind == REPORTED:
                 self._folder.write(ANSWER, {"step": self._answered, "go_on": False})
-            if self._step >= self._script.horizon:
+            if self._step >= self._script.horizon or self._count.beyond:
                 self._wait_for_its_end(process)
             elif self._count.kind == REPORTED:
                 process.wait(GRACE)
@@ -381,7 +380,7 @@ class ScriptRun(Run):
                     return
 
     def _note_that_it_trains_on(self, error: TrainsOn | ScriptFailed) -> None:
-        if self._step >= self._script.horizon:
+        if self._step >= self._script.horizon or self._count.beyond:
             self._memory.setdefault("trains_on", str(error))
             self._remember()
 

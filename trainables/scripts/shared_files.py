@@ -7,6 +7,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from trainables.scripts.trial_folder import COMPARED, TrialFolder
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".h5", ".hdf5", ".keras", ".npz", ".pkl", ".pickle", ".joblib", ".msgpack", ".bin")  # fmt: skip
 IN_OWN_FOLDER = (*SUFFIXES, ".zip", ".index", ".distcp", ".eqx")  # where nobody unpacks data
@@ -28,6 +31,39 @@ def checkpoints_here(since: float, run: Path) -> list[str]:
         for path in _files(Path.cwd(), {run, run.parent})
         if path.suffix in SUFFIXES and _written(path) >= since
     ]
+
+
+def overwritten(since: float, folder: TrialFolder, memory: dict[str, Any]) -> str:
+    """What to tell of a checkpoint written since then that another trial of the sweep writes too; empty if none is known, or
+    if it has been told. `memory` keeps what this trial wrote."""
+    if memory.get("shares"):
+        return ""
+    found = checkpoints_here(since, folder.trial.parent.parent)
+    if not set(found) - set(memory.get("wrote", [])):
+        return ""
+    memory["wrote"] = found
+    memories = list(folder.memories_of_others(COMPARED))
+    others = {path for other in memories for path in other.get("wrote", [])}
+    shared = [path for path in found if path in others]
+    is_told = any(other.get("shares") for other in memories)
+    memory["shares"] = is_told or bool(shared)
+    if is_told or not shared:
+        return ""
+    return (
+        f"it writes {shared[0]}, as another trial does, so they overwrite each other: give each its own folder, with {{folder}} in "
+        "the command or TRIAL_FOLDER in the script"
+    )
+
+
+def missed(named: str, folder: TrialFolder) -> str:
+    """What to tell if there is no checkpoint as `named`, but other files; empty if nothing is named, or nothing there."""
+    kept = sorted(str(path.relative_to(folder.path)) for path in folder.files)[:3] if named else []
+    if not kept:
+        return ""
+    return (
+        f"there is no {named} so far, but {', '.join(kept)}: `resume` would find nothing, and after an interruption "
+        "the trial would start over; name the file there that the script writes"
+    )
 
 
 def _files(root: Path, apart: set[Path]) -> Iterator[Path]:

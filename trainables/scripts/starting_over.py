@@ -13,6 +13,7 @@ from pathlib import Path
 from search.work import FOLDER
 from trainables.scripts.errors import error_line
 from trainables.scripts.flags import names_in
+from trainables.scripts.own_file import own_file
 from trainables.scripts.shared_files import has_checkpoint
 from trainables.scripts.step_count import Refused
 from trainables.scripts.trial_folder import ERRORS, OUTPUT, TrialFolder
@@ -41,7 +42,7 @@ def begin_counting_anew(
         raise Refused(
             f"the script was interrupted after {lines} {place}s with {metric!r} that name no step, and it keeps files in "
             f"TRIAL_FOLDER ({named}), so it is not known at which step it continues. {verb} the step in each {place} (epoch=3), or "
-            "call report()."
+            f"call report().{'' if is_logged or metrics else own_file(folder, metric)}"
         )
     for path in metrics:
         path.unlink()

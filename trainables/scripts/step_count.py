@@ -8,13 +8,14 @@ number in the wrong place for ever.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from search.work import ProcessError
 from trainables.scripts.line import Value
-from trainables.scripts.names import STEP_WORDS, key_of, may_be_a_setting
+from trainables.scripts.names import ENVIRONMENT_STEPS, STEP_WORDS, key_of, may_be_a_setting
 from trainables.scripts.phases import is_another
 
 OWN, COUNTED, REPORTED = "own", "counted", "reported"
@@ -80,7 +81,9 @@ class StepCount:
     values: dict[int, Value] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     news: dict[str, str] = field(default_factory=dict)  # to tell once in a sweep, by kind
+    usual: str | None = None  # the word that counts in the sweep's other trials
     counted: int = 0  # lines of this start
+    beyond: str = ""  # what to do about a script that passed the horizon without a value at it; empty while it has not
     _last: int = 0  # last step of this start …
     _last_reading: Reading | None = None
     _passed_over: bool = False
@@ -92,6 +95,7 @@ class StepCount:
         """Prepare for a start of the script, perhaps a repeated one."""
         self._last, self._last_reading, self.counted = 0, None, 0
         self._passed_over = self._differs = False
+        self.beyond = ""
         self._counts, self._recent = [], []
 
     @property
@@ -144,8 +148,12 @@ class StepCount:
                     f"Script(step={self.name!r}): {reading} has no {self.name!r}; {reading.verb} {self.name}=3 in it."
                 )
             return key_of(self.name)
+        if self.usual in reading.steps:  # all trials of a sweep count alike
+            return self.usual
         if reading.sure is not None:
             return reading.sure
+        if known and math.isnan(reading.steps[known[0]]):
+            return known[0]
         fitting = [key for key in known if reading.steps[key].is_integer() and reading.steps[key] <= self.horizon]
         if fitting and self.horizon > FAR:  # nobody trains so many epochs: the finest count
             return max(fitting, key=lambda key: reading.steps[key])
@@ -190,7 +198,7 @@ class StepCount:
                     if word
                     else verb.capitalize()
                 )
-                + f" the step in each {reading.place} (step=300), or set the horizon to the number of {reading.place}s."
+                + f" the step in each {reading.place} (step=300)."
             )
 
     def _may_be_the_step(self, word: str) -> bool:
@@ -218,6 +226,8 @@ class StepCount:
 
     def _by_step(self, reading: Reading, key: str) -> int | None:
         number = reading.steps[key]
+        if math.isnan(number):
+            raise Refused(f"{reading} gives {key} with rounded digits; {reading.verb} all of them.")
         if not number.is_integer():
             raise Refused(
                 f"{key}={number:g} in {reading} is not a whole step; evaluate at the end of each {key}, or "
@@ -230,11 +240,13 @@ class StepCount:
         number_before = None if self._last_reading is None else self._last_reading.steps.get(key)
         if self.memory["shift"] and number == self.horizon and number_before != number - 1:  # 0, 100, … horizon
             step = self.horizon
+        if step > self.horizon and self._has_passed_it(reading, key):
+            return None
         if step > self.horizon:
             others = [f"Script(step={other!r})" for other in reading.steps if other not in (key, "index")]
             raise TrainsOn(
-                f"the script is at {key} {number:g}, beyond Script(horizon={self.horizon}); the horizon must be the "
-                f"script's last {key}{' + 1, as it counts from 0' if self.memory['shift'] else ''}"
+                f"the script is at {self.name or key} {number:g}, beyond Script(horizon={self.horizon}); the horizon must be the "
+                f"script's last {self.name or key}{' + 1, as it counts from 0' if self.memory['shift'] else ''}"
                 + (f" (or name what else the line counts: {', '.join(others)})." if others else ".")
             )
         known = self.values.get(step)
@@ -274,6 +286,20 @@ class StepCount:
             return None  # an interruption lost this step, but later ones are recorded
         return self._take(step, reading)
 
+    def _has_passed_it(self, reading: Reading, key: str) -> bool:
+        """Note if the script rounds its end up (5000 steps in rollouts of 2048 are 6144): its last value within the horizon is
+        its result, as a value from beyond is that of a longer training than the other trials get."""
+        last = max(self._last, max(self.values, default=0))
+        if self.beyond or not self.horizon / 2 <= last < self.horizon:  # rounding up adds less than there is already
+            return False
+        shift = self.memory["shift"] or 0
+        self.beyond = (
+            f"The script went from {self.name or key} {last - shift} to {reading.steps[key]:g}, past the horizon ({self.horizon}), and the value "
+            f"there does not count, as it would come from a longer training than that of other trials. Set the horizon to a "
+            f"number at which every trial has a value, such as {reading.steps[key] + shift:g}, or let the script end at {self.horizon - shift}."
+        )
+        return True
+
     def _refuse_two_counts(self, reading: Reading, key: str) -> None:
         """Refuse the second step of a training whose lines also have a much finer count, which may be the horizon's."""
         if len(self._recent) != 1 or self.name is not None or reading.sure is not None or reading.reported:
@@ -294,7 +320,10 @@ class StepCount:
         if last is None or key not in last.steps or self._last >= self.horizon:
             return
         ends = (self.horizon, self.horizon - (self.memory["shift"] or 0))
-        word = next((word for word, number in last.steps.items() if word != key and number in ends), None)
+        others = {word: number for word, number in last.steps.items() if word != key}
+        word = next((word for word, number in others.items() if number in ends), None)
+        if word is None and len(self.values) == 1:  # the first rollout was longer than the horizon
+            word = next((word for word in ENVIRONMENT_STEPS if others.get(word, 0) > self.horizon), None)
         if word is not None:
             self.news["another_count"] = (
                 f"the script ended at {key} {last.steps[key]:g} and {word} {last.steps[word]:g}, and the horizon is "

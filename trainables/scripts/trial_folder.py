@@ -33,6 +33,7 @@ STEPS, MEMORY, OUTPUT, ERRORS = "steps.jsonl", "memory.json", "stdout.txt", "std
 LOGGED = "logged.jsonl"
 RETURNED = "returned.txt"
 TAIL = 200_000  # bytes at the end of an output file in which to look for an error
+COMPARED = 20  # other trials that tell enough of a script
 TOLD = ".told-"  # beside the trials' folders, with a kind of news: one of the trials has told it
 
 
@@ -92,10 +93,11 @@ class TrialFolder:
         for name in (OUTPUT, ERRORS, LOGGED, ANSWER, RETURNED):
             (self.place / name).unlink(missing_ok=True)
 
-    def memories_of_others(self) -> Iterator[dict[str, Any]]:
-        """The memories of other trials of the sweep, which run the same script, one by one: with thousands, all take long."""
+    def memories_of_others(self, most: int | None = None) -> Iterator[dict[str, Any]]:
+        """The memories of other trials of the sweep, which run the same script, one by one: with thousands, all take long.
+        Of the first `most` trials, if given."""
         rest = self.place.relative_to(self.trial)
-        for other in sorted(self.trial.parent.iterdir()):
+        for other in sorted(self.trial.parent.iterdir())[:most]:
             if other != self.trial:
                 with contextlib.suppress(OSError, ValueError):
                     yield json.loads((other / rest / MEMORY).read_text())
