@@ -16,19 +16,19 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from search import work
-from search.work import Assignment, Ended, Killed, Notice, Paused, Progress, Reported, Run, Saved
-from trainables.killed import exit_in_words, signal_of
+from search.work import Assignment, Notice, Paused, Progress, Reported, Run, Saved
+from trainables.killed import signal_of
 from trainables.pausing import Pausing
 from trainables.scripts import config_file
 from trainables.scripts.channels import Channels, ScriptFailed, failure_of
+from trainables.scripts.ending import ended
 from trainables.scripts.environment import environment_of
-from trainables.scripts.errors import error_line, killed_in_words
 from trainables.scripts.line import Value
-from trainables.scripts.printed import visible
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
 from trainables.scripts.progress_bars import ProgressBars
-from trainables.scripts.shared_files import LOOKS, checkpoints_here
-from trainables.scripts.starting_over import begin_counting_anew, refuses_own_files, with_remedy
+from trainables.scripts.shared_files import LOOKS, REMEDY, look_for_shared
+from trainables.scripts.skipped_steps import why_not_its_own
+from trainables.scripts.starting_over import begin_counting_anew, refuses_own_files
 from trainables.scripts.step_count import COUNTED, REPORTED, Reading, Refused, StepCount, TrainsOn
 from trainables.scripts.trial_folder import (
     ANSWER,
@@ -71,6 +71,7 @@ class ScriptRun(Run):
         self._answered = -1
         self._process: ScriptProcess | None = None
         self._since = 0.0  # when this start of the script was
+        self._is_foreign = False  # whether this start has gone on from another trial's checkpoint
         self._looks = 0  # … for files that others share, since then
         self._items = self._carry_out()
 
@@ -143,10 +144,10 @@ class ScriptRun(Run):
                     self._start()
                     yield from self._watch(may_start_over=False)
                     return
-                ended = self._end(process.code or 0)
+                end = self._end(process.code or 0)
                 self._count.look_at_the_end()
                 yield from self._take_notices()
-                yield ended
+                yield end
                 return
             if self._is_asked_to_pause():
                 yield self.save()
@@ -226,16 +227,39 @@ class ScriptRun(Run):
 
     def _settle(self, reading: Reading) -> dict[str, Any] | None:
         """Record a reading as a step; None if the step is known already."""
-        before = dict(self._memory)
+        if self._is_foreign:
+            return None
+        before, is_first, own = dict(self._memory), not self._count.has_begun, sorted(self._count.values)
         step = self._count.place(reading)
         if self._memory != before:
             self._remember()
         if step is None:
             return None
+        if is_first and self._count.kind != COUNTED:
+            self._refuse_a_foreign_checkpoint(step, own)
         row = {"step": step, "text": reading.value.text, "metrics": dict(reading.metrics), "line": reading.text[:300]}
         self._folder.add_step(row)
         self._steps.append(row)
         return row
+
+    def _refuse_a_foreign_checkpoint(self, step: int, own: list[int]) -> None:
+        """Fail, and forget what this start tells, if its first new step cannot follow the recorded steps `own`."""
+        file = self._channels.file
+        why, is_certain = why_not_its_own(step, own, self._folder, self._memory, [] if file is None else file.paths)
+        if is_certain:
+            self._is_foreign = True
+            self._forget_this_start()
+            raise failure_of(self._script)(why)
+        if why:
+            self._count.notices.append(why)
+
+    def _forget_this_start(self) -> None:
+        """Leave nothing of the output of this start for the next one to read."""
+        self._folder.clear()
+        file = self._channels.file
+        self._memory |= {"reports_from": self._folder.size(REPORTS), "rows": {} if file is None else file.marks}
+        self._memory |= {"read": {}, "counted": 0}
+        self._remember()
 
     def _settle_all(self, has_ended: bool) -> None:
         """Record all pending readings, without yielding them yet."""
@@ -294,22 +318,12 @@ class ScriptRun(Run):
                     f"there is no {missing} so far, but {', '.join(kept)}: `resume` would find nothing, and after an interruption "
                     "the trial would start over; name the file there that the script writes"
                 ))  # fmt: skip
-        if self._looks >= LOOKS or self._memory.get("shares"):
+        if self._looks >= LOOKS:
             return
         self._looks += 1
-        found = checkpoints_here(self._since, self._folder.trial.parent.parent)
-        if not set(found) - set(self._memory.get("wrote", [])):
-            return
-        self._memory["wrote"] = found
-        memories = self._folder.memories_of_others()
-        others = {path for memory in memories for path in memory.get("wrote", [])}
-        self._memory["shares"] = any(memory.get("shares") for memory in memories)
-        if not self._memory["shares"] and (shared := [path for path in found if path in others]):
-            self._memory["shares"] = True
-            yield Notice(step=self._step, text=(
-                f"it writes {shared[0]}, as another trial does, so they overwrite each other: give each its own folder, with "
-                "{folder} in the command or TRIAL_FOLDER in the script"
-            ))  # fmt: skip
+        if new := look_for_shared(self._folder, self._memory, self._since):
+            text = f"it writes {', '.join(new)}, as another trial does, so they overwrite each other: {REMEDY}"
+            yield Notice(step=self._step, text=text)
         self._remember()
 
     def _is_first_with(self, news: str) -> bool:
@@ -324,24 +338,10 @@ class ScriptRun(Run):
         self._folder.write(MEMORY, self._memory)
 
     def _end(self, code: int) -> Progress:
-        """The end of a script before its trial's last step. Raises Killed or ScriptFailed unless it ended properly."""
-        errors, output = self._folder.tail(ERRORS), self._folder.tail(OUTPUT)
-        if why := killed_in_words(code, errors, output):  # a shell may end with code 0 after it
-            raise Killed(why)
-        if code:
-            told = "" if signal_of(code) else output  # what a killed script printed last is its progress
-            said = error_line(errors, told, self._script.known_flags(), self._script.command) or "it printed no reason"
-            said = with_remedy(said, self._folder.path, self._script.command)
-            where = f"after step {self._step} of {self._assignment.until}"
-            if signal_of(code):
-                raise failure_of(self._script)(f"{exit_in_words(code)} {where}: {said}")
-            raise failure_of(self._script)(f"{said} ({exit_in_words(code)} {where})")
-        end = "the script ended with exit code 0" if self._script.command else "the function returned"
-        if not self._step:
-            last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
-            said = f" Its last line: {visible(last)[:120]!r}." if last else ""
-            raise failure_of(self._script)(f"{end}; {self._channels.why_silent()}{said}")
-        return Ended(step=self._step, text=end)
+        return ended(
+            code, self._step, self._assignment.until,
+            script=self._script, folder=self._folder, channels=self._channels, memory=self._memory,
+        )  # fmt: skip
 
     def _leave(self) -> None:
         """End the script, and record everything that it reported until then."""
@@ -358,6 +358,8 @@ class ScriptRun(Run):
         finally:
             came_to_its_end = process.code is not None and not signal_of(process.code)
             process.end()
+            if self._is_foreign:
+                self._forget_this_start()
         with contextlib.suppress(Refused, ScriptFailed):  # at this point nobody needs the error
             try:
                 self._settle_all(came_to_its_end)
