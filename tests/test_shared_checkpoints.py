@@ -7,8 +7,16 @@ from typing import Any
 
 import pytest
 
+from orchestrator.page.health.shared import shared
+from orchestrator.page.recorded import Recorded
+from orchestrator.page.sections.answer import section as answer
+from orchestrator.reading.shared import shared_words
+from orchestrator.record.ledger import Ledger
+from orchestrator.record.schema import STATE
+from search.records import Status, start
 from search.work import Assignment, Progress
 from tests.scripting import HORIZON, curve, script, texts, trained, truth
+from tests.support import small_sweep
 from trainables.scripts.channels import ScriptFailed
 from trainables.workloads.script import Script
 
@@ -134,6 +142,37 @@ def test_folders_of_several_numbers_are_the_trials_own(tmp_path: Path) -> None:
     text = "import pathlib\nfor n in range(2):\n    place = pathlib.Path(f'logs/version_{n}/last.ckpt')\n    place.parent.mkdir(parents=True, exist_ok=True)\n    place.touch()\n"
     workload = script(tmp_path / "code", text + SHARED.replace("place.write_text", "0 and place.write_text"))
     assert [texts(go(tmp_path, workload, trial, HORIZON)) for trial in range(2)] == [[], []]
+
+
+@pytest.mark.parametrize(("kept", "trials"), [("training.csv", (0,)), ("weights.pt", ())])
+def test_shared_checkpoints_are_a_serious_finding_that_stands_beside_the_winner(
+    kept: str, trials: tuple[int, ...], tmp_path: Path
+) -> None:
+    workload, backup = script(tmp_path / "code", SHARED), tmp_path / "code" / "out" / "backup" / "latest.pt"
+    go(tmp_path, workload, 0, 3)
+    backup.unlink()
+    told = [f"trial 1: {text}" for text in texts(go(tmp_path, workload, 1, 5))]
+    (folder_of(tmp_path, 0) / "script" / kept).touch()
+    sweep, ledger = small_sweep(workload=workload, num_samples=2), Ledger.write(tmp_path / "run")
+    told += [f"trial 0: {text}" for text in texts(go(tmp_path, workload, 0, HORIZON, 3))]
+    with ledger.transaction():
+        ledger.add_sweep(sweep, "", [])
+        ledger.add_suggestion(0, start({"rate": 0.1}), seed=0)
+        ledger.add_report(0, HORIZON, 0.1, 1.0, {"distance": 0.1})
+        ledger.add_ending(0, Status.COMPLETED, HORIZON, "")
+        for text in told:
+            ledger.add_event("notice", text, int(text.split(":")[0].split()[1]))
+        ledger.add_event(STATE, "finished")
+    run, words = Recorded.of(ledger), shared_words(ledger)
+    ledger.close()
+    (finding,) = shared(run)
+    assert finding.severity == "serious"
+    assert finding.sentence.endswith(f": {backup}.")
+    assert ("the best among them: 0." in finding.evidence) == bool(trials)
+    assert "{folder} in the command" in finding.remedy
+    assert words.startswith(finding.sentence)
+    section = answer(run)
+    assert f"In doubt: {finding.sentence}" in section.figures[0].rows[0][1]
 
 
 def test_the_failure_of_a_trial_that_may_have_loaded_anothers_file_says_so(tmp_path: Path) -> None:

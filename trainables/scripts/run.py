@@ -144,7 +144,7 @@ class ScriptRun(Run):
                     self._start()
                     yield from self._watch(may_start_over=False)
                     return
-                end = self._end(process.code or 0)
+                end = ended(process.code or 0, self._step, self._assignment.until, self._channels, self._memory)
                 self._count.look_at_the_end()
                 yield from self._take_notices()
                 yield end
@@ -248,18 +248,10 @@ class ScriptRun(Run):
         why, is_certain = why_not_its_own(step, own, self._folder, self._memory, [] if file is None else file.paths)
         if is_certain:
             self._is_foreign = True
-            self._forget_this_start()
+            self._channels.forget()
             raise failure_of(self._script)(why)
         if why:
             self._count.notices.append(why)
-
-    def _forget_this_start(self) -> None:
-        """Leave nothing of the output of this start for the next one to read."""
-        self._folder.clear()
-        file = self._channels.file
-        self._memory |= {"reports_from": self._folder.size(REPORTS), "rows": {} if file is None else file.marks}
-        self._memory |= {"read": {}, "counted": 0}
-        self._remember()
 
     def _settle_all(self, has_ended: bool) -> None:
         """Record all pending readings, without yielding them yet."""
@@ -337,12 +329,6 @@ class ScriptRun(Run):
     def _remember(self) -> None:
         self._folder.write(MEMORY, self._memory)
 
-    def _end(self, code: int) -> Progress:
-        return ended(
-            code, self._step, self._assignment.until,
-            script=self._script, folder=self._folder, channels=self._channels, memory=self._memory,
-        )  # fmt: skip
-
     def _leave(self) -> None:
         """End the script, and record everything that it reported until then."""
         process = self._process
@@ -359,7 +345,7 @@ class ScriptRun(Run):
             came_to_its_end = process.code is not None and not signal_of(process.code)
             process.end()
             if self._is_foreign:
-                self._forget_this_start()
+                self._channels.forget()
         with contextlib.suppress(Refused, ScriptFailed):  # at this point nobody needs the error
             try:
                 self._settle_all(came_to_its_end)

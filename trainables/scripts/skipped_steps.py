@@ -13,7 +13,6 @@ from pathlib import Path
 from trainables.scripts.shared_files import REMEDY, has_checkpoint, of_others, shared
 from trainables.scripts.trial_folder import TrialFolder
 
-NOT_ITS_OWN = "that is not its own"
 OTHERS = 20  # trials whose steps are looked at
 SURELY = 2  # steps: one may be saved and not told
 
@@ -60,6 +59,6 @@ def why_not_its_own(
     where = f"other trials write {paths[0]}" if paths else "TRIAL_FOLDER holds none; if trials share a place for them"
     text = (
         f"{at} the script goes on with step {step}, and step{'s' if len(missing) > 1 else ''} {named} never came: it "
-        f"{'has' if is_certain else 'may have'} loaded a checkpoint {NOT_ITS_OWN}, and {where}{':' if paths else ','} {REMEDY}"
+        f"{'has' if is_certain else 'may have'} loaded a checkpoint that is not its own, and {where}{':' if paths else ','} {REMEDY}"
     )
     return text, is_certain

@@ -39,7 +39,7 @@ ENDINGS = {
     Status.FAILED: "failed",
     Status.RUNNING: "not ended",
 }
-DOUBTS = ("alike", "edited", "resumed")  # checks whose serious findings say that results may not be compared
+DOUBTS = ("alike", "edited", "resumed", "shared")  # checks whose serious findings say that results may not be compared
 BY_SEEDS = ("noise", "copies")  # checks of the repetitions, which have their place among the usual steps
 FAILING, LEAST_FAILING = 0.2, 2  # of the trials that have ended, and at least: their cause comes before more search
 LEAST_APART = 1.0  # seconds between two drivers: what a start takes anyway
@@ -51,7 +51,7 @@ SURE_BY_NORMAL = 2.0  # the same with many repetitions
 def section(run: Recorded) -> Section:
     found = _findings(run)
     rows = [
-        ("What won", _won(run)),
+        ("What won", _won(run) + (_in_doubt(found) if run.best is not None and run.baseline is None else "")),
         ("By how much", _lead(run, found)),
         ("On what evidence", _evidence(run)),
         ("What it cost", _cost(run)),
