@@ -25,6 +25,8 @@ MOST = 200  # files that are looked at
 LARGEST = 1_000_000  # bytes of a file that is looked at
 OURS = ("orchestrator", "trainables", "search")
 
+EDITED = "edited"  # kind of the events that say with which other files than its sweep's a trial has started
+
 Source = dict[str, str]
 """The file's "path" ("" for a function of a notebook), and the "sha256" of its content."""
 
