@@ -16,7 +16,7 @@ from orchestrator.record.schema import STATE
 from search.records import Status, start
 from search.work import Assignment, Progress
 from tests.scripting import HORIZON, curve, script, texts, trained, truth
-from tests.support import small_sweep
+from tests.support import ROOT, simulated, small_sweep
 from trainables.scripts.channels import ScriptFailed
 from trainables.workloads.script import Script
 
@@ -181,5 +181,24 @@ def test_the_failure_of_a_trial_that_may_have_loaded_anothers_file_says_so(tmp_p
     with pytest.raises(ScriptFailed) as failure:
         go(tmp_path, script(tmp_path / "code", f"raise ValueError({wide!r})"), 2, HORIZON)
     assert "ValueError: the shape" in str(failure.value)
-    assert "latest.pt, and this one may have met it: give each its own folder" in str(failure.value)
+    assert "latest.pt, and this one may have met another's: give each its own folder" in str(failure.value)
     assert str(failure.value).endswith("(exit code 1 after step 0 of 6)")
+
+
+def test_a_trial_that_failed_for_it_makes_a_finding_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one trial at a time no two of them are ever seen to write a file."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    workload = script(
+        tmp_path / "code",
+        SHARED + "    if epoch == 3 and os.environ['TRIAL_ID'].split('-')[1] == '0': raise OSError('lock')\n",
+    )
+    simulated(tmp_path / "runs" / "sweep", small_sweep(workload=workload, num_samples=2))
+    ledger = Ledger.write(tmp_path / "runs" / "sweep")
+    run = Recorded.of(ledger)
+    ledger.close()
+    reasons = [row["reason"] for row in run.rows["ending"]]
+    assert "Trials write" in reasons[0]
+    assert "not its own" in reasons[1]
+    (finding,) = shared(run)
+    assert finding.sentence.endswith("out/backup/latest.pt.")
+    assert "Failed for it: 1 trial." in finding.evidence

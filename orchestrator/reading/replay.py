@@ -45,7 +45,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         own = {"trial": trial, "parent": rows[0]["parent"]}
         lost = ledger.rows("lost", "WHERE trial = :trial ORDER BY seq", trial=trial)
         told = ledger.rows("event", "WHERE trial = :trial ORDER BY seq", trial=trial)
-        others = shared_files(ledger.rows("event"))
+        others = shared_files(ledger.rows("event"), ledger.rows("ending"))
         repeated = [row for row in told if trained_again(row["text"]) is not None]
         saved = ledger.rows("checkpoint", "WHERE trial IN (:trial, :parent) ORDER BY seq", **own)
     finally:

@@ -30,7 +30,7 @@ _TO_GO_ON = re.compile(
     r"backup|ckpt|checkpoint|last|latest|resum|state", re.I
 )  # in names of what a training goes on from
 _OF_STEPS = re.compile(r"epoch|step|checkpoint|ckpt|iter", re.I)  # in names that one training gives to several files
-_NUMBER = re.compile(r"[0-9a-f]{6,}|\d[\d.,:e_+-]*", re.I)
+_NUMBER = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{6,}|\d[\d.,:e_+-]*", re.I)
 _LOADING = re.compile(
     r"load|restor|resum|checkpoint|ckpt|state_dict|weights|shape|mismatch|lock|hdf5|corrupt|truncated", re.I
 )
@@ -65,20 +65,23 @@ def shared(folder: TrialFolder, memory: Mapping[str, Any]) -> list[str]:
     return _in_order(path for path in common if not any(_are_siblings(path, other) for other in common))
 
 
-def of_others(folder: TrialFolder, error: str = "") -> list[str]:
-    """The checkpoints of other trials, outside their own folders, that look as if a training goes on from them, or that an
-    error names."""
-    wrote = {path for each in folder.memories_of_others() for path in each.get("wrote", [])}
-    return _in_order(path for path in wrote if _is_to_go_on(path) or Path(path).name in error)
+def at_one_place(memories: Iterable[Mapping[str, Any]], error: str = "") -> list[str]:
+    """The checkpoints outside the trials' own folders that have no number in their path, so that all trials may use them:
+    those to go on from, and those that an error names."""
+    wrote = {path for memory in memories for path in memory.get("wrote", [])}
+    fixed = [path for path in wrote if not any(map(_is_numbered, os.path.relpath(path).split(os.sep)))]
+    return _in_order(path for path in fixed if _is_to_go_on(path) or Path(path).name in error)
 
 
 def with_others(error: str, folder: TrialFolder, memory: Mapping[str, Any]) -> str:
-    """The error, and what other trials write that the script may have loaded; the error alone if there is nothing."""
-    paths = shared(folder, memory) or (of_others(folder, error) if _LOADING.search(error) else [])
+    """The error, and which checkpoint of another trial the script may have met; the error alone if there is none."""
+    paths = shared(folder, memory)
+    if not paths and _LOADING.search(error):
+        paths = at_one_place([memory, *folder.memories_of_others()], error)
     if not paths:
         return error
     said = error if len(error) <= LONGEST else f"{error[:LONGEST].rstrip()} …"
-    return f"{said.rstrip('.')}. Other trials write {paths[0]}, and this one may have met it: {REMEDY}"
+    return f"{said.rstrip('.')}. Trials write {paths[0]}, and this one may have met another's: {REMEDY}"
 
 
 def _told(memory: Mapping[str, Any]) -> list[str]:
@@ -94,6 +97,12 @@ def _is_to_go_on(path: str) -> bool:
     return bool(_TO_GO_ON.search(os.path.relpath(path)))
 
 
+def _is_numbered(name: str) -> bool:
+    """Whether a folder or file has a number that is none of steps."""
+    stem, suffix = os.path.splitext(name)
+    return bool(_NUMBER.search(stem if suffix in SUFFIXES else name)) and not _OF_STEPS.search(name)
+
+
 def _are_siblings(one: str, other: str) -> bool:
     """Whether two paths differ in the number of one folder or file, and the number is none of steps.
 
@@ -104,7 +113,7 @@ def _are_siblings(one: str, other: str) -> bool:
     if len(parts[0]) != len(parts[1]):
         return False
     apart = [(mine, its) for mine, its in zip(*parts, strict=True) if mine != its]
-    if len(apart) != 1 or _OF_STEPS.search(apart[0][0]):
+    if len(apart) != 1 or not all(map(_is_numbered, apart[0])):
         return False
     mine, its = (_NUMBER.sub("#", name) for name in apart[0])
     return mine == its

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from trainables.scripts.shared_files import REMEDY, has_checkpoint, of_others, shared
+from trainables.scripts.shared_files import REMEDY, at_one_place, has_checkpoint, shared
 from trainables.scripts.trial_folder import TrialFolder
 
 OTHERS = 20  # trials whose steps are looked at
@@ -52,7 +52,7 @@ def why_not_its_own(
     paths, keeps = shared(folder, memory), bool(folder.files - set(metrics))
     if not paths and (keeps or memory.get("wrote")):
         return "", False  # it goes on from something of its own
-    paths = paths or of_others(folder)
+    paths = paths or at_one_place(folder.memories_of_others())
     is_certain = not keeps and bool(paths or own) and (len(missing) >= SURELY or not own)
     at = f"after step {own[-1]}" if own else "at its start"
     named = ", ".join(map(str, missing[:3])) + (", …" if len(missing) > 3 else "")

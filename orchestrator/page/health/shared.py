@@ -10,15 +10,16 @@ from orchestrator.reading.shared import REMEDY, shared_files
 
 def shared(run: Recorded) -> list[Finding]:
     """A finding if two trials write the same checkpoints, or a training went on from one that is not its own."""
-    found = shared_files(run.rows["event"])
+    found = shared_files(run.rows["event"], run.rows["ending"])
     if not found:
         return []
     overwritten = "What one saves, another overwrites, so a saved model may be another trial's." if found.files else ""
+    failed = f"Failed for it: {plural(len(found.failed), 'trial')}." if found.failed else ""
     return [
         Finding(
             "shared",
             found.sentence,
-            " ".join(filter(None, (overwritten, _doubtful(run, found.trials)))),
+            " ".join(filter(None, (overwritten, _doubtful(run, found.trials), failed))),
             REMEDY,
             "serious",
         )
