@@ -76,7 +76,7 @@ class Channels:
     """Everything that one start of a script reports, from the places in `memory` on, where reading stopped."""
 
     def __init__(self, script: Program, folder: TrialFolder, config: Config, memory: dict[str, Any]) -> None:
-        self.script, self.folder, self._config = script, folder, config
+        self._script, self._folder, self._config = script, folder, config
         self._only_reports = script.reports
         names = (script.metric, *script.metrics, *([script.step] if script.step else []))
         read = memory.get("read", {})
@@ -107,14 +107,14 @@ class Channels:
         found = self._reported()
         printed = [line for name in (OUTPUT, ERRORS) for line in self._new_lines(name, has_ended, is_logged)]
         logged = self._new_lines(LOGGED, has_ended, is_logged=False)
-        announced = (self.folder.place / REPORTS).exists()  # `resumed_from` creates an empty file to announce report()
+        announced = (self._folder.place / REPORTS).exists()  # `resumed_from` creates an empty file to announce report()
         self._only_reports = self._only_reports or announced
         if announced:
             return found
-        if self.script.reports:  # a function that has not called report() may still log
+        if self._script.reports:  # a function that has not called report() may still log
             found = self._printed_or_logged([], logged, has_ended)
         elif self.file is not None:
-            rows = self.file.poll(self.script.metric, has_ended)
+            rows = self.file.poll(self._script.metric, has_ended)
             if self.file.late:
                 self.missing.news["late"] = self.file.late
             found = [reading for line, row in rows if (reading := self._reading(line, row)) is not None]
@@ -140,10 +140,10 @@ class Channels:
 
     def forget(self) -> None:
         """Leave nothing of what this start of the script has told, for the next one to read."""
-        self.folder.clear()
-        self._memory |= {"read": {}, "counted": 0, "reports_from": self.folder.size(REPORTS)}
+        self._folder.clear()
+        self._memory |= {"read": {}, "counted": 0, "reports_from": self._folder.size(REPORTS)}
         self._memory["rows"] = {} if self.file is None else self.file.marks
-        self.folder.write(MEMORY, self._memory)
+        self._folder.write(MEMORY, self._memory)
 
     @property
     def bars(self) -> dict[int, int]:
@@ -164,7 +164,7 @@ class Channels:
 
     def why_silent(self) -> str:
         """Why a script that has ended reported nothing useful."""
-        metric, logs = self.script.metric, bool(self._streams[LOGGED].lines)
+        metric, logs = self._script.metric, bool(self._streams[LOGGED].lines)
         if self._only_reports:
             return (
                 f"it never called report() with {metric!r}: call it after each evaluation, or give the Trainer the callback "
@@ -174,7 +174,7 @@ class Channels:
             if self._misnamed is not None and not self.file.paths:
                 return self._misnamed.why()
             found = ", ".join(path.name for path in self.file.paths)
-            return self.missing.why(f"{self.script.file!r} in TRIAL_FOLDER ({found}) has no")
+            return self.missing.why(f"{self._script.file!r} in TRIAL_FOLDER ({found}) has no")
         lines = self._streams[OUTPUT].lines + self._streams[ERRORS].lines
         if logs:
             return self.missing.why(
@@ -183,9 +183,9 @@ class Channels:
         return self.missing.why(f"none of its {lines} lines has")
 
     def _reported(self) -> list[Reading]:
-        if self.folder.size(REPORTS) <= self._reports_read:
+        if self._folder.size(REPORTS) <= self._reports_read:
             return []
-        with open(self.folder.place / REPORTS, "rb") as file:
+        with open(self._folder.place / REPORTS, "rb") as file:
             file.seek(self._reports_read)
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
@@ -200,11 +200,11 @@ class Channels:
         return found
 
     def _of_report(self, step: int, metrics: dict[str, float]) -> Reading:
-        metric = self.script.metric
+        metric = self._script.metric
         text = f"report({step}, {', '.join(f'{name}={value:g}' for name, value in metrics.items())})"
         name = next((name for name in metrics if key_of(name) == key_of(metric)), None)
         if name is None:
-            raise failure_of(self.script)(f"{text} names no {metric!r}{self.missing.hint(list(metrics))}")
+            raise failure_of(self._script)(f"{text} names no {metric!r}{self.missing.hint(list(metrics))}")
         told = {**metrics, metric: metrics[name]}
         return Reading(Value(metric, repr(metrics[name])), told, {"step": float(step)}, text, reported=True)
 
@@ -215,7 +215,7 @@ class Channels:
         if has_ended and not data:
             data, found = stream.rest()
         if is_logged:
-            self.folder.write_log(data)
+            self._folder.write_log(data)
         return found
 
     def _printed_or_logged(self, printed: list[Line], logged: list[Line], has_ended: bool) -> list[Reading]:
@@ -245,8 +245,8 @@ class Channels:
     def _of_one_run(self, logged: list[Line]) -> list[Reading]:
         """The readings of rows for a logger. Raises ScriptFailed if the metric is in several runs."""
         if kind := next(filter(None, (_mark(line, "another_run") for line in logged)), ""):
-            raise failure_of(self.script)(
-                f"the script logs {self.script.metric!r} in more than one {kind} run, and a trial has one curve. Log the value "
+            raise failure_of(self._script)(
+                f"the script logs {self._script.metric!r} in more than one {kind} run, and a trial has one curve. Log the value "
                 "to tune under a name of its own, such as the mean over the folds."
             )
         return self._heard_in(logged, is_logged=True)
@@ -255,7 +255,7 @@ class Channels:
         return [reading for line in lines if (reading := self._heard(line, is_logged)) is not None]
 
     def _others_log(self) -> bool:
-        return any(memory.get("channel") == LOGGED for memory in self.folder.memories_of_others())
+        return any(memory.get("channel") == LOGGED for memory in self._folder.memories_of_others())
 
     def _heard(self, line: Line, is_logged: bool) -> Reading | None:
         """The reading of a line, if it has the tuned metric."""
@@ -264,7 +264,7 @@ class Channels:
             if reading is not None:
                 self.missing.note_partial(line.text)
             return None
-        if reading is not None and (about := before_training(line.text, self.script.metric)):
+        if reading is not None and (about := before_training(line.text, self._script.metric)):
             self.missing.note_partial(line.text, about)
             self.missing.news.setdefault("before", f"skipped, because it is about {about}: {reading}")
             return None
@@ -279,13 +279,13 @@ class Channels:
         totals = {word: total for word, (_, total) in line.counted.items()}
         if line.is_heading:
             self._totals = totals
-        value = line.value(self.script.metric)
+        value = line.value(self._script.metric)
         if value is None:
             return None
-        others = {name: other.number for name in self.script.metrics if (other := line.value(name)) is not None}
+        others = {name: other.number for name in self._script.metrics if (other := line.value(name)) is not None}
         others |= {
             name: line.steps[key_of(name)]
-            for name in self.script.metrics
+            for name in self._script.metrics
             if name not in others and key_of(name) in line.steps
         }
         sure, steps = self._certain(line), dict(line.steps)
@@ -294,14 +294,14 @@ class Channels:
         axis = key_of(_mark(line, "step_metric")) if is_logged else ""
         if axis:
             own = line.step(axis)
-            if own is not None and (own <= self.script.horizon or self._memory.get("key") == axis):
+            if own is not None and (own <= self._script.horizon or self._memory.get("key") == axis):
                 steps[axis] = sure[axis] = own
         counts = {word: number for word, number in line.whole_numbers.items() if key_of(word) not in known}
-        if self.script.step is not None and (own := line.step(self.script.step)) is not None:
-            steps[key_of(self.script.step)] = own
+        if self._script.step is not None and (own := line.step(self._script.step)) is not None:
+            steps[key_of(self._script.step)] = own
         return Reading(
             value,
-            {**others, self.script.metric: value.number},
+            {**others, self._script.metric: value.number},
             steps,
             line.text,
             row,
@@ -314,7 +314,7 @@ class Channels:
 
     def _certain(self, line: Line) -> dict[str, float]:
         """What the line counts up to the horizon itself, such as `env 5000/100000`; a word for steps before any other."""
-        found = {word: number for word, (number, total) in line.counted.items() if total == self.script.horizon}
+        found = {word: number for word, (number, total) in line.counted.items() if total == self._script.horizon}
         return {word: number for word, number in found.items() if word in line.steps} or ({} if line.steps else found)
 
 

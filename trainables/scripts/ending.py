@@ -6,17 +6,25 @@ from typing import Any
 
 from search.work import Ended, Killed
 from trainables.killed import exit_in_words, signal_of
-from trainables.scripts.channels import Channels, failure_of
+from trainables.scripts.channels import Channels, Program, failure_of
 from trainables.scripts.errors import error_line, killed_in_words
 from trainables.scripts.printed import visible
 from trainables.scripts.shared_files import with_others
 from trainables.scripts.starting_over import with_remedy
-from trainables.scripts.trial_folder import ERRORS, OUTPUT
+from trainables.scripts.trial_folder import ERRORS, OUTPUT, TrialFolder
 
 
-def ended(code: int, step: int, until: int, channels: Channels, memory: dict[str, Any]) -> Ended:
+def ended(
+    code: int,
+    step: int,
+    until: int,
+    *,
+    script: Program,
+    folder: TrialFolder,
+    channels: Channels,
+    memory: dict[str, Any],
+) -> Ended:
     """The end of a script with exit `code` after `step` of `until`. Raises Killed or ScriptFailed unless it ended properly."""
-    script, folder = channels.script, channels.folder
     errors, output = folder.tail(ERRORS), folder.tail(OUTPUT)
     if why := killed_in_words(code, errors, output):  # a shell may end with code 0 after it
         raise Killed(why)

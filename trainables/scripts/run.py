@@ -144,7 +144,10 @@ class ScriptRun(Run):
                     self._start()
                     yield from self._watch(may_start_over=False)
                     return
-                end = ended(process.code or 0, self._step, self._assignment.until, self._channels, self._memory)
+                end = ended(
+                    process.code or 0, self._step, self._assignment.until,
+                    script=self._script, folder=self._folder, channels=self._channels, memory=self._memory,
+                )  # fmt: skip
                 self._count.look_at_the_end()
                 yield from self._take_notices()
                 yield end
@@ -229,13 +232,13 @@ class ScriptRun(Run):
         """Record a reading as a step; None if the step is known already."""
         if self._is_foreign:
             return None
-        before, is_first, own = dict(self._memory), not self._count.has_begun, sorted(self._count.values)
+        before, own = dict(self._memory), None if self._count.has_begun else sorted(self._count.values)
         step = self._count.place(reading)
         if self._memory != before:
             self._remember()
         if step is None:
             return None
-        if is_first and self._count.kind != COUNTED:
+        if own is not None and self._count.kind != COUNTED:
             self._refuse_a_foreign_checkpoint(step, own)
         row = {"step": step, "text": reading.value.text, "metrics": dict(reading.metrics), "line": reading.text[:300]}
         self._folder.add_step(row)

@@ -26,9 +26,8 @@ LONGEST = 220  # characters of an error before what is added to it
 REMEDY = "give each its own folder, with {folder} in the command or TRIAL_FOLDER in the script"
 
 _NOT = {"node_modules", "__pycache__", "site-packages"}
-_TO_GO_ON = re.compile(
-    r"backup|ckpt|checkpoint|last|latest|resum|state", re.I
-)  # in names of what a training goes on from
+# In the names of what a training goes on from.
+_TO_GO_ON = re.compile(r"backup|ckpt|checkpoint|last|latest|resum|state", re.I)
 _OF_STEPS = re.compile(r"epoch|step|checkpoint|ckpt|iter", re.I)  # in names that one training gives to several files
 _NUMBER = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{6,}|\d[\d.,:e_+-]*", re.I)
 _LOADING = re.compile(
