@@ -168,7 +168,9 @@ def test_shared_checkpoints_are_a_serious_finding_that_stands_beside_the_winner(
     (finding,) = shared(run)
     assert finding.severity == "serious"
     assert finding.sentence.endswith(f": {backup}.")
-    assert ("the best among them: 0." in finding.evidence) == bool(trials)
+    assert (
+        "1 trial (0) went on with a step that does not follow its own, the best among them." in finding.evidence
+    ) == bool(trials)
     assert "{folder} in the command" in finding.remedy
     assert words.startswith(finding.sentence)
     section = answer(run)

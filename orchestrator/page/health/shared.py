@@ -7,6 +7,8 @@ from orchestrator.page.health.finding import Finding
 from orchestrator.page.recorded import Recorded
 from orchestrator.reading.shared import REMEDY, shared_files
 
+MOST_NAMED = 10  # trials
+
 
 def shared(run: Recorded) -> list[Finding]:
     """A finding if two trials write the same checkpoints, or a training went on from one that is not its own."""
@@ -36,4 +38,5 @@ def _doubtful(run: Recorded, skipped: tuple[int, ...]) -> str:
         return ""
     best = ", the best among them" if run.best is not None and run.best.number in trials else ""
     how = "went on with a step that does not follow its own" if skipped else "went on after an interruption"
-    return f"{plural(len(trials), 'trial')} {how}{best}: {', '.join(map(str, trials[:10]))}."
+    named = ", ".join(map(str, trials[:MOST_NAMED])) + (", …" if len(trials) > MOST_NAMED else "")
+    return f"{plural(len(trials), 'trial')} ({named}) {how}{best}."
