@@ -94,7 +94,7 @@ def test_a_fresh_trial_that_begins_in_the_middle_fails(tmp_path: Path) -> None:
         go(tmp_path, workload, 1, HORIZON)
 
 
-@pytest.mark.parametrize("text", [OWN, OWN.replace("latest.pt", "state")])
+@pytest.mark.parametrize("text", [OWN, OWN.replace("latest.pt", "state")], ids=["checkpoint", "other file"])
 def test_a_script_whose_own_checkpoint_is_newer_than_its_record_goes_on(text: str, tmp_path: Path) -> None:
     """It was killed before its last lines were read."""
     workload = two_trials(tmp_path, text, 3, 5)
