@@ -129,6 +129,7 @@ class Driver:
         Answers after the trial's end are dropped: nobody asked for them. `done`: the worker will answer no more.
         """
         trial = self.history.trials[number]
+        self._edits.note_answer(number, self.places.checkpoints(number), self.ledger, self._recorder)
         with self.ledger.transaction():
             reported, before = _reported(trial, answers), trial.cost_seconds
             self._recorder.use(self.devices.answered(trial, answers))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from orchestrator.definition.sources import EDITED
+from orchestrator.driver import Driver
 from orchestrator.page.health.edited import edited
 from orchestrator.page.recorded import Recorded
 from orchestrator.record.ledger import Ledger
+from orchestrator.simulate import SimulatedClock
 from orchestrator.sweep import Sweep
+from search.work import Reported
 from tests.scripting import script
 from tests.support import ROOT, simulated, small_sweep
 
@@ -83,3 +88,28 @@ def test_an_edit_that_is_taken_back_is_told_too(tmp_path: Path) -> None:
     (finding,) = edited(run)
     assert finding.evidence.startswith("3 trials trained only before, 1 after;")
     assert sum("again as they were: trial 3" in text for text in notices) == 1
+
+
+@pytest.mark.parametrize(("first", "before"), [("edit", 0), ("start", 1)])
+def test_an_edit_while_a_worker_prepares_a_start_counts_for_it(first: str, before: int, tmp_path: Path) -> None:
+    """The worker has its order, and asks the script for its flags or loads its libraries before it starts it."""
+    sweep = small_sweep(workload=script(tmp_path / "code", "pass"), num_samples=2)
+    ledger = Ledger.write(tmp_path / "run")
+    driver = Driver(sweep, ledger, clock=SimulatedClock())
+    while (order := driver.next()) is not None and order.kind == "prepare":
+        driver.finish_job(order)
+    assert order is not None
+    assert order.assignment is not None
+    own = order.assignment.folder / "script" / ".reports"
+    own.mkdir(parents=True)
+
+    def edit() -> None:
+        (tmp_path / "code" / "train.py").write_text("pass  # mended")
+
+    for act in [edit, (own / "parameters.json").touch] if first == "edit" else [(own / "parameters.json").touch, edit]:
+        act()
+        time.sleep(0.05)
+    driver.receive(order.trial, [Reported(1, {"distance": 0.5}, 1.0)])
+    rows = [row["trial"] for row in ledger.rows("event") if row["kind"] == EDITED]
+    ledger.close()
+    assert rows == [order.trial] * (1 - before)
