@@ -17,6 +17,7 @@ from orchestrator.definition.units import time_option
 from orchestrator.driving.assignments import assignment
 from orchestrator.driving.continuation import describe_found
 from orchestrator.driving.device_clock import LEAST, DeviceClock, cut_off
+from orchestrator.driving.edits import Edits
 from orchestrator.driving.foresight import Foresight
 from orchestrator.driving.jobs import Jobs, job_key
 from orchestrator.driving.places import Places
@@ -83,6 +84,7 @@ class Driver:
         self.found = describe_found(sweep.name, ledger, self.history, self.rules, change) if earlier else ""
         self._retention = Retention(sweep, self.history, self.places, self.running)
         self._recorder = Recorder(sweep, ledger, self.history, self._retention, listen)
+        self._edits = Edits(sweep.workload)
         self._jobs = Jobs(is_prepared=(self.places.shared / ".complete").exists(), retries=sweep.retries)
         self._time = TimeSpent(ledger, clock)
         self.foresight = Foresight(sweep, ledger, self.history)
@@ -127,6 +129,7 @@ class Driver:
         Answers after the trial's end are dropped: nobody asked for them. `done`: the worker will answer no more.
         """
         trial = self.history.trials[number]
+        self._edits.note_answer(number, self.places.checkpoints(number), self.ledger, self._recorder)
         with self.ledger.transaction():
             reported, before = _reported(trial, answers), trial.cost_seconds
             self._recorder.use(self.devices.answered(trial, answers))
@@ -347,6 +350,7 @@ class Driver:
     def _assign(self, trial: Trial) -> Order:
         folder = self.places.trial(trial.number)
         refuse_links(folder.parent, folder, folder / LOG, self.places.checkpoints(trial.number))
+        self._edits.note_start(trial.number, self.ledger, self._recorder)
         self.running.add(trial.number)
         self.listen(ASSIGNED, f"trial {trial.number}")
         order = Order("train", trial.number, self._assignment(trial))

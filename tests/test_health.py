@@ -46,6 +46,7 @@ from orchestrator.sweep import Sweep
 from search.domain.written import written
 from search.records import BASELINE, FINALIST, FOUND, Status, Suggestion, resume, start
 from search.schedulers.asha import Asha
+from search.schedulers.run_to_end import RunToEnd
 from search.searchers.multitask import MultitaskSearch
 from search.space import Float, Int, Pow2, Space, choice, loguniform, pow2, randint, uniform, when
 from search.task import Task
@@ -228,6 +229,19 @@ def test_curves_that_jump_bound_the_noise_from_below(tmp_path: Path) -> None:
     (finding,) = noise(run_of(tmp_path, jumping))
     assert "at least" in finding.evidence
     assert noise(run_of(tmp_path / "smooth", smooth)) == []
+
+
+@pytest.mark.parametrize(
+    ("second", "said"), [(0.5, "score the best two configurations are equal in"), (0.51, "best leads by 0.01")]
+)
+def test_a_tie_is_said_to_be_one(tmp_path: Path, second: float, said: str) -> None:
+    curve = [0.5 + 0.1 * (step % 2) for step in range(30)]
+    values = [0.5, second, *(0.6 + 0.1 * number for number in range(4))]
+    trials = [
+        Told(SPACE.from_unit(np.full(SPACE.dimension, (n + 1) / 7)), [*curve, value]) for n, value in enumerate(values)
+    ]
+    (finding,) = noise(run_of(tmp_path, trials))
+    assert said in finding.evidence
 
 
 def test_without_repeats_and_curves_the_noise_is_unknown(tmp_path: Path) -> None:
@@ -474,6 +488,13 @@ def test_starts_that_cost_more_than_the_training_come_before_more_trials(
         assert "with what first reports took longer than later ones" in finding.evidence
         assert "a first stage of the training itself, such as pretraining" in finding.remedy
         assert "19 trials of 20 were stopped early, half of them by step 2 of 150." in finding.evidence
+
+
+def test_the_advice_on_dear_starts_has_no_alternative_where_all_trials_train_to_the_end(tmp_path: Path) -> None:
+    whole = [1 / step for step in range(1, 11)]
+    told = [Told(trial.config, whole, seconds=0.1, start_seconds=5.0) for trial in drawn(bowl(), 20)]
+    (finding,) = starts(run_of(tmp_path, told, scheduler=RunToEnd()))
+    assert finding.remedy.startswith("Make starts cheaper: ")
 
 
 def answers_of(run: Recorded) -> list[Sequence[str]]:

@@ -260,6 +260,11 @@ def test_what_puts_the_gain_in_doubt_is_on_the_first_screen(tmp_path: Path) -> N
     with ledger.transaction():
         ledger.add_sweep(small_sweep(workload=scripted(tmp_path, "0.4"), baseline=BASE), "train.py was edited", [])
         ledger.add_event(STATE, "finished")
+    assert "In doubt" not in answers(ledger)["By how much"], "no trial has trained with the new code"
+    with ledger.transaction():
+        ledger.add_suggestion(14, start(BASE | {"momentum": 0.5}), seed=14)
+        ledger.add_ending(14, Status.FAILED, 0, "RuntimeError: boom")
+        ledger.add_event(STATE, "finished")
     told = answers(ledger)
     ledger.close()
     assert told["By how much"].endswith(" In doubt: train.py was edited while the sweep was under way.")

@@ -23,6 +23,8 @@ from trainables.source_files import imported_files
 
 OURS = ("orchestrator", "trainables", "search")
 
+EDITED = "edited"  # kind of the events that say with which other files than its sweep's a trial has started
+
 Source = dict[str, str]
 """The file's "path" ("" for a function of a notebook), and the "sha256" of its content."""
 

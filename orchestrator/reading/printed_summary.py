@@ -17,6 +17,7 @@ from orchestrator.reading.costs import cost_words
 from orchestrator.reading.export import yaml_text
 from orchestrator.reading.forecasts import foreseen_words
 from orchestrator.reading.scores import rests_on
+from orchestrator.reading.shared import shared_words
 from orchestrator.reading.spending import print_accounts
 from orchestrator.reading.spent import of_budget
 from orchestrator.reading.state import state_words
@@ -65,8 +66,9 @@ def print_summary(
             console.print(f"Note: {words}", highlight=False, markup=False, soft_wrap=True)
         if facts["unfair"]:
             console.print(f"The gain is unknown: {facts['unfair']}.", highlight=False, soft_wrap=True)
-        if not health_follows and (words := alike_words(ledger, stands(ledger))):
-            console.print(f"\n[bold]{words}[/bold]\n", highlight=False, soft_wrap=True)
+        doubts = [] if health_follows else [alike_words(ledger, stands(ledger)), shared_words(ledger)]
+        for words in filter(None, doubts):
+            console.print(f"\n{words}\n", style="bold", markup=False, highlight=False, soft_wrap=True)
     counts = count_words(facts["trials"], facts["state"])
     cost = facts["cost"]
     budget, limit = of_budget(cost["budget"])

@@ -18,6 +18,7 @@ from orchestrator.errors import BadInput, NoMetric, NotTheSame, TrialsFailed, di
 from orchestrator.failures import reason
 from orchestrator.reading.export import by_hand
 from orchestrator.reading.own_files import scripts_own
+from orchestrator.reading.shared import REMEDY, Shared, shared_files
 from orchestrator.reading.trained_again import trained_again
 from orchestrator.record.encoding import number, unmasked
 from orchestrator.record.ledger import Ledger
@@ -45,6 +46,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         own = {"trial": trial, "parent": rows[0]["parent"]}
         lost = ledger.rows("lost", "WHERE trial = :trial ORDER BY seq", trial=trial)
         told = ledger.rows("event", "WHERE trial = :trial ORDER BY seq", trial=trial)
+        others = shared_files(ledger.rows("event"), ledger.rows("ending"))
         repeated = [row for row in told if trained_again(row["text"]) is not None]
         saved = ledger.rows("checkpoint", "WHERE trial IN (:trial, :parent) ORDER BY seq", **own)
     finally:
@@ -80,7 +82,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     differences = _train(Job(sweep, assignment), assignment.until, before, sweep.metric_name, console)
     console.print(f"checkpoints in {place}", soft_wrap=True)
     if differences:
-        why = _resumed_before(differences[0], recorded, [row["seq"] for row in [*rows, *lost, *repeated]])
+        why = _resumed_before(differences[0], recorded, [row["seq"] for row in [*rows, *lost, *repeated]], others)
         raise NotTheSame(
             f"trial {trial}: {len(differences)} of {len(before)} steps differ from the record, the first at step "
             f"{differences[0]}.{why}"
@@ -89,11 +91,12 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         console.print(f"trial {trial}: all {len(before)} steps equal the record")
 
 
-def _resumed_before(step: int, recorded: list[dict[str, Any]], restarts: list[int]) -> str:
+def _resumed_before(step: int, recorded: list[dict[str, Any]], restarts: list[int], others: Shared) -> str:
     """An explanation, if the trial was resumed before this step; else empty.
 
     `restarts`: the numbers (`seq`) of the records that the trial was resumed by a decision, lost its worker, or gave another
-    value for a step that it repeated. A script that is stopped has often gone on: its last lines are recorded after it is resumed.
+    value for a step that it repeated. `others`: what trials of the run share.
+    A script that is stopped has often gone on: its last lines are recorded after it is resumed.
     """
     resumed = [
         (last["step"], first["step"])
@@ -104,6 +107,8 @@ def _resumed_before(step: int, recorded: list[dict[str, Any]], restarts: list[in
     if not before:
         return ""
     last, first = before[-1]
+    if others:
+        return f" The trial was resumed after step {last}. {others.sentence} {REMEDY}"
     seems = "does not seem to" if first == step else "perhaps does not"
     return (
         f" The trial was resumed after step {last}, and its training {seems} restore all "

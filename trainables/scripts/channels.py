@@ -17,7 +17,7 @@ from trainables.scripts.names import STEP_WORDS, key_of, same_name
 from trainables.scripts.output_stream import OutputStream
 from trainables.scripts.phases import before_training, phase_of
 from trainables.scripts.step_count import Reading
-from trainables.scripts.trial_folder import ERRORS, LOGGED, OUTPUT, REPORTS, TrialFolder
+from trainables.scripts.trial_folder import ERRORS, LOGGED, MEMORY, OUTPUT, REPORTS, TrialFolder
 
 if TYPE_CHECKING:
     from trainables.scripts.flags import Flag
@@ -137,6 +137,13 @@ class Channels:
         """Free the disk; call it once the result of `give_back` is remembered."""
         for stream in self._streams.values():
             stream.give_back()
+
+    def forget(self) -> None:
+        """Leave nothing of what this start of the script has told, for the next one to read."""
+        self._folder.clear()
+        self._memory |= {"read": {}, "counted": 0, "reports_from": self._folder.size(REPORTS)}
+        self._memory["rows"] = {} if self.file is None else self.file.marks
+        self._folder.write(MEMORY, self._memory)
 
     @property
     def bars(self) -> dict[int, int]:

@@ -5,14 +5,27 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from trainables.scripts.names import key_of
+from trainables.scripts.step_count import Reading, Refused, TrainsOn
 from trainables.scripts.tables import count_in
 from trainables.scripts.trial_folder import TrialFolder
 
 LONGEST = 100_000  # characters of a header
 _ENDS = (".csv", ".tsv", ".jsonl", ".json", ".txt")
+
+
+@contextlib.contextmanager
+def naming_own_file(reading: Reading, folder: TrialFolder, metric: str) -> Iterator[None]:
+    """Let the refusal of a printed line name the script's own file as a remedy, if there is one."""
+    try:
+        yield
+    except TrainsOn:
+        raise
+    except Refused as error:
+        raise Refused(f"{error}{own_file(folder, metric) if reading.verb == 'print' else ''}") from None
 
 
 def own_file(folder: TrialFolder, metric: str) -> str:

@@ -21,15 +21,15 @@ from trainables.killed import signal_of
 from trainables.pausing import Pausing
 from trainables.scripts import config_file
 from trainables.scripts.channels import Channels, ScriptFailed, failure_of
+from trainables.scripts.ending import ended
 from trainables.scripts.environment import environment_of
-from trainables.scripts.exit_code import raise_for
 from trainables.scripts.line import Value
 from trainables.scripts.missing_metric import MISSING
-from trainables.scripts.own_file import own_file
-from trainables.scripts.printed import visible
+from trainables.scripts.own_file import naming_own_file
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
 from trainables.scripts.progress_bars import ProgressBars
-from trainables.scripts.shared_files import LOOKS, missed, overwritten
+from trainables.scripts.shared_files import LOOKS, REMEDY, look_for_shared, missed
+from trainables.scripts.skipped_steps import why_not_its_own
 from trainables.scripts.starting_over import begin_counting_anew, refuses_own_files
 from trainables.scripts.step_count import COUNTED, REPORTED, Reading, Refused, StepCount, TrainsOn
 from trainables.scripts.trial_folder import (
@@ -74,6 +74,7 @@ class ScriptRun(Run):
         self._answered = -1
         self._process: ScriptProcess | None = None
         self._since = 0.0  # when this start of the script was
+        self._is_foreign = False  # whether this start has gone on from another trial's checkpoint
         self._looks = 0  # … for files that others share, since then
         self._items = self._carry_out()
 
@@ -152,10 +153,13 @@ class ScriptRun(Run):
                     self._start()
                     yield from self._watch(may_start_over=False)
                     return
-                ended = self._end(process.code or 0)
+                end = ended(
+                    process.code or 0, self._step, self._assignment.until,
+                    script=self._script, folder=self._folder, channels=self._channels, memory=self._memory,
+                )  # fmt: skip
                 self._count.look_at_the_end()
                 yield from self._take_notices()
-                yield ended
+                yield end
                 return
             if self._is_asked_to_pause():
                 yield self.save()
@@ -235,25 +239,35 @@ class ScriptRun(Run):
 
     def _settle(self, reading: Reading) -> dict[str, Any] | None:
         """Record a reading as a step; None if the step is known already."""
-        before = dict(self._memory)
+        if self._is_foreign:
+            return None
+        before, own = dict(self._memory), None if self._count.has_begun else sorted(self._count.values)
         if self._count.kind is None:
             others = self._folder.memories_of_others(COMPARED)
             self._count.usual = next((key for memory in others if (key := memory.get("key"))), None)
-        try:
+        with naming_own_file(reading, self._folder, self._script.metric):
             step = self._count.place(reading)
-        except TrainsOn:
-            raise
-        except Refused as error:
-            hint = own_file(self._folder, self._script.metric) if reading.verb == "print" else ""
-            raise Refused(f"{error}{hint}") from None
         if self._memory != before:
             self._remember()
         if step is None:
             return None
+        if own is not None and self._count.kind != COUNTED:
+            self._refuse_a_foreign_checkpoint(step, own)
         row = {"step": step, "text": reading.value.text, "metrics": dict(reading.metrics), "line": reading.text[:300]}
         self._folder.add_step(row)
         self._steps.append(row)
         return row
+
+    def _refuse_a_foreign_checkpoint(self, step: int, own: list[int]) -> None:
+        """Fail, and forget what this start tells, if its first new step cannot follow the recorded steps `own`."""
+        file = self._channels.file
+        why, is_certain = why_not_its_own(step, own, self._folder, self._memory, [] if file is None else file.paths)
+        if is_certain:
+            self._is_foreign = True
+            self._channels.forget()
+            raise failure_of(self._script)(why)
+        if why:
+            self._count.notices.append(why)
 
     def _settle_all(self, has_ended: bool) -> None:
         """Record all pending readings, without yielding them yet."""
@@ -315,7 +329,8 @@ class ScriptRun(Run):
         if (text := missed(named, self._folder)) and self._is_first_with("misses"):
             yield Notice(step=self._step, text=text, once=True)
         before = dict(self._memory)
-        if text := overwritten(self._since, self._folder, self._memory):
+        if new := look_for_shared(self._folder, self._memory, self._since):
+            text = f"it writes {', '.join(new)}, as another trial does, so they overwrite each other: {REMEDY}"
             yield Notice(step=self._step, text=text, once=True)
         if self._memory != before:
             self._remember()
@@ -330,18 +345,6 @@ class ScriptRun(Run):
 
     def _remember(self) -> None:
         self._folder.write(MEMORY, self._memory)
-
-    def _end(self, code: int) -> Progress:
-        """The end of a script before its trial's last step. Raises Killed or ScriptFailed unless it ended properly."""
-        raise_for(code, self._script, self._folder, f"after step {self._step} of {self._assignment.until}")
-        end = "the script ended with exit code 0" if self._script.command else "the function returned"
-        if not self._step:
-            output = self._folder.tail(OUTPUT)
-            last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
-            said = f" Its last line: {visible(last)[:120]!r}." if last else ""
-            raise failure_of(self._script)(f"{end}; {self._channels.why_silent()}{said}")
-        is_closing_line = self._count.kind == COUNTED and self._count.counted == 1
-        return Ended(step=self._step, text=end, advice=self._channels.missing.curve if is_closing_line else "")
 
     def _leave(self) -> None:
         """End the script, and record everything that it reported until then."""
@@ -358,6 +361,8 @@ class ScriptRun(Run):
         finally:
             came_to_its_end = process.code is not None and not signal_of(process.code)
             process.end()
+            if self._is_foreign:
+                self._channels.forget()
         with contextlib.suppress(Refused, ScriptFailed):  # at this point nobody needs the error
             try:
                 self._settle_all(came_to_its_end)

@@ -1,11 +1,17 @@
 """Find the checkpoints that a script writes: in its own folder, or in the working folder, where its trials overwrite each
-other."""
+other, and may go on from each other's.
+
+Nothing tells which process wrote a file. What changes in the working folder while a trial runs counts as its own, also
+what another trial writes at the same time. So a file of two trials is shared only if it has no sibling of another number,
+such as `version_1/last.ckpt` beside `version_0/last.ckpt`: then each trial may have its own.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +21,17 @@ SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".h5", ".hdf5", ".keras", ".
 IN_OWN_FOLDER = (*SUFFIXES, ".zip", ".index", ".distcp", ".eqx")  # where nobody unpacks data
 LOOKS = 5  # times for each start of a script, one after each report
 MOST = 2000  # entries of the working folder that are looked at
+LONGEST = 220  # characters of an error before what is added to it
+REMEDY = "give each its own folder, with {folder} in the command or TRIAL_FOLDER in the script"
+
 _NOT = {"node_modules", "__pycache__", "site-packages"}
+# In the names of what a training goes on from.
+_TO_GO_ON = re.compile(r"backup|ckpt|checkpoint|last|latest|resum|state", re.I)
+_OF_STEPS = re.compile(r"epoch|step|checkpoint|ckpt|iter", re.I)  # in names that one training gives to several files
+_NUMBER = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{6,}|\d[\d.,:e_+-]*", re.I)
+_LOADING = re.compile(
+    r"load|restor|resum|checkpoint|ckpt|state_dict|weights|shape|mismatch|lock|hdf5|corrupt|truncated", re.I
+)
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -23,7 +39,85 @@ def has_checkpoint(folder: Path) -> bool:
     return any(path.suffix in IN_OWN_FOLDER and path.is_file() for path in folder.rglob("*"))
 
 
-def checkpoints_here(since: float, run: Path) -> list[str]:
+def look_for_shared(folder: TrialFolder, memory: dict[str, Any], since: float) -> list[str]:
+    """The checkpoints outside the trial's own folder that another trial writes too and of which no trial has told yet.
+
+    Looks at what is as new as the time `since`. `memory`: "wrote" is all that this trial writes, "shares" what it has
+    told of; both change.
+    """
+    known = set(memory.get("wrote", []))
+    found = set(_checkpoints_here(since, folder.trial.parent.parent))
+    if found <= known:
+        return []
+    memory["wrote"] = sorted(known | found)
+    told = {path for each in [memory, *folder.memories_of_others(COMPARED)] for path in _told(each)}
+    new = [path for path in shared(folder, memory) if path not in told]
+    memory["shares"] = [*_told(memory), *new]
+    return new
+
+
+def shared(folder: TrialFolder, memory: Mapping[str, Any]) -> list[str]:
+    """The checkpoints outside their own folders that two trials of the sweep write; those to go on from come first."""
+    wrote = [set(each.get("wrote", [])) for each in (memory, *folder.memories_of_others(COMPARED))]
+    common = [path for path in set().union(*wrote) if sum(path in each for each in wrote) > 1]
+    return _in_order(path for path in common if not any(_are_siblings(path, other) for other in common))
+
+
+def at_one_place(memories: Iterable[Mapping[str, Any]], error: str = "") -> list[str]:
+    """The checkpoints outside the trials' own folders that have no number in their path, so that all trials may use them:
+    those to go on from, and those that an error names."""
+    wrote = {path for memory in memories for path in memory.get("wrote", [])}
+    fixed = [path for path in wrote if not any(map(_is_numbered, os.path.relpath(path).split(os.sep)))]
+    return _in_order(path for path in fixed if _is_to_go_on(path) or Path(path).name in error)
+
+
+def with_others(error: str, folder: TrialFolder, memory: Mapping[str, Any]) -> str:
+    """The error, and which checkpoint of another trial the script may have met; the error alone if there is none."""
+    paths = shared(folder, memory)
+    if not paths and _LOADING.search(error):
+        paths = at_one_place([memory, *folder.memories_of_others(COMPARED)], error)
+    if not paths:
+        return error
+    said = error if len(error) <= LONGEST else f"{error[:LONGEST].rstrip()} …"
+    return f"{said.rstrip('.')}. Trials write {paths[0]}, and this one may have met another's: {REMEDY}"
+
+
+def _told(memory: Mapping[str, Any]) -> list[str]:
+    told = memory.get("shares")
+    return told if isinstance(told, list) else []  # earlier versions noted only whether there are some
+
+
+def _in_order(paths: Iterable[str]) -> list[str]:
+    return sorted(paths, key=lambda path: (not _is_to_go_on(path), path))
+
+
+def _is_to_go_on(path: str) -> bool:
+    return bool(_TO_GO_ON.search(os.path.relpath(path)))
+
+
+def _is_numbered(name: str) -> bool:
+    """Whether a folder or file has a number that is none of steps."""
+    stem, suffix = os.path.splitext(name)
+    return bool(_NUMBER.search(stem if suffix in SUFFIXES else name)) and not _OF_STEPS.search(name)
+
+
+def _are_siblings(one: str, other: str) -> bool:
+    """Whether two paths differ in the number of one folder or file, and the number is none of steps.
+
+    >>> _are_siblings("logs/version_0/last.ckpt", "logs/version_1/last.ckpt"), _are_siblings("out/epoch1.pt", "out/epoch2.pt")
+    (True, False)
+    """
+    parts = one.split(os.sep), other.split(os.sep)
+    if len(parts[0]) != len(parts[1]):
+        return False
+    apart = [(mine, its) for mine, its in zip(*parts, strict=True) if mine != its]
+    if len(apart) != 1 or not all(map(_is_numbered, apart[0])):
+        return False
+    mine, its = (_NUMBER.sub("#", name) for name in apart[0])
+    return mine == its
+
+
+def _checkpoints_here(since: float, run: Path) -> list[str]:
     """The checkpoint files below the working folder, but not in the folder of the run or of all runs, that are
     as new as the time `since`."""
     return [
@@ -31,28 +125,6 @@ def checkpoints_here(since: float, run: Path) -> list[str]:
         for path in _files(Path.cwd(), {run, run.parent})
         if path.suffix in SUFFIXES and _written(path) >= since
     ]
-
-
-def overwritten(since: float, folder: TrialFolder, memory: dict[str, Any]) -> str:
-    """What to tell of a checkpoint written since then that another trial of the sweep writes too; empty if none is known, or
-    if it has been told. `memory` keeps what this trial wrote."""
-    if memory.get("shares"):
-        return ""
-    found = checkpoints_here(since, folder.trial.parent.parent)
-    if not set(found) - set(memory.get("wrote", [])):
-        return ""
-    memory["wrote"] = found
-    memories = list(folder.memories_of_others(COMPARED))
-    others = {path for other in memories for path in other.get("wrote", [])}
-    shared = [path for path in found if path in others]
-    is_told = any(other.get("shares") for other in memories)
-    memory["shares"] = is_told or bool(shared)
-    if is_told or not shared:
-        return ""
-    return (
-        f"it writes {shared[0]}, as another trial does, so they overwrite each other: give each its own folder, with {{folder}} in "
-        "the command or TRIAL_FOLDER in the script"
-    )
 
 
 def missed(named: str, folder: TrialFolder) -> str:

@@ -110,6 +110,12 @@ class TrialFolder:
             return False
         return True
 
+    def steps_of_others(self, most: int) -> list[list[int]]:
+        """The reported steps of other trials of the sweep, of so many."""
+        trial, rest = self.trial, self.path.relative_to(self.trial)
+        others = [path for path in sorted(trial.parent.glob(f"*/{rest}")) if path != self.path]
+        return [[row["step"] for row in TrialFolder(path).read_steps()] for path in others[:most]]
+
     def read_memory(self) -> dict[str, Any]:
         """The trial's memory; empty at the first start."""
         try:

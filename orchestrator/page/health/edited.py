@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import json
+import math
+from collections.abc import Mapping
 
 from orchestrator.console.plurals import plural
+from orchestrator.definition.sources import EDITED, Source
 from orchestrator.definition.sources import edited as edited_files
 from orchestrator.page.analysis.words import listed
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.recorded import Recorded
 
+Code = Mapping[str, Source]
+
 
 def edited(run: Recorded) -> list[Finding]:
-    """A finding if the command started again with other code, after a trial had reported."""
-    names: dict[str, None] = {}
-    first = None
-    for before, after in pairwise(run.rows["sweep"]):
-        found = edited_files(before["description"].get("files", {}), after["description"].get("files", {}))
-        if found and any(row["seq"] < after["seq"] for row in run.rows["report"]):
-            names |= dict.fromkeys(found)
-            first = after["seq"] if first is None else first
-    if first is None:
+    """A finding if trials have trained with other code than the first that reported."""
+    codes = _codes(run)
+    if not codes:
         return []
-    earlier = {row["trial"] for row in run.rows["suggestion"] if row["seq"] < first}
-    later = {row["trial"] for table in ("suggestion", "report") for row in run.rows[table] if row["seq"] > first}
+    first = codes[0][1]
+    names: dict[str, None] = {}
+    earlier, later = set[int](), set[int]()
+    for trial, code in codes:
+        found = edited_files(first, code)
+        names |= dict.fromkeys(found)
+        (later if found else earlier).add(trial)
+    if not names:
+        return []
     return [
         Finding(
             "edited",
@@ -34,6 +40,28 @@ def edited(run: Recorded) -> list[Finding]:
             "serious",
         )
     ]
+
+
+def _codes(run: Recorded) -> list[tuple[int, Code]]:
+    """The trial of each report, and the files with which its training had started; then the same of the trials that were
+    begun after the first report and have not reported. Empty if nothing was edited."""
+    reports, sweeps = run.rows["report"], run.rows["sweep"]
+    starts: dict[int, list[tuple[int, Code]]] = {}
+    for row in run.rows["event"]:
+        if row["kind"] == EDITED:
+            starts.setdefault(row["trial"], []).append((row["seq"], json.loads(row["text"])))
+    files = [(each["seq"], each["description"].get("files", {})) for each in sweeps]
+    if not reports or not (starts or any(edited_files(files[0][1], each) for _, each in files)):
+        return []
+    reported = {row["trial"] for row in reports}
+    silent = [row for row in run.rows["suggestion"] if row["trial"] not in reported and row["seq"] > reports[0]["seq"]]
+    found = []
+    for row in [*reports, *silent]:
+        begun, code = next(each for each in reversed(files) if each[0] < row["seq"])
+        until = row["seq"] if row["trial"] in reported else math.inf
+        own = [changed for seq, changed in starts.get(row["trial"], []) if begun < seq < until]
+        found.append((row["trial"], {**code, **own[-1]} if own else code))
+    return found
 
 
 def _after(run: Recorded, earlier: set[int], later: set[int]) -> str:

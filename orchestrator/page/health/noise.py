@@ -118,14 +118,20 @@ def _lead(run: Recorded, known: Noise) -> Finding | None:
     return Finding(
         "noise",
         f"The best trial's lead is within the noise: {near} configurations may be equally good.",
-        f"By their {means} the best leads by {max(0.0, ahead):.2g} {run.metric}; noise alone explains a difference of "
-        f"{_sign(known)}{CLEAR * error:.2g} (from {known.source}).",
+        f"{_leads(ahead, means, run.metric)}; noise alone explains a difference of {_sign(known)}{CLEAR * error:.2g} (from "
+        f"{known.source}).",
         "Confirm more of them on more seeds (finalists, confirmations), or take the cheapest of them."
         if is_fresh
         else f"Confirm the best on fresh seeds (finalists={min(max(near, 2), 5)}, confirmations=3).",
         "note" if is_fresh else "advice",
         "runner-up",
     )
+
+
+def _leads(ahead: float, means: str, metric: str) -> str:
+    if not ahead:
+        return f"By their {means} the best two configurations are equal in {metric}"
+    return f"By their {means} the best {'leads' if ahead > 0 else 'is behind another'} by {abs(ahead):.2g} {metric}"
 
 
 def _gain(run: Recorded, known: Noise) -> Finding | None:

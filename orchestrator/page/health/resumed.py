@@ -6,15 +6,17 @@ from orchestrator.console.plurals import plural
 from orchestrator.page.health.edited import edited
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.health.noise import lead
+from orchestrator.page.health.shared import shared
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.words import number
 from orchestrator.reading.trained_again import trained_again
 
 
 def resumed(run: Recorded) -> list[Finding]:
-    """A finding if a repeated step differs from its record; none after an edit of the training, which is one itself."""
+    """A finding if a repeated step differs from its record; none if another finding explains it: the training was edited,
+    or its trials share checkpoints."""
     found = [(row["trial"], *told) for row in run.rows["event"] if (told := trained_again(row["text"])) is not None]
-    if not found or edited(run):
+    if not found or edited(run) or shared(run):
         return []
     trials = {trial for trial, *_ in found}
     trial, step, kept, again = max(found, key=lambda each: abs(each[3] - each[2]))

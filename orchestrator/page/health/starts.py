@@ -46,10 +46,17 @@ def starts(run: Recorded) -> list[Finding]:
             f"{plural(count, 'start')} took {duration(spent)} of device time, {brief(spent / count)} s each"
             f"{', with what first reports took longer than later ones' if slow else ''}; {'the rest of the ' if slow else ''}"
             f"training took {duration(trained)}.{stopped}",
-            f"{_longer(run, enough) if early else ''}{_cheaper(run)}{STAGE if slow else ''}",
+            f"{_remedy(run, enough if early else None)}{STAGE if slow else ''}",
             "advice",
         )
     ]
+
+
+def _remedy(run: Recorded, enough: int | None) -> str:
+    """`enough`: the steps that outweigh a start; None if no trial was stopped early, so that all train long enough."""
+    if enough is None:
+        return f"Make starts cheaper: {_cheaper(run)}"
+    return f"{_longer(run, enough)}Or make starts cheaper: {_cheaper(run)}"
 
 
 def _longer(run: Recorded, enough: int) -> str:
@@ -76,10 +83,10 @@ def first_stage(run: Recorded, steps: int) -> str:
 def _cheaper(run: Recorded) -> str:
     if str(run.about.get("workload", "")).startswith("Script("):
         return (
-            "Or make starts cheaper: a function in place of the script keeps its imports between trials, and one training "
+            "a function in place of the script keeps its imports between trials, and one training "
             "can try several configurations in one process."
         )
-    return "Or make starts cheaper: keep between trials what a start imports, reads or compiles."
+    return "keep between trials what a start imports, reads or compiles."
 
 
 def _rounded_up(steps: float) -> int:

@@ -39,7 +39,7 @@ ENDINGS = {
     Status.FAILED: "failed",
     Status.RUNNING: "not ended",
 }
-DOUBTS = ("alike", "edited", "resumed")  # checks whose serious findings say that results may not be compared
+DOUBTS = ("alike", "edited", "resumed", "shared")  # checks whose serious findings say that results may not be compared
 BY_SEEDS = ("noise", "copies")  # checks of the repetitions, which have their place among the usual steps
 FAILING, LEAST_FAILING = 0.2, 2  # of the trials that have ended, and at least: their cause comes before more search
 LEAST_APART = 1.0  # seconds between two drivers: what a start takes anyway
@@ -51,7 +51,7 @@ SURE_BY_NORMAL = 2.0  # the same with many repetitions
 def section(run: Recorded) -> Section:
     found = _findings(run)
     rows = [
-        ("What won", _won(run)),
+        ("What won", _won(run) + _without_baseline(run, found)),
         ("By how much", _lead(run, found)),
         ("On what evidence", _evidence(run)),
         ("What it cost", _cost(run)),
@@ -103,6 +103,12 @@ def _lead(run: Recorded, found: list[Finding]) -> str:
     percent = f" ({brief(100 * share)} % {way})" if 0.001 < share < 10 else ""
     by = f"{how} by {number(abs(gain))}{percent}" if gain else how
     return f"{number(mine)} against the baseline's {number(theirs)}: {by}.{_on_test(run, best, baseline)}{_in_doubt(found)}"
+
+
+def _without_baseline(run: Recorded, found: list[Finding]) -> str:
+    """The doubt beside the winner, where no baseline is compared with it."""
+    doubt = "" if run.best is None or run.baseline is not None else _in_doubt(found)
+    return f".{doubt}" if doubt else ""
 
 
 def _in_doubt(found: list[Finding]) -> str:

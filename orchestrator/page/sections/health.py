@@ -18,6 +18,7 @@ from orchestrator.page.health.overfitting import overfitting
 from orchestrator.page.health.progress import baseline_is_best, few_trials
 from orchestrator.page.health.resumed import resumed
 from orchestrator.page.health.rungs import rungs
+from orchestrator.page.health.shared import shared
 from orchestrator.page.health.starts import starts
 from orchestrator.page.health.waiting import waiting
 from orchestrator.page.health.warm_up import warm_up
@@ -29,6 +30,7 @@ CHECKS: tuple[Callable[[Recorded], list[Finding]], ...] = (
     few_trials,
     baseline_is_best,
     copies,
+    shared,
     edited,
     resumed,
     noise,
