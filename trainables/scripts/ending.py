@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from search.work import Ended, Killed
 from trainables.killed import exit_in_words, signal_of
 from trainables.scripts.channels import Channels, Program, failure_of
@@ -11,7 +9,7 @@ from trainables.scripts.errors import error_line, killed_in_words
 from trainables.scripts.printed import visible
 from trainables.scripts.shared_files import with_others
 from trainables.scripts.starting_over import with_remedy
-from trainables.scripts.step_count import COUNTED
+from trainables.scripts.step_count import COUNTED, StepCount
 from trainables.scripts.trial_folder import ERRORS, OUTPUT, TrialFolder
 
 
@@ -23,7 +21,7 @@ def ended(
     script: Program,
     folder: TrialFolder,
     channels: Channels,
-    memory: dict[str, Any],
+    count: StepCount,
 ) -> Ended:
     """The end of a script with exit `code` after `step` of `until`. Raises Killed or ScriptFailed unless it ended properly."""
     errors, output = folder.tail(ERRORS), folder.tail(OUTPUT)
@@ -36,12 +34,12 @@ def ended(
         where = f"after step {step} of {until}"
         if signal_of(code):
             raise failure_of(script)(f"{exit_in_words(code)} {where}: {said}")
-        said = with_others(said, folder, memory) if script.command else said
+        said = with_others(said, folder, count.memory) if script.command else said
         raise failure_of(script)(f"{said} ({exit_in_words(code)} {where})")
     end = "the script ended with exit code 0" if script.command else "the function returned"
     if not step:
         last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
         said = f" Its last line: {visible(last)[:120]!r}." if last else ""
         raise failure_of(script)(f"{end}; {channels.why_silent()}{said}")
-    is_closing_line = memory.get("kind") == COUNTED and memory.get("counted") == 1
+    is_closing_line = count.kind == COUNTED and count.counted == 1
     return Ended(step=step, text=end, advice=channels.missing.curve if is_closing_line else "")

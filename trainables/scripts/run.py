@@ -155,7 +155,7 @@ class ScriptRun(Run):
                     return
                 end = ended(
                     process.code or 0, self._step, self._assignment.until,
-                    script=self._script, folder=self._folder, channels=self._channels, memory=self._memory,
+                    script=self._script, folder=self._folder, channels=self._channels, count=self._count,
                 )  # fmt: skip
                 self._count.look_at_the_end()
                 yield from self._take_notices()

@@ -52,6 +52,8 @@ def why_not_its_own(
     if not paths and (keeps or memory.get("wrote")):
         return "", False  # it goes on from something of its own
     paths = paths or at_one_place(folder.memories_of_others(COMPARED))
+    if not paths and not own:
+        return "", False  # it may report fewer steps than the others
     is_certain = not keeps and bool(paths) and (len(missing) >= SURELY or not own)
     at = f"after step {own[-1]}" if own else "at its start"
     named = ", ".join(map(str, missing[:3])) + (", …" if len(missing) > 3 else "")
