@@ -57,6 +57,8 @@ class OneStepAtATime(Searcher):
 
 @dataclass(frozen=True)
 class Forks(Searcher):
+    continues = True
+
     def suggest(self, history: History) -> Suggestion | None:
         return fork(history.trials[0], 1, {"x": 0.5}) if history.trials else start({"x": 0.1})
 

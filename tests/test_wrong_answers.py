@@ -1,0 +1,174 @@
+"""What a searcher or a scheduler returns is checked before anything is recorded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator import BadInput
+from orchestrator.definition.bad_input import of_own_code
+from orchestrator.driver import Driver
+from orchestrator.record.ledger import Ledger
+from orchestrator.simulate import SimulatedClock, simulate
+from search.contract import Scheduler, Searcher, Verdict
+from search.history import History, Trial
+from search.records import End, Report, Status, Suggestion, fork, resume, start
+from search.rules.answers import WrongAnswer
+from search.rules.conduct import Instead, Rules, after_report, next_move
+from search.schedulers.run_to_end import RunToEnd
+from search.searchers.random import Random
+from search.space import Space, uniform
+from tests.support import recorded, simulated, small_sweep
+
+SPACE = Space({"x": uniform(0, 1)})
+
+
+def with_a_resting_trial(step: int = 2) -> History:
+    """Trial 0 rests at `step` of 4, trial 1 is completed."""
+    history = History(SPACE, horizon=4)
+    for number, last in ((0, step), (1, 4)):
+        history.append(start({"x": number / 2}))
+        for each in range(1, last + 1):
+            history.append(Report(number, each, 0.5))
+    history.append(End(0, Status.STOPPED))
+    history.append(End(1, Status.COMPLETED))
+    return history
+
+
+@dataclass(frozen=True)
+class Promotes(Scheduler):
+    answer: Callable[[History], Any]
+
+    resumes = True
+
+    def judge(self, trial: Trial, history: History) -> Verdict:
+        return Verdict.CONTINUE
+
+    def promote(self, history: History) -> Any:
+        return self.answer(history)
+
+
+@dataclass(frozen=True)
+class Judges(Scheduler):
+    answer: Any
+
+    def judge(self, trial: Trial, history: History) -> Any:
+        return self.answer
+
+
+@dataclass(frozen=True)
+class Suggests(Searcher):
+    answer: Callable[[History], Any]
+
+    continues = True
+
+    def suggest(self, history: History) -> Any:
+        return self.answer(history)
+
+
+PROMOTIONS: list[tuple[Callable[[History], Any], str]] = [
+    (lambda history: resume(history.trials[1]), "a resume of trial 1, which is completed; only a resting trial"),
+    (lambda history: resume(history.trials[0], until=1), "until=1: must be a whole number .*, from 3 to 4"),
+    (lambda history: resume(history.trials[0], until=9), "until=9: must be a whole number .*, from 3 to 4"),
+    (lambda history: history.trials[0], r"Trial\(0, stopped.*return resume\(trial\) of a resting trial, or None"),
+    (lambda history: 0, r"0; return resume\(trial\)"),
+    (lambda history: start({"x": 0.5}), r"a start; return resume\(trial\)"),
+    (lambda history: Suggestion("resume", {"x": 0.5}, 7), "trial 7, which does not exist"),
+]
+
+
+@pytest.mark.parametrize(("answer", "words"), PROMOTIONS)
+def test_a_wrong_promotion_is_refused_with_what_to_return(answer: Callable[[History], Any], words: str) -> None:
+    """The promotion of a completed trial hung under Ray for good, and ignored SIGTERM."""
+    with pytest.raises(WrongAnswer, match=rf"Promotes\.promote\(\) returned .*{words}"):
+        next_move(with_a_resting_trial(), Random(), Promotes(answer), Rules())
+
+
+def test_a_resting_trial_may_be_promoted_to_a_later_step() -> None:
+    promotes = Promotes(lambda history: resume(history.trials[0], until=np.int64(3)))  # type: ignore[arg-type]
+    move = next_move(with_a_resting_trial(), Random(), promotes, Rules())
+    assert isinstance(move, Suggestion)
+    assert (move.trial, move.until, type(move.until)) == (0, 3, int)
+
+
+@pytest.mark.parametrize("answer", [None, False, True, "STOP", "stop", 0])
+def test_only_a_verdict_judges(answer: Any) -> None:
+    """Everything else silently meant CONTINUE."""
+    history = History(SPACE, horizon=4)
+    trial = history.append(start({"x": 0.5}))
+    history.append(Report(0, 1, 0.5))
+    with pytest.raises(WrongAnswer, match=rf"returned {answer!r}; return Verdict\.STOP or Verdict\.CONTINUE"):
+        after_report(trial, history, Judges(answer), Rules())
+
+
+def test_a_wrong_verdict_ends_the_sweep_with_one_error_and_the_place(tmp_path: Path) -> None:
+    with pytest.raises(WrongAnswer) as caught:
+        simulated(tmp_path, small_sweep(scheduler=Judges("stop")))
+    told = of_own_code(caught.value)
+    assert isinstance(told, BadInput)
+    assert f"{Path(__file__).name}, line " in str(told)
+    assert recorded(tmp_path, "report") == []  # the report that it judged is taken up again
+
+
+SUGGESTIONS: list[tuple[Callable[[History], Any], str]] = [
+    (lambda history: {"x": 0.5}, r"return start\(config\), resume\(trial\)"),
+    (lambda history: [start({"x": 0.5})], r"return start\(config\)"),
+    (lambda history: start({"x": 0.5}, origin="finalist"), "origin='finalist', which is reserved"),
+    (lambda history: start({"x": 0.5}, origin="baseline"), "origin='baseline', which is reserved"),
+    (lambda history: start({"x": 0.5}, until=0.5), "until=0.5: must be a whole number of steps"),  # type: ignore[arg-type]
+    (lambda history: start({"x": 0.5}, until="3"), "until='3': must be a whole number of steps"),  # type: ignore[arg-type]
+    (lambda history: start({"x": 0.5}, until=True), "until=True: must be a whole number of steps"),
+    (lambda history: start({"x": 0.5}, until=-3), "until=-3: must be .*, from 1 to 4"),
+    (lambda history: start({"x": 0.5}, until=5), "until=5: must be .*, from 1 to 4"),
+    (lambda history: fork(history.trials[1], 2, {"x": 0.5}, until=2), "until=2: must be .*, from 3 to 4"),
+    (lambda history: start({"x": 0.5}, evidence=3), "evidence=3: must be text"),  # type: ignore[arg-type]
+    (lambda history: start({"x": 0.5}, evidence=None), "evidence=None: must be text"),  # type: ignore[arg-type]
+    (lambda history: start({"x": 0.5}, memo={"a": 1}), r"memo={'a': 1}: must be text, such as json\.dumps"),  # type: ignore[arg-type]
+    (lambda history: start({"x": 0.5}, origin=None), "origin=None: must be a word"),  # type: ignore[arg-type]
+    (lambda history: start([0.5]), r"config=\[0\.5\]: must be a dict"),  # type: ignore[arg-type]
+    (lambda history: sys.exit("enough"), "failed: SystemExit: enough"),
+]
+
+
+@pytest.mark.parametrize(("answer", "words"), SUGGESTIONS)
+def test_a_wrong_suggestion_is_an_error_of_its_searcher(answer: Callable[[History], Any], words: str) -> None:
+    """A share as `until` stopped every trial at its first step; the origin of finalists made a sweep endless."""
+    move = next_move(with_a_resting_trial(), Suggests(answer), RunToEnd(), Rules())
+    assert isinstance(move, Instead)
+    assert isinstance(move.move, Suggestion)
+    assert move.move.origin == "fallback"
+    with pytest.raises(AssertionError, match=rf"Suggests.*{words}"):
+        raise AssertionError(move.why)
+
+
+def test_a_searcher_that_resumes_says_so_in_its_class() -> None:
+    @dataclass(frozen=True)
+    class Silent(Suggests):
+        continues = False
+
+    for answer in (lambda history: resume(history.trials[0]), lambda history: fork(history.trials[1], 2, {"x": 0.5})):
+        move = next_move(with_a_resting_trial(), Silent(answer), RunToEnd(), Rules())
+        assert isinstance(move, Instead)
+        assert "set `continues = True`" in move.why
+        assert isinstance(next_move(with_a_resting_trial(), Suggests(answer), RunToEnd(), Rules()), Suggestion)
+
+
+def test_a_trial_that_comes_back_as_it_went_counts_as_a_loss(tmp_path: Path) -> None:
+    """It stayed in the driver's books as running, and the sweep never ended, not even at a signal."""
+    simulated(tmp_path, small_sweep(num_samples=1))
+    ledger, clock = Ledger.write(tmp_path), SimulatedClock()
+    driver = Driver(small_sweep(num_samples=1), ledger, clock=clock)
+    with ledger.transaction():
+        driver._recorder.suggest(resume(driver.history.trials[0]))  # at its end already
+    driver.waiting.append(0)
+    simulate(driver, clock, workers=1)
+    ledger.close()
+    assert driver.finished
+    assert not driver.running
+    assert driver.history.trials[0].reason.startswith("WorkerLost: its training ended without an answer")
