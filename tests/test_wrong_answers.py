@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import pytest
 from orchestrator import BadInput
 from orchestrator.definition.bad_input import of_own_code
 from orchestrator.driver import Driver
+from orchestrator.page.health.searcher import searcher
+from orchestrator.reading.dry_run import print_plan
 from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
-from search.contract import Scheduler, Searcher, Verdict
+from search.contract import Scheduler, Searcher, Verdict, generator
 from search.history import History, Trial
 from search.records import End, Report, Status, Suggestion, fork, resume, start
 from search.rules.answers import WrongAnswer
@@ -24,6 +27,7 @@ from search.rules.conduct import Instead, Rules, after_report, next_move
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.random import Random
 from search.space import Space, uniform
+from tests.records_on_disk import read
 from tests.support import recorded, simulated, small_sweep
 
 SPACE = Space({"x": uniform(0, 1)})
@@ -172,3 +176,67 @@ def test_a_trial_that_comes_back_as_it_went_counts_as_a_loss(tmp_path: Path) -> 
     assert driver.finished
     assert not driver.running
     assert driver.history.trials[0].reason.startswith("WorkerLost: its training ended without an answer")
+
+
+@dataclass(frozen=True)
+class FailsFrom(Searcher):
+    """Fails once it has so many trials."""
+
+    trials: int
+
+    def suggest(self, history: History) -> Suggestion:
+        if len(history.trials) >= self.trials:
+            raise IndexError("list index out of range")
+        return start(history.space.sample(generator(history)))
+
+
+@pytest.mark.parametrize(("fails_from", "is_found"), [(0, True), (2, True), (3, False)])
+def test_a_searcher_that_fails_most_of_the_time_is_a_serious_finding(
+    tmp_path: Path, fails_from: int, is_found: bool
+) -> None:
+    """It passed as success: "Suggestions 6 fallback", and no finding."""
+    simulated(tmp_path, small_sweep(searcher=FailsFrom(fails_from), num_samples=6))
+    found = searcher(read(tmp_path))
+    assert [finding.severity for finding in found] == ["serious"] * is_found
+    for finding in found:
+        assert f"failed at {6 - fails_from} of 6 suggestions" in finding.sentence
+        assert f"{Path(__file__).name}, line " in finding.evidence
+
+
+def test_an_error_of_the_searcher_is_shown_with_its_place(tmp_path: Path) -> None:
+    simulated(tmp_path, small_sweep(searcher=FailsFrom(2), num_samples=3))
+    told = [row["text"].splitlines()[0] for row in recorded(tmp_path, "event") if row["kind"] == "fallback"]
+    assert len(told) == 1
+    assert told[0].startswith("FailsFrom failed: IndexError: list index out of range (")
+    assert re.search(rf"{Path(__file__).name}, line \d+: raise IndexError", told[0])
+
+
+@dataclass(frozen=True)
+class Remembers(Searcher):
+    asked: list[int] = field(default_factory=list)
+
+    def suggest(self, history: History) -> Suggestion:
+        self.asked.append(len(history))
+        return start(history.space.sample(np.random.default_rng(len(self.asked))))
+
+
+@dataclass(frozen=True)
+class Draws(Searcher):
+    def suggest(self, history: History) -> Suggestion:
+        return start(history.space.sample(np.random.default_rng()))
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (FailsFrom(3), r"FailsFrom failed: IndexError: .* \(.*, line \d+: raise"),
+        (Suggests(lambda history: {}), r"Suggests\.suggest\(\) returned {}; return start\(config\).* \(.*, line"),
+        (Suggests(lambda history: start({})), r"Suggests\.suggest\(\) returned {}: .*is missing.* \(.*, line"),
+        (Remembers(), r"Remembers\.suggest\(\) is not a function of the history"),
+        (Draws(), r"Draws\.suggest\(\) is not a function of the history.* generator\(history\)"),
+    ],
+)
+def test_a_dry_run_ends_with_the_error_of_a_searcher(made: Searcher, words: str, tmp_path: Path) -> None:
+    """It printed "(fallback)" five times, with no reason."""
+    with pytest.raises(BadInput, match=words):
+        print_plan(small_sweep(searcher=made), tmp_path / "run")

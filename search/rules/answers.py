@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from search.contract import Scheduler, Searcher, Verdict
+from search.domain.constraints import ConstraintFailed
 from search.history import History, Trial
 from search.records import BASELINE, FINALIST, Status, Suggestion
 
@@ -33,7 +34,7 @@ class WrongAnswer(ValueError):
 
 
 def checked_suggestion(answer: object, history: History, searcher: Searcher) -> Suggestion | None:
-    """The suggestion with plain values if it can run; None if there is no room. Raises WrongAnswer, or the space's error."""
+    """The suggestion with plain values if it can run; None if there is no room. Raises WrongAnswer."""
     ways = "start(config), resume(trial), fork(trial, step, config), Enough(reason) or None"
     suggestion = _sound(answer, history, searcher, "suggest", ways)
     if suggestion.origin in RESERVED:
@@ -53,7 +54,12 @@ def checked_suggestion(answer: object, history: History, searcher: Searcher) -> 
     _check_place(suggestion, history, searcher, "suggest")
     if suggestion.kind == "resume":
         return suggestion
-    return replace(suggestion, config=history.space.check(suggestion.config))
+    try:
+        return replace(suggestion, config=history.space.check(suggestion.config))
+    except ConstraintFailed:
+        raise
+    except ValueError as error:
+        raise WrongAnswer(searcher, "suggest", f"returned {error}") from error
 
 
 def checked_promotion(answer: object, history: History, scheduler: Scheduler) -> Suggestion | None:

@@ -50,6 +50,7 @@ from search.task import FULL
 from search.wording import FAILED_ALIKE
 
 NEARLY = 1e-9  # of a full training: tolerance, because sums of shares are not exact
+NO_CHECKPOINT = "no checkpoint of trial"  # how the reason begins with which a fork is replaced
 SAME_FAILURES = 3  # this many failures of one kind stop the run, unless a trial has got further
 
 
@@ -266,7 +267,7 @@ def without_checkpoint(suggestion: Suggestion, history: History) -> Suggestion:
 
     The trial that it would have replaced resumes, or the fork's configuration starts afresh.
     """
-    why = f"no checkpoint of trial {suggestion.parent} at step {suggestion.parent_step} to fork from"
+    why = f"{NO_CHECKPOINT} {suggestion.parent} at step {suggestion.parent_step} to fork from"
     replaced = None if suggestion.replaces is None else history.trials[suggestion.replaces]
     if replaced is not None and replaced.status is Status.STOPPED:
         return resume(replaced, until=suggestion.until, origin=FALLBACK, evidence=why)
