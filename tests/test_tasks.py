@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,11 +165,11 @@ def test_an_interrupted_trial_of_a_task_that_is_gone_is_left(tmp_path: Path) -> 
 # Waiting, and thinking ahead.
 
 
+@dataclass(frozen=True)
 class Thinking(Searcher):
     """Counts how often it is asked, and when."""
 
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, int]] = []
+    calls: list[tuple[str, int]] = field(default_factory=list, repr=False)
 
     def prepare(self, history: History) -> None:
         self.calls.append(("prepare", len(history)))

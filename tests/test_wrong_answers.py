@@ -240,3 +240,84 @@ def test_a_dry_run_ends_with_the_error_of_a_searcher(made: Searcher, words: str,
     """It printed "(fallback)" five times, with no reason."""
     with pytest.raises(BadInput, match=words):
         print_plan(small_sweep(searcher=made), tmp_path / "run")
+
+
+class Counts(Searcher):
+    """Keeps a state that a sweep which continues would have forgotten."""
+
+    def __init__(self, calls: int = 0) -> None:
+        self.calls = calls
+
+    def suggest(self, history: History) -> Suggestion:
+        self.calls += 1
+        return start({"x": 0.001 * self.calls})
+
+
+@dataclass
+class Thaws(Searcher):
+    calls: int = 0
+
+    def suggest(self, history: History) -> Suggestion:
+        return start({"x": 0.5})
+
+
+class CountsReports(Scheduler):
+    def __init__(self) -> None:
+        self.reports = 0
+
+    def judge(self, trial: Trial, history: History) -> Verdict:
+        return Verdict.CONTINUE
+
+
+class Plain(Searcher):
+    """Has no field, so it can keep nothing."""
+
+    def suggest(self, history: History) -> Suggestion:
+        return start(history.space.sample(generator(history)))
+
+
+@dataclass(frozen=True)
+class PromotesUnsaid(Promotes):
+    resumes = False
+
+
+@dataclass(frozen=True)
+class Answers(Plain):
+    remains: Any = None
+    error: Exception | None = None
+
+    def remaining(self, history: History) -> Any:
+        return self.remains
+
+    def check(self, space: Space) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+@dataclass(frozen=True)
+class CutsList(Judges):
+    def cuts(self, horizon: int) -> Any:
+        return [2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"searcher": Counts()}, r"searcher=Counts\): .*has calls.*\n  @dataclass\(frozen=True\)\n  class Counts\(Searcher\):"),
+        ({"searcher": Thaws()}, r"\n  @dataclass\(frozen=True\)\n  class Thaws\(Searcher\):"),
+        ({"scheduler": CountsReports()}, r"\n  @dataclass\(frozen=True\)\n  class CountsReports\(Scheduler\):"),
+        ({"scheduler": PromotesUnsaid(lambda history: None)}, "Add `resumes = True` to the class PromotesUnsaid"),
+        ({"searcher": Answers(remains=5)}, r"Answers\.remaining\(\) returned 5; return a list of configurations, or None"),
+        ({"searcher": Answers(error=KeyError("lr"))}, r"Answers\.check\(\) failed: KeyError: 'lr' \(.*, line \d+"),
+        ({"searcher": Answers(error=ValueError("no x"))}, r"Sweep\(searcher=Answers\(.*\): no x"),
+        ({"scheduler": CutsList(None)}, r"CutsList\.cuts\(\) returned \[2\]; return text"),
+    ],
+)  # fmt: skip
+def test_a_class_that_breaks_the_contract_is_refused_before_the_start(changes: dict[str, Any], words: str) -> None:
+    """After a kill, a searcher that counted its calls began anew: trials 4 and 5 repeated trials 0 and 1."""
+    with pytest.raises(BadInput, match=words):
+        small_sweep(**changes)
+
+
+def test_a_class_without_fields_needs_no_dataclass() -> None:
+    assert isinstance(small_sweep(searcher=Plain()).searcher, Plain)
