@@ -15,13 +15,16 @@ import pytest
 from orchestrator import BadInput
 from orchestrator.definition.bad_input import of_own_code
 from orchestrator.driver import Driver
+from orchestrator.errors import NotTheSame
+from orchestrator.main import guarded
 from orchestrator.page.health.searcher import searcher
+from orchestrator.reading.audit import print_audit
 from orchestrator.reading.dry_run import print_plan
 from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from search.contract import Scheduler, Searcher, Verdict, generator
 from search.history import History, Trial
-from search.records import End, Report, Status, Suggestion, fork, resume, start
+from search.records import End, Over, Report, Status, Suggestion, fork, resume, start
 from search.rules.answers import WrongAnswer
 from search.rules.conduct import Instead, Rules, after_report, next_move
 from search.schedulers.run_to_end import RunToEnd
@@ -303,7 +306,7 @@ class CutsList(Judges):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"searcher": Counts()}, r"searcher=Counts\): .*has calls.*\n  @dataclass\(frozen=True\)\n  class Counts\(Searcher\):"),
+        ({"searcher": Counts()}, r"searcher=Counts\): .*it keeps calls.*\n  @dataclass\(frozen=True\)\n  class Counts\(Searcher\):"),
         ({"searcher": Thaws()}, r"\n  @dataclass\(frozen=True\)\n  class Thaws\(Searcher\):"),
         ({"scheduler": CountsReports()}, r"\n  @dataclass\(frozen=True\)\n  class CountsReports\(Scheduler\):"),
         ({"scheduler": PromotesUnsaid(lambda history: None)}, "Add `resumes = True` to the class PromotesUnsaid"),
@@ -321,3 +324,35 @@ def test_a_class_that_breaks_the_contract_is_refused_before_the_start(changes: d
 
 def test_a_class_without_fields_needs_no_dataclass() -> None:
     assert isinstance(small_sweep(searcher=Plain()).searcher, Plain)
+
+
+def test_an_audit_says_whether_the_code_of_a_searcher_has_changed(tmp_path: Path) -> None:
+    """It always said "If the code of a searcher or scheduler has changed since"."""
+
+    @dataclass(frozen=True)
+    class Edited(Searcher):
+        def suggest(self, history: History) -> Suggestion:
+            return start(history.space.sample(generator(history, "edited")))
+
+    simulated(tmp_path, small_sweep(searcher=Draws(), num_samples=2))
+    with pytest.raises(NotTheSame, match=r"The code of Draws\(\) has not changed since, so .*generator\(history\)"):
+        print_audit(small_sweep(searcher=Draws(), num_samples=2), tmp_path)
+    Edited.__qualname__ = "Draws"
+    with pytest.raises(NotTheSame, match=r"The code of Draws\(\) has changed since; audit with the code"):
+        print_audit(small_sweep(searcher=Edited(), num_samples=2), tmp_path)
+
+
+def test_a_searcher_that_returns_nothing_is_asked_for_its_return() -> None:
+    move = next_move(History(SPACE, horizon=4), Suggests(lambda history: None), RunToEnd(), Rules())
+    assert move == Over("Suggests has nothing to suggest: suggest() returned None, so a return may be missing in it")
+
+
+def test_an_exit_in_a_scheduler_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program ended with code 1 and not a word."""
+    monkeypatch.setattr(sys, "argv", ["sweep.py"])
+
+    def leaves() -> None:
+        sys.exit("enough now")
+
+    assert guarded(leaves) == 1
+    assert re.match(rf"error: enough now \(.*{Path(__file__).name}, line \d+: sys\.exit", capsys.readouterr().err)

@@ -27,10 +27,10 @@ def check(name: str, part: Searcher | Scheduler) -> None:
     is_frozen = is_dataclass(kind) and kind.__dataclass_params__.frozen
     if not is_frozen and getattr(part, "__dict__", None):
         raise BadInput(
-            f"Sweep({name}={kind.__name__}): a {name} keeps no state of its own: a sweep that continues begins with a new "
-            f"one, which would repeat what it has forgotten. {kind.__name__} has {', '.join(vars(part))}. Make settings the "
-            "fields of a frozen dataclass, and read all else from the history:\n"
-            f"  @dataclass(frozen=True)\n  class {kind.__name__}({kind.__base__.__name__}):"  # type: ignore[union-attr]
+            f"Sweep({name}={kind.__name__}): it keeps {', '.join(vars(part))}, and a sweep that continues begins with a new {name}, "
+            "which has forgotten what changed there. Write\n"
+            f"  @dataclass(frozen=True)\n  class {kind.__name__}({kind.__bases__[0].__name__}):\n"
+            "with its settings as fields, and read all else from the history."
         )
     if isinstance(part, Scheduler) and type(part).promote is not Scheduler.promote and not part.resumes:
         raise BadInput(
