@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import linecache
 import re
 import sys
 from collections.abc import Callable
@@ -326,20 +328,38 @@ def test_a_class_without_fields_needs_no_dataclass() -> None:
     assert isinstance(small_sweep(searcher=Plain()).searcher, Plain)
 
 
-def test_an_audit_says_whether_the_code_of_a_searcher_has_changed(tmp_path: Path) -> None:
+OWN = """
+from dataclasses import dataclass
+import numpy as np
+from search.contract import Searcher
+from search.records import start
+
+@dataclass(frozen=True)
+class Own(Searcher):
+    def suggest(self, history):
+        return start(history.space.sample(np.random.default_rng(SEED)))
+"""
+
+
+def test_an_audit_says_whether_the_code_of_a_searcher_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It always said "If the code of a searcher or scheduler has changed since"."""
 
-    @dataclass(frozen=True)
-    class Edited(Searcher):
-        def suggest(self, history: History) -> Suggestion:
-            return start(history.space.sample(generator(history, "edited")))
+    def own(seed: str) -> Any:
+        (tmp_path / "own_searcher.py").write_text(OWN.replace("SEED", seed))
+        sys.modules.pop("own_searcher", None)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        return small_sweep(searcher=importlib.import_module("own_searcher").Own(), num_samples=2)
 
-    simulated(tmp_path, small_sweep(searcher=Draws(), num_samples=2))
-    with pytest.raises(NotTheSame, match=r"The code of Draws\(\) has not changed since, so .*generator\(history\)"):
-        print_audit(small_sweep(searcher=Draws(), num_samples=2), tmp_path)
-    Edited.__qualname__ = "Draws"
-    with pytest.raises(NotTheSame, match=r"The code of Draws\(\) has changed since; audit with the code"):
-        print_audit(small_sweep(searcher=Edited(), num_samples=2), tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    simulated(tmp_path / "run", own(""))
+    with pytest.raises(NotTheSame, match=r"The code of Own\(\) has not changed since, so .*generator\(history\)"):
+        print_audit(own(""), tmp_path / "run")
+    with pytest.raises(NotTheSame, match=r"The code of Own\(\) has changed since; audit with the code"):
+        print_audit(own("len(history)"), tmp_path / "run")
 
 
 def test_a_searcher_that_returns_nothing_is_asked_for_its_return() -> None:
