@@ -170,12 +170,13 @@ def test_a_searcher_that_resumes_says_so_in_its_class() -> None:
 
 def test_a_trial_that_comes_back_as_it_went_counts_as_a_loss(tmp_path: Path) -> None:
     """It stayed in the driver's books as running, and the sweep never ended, not even at a signal."""
-    simulated(tmp_path, small_sweep(num_samples=1))
+    sweep = small_sweep(num_samples=1)
+    done = simulated(tmp_path, sweep).history.trials[0]
     ledger, clock = Ledger.write(tmp_path), SimulatedClock()
-    driver = Driver(small_sweep(num_samples=1), ledger, clock=clock)
     with ledger.transaction():
-        driver._recorder.suggest(resume(driver.history.trials[0]))  # at its end already
-    driver.waiting.append(0)
+        ledger.add_sweep(sweep, "", [])
+        ledger.add_suggestion(0, resume(done), seed=1)  # at its end already
+    driver = Driver(sweep, ledger, clock=clock)
     simulate(driver, clock, workers=1)
     ledger.close()
     assert driver.finished
