@@ -48,7 +48,8 @@ def of_own_code(error: Exception) -> BadInput | None:
     Search the frames below the one that caught the error: all others there are ours or a library's. None: it is our fault.
     """
     if isinstance(error, WrongAnswer):
-        return BadInput(f"{error} ({place_of(error)})")
+        where = place_of(error)
+        return BadInput(f"{error} ({where})" if where else str(error))
     raised = (error.__cause__ if isinstance(error, ConstraintFailed) else None) or error
     frames = [frame for frame in traceback.extract_tb(raised.__traceback__) if _is_users(frame.filename)]
     if isinstance(error, ConstraintFailed):
