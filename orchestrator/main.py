@@ -21,7 +21,7 @@ from orchestrator.console.explain import explain
 from orchestrator.console.handing_over import hand_over
 from orchestrator.console.signals import Signals
 from orchestrator.console.turns import alone
-from orchestrator.definition.bad_input import in_words, needs_arguments, of_own_code, place, tell_uncaught
+from orchestrator.definition.bad_input import in_words, needs_arguments, of_own_code, place, place_of, tell_uncaught
 from orchestrator.errors import BadInput, Interrupted, OrchestratorError
 from orchestrator.outcome import problem_of, record_interruption, state_at_end, tell_end
 from orchestrator.record.storage import full_path
@@ -219,6 +219,9 @@ def guarded(command: Callable[..., None]) -> int:
         app.command()(command)
         return int(app(standalone_mode=False) or 0)
     except SystemExit as leave:
+        if isinstance(leave.code, str):
+            where = place_of(leave)
+            return explain(OrchestratorError(f"{leave.code}{f' ({where})' if where else ''}"))
         return leave.code if isinstance(leave.code, int) else 1
     except typer.Abort:
         return 128 + signal.SIGINT

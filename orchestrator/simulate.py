@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from orchestrator.worker.job import Answer, Job, Order, other
+from orchestrator.worker.job import NOTHING_LEFT, Answer, Job, Order, other
 from search.work import Decision, Reported
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def simulate(
                 driver.lose(order.trial, answer.lost)
             elif answer.failure:
                 driver.fail(order.trial, *answer.failure)
+            elif answer.done and order.trial in driver.running:
+                driver.lose(order.trial, NOTHING_LEFT)
             if go_on and not answer.done:
                 step(number)
             else:

@@ -116,9 +116,9 @@ def test_a_start_without_room_is_no_suggestion(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("searcher", "words"),
     [
-        (Confused(), "trial 0 cannot be resumed: it is completed"),
-        (Confused("tiny"), "no task 'tiny'"),
-        (Confused(until=2), "trial 0 is at step 2 already, and cannot be taken to step 2"),
+        (Confused(), "a resume of trial 0, which is completed"),
+        (Confused("tiny"), "task='tiny': the sweep has no task of this name"),
+        (Confused(until=2), "until=2: must be a whole number of steps, counted from the trial's start, from 3 to"),
     ],
 )
 def test_a_suggestion_that_makes_no_sense_is_replaced_and_told(tmp_path: Path, searcher: Any, words: str) -> None:

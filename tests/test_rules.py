@@ -209,18 +209,22 @@ def test_the_others_wait_for_the_first_report() -> None:
     ("says", "why"),
     [
         (start({"x": 7.0}), "x"),
-        (start({"x": 0.5}, task="none"), "no task 'none'"),
-        (Suggestion("resume", {"x": 0.1}, 0), "trial 0 cannot be resumed: it is running"),
-        (Suggestion("resume", {"x": 0.1}), "it resumes, and names no trial: use resume(trial)"),  # not the last one
+        (start({"x": 0.5}, task="none"), "suggest() returned task='none': the sweep has no task of this name"),
+        (Suggestion("resume", {"x": 0.1}, 0), "suggest() returned a resume of trial 0, which is running"),
+        (Suggestion("resume", {"x": 0.1}), "trial None, which does not exist; use resume(trial)"),  # not the last one
     ],
 )
 def test_what_makes_no_sense_is_not_done_and_something_random_is(says: Suggestion, why: str) -> None:
-    answer = move(history_of(0.1), Says(says))
+    @dataclass(frozen=True)
+    class Continues(Says):
+        continues = True
+
+    answer = move(history_of(0.1), Continues(says))
     assert isinstance(answer, Instead)
     assert why in str(answer.error)
     assert isinstance(answer.move, Suggestion)
     assert answer.move.origin == FALLBACK
-    assert answer.move.evidence.startswith("Says failed: ")
+    assert answer.move.evidence == answer.why
 
 
 def test_where_nothing_may_be_started_a_broken_searcher_ends_the_search() -> None:
@@ -429,9 +433,10 @@ def test_a_task_that_the_sweep_has_no_more_is_not_promoted() -> None:
             return Suggestion("resume", {"x": 0.1}, 0, task="small")
 
     small = Task.changed("small", 0.2, share=0.5)
-    assert next_move(
-        History(SPACE, horizon=4, tasks=[small, Task("full", 1.0)]), Random(), Promotes(), Rules()
-    ) == Suggestion("resume", {"x": 0.1}, 0, task="small")
+    history = History(SPACE, horizon=4, tasks=[small, Task("full", 1.0)])
+    history.append(start({"x": 0.1}, task="small"))
+    history.append(End(0, Status.STOPPED))
+    assert next_move(history, Random(), Promotes(), Rules()) == Suggestion("resume", {"x": 0.1}, 0, task="small")
     other = next_move(History(SPACE, horizon=4), Random(), Promotes(), Rules())
     assert isinstance(other, Suggestion)
     assert other.kind == "start"

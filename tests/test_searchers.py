@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import math
 import pkgutil
 import subprocess
@@ -117,9 +118,10 @@ def test_suggestions_lie_in_the_space_and_repeat_themselves_and_change_nothing(s
         space = SPACES[name]
         assume(suits(searcher, space))
         history = random_history(space, seed=seed, trials=trials)
-        before = records(history)
+        before, fresh = records(history), copy.deepcopy(searcher)
         suggestion = searcher.suggest(history)
         assert records(history) == before
+        assert fresh.suggest(history) == suggestion
         searcher.prepare(history)
         assert records(history) == before
         assert searcher.suggest(history) == suggestion

@@ -20,6 +20,7 @@ from orchestrator.definition.foreign_options import OF_THE_SWEEP
 from orchestrator.errors import BadInput, Interrupted, OrchestratorError, did_you_mean
 from orchestrator.failures import belongs_to_us, said
 from search.domain.constraints import ConstraintFailed
+from search.rules.answers import WrongAnswer
 
 _CALL = re.compile(r"^(\w+)(?:\.__init__|\.__new__)?\(\) (?:missing|takes|got an unexpected keyword argument '(\w+)')")
 
@@ -46,14 +47,29 @@ def of_own_code(error: Exception) -> BadInput | None:
 
     Search the frames below the one that caught the error: all others there are ours or a library's. None: it is our fault.
     """
+    if isinstance(error, WrongAnswer):
+        where = place_of(error)
+        return BadInput(f"{error} ({where})" if where else str(error))
     raised = (error.__cause__ if isinstance(error, ConstraintFailed) else None) or error
     frames = [frame for frame in traceback.extract_tb(raised.__traceback__) if _is_users(frame.filename)]
     if isinstance(error, ConstraintFailed):
         return BadInput(f"{error} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else str(error))
     if not frames:
         return None
-    last = frames[-1]
-    return BadInput(f"{last.name}() failed: {said(error)} ({last.filename}, line {last.lineno}: {last.line})")
+    return BadInput(f"{frames[-1].name}() failed: {said(error)} ({_line(frames[-1])})")
+
+
+def place_of(error: BaseException) -> str:
+    """The file and line of the user's code that raised the error, or whose answer was wrong; "" if it is not the user's."""
+    if isinstance(error, WrongAnswer):
+        code = getattr(error.method, "__code__", None)
+        return "" if code is None else f"{code.co_filename}, line {code.co_firstlineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    return _line(frames[-1]) if frames else ""
+
+
+def _line(frame: traceback.FrameSummary) -> str:
+    return f"{frame.filename}, line {frame.lineno}: {frame.line}"
 
 
 def _is_users(filename: str) -> bool:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.definition import from_found
+from orchestrator.definition import from_found, own_class
 from orchestrator.definition.identity import ADDRESS, identity
 from orchestrator.definition.machine import HAVE
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.money.amounts import USD, Amount
 from orchestrator.money.devices import device_name
 from orchestrator.money.prices import CPU, GPU, held_by_trial, prices_of
-from search.contract import Searcher
+from search.contract import Scheduler, Searcher
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
 from search.task import FULL, Task
@@ -41,6 +41,7 @@ DRAWS = 2000  # random configurations, to estimate the share that meets the cons
 
 def on_description(sweep: Sweep) -> None:
     """Raise BadInput for parts that do not go together."""
+    own_class.ask(sweep)
     _parts(sweep)
     _placeholders(sweep)
     _identities(sweep)
@@ -93,6 +94,8 @@ def kind(name: str, value: object, wanted: type) -> None:
     if objection := as_class(f"Sweep({name}={shown(value)})", value, wanted):
         raise BadInput(objection)
     if isinstance(value, wanted):
+        if isinstance(value, (Searcher, Scheduler)):
+            own_class.check(name, value)
         return
     if wanted is Space:
         wrap = "write Space({…}) around the dict." if isinstance(value, Mapping) else "write space=Space({…})."

@@ -46,6 +46,11 @@ def sources_of(workload: Any) -> dict[str, Source]:
         code = code.func
     if not hasattr(code, "__qualname__"):  # an object that is called
         code = type(code)
+    return sources_of_code(code)
+
+
+def sources_of_code(code: Any) -> dict[str, Source]:
+    """The same of a function or a class; empty for ours."""
     if (getattr(code, "__module__", None) or "").partition(".")[0] in OURS:
         return {}
     place, found = _place(code), {}

@@ -9,6 +9,7 @@ from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 
+from orchestrator.definition.bad_input import place_of
 from orchestrator.driving.retention import Retention
 from orchestrator.errors import StorageError, did_you_mean
 from orchestrator.failures import reason, shortened, signature
@@ -95,8 +96,8 @@ class Recorder:
     def instead(self, move: Instead) -> Suggestion | Over:
         """Record and show that the searcher raised an error; returns the move to make instead."""
         instead = "a random configuration instead" if self._history.room else "nothing more may be started"
-        trace = "".join(traceback.format_exception(move.error))
-        self.tell(FALLBACK, f"{move.why}; {instead}\n{trace}")
+        trace, where = "".join(traceback.format_exception(move.error)), place_of(move.error)
+        self.tell(FALLBACK, f"{move.why}{f' ({where})' if where else ''}; {instead}\n{trace}")
         return move.move
 
     def with_parent(self, suggestion: Suggestion) -> Suggestion:

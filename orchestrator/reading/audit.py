@@ -15,10 +15,12 @@ from typing import Any
 from rich.console import Console
 
 from orchestrator.console.plurals import plural
+from orchestrator.definition.sources import Source, edited
 from orchestrator.errors import NotTheSame
 from orchestrator.failures import shortened
 from orchestrator.record.encoding import record_of, suggestion_row, to_json
 from orchestrator.record.ledger import Ledger
+from orchestrator.record.provenance import deciders
 from orchestrator.record.warm_start import TRANSFER, earlier_histories
 from orchestrator.secrets import masked
 from orchestrator.sweep import Sweep
@@ -94,6 +96,7 @@ def print_audit(sweep: Sweep, folder: Path) -> None:
     ledger = Ledger.read(folder)
     try:
         findings = audit(sweep, ledger)
+        before, now = ledger.sweep()["code"].get("deciders", {}), deciders(sweep)
     finally:
         ledger.close()
     console = Console(highlight=False)
@@ -103,10 +106,22 @@ def print_audit(sweep: Sweep, folder: Path) -> None:
         console.print(f"{plural(findings.before, 'decision')} before the last change of the sweep not audited")
     if findings.differences:
         raise NotTheSame(
-            f"{folder.name}: the record differs from what the rules say, first in {findings.differences[0]}. If the code of "
-            "a searcher or scheduler has changed since, audit with the code that made the run."
+            f"{folder.name}: the record differs from what the rules say, first in {findings.differences[0]}. {_why(before, now)}"
         )
     console.print(f"{folder.name}: {plural(findings.decisions, 'decision')} derived again, all as recorded")
+
+
+def _why(before: Mapping[str, Source], now: Mapping[str, Source]) -> str:
+    """Why decisions may differ, by the source of the user's own searcher and scheduler at the start and now."""
+    if changed := edited(before, now):
+        return f"The code of {', '.join(changed)} has changed since; audit with the code that made the run."
+    if not now or before.keys() != now.keys():
+        return "If the code of a searcher or scheduler has changed since, audit with the code that made the run."
+    own = ", ".join(name for name in now if name.endswith("()"))
+    return (
+        f"The code of {own} has not changed since, so its decisions do not depend on the history alone: it keeps "
+        "a state, or takes randomness from elsewhere than generator(history). The sweep's --dry-run asks it twice and compares."
+    )
 
 
 class _Auditor:

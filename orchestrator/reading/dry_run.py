@@ -23,6 +23,7 @@ from orchestrator.definition.wording import named
 from orchestrator.driver import Driver
 from orchestrator.driving.continuation import new_baseline_words
 from orchestrator.money.prices import held_by_trial
+from orchestrator.reading.asked_twice import ask_twice, fresh_copy
 from orchestrator.reading.influence_needs import needs_rows
 from orchestrator.reading.out_of_time import is_used_up, time_row
 from orchestrator.reading.planned_cost import configurations, forecast_rows, limit_rows
@@ -42,6 +43,8 @@ from trainables.contract import CommandLine, Policy
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
+    from orchestrator.worker.job import Order
+    from search.contract import Searcher
 
 SMALL_SHARE = 1 / 200  # of the space: below this, suggestions crowd into the small allowed part
 FIRST = 5  # trainings to show
@@ -188,19 +191,28 @@ def first_trials(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> l
                 (copy.parent / run).symlink_to(earlier)
         ledger = Ledger.write(copy)
         try:
-            return _walk(Driver(sweep, ledger, retry_failed=retry_failed))
+            fresh = fresh_copy(sweep.searcher)
+            return _walk(Driver(sweep, ledger, retry_failed=retry_failed), fresh)
         finally:
             ledger.close()
 
 
-def _walk(driver: Driver) -> list[tuple[Trial, int]]:
-    """The first trainings, each with its last step: the engine of `simulate.py` without the training."""
+def _walk(driver: Driver, fresh: Searcher) -> list[tuple[Trial, int]]:
+    """The first trainings, each with its last step: the engine of `simulate.py` without the training.
+
+    `fresh`: a copy of the searcher that nobody has asked yet.
+    """
+
+    def following() -> Order | None:
+        ask_twice(driver, fresh)
+        return driver.next()
+
     begun: list[tuple[Trial, int]] = []
     driver.workers = workers = at_once_here(driver.sweep)
     free, reports, seconds, value = list(range(workers)), 0, 0.0, _unremarkable(driver.sweep)
     due: list[tuple[float, int, int, int, int]] = []  # heap: time, worker, trial, step to report, last step
     while len(begun) < FIRST and reports < MOST_REPORTS:
-        while free and len(begun) < FIRST and (order := driver.next()) is not None:
+        while free and len(begun) < FIRST and (order := following()) is not None:
             if order.assignment is None or order.kind != "train":
                 driver.finish_job(order, {})
                 continue

@@ -16,7 +16,7 @@ from orchestrator.record.encoding import (
     to_json,
     used_text,
 )
-from orchestrator.record.provenance import code
+from orchestrator.record.provenance import code, deciders
 from orchestrator.secrets import masked, masked_value
 from search.records import Status, Suggestion, Used
 from search.work import Decision
@@ -44,7 +44,7 @@ class Appends(ABC):
         ]
         self._insert(
             "sweep", description=to_json(sweep.describe() | {"trains_on": isinstance(sweep.workload, Workload)}),
-            parameters=to_json(parameters), code=to_json(code()), command=to_json(masked_value(list(command))),
+            parameters=to_json(parameters), code=to_json(code() | {"deciders": deciders(sweep)}), command=to_json(masked_value(list(command))),
             change=masked(change),
         )  # fmt: skip
 

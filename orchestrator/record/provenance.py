@@ -7,10 +7,14 @@ import platform
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.console.typed_command import recorded_command
+from orchestrator.definition.sources import Source, sources_of_code
 from orchestrator.secrets import masked_words
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Sweep
 
 
 def code() -> dict[str, Any]:
@@ -36,3 +40,8 @@ def code() -> dict[str, Any]:
         "typed": masked_words(recorded_command()) if program else [],
         "versions": versions,
     }
+
+
+def deciders(sweep: Sweep) -> dict[str, Source]:
+    """The source of the user's own searcher and scheduler; empty for ours."""
+    return sources_of_code(type(sweep.searcher)) | sources_of_code(type(sweep.scheduler))

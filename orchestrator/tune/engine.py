@@ -27,7 +27,7 @@ from orchestrator.tune.nodes import unfit_nodes, why_lost_on
 from orchestrator.tune.seat import Seat
 from orchestrator.tune.suspects import Suspects
 from orchestrator.tune.waiting_seats import WaitingSeats, shortage
-from orchestrator.worker.job import Order
+from orchestrator.worker.job import NOTHING_LEFT, Order
 from trainables.cached import store_by_value
 
 if TYPE_CHECKING:
@@ -161,6 +161,8 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
             elif answer.failure is not None:
                 self.driver.fail(answer.trial, *answer.failure)
                 self._suspect(result.get("node", ""), answer.trial)
+            elif answer.done and answer.trial in self.driver.running:
+                self.driver.lose(answer.trial, NOTHING_LEFT)
             if any(item.kind == "report" for item in answer.progress):
                 self._suspects.report(result.get("node", ""))
         elif job is not None and order is not None:

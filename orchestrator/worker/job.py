@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 PREPARE, TEST = "prepare", "test"
 WORDS_BYTES = 65536  # at the end of a log, in which to look for a trial's error
 
+NOTHING_LEFT = "its training ended without an answer"  # why a trial that came back as it went counts as a loss
+
 
 @dataclass(frozen=True)
 class Order:

@@ -39,6 +39,7 @@ from search.records import (
     resume,
     start,
 )
+from search.rules.answers import WrongAnswer, checked_promotion, checked_suggestion, checked_verdict
 from search.rules.baseline import awaits_baseline, baseline_of
 from search.rules.device_budget import DeviceBudget, next_unpaid
 from search.rules.finalists import confirm, winner
@@ -49,6 +50,7 @@ from search.task import FULL
 from search.wording import FAILED_ALIKE
 
 NEARLY = 1e-9  # of a full training: tolerance, because sums of shares are not exact
+NO_CHECKPOINT = "no checkpoint of trial"  # how the reason begins with which a fork is replaced
 SAME_FAILURES = 3  # this many failures of one kind stop the run, unless a trial has got further
 
 
@@ -97,7 +99,7 @@ class Instead:
     """The searcher failed with `error`; `why` says so in one line, and `move` replaces its suggestion."""
 
     move: Suggestion | Over
-    error: Exception
+    error: Exception | SystemExit
     why: str
 
 
@@ -187,7 +189,7 @@ def after_report(trial: Trial, history: History, scheduler: Scheduler, rules: Ru
         return ()  # it rests as soon as its checkpoint is written
     if (spent := out_of_budget(trial, history, rules)) is not None:
         return (spent,)
-    if judged and scheduler.judge(trial, history) is Verdict.STOP:
+    if judged and checked_verdict(scheduler.judge(trial, history), scheduler) is Verdict.STOP:
         cut = end(Status.STOPPED, f"{type(scheduler).__name__} at step {step}")
         return (Judged(trial.number, repr(scheduler)), cut)
     return ()
@@ -265,7 +267,7 @@ def without_checkpoint(suggestion: Suggestion, history: History) -> Suggestion:
 
     The trial that it would have replaced resumes, or the fork's configuration starts afresh.
     """
-    why = f"no checkpoint of trial {suggestion.parent} at step {suggestion.parent_step} to fork from"
+    why = f"{NO_CHECKPOINT} {suggestion.parent} at step {suggestion.parent_step} to fork from"
     replaced = None if suggestion.replaces is None else history.trials[suggestion.replaces]
     if replaced is not None and replaced.status is Status.STOPPED:
         return resume(replaced, until=suggestion.until, origin=FALLBACK, evidence=why)
@@ -309,8 +311,8 @@ def _search(
         answer = points_first(rules.points, history, searcher)
         if isinstance(answer, Enough):
             return Over(f"{type(searcher).__name__}: {answer.reason}")
-        return None if answer is None else _checked(answer, history)
-    except Exception as error:  # a failing searcher must not end the sweep
+        return None if answer is None else checked_suggestion(answer, history, searcher)
+    except (Exception, SystemExit) as error:  # a failing searcher must not end the sweep
         return _instead(error, history, searcher)
 
 
@@ -320,8 +322,7 @@ def _sure_move(history: History, scheduler: Scheduler, rules: Rules) -> Suggesti
         return None
     if (move := next_retry(history) or next_unpaid(history) or new_baseline(history, rules)) is not None:
         return move
-    promoted = scheduler.promote(history)
-    return promoted if promoted is not None and history.task(promoted.task) is not None else None
+    return checked_promotion(scheduler.promote(history), history, scheduler)
 
 
 def _last_move(history: History, rules: Rules) -> Suggestion | None:
@@ -333,29 +334,13 @@ def _last_move(history: History, rules: Rules) -> Suggestion | None:
     return again if again is not None and is_covered(again, history, rules) else None
 
 
-def _checked(suggestion: Suggestion, history: History) -> Suggestion | None:
-    """The suggestion if it can run, None if there is no room; raises ValueError if it is not valid."""
-    if not history.allows(suggestion):
-        return None
-    if history.task(suggestion.task) is None:
-        raise ValueError(f"no task {suggestion.task!r}")
-    if suggestion.kind == "resume":
-        if suggestion.trial is None:
-            raise ValueError("it resumes, and names no trial: use resume(trial)")
-        trial = history.trials[suggestion.trial]
-        if trial.status is not Status.STOPPED:
-            raise ValueError(f"trial {trial.number} cannot be resumed: it is {trial.status.value}")
-        if suggestion.until is not None and suggestion.until <= trial.step:
-            raise ValueError(
-                f"trial {trial.number} is at step {trial.step} already, and cannot be taken to step {suggestion.until}"
-            )
-        return suggestion
-    return replace(suggestion, config=history.space.check(suggestion.config))
-
-
-def _instead(error: Exception, history: History, searcher: Searcher) -> Instead:
+def _instead(error: Exception | SystemExit, history: History, searcher: Searcher) -> Instead:
     """Replaces a failed searcher's suggestion by a random configuration, or by the end of the search without room."""
-    why = f"{type(searcher).__name__} failed: {type(error).__name__}: {error}"
+    why = (
+        str(error)
+        if isinstance(error, WrongAnswer)
+        else f"{type(searcher).__name__} failed: {type(error).__name__}: {error}"
+    )
     if not history.room:
         return Instead(Over(why), error, why)
     try:
@@ -389,6 +374,8 @@ def _why_nothing(history: History, searcher: Searcher, rules: Rules, move: objec
         started, limit = history.started, history.limit or 0
         asked = f", and {limit:,} were asked for" if started > limit else ""
         return f"{started:,} configuration{' has' if started == 1 else 's have'} been started{asked}"
+    if not history.trials:
+        return f"{type(searcher).__name__} has nothing to suggest: suggest() returned None, so a return may be missing in it"
     return f"{type(searcher).__name__} has nothing more to suggest"
 
 

@@ -18,6 +18,7 @@ from orchestrator.page.health.overfitting import overfitting
 from orchestrator.page.health.progress import baseline_is_best, few_trials
 from orchestrator.page.health.resumed import resumed
 from orchestrator.page.health.rungs import rungs
+from orchestrator.page.health.searcher import searcher
 from orchestrator.page.health.shared import shared
 from orchestrator.page.health.starts import starts
 from orchestrator.page.health.waiting import waiting
@@ -26,6 +27,7 @@ from orchestrator.page.recorded import Recorded
 
 CHECKS: tuple[Callable[[Recorded], list[Finding]], ...] = (
     failures,
+    searcher,
     alike,
     few_trials,
     baseline_is_best,
