@@ -43,8 +43,8 @@ class Trial:
         self.in_space = True  # False: the configuration is outside the present space (a baseline, an older space)
         self.status = Status.RUNNING
         self.reason = ""
-        self.steps: tuple[int, ...] = ()  # increasing; not to be changed by a searcher or a scheduler, like `losses`
-        self.losses: tuple[float, ...] = ()  # same length; all finite, except perhaps the last
+        self.steps: list[int] = []  # increasing
+        self.losses: list[float] = []  # same length; all finite, except perhaps the last
         self.metrics: Mapping[str, float] = {}  # all measurements of the last report, with the user's sign
         self.cost_seconds = 0.0
         self.first_seconds = 0.0  # of its first report, in which its worker may still import, compile or read the data
@@ -96,8 +96,8 @@ class Trial:
         """Add a report; only the history calls this."""
         if not self.steps:
             self.first_seconds = report.cost_seconds
-        self.steps += (report.step,)
-        self.losses += (report.loss,)
+        self.steps.append(report.step)
+        self.losses.append(report.loss)
         self.metrics = report.metrics
         self.cost_seconds += report.cost_seconds
 

@@ -75,7 +75,7 @@ def test_a_promoting_scheduler_resumes_what_a_stopping_one_left(tmp_path: Path) 
     )
     resumed = [row["trial"] for row in recorded(tmp_path, "suggestion") if row["kind"] == "resume"]
     assert set(resumed) <= stopped
-    assert all(list(trial.steps) == list(range(1, trial.step + 1)) for trial in driver.history)
+    assert all(trial.steps == list(range(1, trial.step + 1)) for trial in driver.history)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_cut_off_anywhere_a_sweep_ends_complete(tmp_path: Path, scheduler: Any) 
         driver = simulated(folder, small_sweep(**changes), workers=2)
         assert sequence(folder)[: len(before)] == before
         assert len(driver.history.trials) == 6
-        assert all(list(trial.steps) == list(range(1, trial.step + 1)) for trial in driver.history)
+        assert all(trial.steps == list(range(1, trial.step + 1)) for trial in driver.history)
         assert not driver.history.having(Status.RUNNING)
         assert [row["kind"] for row in recorded(folder, "event")].count("nondeterminism") == 0
 

@@ -71,7 +71,7 @@ def test_where_all_trials_rest_the_best_are_taken_to_the_end_first(tmp_path: Pat
     taken = [row for row in rows if row["origin"] == FINALIST and row["kind"] == "resume"]
     assert len(taken) == 2
     assert all(driver.history.trials[row["trial"]].status is Status.COMPLETED for row in taken)
-    assert all(list(driver.history.trials[row["trial"]].steps) == list(range(1, 9)) for row in taken)
+    assert all(driver.history.trials[row["trial"]].steps == list(range(1, 9)) for row in taken)
     assert len(runs_of(driver)) == 2
     assert max(row["seq"] for row in taken) < min(
         row["seq"] for row in rows if row["origin"] == FINALIST and row["kind"] == "start"

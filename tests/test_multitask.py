@@ -371,7 +371,7 @@ def test_a_task_of_its_own_comes_first_and_a_promotion_is_a_new_trial() -> None:
         assert twin.number < trial.number
         assert twin.status is Status.COMPLETED
         assert trial.suggestion.kind == "start"
-        assert list(trial.steps) == [1, 2, 3]  # from scratch
+        assert trial.steps == [1, 2, 3]  # from scratch
 
 
 def test_the_model_learns_which_task_says_something() -> None:

@@ -111,7 +111,7 @@ def test_another_direction_in_the_config_of_tune_is_refused(local_ray: None, tmp
 
 def assert_each_step_is_there_once(search: SearchAlgorithm) -> None:
     for trial in search.tuning.history:
-        assert list(trial.steps) == list(range(1, trial.step + 1))
+        assert trial.steps == list(range(1, trial.step + 1))
 
 
 @pytest.mark.ray
@@ -233,7 +233,7 @@ def test_the_saved_state_of_a_searcher_gives_the_same_next_suggestion(tmp_path: 
     one.tell("a", {"loss": 0.5, "training_iteration": 1, "time_this_iter_s": 2.0, "done": False})
     one.save(str(tmp_path / "state"))
     two.restore(str(tmp_path / "state"))
-    assert list(two.trial("a").losses) == [0.5]
+    assert two.trial("a").losses == [0.5]
     assert two.trial("a").cost_seconds == 2.0
     assert two.suggest("c") == one.suggest("c")
 
@@ -256,7 +256,7 @@ def test_a_result_without_the_metric_is_refused_with_what_is_reported(monkeypatc
     monkeypatch.setenv("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
     search.on_trial_result("a", result)
     monkeypatch.delenv("TUNE_DISABLE_STRICT_METRIC_CHECKING")
-    assert list(search.trial("a").steps) == []
+    assert search.trial("a").steps == []
     search.on_trial_complete("a", {"trial_id": "a", "done": True})  # the trainable returned before any report
     assert search.trial("a").status is not Status.RUNNING
 

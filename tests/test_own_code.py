@@ -68,7 +68,7 @@ def test_a_sweep_over_own_code_rests_and_goes_on(workload: Any, tmp_path: Path) 
     assert history.count(Status.COMPLETED) >= 1
     assert any(trial.suggestion.kind == "resume" for trial in history)
     for trial in history:
-        assert list(trial.steps) == list(range(1, trial.step + 1))
+        assert trial.steps == list(range(1, trial.step + 1))
 
 
 @pytest.mark.parametrize("workload", OWN, ids=["function", "without a state", "of the configuration alone"])

