@@ -73,8 +73,11 @@ def warning_at_start(workload: Workload, policy: Policy[Any] | None, config: Con
     """
     if policy is None:
         return ""
+    from trainables.training.answers import checked
+
     knobs = workload.knobs(config)
-    _, action = policy.start(Signals(0, samples, 0, workload.horizon, knobs, tuned=workload.metric))
+    answer = policy.start(Signals(0, samples, 0, workload.horizon, knobs, tuned=workload.metric))
+    _, action = checked(policy, "start", answer, knobs, policy.writes)
     return action.why if action.warns else ""
 
 

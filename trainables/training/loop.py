@@ -27,6 +27,7 @@ from search.work import Decision, Reported
 from trainables.contract import Policy, Workload
 from trainables.estimates.noise_scale import Gradient
 from trainables.training import gradients
+from trainables.training.codec import refuse_unsavable
 from trainables.training.control import Control
 from trainables.training.data_order import SampleOrder, batch_count
 from trainables.training.device import autocast, compute_device, measure, placed, probe
@@ -162,9 +163,12 @@ class Training:
         """
         if self.weights.is_scattered(self.control.snapshots.weights):
             self.group.total(torch.ones(1, device=self.device))
+        weights = self.weights.gathered(self.weights.read())
+        refuse_unsavable(self.workload, "optimizer", weights["optimizer"])
+        refuse_unsavable(self.workload, "model", {**weights, "optimizer": None})
         added = [parameter.grad for parameter in self.weights.parameters] if self.accumulated else None
         return {
-            "weights": self.weights.gathered(self.weights.read()),
+            "weights": weights,
             "control": self.control.state_dict(),
             "step": self.step,
             "cursor": self.cursor,
