@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from search.records import Config
 from search.work import Assignment, Progress
-from trainables.values import Action, Execution, Knobs, Predictions, Signals
+from trainables.values import Action, Execution, Knobs, Predictions, Signals, knob_objection
 
 if TYPE_CHECKING:
     import torch
@@ -257,6 +257,17 @@ class Workload(Abilities, ABC):
     @classmethod
     def smallest(cls) -> Workload:
         return cls()
+
+
+def objection_to_knobs(workload: Workload, config: Config, knobs: Any) -> str:
+    """What is wrong with `knobs`, which the workload returned for `config`; "" if a training can use them."""
+    place = f"{type(workload).__name__}.knobs returned"
+    if not isinstance(knobs, Knobs):
+        return f"{place} {knobs!r}; return Knobs(learning_rate=…, batch_size=…), which `trainables` offers."
+    for name, value in vars(knobs).items():
+        if objection := knob_objection(name, value):
+            return f"{place} {name}={value!r} for {dict(config)!r}: {objection}"
+    return ""
 
 
 Trainable = Workload | OwnTraining

@@ -24,9 +24,9 @@ from torch import Tensor
 from search.records import Config
 from search.wording import instance
 from search.work import Decision, Reported
-from trainables.contract import Policy, Workload
+from trainables.contract import Policy, Workload, objection_to_knobs
 from trainables.estimates.noise_scale import Gradient
-from trainables.training import gradients
+from trainables.training import gradients, returned
 from trainables.training.codec import refuse_unsavable
 from trainables.training.control import Control
 from trainables.training.data_order import SampleOrder, batch_count
@@ -85,10 +85,12 @@ class Training:
         self._on_gpu = self.device.type == "cuda"
 
         knobs = workload.knobs(config)
+        if objection := objection_to_knobs(workload, config, knobs):
+            raise ValueError(objection)
         self._onednn = Guard()
         with self._onednn:
-            self.model = placed(workload.model(config, prepared), workload.execution, self.device)
-        self.optimizer = workload.optimizer(self.model, config)
+            self.model = placed(returned.model_of(workload, config, prepared), workload.execution, self.device)
+        self.optimizer = returned.optimizer_of(workload, self.model, config, knobs)
         self.scaler = workload.scaler(config)
         self._clip_norm = workload.clip_norm(config)
         self._model = self.model  # compiled, if the workload says so; the same weights
@@ -103,7 +105,7 @@ class Training:
         self._share_sum: float | Tensor = 0.0  # the loss sum over the accumulated samples
         self._part_squares: list[tuple[float | Tensor, float]] = []  # |gradient|^2 and share of each accumulated part
         self._seconds = 0.0  # since the last report
-        self._size = workload.samples()
+        self._size = returned.samples_of(workload)
         self._order = SampleOrder(seed, self._size, self.device)
         self.weights = ReplicatedState(workload, self.model, self.optimizer, self.group)
         self.control = Control(
@@ -245,6 +247,8 @@ class Training:
             with autocast(self.workload.execution, self.device):
                 if replicas is None:
                     loss = self.workload.loss(self._shared, indices)
+                    if not (isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1):
+                        returned.refuse_loss(self.workload, loss)
                     descended = loss if weight == 1 else loss * weight
                 else:
                     descended, loss = replicas.loss(indices, total)
