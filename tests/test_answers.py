@@ -70,10 +70,15 @@ def test_a_state_that_cannot_be_saved_fails_the_trial_before_its_first_update(tm
     assert "Clock.start made a state that cannot be saved: state at t is a builtins.object" in ending["reason"]
 
 
-def test_a_state_that_can_no_longer_be_saved_fails_the_trial_at_its_first_checkpoint(tmp_path: Path) -> None:
-    run = carry_out(Quadratic(), Mistaken(then=([torch.nn.ReLU()], Action())), assign(tmp_path))
+@pytest.mark.parametrize("seconds", [0, 1000])
+def test_a_state_that_can_no_longer_be_saved_fails_the_trial_at_the_end_of_the_epoch(
+    seconds: float, tmp_path: Path
+) -> None:
+    """Not only where a checkpoint is due, which may be after the last step."""
+    assignment = assign(tmp_path, checkpoint_seconds=seconds)
+    run = carry_out(Quadratic(), Mistaken(then=([torch.nn.ReLU()], Action())), assignment)
     with pytest.raises(TypeError, match=r"Mistaken\.act made a state that cannot be saved: state at 0 is a torch\.nn"):
-        list(run)
+        assert all(item is None or item.kind != "report" for item in run)
 
 
 def test_an_optimizer_that_cannot_be_saved_fails_the_trial_at_its_first_checkpoint(tmp_path: Path) -> None:

@@ -227,6 +227,7 @@ class Control:
                 self.samples, self._size, self.epoch, self._epochs, self.knobs, train_loss=train_loss, metrics=found,
                 each=each, tuned=self._metric,
             ))  # fmt: skip
+            refuse_unsavable(self.policy, "act", self._policy_state)
             self._tell_schedule()
         return {**found, **self.decisions.found}
 
