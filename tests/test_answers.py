@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from orchestrator.definition.checks import on_this_machine
+from orchestrator.errors import BadInput
 from search.records import Status
 from tests.support import recorded, simulated, small_sweep
 from tests.test_saving import STATES
@@ -61,13 +64,23 @@ class Clock(Policy[Any]):
         return state, Action()
 
 
+CANNOT = r"Clock\.start made a state that cannot be saved: state at t is a builtins\.object"
+
+
 def test_a_state_that_cannot_be_saved_fails_the_trial_before_its_first_update(tmp_path: Path) -> None:
-    sweep = small_sweep(policy=Clock(), num_samples=1, baseline=None)
-    driver = simulated(tmp_path, sweep)
+    driver = simulated(tmp_path, small_sweep(policy=Clock(), num_samples=1, baseline=None))
     (trial,) = driver.history.trials
     assert (trial.status, trial.step) == (Status.FAILED, 0)
     (ending,) = recorded(tmp_path, "ending")
-    assert "Clock.start made a state that cannot be saved: state at t is a builtins.object" in ending["reason"]
+    assert re.search(CANNOT, ending["reason"])
+
+
+def test_a_first_answer_that_no_training_can_use_is_refused_before_anything_starts() -> None:
+    with pytest.raises(BadInput, match=CANNOT):
+        on_this_machine(small_sweep(policy=Clock()))
+    with pytest.raises(BadInput, match=r"Mistaken\.start returned 0; return the next state and an Action"):
+        on_this_machine(small_sweep(policy=Mistaken(first=0)))
+    on_this_machine(small_sweep(policy=Mistaken(first=(torch.zeros(3), Action()))))
 
 
 @pytest.mark.parametrize("seconds", [0, 1000])
@@ -147,8 +160,7 @@ def test_the_loop_the_control_and_the_dry_run_check_the_answers(method: str, pre
             policy, model, torch.optim.SGD(model.parameters(), lr=0.1), batch_size=4, samples=8, epochs=2
         ).update(1.0, 4)  # fmt: skip
     if method == "start":
-        with pytest.raises(TypeError, match=r"Mistaken\.start returned None"):
-            warning_at_start(Quadratic(), policy, good(Quadratic()), samples=8)
+        assert "Mistaken.start returned None" in warning_at_start(Quadratic(), policy, good(Quadratic()), samples=8)
 
 
 # The class
