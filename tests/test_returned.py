@@ -85,6 +85,12 @@ def test_an_optimizer_may_have_a_multiple_of_the_rate(rate: Any, prepared: Path)
     assert isinstance(begin(changed(optimizer=sgd(rate)), None, prepared), Training)  # type: ignore[arg-type]
 
 
+def test_a_parameter_that_only_happens_to_equal_the_rate_is_no_mistake(prepared: Path) -> None:
+    workload = changed(knobs=lambda self, config: Knobs(0.5, config["batch_size"]), optimizer=sgd(lambda config: 0.05))
+    config = {**good(Q), "momentum": 0.5}
+    assert isinstance(begin(workload, None, prepared, config=config), Training)  # type: ignore[arg-type]
+
+
 KNOBS: dict[str, tuple[Any, str]] = {
     "a dict": ({"learning_rate": 0.1, "batch_size": 8}, r"knobs returned \{.*\}; return Knobs\(learning_rate=…"),
     "exchanged": (Knobs(8, 0.1), r"knobs returned batch_size=0\.1 for \{.*: must be a whole number"),  # type: ignore[arg-type]

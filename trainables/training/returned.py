@@ -89,7 +89,13 @@ def _refuse_deaf(
         math.isclose(float(rate), knobs.learning_rate) for rate in (*rates, optimizer.defaults.get("lr") or 0.0)
     ):
         return
-    same = {name for name, value in config.items() if is_number(value) and value == knobs.learning_rate}
+    same = {
+        name
+        for name, value in config.items()
+        if is_number(value)
+        and value == knobs.learning_rate
+        and workload.knobs({**config, name: 2 * value}).learning_rate != value  # the knob follows this parameter
+    }
     if same and not same & read:
         name = min(same)
         raise ValueError(
