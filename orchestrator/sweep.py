@@ -109,6 +109,7 @@ class Sweep:
         if self.budget is not None:
             self._set(budget=budget_of(self.budget))
         self._check_types()
+        validation.workload(self)
         checks.horizon(self)
         validation.metric(self)
         checks.mode(self)

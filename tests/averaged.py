@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,8 @@ class Acting(Policy[int]):
     """Does what stands in the list after so many updates."""
 
     actions: tuple[tuple[int, Action], ...]
+
+    writes: ClassVar[frozenset[str]] = frozenset({"learning_rate", "batch_size", "momentum", "weight_decay", "average"})
 
     def start(self, signals: Signals) -> tuple[int, Action]:
         return 0, dict(self.actions).get(0, NOTHING)

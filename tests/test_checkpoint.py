@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 
 from trainables.execution import checkpoint
 from trainables.execution.checkpoint import DamagedCheckpoint, load
-from trainables.execution.codec import pack, unpack
 from trainables.execution.store import Store, describe
+from trainables.training.codec import pack, unpack
 
 STATE = {"weights": {"w": torch.arange(6.0).reshape(2, 3)}, "optimizer": {0: (0.9, None)}, "note": "ä"}
 

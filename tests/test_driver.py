@@ -277,6 +277,7 @@ def test_reports_that_come_again_shuffled_three_times_change_nothing(tmp_path: P
     driver.receive(0, [replace(reports[1], metrics={"loss": 7.0})])
     event = next(row for row in recorded(tmp_path, "event") if row["kind"] == "nondeterminism")
     assert "trial 0 step 2: loss was 0.5, and 7.0 when trained again" in event["text"]
+    assert event["text"].endswith("is not deterministic on this machine, or keeps state outside of what it saves.")
     assert trained_again(event["text"]) == (2, 0.5, 7.0)
     assert sequence(tmp_path) == before
     ledger.close()

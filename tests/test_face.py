@@ -48,8 +48,8 @@ FRAMEWORKS = {
 FACES = [orchestrator, search, trainables]
 
 
-def methods() -> set[str]:
-    """Every searcher, scheduler, policy and workload that comes with it."""
+def kinds() -> dict[str, type]:
+    """Every searcher, scheduler, policy and workload that comes with it, by name."""
     packages = (
         (search.searchers, Searcher),
         (search.schedulers, Scheduler),
@@ -57,10 +57,20 @@ def methods() -> set[str]:
         (trainables.workloads, Workload),
     )
     found = {kind for package, contract in packages for kind in concrete(package, contract)}
-    return {kind.__name__ for kind in found - {Points} if not kind.__name__.startswith("_")}
+    return {kind.__name__: kind for kind in found - {Points} if not kind.__name__.startswith("_")}
+
+
+def methods() -> set[str]:
+    return set(kinds())
 
 
 def test_the_face_offers_what_a_script_writes_and_nothing_else() -> None:
+    for name in sorted(methods() - set(orchestrator.__all__)):
+        face = kinds()[name].__module__.partition(".")[0]
+        pytest.fail(
+            f"scripts cannot import {name}: add it, in order, to HOMES, __all__ and the imports of {face}/__init__.py, and to __all__ "
+            "and the imports of orchestrator/__init__.py"
+        )
     assert set(orchestrator.__all__) == WRITTEN | ERRORS | methods()
     of_search = {name for name in orchestrator.__all__ if name in search.__all__}
     of_trainables = {name for name in orchestrator.__all__ if name in trainables.__all__}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import fields
 
 import pytest
 import torch
 from torch import nn
 
+from tests.support import ROOT
 from tests.trainings import POLICIES, Trying, good
+from trainables.estimates.noise_scale import Gradient
 from trainables.policies.averaged import Averaged
 from trainables.policies.compose import Compose
 from trainables.policies.fixed import Fixed
@@ -20,6 +23,14 @@ from trainables.values import FOUND_RATE, NOTHING, Knobs, Signals
 from trainables.workloads.quadratic import Quadratic
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize("kind", [Signals, Gradient])
+def test_the_page_describes_all_that_a_policy_sees(kind: type) -> None:
+    page = (ROOT / "docs" / "policies.md").read_text()
+    names = {each.name for each in fields(kind)} | {name for name, of in vars(kind).items() if isinstance(of, property)}  # type: ignore[arg-type]
+    missing = {name for name in names if f"\n| `{name}` | " not in page}
+    assert not missing
 
 
 @pytest.mark.parametrize(("factor", "patience", "threshold"), [(0.1, 2, 1e-4), (0.5, 0, 0.05), (0.9, 5, 0.0)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -53,6 +54,8 @@ def test_the_part_does_not_depend_on_the_horizon_and_has_256_samples_at_least() 
 
 def test_a_workload_without_probes_or_with_an_evaluation_of_its_own_is_probed_on_the_whole_part() -> None:
     class WithError(LstmMnist):
+        metrics: ClassVar[tuple[str, ...]] = ("accuracy", "loss", "error")
+
         def evaluate(self, model: torch.nn.Module, part: str) -> Mapping[str, float]:
             found = super().evaluate(model, part)
             return {**found, "error": 1 - found["accuracy"]}

@@ -24,8 +24,8 @@ from search.work import Assignment, Reported
 from tests.failing import function, kept, orders, sweep_of
 from tests.support import recorded, simulated, small_sweep
 from trainables.carry_out import carry_out
-from trainables.execution.codec import pack, unpack
 from trainables.execution.store import Store
+from trainables.training.codec import pack, unpack
 from trainables.workloads.quadratic import Quadratic
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -34,6 +34,7 @@ class Decaying(Policy[None]):
     """The learning rate falls to zero at the end of the training, however long it is."""
 
     resumable = False
+    writes: ClassVar[frozenset[str]] = frozenset({"learning_rate"})
 
     def start(self, signals: Signals) -> tuple[None, Action]:
         return None, NOTHING

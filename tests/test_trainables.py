@@ -240,6 +240,7 @@ def test_the_policy_keeps_plain_data_and_is_pure(workload: Workload, policy: Pol
 
     class Recorded(Policy[Any]):
         needs = policy.needs
+        writes = policy.writes
 
         def start(self, signals: Signals) -> Any:
             return policy.start(signals)

@@ -197,6 +197,8 @@ def test_an_evaluation_amid_a_trial_measures_the_marked_weights(prepared: Path, 
 
     @dataclass(frozen=True)
     class Wild(Policy[int]):
+        writes: ClassVar[frozenset[str]] = frozenset({"learning_rate", "snapshot"})
+
         def start(self, signals: Signals) -> tuple[int, Action]:
             return 0, Action(explore=True, knobs=replace(signals.knobs, learning_rate=1e30))
 
@@ -221,6 +223,8 @@ def test_a_rewind_brings_back_the_scale_of_the_loss(prepared: Path) -> None:
 
     @dataclass(frozen=True)
     class Overflowing(Policy[int]):
+        writes: ClassVar[frozenset[str]] = frozenset({"learning_rate", "snapshot"})
+
         def start(self, signals: Signals) -> tuple[int, Action]:
             return 0, Action(explore=True, knobs=replace(signals.knobs, learning_rate=1e30))
 

@@ -106,6 +106,8 @@ class Turning(Policy[int]):
 
     every: int = 3
 
+    writes: ClassVar[frozenset[str]] = frozenset({"learning_rate", "batch_size", "momentum"})
+
     def start(self, signals: Signals) -> tuple[int, Action]:
         return 0, NOTHING
 
@@ -121,6 +123,8 @@ class Turning(Policy[int]):
 @dataclass(frozen=True)
 class Exploring(Policy[dict[str, Any]]):
     """Marks, trains a few updates with another learning rate, rewinds, goes on; again and again."""
+
+    writes: ClassVar[frozenset[str]] = frozenset({"learning_rate", "batch_size", "snapshot"})
 
     def start(self, signals: Signals) -> tuple[dict[str, Any], Action]:
         state = {"phase": 0, "rate": signals.knobs.learning_rate, "losses": (math.inf,)}

@@ -16,6 +16,8 @@ from trainables.values import Predictions, Signals
 if TYPE_CHECKING:
     from trainables.training.loop import Training
 
+ANY_SAMPLES = 1000  # in an epoch, for questions before the data are read
+
 
 def carry_out(
     workload: Trainable,
@@ -73,16 +75,29 @@ def warning_at_start(workload: Workload, policy: Policy[Any] | None, config: Con
     """
     if policy is None:
         return ""
+    from trainables.training.answers import checked
+
     knobs = workload.knobs(config)
-    _, action = policy.start(Signals(0, samples, 0, workload.horizon, knobs, tuned=workload.metric))
+    answer = policy.start(Signals(0, samples, 0, workload.horizon, knobs, tuned=workload.metric))
+    try:
+        _, action = checked(policy, "start", answer, knobs, policy.writes)
+    except (TypeError, ValueError) as error:  # with which the training will fail
+        return str(error)
     return action.why if action.warns else ""
 
 
 def refused_at_start(workload: Workload, policy: Policy[Any] | None, config: Config) -> str:
-    """Why the optimizer of this configuration makes a training with the policy impossible; "": it does not, or only the
-    workload's own model shows which optimizer it is.
+    """Why a training of this configuration with the policy is impossible; "": it is possible, or only the training shows.
+
+    Looks at what the policy's `start` returns, and at the optimizer, unless it takes the workload's own model to make it.
     """
-    if policy is None or "momentum" not in policy.needs:
+    if policy is None:
+        return ""
+    if wrong := _wrong_start(
+        policy, Signals(0, ANY_SAMPLES, 0, workload.horizon, workload.knobs(config), tuned=workload.metric)
+    ):
+        return wrong
+    if "momentum" not in policy.needs:
         return ""
     import torch
 
@@ -97,6 +112,36 @@ def refused_at_start(workload: Workload, policy: Policy[Any] | None, config: Con
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _wrong_start(policy: Policy[Any], signals: Signals) -> str:
+    """What is wrong with the kind of the policy's first answer, whatever the number of samples; "": nothing."""
+    from trainables.training.answers import checked
+
+    try:
+        answer = policy.start(signals)
+    except Exception:  # it may be right about so many samples; the first trial says whether all is well
+        return ""
+    try:
+        state, _ = checked(policy, "start", answer, signals.knobs, policy.writes)
+        if not _is_plain(state):
+            from trainables.training.codec import refuse_unsavable
+
+            refuse_unsavable(policy, "start", state)
+    except TypeError as error:
+        return str(error)
+    except ValueError:  # a knob's value, which may depend on the number of samples
+        return ""
+    return ""
+
+
+def _is_plain(state: Any) -> bool:
+    """Whether a checkpoint can surely hold it; it takes torch to know more."""
+    if type(state) is dict:
+        return all(map(_is_plain, (*state, *state.values())))
+    if type(state) in (list, tuple):
+        return all(map(_is_plain, state))
+    return state is None or type(state) in (bool, int, float, str)
 
 
 def measured_on_test(workload: Trainable, assignment: Assignment) -> Mapping[str, float]:

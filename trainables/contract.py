@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from search.records import Config
 from search.work import Assignment, Progress
-from trainables.values import Action, Execution, Knobs, Predictions, Signals
+from trainables.values import Action, Execution, Knobs, Predictions, Signals, knob_objection
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 
 S = TypeVar("S")
+
+WRITES = ("learning_rate", "batch_size", "momentum", "weight_decay", "snapshot", "replay", "average", "averages")
+NEEDS = ("loss", "gradient", "metrics", "momentum")
 
 
 class Policy(ABC, Generic[S]):
@@ -51,9 +54,20 @@ class Policy(ABC, Generic[S]):
     finds_rate: bool | None = None
 
     def __init_subclass__(cls, **given: Any) -> None:
+        """Raises ValueError for a `writes` or `needs` with a name that means nothing to the loop."""
         super().__init_subclass__(**given)
         if "finds_rate" not in vars(cls):
             cls.finds_rate = None
+        for attribute, known in (("writes", WRITES), ("needs", NEEDS)):
+            _refuse_unknown(cls, attribute, known)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Raises TypeError, unless the class is a frozen dataclass, which sets its fields in its own way."""
+        raise TypeError(
+            f"{type(self).__name__}.{name} = {value!r}: a policy keeps nothing on itself, because no checkpoint would have it; make the "
+            "class a frozen dataclass, `@dataclass(frozen=True)`, with its settings as fields, and keep what changes in the "
+            "state that `start` and `act` return."
+        )
 
     @abstractmethod
     def start(self, signals: Signals) -> tuple[S, Action]:
@@ -62,6 +76,19 @@ class Policy(ABC, Generic[S]):
     @abstractmethod
     def act(self, state: S, signals: Signals) -> tuple[S, Action]:
         """Return the next state and the changes to make now."""
+
+
+def _refuse_unknown(kind: type[Policy[Any]], attribute: str, known: tuple[str, ...]) -> None:
+    names = vars(kind).get(attribute, frozenset())
+    if hasattr(names, "__get__"):  # a property, which answers for an inner policy
+        return
+    place = f"{kind.__name__}: {attribute} = {names!r}"
+    if not isinstance(names, (frozenset, set)):
+        raise ValueError(f"{place}: must be a set of names; write {attribute} = frozenset({{{known[0]!r}}}).")
+    if unknown := sorted(map(str, names - set(known))):
+        raise ValueError(
+            f"{place}: no policy can name {unknown[0]!r} there; choose from {', '.join(map(repr, known))}."
+        )
 
 
 class Abilities:
@@ -230,6 +257,17 @@ class Workload(Abilities, ABC):
     @classmethod
     def smallest(cls) -> Workload:
         return cls()
+
+
+def objection_to_knobs(workload: Workload, config: Config, knobs: Any) -> str:
+    """What is wrong with `knobs`, which the workload returned for `config`; "" if a training can use them."""
+    place = f"{type(workload).__name__}.knobs returned"
+    if not isinstance(knobs, Knobs):
+        return f"{place} {knobs!r}; return Knobs(learning_rate=…, batch_size=…), which `trainables` offers."
+    for name, value in vars(knobs).items():
+        if objection := knob_objection(name, value):
+            return f"{place} {name}={value!r} for {dict(config)!r}: {objection}"
+    return ""
 
 
 Trainable = Workload | OwnTraining

@@ -29,20 +29,20 @@ def asked_for(
         for config in configs:
             if names <= asked:
                 return asked
-            watched = _Watched(config, asked)
+            watched = Watched(config, asked)
             workload.knobs(watched)
             workload.clip_norm(watched)
             workload.cost_seconds(watched, 1)
             policy_for(watched)
         for config in [config for config in configs if not (names & set(config)) <= asked][:BUILT]:
             if not names <= asked:
-                _build(workload, _Watched(config, asked))
+                _build(workload, Watched(config, asked))
     except Exception:  # the training will raise the same error; or it needs files that are not prepared yet
         return None if not names <= asked else asked
     return asked
 
 
-def _build(workload: Workload, config: _Watched) -> None:
+def _build(workload: Workload, config: Watched) -> None:
     uses_optimizer, uses_model = _uses_config(workload.optimizer), _uses_config(workload.model)
     if not (uses_optimizer or uses_model):
         return
@@ -68,7 +68,7 @@ def _uses_config(method: Callable[..., Any]) -> bool:
     return any("config" in (each.argval if isinstance(each.argval, tuple) else (each.argval,)) for each in loads)
 
 
-class _Watched(dict[str, Any]):
+class Watched(dict[str, Any]):
     """A configuration that records each name read; iterating over it reads all names."""
 
     def __init__(self, config: Config, asked: set[str]) -> None:
@@ -111,4 +111,4 @@ class _Watched(dict[str, Any]):
 
     def _all(self) -> dict[str, Any]:
         self.asked.update(super().__iter__())
-        return {name: super(_Watched, self).__getitem__(name) for name in super().__iter__()}
+        return {name: super(Watched, self).__getitem__(name) for name in super().__iter__()}

@@ -5,8 +5,11 @@ Nothing here imports torch, so the command line can name a workload without load
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +27,21 @@ class Knobs:
     batch_size: int  # samples per optimiser update
     momentum: float = 0.0
     weight_decay: float = 0.0
+
+
+def knob_objection(name: str, value: Any) -> str:
+    """What is wrong with this value of a knob, with the remedy; "" if a training can use it.
+
+    >>> knob_objection("batch_size", 35.2)
+    'must be a whole number, 1 or more; write round(…).'
+    """
+    if name == "batch_size":
+        is_whole = isinstance(value, (int, Integral))  # NumPy's, too
+        if is_whole and value >= 1:
+            return ""
+        return f"must be a whole number, 1 or more{'' if is_whole else '; write round(…)'}."
+    is_real = isinstance(value, (float, int)) or hasattr(value, "__float__")
+    return "" if is_real and 0 <= value < math.inf else "must be a finite number, 0 or more."
 
 
 PRECISIONS = ("float32", "bf16", "fp16")

@@ -23,11 +23,17 @@ from search.rules.conduct import Rules
 from search.task import FULL, Task
 from search.task import problem as problem_with_tasks
 from search.wording import call_of, shown
-from trainables.contract import Policy, Workload
+from trainables.contract import Policy, Workload, objection_to_knobs
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
+NAMED = {  # by each class of workload
+    "metric": "'accuracy'",
+    "mode": "'max'",
+    "metrics": "('accuracy', 'loss')",
+    "horizon": "10",
+}
 RESOURCES = ("cpu", "gpu", "memory")
 SEARCHED = 10  # full trainings that the budget we advise leaves to search with
 
@@ -36,6 +42,27 @@ def name(value: object) -> None:
     """Refuse a name that is not a plain file name: the run's folder gets it."""
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
         raise BadInput(f"name={value!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit.")
+
+
+def workload(sweep: Sweep) -> None:
+    """Require what the class of a Workload must name; refuse one whose settings could change during a trial."""
+    given = sweep.workload
+    if not isinstance(given, Workload):
+        return
+    kind = type(given).__name__
+    for each, example in NAMED.items():
+        if not hasattr(given, each):
+            raise BadInput(f"{kind}: names no {each}; write in the class, for example: {each} = {example}")
+    if not isinstance(given.metrics, (tuple, list)) or not all(isinstance(each, str) for each in given.metrics):
+        raise BadInput(
+            f"{kind}: metrics = {given.metrics!r} must be a tuple of names; write metrics = ({given.metric!r},)"
+        )
+    settings_of = getattr(given, "__dataclass_params__", None)
+    if settings_of is not None and not settings_of.frozen:
+        raise BadInput(
+            f"{kind}: all trials in a process share one workload, so what one of them changes in it, the next would find; write "
+            "@dataclass(frozen=True), and read data that never change in a cached_property or in a function with lru_cache."
+        )
 
 
 def metric(sweep: Sweep) -> None:
@@ -123,7 +150,7 @@ def parameters(sweep: Sweep) -> None:
         return
     for config in sweep.examples:
         try:
-            sweep.workload.knobs(config)
+            knobs = sweep.workload.knobs(config)
         except KeyError as error:
             if not error.args or error.args[0] in config:
                 raise
@@ -131,6 +158,8 @@ def parameters(sweep: Sweep) -> None:
                 f"Sweep(space): {type(sweep.workload).__name__} reads the parameter {error}, which is missing in {config!r}; "
                 "add it to the space: a range, or a plain value that holds for all trials."
             ) from None
+        if objection := objection_to_knobs(sweep.workload, config, knobs):
+            raise BadInput(objection)
 
 
 def policies(sweep: Sweep) -> tuple[Policy[Any], ...]:

@@ -250,7 +250,8 @@ class Recorder:
             self.tell(
                 "nondeterminism",
                 f"trial {trial.number} step {answer.step}: {goal.metric} was {first!r}, and {second!r} when trained again "
-                f"from the checkpoint; the first is kept. The training {edited}is not deterministic on this machine.",
+                f"from the checkpoint; the first is kept. The training {edited}is not deterministic on this machine, or keeps "
+                "state outside of what it saves.",
                 trial.number,
             )
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import safetensors.torch
 import torch
 
-from trainables.execution.codec import pack, unpack
+from trainables.training.codec import pack, unpack
 
 FORMAT = 1
 STATE, TENSORS = FILES = ("state.json", "tensors.safetensors")

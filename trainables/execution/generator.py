@@ -22,8 +22,8 @@ import torch
 from search.records import Config
 from search.work import Ended, Notice, Progress, Reported
 from trainables.contract import Policy
-from trainables.execution import codec
 from trainables.scripts.names import likeliest
+from trainables.training import codec
 from trainables.training.attach import Unattached
 from trainables.training.onednn import Guard
 from trainables.training.randomness import read_streams, seed_streams, write_streams

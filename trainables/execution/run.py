@@ -15,6 +15,7 @@ from trainables.contract import Workload
 from trainables.execution import gpu_memory
 from trainables.execution.store import Store, describe
 from trainables.pausing import Pausing
+from trainables.training.codec import Unsavable
 from trainables.training.device import compute_device, measure, placed, predict
 from trainables.training.model_state import measured_weights, put_model
 from trainables.values import Predictions
@@ -121,6 +122,8 @@ class Run(work.Run):
         """Save a checkpoint if possible; if not, the training continues, for its weights are in memory."""
         try:
             saved = self.save()
+        except Unsavable:  # no later one will be better, so the trial would lose everything if it were killed
+            raise
         except Exception as error:
             self._saved_time = time.perf_counter()  # try again when the next one is due
             problem = f"{type(error).__name__} {getattr(error, 'errno', error)}"

@@ -27,7 +27,9 @@ from search.wording import instance, shown
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import Gradient
 from trainables.training.accounting import LossAccount
+from trainables.training.answers import checked
 from trainables.training.averaging import averaged
+from trainables.training.codec import refuse_unsavable
 from trainables.training.data_order import DataOrder
 from trainables.training.decisions import Decisions
 from trainables.training.knobs import knobs_of, multiples_of, turn
@@ -93,7 +95,7 @@ class Control:
         if policy is not None:
             instance("Control", Policy, policy=policy)
             refuse_without_momentum(policy, optimizer)
-        watched = frozenset() if policy is None else policy.needs
+        watched, self._writes = (frozenset(), frozenset()) if policy is None else (policy.needs, policy.writes)
         self.watches_loss, self.watches_gradient = "loss" in watched, "gradient" in watched
         if policy is not None and weights is None:
             refuse_unmet(
@@ -225,6 +227,7 @@ class Control:
                 self.samples, self._size, self.epoch, self._epochs, self.knobs, train_loss=train_loss, metrics=found,
                 each=each, tuned=self._metric,
             ))  # fmt: skip
+            refuse_unsavable(self.policy, "act", self._policy_state)
             self._tell_schedule()
         return {**found, **self.decisions.found}
 
@@ -253,6 +256,7 @@ class Control:
         """A copy of all that the control depends on: plain data and tensors. Call it between two updates only."""
         if self._parts.is_amid:
             raise ValueError("control.state_dict(): a batch is only partly done; save after control.update().")
+        refuse_unsavable(self.policy, "act", self._policy_state)
         return {
             "epoch": self.epoch,
             "samples": self.samples,
@@ -311,7 +315,9 @@ class Control:
         self.turn()
         if self.policy is not None:
             signals = Signals(self.samples, self._size, self.epoch, self._epochs, self.knobs, tuned=self._metric)
-            self._policy_state, action = self.policy.start(signals)
+            answer = self.policy.start(signals)
+            self._policy_state, action = checked(self.policy, "start", answer, self.knobs, self._writes)
+            refuse_unsavable(self.policy, "start", self._policy_state)
             self.do(action, 0.0)
             self._tell_schedule()
 
@@ -320,7 +326,8 @@ class Control:
     def _ask(self, signals: Signals) -> None:
         assert self.policy is not None
         begun = time.perf_counter()
-        self._policy_state, action = self.policy.act(self._policy_state, signals)
+        answer = self.policy.act(self._policy_state, signals)
+        self._policy_state, action = checked(self.policy, "act", answer, self.knobs, self._writes)
         self.do(action, time.perf_counter() - begun)
         if action.measure:
             metrics, each, _ = self._measuring.asked(self._averages)
@@ -384,10 +391,8 @@ class Control:
         self, why: str, before: Knobs, evidence: Metrics, cost_seconds: float, begun: Averaging | None = None,
         warns: bool = False,
     ) -> None:  # fmt: skip
-        position = None if self._exploring else self.position
-        self.decisions.tell(
-            why, self.epoch, self.samples, position, before, self.knobs, evidence, cost_seconds, begun, warns
-        )  # fmt: skip
+        at = None if self._exploring else self.position
+        self.decisions.tell(why, self.epoch, self.samples, at, before, self.knobs, evidence, cost_seconds, begun, warns)
 
     def _tell_schedule(self) -> None:
         """Record, once in a while, the knobs that a policy turns gradually."""

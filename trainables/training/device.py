@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from trainables.contract import Workload
+from trainables.training.returned import refuse_metrics
 from trainables.values import Execution, Predictions
 
 _FEWEST, _SHARE = 256, 400  # samples of a probe: at least, and as a share of an epoch
@@ -20,7 +21,9 @@ def compute_device() -> torch.device:
 def measure(workload: Workload, model: torch.nn.Module, part: str) -> Mapping[str, float]:
     model.eval()
     with torch.no_grad(), autocast(workload.execution, next(model.parameters()).device):
-        return workload.evaluate(model, part)
+        metrics = workload.evaluate(model, part)
+    refuse_metrics(workload, metrics)
+    return metrics
 
 
 def probe(workload: Workload, model: torch.nn.Module) -> Mapping[str, float]:

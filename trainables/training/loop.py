@@ -24,9 +24,10 @@ from torch import Tensor
 from search.records import Config
 from search.wording import instance
 from search.work import Decision, Reported
-from trainables.contract import Policy, Workload
+from trainables.contract import Policy, Workload, objection_to_knobs
 from trainables.estimates.noise_scale import Gradient
-from trainables.training import gradients
+from trainables.training import gradients, returned
+from trainables.training.codec import refuse_unsavable
 from trainables.training.control import Control
 from trainables.training.data_order import SampleOrder, batch_count
 from trainables.training.device import autocast, compute_device, measure, placed, probe
@@ -84,10 +85,12 @@ class Training:
         self._on_gpu = self.device.type == "cuda"
 
         knobs = workload.knobs(config)
+        if objection := objection_to_knobs(workload, config, knobs):
+            raise ValueError(objection)
         self._onednn = Guard()
         with self._onednn:
-            self.model = placed(workload.model(config, prepared), workload.execution, self.device)
-        self.optimizer = workload.optimizer(self.model, config)
+            self.model = placed(returned.model_of(workload, config, prepared), workload.execution, self.device)
+        self.optimizer = returned.optimizer_of(workload, self.model, config, knobs)
         self.scaler = workload.scaler(config)
         self._clip_norm = workload.clip_norm(config)
         self._model = self.model  # compiled, if the workload says so; the same weights
@@ -102,7 +105,7 @@ class Training:
         self._share_sum: float | Tensor = 0.0  # the loss sum over the accumulated samples
         self._part_squares: list[tuple[float | Tensor, float]] = []  # |gradient|^2 and share of each accumulated part
         self._seconds = 0.0  # since the last report
-        self._size = workload.samples()
+        self._size = returned.samples_of(workload)
         self._order = SampleOrder(seed, self._size, self.device)
         self.weights = ReplicatedState(workload, self.model, self.optimizer, self.group)
         self.control = Control(
@@ -162,9 +165,12 @@ class Training:
         """
         if self.weights.is_scattered(self.control.snapshots.weights):
             self.group.total(torch.ones(1, device=self.device))
+        weights = self.weights.gathered(self.weights.read())
+        refuse_unsavable(self.workload, "optimizer", weights["optimizer"])
+        refuse_unsavable(self.workload, "model", {**weights, "optimizer": None})
         added = [parameter.grad for parameter in self.weights.parameters] if self.accumulated else None
         return {
-            "weights": self.weights.gathered(self.weights.read()),
+            "weights": weights,
             "control": self.control.state_dict(),
             "step": self.step,
             "cursor": self.cursor,
@@ -241,6 +247,8 @@ class Training:
             with autocast(self.workload.execution, self.device):
                 if replicas is None:
                     loss = self.workload.loss(self._shared, indices)
+                    if not (isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1):
+                        returned.refuse_loss(self.workload, loss)
                     descended = loss if weight == 1 else loss * weight
                 else:
                     descended, loss = replicas.loss(indices, total)

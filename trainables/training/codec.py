@@ -28,6 +28,21 @@ def check(value: Any) -> None:
     _Packer(copies=False).pack(value, ())
 
 
+class Unsavable(TypeError):
+    """A part of a training's state cannot be in a checkpoint; the message names who made it. Trying again is useless."""
+
+
+def refuse_unsavable(maker: object, method: str, value: Any) -> None:
+    """Raise Unsavable if `value`, a state that `maker` (a policy, a workload) made in `method`, cannot be packed."""
+    try:
+        check(value)
+    except TypeError as error:
+        raise Unsavable(
+            f"{type(maker).__name__}.{method} made a state that cannot be saved: {error}. Keep plain data in the state, and make "
+            "other objects from them where they are needed."
+        ) from None
+
+
 def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
     """The inverse of `pack`. Tensors that shared memory come back as one tensor."""
     if isinstance(packed, list):
@@ -96,7 +111,7 @@ class _Packer:
         try:
             if array.dtype.byteorder not in "=|" or array.dtype == np.complex128:
                 raise TypeError
-            tensor = torch.from_numpy(np.array(array, order="C") if self._copies else array[..., :0].copy())
+            tensor = torch.from_numpy(np.array(array, order="C") if self._copies else np.empty(0, array.dtype))
         except TypeError:
             raise _refused(f"NumPy {type(value).__name__} of {array.dtype}", path) from None
         return {"$array" if isinstance(value, np.ndarray) else "$scalar": self._name(tensor, path)}

@@ -1,0 +1,214 @@
+"""Policies of one's own with a mistake: the error names the class, the method, the value and what to write."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator.definition.checks import on_this_machine
+from orchestrator.errors import BadInput
+from search.records import Status
+from tests.support import recorded, simulated, small_sweep
+from tests.test_saving import STATES
+from tests.trainings import assign, begin, good
+from trainables.carry_out import carry_out, warning_at_start
+from trainables.contract import Policy
+from trainables.policies.watchdog import Watchdog
+from trainables.training import codec
+from trainables.training.answers import checked
+from trainables.training.control import Control
+from trainables.values import Action, Knobs, Signals
+from trainables.workloads.quadratic import Quadratic
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+KNOBS = Knobs(0.1, 32, 0.9)
+
+
+@dataclass(frozen=True)
+class Mistaken(Policy[Any]):
+    """Answers `first` from `start`, and `then` from `act`."""
+
+    first: Any = (0, Action())
+    then: Any = (0, Action())
+
+    writes: ClassVar[frozenset[str]] = frozenset({"learning_rate", "batch_size"})
+
+    def start(self, signals: Signals) -> Any:
+        return self.first
+
+    def act(self, state: Any, signals: Signals) -> Any:
+        return self.then
+
+
+def turned(**knobs: Any) -> tuple[int, Action]:
+    return 0, Action(knobs=replace(KNOBS, **knobs))
+
+
+# The state
+
+
+@dataclass(frozen=True)
+class Clock(Policy[Any]):
+    def start(self, signals: Signals) -> tuple[Any, Action]:
+        return {"t": object()}, Action()
+
+    def act(self, state: Any, signals: Signals) -> tuple[Any, Action]:
+        return state, Action()
+
+
+CANNOT = r"Clock\.start made a state that cannot be saved: state at t is a builtins\.object"
+
+
+def test_a_state_that_cannot_be_saved_fails_the_trial_before_its_first_update(tmp_path: Path) -> None:
+    driver = simulated(tmp_path, small_sweep(policy=Clock(), num_samples=1, baseline=None))
+    (trial,) = driver.history.trials
+    assert (trial.status, trial.step) == (Status.FAILED, 0)
+    (ending,) = recorded(tmp_path, "ending")
+    assert re.search(CANNOT, ending["reason"])
+
+
+def test_a_first_answer_that_no_training_can_use_is_refused_before_anything_starts() -> None:
+    with pytest.raises(BadInput, match=CANNOT):
+        on_this_machine(small_sweep(policy=Clock()))
+    with pytest.raises(BadInput, match=r"Mistaken\.start returned 0; return the next state and an Action"):
+        on_this_machine(small_sweep(policy=Mistaken(first=0)))
+    on_this_machine(small_sweep(policy=Mistaken(first=(torch.zeros(3), Action()))))
+
+
+@pytest.mark.parametrize("seconds", [0, 1000])
+def test_a_state_that_can_no_longer_be_saved_fails_the_trial_at_the_end_of_the_epoch(
+    seconds: float, tmp_path: Path
+) -> None:
+    """Not only where a checkpoint is due, which may be after the last step."""
+    assignment = assign(tmp_path, checkpoint_seconds=seconds)
+    run = carry_out(Quadratic(), Mistaken(then=([torch.nn.ReLU()], Action())), assignment)
+    with pytest.raises(TypeError, match=r"Mistaken\.act made a state that cannot be saved: state at 0 is a torch\.nn"):
+        assert all(item is None or item.kind != "report" for item in run)
+
+
+def test_an_optimizer_that_cannot_be_saved_fails_the_trial_at_its_first_checkpoint(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Odd(Quadratic):
+        def optimizer(self, model: torch.nn.Module, config: Any) -> torch.optim.Optimizer:
+            made = super().optimizer(model, config)
+            made.param_groups[0]["clock"] = iter([])
+            return made
+
+    with pytest.raises(
+        TypeError, match=r"Odd\.optimizer made a state that cannot be saved: state at param_groups/0/clock"
+    ):
+        list(carry_out(Odd(), None, assign(tmp_path)))
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_what_can_be_saved_passes_the_check(name: str) -> None:
+    """A NumPy number did not: a function whose state had one got no checkpoints."""
+    codec.check({"value": STATES[name], "number": np.float64(0.5)})
+
+
+# The answers
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "nothing": (None, r"act returned None; return the next state and an Action"),
+    "no state": (Action(), r"act returned Action\(.*; return the next state and an Action"),
+    "no action": ((0, None), r"act returned \(0, None\); return the next state and an Action"),
+    "bare knobs": ((0, KNOBS), r"act returned \(0, Knobs\(.*Action\(knobs=…\)"),
+    "a rate for knobs": ((0, Action(knobs=0.1)), r"act returned Action\(knobs=0\.1\); write .*replace"),  # type: ignore[arg-type]
+    "a text for evidence": ((0, Action(why="x", evidence="because")), r".*evidence='because'\); evidence holds numbers"),  # type: ignore[arg-type]
+    "texts in evidence": ((0, Action(why="x", evidence={"a": "b"})), r".*evidence holds numbers by name"),  # type: ignore[dict-item]
+    "undeclared": (turned(momentum=0.5), r"act turned momentum to 0\.5, which its `writes` does not name; add it there: writes ="),
+    "uphill": (turned(learning_rate=-0.1), r"act turned learning_rate to -0\.1: must be a finite number, 0 or more"),
+    "not a number": (turned(learning_rate=math.nan), r"act turned learning_rate to nan: must be a finite number"),
+    "infinite": (turned(learning_rate=math.inf), r"act turned learning_rate to inf: must be a finite number"),
+    "a text": (turned(learning_rate="0.1"), r"act turned learning_rate to '0\.1': must be a finite number"),
+    "part of a sample": (turned(batch_size=35.2), r"act turned batch_size to 35\.2: must be a whole number, .* round"),
+    "no batch": (turned(batch_size=0), r"act turned batch_size to 0: must be a whole number, 1 or more"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_answer_is_refused_with_its_class_and_method(name: str) -> None:
+    answer, message = WRONG[name]
+    with pytest.raises((TypeError, ValueError), match=rf"^Mistaken\.{message}"):
+        checked(Mistaken(), "act", answer, KNOBS, Mistaken.writes)
+
+
+@pytest.mark.parametrize(
+    "answer", [turned(), (None, Action()), turned(learning_rate=0.0), turned(batch_size=np.int64(64), learning_rate=np.float32(0.5))]
+)  # fmt: skip
+def test_a_right_answer_passes(answer: Any) -> None:
+    assert checked(Mistaken(), "act", answer, KNOBS, Mistaken.writes) == answer
+
+
+@pytest.mark.parametrize("method", ["start", "act"])
+def test_the_loop_the_control_and_the_dry_run_check_the_answers(method: str, prepared: Path) -> None:
+    policy = Mistaken(**{"first" if method == "start" else "then": None})
+    with pytest.raises(TypeError, match=rf"Mistaken\.{method} returned None"):
+        list(begin(Quadratic(), policy, prepared))
+    model = torch.nn.Linear(1, 1)
+    with pytest.raises(TypeError, match=rf"Mistaken\.{method} returned None"):
+        Control(
+            policy, model, torch.optim.SGD(model.parameters(), lr=0.1), batch_size=4, samples=8, epochs=2
+        ).update(1.0, 4)  # fmt: skip
+    if method == "start":
+        assert "Mistaken.start returned None" in warning_at_start(Quadratic(), policy, good(Quadratic()), samples=8)
+
+
+# The class
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("writes", frozenset({"lr"}), r"no policy can name 'lr' there; choose from 'learning_rate', 'batch_size'"),
+        ("writes", "learning_rate", r"must be a set of names; write writes = frozenset\(\{'learning_rate'\}\)"),
+        ("writes", {}, r"must be a set of names"),
+        ("needs", frozenset({"gradients"}), r"no policy can name 'gradients' there; choose from 'loss', 'gradient'"),
+    ],
+)
+def test_a_name_that_means_nothing_is_refused_where_the_class_is_written(
+    attribute: str, value: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^Typo: {attribute} = .*: {message}"):
+        type("Typo", (Policy,), {attribute: value})
+
+
+class Hidden(Policy[None]):
+    """Keeps a count on itself, which no checkpoint has."""
+
+    def __init__(self) -> None:
+        self.updates = 0
+
+    def start(self, signals: Signals) -> tuple[None, Action]:
+        return None, Action()
+
+    def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+        return None, Action()
+
+
+@dataclass
+class Thawed(Policy[None]):
+    updates: int = 0
+
+    def start(self, signals: Signals) -> tuple[None, Action]:
+        return None, Action()
+
+    def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+        return None, Action()
+
+
+@pytest.mark.parametrize("kind", [Hidden, Thawed])
+def test_a_policy_that_would_keep_state_on_itself_cannot_be_made(kind: Any) -> None:
+    with pytest.raises(
+        TypeError, match=rf"{kind.__name__}\.updates = 0: a policy keeps nothing on itself.*frozen=True"
+    ):
+        Watchdog(kind())

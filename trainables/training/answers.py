@@ -1,0 +1,71 @@
+"""Check what a policy answers, each time, so that a mistake names its class, its method, the value and the remedy.
+
+A check takes less than a microsecond. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from search.settings import is_number
+from trainables.contract import Policy
+from trainables.values import Action, Knobs, knob_objection
+
+LONGEST = 100  # characters of a wrong answer, in a message
+
+
+def checked(policy: Policy[Any], method: str, answer: Any, knobs: Knobs, writes: frozenset[str]) -> tuple[Any, Action]:
+    """The state and the action that `policy` returned from `method`, where it saw `knobs`; `writes`: the policy's.
+
+    Raises TypeError for anything else, ValueError for a knob that `writes` does not name or that has an impossible value.
+    """
+    if not (isinstance(answer, (tuple, list)) and len(answer) == 2 and isinstance(answer[1], Action)):
+        raise TypeError(
+            f"{_name(policy, method)} returned {_short(answer)}; return the next state and an Action: "
+            "`return state, Action(knobs=…)`, or `return state, Action()` to change nothing."
+        )
+    state, action = answer
+    if action.knobs is not None and action.knobs is not knobs:
+        _refuse_knobs(policy, method, action.knobs, knobs, writes)
+    if action.evidence and not _are_numbers(action.evidence):
+        raise TypeError(
+            f"{_name(policy, method)} returned Action(evidence={_short(action.evidence)}); evidence holds numbers by name, such "
+            "as {'loss': 0.5}, and the reason in words belongs in `why`."
+        )
+    return state, action
+
+
+def _refuse_knobs(policy: Policy[Any], method: str, after: Any, before: Knobs, writes: frozenset[str]) -> None:
+    if not isinstance(after, Knobs):
+        raise TypeError(
+            f"{_name(policy, method)} returned Action(knobs={_short(after)}); write "
+            "Action(knobs=replace(signals.knobs, learning_rate=…)), with `replace` of dataclasses."
+        )
+    known = vars(before)
+    for name, value in vars(after).items():
+        if value is known[name] or value == known[name]:
+            continue
+        if name not in writes:
+            names = ", ".join(map(repr, sorted({*writes, name})))
+            raise ValueError(
+                f"{_name(policy, method)} turned {name} to {value!r}, which its `writes` does not name; add it there: "
+                f"writes = frozenset({{{names}}})."
+            )
+        if objection := knob_objection(name, value):
+            raise ValueError(f"{_name(policy, method)} turned {name} to {value!r}: {objection}")
+
+
+def _are_numbers(evidence: Any) -> bool:
+    return isinstance(evidence, Mapping) and all(
+        is_number(value) or hasattr(value, "__float__") for value in evidence.values()
+    )
+
+
+def _name(policy: Policy[Any], method: str) -> str:
+    return f"{type(policy).__name__}.{method}"
+
+
+def _short(value: Any) -> str:
+    return textwrap.shorten(repr(value), LONGEST, placeholder=" …")
