@@ -25,7 +25,7 @@ from tests.test_docs import blocks
 from trainables.training.weight_averages import WeightAverages
 
 BEFORE, AFTER = (ROOT / "docs" / "policies.md").read_text().split("## In your own loop")
-SECTION, FRAMEWORKS = AFTER.split("\n## ")
+SECTION, _, FRAMEWORKS = AFTER.split("\n## ")
 RACE, AVERAGES = blocks(BEFORE, "python")
 (PLAIN,) = blocks(SECTION, "python")
 TRAINER, LIGHTNING, ACCELERATE = blocks(FRAMEWORKS, "python")

@@ -118,8 +118,8 @@ def test_each_observation_says_what_it_built_upon(tmp_path: Path) -> None:
 def test_fallbacks_are_counted_with_their_reasons(tmp_path: Path) -> None:
     simulated(tmp_path, small_sweep(searcher=Confused("tiny"), num_samples=3))
     facts, text = printed(tmp_path)
-    assert facts["fallbacks"] == {"Confused failed: ValueError: no task 'tiny'": 3}
-    assert "Fallback     3 × Confused failed" in text
+    assert facts["fallbacks"] == {"Confused.suggest() returned task='tiny': the sweep has no task of this name": 3}
+    assert "Fallback     3 × Confused.suggest() returned" in text
 
 
 def test_the_report_says_how_long_workers_waited(tmp_path: Path) -> None:
