@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.definition.description import described_tasks
 from orchestrator.money.first_steps import excess_of_first_steps
 from orchestrator.reading.ahead import ahead
-from orchestrator.reading.scores import present_baseline
+from orchestrator.reading.scores import present_baseline, scores
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state
 from orchestrator.reading.summary import description
@@ -62,7 +62,8 @@ class Recorded:
             history = ledger.history(ANY_SPACE, about["horizon"], about["seed"], goal, tasks=described_tasks(about))
             rows = {table: ledger.rows(table) for table in TABLES}
             word, best = state(ledger), winner(history)
-            leader = ahead(ledger, stands(ledger), None if best is None else best.number, word)
+            value = None if best is None else scores(history, best, goal)["value"]
+            leader = ahead(ledger, stands(ledger), None if best is None else best.number, value, word)
             return cls(ledger.folder, about, word, goal, history, rows, accounts(ledger, history, goal), leader)
 
     @property

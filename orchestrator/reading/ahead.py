@@ -16,17 +16,20 @@ from search.records import FINALIST, Goal, Status
 from search.task import FULL
 
 
-def ahead(ledger: Ledger, found: Iterable[Stand], best: int | None, state: str) -> dict[str, Any] | None:
+def ahead(
+    ledger: Ledger, found: Iterable[Stand], best: int | None, value: float | None, state: str
+) -> dict[str, Any] | None:
     """The trial that was ahead, its step and value, and the command that trains it on (None without a checkpoint); None if
-    no trial was, or if the run is going on or to be continued. `found`: all trials; `state`: of the run.
+    no trial was, or if the run is going on or to be continued. `found`: all trials; `value`: the score of the best one as
+    it is told, the mean of its fresh seeds if there are any; `state`: of the run.
     """
-    if best is None or state in ("running", "interrupted", "out of time"):
+    if best is None or value is None or state in ("running", "interrupted", "out of time"):
         return None
     about = ledger.sweep()["description"]
     goal, horizon = goal_of(about), about["horizon"]
     rows = ledger.rows("report", "WHERE trial = :trial ORDER BY step", trial=best)
     curve = {row["step"]: goal.loss(number(row["value"], row["kind"])) for row in rows}
-    leader = _leader(curve, found, goal)
+    leader = _leader(curve, goal.loss(value), found, goal)
     if leader is None:
         return None
     again = orchestrator_line("replay", ledger.folder, leader.trial, "--go-on", horizon)
@@ -52,14 +55,13 @@ def ahead_words(leader: Mapping[str, Any], metric: str, mode: str) -> str:
     )
 
 
-def _leader(curve: Mapping[int, float], found: Iterable[Stand], goal: Goal) -> Stand | None:
-    """The stopped trial with the lowest loss that is below the last one of the best trial, whose losses are `curve`, and
+def _leader(curve: Mapping[int, float], score: float, found: Iterable[Stand], goal: Goal) -> Stand | None:
+    """The stopped trial with the lowest loss that is below the `score` of the best trial, whose losses are `curve`, and
     below its loss at the same step: a curve that rises later is no reason to regret the other."""
     if not curve:
         return None
-    last = curve[max(curve)]
     resting = [stand for stand in found if stand.status == Status.STOPPED.value and stand.task == FULL and stand.step]
-    lower = [stand for stand in resting if isfinite(stand.loss(goal)) and stand.loss(goal) < last]
+    lower = [stand for stand in resting if isfinite(stand.loss(goal)) and stand.loss(goal) < score]
     for stand in sorted(lower, key=lambda stand: (stand.loss(goal), stand.trial)):
         then = max((step for step in curve if step <= stand.step), default=None)
         if stand.origin != FINALIST and (then is None or stand.loss(goal) < curve[then]):

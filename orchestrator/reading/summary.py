@@ -42,6 +42,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
         history = load_history(ledger, found)
         best = winner(history)
         baseline = present_baseline(about, history)
+        value = None if best is None else scores(history, best, goal_of(about))["value"]
         origins = ledger.query("SELECT origin, COUNT(*) FROM suggestion GROUP BY origin ORDER BY MIN(seq)")
         return {
             "name": about["name"],
@@ -53,7 +54,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             "baseline": _about(ledger, history, baseline),
             "unfair": unfair(best, baseline, history.horizon) or untrained(about, baseline),  # why no gain is told
             "outside": outside(about, best),  # of the present space
-            "ahead": ahead(ledger, found, None if best is None else best.number, word),
+            "ahead": ahead(ledger, found, None if best is None else best.number, value, word),
             "cost": {},  # its place; the accounts fill it
             "suggestions": dict(origins),
             "resumes": _resumes(ledger, [seq for (seq,) in ledger.query("SELECT seq FROM sweep ORDER BY seq")]),
@@ -104,7 +105,7 @@ def glance(ledger: Ledger) -> dict[str, Any]:
             "metric": about["metric"],
             "trials": {status.value: counts[status.value] for status in Status if counts[status.value]},
             "best": shown,
-            "ahead": ahead(ledger, found, None if shown is None else shown["trial"], word),
+            "ahead": None if shown is None else ahead(ledger, found, shown["trial"], shown["value"], word),
             "mode": about["mode"],
             "spent": spent,
             "budget": about.get("budget"),
