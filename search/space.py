@@ -49,6 +49,7 @@ from search.domain.enumeration import count, expanded, families
 from search.domain.feasible import drawn, first_feasible, try_constraints
 from search.domain.foreign_parameters import explained, foreign
 from search.domain.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
+from search.domain.scalars import plain_scalar
 from search.settings import whole
 
 __all__ = [
@@ -205,7 +206,8 @@ class Space:
 
     def check(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """`config` with plain Python values, in the order of the space; raises ValueError with `why_not`."""
-        settled, objection = _settle(self, config)
+        given = {name: plain_scalar(value) for name, value in config.items()} if isinstance(config, Mapping) else config
+        settled, objection = _settle(self, given)
         if objection is not None:
             raise ValueError(f"{dict(config) if isinstance(config, Mapping) else config!r}: {objection}")
         return settled

@@ -212,3 +212,34 @@ def test_a_policy_that_would_keep_state_on_itself_cannot_be_made(kind: Any) -> N
         TypeError, match=rf"{kind.__name__}\.updates = 0: a policy keeps nothing on itself.*frozen=True"
     ):
         Watchdog(kind())
+
+
+FOREIGN = [np.int64(24), torch.tensor(24), np.array(24)]
+
+
+@pytest.mark.parametrize("batch", FOREIGN)
+def test_numbers_of_other_libraries_are_recorded_as_pythons(batch: Any, tmp_path: Path) -> None:
+    """They ended the whole sweep, as a fault in the orchestrator."""
+    rate = torch.tensor(0.25)
+    evidence = {"count": np.int64(3), "norm": torch.tensor(0.5), "mean": np.float32(0.5)}
+
+    @dataclass(frozen=True)
+    class Numeric(Policy[Any]):
+        writes: ClassVar[frozenset[str]] = frozenset({"learning_rate", "batch_size"})
+
+        def start(self, signals: Signals) -> tuple[Any, Action]:
+            turned = replace(signals.knobs, batch_size=batch, learning_rate=rate)
+            return 0, Action(knobs=turned, why="a try", evidence=evidence)
+
+        def act(self, state: Any, signals: Signals) -> tuple[Any, Action]:
+            return state, Action()
+
+    sweep = small_sweep(workload=Quadratic(horizon=2), policy=Numeric(), num_samples=1)
+    driver = simulated(tmp_path, sweep)
+    assert driver.history.trials[0].status is Status.COMPLETED
+    decisions = recorded(tmp_path, "decision")
+    assert [type(value) for value in vars(replace(KNOBS, batch_size=batch, learning_rate=rate)).values()][:2] == [
+        float,
+        int,
+    ]
+    assert any('"count": 3' in str(row) or "'count': 3" in str(row) for row in decisions), decisions

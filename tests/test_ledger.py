@@ -71,6 +71,16 @@ def test_a_suggestion_comes_back_whole_and_the_history_has_its_memo(ledger: Ledg
     ]
 
 
+def test_a_configuration_comes_back_in_the_order_of_the_space(ledger: Ledger) -> None:
+    """A script that names its folder by its arguments started from scratch: they were sorted after an interruption."""
+    config = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(), "", [])
+        ledger.add_suggestion(0, start(config), seed=1)
+    (trial,) = ledger.history(small_sweep().space, 4, 0, small_sweep().goal)
+    assert list(trial.config) == list(small_sweep().space.names) == list(config)
+
+
 def test_a_report_is_recorded_once(ledger: Ledger) -> None:
     fill(ledger, 1)
     with pytest.raises(StorageError, match="UNIQUE"), ledger.transaction():

@@ -278,6 +278,18 @@ def test_a_typing_error_is_told_from_another_metric(name: str, other: str, same:
     assert is_typing_error(name, other) is is_typing_error(other, name) is same
 
 
+def test_the_rest_of_a_bar_that_was_wrapped_is_no_result() -> None:
+    """Rich prints its bar when Lightning is ended by SIGTERM: the next epoch's number, and the value of the last one."""
+    reader = Reader(["val_loss"])
+    bar = reader.read("Epoch 3/9  ━━━━╸              1/4 0:00:01 • -:--:-- 0.00it/s v_num: 0.000")
+    rest = reader.read(f"{'':<63}val_loss: 0.217")
+    after = reader.read("epoch 4: val_loss=0.2")
+    assert bar is not None
+    assert rest is not None
+    assert after is not None
+    assert (bar.is_progress, rest.is_progress, after.is_progress) == (True, True, False)
+
+
 def test_a_line_is_what_a_terminal_shows_in_the_end() -> None:
     assert visible("\x1b[2K\r 10%\r 20%\x1b[0m\r\n") == " 20%"
     assert visible("1/10\x08\x08\x08\x08 2/10") == " 2/10"

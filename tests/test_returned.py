@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from orchestrator.errors import BadInput
-from tests.support import small_sweep
+from tests.support import simulated, small_sweep
 from tests.trainings import assign, begin, good
 from trainables.carry_out import carry_out
 from trainables.contract import Workload
@@ -60,15 +61,25 @@ RETURNED: dict[str, tuple[dict[str, Any], str]] = {
         {"evaluate": lambda self, model, part: {"loss": 0.5, "extra": 1.0}},
         r"evaluate returned .*metrics = \('loss',\)\. Make both the same",
     ),
-    "a tensor": (
-        {"evaluate": lambda self, model, part: {"loss": torch.ones(())}},
-        r"evaluate returned .*; make 'loss' a plain number: `\.item\(\)`",
+    "several numbers": (
+        {"evaluate": lambda self, model, part: {"loss": torch.ones(2)}}, r"evaluate returned .*; make 'loss' one number",
     ),
+    "a text": ({"evaluate": lambda self, model, part: {"loss": "0.5"}}, r"evaluate returned .*; make 'loss' one number"),
     "a fixed rate": (
         {"optimizer": sgd(lambda config: 0.01)},
         r"optimizer gave its parameters lr=0\.01 without a look at config\['learning_rate'\].*write lr=config",
     ),
 }  # fmt: skip
+
+
+ONE = [np.float32(0.5), np.array(0.5), np.array([0.5]), torch.tensor(0.5), torch.tensor([0.5]), np.int64(1)]
+
+
+@pytest.mark.parametrize("value", ONE)
+def test_a_metric_may_be_a_number_of_any_library(value: Any, tmp_path: Path) -> None:
+    workload = changed(evaluate=lambda self, model, part: {"loss": value})
+    driver = simulated(tmp_path, small_sweep(workload=workload, num_samples=1))
+    assert set(driver.history.trials[0].losses) == {float(np.asarray(value).item())}
 
 
 @pytest.mark.parametrize("name", RETURNED)

@@ -137,9 +137,12 @@ def test_each_shared_file_is_told_once(tmp_path: Path) -> None:
     assert len(more) <= 1
 
 
-def test_folders_of_several_numbers_are_the_trials_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "places", [("logs/version_0", "logs/version_1"), ("out/lr0.1_7", "out/lr0.3_9"), ("out/sgd", "out/adam")]
+)
+def test_folders_of_their_own_are_not_shared(places: tuple[str, str], tmp_path: Path) -> None:
     """Two trials at once see each other's files."""
-    text = "import pathlib\nfor n in range(2):\n    place = pathlib.Path(f'logs/version_{n}/last.ckpt')\n    place.parent.mkdir(parents=True, exist_ok=True)\n    place.touch()\n"
+    text = f"import pathlib\nfor folder in {places!r}:\n    place = pathlib.Path(folder, 'last.ckpt')\n    place.parent.mkdir(parents=True, exist_ok=True)\n    place.touch()\n"
     workload = script(tmp_path / "code", text + SHARED.replace("place.write_text", "0 and place.write_text"))
     assert [texts(go(tmp_path, workload, trial, HORIZON)) for trial in range(2)] == [[], []]
 

@@ -7,7 +7,7 @@ import linecache
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -377,3 +377,34 @@ def test_an_exit_in_a_scheduler_is_told(capsys: pytest.CaptureFixture[str], monk
 
     assert guarded(leaves) == 1
     assert re.match(rf"error: enough now \(.*{Path(__file__).name}, line \d+: sys\.exit", capsys.readouterr().err)
+
+
+@dataclass(frozen=True)
+class Numeric(Searcher):
+    """Forks and resumes by numbers of NumPy, and gives a parameter as an array without dimensions."""
+
+    continues = True
+
+    def config(self, rate: float) -> dict[str, Any]:
+        return {"learning_rate": np.array(rate), "momentum": np.float64(0.5), "batch_size": np.int64(8)}
+
+    def suggest(self, history: History) -> Suggestion | None:
+        resting = history.having(Status.STOPPED)
+        if len(history.trials) < 2:
+            return start(self.config(0.01), until=np.int64(2))
+        if len(history.trials) == 2 and resting:
+            forked = fork(resting[0], np.int64(2), self.config(0.02), replaces=np.int64(0))
+            return replace(forked, parent=np.int64(resting[0].number))
+        return replace(resume(resting[0]), trial=np.int64(resting[0].number)) if resting else None
+
+    def forkable(self, history: History) -> list[tuple[int, int]]:
+        return [(trial.number, 2) for trial in history.having(Status.STOPPED)]
+
+
+def test_a_searchers_numbers_may_be_numpys(tmp_path: Path) -> None:
+    """A fork at a NumPy step found no checkpoint and trained from scratch; trial np.int64(0) "did not exist"."""
+    simulated(tmp_path, small_sweep(searcher=Numeric(), num_samples=3))
+    rows = recorded(tmp_path, "suggestion")
+    assert ("fork", 0, 2, 0) in [(row["kind"], row["parent"], row["parent_step"], row["replaces"]) for row in rows]
+    assert not [row for row in recorded(tmp_path, "event") if row["kind"] == "fallback"]
+    assert rows[0]["config"]["learning_rate"] == 0.01

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.domain.scalars import plain_scalar
 from search.records import FOUND
 from search.settings import number, one_of, whole
 from trainables.estimates.noise_scale import Gradient
@@ -27,6 +28,11 @@ class Knobs:
     batch_size: int  # samples per optimiser update
     momentum: float = 0.0
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if type(value) not in (float, int):  # NumPy's and PyTorch's numbers cannot be recorded
+                object.__setattr__(self, name, plain_scalar(value))
 
 
 def knob_objection(name: str, value: Any) -> str:

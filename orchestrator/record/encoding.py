@@ -103,11 +103,16 @@ def command_of(sweep: Sweep | None, config: Config) -> list[str]:
 
 
 def suggestion_of(row: Mapping[str, Any], space: Space | None = None) -> Suggestion:
-    config: Config = row["config"] if space is None else unmasked(row["config"], space)
+    config: Config = row["config"] if space is None else _in_order(unmasked(row["config"], space), space)
     return Suggestion(
         row["kind"], config, row["trial"], row["until"], row["task"], row["origin"], row["evidence"], row["memo"],
         parent=row["parent"], parent_step=row["parent_step"], replaces=row["replaces"],
     )  # fmt: skip
+
+
+def _in_order(config: Config, space: Space) -> Config:
+    """The configuration in the order of the space, as it was before it was recorded: a script may read its flags in turn."""
+    return {**{name: config[name] for name in space.names if name in config}, **config}
 
 
 def to_json(value: Any) -> str:

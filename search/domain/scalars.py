@@ -26,8 +26,8 @@ def is_whole(value: object) -> bool:
 
 
 def plain_scalar(value: Any) -> Any:
-    """A NumPy scalar as a Python value; everything else unchanged."""
-    return value.item() if isinstance(value, np.generic) else value
+    """A scalar of NumPy, PyTorch or JAX, or an array without dimensions, as a Python value; everything else unchanged."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def scalar_problem(value: object) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from search.contract import Scheduler, Searcher, Verdict
 from search.domain.constraints import ConstraintFailed
@@ -21,6 +22,13 @@ TEXTS = {  # fields of a suggestion that are text, with what to give
     "origin": "a word for who proposed it, such as 'model'",
     "evidence": "text for people, such as f'{value}'",
     "memo": "text, such as json.dumps(…)",
+}
+WHOLE = {  # fields that are whole numbers, with what to give
+    "until": "a whole number of steps, counted from the trial's start; None trains to the end",
+    "trial": "the number of a trial",
+    "parent": "the number of a trial",
+    "parent_step": "the step of a checkpoint of the parent, a whole number",
+    "replaces": "the number of a trial",
 }
 LONGEST = 100  # characters of a value in a message
 
@@ -98,10 +106,11 @@ def _sound(answer: object, history: History, author: Searcher | Scheduler, metho
         value = getattr(answer, name)
         if not isinstance(value, str):
             raise WrongAnswer(author, method, f"returned {name}={_shown(value)}: must be {what}")
-    until = answer.until
-    if until is not None:
-        until = _whole(until, author, method)
-    return replace(answer, until=until)
+    given = {name: getattr(answer, name) for name in WHOLE}
+    whole: dict[str, Any] = {
+        name: _whole(name, value, author, method) for name, value in given.items() if value is not None
+    }
+    return replace(answer, **whole)
 
 
 def _check_place(suggestion: Suggestion, history: History, author: Searcher | Scheduler, method: str) -> None:
@@ -119,8 +128,13 @@ def _check_place(suggestion: Suggestion, history: History, author: Searcher | Sc
             )  # fmt: skip
         begun = trial.step
     elif suggestion.kind == "fork":
-        _trial(suggestion.parent, history, author, method, "fork(trial, step, config)")
+        parent = _trial(suggestion.parent, history, author, method, "fork(trial, step, config)")
         begun = suggestion.parent_step or 0
+        if not 0 <= begun <= parent.step:
+            raise WrongAnswer(
+                author, method,
+                f"returned parent_step={begun}: trial {parent.number} has trained {parent.step} steps; fork from one of them",
+            )  # fmt: skip
     until, whole = suggestion.until, history.steps(suggestion.task)
     if until is not None and not begun < until <= whole:
         raise WrongAnswer(
@@ -136,18 +150,14 @@ def _trial(number: object, history: History, author: Searcher | Scheduler, metho
     raise WrongAnswer(author, method, f"returned a suggestion for trial {number!r}, which does not exist; use {way}")
 
 
-def _whole(until: object, author: Searcher | Scheduler, method: str) -> int:
+def _whole(name: str, value: object, author: Searcher | Scheduler, method: str) -> int:
     """A whole number of any library as a plain int."""
     try:
-        if isinstance(until, bool):
+        if isinstance(value, bool):
             raise TypeError
-        return operator.index(until)  # type: ignore[arg-type]
+        return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise WrongAnswer(
-            author, method,
-            f"returned until={_shown(until)}: must be a whole number of steps, counted from the trial's start; None trains to "
-            "the end",
-        ) from None  # fmt: skip
+        raise WrongAnswer(author, method, f"returned {name}={_shown(value)}: must be {WHOLE[name]}") from None
 
 
 def _shown(value: object) -> str:

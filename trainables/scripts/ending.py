@@ -40,6 +40,7 @@ def ended(
     if not step:
         last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
         said = f" Its last line: {visible(last)[:120]!r}." if last else ""
-        raise failure_of(script)(f"{end}; {channels.why_silent()}{said}")
+        why = f"{end}; {channels.why_silent()}{said}"
+        raise failure_of(script)(with_others(why, folder, count.memory) if script.command else why)
     is_closing_line = count.kind == COUNTED and count.counted == 1
     return Ended(step=step, text=end, advice=channels.missing.curve if is_closing_line else "")

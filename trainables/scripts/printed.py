@@ -64,6 +64,7 @@ _PROGRESS = re.compile(
     r"[\[(]\s*(\d+)\s*/\s*(\d+)\s*[\])(]|(?<![\w.])(\d+)\s*/\s*(\d+)(?=\s*(?:batches|\[|━|╸|╺|\d+(?::\d\d)+|.{0,60}?(?:it/s|s/it|s/step|s/epoch)))"
 )
 _BAR = re.compile(r"(?<![\d.])\d{1,3}%\s*\|[^|]*\||[━╸╺█▏▎▍▌▋▊▉]+|\[[=>.]{4,}\]")
+_RICH, _FAR = re.compile("[━╸╺]{4}"), " " * 8  # it wraps a bar that is wider than its terminal
 _DRAWN_BAR = re.compile(  # up to its end, as tqdm draws it; what follows was printed behind it
     r".*(?:\d{1,3}%\|[#█=>*.-]*[\d▏▎▍▌▋▊▉]? *\|\s*(?:[\d.]+\w*/[\d.]+\w*\s*)?(?:\[\d+:\d\d[^\]]*\])?"
     r"|\b\d{1,9}\w{1,9} \[\d+:\d\d(?::\d\d)?, [^\]]*/[^\]]*\])\s*"
@@ -155,12 +156,18 @@ class Reader:
         self.steps = dict(steps or {})  # of the last heading
         self._columns: list[str] = []  # of a table, while its rows last
         self._repeats = False  # whether the next line repeats an earlier one ("best iteration is:")
+        self._is_wrapped = False  # whether the next line, if it is indented so far, is the rest of a bar (Rich)
 
     def read(self, text: str) -> Line | None:
         """The content of a line; None for a line without anything of interest, as most are."""
+        is_rest = self._is_wrapped and text.startswith(_FAR)
         if not self._columns and not self._worth.search(text.lower()):
+            self._is_wrapped = is_rest
             return None
         line = read(text, self._names)
+        self._is_wrapped = is_rest or (line.is_progress and bool(_RICH.search(text)))
+        if is_rest:
+            return replace(line, is_heading=False, is_progress=True)
         if self._repeats:
             self._repeats = False
             return Line(line.text)

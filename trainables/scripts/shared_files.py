@@ -2,13 +2,14 @@
 other, and may go on from each other's.
 
 Nothing tells which process wrote a file. What changes in the working folder while a trial runs counts as its own, also
-what another trial writes at the same time. So a file of two trials is shared only if it has no sibling of another number,
-such as `version_1/last.ckpt` beside `version_0/last.ckpt`: then each trial may have its own.
+what another trial writes at the same time. So a file of two trials is shared only if each trial cannot have its own: if its
+path has no number, as `lr0.1_7/last.pt` has, and no sibling, as `sgd/last.pt` is beside `adam/last.pt`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -59,15 +60,16 @@ def look_for_shared(folder: TrialFolder, memory: dict[str, Any], since: float) -
 def shared(folder: TrialFolder, memory: Mapping[str, Any]) -> list[str]:
     """The checkpoints outside their own folders that two trials of the sweep write; those to go on from come first."""
     wrote = [set(each.get("wrote", [])) for each in (memory, *folder.memories_of_others(COMPARED))]
-    common = [path for path in set().union(*wrote) if sum(path in each for each in wrote) > 1]
-    return _in_order(path for path in common if not any(_are_siblings(path, other) for other in common))
+    all_paths: set[str] = set().union(*wrote)
+    common = [path for path in all_paths if sum(path in each for each in wrote) > 1 and not _may_be_its_own(path)]
+    return _in_order(path for path in common if not any(_are_siblings(path, other) for other in all_paths))
 
 
 def at_one_place(memories: Iterable[Mapping[str, Any]], error: str = "") -> list[str]:
     """The checkpoints outside the trials' own folders that have no number in their path, so that all trials may use them:
     those to go on from, and those that an error names."""
     wrote = {path for memory in memories for path in memory.get("wrote", [])}
-    fixed = [path for path in wrote if not any(map(_is_numbered, os.path.relpath(path).split(os.sep)))]
+    fixed = [path for path in wrote if not _may_be_its_own(path)]
     return _in_order(path for path in fixed if _is_to_go_on(path) or Path(path).name in error)
 
 
@@ -101,20 +103,23 @@ def _is_numbered(name: str) -> bool:
     return bool(_NUMBER.search(stem if suffix in SUFFIXES else name)) and not _OF_STEPS.search(name)
 
 
-def _are_siblings(one: str, other: str) -> bool:
-    """Whether two paths differ in the number of one folder or file, and the number is none of steps.
+def _may_be_its_own(path: str) -> bool:
+    """Whether a folder or file in the path has a number by which each trial may have its own.
 
-    >>> _are_siblings("logs/version_0/last.ckpt", "logs/version_1/last.ckpt"), _are_siblings("out/epoch1.pt", "out/epoch2.pt")
+    >>> _may_be_its_own("logs/version_0/last.ckpt"), _may_be_its_own("out/epoch1.pt")
     (True, False)
     """
-    parts = one.split(os.sep), other.split(os.sep)
-    if len(parts[0]) != len(parts[1]):
-        return False
-    apart = [(mine, its) for mine, its in zip(*parts, strict=True) if mine != its]
-    if len(apart) != 1 or not all(map(_is_numbered, apart[0])):
-        return False
-    mine, its = (_NUMBER.sub("#", name) for name in apart[0])
-    return mine == its
+    return any(map(_is_numbered, os.path.relpath(path).split(os.sep)))
+
+
+def _are_siblings(one: str, other: str) -> bool:
+    """Whether two files of one name lie in two folders beside each other.
+
+    >>> _are_siblings("out/sgd/last.pt", "out/adam/last.pt"), _are_siblings("out/best.pt", "out/last.pt")
+    (True, False)
+    """
+    mine, its = one.split(os.sep), other.split(os.sep)
+    return len(mine) == len(its) and mine[-1] == its[-1] and sum(map(operator.ne, mine, its)) == 1
 
 
 def _checkpoints_here(since: float, run: Path) -> list[str]:

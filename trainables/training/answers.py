@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from search.settings import is_number
+from search.domain.scalars import plain_scalar
 from trainables.contract import Policy
 from trainables.values import Action, Knobs, knob_objection
 
@@ -29,11 +30,8 @@ def checked(policy: Policy[Any], method: str, answer: Any, knobs: Knobs, writes:
     state, action = answer
     if action.knobs is not None and action.knobs is not knobs:
         _refuse_knobs(policy, method, action.knobs, knobs, writes)
-    if action.evidence and not _are_numbers(action.evidence):
-        raise TypeError(
-            f"{_name(policy, method)} returned Action(evidence={_short(action.evidence)}); evidence holds numbers by name, such "
-            "as {'loss': 0.5}, and the reason in words belongs in `why`."
-        )
+    if action.evidence:
+        action = replace(action, evidence=_plain(policy, method, action.evidence))
     return state, action
 
 
@@ -57,10 +55,15 @@ def _refuse_knobs(policy: Policy[Any], method: str, after: Any, before: Knobs, w
             raise ValueError(f"{_name(policy, method)} turned {name} to {value!r}: {objection}")
 
 
-def _are_numbers(evidence: Any) -> bool:
-    return isinstance(evidence, Mapping) and all(
-        is_number(value) or hasattr(value, "__float__") for value in evidence.values()
-    )
+def _plain(policy: Policy[Any], method: str, evidence: Any) -> dict[str, Any]:
+    """The evidence with Python's own numbers, which can be recorded."""
+    found = {name: plain_scalar(value) for name, value in evidence.items()} if isinstance(evidence, Mapping) else None
+    if found is None or not all(isinstance(value, (int, float)) for value in found.values()):
+        raise TypeError(
+            f"{_name(policy, method)} returned Action(evidence={_short(evidence)}); evidence holds numbers by name, such as "
+            "{'loss': 0.5}, and the reason in words belongs in `why`."
+        )
+    return found
 
 
 def _name(policy: Policy[Any], method: str) -> str:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from trainables.contract import Workload
-from trainables.training.returned import refuse_metrics
+from trainables.training.returned import metrics_of
 from trainables.values import Execution, Predictions
 
 _FEWEST, _SHARE = 256, 400  # samples of a probe: at least, and as a share of an epoch
@@ -22,8 +22,7 @@ def measure(workload: Workload, model: torch.nn.Module, part: str) -> Mapping[st
     model.eval()
     with torch.no_grad(), autocast(workload.execution, next(model.parameters()).device):
         metrics = workload.evaluate(model, part)
-    refuse_metrics(workload, metrics)
-    return metrics
+    return metrics_of(workload, metrics)
 
 
 def probe(workload: Workload, model: torch.nn.Module) -> Mapping[str, float]:

@@ -63,18 +63,31 @@ def refuse_loss(workload: Workload, loss: Any) -> NoReturn:
     )
 
 
-def refuse_metrics(workload: Workload, metrics: Any) -> None:
-    """Raise TypeError unless `evaluate` returned the metrics that the class names."""
+def metrics_of(workload: Workload, metrics: Any) -> dict[str, float]:
+    """What `evaluate` returned, as Python's numbers. Raises TypeError unless it is the metrics that the class names."""
     if not isinstance(metrics, Mapping):
         names = ", ".join(f"{name!r}: …" for name in workload.metrics)
         _refuse(workload, "evaluate", metrics, f"return a dict of the metrics: {{{names}}}.")
-    if tensors := [name for name, value in metrics.items() if isinstance(value, Tensor)]:
-        _refuse(workload, "evaluate", dict(metrics), f"make {tensors[0]!r} a plain number: `.item()` of the tensor.")
     if set(metrics) != set(workload.metrics):
         _refuse(
             workload, "evaluate", dict(metrics),
             f"the class names metrics = {workload.metrics!r}. Make both the same: each metric that is measured, and no other.",
         )  # fmt: skip
+    plain = {name: _one(value) for name, value in metrics.items()}
+    for name, value in plain.items():
+        if not isinstance(value, (int, float)) and value is not None:
+            _refuse(workload, "evaluate", dict(metrics), f"make {name!r} one number, such as its mean.")
+    return plain
+
+
+def _one(value: Any) -> Any:
+    """An array or a tensor of one element as its number, all else as it is."""
+    if isinstance(value, (int, float)) or not hasattr(value, "item"):
+        return value
+    try:
+        return value.item()
+    except (TypeError, ValueError, RuntimeError):  # several elements
+        return value
 
 
 def _refuse_deaf(
