@@ -30,8 +30,8 @@ NEEDS = ("loss", "gradient", "metrics", "momentum")
 class Policy(ABC, Generic[S]):
     """Decides while a model trains: two pure functions and a state of plain data.
 
-    The state becomes part of the checkpoint, so it may contain only None, bool, int, float, str, tuples, lists and
-    dicts.
+    The state becomes part of the checkpoint, so it may contain only None, bool, int, float, str, bytes, tuples, lists,
+    sets, dicts, NumPy's numbers and arrays, and tensors.
 
     `resumable`: whether a short training equals the beginning of a longer one. False for a policy that reads
     `signals.horizon` or `signals.progress` (cosine, polynomial decay, a warm-up given as a share of the training): its
