@@ -269,7 +269,7 @@ class Thaws(Searcher):
 
 class CountsReports(Scheduler):
     def __init__(self) -> None:
-        self.reports = 0
+        self.reports = self.trials = self.steps = 0
 
     def judge(self, trial: Trial, history: History) -> Verdict:
         return Verdict.CONTINUE
@@ -309,9 +309,9 @@ class CutsList(Judges):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"searcher": Counts()}, r"searcher=Counts\): .*it keeps calls.*\n  @dataclass\(frozen=True\)\n  class Counts\(Searcher\):"),
-        ({"searcher": Thaws()}, r"\n  @dataclass\(frozen=True\)\n  class Thaws\(Searcher\):"),
-        ({"scheduler": CountsReports()}, r"\n  @dataclass\(frozen=True\)\n  class CountsReports\(Scheduler\):"),
+        ({"searcher": Counts()}, r"searcher=Counts\): its objects keep calls, .*dataclass\(frozen=True\) above the class, and calls as a field\."),
+        ({"searcher": Thaws()}, r"searcher=Thaws\): its objects keep calls, .*dataclass\(frozen=True\) above the class\.$"),
+        ({"scheduler": CountsReports()}, r"keep reports, trials and steps, .* class, and reports, trials and steps as fields\."),
         ({"scheduler": PromotesUnsaid(lambda history: None)}, "Add `resumes = True` to the class PromotesUnsaid"),
         ({"searcher": Answers(remains=5)}, r"Answers\.remaining\(\) returned 5; return a list of configurations, or None"),
         ({"searcher": Answers(error=KeyError("lr"))}, r"Answers\.check\(\) failed: KeyError: 'lr' \(.*, line \d+"),

@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.definition import baseline
+from orchestrator.definition import baseline, signatures
 from orchestrator.definition.units import number_of_bytes, seconds
 from orchestrator.definition.wording import named
 from orchestrator.errors import BadInput, did_you_mean
@@ -45,11 +45,12 @@ def name(value: object) -> None:
 
 
 def workload(sweep: Sweep) -> None:
-    """Require what the class of a Workload must name; refuse one whose settings could change during a trial."""
+    """Require the methods and names of a Workload; refuse one whose settings could change during a trial."""
     given = sweep.workload
     if not isinstance(given, Workload):
         return
     kind = type(given).__name__
+    signatures.check(kind, given, Workload)
     for each, example in NAMED.items():
         if not hasattr(given, each):
             raise BadInput(f"{kind}: names no {each}; write in the class, for example: {each} = {example}")
@@ -163,7 +164,14 @@ def parameters(sweep: Sweep) -> None:
 
 
 def policies(sweep: Sweep) -> tuple[Policy[Any], ...]:
-    """The policies of some configurations; refuses a function that returns something else."""
+    """The policies of some configurations; refuses a function that returns something else, and wrong methods."""
+    found = _policies(sweep)
+    for policy in found:
+        signatures.check(f"Sweep(policy={type(policy).__name__})", policy, Policy)
+    return found
+
+
+def _policies(sweep: Sweep) -> tuple[Policy[Any], ...]:
     if sweep.policy is None or isinstance(sweep.policy, Policy):
         return () if sweep.policy is None else (sweep.policy,)
     found = []

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import bisect
 import shutil
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import replace
+from operator import index
 from pathlib import Path
+from typing import Any
 
 from orchestrator.driving.places import Places
 from orchestrator.sweep import Sweep
 from search.history import History, Trial
 from search.records import BASELINE, FINALIST, Status
+from search.rules.answers import WrongAnswer
 from search.rules.conduct import takes_on_stopped
 from search.task import FULL
 
@@ -63,9 +66,20 @@ class Retention:
 
         While the trial trains, only the step at which it will pause is added.
         """
-        forkable = {step for parent, step in self._searcher.forkable(self._history) if parent == number}
+        forkable = {step for parent, step in self._forkable() if parent == number}
         forking = {trial.began for trial in self._history.having(Status.RUNNING) if trial.parent == number}
         return tuple(sorted(forkable | forking))
+
+    def _forkable(self) -> set[tuple[int, int]]:
+        """The checkpoints from which the searcher may still fork. Raises WrongAnswer for all but pairs of whole numbers."""
+        answer: object = self._searcher.forkable(self._history)
+        pairs: Any = list(answer) if isinstance(answer, Iterable) else answer
+        try:
+            return {(index(trial), index(step)) for trial, step in pairs}
+        except (TypeError, ValueError):
+            raise WrongAnswer(
+                self._searcher, "forkable", f"returned {pairs!r:.100}; return pairs (trial, step) of whole numbers"
+            ) from None
 
     def begin(self, trial: Trial) -> None:
         """`trial` is going to be trained."""
@@ -113,7 +127,7 @@ class Retention:
         A trial's folder and its log stay. Every failed trial also keeps its small files, which may show the reason.
         """
         needed = {other.parent for other in self._history.having(Status.RUNNING)}
-        needed |= {number for number, _ in self._searcher.forkable(self._history)}
+        needed |= {number for number, _ in self._forkable()}
         for trial in trials:
             if trial.number in needed | self._running | self._leaving or self.keeps(trial.number):
                 continue
