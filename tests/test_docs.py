@@ -84,6 +84,7 @@ def test_the_quickstart_runs_as_printed(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_your_own_function_is_killed_and_goes_on_as_the_readme_shows(tmp_path: Path) -> None:
     code, *_ = blocks(README, "python")
     (scene,) = blocks(README, "console")

@@ -136,6 +136,7 @@ SUGGESTIONS: list[tuple[Callable[[History], Any], str]] = [
     (lambda history: start({"x": 0.5}, until=-3), "until=-3: must be .*, from 1 to 4"),
     (lambda history: start({"x": 0.5}, until=5), "until=5: must be .*, from 1 to 4"),
     (lambda history: fork(history.trials[1], 2, {"x": 0.5}, until=2), "until=2: must be .*, from 3 to 4"),
+    (lambda history: fork(history.trials[1], 77, {"x": 0.5}, until=3), "parent_step=77: must be a step .* its last, 4"),
     (lambda history: start({"x": 0.5}, evidence=3), "evidence=3: must be text"),  # type: ignore[arg-type]
     (lambda history: start({"x": 0.5}, evidence=None), "evidence=None: must be text"),  # type: ignore[arg-type]
     (lambda history: start({"x": 0.5}, memo={"a": 1}), r"memo={'a': 1}: must be text, such as json\.dumps"),  # type: ignore[arg-type]

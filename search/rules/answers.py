@@ -128,12 +128,13 @@ def _check_place(suggestion: Suggestion, history: History, author: Searcher | Sc
             )  # fmt: skip
         begun = trial.step
     elif suggestion.kind == "fork":
-        parent = _trial(suggestion.parent, history, author, method, "fork(trial, step, config)")
+        _trial(suggestion.parent, history, author, method, "fork(trial, step, config)")
         begun = suggestion.parent_step or 0
-        if not 0 <= begun <= parent.step:
+        if not 0 <= begun < history.steps(suggestion.task):
             raise WrongAnswer(
                 author, method,
-                f"returned parent_step={begun}: trial {parent.number} has trained {parent.step} steps; fork from one of them",
+                f"returned parent_step={begun}: must be a step of the parent before its last, "
+                f"{history.steps(suggestion.task)}",
             )  # fmt: skip
     until, whole = suggestion.until, history.steps(suggestion.task)
     if until is not None and not begun < until <= whole:
