@@ -56,6 +56,16 @@ def test_the_step_of_a_table_counts_wherever_it_stands(
     assert list(curve(trained(workload, assigned(tmp_path, until=2048)))) == [512, 1024, 1536, 2048]
 
 
+@pytest.mark.parametrize("row", ["|    損失            | 0.5     |", "    損失              0.5"])
+def test_the_names_of_a_table_may_be_of_any_alphabet(row: str, tmp_path: Path) -> None:
+    rule = RULE if "|" in row else "-------------------  -----"
+    step = "| total_timesteps | 512      |" if "|" in row else "total_timesteps      512"
+    (line,) = lines_of(f"{rule}\n{row}\n{step}\n{rule}\n", tmp_path, "損失")
+    value = line.value("損失")
+    assert value is not None
+    assert (value.number, line.steps["total_timesteps"]) == (0.5, 512)
+
+
 def test_a_training_of_one_rollout_is_at_its_end_with_the_first_table(tmp_path: Path) -> None:
     workload = script(tmp_path, rollouts(width=2048), horizon=2048)
     assert list(curve(trained(workload, assigned(tmp_path, until=2048)))) == [2048]

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainables.scripts.line import NUMBER, Line, Value, number_of
-from trainables.scripts.names import ENVIRONMENT_STEPS, SAME, SPLITS, STEP_WORDS, key_of
+from trainables.scripts.names import ENVIRONMENT_STEPS, LETTER, SAME, SPLITS, STEP_WORDS, key_of
 from trainables.scripts.printed import visible
 
 MOST = 1000  # rows of a table: more are no table of results
@@ -28,9 +28,9 @@ LONGEST = 300  # characters of a row
 _RULED, _OF_RULES = re.compile(r"([-=#*─━═])\1{3}"), frozenset("-=#*─━═+|: \t┌┬┐├┼┤└┴┘┏┳┓┡╇┩┗┻┛╭╮╰╯")
 _GAP = re.compile(r"\s*(?:-{4,}\s+-{4,}|={4,}\s+={4,})\s*$")  # of a table without lines between its two columns
 _BARRED = re.compile(
-    r"\s*[|│┃](?P<indent>\s*)(?P<name>[A-Za-z][^|│┃]*?)\s*[|│┃]\s*(?P<shown>[^|│┃]*?)\s*(?:[|│┃]\s*)?$"
+    rf"\s*[|│┃](?P<indent>\s*)(?P<name>{LETTER}[^|│┃]*?)\s*[|│┃]\s*(?P<shown>[^|│┃]*?)\s*(?:[|│┃]\s*)?$"
 )
-_PLAIN = re.compile(r"(?P<indent>\s*)(?P<name>[A-Za-z]\S*(?: \S+)*)(?:\s{2,}|\t)\s*(?P<shown>\S+)\s*$")
+_PLAIN = re.compile(rf"(?P<indent>\s*)(?P<name>{LETTER}\S*(?: \S+)*)(?:\s{{2,}}|\t)\s*(?P<shown>\S+)\s*$")
 _NUMBER = re.compile(rf"(?:{NUMBER})%?", re.I)
 
 
