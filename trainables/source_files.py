@@ -10,7 +10,7 @@ from pathlib import Path
 
 LARGEST = 1_000_000  # bytes of a source that is looked at
 MOST = 300  # files to look at
-OURS = [["orchestrator"], ["trainables"], ["search"]]
+OURS = ("orchestrator", "trainables", "search")  # packages whose files are not the user's
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+(?P<dots>\.*)(?P<module>[\w.]*)[ \t]+import[ \t]+(?P<names>\([^)]*\)|(?:.*\\\n)*.*)|import[ \t]+(?P<modules>(?:.*\\\n)*.*))",
     re.M,
@@ -35,7 +35,7 @@ def imported_files(script: Path, places: Sequence[Path]) -> list[Path]:
     while waiting and len(found) < MOST:
         path = waiting.pop(0)
         for folder, parts in _imported(path, *_state(path)):
-            if folder is None and parts[:1] in OURS:
+            if folder is None and parts and parts[0] in OURS:
                 continue
             if folder is not None and not any(place in (folder, *folder.parents) for place in places):
                 continue

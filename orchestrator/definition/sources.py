@@ -19,9 +19,7 @@ from typing import Any
 
 from orchestrator.definition.identity import substance
 from trainables.contract import CommandLine, OwnTraining
-from trainables.source_files import imported_files
-
-OURS = ("orchestrator", "trainables", "search")
+from trainables.source_files import OURS, imported_files
 
 EDITED = "edited"  # kind of the events that say with which other files than its sweep's a trial has started
 
