@@ -249,6 +249,24 @@ def test_a_switch_that_nothing_turns_off_is_refused(declared: str, tmp_path: Pat
         workload.check_space(Space({"plain": choice([True, False])}))
 
 
+def test_a_parser_in_a_file_that_the_script_imports_is_read_too(tmp_path: Path) -> None:
+    """Its `--no-norm` is on by default in the help, as it stores False; what parse_known_args leaves is no mistake."""
+    parser = "argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)"
+    (tmp_path / "options.py").write_text(
+        f"import argparse\nparser = {parser}\n"
+        "parser.add_argument('--no-norm', dest='norm', action='store_false', help='plain')\n"
+        "parser.add_argument('--amp', action='store_true', default=bool(1), help='mixed')\n"
+        "options, others = parser.parse_known_args()\n"
+    )
+    workload = script(
+        tmp_path, "import argparse  # for types\nfrom options import options\nprint('epoch 1: loss=0.5', options)"
+    )
+    workload.check_space(Space({"no_norm": choice([True, False])}))
+    with pytest.raises(ValueError, match="--amp is on"):
+        workload.check_space(Space({"amp": choice([True, False])}))
+    script(tmp_path, (tmp_path / "train.py").read_text(), " --of-another=1").check()
+
+
 def test_tyros_switches_have_their_opposites() -> None:
     known = flags_of(
         "│ --optim.nesterov, --optim.no-nesterov             │\n│                        (default: True)            │\n"

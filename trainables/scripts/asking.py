@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import NamedTuple, ParamSpec
 
 from trainables.scripts import subcommands
-from trainables.scripts.entry_point import entry_point, roots
+from trainables.scripts.entry_point import entry_point
 from trainables.scripts.errors import error_line
 from trainables.scripts.flag_libraries import LENIENT, STRICT, naming
 from trainables.scripts.flags import Flag, flags_of, names_in
 from trainables.scripts.runners import without_our_own
 from trainables.scripts.shell_scripts import lost_parameter
-from trainables.source_files import imported_files, source
 
 RECENT = 60.0  # seconds for which an answer is not doubted
 PATIENCE = 60.0  # seconds to wait for --help, as the script may import torch first
@@ -110,10 +109,7 @@ def _askable(command: str) -> _Script | None:
     if lost_parameter(shlex.join(start), ["help"]):  # a shell script may start it without further words
         return None
     programs = (os.path.abspath(found) for word in start if (found := shutil.which(word)) is not None)
-    script = entry.path.absolute()
-    places = [script.parent, *(place.absolute() for place in roots())]
-    texts = [entry.text, *(source(path) or "" for path in imported_files(script, places))]
-    state = hashlib.sha256("\0".join([str(Path.cwd()), *programs, *texts]).encode(errors="replace")).hexdigest()
+    state = hashlib.sha256("\0".join([str(Path.cwd()), *programs, *entry.texts]).encode(errors="replace")).hexdigest()
     return _Script(start, entry.text, state)
 
 

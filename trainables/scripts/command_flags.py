@@ -25,16 +25,18 @@ _ONE_FILE = re.compile(  # of transformers' examples: the only word may be a fil
 _NAMED = re.compile(r"--(?P<name>[^\W\d_][\w.-]*)(?:=.*)?", re.S)
 
 
-def wrong_flag(command: str, resume: str, known: Mapping[str, Flag], text: str, asked: int) -> str:
+def wrong_flag(command: str, resume: str, known: Mapping[str, Flag], asked: int) -> str:
     """What is wrong with the first flag of the command, or of `resume`, that the script lacks; empty if all are right.
 
-    `known`: the flags that the script lists. `text`: its source. `asked`: the number of words up to its subcommand.
+    `known`: the flags that the script lists. `asked`: the number of words up to its subcommand.
     """
     words = shlex.split(command)
     entry = entry_point(words)
+    text = "" if entry is None else entry.text
     if entry is None or not known or not _READS_THEM.search(text) or _READS_MORE.search(text):
         return ""
-    if _LEAVES_SOME.search(_ONE_FILE.sub("", text)):
+    whole = "\n".join(entry.texts)  # the parser may be in a file that it imports
+    if _LEAVES_SOME.search(_ONE_FILE.sub("", whole)):
         return ""
     has_commands = subcommands.DECLARES.search(text) or text.count(".command(") > 1  # each with flags of its own
     if has_commands and asked == entry.place + 1:
@@ -43,7 +45,7 @@ def wrong_flag(command: str, resume: str, known: Mapping[str, Flag], text: str, 
         if word == "--":
             return ""
         found = _NAMED.fullmatch(word)
-        if found is None or _has(found["name"], known, text):
+        if found is None or _has(found["name"], known, whole):
             continue
         near = nearest(found["name"], known)
         if near and "_" in found["name"] and (same := near.replace("-", "_")) in known:

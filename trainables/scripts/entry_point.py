@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.source_files import source
+from trainables.source_files import imported_files, source
 
 _LAUNCHERS = {  # programs that start the one behind their options
     "uv", "poetry", "pipenv", "pdm", "pixi", "rye", "hatch", "conda", "mamba", "micromamba",
@@ -34,6 +34,13 @@ class EntryPoint:
     def text(self) -> str:
         """Its source; empty if there is no such file."""
         return source(self.path) or ""
+
+    @property
+    def texts(self) -> list[str]:
+        """Its source, then those of the project's files that it imports."""
+        script = self.path.absolute()
+        places = [script.parent, *(place.absolute() for place in roots())]
+        return [self.text, *(source(path) or "" for path in imported_files(script, places))]
 
 
 def entry_point(words: Sequence[str]) -> EntryPoint | None:

@@ -110,15 +110,13 @@ def flag_values(text: str) -> dict[str, Taken]:
     return {name: taken for name, taken in found if taken is not None and times[name] == 1}
 
 
-def stays_on(flag: Flag, text: str) -> str:
+def stays_on(flag: Flag, command: str) -> str:
     """How a switch without an opposite can be tuned though leaving it out leaves it on; empty if that turns it off.
 
-    By the script's help and its source `text`, as far as they tell: a switch may have `default=True`.
+    By the help and the source of the command's script, as far as they tell: a switch may have `default=True`.
     """
-    try:
-        calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
-    except (SyntaxError, ValueError, RecursionError):
-        calls = []
+    entry = entry_point(shlex.split(command))
+    calls = [call for text in ([] if entry is None else entry.texts) for call in _calls(text)]
     is_on, off = flag.is_on, ""
     for call in calls:
         given = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
@@ -220,6 +218,13 @@ def _literal(node: ast.expr | None) -> tuple[Any, ...]:
     except ValueError:
         return ()
     return tuple(options)
+
+
+def _calls(text: str) -> list[ast.Call]:
+    try:
+        return [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    except (SyntaxError, ValueError, RecursionError):
+        return []
 
 
 def _constant(node: ast.expr) -> str:

@@ -206,9 +206,7 @@ class Script(CommandLine):
         if wrong := mistyped_subcommand(self.command):
             raise ValueError(f"{self.command!r}: {wrong}")
         asked = len(asked_words(self.command))
-        if self.flag is None and (
-            wrong := wrong_flag(self.command, self.resume or "", ask(self.command), self._text, asked)
-        ):
+        if self.flag is None and (wrong := wrong_flag(self.command, self.resume or "", ask(self.command), asked)):
             raise ValueError(wrong)
         self._check_resume()
 
@@ -290,7 +288,7 @@ class Script(CommandLine):
                     "tune it as choice([True, False])."
                 )
             is_switch = flag is not None and not flag.takes_value and not flag.off
-            if flag is not None and is_switch and not all(values) and (remedy := stays_on(flag, self._text)):
+            if flag is not None and is_switch and not all(values) and (remedy := stays_on(flag, self.command)):
                 raise ValueError(
                     f"{self.command!r}: --{flag.name} is on unless the script is told otherwise, so it would be on for "
                     f"{name}=False, too; {remedy}"
