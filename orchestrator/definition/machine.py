@@ -17,10 +17,7 @@ GROUPS = ControlGroups()
 def cpus(groups: ControlGroups = GROUPS) -> int:
     """The CPUs that this process may use; of a share of one, one. Slurm grants some of a node's, and not every cluster
     hides the others; a container has a limit, and sees all of the host."""
-    try:
-        seen = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        seen = os.cpu_count() or 1
+    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has none
     granted = os.environ.get("SLURM_CPUS_ON_NODE", "")
     return int(max(1, min(seen, int(granted) if granted.isdigit() else seen, groups.cpus())))
 

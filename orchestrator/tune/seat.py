@@ -20,7 +20,7 @@ from orchestrator.tune.file_sync import FileSync
 from orchestrator.tune.home import Home
 from orchestrator.tune.left_behind import left_behind
 from orchestrator.worker.job import Answer, Job, Order, other
-from orchestrator.worker.limits import data_bytes, limited, noted, watched
+from orchestrator.worker.limits import data_limit, limited, noted, watched
 from search.work import Notice
 from trainables.ranks import without_ranks
 
@@ -98,8 +98,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
                     return Answer(order.trial, done=True, lost=f"its files did not get to this node: {error.strerror}")
             pausing = self._home.places.pause_file.exists if self._sync is None else self._sync.is_pausing
             self._job = Job(self._sweep, assignment, pausing)
-            budget = self._sweep.memory_bytes
-            self._memory_limit = None if budget is None else data_bytes() + budget
+            self._memory_limit = data_limit(self._sweep.memory_bytes)
         silence, patience = self._sweep.silence_seconds, PATIENCE
         if self._is_new:  # what is imported and loaded before a process's first report is no silence
             silence, patience = silence and silence + START_SECONDS, 0.0

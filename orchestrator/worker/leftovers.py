@@ -21,10 +21,11 @@ POOLS = ("resource_tracker", "forkserver", "loky", "compile_worker")
 
 def children() -> set[int]:
     """The living child processes of this process; fast if there are none."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return set()
+    if hasattr(os, "waitid"):  # Python has it on macOS since 3.13
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return set()
     found: set[int] = set()
     try:
         for task in os.listdir("/proc/self/task"):

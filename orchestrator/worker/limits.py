@@ -21,6 +21,7 @@ LOG = "log.txt"
 SILENCE_FILE, LAST_SILENCE, EXIT_FILE = "silence.txt", "silence-last.txt", "exit.txt"
 HEAD_BYTES = TAIL_BYTES = 2**20  # kept at the start and the end of a log that grows too long
 LOOK_SECONDS = 1.0  # between two looks at the size of the present log
+STATUS = Path("/proc/self/status")  # Linux only
 SIGNALS = {
     "Segmentation fault": "segmentation fault (signal 11)",
     "Aborted": "abort (signal 6)",
@@ -263,11 +264,15 @@ def limited(limit: int | None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def data_bytes() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmData:"):
-            return int(line.split()[1]) * 1024
-    return 0
+def data_limit(budget: int | None) -> int | None:
+    """The most bytes of data that this process may have if it is to take `budget` more; None where nothing limits them,
+    as on macOS."""
+    if budget is not None:
+        with contextlib.suppress(OSError):
+            for line in STATUS.read_text().splitlines():
+                if line.startswith("VmData:"):
+                    return int(line.split()[1]) * 1024 + budget
+    return None
 
 
 def why_lost(folder: Path) -> str:

@@ -20,7 +20,7 @@ import psutil
 
 PROCESSES = "processes.txt"
 VARIABLE = "ORCHESTRATOR_MARK"
-LONGEST_TEMPORARY = 14  # characters; Ray puts sockets below, whose paths may have at most 107
+LONGEST_TEMPORARY = 10  # characters; Ray puts sockets below, whose paths may have at most 107, on macOS 103
 
 
 def mark_processes(folder: Path) -> str:
