@@ -236,7 +236,7 @@ def test_why_a_process_ended_on_another_disk_is_told(
     assert done.returncode == 0, done.stderr
     reasons = [row["reason"] for row in rows(tmp_path / "runs" / "steady", "lost")]
     assert len(reasons) == 1
-    stack = re.fullmatch("it was silent for too long; its stack is in (.*); on node .*", reasons[0])
+    stack = re.fullmatch("it was silent for too long; the stack of its worker is in (.*); on node .*", reasons[0])
     assert stack is not None
     assert "_spoil" in Path(stack[1]).read_text()
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from search.work import Assignment
 
 PATIENCE = 0.1  # seconds: reports that come faster than this travel together
-START_SECONDS = 60.0  # more than `max_silence` for a process's first report: it loads torch and the data
+START_SECONDS = 60.0  # more than `max_silence` for the first report after a trial's start: it loads torch and the data
 SENDING_SHARE = 0.02  # of the time may go into sending files that nobody waits for
 IDLE = 0.1  # seconds: how long a seat without work waits before it asks again
 
@@ -48,7 +48,6 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         self._job: Job | None = None
         self._next: Order | None = None
         self._leave = self._save = False
-        self._is_new = True
         self._memory_limit: int | None = None
         for name in os.environ.keys() - without_ranks(os.environ):
             del os.environ[name]
@@ -89,7 +88,10 @@ class Seat(tune.Trainable):  # type: ignore[misc]
     def _train(self, order: Order) -> Answer:
         assignment = order.assignment
         assert assignment is not None
+        silence, patience = self._sweep.silence_seconds, PATIENCE
         if self._job is None:
+            if silence is not None:  # a script imports and loads its data at each start
+                silence, patience = silence + START_SECONDS, 0.0
             if self._sync is not None:
                 try:
                     self._fetch(self._sync, assignment)
@@ -99,15 +101,11 @@ class Seat(tune.Trainable):  # type: ignore[misc]
             pausing = self._home.places.pause_file.exists if self._sync is None else self._sync.is_pausing
             self._job = Job(self._sweep, assignment, pausing)
             self._memory_limit = data_limit(self._sweep.memory_bytes)
-        silence, patience = self._sweep.silence_seconds, PATIENCE
-        if self._is_new:  # what is imported and loaded before a process's first report is no silence
-            silence, patience = silence and silence + START_SECONDS, 0.0
         own = assignment.folder.parent
         with contextlib.suppress(OSError):  # a full disk: the job says so
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
         with noted(own), watched(own, silence), limited(self._memory_limit):
             answer = self._job.advance(patience)
-        self._is_new = False
         answer = self._sent(answer)
         if answer.done:
             self._job = self._order = None

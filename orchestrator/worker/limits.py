@@ -280,7 +280,7 @@ def why_lost(folder: Path) -> str:
     silence, note = folder / SILENCE_FILE, folder / EXIT_FILE
     if silence.exists() and silence.stat().st_size:
         silence.replace(folder / LAST_SILENCE)
-        return f"it was silent for too long; its stack is in {folder / LAST_SILENCE}"
+        return f"it was silent for too long; the stack of its worker is in {folder / LAST_SILENCE}"
     why = "it was killed from outside (signal 9: often for want of memory), or its node died"
     with contextlib.suppress(OSError):
         if text := note.read_text(errors="replace").strip():
