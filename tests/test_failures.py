@@ -24,6 +24,7 @@ from orchestrator.failures import FRAMES, complaint, in_full, reason, said, show
 from orchestrator.main import drive
 from orchestrator.outcome import problem_of
 from orchestrator.record.ledger import Ledger
+from orchestrator.worker.job import failure
 from orchestrator.worker.missing_parameter import missing_parameter
 from search.records import Status
 from search.rules.conduct import SAME_FAILURES
@@ -33,6 +34,7 @@ from tests.failing import function, orders, sweep_of
 from tests.support import ROOT, interrupted_after, recorded, simulated, small_sweep
 from trainables.carry_out import carry_out
 from trainables.execution.store import Store
+from trainables.scripts.channels import ScriptFailed
 
 
 def test_the_first_trial_runs_alone_until_its_first_report(ledger: Ledger) -> None:
@@ -476,3 +478,9 @@ def test_a_training_that_is_told_where_to_rest_does_not_end_there_by_itself(tmp_
     given = Assignment(0, {"x": 0.1}, 1, until=2, folder=tmp_path)
     kinds = [item.kind for item in carry_out(function(converging), None, given) if item is not None]
     assert kinds == ["report", "report", "checkpoint"]
+
+
+def test_of_a_script_without_memory_its_own_error_is_the_reason(tmp_path: Path) -> None:
+    told = "RuntimeError: can't allocate memory: you tried to allocate 4 GB (exit code 1 after step 5 of 8)"
+    kind, text, _ = failure(ScriptFailed(told), tmp_path / "log.txt")
+    assert reason(kind, text) == f"OutOfMemory: {told}"

@@ -185,7 +185,7 @@ def failure(error: BaseException, log: Path) -> tuple[str, str, str]:
 
     The traceback has the user's frames alone; the log gets all frames.
     """
-    says = failures.said(error)
+    says = failures.message(error) if isinstance(error, ProcessError) else failures.said(error)  # that class is ours
     if isinstance(error, SystemExit) and not isinstance(error.code, str):
         says = f"SystemExit: exit code {error.code or 0}"
         if words := failures.last_words(_end_of(log)) if error.code else "":

@@ -276,8 +276,8 @@ class StepCount:
         self._last, self._last_reading = step, reading
         self._notice_another_phase(reading, step)
         if known is not None:
-            if not known.repeats(reading.value) and not self._differs:
-                self._differs = True
+            if not known.repeats(reading.value) and not self._differs and step > self.memory.get("again", 0):
+                self._differs, self.memory["again"] = True, step  # in a later start the same line may be read once more
                 self.notices.append(
                     f"step {step} is {reading.value.text} when trained again; {known.text} stays on record"
                 )
