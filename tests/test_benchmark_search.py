@@ -39,9 +39,11 @@ import beginnings  # noqa: E402
 import curves  # noqa: E402
 import families  # noqa: E402
 import fleet  # noqa: E402
+import knowable  # noqa: E402
 import other_libraries  # noqa: E402
 import peer  # noqa: E402
 import race  # noqa: E402
+import recorded_curves  # noqa: E402
 import regret  # noqa: E402
 import standing  # noqa: E402
 from beginnings import change, power  # noqa: E402
@@ -605,3 +607,11 @@ def test_power_laws_find_late_starters_and_are_exact_on_a_power_law(capsys: pyte
 def _row(table: str, family: str, seen: str) -> list[str]:
     line = next(line for line in table.splitlines() if line.startswith(f"| {family} |") and f"| {seen} |" in line)
     return line.strip("|").split("|")[3:]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # a width at its bound
+def test_a_model_knows_more_where_it_is_told_the_row_that_answered() -> None:
+    (table,) = (table for table in recorded_curves.recorded() if table.name == "mlp")
+    told, told_best, true, true_best = knowable.bought(table, trainings=5, seed=0)
+    assert 0.2 < told < true < 1
+    assert min(told_best, true_best) > 0.05  # by chance one in twenty
