@@ -155,7 +155,7 @@ class FromFunction(OwnTraining):
         return Run(
             lambda: Yielding(
                 self._steps, self.metric, assignment.config, seed=assignment.seed, until=assignment.until,
-                policy=policy, horizon=self.horizon, mode=self.mode,
+                policy=policy, horizon=self.horizon, mode=self.mode, parent_config=assignment.parent_config,
             ),
             assignment,
             should_pause,
