@@ -8,6 +8,7 @@ import shlex
 import tempfile
 import textwrap
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ from orchestrator.record.warm_start import found
 from search.domain.written import written
 from search.history import History, Trial
 from search.records import Began, Config
+from search.rules.population import population_of
 from search.space import Fixed
 from search.task import FULL
 from search.wording import shown
@@ -84,7 +86,7 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
     for line in [
         *_tasks(sweep),
         *limit_rows(sweep, history),
-        *needs_rows(sweep.space, most),
+        *([] if population_of(sweep.searcher) else needs_rows(sweep.space, most)),  # its members share configurations
         *time_row(sweep, folder),
         *([] if changed is None else _recorded(sweep, history, changed, goes_on=bool(first))),
         *forecast_rows(sweep, folder, history, at_once_here(sweep)),
@@ -177,19 +179,19 @@ def first_trials(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> l
     the error with which a start would refuse the sweep.
     """
     with tempfile.TemporaryDirectory() as place:
-        copy = Path(place) / sweep.name
-        copy.mkdir()
+        again = Path(place) / sweep.name
+        again.mkdir()
         if (folder / FILE).exists() and not nothing_learned(sweep, folder):
             recorded = Ledger.read(folder)
             try:  # not file by file: a driver may be moving records from its log to the ledger
-                recorded.query("VACUUM INTO :copy", copy=str(copy / FILE))
+                recorded.query("VACUUM INTO :copy", copy=str(again / FILE))
             finally:
                 recorded.close()
         for run in sweep.transfer:
             earlier = found(run, folder).absolute()
             if earlier == (folder.parent / run).absolute() and not Path(run).is_absolute():  # named beside this
-                (copy.parent / run).symlink_to(earlier)
-        ledger = Ledger.write(copy)
+                (again.parent / run).symlink_to(earlier)
+        ledger = Ledger.write(again)
         try:
             fresh = fresh_copy(sweep.searcher)
             return _walk(Driver(sweep, ledger, retry_failed=retry_failed), fresh)
@@ -217,7 +219,7 @@ def _walk(driver: Driver, fresh: Searcher) -> list[tuple[Trial, int]]:
                 driver.finish_job(order, {})
                 continue
             trial, until = driver.history.trials[order.trial], order.assignment.until
-            begun.append((trial, until))
+            begun.append((copy(trial), until))  # as it is now: a later order may be to go on with it
             heapq.heappush(due, (seconds + 1, free.pop(0), trial.number, max(trial.step, trial.began) + 1, until))
         if not due:
             break
