@@ -6,7 +6,6 @@ import heapq
 import re
 import shlex
 import tempfile
-import textwrap
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
@@ -20,7 +19,7 @@ from orchestrator.definition import warm_up
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.concurrency import at_once_here
 from orchestrator.definition.warnings import warnings
-from orchestrator.definition.wording import named
+from orchestrator.definition.wording import WIDEST, named, trained
 from orchestrator.driver import Driver
 from orchestrator.driving.continuation import new_baseline_words
 from orchestrator.money.prices import held_by_trial
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 
 SMALL_SHARE = 1 / 200  # of the space: below this, suggestions crowd into the small allowed part
 FIRST = 5  # trainings to show
-WIDEST = 300  # characters of a command
 MOST_REPORTS = 500  # to walk through in search of them: a second or two
 
 
@@ -61,7 +59,7 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
     most = configurations(sweep, history)
     console = Console(soft_wrap=True, highlight=False)
     many = "as many configurations as the budget allows" if most is None else plural(most, "configuration")
-    console.print(Text.assemble((sweep.name, "bold"), f" in {folder}: {many} of {_trained(sweep)}"))
+    console.print(Text.assemble((sweep.name, "bold"), f" in {folder}: {many} of {trained(sweep.workload)}"))
     console.print(
         f"  tunes      {sweep.metric_name} ({'higher' if sweep.maximise else 'lower'} is better)", markup=False
     )
@@ -112,15 +110,6 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
     for trial, until in first:
         console.print(f"    {_training(sweep, trial, until)}", markup=False)
     console.print("Nothing was started.")
-
-
-def _trained(sweep: Sweep) -> str:
-    """The workload; the user's own function by its name and place, a command as one types it."""
-    if isinstance(sweep.workload, CommandLine):
-        joined = sweep.workload.command.replace("\\\n", " ")
-        return f"`{textwrap.shorten(joined, WIDEST, placeholder=' …')}`"
-    function = getattr(sweep.workload, "train", None)
-    return named(function) if callable(function) else shown(sweep.workload)
 
 
 def _command(sweep: Sweep, configs: list[Config]) -> str:

@@ -121,6 +121,11 @@ class FromFunction(OwnTraining):
         return _yields(self.train) and _takes_state(self.train)
 
     @property
+    def why_no_forks(self) -> str:  # type: ignore[override]
+        """What it does instead of handing a state over."""
+        return "takes no state to go on from" if _yields(self.train) else "keeps its checkpoints itself"
+
+    @property
     def has_own_process(self) -> bool:  # type: ignore[override]
         """Whether each trial is a process of its own: that of a function that reports."""
         return not _yields(self.train)
