@@ -7,7 +7,6 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from orchestrator.console.plurals import plural
 from orchestrator.definition import baseline, from_found
 from orchestrator.definition.sources import sources_of
 from search.domain.feasible import LISTABLE
@@ -98,14 +97,14 @@ def _members(sweep: Sweep) -> str:
     )
     if population is None or samples is None or samples == (wanted := population.population + has_baseline):
         return ""
-    members = plural(population.population, "member")
+    members = population.population  # at least 2
     if samples > wanted:
         return (
-            f"num_samples={samples} has no effect beyond {wanted}: the population has {members}; for more, raise population to "
+            f"num_samples={samples} has no effect beyond {wanted}: the population has {members} members; for more, raise population to "
             f"{samples - has_baseline}"
         )
     return (
-        f"num_samples={samples} lets only {samples - has_baseline} of the population's {members} start; give "
+        f"num_samples={samples} lets only {samples - has_baseline} of the population's {members} members start; give "
         f"num_samples={wanted} for all, or lower population"
     )
 
