@@ -122,6 +122,19 @@ def of_the_state(config: Config, state: Any, control: Any) -> Iterator[Any]:
     yield from steps(model, SGD(model.parameters(), lr=config["lr"]), lambda: config)
 
 
+def with_control_first(config: Config, state: Any, control: Any) -> Iterator[Any]:
+    """The control sets the fork's own rate before the optimizer's state is loaded."""
+    model = torch.nn.Linear(2, 1)
+    optimizer = SGD(model.parameters(), lr=config["lr"])
+    control = control.attach(model, optimizer, batch_size=1, samples=1)
+    if state:
+        control.load_state_dict(state["control"])
+        optimizer.load_state_dict(state["optimizer"])
+    for metrics, _ in steps(model, optimizer, dict):
+        control.update(metrics["loss"], 1)
+        yield control.end_epoch(metrics), {"optimizer": optimizer.state_dict(), "control": control.state_dict()}
+
+
 @pytest.mark.parametrize(
     ("train", "told"),
     [
@@ -133,6 +146,7 @@ def of_the_state(config: Config, state: Any, control: Any) -> Iterator[Any]:
         ),
         (in_groups, r"lr=0\.05, but its SGD still trains with 0\.1"),
         (one_cycle, r"lr=0\.05, but its SGD .* and the same for 'initial_lr' and 'max_lr'"),
+        (with_control_first, r"lr=0\.05, but its SGD still trains with 0\.1"),
         (of_the_state, r"lr=0\.05, but its SGD still trains with 0\.1"),
     ],
 )

@@ -90,21 +90,17 @@ def _small_space(sweep: Sweep) -> str:
 
 def _members(sweep: Sweep) -> str:
     """A number of configurations that is not that of a population's members, and the baseline."""
-    population, samples, has_baseline = (
-        population_of(sweep.searcher),
-        sweep.num_samples,
-        sweep.baseline_config is not None,
-    )
-    if population is None or samples is None or samples == (wanted := population.population + has_baseline):
+    population, samples, own = population_of(sweep.searcher), sweep.num_samples, int(sweep.baseline_config is not None)
+    if population is None or samples is None or samples == (wanted := population.population + own):
         return ""
     members = population.population  # at least 2
     if samples > wanted:
         return (
             f"num_samples={samples} has no effect beyond {wanted}: the population has {members} members; for more, raise population to "
-            f"{samples - has_baseline}"
+            f"{samples - own}"
         )
     return (
-        f"num_samples={samples} lets only {samples - has_baseline} of the population's {members} members start; give "
+        f"num_samples={samples} lets only {samples - own} of the population's {members} members start; give "
         f"num_samples={wanted} for all, or lower population"
     )
 

@@ -181,7 +181,7 @@ def _turned(ledger: Ledger, config: Config, number: int, found: Mapping[str, flo
     return {
         knob: rows[-1]["after"][knob]
         for knob in (rows[-1]["before"] if rows else ())
-        if any(row["before"][knob] != row["after"][knob] for row in rows)
+        if any(row["before"].get(knob) != row["after"].get(knob) for row in rows)
         and not found.keys() & found_in({f"{FOUND}{knob}": 0.0}, config).keys()
     }
 

@@ -80,7 +80,7 @@ class Yielding:
                 begun = time.perf_counter()
                 try:
                     with self._onednn:
-                        told = self._next(steps) if self._parents_values is None else self._forks_first(steps, control)
+                        told = self._next(steps) if self._parents_values is None else self._forks_first(steps)
                 except _Ended as end:
                     yield Ended(step=self.step, text=str(end))
                     return
@@ -96,13 +96,12 @@ class Yielding:
             if hasattr(steps, "close"):
                 steps.close()  # so that everything it started ends with it
 
-    def _forks_first(self, steps: Iterator[Any], control: Unattached) -> Any:
+    def _forks_first(self, steps: Iterator[Any]) -> Any:
         """A fork's first item. Raises ValueError if it was trained with values of the parent's configuration."""
         assert self._parents_values is not None
         with self._parents_values.watched():
             told = self._next(steps)
-        if not getattr(control, "is_loaded", False):  # a control has set the fork's own values
-            self._parents_values.refuse()
+        self._parents_values.refuse()
         self._parents_values = None
         return told
 
@@ -169,7 +168,7 @@ class Yielding:
             raise ValueError("a fork needs the parent's state; yield (metrics, state) after each step.")
         self.load(state)
         self._forked = True
-        if self._parent_config is not None:
+        if self._parent_config is not None and self._policy is None:  # a policy sets the values itself
             self._parents_values = ParentsValues(self._config, self._parent_config, self._state)
 
 
