@@ -123,6 +123,7 @@ def test_the_space_of_how_to_choose_is_one(tmp_path: Path) -> None:
     assert "optimizer" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_the_population_of_how_to_choose_runs_as_printed(tmp_path: Path) -> None:
     _, code = blocks((ROOT / "docs" / "choose.md").read_text(), "python")
     script = tmp_path / "tune.py"

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from orchestrator.console.typed_command import more
+from orchestrator.definition.warnings import warnings
 from orchestrator.main import run
 from orchestrator.page.health.progress import few_trials
 from orchestrator.page.recorded import Recorded
 from orchestrator.reading.dry_run import print_plan
 from orchestrator.record.ledger import Ledger
+from orchestrator.smoke import smallest
 from search.searchers.cmaes import CmaEs
 from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.points import Points
@@ -118,3 +120,12 @@ def test_too_few_trials_of_a_population_are_too_few_members(tmp_path: Path, sear
     (finding,) = few_trials(Recorded.of(ledger))
     ledger.close()
     assert finding.remedy == remedy
+
+
+def test_a_smoke_test_of_a_population_starts_all_members(tmp_path: Path) -> None:
+    """With four samples at most, the smoke test of eight members would warn of a number that nobody gave."""
+    eight = PopulationBasedTraining(population=8, interval=2)
+    for baseline, samples in ((None, 8), (POINT, 9)):
+        tried = smallest(sweep(None, searcher=eight, baseline=baseline))
+        assert tried.num_samples == samples
+        assert not [warning for warning in warnings(tried) if "num_samples" in warning]
