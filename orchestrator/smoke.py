@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from search.contract import Scheduler, Verdict
 from search.history import History, Trial
+from search.rules.population import population_of
 from search.searchers.random import Random
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ def smallest(sweep: Sweep) -> Sweep:
     """The workload's own smallest size and a few trials; for any other training, two reports of the baseline, or of a random one."""
     name, own = f"{sweep.name}-smoke", type(sweep.workload).smallest()
     if own is not None:
-        samples = min(sweep.limit or SAMPLES, SAMPLES)
+        population = population_of(sweep.searcher)  # of which all members start
+        most = SAMPLES if population is None else population.population + int(sweep.baseline_config is not None)
+        samples = min(sweep.limit or most, most)
         return replace(sweep, workload=own, num_samples=samples, budget=None, name=name)
     baseline = sweep.baseline_config  # as a point, which stops after its reports
     usual = (baseline,) if baseline is not None and sweep.space.contains(baseline) else ()

@@ -37,6 +37,7 @@ class Assignment:
     pinned: tuple[int, ...] = ()  # steps whose checkpoints stay beside the newest, because others may fork from them
     parent: Path | None = None  # fork: the folder of the trial whose state to take over …
     parent_step: int = 0  # … at this step
+    parent_config: Config | None = None  # … and the configuration that it was trained with
     prepared: Path | None = None  # the folder that `prepare` filled
     digests: Mapping[str, str] = field(default_factory=dict)  # checkpoint's path → recorded SHA-256 of its manifest
 

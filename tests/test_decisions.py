@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import warnings
@@ -12,17 +13,26 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from rich.console import Console
 
+from orchestrator.reading.export import best_as_yaml
+from orchestrator.reading.printed_summary import print_summary
+from orchestrator.record.ledger import Ledger
+from search.schedulers.run_to_end import RunToEnd
+from search.searchers.pbt import PopulationBasedTraining
+from search.searchers.random import Random
 from search.work import Assignment
 from tests.support import interrupted_after, orchestrator, recorded, simulated, small_sweep
 from trainables.carry_out import carry_out
 from trainables.contract import Policy
 from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.autolrs import AutoLrs
+from trainables.policies.averaged import Averaged
 from trainables.policies.batch_ramp import BatchRamp
 from trainables.policies.compose import Compose
 from trainables.policies.largest_free_batch import LargestFreeBatch
 from trainables.policies.lr_range import LrRange
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.policies.rate_race import RateRace
 from trainables.policies.replayed_schedule import ReplayedSchedule
 from trainables.policies.sma import Sma
@@ -172,3 +182,30 @@ def test_a_sweep_shows_once_that_its_policy_holds_no_race(tmp_path: Path) -> Non
     (notice,) = notices()
     assert notice.startswith("trial 0: RateRace holds no race")
     assert len({row["trial"] for row in recorded(tmp_path / "small", "decision")}) == 4
+
+
+@pytest.mark.parametrize(
+    ("policy", "searcher", "told"),
+    [
+        (Halving(), Random(), r"changed the learning rate \(at the end \S+\), .*the momentum \(at the end 0\.5\)\. `orchestrator"),
+        (LrSchedule("cosine"), Random(), r"the policy changed the learning rate \(at the end [\de.-]+\)\. `orchestrator export"),
+        (LrSchedule("cosine"), PopulationBasedTraining(population=3, interval=2, quantile=0.5), r"\(at the end [\de.-]+\)\."),
+        (Averaged(), Random(), ""),
+        (None, Random(), ""),
+    ],
+)  # fmt: skip
+def test_the_summary_says_which_values_the_policy_changed(
+    tmp_path: Path, policy: Any, searcher: Any, told: str
+) -> None:
+    """The best configuration of a policy that turns knobs was shown as what the model was trained with."""
+    sweep = small_sweep(
+        workload=Quadratic(horizon=6), policy=policy, searcher=searcher, num_samples=3, scheduler=RunToEnd()
+    )
+    simulated(tmp_path, sweep)
+    ledger = Ledger.read(tmp_path)
+    stream = io.StringIO()
+    print_summary(ledger, Console(file=stream, width=1000))
+    for text in (stream.getvalue(), best_as_yaml(ledger)):
+        assert ("the policy changed" in text) == bool(told)
+        assert re.search(told, text)
+    ledger.close()

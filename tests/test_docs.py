@@ -20,7 +20,7 @@ from typer.main import get_command
 from orchestrator.commands import app
 from orchestrator.errors import OrchestratorError
 from search.contract import Scheduler, Searcher
-from tests.support import ROOT, run_script, simulated, small_sweep
+from tests.support import ROOT, recorded, run_script, simulated, small_sweep
 from trainables import Date
 from trainables.contract import Policy, Workload
 
@@ -116,11 +116,21 @@ def test_your_script_in_five_minutes_runs_as_printed_in_an_empty_folder(tmp_path
 
 
 def test_the_space_of_how_to_choose_is_one(tmp_path: Path) -> None:
-    (code,) = blocks((ROOT / "docs" / "choose.md").read_text(), "python")
+    code, _ = blocks((ROOT / "docs" / "choose.md").read_text(), "python")
     script = tmp_path / "space.py"
     script.write_text(code + "\nprint(space.conditions, space.size)\n")
     done = run_script(script, cwd=tmp_path)
     assert "optimizer" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_the_population_of_how_to_choose_runs_as_printed(tmp_path: Path) -> None:
+    _, code = blocks((ROOT / "docs" / "choose.md").read_text(), "python")
+    script = tmp_path / "tune.py"
+    script.write_text(code)
+    done = run_script(script, "--simulate", cwd=tmp_path)
+    assert "population: finished" in done.stdout, done.stderr
+    assert any(row["kind"] == "fork" for row in recorded(tmp_path / "runs" / "population", "suggestion"))
 
 
 def test_the_readme_is_short_and_asks_for_few_lines() -> None:

@@ -387,3 +387,10 @@ def test_the_size_of_many_conditional_pairs_is_their_product() -> None:
     assert Space(pairs).size == 4**24
     together = {"o": choice(["a", "b"]), "n": when(randint(1, 3), o="a"), "m": when(randint(1, 2), o="a")}
     assert Space(together).size == 7
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e-4, 0.5), (1e-3, 0.3), (1e-5, 1e-1)])
+def test_the_ends_of_the_unit_interval_are_the_bounds_themselves(low: float, high: float) -> None:
+    """PB2 suggested 0.00010000000000000009 and 0.49999999999999994 at the bounds of loguniform(1e-4, 0.5)."""
+    for parameter in (loguniform(low, high), uniform(low, high)):
+        assert (parameter.from_unit(0.0), parameter.from_unit(1.0)) == (low, high)

@@ -96,7 +96,8 @@ class Abilities:
 
     takes_policy: bool = True  # whether a policy can reach the knobs
     policy_remedy: str = "leave out policy, and tune the settings of your schedule as parameters; WeightAverages works in a script, too."  # if none can
-    forks: bool = True  # whether a trial can take over the state of another
+    forks: bool = True  # whether a trial can take over the state of another …
+    why_no_forks: str = "hands over no state"  # … and if not, what it does instead
     has_own_process: bool = False  # whether each stretch of a trial starts a process, which imports and compiles anew
 
     def check(self) -> None:

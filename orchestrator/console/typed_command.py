@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.console.own_commands import python_words
 from orchestrator.errors import BadInput
 from orchestrator.money.amounts import Amount, budget_words
+from search.rules.population import population_of
 from search.run_state import OUT_OF_BUDGET
 
 if TYPE_CHECKING:
@@ -80,9 +81,16 @@ def _without(words: Sequence[str], option: str, *, has_value: bool = True) -> li
 def more(sweep: Sweep, over: str = "", started: int = 0, *, budget: float | Amount | None = None) -> str:
     """The command line for a longer search of the same kind; `over`: why it is over, after `started` configurations.
 
-    A larger budget, if the budget ended it, or if `budget` says which one leaves room; else more configurations.
+    A larger budget, if the budget ended it, or if `budget` says which one leaves room; else more configurations. For a
+    population whose members have all started, what to change instead.
     """
-    if budget is not None or sweep.limit is None or over.startswith(OUT_OF_BUDGET):
+    population, is_spent = population_of(sweep.searcher), budget is not None or over.startswith(OUT_OF_BUDGET)
+    if population is not None and not is_spent:
+        members = population.population + int(sweep.baseline_config is not None)
+        if sweep.limit is not None and sweep.limit < members:
+            return f"{again('--num-samples')} --num-samples {members}"
+        return f"need a larger population: write population={2 * population.population} in the script, and another name"
+    if is_spent or sweep.limit is None:
         return f"{again('--budget')} --budget {shlex.quote(_typed(budget) or _doubled(sweep.budget))}"
     line = f"{again('--num-samples')} --num-samples {2 * max(sweep.limit, started)}"
     return line if sweep.budget is None else f"{line} (within the budget of {budget_words(sweep.budget)})"

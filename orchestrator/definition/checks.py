@@ -16,6 +16,7 @@ import numpy as np
 from orchestrator.definition import from_found, own_class
 from orchestrator.definition.identity import ADDRESS, identity
 from orchestrator.definition.machine import HAVE
+from orchestrator.definition.wording import trained
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.money.amounts import USD, Amount
 from orchestrator.money.devices import device_name
@@ -129,8 +130,9 @@ def _parts(sweep: Sweep) -> None:
     from_found.refuse(sweep)
     if searcher.forks and not workload.forks:
         raise BadInput(
-            f"Sweep(searcher={shown(searcher)}): {title} starts trials from the state of others, which {what} cannot do; "
-            "use a searcher that does not fork, such as Tpe() or MultitaskSearch()."
+            f"Sweep(searcher={shown(searcher)}): {title} starts trials from the state of others, and {trained(workload)} {workload.why_no_forks}; "
+            "write the training as a generator, def train(config, state), that yields (metrics, state) after each step (docs/choose.md), or use a "
+            "searcher that does not fork, such as Tpe()."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,12 @@ def described_as_before(sweep: Sweep, name: str, before: str) -> str:
 def described_tasks(description: Mapping[str, Any]) -> list[Task]:
     """The tasks of a recorded description; none in one of an older release."""
     return [Task(**task) for task in description.get("tasks", ())]
+
+
+def described_population(description: Mapping[str, Any]) -> int | None:
+    """The members of a recorded sweep's population; None if its searcher is no population."""
+    found = re.search(r"\bpopulation=(\d+), interval=", description["searcher"])
+    return int(found[1]) if found else None
 
 
 def _workload(workload: object, command: str) -> str:

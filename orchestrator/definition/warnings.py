@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.definition import baseline, from_found
 from orchestrator.definition.sources import sources_of
 from search.domain.feasible import LISTABLE
+from search.rules.population import population_of
 from search.searchers.grid import Grid
 from search.wording import shown
 from trainables.contract import CommandLine
@@ -31,7 +32,16 @@ TURNED = {"neg", "negative", "minus", "inverse", "inv", "one", "not"}  # words t
 
 def warnings(sweep: Sweep) -> list[str]:
     """One sentence for each probable mistake, with the remedy."""
-    checks = (_direction, _small_space, _max_t, from_found.warning, _unused_seed, _unwatched, baseline.warning)
+    checks = (
+        _direction,
+        _small_space,
+        _members,
+        _max_t,
+        from_found.warning,
+        _unused_seed,
+        _unwatched,
+        baseline.warning,
+    )
     return [warning for check in checks if (warning := check(sweep))]
 
 
@@ -75,6 +85,23 @@ def _small_space(sweep: Sweep) -> str:
     return (
         f"the space has only {size} configuration{'s' * (size > 1)} for {trials}: once all are known, trials repeat them, "
         f"each with another seed, which shows only the noise. num_samples={size} tries each once{grid}."
+    )
+
+
+def _members(sweep: Sweep) -> str:
+    """A number of configurations that is not that of a population's members, and the baseline."""
+    population, samples, own = population_of(sweep.searcher), sweep.num_samples, int(sweep.baseline_config is not None)
+    if population is None or samples is None or samples == (wanted := population.population + own):
+        return ""
+    members = population.population  # at least 2
+    if samples > wanted:
+        return (
+            f"num_samples={samples} has no effect beyond {wanted}: the population has {members} members; for more, raise population to "
+            f"{samples - own}"
+        )
+    return (
+        f"num_samples={samples} lets only {samples - own} of the population's {members} members start; give "
+        f"num_samples={wanted} for all, or lower population"
     )
 
 

@@ -29,6 +29,7 @@ def assignment(
         pinned=pinned,
         parent=None if trial.parent is None else places.checkpoints(trial.parent),
         parent_step=trial.began,
+        parent_config=None if trial.parent is None else dict(history.trials[trial.parent].config),
         prepared=places.shared,
         digests=_digests(trial, ledger, places),
     )

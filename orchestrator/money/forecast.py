@@ -30,7 +30,7 @@ from search.records import BASELINE, FINALIST, Status
 from search.rules.baseline import awaits_baseline
 from search.rules.conduct import Rules
 from search.rules.finalists import finalists
-from search.rules.population import Population, members
+from search.rules.population import members, population_of
 from search.rules.to_start import repetitions_to_start, to_start
 
 SAMPLES = 200
@@ -195,8 +195,8 @@ class _Rest:
             yield 1.0, 1.0  # no scheduler stops it
         if history.run.over:
             return
-        if isinstance(self._searcher, Population):
-            yield from ((left, left) for left in _of_members(self._searcher.population, history))
+        if (population := population_of(self._searcher)) is not None:
+            yield from ((left, left) for left in _of_members(population.population, history))
             return
         for _ in count() if self._to_start is None else range(self._to_start - baseline):
             if self._cheap and len(self._shares):

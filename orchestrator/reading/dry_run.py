@@ -6,8 +6,8 @@ import heapq
 import re
 import shlex
 import tempfile
-import textwrap
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from orchestrator.definition import warm_up
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.concurrency import at_once_here
 from orchestrator.definition.warnings import warnings
-from orchestrator.definition.wording import named
+from orchestrator.definition.wording import WIDEST, named, trained
 from orchestrator.driver import Driver
 from orchestrator.driving.continuation import new_baseline_words
 from orchestrator.money.prices import held_by_trial
@@ -35,6 +35,7 @@ from orchestrator.record.warm_start import found
 from search.domain.written import written
 from search.history import History, Trial
 from search.records import Began, Config
+from search.rules.population import population_of
 from search.space import Fixed
 from search.task import FULL
 from search.wording import shown
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
 SMALL_SHARE = 1 / 200  # of the space: below this, suggestions crowd into the small allowed part
 FIRST = 5  # trainings to show
-WIDEST = 300  # characters of a command
 MOST_REPORTS = 500  # to walk through in search of them: a second or two
 
 
@@ -59,7 +59,7 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
     most = configurations(sweep, history)
     console = Console(soft_wrap=True, highlight=False)
     many = "as many configurations as the budget allows" if most is None else plural(most, "configuration")
-    console.print(Text.assemble((sweep.name, "bold"), f" in {folder}: {many} of {_trained(sweep)}"))
+    console.print(Text.assemble((sweep.name, "bold"), f" in {folder}: {many} of {trained(sweep.workload)}"))
     console.print(
         f"  tunes      {sweep.metric_name} ({'higher' if sweep.maximise else 'lower'} is better)", markup=False
     )
@@ -84,7 +84,7 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
     for line in [
         *_tasks(sweep),
         *limit_rows(sweep, history),
-        *needs_rows(sweep.space, most),
+        *([] if population_of(sweep.searcher) else needs_rows(sweep.space, most)),  # its members share configurations
         *time_row(sweep, folder),
         *([] if changed is None else _recorded(sweep, history, changed, goes_on=bool(first))),
         *forecast_rows(sweep, folder, history, at_once_here(sweep)),
@@ -110,15 +110,6 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
     for trial, until in first:
         console.print(f"    {_training(sweep, trial, until)}", markup=False)
     console.print("Nothing was started.")
-
-
-def _trained(sweep: Sweep) -> str:
-    """The workload; the user's own function by its name and place, a command as one types it."""
-    if isinstance(sweep.workload, CommandLine):
-        joined = sweep.workload.command.replace("\\\n", " ")
-        return f"`{textwrap.shorten(joined, WIDEST, placeholder=' …')}`"
-    function = getattr(sweep.workload, "train", None)
-    return named(function) if callable(function) else shown(sweep.workload)
 
 
 def _command(sweep: Sweep, configs: list[Config]) -> str:
@@ -177,19 +168,19 @@ def first_trials(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> l
     the error with which a start would refuse the sweep.
     """
     with tempfile.TemporaryDirectory() as place:
-        copy = Path(place) / sweep.name
-        copy.mkdir()
+        again = Path(place) / sweep.name
+        again.mkdir()
         if (folder / FILE).exists() and not nothing_learned(sweep, folder):
             recorded = Ledger.read(folder)
             try:  # not file by file: a driver may be moving records from its log to the ledger
-                recorded.query("VACUUM INTO :copy", copy=str(copy / FILE))
+                recorded.query("VACUUM INTO :copy", copy=str(again / FILE))
             finally:
                 recorded.close()
         for run in sweep.transfer:
             earlier = found(run, folder).absolute()
             if earlier == (folder.parent / run).absolute() and not Path(run).is_absolute():  # named beside this
-                (copy.parent / run).symlink_to(earlier)
-        ledger = Ledger.write(copy)
+                (again.parent / run).symlink_to(earlier)
+        ledger = Ledger.write(again)
         try:
             fresh = fresh_copy(sweep.searcher)
             return _walk(Driver(sweep, ledger, retry_failed=retry_failed), fresh)
@@ -217,7 +208,7 @@ def _walk(driver: Driver, fresh: Searcher) -> list[tuple[Trial, int]]:
                 driver.finish_job(order, {})
                 continue
             trial, until = driver.history.trials[order.trial], order.assignment.until
-            begun.append((trial, until))
+            begun.append((copy(trial), until))  # as it is now: a later order may be to go on with it
             heapq.heappush(due, (seconds + 1, free.pop(0), trial.number, max(trial.step, trial.began) + 1, until))
         if not due:
             break

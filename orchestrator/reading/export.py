@@ -19,7 +19,7 @@ from orchestrator.errors import BadInput, StorageError
 from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.scores import rests_on
 from orchestrator.reading.spending import NOT_CONFIRMED, observations
-from orchestrator.reading.summary import description, fork_words, no_result, summary
+from orchestrator.reading.summary import description, fork_words, no_result, summary, turned_words
 from orchestrator.reading.trial_table import costed_rows
 from orchestrator.record.encoding import to_json
 from orchestrator.record.ledger import Ledger
@@ -75,7 +75,7 @@ def best_as_yaml(ledger: Ledger) -> str:
     if begun["command"] and "command" not in content:
         remarks["train_again"] = "The script gets its parameters from the sweep, not from flags."
     outside = f"Note: {facts['outside']}." if facts["outside"] else ""
-    if words := [*filter(None, (fork_words(best, ledger.folder), outside))]:
+    if words := [*filter(None, (fork_words(best, ledger.folder), turned_words(best, ledger.folder), outside))]:
         remarks["config"] = "\n".join(words)
     if facts["depends_on_seed"] is False:
         remarks["value"] = NOT_CONFIRMED.replace(". ", ".\n")

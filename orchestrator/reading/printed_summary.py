@@ -28,7 +28,7 @@ from search.wording import together
 
 if TYPE_CHECKING:
     from rich.console import Console
-from orchestrator.reading.summary import fork_words, no_result, summary
+from orchestrator.reading.summary import fork_words, no_result, summary, turned_words
 
 MOST_CAUSES = 5  # of failures to show
 
@@ -55,8 +55,8 @@ def print_summary(
         )
         for line in yaml_text(together(best["config"], best["found"])).splitlines():
             console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-        if words := fork_words(best, ledger.folder):
-            console.print(words, highlight=False, soft_wrap=True)
+        for words in filter(None, (fork_words(best, ledger.folder), turned_words(best, ledger.folder))):
+            console.print(words, highlight=False, markup=False, soft_wrap=True)
         console.print("")
         console.print(_result_table(facts, best, baseline))
         if facts["outside"]:

@@ -49,6 +49,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         others = shared_files(ledger.rows("event"), ledger.rows("ending"))
         repeated = [row for row in told if trained_again(row["text"]) is not None]
         saved = ledger.rows("checkpoint", "WHERE trial IN (:trial, :parent) ORDER BY seq", **own)
+        parents = ledger.rows("suggestion", "WHERE trial = :parent ORDER BY seq", parent=rows[0]["parent"])
     finally:
         ledger.close()
     places, again = Places(folder), Places(folder / "replay" / f"{trial:05d}")  # laid out like a run of its own
@@ -76,6 +77,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         recorded=last if go_on else 0, threads=sweep.threads, workers=sweep.workers,
         checkpoint_seconds=sweep.checkpoint_seconds, parent=None if parent is None else places.checkpoints(parent),
         parent_step=rows[0]["parent_step"] or 0, prepared=shared,
+        parent_config=unmasked(parents[0]["config"], sweep.space) if parents else None,
         digests={str(_copy_of(row, trial, place, folder)): row["sha256"] for row in saved},
     )  # fmt: skip
     before = {row["step"]: number(row["value"], row["kind"]) for row in recorded}

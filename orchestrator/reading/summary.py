@@ -28,7 +28,7 @@ from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history
 from orchestrator.record.encoding import goal_of
 from orchestrator.record.ledger import Ledger
 from search.history import History, Trial
-from search.records import FINALIST, Goal, Status, found_in
+from search.records import FINALIST, FOUND, Config, Goal, Status, found_in
 from search.rules.finalists import winner
 
 LAST = 2**62  # beyond every `seq`
@@ -148,11 +148,13 @@ def _about(ledger: Ledger, history: History, trial: Trial | None) -> dict[str, A
     tests = ledger.rows("test", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
     last = ledger.rows("report", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
     reported = scripts_own(ledger.folder, trial.number, trial.step)[1]
+    found = found_in(last[0]["metrics"], trial.config) if last else {}
     checkpoint = newest_checkpoint(ledger, trial.number) or (reported and Path(reported).absolute())
     return {
         "trial": trial.number,
         "config": dict(trial.config),
-        "found": found_in(last[0]["metrics"], trial.config) if last else {},
+        "found": found,
+        "turned": _turned(ledger, trial.config, trial.number, found),
         "forked": None if trial.parent is None else {"from": trial.parent, "at": trial.began},
         **scores(history, trial, goal_of(description(ledger))),
         "task": trial.task,
@@ -171,6 +173,26 @@ def fork_words(best: dict[str, Any], folder: Path) -> str:
         f"These values hold after step {fork['at']}: up to it, the training is that of trial {fork['from']}, with other values. "
         f"`{orchestrator_line('export', folder, '--schedule')}` has them all."
     )
+
+
+def _turned(ledger: Ledger, config: Config, number: int, found: Mapping[str, float]) -> dict[str, float]:
+    """Knob → its last value, for each that a policy changed in the training; without those that the training `found`."""
+    rows = ledger.rows("decision", "WHERE trial = :trial AND position IS NOT NULL ORDER BY seq", trial=number)
+    return {
+        knob: rows[-1]["after"][knob]
+        for knob in (rows[-1]["before"] if rows else ())
+        if any(row["before"].get(knob) != row["after"].get(knob) for row in rows)
+        and not found.keys() & found_in({f"{FOUND}{knob}": 0.0}, config).keys()
+    }
+
+
+def turned_words(best: dict[str, Any], folder: Path) -> str:
+    """Of a trial whose policy changed knobs, which, and where each change is; else empty."""
+    if not best["turned"]:
+        return ""
+    changed = [f"the {knob.replace('_', ' ')} (at the end {value:.4g})" for knob, value in best["turned"].items()]
+    where = "" if best["forked"] else f" `{orchestrator_line('export', folder, '--schedule')}` has each change."
+    return f"This is the configuration; in the training, the policy changed {', '.join(changed)}.{where}"
 
 
 def newest_checkpoint(ledger: Ledger, trial: int) -> Path | None:

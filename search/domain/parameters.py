@@ -164,6 +164,8 @@ class Float(Parameter):
         return clip((self._scaled(float(value)) - low) / (high - low), 0.0, 1.0)
 
     def from_unit(self, unit: float) -> float:
+        if unit <= 0.0 or unit >= 1.0:  # the bound itself: exp(log(0.5)) is another number
+            return self.high if unit >= 1.0 else self.low
         low, high = self._scaled(self.low), self._scaled(self.high)
         scaled = low + clip(float(unit), 0.0, 1.0) * (high - low)
         return clip(math.exp(scaled) if self.log else scaled, self.low, self.high)

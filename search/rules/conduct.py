@@ -44,6 +44,7 @@ from search.rules.baseline import awaits_baseline, baseline_of
 from search.rules.device_budget import DeviceBudget, next_unpaid
 from search.rules.finalists import confirm, winner
 from search.rules.points import points_first
+from search.rules.population import population_of
 from search.rules.retries import next_retry
 from search.run_state import OUT_OF_BUDGET, TARGET
 from search.task import FULL
@@ -370,6 +371,8 @@ def _why_nothing(history: History, searcher: Searcher, rules: Rules, move: objec
             share = f"{rules.search_budget:g} of the {rules.budget:g} full trainings"
             return f"{share} are for the search, and used up; the rest is for the finalists"
         return f"the budget of {rules.budget:g} full trainings is used up"
+    if (population := population_of(searcher)) is not None and history.trials and not population.places_left(history):
+        return f"the {population.population} members of the population have been trained; a larger population would train more"
     if not history.room:
         started, limit = history.started, history.limit or 0
         asked = f", and {limit:,} were asked for" if started > limit else ""

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from search.contract import Searcher, derived_seed
+from search.contract import Around, Searcher, derived_seed
 from search.history import History, Trial
 from search.records import Config, Status, Suggestion, fork, resume
 from search.rules.proposals import propose_random
@@ -76,9 +76,20 @@ class Population(Searcher):
             if _has_state(step, history.trials[number])
         }
 
+    def places_left(self, history: History) -> int:
+        """How many members it will still start."""
+        return max(0, self.population - len(members(history)))
+
     @abstractmethod
     def explore(self, parent: Trial, step: int, history: History, rng: np.random.Generator) -> tuple[Config, str, str]:
         """The configuration, origin and evidence of the child, for a fork of `parent` at `step`."""
+
+
+def population_of(searcher: Searcher) -> Population | None:
+    """The population that `searcher` is, or that it asks; None: it is no population."""
+    while isinstance(searcher, Around):
+        searcher = searcher.inner
+    return searcher if isinstance(searcher, Population) else None
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,16 @@ from search.rules.baseline import awaits_baseline
 from search.rules.conduct import Rules
 from search.rules.finalists import repeats_for_certain
 from search.rules.points import to_try
+from search.rules.population import population_of
 
 
 def to_start(history: History, searcher: Searcher, rules: Rules) -> int | None:
     """Configurations to come, the baseline and the points included; None: only a budget or a target ends the search."""
     is_new = awaits_baseline(history, rules)  # it is trained even where there is no room
     room = None if history.limit is None else max(int(is_new), history.limit - history.started)
+    if (population := population_of(searcher)) is not None:  # points take places in it
+        members = int(is_new) + population.places_left(history)
+        return members if room is None else min(room, members)
     rest = searcher.remaining(history)
     if rest is None:
         return room

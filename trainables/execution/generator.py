@@ -22,6 +22,7 @@ import torch
 from search.records import Config
 from search.work import Ended, Notice, Progress, Reported
 from trainables.contract import Policy
+from trainables.execution.parents_values import ParentsValues
 from trainables.scripts.names import likeliest
 from trainables.training import codec
 from trainables.training.attach import Unattached
@@ -41,11 +42,14 @@ class Yielding:
     def __init__(
         self, steps: Steps, metric: str, config: Config, *, seed: int, until: int,
         policy: Policy[Any] | None = None, horizon: int | None = None, mode: str = "min",
+        parent_config: Config | None = None,
     ) -> None:  # fmt: skip
         self.step = 0
         self.diverged = False
         self._steps, self._metric, self._config, self._until = steps, metric, config, until
         self._policy, self._horizon, self._mode, self._forked = policy, horizon or until, mode, False
+        self._parent_config = parent_config
+        self._parents_values: ParentsValues | None = None  # of a fork, until its first report
         self._state: Any = None
         self._seed = seed
         self._onednn = Guard()
@@ -76,7 +80,7 @@ class Yielding:
                 begun = time.perf_counter()
                 try:
                     with self._onednn:
-                        told = self._next(steps)
+                        told = self._next(steps) if self._parents_values is None else self._forks_first(steps)
                 except _Ended as end:
                     yield Ended(step=self.step, text=str(end))
                     return
@@ -91,6 +95,15 @@ class Yielding:
         finally:
             if hasattr(steps, "close"):
                 steps.close()  # so that everything it started ends with it
+
+    def _forks_first(self, steps: Iterator[Any]) -> Any:
+        """A fork's first item. Raises ValueError if it was trained with values of the parent's configuration."""
+        assert self._parents_values is not None
+        with self._parents_values.watched():
+            told = self._next(steps)
+        self._parents_values.refuse()
+        self._parents_values = None
+        return told
 
     def _next(self, steps: Iterator[Any]) -> Any:
         """The training's next item."""
@@ -155,6 +168,8 @@ class Yielding:
             raise ValueError("a fork needs the parent's state; yield (metrics, state) after each step.")
         self.load(state)
         self._forked = True
+        if self._parent_config is not None and self._policy is None:  # a policy sets the values itself
+            self._parents_values = ParentsValues(self._config, self._parent_config, self._state)
 
 
 class _Ended(Exception):

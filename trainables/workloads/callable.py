@@ -121,6 +121,11 @@ class FromFunction(OwnTraining):
         return _yields(self.train) and _takes_state(self.train)
 
     @property
+    def why_no_forks(self) -> str:  # type: ignore[override]
+        """What it does instead of handing a state over."""
+        return "takes no state to go on from" if _yields(self.train) else "keeps its checkpoints itself"
+
+    @property
     def has_own_process(self) -> bool:  # type: ignore[override]
         """Whether each trial is a process of its own: that of a function that reports."""
         return not _yields(self.train)
@@ -155,7 +160,7 @@ class FromFunction(OwnTraining):
         return Run(
             lambda: Yielding(
                 self._steps, self.metric, assignment.config, seed=assignment.seed, until=assignment.until,
-                policy=policy, horizon=self.horizon, mode=self.mode,
+                policy=policy, horizon=self.horizon, mode=self.mode, parent_config=assignment.parent_config,
             ),
             assignment,
             should_pause,

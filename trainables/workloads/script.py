@@ -109,6 +109,7 @@ class Script(CommandLine):
 
     takes_policy = False
     forks = False
+    why_no_forks = "keeps its checkpoints itself"
     has_own_process = True
 
     def __post_init__(self) -> None:

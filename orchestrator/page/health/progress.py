@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.console.plurals import plural
+from orchestrator.definition.description import described_population
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.health.ranges import searched
 from orchestrator.page.health.starts import starts
 from orchestrator.page.recorded import Recorded
+from orchestrator.page.words import place
 from search.records import FINALIST
 
 FEW, PER_PARAMETER = 5, 2  # completed trials: below this number, or this number for each parameter, little can be said
@@ -30,18 +33,23 @@ def few_trials(run: Recorded) -> list[Finding]:
             f"{completed or 'None'} of {plural(own, 'trial')}{counted} {'has' if completed == 1 or own == 1 else 'have'} been trained to "
             f"the end{' so far' if run.state == 'running' else ''}: too few to judge the result.",
             f"At least {needed} are needed for {parameters} searched parameter{'s' * (parameters != 1)}.",
-            _more(run),
+            _more(run, needed),
             "note",
         )
     ]
 
 
-def _more(run: Recorded) -> str:
-    """How to get more completed trials."""
+def _more(run: Recorded, needed: int) -> str:
+    """How to get `needed` completed trials."""
     if run.state == "running":
         return "Wait for more."
     if run.accounts["out_of_time"]:
         return "Give it more time (--time-budget)."
+    if (members := described_population(run.about)) is not None:
+        if members < needed:
+            return f"A population trains its {members} members to the end: use population={needed} or more, in a run of another name."
+        failed = orchestrator_line("logs", place(run.folder), "--failed")
+        return "Raise the budget." if run.about["budget"] else f"Find out why members ended early: {failed}"
     if starts(run):
         return "First reduce the cost of starts; then raise num_samples or budget."
     return "Raise num_samples or budget and run the same command again."

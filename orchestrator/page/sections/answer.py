@@ -10,7 +10,7 @@ from scipy.stats import t as student
 from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.console.plurals import plural
 from orchestrator.console.typed_command import recorded_line
-from orchestrator.definition.description import NO_POLICY
+from orchestrator.definition.description import NO_POLICY, described_population
 from orchestrator.money.amounts import budget_words, trainings
 from orchestrator.page.analysis.idle import idle
 from orchestrator.page.charts import Section, Table
@@ -251,7 +251,8 @@ def _usual(run: Recorded, found: list[Finding]) -> str:
     if dear := starts(run):
         on = f"Before you search longer: {dear[0].sentence} {dear[0].remedy}"
     if best.status is not Status.COMPLETED:
-        longer = "Train longer: no full training was completed; raise num_samples or budget, and run the command again."
+        what = "num_samples or budget" if described_population(run.about) is None else "the budget"
+        longer = f"Train longer: no full training was completed; raise {what}, and run the command again."
         return on if dear else longer
     if not any(finalist.losses for finalist in confirmed(run.history)):
         if few is not None:

@@ -1,0 +1,150 @@
+"""Refuse a fork whose optimizer trains with the values of its parent's configuration instead of its own.
+
+`optimizer.load_state_dict` brings back the parent's learning rate, weight decay, momentum …; a training must then set its
+own again. Without that, its record would name values that it never used.
+
+Only exact equality counts, and only of a value that the training has left as it was saved, so a schedule of the
+training's own is no mistake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from search.records import Config
+
+RATES = ("lr", "initial_lr", "max_lr")  # of a parameter group; LR schedulers compute the rate from the last two
+GROUP_KEYS = {  # by the last part of a parameter's name
+    "lr": RATES,
+    "learning_rate": RATES,
+    "max_lr": RATES,
+    "weight_decay": ("weight_decay",),
+    "momentum": ("momentum",),
+    "betas": ("betas",),
+    "eps": ("eps",),
+}
+
+
+@dataclass(frozen=True)
+class _Differing:
+    """A parameter for which the fork's configuration has another value than its parent's."""
+
+    name: str
+    keys: tuple[str, ...]  # of a parameter group; the first one takes the value
+    own: Any
+    parents: Any
+    saved: Sequence[Any]  # what the groups of the parent's state have there; empty: no such groups were found
+
+
+class ParentsValues:
+    """Looks at each optimizer at its first step after a fork, and again at the fork's first report."""
+
+    def __init__(self, config: Config, parent: Config, state: Any) -> None:
+        """`state`: what the parent's training yielded."""
+        groups = list(_groups(state))
+        self._differing = [
+            _Differing(name, keys, config[name], parent[name], [group[keys[0]] for group in groups if keys[0] in group])
+            for name in config
+            if (keys := GROUP_KEYS.get(name.rpartition(".")[2])) and name in parent and config[name] != parent[name]
+        ]
+        self._seen: list[torch.optim.Optimizer] = []
+        self._suspects: list[tuple[torch.optim.Optimizer, _Differing]] = []
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """A context that looks at the first step of every optimizer."""
+        if not self._differing:
+            yield
+            return
+        handle = register_optimizer_step_pre_hook(self._before_step)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def refuse(self) -> None:
+        """Raise ValueError if an optimizer has begun with a value of the parent's and still has it."""
+        for optimizer, it in self._suspects:
+            if _has_parents(optimizer, it) and (_is_built_with_own(optimizer, it) or self._nobody_has_own(it)):
+                key = it.keys[0]
+                raise ValueError(
+                    f"this trial took over another's state to go on with {it.name}={it.own!r}, but its {type(optimizer).__name__} "
+                    f"still trains with {it.parents!r}, the other trial's value, which the state brought back, as load_state_dict does; after loading "
+                    f"it, write: for group in optimizer.param_groups: group[{key!r}] = config[{it.name!r}]{_scheduled(optimizer, it)}"
+                )
+        self._seen, self._suspects = [], []  # so that nothing keeps the optimizers alive
+
+    def _before_step(self, optimizer: torch.optim.Optimizer, _: Any, __: Any) -> None:
+        if any(optimizer is seen for seen in self._seen):
+            return
+        self._seen.append(optimizer)
+        self._suspects += [
+            (optimizer, it) for it in self._differing if _has_parents(optimizer, it) and _is_as_saved(optimizer, it)
+        ]
+
+    def _nobody_has_own(self, it: _Differing) -> bool:
+        """Whether no optimizer knows the fork's learning rate. Other values have defaults, which may equal the parent's."""
+        return it.keys is RATES and not any(_has_own(each, it) or _is_built_with_own(each, it) for each in self._seen)
+
+
+def _has_parents(optimizer: torch.optim.Optimizer, it: _Differing) -> bool:
+    """Whether some group has the parent's value, and none the fork's own."""
+    return not _has_own(optimizer, it) and any(_equal(value, it.parents) for value in _values(optimizer, it))
+
+
+def _has_own(optimizer: torch.optim.Optimizer, it: _Differing) -> bool:
+    return any(_equal(value, it.own) for value in _values(optimizer, it))
+
+
+def _values(optimizer: torch.optim.Optimizer, it: _Differing) -> list[Any]:
+    return [group[key] for group in optimizer.param_groups for key in it.keys if key in group]
+
+
+def _is_as_saved(optimizer: torch.optim.Optimizer, it: _Differing) -> bool:
+    """Whether nothing has written the value since the state was loaded: a schedule may lead to the parent's by chance."""
+    now = [group[it.keys[0]] for group in optimizer.param_groups if it.keys[0] in group]
+    return not it.saved or any(_equal(value, saved) for value in now for saved in it.saved)
+
+
+def _is_built_with_own(optimizer: torch.optim.Optimizer, it: _Differing) -> bool:
+    """Whether the fork's value was an argument of the optimizer, which load_state_dict then replaced."""
+    return _equal(optimizer.defaults.get(it.keys[0]), it.own)
+
+
+def _scheduled(optimizer: torch.optim.Optimizer, it: _Differing) -> str:
+    """What else to write if an LR scheduler computes the rate."""
+    others = [key for key in it.keys[1:] if any(key in group for group in optimizer.param_groups)]
+    if not others:
+        return ""
+    return f", and the same for {' and '.join(map(repr, others))}, before you make or load the LR scheduler"
+
+
+def _equal(value: Any, other: Any) -> bool:
+    """Whether they are equal; a tensor is compared at its own precision."""
+    if isinstance(value, torch.Tensor) != isinstance(other, torch.Tensor):
+        tensor, plain = (value, other) if isinstance(value, torch.Tensor) else (other, value)
+        if tensor.numel() != 1 or not isinstance(plain, (int, float)):
+            return False
+        return bool(tensor.item() == torch.tensor(plain, dtype=tensor.dtype).item())
+    if isinstance(value, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(value) == len(other) and all(map(_equal, value, other))
+    return bool(value == other)
+
+
+def _groups(state: Any) -> Iterator[Mapping[str, Any]]:
+    """The parameter groups of each optimizer's state dict in `state`."""
+    if isinstance(state, Mapping):
+        found = state.get("param_groups")
+        if isinstance(found, (list, tuple)):
+            yield from (group for group in found if isinstance(group, Mapping))
+        for item in state.values():
+            yield from _groups(item)
+    elif isinstance(state, (list, tuple)):
+        for item in state:
+            yield from _groups(item)
