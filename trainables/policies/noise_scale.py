@@ -39,7 +39,6 @@ class NoiseScaleBatch(Policy[State]):
     scaling: str = "none"
     decay: float = 0.9
 
-    writes = frozenset({"batch_size", "learning_rate"})
     needs = frozenset({"gradient"})
     finds_rate = False
 
@@ -47,6 +46,10 @@ class NoiseScaleBatch(Policy[State]):
         whole("NoiseScaleBatch", 1, most=self.most)
         one_of("NoiseScaleBatch", tuple(_SCALING), scaling=self.scaling)
         number("NoiseScaleBatch", "[0, 1)", decay=self.decay)
+
+    @property
+    def writes(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"batch_size"} if self.scaling == "none" else {"batch_size", "learning_rate"})
 
     def start(self, signals: Signals) -> tuple[State, Action]:
         return (NO_ESTIMATE, None, None), NOTHING
