@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from trainables.policies.watchdog import Watchdog
 from trainables.training.attach import Unattached
 from trainables.training.control import Control
 from trainables.training.model_state import copied
+from trainables.values import Action, Signals
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -164,8 +166,21 @@ def test_a_resumed_training_goes_on_as_if_uninterrupted_whether_it_attaches_or_l
     assert torch.equal(rest.model.weight, whole.model.weight)
 
 
+@dataclass(frozen=True)
+class Returns(Policy[int]):
+    """Goes back to the start after each third update."""
+
+    writes = frozenset({"snapshot"})
+
+    def start(self, signals: Signals) -> tuple[int, Action]:
+        return 0, Action(snapshot=True)
+
+    def act(self, state: int, signals: Signals) -> tuple[int, Action]:
+        return state, Action(roll_back=signals.samples % (3 * BATCH) == 0)
+
+
 @pytest.mark.parametrize("scheduler", [warm_up, cosine])
-@pytest.mark.parametrize("policy", LEAVES_RATE, ids=repr)
+@pytest.mark.parametrize("policy", [*LEAVES_RATE, Returns()], ids=repr)
 def test_a_scheduler_keeps_the_rate_that_no_policy_turns(policy: Policy[Any] | None, scheduler: Scheduler) -> None:
     loop = Loop(policy, scheduler=scheduler)
     used = loop.updates(12)
@@ -216,6 +231,13 @@ def test_a_fork_whose_scheduler_goes_on_from_the_parents_rate_is_told(order: str
     parent.updates(6)
     with pytest.warns(UserWarning, match=r"scheduler starts from 0\.1, the learning rate of the trial.*from 0\.02"):
         Loop(Averaged(), 0.02, scheduler=cosine, state=parent.state(), order=order, forked=True)
+
+
+def test_a_fork_with_a_policy_may_come_from_a_trial_with_a_scheduler() -> None:
+    parent = Loop(None, scheduler=cosine)
+    parent.updates(6)
+    child = Loop(Warmup(0.5), 0.02, state=parent.state(), forked=True)
+    assert child.updates(2) == [pytest.approx([0.02, 0.06])] * 2
 
 
 def test_a_parameter_group_that_comes_later_is_refused() -> None:

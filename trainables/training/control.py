@@ -277,9 +277,7 @@ class Control:
         self.decisions.load_state_dict(state["decisions"])
         self._exploring, self._undone = state["exploring"], state["undone"]
         self.knobs, self._policy_state = Knobs(**state["knobs"]), state["policy"]
-        self._writer.multiples = [
-            *state["multiples"]
-        ]  # the optimizer may have been loaded before this control was made
+        self._writer.multiples = [*state["multiples"]]  # the optimizer may have been loaded before `attach`
         self.snapshots.load_state_dict(state["snapshots"])
         self.snapshots.reports = state["reports"]
         averages, self.chosen = copied(state["averages"]), state["chosen"]
@@ -291,14 +289,8 @@ class Control:
     def fork(self, state: dict[str, Any]) -> None:
         """Continue from another configuration's last weights, with this one's knobs and its policy from the start."""
         self._writer.fork(state["multiples"], Knobs(**state["knobs"]))
-        mine = {
-            "exploring": False,
-            "multiples": self._writer.multiples,
-            "averages": None,
-            "chosen": 0.0,
-            "snapshots": {},
-        }
-        self.load_state_dict({**state, **mine})
+        mine = {"exploring": False, "averages": None, "chosen": 0.0, "snapshots": dict[str, Any]()}
+        self.load_state_dict({**state, **mine, "multiples": self._writer.multiples})
         self.decisions = Decisions(self._initial)
         if self._order is not None:
             self._order.behind = 0
@@ -367,9 +359,10 @@ class Control:
         self.snapshots.take(names, self.epoch, self.samples, self.samples - self._undone, self._averages)
 
     def _roll_back(self, action: Action) -> None:
-        snapshot = self.snapshots.restore(
-            action.roll_back_to, self.epoch, self.samples, replay=action.replay, why=self.policy
-        )
+        with self._writer.keeping():
+            snapshot = self.snapshots.restore(
+                action.roll_back_to, self.epoch, self.samples, replay=action.replay, why=self.policy
+            )
         self._undone, self._measuring.found = self.samples - snapshot["position"], None
         if self._averages is not None:  # which averages are kept stays, as the knobs do
             kept, self._averages = self._averages.gammas, None

@@ -7,8 +7,9 @@ et al., Small Batch Size Training for Language Models, 2025). Where that happens
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -89,6 +90,16 @@ class KnobWriter:
                 beta2 = times["beta2"] ** (knobs.batch_size / times["beta2_batch"])
                 _turn_beta2(self._optimizer, group, beta2, amid)
 
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Around a roll-back of the optimizer: the knobs that no policy turns stay as the user's loop has set them."""
+        kept = [
+            {key: group[key] for key in KNOB_OF if key in group and key not in self._turned} for group in self._groups
+        ]
+        yield
+        for group, values in zip(self._groups, kept, strict=True):
+            group.update(values)
+
     def fork(self, saved: Sequence[Mapping[str, float]], theirs: Knobs) -> None:
         """Write this trial's initial knobs in place of another one's, with its `saved` multiples and its last knobs.
 
@@ -98,6 +109,8 @@ class KnobWriter:
         for group, times in zip(self._groups, self.multiples, strict=True):
             for key in self._keys(group, times):
                 group[key] = times[key] * getattr(self._initial, KNOB_OF[key])
+            if "lr" in self._turned:  # without a scheduler at `attach`, it came with the other trial's state
+                group.pop("initial_lr", None)
 
     def _multiples_of_fork(self, saved: Sequence[Mapping[str, float]], theirs: Knobs) -> list[dict[str, float]]:
         """The groups' own multiples, unless the optimizer had the other trial's values already when it was attached."""
