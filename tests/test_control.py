@@ -222,6 +222,40 @@ def test_a_fork_brings_its_own_knobs_and_its_policy_from_the_start() -> None:
     assert child.knobs.learning_rate == pytest.approx(0.7 * 0.75)  # a third of a cosine
 
 
+@dataclass(frozen=True)
+class Returns(Policy[int]):
+    """Goes back to the start after each update."""
+
+    writes: ClassVar[frozenset[str]] = frozenset({"snapshot"})
+
+    def start(self, signals: Signals) -> tuple[int, Action]:
+        return 0, Action(snapshot=True)
+
+    def act(self, state: int, signals: Signals) -> tuple[int, Action]:
+        return state, Action(roll_back=True)
+
+
+def test_an_average_of_the_users_goes_back_with_the_model_if_it_is_attached_too() -> None:
+    """What the page says on policies that roll back; a second average, which is not attached, does not."""
+    model = nn.Linear(2, 1)
+    attached, apart = torch.optim.swa_utils.AveragedModel(model), torch.optim.swa_utils.AveragedModel(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    control = Control(Returns(), nn.ModuleList([model, attached]), optimizer, batch_size=8, samples=80, epochs=2)
+    before = attached.module.weight.clone()
+    for _ in range(2):
+        with torch.no_grad():
+            model.weight.add_(1.0)
+        attached.update_parameters(model)
+        apart.update_parameters(model)
+        place = control.position
+        control.update(1.0, 8)
+        assert control.position == place  # the page tells by this that the update does not count
+    assert torch.equal(attached.module.weight, before)
+    assert torch.equal(attached.module.weight, model.weight)
+    assert attached.n_averaged == 0
+    assert not torch.equal(apart.module.weight, before)
+
+
 # The batch sampler
 
 

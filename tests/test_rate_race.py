@@ -210,9 +210,23 @@ def test_without_bounds_the_ladder_is_around_the_configurations_rate() -> None:
 
 def test_a_winner_at_an_end_beyond_which_nothing_was_tried_says_so() -> None:
     (largest,) = decided(list(play(replace(POLICY, again=()), lambda rate, update: 1 + abs(math.log(rate / 100)))))
-    assert largest.why == "2.56 wins the race of 5 rates; it is the largest that was tried"
+    assert largest.why == (
+        "2.56 wins the race of 5 rates; it is the largest that was tried: 10.2 lies outside of low=0.01 and high=2.56"
+    )
     (smallest,) = decided(list(play(replace(POLICY, again=()), lambda rate, update: rate)))
-    assert smallest.why.endswith("it is the smallest that was tried")
+    assert "it is the smallest that was tried: 0.0025 lies outside of low=0.01" in smallest.why
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (RateRace(least=100, again=(), widen=0), "largest that was tried: widen=0 allows no larger one"),
+        (RateRace(least=100, again=(), budget=0.17), "largest that was tried: the budget of the race has no room"),
+    ],
+)
+def test_a_winner_at_an_end_says_why_nothing_beyond_it_was_tried(policy: RateRace, words: str) -> None:
+    (decision,) = decided(list(play(policy, lambda rate, update: 1 + abs(math.log(rate / 1e9)))))
+    assert words in decision.why
 
 
 @pytest.mark.parametrize(("best", "beyond"), [(100.0, [6.4, 25.6]), (1e-5, [0.0015625, 0.000390625])])

@@ -76,6 +76,7 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
             self.policy, model, getattr(optimizer, "optimizer", optimizer), batch_size=args.train_batch_size * parts,
             samples=len(loader.dataset), epochs=math.ceil(state.num_train_epochs), measure=self._measure,
             probe=self._probe, metric=self._metric, mode=self._mode, parts=parts, scaler=getattr(optimizer, "scaler", None),
+            rewritten=True,
         )  # fmt: skip
         if state.global_step:
             saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE
@@ -121,8 +122,8 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         assert self.control is not None
         before = self.control.batch_size
-        self.control.update()
         self.control.turn()  # the Trainer's own scheduler has just written the initial rate
+        self.control.update()
         if self.control.batch_size != before:
             raise ValueError(
                 f"{shown(self.policy)} changed the batch size, which is missing in its `writes`; add it there."

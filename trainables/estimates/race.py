@@ -99,19 +99,37 @@ def widened(race: Race, ratio: float, times: int, low: float | None, high: float
             return race
         lower = tuple(min(rates) / ratio**rung for rung in range(1, len(rates) + 1))
         return {**race, "ladder": lower, "lowered": True}
-    beyond = winner[0] * ratio if winner[0] == max(rates) else winner[0] / ratio
-    is_inside = low is None or high is None or low * 0.999 <= beyond <= high * 1.001
-    if winner[0] not in (max(rates), min(rates)) or race["widened"] >= times or not is_inside:
+    beyond = _beyond(winner[0], rates, ratio)
+    if winner[0] not in (max(rates), min(rates)) or race["widened"] >= times or not _is_inside(beyond, low, high):
         return race
     return {**race, "ladder": (beyond,), "widened": race["widened"] + 1}
 
 
-def end_of_ladder(race: Race) -> str:
-    """What to add to the decision if the winner is at an end of its ladder, and none beyond it was tried; else ""."""
+def _beyond(rate: float, rates: list[float], ratio: float) -> float:
+    """The next rate beyond the end of the ladder at which this one is."""
+    return rate * ratio if rate == max(rates) else rate / ratio
+
+
+def _is_inside(rate: float, low: float | None, high: float | None) -> bool:
+    return low is None or high is None or low * 0.999 <= rate <= high * 1.001
+
+
+def end_of_ladder(race: Race, ratio: float, times: int, low: float | None, high: float | None) -> str:
+    """What to add to the decision if the winner is at an end of its ladder, and why none beyond it was tried; else "".
+
+    The last four as in `widened`.
+    """
     winner, values = race["winner"], [value for value, _, _ in race["tried"]]
     if winner is None or race["lane"] != RATE or len(values) < 2 or winner[0] not in (max(values), min(values)):
         return ""
-    return f"; it is the {'largest' if winner[0] == max(values) else 'smallest'} that was tried"
+    which, wider = ("largest", "larger") if winner[0] == max(values) else ("smallest", "smaller")
+    if race["widened"] >= times:
+        why = f"widen={times} allows no {wider} one"
+    elif not _is_inside(beyond := _beyond(winner[0], values, ratio), low, high):
+        why = f"{beyond:.3g} lies outside of low={low:g} and high={high:g}"
+    else:
+        why = f"the budget of the race has no room for a {wider} one; a higher `budget`, or a longer training, has"
+    return f"; it is the {which} that was tried: {why}"
 
 
 def evidence(race: Race, samples: int, whole: int) -> dict[str, float]:

@@ -66,7 +66,9 @@ class BatchRamp(Policy[State]):
         return frozenset({"batch_size"} if self.decay is None else {"batch_size", "learning_rate"})
 
     def start(self, signals: Signals) -> tuple[State, Action]:
-        return self.act((signals.knobs.learning_rate, signals.knobs.batch_size), signals)
+        state, action = self.act((signals.knobs.learning_rate, signals.knobs.batch_size), signals)
+        why = self._never(signals)
+        return state, replace(action, why=why, warns=bool(why))
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         rate, first = state
@@ -77,9 +79,30 @@ class BatchRamp(Policy[State]):
             knobs = replace(knobs, learning_rate=rate * self.decay**behind * (batch / first))
         return state, NOTHING if knobs == signals.knobs else Action(knobs=knobs)
 
+    def _never(self, signals: Signals) -> str:
+        """Why the batch stays as it is throughout; empty if it grows."""
+        first, most = signals.knobs.batch_size, self._most(signals.samples_per_epoch)
+        if self._batch(first, len(self.at), signals.samples_per_epoch) > first:
+            return ""
+        larger = round(first * self._growth)
+        why = f"a batch of {larger} is more than {'a tenth of an epoch' if self.most is None else '`most`'}, {most}"
+        if larger <= most:
+            why = f"{first} samples times {self._growth:g} are {larger}"
+        only = "" if self.decay is None else ", so only the learning rate falls"
+        return (
+            f"BatchRamp never enlarges the batch{only}: {why}; set a higher `most` or another `growth`, or begin with "
+            "another batch"
+        )
+
+    @property
+    def _growth(self) -> float:
+        return self.growth or 1 / (self.decay or 1.0)
+
+    def _most(self, samples_per_epoch: int) -> int:
+        return samples_per_epoch // 10 if self.most is None else self.most
+
     def _batch(self, first: int, behind: int, samples_per_epoch: int) -> int:
         """The batch size after `behind` milestones; a milestone at which it would exceed the limit changes nothing."""
-        growth = self.growth or 1 / (self.decay or 1.0)
-        most = samples_per_epoch // 10 if self.most is None else self.most
-        fitting = [first] + [batch for n in range(1, behind + 1) if (batch := round(first * growth**n)) <= most]
+        most = self._most(samples_per_epoch)
+        fitting = [first] + [batch for n in range(1, behind + 1) if (batch := round(first * self._growth**n)) <= most]
         return fitting[-1]

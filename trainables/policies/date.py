@@ -92,8 +92,27 @@ class Date(Policy[State]):
             "estimate": NO_ESTIMATE, "noise_scale": 0.0, "loss": UNKNOWN, "best_loss": math.inf, "best_epoch": math.inf,
             "updates": 0, "decided": epochs, "votes": 0, "epochs": epochs,
         }  # fmt: skip
-        knobs = replace(knobs, learning_rate=self._rate(state, signals))
-        return {**state, "snapshot": state}, Action(knobs=knobs, snapshot=True)
+        knobs, why = replace(knobs, learning_rate=self._rate(state, signals)), self._never(state, signals)
+        return {**state, "snapshot": state}, Action(knobs=knobs, snapshot=True, why=why, warns=bool(why))
+
+    def _never(self, state: State, signals: Signals) -> str:
+        """What it cannot do in this training; empty if it can do all."""
+        most, larger = self._most(signals), 2 * signals.knobs.batch_size
+        if state["calm"] >= signals.horizon:
+            return (
+                f"Date only warms up: that takes {state['calm'] - signals.epochs:g} epochs at this batch, and the training has "
+                f"{signals.horizon}; set a shorter `warm_up`, or begin with a smaller batch"
+            )
+        if larger <= most:
+            return ""
+        what = "a tenth of an epoch" if self.most is None else "`most`"
+        return (
+            f"Date never enlarges the batch: a batch of {larger} is more than {what}, {most}; set a higher `most`, or begin "
+            "with a smaller batch"
+        )
+
+    def _most(self, signals: Signals) -> int:
+        return signals.samples_per_epoch // 10 if self.most is None else self.most
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         if signals.train_loss is not None:
@@ -134,8 +153,7 @@ class Date(Policy[State]):
         valid = noise_scale(state["estimate"]) is not None and state["estimate"][2] >= self.evidence
         above = self.target * state["noise_scale"] >= _GROWTH * state["batch_size"]
         votes = state["votes"] + 1 if valid and signals.epochs >= state["calm"] and above else 0
-        most = signals.samples_per_epoch // 10 if self.most is None else self.most
-        if votes < self.patience or 2 * state["batch_size"] > most:
+        if votes < self.patience or 2 * state["batch_size"] > self._most(signals):
             return {**state, "votes": votes}, NOTHING
         return self._grown(state)
 

@@ -111,8 +111,9 @@ class LrRange(Policy[State]):
         updates = self._length(signals) / signals.knobs.batch_size
         if is_short := updates < _FEWEST:
             why = f"LrRange swept all rates in only {updates:.0f} updates, and a hundred tell more: {why}"
+        why = "; ".join(filter(None, (why, action.why)))
         return {"then": inner}, replace(
-            action, roll_back=True, knobs=action.knobs or knobs, why=why, warns=is_short, evidence=evidence,
+            action, roll_back=True, knobs=action.knobs or knobs, why=why, warns=is_short or action.warns, evidence=evidence,
             found={FOUND_RATE: rate},
         )  # fmt: skip
 

@@ -44,6 +44,8 @@ class LrSchedule(Policy[float]):
         number("LrSchedule", "[0, 1]", factor=self.factor)
         share("LrSchedule", "[0, 1)", begin_at=self.begin_at)
         rising_shares("LrSchedule", at=self.at)
+        if self.shape == "steps" and not self.at:
+            raise ValueError('LrSchedule("steps", at=()): needs a share of the training; try at=(0.5, 0.75).')
 
     @property
     def resumable(self) -> bool:  # type: ignore[override]

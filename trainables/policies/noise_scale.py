@@ -39,7 +39,6 @@ class NoiseScaleBatch(Policy[State]):
     scaling: str = "none"
     decay: float = 0.9
 
-    writes = frozenset({"batch_size", "learning_rate"})
     needs = frozenset({"gradient"})
     finds_rate = False
 
@@ -48,8 +47,27 @@ class NoiseScaleBatch(Policy[State]):
         one_of("NoiseScaleBatch", tuple(_SCALING), scaling=self.scaling)
         number("NoiseScaleBatch", "[0, 1)", decay=self.decay)
 
+    @property
+    def writes(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"batch_size"} if self.scaling == "none" else {"batch_size", "learning_rate"})
+
     def start(self, signals: Signals) -> tuple[State, Action]:
-        return (NO_ESTIMATE, None, None), NOTHING
+        why = self._never(signals)
+        return (NO_ESTIMATE, None, None), Action(why=why, warns=bool(why))
+
+    def _never(self, signals: Signals) -> str:
+        """Why it will not enlarge the batch in this training; empty if it may."""
+        if self.most <= signals.knobs.batch_size:
+            return (
+                f"NoiseScaleBatch never enlarges the batch: it has {signals.knobs.batch_size} samples, and `most` is {self.most}; "
+                "set a higher `most`, or begin with a smaller batch"
+            )
+        if signals.horizon - signals.step < 3:
+            return (
+                "NoiseScaleBatch never enlarges the batch: it compares two epochs, and no third one follows; train for "
+                "three epochs or more"
+            )
+        return ""
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         estimate, average, last = state

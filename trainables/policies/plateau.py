@@ -44,7 +44,16 @@ class Plateau(Policy[State]):
         whole("Plateau", 0, patience=self.patience)
 
     def start(self, signals: Signals) -> tuple[State, Action]:
-        return (math.inf, 0), NOTHING
+        first = (
+            signals.step + self.patience + 2
+        )  # the first epoch after which the rate can fall: one is the best before
+        if first < signals.horizon:
+            return (math.inf, 0), NOTHING
+        why = (
+            f"Plateau never lowers the rate: its patience leaves no epoch for a lower one in a training of {signals.horizon}; "
+            "set a lower `patience`, or train for longer"
+        )
+        return (math.inf, 0), Action(why=why, warns=True)
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         if signals.train_loss is None:

@@ -317,8 +317,7 @@ class RateRace(Policy[State]):
         if winner is None and lane == RATE and not state["races"]:
             return state, Action(roll_back=True, stop=True, why="all rates diverged, lower ones too", evidence=evidence)
         if winner is None:
-            _, what = races.words(lane, race["present"])
-            why = f"all {what} of the race diverged: a lower rate, from the weights before it"
+            why = f"all {races.words(lane, race['present'])[1]} of the race diverged: a lower rate, from the weights before it"
             state = {**state, "rate": (min(rate for rate, _, _ in tried) if lane == RATE else state["rate"]) / _AGAIN}
             return state, replace(self._back(state, signals, why, evidence), replay=self.data == "replay")
         value = winner[1]
@@ -330,7 +329,8 @@ class RateRace(Policy[State]):
         watch = begun(state["watch"], state["first"], race["level"], value, tried)
         state = {**state, "watch": watch, "probes": (*state["probes"], (float(signals.samples), value))}
         name, what = races.words(lane, winner[0])
-        why = f"{name} wins the race of {len(tried)} {what}{'' if state['races'] else races.end_of_ladder(race)}"
+        end = "" if state["races"] else races.end_of_ladder(race, self.ratio, self.widen, self.low, self.high)
+        why = f"{name} wins the race of {len(tried)} {what}{end}"
         action = self._back(state, signals, why, evidence)
         return state, replace(action, roll_back_to=_WINNER, replay=self.data == "replay", snapshot=bool(self.guard))
 

@@ -87,13 +87,12 @@ class Warmup(Policy[State]):
         wanted = self.epochs * (times if self.stretch else 1.0)
         length = min(wanted, _LONGEST * signals.horizon)
         state, action = self._ramped((length, scale * knobs.learning_rate, ()), signals)
+        why = f"a warm-up of {wanted:g} epochs is shortened to half of the training, {length:g}"
         if length == wanted:
-            return state, action
-        why = "; ".join(
-            filter(
-                None, [f"a warm-up of {wanted:g} epochs is shortened to half of the training, {length:g}", action.why]
-            )
-        )
+            if not 0 < length * signals.samples_per_epoch <= knobs.batch_size:
+                return state, action
+            why = f"a warm-up of {wanted:g} epochs is no longer than an update, and has no effect; set more `epochs`"
+        why = "; ".join(filter(None, (why, action.why)))
         return state, replace(
             action, why=why, warns=True, evidence={**action.evidence, "wanted": wanted, "epochs": length}
         )

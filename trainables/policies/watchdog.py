@@ -3,13 +3,15 @@
 Use when   you search rates near the largest stable one, or one bad stretch must not ruin a long training.
 Costs      the loss of each update (`needs`), a copy of the weights after each good epoch.
 Settings   policy: the inner policy; it sees the rate without the cuts. factor (1.5): alarm when the smoothed loss
-           exceeds its best value times this, or is not finite. cut (0.5): multiplies the rate after an alarm. most (3):
+           exceeds its best value times this, or is not finite. The mean of the first eight losses times `factor` counts as a
+           best value, so that an explosion among the first updates is noticed. cut (0.5): multiplies the rate after an alarm. most (3):
            the number of roll-backs; the next alarm ends the training. window (0.5): epochs over which to smooth the
            loss. A tenth raised false alarms on three small workloads of 4 to 9 updates per epoch, a quarter on one, a
            half on none.
 Not for    losses that rise by design (restarts of the rate, growing sequences), or come near 0; the wild batches of a
            tiny training set: lengthen the window. It cannot save an epoch in which only the last update breaks the
-           weights.
+           weights, nor a network that falls back, within the first window, to the loss that it began with: of that it
+           only warns.
 Source     a common rule of hand-run trainings; numbers as in our controller `Date`.
 Differs    rolls back weights and optimiser only; data, schedule and the inner policy's state continue.
 """
@@ -27,9 +29,12 @@ from trainables.estimates.noise_scale import UNKNOWN, smoothed, value
 from trainables.values import Action, Signals
 
 _KNOWN = 0.5  # the weight that the average must have before it counts
+_FIRST = 8  # losses that tell where the training began; a single one of a small batch may be a fraction of the mean
 
 State = dict[str, Any]
-"""`rate`: the inner policy's. `loss`: smoothed since the last roll-back. `best`: its lowest value. `samples`: seen."""
+"""`rate`: the inner policy's. `loss`: smoothed since the last roll-back. `best`: its lowest value. `samples`: seen. `heard`:
+losses before the average counted, `first`: the mean of the first of them, inf if they are too few. `above`: epochs in a
+row whose loss was higher."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,16 @@ class Watchdog(Policy[State]):
         inner, action = self.policy.start(signals)
         rate = (action.knobs or signals.knobs).learning_rate
         state = {"inner": inner, "rate": rate, "multiplier": 1.0, "returns": 0}
-        state |= {"loss": UNKNOWN, "best": math.inf, "samples": signals.samples}
-        return state, replace(action, snapshot=True)
+        state |= {
+            "loss": UNKNOWN,
+            "best": math.inf,
+            "samples": signals.samples,
+            "heard": 0,
+            "first": math.inf,
+            "above": 0,
+        }
+        why = "; ".join(filter(None, (self._never(signals), action.why)))
+        return state, replace(action, snapshot=True, why=why, warns=action.warns or why != action.why)
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         bare = replace(signals.knobs, learning_rate=state["rate"])
@@ -87,18 +100,43 @@ class Watchdog(Policy[State]):
         state = {**self._listened(state, signals), "inner": inner, "rate": bare.learning_rate}
         if signals.loss is not None and self._is_alarming(state, signals.loss):
             state, action = self._returned(state, action, signals.loss)
-        elif signals.train_loss is not None and value(state["loss"]) <= (1 + self.factor) / 2 * state["best"]:
-            action = replace(action, snapshot=True)
+        elif signals.train_loss is not None:
+            state, action = self._epoch_ended(state, action)
         knobs = replace(bare, learning_rate=bare.learning_rate * state["multiplier"])
         return state, replace(action, knobs=None if knobs == signals.knobs else knobs)
+
+    def _never(self, signals: Signals) -> str:
+        """Why it can only tell a loss that is no finite number; empty if it can tell more."""
+        known = -self.window * math.log(1 - _KNOWN)  # epochs
+        if signals.epochs + known < signals.horizon:
+            return ""
+        return (
+            f"Watchdog never tells that the loss rose: it averages over {known:.2g} epochs first, and the training has "
+            f"{signals.horizon}; lower `window`"
+        )
 
     def _listened(self, state: State, signals: Signals) -> State:
         if signals.loss is None:
             return state
         seen = (signals.samples - state["samples"]) / signals.samples_per_epoch
         loss = smoothed(state["loss"], signals.loss, math.exp(-seen / self.window))
-        best = min(state["best"], value(loss)) if loss[1] >= _KNOWN else state["best"]
-        return {**state, "loss": loss, "best": best, "samples": signals.samples}
+        heard = state.get("heard", _FIRST) + 1  # an older state does not know its first losses
+        first, best = state.get("first", math.inf), state["best"]
+        if loss[1] >= _KNOWN:
+            best, heard = min(best, value(loss), self.factor * first), _FIRST
+        elif heard == _FIRST and value(loss) > 0:
+            first = value(loss)
+        return {**state, "loss": loss, "best": best, "samples": signals.samples, "heard": heard, "first": first}
+
+    def _epoch_ended(self, state: State, action: Action) -> tuple[State, Action]:
+        """Take a snapshot after a good epoch; warn after two in a row that were worse than the start."""
+        loss = value(state["loss"])
+        above = state.get("above", 0) + 1 if loss > state.get("first", math.inf) else 0
+        if above == 2:
+            told = "the loss is above that of the first updates, two epochs in a row; the learning rate may be too high"
+            action = replace(action, why="; ".join(filter(None, (action.why, told))), warns=True)
+        is_good = loss <= (1 + self.factor) / 2 * state["best"]
+        return {**state, "above": above}, replace(action, snapshot=True) if is_good else action
 
     def _is_alarming(self, state: State, loss: float) -> bool:
         known = state["loss"][1] >= _KNOWN
@@ -113,6 +151,7 @@ class Watchdog(Policy[State]):
         returned = {
             **state,
             "loss": UNKNOWN,
+            "above": 0,
             "multiplier": state["multiplier"] * self.cut,
             "returns": state["returns"] + 1,
         }

@@ -64,7 +64,17 @@ class Unattached:
         sampler: DataOrder | None = None,
         scaler: torch.amp.GradScaler | None = None,
     ) -> Control:
-        """Return the control of this model's training; see `Control` for the arguments. Call before loading a state."""
+        """Return the control of this model's training; see `Control` for the arguments. Call it once, before loading a state.
+
+        Raises ValueError for a second call: a trial records the decisions of one control.
+        """
+        if self._control is not None:
+            raise ValueError(
+                "control.attach: this training has attached a control already, and a trial records the decisions of one. "
+                "With two optimizers, attach one of them and set the other's rate after each update: "
+                "group['lr'] = ratio * control.knobs.learning_rate; or give both models to one optimizer, as two parameter "
+                "groups, and attach torch.nn.ModuleList([one, other]) with it (docs/own_training.md)."
+            )
         self._control = Control(
             self.policy, model, optimizer, batch_size=batch_size, samples=samples, epochs=self._epochs, measure=measure,
             probe=probe, metric=self._metric, mode=self._mode, parts=parts, sampler=sampler, scaler=scaler,

@@ -32,7 +32,7 @@ from trainables.training.averaging import averaged
 from trainables.training.codec import refuse_unsavable
 from trainables.training.data_order import DataOrder
 from trainables.training.decisions import Decisions
-from trainables.training.knobs import knobs_of, multiples_of, turn
+from trainables.training.knobs import KnobWriter, knobs_of
 from trainables.training.measuring import Measuring, Metrics
 from trainables.training.model_state import ModelState, Weights, copied, reported_snapshot
 from trainables.training.needs import refuse_unmet, refuse_without_momentum
@@ -47,15 +47,17 @@ class Control:
     """Lets `policy` control a training of `epochs` epochs of `samples` samples; `batch_size` is the first batch size.
 
     The learning rate, momentum and weight decay at the start are the arguments that the optimizer was built with. A
-    parameter group with a multiple of one keeps it. No LR scheduler may write there too. `measure()` returns the
+    parameter group with a multiple of one keeps it. No LR scheduler may write what the policy turns. `measure()` returns the
     model's metrics on validation data, `probe()` those on a fixed part of them, which a policy compares in mid-training
     (None: `measure`). `metric` names the metric to tune: if it is not finite, the training has
     diverged and ends; in the direction `mode` ("min" or "max") it chooses between the last weights and their averages.
     `parts`: backward passes for each batch, each followed by `part`. `sampler`: the BatchSampler that the data come
     from. `scaler`: the gradient scaler of fp16. `weights` and `knobs`: for loops that do not train `model` itself.
-    `forked`: the first state to be loaded belongs to another configuration (see `fork`).
+    `forked`: the first state to be loaded belongs to another configuration (see `fork`). `rewritten`: a trainer's scheduler
+    writes to the optimizer, too, and the loop calls `turn` after it.
 
-    Raises ValueError if the policy needs an argument that is missing (`trainables.training.needs`).
+    Raises ValueError if the policy needs an argument that is missing (`trainables.training.needs`), or if an LR scheduler
+    writes the learning rate, too; `update` also does.
 
     >>> import torch
     >>> model = torch.nn.Linear(2, 1)
@@ -68,27 +70,15 @@ class Control:
     """
 
     def __init__(
-        self,
-        policy: Policy[Any] | None,
-        model: torch.nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        batch_size: int,
-        samples: int,
-        epochs: int,
-        measure: Callable[[], Metrics] | None = None,
-        probe: Callable[[], Metrics] | None = None,
-        metric: str = "",
-        mode: str = "min",
-        parts: int = 1,
-        sampler: DataOrder | None = None,
-        scaler: torch.amp.GradScaler | None = None,
-        weights: Weights | None = None,
-        knobs: Knobs | None = None,
-        forked: bool = False,
-    ) -> None:
+        self, policy: Policy[Any] | None, model: torch.nn.Module, optimizer: torch.optim.Optimizer, *,
+        batch_size: int, samples: int, epochs: int,
+        measure: Callable[[], Metrics] | None = None, probe: Callable[[], Metrics] | None = None,
+        metric: str = "", mode: str = "min", parts: int = 1,
+        sampler: DataOrder | None = None, scaler: torch.amp.GradScaler | None = None,
+        weights: Weights | None = None, knobs: Knobs | None = None, forked: bool = False, rewritten: bool = False,
+    ) -> None:  # fmt: skip
         self.policy, self.model, self.scaler, self.is_loaded = policy, model, scaler, False
-        self._optimizer, self._size, self._epochs = optimizer, samples, epochs
+        self._size, self._epochs = samples, epochs
         self._metric, self._order, self._forked = metric, sampler, forked
         one_of("Control", ("min", "max"), mode=mode)
         self._group = joined() if weights is None else Alone()
@@ -106,7 +96,7 @@ class Control:
         self._measuring = Measuring(model, self._weights, self._group, measure, probe, metric, mode)
         self._parts = Parts(model, parts, self._group, watches=weights is None and self.watches_gradient)
         self._initial = knobs_of(optimizer, batch_size) if knobs is None else knobs
-        self._multiples = [multiples_of(each, self._initial) for each in optimizer.param_groups]
+        self._writer = KnobWriter(optimizer, self._initial, policy, alone=weights is None and not rewritten)
 
         self.knobs = self._initial
         self.epoch = 0  # epochs finished
@@ -180,8 +170,8 @@ class Control:
 
     def updated(self, loss_sum: float | Tensor, samples: int, gradient: Gradient | None) -> None:
         """Record an update over `samples` samples, over all parts and workers, and ask the policy."""
-        self._evaluating = False
-        self._measuring.found = None
+        self._writer.refuse_other_writers(self.knobs)
+        self._evaluating, self._measuring.found = False, None
         self._account.add(loss_sum, samples, exploring=self._exploring)
         self.snapshots.told(self._account.latest)
         self.samples += samples
@@ -203,12 +193,8 @@ class Control:
         """
         if not self.samples and not self.stopped:
             raise ValueError("control.end_epoch(): no update was told; call control.update(loss, samples) after each.")
-        self._measuring.refuse(
-            metrics,
-            self.policy,
-            exploring=self._reported is not None and not self._evaluating,
-            averages=self.keeps_averages,
-        )
+        is_unmeasured = self._reported is not None and not self._evaluating
+        self._measuring.refuse(metrics, self.policy, exploring=is_unmeasured, averages=self.keeps_averages)
         train_loss = self._account.mean(self._reported, self.epoch)
         self._account.put(0.0, 0)
         self.epoch += 1
@@ -246,7 +232,7 @@ class Control:
 
     def turn(self, *, amid: bool = False) -> None:
         """Write the knobs to the optimizer and the data order; call it again after other code has written there."""
-        turn(self._optimizer, self._multiples, self.knobs, amid=amid)
+        self._writer.write(self.knobs, amid=amid)
         if self._order is not None:
             self._order.follow(self.samples, 0 if self.stopped else self.knobs.batch_size)
 
@@ -268,7 +254,7 @@ class Control:
             "reports": self.snapshots.reports,
             "undone": self._undone,
             "knobs": asdict(self.knobs),
-            "multiples": [dict(multiples) for multiples in self._multiples],
+            "multiples": [dict(multiples) for multiples in self._writer.multiples],
             "policy": self._policy_state,
             "snapshots": self.snapshots.state_dict(),
             "averages": self._averages and copied(self._averages.state_dict(), torch.device("cpu")),
@@ -291,7 +277,7 @@ class Control:
         self.decisions.load_state_dict(state["decisions"])
         self._exploring, self._undone = state["exploring"], state["undone"]
         self.knobs, self._policy_state = Knobs(**state["knobs"]), state["policy"]
-        self._multiples = [*state["multiples"]]  # the optimizer may have been loaded before this control was made
+        self._writer.multiples = [*state["multiples"]]  # the optimizer may have been loaded before `attach`
         self.snapshots.load_state_dict(state["snapshots"])
         self.snapshots.reports = state["reports"]
         averages, self.chosen = copied(state["averages"]), state["chosen"]
@@ -302,12 +288,15 @@ class Control:
 
     def fork(self, state: dict[str, Any]) -> None:
         """Continue from another configuration's last weights, with this one's knobs and its policy from the start."""
-        mine = {"exploring": False, "multiples": self._multiples, "averages": None, "chosen": 0.0, "snapshots": {}}
-        self.load_state_dict({**state, **mine})
+        self._writer.fork(state["multiples"], Knobs(**state["knobs"]))
+        mine = {"exploring": False, "averages": None, "chosen": 0.0, "snapshots": dict[str, Any]()}
+        self.load_state_dict({**state, **mine, "multiples": self._writer.multiples})
         self.decisions = Decisions(self._initial)
         if self._order is not None:
             self._order.behind = 0
         self.start()
+        if why := self._writer.scheduled_for_another():
+            self._tell(why, self.decisions.told_knobs, {}, 0.0, warns=True)
 
     def start(self) -> None:
         """Set the configuration's knobs, and let the policy change them before the next update."""
@@ -370,9 +359,10 @@ class Control:
         self.snapshots.take(names, self.epoch, self.samples, self.samples - self._undone, self._averages)
 
     def _roll_back(self, action: Action) -> None:
-        snapshot = self.snapshots.restore(
-            action.roll_back_to, self.epoch, self.samples, replay=action.replay, why=self.policy
-        )
+        with self._writer.keeping():
+            snapshot = self.snapshots.restore(
+                action.roll_back_to, self.epoch, self.samples, replay=action.replay, why=self.policy
+            )
         self._undone, self._measuring.found = self.samples - snapshot["position"], None
         if self._averages is not None:  # which averages are kept stays, as the knobs do
             kept, self._averages = self._averages.gammas, None
