@@ -26,7 +26,7 @@ from trainables.scripts.environment import environment_of
 from trainables.scripts.line import Value
 from trainables.scripts.own_file import naming_own_file
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
-from trainables.scripts.saving import LATER, Saves
+from trainables.scripts.saving import CLOSE, LATER, Saves
 from trainables.scripts.skipped_steps import why_not_its_own
 from trainables.scripts.starting_over import begin_counting_anew, why_over
 from trainables.scripts.step_count import COUNTED, REPORTED, Reading, Refused, StepCount, TrainsOn
@@ -358,7 +358,7 @@ class ScriptRun(Run):
                     while self._heard:
                         self._settle(self._heard.popleft())
                     if not self._listen(has_ended=False):
-                        time.sleep(LATEST)
+                        time.sleep(CLOSE)
                 except (TrainsOn, ScriptFailed) as error:
                     self._note_that_it_trains_on(error)
                     return

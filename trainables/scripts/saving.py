@@ -1,8 +1,10 @@
 """When a script saves: watch the files in its trial's folder, so that it is not ended in the middle of its checkpoint.
 
 Most scripts print the metrics of a step and save after that, some save first, some save nothing. The first reports of each
-start show which; a trial asks the memories of the others, too. A save is over once nothing has changed for a moment, and
-no file is being written. Nobody tells what is a checkpoint: every file counts that is no log by its name.
+start show which; a trial asks the memories of the others, too. If a script is known to save before its report, or at once
+after it, a moment without a change shows that it has saved; else the next change is awaited, or the next step. A save is
+over once nothing changes and no file is being written. Nobody tells what is a checkpoint: every file counts that is no log
+by its name.
 """
 
 from __future__ import annotations
@@ -23,16 +25,15 @@ QUIET, PART = 0.5, 10  # seconds without a change, or a part of a step, after wh
 STALL = 5.0  # … but for a file that is open for writing: a slow disk may stall
 AT_PAUSE = 15.0  # seconds for a save at a pause: with GRACE they stay below the 30 that Slurm and Kubernetes give
 LATER, ENOUGH = 3, 1.0  # steps, and seconds, that a script may go on which changes its files without a rest
-LOOK, SHARE = (
-    0.05,
-    20,
-)  # seconds between two looks; or so many times what one takes, as a folder may hold thousands of files
+LOOK, CLOSE = 0.05, 0.02  # seconds between two looks at the files; while a script is waited for
+RARE = 1.0  # … at most, in a long step
+SHARE = 20  # … or so many times what a look takes: a folder may hold thousands of files
 FEW = (
     5  # intervals between two reports of a start that are looked at; so many in all without a save tell that none comes
 )
 CLEAR, CLOSELY = 0.5, 4  # seconds of an interval that shows to which report a save belongs, and looks in it
 SAVES, UNSAVED, WHOLE = "saves", "unsaved", "whole"  # in the memory of a trial
-AFTER, BEFORE = "after", "before"  # its report, a script saves
+LATE, PROMPT = "late", "prompt"  # a script begins to save some time after its report; before it, or at once
 
 _LOGS = {
     ".log", ".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".out", ".err", ".wandb", ".db", ".sqlite", ".md", ".html",
@@ -54,7 +55,10 @@ class Saves:
         self._reports, self._began, self._reported = 0, now, now
         self._looked, self._took, self._blind = now, 0.0, 0.0  # the longest time without a look since the last report
         self._asked = math.inf  # since when the script should save and end
-        self._expects = self._is_whole = False
+        self._is_seen = self._is_whole = (
+            False  # whether a change was seen with the last report; whether the files are whole
+        )
+        self._habit: str | None = None
         self.cut_off = ""  # what to tell if it had to be ended while it wrote its files
 
     @property
@@ -65,9 +69,9 @@ class Saves:
     @property
     def is_learning(self) -> bool:
         """Whether it is worth a look between two reports."""
-        return 0 < self._reports <= FEW and self._memory.get(SAVES) != AFTER
+        return self._reports <= FEW and self._memory.get(SAVES) != LATE
 
-    def look(self, spacing: float = LOOK) -> bool:
+    def look(self, spacing: float) -> bool:
         """Note what has changed; returns whether anything has. Does nothing if the last look was less than `spacing` ago."""
         begun = time.monotonic()
         if begun - self._looked < max(spacing, self._took):
@@ -86,14 +90,17 @@ class Saves:
 
     def look_between(self) -> None:
         """Look between two reports: less often in a long step."""
-        self.look(max(LOOK, SHARE * self._took, (time.monotonic() - self._reported) / SHARE))
+        self.look(max(LOOK, SHARE * self._took, min(RARE, (time.monotonic() - self._reported) / SHARE)))
 
     def note_report(self) -> None:
         """Note that the script has told a step, and learn from the first ones when it saves."""
         last = self._changed
-        self.look(0.0 if self.is_learning else SHARE * self._took)
+        was_seen = (
+            self._is_seen and time.monotonic() - self._reported < LOOK
+        )  # with the report before, of the same moment
+        self._is_seen = self.look(0.0 if self.is_learning else SHARE * self._took) or was_seen
         now = time.monotonic()
-        if self.is_learning:
+        if self.is_learning and self._reports:
             self._learn(self._reported, last, now)
         self._reports += 1
         self._reported, self._blind = now, 0.0
@@ -103,18 +110,17 @@ class Saves:
     def ask(self) -> None:
         """The script should end once it has saved."""
         self._asked = time.monotonic()
-        self._expects = self._comes_after()
+        self._habit = self._find_habit()
 
     def are_over(self, process: ScriptProcess, later: int, *, is_finishing: bool) -> bool:
         """Whether the script that was asked may be ended now; call it again until then.
 
         `later`: the steps that it has told since, LATER at most. `is_finishing`: wait only for the end of a save that has begun.
         """
-        self.look()
+        self.look(CLOSE)
         waited = time.monotonic() - self._asked
         is_late = waited >= (AT_PAUSE if is_finishing else LAST_WORDS)
-        is_due = self._expects and not is_finishing and not later and self._changed <= self._reported
-        if is_due and not is_late:
+        if self._is_due() and not later and not is_finishing and not is_late:
             return False
         self._is_whole = self._is_quiet(process, later)
         if is_late and not self._is_whole and self._changed >= self._asked:
@@ -128,23 +134,32 @@ class Saves:
         self._memory[WHOLE] = code == 0 or is_unchanged or (self._is_whole and not is_changed)
 
     def _learn(self, earlier: float, last: float, now: float) -> None:
-        """Learn from two reports, heard `earlier` and `now`; `last`: when a change was seen before the script told the second.
-        A change that is seen with a report may come right before it or after it: to wait until all is quiet is enough."""
-        if now - earlier < max(CLEAR, CLOSELY * self._blind):  # in a simulation others train meanwhile
+        """Learn from two reports, heard `earlier` and `now`; `last`: when a change was seen before the second was heard.
+        A change that is seen with a report may be from right before or right after it."""
+        seconds = now - earlier
+        if seconds < max(CLEAR, CLOSELY * self._blind):  # in a simulation others train meanwhile
             return
         if self._first < earlier:
             self._memory[UNSAVED] = self._memory.get(UNSAVED, 0) + 1
-        else:
-            self._memory[SAVES] = AFTER if self._first - earlier < now - last < now - earlier else BEFORE
+            return
+        after, before = self._first - earlier, now - last if last > earlier else 0.0
+        if after <= min(QUIET, seconds / PART) / 2 or 2 * before < after:
+            self._memory[SAVES] = PROMPT
+        elif 2 * after < before:
+            self._memory[SAVES] = LATE
 
-    def _comes_after(self) -> bool:
-        """Whether a save may follow the last report, as far as anyone knows."""
-        if SAVES in self._memory:
-            return bool(self._memory[SAVES] == AFTER)
+    def _find_habit(self) -> str | None:
+        """When the script saves, as far as this trial or another knows; one that seems to save nothing need not be awaited."""
         others = list(self._folder.memories_of_others(COMPARED))
-        if any(SAVES in memory for memory in others):
-            return any(memory.get(SAVES) == AFTER for memory in others)
-        return bool(sum(memory.get(UNSAVED, 0) for memory in (self._memory, *others)) < FEW)
+        told = [memory[SAVES] for memory in (self._memory, *others) if SAVES in memory]
+        if told:
+            return LATE if LATE in told else PROMPT
+        return None if sum(memory.get(UNSAVED, 0) for memory in (self._memory, *others)) < FEW else PROMPT
+
+    def _is_due(self) -> bool:
+        """Whether the script is still to begin with the save of its last report."""
+        is_seen = self._is_seen and self._habit is None
+        return self._habit != PROMPT and not is_seen and self._changed <= self._reported
 
     def _is_quiet(self, process: ScriptProcess, later: int) -> bool:
         step = (self._reported - self._began) / (self._reports - 1) if self._reports > 1 else math.inf
