@@ -28,9 +28,7 @@ LATER, ENOUGH = 3, 1.0  # steps, and seconds, that a script may go on which chan
 LOOK, CLOSE = 0.05, 0.02  # seconds between two looks at the files; while a script is waited for
 RARE = 1.0  # … at most, in a long step
 SHARE = 20  # … or so many times what a look takes: a folder may hold thousands of files
-FEW = (
-    5  # intervals between two reports of a start that are looked at; so many in all without a save tell that none comes
-)
+FEW = 5  # intervals between reports that are looked at in each start; so many in a sweep without a save: none comes
 CLEAR, CLOSELY = 0.5, 4  # seconds of an interval that shows to which report a save belongs, and looks in it
 SAVES, UNSAVED, WHOLE = "saves", "unsaved", "whole"  # in the memory of a trial
 LATE, PROMPT = "late", "prompt"  # a script begins to save some time after its report; before it, or at once
@@ -55,10 +53,9 @@ class Saves:
         self._reports, self._began, self._reported = 0, now, now
         self._looked, self._took, self._blind = now, 0.0, 0.0  # the longest time without a look since the last report
         self._asked = math.inf  # since when the script should save and end
-        self._is_seen = self._is_whole = (
-            False  # whether a change was seen with the last report; whether the files are whole
-        )
-        self._habit: str | None = None
+        self._is_seen = False  # whether a change was seen with the last report
+        self._is_whole = False  # whether the files were whole at the last look
+        self._habit: str | None = None  # LATE, PROMPT, or unknown
         self.cut_off = ""  # what to tell if it had to be ended while it wrote its files
 
     @property
@@ -95,9 +92,7 @@ class Saves:
     def note_report(self) -> None:
         """Note that the script has told a step, and learn from the first ones when it saves."""
         last = self._changed
-        was_seen = (
-            self._is_seen and time.monotonic() - self._reported < LOOK
-        )  # with the report before, of the same moment
+        was_seen = self._is_seen and time.monotonic() - self._reported < LOOK  # with another report of this moment
         self._is_seen = self.look(0.0 if self.is_learning else SHARE * self._took) or was_seen
         now = time.monotonic()
         if self.is_learning and self._reports:
