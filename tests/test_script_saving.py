@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.driver import Driver
+from orchestrator.outcome import problem_of
 from orchestrator.record.ledger import Ledger
 from orchestrator.sweep import Sweep
 from search.records import Status
@@ -59,6 +61,7 @@ for epoch in range(done + 1, 7):
 IN_PLACE, ATOMIC = f"{LINE}; in_place(epoch)", f"{LINE}; atomically(epoch)"
 FIRST, FIRST_ATOMIC = f"in_place(epoch); {LINE}", f"atomically(epoch); {LINE}"
 HELD_OPEN = f"log = open(folder / 'train.log', 'a'); print(epoch, file=log, flush=True); {IN_PLACE}"
+REPORTED = "from orchestrator import report; in_place(epoch)\n    if not report(epoch, distance=1 / epoch): break"
 EVERY_THIRD = f"{LINE}\n    if epoch % 3 == 0: in_place(epoch)"
 
 
@@ -160,15 +163,24 @@ def test_the_trials_of_a_sweep_rest_between_two_saves(tmp_path: Path) -> None:
     assert not list((tmp_path / "run").glob("trials/*/checkpoints/script.old"))
 
 
-def test_a_pause_waits_for_the_end_of_a_save(tmp_path: Path) -> None:
+@pytest.mark.parametrize("body", [IN_PLACE, REPORTED], ids=["printed", "reported"])
+def test_a_pause_waits_for_the_end_of_a_save(body: str, tmp_path: Path) -> None:
     place = own(tmp_path) / "last.pkl"
-    workload = script(tmp_path, saving(IN_PLACE, 0.2))
+    workload = script(tmp_path, saving(body, 0.2))
     kinds = []
     for item in carry_out(workload, None, assigned(tmp_path), lambda: place.exists() and place.stat().st_size < 150):
         assert item is not None
         kinds.append(item.kind)
     assert kinds[-1] == "paused"
     assert pickle.loads(place.read_bytes())["epoch"] >= 1
+
+
+def test_an_interrupted_sweep_over_a_script_promises_no_save_of_its_own(tmp_path: Path) -> None:
+    ledger = Ledger.write(tmp_path)
+    driver = Driver(small_sweep(workload=script(tmp_path, STARTS_OVER.format(line=LINE))), ledger)
+    told = str(problem_of(driver, [signal.SIGINT], "call run(sweep) again"))
+    assert told.startswith("interrupted; a running trial goes on from the last checkpoint that its training has saved")
+    ledger.close()
 
 
 DIES = f"{LINE}; in_place(epoch, dies=epoch == 2 and not (folder / 'died.txt').exists() and not (folder / 'died.txt').touch())"
