@@ -149,6 +149,8 @@ class Driver:
             self._time.note()
         if trial.status is not Status.RUNNING:
             self._let_go(trial, done=done)
+        if done:
+            self._nothing_at = -1  # it may be resumed now
         self._stop_if_all_fail()
         self.check_budget()
         self.foresight.refine(self.workers, seconds_left(self.sweep.budget_seconds, self.spent_seconds))
@@ -201,6 +203,7 @@ class Driver:
         """All workers are gone at once."""
         for number in sorted(self.running):
             self.lose(number, why)
+        self._retention.leaving.clear()
         self._jobs.forget()
 
     def finish_job(self, order: Order, metrics: Mapping[str, float] | None = None, error: str = "") -> None:
@@ -236,7 +239,7 @@ class Driver:
         """Start nothing new, and ask all running trials to save a checkpoint and pause."""
         if not self.stop_reason:
             self.stop_reason = reason
-            if self.running:
+            if self.running or self._retention.leaving:
                 self.places.pause_file.touch()
 
     def check_budget(self) -> None:
@@ -283,7 +286,7 @@ class Driver:
     @property
     def finished(self) -> bool:
         """Whether nothing runs and no further order will follow."""
-        if self.running or self._jobs.are_out:
+        if self.running or self._retention.leaving or self._jobs.are_out:
             return False
         if self.stop_reason:
             return True
@@ -323,7 +326,7 @@ class Driver:
         begun = self.clock()
         suggestion = self._decide()
         if suggestion is None:
-            self._exhausted = not self.running
+            self._exhausted = not self.running and not self._retention.leaving
             return None
         self.waited_seconds += (self.clock() - begun) * max(1, self.workers - len(self.running))
         self._exhausted = False
@@ -338,8 +341,8 @@ class Driver:
             if isinstance(move, Instead):
                 with self.ledger.transaction():
                     move = self._recorder.instead(move)
-            if isinstance(move, Suggestion):
-                return move
+            if isinstance(move, Suggestion) and not (move.kind == "resume" and move.trial in self._retention.leaving):
+                return move  # a trial that its worker is still leaving goes on after that: its script may be saving
             if not isinstance(move, Over) or self.over:
                 self._nothing_at = len(self.history)
                 return None

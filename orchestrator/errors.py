@@ -117,7 +117,7 @@ class LedgerDamaged(StorageError):
 
 
 class Interrupted(OrchestratorError):
-    """Ctrl-C or SIGTERM, after a clean save.
+    """Ctrl-C or SIGTERM, after a clean save; a script finishes the save that it is in.
 
     >>> try:  # doctest: +SKIP
     ...     result = run(sweep)

@@ -104,8 +104,13 @@ def problem_of(
 
     history, allowed = driver.history, driver.sweep.allow_failed
     if received:
-        saved = "after a clean save" if len(received) == 1 else "at once; running trials keep their last checkpoints"
-        return Interrupted(f"interrupted {saved}. To go on, {how_to_go_on}", 128 + received[0])
+        if len(received) > 1:
+            how = " at once; running trials keep their last checkpoints"
+        elif driver.sweep.workload.has_own_process:  # nobody can ask it for a checkpoint
+            how = "; a running trial goes on from the last checkpoint that its training has saved, if it has one"
+        else:
+            how = " after a clean save"
+        return Interrupted(f"interrupted{how}. To go on, {how_to_go_on}", 128 + received[0])
     if incumbent(history) is None:
         return NoMetric(_why_no_result(driver))
     failed = history.having(Status.FAILED)

@@ -109,8 +109,9 @@ def test_a_value_that_comes_out_differently_the_second_time_does_not_replace_the
 
 def test_what_a_script_tells_while_it_is_being_left_is_there_when_it_goes_on(tmp_path: Path) -> None:
     late = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: (print('epoch 3: distance=0.3333', flush=True), exit()))\n"
-    text = (
-        late + "import time\nprint('epoch 1: distance=1'); print('epoch 2: distance=0.5', flush=True)\ntime.sleep(60)\n"
+    text = late + (
+        "import os, time\nprint('epoch 1: distance=1'); print('epoch 2: distance=0.5', flush=True)\n"
+        "open(os.path.join(os.environ['TRIAL_FOLDER'], 'last.pt'), 'w').close()\ntime.sleep(60)\n"
     )
     workload = script(tmp_path, text)
     trained(workload, assigned(tmp_path, until=2))

@@ -30,7 +30,7 @@ class Retention:
         self._history = history
         self._places = places
         self._running = running
-        self._leaving: set[int] = set()  # trials that are over, but whose workers have not finished yet
+        self.leaving: set[int] = set()  # trials that are over, but whose workers have not finished yet
         self._resumes = takes_on_stopped(sweep.searcher, sweep.scheduler, replace(sweep.rules, finalists=0))
         self._has_finalists = sweep.rules.finalists > 0
         self._replaced = {trial.replaces for trial in history if trial.replaces is not None}
@@ -98,14 +98,14 @@ class Retention:
     def let_go(self, trial: Trial, *, is_held: bool, done: bool) -> None:
         """The trial is over. `done`: its worker has finished too; if not, a script may still be writing files."""
         if is_held and not done:
-            self._leaving.add(trial.number)
+            self.leaving.add(trial.number)
         if done:
-            self._leaving.discard(trial.number)
+            self.leaving.discard(trial.number)
             self._drop(trial)
 
     def close(self) -> None:
         """Drop the checkpoints that arrived late."""
-        self._leaving.clear()
+        self.leaving.clear()
         self._drop(*(trial for trial in self._history if trial.status is not Status.RUNNING))
 
     def _outdone_by(self, trial: Trial) -> list[Trial]:
@@ -129,7 +129,7 @@ class Retention:
         needed = {other.parent for other in self._history.having(Status.RUNNING)}
         needed |= {number for number, _ in self._forkable()}
         for trial in trials:
-            if trial.number in needed | self._running | self._leaving or self.keeps(trial.number):
+            if trial.number in needed | self._running | self.leaving or self.keeps(trial.number):
                 continue
             folder = self._places.checkpoints(trial.number)
             if trial.status is not Status.FAILED or _size(folder) > SMALL:

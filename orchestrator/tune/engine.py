@@ -65,6 +65,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self._first = first
         self._refresh = refresh
         self._orders: dict[str, Order] = {}  # Tune's id of a seat → what it is doing
+        self._leaving: dict[str, int] = {}  # … → the trial that it leaves first
         self._nodes: dict[str, str] = {}  # … → its node, if the cluster may have several
         self._suspects = Suspects()
         self._used: dict[str, None] = {}  # nodes on which seats were, in order
@@ -91,7 +92,10 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
     def on_trial_error(self, controller: Any, trial: Any) -> None:
         """The seat is gone; Tune starts a new one."""
         order, node = self._orders.pop(trial.trial_id, None), self._nodes.pop(trial.trial_id, "")
+        leaving = self._leaving.pop(trial.trial_id, None)
         try:
+            if leaving is not None:
+                self.driver.receive(leaving, [], done=True)
             if trial.trial_id in self._answering:  # a loss; with a node, all of its seats are lost at once
                 self._answering.discard(trial.trial_id)
             else:
@@ -151,6 +155,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self._failed_starts.clear()
         left, answer, job = result.get("left"), result.get("answer"), result.get("job")
         if left is not None:
+            self._leaving.pop(trial.trial_id, None)
             self.driver.receive(left.trial, left.progress, done=True)
         go_on = False
         order = self._orders.get(trial.trial_id)
@@ -167,12 +172,16 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
                 self._suspects.report(result.get("node", ""))
         elif job is not None and order is not None:
             self.driver.finish_job(order, *job)
+        if answer is None and job is None and order is not None:  # it has left a trial, and has its next order
+            return str(TrialScheduler.CONTINUE)
         if not go_on:
             following = self._next()
             save = answer is not None and not answer.done and self.driver.keeps(answer.trial)
             self._orders.pop(trial.trial_id, None)
             if following is not None:
                 self._orders[trial.trial_id] = following
+            if answer is not None and not answer.done:
+                self._leaving[trial.trial_id] = answer.trial
             if following is not None or answer is not None:
                 # Calls from one process to an actor run in order: this one is there before Tune's next `train`.
                 trial.temporary_state.ray_actor.assign.remote(following, save)

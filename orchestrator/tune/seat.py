@@ -73,9 +73,10 @@ class Seat(tune.Trainable):  # type: ignore[misc]
                 result["left"] = self._sent(self._job.save() if self._save else self._job.leave())
             self._order, self._job = self._next, None
             self._leave = False
+        if "left" in result:
+            return result  # at once: the trial may be resumed elsewhere
         if self._order is None:
-            if "left" not in result:
-                time.sleep(IDLE)
+            time.sleep(IDLE)
             return result
         order = self._order
         if order.kind == "train":

@@ -55,6 +55,17 @@ class ScriptProcess:
         """Its exit code, negative for a signal; None while it runs."""
         return self._process.poll()
 
+    @property
+    def written(self) -> set[Path]:
+        """The files that it and its descendants have open for writing, where the system tells (Linux)."""
+        self._note_family()
+        found = set()
+        for pid in (self._process.pid, *self._family):
+            with contextlib.suppress(psutil.Error, OSError):
+                files = psutil.Process(pid).open_files()
+                found |= {Path(file.path) for file in files if getattr(file, "mode", "r") != "r"}
+        return found
+
     def wait(self, seconds: float) -> bool:
         """Wait up to `seconds` for it to end; returns whether it has."""
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -24,14 +24,13 @@ from trainables.scripts.channels import Channels, ScriptFailed, failure_of
 from trainables.scripts.ending import ended
 from trainables.scripts.environment import environment_of
 from trainables.scripts.line import Value
-from trainables.scripts.missing_metric import MISSING
 from trainables.scripts.own_file import naming_own_file
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
-from trainables.scripts.progress_bars import ProgressBars
-from trainables.scripts.shared_files import LOOKS, REMEDY, look_for_shared, missed
+from trainables.scripts.saving import CLOSE, LATER, Saves
 from trainables.scripts.skipped_steps import why_not_its_own
-from trainables.scripts.starting_over import begin_counting_anew, refuses_own_files
+from trainables.scripts.starting_over import begin_counting_anew, why_over
 from trainables.scripts.step_count import COUNTED, REPORTED, Reading, Refused, StepCount, TrainsOn
+from trainables.scripts.telling import Telling
 from trainables.scripts.trial_folder import (
     ANSWER,
     COMPARED,
@@ -68,21 +67,22 @@ class ScriptRun(Run):
             {row["step"]: Value(script.metric, row["text"]) for row in self._steps}, counted=self._memory.get("counted", 0),
         )  # fmt: skip
         self._channels = Channels(script, self._folder, assignment.config, self._memory)
-        self._bars = ProgressBars()
+        self._telling = Telling(script, self._folder, self._memory)
+        self._saves: Saves  # of the present start
         self._heard: deque[Reading] = deque()  # readings not yet yielded
         self._step = assignment.recorded  # the last step yielded
         self._answered = -1
         self._process: ScriptProcess | None = None
-        self._since = 0.0  # when this start of the script was
         self._is_foreign = False  # whether this start has gone on from another trial's checkpoint
-        self._looks = 0  # … for files that others share, since then
         self._items = self._carry_out()
 
     def __next__(self) -> Progress | None:
         return next(self._items)
 
     def save(self) -> Saved:
-        """The script saves its own checkpoints; the path is that of its folder."""
+        """The script saves its own checkpoints, and gets the time for it; the path is that of its folder."""
+        if self._process is not None and self._count.kind != REPORTED:  # which has saved what it reports
+            self._let_it_save(self._process)
         return Saved(self._step, path=str(self._folder.path))
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class ScriptRun(Run):
         assignment = self._assignment
         if self._folder.was_started and end_leftovers({FOLDER: str(self._folder.path)}, RUNNER):
             yield Notice(step=self._step, text="ended what an earlier start of the script had left running")
-        for text in self._what_trains_on():
+        for text in self._telling.trains_on():
             yield Notice(step=self._step, text=text)
         self._settle_all(has_ended=False)
         for row in self._steps:
@@ -110,8 +110,8 @@ class ScriptRun(Run):
             yield from self._watch()
         finally:
             self._leave()
-            self.told_at_end = tuple(self._what_trains_on())
-            if (told := self._folder.tail(RETURNED)) and self._is_first_with("returned"):
+            self.told_at_end = (*filter(None, [self._saves.cut_off]), *self._telling.trains_on())
+            if (told := self._folder.tail(RETURNED)) and self._telling.is_first_with("returned"):
                 self.told_at_end += (told,)
 
     def _watch(self, may_start_over: bool = True) -> Iterator[Progress]:
@@ -125,14 +125,15 @@ class ScriptRun(Run):
             while self._heard:
                 reading = self._heard.popleft()
                 row = self._settle(reading)
-                yield from self._take_notices()
+                yield from self._tell()
                 if row is not None:
                     now = time.perf_counter()
                     yield self._report(row, now - mark)
                     if self._memory.pop("aside", False):
                         self._folder.delete_aside()
-                    yield from self._tell_of_another_end(reading)
-                    yield from self._look_for_files()
+                    until = self._assignment.until
+                    yield from self._telling.another_end(self._step, until, reading, self._count, self._channels)
+                    yield from self._telling.files(self._step)
                     mark = time.perf_counter() if reading.reported else now  # report() waits for our answer
                 if self._step >= self._assignment.until:
                     yield self.save()
@@ -143,28 +144,28 @@ class ScriptRun(Run):
                 if row is not None and not math.isfinite(reading.value.number):
                     return  # it has diverged
                 self._answer(reading)
-            yield from self._take_notices()
+            yield from self._tell()
             if not self._step and (why := self._channels.is_hopeless()):
                 raise failure_of(self._script)(why)
             if has_ended and not news and not self._channels.has_more:
-                if process.code and may_start_over and self._refuses_its_files():
+                if may_start_over and (why := self._why_over(process.code or 0)):
                     process.end()
-                    self._start_over("it refuses a folder that holds files, and none of them is known as a checkpoint")
-                    self._start()
-                    yield from self._watch(may_start_over=False)
+                    yield from self._begin_again(why)
                     return
                 end = ended(
                     process.code or 0, self._step, self._assignment.until,
                     script=self._script, folder=self._folder, channels=self._channels, count=self._count,
                 )  # fmt: skip
                 self._count.look_at_the_end()
-                yield from self._take_notices()
+                yield from self._tell()
                 yield end
                 return
             if self._is_asked_to_pause():
                 yield self.save()
                 yield Paused(self._step)
                 return
+            if self._saves.is_learning:
+                self._saves.look_between()
             pause = SOONEST if news else min(2 * pause, LATEST)
             if not has_ended:
                 time.sleep(pause)
@@ -181,6 +182,7 @@ class ScriptRun(Run):
         self._memory["started"] = self._memory.get("started", 0) + 1
         folder.clear()
         self._count.begin()
+        self._saves = Saves(folder, self._memory, lambda: [] if (file := self._channels.file) is None else file.paths)
         for name in ("read", "counted"):
             self._memory.pop(name, None)
         self._memory.setdefault("token", secrets.token_hex(4))
@@ -200,7 +202,7 @@ class ScriptRun(Run):
         environment = environment_of(folder, assignment, script.command, names, self._memory["token"])
         folder.write_log(f"$ TRIAL_SEED={assignment.seed} {shlex.join(words)}\n".encode())
         self._channels = Channels(script, folder, assignment.config, self._memory)
-        self._since, self._looks = time.time(), 0
+        self._telling.begin()
         self._process = ScriptProcess(words, environment, folder.place / OUTPUT, folder.place / ERRORS)
 
     def _find_the_beginning(self) -> None:
@@ -214,18 +216,31 @@ class ScriptRun(Run):
         else:
             self._start_over("it had told nothing, so nobody could tell which step its next line is about")
 
-    def _start_over(self, why: str) -> None:
-        """Let the script begin with an empty folder; its earlier files lie beside it until the trial reports."""
-        text = f"the script starts over, and its earlier files are set aside in {self._folder.set_aside()}: {why}"
+    def _start_over(self, why: str) -> str:
+        """Let the script begin with an empty folder; its earlier files lie beside it, under the name that is returned, until
+        the trial reports."""
+        name = self._folder.set_aside()
+        text = f"the script starts over, and its earlier files are set aside in {name}: {why}"
         self._memory |= {"rows": {}, "aside": True}
         self._channels = Channels(self._script, self._folder, self._assignment.config, self._memory)
         self._folder.write_log(f"({text})\n".encode())
         self._count.notices.append(text)
+        return name
 
-    def _refuses_its_files(self) -> bool:
-        """Whether the script failed as its folder holds what an earlier start has put there."""
-        is_again = self._memory["started"] > 1 and not self._count.has_begun and not self._folder.is_empty
-        return is_again and refuses_own_files(self._folder, self._script.command)
+    def _why_over(self, code: int) -> str:
+        """Why the script, which has ended, should start over; empty if it should not."""
+        return why_over(code, self._folder, self._script.command, self._count, were_whole=self._saves.were_whole)
+
+    def _begin_again(self, why: str) -> Iterator[Progress]:
+        """Yield the progress of a script that starts over; if it fails with an empty folder, too, its files come back."""
+        name = self._start_over(why)
+        self._start()
+        try:
+            yield from self._watch(may_start_over=False)
+        except ScriptFailed:
+            if not self._count.has_begun:
+                self._folder.put_back(name)
+            raise
 
     def _listen(self, has_ended: bool) -> bool:
         """Add new readings to the queue; returns whether there were any."""
@@ -247,6 +262,8 @@ class ScriptRun(Run):
             self._count.usual = next((key for memory in others if (key := memory.get("key"))), None)
         with naming_own_file(reading, self._folder, self._script.metric):
             step = self._count.place(reading)
+        if step is not None and self._process is not None and self._process.code is None:
+            self._saves.note_report()
         if self._memory != before:
             self._remember()
         if step is None:
@@ -285,63 +302,8 @@ class ScriptRun(Run):
             self._answered = int(reading.steps["step"])
             self._folder.write(ANSWER, {"step": self._answered, "go_on": True})
 
-    def _take_notices(self) -> Iterator[Progress]:
-        for notices in (self._count.notices, self._channels.notices):
-            while notices:
-                yield Notice(step=self._step, text=notices.pop(0))
-        for news in (self._count.news, self._channels.news):
-            while news:
-                kind, text = news.popitem()
-                others = self._folder.memories_of_others(COMPARED)
-                if kind == MISSING and any(memory.get("kind") for memory in others):  # one of them has told a step
-                    continue
-                if self._is_first_with(kind):
-                    yield Notice(step=self._step, text=text, once=True)
-
-    def _tell_of_another_end(self, reading: Reading) -> Iterator[Progress]:
-        """Tell, once in a sweep, that the script counts its steps to another total than the horizon. A script that reads
-        TRIAL_STEPS counts to where its trial rests."""
-        horizon, total, beyond = self._script.horizon, self._count.other_end(reading), ""
-        if total is not None:
-            word = self._memory["key"]
-            place, last = (f"{number:g}/{total}" for number in (reading.steps[word], total))
-            seen = f"[{place}]" if word == "index" else f"{word} {place}"
-            if self._memory["shift"]:
-                beyond = f", or to {total + 1} if it ends at {last}"
-        else:
-            bars = self._channels.bars
-            total = self._bars.total(self._step, bars)
-            seen = f"its progress bar: {bars[total]}/{total}" if total is not None else ""
-        if total in (None, horizon, self._assignment.until) or not self._is_first_with("counts_to"):
-            return
-        end = f"a schedule over {total} is cut off" if total > horizon else f"its trials end at {total}"
-        yield Notice(step=self._step, once=True, text=(
-            f"the script counts to {total} ({seen}), the sweep trains {horizon}: {end}. Let the "
-            f"script train {horizon}, or set the sweep's steps (the horizon) to {total}{beyond}"
-        ))  # fmt: skip
-
-    def _look_for_files(self) -> Iterator[Progress]:
-        """Tell, once in a sweep, of a checkpoint that another trial overwrites, or that `resume` names and nobody writes."""
-        if self._looks == LOOKS:
-            return
-        self._looks += 1
-        named = self._script.missing_checkpoint(self._folder.path) if self._looks == LOOKS else ""
-        if (text := missed(named, self._folder)) and self._is_first_with("misses"):
-            yield Notice(step=self._step, text=text, once=True)
-        before = dict(self._memory)
-        if new := look_for_shared(self._folder, self._memory, self._since):
-            text = f"it writes {', '.join(new)}, as another trial does, so they overwrite each other: {REMEDY}"
-            yield Notice(step=self._step, text=text, once=True)
-        if self._memory != before:
-            self._remember()
-
-    def _is_first_with(self, news: str) -> bool:
-        """Whether no other trial of the sweep has had such news; it is remembered, so that they are told once."""
-        if self._memory.get(news):  # a trial's memory goes with it to another node, the mark of the sweep does not
-            return False
-        self._memory[news] = True
-        self._remember()
-        return self._folder.is_first_with(news)
+    def _tell(self) -> Iterator[Progress]:
+        return self._telling.what_came(self._step, self._count, self._channels)
 
     def _remember(self) -> None:
         self._folder.write(MEMORY, self._memory)
@@ -355,12 +317,16 @@ class ScriptRun(Run):
             if self._count.kind == REPORTED:
                 self._folder.write(ANSWER, {"step": self._answered, "go_on": False})
             if self._step >= self._script.horizon or self._count.beyond:
-                self._wait_for_its_end(process)
-            elif self._count.kind == REPORTED:
-                process.wait(GRACE)
+                patience = time.monotonic() + LAST_WORDS
+                self._wait(process, lambda: time.monotonic() > patience)
+            elif self._count.kind == REPORTED and not process.wait(GRACE):
+                self._let_it_save(process)
         finally:
-            came_to_its_end = process.code is not None and not signal_of(process.code)
+            code = process.code
+            came_to_its_end = code is not None and not signal_of(code)
             process.end()
+            self._saves.end(code)
+            self._remember()
             if self._is_foreign:
                 self._channels.forget()
         with contextlib.suppress(Refused, ScriptFailed):  # at this point nobody needs the error
@@ -370,16 +336,29 @@ class ScriptRun(Run):
                 self._note_that_it_trains_on(error)
         self._process = None
 
-    def _wait_for_its_end(self, process: ScriptProcess) -> None:
-        """Let a script that has reached the horizon save its model and end; one that trains on is not waited for."""
-        patience = time.monotonic() + LAST_WORDS
-        while process.code is None and time.monotonic() < patience:
+    def _let_it_save(self, process: ScriptProcess) -> None:
+        """Let a script that is to be ended below the horizon save first, or finish the save that it is in."""
+        if self._step >= self._script.horizon or self._count.beyond:
+            return
+
+        def are_over() -> bool:
+            later = sum(row["step"] > self._step for row in self._steps[-LATER:])
+            is_finishing = self._count.kind == REPORTED or self._is_asked_to_pause()
+            return self._saves.are_over(process, later, is_finishing=is_finishing)
+
+        self._saves.ask()
+        self._wait(process, are_over)
+
+    def _wait(self, process: ScriptProcess, is_over: Callable[[], bool]) -> None:
+        """Record what the script tells until it has ended, or the wait is over; one that trains on beyond the horizon is not
+        waited for."""
+        while process.code is None and not is_over():
             with contextlib.suppress(Refused):  # of a closing line, which is no step
                 try:
                     while self._heard:
                         self._settle(self._heard.popleft())
                     if not self._listen(has_ended=False):
-                        time.sleep(LATEST)
+                        time.sleep(CLOSE)
                 except (TrainsOn, ScriptFailed) as error:
                     self._note_that_it_trains_on(error)
                     return
@@ -388,13 +367,3 @@ class ScriptRun(Run):
         if self._step >= self._script.horizon or self._count.beyond:
             self._memory.setdefault("trains_on", str(error))
             self._remember()
-
-    def _what_trains_on(self) -> list[str]:
-        """What to tell, once in a sweep: that the script went on beyond the horizon, at this start or an earlier one."""
-        text = self._memory.get("trains_on")
-        if not text or not self._is_first_with("told_of_it"):
-            return []
-        return [
-            f"{text} A trial ends at the horizon, and its script with it; what the script saves later, and the exported "
-            "command, are trained longer than what was scored"
-        ]

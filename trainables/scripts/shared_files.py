@@ -12,7 +12,7 @@ import contextlib
 import operator
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def _checkpoints_here(since: float, run: Path) -> list[str]:
     as new as the time `since`."""
     return [
         str(path)
-        for path in _files(Path.cwd(), {run, run.parent})
+        for path in first_files(Path.cwd(), {run, run.parent})
         if path.suffix in SUFFIXES and _written(path) >= since
     ]
 
@@ -143,8 +143,8 @@ def missed(named: str, folder: TrialFolder) -> str:
     )
 
 
-def _files(root: Path, apart: set[Path]) -> Iterator[Path]:
-    """The files among the first entries, folder by folder: a working folder may hold a million images."""
+def first_files(root: Path, apart: Collection[Path] = ()) -> Iterator[Path]:
+    """The files among the first entries below, folder by folder: a working folder may hold a million images."""
     waiting, seen = [root], 0
     while waiting:
         with contextlib.suppress(OSError), os.scandir(waiting.pop(0)) as entries:  # removed meanwhile, or not readable

@@ -1,21 +1,24 @@
-"""What a script finds in its folder when its trial starts again, and a script that refuses what it finds.
+"""What a script finds in its folder when its trial starts again, and a script that refuses what it finds, or cannot read it.
 
 A guard such as `Output directory (out) already exists and is not empty` keeps people from overwriting a run. A trial that
-starts again meets its own earlier files there.
+starts again meets its own earlier files there. A checkpoint is torn if its process was killed while it wrote the file.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from search.work import FOLDER
+from trainables.killed import signal_of
 from trainables.scripts.errors import error_line
 from trainables.scripts.flags import names_in
 from trainables.scripts.own_file import own_file
+from trainables.scripts.saving import is_log
 from trainables.scripts.shared_files import has_checkpoint
-from trainables.scripts.step_count import Refused
+from trainables.scripts.step_count import Refused, StepCount
 from trainables.scripts.trial_folder import ERRORS, OUTPUT, TrialFolder
 
 _REFUSES = re.compile(
@@ -23,6 +26,15 @@ _REFUSES = re.compile(
     r"|\bexists\b.{0,80}(?:overwrite|force|another|remove|delete))|\bnon-?empty (?:folder|dir)|(?-i:\bFile exists\b)|\bFileExistsError\b",
     re.I | re.S,
 )
+_TORN = re.compile(  # the errors of what reads a file whose end is missing
+    r"UnpicklingError|pickle data was truncated|Ran out of input|EOFError|unexpected (?:EOF|end of)|[Ee]nd[- ]of[- ][Ff]ile"
+    r"|PytorchStreamReader|central directory|BadZipFile|not a zip file|[Ii]nvalid magic number|corrupt|[Tt]runcated|incomplete"
+    r"|[Ss]afetensor|deserializing header|(?:Header|Metadata)\w*(?:TooLarge|TooSmall|Buffer)|zlib\.error|BadGzipFile|LZMAError"
+    r"|end-of-stream marker|cannot reshape|Failed to interpret file|No data left in file|mmap length|smaller than requested"
+    r"|[Uu]nable to (?:synchronously )?open (?:file|object)|file signature not found|bad object header|addr overflow|DataLoss"
+    r"|OutOfData|FormatError|Unpack failed|unpack\(b\)|JSONDecodeError|Unterminated string|Expecting value|Unable to load weights"
+)
+_FILE = re.compile(r"[^\s'\"(),;:<>=\[\]]+")
 _WHOLE = re.compile(rf"\{{{FOLDER}\}}(?![\w/.-])")  # the trial's folder itself, not a folder in it
 _PATH = re.compile(r"[/\\]|['\"(][\w.-]+['\")]")
 
@@ -46,6 +58,36 @@ def begin_counting_anew(
         )
     for path in metrics:
         path.unlink()
+
+
+def why_over(code: int, folder: TrialFolder, command: str, count: StepCount, *, were_whole: bool) -> str:
+    """Why a script that has ended with `code` should start over with an empty folder; empty if it should not.
+
+    Only if it failed at its start, before it told a step. `were_whole`: its files, when its earlier start ended.
+    """
+    is_again = count.memory["started"] > 1 and not count.has_begun and not folder.is_empty
+    if not code or signal_of(code) or not is_again:
+        return ""
+    if refuses_own_files(folder, command):
+        return "it refuses a folder that holds files, and none of them is known as a checkpoint"
+    error = error_line(folder.tail(ERRORS), folder.tail(OUTPUT))
+    torn = _torn(error, folder) if _TORN.search(error) and not were_whole else ""
+    return torn and (
+        f"its process was ended while it wrote {torn}, and half a file cannot be read ({error.rstrip('.')}). Let the script write "
+        "to a temporary file and then os.replace() it, and the last checkpoint always stays whole"
+    )
+
+
+def _torn(error: str, folder: TrialFolder) -> str:
+    """The name of the file in the trial's folder that the error names, else of the newest; empty if the error is about
+    another file, or there is none."""
+    here = Path(os.path.realpath(folder.path))
+    named = [Path(os.path.realpath(word)) for word in _FILE.findall(error) if os.path.isfile(word)]
+    inside = [path for path in named if here in path.parents]
+    if named and not inside:
+        return ""
+    files = inside or sorted(folder.files, key=lambda path: (not is_log(path), path.stat().st_mtime_ns))
+    return files[-1].name if files and not is_log(files[-1]) else ""
 
 
 def refuses_own_files(folder: TrialFolder, command: str) -> bool:

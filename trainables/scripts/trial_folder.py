@@ -69,6 +69,18 @@ class TrialFolder:
             path.rename(old / path.name)
         return old.name
 
+    def put_back(self, name: str) -> None:
+        """Move what was set aside under this name back, in place of what is here now."""
+        for path in [path for path in self.path.iterdir() if path != self.place]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        old = self.path.with_name(name)
+        for path in [*old.iterdir()]:
+            path.rename(self.path / path.name)
+        old.rmdir()
+
     def delete_aside(self) -> None:
         """Delete what was set aside."""
         for old in self.path.parent.glob(f"{self.path.name}.old*"):
