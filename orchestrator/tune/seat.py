@@ -48,6 +48,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         self._job: Job | None = None
         self._next: Order | None = None
         self._leave = self._save = False
+        self._is_new = True
         self._memory_limit: int | None = None
         for name in os.environ.keys() - without_ranks(os.environ):
             del os.environ[name]
@@ -89,10 +90,10 @@ class Seat(tune.Trainable):  # type: ignore[misc]
     def _train(self, order: Order) -> Answer:
         assignment = order.assignment
         assert assignment is not None
-        silence, patience = self._sweep.silence_seconds, PATIENCE
+        silence = self._sweep.silence_seconds
+        patience = 0.0 if self._is_new or (silence and self._job is None) else PATIENCE
         if self._job is None:
-            if silence is not None:  # a script imports and loads its data at each start
-                silence, patience = silence + START_SECONDS, 0.0
+            silence = silence and silence + START_SECONDS  # a script imports and loads its data at each start
             if self._sync is not None:
                 try:
                     self._fetch(self._sync, assignment)
@@ -107,6 +108,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
         with noted(own), watched(own, silence), limited(self._memory_limit):
             answer = self._job.advance(patience)
+        self._is_new = False
         answer = self._sent(answer)
         if answer.done:
             self._job = self._order = None
