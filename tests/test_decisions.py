@@ -149,7 +149,7 @@ def test_a_wrong_export_is_refused_in_words(flags: list[str], words: str, tmp_pa
 
 @pytest.mark.parametrize(("policy", "why"), [
     (RateRace(), "RateRace holds no race, and the rate is 0.1: 40 updates leave no room for two rates, 50 updates each"),
-    (LargestFreeBatch(largest=64), "never asks: 40 updates leave no room for a question after 200; train for 284 updates"),
+    (LargestFreeBatch(largest=64), "gets no answer: 40 updates leave no room for a question after 200; train for 284 updates"),
     (LargestFreeBatch(), "LargestFreeBatch never asks: a batch of 32 is more than a tenth of an epoch, 16"),
     (LrRange(), "LrRange swept all rates in only 10 updates, and a hundred tell more: the smoothed"),
     (Warmup(9), "a warm-up of 9 epochs is shortened to half of the training, 2"),

@@ -115,13 +115,6 @@ def one_cycle(config: Config, state: Any, control: Any) -> Iterator[Any]:
     yield from steps(model, optimizer, lambda: [optimizer.state_dict(), scheduler.state_dict()], scheduler)
 
 
-def of_the_state(config: Config, state: Any, control: Any) -> Iterator[Any]:
-    """Trains with the configuration that the parent has saved."""
-    config = state or config
-    model = torch.nn.Linear(2, 1)
-    yield from steps(model, SGD(model.parameters(), lr=config["lr"]), lambda: config)
-
-
 def with_control_first(config: Config, state: Any, control: Any) -> Iterator[Any]:
     """The control sets the fork's own rate before the optimizer's state is loaded."""
     model = torch.nn.Linear(2, 1)
@@ -147,7 +140,6 @@ def with_control_first(config: Config, state: Any, control: Any) -> Iterator[Any
         (in_groups, r"lr=0\.05, but its SGD still trains with 0\.1"),
         (one_cycle, r"lr=0\.05, but its SGD .* and the same for 'initial_lr' and 'max_lr'"),
         (with_control_first, r"lr=0\.05, but its SGD still trains with 0\.1"),
-        (of_the_state, r"lr=0\.05, but its SGD still trains with 0\.1"),
     ],
 )
 def test_a_fork_that_trains_with_its_parents_values_fails_at_its_first_report(train: Train, told: str) -> None:

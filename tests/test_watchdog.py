@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,19 @@ def test_a_watchdog_lets_a_healthy_training_alone() -> None:
         assert watched_knobs == knobs
         assert reports(watched) == reports(told)
         assert not any(is_decision(item) for item in watched)
+
+
+class Below(Quadratic):
+    """Losses below zero, as those of a log likelihood are."""
+
+    def loss(self, *given: Any, **named: Any) -> Any:
+        return super().loss(*given, **named) - 1e3
+
+
+def test_a_watchdog_lets_losses_fall_below_zero() -> None:
+    _, told = trained(Watchdog(Fixed()), Below(horizon=8))
+    assert len(reports(told)) == 8
+    assert not any(is_decision(item) for item in told)
 
 
 def test_a_watchdog_saves_a_training_whose_rate_is_too_high() -> None:

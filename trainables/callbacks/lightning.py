@@ -152,7 +152,7 @@ def _refuse(trainer: Any, module: Any, policy: Policy[Any]) -> None:
         raise ValueError(
             f"{type(module).__name__} has {len(trainer.optimizers)} optimizers; {shown(policy)} controls one."
         )
-    if trainer.lr_scheduler_configs:
+    if trainer.lr_scheduler_configs and "learning_rate" in policy.writes:
         kinds = ", ".join(type(each.scheduler).__name__ for each in trainer.lr_scheduler_configs)
         raise ValueError(
             f"{type(module).__name__}.configure_optimizers returns {kinds}, which would change the learning rate at the same time as {shown(policy)}; "

@@ -166,7 +166,7 @@ class TransformersControl(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
 def _refuse(args: Any, policy: Policy[Any]) -> None:
     """Raise ValueError if `policy` cannot work with these arguments of the Trainer."""
-    if args.lr_scheduler_type != "constant":
+    if args.lr_scheduler_type != "constant" and "learning_rate" in policy.writes:
         raise ValueError(
             f"TrainingArguments(lr_scheduler_type={str(args.lr_scheduler_type.value)!r}): it would change the learning rate at the same time as "
             f"{shown(policy)}; use lr_scheduler_type='constant', and Warmup(…), LrSchedule(…) as the policy."

@@ -3,8 +3,8 @@
 `optimizer.load_state_dict` brings back the parent's learning rate, weight decay, momentum …; a training must then set its
 own again. Without that, its record would name values that it never used.
 
-Only exact equality counts, and only of a value that the training has left as it was saved, so a schedule of the
-training's own is no mistake.
+Only a value counts that nothing has written since the state was loaded: loading keeps the very objects of the state. So a
+schedule or a scaling rule of the training's own is no mistake, even where it leads to the parent's number.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Differing:
     keys: tuple[str, ...]  # of a parameter group; the first one takes the value
     own: Any
     parents: Any
-    saved: Sequence[Any]  # what the groups of the parent's state have there; empty: no such groups were found
+    saved: Sequence[Any]  # the objects that the groups of the parent's state have there
 
 
 class ParentsValues:
@@ -49,7 +49,9 @@ class ParentsValues:
         """`state`: what the parent's training yielded."""
         groups = list(_groups(state))
         self._differing = [
-            _Differing(name, keys, config[name], parent[name], [group[keys[0]] for group in groups if keys[0] in group])
+            _Differing(
+                name, keys, config[name], parent[name], [group[key] for group in groups for key in keys if key in group]
+            )
             for name in config
             if (keys := GROUP_KEYS.get(name.rpartition(".")[2])) and name in parent and config[name] != parent[name]
         ]
@@ -71,7 +73,9 @@ class ParentsValues:
     def refuse(self) -> None:
         """Raise ValueError if an optimizer has begun with a value of the parent's and still has it."""
         for optimizer, it in self._suspects:
-            if _has_parents(optimizer, it) and (_is_built_with_own(optimizer, it) or self._nobody_has_own(it)):
+            if _has_parents(optimizer, it) and (
+                _is_built_with(optimizer, it, it.own) or self._nobody_has_own(optimizer, it)
+            ):
                 key = it.keys[0]
                 raise ValueError(
                     f"this trial took over another's state to go on with {it.name}={it.own!r}, but its {type(optimizer).__name__} "
@@ -88,9 +92,10 @@ class ParentsValues:
             (optimizer, it) for it in self._differing if _has_parents(optimizer, it) and _is_as_saved(optimizer, it)
         ]
 
-    def _nobody_has_own(self, it: _Differing) -> bool:
-        """Whether no optimizer knows the fork's learning rate. Other values have defaults, which may equal the parent's."""
-        return it.keys is RATES and not any(_has_own(each, it) or _is_built_with_own(each, it) for each in self._seen)
+    def _nobody_has_own(self, optimizer: torch.optim.Optimizer, it: _Differing) -> bool:
+        """Whether no optimizer knows the fork's learning rate, and the other trial's is no constant of this one."""
+        known = any(_has_own(each, it) or _is_built_with(each, it, it.own) for each in self._seen)
+        return it.keys is RATES and not known and not _is_built_with(optimizer, it, it.parents)
 
 
 def _has_parents(optimizer: torch.optim.Optimizer, it: _Differing) -> bool:
@@ -107,14 +112,19 @@ def _values(optimizer: torch.optim.Optimizer, it: _Differing) -> list[Any]:
 
 
 def _is_as_saved(optimizer: torch.optim.Optimizer, it: _Differing) -> bool:
-    """Whether nothing has written the value since the state was loaded: a schedule may lead to the parent's by chance."""
-    now = [group[it.keys[0]] for group in optimizer.param_groups if it.keys[0] in group]
-    return not it.saved or any(_equal(value, saved) for value in now for saved in it.saved)
+    """Whether nothing has written the value since the state was loaded, but perhaps an LR scheduler from its base rate."""
+    key, *bases = it.keys
+    return any(
+        any(group[key] is saved for saved in it.saved)
+        or any(group.get(base) is saved and _equal(group[key], saved) for base in bases for saved in it.saved)
+        for group in optimizer.param_groups
+        if key in group
+    )
 
 
-def _is_built_with_own(optimizer: torch.optim.Optimizer, it: _Differing) -> bool:
-    """Whether the fork's value was an argument of the optimizer, which load_state_dict then replaced."""
-    return _equal(optimizer.defaults.get(it.keys[0]), it.own)
+def _is_built_with(optimizer: torch.optim.Optimizer, it: _Differing, value: Any) -> bool:
+    """Whether this value was an argument of the optimizer."""
+    return _equal(optimizer.defaults.get(it.keys[0]), value)
 
 
 def _scheduled(optimizer: torch.optim.Optimizer, it: _Differing) -> str:

@@ -167,7 +167,7 @@ class LargestFreeBatch(Policy[State]):
         if needed * state["batch_size"] <= left:
             return ""
         return (
-            f"LargestFreeBatch never asks: {left / state['batch_size']:.0f} updates leave no room for a question after "
+            f"LargestFreeBatch gets no answer: {left / state['batch_size']:.0f} updates leave no room for a question after "
             f"{self.first}; train for {needed} updates, or lower `first`"
         )
 

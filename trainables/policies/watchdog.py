@@ -123,24 +123,25 @@ class Watchdog(Policy[State]):
         heard = state.get("heard", _FIRST) + 1  # an older state does not know its first losses
         first, best = state.get("first", math.inf), state["best"]
         if loss[1] >= _KNOWN:
-            best, heard = min(best, value(loss), self.factor * first), _FIRST
-        elif heard == _FIRST and value(loss) > 0:
+            best, heard = min(best, value(loss), _above(first, self.factor)), _FIRST
+        elif heard == _FIRST:
             first = value(loss)
         return {**state, "loss": loss, "best": best, "samples": signals.samples, "heard": heard, "first": first}
 
     def _epoch_ended(self, state: State, action: Action) -> tuple[State, Action]:
         """Take a snapshot after a good epoch; warn after two in a row that were worse than the start."""
         loss = value(state["loss"])
-        above = state.get("above", 0) + 1 if loss > state.get("first", math.inf) else 0
+        halfway = (1 + self.factor) / 2
+        above = state.get("above", 0) + 1 if loss > _above(state.get("first", math.inf), halfway) else 0
         if above == 2:
             told = "the loss is above that of the first updates, two epochs in a row; the learning rate may be too high"
             action = replace(action, why="; ".join(filter(None, (action.why, told))), warns=True)
-        is_good = loss <= (1 + self.factor) / 2 * state["best"]
+        is_good = loss <= _above(state["best"], halfway)
         return {**state, "above": above}, replace(action, snapshot=True) if is_good else action
 
     def _is_alarming(self, state: State, loss: float) -> bool:
         known = state["loss"][1] >= _KNOWN
-        return not math.isfinite(loss) or (known and value(state["loss"]) > self.factor * state["best"])
+        return not math.isfinite(loss) or (known and value(state["loss"]) > _above(state["best"], self.factor))
 
     def _returned(self, state: State, action: Action, loss: float) -> tuple[State, Action]:
         why = "the loss rose" if math.isfinite(loss) else "the loss is no finite number"
@@ -156,3 +157,8 @@ class Watchdog(Policy[State]):
             "returns": state["returns"] + 1,
         }
         return returned, replace(action, roll_back=True, why=f"{why}: back to the snapshot", evidence=evidence)
+
+
+def _above(loss: float, factor: float) -> float:
+    """The loss that is `factor` times as high; of a negative one, such as a log likelihood's, as far above it."""
+    return loss + (factor - 1) * abs(loss)

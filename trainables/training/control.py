@@ -171,6 +171,8 @@ class Control:
     def updated(self, loss_sum: float | Tensor, samples: int, gradient: Gradient | None) -> None:
         """Record an update over `samples` samples, over all parts and workers, and ask the policy."""
         self._writer.refuse_other_writers(self.knobs)
+        if why := self._writer.scheduled_for_another():
+            self._tell(why, self.decisions.told_knobs, {}, 0.0, warns=True)
         self._evaluating, self._measuring.found = False, None
         self._account.add(loss_sum, samples, exploring=self._exploring)
         self.snapshots.told(self._account.latest)
@@ -295,8 +297,6 @@ class Control:
         if self._order is not None:
             self._order.behind = 0
         self.start()
-        if why := self._writer.scheduled_for_another():
-            self._tell(why, self.decisions.told_knobs, {}, 0.0, warns=True)
 
     def start(self) -> None:
         """Set the configuration's knobs, and let the policy change them before the next update."""

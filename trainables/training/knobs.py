@@ -63,6 +63,7 @@ class KnobWriter:
             {key: _given(group, key) for key in KNOB_OF.keys() & group.keys()} for group in optimizer.param_groups
         ]
         self._had_state = bool(optimizer.state)  # if so, it was loaded before
+        self._has_forked = False  # and not trained since
         self.multiples = [multiples_of(group, initial) for group in self._groups]
         self._refuse_scheduler()
 
@@ -105,7 +106,7 @@ class KnobWriter:
 
         Raises ValueError if the groups' multiples cannot be told.
         """
-        self.multiples = self._multiples_of_fork(saved, theirs)
+        self.multiples, self._has_forked = self._multiples_of_fork(saved, theirs), True
         for group, times in zip(self._groups, self.multiples, strict=True):
             for key in self._keys(group, times):
                 group[key] = times[key] * getattr(self._initial, KNOB_OF[key])
@@ -139,7 +140,11 @@ class KnobWriter:
         return [key for key in KNOB_OF if key in times and key in group and not (key == "lr" and is_scheduled)]
 
     def scheduled_for_another(self) -> str:
-        """After a fork: that the user's LR scheduler goes on from the other trial's rate; "" if it does not."""
+        """At the first update after a fork: that the user's LR scheduler goes on from the other trial's rate; "" if it does
+        not."""
+        if not self._has_forked:
+            return ""
+        self._has_forked = False
         for group, times in zip(self._groups, self.multiples, strict=True):
             rate = times.get("lr", math.nan) * self._initial.learning_rate
             if "lr" not in self._turned and abs(group.get("initial_lr", rate) - rate) > 1e-6 * rate:
@@ -166,7 +171,8 @@ class KnobWriter:
         if self._alone and "lr" in self._turned and any("initial_lr" in group for group in self._groups):
             raise ValueError(
                 f"{shown(self._policy)} sets the learning rate, and so does an LR scheduler of yours, which has put 'initial_lr' into "
-                f"the optimizer's parameter groups. Leave the scheduler out; {_INSTEAD}."
+                f"the optimizer's parameter groups (if none is left: for group in optimizer.param_groups: group.pop('initial_lr')). Leave the "
+                f"scheduler out; {_INSTEAD}."
             )
 
 
