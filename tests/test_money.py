@@ -28,6 +28,7 @@ from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections import bill as bill_section
 from orchestrator.reading.audit import audit
 from orchestrator.reading.costs import cost_words
+from orchestrator.reading.export import best_as_yaml
 from orchestrator.reading.summary import summary
 from orchestrator.record.encoding import seconds_between
 from orchestrator.record.ledger import Ledger
@@ -275,6 +276,23 @@ def test_a_resumed_trial_starts_again_and_one_step_alone_counts_no_more_than_the
     assert excess_of_first_steps(reports, [(4, 0)], trials) == {1: 20.0, 5: 30.0, 6: 25.0}
     assert excess_of_first_steps(reports, [(4, None)], trials) == {1: 20.0, 5: 30.0, 6: 25.0}
     assert excess_of_first_steps([(1, 0, 1.0), (2, 1, 90.0)], [], trials) == {}  # nothing tells how long a step takes
+
+
+@pytest.mark.parametrize(("metrics", "what"), [({}, "untested"), ({"acc": 0.5}, "test")])
+def test_a_training_without_a_test_has_none_on_the_bill_and_in_the_export(
+    metrics: dict[str, float], what: str, tmp_path: Path
+) -> None:
+    ledger = Ledger.write(tmp_path)
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(), "", [])
+        ledger.add_suggestion(0, start({"x": 0.5}), seed=0)
+        ledger.add_report(0, 4, 0.5, 1.0, {"loss": 0.5})
+        ledger.add_ending(0, Status.COMPLETED, 1, "", "")
+        ledger.add_test(0, 4, metrics)
+        ledger.add_used(Used(0, 3.25, "test"))
+    assert {"test", "untested"} & {*cost_of(tmp_path)["breakdown"]} == {what}
+    assert ("test:" in best_as_yaml(ledger)) == bool(metrics)
+    ledger.close()
 
 
 def test_without_the_price_of_one_device_there_are_no_dollars() -> None:

@@ -471,6 +471,25 @@ def test_failures_are_grouped_by_cause_with_the_first_traceback(tmp_path: Path) 
     assert lines[-1] == "ValueError: width 0 is odd"
 
 
+@pytest.mark.parametrize(
+    ("reasons", "told"),
+    [
+        (["disk full", "no file", "disk full", "no file"], "for 2 different reasons, 2 of them for this one: disk full"),
+        (["disk full", "no file", "disk full", "bad lr"], "for 3 different reasons, 2 of them for this one: disk full"),
+        (["disk full", "no file", "disk full"], "most (2) for one reason: disk full"),
+        (["disk full", "no file"], "each for a different reason, the first: disk full"),
+        (["disk full", "disk full"], "all for the same reason: disk full"),
+    ],
+)
+def test_most_failures_have_one_reason_only_if_more_than_half_have_it(
+    reasons: list[str], told: str, tmp_path: Path
+) -> None:
+    records: list[Any] = []
+    for number, (config, reason) in enumerate(zip(configs_of(LINE, len(reasons)), reasons, strict=True)):
+        records += [start(config), End(number, Status.FAILED, reason)]
+    assert told in text(failures.section(written(tmp_path, sweep_over(LINE, horizon=1), records)))
+
+
 def test_a_cause_is_told_at_the_step_at_which_it_struck(tmp_path: Path) -> None:
     """Not at the last step of a trial that went on, which `status` does not name either."""
     (config,) = configs_of(LINE, 1)

@@ -246,6 +246,21 @@ def test_the_last_part_is_a_folded_table_of_all_trials_the_best_first(tmp_path: 
     assert "<details><summary>All trials, the best first</summary>" in html(whole)
 
 
+@pytest.mark.parametrize(("state", "words"), [("running", "running"), ("interrupted", "to resume")])
+def test_the_page_calls_a_trial_without_an_end_as_show_does(state: str, words: str, tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "run", trials=4, state=state)
+    with ledger.transaction():
+        add_trial(ledger, 4, BASE, 4, outcome=None)
+    facts, told = Recorded.of(ledger), answers(ledger)["What it cost"]
+    ledger.close()
+    assert facts.state == state
+    assert f" and 1 {words}." in told
+    assert f"{words} (1)" in [each.name for each in chart(part("progress", facts), "Learning curves").series]
+    (table,) = part("trials", facts).figures
+    assert isinstance(table, Table)
+    assert [row[7] for row in table.rows if row[0] == "4"] == [words]
+
+
 def test_with_few_trials_the_next_step_is_more_of_them(tmp_path: Path) -> None:
     ledger = made_up(tmp_path / "few", trials=2, mode="max")
     told = answers(ledger)["What next"]

@@ -26,6 +26,7 @@ from orchestrator.reading.costs import cost_words
 from orchestrator.reading.out_of_time import out_of_time_words
 from orchestrator.reading.scores import outside, rests_on, scores, unfair, untrained
 from orchestrator.reading.spending import COPIES
+from orchestrator.reading.trial_counts import status_words
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
 from search.records import Status
@@ -37,7 +38,7 @@ ENDINGS = {
     Status.STOPPED: "stopped early",
     Status.DIVERGED: "diverged",
     Status.FAILED: "failed",
-    Status.RUNNING: "not ended",
+    Status.RUNNING: "running",
 }
 DOUBTS = ("alike", "edited", "resumed", "shared")  # checks whose serious findings say that results may not be compared
 BY_SEEDS = ("noise", "copies")  # checks of the repetitions, which have their place among the usual steps
@@ -188,7 +189,7 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
 def _cost(run: Recorded) -> str:
     history, cost = run.history, run.accounts["cost"]
     counts = [(history.count(status), words) for status, words in ENDINGS.items()]
-    trials = listed([f"{count:,} {words}" for count, words in counts if count]) or "none"
+    trials = listed([f"{count:,} {status_words(words, run.state)}" for count, words in counts if count]) or "none"
     money = (
         cost_words(cost).partition(";")[0].replace("  (", " (") if cost["device_seconds"] else ""
     )  # its bill says more

@@ -13,6 +13,7 @@ from orchestrator.page.completions import completions
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.thin import MOST_POINTS
 from orchestrator.page.words import number
+from orchestrator.reading.trial_counts import status_words
 from search.history import Trial
 from search.records import Status
 from search.task import FULL
@@ -185,7 +186,7 @@ def _curves_of(run: Recorded, task: str, trials: Sequence[Trial]) -> Chart:
         chosen = _evenly(sorted(found, key=lambda trial: (math.isnan(trial.loss), trial.loss, trial.number)), most)
         left_out += len(found) - len(chosen)
         if found:
-            series += _joined(run, f"{name} ({len(found):,})", role, chosen)
+            series += _joined(run, f"{status_words(name, run.state)} ({len(found):,})", role, chosen)
     for trial in named:
         is_best = trial is run.best
         name = f"{'best' if is_best else 'baseline'} (trial {trial.number})"
