@@ -270,11 +270,13 @@ def test_a_slow_first_step_is_a_start_and_a_slow_later_one_is_held_up() -> None:
     assert found.device_seconds == sum(history.device_time.by_device.values())
 
 
-def test_a_resumed_trial_starts_again_and_one_step_alone_counts_no_more_than_the_others_starts() -> None:
+def test_a_resumed_trial_starts_again_and_one_slow_step_alone_is_a_start_if_others_start_alike() -> None:
     trials = billed([start({"x": number / 9}) for number in range(3)])[1].trials
     reports = [(1, 0, 21.0), (2, 0, 1.0), (3, 0, 1.0), (5, 0, 31.0), (6, 1, 100.0), (7, 2, 2.0)]
     assert excess_of_first_steps(reports, [(4, 0)], trials) == {1: 20.0, 5: 30.0, 6: 25.0}
     assert excess_of_first_steps(reports, [(4, None)], trials) == {1: 20.0, 5: 30.0, 6: 25.0}
+    one_step = [(1, 0, 21.0), (2, 0, 1.0), (3, 1, 23.0), (4, 2, 19.0)]  # starts differ: all but a usual step is one
+    assert excess_of_first_steps(one_step, [], trials) == {1: 20.0, 3: 22.0, 4: 18.0}
     assert excess_of_first_steps([(1, 0, 1.0), (2, 1, 90.0)], [], trials) == {}  # nothing tells how long a step takes
 
 

@@ -339,7 +339,34 @@ def test_a_trial_taken_up_by_another_driver_has_a_worker_before_its_next_report(
         "Between the last record of a driver and the first one of the next, 25 s passed; that time is not counted"
     )
     told = dict(answer_section.section(run).figures[0].rows)["What it cost"]
-    assert "; the sweep took 66 s, without the 25 s in which no driver ran." in told
+    assert "; the sweep took 66 s, not counting 25 s until it was continued." in told
+
+
+@pytest.mark.parametrize(
+    ("began", "is_simulated"), [((), True), (((USED, '{"seconds": 1.0, "what": "start"}'),), False)]
+)
+def test_a_simulated_sweep_shows_no_time_of_workers(began: Any, is_simulated: bool, tmp_path: Path) -> None:
+    """Trials of several workers, which one process trains, would each seem to wait for the others."""
+    records = [
+        start({"x": 0.1}), start({"x": 0.2}), *began, Report(0, 1, 1.0, 3.0), Report(1, 1, 1.0, 4.0), ("spent", "4.0"),
+        End(0, Status.COMPLETED), End(1, Status.COMPLETED),
+    ]  # fmt: skip
+    run = written(tmp_path, sweep_over(Space({"x": uniform(0, 1)}), horizon=1), records)
+    seconds = {
+        ("suggestion", 0): 0.0,
+        ("report", 0): 5.0,
+        ("report", 1): 10.0,
+        ("ending", 0): 14.0,
+        ("ending", 1): 14.0,
+    }
+    moved = at(run, seconds)
+    moved.rows["sweep"][0]["time"] = moved.rows["suggestion"][0]["time"]
+    section = workers.section(moved)
+    assert section is not None
+    assert section.sentences[0].startswith("The sweep was simulated: ") == is_simulated
+    assert bool(section.figures) != is_simulated
+    told = dict(answer_section.section(moved).figures[0].rows)["What it cost"]
+    assert f"; the sweep took 14 s{' (4 s on its simulated clock)' if is_simulated else ''}. 2 trials" in told
 
 
 def test_a_trial_has_no_worker_while_ray_starts(tmp_path: Path) -> None:

@@ -242,8 +242,8 @@ def test_what_early_results_tell_and_what_stopping_saved(stopped: Recorded) -> N
     check(section)
     assert "Results at step 2 predict the end with a rank correlation of 0." in text(section)
     assert (
-        "60 configurations cost 42.0 full trainings; training each to the end would have cost 60, so stopping early saved "
-        "18.0 full trainings, counted in steps (36 s at the usual time of a step)."
+        "60 configurations cost 42.0 full trainings. Training each to the end would have cost 60. Stopping early saved "
+        "18.0 full trainings, about 36 s at the mean time of a step."
     ) in text(section)
     (row,) = tables(section)["Stages"].rows
     assert row[:4] == ["step 2", "0.5", "60", "24"]
@@ -474,7 +474,10 @@ def test_failures_are_grouped_by_cause_with_the_first_traceback(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("reasons", "told"),
     [
-        (["disk full", "no file", "disk full", "no file"], "for 2 different reasons, 2 of them for this one: disk full"),
+        (
+            ["disk full", "no file", "disk full", "no file"],
+            "for 2 different reasons, 2 of them for this one: disk full",
+        ),
         (["disk full", "no file", "disk full", "bad lr"], "for 3 different reasons, 2 of them for this one: disk full"),
         (["disk full", "no file", "disk full"], "most (2) for one reason: disk full"),
         (["disk full", "no file"], "each for a different reason, the first: disk full"),

@@ -44,8 +44,10 @@ from orchestrator.reading.summary import glance, summary
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import STATE
 from search.records import BASELINE, FINALIST, Status, start
+from search.space import Space, uniform
 from search.task import Task
 from tests.pages import BASE, add_trial, climbing, made_up
+from tests.records_on_disk import sweep_over, trained, written
 from tests.support import orchestrator, small_sweep
 from trainables.workloads.script import Script
 
@@ -440,6 +442,31 @@ def test_the_band_is_what_drawing_from_the_random_trials_gives(run: Ledger) -> N
             below = np.mean(bests < (worst if value is None else value))
             up_to = np.mean(bests <= (worst if value is None else value))
             assert below - 0.02 <= share <= up_to + 0.02
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize(("stop", "is_drawn"), [(1, False), (19, True)])
+def test_random_search_is_compared_only_at_a_cost_at_which_its_band_is_drawn(
+    stop: int, is_drawn: bool, mode: Any, tmp_path: Path
+) -> None:
+    """8 of 80 random trials are trained to the end: the band begins at a cost of 22 full trainings."""
+    losses = np.linspace(0.1, 0.9, 80)[:, None] + np.zeros(20)
+    stops = {number: stop for number in range(80) if number % 10}
+    configs = [{"x": float(x)} for x in np.linspace(0.0, 1.0, 80)]
+    sweep = sweep_over(Space({"x": uniform(0, 1)}), horizon=20, mode=mode)
+    found = part("progress", written(tmp_path, sweep, trained(configs, losses, stop_at=stops)))
+    band = next(each for each in chart(found, "Best full training against cost").series if each.kind == "band")
+    assert band.x[[None in ends for ends in zip(band.low, band.high, strict=True)].index(False)] == 22
+    told = found.sentences[1]
+    if is_drawn:
+        between = re.search(
+            r"random search would have reached about (\S+) \(80 % of the time between (\S+) and (\S+)\)", told
+        )
+        assert between is not None
+        middle, low, high = map(float, between.groups())
+        assert low <= middle <= high
+    else:
+        assert told.startswith("The band of random search begins at a cost of 22 full trainings.")
 
 
 def test_there_is_no_band_without_enough_random_trainings(tmp_path: Path) -> None:

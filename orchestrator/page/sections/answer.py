@@ -12,7 +12,7 @@ from orchestrator.console.plurals import plural
 from orchestrator.console.typed_command import recorded_line
 from orchestrator.definition.description import NO_POLICY
 from orchestrator.money.amounts import budget_words, trainings
-from orchestrator.page.analysis.idle import idle
+from orchestrator.page.analysis.idle import idle, simulated_seconds
 from orchestrator.page.charts import Section, Table
 from orchestrator.page.health.copies import copies
 from orchestrator.page.health.finding import Finding
@@ -203,10 +203,14 @@ def _cost(run: Recorded) -> str:
     passed = seconds_between(min(times), max(times)) if times else 0.0
     held = idle(run)
     apart = held.downtime if held is not None and held.downtime > LEAST_APART else 0.0
-    without = f", without the {duration(apart)} in which no driver ran" if apart else ""
+    took = f"the sweep took {duration(passed - apart)}"
+    if (simulated := simulated_seconds(run)) is not None:
+        took += f" ({duration(simulated)} on its simulated clock)"
+    if apart:
+        took += f", not counting {duration(apart)} until it was continued"
     return (
-        f"{before}{trainings(history.spent)} full trainings: {duration(seconds)} of training{beside}; the sweep took "
-        f"{duration(passed - apart)}{without}. {plural(len(history.trials), 'trial')}: {trials}.{after}{budget}"
+        f"{before}{trainings(history.spent)} full trainings: {duration(seconds)} of training{beside}; {took}. "
+        f"{plural(len(history.trials), 'trial')}: {trials}.{after}{budget}"
     )
 
 

@@ -82,14 +82,13 @@ def _sentences(run: Recorded, known: Sequence[_Known]) -> list[str]:
         less = trainings(configurations - rounded_trainings(spent))
         step = _step_seconds(run)
         time = (
-            f" ({seconds_in_words((configurations - spent) * run.history.horizon * step)} at the usual time of a step)"
+            f", about {seconds_in_words((configurations - spent) * run.history.horizon * step)} at the mean time of a step"
             if step
             else ""
         )
         sentences.append(
-            f"{counted(configurations, 'configuration')} cost {trainings(spent)} full trainings; training each to the end would "
-            f"have cost {configurations}, so stopping early saved {less} full trainings, counted in "
-            f"steps{time}."
+            f"{counted(configurations, 'configuration')} cost {trainings(spent)} full trainings. Training each to the end would "
+            f"have cost {configurations}. Stopping early saved {less} full trainings{time}."
         )
     for first, then in pairwise(known):
         keys, middle, late, given = then.beside(first)

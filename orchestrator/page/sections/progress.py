@@ -118,14 +118,22 @@ def _sentences(run: Recorded, race: Race, band: Band | None) -> list[str]:
         return sentences
     draws = int(min(race.total, band.pool))
     reached = [best for cost, best in zip(race.costs, bests, strict=True) if cost <= draws]
-    middle = band.median[draws - 1]
-    if reached and middle is not None:
-        ends = [loss for loss in (band.low[draws - 1], band.high[draws - 1]) if loss is not None]
-        low, high = sorted(number(run.value(loss)) for loss in ends) if len(ends) == 2 else ("", "")
-        spread = f" (80 % of the time between {low} and {high})" if low else ""
+    if not reached:
+        return sentences
+    known = [loss for loss in (losses[draws - 1] for losses in (band.low, band.median, band.high)) if loss is not None]
+    if len(known) == len(CENTRAL):
+        low, middle, high = (number(run.value(loss)) for loss in known)
+        low, high = (low, high) if run.goal.mode == "min" else (high, low)
         sentences.append(
-            f"At the cost of {draws:,} full trainings, random search would have reached about {number(run.value(middle))}{spread}; "
-            f"this sweep had {number(run.value(reached[-1]))}."
+            f"At the cost of {draws:,} full trainings, random search would have reached about {middle} (80 % of the time between "
+            f"{low} and {high}); this sweep had {number(run.value(reached[-1]))}."
+        )
+    elif (
+        begins := next((place for place, loss in enumerate(band.high, start=1) if loss is not None), None)
+    ) is not None:
+        sentences.append(
+            f"The band of random search begins at a cost of {begins:,} full trainings. With less, more than one random search in ten "
+            "would have drawn only configurations that were not trained to the end here."
         )
     return sentences
 

@@ -24,7 +24,7 @@ def section(run: Recorded) -> Section | None:
     rows = [
         [
             str(trial.number), *(setting(trial.config.get(name, "–")) for name in names),
-            number(run.value(trial.loss)) if math.isfinite(trial.loss) else "–", f"{trial.step}", f"{trial.cost_seconds:.3g}",
+            number(run.value(trial.loss)) if math.isfinite(trial.loss) else "–", f"{trial.step}", _seconds(trial),
             _status(trial, run.state), trial.first_origin,
         ]
         for trial in trials
@@ -41,6 +41,10 @@ def _rank(trial: Trial) -> tuple[bool, bool, float, int]:
     """Those trained to the end come first, then those with a value, each by value."""
     is_finite = math.isfinite(trial.loss)
     return (trial.status.value != "completed", not is_finite, trial.loss if is_finite else 0.0, trial.number)
+
+
+def _seconds(trial: Trial) -> str:
+    return "<0.001" if 0 < trial.cost_seconds < 0.001 else f"{trial.cost_seconds:.3g}"
 
 
 def _status(trial: Trial, state: str) -> str:

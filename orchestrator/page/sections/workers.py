@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from orchestrator.page.analysis.idle import Idle, at_once, idle
+from orchestrator.page.analysis.idle import Idle, at_once, idle, simulated_seconds
 from orchestrator.page.analysis.words import percent, seconds_in_words
 from orchestrator.page.charts import Chart, Figure, Section, Series
 from orchestrator.page.recorded import Recorded
@@ -22,6 +22,9 @@ def section(run: Recorded) -> Section | None:
     found = idle(run)
     if found is None or not any(trial.steps for trial in run.history):
         return None
+    if simulated_seconds(run) is not None:
+        told = "The sweep was simulated: one process trained for all workers, so there are no starts and no waiting to show."
+        return Section("workers", "Workers", [told])
     if not found.is_wall_clock:
         told = (
             f"The reported costs add up to {seconds_in_words(found.trained)}, more than the {seconds_in_words(found.held)} for "
