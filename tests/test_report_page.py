@@ -190,7 +190,7 @@ def test_the_next_step_after_the_time_budget_is_more_time(tmp_path: Path) -> Non
     with ledger.transaction():
         ledger.add_event(STATE, "finished")  # by the next driver, which did not run out of time
     assert glance(ledger)["out_of_time"] is None
-    assert answers(ledger)["What next"].startswith("Search longer: ")
+    assert answers(ledger)["What next"].startswith("Search longer. ")
     ledger.close()
 
 
@@ -218,7 +218,7 @@ def test_the_time_of_training_is_the_same_on_the_page_and_in_show(tmp_path: Path
     told, out = answers(ledger)["What it cost"], io.StringIO()
     print_summary(ledger, Console(file=out, width=200))
     ledger.close()
-    assert told.startswith("2.0 full trainings: 96 s of training, 80 s of it before first reports; the sweep took ")
+    assert told.startswith("2.0 full trainings: 96 s of training (80 s of it before first reports); the sweep took ")
     assert "2.0 full trainings, 96 s of training\n" in out.getvalue()
 
 
@@ -267,7 +267,7 @@ def test_with_few_trials_the_next_step_is_more_of_them(tmp_path: Path) -> None:
     ledger = made_up(tmp_path / "few", trials=2, mode="max")
     told = answers(ledger)["What next"]
     ledger.close()
-    assert told.startswith("Search longer: ")
+    assert told.startswith("Search longer. ")
     assert told.endswith("Raise num_samples or budget and run the same command again.")
 
 

@@ -25,7 +25,7 @@ OUTCOMES = {  # what time was for → words for people, in the order of a bill
     "failed": "trainings that failed or diverged",
     "lost": "work lost with a worker, or repeated",
     "stalled": "steps that were held up",
-    "start": "starts, and the extra time of first steps",
+    "start": "starts, and the extra time of first reports",
     "beside": "checkpoints and messages",
     "prepare": "preparation of the data",
     "test": "tests",

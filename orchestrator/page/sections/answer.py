@@ -196,7 +196,7 @@ def _cost(run: Recorded) -> str:
     before, after = (f"{money}. ", "") if cost["usd"] is not None else ("", f" {money}." if money else "")
     budget = "" if cost["budget"] is None else f" The budget was {budget_words(cost['budget'])}."
     seconds, slow = sum(trial.cost_seconds for trial in history), sum(run.start_seconds.values())
-    beside = f", {duration(slow)} of it before first reports" if slow > WORTH_SAYING * seconds else ""
+    beside = f" ({duration(slow)} of it before first reports)" if slow > WORTH_SAYING * seconds else ""
     if run.seconds_before_training > WORTH_SAYING * seconds:
         beside += f", and {duration(run.seconds_before_training)} of starts"
     times = [row["time"] for table in ("sweep", "report", "ending") for row in run.rows[table]]
@@ -205,7 +205,7 @@ def _cost(run: Recorded) -> str:
     apart = held.downtime if held is not None and held.downtime > LEAST_APART else 0.0
     took = f"the sweep took {duration(passed - apart)}"
     if (simulated := simulated_seconds(run)) is not None:
-        took += f" ({duration(simulated)} on its simulated clock)"
+        took += f" ({duration(simulated) if simulated else 'under 1 ms'} on its simulated clock)"
     if apart:
         took += f", not counting {duration(apart)} until it was continued"
     return (
@@ -252,9 +252,9 @@ def _usual(run: Recorded, found: list[Finding]) -> str:
     if why := untrained(run.about, run.baseline):
         return f"Run the same command again: {why}. {_command(run)}".rstrip()
     few = next(iter(few_trials(run)), None)
-    on = "" if few is None else f"Search longer: {few.sentence} {few.remedy}"
+    on = "" if few is None else f"Search longer. {few.sentence} {few.remedy}"
     if dear := starts(run):
-        on = f"Before you search longer: {dear[0].sentence} {dear[0].remedy}"
+        on = f"Reduce the time of starts before you search longer. {dear[0].sentence} {dear[0].remedy}"
     if best.status is not Status.COMPLETED:
         longer = "Train longer: no full training was completed; raise num_samples or budget, and run the command again."
         return on if dear else longer
