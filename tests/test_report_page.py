@@ -592,6 +592,38 @@ def test_parallel_axes_show_values_and_not_exponents() -> None:
     assert (optimizer["values"], optimizer["ticktext"]) == ([1, 0, 1], ["adam", "sgd"])
 
 
+def test_ticks_that_would_lie_on_each_other_are_left_out() -> None:
+    axis = Axis("lr", [0.001, 0.16, 0.161, 0.162, 1.0], log=True)
+    (trace,) = drawn(Parallel("t", [axis], [1.0, 2.0, 3.0, 4.0, 5.0], "loss"))["data"]
+    assert trace["dimensions"][0]["ticktext"] == ["0.001", "0.16", "1"]
+    assert len(trace["dimensions"][0]["values"]) == 5
+
+
+@pytest.mark.parametrize("value", [0.006, -3.0, 0.0])
+def test_a_single_value_stands_on_an_axis_around_it(value: float) -> None:
+    point = Chart("t", "x", "y", [Series("p", [2.0], [value], "points")])
+    low, high = drawn(point)["layout"]["yaxis"]["range"]
+    assert low < value < high
+    assert high - low < abs(value) or not value
+    low, high = drawn(replace(point, x_log=True))["layout"]["xaxis"]["range"]
+    assert 10**low < 2 < 10**high < 4
+    assert drawn(replace(point, x_log=True))["layout"]["xaxis"]["ticktext"] == ["2"]
+    bars = replace(point, series=[Series("b", [2.0], ["a"], "hbars")])
+    assert "range" not in drawn(bars)["layout"]["xaxis"]  # bars begin at 0
+    one = Parallel("t", [Axis("lr", [0.1])], [value], "loss")
+    assert not drawn(one)["data"][0]["line"]["showscale"]
+    assert drawn(replace(one, color=[value, value + 1]))["data"][0]["line"]["showscale"]
+
+
+def test_parallel_coordinates_whose_names_need_room_take_the_whole_width() -> None:
+    def of(*names: str) -> str:
+        figure = Parallel("t", [Axis(name, [1, 2]) for name in names], [1.0, 2.0], "loss")
+        return html(Document("t", "", (Section("s", "S", [], [figure], 2),), Path("run"), 0, "now"))
+
+    assert "<figure class=wide>" not in of("lr", "opt", "mom", "loss")
+    assert "<figure class=wide>" in of("learning_rate", "optimizer", "momentum", "validation_loss, full trainings")
+
+
 def test_a_task_has_one_colour_on_the_whole_page() -> None:
     def one(*roles: str) -> Section:
         return Section("s", "S", [], [Chart("t", "x", "y", [Series(role, [1], [1], role=role) for role in roles])])

@@ -42,7 +42,8 @@ def section(run: Recorded) -> Section | None:
     order = _in_order(columns, shown if shown.bars else next((each for each in reversed(found) if each.bars), shown))
     began = [column.name for column in order if finders(column.name, run.history)]
     figures: list[Figure] = [chart for chart in (_bars(found, order, began),) if chart is not None]
-    figures.append(_parallel(run, shown.stage, order[:AXES]))
+    if len(shown.stage.results) > 1:
+        figures.append(_parallel(run, shown.stage, order[:AXES]))
     figures += [_slice(run, shown.stage, column) for column in order[:SLICES]]
     if (surface := _contour(run, shown, order)) is not None:
         figures.append(surface)
