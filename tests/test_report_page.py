@@ -608,6 +608,10 @@ def test_a_single_value_stands_on_an_axis_around_it(value: float) -> None:
     low, high = drawn(replace(point, x_log=True))["layout"]["xaxis"]["range"]
     assert 10**low < 2 < 10**high < 4
     assert drawn(replace(point, x_log=True))["layout"]["xaxis"]["ticktext"] == ["2"]
+    assert (
+        "range"
+        not in drawn(replace(point, series=[Series("p", [-2.0], [1.0], "points")], x_log=True))["layout"]["xaxis"]
+    )
     bars = replace(point, series=[Series("b", [2.0], ["a"], "hbars")])
     assert "range" not in drawn(bars)["layout"]["xaxis"]  # bars begin at 0
     one = Parallel("t", [Axis("lr", [0.1])], [value], "loss")

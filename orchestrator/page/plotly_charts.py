@@ -79,7 +79,7 @@ def _chart(chart: Chart) -> Json:
             layout[axis] |= _log_ticking(known)
         elif are_whole(known) and max(known) - min(known) <= NEAR:  # type: ignore[operator]
             layout[axis]["dtick"] = 1
-        if not has_bars and (value := _only(known)) is not None:
+        if not has_bars and (value := _only(known)) is not None and (value > 0 or not log):
             layout[axis]["range"] = _around(value, log)
             layout[axis] |= {"tickmode": "array", "tickvals": [value], "ticktext": [f"{value:.4g}"]} if log else {}
         if _is_tiny(values, log):

@@ -98,11 +98,8 @@ def _tables(parts: Mapping[str, Mapping[str, Any]], title: str, words: Mapping[s
 
 def _unit(parts: Mapping[str, Mapping[str, Any]]) -> tuple[str, float]:
     """The unit of device time that suits the whole, and its seconds."""
-    return (
-        ("device hours", HOUR)
-        if sum(part["device_seconds"] for part in parts.values()) >= HOUR
-        else ("device seconds", 1.0)
-    )
+    is_long = sum(part["device_seconds"] for part in parts.values()) >= HOUR
+    return ("device hours", HOUR) if is_long else ("device seconds", 1.0)
 
 
 def _amount(part: Mapping[str, Any]) -> str:

@@ -52,9 +52,7 @@ def section(run: Recorded) -> Section | None:
 def _how(run: Recorded) -> str:
     """How to get predictions; empty if the run seems to train no classifier or cannot be compared yet."""
     names = {run.metric}
-    if run.about.get(
-        "trains_on", True
-    ):  # a script or function that only happens to report one had to write predictions
+    if run.about.get("trains_on", True):  # others would have to write the predictions themselves
         names |= {name for row in run.rows["report"][:1] for name in row["metrics"]}
     if not any(SCORES.search(name) for name in names):
         return ""

@@ -126,7 +126,8 @@ def _bars(found: Sequence[Influence], order: Sequence[Column], began: Sequence[s
     note = (
         "A random forest predicts the results from the parameters. The bar shows how much of their variation it no longer "
         "predicts with a wrong value of this parameter. Lines: the middle 90 % over refits. Diverged trainings count as the "
-        f"worst result, and failed ones do not count. Of the variation of unseen trials, the forest predicts {listed(explained)}."
+        "worst result, and failed ones do not count."
+        + (f" Of the variation of unseen trials, the forest predicts {listed(explained)}." if explained else "")
         + (f" A random {some} of the trials were used." if some else "")
     )
     if any(column.when for column in order):
